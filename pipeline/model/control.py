@@ -1,0 +1,32 @@
+"""State changes that are not interactions, as records on the stages' own keyed inputs.
+
+`move`: the record's key is the profile that holds `shard`; it must go to `to_profile`.
+`arrive`: the record's key is the profile that receives `shard` with the sending stage's `state`.
+`refresh`: the profile changed without an interaction; later stages evaluate it anew.
+`probe`: passes through every stage and is answered to `request`, which shows that they all work.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from pipeline.model.interaction import DecideRequest
+
+
+class Control(Struct, frozen=True):
+    """`at` (ms) is the clock for the rules that run because of it; `cause` is the causing id.
+
+    `version` counts the moves of one shard: a stage obeys the highest that it has seen.
+    """
+
+    control_id: str
+    kind: Literal["move", "arrive", "refresh", "probe"]
+    at: int
+    cause: str
+    config: str
+    shard: str | None = None
+    to_profile: str | None = None
+    to_root: str | None = None
+    version: int = 0
+    state: bytes | None = None
+    request: DecideRequest | None = None

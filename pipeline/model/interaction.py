@@ -1,0 +1,74 @@
+"""What a customer did, as it stands in the topic `interactions`."""
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct, field
+
+Scalar: TypeAlias = None | bool | int | float | str
+"""A property value; nested objects are flattened to dotted names before they get here."""
+
+Kind: TypeAlias = Literal[
+    "track", "identify", "page", "screen", "group", "alias", "outcome", "timer"
+]
+
+
+class Identifier(Struct, frozen=True, order=True):
+    """One name of a customer, normalised: `email:ada@example.com`."""
+
+    namespace: str
+    value: str
+
+    @property
+    def key(self) -> str:
+        """The Kafka key, `namespace:value`."""
+        return f"{self.namespace}:{self.value}"
+
+    @classmethod
+    def parse(cls, key: str) -> "Identifier":
+        """The reverse of `key`; ValueError when there is no colon."""
+        namespace, colon, value = key.partition(":")
+        if not (colon and namespace and value):
+            raise ValueError(f"{key!r} is not namespace:value")
+        return cls(namespace, value)
+
+
+class Context(Struct, frozen=True):
+    """Circumstances, named after Segment's context fields."""
+
+    ip: str | None = None
+    user_agent: str | None = None
+    url: str | None = None
+    referrer: str | None = None
+    locale: str | None = None
+    timezone: str | None = None
+    campaign: dict[str, str] = field(default_factory=dict)
+    consent: dict[str, bool] = field(default_factory=dict)
+
+
+class DecideRequest(Struct, frozen=True):
+    """Somebody waits for the decision: answer `placements` to `gateway` before `deadline_at` (ms)."""
+
+    request_id: str
+    gateway: str
+    placements: tuple[str, ...]
+    deadline_at: int
+
+
+class Interaction(Struct, frozen=True):
+    """One thing that happened. Times are epoch milliseconds.
+
+    `occurred_at` is when it happened, by the sender; `received_at` is when Kairos heard of it and
+    is the clock of every rule. `identifiers` has at least one entry.
+    """
+
+    event_id: str
+    kind: Kind
+    name: str
+    channel: str
+    source: str
+    occurred_at: int
+    received_at: int
+    identifiers: tuple[Identifier, ...]
+    properties: dict[str, Scalar] = field(default_factory=dict)
+    context: Context = field(default_factory=Context)
+    request: DecideRequest | None = None

@@ -1,0 +1,41 @@
+"""What readers see of a profile: compacted snapshots and the log of segment changes."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from pipeline.model.interaction import Scalar
+
+
+class Profile(Struct, frozen=True):
+    """The value of `profiles`; a tombstone when nothing is left under the id."""
+
+    profile_id: str
+    root: str
+    identifiers: tuple[str, ...]
+    traits: dict[str, Scalar]
+    first_seen: int
+    last_seen: int
+    updated_at: int
+    config: str
+
+
+class Memberships(Struct, frozen=True):
+    """The value of `memberships`: segment -> entered at (ms)."""
+
+    profile_id: str
+    segments: dict[str, int]
+    updated_at: int
+    config: str
+
+
+class SegmentChange(Struct, frozen=True):
+    """The value of `segments.changes`. `cause` is the id of the interaction or control."""
+
+    profile_id: str
+    segment: str
+    change: Literal["entered", "exited"]
+    why: str
+    at: int
+    cause: str
+    config: str

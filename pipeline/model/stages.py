@@ -1,0 +1,54 @@
+"""The values of `interactions.identified`, `.enriched` and `.segmented`.
+
+Each is what the stage before wrote plus one section. A record carries either an interaction or a
+control (see `control.py`), never both.
+"""
+
+from msgspec import Struct
+
+from pipeline.model.control import Control
+from pipeline.model.interaction import Interaction, Scalar
+
+
+class IdentitySection(Struct, frozen=True):
+    """Who it is. `shard` names the part of the profile that this interaction belongs to."""
+
+    profile_id: str
+    root: str
+    shard: str
+    config: str
+
+
+class ProfileSection(Struct, frozen=True):
+    """What is known: the traits that the active configuration reads."""
+
+    traits: dict[str, Scalar]
+
+
+class SegmentSection(Struct, frozen=True):
+    """What they are now, and what this record changed; sorted names."""
+
+    members: tuple[str, ...]
+    entered: tuple[str, ...]
+    exited: tuple[str, ...]
+
+
+class Identified(Struct, frozen=True):
+    control: Control | None = None
+    interaction: Interaction | None = None
+    identity: IdentitySection | None = None
+
+
+class Enriched(Struct, frozen=True):
+    control: Control | None = None
+    interaction: Interaction | None = None
+    identity: IdentitySection | None = None
+    profile: ProfileSection | None = None
+
+
+class Segmented(Struct, frozen=True):
+    control: Control | None = None
+    interaction: Interaction | None = None
+    identity: IdentitySection | None = None
+    profile: ProfileSection | None = None
+    segments: SegmentSection | None = None

@@ -1,0 +1,23 @@
+"""Names of the topics, once (design: the table of topics in the README)."""
+
+from typing import Final
+
+INTERACTIONS: Final = "interactions"
+IDENTITIES: Final = "identities"
+IDENTIFIED: Final = "interactions.identified"
+ENRICHED: Final = "interactions.enriched"
+SEGMENTED: Final = "interactions.segmented"
+PROFILES: Final = "profiles"
+MEMBERSHIPS: Final = "memberships"
+SEGMENT_CHANGES: Final = "segments.changes"
+DECISIONS: Final = "decisions"
+REPLIES: Final = "replies"
+CONFIGURATION: Final = "configuration"
+DEAD_LETTERS: Final = "dead-letters"
+
+_ACTIONS: Final = "actions."
+
+
+def actions(channel: str) -> str:
+    """The action topic of a channel."""
+    return _ACTIONS + channel
