@@ -1,0 +1,1 @@
+"""Configuration as typed records, and its compilation to what the stages run."""

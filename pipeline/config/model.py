@@ -1,0 +1,189 @@
+"""The folder of YAML as typed records: one class a file, fields as they are written there.
+
+The published JSON Schemas are derived from these classes. Durations are written `30s`, `5m`,
+`12h`, `7d`; money is in one currency, the deployment's own.
+"""
+
+from typing import Annotated, Literal, TypeAlias
+
+from msgspec import Meta, Struct, field
+
+Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
+Duration: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9]+(ms|s|m|h|d)$")]
+Condition: TypeAlias = dict[str, object]
+"""A condition as written; `pipeline.conditions` parses and compiles it."""
+
+
+class Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A piece of configuration: immutable, and unknown fields are errors."""
+
+
+class Source(Part):
+    """An app that sends. `clock: log` trusts `occurred_at` as the time of receipt too, for the
+    replay of a log in its own time; such a source must be one's own."""
+
+    name: Name
+    channel: Name
+    write_key: Annotated[str, Meta(min_length=8)]
+    clock: Literal["wall", "log"] = "wall"
+
+
+class ServerKey(Part):
+    """A key that can read profiles and erase them."""
+
+    name: Name
+    key: Annotated[str, Meta(min_length=8)]
+
+
+class Sources(Part):
+    """sources.yaml"""
+
+    sources: tuple[Source, ...]
+    server_keys: tuple[ServerKey, ...] = ()
+
+
+class Namespace(Part):
+    """A kind of identifier. `normalise`: how equal values are made equal."""
+
+    name: Name
+    normalise: Literal["none", "trim", "lower"] = "trim"
+
+
+class Identity(Part):
+    """identity.yaml; `namespaces` from the strongest to the weakest."""
+
+    namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1)]
+    blocked_values: tuple[str, ...] = ("", "null", "none", "undefined", "anonymous", "unknown", "nan", "0")
+    max_length: Annotated[int, Meta(ge=1, le=4096)] = 1024
+
+
+class Trait(Part):
+    """A named value of the profile, kept by a rule over the interactions that fit `when`.
+
+    `of` names what is read (`properties.total`, `context.locale`, `occurred_at`, `name`...);
+    `count` reads nothing.
+    """
+
+    name: Name
+    rule: Literal["latest", "first", "min", "max", "sum", "count"]
+    of: str | None = None
+    when: Condition | None = None
+    description: str = ""
+
+
+class ProfileRules(Part):
+    """profile.yaml; `session_gap`: so long without an interaction ends a session."""
+
+    traits: tuple[Trait, ...] = ()
+    session_gap: Duration = "30m"
+
+
+class Segment(Part):
+    """segments/*.yaml"""
+
+    segment: Name
+    when: Condition
+    description: str = ""
+
+
+class Treatment(Part):
+    """The form of an offer in a channel.
+
+    With `placement` it answers those who ask for that placement; without, it is sent when the
+    campaign's `trigger` fires. `address` names the namespace that the channel needs (`email`);
+    a customer without one is not eligible. `content` may hold `{trait}` and `{property}` names.
+    """
+
+    treatment: Name
+    channel: Name
+    placement: Name | None = None
+    address: Name | None = None
+    cost: float = 0.0
+    deadline: Duration | None = None
+    content: dict[str, str] = field(default_factory=dict)
+
+
+class Offer(Part):
+    """What is proposed; `value` is what taking it is worth."""
+
+    offer: Name
+    value: float
+    treatments: Annotated[tuple[Treatment, ...], Meta(min_length=1)]
+    group: Name | None = None
+    issue: Name | None = None
+    when: Condition | None = None
+    description: str = ""
+
+
+class Goal(Part):
+    """What the campaign wants: an interaction that fits `when` within `window` of the message."""
+
+    when: Condition
+    window: Duration = "7d"
+
+
+class Campaign(Part):
+    """campaigns/*.yaml. `audience` says who, `trigger` on which interaction something is sent."""
+
+    campaign: Name
+    offers: Annotated[tuple[Offer, ...], Meta(min_length=1)]
+    audience: Condition | None = None
+    trigger: Condition | None = None
+    purpose: Literal["marketing", "service", "transactional"] = "marketing"
+    goal: Goal | None = None
+    starts: str | None = None
+    ends: str | None = None
+    owner: str = ""
+    hypothesis: str = ""
+    budget: float | None = None
+
+
+class Cap(Part):
+    """At most `max` messages in any `window` per offer, campaign, channel, or in all.
+
+    `channel` limits it to one channel. Transactional messages neither count nor are capped.
+    """
+
+    cap: Name
+    per: Literal["offer", "campaign", "channel", "all"]
+    max: Annotated[int, Meta(ge=0)]
+    window: Duration
+    channel: Name | None = None
+
+
+class Policies(Part):
+    """policies.yaml"""
+
+    caps: tuple[Cap, ...] = ()
+
+
+class Channel(Part):
+    """A way to reach a customer. `cost` is per message, `deadline` how long it stays worth saying.
+
+    `adapter: webhook` posts each action to `url`; `adapter: none` leaves the topic to others.
+    """
+
+    name: Name
+    cost: float = 0.0
+    deadline: Duration = "5m"
+    adapter: Literal["none", "webhook"] = "none"
+    url: str | None = None
+    secret: str | None = None
+
+
+class Channels(Part):
+    """channels.yaml"""
+
+    channels: Annotated[tuple[Channel, ...], Meta(min_length=1)]
+
+
+class Bundle(Part):
+    """The whole folder: what `kairos config apply` makes one immutable record of."""
+
+    sources: Sources
+    identity: Identity
+    channels: Channels
+    profile: ProfileRules = field(default_factory=ProfileRules)
+    policies: Policies = field(default_factory=Policies)
+    segments: tuple[Segment, ...] = ()
+    campaigns: tuple[Campaign, ...] = ()
