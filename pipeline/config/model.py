@@ -18,7 +18,7 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A piece of configuration: immutable, and unknown fields are errors."""
 
 
-class Source(Part):
+class Source(Part, frozen=True):
     """An app that sends. `clock: log` trusts `occurred_at` as the time of receipt too, for the
     replay of a log in its own time; such a source must be one's own."""
 
@@ -28,36 +28,45 @@ class Source(Part):
     clock: Literal["wall", "log"] = "wall"
 
 
-class ServerKey(Part):
+class ServerKey(Part, frozen=True):
     """A key that can read profiles and erase them."""
 
     name: Name
     key: Annotated[str, Meta(min_length=8)]
 
 
-class Sources(Part):
+class Sources(Part, frozen=True):
     """sources.yaml"""
 
     sources: tuple[Source, ...]
     server_keys: tuple[ServerKey, ...] = ()
 
 
-class Namespace(Part):
+class Namespace(Part, frozen=True):
     """A kind of identifier. `normalise`: how equal values are made equal."""
 
     name: Name
     normalise: Literal["none", "trim", "lower"] = "trim"
 
 
-class Identity(Part):
+class Identity(Part, frozen=True):
     """identity.yaml; `namespaces` from the strongest to the weakest."""
 
     namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1)]
-    blocked_values: tuple[str, ...] = ("", "null", "none", "undefined", "anonymous", "unknown", "nan", "0")
+    blocked_values: tuple[str, ...] = (
+        "",
+        "null",
+        "none",
+        "undefined",
+        "anonymous",
+        "unknown",
+        "nan",
+        "0",
+    )
     max_length: Annotated[int, Meta(ge=1, le=4096)] = 1024
 
 
-class Trait(Part):
+class Trait(Part, frozen=True):
     """A named value of the profile, kept by a rule over the interactions that fit `when`.
 
     `of` names what is read (`properties.total`, `context.locale`, `occurred_at`, `name`...);
@@ -71,14 +80,14 @@ class Trait(Part):
     description: str = ""
 
 
-class ProfileRules(Part):
+class ProfileRules(Part, frozen=True):
     """profile.yaml; `session_gap`: so long without an interaction ends a session."""
 
     traits: tuple[Trait, ...] = ()
     session_gap: Duration = "30m"
 
 
-class Segment(Part):
+class Segment(Part, frozen=True):
     """segments/*.yaml"""
 
     segment: Name
@@ -86,7 +95,7 @@ class Segment(Part):
     description: str = ""
 
 
-class Treatment(Part):
+class Treatment(Part, frozen=True):
     """The form of an offer in a channel.
 
     With `placement` it answers those who ask for that placement; without, it is sent when the
@@ -103,7 +112,7 @@ class Treatment(Part):
     content: dict[str, str] = field(default_factory=dict)
 
 
-class Offer(Part):
+class Offer(Part, frozen=True):
     """What is proposed; `value` is what taking it is worth."""
 
     offer: Name
@@ -115,14 +124,14 @@ class Offer(Part):
     description: str = ""
 
 
-class Goal(Part):
+class Goal(Part, frozen=True):
     """What the campaign wants: an interaction that fits `when` within `window` of the message."""
 
     when: Condition
     window: Duration = "7d"
 
 
-class Campaign(Part):
+class Campaign(Part, frozen=True):
     """campaigns/*.yaml. `audience` says who, `trigger` on which interaction something is sent."""
 
     campaign: Name
@@ -138,7 +147,7 @@ class Campaign(Part):
     budget: float | None = None
 
 
-class Cap(Part):
+class Cap(Part, frozen=True):
     """At most `max` messages in any `window` per offer, campaign, channel, or in all.
 
     `channel` limits it to one channel. Transactional messages neither count nor are capped.
@@ -151,13 +160,13 @@ class Cap(Part):
     channel: Name | None = None
 
 
-class Policies(Part):
+class Policies(Part, frozen=True):
     """policies.yaml"""
 
     caps: tuple[Cap, ...] = ()
 
 
-class Channel(Part):
+class Channel(Part, frozen=True):
     """A way to reach a customer. `cost` is per message, `deadline` how long it stays worth saying.
 
     `adapter: webhook` posts each action to `url`; `adapter: none` leaves the topic to others.
@@ -171,13 +180,13 @@ class Channel(Part):
     secret: str | None = None
 
 
-class Channels(Part):
+class Channels(Part, frozen=True):
     """channels.yaml"""
 
     channels: Annotated[tuple[Channel, ...], Meta(min_length=1)]
 
 
-class Bundle(Part):
+class Bundle(Part, frozen=True):
     """The whole folder: what `kairos config apply` makes one immutable record of."""
 
     sources: Sources
