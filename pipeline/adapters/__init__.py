@@ -1,0 +1,1 @@
+"""What touches the outside: Kafka, RocksDB, Avro, e-mail, webhooks and the like."""

@@ -1,0 +1,6 @@
+"""Records as Avro in Confluent's wire format: `Codec`, its schemas, and the registry's answers."""
+
+from pipeline.adapters.avro.codec import Codec, Malformed
+from pipeline.adapters.avro.versions import SchemaVersion, recorded
+
+__all__ = ["Codec", "Malformed", "SchemaVersion", "recorded"]

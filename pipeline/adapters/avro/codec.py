@@ -1,0 +1,134 @@
+"""Records to bytes and back: Confluent's wire format (`0x00`, big-endian schema id, Avro body)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from io import BytesIO
+from math import isfinite
+from struct import Struct as Layout
+from typing import Any, Final, Literal, TypeAlias
+
+from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from fastavro.read import SchemaResolutionError
+from msgspec import Struct, ValidationError, convert, to_builtins
+
+from pipeline.adapters.avro.subjects import CLASSES, schema_name
+from pipeline.adapters.avro.versions import SchemaVersion
+from pipeline.model.interaction import Interaction
+
+_MAGIC: Final = 0
+_HEADER: Final = Layout(">BI")
+_NATIVE: Final = (bytes,)
+"""Types that Avro has and JSON has not: msgspec leaves them as they are."""
+
+_UNREADABLE: Final = (EOFError, IndexError, OverflowError, ValueError, SchemaResolutionError)
+"""What fastavro raises on bytes that are not a record of the schema."""
+
+Reason: TypeAlias = Literal[
+    "not-confluent-framing",
+    "unknown-schema-id",
+    "schema-of-another-topic",
+    "malformed-avro",
+    "invalid-record",
+    "not-finite",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """Bytes that are no record of their topic; `reason` is a short code, `detail` words."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Writer:
+    header: bytes
+    schema: Any
+    record: type[Struct]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """`current` is None where it equals `written`, which spares the resolution."""
+
+    name: str
+    written: Any
+    current: Any | None
+    record: type[Struct]
+
+
+class Codec:
+    """Writes each topic's newest schema; reads every version of it.
+
+    `versions` are all that may be met, oldest first: `recorded()`, or the same under the ids of
+    a real registry (`confluent.py`).
+    """
+
+    def __init__(self, versions: Iterable[SchemaVersion]) -> None:
+        parsed = [(version, parse_schema(version.schema)) for version in versions]
+        newest = {version.name: (version.id, schema) for version, schema in parsed}
+        self._writers = {
+            name: _Writer(_HEADER.pack(_MAGIC, schema_id), schema, CLASSES[name])
+            for name, (schema_id, schema) in newest.items()
+        }
+        self._readers = {
+            version.id: _Reader(
+                version.name,
+                schema,
+                None if version.id == newest[version.name][0] else newest[version.name][1],
+                CLASSES[version.name],
+            )
+            for version, schema in parsed
+        }
+
+    def encode(self, topic: str, value: Struct | None) -> bytes | None:
+        """The bytes of `value`; None is a tombstone.
+
+        An integer property beyond 64 bits travels as a double. A record of another topic's class,
+        or a text that UTF-8 cannot write, is a bug and raises.
+        """
+        if value is None:
+            return None
+        writer = self._writers[schema_name(topic)]
+        if type(value) is not writer.record:
+            raise TypeError(f"{topic} carries {writer.record.__name__}, not {type(value).__name__}")
+        body = BytesIO()
+        body.write(writer.header)
+        schemaless_writer(body, writer.schema, to_builtins(value, builtin_types=_NATIVE))
+        return body.getvalue()
+
+    def decode(self, topic: str, data: bytes) -> Struct | Malformed:
+        """The record in `data`, as the topic's class, whatever version wrote it."""
+        if len(data) < _HEADER.size or data[0] != _MAGIC:
+            return Malformed("not-confluent-framing", f"begins with {data[:5].hex() or 'nothing'}")
+        (_, schema_id) = _HEADER.unpack_from(data)
+        reader = self._readers.get(schema_id)
+        if reader is None:
+            return Malformed("unknown-schema-id", f"schema id {schema_id} is not known")
+        if reader.name != schema_name(topic):
+            return Malformed("schema-of-another-topic", f"schema of {reader.name}, not of {topic}")
+        return _read(reader, data)
+
+
+def _read(reader: _Reader, data: bytes) -> Struct | Malformed:
+    body = BytesIO(data)
+    body.seek(_HEADER.size)
+    try:
+        fields = schemaless_reader(body, reader.written, reader.current)
+    except _UNREADABLE as error:
+        return Malformed("malformed-avro", f"at byte {body.tell()}: {error or 'ends too early'}")
+    if body.tell() != len(data):
+        return Malformed("malformed-avro", f"{len(data) - body.tell()} bytes follow the record")
+    try:
+        record = convert(fields, reader.record, builtin_types=_NATIVE)
+    except ValidationError as error:
+        return Malformed("invalid-record", str(error))
+    return _finite(record) if isinstance(record, Interaction) else record
+
+
+def _finite(interaction: Interaction) -> Interaction | Malformed:
+    for name, value in interaction.properties.items():
+        if type(value) is float and not isfinite(value):
+            return Malformed("not-finite", f"properties.{name} is {value}")
+    return interaction

@@ -1,0 +1,57 @@
+"""Records changed schemas as new versions: `python -m pipeline.adapters.avro.record`."""
+
+import sys
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from pipeline.adapters.avro.compatibility import LEVEL, incompatible, invalid
+from pipeline.adapters.avro.versions import (
+    RECORDED,
+    Schema,
+    SchemaVersion,
+    current,
+    recorded,
+)
+
+
+def unrecorded(versions: Iterable[SchemaVersion]) -> dict[str, Schema]:
+    """The `.avsc` files that differ from the newest of `versions`, by name."""
+    newest = {version.name: version.schema for version in versions}
+    return {name: schema for name, schema in current().items() if schema != newest.get(name)}
+
+
+def refusal(schema: Schema, older: Iterable[Schema]) -> str | None:
+    """Why `schema` must not follow the `older` versions, or None."""
+    if problem := invalid(schema):
+        return f"not valid Avro: {problem}"
+    if problem := incompatible(schema, older):
+        return f"breaks {LEVEL} compatibility: {problem}"
+    return None
+
+
+def next_versions(versions: tuple[SchemaVersion, ...]) -> Iterator[SchemaVersion]:
+    """The lines to add for what is unrecorded."""
+    for schema_id, (name, schema) in enumerate(unrecorded(versions).items(), len(versions) + 1):
+        older = sum(version.name == name for version in versions)
+        yield SchemaVersion(schema_id, name, older + 1, schema)
+
+
+def main() -> int:
+    """Adds a line per changed schema; 1 when one must not be recorded."""
+    versions = recorded()
+    added = tuple(next_versions(versions))
+    for new in added:
+        problem = refusal(new.schema, (v.schema for v in versions if v.name == new.name))
+        if problem:
+            print(f"schemas/{new.name}.avsc: {problem}", file=sys.stderr)
+            return 1
+    with RECORDED.open("ab") as lines:
+        lines.writelines(msgspec.json.encode(new) + b"\n" for new in added)
+    for new in added:
+        print(f"schemas/{new.name}.avsc: version {new.version}, id {new.id}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

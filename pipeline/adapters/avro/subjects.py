@@ -1,0 +1,42 @@
+"""Which record class a topic carries, and under which name its schema is kept.
+
+All `actions.<channel>` topics share the schema `actions`.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from pipeline.model import topics
+from pipeline.model.configuration import ConfigurationRecord
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.decision import Action, Decision, Reply
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import Interaction
+from pipeline.model.profile import Memberships, Profile, SegmentChange
+from pipeline.model.stages import Enriched, Identified, Segmented
+
+ACTIONS: Final = "actions"
+
+CLASSES: Final[Mapping[str, type[Struct]]] = {
+    topics.INTERACTIONS: Interaction,
+    topics.IDENTITIES: IdentityChange,
+    topics.IDENTIFIED: Identified,
+    topics.ENRICHED: Enriched,
+    topics.SEGMENTED: Segmented,
+    topics.PROFILES: Profile,
+    topics.MEMBERSHIPS: Memberships,
+    topics.SEGMENT_CHANGES: SegmentChange,
+    topics.DECISIONS: Decision,
+    ACTIONS: Action,
+    topics.REPLIES: Reply,
+    topics.CONFIGURATION: ConfigurationRecord,
+    topics.DEAD_LETTERS: DeadLetterRecord,
+}
+"""Schema name -> the class that it describes."""
+
+
+def schema_name(topic: str) -> str:
+    """The name of the topic's schema: `actions` for `actions.web`, else the topic itself."""
+    return ACTIONS if topic.startswith(topics.actions("")) else topic

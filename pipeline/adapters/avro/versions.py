@@ -1,0 +1,45 @@
+"""Every version of every schema, with the id that it has in all stacks.
+
+`schemas/<name>.avsc` is what is written now. `schemas/recorded.ndjson` has a line for each version
+that ever was; lines are only added (`python -m pipeline.adapters.avro.record`), so ids are stable.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.adapters.avro.subjects import CLASSES
+
+FOLDER: Final = Path(__file__).resolve().parents[3] / "schemas"
+RECORDED: Final = FOLDER / "recorded.ndjson"
+
+Schema = dict[str, Any]
+"""An Avro schema as JSON."""
+
+
+class SchemaVersion(Struct, frozen=True):
+    """One line of the record: `version` counts from 1 within `name`, `id` over all."""
+
+    id: int
+    name: str
+    version: int
+    schema: Schema
+
+
+def current() -> Mapping[str, Schema]:
+    """The schemas as the `.avsc` files have them, by name."""
+    return {name: msgspec.json.decode(_avsc(name).read_bytes()) for name in CLASSES}
+
+
+@cache
+def recorded() -> tuple[SchemaVersion, ...]:
+    """All versions in the order of their ids."""
+    return tuple(msgspec.json.Decoder(SchemaVersion).decode_lines(RECORDED.read_bytes()))
+
+
+def _avsc(name: str) -> Path:
+    return FOLDER / f"{name}.avsc"
