@@ -1,0 +1,94 @@
+"""What each process of a home says of itself, as one small JSON file in `<home>/run/`.
+
+A process is known by its pid together with its start time, so a pid that the system has given to
+another program since is never taken for ours.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal, TypeAlias, TypeVar
+
+import msgspec
+import psutil
+
+State: TypeAlias = Literal["starting", "ready", "stopping"]
+T = TypeVar("T")
+
+_START_TOLERANCE_S = 1.0
+
+
+class Handle(msgspec.Struct, frozen=True):
+    """A process: `started_at` is the system's start time (epoch seconds), not the writer's."""
+
+    pid: int
+    started_at: float
+
+    @classmethod
+    def of(cls, pid: int) -> "Handle | None":
+        """None when there is no such process any more."""
+        try:
+            return cls(pid, psutil.Process(pid).create_time())
+        except psutil.NoSuchProcess:
+            return None
+
+    def process(self) -> psutil.Process | None:
+        """The living process, None when it is gone or only a zombie."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started_at) < _START_TOLERANCE_S
+            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        except psutil.NoSuchProcess:
+            return None
+
+
+class Announcement(msgspec.Struct, frozen=True):
+    """`ports`: what it listens on, by use (`http`)."""
+
+    name: str
+    process: Handle
+    state: State
+    ports: dict[str, int] = msgspec.field(default_factory=dict)
+
+
+def run_folder(home: Path) -> Path:
+    """Where the files are; made when missing."""
+    folder = home / "run"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def announce(home: Path, name: str, state: State, ports: dict[str, int] | None = None) -> None:
+    """Say that this very process is `name` and how it is; call again whenever that changes."""
+    me = Handle.of(os.getpid())
+    assert me is not None
+    write_json(_file(home, name), Announcement(name, me, state, ports or {}))
+
+
+def withdraw(home: Path, name: str) -> None:
+    """Forget what a process said; the last thing that it does, or whoever found it dead."""
+    _file(home, name).unlink(missing_ok=True)
+
+
+def announcements(home: Path) -> dict[str, Announcement]:
+    """Everything announced by processes that live, by name."""
+    found = [read_json(path, Announcement) for path in run_folder(home).glob("*.announced.json")]
+    return {a.name: a for a in found if a is not None and a.process.process() is not None}
+
+
+def write_json(path: Path, value: msgspec.Struct) -> None:
+    """Replace the file in one step: a reader sees the old content or the new."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(msgspec.json.encode(value))
+    draft.replace(path)
+
+
+def read_json(path: Path, kind: type[T]) -> T | None:
+    """None when there is no file, or one that another version wrote."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return None
+
+
+def _file(home: Path, name: str) -> Path:
+    return run_folder(home) / f"{name}.announced.json"
