@@ -1,0 +1,282 @@
+"""From the written form (YAML or JSON, already loaded) to the tree.
+
+A condition is a mapping of one of these forms:
+
+    all: [condition, ...]      any: [condition, ...]      not: condition
+    segment: NAME              member of the segment after this interaction
+    entered: NAME              brought into it by this interaction
+    name: TEXT or [TEXT, ...]  the interaction's name; likewise kind, channel and source;
+                               several of the four together must all fit
+    trait: NAME                the profile's value, with one or more operators
+    property: NAME             the interaction's property, likewise
+    context: NAME              locale, ip, campaign.source, consent.marketing..., likewise
+    event: name|kind|channel|source                           likewise
+
+Operators, which must all hold: `is`, `is_not`, `gt`, `gte`, `lt`, `lte` take a value or another
+subject (`{trait: NAME}`, `{property: NAME}`); `in`, `not_in` a list; `contains`, `starts_with` a
+text; `exists` true or false; `within`, `older_than` a duration such as `60m`, for times.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final, TypeAlias, cast, get_args
+
+from pipeline.conditions.duration import duration_ms
+from pipeline.conditions.problem import Path, Problem, did_you_mean
+from pipeline.conditions.tree import (
+    All,
+    Any,
+    Check,
+    Compare,
+    Condition,
+    Constant,
+    ContextField,
+    Entered,
+    EventField,
+    EventName,
+    Member,
+    Not,
+    Operand,
+    Operator,
+    Property,
+    Subject,
+    Trait,
+)
+from pipeline.model.interaction import Kind
+
+NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$"
+CONTEXT_PATTERN: Final = (
+    r"^(ip|user_agent|url|referrer|locale|timezone|(campaign|consent)\.[^\n]{1,200})$"
+)
+MAX_DEPTH: Final = 32
+
+KINDS: Final = get_args(Kind)
+EVENT_FIELDS: Final = get_args(EventName)
+OPERATORS: Final = get_args(Operator)
+SUBJECTS: Final = ("trait", "property", "context", "event")
+
+_Raw: TypeAlias = dict[str, object]
+_Form: TypeAlias = Callable[[_Raw, Path], Condition]
+
+
+class _Wrong(Exception):
+    """Carries problems up to the nearest place that can go on, at the latest to `parse`."""
+
+    def __init__(self, path: Path, message: str) -> None:
+        self.problems = [Problem(path, message)]
+
+
+def parse(raw: object) -> Condition | tuple[Problem, ...]:
+    """The tree, or every problem found, with paths relative to `raw`."""
+    try:
+        return _condition(raw, ())
+    except _Wrong as wrong:
+        return tuple(wrong.problems)
+
+
+def _condition(raw: object, path: Path) -> Condition:
+    if len(path) > 2 * MAX_DEPTH:
+        raise _Wrong(path, f"nested deeper than {MAX_DEPTH} conditions")
+    if not isinstance(raw, dict) or not raw:
+        raise _Wrong(path, "a condition is a mapping such as {trait: age, gte: 18}")
+    return _form(raw, path)(raw, path)
+
+
+def _form(raw: _Raw, path: Path) -> _Form:
+    for key in raw:
+        if key not in _KEYS:
+            what = f"{key!r} is not part of a condition: {did_you_mean(str(key), _KEYS)}"
+            raise _Wrong((*path, key), what)
+    alone = [key for key in raw if key in _ALONE]
+    subjects = [key for key in raw if key in SUBJECTS]
+    fields = [key for key in raw if key in EVENT_FIELDS]
+    operators = [key for key in raw if key in OPERATORS]
+    if alone:
+        _refuse_others(alone[0], raw, path)
+        return _ALONE[alone[0]]
+    if len(subjects) > 1 or (subjects and fields):
+        both = " and ".join([*subjects, *fields][:2])
+        raise _Wrong(path, f"{both} are two conditions: put each in a list under all")
+    if subjects:
+        if not operators:
+            what = f"{subjects[0]} needs an operator: {', '.join(OPERATORS)}"
+            raise _Wrong((*path, subjects[0]), what)
+        return _compare
+    if operators:
+        mend = f"write {{event: {fields[0]}, ...}}" if fields else "add a subject such as trait"
+        raise _Wrong((*path, operators[0]), f"{operators[0]} has no subject: {mend}")
+    return _fields
+
+
+def _refuse_others(key: str, raw: _Raw, path: Path) -> None:
+    for other in raw:
+        if other != key:
+            what = f"{key} stands alone: put it and {other} in a list under all"
+            raise _Wrong((*path, other), what)
+
+
+def _all(raw: _Raw, path: Path) -> Condition:
+    return All(_parts(raw["all"], (*path, "all")))
+
+
+def _any(raw: _Raw, path: Path) -> Condition:
+    return Any(_parts(raw["any"], (*path, "any")))
+
+
+def _not(raw: _Raw, path: Path) -> Condition:
+    return Not(_condition(raw["not"], (*path, "not")))
+
+
+def _member(raw: _Raw, path: Path) -> Condition:
+    return Member(_name(raw["segment"], (*path, "segment")))
+
+
+def _entered(raw: _Raw, path: Path) -> Condition:
+    return Entered(_name(raw["entered"], (*path, "entered")))
+
+
+_ALONE: Final[dict[str, _Form]] = {
+    "all": _all,
+    "any": _any,
+    "not": _not,
+    "segment": _member,
+    "entered": _entered,
+}
+_KEYS: Final = (*_ALONE, *SUBJECTS, *EVENT_FIELDS, *OPERATORS)
+
+
+def _parts(raw: object, path: Path) -> tuple[Condition, ...]:
+    """Goes on after a part that is wrong, so that one reading finds all mistakes."""
+    if not isinstance(raw, list) or not raw:
+        raise _Wrong(path, f"{path[-1]} takes a list of one or more conditions")
+    parts: list[Condition] = []
+    wrongs: list[_Wrong] = []
+    for index, part in enumerate(raw):
+        try:
+            parts.append(_condition(part, (*path, index)))
+        except _Wrong as wrong:
+            wrongs.append(wrong)
+    if wrongs:
+        wrongs[0].problems = [problem for wrong in wrongs for problem in wrong.problems]
+        raise wrongs[0]
+    return tuple(parts)
+
+
+def _fields(raw: _Raw, path: Path) -> Condition:
+    compares = tuple(
+        Compare(EventField(cast(EventName, key)), (Check("in", _texts(key, value, (*path, key))),))
+        for key, value in raw.items()
+    )
+    return compares[0] if len(compares) == 1 else All(compares)
+
+
+def _texts(key: str, raw: object, path: Path) -> tuple[str, ...]:
+    texts = raw if isinstance(raw, list) else [raw]
+    if not texts or not all(isinstance(text, str) and text for text in texts):
+        raise _Wrong(path, f"{key} takes a text or a list of texts")
+    for text in texts if key == "kind" else ():
+        if text not in KINDS:
+            raise _Wrong(path, f"no kind {text!r}: {did_you_mean(text, KINDS)}")
+    return tuple(texts)
+
+
+def _compare(raw: _Raw, path: Path) -> Condition:
+    key = next(key for key in raw if key in SUBJECTS)
+    checks = tuple(
+        Check(cast(Operator, operator), _operand(operator, operand, (*path, operator)))
+        for operator, operand in raw.items()
+        if operator != key
+    )
+    return Compare(_subject(key, raw[key], (*path, key)), checks)
+
+
+def _subject(key: str, raw: object, path: Path) -> Subject:
+    match key:
+        case "trait":
+            return Trait(_name(raw, path))
+        case "property":
+            return Property(_property(raw, path))
+        case "event":
+            return EventField(_event_field(raw, path))
+        case _:
+            return ContextField(_context_field(raw, path))
+
+
+def _name(raw: object, path: Path) -> str:
+    if isinstance(raw, str) and re.search(NAME_PATTERN, raw) and not raw.endswith("\n"):
+        return raw
+    what = f"{raw!r} is not a name: a letter, then letters, digits, '_', '.' or '-'"
+    raise _Wrong(path, what)
+
+
+def _property(raw: object, path: Path) -> str:
+    if isinstance(raw, str) and raw:
+        return raw
+    raise _Wrong(path, "property takes the name of a property")
+
+
+def _event_field(raw: object, path: Path) -> EventName:
+    if raw in EVENT_FIELDS:
+        return cast(EventName, raw)
+    known = f"one of {', '.join(EVENT_FIELDS)}"
+    raise _Wrong(path, f"event takes {known}; for the interaction's name write {{name: {raw}}}")
+
+
+def _context_field(raw: object, path: Path) -> str:
+    if isinstance(raw, str) and re.search(CONTEXT_PATTERN, raw) and not raw.endswith("\n"):
+        return raw
+    known = "ip, user_agent, url, referrer, locale, timezone, campaign.NAME, consent.NAME"
+    raise _Wrong(path, f"no context field {raw!r}: there are {known}")
+
+
+def _operand(operator: str, raw: object, path: Path) -> Operand:
+    match operator:
+        case "in" | "not_in":
+            if isinstance(raw, list) and raw and all(_is_constant(item) for item in raw):
+                return tuple(raw)
+            raise _Wrong(path, f"{operator} takes a list of values")
+        case "contains" | "starts_with":
+            if isinstance(raw, str) and raw:
+                return raw
+            raise _Wrong(path, f"{operator} takes a text")
+        case "exists":
+            if isinstance(raw, bool):
+                return raw
+            raise _Wrong(path, "exists takes true or false")
+        case "within" | "older_than":
+            return _duration(operator, raw, path)
+        case _:
+            return _value(operator, raw, path)
+
+
+def _duration(operator: str, raw: object, path: Path) -> int:
+    try:
+        return duration_ms(raw if isinstance(raw, str) else repr(raw))
+    except ValueError as error:
+        raise _Wrong(path, f"{operator}: {error}") from None
+
+
+def _value(operator: str, raw: object, path: Path) -> Operand:
+    if isinstance(raw, dict):
+        return _other(raw, path)
+    if raw is None:
+        raise _Wrong(path, f"{operator} needs a value; for none write exists: false")
+    if not _is_constant(raw):
+        raise _Wrong(path, f"{operator} takes one value; for several use in")
+    if isinstance(raw, bool) and operator not in ("is", "is_not"):
+        raise _Wrong(path, f"{operator} compares numbers or texts, not true or false")
+    return cast(Constant, raw)
+
+
+def _other(raw: _Raw, path: Path) -> Trait | Property:
+    match list(raw.items()):
+        case [("trait", name)]:
+            return Trait(_name(name, (*path, "trait")))
+        case [("property", name)]:
+            return Property(_property(name, (*path, "property")))
+        case _:
+            raise _Wrong(path, "another value is {trait: NAME} or {property: NAME}")
+
+
+def _is_constant(raw: object) -> bool:
+    return isinstance(raw, bool | int | float | str)

@@ -1,0 +1,108 @@
+"""What a condition depends on, so that only what can have changed is evaluated."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.conditions.tree import (
+    All,
+    Any,
+    Check,
+    Compare,
+    Condition,
+    ContextField,
+    Entered,
+    EventField,
+    Member,
+    Not,
+    Property,
+    Subject,
+    Trait,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Names read of each kind; `clock`: the passing of time alone can change the outcome."""
+
+    traits: frozenset[str]
+    properties: frozenset[str]
+    context: frozenset[str]
+    event: frozenset[str]
+    segments: frozenset[str]
+    entered: frozenset[str]
+    clock: bool
+
+    @property
+    def interaction(self) -> bool:
+        """Whether it depends on the interaction itself."""
+        return bool(self.properties or self.context or self.event)
+
+
+def reads(tree: Condition) -> Reads:
+    """Everything that `tree` reads."""
+    leaves = list(_leaves(tree))
+    subjects = [subject for leaf in leaves for subject in _subjects(leaf)]
+    return Reads(
+        traits=frozenset(s.name for s in subjects if isinstance(s, Trait)),
+        properties=frozenset(s.name for s in subjects if isinstance(s, Property)),
+        context=frozenset(s.name for s in subjects if isinstance(s, ContextField)),
+        event=frozenset(s.name for s in subjects if isinstance(s, EventField)),
+        segments=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Member)),
+        entered=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Entered)),
+        clock=any(check.operator in ("within", "older_than") for check in _checks(leaves)),
+    )
+
+
+def only_names(tree: Condition) -> frozenset[str] | None:
+    """The interaction names outside which the condition cannot hold; None: it can for any."""
+    match tree:
+        case Compare(EventField("name"), checks):
+            return _meet([_names_of(check) for check in checks])
+        case All(parts):
+            return _meet([only_names(part) for part in parts])
+        case Any(parts):
+            sets = [only_names(part) for part in parts]
+            known = [names for names in sets if names is not None]
+            return frozenset().union(*known) if len(known) == len(sets) else None
+        case _:
+            return None
+
+
+def _names_of(check: Check) -> frozenset[str] | None:
+    match check:
+        case Check("is", str(name)):
+            return frozenset((name,))
+        case Check("in", tuple(names)):
+            return frozenset(name for name in names if isinstance(name, str))
+        case _:
+            return None
+
+
+def _meet(sets: list[frozenset[str] | None]) -> frozenset[str] | None:
+    known = [names for names in sets if names is not None]
+    return frozenset.intersection(*known) if known else None
+
+
+def _leaves(tree: Condition) -> Iterator[Compare | Member | Entered]:
+    match tree:
+        case All(parts) | Any(parts):
+            for part in parts:
+                yield from _leaves(part)
+        case Not(part):
+            yield from _leaves(part)
+        case leaf:
+            yield leaf
+
+
+def _subjects(leaf: Compare | Member | Entered) -> Iterator[Subject]:
+    if isinstance(leaf, Compare):
+        yield leaf.subject
+        for check in leaf.checks:
+            if isinstance(check.operand, Trait | Property):
+                yield check.operand
+
+
+def _checks(leaves: list[Compare | Member | Entered]) -> Iterator[Check]:
+    for leaf in leaves:
+        if isinstance(leaf, Compare):
+            yield from leaf.checks

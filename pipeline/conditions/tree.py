@@ -1,0 +1,115 @@
+"""A condition as a typed tree, and what each part of it means.
+
+A value that is absent or null is *missing*. With a missing value on either side every check is
+false, except `exists: false`, `is_not` and `not_in`, which are true. Values of different types
+are never equal and never in order: text against number is false, and true is not 1.
+
+`within: d` holds for `now - d < t <= now`, `older_than: d` for `t <= now - d` (t in epoch ms).
+"""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+EventName: TypeAlias = Literal["name", "kind", "channel", "source"]
+Operator: TypeAlias = Literal[
+    "is",
+    "is_not",
+    "in",
+    "not_in",
+    "gt",
+    "gte",
+    "lt",
+    "lte",
+    "contains",
+    "starts_with",
+    "exists",
+    "within",
+    "older_than",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """A named value of the profile."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Property:
+    """A property of the interaction, nested names dotted."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContextField:
+    """A circumstance of the interaction: `locale`, `campaign.source`, `consent.marketing`..."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventField:
+    """A field of the interaction itself."""
+
+    name: EventName
+
+
+Subject: TypeAlias = Trait | Property | ContextField | EventField
+Constant: TypeAlias = bool | int | float | str
+Operand: TypeAlias = Constant | tuple[Constant, ...] | Trait | Property
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`operand` is a tuple for `in` and `not_in`, milliseconds for `within` and `older_than`."""
+
+    operator: Operator
+    operand: Operand
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """All `checks` hold for the subject's value."""
+
+    subject: Subject
+    checks: tuple[Check, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """The customer is in the segment after this interaction."""
+
+    segment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """This interaction brought the customer into the segment."""
+
+    segment: str
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Every part holds; true without parts."""
+
+    parts: "tuple[Condition, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Any:
+    """Some part holds; false without parts."""
+
+    parts: "tuple[Condition, ...]"
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The part does not hold."""
+
+    part: "Condition"
+
+
+Condition: TypeAlias = All | Any | Not | Compare | Member | Entered
