@@ -1,0 +1,126 @@
+"""A real single-node Apache Kafka (KRaft), for machines without a cluster and for tests."""
+
+import base64
+import errno
+import fcntl
+import shutil
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+
+from pipeline.adapters.broker.jars import PINS, ensure_jars, pinned_jars
+from pipeline.adapters.broker.java import find_java
+from pipeline.adapters.broker.jvm import KafkaJvm, publish_archives
+from pipeline.adapters.broker.options import (
+    HOST,
+    BrokerError,
+    BrokerFailure,
+    BrokerFiles,
+    BrokerOptions,
+    Running,
+)
+from pipeline.adapters.broker.ports import Ports, choose_ports, is_free
+from pipeline.adapters.broker.process import recorded_process, spawn, terminate, write_atomically
+from pipeline.adapters.broker.readiness import last_error, listens, wait_until_ready
+
+_MIN_FREE_BYTES = 100 * 1024 * 1024
+_FORMAT_TIMEOUT_S = 60
+_PORT_ATTEMPTS = 3
+
+
+class Broker:
+    """The broker of one home. Any process may call any method at any time."""
+
+    def __init__(self, options: BrokerOptions) -> None:
+        self._options = options
+        self._files = BrokerFiles.under(options.home)
+
+    def start(self) -> Running | BrokerFailure:
+        """Starts the broker unless it runs; returns once it answers."""
+        try:
+            with self._locked():
+                running = self.status() or self._start()
+                wait_until_ready(running, self._files)
+                return running
+        except BrokerError as error:
+            return BrokerFailure(str(error))
+        except OSError as error:
+            return BrokerFailure(self._explain(error))
+
+    def stop(self) -> Running | None:
+        """Stops the broker; returns what ran, None when nothing did."""
+        found = recorded_process(self._files)
+        if found is None:
+            return None
+        process, running = found
+        terminate(process)
+        self._files.process.unlink(missing_ok=True)
+        publish_archives(self._files, self._options.cache_dir)
+        return running
+
+    def status(self) -> Running | None:
+        """What runs now."""
+        found = recorded_process(self._files)
+        return found[1] if found else None
+
+    def _start(self) -> Running:
+        self._require_disk_space()
+        jars = ensure_jars(self._options.cache_dir, pinned_jars())
+        jvm = KafkaJvm(find_java(self._options.java_home), jars, self._options.cache_dir)
+        for _ in range(_PORT_ATTEMPTS):
+            ports = choose_ports(self._options, self._files.ports)
+            self._configure(ports)
+            self._format(jvm)
+            process = spawn(jvm.server(self._files), self._files, ports.client)
+            if listens(process, ports.client):
+                return Running(f"{HOST}:{ports.client}", process.pid, ports.client)
+            terminate(process)
+            if is_free(ports.client) and is_free(ports.controller):
+                break  # it was not for a port that another process took meanwhile
+        raise BrokerError(f"the broker ended while starting: {last_error(self._files)}")
+
+    def _configure(self, ports: Ports) -> None:
+        client, controller = f"{HOST}:{ports.client}", f"{HOST}:{ports.controller}"
+        own = (
+            f"listeners=CLIENT://{client},CONTROLLER://{controller}\n"
+            f"advertised.listeners=CLIENT://{client}\n"
+            f"controller.quorum.voters=1@{controller}\n"
+            f"log.dirs={self._files.data}\n"
+        )
+        common = (PINS / "server.properties").read_text()
+        write_atomically(self._files.properties, (common + own).encode())
+        write_atomically(self._files.ports, msgspec.json.encode(ports))
+
+    def _format(self, jvm: KafkaJvm) -> None:
+        if self._files.formatted.exists():
+            return
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        command = jvm.format(self._files, cluster_id)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_FORMAT_TIMEOUT_S)
+        if done.returncode != 0:
+            reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
+            raise BrokerError(f"cannot format {self._files.data}: {''.join(reason)}")
+
+    def _require_disk_space(self) -> None:
+        free = shutil.disk_usage(self._files.root).free
+        if free < _MIN_FREE_BYTES:
+            raise BrokerError(
+                f"disk full: {free >> 20} MiB free at {self._files.root}, the broker needs "
+                f"{_MIN_FREE_BYTES >> 20}; free some, or set KAIROS_HOME to another disk"
+            )
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Two starts at the same time give one broker."""
+        self._files.root.mkdir(parents=True, exist_ok=True)
+        with self._files.lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _explain(self, error: OSError) -> str:
+        if error.errno == errno.ENOSPC:
+            return f"disk full at {error.filename or self._files.root}: free some space"
+        return f"cannot use {error.filename or self._files.root}: {error.strerror or error}"

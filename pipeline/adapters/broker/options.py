@@ -1,0 +1,86 @@
+"""What the embedded broker is told, where it keeps its files, and what it answers."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+PREFERRED_PORT = 9092
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerOptions:
+    """`home`: where the broker's data lives; `cache_dir`: jars shared by all homes.
+
+    `port`: the preferred port, 0 for any. `port_is_fixed`: fail when it is taken, rather than
+    take another one. `java_home`: the Java to use, None to look for one.
+    """
+
+    home: Path
+    cache_dir: Path
+    port: int = PREFERRED_PORT
+    port_is_fixed: bool = False
+    java_home: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A broker that answers at `bootstrap` ("host:port")."""
+
+    bootstrap: str
+    pid: int
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerFailure:
+    """Why there is no broker, and what to do about it."""
+
+    message: str
+
+
+class BrokerError(Exception):
+    """Raised inside this package; callers get a `BrokerFailure`."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerFiles:
+    """The broker's files under a home."""
+
+    root: Path
+
+    @classmethod
+    def under(cls, home: Path) -> "BrokerFiles":
+        return cls(home.absolute() / "broker")
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def formatted(self) -> Path:
+        return self.data / "meta.properties"
+
+    @property
+    def properties(self) -> Path:
+        return self.root / "server.properties"
+
+    @property
+    def ports(self) -> Path:
+        return self.root / "ports.json"
+
+    @property
+    def process(self) -> Path:
+        return self.root / "process.json"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "broker.log"
+
+    @property
+    def output(self) -> Path:
+        """What the JVM itself prints (crashes; Kafka's own log is `log`)."""
+        return self.root / "output.log"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"

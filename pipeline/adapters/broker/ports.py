@@ -1,0 +1,59 @@
+"""Choosing the broker's two ports: the recorded ones, else the preferred one, else any free."""
+
+import random
+import socket
+from pathlib import Path
+
+import msgspec
+
+from pipeline.adapters.broker.options import HOST, BrokerError, BrokerOptions
+
+# Below the ports that systems lend to outgoing connections: a client that keeps calling a dead
+# broker on such a port can end up connected to itself, and the broker could not come back.
+_RANGE = range(20_000, 32_000)
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """Where clients, and the node's own controller, are served."""
+
+    client: int
+    controller: int
+
+
+def choose_ports(options: BrokerOptions, recorded: Path) -> Ports:
+    """Ports that are free now. The recorded ones come first so that a restart keeps its address."""
+    if options.port_is_fixed:
+        _require_free(options.port)
+        return Ports(options.port, _any_free())
+    if recorded.exists():
+        ports = msgspec.json.decode(recorded.read_bytes(), type=Ports)
+        if is_free(ports.client) and is_free(ports.controller):
+            return ports
+    client = options.port if options.port and is_free(options.port) else _any_free()
+    return Ports(client, _any_free())
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen there now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def _require_free(port: int) -> None:
+    if not is_free(port):
+        raise BrokerError(
+            f"port {port} is taken by another process: stop it, choose another KAIROS_BROKER_PORT, "
+            "or leave it unset so that a free port is chosen"
+        )
+
+
+def _any_free() -> int:
+    for port in random.sample(_RANGE, k=100):
+        if is_free(port):
+            return port
+    raise BrokerError(f"no free port found between {_RANGE.start} and {_RANGE.stop}")

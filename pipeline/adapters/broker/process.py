@@ -1,0 +1,78 @@
+"""The broker's process: started detached, recorded, recognised again, stopped."""
+
+import subprocess
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from pipeline.adapters.broker.options import HOST, BrokerFiles, Running
+
+_STOP_TIMEOUT_S = 20
+_KILL_TIMEOUT_S = 5
+_START_TIME_TOLERANCE_S = 2.0  # psutil derives it from the boot time, which clock changes move
+
+
+class ProcessRecord(msgspec.Struct, frozen=True):
+    """Pid and start time (epoch s) together name one process even after the pid is used again."""
+
+    pid: int
+    started_at: float
+    port: int
+
+
+def spawn(command: list[str], files: BrokerFiles, port: int) -> psutil.Process:
+    """Starts the command in a session of its own, so that no terminal's signal reaches it."""
+    with files.output.open("wb") as output:
+        pid = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=files.root,
+            start_new_session=True,
+        ).pid
+    process = psutil.Process(pid)
+    record = ProcessRecord(pid, process.create_time(), port)
+    write_atomically(files.process, msgspec.json.encode(record))
+    return process
+
+
+def recorded_process(files: BrokerFiles) -> tuple[psutil.Process, Running] | None:
+    """The broker's live process, or None; a pid that now belongs to another process is not it."""
+    try:
+        record = msgspec.json.decode(files.process.read_bytes(), type=ProcessRecord)
+        process = psutil.Process(record.pid)
+        same = abs(process.create_time() - record.started_at) < _START_TIME_TOLERANCE_S
+    except (FileNotFoundError, msgspec.DecodeError, psutil.NoSuchProcess):
+        return None
+    if not same or not is_alive(process):
+        return None
+    return process, Running(f"{HOST}:{record.port}", record.pid, record.port)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """False for a zombie too: a child that was killed and not yet waited for."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def terminate(process: psutil.Process) -> None:
+    """TERM, then KILL after a time-out; returns when the process has gone."""
+    try:
+        process.terminate()
+        process.wait(_STOP_TIMEOUT_S)
+    except psutil.TimeoutExpired:
+        process.kill()
+        process.wait(_KILL_TIMEOUT_S)
+    except psutil.NoSuchProcess:
+        return
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """A reader sees the old file or the new one, whatever is killed when."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
