@@ -50,9 +50,14 @@ class Namespace(Part, frozen=True):
 
 
 class Identity(Part, frozen=True):
-    """identity.yaml; `namespaces` from the strongest to the weakest."""
+    """identity.yaml; `namespaces` from the strongest to the weakest.
+
+    `user_id` and `anonymous_id` name the namespaces of Segment's `userId` and `anonymousId`.
+    """
 
     namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1)]
+    user_id: Name = "customer_id"
+    anonymous_id: Name = "cookie"
     blocked_values: tuple[str, ...] = (
         "",
         "null",
