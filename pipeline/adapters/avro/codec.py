@@ -117,7 +117,7 @@ def _read(reader: _Reader, data: bytes) -> Struct | Malformed:
     try:
         fields = schemaless_reader(body, reader.written, reader.current)
     except _UNREADABLE as error:
-        return Malformed("malformed-avro", f"at byte {body.tell()}: {error or 'ends too early'}")
+        return Malformed("malformed-avro", f"no {reader.name} up to byte {body.tell()}: {error!r}")
     if body.tell() != len(data):
         return Malformed("malformed-avro", f"{len(data) - body.tell()} bytes follow the record")
     try:
