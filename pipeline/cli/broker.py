@@ -1,0 +1,69 @@
+"""`kairos broker`: the embedded Kafka of this home."""
+
+import typer
+
+from pipeline.adapters.broker import BrokerFailure, Running
+from pipeline.cli.console import JsonOption, fail, out, print_json
+from pipeline.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def start(json: JsonOption = False) -> None:
+    """Start the broker; does nothing but print its address when it runs."""
+    settings = Settings()
+    if _uses_existing_cluster(settings, json):
+        return
+    started = settings.broker().start()
+    if isinstance(started, BrokerFailure):
+        fail(started.message)
+    _show("running", started, json)
+
+
+@app.command()
+def stop(json: JsonOption = False) -> None:
+    """Stop the broker; its data stay."""
+    settings = Settings()
+    if _uses_existing_cluster(settings, json):
+        return
+    _show("stopped", settings.broker().stop(), json)
+
+
+@app.command()
+def status(json: JsonOption = False) -> None:
+    """Say whether the broker runs, and where."""
+    settings = Settings()
+    if _uses_existing_cluster(settings, json):
+        return
+    running = settings.broker().status()
+    _show("running" if running else "stopped", running, json)
+
+
+def _uses_existing_cluster(settings: Settings, json: bool) -> bool:
+    if settings.bootstrap_servers is None:
+        return False
+    if json:
+        print_json({"state": "external", "bootstrap": settings.bootstrap_servers})
+    else:
+        out.print(
+            f"Using the existing cluster at {settings.bootstrap_servers} "
+            "(KAIROS_BOOTSTRAP_SERVERS); there is no embedded broker to start or stop."
+        )
+    return True
+
+
+def _show(state: str, broker: Running | None, json: bool) -> None:
+    if json:
+        print_json(
+            {
+                "state": state,
+                "bootstrap": broker.bootstrap if broker else None,
+                "pid": broker.pid if broker else None,
+                "port": broker.port if broker else None,
+            }
+        )
+    elif broker is None:
+        out.print("No broker is running.")
+    else:
+        out.print(f"Broker {state}: {broker.bootstrap} (pid {broker.pid})")

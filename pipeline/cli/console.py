@@ -1,0 +1,42 @@
+"""Printing for commands: tables and lines for people, one JSON document for programs."""
+
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any, Final, NoReturn
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+out: Final = Console(highlight=False)
+err: Final = Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """`value`: anything that msgspec encodes (records, dataclasses, dicts, lists)."""
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Numbers are aligned right."""
+    rows = list(rows)
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+    out.print(table)
+
+
+def print_error(message: str) -> None:
+    """One line on stderr."""
+    err.print(f"kairos: {message}", style="red", markup=False, soft_wrap=True)
+
+
+def fail(message: str) -> NoReturn:
+    """Ends the command with exit code 1."""
+    print_error(message)
+    raise typer.Exit(1)

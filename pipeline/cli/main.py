@@ -1,0 +1,68 @@
+"""The command `kairos`: one module of this package per command, imported when it is called."""
+
+import sys
+from importlib import import_module
+from typing import Annotated, Final
+
+import typer
+
+from pipeline.cli.console import print_error
+
+# Command (its module has the same name, with _ for -) and what it does. A module has either
+# `run`, the command's function, or `app`, a typer.Typer of subcommands.
+COMMANDS: Final = {
+    "broker": "Start, stop or look at the embedded Kafka broker.",
+}
+
+_DEBUG: Final = "--debug"
+
+
+def main() -> None:
+    """Entry point: exit code 0, 1 for an error (one line on stderr), 2 for a wrong usage."""
+    arguments = sys.argv[1:]
+    try:
+        build_app(_command_in(arguments))()
+    except Exception as error:
+        if _DEBUG in arguments:
+            raise
+        print_error(str(error) or type(error).__name__)
+        sys.exit(1)
+
+
+def build_app(command: str | None) -> typer.Typer:
+    """The application with one command imported, the others known by name for the help."""
+    app = typer.Typer(
+        name="kairos",
+        help="Open real-time interaction management on Kafka.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    for name, summary in COMMANDS.items():
+        if name == command:
+            _add(app, name, summary)
+        else:
+            app.command(name, help=summary)(_not_imported)
+    return app
+
+
+def _add(app: typer.Typer, name: str, summary: str) -> None:
+    module = import_module(f"pipeline.cli.{name.replace('-', '_')}")
+    if hasattr(module, "app"):
+        app.add_typer(module.app, name=name, help=summary, no_args_is_help=True)
+    else:
+        app.command(name, help=summary)(module.run)
+
+
+def _command_in(arguments: list[str]) -> str | None:
+    return next((argument for argument in arguments if not argument.startswith("-")), None)
+
+
+def _root(
+    debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options before the command; `main` reads --debug."""
+
+
+def _not_imported() -> None:
+    raise AssertionError("only the command that was called is imported, and only that one runs")

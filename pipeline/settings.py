@@ -1,0 +1,131 @@
+"""Every setting of Kairos, from KAIROS_* environment variables; documented in the README."""
+
+import os
+import secrets
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, PositiveInt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pipeline.adapters.broker import Broker, BrokerOptions
+from pipeline.adapters.broker.options import PREFERRED_PORT
+
+PREFIX = "KAIROS_"
+KAFKA_PREFIX = "KAIROS_KAFKA_"
+
+
+class NoBrokerError(Exception):
+    """Raised when there is no Kafka to connect to; the message says what to do."""
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kairos"
+
+
+def kafka_properties(environment: Mapping[str, str]) -> dict[str, str]:
+    """KAIROS_KAFKA_SASL_MECHANISM=PLAIN becomes {"sasl.mechanism": "PLAIN"}, and so on."""
+    return {
+        name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
+        for name, value in environment.items()
+        if name.startswith(KAFKA_PREFIX)
+    }
+
+
+class Settings(BaseSettings):
+    """Immutable; the field `name` is set by KAIROS_NAME."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+
+    home: Path = Field(Path(".kairos"), description="Folder of everything that a stack writes")
+    cache_dir: Path = Field(
+        default_factory=_user_cache,
+        description="Folder, shared by all homes, of the broker's jars (default ~/.cache/kairos)",
+    )
+    bootstrap_servers: str | None = Field(
+        None, description="An existing Kafka cluster; unset: the home's embedded broker"
+    )
+    broker_port: int = Field(
+        PREFERRED_PORT,
+        ge=0,
+        le=65_535,
+        description="Port of the embedded broker; unset: 9092 or, if taken, any free one; 0: any",
+    )
+    java_home: Path | None = Field(
+        None, description="Java (17 or later) for the embedded broker; unset: found by itself"
+    )
+    partitions: PositiveInt = Field(4, description="Partitions of each topic when it is created")
+    gateway_host: str = Field("127.0.0.1", description="Address that the gateway listens on")
+    gateway_port: int = Field(8765, ge=0, le=65_535, description="Port of the gateway; 0: any")
+    decide_budget_ms: PositiveInt = Field(
+        100, description="Time after which /v1/decide answers with the placements' defaults"
+    )
+    commit_interval_ms: PositiveInt = Field(
+        250, description="Longest time between two commits of an agent's input offsets"
+    )
+    session_timeout_ms: PositiveInt = Field(
+        6_000, description="Silence after which a consumer's partitions go to others"
+    )
+    max_action_age_s: PositiveInt = Field(
+        300, description="An interaction older than this triggers nothing outbound"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log records shown"
+    )
+    log_format: Literal["console", "json"] = Field("console", description="Form of log records")
+    schema_registry_url: str | None = Field(
+        None, description="A Confluent-compatible schema registry; unset: the gateway's own"
+    )
+    secret: str | None = Field(
+        None, description="Key that signs outcome tokens; unset: made once, in HOME/secret"
+    )
+    kafka_properties: dict[str, str] = Field(
+        default_factory=lambda: kafka_properties(os.environ),
+        description="Any librdkafka property: KAIROS_KAFKA_SASL_MECHANISM is sasl.mechanism",
+    )
+
+    def broker(self) -> Broker:
+        """The embedded broker of this home."""
+        return Broker(
+            BrokerOptions(
+                home=self.home,
+                cache_dir=self.cache_dir,
+                port=self.broker_port,
+                port_is_fixed="broker_port" in self.model_fields_set and self.broker_port != 0,
+                java_home=self.java_home,
+            )
+        )
+
+    def kafka(self) -> dict[str, str]:
+        """Properties of a confluent-kafka client; raises NoBrokerError when there is none to use."""
+        return {**self.kafka_properties, "bootstrap.servers": self._bootstrap()}
+
+    def signing_secret(self) -> str:
+        """The key that signs outcome tokens, made at the first call when none is set."""
+        return self.secret or _secret_in(self.home)
+
+    def _bootstrap(self) -> str:
+        if self.bootstrap_servers:
+            return self.bootstrap_servers
+        running = self.broker().status()
+        if running is None:
+            raise NoBrokerError("no broker: run `kairos up` or set KAIROS_BOOTSTRAP_SERVERS")
+        return running.bootstrap
+
+
+def _secret_in(home: Path) -> str:
+    """Read from HOME/secret (mode 0600); whoever creates the file first decides for all."""
+    path = home / "secret"
+    if path.exists():
+        return path.read_text()
+    home.mkdir(parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(dir=home)  # mode 0600
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_urlsafe(32))
+    with suppress(FileExistsError):
+        os.link(draft, path)
+    os.unlink(draft)
+    return path.read_text()
