@@ -1,0 +1,105 @@
+"""How far consumer groups are behind: committed offsets against the ends of their input topics."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+Place: TypeAlias = tuple[str, int]
+"""A topic and a partition of it."""
+
+_TIMEOUT_S = 10.0
+_POLL_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A consumer group and everything that it consumes."""
+
+    name: str
+    topics: tuple[str, ...]
+
+
+class LagReader:
+    """Keeps one connection, so that a look takes a few milliseconds.
+
+    Topics and partitions are those at the time of construction. KafkaException when the broker
+    does not answer.
+    """
+
+    def __init__(self, kafka: Mapping[str, str | int], groups: Sequence[Group]) -> None:
+        self._admin = AdminClient(dict(kafka))
+        partitions = self._partitions()
+        self._places = {
+            group.name: [(t, p) for t in group.topics for p in range(partitions.get(t, 0))]
+            for group in groups
+        }
+
+    def lag(self) -> dict[str, int]:
+        """Records that each group has still to process; nothing committed counts as zero."""
+        committed, ends = self._committed(), self._ends()
+        return {
+            group: sum(max(0, ends[place] - committed[group].get(place, 0)) for place in places)
+            for group, places in self._places.items()
+        }
+
+    def is_idle(self) -> bool:
+        """Whether every input so far has left the last stage.
+
+        Inputs are committed after their outputs are delivered. So once all commits, read first,
+        equal all ends, read afterwards, nothing is under way; the ends read twice show that
+        nothing came in meanwhile either.
+        """
+        committed, ends = self._committed(), self._ends()
+        behind = any(
+            committed[group].get(place, 0) < ends[place]
+            for group, places in self._places.items()
+            for place in places
+        )
+        return not behind and self._ends() == ends
+
+    def until_idle(self, timeout_s: float) -> bool:
+        """Waits for `is_idle`; False when the time is over first."""
+        deadline = time.monotonic() + timeout_s
+        while not self.is_idle():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        return True
+
+    def _partitions(self) -> dict[str, int]:
+        topics = self._admin.list_topics(timeout=_TIMEOUT_S).topics
+        return {name: len(topic.partitions) for name, topic in topics.items()}
+
+    def _committed(self) -> dict[str, dict[Place, int]]:
+        """Next offset to read by group; places without a commit are left out."""
+        futures = [
+            self._admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group, [TopicPartition(*p) for p in places])],
+                request_timeout=_TIMEOUT_S,
+            )[group]
+            for group, places in self._places.items()
+        ]
+        results = [future.result() for future in futures]
+        return {
+            result.group_id: {
+                (place.topic, place.partition): place.offset
+                for place in result.topic_partitions
+                if place.offset >= 0
+            }
+            for result in results
+        }
+
+    def _ends(self) -> dict[Place, int]:
+        wanted = {place for places in self._places.values() for place in places}
+        futures = self._admin.list_offsets(
+            {TopicPartition(*place): OffsetSpec.latest() for place in wanted},
+            request_timeout=_TIMEOUT_S,
+        )
+        return {
+            (place.topic, place.partition): future.result().offset
+            for place, future in futures.items()
+        }

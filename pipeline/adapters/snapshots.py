@@ -1,0 +1,117 @@
+"""Reading a topic from its beginning to where it ends now, and the latest record of each key."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+_BATCH = 10_000
+_WAIT_S = 0.02
+_PATIENCE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One record. `timestamp` (epoch ms) is when its producer sent it."""
+
+    key: str
+    value: bytes | None
+    partition: int
+    offset: int
+    timestamp: int
+    headers: tuple[tuple[str, bytes | None], ...]
+
+
+def scan(kafka: Mapping[str, str | int], topic: str) -> Iterator[Stored]:
+    """Every record of `topic` written before the call; in order within each partition.
+
+    A topic that does not exist is empty. KafkaException when the broker stops answering.
+    """
+    consumer = Consumer(
+        {
+            **kafka,
+            "group.id": "kairos.scan",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
+    )
+    try:
+        yield from _scan(consumer, topic)
+    finally:
+        consumer.close()
+
+
+def latest(kafka: Mapping[str, str | int], topic: str) -> dict[str, Stored]:
+    """The last record of each key of a compacted topic; keys with a tombstone are not in it."""
+    kept: dict[str, Stored] = {}
+    for record in scan(kafka, topic):
+        if record.value is None:
+            kept.pop(record.key, None)
+        else:
+            kept[record.key] = record
+    return kept
+
+
+def _scan(consumer: Consumer, topic: str) -> Iterator[Stored]:
+    unfinished = _ends(consumer, topic)
+    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in unfinished])
+    deadline = time.monotonic() + _PATIENCE_S
+    while unfinished:
+        messages = consumer.consume(_BATCH, _WAIT_S)
+        if messages:
+            deadline = time.monotonic() + _PATIENCE_S
+        elif time.monotonic() > deadline:
+            raise TimeoutError(f"{topic}: the broker sent nothing for {_PATIENCE_S:.0f} s")
+        for message in messages:
+            partition, end = message.partition(), unfinished.get(message.partition())
+            if end is None:
+                continue
+            if _is_end(message):
+                del unfinished[partition]
+                continue
+            offset = message.offset()
+            if offset < end:
+                yield _stored(message)
+            if offset >= end - 1:
+                del unfinished[partition]
+
+
+def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
+    """End offsets of the partitions that hold something."""
+    metadata = consumer.list_topics(topic, timeout=_PATIENCE_S).topics[topic]
+    ends = {}
+    for partition in metadata.partitions:
+        place = TopicPartition(topic, partition)
+        low, high = consumer.get_watermark_offsets(place, timeout=_PATIENCE_S)
+        if high > low:
+            ends[partition] = high
+    return ends
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._PARTITION_EOF:
+        return True
+    raise KafkaException(error)
+
+
+def _stored(message: Message) -> Stored:
+    key = message.key() or b""
+    return Stored(
+        key.decode(errors="replace"),
+        message.value(),
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        tuple(message.headers() or ()),
+    )

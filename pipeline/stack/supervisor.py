@@ -1,0 +1,197 @@
+"""Keeps the processes of a home running: `python -m pipeline.stack.supervisor HOME`, detached.
+
+TERM or INT: stop everything, tier by tier. HUP: read the plan again and bring the processes into
+line with it. A process that exits is started again, at once the first time, then after growing
+pauses, for ever; what happens is in `<home>/log/supervisor.log` and in `kairos status`.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable
+from itertools import groupby
+from pathlib import Path
+
+from pipeline.adapters.run_state import Handle, run_folder, withdraw
+from pipeline.stack.log_files import open_log, rotate
+from pipeline.stack.plan import ProcessSpec
+from pipeline.stack.supervision import (
+    Child,
+    Supervision,
+    clear_supervision,
+    read_plan,
+    write_supervision,
+)
+
+STACK_VARIABLE = "KAIROS_STACK"
+"""Set to the home in every process that a supervisor starts, so that strays can be found."""
+
+_STEADY_S = 10.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
+_STOP_S = 10.0
+_ROTATION_S = 5.0
+
+_log = logging.getLogger("kairos.supervisor")
+
+
+def pause_s(failures: int, spread: float) -> float:
+    """How long to wait after that many short lives in a row; `spread` in [0, 1) is the jitter."""
+    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**failures)
+    return longest * (0.5 + spread / 2)
+
+
+class Keeper:
+    """Runs one process, again and again, until it is told to stop."""
+
+    def __init__(self, home: Path, spec: ProcessSpec, changed: Callable[[], None]) -> None:
+        self.spec = spec
+        self.child = Child()
+        self._home = home
+        self._changed = changed
+        self._process: asyncio.subprocess.Process | None = None
+        self._task = asyncio.create_task(self._keep())
+
+    async def stop(self) -> None:
+        """TERM, and KILL when that is not enough within the bound."""
+        self._task.cancel()
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), _STOP_S)
+        except TimeoutError:
+            _log.warning("%s does not stop within %.0f s: killed", self.spec.name, _STOP_S)
+            process.kill()
+            await process.wait()
+        withdraw(self._home, self.spec.name)
+        _log.info("%s stopped", self.spec.name)
+
+    async def _keep(self) -> None:
+        failures = 0
+        while True:
+            began = time.monotonic()
+            try:
+                outcome = f"exited with {await self._run_once()}"
+            except OSError as error:
+                outcome = f"cannot be started: {error}"
+            failures = 0 if time.monotonic() - began > _STEADY_S else failures + 1
+            pause = pause_s(failures, random.random())
+            _log.error("%s %s; starts again in %.1f s", self.spec.name, outcome, pause)
+            await asyncio.sleep(pause)
+
+    async def _run_once(self) -> int:
+        with open_log(self._home, self.spec.name) as log:
+            self._process = process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "pipeline.cli",
+                *self.spec.arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "KAIROS_HOME": str(self._home), STACK_VARIABLE: str(self._home)},
+            )
+        self._report(Child(Handle.of(process.pid), self.child.restarts, self.child.last_exit))
+        _log.info("%s runs as process %d", self.spec.name, process.pid)
+        code = await process.wait()
+        withdraw(self._home, self.spec.name)
+        self._report(Child(None, self.child.restarts + 1, code))
+        return code
+
+    def _report(self, child: Child) -> None:
+        self.child = child
+        self._changed()
+
+
+class Supervisor:
+    """The keepers of one home."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._me = Handle.of(os.getpid())
+        self._keepers: dict[str, Keeper] = {}
+        self._stopped = asyncio.Event()
+        self._replanned = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until TERM or INT; then everything has stopped."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stopped.set)
+        loop.add_signal_handler(signal.SIGINT, self._stopped.set)
+        loop.add_signal_handler(signal.SIGHUP, self._replanned.set)
+        await self._follow_plan()
+        while not self._stopped.is_set():
+            await self._wait_for_something()
+            self._rotate()
+            if self._replanned.is_set():
+                self._replanned.clear()
+                await self._follow_plan()
+        await self._stop(list(self._keepers.values()))
+        clear_supervision(self._home)
+
+    async def _wait_for_something(self) -> None:
+        signals = [asyncio.create_task(e.wait()) for e in (self._stopped, self._replanned)]
+        await asyncio.wait(
+            signals, timeout=_ROTATION_S, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in signals:
+            task.cancel()
+
+    async def _follow_plan(self) -> None:
+        plan = read_plan(self._home)
+        wanted = {spec.name: spec for spec in plan.processes} if plan else {}
+        surplus = [k for name, k in self._keepers.items() if wanted.get(name) != k.spec]
+        await self._stop(surplus)
+        for keeper in surplus:
+            del self._keepers[keeper.spec.name]
+        for name, spec in wanted.items():
+            if name not in self._keepers:
+                self._keepers[name] = Keeper(self._home, spec, self._publish)
+        self._publish()
+
+    async def _stop(self, keepers: list[Keeper]) -> None:
+        ordered = sorted(keepers, key=lambda keeper: keeper.spec.tier)
+        for _, tier in groupby(ordered, key=lambda keeper: keeper.spec.tier):
+            await asyncio.gather(*(keeper.stop() for keeper in tier))
+
+    def _publish(self) -> None:
+        assert self._me is not None
+        children = {name: keeper.child for name, keeper in self._keepers.items()}
+        try:
+            write_supervision(self._home, Supervision(self._me, children))
+        except OSError as error:
+            _log.error("cannot tell how the processes are: %s", error)
+
+    def _rotate(self) -> None:
+        try:
+            rotate(self._home)
+        except OSError as error:
+            _log.error("cannot rotate the logs: %s", error)
+
+
+def main(home: Path) -> int:
+    """0 when stopped as asked, 1 when another supervisor holds this home."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    with (run_folder(home) / "supervisor.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.error("another supervisor runs for %s", home)
+            return 1
+        asyncio.run(_supervise(home))
+    return 0
+
+
+async def _supervise(home: Path) -> None:
+    await Supervisor(home).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve()))
