@@ -40,47 +40,63 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
-    home: Path = Field(Path(".kairos"), description="Folder of everything that a stack writes")
+    home: Path = Field(
+        default=Path(".kairos"), description="Folder of everything that a stack writes"
+    )
     cache_dir: Path = Field(
         default_factory=_user_cache,
         description="Folder, shared by all homes, of the broker's jars (default ~/.cache/kairos)",
     )
     bootstrap_servers: str | None = Field(
-        None, description="An existing Kafka cluster; unset: the home's embedded broker"
+        default=None, description="An existing Kafka cluster; unset: the home's embedded broker"
     )
     broker_port: int = Field(
-        PREFERRED_PORT,
+        default=PREFERRED_PORT,
         ge=0,
         le=65_535,
         description="Port of the embedded broker; unset: 9092 or, if taken, any free one; 0: any",
     )
     java_home: Path | None = Field(
-        None, description="Java (17 or later) for the embedded broker; unset: found by itself"
+        default=None,
+        description="Java (17 or later) for the embedded broker; unset: found by itself",
     )
-    partitions: PositiveInt = Field(4, description="Partitions of each topic when it is created")
-    gateway_host: str = Field("127.0.0.1", description="Address that the gateway listens on")
-    gateway_port: int = Field(8765, ge=0, le=65_535, description="Port of the gateway; 0: any")
+    partitions: PositiveInt = Field(
+        default=4, description="Partitions of each topic when it is created"
+    )
+    retention_hours: dict[str, float] = Field(
+        default_factory=dict,
+        description='Hours that a topic keeps records, as JSON {"topic": hours}; -1: forever. '
+        "Applied when the topic is created; the defaults are in the table of topics",
+    )
+    gateway_host: str = Field(
+        default="127.0.0.1", description="Address that the gateway listens on"
+    )
+    gateway_port: int = Field(
+        default=8765, ge=0, le=65_535, description="Port of the gateway; 0: any"
+    )
     decide_budget_ms: PositiveInt = Field(
-        100, description="Time after which /v1/decide answers with the placements' defaults"
+        default=100, description="Time after which /v1/decide answers with the placements' defaults"
     )
     commit_interval_ms: PositiveInt = Field(
-        250, description="Longest time between two commits of an agent's input offsets"
+        default=250, description="Longest time between two commits of an agent's input offsets"
     )
     session_timeout_ms: PositiveInt = Field(
-        6_000, description="Silence after which a consumer's partitions go to others"
+        default=6_000, description="Silence after which a consumer's partitions go to others"
     )
     max_action_age_s: PositiveInt = Field(
-        300, description="An interaction older than this triggers nothing outbound"
+        default=300, description="An interaction older than this triggers nothing outbound"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe log records shown"
     )
-    log_format: Literal["console", "json"] = Field("console", description="Form of log records")
+    log_format: Literal["console", "json"] = Field(
+        default="console", description="Form of log records"
+    )
     schema_registry_url: str | None = Field(
-        None, description="A Confluent-compatible schema registry; unset: the gateway's own"
+        default=None, description="A Confluent-compatible schema registry; unset: the gateway's own"
     )
     secret: str | None = Field(
-        None, description="Key that signs outcome tokens; unset: made once, in HOME/secret"
+        default=None, description="Key that signs outcome tokens; unset: made once, in HOME/secret"
     )
     kafka_properties: dict[str, str] = Field(
         default_factory=lambda: kafka_properties(os.environ),
@@ -100,7 +116,7 @@ class Settings(BaseSettings):
         )
 
     def kafka(self) -> dict[str, str]:
-        """Properties of a confluent-kafka client; raises NoBrokerError when there is none to use."""
+        """Properties of a confluent-kafka client; raises NoBrokerError when there is no broker."""
         return {**self.kafka_properties, "bootstrap.servers": self._bootstrap()}
 
     def signing_secret(self) -> str:
@@ -127,5 +143,5 @@ def _secret_in(home: Path) -> str:
         file.write(secrets.token_urlsafe(32))
     with suppress(FileExistsError):
         os.link(draft, path)
-    os.unlink(draft)
+    Path(draft).unlink()
     return path.read_text()

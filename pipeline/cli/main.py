@@ -5,6 +5,7 @@ from importlib import import_module
 from typing import Annotated, Final
 
 import typer
+from pydantic import ValidationError
 
 from pipeline.cli.console import print_error
 
@@ -25,8 +26,16 @@ def main() -> None:
     except Exception as error:
         if _DEBUG in arguments:
             raise
-        print_error(str(error) or type(error).__name__)
+        print_error(_one_line(error))
         sys.exit(1)
+
+
+def _one_line(error: Exception) -> str:
+    message = str(error)
+    if isinstance(error, ValidationError) and error.title == "Settings":
+        first = error.errors(include_url=False)[0]
+        message = f"KAIROS_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}"
+    return " ".join(message.split()) or type(error).__name__
 
 
 def build_app(command: str | None) -> typer.Typer:

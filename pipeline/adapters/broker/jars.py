@@ -36,8 +36,9 @@ class PinnedJar:
 
 def pinned_jars(lock_file: Path = PINS / "jars.lock") -> tuple[PinnedJar, ...]:
     """The jars of jars.lock, in class path order."""
-    lines = (line.split() for line in lock_file.read_text().splitlines() if line[:1] not in "#")
-    return tuple(PinnedJar(sha256, *coordinates.split(":")) for sha256, coordinates in lines)
+    lines = lock_file.read_text().splitlines()
+    pins = (line.split() for line in lines if not line.startswith("#"))
+    return tuple(PinnedJar(sha256, *coordinates.split(":")) for sha256, coordinates in pins)
 
 
 def ensure_jars(cache_dir: Path, jars: tuple[PinnedJar, ...]) -> list[Path]:

@@ -1,0 +1,153 @@
+"""Kairos' topics: partitions, clean-up and retention; creating those that are missing."""
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from pipeline.model import topics as names
+from pipeline.settings import Settings
+
+FOREVER: Final = -1.0
+_DAY_H: Final = 24.0
+_TIMEOUT_S: Final = 30.0
+_BROKER_DEFAULT: Final = -1
+
+
+class Partitioning(Enum):
+    """What the key is. Topics with the same kind of key are co-partitioned: same count, murmur2."""
+
+    IDENTIFIER = "identifier"
+    PROFILE = "profile"
+    SINGLE = "single"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """`retention_h`: hours that a record is kept from when it was written; None: compacted."""
+
+    name: str
+    partitioning: Partitioning
+    retention_h: float | None
+
+    def partitions(self, settings: Settings) -> int:
+        return 1 if self.partitioning is Partitioning.SINGLE else settings.partitions
+
+    def config(self, settings: Settings) -> dict[str, str]:
+        """Kafka's topic properties. Retention counts from the append, or the records of a log
+        that is played again years later would be deleted at once."""
+        properties = {"message.timestamp.type": "LogAppendTime"}
+        if self.retention_h is None:
+            return {**properties, "cleanup.policy": "compact"}
+        hours = settings.retention_hours.get(self.name, self.retention_h)
+        milliseconds = -1 if hours == FOREVER else round(hours * 3_600_000)
+        return {**properties, "cleanup.policy": "delete", "retention.ms": str(milliseconds)}
+
+
+TOPICS: Final = (
+    Topic(names.INTERACTIONS, Partitioning.IDENTIFIER, 30 * _DAY_H),
+    Topic(names.IDENTITIES, Partitioning.IDENTIFIER, FOREVER),
+    Topic(names.IDENTIFIED, Partitioning.PROFILE, 7 * _DAY_H),
+    Topic(names.ENRICHED, Partitioning.PROFILE, 7 * _DAY_H),
+    Topic(names.SEGMENTED, Partitioning.PROFILE, 90 * _DAY_H),
+    Topic(names.PROFILES, Partitioning.PROFILE, None),
+    Topic(names.MEMBERSHIPS, Partitioning.PROFILE, None),
+    Topic(names.SEGMENT_CHANGES, Partitioning.PROFILE, 90 * _DAY_H),
+    Topic(names.DECISIONS, Partitioning.PROFILE, 90 * _DAY_H),
+    Topic(names.REPLIES, Partitioning.SINGLE, 1.0),
+    Topic(names.CONFIGURATION, Partitioning.SINGLE, FOREVER),
+    Topic(names.DEAD_LETTERS, Partitioning.SINGLE, 30 * _DAY_H),
+)
+_ACTIONS_RETENTION_H: Final = 7 * _DAY_H
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionMismatch:
+    """An existing topic whose partition count is not the one that Kairos expects."""
+
+    topic: str
+    expected: int
+    found: int
+
+    def __str__(self) -> str:
+        return (
+            f"topic {self.topic} has {self.found} partitions where {self.expected} are expected: "
+            f"set KAIROS_PARTITIONS to what its kind of topic has, or use another cluster"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EnsuredTopics:
+    """What `ensure_topics` did and found."""
+
+    created: tuple[str, ...]
+    mismatched: tuple[PartitionMismatch, ...]
+
+
+def topics_for(channels: Iterable[str]) -> tuple[Topic, ...]:
+    """Every topic, with an action topic for each channel."""
+    actions = (
+        Topic(names.actions(channel), Partitioning.PROFILE, _ACTIONS_RETENTION_H)
+        for channel in sorted(set(channels))
+    )
+    return (*TOPICS, *actions)
+
+
+def ensure_topics(settings: Settings, channels: Iterable[str]) -> EnsuredTopics:
+    """Creates the topics that do not exist; those that do are left as they are and compared.
+
+    Raises KafkaException when the cluster cannot be reached or refuses.
+    """
+    wanted = topics_for(channels)
+    admin = AdminClient({**settings.kafka(), "log_level": "0"})
+    found = _partition_counts(admin)
+    missing = [topic for topic in wanted if topic.name not in found]
+    created = _create(admin, missing, settings)
+    return EnsuredTopics(created, _mismatches(wanted, found, settings))
+
+
+def _mismatches(
+    wanted: Iterable[Topic], found: Mapping[str, int], settings: Settings
+) -> tuple[PartitionMismatch, ...]:
+    return tuple(
+        PartitionMismatch(topic.name, topic.partitions(settings), found[topic.name])
+        for topic in wanted
+        if found.get(topic.name, topic.partitions(settings)) != topic.partitions(settings)
+    )
+
+
+def _partition_counts(admin: AdminClient) -> dict[str, int]:
+    metadata = admin.list_topics(timeout=_TIMEOUT_S)
+    return {name: len(topic.partitions) for name, topic in metadata.topics.items()}
+
+
+def _create(admin: AdminClient, topics: list[Topic], settings: Settings) -> tuple[str, ...]:
+    if not topics:
+        return ()
+    requests = [
+        NewTopic(
+            topic.name,
+            num_partitions=topic.partitions(settings),
+            replication_factor=_BROKER_DEFAULT,
+            config=topic.config(settings),
+        )
+        for topic in topics
+    ]
+    futures = admin.create_topics(requests, operation_timeout=_TIMEOUT_S)
+    return tuple(name for name, future in futures.items() if _was_created(future))
+
+
+def _was_created(future: Future[None]) -> bool:
+    """False when another process created it first."""
+    try:
+        future.result()
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return False
+        raise
+    return True
