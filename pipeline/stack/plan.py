@@ -1,12 +1,19 @@
 """Which processes a stack consists of, and the order in which they stop."""
 
 import re
+import sys
 from enum import IntEnum
 
 from msgspec import Struct
 
-STAGES = ("identity", "enrichment", "segmentation", "decisioning")
+from pipeline.flow import STAGES
+from pipeline.stack.groups import adapter_group
 
+ALL = "all"
+"""The agents of every stage in one process."""
+
+_NAMES = tuple(stage.name for stage in STAGES)
+_GROUPS = {stage.name: stage.group for stage in STAGES}
 _TERM = re.compile(r"(?P<name>[a-z]+)(?:=(?P<count>[1-9][0-9]?))?")
 
 
@@ -19,22 +26,29 @@ class Tier(IntEnum):
 
 
 class ProcessSpec(Struct, frozen=True):
-    """`arguments` follow the word `kairos`."""
+    """`groups`: the consumer groups that it is a member of."""
 
     name: str
-    arguments: tuple[str, ...]
+    command: tuple[str, ...]
     tier: Tier
+    groups: tuple[str, ...] = ()
 
 
 class Plan(Struct, frozen=True):
     """What the supervisor of a home has to keep running."""
 
     processes: tuple[ProcessSpec, ...]
+    gateway_port: int
 
 
 def worker_name(agents: str, instance: str) -> str:
     """The name under which `kairos worker AGENTS --instance INSTANCE` is known."""
     return f"worker-{agents}-{instance}"
+
+
+def adapter_name(adapter: str) -> str:
+    """The name under which `kairos adapter ADAPTER` is known."""
+    return f"adapter-{adapter}"
 
 
 def arrange(workers: str) -> dict[str, int]:
@@ -49,39 +63,42 @@ def arrange(workers: str) -> dict[str, int]:
             raise ValueError(_mend(workers))
         counts[match["name"]] = int(match["count"] or 1)
     if counts == {"four": 1}:
-        return dict.fromkeys(STAGES, 1)
-    if counts.keys() == {"all"}:
+        return dict.fromkeys(_NAMES, 1)
+    if counts.keys() == {ALL}:
         return counts
-    if not counts.keys() <= set(STAGES):
+    if not counts.keys() <= set(_NAMES):
         raise ValueError(_mend(workers))
-    return dict.fromkeys(STAGES, 1) | counts
+    return dict.fromkeys(_NAMES, 1) | counts
 
 
 def make_plan(workers: dict[str, int], gateway_port: int, adapters: frozenset[str]) -> Plan:
     """The plan for an arrangement from `arrange` and the adapters that the channels need."""
-    return Plan(
-        (
-            *(
-                _worker(agents, str(instance))
-                for agents, count in workers.items()
-                for instance in range(count)
-            ),
-            ProcessSpec("gateway", ("gateway", "--port", str(gateway_port)), Tier.GATEWAY),
-            *(
-                ProcessSpec(f"adapter-{name}", ("adapter", name), Tier.ADAPTER)
-                for name in sorted(adapters)
-            ),
-        )
-    )
+    agents = [
+        _worker(name, str(instance))
+        for name, count in workers.items()
+        for instance in range(count)
+    ]
+    gateway = ProcessSpec("gateway", _kairos("gateway", "--port", str(gateway_port)), Tier.GATEWAY)
+    return Plan((*agents, gateway, *map(_adapter, sorted(adapters))), gateway_port)
 
 
 def _worker(agents: str, instance: str) -> ProcessSpec:
-    arguments = ("worker", agents, "--instance", instance)
-    return ProcessSpec(worker_name(agents, instance), arguments, Tier.WORKER)
+    groups = tuple(_GROUPS.values()) if agents == ALL else (_GROUPS[agents],)
+    command = _kairos("worker", agents, "--instance", instance)
+    return ProcessSpec(worker_name(agents, instance), command, Tier.WORKER, groups)
+
+
+def _adapter(name: str) -> ProcessSpec:
+    command = _kairos("adapter", name)
+    return ProcessSpec(adapter_name(name), command, Tier.ADAPTER, (adapter_group(name),))
+
+
+def _kairos(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "pipeline.cli", *arguments)
 
 
 def _mend(workers: str) -> str:
     return (
         f"workers {workers!r}: say `all`, `four`, or how many of which, for example "
-        f"`all=2` or `identity=2,decisioning=2` ({', '.join(STAGES)})"
+        f"`all=2` or `identity=2,decisioning=2` ({', '.join(_NAMES)})"
     )

@@ -89,10 +89,7 @@ class Keeper:
     async def _run_once(self) -> int:
         with open_log(self._home, self.spec.name) as log:
             self._process = process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "pipeline.cli",
-                *self.spec.arguments,
+                *self.spec.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

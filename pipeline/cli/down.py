@@ -1,0 +1,14 @@
+"""`kairos down`: stops everything of this home."""
+
+from pipeline.cli.console import JsonOption, err, out, print_json
+from pipeline.settings import Settings
+from pipeline.stack.control import down
+
+
+def run(json: JsonOption = False) -> None:
+    """Stop adapters, gateway, workers and the broker, in this order; the data stay."""
+    count = down(Settings(), lambda line: err.print(f"  {line}"))
+    if json:
+        print_json({"stopped": count})
+    else:
+        out.print(f"Stopped {count} processes." if count else "Nothing was running.")

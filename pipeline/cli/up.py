@@ -1,0 +1,44 @@
+"""`kairos up`: broker, topics, configuration, workers, gateway and adapters of this home."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.console import JsonOption, err, out, print_json
+from pipeline.settings import Settings
+from pipeline.stack.control import up
+
+
+def run(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of configuration to apply first (deploy/demo is an example); needed "
+            "once, until a configuration has been applied."
+        ),
+    ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            help="Processes of the agents: `all` (all four in one), `four` (one each), `all=2`, "
+            "or how many of which, `identity=2,decisioning=2`. Default: KAIROS_WORKERS."
+        ),
+    ] = None,
+    partitions: Annotated[
+        int | None,
+        typer.Option(min=1, help="Partitions of topics made now. Default: KAIROS_PARTITIONS."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Start everything and wait until the pipeline answers; what runs already stays."""
+    settings = Settings()
+    if partitions is not None:
+        settings = settings.model_copy(update={"partitions": partitions})
+    done = up(settings, config, workers or settings.workers, lambda line: err.print(f"  {line}"))
+    if json:
+        print_json(done)
+    elif done.changed:
+        out.print(f"Kairos is up: {done.url}   (`kairos status`, `kairos down`)")
+    else:
+        out.print(f"Kairos is up already: {done.url}")

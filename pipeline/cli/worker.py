@@ -1,0 +1,34 @@
+"""`kairos worker`: one or all of the four agents in this process."""
+
+from typing import Annotated
+
+import typer
+
+from agents.main import run as run_agents
+from pipeline.adapters.run_state import announce, withdraw
+from pipeline.flow import STAGES
+from pipeline.settings import Settings
+from pipeline.stack.plan import worker_name
+
+_ALL = "all"
+_NAMES = tuple(stage.name for stage in STAGES)
+
+
+def run(
+    agent: Annotated[str, typer.Argument(help=f"{', '.join(_NAMES)}, or {_ALL}.")],
+    instance: Annotated[
+        str,
+        typer.Option(
+            help="Tells processes of the same agent apart; the same name finds the same state."
+        ),
+    ] = "0",
+) -> None:
+    """Run an agent until TERM; its exit code says whether it ended as asked (0)."""
+    if agent not in (*_NAMES, _ALL):
+        raise typer.BadParameter(f"{agent!r} is not one of {', '.join((*_NAMES, _ALL))}")
+    settings = Settings()
+    name = worker_name(agent, instance)
+    announce(settings.home, name, "starting")
+    code = run_agents(settings, _NAMES if agent == _ALL else (agent,), instance)
+    withdraw(settings.home, name)
+    raise typer.Exit(code)

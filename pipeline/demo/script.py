@@ -1,0 +1,154 @@
+"""The log as a script for the player: which messages each visitor sends, and when to wait.
+
+A visitor has one cookie per platform. Until a user's first purchase only the cookie is known; the
+purchase and everything after carry the user id too. The first message that shows a cookie and the
+user id together links the two, and the profile moves: the same input gives the same decisions
+only if everything of this visitor was decided before it, and the move is over before what follows.
+So a day is played in rounds, with the pipeline at rest between them, and a linking message is a
+round of its own.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from itertools import groupby, zip_longest
+from typing import Any, TypeAlias
+from uuid import UUID, uuid5
+
+from pipeline.demo.dataset import LogEvent
+
+_DEMO = UUID("b3f1f0a4-1e0e-5d0c-8a55-0a3d1c8f7e21")
+_PLACEMENTS = {"home": "home-hero", "cart": "cart-banner"}
+_PAGES = frozenset({"home", "catalog", "cart", "promo_page", "account_page", "review_page"})
+
+Message: TypeAlias = dict[str, Any]
+"""A message in Segment's format."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Messages to send in one request; with `placement`, one message whose decision is awaited."""
+
+    messages: tuple[Message, ...]
+    placement: str | None = None
+
+
+Visit: TypeAlias = tuple[Step, ...]
+"""What one visitor does in one round, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Visits of different visitors: their order among each other does not matter."""
+
+    visits: tuple[Visit, ...]
+
+    @property
+    def events(self) -> int:
+        return sum(len(step.messages) for visit in self.visits for step in visit)
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """One day of the log (UTC)."""
+
+    date: date
+    rounds: tuple[Round, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    event: LogEvent
+    known: bool
+    links: bool
+
+
+def event_id(row: int) -> str:
+    """The event id of a row: the same in every run."""
+    return str(uuid5(_DEMO, f"row/{row}"))
+
+
+def days(log: Iterable[LogEvent]) -> list[Day]:
+    """The script of a log that is in order of time."""
+    return [
+        Day(day, tuple(_rounds(list(lines))))
+        for day, lines in groupby(_lines(log), key=lambda line: _date(line.event))
+    ]
+
+
+def _lines(log: Iterable[LogEvent]) -> Iterator[_Line]:
+    buyers: set[str] = set()
+    linked: set[tuple[str, str]] = set()
+    for event in log:
+        if event.name == "purchase":
+            buyers.add(event.user)
+        known = event.user in buyers
+        device = (event.user, event.platform)
+        links = known and device not in linked
+        if links:
+            linked.add(device)
+        yield _Line(event, known, links)
+
+
+def _rounds(lines: list[_Line]) -> Iterator[Round]:
+    by_user: defaultdict[str, list[_Line]] = defaultdict(list)
+    for line in lines:
+        by_user[line.event.user].append(line)
+    parts = [_split_at_links(of_user) for of_user in by_user.values()]
+    for visits in zip_longest(*parts, fillvalue=()):
+        yield Round(tuple(_visit(part) for part in visits if part))
+
+
+def _split_at_links(lines: Iterable[_Line]) -> list[tuple[_Line, ...]]:
+    """Empty parts keep each link in an odd round, so that a day has few rounds."""
+    parts: list[list[_Line]] = [[]]
+    for line in lines:
+        if line.links:
+            parts += [[line], []]
+        else:
+            parts[-1].append(line)
+    while parts and not parts[-1]:
+        parts.pop()
+    return [tuple(part) for part in parts]
+
+
+def _visit(lines: Iterable[_Line]) -> Visit:
+    steps: list[Step] = []
+    for placement, run in groupby(lines, key=lambda line: _PLACEMENTS.get(line.event.name)):
+        messages = tuple(_message(line) for line in run)
+        if placement is None:
+            steps.append(Step(messages))
+        else:
+            steps.extend(Step((message,), placement) for message in messages)
+    return tuple(steps)
+
+
+def _message(line: _Line) -> Message:
+    event = line.event
+    page = event.name in _PAGES
+    return {
+        "type": "page" if page else "track",
+        ("name" if page else "event"): event.name,
+        "messageId": event_id(event.row),
+        "timestamp": datetime.fromtimestamp(event.at / 1000, UTC).isoformat(),
+        "anonymousId": str(uuid5(_DEMO, f"cookie/{event.user}/{event.platform}")),
+        **({"userId": event.user} if line.known else {}),
+        "properties": {
+            "platform": event.platform,
+            "acquisition_channel": event.acquisition_channel,
+            "cohort": event.cohort,
+            "lifecycle": event.lifecycle,
+            "session": event.session,
+        },
+        "context": {"traits": _traits(event)},
+    }
+
+
+def _traits(event: LogEvent) -> Mapping[str, str]:
+    """Who buys leaves an e-mail address."""
+    return {"email": f"{event.user}@example.com"} if event.name == "purchase" else {}
+
+
+def _date(event: LogEvent) -> date:
+    return datetime.fromtimestamp(event.at / 1000, UTC).date()

@@ -1,0 +1,218 @@
+"""Bringing a stack up and taking it down."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from pipeline.adapters.broker import BrokerFailure
+from pipeline.adapters.broker.ports import is_free
+from pipeline.adapters.run_state import announcements, run_folder
+from pipeline.adapters.topics import ensure_topics
+from pipeline.settings import Settings
+from pipeline.stack.configuration import ensure_configuration
+from pipeline.stack.groups import adapter_inputs
+from pipeline.stack.log_files import open_log, tail
+from pipeline.stack.plan import Plan, arrange, make_plan
+from pipeline.stack.strays import end, strays
+from pipeline.stack.supervision import (
+    Supervision,
+    clear_supervision,
+    read_plan,
+    read_supervision,
+    write_plan,
+)
+
+_READY_S = 90.0
+_LOOK_S = 0.1
+_STOP_S = 40.0
+_PORTS_TRIED = 100
+
+Say = Callable[[str], None]
+"""Told what is being done, a line at a time."""
+
+
+class StackError(Exception):
+    """Why the stack is not up, and what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """`url`: where the gateway answers. `changed` False: everything ran already."""
+
+    url: str
+    changed: bool
+
+
+def up(settings: Settings, config: Path | None, workers: str, say: Say) -> Up:
+    """Start, or bring into line, every process of the home; return once the pipeline answers.
+
+    `config`: a folder to apply first. Raises StackError, or ValueError for `workers`.
+    """
+    counts = arrange(workers)
+    home = settings.home.resolve()
+    _start_broker(settings, say)
+    ensure_topics(settings, ())
+    configuration = ensure_configuration(settings, config, say)
+    mismatched = ensure_topics(settings, configuration.channels).mismatched
+    if mismatched:
+        raise StackError("; ".join(map(str, mismatched)))
+    plan = make_plan(counts, _gateway_port(settings), frozenset(adapter_inputs(configuration)))
+    changed = _follow(home, plan, say)
+    url = f"http://{client_host(settings)}:{plan.gateway_port}"
+    _wait_until_ready(home, plan, url)
+    return Up(url, changed)
+
+
+def down(settings: Settings, say: Say) -> int:
+    """Stop every process of the home, then its broker; returns how many processes there were."""
+    home = settings.home.resolve()
+    count = _stop_supervised(home, say)
+    count += end(strays(home))
+    clear_supervision(home)
+    if settings.bootstrap_servers is None and settings.broker().status() is not None:
+        say("stopping the broker")
+        settings.broker().stop()
+        count += 1
+    return count
+
+
+def running_supervision(home: Path) -> Supervision | None:
+    """What the supervisor says, None when none is alive."""
+    supervision = read_supervision(home)
+    alive = supervision is not None and supervision.supervisor.process() is not None
+    return supervision if alive else None
+
+
+def client_host(settings: Settings) -> str:
+    """Where this machine reaches the gateway."""
+    everywhere = settings.gateway_host in ("0.0.0.0", "::")
+    return "127.0.0.1" if everywhere else settings.gateway_host
+
+
+def gateway_url(settings: Settings) -> str:
+    """The running gateway's address; StackError when there is none."""
+    gateway = announcements(settings.home.resolve()).get("gateway")
+    if gateway is None or "http" not in gateway.ports:
+        raise StackError("no gateway runs in this home: run `kairos up`")
+    return f"http://{client_host(settings)}:{gateway.ports['http']}"
+
+
+def _start_broker(settings: Settings, say: Say) -> None:
+    if settings.bootstrap_servers is not None or settings.broker().status() is not None:
+        return
+    say("starting the broker")
+    started = settings.broker().start()
+    if isinstance(started, BrokerFailure):
+        raise StackError(started.message)
+    say(f"broker at {started.bootstrap}")
+
+
+def _gateway_port(settings: Settings) -> int:
+    """The set port; else the one of last time, if it is free or ours; else a free one near 8765."""
+    if "gateway_port" in settings.model_fields_set:
+        return settings.gateway_port
+    home = settings.home.resolve()
+    previous = read_plan(home)
+    if previous is not None:
+        port = previous.gateway_port
+        if "gateway" in announcements(home) or is_free(port):
+            return port
+    first = settings.gateway_port
+    for port in range(first, first + _PORTS_TRIED):
+        if is_free(port):
+            return port
+    raise StackError(f"no port free from {first}: set KAIROS_GATEWAY_PORT to one that is")
+
+
+def _follow(home: Path, plan: Plan, say: Say) -> bool:
+    """Have a supervisor that keeps to `plan`; False when there is one already."""
+    supervision = running_supervision(home)
+    if supervision is not None and read_plan(home) == plan:
+        return False
+    if supervision is None and end(strays(home)):
+        say("ended processes that an earlier, killed supervisor left behind")
+    write_plan(home, plan)
+    names = ", ".join(spec.name for spec in plan.processes)
+    if supervision is not None:
+        say(f"changing the processes to {names}")
+        os.kill(supervision.supervisor.pid, signal.SIGHUP)
+    else:
+        say(f"starting {names}")
+        _start_supervisor(home)
+    return True
+
+
+def _start_supervisor(home: Path) -> None:
+    clear_supervision(home)
+    run_folder(home)
+    with open_log(home, "supervisor") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "pipeline.stack.supervisor", str(home)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _stop_supervised(home: Path, say: Say) -> int:
+    supervision = running_supervision(home)
+    process = supervision.supervisor.process() if supervision else None
+    if supervision is None or process is None:
+        return 0
+    say(f"stopping {', '.join(supervision.children)}")
+    try:
+        process.terminate()
+        process.wait(_STOP_S)
+    except psutil.NoSuchProcess:
+        pass
+    except psutil.TimeoutExpired:
+        process.kill()
+    return len(supervision.children)
+
+
+def _wait_until_ready(home: Path, plan: Plan, url: str) -> None:
+    deadline = time.monotonic() + _READY_S
+    answer = "nothing yet"
+    with httpx.Client(base_url=url, timeout=5.0) as client:
+        while time.monotonic() < deadline:
+            try:
+                response = client.get("/readyz")
+            except httpx.TransportError as error:
+                answer = str(error)
+            else:
+                if response.status_code == httpx.codes.OK and _all_ready(home, plan):
+                    return
+                answer = f"{response.status_code} {response.text}"
+            time.sleep(_LOOK_S)
+    raise StackError(_why_not_ready(home, plan, answer))
+
+
+def _all_ready(home: Path, plan: Plan) -> bool:
+    announced = announcements(home)
+    return all(
+        spec.name in announced and announced[spec.name].state == "ready"
+        for spec in plan.processes
+    )
+
+
+def _why_not_ready(home: Path, plan: Plan, answer: str) -> str:
+    announced = announcements(home)
+    late = [
+        spec.name
+        for spec in plan.processes
+        if spec.name not in announced or announced[spec.name].state != "ready"
+    ] or ["gateway"]
+    logs = "\n".join(f"--- {name}.log\n{tail(home, name)}" for name in late)
+    return (
+        f"not ready within {_READY_S:.0f} s: {', '.join(late)} (/readyz: {answer}); "
+        f"`kairos doctor` may tell why; logs are in {home / 'log'}\n{logs}"
+    )

@@ -1,0 +1,32 @@
+"""The consumer groups of a stack: those of the four stages, and those of the adapters."""
+
+from pipeline.adapters.lag import Group
+from pipeline.config.compile import Configuration
+from pipeline.flow import STAGES
+from pipeline.model import topics
+
+
+def adapter_group(adapter: str) -> str:
+    """The consumer group of an adapter."""
+    return f"kairos.adapter.{adapter}"
+
+
+def adapter_inputs(configuration: Configuration | None) -> dict[str, tuple[str, ...]]:
+    """The adapters that the channels need, with the action topics that each consumes."""
+    inputs: dict[str, tuple[str, ...]] = {}
+    for channel in configuration.channels.values() if configuration else ():
+        if channel.adapter != "none":
+            known = inputs.get(channel.adapter, ())
+            inputs[channel.adapter] = (*known, topics.actions(channel.name))
+    return inputs
+
+
+def stage_groups() -> tuple[Group, ...]:
+    """The four stages with their input topics."""
+    return tuple(Group(stage.group, stage.inputs) for stage in STAGES)
+
+
+def all_groups(configuration: Configuration | None) -> tuple[Group, ...]:
+    """The stages', and those of the adapters that the channels need."""
+    adapters = adapter_inputs(configuration).items()
+    return (*stage_groups(), *(Group(adapter_group(name), inputs) for name, inputs in adapters))
