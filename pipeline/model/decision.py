@@ -15,6 +15,7 @@ class Contact(Struct, frozen=True):
     offer: str
     treatment: str
     channel: str
+    purpose: Literal["marketing", "service", "transactional"]
     at: int
     status: Literal["reserved", "committed", "released"] = "reserved"
 

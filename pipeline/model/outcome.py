@@ -40,4 +40,18 @@ class DeadLetter:
     detail: str
 
 
-Outcome: TypeAlias = Ok[S] | Drop | DeadLetter
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """The record belongs under another key of the same topic; it is published there, once."""
+
+    emit: Emit
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Records to write that follow from no state and leave none; writing them twice is harmless."""
+
+    emits: tuple[Emit, ...]
+
+
+Outcome: TypeAlias = Ok[S] | Drop | DeadLetter | Redirect | Forward

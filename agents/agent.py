@@ -1,0 +1,88 @@
+"""Binds a stage's shell to Faust: one app, one table, one agent."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from faust.types.tuples import TP
+
+from agents.app import App, AppOptions, create_app
+from agents.metrics import StageMetrics
+from agents.ports import Message
+from agents.rulebook import Rulebook
+from agents.stage import StageShell
+from agents.store.table import RawTable
+from agents.transport.murmur2 import murmur2_partition
+from pipeline.adapters.avro import Codec
+from pipeline.flow import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What all agents of a process share."""
+
+    options: AppOptions
+    codec: Codec
+    rulebook: Rulebook
+
+
+def stage_app(stage: Stage, equipment: Equipment) -> App:
+    """The Faust app that runs `stage`; its rows are in a table of that one app."""
+    app = create_app(stage.name, equipment.options)
+    table = app.raw_table("rows")
+    shell = StageShell(
+        stage,
+        _FaustPorts(app, table),
+        equipment.codec,
+        equipment.rulebook,
+        StageMetrics(stage.name),
+    )
+
+    @app.agent(_inputs(app, stage), name=stage.name, concurrency=1)
+    async def process(stream: Any) -> None:
+        async for event in stream.events():
+            await shell.handle(_message(event.message))
+
+    return app
+
+
+def _inputs(app: App, stage: Stage) -> Any:
+    return app.topic(
+        *stage.inputs, key_type=bytes, value_type=bytes, partitions=app.options.partitions
+    )
+
+
+def _message(message: Any) -> Message:
+    return Message(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        timestamp_ms=int(message.timestamp * 1000),
+        raw_key=message.key,
+        value=message.value,
+        headers=tuple(message.headers or ()),
+    )
+
+
+class _FaustPorts:
+    """The shell's ports on an app. Partition counts are equal for all inputs of a stage."""
+
+    def __init__(self, app: App, table: RawTable) -> None:
+        self._app = app
+        self.table = table
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+    ) -> None:
+        self._app.producer.send_raw(topic, key, value, headers=headers)  # type: ignore[attr-defined]
+
+    def committed(self, topic: str, partition: int) -> int:
+        offset = self._app.consumer.committed_offset(TP(topic, partition))  # type: ignore[attr-defined]
+        return 0 if offset is None else int(offset)
+
+    def partition_of(self, topic: str, key: bytes) -> int:
+        return murmur2_partition(key, self._app.options.partitions)

@@ -1,0 +1,10 @@
+"""What is best to say? Consumes interactions.segmented, keyed by profile."""
+
+from agents.agent import Equipment, stage_app
+from agents.app import App
+from pipeline.flow import stage
+
+
+def app(equipment: Equipment) -> App:
+    """The decisioning agent."""
+    return stage_app(stage("decisioning"), equipment)

@@ -1,0 +1,10 @@
+"""What do we know? Consumes interactions.identified, keyed by profile."""
+
+from agents.agent import Equipment, stage_app
+from agents.app import App
+from pipeline.flow import stage
+
+
+def app(equipment: Equipment) -> App:
+    """The enrichment agent."""
+    return stage_app(stage("enrichment"), equipment)

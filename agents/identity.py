@@ -1,0 +1,10 @@
+"""Who is this? Consumes interactions and identities, keyed by an identifier."""
+
+from agents.agent import Equipment, stage_app
+from agents.app import App
+from pipeline.flow import stage
+
+
+def app(equipment: Equipment) -> App:
+    """The identity agent."""
+    return stage_app(stage("identity"), equipment)

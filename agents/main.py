@@ -1,0 +1,85 @@
+"""Runs one agent, or several, in this process."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from prometheus_client import start_http_server
+
+from agents import decisioning, enrichment, identity, segmentation
+from agents.agent import Equipment
+from agents.app import App, AppOptions
+from agents.rulebook import Rulebook
+from agents.run import run as run_apps
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.decisioning.token import TokenKey
+from pipeline.settings import Settings
+
+AGENTS: Final[Mapping[str, Callable[[Equipment], App]]] = {
+    "identity": identity.app,
+    "enrichment": enrichment.app,
+    "segmentation": segmentation.app,
+    "decisioning": decisioning.app,
+}
+
+OnReady = Callable[[Mapping[str, int]], None]
+
+_LOOK_S = 0.05
+_CONFIGURATION_TIMEOUT_S = 30.0
+
+
+def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnReady) -> int:
+    """Run the agents `names` until a signal; returns the exit code.
+
+    `on_ready` is told once all of them have their partitions and state, with the ports that this
+    process listens on (`metrics`).
+    """
+    kafka = settings.kafka()
+    codec = Codec(recorded())
+    log = ConfigurationLog(kafka, codec)
+    log.start(_CONFIGURATION_TIMEOUT_S)
+    try:
+        equipment = Equipment(_options(settings, kafka, instance), codec, _rulebook(settings, log))
+        apps = [AGENTS[name](equipment) for name in names]
+        server, _ = start_http_server(0, addr="127.0.0.1")
+        _announce_when_ready(apps, {"metrics": server.server_port}, on_ready)
+        return run_apps(apps)
+    finally:
+        log.stop()
+
+
+def _rulebook(settings: Settings, log: ConfigurationLog) -> Rulebook:
+    token_key = TokenKey(settings.signing_secret())
+    return Rulebook(log, token_key, settings.max_action_age_s * 1000)
+
+
+def _options(settings: Settings, kafka: Mapping[str, str], instance: str) -> AppOptions:
+    others = {name: value for name, value in kafka.items() if name != "bootstrap.servers"}
+    return AppOptions(
+        bootstrap_servers=kafka["bootstrap.servers"],
+        home=settings.home,
+        partitions=settings.partitions,
+        instance=instance,
+        commit_interval_ms=settings.commit_interval_ms,
+        session_timeout_ms=settings.session_timeout_ms,
+        librdkafka=others,
+    )
+
+
+def _announce_when_ready(apps: Sequence[App], ports: Mapping[str, int], on_ready: OnReady) -> None:
+    waiting = {app.conf.id for app in apps}
+
+    def watch(app: App) -> None:
+        @app.task
+        async def announce() -> None:
+            while not app.tables.actives_ready:
+                await asyncio.sleep(_LOOK_S)
+            waiting.discard(app.conf.id)
+            if not waiting:
+                on_ready(ports)
+
+    for app in apps:
+        watch(app)
+
+

@@ -1,0 +1,47 @@
+"""What a stage's shell needs of the world, so that it runs under Faust and in tests alike."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from agents.store.table import RawTable
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One input record. `raw_key` None: the sender gave none."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    raw_key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+    @property
+    def key(self) -> bytes:
+        """The key, empty when there is none."""
+        return self.raw_key or b""
+
+
+class Ports(Protocol):
+    """Raises what the transport raises; a stage does not go on without it."""
+
+    @property
+    def table(self) -> RawTable: ...
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+    ) -> None:
+        """Hand a record to the producer; the input's commit waits for its delivery."""
+
+    def committed(self, topic: str, partition: int) -> int:
+        """The offset from which the partition would be read again after a kill."""
+
+    def partition_of(self, topic: str, key: bytes) -> int:
+        """The partition in which records with this key belong."""

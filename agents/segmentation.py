@@ -1,0 +1,10 @@
+"""What are they now? Consumes interactions.enriched, keyed by profile."""
+
+from agents.agent import Equipment, stage_app
+from agents.app import App
+from pipeline.flow import stage
+
+
+def app(equipment: Equipment) -> App:
+    """The segmentation agent."""
+    return stage_app(stage("segmentation"), equipment)

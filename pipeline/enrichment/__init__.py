@@ -1,0 +1,1 @@
+"""What do we know? The unified profile, folded from shards."""

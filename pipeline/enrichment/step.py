@@ -1,0 +1,109 @@
+"""The enrichment stage: one row per profile; every change is told onward and as a snapshot."""
+
+from functools import partial
+
+import msgspec
+from msgspec.structs import replace
+
+from pipeline.rules import Rules
+from pipeline.enrichment import view
+from pipeline.enrichment.shard import apply, merge
+from pipeline.enrichment.state import ProfileState, Shard
+from pipeline.model import topics
+from pipeline.model.control import Control
+from pipeline.model.ids import control_id
+from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome
+from pipeline.model.shards import Away, arrival, destination
+from pipeline.model.stages import Enriched, Identified, ProfileSection
+
+_shard_bytes = msgspec.msgpack.Encoder()
+_shard_from = msgspec.msgpack.Decoder(Shard)
+
+
+def step(
+    key: str, record: Identified, state: ProfileState | None, rules: Rules
+) -> Outcome[ProfileState]:
+    """`key` is the profile id; the state is that profile's row, or None at first sight."""
+    control = record.control
+    if control is not None:
+        return _control(key, control, state, rules)
+    if record.interaction is None or record.identity is None:
+        return DeadLetter("empty-record", "neither an interaction with identity nor a control")
+    return _interaction(key, record, state, rules)
+
+
+def _interaction(
+    key: str, record: Identified, state: ProfileState | None, rules: Rules
+) -> Ok[ProfileState]:
+    interaction, identity = record.interaction, record.identity
+    assert interaction is not None and identity is not None
+    row = state or ProfileState(root=identity.root)
+    shard = apply(row.shards.here.get(identity.shard), interaction, rules.config)
+    row = replace(row, shards=row.shards.put(identity.shard, shard))
+    snapshot, section = _seen(key, row, interaction.received_at, rules)
+    onward = Enriched(interaction=interaction, identity=identity, profile=section)
+    return Ok(row, (Emit(topics.ENRICHED, key, onward), snapshot))
+
+
+def _control(
+    key: str, control: Control, state: ProfileState | None, rules: Rules
+) -> Outcome[ProfileState]:
+    if control.kind == "move":
+        return _move(key, control, state or ProfileState(root=""), rules)
+    if control.kind == "arrive":
+        return _arrive(key, control, state or ProfileState(root=control.to_root or ""), rules)
+    return Forward((Emit(topics.ENRICHED, key, Enriched(control=control)),))
+
+
+def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> Ok[ProfileState]:
+    """The shard leaves; later stages hear of the move, and of what is left of the profile."""
+    shards, leaving = row.shards.depart(move)
+    row = replace(row, shards=shards)
+    onward = Emit(topics.ENRICHED, key, Enriched(control=move))
+    if leaving is None:
+        return Ok(row, (onward,))
+    sent = _send(move, destination(move), leaving)
+    return Ok(row, (onward, sent, *_refreshed(key, move, row, rules)))
+
+
+def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> Outcome[ProfileState]:
+    if arrive.state is None:
+        return DeadLetter("empty-record", "state: an arrival must carry the shard")
+    part = _shard_from.decode(arrive.state)
+    received = row.shards.receive(arrive, part, partial(merge, config=rules.config))
+    if isinstance(received, Away):
+        return Ok(row, (_send(arrive, received, part),))
+    row = replace(row, root=row.root or arrive.to_root or "", shards=received)
+    return Ok(row, _refreshed(key, arrive, row, rules))
+
+
+def _send(cause: Control, to: Away, shard: Shard) -> Emit:
+    subject = f"enrichment/{cause.shard}/{to.version}"
+    sent = arrival(
+        cause, to, _shard_bytes.encode(shard), control_id(cause.control_id, "arrive", subject)
+    )
+    return Emit(topics.IDENTIFIED, to.to_profile, Identified(control=sent))
+
+
+def _refreshed(key: str, cause: Control, row: ProfileState, rules: Rules) -> tuple[Emit, Emit]:
+    snapshot, section = _seen(key, row, cause.at, rules)
+    refresh = Control(
+        control_id=control_id(cause.control_id, "refresh", key),
+        kind="refresh",
+        at=cause.at,
+        cause=cause.control_id,
+        config=cause.config,
+    )
+    return (Emit(topics.ENRICHED, key, Enriched(control=refresh, profile=section)), snapshot)
+
+
+def _seen(
+    key: str, row: ProfileState, at: int, rules: Rules
+) -> tuple[Emit, ProfileSection | None]:
+    """The snapshot to publish, a tombstone for an empty profile, and the section to send on."""
+    whole = view.fold(row, rules.config)
+    if whole is None:
+        return Emit(topics.PROFILES, key, None), None
+    values = view.traits(whole)
+    snapshot = view.snapshot(key, row, whole, values, at, rules.config)
+    return Emit(topics.PROFILES, key, snapshot), view.section(values, rules.config)

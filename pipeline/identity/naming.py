@@ -1,0 +1,25 @@
+"""An interaction's identifiers, made equal where they mean the same, the strongest first."""
+
+from pipeline.config.compile import Configuration
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.outcome import DeadLetter
+
+
+def ranked(
+    interaction: Interaction, config: Configuration
+) -> tuple[Identifier, ...] | DeadLetter:
+    """Normalised identifiers without the blocked ones; a dead letter when none is left."""
+    if not interaction.identifiers:
+        return DeadLetter("no-identifiers", "identifiers: the interaction names nobody")
+    valid: list[Identifier] = []
+    refused: list[str] = []
+    for given in interaction.identifiers:
+        normal = config.identity.normalise(given)
+        if isinstance(normal, Identifier):
+            valid.append(normal)
+        else:
+            refused.append(f"{given.namespace}: {normal}")
+    if not valid:
+        return DeadLetter("no-valid-identifier", "identifiers: " + "; ".join(refused))
+    rank = config.identity.rank
+    return tuple(sorted(set(valid), key=lambda one: (rank(one.namespace), one.value)))

@@ -1,0 +1,86 @@
+"""A profile's state in shards, so that merges and unmerges move parts and nothing is recomputed.
+
+A shard is what one identifier brought under one owner. Identity says with a `move` where it goes;
+the stage that holds it sends it on its own input as an `arrive`. Whatever order these reach a
+profile in, a shard ends where the highest version said.
+"""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from pipeline.model.control import Control
+
+T = TypeVar("T")
+
+
+class Away(Struct, frozen=True, array_like=True):
+    """Where a shard went, by which of its moves."""
+
+    to_profile: str
+    to_root: str
+    version: int
+
+
+class Shards(Struct, Generic[T], frozen=True):
+    """The shards here, and redirects for those that left."""
+
+    here: dict[str, T] = field(default_factory=dict)
+    away: dict[str, Away] = field(default_factory=dict)
+
+    def put(self, shard: str, part: T) -> "Shards[T]":
+        """`shard` is here now with `part`: identity sent an interaction of it to this profile."""
+        return Shards({**self.here, shard: part}, _without(self.away, shard))
+
+    def depart(self, move: Control) -> tuple["Shards[T]", T | None]:
+        """Obey a `move`: what is left, and the part that leaves (None: none here, or outdated)."""
+        shard, target = _target(move)
+        known = self.away.get(shard)
+        if known is not None and known.version >= target.version:
+            return self, None
+        rest = Shards(_without(self.here, shard), {**self.away, shard: target})
+        return rest, self.here.get(shard)
+
+    def receive(
+        self, arrive: Control, part: T, merge: Callable[[T, T], T]
+    ) -> "Shards[T] | Away":
+        """Take in an arrived part, or say where it has to go on to."""
+        shard, target = _target(arrive)
+        onward = self.away.get(shard)
+        if onward is not None and onward.version > target.version:
+            return onward
+        mine = self.here.get(shard)
+        return self.put(shard, part if mine is None else merge(mine, part))
+
+
+def arrival(move: Control, to: Away, state: bytes, control_id: str) -> Control:
+    """The `arrive` that takes `state` to `to`, following from `move`."""
+    return replace(
+        move,
+        control_id=control_id,
+        kind="arrive",
+        cause=move.control_id,
+        to_profile=to.to_profile,
+        to_root=to.to_root,
+        version=to.version,
+        state=state,
+    )
+
+
+def destination(move: Control) -> Away:
+    """Where a `move` or `arrive` sends its shard."""
+    return _target(move)[1]
+
+
+def _target(control: Control) -> tuple[str, Away]:
+    if control.shard is None or control.to_profile is None or control.to_root is None:
+        raise ValueError(f"{control.kind} {control.control_id} names no shard or no target")
+    return control.shard, Away(control.to_profile, control.to_root, control.version)
+
+
+def _without(entries: dict[str, T], key: str) -> dict[str, T]:
+    if key not in entries:
+        return entries
+    return {name: entry for name, entry in entries.items() if name != key}

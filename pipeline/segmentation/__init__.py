@@ -1,0 +1,1 @@
+"""What are they now? Memberships, evaluated for each interaction."""
