@@ -60,6 +60,9 @@ class Settings(BaseSettings):
         default=None,
         description="Java (17 or later) for the embedded broker; unset: found by itself",
     )
+    maven_repository: str | None = Field(
+        default=None, description="Mirror to take the broker's jars from; unset: Maven Central"
+    )
     partitions: PositiveInt = Field(
         default=4, description="Partitions of each topic when it is created"
     )
@@ -76,6 +79,15 @@ class Settings(BaseSettings):
     )
     decide_budget_ms: PositiveInt = Field(
         default=100, description="Time after which /v1/decide answers with the placements' defaults"
+    )
+    gateway_message_bytes: PositiveInt = Field(
+        default=512 * 1024, description="Largest body, after unpacking, of one message"
+    )
+    gateway_batch_bytes: PositiveInt = Field(
+        default=4 * 1024 * 1024, description="Largest body, after unpacking, of several messages"
+    )
+    gateway_timeout_ms: PositiveInt = Field(
+        default=5_000, description="Time for Kafka to acknowledge, after which the answer is 503"
     )
     commit_interval_ms: PositiveInt = Field(
         default=250, description="Longest time between two commits of an agent's input offsets"
@@ -112,10 +124,11 @@ class Settings(BaseSettings):
                 port=self.broker_port,
                 port_is_fixed="broker_port" in self.model_fields_set and self.broker_port != 0,
                 java_home=self.java_home,
+                maven_repository=self.maven_repository,
             )
         )
 
-    def kafka(self) -> dict[str, str]:
+    def kafka(self) -> dict[str, str | int | float | bool]:
         """Properties of a confluent-kafka client; raises NoBrokerError when there is no broker."""
         return {**self.kafka_properties, "bootstrap.servers": self._bootstrap()}
 

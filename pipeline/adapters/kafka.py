@@ -1,0 +1,147 @@
+"""Kafka for asyncio programs: what is written is awaited until Kafka has acknowledged it."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Thread
+from typing import Final, TypeAlias
+
+from aiokafka.partitioner import murmur2
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+Property: TypeAlias = str | int | float | bool
+"""A librdkafka setting."""
+
+_POLL_S: Final = 0.1
+_FLUSH_S: Final = 10.0
+_QUEUE_RECORDS: Final = 20_000
+_POSITIVE: Final = 0x7FFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to write. Without `partition` the key's murmur2 hash chooses it."""
+
+    topic: str
+    key: str
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Kafka did not take it; some of the records may be there all the same."""
+
+    detail: str
+
+
+def partition_of(key: str, partitions: int) -> int:
+    """Where Java's and our producers put `key` in a topic of so many partitions."""
+    return int((murmur2(key.encode()) & _POSITIVE) % partitions)
+
+
+class Publisher:
+    """An idempotent producer with acks=all, owned by one event loop.
+
+    One thread serves delivery reports and wakes the loop once per batch of them. `on_fatal` is
+    called in the loop when the producer can never write again: the process must end.
+    """
+
+    def __init__(
+        self, client: Mapping[str, Property], timeout_ms: int, on_fatal: Callable[[str], None]
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._on_fatal = on_fatal
+        self._settled: list[_Batch] = []
+        self._closing = False
+        self._producer = Producer(
+            {
+                **client,
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 0,
+                "partitioner": "murmur2",
+                "message.timeout.ms": timeout_ms,
+                "queue.buffering.max.messages": _QUEUE_RECORDS,
+                "error_cb": self._failed,
+            }
+        )
+        self._thread = Thread(target=self._poll, name="publisher", daemon=True)
+        self._thread.start()
+
+    async def publish(self, records: Sequence[Outgoing]) -> Unavailable | None:
+        """None once Kafka has acknowledged every record."""
+        if not records:
+            return None
+        batch = _Batch(len(records), self._loop.create_future(), self._settled)
+        try:
+            for record in records:
+                self._producer.produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    record.partition,
+                    on_delivery=batch.delivered,
+                    headers=list(record.headers),
+                )
+        except BufferError:
+            return Unavailable("too many records wait for Kafka")
+        except KafkaException as error:
+            return Unavailable(str(error.args[0]))
+        return await batch.result
+
+    async def close(self) -> None:
+        """Deliver what is still queued, within bounds."""
+        await self._loop.run_in_executor(None, self._close)
+
+    def _close(self) -> None:
+        self._closing = True
+        self._thread.join()
+        self._producer.flush(_FLUSH_S)
+        self._hand_over()
+
+    def _poll(self) -> None:
+        while not self._closing:
+            self._producer.poll(_POLL_S)
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._settled:
+            settled = tuple(self._settled)
+            self._settled.clear()
+            self._loop.call_soon_threadsafe(_resolve, settled)
+
+    def _failed(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._loop.call_soon_threadsafe(self._on_fatal, error.str())
+
+
+class _Batch:
+    """Counts the delivery reports of one `publish`, in the thread that serves them."""
+
+    __slots__ = ("_remaining", "_settled", "error", "result")
+
+    def __init__(
+        self,
+        remaining: int,
+        result: "asyncio.Future[Unavailable | None]",
+        settled: "list[_Batch]",
+    ) -> None:
+        self._remaining = remaining
+        self._settled = settled
+        self.error: Unavailable | None = None
+        self.result = result
+
+    def delivered(self, error: KafkaError | None, _: Message) -> None:
+        self._remaining -= 1
+        if error is not None:
+            self.error = Unavailable(error.str())
+        if self._remaining == 0:
+            self._settled.append(self)
+
+
+def _resolve(batches: Sequence[_Batch]) -> None:
+    for batch in batches:
+        if not batch.result.done():
+            batch.result.set_result(batch.error)

@@ -1,0 +1,23 @@
+"""`kairos gateway`: the HTTP API."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.gateway.server import run as run_gateway
+from pipeline.settings import Settings
+
+
+def run(
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; default KAIROS_GATEWAY_PORT; 0: any.")
+    ] = None,
+    instance: Annotated[
+        str, typer.Option(help="Tells gateways apart: replies come back under this name.")
+    ] = "gateway",
+) -> None:
+    """Serve HTTP until TERM; requests in flight are finished first."""
+    settings = Settings()
+    if port is not None:
+        settings = settings.model_copy(update={"gateway_port": port})
+    raise typer.Exit(run_gateway(settings, instance))

@@ -1,0 +1,44 @@
+"""Who may do what: write keys send, server keys read."""
+
+from base64 import b64decode
+from typing import Final
+
+from starlette.requests import Request
+
+from pipeline.config.compile import Configuration
+from pipeline.config.model import Source
+from pipeline.gateway.refusal import Refusal
+
+_CHALLENGE: Final = (("WWW-Authenticate", 'Basic realm="kairos"'),)
+
+
+def key_in_header(request: Request) -> str | Refusal | None:
+    """The key: Basic's user name (Segment's way) or a Bearer token; None without the header."""
+    header = request.headers.get("authorization")
+    if header is None:
+        return None
+    scheme, _, credentials = header.partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip()
+    if scheme.lower() != "basic":
+        return _denied("Authorization must be Basic with the key as user name, or Bearer")
+    try:
+        return b64decode(credentials, validate=True).decode().partition(":")[0]
+    except ValueError:
+        return _denied("Authorization: what follows Basic is not base64 of `key:`")
+
+
+def sender(key: str | None, config: Configuration) -> Source | Refusal:
+    """The source whose write key it is."""
+    if not key:
+        return _denied("give the write key: Basic auth with the key as user name")
+    source = config.sources.get(key)
+    if source is not None:
+        return source
+    if key in config.server_keys:
+        return Refusal(403, "read_only_key", "a server key reads; send with a write key")
+    return _denied("no source has this write key")
+
+
+def _denied(message: str) -> Refusal:
+    return Refusal(401, "unauthorized", message, "Authorization", _CHALLENGE)

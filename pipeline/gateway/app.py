@@ -1,0 +1,101 @@
+"""What the gateway answers: every route, and errors as JSON."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, get_args
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.adapters.avro import recorded
+from pipeline.gateway.collect import Endpoint, batch, single
+from pipeline.gateway.decide import Decide
+from pipeline.gateway.gateway import Gateway
+from pipeline.gateway.messages import Kind
+from pipeline.gateway.openapi import document
+from pipeline.gateway.outcomes import outcomes
+from pipeline.gateway.readiness import Readiness
+from pipeline.gateway.refusal import JSON, Refusal
+from pipeline.gateway.registry_routes import registry_routes
+from pipeline.gateway.replies import Waiting
+
+_log = logging.getLogger(__name__)
+
+_BATCH_PATHS: Final = ("/v1/batch", "/v1/import")
+"""Segment's older clients post batches to /v1/import."""
+
+_CODES: Final = {404: "not_found", 405: "method_not_allowed"}
+
+
+def create_app(gateway: Gateway, waiting: Waiting, readiness: Readiness) -> Starlette:
+    """The whole HTTP API."""
+    posts: dict[str, Endpoint] = {"/v1/decide": Decide(waiting)}
+    posts |= {f"/v1/{kind}": single(kind) for kind in get_args(Kind)}
+    posts |= dict.fromkeys(_BATCH_PATHS, batch)
+    posts["/v1/outcomes"] = outcomes
+    return Starlette(
+        routes=[
+            *(_post(path, endpoint, gateway) for path, endpoint in posts.items()),
+            *registry_routes(gateway, recorded()),
+            *_health(gateway, readiness),
+            Route("/openapi.json", _constant(document())),
+        ],
+        exception_handlers={HTTPException: _http_error, Exception: _bug},
+    )
+
+
+def _post(path: str, endpoint: Endpoint, gateway: Gateway) -> Route:
+    metrics = gateway.metrics
+
+    async def handle(request: Request) -> Response:
+        started = time.perf_counter()
+        try:
+            result = await endpoint(gateway, request)
+        except ClientDisconnect:
+            result = Refusal(400, "disconnected", "the connection ended within the body")
+        if isinstance(result, Refusal):
+            metrics.rejected(result)
+            result = result.response()
+        metrics.answered(path, result.status_code, time.perf_counter() - started)
+        return result
+
+    return Route(path, handle, methods=["POST"])
+
+
+def _health(gateway: Gateway, readiness: Readiness) -> Iterable[Route]:
+    async def readyz(_: Request) -> Response:
+        found = await readiness.ready()
+        return Response(msgspec.json.encode(found), 200 if found.ready else 503, media_type=JSON)
+
+    async def metrics(_: Request) -> Response:
+        return Response(gateway.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+    yield Route("/healthz", _constant(b'{"alive":true}'))
+    yield Route("/readyz", readyz)
+    yield Route("/metrics", metrics)
+
+
+def _constant(body: bytes) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(_: Request) -> Response:
+        return Response(body, media_type=JSON)
+
+    return answer
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = _CODES.get(error.status_code, "refused")
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    headers = tuple((error.headers or {}).items())
+    return Refusal(error.status_code, code, message, headers=headers).response()
+
+
+async def _bug(request: Request, error: Exception) -> Response:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return Refusal(500, "internal", "this is a fault of the gateway; its log says more").response()

@@ -1,0 +1,156 @@
+"""`/v1/track`, `/v1/batch` and their like: messages become interactions in Kafka."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.gateway import body
+from pipeline.gateway.gateway import Gateway, now_ms
+from pipeline.gateway.messages import BATCH, MESSAGE, Batch, Kind
+from pipeline.gateway.refusal import JSON, Refusal, bad, unavailable
+from pipeline.gateway.segment import Arrival, interaction
+from pipeline.model import topics
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.interaction import Interaction
+
+Endpoint: TypeAlias = Callable[[Gateway, Request], Awaitable[Response | Refusal]]
+
+_ACCEPTED: Final = b'{"success":true}'
+
+
+class Rejected(Struct, frozen=True):
+    """A message of a batch that was not taken."""
+
+    index: int
+    code: str
+    field: str | None
+    message: str
+
+
+class Settled(Struct, frozen=True, omit_defaults=True):
+    """The answer to several messages; 400 with `error` when none was taken."""
+
+    success: bool
+    rejected: tuple[Rejected, ...] = ()
+    error: dict[str, str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One message of several: the original bytes, and what came of them."""
+
+    raw: bytes
+    result: Interaction | Refusal
+
+
+def single(kind: Kind) -> Endpoint:
+    """The endpoint of one kind of message."""
+
+    async def collect(gateway: Gateway, request: Request) -> Response | Refusal:
+        post = await gateway.read(request, gateway.limits.message_bytes)
+        if isinstance(post, Refusal):
+            return post
+        message = body.decode(post.raw, MESSAGE)
+        if isinstance(message, Refusal):
+            return message
+        arrival = post.arrival(message.write_key)
+        if isinstance(arrival, Refusal):
+            return arrival
+        result = interaction(message, kind, arrival)
+        if isinstance(result, Refusal):
+            return result
+        trace = request.headers.get("traceparent")
+        failure = await gateway.write((result,), traceparent=trace)
+        if failure is not None:
+            return unavailable(failure.detail)
+        return Response(_ACCEPTED, media_type=JSON)
+
+    return collect
+
+
+async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
+    """Good messages go on; bad ones are dead letters, listed in the answer."""
+    post = await gateway.read(request, gateway.limits.batch_bytes)
+    if isinstance(post, Refusal):
+        return post
+    envelope = body.decode_parts(post.raw, BATCH, "batch")
+    if isinstance(envelope, Refusal):
+        return envelope
+    arrival = post.arrival(envelope.write_key)
+    if isinstance(arrival, Refusal):
+        return arrival
+    if not envelope.batch:
+        return bad("missing_field", "batch", "batch has no messages")
+    limit = gateway.limits.message_bytes
+    judged = [_judge(raw, envelope, arrival, limit) for raw in map(bytes, envelope.batch)]
+    return await settle(gateway, judged, request.headers.get("traceparent"))
+
+
+async def settle(
+    gateway: Gateway, judged: Sequence[Judged], traceparent: str | None
+) -> Response | Refusal:
+    """Write the good and the bad, and answer for both; 400 when none is good."""
+    good = [one.result for one in judged if isinstance(one.result, Interaction)]
+    refused = [
+        (index, one.raw, one.result)
+        for index, one in enumerate(judged)
+        if isinstance(one.result, Refusal)
+    ]
+    for _, _, refusal in refused:
+        gateway.metrics.rejected(refusal)
+    limit = gateway.limits.message_bytes
+    dead = [_dead_letter(refusal, raw[:limit]) for _, raw, refusal in refused]
+    failure = await gateway.write(good, dead, traceparent)
+    if failure is not None:
+        return unavailable(failure.detail)
+    rejected = tuple(
+        Rejected(index, refusal.code, refusal.field, refusal.message)
+        for index, _, refusal in refused
+    )
+    return _answer(rejected, success=bool(good))
+
+
+def _judge(raw: bytes, envelope: Batch, arrival: Arrival, limit: int) -> Judged:
+    if len(raw) > limit:
+        return Judged(raw, bad("too_large", None, f"a message may have {limit} bytes"))
+    message = body.decode(raw, MESSAGE)
+    if isinstance(message, Refusal):
+        return Judged(raw, message)
+    if message.type is None:
+        return Judged(raw, bad("missing_field", "type", "a message in a batch needs a type"))
+    complete = replace(
+        message,
+        context=message.context or envelope.context,
+        sent_at=message.sent_at or envelope.sent_at,
+    )
+    return Judged(raw, interaction(complete, message.type, arrival))
+
+
+def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:
+    """It never was in a topic, hence no offset."""
+    where = f"{refusal.field}: " if refusal.field else ""
+    return DeadLetterRecord(
+        stage="gateway",
+        reason=refusal.code,
+        detail=where + refusal.message,
+        topic=topics.INTERACTIONS,
+        partition=-1,
+        offset=-1,
+        at=now_ms(),
+        key=None,
+        value=raw,
+    )
+
+
+def _answer(rejected: tuple[Rejected, ...], *, success: bool) -> Response:
+    if success:
+        return Response(msgspec.json.encode(Settled(True, rejected)), media_type=JSON)
+    first = rejected[0]
+    error = {"code": first.code, "message": first.message, "field": first.field}
+    return Response(msgspec.json.encode(Settled(False, rejected, error)), 400, media_type=JSON)

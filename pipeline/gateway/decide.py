@@ -1,0 +1,151 @@
+"""`/v1/decide`: an interaction whose decision somebody waits for, within a budget of time."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.adapters.kafka import Unavailable
+from pipeline.gateway import body
+from pipeline.gateway.gateway import Gateway, now_ms
+from pipeline.gateway.messages import DECIDE, DecideBody
+from pipeline.gateway.refusal import JSON, Refusal, bad, unavailable
+from pipeline.gateway.replies import Waiting
+from pipeline.gateway.segment import Arrival, interaction
+from pipeline.model.decision import Action, Reply
+from pipeline.model.interaction import DecideRequest, Interaction
+
+_MAX_PLACEMENTS: Final = 32
+_MAX_NAME: Final = 100
+
+
+class Shown(Struct, frozen=True):
+    """An action as its placement sees it: nothing that says who the customer is to us."""
+
+    action_id: str
+    campaign: str
+    offer: str
+    treatment: str
+    channel: str
+    content: dict[str, str]
+    token: str
+
+
+class Decided(Struct, frozen=True):
+    """`placements`: what to show in each; None is the placement's own default."""
+
+    decision_id: str | None
+    placements: dict[str, Shown | None]
+    defaulted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """The endpoint, with those who wait."""
+
+    waiting: Waiting
+
+    async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
+        post = await gateway.read(request, gateway.limits.message_bytes)
+        if isinstance(post, Refusal):
+            return post
+        asked = body.decode(post.raw, DECIDE)
+        if isinstance(asked, Refusal):
+            return asked
+        arrival = post.arrival(asked.interaction.write_key)
+        if isinstance(arrival, Refusal):
+            return arrival
+        budget_ms = _budget_ms(asked, arrival, gateway)
+        record = _record(asked, arrival, gateway.instance, budget_ms)
+        if isinstance(record, Refusal):
+            return record
+        reply = await self._ask(gateway, record, budget_ms, request.headers.get("traceparent"))
+        if isinstance(reply, Unavailable):
+            return unavailable(reply.detail)
+        gateway.metrics.decided(defaulted=reply is None)
+        return Response(msgspec.json.encode(_answer(asked.placements, reply)), media_type=JSON)
+
+    async def _ask(
+        self, gateway: Gateway, record: Interaction, budget_ms: int, traceparent: str | None
+    ) -> Reply | Unavailable | None:
+        """None when the time is spent; Unavailable where Kafka has not even taken the record."""
+        assert record.request is not None
+        request_id = record.request.request_id
+        answer = self.waiting.ask(request_id)
+        writing = asyncio.create_task(gateway.write((record,), traceparent=traceparent))
+        writing.add_done_callback(lambda done: _fail(done, answer))
+        try:
+            return await asyncio.wait_for(answer, budget_ms / 1000)
+        except TimeoutError:
+            self.waiting.give_up(request_id)
+            return None if writing.done() else Unavailable("Kafka has not acknowledged it yet")
+        except _NotWrittenError as failure:
+            self.waiting.give_up(request_id)
+            return failure.why
+
+
+class _NotWrittenError(Exception):
+    """Raised into a wait that can only be in vain."""
+
+    def __init__(self, why: Unavailable) -> None:
+        self.why = why
+
+
+def _fail(writing: "asyncio.Task[Unavailable | None]", answer: "asyncio.Future[Reply]") -> None:
+    failure = writing.result()
+    if failure is not None and not answer.done():
+        answer.set_exception(_NotWrittenError(failure))
+
+
+def _budget_ms(asked: DecideBody, arrival: Arrival, gateway: Gateway) -> int:
+    log = arrival.source.clock == "log"
+    limit = gateway.limits.log_decide_ms if log else gateway.limits.decide_ms
+    return min(asked.budget_ms or gateway.limits.decide_ms, limit)
+
+
+def _record(
+    asked: DecideBody, arrival: Arrival, instance: str, budget_ms: int
+) -> Interaction | Refusal:
+    kind = asked.interaction.type
+    if kind is None:
+        return bad("missing_field", "interaction.type", "say which type of message it is")
+    if budget_ms <= 0:
+        return bad("invalid_field", "budget_ms", "budget_ms must be positive")
+    names = asked.placements
+    if not 0 < len(names) <= _MAX_PLACEMENTS or not all(0 < len(n) <= _MAX_NAME for n in names):
+        message = f"give 1 to {_MAX_PLACEMENTS} names of at most {_MAX_NAME} characters"
+        return bad("invalid_field", "placements", message)
+    wanted = DecideRequest(
+        request_id=str(uuid4()),
+        gateway=instance,
+        placements=tuple(dict.fromkeys(names)),
+        deadline_at=now_ms() + budget_ms,
+    )
+    return interaction(asked.interaction, kind, arrival, wanted)
+
+
+def _answer(placements: tuple[str, ...], reply: Reply | None) -> Decided:
+    if reply is None:
+        return Decided(None, dict.fromkeys(placements), True)
+    actions = {answer.placement: answer.action for answer in reply.answers}
+    shown = {name: _shown(actions.get(name)) for name in placements}
+    return Decided(reply.decision_id, shown, False)
+
+
+def _shown(action: Action | None) -> Shown | None:
+    if action is None:
+        return None
+    return Shown(
+        action_id=action.action_id,
+        campaign=action.campaign,
+        offer=action.offer,
+        treatment=action.treatment,
+        channel=action.channel,
+        content=action.content,
+        token=action.token,
+    )

@@ -1,0 +1,129 @@
+"""What every endpoint needs: the configuration in force, and a way to Kafka."""
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import Request
+
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.kafka import Outgoing, Publisher, Unavailable
+from pipeline.config.compile import Configuration
+from pipeline.decisioning.token import TokenKey
+from pipeline.gateway import access, body
+from pipeline.gateway.metrics import Metrics
+from pipeline.gateway.refusal import Refusal, unavailable
+from pipeline.gateway.segment import Arrival
+from pipeline.model import topics
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.interaction import Interaction
+
+_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bytes of a body after unpacking, and milliseconds that a decision may take."""
+
+    message_bytes: int
+    batch_bytes: int
+    decide_ms: int
+    log_decide_ms: int = 30_000
+    """For a source that plays a log, where nobody waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """`instance` is the key under which replies come back to this process."""
+
+    instance: str
+    limits: Limits
+    configurations: ConfigurationLog
+    publisher: Publisher
+    codec: Codec
+    tokens: TokenKey
+    metrics: Metrics
+
+    def configuration(self) -> Configuration | Refusal:
+        """The one in force."""
+        latest = self.configurations.latest()
+        return latest or unavailable("no configuration yet; run `kairos config apply DIR`")
+
+    async def read(self, request: Request, limit: int) -> "Post | Refusal":
+        """The body, once a key in the header has been found good."""
+        config = self.configuration()
+        if isinstance(config, Refusal):
+            return config
+        key = access.key_in_header(request)
+        if isinstance(key, Refusal):
+            return key
+        if key is not None:
+            source = access.sender(key, config)
+            if isinstance(source, Refusal):
+                return source
+        raw = await body.read(request, limit)
+        if isinstance(raw, Refusal):
+            return raw
+        return Post(raw, key, config, request.client.host if request.client else None)
+
+    async def write(
+        self,
+        interactions: Sequence[Interaction],
+        dead: Sequence[DeadLetterRecord] = (),
+        traceparent: str | None = None,
+    ) -> Unavailable | None:
+        """None once Kafka has acknowledged all."""
+        trace = _trace(traceparent)
+        records = [self._record(one, trace) for one in interactions]
+        records += map(self._dead_letter, dead)
+        failure = await self.publisher.publish(records)
+        if failure is None:
+            self.metrics.accepted(interactions)
+        else:
+            self.metrics.unavailable()
+        return failure
+
+    def _record(self, interaction: Interaction, trace: str) -> Outgoing:
+        return Outgoing(
+            topics.INTERACTIONS,
+            interaction.identifiers[0].key,
+            self.codec.encode(topics.INTERACTIONS, interaction),
+            (("traceparent", f"00-{trace}-{os.urandom(8).hex()}-01".encode()),),
+        )
+
+    def _dead_letter(self, dead: DeadLetterRecord) -> Outgoing:
+        value = self.codec.encode(topics.DEAD_LETTERS, dead)
+        return Outgoing(topics.DEAD_LETTERS, self.instance, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A body that has been read, with the key from the header, if one was there."""
+
+    raw: bytes
+    key: str | None
+    config: Configuration
+    ip: str | None
+
+    def arrival(self, body_key: str | None) -> Arrival | Refusal:
+        """Segment's newer clients put the key into the body."""
+        source = access.sender(self.key or body_key, self.config)
+        if isinstance(source, Refusal):
+            return source
+        return Arrival(source, self.config, now_ms(), self.ip)
+
+
+def now_ms() -> int:
+    """The gateway's clock, epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def _trace(traceparent: str | None) -> str:
+    """The caller's trace id (W3C Trace Context), or a new one."""
+    if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
+        return traceparent[3:35]
+    return os.urandom(16).hex()

@@ -1,0 +1,53 @@
+"""What a decision that came too late leaves behind: its actions expire, their caps are released."""
+
+import asyncio
+import logging
+from typing import Final
+
+from tenacity import AsyncRetrying, RetryError, retry_if_result, stop_after_delay
+from tenacity.wait import wait_exponential_jitter
+
+from pipeline.gateway.gateway import Gateway
+from pipeline.gateway.outcomes import expired
+from pipeline.model.decision import Reply
+from pipeline.model.interaction import Interaction
+
+_log = logging.getLogger(__name__)
+
+_GIVE_UP_S: Final = 120
+_LONGEST_WAIT_S: Final = 5
+
+
+class LateReplies:
+    """Writes an `expired` outcome for each action that nobody was shown."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._writing: set[asyncio.Task[None]] = set()
+
+    def expire(self, reply: Reply) -> None:
+        """Returns at once; Kafka being away is waited out."""
+        actions = [answer.action for answer in reply.answers if answer.action is not None]
+        if not actions:
+            return
+        self._gateway.metrics.expired(len(actions))
+        task = asyncio.create_task(self._write(expired(actions)))
+        self._writing.add(task)
+        task.add_done_callback(self._writing.discard)
+
+    async def close(self) -> None:
+        """Waits for what is being written."""
+        if self._writing:
+            await asyncio.wait(self._writing)
+
+    async def _write(self, outcomes: list[Interaction]) -> None:
+        retrying = AsyncRetrying(
+            retry=retry_if_result(lambda failure: failure is not None),
+            wait=wait_exponential_jitter(max=_LONGEST_WAIT_S),
+            stop=stop_after_delay(_GIVE_UP_S),
+        )
+        try:
+            await retrying(self._gateway.write, outcomes)
+        except RetryError:
+            ids = [outcome.event_id for outcome in outcomes]
+            _log.error("these outcomes of late decisions could not be written: %s", ids)

@@ -1,0 +1,70 @@
+"""The gateway's Prometheus metrics.
+
+| metric | labels | what it counts |
+| --- | --- | --- |
+| `kairos_gateway_requests_total` | `route`, `status` | answered requests |
+| `kairos_gateway_request_seconds` | `route` | time from the request to its answer |
+| `kairos_gateway_accepted_total` | `kind` | interactions that Kafka acknowledged |
+| `kairos_gateway_rejected_total` | `code` | messages refused, by the error's code |
+| `kairos_gateway_unavailable_total` | | writes that Kafka did not acknowledge in time |
+| `kairos_gateway_decisions_total` | `result` | `/v1/decide`: answered, or defaulted (out of time) |
+| `kairos_gateway_expired_total` | | actions that came too late to be shown |
+"""
+
+from collections import Counter as Tally
+from collections.abc import Iterable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+
+from pipeline.gateway.refusal import Refusal
+from pipeline.model.interaction import Interaction
+
+_SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1, 2, 5)
+
+
+class Metrics:
+    """One registry per gateway."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = self._counter("requests", "Answered requests", "route", "status")
+        self._seconds = Histogram(
+            "kairos_gateway_request_seconds",
+            "Time from the request to its answer",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._accepted = self._counter("accepted", "Acknowledged interactions", "kind")
+        self._rejected = self._counter("rejected", "Refused messages", "code")
+        self._unavailable = self._counter("unavailable", "Writes that were not acknowledged")
+        self._decisions = self._counter("decisions", "Decisions asked for", "result")
+        self._expired = self._counter("expired", "Actions too late to be shown")
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(route, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+
+    def accepted(self, interactions: Iterable[Interaction]) -> None:
+        for kind, count in Tally(one.kind for one in interactions).items():
+            self._accepted.labels(kind).inc(count)
+
+    def rejected(self, refusal: Refusal) -> None:
+        self._rejected.labels(refusal.code).inc()
+
+    def unavailable(self) -> None:
+        self._unavailable.inc()
+
+    def decided(self, defaulted: bool) -> None:
+        self._decisions.labels("defaulted" if defaulted else "answered").inc()
+
+    def expired(self, actions: int) -> None:
+        self._expired.inc(actions)
+
+    def exposition(self) -> bytes:
+        """Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _counter(self, name: str, what: str, *labels: str) -> Counter:
+        return Counter(f"kairos_gateway_{name}", what, labels, registry=self._registry)

@@ -1,0 +1,112 @@
+"""`/v1/outcomes`: what became of an action, as an interaction of the customer it was for."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.decisioning.token import Claims, TokenKey
+from pipeline.gateway import body
+from pipeline.gateway.collect import Judged, settle
+from pipeline.gateway.flatten import flatten
+from pipeline.gateway.gateway import Gateway
+from pipeline.gateway.messages import OUTCOME, OUTCOMES, Outcomes
+from pipeline.gateway.refusal import Refusal, bad
+from pipeline.gateway.segment import Arrival, message_id
+from pipeline.model.decision import Action
+from pipeline.model.ids import outcome_id
+from pipeline.model.interaction import Context, Interaction, Scalar
+
+_OWN: Final = "kairos"
+"""The source of what Kairos itself says of an action."""
+
+
+async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
+    """One outcome, or several under `outcomes`, of which the good go on."""
+    post = await gateway.read(request, gateway.limits.batch_bytes)
+    if isinstance(post, Refusal):
+        return post
+    envelope = _envelope(post.raw)
+    if isinstance(envelope, Refusal):
+        return envelope
+    arrival = post.arrival(envelope.write_key)
+    if isinstance(arrival, Refusal):
+        return arrival
+    if not envelope.outcomes:
+        return bad("missing_field", "outcomes", "outcomes is empty")
+    judged = [
+        Judged(raw, _judge(raw, envelope, arrival, gateway.tokens))
+        for raw in map(bytes, envelope.outcomes)
+    ]
+    return await settle(gateway, judged, request.headers.get("traceparent"))
+
+
+def expired(actions: Sequence[Action]) -> list[Interaction]:
+    """Outcomes of actions that came too late to be shown, at the time they were made for."""
+    return [
+        Interaction(
+            event_id=outcome_id(action.action_id, "expired"),
+            kind="outcome",
+            name="expired",
+            channel=action.channel,
+            source=_OWN,
+            occurred_at=action.created_at,
+            received_at=action.created_at,
+            identifiers=(action.identifier,),
+            properties=_about(action),
+        )
+        for action in actions
+    ]
+
+
+def _envelope(raw: bytes) -> Outcomes | Refusal:
+    """A single outcome is an envelope of itself."""
+    envelope = body.decode_parts(raw, OUTCOMES, "outcomes")
+    if isinstance(envelope, Refusal) or envelope.outcomes is not None:
+        return envelope
+    return replace(envelope, outcomes=(msgspec.Raw(raw),))
+
+
+def _judge(
+    raw: bytes, envelope: Outcomes, arrival: Arrival, tokens: TokenKey
+) -> Interaction | Refusal:
+    posted = body.decode(raw, OUTCOME)
+    if isinstance(posted, Refusal):
+        return posted
+    claims = tokens.verify(posted.token)
+    if claims is None:
+        return bad("invalid_token", "token", "this token is not one that an action carried")
+    occurred = arrival.occurred_at(posted.timestamp, posted.sent_at or envelope.sent_at)
+    if isinstance(occurred, Refusal):
+        return occurred
+    detail = "" if posted.message_id is None else message_id(posted.message_id)
+    if isinstance(detail, Refusal):
+        return detail
+    given = flatten(posted.properties or {}, "properties")
+    if isinstance(given, Refusal):
+        return given
+    return Interaction(
+        event_id=outcome_id(claims.action_id, posted.outcome, detail),
+        kind="outcome",
+        name=posted.outcome,
+        channel=claims.channel,
+        source=arrival.source.name,
+        occurred_at=occurred,
+        received_at=arrival.received_at(occurred),
+        identifiers=(claims.identifier,),
+        properties={**given, **_about(claims)},
+        context=Context(ip=arrival.ip),
+    )
+
+
+def _about(action: Action | Claims) -> dict[str, Scalar]:
+    return {
+        "action_id": action.action_id,
+        "decision_id": action.decision_id,
+        "campaign": action.campaign,
+        "offer": action.offer,
+        "treatment": action.treatment,
+    }

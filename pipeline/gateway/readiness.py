@@ -1,0 +1,98 @@
+"""`/readyz`: a probe goes through all the stages, in every partition, and must come back."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+from uuid import uuid4
+
+from msgspec import Struct
+
+from pipeline.adapters.kafka import Outgoing, partition_of
+from pipeline.gateway.gateway import Gateway, now_ms
+from pipeline.gateway.refusal import Refusal
+from pipeline.gateway.replies import Waiting
+from pipeline.model import topics
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import DecideRequest
+
+_WAIT_MS: Final = 2_000
+_FRESH_MS: Final = 1_000
+
+
+class Ready(Struct, frozen=True):
+    """`missing` says in words what does not work; empty when all does."""
+
+    ready: bool
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    at_ms: int
+    ready: Ready
+
+
+class Readiness:
+    """Probes at most once a second, however many ask."""
+
+    def __init__(self, gateway: Gateway, waiting: Waiting, partitions: int) -> None:
+        self._gateway = gateway
+        self._waiting = waiting
+        self._keys = _keys(partitions)
+        self._probing = asyncio.Lock()
+        self._found = _Found(0, Ready(False, ()))
+
+    async def ready(self) -> Ready:
+        async with self._probing:
+            if now_ms() - self._found.at_ms > _FRESH_MS:
+                self._found = _Found(now_ms(), await self._probe())
+        return self._found.ready
+
+    async def _probe(self) -> Ready:
+        config = self._gateway.configuration()
+        if isinstance(config, Refusal):
+            return Ready(False, (config.message,))
+        asked = {key: self._request() for key in self._keys}
+        answers = {key: self._waiting.ask(one.request_id) for key, one in asked.items()}
+        try:
+            probes = [self._record(key, one, config.digest) for key, one in asked.items()]
+            failure = await self._gateway.publisher.publish(probes)
+            if failure is not None:
+                return Ready(False, (f"Kafka: {failure.detail}",))
+            await asyncio.wait(answers.values(), timeout=_WAIT_MS / 1000)
+        finally:
+            for key, one in asked.items():
+                if not answers[key].done():
+                    self._waiting.forget(one.request_id)
+        missing = tuple(
+            f"partition {partition}: no answer from the agents in {_WAIT_MS} ms"
+            for partition, key in enumerate(self._keys)
+            if not answers[key].done()
+        )
+        return Ready(not missing, missing)
+
+    def _request(self) -> DecideRequest:
+        return DecideRequest(str(uuid4()), self._gateway.instance, (), now_ms() + _WAIT_MS)
+
+    def _record(self, key: str, request: DecideRequest, config: str) -> Outgoing:
+        probe = IdentityChange(
+            change_id=request.request_id,
+            kind="probe",
+            identifier=key,
+            at=now_ms(),
+            config=config,
+            request=request,
+        )
+        value = self._gateway.codec.encode(topics.IDENTITIES, probe)
+        return Outgoing(topics.IDENTITIES, key, value)
+
+
+def _keys(partitions: int) -> tuple[str, ...]:
+    """A key for each partition; every keyed topic has the same count, so they probe all stages."""
+    found: dict[int, str] = {}
+    number = 0
+    while len(found) < partitions:
+        key = f"probe:{number}"
+        found.setdefault(partition_of(key, partitions), key)
+        number += 1
+    return tuple(found[partition] for partition in range(partitions))

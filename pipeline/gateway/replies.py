@@ -1,0 +1,123 @@
+"""Who waits for which reply, and the thread that reads this gateway's replies from Kafka."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from threading import Thread
+from typing import Final, TypeAlias
+
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.kafka import Property, partition_of
+from pipeline.model import topics
+from pipeline.model.decision import Reply
+
+_log = logging.getLogger(__name__)
+
+_MAX_LATE: Final = 100_000
+_TIMEOUT_S: Final = 10.0
+_POLL_S: Final = 0.5
+_BATCH: Final = 500
+
+Late: TypeAlias = Callable[[Reply], None]
+
+
+class Waiting:
+    """Requests without a reply yet. A reply that comes after its request gave up goes to `late`."""
+
+    def __init__(self, late: Late) -> None:
+        self._late = late
+        self._open: dict[str, asyncio.Future[Reply]] = {}
+        self._given_up: dict[str, None] = {}
+
+    def ask(self, request_id: str) -> "asyncio.Future[Reply]":
+        """Resolved by the reply; end with `give_up` where it does not come."""
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._open[request_id] = answer
+        return answer
+
+    def give_up(self, request_id: str) -> None:
+        """Nobody waits any longer; the oldest of many is forgotten."""
+        self._open.pop(request_id, None)
+        self._given_up[request_id] = None
+        if len(self._given_up) > _MAX_LATE:
+            self._given_up.pop(next(iter(self._given_up)))
+
+    def forget(self, request_id: str) -> None:
+        """As `give_up`, where a late reply does not matter."""
+        self._open.pop(request_id, None)
+
+    def deliver(self, replies: Sequence[Reply]) -> None:
+        """A reply to nobody we know (another process's, or a repeated one) is none of ours."""
+        for reply in replies:
+            answer = self._open.pop(reply.request_id, None)
+            if answer is not None and not answer.done():
+                answer.set_result(reply)
+            elif reply.request_id in self._given_up:
+                del self._given_up[reply.request_id]
+                self._late(reply)
+
+
+class ReplyReader:
+    """Reads the one partition of `replies` that `instance` is in, from its end at the start."""
+
+    def __init__(
+        self, client: Mapping[str, Property], instance: str, codec: Codec, waiting: Waiting
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._key = instance.encode()
+        self._codec = codec
+        self._waiting = waiting
+        self._closing = False
+        self._consumer = Consumer(
+            {
+                **client,
+                "group.id": f"kairos.gateway.{instance}",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "latest",
+                "fetch.wait.max.ms": 500,
+            }
+        )
+        self._thread = Thread(target=self._read, name="replies", daemon=True)
+
+    def start(self) -> None:
+        """From here on no reply is missed. Raises KafkaException when Kafka is away."""
+        partition = partition_of(self._key.decode(), self.partitions_of(topics.REPLIES))
+        where = TopicPartition(topics.REPLIES, partition)
+        _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)
+        self._consumer.assign([TopicPartition(topics.REPLIES, partition, end)])
+        self._thread.start()
+
+    def partitions_of(self, topic: str) -> int:
+        """Raises KafkaException when there is no such topic, or Kafka is away."""
+        found = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return len(found.partitions)
+
+    def close(self) -> None:
+        self._closing = True
+        self._thread.join()
+        self._consumer.close()
+
+    def _read(self) -> None:
+        while not self._closing:
+            first = self._consumer.poll(_POLL_S)
+            if first is not None:
+                self._hand_over([first, *self._consumer.consume(_BATCH, 0)])
+
+    def _hand_over(self, messages: Sequence[Message]) -> None:
+        replies = [reply for reply in map(self._decoded, messages) if reply is not None]
+        if replies:
+            self._loop.call_soon_threadsafe(self._waiting.deliver, replies)
+
+    def _decoded(self, message: Message) -> Reply | None:
+        if message.error() is not None or message.key() != self._key:
+            return None
+        value = message.value()
+        reply = self._codec.decode(topics.REPLIES, value) if isinstance(value, bytes) else None
+        if isinstance(reply, Reply):
+            return reply
+        _log.warning("a record in replies is no reply: %s", reply)
+        return None
