@@ -1,0 +1,138 @@
+"""What a Confluent Schema Registry would answer about our schemas: its read-only part.
+
+Pure: each answer is (HTTP status, JSON), for `CONTENT_TYPE`. The real product's error codes:
+40401 subject, 40402 version, 40403 schema not found, 42201 no valid schema, 42202 no valid version.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from pipeline.adapters.avro.compatibility import LEVEL
+from pipeline.adapters.avro.subjects import ACTIONS
+from pipeline.adapters.avro.versions import Schema, SchemaVersion
+from pipeline.model import topics
+
+CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
+
+Answer: TypeAlias = tuple[int, Any]
+"""HTTP status and JSON body."""
+
+_SUFFIX: Final = "-value"
+_MAX_VERSION: Final = 2**31 - 1
+
+
+def subject(topic: str) -> str:
+    """The subject under which a topic's values are registered."""
+    return topic + _SUFFIX
+
+
+class Registry:
+    """Answers for `versions`; `channels` are those that have an action topic."""
+
+    def __init__(self, versions: Iterable[SchemaVersion], channels: Iterable[str]) -> None:
+        self._by_id = {version.id: version for version in versions}
+        self._topics = {
+            topic: name
+            for name in dict.fromkeys(version.name for version in self._by_id.values())
+            for topic in (map(topics.actions, channels) if name == ACTIONS else (name,))
+        }
+
+    def types(self) -> Answer:
+        """`GET /schemas/types`"""
+        return 200, ["AVRO"]
+
+    def config(self) -> Answer:
+        """`GET /config`"""
+        return 200, {"compatibilityLevel": LEVEL}
+
+    def mode(self) -> Answer:
+        """`GET /mode`"""
+        return 200, {"mode": "READONLY"}
+
+    def schema(self, schema_id: str) -> Answer:
+        """`GET /schemas/ids/{schema_id}`"""
+        found = self._by_id.get(int(schema_id)) if _is_number(schema_id) else None
+        if found is None:
+            return _error(40403, f"Schema {schema_id} not found")
+        return 200, {"schema": _text(found.schema)}
+
+    def subjects(self) -> Answer:
+        """`GET /subjects`"""
+        return 200, sorted(map(subject, self._topics))
+
+    def versions(self, of_subject: str) -> Answer:
+        """`GET /subjects/{of_subject}/versions`"""
+        history = self._history(of_subject)
+        if not history:
+            return _no_subject(of_subject)
+        return 200, [version.version for version in history]
+
+    def version(self, of_subject: str, number: str) -> Answer:
+        """`GET /subjects/{of_subject}/versions/{number}`; `number` may be `latest` or -1."""
+        history = self._history(of_subject)
+        if not history:
+            return _no_subject(of_subject)
+        if number in ("latest", "-1"):
+            return 200, _described(of_subject, history[-1])
+        if not (_is_number(number) and 1 <= int(number) <= _MAX_VERSION):
+            return _error(
+                42202,
+                f"The specified version '{number}' is not a valid version id. "
+                'Allowed values are between [1, 2^31-1] and the string "latest"',
+            )
+        found = [version for version in history if version.version == int(number)]
+        if not found:
+            return _error(40402, f"Version {number} not found.")
+        return 200, _described(of_subject, found[0])
+
+    def look_up(self, of_subject: str, body: bytes) -> Answer:
+        """`POST /subjects/{of_subject}`: the version with the schema in `body`."""
+        history = self._history(of_subject)
+        if not history:
+            return _no_subject(of_subject)
+        try:
+            asked = msgspec.json.decode(msgspec.json.decode(body, type=_LookUp).schema)
+        except msgspec.MsgspecError as error:
+            return _error(42201, f"Invalid schema: {error}")
+        found = [version for version in history if version.schema == asked]
+        if not found:
+            return _error(40403, "Schema not found")
+        return 200, _described(of_subject, found[0])
+
+    def _history(self, of_subject: str) -> list[SchemaVersion]:
+        name = self._topics.get(of_subject.removesuffix(_SUFFIX))
+        if name is None or not of_subject.endswith(_SUFFIX):
+            return []
+        return [version for version in self._by_id.values() if version.name == name]
+
+
+class _LookUp(msgspec.Struct, frozen=True):
+    schema: str
+
+
+def _described(of_subject: str, version: SchemaVersion) -> dict[str, Any]:
+    return {
+        "subject": of_subject,
+        "version": version.version,
+        "id": version.id,
+        "schema": _text(version.schema),
+    }
+
+
+def _text(schema: Schema) -> str:
+    return msgspec.json.encode(schema).decode()
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_VERSION))
+
+
+def _no_subject(of_subject: str) -> Answer:
+    return _error(40401, f"Subject '{of_subject}' not found.")
+
+
+def _error(code: int, message: str) -> Answer:
+    """The code's first three digits are the HTTP status."""
+    return code // 100, {"error_code": code, "message": message}

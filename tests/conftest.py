@@ -1,0 +1,6 @@
+"""Settings for all tests; its place lets them import the helpers beside it."""
+
+from hypothesis import settings
+
+settings.register_profile("kairos", deadline=None)  # a busy machine is no failure
+settings.load_profile("kairos")

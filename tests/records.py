@@ -1,0 +1,75 @@
+"""Arbitrary records of any class of the model, and one of each, as every field can be."""
+
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+import msgspec
+from hypothesis import strategies as st
+from msgspec import Struct
+
+Record = TypeVar("Record", bound=Struct)
+
+_TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
+_LEAVES: dict[Any, st.SearchStrategy[Any]] = {
+    NoneType: st.none(),
+    bool: st.booleans(),
+    int: st.integers(-(2**63), 2**63 - 1),
+    float: st.floats(allow_nan=False, allow_infinity=False),
+    str: _TEXT,
+    bytes: st.binary(max_size=20),
+}
+
+
+def records(of: type[Record]) -> st.SearchStrategy[Record]:
+    """Any record that the class allows, with 64-bit integers and finite floats."""
+    return st.builds(
+        of, **{field.name: _values(field.type) for field in msgspec.structs.fields(of)}
+    )
+
+
+def example(of: type[Record]) -> Record:
+    """A record with something in every field."""
+    return msgspec.convert(_example(of), of, builtin_types=(bytes,))
+
+
+def _values(of: Any) -> st.SearchStrategy[Any]:
+    if of in _LEAVES:
+        return _LEAVES[of]
+    match get_origin(of), get_args(of):
+        case None, ():
+            return records(of)
+        case (t, options) if t is Literal:
+            return st.sampled_from(options)
+        case (t, options) if t in (Union, UnionType):
+            return st.one_of(*map(_values, options))
+        case (t, (item, *_)) if t is tuple:
+            return st.lists(_values(item), max_size=3).map(tuple)
+        case (t, (_, value)) if t is dict:
+            return st.dictionaries(_TEXT, _values(value), max_size=4)
+    raise TypeError(f"no values for {of}")
+
+
+_EXAMPLES: dict[Any, Any] = {
+    bool: True,
+    int: 1_700_000_000_000,
+    float: 1.5,
+    str: "né",
+    bytes: b"\xff",
+}
+
+
+def _example(of: Any) -> Any:
+    if of in _EXAMPLES:
+        return _EXAMPLES[of]
+    match get_origin(of), get_args(of):
+        case None, ():
+            return {field.name: _example(field.type) for field in msgspec.structs.fields(of)}
+        case (t, options) if t is Literal:
+            return options[0]
+        case (t, options) if t in (Union, UnionType):
+            return _example(next(option for option in options if option is not NoneType))
+        case (t, (item, *_)) if t is tuple:
+            return [_example(item), _example(item)]
+        case (t, (_, value)) if t is dict:
+            return {"a.b": _example(value)}
+    raise TypeError(f"no example of {of}")

@@ -1,0 +1,178 @@
+"""The codec's framing, and what it says of bytes that are no record."""
+
+import math
+import struct
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+from records import example
+
+from pipeline.adapters.avro import Codec, Malformed, SchemaVersion, recorded
+from pipeline.adapters.avro.subjects import CLASSES
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Interaction, Scalar
+from pipeline.model.profile import Memberships, Profile
+
+CODEC = Codec(recorded())
+INTERACTION = example(Interaction)
+
+
+def encoded(interaction: Interaction = INTERACTION) -> bytes:
+    data = CODEC.encode("interactions", interaction)
+    assert data is not None
+    return data
+
+
+def with_property(value: Scalar) -> Interaction:
+    return msgspec.structs.replace(INTERACTION, properties={"price": value})
+
+
+def long(value: int) -> bytes:
+    """A zigzag varint, as Avro writes every count and length."""
+    value = (value << 1) ^ (value >> 63)
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes((*out, value))
+
+
+def text(value: str) -> bytes:
+    return long(len(value)) + value.encode()
+
+
+HEADER = encoded()[:5]
+UP_TO_IDENTIFIERS = HEADER + b"".join(map(text, ("id", "track", "n", "web", "s"))) + long(1) * 2
+UP_TO_PROPERTIES = UP_TO_IDENTIFIERS + long(1) + text("email") + text("a@b.c") + long(0)
+
+
+def test_header_is_a_zero_byte_and_the_big_endian_schema_id() -> None:
+    (version,) = (v for v in recorded() if v.name == "interactions")
+    assert encoded()[:5] == b"\0" + struct.pack(">I", version.id)
+
+
+def test_none_is_a_tombstone() -> None:
+    assert CODEC.encode("profiles", None) is None
+
+
+@pytest.mark.parametrize("channel", ["web", "email", "never heard of"])
+def test_every_action_topic_has_the_schema_of_actions(channel: str) -> None:
+    action = example(Action)
+    data = CODEC.encode(f"actions.{channel}", action)
+    assert data is not None
+    assert CODEC.decode(f"actions.{channel}", data) == action
+
+
+def test_a_record_of_another_class_is_a_bug() -> None:
+    with pytest.raises(TypeError, match="profiles carries Profile, not Memberships"):
+        CODEC.encode("profiles", example(Memberships))
+
+
+@pytest.mark.parametrize("value", [None, True, False, 0, 1, 1.0, -(2**63), 2**63 - 1, "", "1"])
+def test_scalars_keep_their_type(value: Scalar) -> None:
+    decoded = CODEC.decode("interactions", encoded(with_property(value)))
+    assert isinstance(decoded, Interaction)
+    assert decoded.properties == {"price": value}
+    assert type(decoded.properties["price"]) is type(value)
+
+
+def test_an_integer_beyond_64_bits_becomes_a_double() -> None:
+    decoded = CODEC.decode("interactions", encoded(with_property(2**80)))
+    assert isinstance(decoded, Interaction)
+    assert decoded.properties == {"price": float(2**80)}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_doubles_that_are_not_finite_are_refused(value: float) -> None:
+    decoded = CODEC.decode("interactions", encoded(with_property(value)))
+    assert decoded == Malformed("not-finite", f"properties.price is {value}")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "not-confluent-framing"),
+        (b"\0\0\0\0", "not-confluent-framing"),
+        (b'{"event_id": "1"}', "not-confluent-framing"),
+        (b"\1" + encoded()[1:], "not-confluent-framing"),
+        (b"\0\xff\xff\xff\xff", "unknown-schema-id"),
+        (CODEC.encode("profiles", example(Profile)), "schema-of-another-topic"),
+        (encoded() + b"\0", "malformed-avro"),
+        (HEADER, "malformed-avro"),
+        (HEADER + long(2) + b"\xff\xfe", "malformed-avro"),
+        (HEADER + b"\xff" * 1000, "malformed-avro"),
+    ],
+)
+def test_reason(data: bytes, reason: str) -> None:
+    decoded = CODEC.decode("interactions", data)
+    assert isinstance(decoded, Malformed)
+    assert decoded.reason == reason
+    assert decoded.detail
+
+
+def test_an_unknown_kind_is_named() -> None:
+    data = encoded().replace(text("track"), text("trick"))
+    decoded = CODEC.decode("interactions", data)
+    assert isinstance(decoded, Malformed)
+    assert decoded.reason == "invalid-record"
+    assert "'trick'" in decoded.detail
+    assert "$.kind" in decoded.detail
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_no_beginning_of_a_record_is_a_record(name: str) -> None:
+    topic = "actions.web" if name == "actions" else name
+    data = CODEC.encode(topic, example(CLASSES[name]))
+    assert data is not None
+    for length in range(len(data)):
+        assert isinstance(CODEC.decode(topic, data[:length]), Malformed), length
+
+
+@pytest.mark.parametrize("count", [2**31, 2**62, 2**63 - 1, -1, -(2**62), -(2**63)])
+@pytest.mark.parametrize(
+    "before",
+    [HEADER, UP_TO_IDENTIFIERS, UP_TO_PROPERTIES, UP_TO_PROPERTIES + long(1) + text("price")],
+    ids=["string", "array", "map", "union"],
+)
+@pytest.mark.parametrize("after", [b"", text("a") * 2], ids=["nothing", "something"])
+def test_absurd_lengths_are_refused_at_once(before: bytes, count: int, after: bytes) -> None:
+    """With memory for none of them: an allocation of that size would raise MemoryError."""
+    decoded = CODEC.decode("interactions", before + long(count) + after)
+    assert isinstance(decoded, Malformed)
+    assert decoded.reason == "malformed-avro"
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """Two codecs: `old` knew only version 1, `new` has version 2 with one field more."""
+
+    old: Codec
+    new: Codec
+
+
+@pytest.fixture
+def evolution() -> Evolution:
+    """Version 1 of `memberships` lacks its last field, `config`, which version 2 defaults to ''."""
+    (now,) = (version for version in recorded() if version.name == "memberships")
+    *fields, last = now.schema["fields"]
+    first = SchemaVersion(901, "memberships", 1, now.schema | {"fields": fields})
+    added = [*fields, last | {"default": "unknown"}]
+    second = SchemaVersion(902, "memberships", 2, now.schema | {"fields": added})
+    return Evolution(Codec([first]), Codec([first, second]))
+
+
+def test_an_older_version_resolves_to_the_current_one(evolution: Evolution) -> None:
+    record = example(Memberships)
+    data = evolution.old.encode("memberships", record)
+    assert data is not None
+    assert data[:5] == b"\0" + struct.pack(">I", 901)
+    expected = msgspec.structs.replace(record, config="unknown")
+    assert evolution.new.decode("memberships", data) == expected
+
+
+def test_the_newest_version_is_written(evolution: Evolution) -> None:
+    data = evolution.new.encode("memberships", example(Memberships))
+    assert data is not None
+    assert data[:5] == b"\0" + struct.pack(">I", 902)
+    assert evolution.new.decode("memberships", data) == example(Memberships)

@@ -1,0 +1,101 @@
+"""The registry's answers, as the real product gives them."""
+
+import msgspec
+import pytest
+
+from pipeline.adapters.avro import recorded
+from pipeline.adapters.avro.registry import Registry
+from pipeline.adapters.avro.subjects import CLASSES
+
+REGISTRY = Registry(recorded(), channels=("web", "email"))
+PROFILES = next(version for version in recorded() if version.name == "profiles")
+ACTIONS = next(version for version in recorded() if version.name == "actions")
+
+
+def text(schema: object) -> str:
+    return msgspec.json.encode(schema).decode()
+
+
+def test_every_topic_has_a_subject() -> None:
+    status, subjects = REGISTRY.subjects()
+    topics = (set(CLASSES) - {"actions"}) | {"actions.web", "actions.email"}
+    assert (status, set(subjects)) == (200, {f"{topic}-value" for topic in topics})
+
+
+def test_schema_by_id() -> None:
+    status, body = REGISTRY.schema(str(PROFILES.id))
+    assert status == 200
+    assert msgspec.json.decode(body["schema"]) == PROFILES.schema
+
+
+@pytest.mark.parametrize("schema_id", ["0", "-1", "999", "x", "٣", "1" * 10_000, ""])
+def test_schema_by_unknown_id(schema_id: str) -> None:
+    status, body = REGISTRY.schema(schema_id)
+    assert (status, body["error_code"]) == (404, 40403)
+
+
+@pytest.mark.parametrize("number", ["1", "latest", "-1"])
+def test_version(number: str) -> None:
+    assert REGISTRY.version("profiles-value", number) == (
+        200,
+        {
+            "subject": "profiles-value",
+            "version": 1,
+            "id": PROFILES.id,
+            "schema": text(PROFILES.schema),
+        },
+    )
+
+
+def test_versions() -> None:
+    assert REGISTRY.versions("profiles-value") == (200, [1])
+
+
+def test_all_channels_share_an_id() -> None:
+    ids = {REGISTRY.version(f"actions.{c}-value", "latest")[1]["id"] for c in ("web", "email")}
+    assert ids == {ACTIONS.id}
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code"),
+    [("2", 404, 40402), ("0", 422, 42202), ("x", 422, 42202), (str(2**31), 422, 42202)],
+)
+def test_unknown_version(number: str, status: int, code: int) -> None:
+    answer = REGISTRY.version("profiles-value", number)
+    assert (answer[0], answer[1]["error_code"]) == (status, code)
+
+
+@pytest.mark.parametrize("name", ["profiles", "profiles-key", "actions-value", "", "-value"])
+def test_unknown_subject(name: str) -> None:
+    for answer in (
+        REGISTRY.versions(name),
+        REGISTRY.version(name, "latest"),
+        REGISTRY.look_up(name, b"{}"),
+    ):
+        assert answer == (404, {"error_code": 40401, "message": f"Subject '{name}' not found."})
+
+
+def look_up(schema: str) -> tuple[int, dict[str, object]]:
+    return REGISTRY.look_up("profiles-value", msgspec.json.encode({"schema": schema}))
+
+
+def test_look_up_finds_a_schema_whatever_its_spacing() -> None:
+    status, body = look_up(msgspec.json.format(text(PROFILES.schema)))
+    assert (status, body["id"]) == (200, PROFILES.id)
+
+
+def test_look_up_of_a_schema_that_is_not_there() -> None:
+    status, body = look_up('"string"')
+    assert (status, body["error_code"]) == (404, 40403)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"schema": 1}', b'{"schema": "{"}', b"\xff"])
+def test_look_up_of_no_schema(body: bytes) -> None:
+    status, answer = REGISTRY.look_up("profiles-value", body)
+    assert (status, answer["error_code"]) == (422, 42201)
+
+
+def test_it_is_read_only_and_says_which_changes_it_would_take() -> None:
+    assert REGISTRY.mode() == (200, {"mode": "READONLY"})
+    assert REGISTRY.config() == (200, {"compatibilityLevel": "FULL_TRANSITIVE"})
+    assert REGISTRY.types() == (200, ["AVRO"])

@@ -1,0 +1,215 @@
+"""The Avro schemas are valid, agree with the classes of the model, and evolve compatibly."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import msgspec
+import pytest
+from msgspec import NODEFAULT
+
+from pipeline.adapters.avro.compatibility import incompatible, invalid
+from pipeline.adapters.avro.record import next_versions, refusal, unrecorded
+from pipeline.adapters.avro.subjects import CLASSES
+from pipeline.adapters.avro.versions import FOLDER, Schema, current, recorded
+from pipeline.model.interaction import Scalar
+
+SCHEMAS = current()
+HOW_TO_RECORD = "run: python -m pipeline.adapters.avro.record"
+SCALAR = ["null", "string", "boolean", "long", "double"]
+PRIMITIVES = {NoneType: "null", bool: "boolean", int: "long", float: "double", str: "string"} | {
+    bytes: "bytes"
+}
+
+
+def named_types(schema: Any) -> Iterator[Schema]:
+    match schema:
+        case {"type": "record", "fields": fields}:
+            yield schema
+            for field in fields:
+                yield from named_types(field["type"])
+        case {"type": _, "items": inner} | {"type": _, "values": inner}:
+            yield from named_types(inner)
+        case [*branches]:
+            for branch in branches:
+                yield from named_types(branch)
+
+
+def spelled_out(schema: Any, known: dict[str, Any]) -> Any:
+    """`schema` reduced to names, types and defaults, with references resolved."""
+    match schema:
+        case str() if schema in known:
+            return known[schema]
+        case {"type": "record", "name": name, "fields": fields}:
+            known[name] = {
+                "record": name,
+                "fields": [
+                    (f["name"], spelled_out(f["type"], known), f.get("default", NODEFAULT))
+                    for f in fields
+                ],
+            }
+            return known[name]
+        case {"type": "array", "items": inner}:
+            return {"array": spelled_out(inner, known)}
+        case {"type": "map", "values": inner}:
+            return {"map": spelled_out(inner, known)}
+        case [*branches]:
+            return [spelled_out(branch, known) for branch in branches]
+    return schema
+
+
+def expected(of: Any) -> Any:
+    """What `spelled_out` must give for a Python type."""
+    if of in PRIMITIVES:
+        return PRIMITIVES[of]
+    if of == Scalar:
+        return SCALAR
+    match get_origin(of), get_args(of):
+        case None, ():
+            return {"record": of.__name__, "fields": [*map(field, msgspec.structs.fields(of))]}
+        case (t, _) if t is Literal:
+            return "string"
+        case (t, options) if t in (Union, UnionType):
+            (present,) = set(options) - {NoneType}
+            return ["null", expected(present)]
+        case (t, (item, *_)) if t is tuple:
+            return {"array": expected(item)}
+        case (t, (_, value)) if t is dict:
+            return {"map": expected(value)}
+    raise TypeError(f"no schema for {of}")
+
+
+def field(of: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
+    """Defaults as in the class; what may be None defaults to it, also where the class asks."""
+    default = of.default if of.default_factory is NODEFAULT else of.default_factory()
+    if default is NODEFAULT:
+        default = None if NoneType in get_args(of.type) else NODEFAULT
+    else:
+        default = msgspec.to_builtins(default)
+    return of.encode_name, expected(of.type), default
+
+
+def as_json(value: Any) -> Any:
+    """Tuples as lists, so that defaults compare."""
+    match value:
+        case dict():
+            return {key: as_json(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [as_json(inner) for inner in value]
+    return value
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_schema_and_class_have_the_same_fields_in_the_same_order(name: str) -> None:
+    assert as_json(spelled_out(SCHEMAS[name], {})) == as_json(expected(CLASSES[name]))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_schema_is_valid_avro_and_documented(name: str) -> None:
+    assert invalid(SCHEMAS[name]) is None
+    assert SCHEMAS[name]["namespace"] == "io.kairos"
+    assert all(record["doc"] for record in named_types(SCHEMAS[name]))
+
+
+def test_every_schema_file_belongs_to_a_topic() -> None:
+    assert {path.stem for path in FOLDER.glob("*.avsc")} == set(CLASSES)
+
+
+def test_a_record_that_stands_in_several_schemas_is_the_same_in_all() -> None:
+    seen: dict[str, Any] = {}
+    for schema in SCHEMAS.values():
+        known: dict[str, Any] = {}
+        spelled_out(schema, known)
+        for name, record in known.items():
+            assert seen.setdefault(name, record) == record
+
+
+def test_each_stage_appends_to_what_the_stage_before_wrote() -> None:
+    identified, enriched, segmented = (
+        spelled_out(SCHEMAS[f"interactions.{stage}"], {})["fields"]
+        for stage in ("identified", "enriched", "segmented")
+    )
+    assert enriched[:-1] == identified
+    assert segmented[:-1] == enriched
+
+
+def test_what_is_written_is_recorded() -> None:
+    assert not unrecorded(recorded()), HOW_TO_RECORD
+
+
+def test_ids_count_from_one_and_versions_within_their_name() -> None:
+    versions = recorded()
+    assert [version.id for version in versions] == list(range(1, len(versions) + 1))
+    for name in CLASSES:
+        numbers = [version.version for version in versions if version.name == name]
+        assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_every_version_is_compatible_with_all_before_it(name: str) -> None:
+    history = [version.schema for version in recorded() if version.name == name]
+    for count, schema in enumerate(history):
+        assert refusal(schema, history[:count]) is None
+
+
+def test_a_field_with_a_default_may_be_added_and_removed() -> None:
+    old = SCHEMAS["profiles"]
+    new = deepcopy(old)
+    new["fields"].append({"name": "score", "type": ["null", "double"], "default": None})
+    assert incompatible(new, [old]) is None
+    assert incompatible(old, [new]) is None
+
+
+def without(index: int) -> Schema:
+    schema = deepcopy(SCHEMAS["profiles"])
+    del schema["fields"][index]
+    return schema
+
+
+def with_field(**changes: Any) -> Schema:
+    schema = deepcopy(SCHEMAS["profiles"])
+    schema["fields"].append(changes)
+    return schema
+
+
+def with_type(index: int, new_type: str) -> Schema:
+    schema = deepcopy(SCHEMAS["profiles"])
+    schema["fields"][index]["type"] = new_type
+    return schema
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [without(0), with_field(name="score", type="double"), with_type(4, "string")],
+    ids=["field removed", "field without default added", "type changed"],
+)
+def test_a_breaking_change_is_refused(schema: Schema) -> None:
+    problem = refusal(schema, [SCHEMAS["profiles"]])
+    assert problem is not None
+    assert "FULL_TRANSITIVE" in problem
+
+
+def test_compatibility_is_with_every_version_not_only_the_last() -> None:
+    first = SCHEMAS["profiles"]
+    second = with_field(name="score", type="double", default=0.0)
+    third = with_field(name="score", type="string", default="")
+    assert incompatible(second, [first]) is None
+    assert incompatible(third, [first]) is None
+    assert incompatible(third, [first, second]) is not None
+
+
+def test_a_schema_that_is_not_avro_is_refused() -> None:
+    problem = refusal(with_field(name="score", type="number"), [])
+    assert problem is not None
+    assert "number" in problem
+
+
+def test_a_changed_schema_gets_the_next_version_and_id() -> None:
+    short = recorded()[:-1]
+    (new,) = next_versions(short)
+    assert (new.id, new.name, new.version) == (
+        len(short) + 1,
+        recorded()[-1].name,
+        recorded()[-1].version,
+    )
