@@ -3,9 +3,10 @@
 import re
 from typing import Final
 
-DURATION_PATTERN: Final = r"^[0-9]{1,9}(ms|s|m|h|d)$"
+DURATION_PATTERN: Final = r"^[1-9][0-9]{0,8}(ms|s|m|h|d)$(?!\n)"
+"""A JSON Schema pattern; its end means the same in Python and in ECMAScript."""
 
-_FORM = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
+_FORM = re.compile(r"([1-9][0-9]{0,8})(ms|s|m|h|d)")
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 

@@ -44,9 +44,9 @@ from pipeline.conditions.tree import (
 )
 from pipeline.model.interaction import Kind
 
-NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$"
+NAME_PATTERN: Final = r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$(?!\n)"
 CONTEXT_PATTERN: Final = (
-    r"^(ip|user_agent|url|referrer|locale|timezone|(campaign|consent)\.[^\n]{1,200})$"
+    r"^(ip|user_agent|url|referrer|locale|timezone|(campaign|consent)\.[^\n]{1,200})$(?!\n)"
 )
 MAX_DEPTH: Final = 32
 
@@ -59,7 +59,7 @@ _Raw: TypeAlias = dict[str, object]
 _Form: TypeAlias = Callable[[_Raw, Path], Condition]
 
 
-class _Wrong(Exception):
+class _WrongError(Exception):
     """Carries problems up to the nearest place that can go on, at the latest to `parse`."""
 
     def __init__(self, path: Path, message: str) -> None:
@@ -70,15 +70,15 @@ def parse(raw: object) -> Condition | tuple[Problem, ...]:
     """The tree, or every problem found, with paths relative to `raw`."""
     try:
         return _condition(raw, ())
-    except _Wrong as wrong:
+    except _WrongError as wrong:
         return tuple(wrong.problems)
 
 
 def _condition(raw: object, path: Path) -> Condition:
     if len(path) > 2 * MAX_DEPTH:
-        raise _Wrong(path, f"nested deeper than {MAX_DEPTH} conditions")
+        raise _WrongError(path, f"nested deeper than {MAX_DEPTH} conditions")
     if not isinstance(raw, dict) or not raw:
-        raise _Wrong(path, "a condition is a mapping such as {trait: age, gte: 18}")
+        raise _WrongError(path, "a condition is a mapping such as {trait: age, gte: 18}")
     return _form(raw, path)(raw, path)
 
 
@@ -86,7 +86,7 @@ def _form(raw: _Raw, path: Path) -> _Form:
     for key in raw:
         if key not in _KEYS:
             what = f"{key!r} is not part of a condition: {did_you_mean(str(key), _KEYS)}"
-            raise _Wrong((*path, key), what)
+            raise _WrongError((*path, key), what)
     alone = [key for key in raw if key in _ALONE]
     subjects = [key for key in raw if key in SUBJECTS]
     fields = [key for key in raw if key in EVENT_FIELDS]
@@ -96,15 +96,15 @@ def _form(raw: _Raw, path: Path) -> _Form:
         return _ALONE[alone[0]]
     if len(subjects) > 1 or (subjects and fields):
         both = " and ".join([*subjects, *fields][:2])
-        raise _Wrong(path, f"{both} are two conditions: put each in a list under all")
+        raise _WrongError(path, f"{both} are two conditions: put each in a list under all")
     if subjects:
         if not operators:
             what = f"{subjects[0]} needs an operator: {', '.join(OPERATORS)}"
-            raise _Wrong((*path, subjects[0]), what)
+            raise _WrongError((*path, subjects[0]), what)
         return _compare
     if operators:
         mend = f"write {{event: {fields[0]}, ...}}" if fields else "add a subject such as trait"
-        raise _Wrong((*path, operators[0]), f"{operators[0]} has no subject: {mend}")
+        raise _WrongError((*path, operators[0]), f"{operators[0]} has no subject: {mend}")
     return _fields
 
 
@@ -112,7 +112,7 @@ def _refuse_others(key: str, raw: _Raw, path: Path) -> None:
     for other in raw:
         if other != key:
             what = f"{key} stands alone: put it and {other} in a list under all"
-            raise _Wrong((*path, other), what)
+            raise _WrongError((*path, other), what)
 
 
 def _all(raw: _Raw, path: Path) -> Condition:
@@ -148,13 +148,13 @@ _KEYS: Final = (*_ALONE, *SUBJECTS, *EVENT_FIELDS, *OPERATORS)
 def _parts(raw: object, path: Path) -> tuple[Condition, ...]:
     """Goes on after a part that is wrong, so that one reading finds all mistakes."""
     if not isinstance(raw, list) or not raw:
-        raise _Wrong(path, f"{path[-1]} takes a list of one or more conditions")
+        raise _WrongError(path, f"{path[-1]} takes a list of one or more conditions")
     parts: list[Condition] = []
-    wrongs: list[_Wrong] = []
+    wrongs: list[_WrongError] = []
     for index, part in enumerate(raw):
         try:
             parts.append(_condition(part, (*path, index)))
-        except _Wrong as wrong:
+        except _WrongError as wrong:
             wrongs.append(wrong)
     if wrongs:
         wrongs[0].problems = [problem for wrong in wrongs for problem in wrong.problems]
@@ -171,13 +171,14 @@ def _fields(raw: _Raw, path: Path) -> Condition:
 
 
 def _texts(key: str, raw: object, path: Path) -> tuple[str, ...]:
-    texts = raw if isinstance(raw, list) else [raw]
-    if not texts or not all(isinstance(text, str) and text for text in texts):
-        raise _Wrong(path, f"{key} takes a text or a list of texts")
+    given = raw if isinstance(raw, list) else [raw]
+    texts = tuple(text for text in given if isinstance(text, str) and text)
+    if not texts or len(texts) < len(given):
+        raise _WrongError(path, f"{key} takes a text or a list of texts")
     for text in texts if key == "kind" else ():
         if text not in KINDS:
-            raise _Wrong(path, f"no kind {text!r}: {did_you_mean(text, KINDS)}")
-    return tuple(texts)
+            raise _WrongError(path, f"no kind {text!r}: {did_you_mean(text, KINDS)}")
+    return texts
 
 
 def _compare(raw: _Raw, path: Path) -> Condition:
@@ -203,30 +204,35 @@ def _subject(key: str, raw: object, path: Path) -> Subject:
 
 
 def _name(raw: object, path: Path) -> str:
-    if isinstance(raw, str) and re.search(NAME_PATTERN, raw) and not raw.endswith("\n"):
+    if isinstance(raw, str) and re.search(NAME_PATTERN, raw):
         return raw
     what = f"{raw!r} is not a name: a letter, then letters, digits, '_', '.' or '-'"
-    raise _Wrong(path, what)
+    raise _WrongError(path, what)
 
 
 def _property(raw: object, path: Path) -> str:
     if isinstance(raw, str) and raw:
         return raw
-    raise _Wrong(path, "property takes the name of a property")
+    raise _WrongError(path, "property takes the name of a property")
 
 
 def _event_field(raw: object, path: Path) -> EventName:
     if raw in EVENT_FIELDS:
         return cast(EventName, raw)
     known = f"one of {', '.join(EVENT_FIELDS)}"
-    raise _Wrong(path, f"event takes {known}; for the interaction's name write {{name: {raw}}}")
+    raise _WrongError(path, f"event takes {known}; a name is written {{name: {raw}}}")
+
+
+def is_context_field(name: str) -> bool:
+    """Whether `name` is a field of the context, dotted inside `campaign` and `consent`."""
+    return re.search(CONTEXT_PATTERN, name) is not None
 
 
 def _context_field(raw: object, path: Path) -> str:
-    if isinstance(raw, str) and re.search(CONTEXT_PATTERN, raw) and not raw.endswith("\n"):
+    if isinstance(raw, str) and is_context_field(raw):
         return raw
     known = "ip, user_agent, url, referrer, locale, timezone, campaign.NAME, consent.NAME"
-    raise _Wrong(path, f"no context field {raw!r}: there are {known}")
+    raise _WrongError(path, f"no context field {raw!r}: there are {known}")
 
 
 def _operand(operator: str, raw: object, path: Path) -> Operand:
@@ -234,15 +240,15 @@ def _operand(operator: str, raw: object, path: Path) -> Operand:
         case "in" | "not_in":
             if isinstance(raw, list) and raw and all(_is_constant(item) for item in raw):
                 return tuple(raw)
-            raise _Wrong(path, f"{operator} takes a list of values")
+            raise _WrongError(path, f"{operator} takes a list of values")
         case "contains" | "starts_with":
             if isinstance(raw, str) and raw:
                 return raw
-            raise _Wrong(path, f"{operator} takes a text")
+            raise _WrongError(path, f"{operator} takes a text")
         case "exists":
             if isinstance(raw, bool):
                 return raw
-            raise _Wrong(path, "exists takes true or false")
+            raise _WrongError(path, "exists takes true or false")
         case "within" | "older_than":
             return _duration(operator, raw, path)
         case _:
@@ -253,18 +259,18 @@ def _duration(operator: str, raw: object, path: Path) -> int:
     try:
         return duration_ms(raw if isinstance(raw, str) else repr(raw))
     except ValueError as error:
-        raise _Wrong(path, f"{operator}: {error}") from None
+        raise _WrongError(path, f"{operator}: {error}") from None
 
 
 def _value(operator: str, raw: object, path: Path) -> Operand:
     if isinstance(raw, dict):
         return _other(raw, path)
     if raw is None:
-        raise _Wrong(path, f"{operator} needs a value; for none write exists: false")
+        raise _WrongError(path, f"{operator} needs a value; for none write exists: false")
     if not _is_constant(raw):
-        raise _Wrong(path, f"{operator} takes one value; for several use in")
+        raise _WrongError(path, f"{operator} takes one value; for several use in")
     if isinstance(raw, bool) and operator not in ("is", "is_not"):
-        raise _Wrong(path, f"{operator} compares numbers or texts, not true or false")
+        raise _WrongError(path, f"{operator} compares numbers or texts, not true or false")
     return cast(Constant, raw)
 
 
@@ -275,7 +281,7 @@ def _other(raw: _Raw, path: Path) -> Trait | Property:
         case [("property", name)]:
             return Property(_property(name, (*path, "property")))
         case _:
-            raise _Wrong(path, "another value is {trait: NAME} or {property: NAME}")
+            raise _WrongError(path, "another value is {trait: NAME} or {property: NAME}")
 
 
 def _is_constant(raw: object) -> bool:

@@ -68,6 +68,17 @@ def only_names(tree: Condition) -> frozenset[str] | None:
             return None
 
 
+def channels_named(tree: Condition) -> frozenset[str]:
+    """The channels that the interaction's channel is compared with, for equality."""
+    checks = [
+        check
+        for leaf in _leaves(tree)
+        if isinstance(leaf, Compare) and leaf.subject == EventField("channel")
+        for check in leaf.checks
+    ]
+    return frozenset().union(*(_names_of(check) or () for check in checks))
+
+
 def _names_of(check: Check) -> frozenset[str] | None:
     match check:
         case Check("is", str(name)):

@@ -8,9 +8,14 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
-Name: TypeAlias = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,99}$")]
-Duration: TypeAlias = Annotated[str, Meta(pattern=r"^[0-9]+(ms|s|m|h|d)$")]
-Condition: TypeAlias = dict[str, object]
+from pipeline.conditions.duration import DURATION_PATTERN
+from pipeline.conditions.parse import NAME_PATTERN
+
+Name: TypeAlias = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Duration: TypeAlias = Annotated[str, Meta(pattern=DURATION_PATTERN)]
+Condition: TypeAlias = Annotated[
+    dict[str, object], Meta(extra_json_schema={"$ref": "#/$defs/Condition"})
+]
 """A condition as written; `pipeline.conditions` parses and compiles it."""
 
 
@@ -105,7 +110,8 @@ class Treatment(Part, frozen=True):
 
     With `placement` it answers those who ask for that placement; without, it is sent when the
     campaign's `trigger` fires. `address` names the namespace that the channel needs (`email`);
-    a customer without one is not eligible. `content` may hold `{trait}` and `{property}` names.
+    a customer without one is not eligible. `content` may hold `{trait}` and
+    `{properties.name}`; where one of them is missing, the treatment is not eligible.
     """
 
     treatment: Name
@@ -137,7 +143,11 @@ class Goal(Part, frozen=True):
 
 
 class Campaign(Part, frozen=True):
-    """campaigns/*.yaml. `audience` says who, `trigger` on which interaction something is sent."""
+    """campaigns/*.yaml. `audience` says who, `trigger` on which interaction something is sent.
+
+    `starts` and `ends` are ISO 8601, UTC unless they say otherwise; an `ends` without a time
+    includes that day.
+    """
 
     campaign: Name
     offers: Annotated[tuple[Offer, ...], Meta(min_length=1)]
@@ -175,6 +185,7 @@ class Channel(Part, frozen=True):
     """A way to reach a customer. `cost` is per message, `deadline` how long it stays worth saying.
 
     `adapter: webhook` posts each action to `url`; `adapter: none` leaves the topic to others.
+    `placements` are the places in it that may ask what to show.
     """
 
     name: Name
@@ -183,6 +194,7 @@ class Channel(Part, frozen=True):
     adapter: Literal["none", "webhook"] = "none"
     url: str | None = None
     secret: str | None = None
+    placements: tuple[Name, ...] = ()
 
 
 class Channels(Part, frozen=True):

@@ -1,0 +1,54 @@
+"""The one way to write a bundle as JSON, so that equal configurations have equal digests.
+
+Sorted keys, no spaces, fields that have their default omitted.
+"""
+
+import hashlib
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import FieldInfo, fields
+
+from pipeline.config.model import Bundle
+
+DIGEST_LENGTH: Final = 16
+"""Hexadecimal digits of the SHA-256 that name a configuration in every record."""
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoder = msgspec.json.Decoder(Bundle)
+
+
+def to_json(bundle: Bundle) -> str:
+    """Canonical JSON."""
+    return _encoder.encode(plain(bundle)).decode()
+
+
+def from_json(body: str) -> Bundle:
+    """The reverse of `to_json`; ValueError when `body` is not a bundle."""
+    return _decoder.decode(body)
+
+
+def digest_of(body: str) -> str:
+    """The name of the configuration whose canonical JSON is `body`."""
+    return hashlib.sha256(body.encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+def plain(part: Struct) -> dict[str, object]:
+    """The fields of `part`, and of what is in it, that differ from their defaults."""
+    values = {one.name: (getattr(part, one.name), _default(one)) for one in fields(part)}
+    return {name: _plain(value) for name, (value, usual) in values.items() if value != usual}
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Struct):
+        return plain(value)
+    if isinstance(value, tuple | list):
+        return [_plain(part) for part in value]
+    return value
+
+
+def _default(field: FieldInfo) -> object:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return field.default

@@ -1,0 +1,251 @@
+"""What a bundle must satisfy beyond the form of its parts: everything that is named exists."""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+
+from pipeline.conditions import Condition, Path, Problem, did_you_mean, parse
+from pipeline.conditions.reads import channels_named, reads
+from pipeline.config import canonical, model
+from pipeline.config.content import traits_in
+from pipeline.config.dates import end_ms, start_ms
+from pipeline.config.names import Names, is_built_in, names_of
+from pipeline.config.readers import PATHS, reader
+
+
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """A place where a condition is written, and what it may read there."""
+
+    path: Path
+    raw: model.Condition | None
+    profile: bool = True
+    entered: bool = False
+
+
+def check(bundle: model.Bundle) -> Iterator[Problem]:
+    """Every problem, with its path in the bundle."""
+    names = names_of(bundle)
+    yield from _duplicates(bundle)
+    yield from _identity(bundle.identity, names)
+    yield from _traits(bundle.profile)
+    yield from _channels(bundle.channels)
+    yield from _caps(bundle.policies, names)
+    for index, campaign in enumerate(bundle.campaigns):
+        yield from _campaign(campaign, ("campaigns", index), bundle, names)
+    conditions = list(_conditions(bundle, names))
+    yield from conditions
+    if not conditions:
+        yield from _cycles(bundle)
+
+
+def segment_order(bundle: model.Bundle) -> list[model.Segment]:
+    """Each after those that it reads; CycleError when there is no such order."""
+    by_name = {segment.segment: segment for segment in bundle.segments}
+    needs = {name: sorted(_segments_read(by_name[name])) for name in sorted(by_name)}
+    return [by_name[name] for name in TopologicalSorter(needs).static_order()]
+
+
+def _segments_read(segment: model.Segment) -> frozenset[str]:
+    tree = parse(segment.when)
+    return frozenset() if isinstance(tree, tuple) else reads(tree).segments
+
+
+def _cycles(bundle: model.Bundle) -> Iterator[Problem]:
+    try:
+        segment_order(bundle)
+    except CycleError as error:
+        names = list(reversed(error.args[1]))
+        where = [segment.segment for segment in bundle.segments].index(names[0])
+        circle = " -> ".join(names)
+        yield Problem(("segments", where, "when"), f"segments depend on themselves: {circle}")
+
+
+def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
+    sources, servers = bundle.sources.sources, bundle.sources.server_keys
+    yield from _twice("source", ("sources", "sources"), "name", [one.name for one in sources])
+    yield from _twice(
+        "write key", ("sources", "sources"), "write_key", [one.write_key for one in sources]
+    )
+    writes = {source.write_key for source in sources}
+    yield from _twice("server key", ("sources", "server_keys"), "key", [one.key for one in servers])
+    for index, server in enumerate(servers):
+        if server.key in writes:
+            what = "this key is a write key too: make another, for write keys must not read"
+            yield Problem(("sources", "server_keys", index, "key"), what)
+    spaces = [space.name for space in bundle.identity.namespaces]
+    yield from _twice("namespace", ("identity", "namespaces"), "name", spaces)
+    traits = [trait.name for trait in bundle.profile.traits]
+    yield from _twice("trait", ("profile", "traits"), "name", traits)
+    channels = [channel.name for channel in bundle.channels.channels]
+    yield from _twice("channel", ("channels", "channels"), "name", channels)
+    yield from _twice("cap", ("policies", "caps"), "cap", [cap.cap for cap in bundle.policies.caps])
+    yield from _twice("segment", ("segments",), "segment", [one.segment for one in bundle.segments])
+    campaigns = [one.campaign for one in bundle.campaigns]
+    yield from _twice("campaign", ("campaigns",), "campaign", campaigns)
+
+
+def _twice(what: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            shown = "" if "key" in field else f" {value!r}"
+            message = f"the {what}{shown} is there twice: each needs its own"
+            yield Problem((*path, index, field), message)
+
+
+def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
+    given = canonical.plain(identity)
+    for field in ("user_id", "anonymous_id"):
+        if field in given:
+            name = getattr(identity, field)
+            yield from _known("namespace", name, names.namespaces, ("identity", field))
+
+
+def _traits(profile: model.ProfileRules) -> Iterator[Problem]:
+    for index, trait in enumerate(profile.traits):
+        path: Path = ("profile", "traits", index)
+        if is_built_in(trait.name):
+            yield Problem((*path, "name"), f"{trait.name} is built in: choose another name")
+        if trait.rule == "count" and trait.of is not None:
+            yield Problem((*path, "of"), "count reads nothing: leave `of` out, or use sum")
+        if trait.rule != "count" and trait.of is None:
+            yield Problem((*path, "rule"), f"{trait.rule} needs `of`: one of {PATHS}")
+        if trait.of is not None and reader(trait.of) is None:
+            yield Problem((*path, "of"), f"nothing to read at {trait.of!r}: one of {PATHS}")
+
+
+def _channels(channels: model.Channels) -> Iterator[Problem]:
+    seen: dict[str, str] = {}
+    for index, channel in enumerate(channels.channels):
+        path: Path = ("channels", "channels", index)
+        if channel.adapter == "webhook" and not channel.url:
+            yield Problem((*path, "adapter"), "a webhook needs `url`: where actions are posted")
+        if channel.url and not channel.url.startswith(("http://", "https://")):
+            yield Problem(
+                (*path, "url"), f"{channel.url!r} does not begin with http:// or https://"
+            )
+        for place, placement in enumerate(channel.placements):
+            if placement in seen:
+                what = f"placement {placement!r} is in channel {seen[placement]} already"
+                yield Problem((*path, "placements", place), what)
+            seen[placement] = channel.name
+
+
+def _caps(policies: model.Policies, names: Names) -> Iterator[Problem]:
+    for index, cap in enumerate(policies.caps):
+        if cap.channel is not None:
+            path = ("policies", "caps", index, "channel")
+            yield from _known("channel", cap.channel, names.channels, path)
+
+
+def _campaign(
+    campaign: model.Campaign, path: Path, bundle: model.Bundle, names: Names
+) -> Iterator[Problem]:
+    yield from _dates(campaign, path)
+    offers = [offer.offer for offer in campaign.offers]
+    yield from _twice("offer", (*path, "offers"), "offer", offers)
+    for index, offer in enumerate(campaign.offers):
+        inside: Path = (*path, "offers", index, "treatments")
+        treatments = [one.treatment for one in offer.treatments]
+        yield from _twice("treatment", inside, "treatment", treatments)
+        for place, treatment in enumerate(offer.treatments):
+            yield from _treatment(treatment, (*inside, place), bundle.channels, names)
+            if treatment.placement is None and campaign.trigger is None:
+                what = "nothing sends this: give it a placement, or the campaign a trigger"
+                yield Problem((*inside, place, "treatment"), what)
+
+
+def _dates(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
+    times = []
+    for field, text, read in (
+        ("starts", campaign.starts, start_ms),
+        ("ends", campaign.ends, end_ms),
+    ):
+        if text is None:
+            continue
+        try:
+            times.append(read(text))
+        except ValueError:
+            what = f"{text!r} is no date: write 2024-03-01 or 2024-03-01T09:00:00+01:00"
+            yield Problem((*path, field), what)
+    if len(times) == 2 and times[0] >= times[1]:
+        yield Problem((*path, "ends"), f"ends {campaign.ends}, before it starts: swap the dates")
+
+
+def _treatment(
+    treatment: model.Treatment, path: Path, channels: model.Channels, names: Names
+) -> Iterator[Problem]:
+    yield from _known("channel", treatment.channel, names.channels, (*path, "channel"))
+    if treatment.address is not None:
+        yield from _known("namespace", treatment.address, names.namespaces, (*path, "address"))
+    for channel in channels.channels:
+        if channel.name == treatment.channel and treatment.placement is not None:
+            where = (*path, "placement")
+            yield from _known("placement", treatment.placement, channel.placements, where)
+    for part, text in treatment.content.items():
+        for trait in traits_in(text):
+            where = (*path, "content", part)
+            for problem in _known("trait", trait, names.traits, where):
+                mend = f"{problem.message} (a property is written {{properties.{trait}}})"
+                yield Problem(where, mend)
+
+
+def _conditions(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
+    for site in _sites(bundle):
+        tree = parse(site.raw) if site.raw is not None else None
+        if isinstance(tree, tuple):
+            yield from (problem.under(site.path) for problem in tree)
+        elif tree is not None:
+            yield from _reads(tree, site, names)
+
+
+def _sites(bundle: model.Bundle) -> Iterator[_Site]:
+    for index, trait in enumerate(bundle.profile.traits):
+        yield _Site(("profile", "traits", index, "when"), trait.when, profile=False)
+    for index, segment in enumerate(bundle.segments):
+        yield _Site(("segments", index, "when"), segment.when)
+    for index, campaign in enumerate(bundle.campaigns):
+        path: Path = ("campaigns", index)
+        yield _Site((*path, "audience"), campaign.audience)
+        yield _Site((*path, "trigger"), campaign.trigger, entered=True)
+        if campaign.goal is not None:
+            yield _Site((*path, "goal", "when"), campaign.goal.when)
+        for place, offer in enumerate(campaign.offers):
+            yield _Site((*path, "offers", place, "when"), offer.when)
+
+
+def _reads(tree: Condition, site: _Site, names: Names) -> Iterator[Problem]:
+    read = reads(tree)
+    if not site.profile and (read.traits or read.segments or read.entered):
+        what = "a trait is kept from interactions alone: it cannot read traits or segments"
+        yield Problem(site.path, what)
+        return
+    if read.entered and not site.entered:
+        yield Problem(site.path, "entered belongs in a campaign's trigger: use segment here")
+    for kind, used, known in (
+        ("trait", read.traits, names.traits),
+        ("segment", read.segments | read.entered, names.segments),
+        ("channel", channels_named(tree), names.heard),
+    ):
+        for name in sorted(used):
+            yield from _known(kind, name, known, (*site.path, *_where(site.raw, name)))
+
+
+def _where(raw: object, name: str) -> Path:
+    """The way to where `name` is written in a condition."""
+    parts: Iterable[tuple[str | int, object]] = ()
+    if isinstance(raw, dict):
+        parts = raw.items()
+    elif isinstance(raw, list):
+        parts = enumerate(raw)
+    for key, value in parts:
+        if value == name and key != "property":
+            return (key,)
+        if inner := _where(value, name):
+            return (key, *inner)
+    return ()
+
+
+def _known(kind: str, name: str, known: Collection[str], path: Path) -> Iterator[Problem]:
+    if name not in known:
+        yield Problem(path, f"unknown {kind} {name!r}: {did_you_mean(name, known)}")

@@ -1,0 +1,178 @@
+"""From a bundle to what the stages run; nothing is looked up, parsed or checked after this."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pipeline.conditions import (
+    ALWAYS,
+    Compiled,
+    Problem,
+    compile,
+    duration_ms,
+    parse,
+)
+from pipeline.config import canonical, model, readers
+from pipeline.config.checks import check, segment_order
+from pipeline.config.compiled import Candidate, Cap, Channel, Segment, Trait
+from pipeline.config.content import traits_in
+from pipeline.config.dates import end_ms, start_ms
+from pipeline.config.identity import IdentityRules, identity_rules
+from pipeline.config.names import address_trait
+
+__all__ = ["Candidate", "Cap", "Channel", "Configuration", "Segment", "Trait", "compile_bundle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """One version of the configuration, ready to run.
+
+    `segments` come after those that they read. `outbound` has the candidates without a placement,
+    by channel; the order of candidates is that of campaigns, offers and treatments.
+    `sources` is keyed by write key, `server_keys` (key -> name) can read.
+    `read_traits`: everything that a condition, a content or an address reads.
+    """
+
+    digest: str
+    bundle: model.Bundle
+    identity: IdentityRules
+    sources: Mapping[str, model.Source]
+    server_keys: Mapping[str, str]
+    session_gap_ms: int
+    traits: tuple[Trait, ...]
+    trait_rules: Mapping[str, str]
+    read_traits: tuple[str, ...]
+    segments: tuple[Segment, ...]
+    candidates: tuple[Candidate, ...]
+    by_placement: Mapping[str, tuple[Candidate, ...]]
+    outbound: Mapping[str, tuple[Candidate, ...]]
+    caps: tuple[Cap, ...]
+    longest_cap_ms: int
+    channels: Mapping[str, Channel]
+
+    @classmethod
+    def from_json(cls, body: str) -> "Configuration":
+        """Of an applied configuration. ValueError: `body` was not made by `to_json`."""
+        compiled = compile_bundle(canonical.from_json(body))
+        if isinstance(compiled, Configuration):
+            return compiled
+        raise ValueError(f"{compiled[0].path}: {compiled[0].message}")
+
+    def to_json(self) -> str:
+        """The canonical JSON whose digest is `digest`."""
+        return canonical.to_json(self.bundle)
+
+
+def compile_bundle(bundle: model.Bundle) -> Configuration | tuple[Problem, ...]:
+    """The configuration, or everything that is wrong with the bundle."""
+    problems = tuple(check(bundle))
+    return problems or _compile(bundle)
+
+
+def _compile(bundle: model.Bundle) -> Configuration:
+    candidates = tuple(_candidates(bundle))
+    caps = tuple(_cap(cap) for cap in bundle.policies.caps)
+    segments = tuple(_segment(segment) for segment in segment_order(bundle))
+    profile = bundle.profile
+    return Configuration(
+        digest=canonical.digest_of(canonical.to_json(bundle)),
+        bundle=bundle,
+        identity=identity_rules(bundle.identity),
+        sources={source.write_key: source for source in bundle.sources.sources},
+        server_keys={key.key: key.name for key in bundle.sources.server_keys},
+        session_gap_ms=duration_ms(profile.session_gap),
+        traits=tuple(_trait(trait) for trait in profile.traits),
+        trait_rules={trait.name: trait.rule for trait in profile.traits},
+        read_traits=tuple(sorted(set(_read_traits(bundle, segments, candidates)))),
+        segments=segments,
+        candidates=candidates,
+        by_placement=_grouped(candidates, outbound=False),
+        outbound=_grouped(candidates, outbound=True),
+        caps=caps,
+        longest_cap_ms=max((cap.window_ms for cap in caps), default=0),
+        channels={channel.name: _channel(channel) for channel in bundle.channels.channels},
+    )
+
+
+def _compiled(raw: model.Condition | None) -> Compiled:
+    """Of a condition that `check` found right; without one, always."""
+    if raw is None:
+        return ALWAYS
+    tree = parse(raw)
+    assert not isinstance(tree, tuple), tree
+    return compile(tree)
+
+
+def _trait(trait: model.Trait) -> Trait:
+    when = _compiled(trait.when)
+    read = readers.one if trait.of is None else readers.reader(trait.of)
+    assert read is not None, trait
+    return Trait(trait.name, trait.rule, when.test, read, when.names)
+
+
+def _segment(segment: model.Segment) -> Segment:
+    when = _compiled(segment.when)
+    return Segment(segment.segment, when.test, when.reads.interaction, when)
+
+
+def _cap(cap: model.Cap) -> Cap:
+    return Cap(cap.cap, cap.per, cap.max, duration_ms(cap.window), cap.channel)
+
+
+def _channel(channel: model.Channel) -> Channel:
+    return Channel(channel.name, channel.adapter, channel.url, channel.secret, channel.placements)
+
+
+def _candidates(bundle: model.Bundle) -> Iterator[Candidate]:
+    channels = {channel.name: channel for channel in bundle.channels.channels}
+    for campaign in bundle.campaigns:
+        audience, trigger = _compiled(campaign.audience), _compiled(campaign.trigger)
+        starts = None if campaign.starts is None else start_ms(campaign.starts)
+        ends = None if campaign.ends is None else end_ms(campaign.ends)
+        for offer in campaign.offers:
+            when = _compiled(offer.when)
+            for treatment in offer.treatments:
+                channel = channels[treatment.channel]
+                yield Candidate(
+                    campaign=campaign.campaign,
+                    offer=offer.offer,
+                    treatment=treatment.treatment,
+                    channel=channel.name,
+                    placement=treatment.placement,
+                    address=treatment.address,
+                    purpose=campaign.purpose,
+                    value=offer.value,
+                    cost=treatment.cost + channel.cost,
+                    deadline_ms=duration_ms(treatment.deadline or channel.deadline),
+                    content=treatment.content,
+                    audience=audience,
+                    trigger=trigger,
+                    when=when,
+                    starts_ms=starts,
+                    ends_ms=ends,
+                )
+
+
+def _grouped(candidates: tuple[Candidate, ...], outbound: bool) -> dict[str, tuple[Candidate, ...]]:
+    groups: dict[str, tuple[Candidate, ...]] = {}
+    for one in candidates:
+        if outbound is (one.placement is None):
+            slot = one.placement or one.channel
+            groups[slot] = (*groups.get(slot, ()), one)
+    return groups
+
+
+def _read_traits(
+    bundle: model.Bundle, segments: tuple[Segment, ...], candidates: tuple[Candidate, ...]
+) -> Iterator[str]:
+    for segment in segments:
+        yield from segment.when.reads.traits
+    for campaign in bundle.campaigns:
+        if campaign.goal is not None:
+            yield from _compiled(campaign.goal.when).reads.traits
+    for one in candidates:
+        for condition in (one.audience, one.trigger, one.when):
+            yield from condition.reads.traits
+        for text in one.content.values():
+            yield from traits_in(text)
+        if one.address is not None:
+            yield address_trait(one.address)

@@ -1,0 +1,81 @@
+"""What the stages run: the configuration's parts with names resolved and conditions compiled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pipeline.conditions import Compiled
+from pipeline.conditions.compile import Test
+from pipeline.config.readers import Reader
+
+Purpose = Literal["marketing", "service", "transactional"]
+TraitRule = Literal["latest", "first", "min", "max", "sum", "count"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trait:
+    """Where `test` holds, `read` gives the value to combine by `rule`; None: nothing to add."""
+
+    name: str
+    rule: TraitRule
+    test: Test
+    read: Reader
+    names: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """`reads_interaction`: its condition depends on the interaction itself."""
+
+    name: str
+    test: Test
+    reads_interaction: bool
+    when: Compiled
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One treatment of one offer of one campaign.
+
+    Without `placement` it is sent on `channel` when `trigger` holds. `cost` includes the
+    channel's. It is valid from `starts_ms` (inclusive) to `ends_ms` (exclusive), where given.
+    """
+
+    campaign: str
+    offer: str
+    treatment: str
+    channel: str
+    placement: str | None
+    address: str | None
+    purpose: Purpose
+    value: float
+    cost: float
+    deadline_ms: int
+    content: Mapping[str, str]
+    audience: Compiled
+    trigger: Compiled
+    when: Compiled
+    starts_ms: int | None
+    ends_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """At most `max` messages in any window of `window_ms`, per what `per` says."""
+
+    name: str
+    per: Literal["offer", "campaign", "channel", "all"]
+    max: int
+    window_ms: int
+    channel: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A way to reach a customer. `url` is there when the adapter is the webhook."""
+
+    name: str
+    adapter: Literal["none", "webhook"]
+    url: str | None
+    secret: str | None
+    placements: tuple[str, ...]

@@ -1,0 +1,25 @@
+"""Dates of a campaign: ISO 8601, UTC unless they say otherwise."""
+
+from datetime import UTC, date, datetime, time, timedelta
+
+
+def start_ms(text: str) -> int:
+    """Epoch ms; a date alone begins at midnight. ValueError when it is neither."""
+    return _ms(_parsed(text, timedelta(0)))
+
+
+def end_ms(text: str) -> int:
+    """Epoch ms, exclusive; a date alone includes that day. ValueError when it is neither."""
+    return _ms(_parsed(text, timedelta(days=1)))
+
+
+def _parsed(text: str, whole_day: timedelta) -> datetime:
+    try:
+        return datetime.combine(date.fromisoformat(text), time()) + whole_day
+    except ValueError:
+        return datetime.fromisoformat(text)
+
+
+def _ms(moment: datetime) -> int:
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1000)

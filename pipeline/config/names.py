@@ -1,0 +1,46 @@
+"""The names that a bundle defines, for whoever refers to them."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.config.model import Bundle
+
+BUILT_IN_TRAITS: Final = ("first_seen", "last_seen", "sessions", "interactions", "identifiers")
+"""Traits that every profile has: times in epoch ms, the others counts."""
+
+_ADDRESS: Final = "identifier."
+
+
+def address_trait(namespace: str) -> str:
+    """The built-in trait with the latest identifier of a namespace."""
+    return _ADDRESS + namespace
+
+
+def is_built_in(trait: str) -> bool:
+    """Whether a declared trait may not have this name."""
+    return trait in BUILT_IN_TRAITS or trait.startswith(_ADDRESS)
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """`heard` are the channels that interactions may come from, `channels` those to speak on."""
+
+    traits: frozenset[str]
+    segments: frozenset[str]
+    namespaces: frozenset[str]
+    channels: frozenset[str]
+    heard: frozenset[str]
+
+
+def names_of(bundle: Bundle) -> Names:
+    """Collected once per check."""
+    namespaces = frozenset(space.name for space in bundle.identity.namespaces)
+    channels = frozenset(channel.name for channel in bundle.channels.channels)
+    declared = frozenset(trait.name for trait in bundle.profile.traits)
+    return Names(
+        traits=declared.union(BUILT_IN_TRAITS, map(address_trait, namespaces)),
+        segments=frozenset(segment.segment for segment in bundle.segments),
+        namespaces=namespaces,
+        channels=channels,
+        heard=channels.union(source.channel for source in bundle.sources.sources),
+    )
