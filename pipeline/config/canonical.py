@@ -20,8 +20,9 @@ _decoder = msgspec.json.Decoder(Bundle)
 
 
 def to_json(bundle: Bundle) -> str:
-    """Canonical JSON."""
-    return _encoder.encode(plain(bundle)).decode()
+    """Canonical JSON; ValueError when a bundle made in code breaks the rules of its classes."""
+    typed = _decoder.decode(_encoder.encode(bundle))
+    return _encoder.encode(plain(typed)).decode()
 
 
 def from_json(body: str) -> Bundle:
