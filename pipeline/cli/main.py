@@ -13,6 +13,8 @@ from pipeline.cli.console import print_error
 # `run`, the command's function, or `app`, a typer.Typer of subcommands.
 COMMANDS: Final = {
     "broker": "Start, stop or look at the embedded Kafka broker.",
+    "gateway": "Serve the HTTP API.",
+    "adapter": "Deliver the actions of a kind of channel.",
 }
 
 _DEBUG: Final = "--debug"
