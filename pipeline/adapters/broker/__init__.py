@@ -1,6 +1,7 @@
-"""The embedded broker: `Broker(options).start()`, `.stop()`, `.status()`."""
+"""The embedded broker: `Broker(options).start()`, `.stop()`, `.status()`; `warm_up(properties)`."""
 
 from pipeline.adapters.broker.broker import Broker
 from pipeline.adapters.broker.options import BrokerFailure, BrokerOptions, Running
+from pipeline.adapters.broker.warmup import warm_up
 
-__all__ = ["Broker", "BrokerFailure", "BrokerOptions", "Running"]
+__all__ = ["Broker", "BrokerFailure", "BrokerOptions", "Running", "warm_up"]

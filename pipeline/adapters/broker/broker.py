@@ -24,7 +24,7 @@ from pipeline.adapters.broker.options import (
 )
 from pipeline.adapters.broker.ports import Ports, choose_ports, is_free
 from pipeline.adapters.broker.process import recorded_process, spawn, terminate, write_atomically
-from pipeline.adapters.broker.readiness import last_error, listens, wait_until_ready
+from pipeline.adapters.broker.readiness import becomes_ready, last_error, listens
 
 _MIN_FREE_BYTES = 100 * 1024 * 1024
 _FORMAT_TIMEOUT_S = 60
@@ -42,9 +42,7 @@ class Broker:
         """Starts the broker unless it runs; returns once it answers."""
         try:
             with self._locked():
-                running = self.status() or self._start()
-                wait_until_ready(running, self._files)
-                return running
+                return self._answering() or self._start()
         except BrokerError as error:
             return BrokerFailure(str(error))
         except OSError as error:
@@ -66,21 +64,32 @@ class Broker:
         found = recorded_process(self._files)
         return found[1] if found else None
 
+    def _answering(self) -> Running | None:
+        """The broker that runs already, once it answers; None when there is none, or it dies."""
+        running = self.status()
+        return running if running and becomes_ready(running, self._files) else None
+
     def _start(self) -> Running:
         self._require_disk_space()
-        jars = ensure_jars(self._options.cache_dir, pinned_jars())
-        jvm = KafkaJvm(find_java(self._options.java_home), jars, self._options.cache_dir)
+        jvm = self._jvm()
         for _ in range(_PORT_ATTEMPTS):
             ports = choose_ports(self._options, self._files.ports)
             self._configure(ports)
             self._format(jvm)
             process = spawn(jvm.server(self._files), self._files, ports.client)
-            if listens(process, ports.client):
-                return Running(f"{HOST}:{ports.client}", process.pid, ports.client)
+            running = Running(f"{HOST}:{ports.client}", process.pid, ports.client)
+            if listens(process, ports.client) and becomes_ready(running, self._files):
+                return running
             terminate(process)
             if is_free(ports.client) and is_free(ports.controller):
                 break  # it was not for a port that another process took meanwhile
         raise BrokerError(f"the broker ended while starting: {last_error(self._files)}")
+
+    def _jvm(self) -> KafkaJvm:
+        options = self._options
+        java = find_java(options.java_home)
+        jars = ensure_jars(options.cache_dir, pinned_jars(), options.maven_repository)
+        return KafkaJvm(java, jars, options.cache_dir)
 
     def _configure(self, ports: Ports) -> None:
         client, controller = f"{HOST}:{ports.client}", f"{HOST}:{ports.controller}"

@@ -41,23 +41,32 @@ def pinned_jars(lock_file: Path = PINS / "jars.lock") -> tuple[PinnedJar, ...]:
     return tuple(PinnedJar(sha256, *coordinates.split(":")) for sha256, coordinates in pins)
 
 
-def ensure_jars(cache_dir: Path, jars: tuple[PinnedJar, ...]) -> list[Path]:
+def ensure_jars(
+    cache_dir: Path, jars: tuple[PinnedJar, ...], repository_url: str | None = None
+) -> list[Path]:
     """Local paths of the jars, each checked against its digest; downloads what is missing.
 
-    Raises BrokerError naming the jar that cannot be had or does not fit its digest.
+    `repository_url`: a mirror to download from, None for Maven Central. Raises BrokerError
+    naming the jar that cannot be had or does not fit its digest.
     """
-    repository = cache_dir.absolute() / "maven"
-    repository.mkdir(parents=True, exist_ok=True)
-    with _locked(repository / ".lock"), ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as workers:
-        return list(workers.map(lambda jar: _ensure(jar, repository), jars))
+    cache = cache_dir.absolute() / "maven"
+    cache.mkdir(parents=True, exist_ok=True)
+    maven = MavenContext(
+        repo_cache=cache,
+        local_repos=[],
+        remote_repos={"mirror": repository_url} if repository_url else None,
+        timeout=_DOWNLOAD_TIMEOUT_S,
+    )
+    with _locked(cache / ".lock"), ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as workers:
+        return list(workers.map(lambda jar: _ensure(jar, maven), jars))
 
 
-def _ensure(jar: PinnedJar, repository: Path) -> Path:
-    path = repository / jar.path
+def _ensure(jar: PinnedJar, maven: MavenContext) -> Path:
+    path = maven.repo_cache / jar.path
     if path.exists() and _digest(path) == jar.sha256:
         return path
     path.unlink(missing_ok=True)  # a download that was cut short
-    _download(jar, repository)
+    _download(jar, maven)
     found = _digest(path)
     if found != jar.sha256:
         path.unlink()
@@ -68,15 +77,14 @@ def _ensure(jar: PinnedJar, repository: Path) -> Path:
     return path
 
 
-def _download(jar: PinnedJar, repository: Path) -> None:
-    maven = MavenContext(repo_cache=repository, local_repos=[], timeout=_DOWNLOAD_TIMEOUT_S)
+def _download(jar: PinnedJar, maven: MavenContext) -> None:
     try:
         maven.project(jar.group, jar.artifact).at_version(jar.version).artifact().resolve()
     except (requests.RequestException, RuntimeError) as error:
         raise BrokerError(
-            f"cannot download {jar.path.name} from Maven Central "
-            f"({type(error).__name__}); connect to the network once, or copy "
-            f"{repository} from a machine that has it"
+            f"cannot download {jar.path.name} ({type(error).__name__}): connect to the network "
+            "once, set KAIROS_MAVEN_REPOSITORY to a mirror of Maven Central, or copy "
+            f"{maven.repo_cache} from a machine that has it"
         ) from error
 
 

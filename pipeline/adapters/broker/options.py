@@ -12,7 +12,8 @@ class BrokerOptions:
     """`home`: where the broker's data lives; `cache_dir`: jars shared by all homes.
 
     `port`: the preferred port, 0 for any. `port_is_fixed`: fail when it is taken, rather than
-    take another one. `java_home`: the Java to use, None to look for one.
+    take another one. `java_home`: the Java to use, None to look for one. `maven_repository`: URL
+    of a mirror, None for Maven Central.
     """
 
     home: Path
@@ -20,6 +21,7 @@ class BrokerOptions:
     port: int = PREFERRED_PORT
     port_is_fixed: bool = False
     java_home: Path | None = None
+    maven_repository: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import random
 import socket
+import time
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ from pipeline.adapters.broker.options import HOST, BrokerError, BrokerOptions
 # Below the ports that systems lend to outgoing connections: a client that keeps calling a dead
 # broker on such a port can end up connected to itself, and the broker could not come back.
 _RANGE = range(20_000, 32_000)
+_RELEASE_TIMEOUT_S = 2.0
 
 
 class Ports(msgspec.Struct, frozen=True):
@@ -27,7 +29,7 @@ def choose_ports(options: BrokerOptions, recorded: Path) -> Ports:
         return Ports(options.port, _any_free())
     if recorded.exists():
         ports = msgspec.json.decode(recorded.read_bytes(), type=Ports)
-        if is_free(ports.client) and is_free(ports.controller):
+        if _becomes_free(ports.client) and _becomes_free(ports.controller):
             return ports
     client = options.port if options.port and is_free(options.port) else _any_free()
     return Ports(client, _any_free())
@@ -44,8 +46,18 @@ def is_free(port: int) -> bool:
     return True
 
 
+def _becomes_free(port: int) -> bool:
+    """A broker that was just killed holds its ports until its last thread has ended."""
+    deadline = time.monotonic() + _RELEASE_TIMEOUT_S
+    while not is_free(port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def _require_free(port: int) -> None:
-    if not is_free(port):
+    if not _becomes_free(port):
         raise BrokerError(
             f"port {port} is taken by another process: stop it, choose another KAIROS_BROKER_PORT, "
             "or leave it unset so that a free port is chosen"

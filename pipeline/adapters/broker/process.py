@@ -44,7 +44,7 @@ def recorded_process(files: BrokerFiles) -> tuple[psutil.Process, Running] | Non
         record = msgspec.json.decode(files.process.read_bytes(), type=ProcessRecord)
         process = psutil.Process(record.pid)
         same = abs(process.create_time() - record.started_at) < _START_TIME_TOLERANCE_S
-    except (FileNotFoundError, msgspec.DecodeError, psutil.NoSuchProcess):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError, psutil.NoSuchProcess):
         return None
     if not same or not is_alive(process):
         return None

@@ -8,7 +8,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.broker.options import HOST, BrokerError, BrokerFiles, Running
-from pipeline.adapters.broker.process import is_alive
+from pipeline.adapters.broker.process import is_alive, recorded_process
 
 _START_TIMEOUT_S = 60.0
 _METADATA_TIMEOUT_S = 2.0
@@ -27,21 +27,28 @@ def listens(process: psutil.Process, port: int) -> bool:
     return False
 
 
-def wait_until_ready(running: Running, files: BrokerFiles) -> None:
-    """Returns once a metadata call is answered by this home's cluster; raises BrokerError."""
+def becomes_ready(running: Running, files: BrokerFiles) -> bool:
+    """Waits until this home's cluster answers a metadata call; False when the process ended.
+
+    Raises BrokerError when it lives on without answering.
+    """
     expected = cluster_id(files)
     admin = AdminClient({"bootstrap.servers": running.bootstrap, "log_level": 0})
-    process = psutil.Process(running.pid)
     deadline = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < deadline and is_alive(process):
+    while time.monotonic() < deadline:
+        if recorded_process(files) is None:
+            return False
         try:
             metadata = admin.list_topics(timeout=_METADATA_TIMEOUT_S)
         except KafkaException:
             continue
         if metadata.brokers and metadata.cluster_id == expected:
-            return
+            return True
         time.sleep(_POLL_S)
-    raise BrokerError(f"the broker does not answer: {last_error(files)}")
+    raise BrokerError(
+        f"the broker (pid {running.pid}) does not answer: {last_error(files)}; "
+        "`kairos broker stop` ends it"
+    )
 
 
 def cluster_id(files: BrokerFiles) -> str:

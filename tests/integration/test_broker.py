@@ -1,0 +1,130 @@
+"""The embedded broker's life: started twice, killed, beside another, on a full disk."""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions, Running, warm_up
+from pipeline.settings import Settings
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> Iterator[BrokerOptions]:
+    """Of a fresh home; whatever a test leaves running there is stopped."""
+    made = BrokerOptions(tmp_path / "home", Settings().cache_dir, port=0)
+    yield made
+    Broker(made).stop()
+
+
+def started(options: BrokerOptions) -> Running:
+    running = Broker(options).start()
+    assert isinstance(running, Running), running
+    return running
+
+
+def refused(options: BrokerOptions) -> str:
+    failure = Broker(options).start()
+    assert isinstance(failure, BrokerFailure), failure
+    return failure.message
+
+
+def create_topic(running: Running, topic: str) -> None:
+    admin = AdminClient({"bootstrap.servers": running.bootstrap})
+    admin.create_topics([NewTopic(topic, 1)], operation_timeout=30)[topic].result()
+
+
+def send(running: Running, topic: str, value: bytes) -> None:
+    producer = Producer({"bootstrap.servers": running.bootstrap, "enable.idempotence": True})
+    producer.produce(topic, value)
+    assert producer.flush(30) == 0
+
+
+def read_first(running: Running, topic: str) -> bytes | None:
+    consumer = Consumer({"bootstrap.servers": running.bootstrap, "group.id": "reader"})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    message = consumer.poll(30)
+    consumer.close()
+    assert message is not None
+    return message.value()
+
+
+def test_a_second_start_changes_nothing_and_stop_leaves_no_process(options: BrokerOptions) -> None:
+    running = started(options)
+    assert started(options) == running == Broker(options).status()
+    assert Broker(options).stop() == running
+    assert not psutil.pid_exists(running.pid)
+    assert Broker(options).stop() is None
+    assert Broker(options).status() is None
+
+
+def test_after_kill_9_it_starts_again_at_the_same_address_with_its_data(
+    options: BrokerOptions,
+) -> None:
+    before = started(options)
+    create_topic(before, "kept")
+    send(before, "kept", b"acknowledged")
+    os.kill(before.pid, signal.SIGKILL)
+    after = started(options)
+    assert after.bootstrap == before.bootstrap
+    assert after.pid != before.pid
+    assert read_first(after, "kept") == b"acknowledged"
+
+
+def test_two_homes_run_side_by_side(options: BrokerOptions, bootstrap: str) -> None:
+    shared_port = int(bootstrap.split(":")[1])
+    running = started(replace(options, port=shared_port))
+    assert running.port != shared_port
+    create_topic(running, "mine")
+    theirs = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics
+    assert "mine" not in theirs
+
+
+def test_it_does_not_belong_to_the_terminal_that_started_it(options: BrokerOptions) -> None:
+    running = started(options)
+    assert os.getsid(running.pid) != os.getsid(0)
+
+
+def test_a_fixed_port_that_is_taken_is_an_error(options: BrokerOptions) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert f"port {port} is taken" in refused(replace(options, port=port, port_is_fixed=True))
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing_running(options: BrokerOptions) -> None:
+    started(options)
+    Broker(options).stop()
+    (options.home / "broker" / "data" / "meta.properties").write_text("cluster.id=other\nnode.id=7")
+    assert "node ID not found" in refused(options)
+    assert Broker(options).status() is None
+
+
+def test_a_full_disk_is_named(options: BrokerOptions) -> None:
+    options.home.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(options.home)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        assert refused(options).startswith("disk full: ")
+    finally:
+        subprocess.run(["umount", str(options.home)], check=True)
+
+
+def test_a_home_that_cannot_be_written_is_named(options: BrokerOptions) -> None:
+    options.home.write_text("a file where the folder should be")
+    assert str(options.home) in refused(options)
+
+
+def test_warming_up_leaves_no_topic_behind(settings: Settings, bootstrap: str) -> None:
+    warm_up(settings.kafka(), rounds=20)
+    topics = AdminClient({"bootstrap.servers": bootstrap}).list_topics(timeout=30).topics
+    assert [topic for topic in topics if "warm-up" in topic] == []

@@ -1,0 +1,68 @@
+"""Topics are created as the table says; an existing one is compared, never changed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka.cimpl import NewTopic
+
+from pipeline.adapters.broker import Broker, BrokerOptions, Running
+from pipeline.adapters.topics import PartitionMismatch, ensure_topics, topics_for
+from pipeline.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A cluster of its own, since the topics' names are fixed."""
+    home = tmp_path_factory.mktemp("topics")
+    broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
+    running = broker.start()
+    assert isinstance(running, Running), running
+    yield Settings(
+        home=home,
+        bootstrap_servers=running.bootstrap,
+        partitions=3,
+        retention_hours={"decisions": 2, "replies": -1},
+    )
+    broker.stop()
+
+
+def partition_counts(settings: Settings) -> dict[str, int]:
+    topics = AdminClient(settings.kafka()).list_topics(timeout=30).topics
+    return {name: len(topic.partitions) for name, topic in topics.items()}
+
+
+def config_of(settings: Settings, topic: str) -> dict[str, str]:
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    admin = AdminClient(settings.kafka())  # kept: it must outlive its future
+    [future] = admin.describe_configs([resource]).values()
+    return {name: entry.value for name, entry in future.result().items()}
+
+
+def test_missing_topics_are_created_and_others_reported(empty: Settings, tmp_path: Path) -> None:
+    admin = AdminClient(empty.kafka())
+    admin.create_topics([NewTopic("decisions", 5)], operation_timeout=30)["decisions"].result()
+
+    first = ensure_topics(empty, ["web", "email", "web"])
+
+    expected = {topic.name: topic.partitions(empty) for topic in topics_for(["web", "email"])}
+    assert set(first.created) == set(expected) - {"decisions"}
+    assert first.mismatched == (PartitionMismatch("decisions", expected=3, found=5),)
+    assert partition_counts(empty) == {**expected, "decisions": 5}
+    assert ensure_topics(empty, ["web", "email"]).created == ()
+
+
+def test_clean_up_and_retention_follow_the_table_and_the_setting(empty: Settings) -> None:
+    ensure_topics(empty, [])
+    assert config_of(empty, "profiles")["cleanup.policy"] == "compact"
+    assert config_of(empty, "interactions")["retention.ms"] == str(30 * 24 * 3_600_000)
+    assert config_of(empty, "interactions")["message.timestamp.type"] == "LogAppendTime"
+    assert config_of(empty, "replies")["retention.ms"] == "-1"
+
+
+def test_keys_of_one_kind_share_one_partition_count(empty: Settings) -> None:
+    keyed = {
+        topic.partitions(empty) for topic in topics_for(["web"]) if topic.partitions(empty) > 1
+    }
+    assert keyed == {3}

