@@ -1,0 +1,245 @@
+"""The topic `configuration`: every version ever applied, read from its beginning and kept up."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Condition, Thread
+from typing import Final, TypeAlias
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+from pipeline.adapters.avro import Codec, Malformed
+from pipeline.config import canonical
+from pipeline.config.compile import Configuration
+from pipeline.config.model import Bundle
+from pipeline.model import topics
+from pipeline.model.configuration import ConfigurationRecord
+
+Property: TypeAlias = str | int | float | bool
+OnChange: TypeAlias = Callable[[Configuration], None]
+
+_BATCH: Final = 100
+_POLL_S: Final = 0.2
+_STOP_S: Final = 5.0
+_RETRY_S: Final = 0.1
+_MAX_BYTES: Final = 10_000_000
+"""Bounds a bundle before compression, by which a broker's own limit of 1 MB counts."""
+
+_log = structlog.get_logger(__name__)
+
+
+class ConfigurationLogError(Exception):
+    """The topic cannot be read or written; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What is in force now; `changed` False: it was already."""
+
+    digest: str
+    changed: bool
+
+
+class ConfigurationLog:
+    """A thread reads along; the newest record is in force. Safe to use from any thread.
+
+    `on_change` is called in that thread with each configuration that comes into force, once the
+    log has been read to its end.
+    """
+
+    def __init__(
+        self, client: Mapping[str, Property], codec: Codec, on_change: OnChange | None = None
+    ) -> None:
+        self._client = dict(client)
+        self._codec = codec
+        self._on_change = on_change
+        self._news = Condition()
+        self._compiled: dict[str, Configuration] = {}
+        self._records: list[ConfigurationRecord] = []
+        self._latest: Configuration | None = None
+        self._caught_up = False
+        self._stopping = False
+        self._thread: Thread | None = None
+
+    def start(self, timeout_s: float) -> None:
+        """Return once everything that is in the topic is known; else ConfigurationLogError."""
+        deadline = time.monotonic() + timeout_s
+        consumer = Consumer(
+            {
+                **self._client,
+                "group.id": "kairos.configuration",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            }
+        )
+        try:
+            partitions = _partitions(consumer, deadline)
+        except ConfigurationLogError:
+            consumer.close()
+            raise
+        consumer.assign(
+            [TopicPartition(topics.CONFIGURATION, p, OFFSET_BEGINNING) for p in partitions]
+        )
+        reading = (consumer, set(partitions))
+        self._thread = Thread(target=self._read, args=reading, name="configuration", daemon=True)
+        self._thread.start()
+        with self._news:
+            if not self._news.wait_for(lambda: self._caught_up, deadline - time.monotonic()):
+                raise ConfigurationLogError(
+                    f"topic {topics.CONFIGURATION} was not read within {timeout_s:g} s: "
+                    "is the broker overloaded, or the topic's leader away?"
+                )
+
+    def stop(self) -> None:
+        """End the reading."""
+        self._stopping = True
+        if self._thread is not None:
+            self._thread.join(_STOP_S)
+
+    def latest(self) -> Configuration | None:
+        """The one in force; None when none was ever applied."""
+        with self._news:
+            return self._latest
+
+    def get(self, digest: str, timeout_s: float = 0.0) -> Configuration | None:
+        """The one named so, waiting for it if it has yet to come; None when it does not."""
+        with self._news:
+            self._news.wait_for(lambda: digest in self._compiled, timeout_s)
+            return self._compiled.get(digest)
+
+    def history(self) -> tuple[ConfigurationRecord, ...]:
+        """Every record, the oldest first."""
+        with self._news:
+            return tuple(self._records)
+
+    def apply(self, bundle: Bundle, applied_by: str, timeout_s: float = 10.0) -> Applied:
+        """Put `bundle` in force, unless it is already; returns once this log knows it.
+
+        ConfigurationLogError when Kafka does not take it in time.
+        """
+        body = canonical.to_json(bundle)
+        digest = canonical.digest_of(body)
+        if self._is_latest(digest):
+            return Applied(digest, changed=False)
+        self._write(ConfigurationRecord(digest, _now_ms(), applied_by, body), timeout_s)
+        with self._news:
+            if not self._news.wait_for(lambda: self._is_latest(digest), timeout_s):
+                raise ConfigurationLogError(f"{digest} was written but not read back; try again")
+        return Applied(digest, changed=True)
+
+    def _is_latest(self, digest: str) -> bool:
+        with self._news:
+            return self._latest is not None and self._latest.digest == digest
+
+    def _write(self, record: ConfigurationRecord, timeout_s: float) -> None:
+        failures: list[KafkaError] = []
+        producer = Producer(
+            {
+                **self._client,
+                "enable.idempotence": True,
+                "acks": "all",
+                "compression.type": "zstd",
+                "message.max.bytes": _MAX_BYTES,
+                "message.timeout.ms": round(timeout_s * 1000),
+            }
+        )
+
+        def delivered(error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                failures.append(error)
+
+        try:
+            value = self._codec.encode(topics.CONFIGURATION, record)
+            producer.produce(topics.CONFIGURATION, value, record.digest, on_delivery=delivered)
+            waiting = producer.flush(timeout_s + 1.0)
+        except KafkaException as error:
+            raise ConfigurationLogError(f"not applied: {error.args[0].str()}") from error
+        if failures or waiting:
+            why = failures[0].str() if failures else "no acknowledgement in time"
+            raise ConfigurationLogError(f"not applied: {why}")
+
+    def _read(self, consumer: Consumer, behind: set[int]) -> None:
+        while not self._stopping:
+            for message in consumer.consume(_BATCH, _POLL_S):
+                error = message.error()
+                if error is None:
+                    self._take(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    behind.discard(message.partition())
+                else:
+                    _log.warning("configuration topic", error=error.str())
+            if not behind and not self._caught_up:
+                self._announce()
+        consumer.close()
+
+    def _announce(self) -> None:
+        with self._news:
+            self._caught_up = True
+            self._news.notify_all()
+            latest = self._latest
+        if latest is not None and self._on_change is not None:
+            self._on_change(latest)
+
+    def _take(self, message: Message) -> None:
+        record = self._codec.decode(topics.CONFIGURATION, message.value() or b"")
+        where = {"offset": message.offset(), "partition": message.partition()}
+        if isinstance(record, Malformed):
+            _log.error("unreadable configuration", reason=record.reason, **where)
+        elif isinstance(record, ConfigurationRecord):
+            self._add(record, where)
+
+    def _add(self, record: ConfigurationRecord, where: Mapping[str, int | None]) -> None:
+        config = self._compiled.get(record.digest) or _compile(record)
+        if isinstance(config, str):
+            _log.error("unusable configuration", digest=record.digest, reason=config, **where)
+        with self._news:
+            self._records.append(record)
+            if isinstance(config, str) or config is self._latest:
+                return
+            self._compiled[record.digest] = config
+            self._latest = config
+            self._news.notify_all()
+            tell = self._on_change if self._caught_up else None
+        if tell is not None:
+            tell(config)
+
+
+def _compile(record: ConfigurationRecord) -> Configuration | str:
+    """The configuration, or why this version of Kairos cannot use it."""
+    if canonical.digest_of(record.body) != record.digest:
+        return "the body does not have this digest"
+    try:
+        config = Configuration.from_json(record.body)
+    except ValueError as error:
+        return str(error)
+    return config
+
+
+def _partitions(consumer: Consumer, deadline: float) -> list[int]:
+    while True:
+        try:
+            known = consumer.list_topics(
+                topics.CONFIGURATION, max(0.1, deadline - time.monotonic())
+            )
+        except KafkaException as error:
+            raise ConfigurationLogError(f"no answer from Kafka: {error.args[0].str()}") from error
+        found = sorted(known.topics[topics.CONFIGURATION].partitions)
+        if found:
+            return found
+        if time.monotonic() >= deadline:
+            what = f"no topic {topics.CONFIGURATION}: `kairos up` makes it"
+            raise ConfigurationLogError(what)
+        time.sleep(_RETRY_S)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
