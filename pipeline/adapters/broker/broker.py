@@ -13,7 +13,7 @@ import msgspec
 
 from pipeline.adapters.broker.jars import PINS, ensure_jars, pinned_jars
 from pipeline.adapters.broker.java import find_java
-from pipeline.adapters.broker.jvm import KafkaJvm, publish_archives
+from pipeline.adapters.broker.jvm import KafkaJvm, discard_archives, publish_archives
 from pipeline.adapters.broker.options import (
     HOST,
     BrokerError,
@@ -54,9 +54,10 @@ class Broker:
         if found is None:
             return None
         process, running = found
-        terminate(process)
+        ended_by_itself = terminate(process)
         self._files.process.unlink(missing_ok=True)
-        publish_archives(self._files, self._options.cache_dir)
+        if ended_by_itself:
+            publish_archives(self._files, self._options.cache_dir)
         return running
 
     def status(self) -> Running | None:
@@ -71,6 +72,8 @@ class Broker:
 
     def _start(self) -> Running:
         self._require_disk_space()
+        self._begin_new_log()
+        discard_archives(self._files)
         jvm = self._jvm()
         for _ in range(_PORT_ATTEMPTS):
             ports = choose_ports(self._options, self._files.ports)
@@ -84,6 +87,12 @@ class Broker:
             if is_free(ports.client) and is_free(ports.controller):
                 break  # it was not for a port that another process took meanwhile
         raise BrokerError(f"the broker ended while starting: {last_error(self._files)}")
+
+    def _begin_new_log(self) -> None:
+        """So that an error found in the log is of this run; the previous run's is kept."""
+        log = self._files.log
+        if log.exists():
+            log.replace(log.with_name(f"{log.name}.1"))
 
     def _jvm(self) -> KafkaJvm:
         options = self._options

@@ -74,5 +74,11 @@ def publish_archives(files: BrokerFiles, cache_dir: Path) -> None:
         temporary.replace(folder / archive.name)
 
 
+def discard_archives(files: BrokerFiles) -> None:
+    """Removes what a JVM that was killed while writing left behind."""
+    for archive in files.root.glob("*.jsa"):
+        archive.unlink()
+
+
 def _archives(cache_dir: Path) -> Path:
     return cache_dir.absolute() / "class-archives"

@@ -59,16 +59,18 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def terminate(process: psutil.Process) -> None:
-    """TERM, then KILL after a time-out; returns when the process has gone."""
+def terminate(process: psutil.Process) -> bool:
+    """TERM, then KILL after a time-out; returns when the process has gone: whether by itself."""
     try:
         process.terminate()
         process.wait(_STOP_TIMEOUT_S)
     except psutil.TimeoutExpired:
         process.kill()
         process.wait(_KILL_TIMEOUT_S)
+        return False
     except psutil.NoSuchProcess:
-        return
+        return False
+    return True
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,0 +1,78 @@
+"""The command line's frame: every command can be found, errors are one line."""
+
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.main import COMMANDS
+
+_START = "from pipeline.cli.main import main; main()"
+
+
+def kairos(home: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", _START, *arguments],
+        capture_output=True,
+        text=True,
+        env={"KAIROS_HOME": str(home), "COLUMNS": "120", "NO_COLOR": "1", **variables},
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_one_module(command: str) -> None:
+    module = import_module(f"pipeline.cli.{command.replace('-', '_')}")
+    assert hasattr(module, "app") != hasattr(module, "run")
+
+
+def test_help_lists_every_command_with_what_it_does(tmp_path: Path) -> None:
+    shown = kairos(tmp_path, "--help")
+    assert shown.returncode == 0
+    assert all(name in shown.stdout for name in COMMANDS)
+    assert COMMANDS["broker"] in shown.stdout
+
+
+def test_help_imports_no_command() -> None:
+    script = f"""
+import sys
+sys.argv = ["kairos", "--help"]
+try:
+    {_START}
+except SystemExit:
+    pass
+assert "pipeline.settings" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("arguments", [("nonsense",), ("broker", "nonsense"), ("--nonsense",)])
+def test_a_wrong_usage_exits_with_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    assert kairos(tmp_path, *arguments).returncode == 2
+
+
+def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path) -> None:
+    done = kairos(tmp_path, "broker", "status", KAIROS_BROKER_PORT="high")
+    assert done.returncode == 1
+    assert done.stderr.startswith("kairos: KAIROS_BROKER_PORT: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_debug_shows_where_an_error_comes_from(tmp_path: Path) -> None:
+    done = kairos(tmp_path, "--debug", "broker", "status", KAIROS_BROKER_PORT="high")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_broker_commands_leave_an_existing_cluster_alone(tmp_path: Path) -> None:
+    for command in ("start", "stop", "status"):
+        done = kairos(tmp_path, "broker", command, KAIROS_BOOTSTRAP_SERVERS="kafka.test:9092")
+        assert done.returncode == 0
+        assert "existing cluster at kafka.test:9092" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_without_a_broker_is_said_for_programs_too(tmp_path: Path) -> None:
+    done = kairos(tmp_path, "broker", "status", "--json")
+    assert '"state": "stopped"' in done.stdout
