@@ -1,19 +1,13 @@
-"""Content with `{name}` replaced by traits or, where there is no such trait, properties."""
+"""Content with `{trait}` and `{properties.name}` replaced by what is known of the customer."""
 
-import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Final
 
 from pipeline.conditions import Facts
+from pipeline.config.content import PROPERTY, names_in
 from pipeline.model.interaction import Scalar
 
-_NAME: Final = re.compile(r"\{([A-Za-z][A-Za-z0-9_.-]*)\}")
-
-
-@cache
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_NAME.findall(text)))
+_names = cache(names_in)
 
 
 def missing_names(content: Mapping[str, str], facts: Facts) -> tuple[str, ...]:
@@ -25,17 +19,21 @@ def missing_names(content: Mapping[str, str], facts: Facts) -> tuple[str, ...]:
 
 def render(content: Mapping[str, str], facts: Facts) -> dict[str, str]:
     """The content for one customer; every name is known (`missing_names` is empty)."""
-    return {
-        part: _NAME.sub(lambda match: _text(_value(match[1], facts)), text)
-        for part, text in content.items()
-    }
+    return {part: _rendered(text, facts) for part, text in content.items()}
+
+
+def _rendered(text: str, facts: Facts) -> str:
+    for name in _names(text):
+        text = text.replace(f"{{{name}}}", _text(_value(name, facts)))
+    return text
 
 
 def _value(name: str, facts: Facts) -> Scalar:
-    known = facts.traits.get(name)
-    if known is None and facts.interaction is not None:
-        return facts.interaction.properties.get(name)
-    return known
+    if not name.startswith(PROPERTY):
+        return facts.traits.get(name)
+    if facts.interaction is None:
+        return None
+    return facts.interaction.properties.get(name.removeprefix(PROPERTY))
 
 
 def _text(value: Scalar) -> str:

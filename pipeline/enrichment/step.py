@@ -12,9 +12,9 @@ from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.ids import control_id
-from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome
+from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome, Redirect
 from pipeline.model.shards import Away, arrival, destination
-from pipeline.model.stages import Enriched, Identified, ProfileSection
+from pipeline.model.stages import Enriched, Identified, IdentitySection, ProfileSection
 
 _shard_bytes = msgspec.msgpack.Encoder()
 _shard_from = msgspec.msgpack.Decoder(Shard)
@@ -34,15 +34,26 @@ def step(
 
 def _interaction(
     key: str, record: Identified, state: ProfileState | None, rules: Rules
-) -> Ok[ProfileState]:
+) -> Outcome[ProfileState]:
     interaction, identity = record.interaction, record.identity
     assert interaction is not None and identity is not None
     row = state or ProfileState(root=identity.root)
+    onward_to = row.shards.left(identity.shard, identity.version)
+    if onward_to is not None:
+        return _follow(record, identity, onward_to)
     shard = apply(row.shards.here.get(identity.shard), interaction, rules.config)
     row = replace(row, shards=row.shards.put(identity.shard, shard))
     snapshot, section = _seen(key, row, interaction.received_at, rules)
     onward = Enriched(interaction=interaction, identity=identity, profile=section)
     return Ok(row, (Emit(topics.ENRICHED, key, onward), snapshot))
+
+
+def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect:
+    """A late interaction goes where its shard went."""
+    moved = replace(
+        identity, profile_id=to.to_profile, root=to.to_root, version=to.version
+    )
+    return Redirect(Emit(topics.IDENTIFIED, to.to_profile, replace(record, identity=moved)))
 
 
 def _control(

@@ -6,10 +6,14 @@ from pipeline.model.identity import Evidence
 
 
 class Parent(Struct, frozen=True, array_like=True):
-    """A stronger identifier that was seen together with this one; `root` as it last told."""
+    """A stronger identifier; `root` as it last told, which was its `version`-th.
 
-    evidence: Evidence
+    `evidence` None: its top came before the link that shows why it is a parent.
+    """
+
+    evidence: Evidence | None
     root: str
+    version: int
 
 
 class Child(Struct, frozen=True, array_like=True):
@@ -35,9 +39,13 @@ class Placement(Struct, frozen=True, array_like=True):
 
 
 class IdentityState(Struct, frozen=True):
-    """One identifier's row: its evidence, its children, its top, and its shards in log order."""
+    """One identifier's row: its evidence, its children, its top, and its shards in log order.
+
+    `version` counts the tops that it has had.
+    """
 
     root: str
+    version: int = 0
     parent: str | None = None
     parents: dict[str, Parent] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
@@ -46,4 +54,5 @@ class IdentityState(Struct, frozen=True):
 
 def top_of(parents: dict[str, Parent]) -> str | None:
     """The parent: the one with the latest evidence by (occurred_at, event_id), then by name."""
-    return max(parents, key=lambda name: (parents[name].evidence, name), default=None)
+    shown = [(one.evidence, name) for name, one in parents.items() if one.evidence is not None]
+    return max(shown)[1] if shown else None

@@ -53,7 +53,7 @@ def _interaction(
     cause = _Cause(key, interaction.event_id, interaction.received_at, rules.config.digest)
     row = state or IdentityState(root=key)
     row, shard = current_shard(key, row)
-    identified = cause.identified(named, row.root, shard)
+    identified = cause.identified(named, row, shard)
     row, links = _links(cause, row, named)
     announced = (cause.resolved(row, None),) if state is None else ()
     return Ok(row, (identified, *announced, *links))
@@ -74,7 +74,7 @@ def _links(
             continue
         row, news = observe(row, child.key, evidence)
         if news is not None:
-            emits.append(cause.link(child.key, row.root, news))
+            emits.append(cause.link(child.key, row, news))
     return row, tuple(emits)
 
 
@@ -87,20 +87,23 @@ def _change(
     cause = _Cause(key, change.change_id, change.at, rules.config.digest)
     if change.kind == "released":
         row, news = release(row, other)
-        return Ok(row, () if news is None else (cause.link(other, row.root, news),))
+        return Ok(row, () if news is None else (cause.link(other, row, news),))
     if change.root is None:
         return DeadLetter("incomplete-change", f"root: a {change.kind} must name one")
-    known = row.parents.get(other)
-    if change.kind == "root":
-        if known is None:
-            return Drop("not-a-parent")
-        parent = Parent(known.evidence, change.root)
-    elif change.evidence is None:
+    if change.kind == "link" and change.evidence is None:
         return DeadLetter("incomplete-change", "evidence: a link must carry it")
-    else:
-        best = change.evidence if known is None else max(known.evidence, change.evidence)
-        parent = Parent(best, change.root)
+    parent = _heard(row.parents.get(other), change.evidence, change.root, change.version)
     return _reparented(cause, replace(row, parents={**row.parents, other: parent}), change)
+
+
+def _heard(known: Parent | None, evidence: Evidence | None, root: str, version: int) -> Parent:
+    """The parent after a link or a new top: each part only ever becomes newer."""
+    if known is None:
+        return Parent(evidence, root, version)
+    best = max(filter(None, (known.evidence, evidence)), default=None)
+    if version < known.version:
+        return replace(known, evidence=best)
+    return Parent(best, root, version)
 
 
 def _reparented(
@@ -110,13 +113,14 @@ def _reparented(
     before = row
     parent = top_of(row.parents)
     root = cause.key if parent is None else row.parents[parent].root
-    row = adopt(replace(row, parent=parent, root=root))
+    version = before.version + (root != before.root)
+    row = adopt(replace(row, parent=parent, root=root, version=version))
     emits: list[Emit] = []
     losers = {change.other if change.kind == "link" else None, before.parent} - {parent, None}
     emits.extend(cause.released(loser) for loser in sorted(filter(None, losers)))
     if root != before.root:
         emits.append(cause.resolved(row, change.evidence))
-        emits.extend(cause.root(child, root) for child in row.children)
+        emits.extend(cause.root(child, row) for child in row.children)
     moves = displaced(cause.key, row)
     emits.extend(
         cause.move(name, row.shards[name].root, place.root, place.version)
@@ -146,24 +150,25 @@ class _Cause:
         self._at = at
         self._config = config
 
-    def identified(self, interaction: Interaction, root: str, shard: str) -> Emit:
-        profile = profile_of(root)
-        section = IdentitySection(profile, root, shard, self._config)
+    def identified(self, interaction: Interaction, row: IdentityState, shard: str) -> Emit:
+        profile = profile_of(row.root)
+        version = row.shards[shard].version
+        section = IdentitySection(profile, row.root, shard, version, self._config)
         return Emit(
             topics.IDENTIFIED, profile, Identified(interaction=interaction, identity=section)
         )
 
-    def link(self, child: str, root: str, evidence: Evidence) -> Emit:
-        return self._change("link", child, other=self.key, root=root, evidence=evidence)
+    def link(self, child: str, row: IdentityState, evidence: Evidence) -> Emit:
+        return self._change("link", child, self.key, row, evidence)
 
     def released(self, parent: str) -> Emit:
-        return self._change("released", parent, other=self.key)
+        return self._change("released", parent, self.key)
 
-    def root(self, child: str, root: str) -> Emit:
-        return self._change("root", child, other=self.key, root=root)
+    def root(self, child: str, row: IdentityState) -> Emit:
+        return self._change("root", child, self.key, row)
 
     def resolved(self, row: IdentityState, evidence: Evidence | None) -> Emit:
-        return self._change("resolved", self.key, row.parent, row.root, evidence)
+        return self._change("resolved", self.key, row.parent, row, evidence)
 
     def move(self, shard: str, source: str, target: str, version: int) -> Emit:
         control = Control(
@@ -183,19 +188,20 @@ class _Cause:
         self,
         kind: Literal["link", "released", "root", "resolved"],
         identifier: str,
-        other: str | None = None,
-        root: str | None = None,
+        other: str | None,
+        row: IdentityState | None = None,
         evidence: Evidence | None = None,
     ) -> Emit:
-        subject = f"{identifier}/{other}"
+        root = None if row is None else row.root
         change = IdentityChange(
-            change_id=control_id(self._cause, kind, subject),
+            change_id=control_id(self._cause, kind, f"{identifier}/{other}"),
             kind=kind,
             identifier=identifier,
             at=self._at,
             config=self._config,
             other=other,
             root=root,
+            version=0 if row is None else row.version,
             profile_id=None if kind != "resolved" or root is None else profile_of(root),
             evidence=evidence,
         )

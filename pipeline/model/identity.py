@@ -24,7 +24,10 @@ class Evidence(Struct, frozen=True, order=True):
 
 
 class IdentityChange(Struct, frozen=True):
-    """`at` (ms) is the `received_at` of the interaction that started it."""
+    """`at` (ms) is the `received_at` of the interaction that started it.
+
+    `version` counts the tops that the owner of `root` has had: of two, the higher is the newer.
+    """
 
     change_id: str
     kind: Literal["link", "released", "root", "resolved", "probe"]
@@ -33,6 +36,7 @@ class IdentityChange(Struct, frozen=True):
     config: str
     other: str | None = None
     root: str | None = None
+    version: int = 0
     profile_id: str | None = None
     evidence: Evidence | None = None
     request: DecideRequest | None = None

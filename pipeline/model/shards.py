@@ -30,8 +30,13 @@ class Shards(Struct, Generic[T], frozen=True):
     here: dict[str, T] = field(default_factory=dict)
     away: dict[str, Away] = field(default_factory=dict)
 
+    def left(self, shard: str, version: int) -> Away | None:
+        """Where `shard` went after its `version`-th move; None: it belongs here."""
+        known = self.away.get(shard)
+        return known if known is not None and known.version > version else None
+
     def put(self, shard: str, part: T) -> "Shards[T]":
-        """`shard` is here now with `part`: identity sent an interaction of it to this profile."""
+        """`shard`, which belongs here, is now `part`."""
         return Shards({**self.here, shard: part}, _without(self.away, shard))
 
     def depart(self, move: Control) -> tuple["Shards[T]", T | None]:
@@ -48,8 +53,8 @@ class Shards(Struct, Generic[T], frozen=True):
     ) -> "Shards[T] | Away":
         """Take in an arrived part, or say where it has to go on to."""
         shard, target = _target(arrive)
-        onward = self.away.get(shard)
-        if onward is not None and onward.version > target.version:
+        onward = self.left(shard, target.version)
+        if onward is not None:
             return onward
         mine = self.here.get(shard)
         return self.put(shard, part if mine is None else merge(mine, part))

@@ -11,11 +11,13 @@ from pipeline.model.interaction import Interaction, Scalar
 
 
 class IdentitySection(Struct, frozen=True):
-    """Who it is. `shard` names the part of the profile that this interaction belongs to."""
+    """Who it is. `shard` names the part of the profile that this interaction belongs to, `version`
+    the move that brought that part to this profile."""
 
     profile_id: str
     root: str
     shard: str
+    version: int
     config: str
 
 

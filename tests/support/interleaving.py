@@ -1,0 +1,88 @@
+"""The four stages over partitions, delivered in any order that Kafka allows.
+
+Between two partitions records keep their order; everything else is up to `choose`. Duplicates are
+added by sending an input again, as a producer that saw no acknowledgement does.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+from zlib import crc32
+
+from pipeline.flow import STAGES, Stage
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Redirect
+from pipeline.rules import Rules
+
+_CONSUMER = {topic: stage for stage in STAGES for topic in stage.inputs}
+Choose = Callable[[int], int]
+"""Given n, one of 0..n-1."""
+
+
+class InterleavedFlow:
+    """`written` is everything that the stages wrote, in the order in which they did."""
+
+    def __init__(self, rules: Rules, partitions: int, choose: Choose) -> None:
+        self.rules = rules
+        self.partitions = partitions
+        self.choose = choose
+        self.rows: dict[str, dict[str, Any]] = {stage.name: {} for stage in STAGES}
+        self.written: list[Emit] = []
+        self.refused: list[tuple[str, DeadLetter]] = []
+        self._queues: dict[tuple[object, ...], deque[Emit]] = {}
+        self._seen: set[str] = set()
+
+    def put(self, interaction: Interaction) -> None:
+        """An interaction arrives, unprocessed yet; each channel of entry keeps its order."""
+        emit = Emit(topics.INTERACTIONS, interaction.identifiers[0].key, interaction)
+        self._enqueue("outside", emit)
+
+    def drain(self) -> None:
+        """Process until nothing is left."""
+        while self.step():
+            pass
+
+    def step(self) -> bool:
+        """Process the head of some queue; False when all are empty."""
+        waiting = [name for name, queue in self._queues.items() if queue]
+        if not waiting:
+            return False
+        name = waiting[self.choose(len(waiting))]
+        emit = self._queues[name].popleft()
+        self._process(_CONSUMER[emit.topic], emit)
+        return True
+
+    def partition(self, key: str) -> int:
+        return crc32(key.encode()) % self.partitions
+
+    def _process(self, stage: Stage, emit: Emit) -> None:
+        record = emit.value
+        if isinstance(record, Interaction) and record.event_id in self._seen:
+            return
+        rows = self.rows[stage.name]
+        outcome = stage.step(emit.key, record, rows.get(emit.key), self.rules)
+        emits: Sequence[Emit] = ()
+        match outcome:
+            case Ok(state, emits):
+                if state is not None:
+                    rows[emit.key] = state
+                else:
+                    rows.pop(emit.key, None)
+                if isinstance(record, Interaction):
+                    self._seen.add(record.event_id)
+            case Forward(emits):
+                pass
+            case Redirect(one):
+                emits = (one,)
+            case DeadLetter():
+                self.refused.append((stage.name, outcome))
+        source = (stage.name, emit.topic, self.partition(emit.key))
+        for one in emits:
+            self.written.append(one)
+            if one.topic in _CONSUMER:
+                self._enqueue(source, one)
+
+    def _enqueue(self, source: object, emit: Emit) -> None:
+        name = (source, emit.topic, self.partition(emit.key))
+        self._queues.setdefault(name, deque()).append(emit)

@@ -1,0 +1,48 @@
+"""Small configurations to test stages with."""
+
+from functools import cache
+from typing import Final
+
+from pipeline.config import model
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.decisioning.token import TokenKey
+from pipeline.rules import Rules
+
+RANKS: Final = {"customer_id": 0, "email": 1, "cookie": 2}
+MAX_ACTION_AGE_MS: Final = 300_000
+
+
+def rules(bundle: model.Bundle) -> Rules:
+    """Rules of a bundle that is right."""
+    config = compile_bundle(bundle)
+    assert isinstance(config, Configuration), config
+    return Rules(config, TokenKey("test" * 8), MAX_ACTION_AGE_MS)
+
+
+@cache
+def plain_rules() -> Rules:
+    """Three namespaces, two traits, two segments, nothing to offer."""
+    return rules(
+        model.Bundle(
+            sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
+            identity=model.Identity(
+                (
+                    model.Namespace("customer_id"),
+                    model.Namespace("email", "lower"),
+                    model.Namespace("cookie"),
+                )
+            ),
+            channels=model.Channels((model.Channel("web", placements=("hero",)),)),
+            profile=model.ProfileRules(
+                (
+                    model.Trait("orders", "count", when={"name": "Order"}),
+                    model.Trait("spent", "sum", of="properties.total", when={"name": "Order"}),
+                    model.Trait("last_page", "latest", of="properties.page"),
+                )
+            ),
+            segments=(
+                model.Segment("buyers", {"trait": "orders", "gte": 1}),
+                model.Segment("regulars", {"trait": "interactions", "gte": 3}),
+            ),
+        )
+    )
