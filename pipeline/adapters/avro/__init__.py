@@ -1,6 +1,16 @@
 """Records as Avro in Confluent's wire format: `Codec`, its schemas, and the registry's answers."""
 
 from pipeline.adapters.avro.codec import Codec, Malformed
+from pipeline.adapters.avro.confluent import RegistryError, known_versions, open_codec, register
 from pipeline.adapters.avro.versions import SchemaVersion, recorded
 
-__all__ = ["Codec", "Malformed", "SchemaVersion", "recorded"]
+__all__ = [
+    "Codec",
+    "Malformed",
+    "RegistryError",
+    "SchemaVersion",
+    "known_versions",
+    "open_codec",
+    "recorded",
+    "register",
+]

@@ -1,52 +1,79 @@
-"""Our schemas under the ids that a real registry gives them (KAIROS_SCHEMA_REGISTRY_URL)."""
+"""Our schemas under the ids of a real registry, when there is one (KAIROS_SCHEMA_REGISTRY_URL).
 
-from collections.abc import Callable, Iterable
+Confluent's client is imported when it is needed: that takes a quarter of a second.
+"""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx2
 import msgspec
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
-from pipeline.adapters.avro.registry import subject
-from pipeline.adapters.avro.subjects import ACTIONS
-from pipeline.adapters.avro.versions import SchemaVersion
-from pipeline.model import topics
+from pipeline.adapters.avro.codec import Codec
+from pipeline.adapters.avro.subjects import subject, subjects
+from pipeline.adapters.avro.versions import SchemaVersion, recorded
 
-
-def register(
-    client: SchemaRegistryClient, versions: Iterable[SchemaVersion], channels: Iterable[str]
-) -> tuple[SchemaVersion, ...]:
-    """`versions` with the registry's ids, registered, oldest first, where it has them not yet.
-
-    Raises SchemaRegistryError when the registry refuses one.
-    """
-    return _with_ids(versions, channels, client.register_schema)
+if TYPE_CHECKING:
+    from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 
-def look_up(
-    client: SchemaRegistryClient, versions: Iterable[SchemaVersion], channels: Iterable[str]
-) -> tuple[SchemaVersion, ...]:
-    """`versions` with the registry's ids; raises SchemaRegistryError when one is not there."""
-    return _with_ids(versions, channels, lambda of, schema: _id(client, of, schema))
+class RegistryError(Exception):
+    """Raised when the registry is out of reach or refuses; the message says what to do."""
 
 
-def _with_ids(
-    versions: Iterable[SchemaVersion],
-    channels: Iterable[str],
-    id_of: Callable[[str, Schema], int],
-) -> tuple[SchemaVersion, ...]:
-    """A registry gives one id to equal schemas, so that every channel's is the same."""
-    action_topics = tuple(map(topics.actions, channels))
-    return tuple(
-        msgspec.structs.replace(version, id=schema_id)
-        for version in versions
-        for schema_id in {
-            id_of(subject(topic), Schema(msgspec.json.encode(version.schema).decode(), "AVRO"))
-            for topic in (action_topics if version.name == ACTIONS else (version.name,))
-        }
-    )
+def open_codec(url: str | None) -> Codec:
+    """A codec with the ids that hold: those of the registry at `url`; None: our own."""
+    return Codec(known_versions(url))
 
 
-def _id(client: SchemaRegistryClient, of_subject: str, schema: Schema) -> int:
-    found = client.lookup_schema(of_subject, schema).schema_id
-    if found is None:
-        raise LookupError(f"the registry knows {of_subject} without an id")
+def known_versions(url: str | None) -> tuple[SchemaVersion, ...]:
+    """All versions with the ids that hold, see `open_codec`."""
+    if url is None:
+        return recorded()
+    with _client(url) as client:
+        return tuple(
+            msgspec.structs.replace(version, id=_id(client, version)) for version in recorded()
+        )
+
+
+def register(url: str | None, channels: Iterable[str]) -> None:
+    """Makes every version known to the registry at `url`, oldest first; None: nothing to do."""
+    if url is None:
+        return
+    channels = tuple(channels)
+    with _client(url) as client:
+        for version in recorded():
+            for of_subject in subjects(version.name, channels):
+                client.register_schema(of_subject, _schema(version))
+
+
+def _id(client: "SchemaRegistryClient", version: SchemaVersion) -> int:
+    """A registry gives equal schemas one id, so one subject of several will do."""
+    found = client.lookup_schema(subject(version.name), _schema(version)).schema_id
+    assert found is not None, "a schema that was found has an id"
     return found
+
+
+def _schema(version: SchemaVersion) -> "Schema":
+    from confluent_kafka.schema_registry import Schema
+
+    return Schema(msgspec.json.encode(version.schema).decode(), "AVRO")
+
+
+@contextmanager
+def _client(url: str) -> Iterator["SchemaRegistryClient"]:
+    from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
+
+    try:
+        yield SchemaRegistryClient({"url": url, "max.retries": 0})
+    except httpx2.HTTPError as error:
+        raise RegistryError(
+            f"schema registry {url} is out of reach ({error}): start it, or unset "
+            "KAIROS_SCHEMA_REGISTRY_URL to use the one that Kairos brings"
+        ) from error
+    except SchemaRegistryError as error:
+        raise RegistryError(
+            f"schema registry {url}: {error.error_message} (error {error.error_code}); "
+            "`kairos up` registers what is missing"
+        ) from error

@@ -10,34 +10,27 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from pipeline.adapters.avro.compatibility import LEVEL
-from pipeline.adapters.avro.subjects import ACTIONS
+from pipeline.adapters.avro.subjects import subjects
 from pipeline.adapters.avro.versions import Schema, SchemaVersion
-from pipeline.model import topics
 
 CONTENT_TYPE: Final = "application/vnd.schemaregistry.v1+json"
 
 Answer: TypeAlias = tuple[int, Any]
 """HTTP status and JSON body."""
 
-_SUFFIX: Final = "-value"
 _MAX_VERSION: Final = 2**31 - 1
-
-
-def subject(topic: str) -> str:
-    """The subject under which a topic's values are registered."""
-    return topic + _SUFFIX
 
 
 class Registry:
     """Answers for `versions`; `channels` are those that have an action topic."""
 
     def __init__(self, versions: Iterable[SchemaVersion], channels: Iterable[str]) -> None:
+        channels = tuple(channels)
         self._by_id = {version.id: version for version in versions}
-        self._topics = {
-            topic: name
-            for name in dict.fromkeys(version.name for version in self._by_id.values())
-            for topic in (map(topics.actions, channels) if name == ACTIONS else (name,))
-        }
+        self._histories: dict[str, list[SchemaVersion]] = {}
+        for version in self._by_id.values():
+            for of_subject in subjects(version.name, channels):
+                self._histories.setdefault(of_subject, []).append(version)
 
     def types(self) -> Answer:
         """`GET /schemas/types`"""
@@ -60,19 +53,19 @@ class Registry:
 
     def subjects(self) -> Answer:
         """`GET /subjects`"""
-        return 200, sorted(map(subject, self._topics))
+        return 200, sorted(self._histories)
 
     def versions(self, of_subject: str) -> Answer:
         """`GET /subjects/{of_subject}/versions`"""
-        history = self._history(of_subject)
-        if not history:
+        history = self._histories.get(of_subject)
+        if history is None:
             return _no_subject(of_subject)
         return 200, [version.version for version in history]
 
     def version(self, of_subject: str, number: str) -> Answer:
         """`GET /subjects/{of_subject}/versions/{number}`; `number` may be `latest` or -1."""
-        history = self._history(of_subject)
-        if not history:
+        history = self._histories.get(of_subject)
+        if history is None:
             return _no_subject(of_subject)
         if number in ("latest", "-1"):
             return 200, _described(of_subject, history[-1])
@@ -89,8 +82,8 @@ class Registry:
 
     def look_up(self, of_subject: str, body: bytes) -> Answer:
         """`POST /subjects/{of_subject}`: the version with the schema in `body`."""
-        history = self._history(of_subject)
-        if not history:
+        history = self._histories.get(of_subject)
+        if history is None:
             return _no_subject(of_subject)
         try:
             asked = msgspec.json.decode(msgspec.json.decode(body, type=_LookUp).schema)
@@ -100,12 +93,6 @@ class Registry:
         if not found:
             return _error(40403, "Schema not found")
         return 200, _described(of_subject, found[0])
-
-    def _history(self, of_subject: str) -> list[SchemaVersion]:
-        name = self._topics.get(of_subject.removesuffix(_SUFFIX))
-        if name is None or not of_subject.endswith(_SUFFIX):
-            return []
-        return [version for version in self._by_id.values() if version.name == name]
 
 
 class _LookUp(msgspec.Struct, frozen=True):

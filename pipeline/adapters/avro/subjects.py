@@ -1,9 +1,9 @@
-"""Which record class a topic carries, and under which name its schema is kept.
+"""Which record class a topic carries, and under which names its schema is kept.
 
 All `actions.<channel>` topics share the schema `actions`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -40,3 +40,14 @@ CLASSES: Final[Mapping[str, type[Struct]]] = {
 def schema_name(topic: str) -> str:
     """The name of the topic's schema: `actions` for `actions.web`, else the topic itself."""
     return ACTIONS if topic.startswith(topics.actions("")) else topic
+
+
+def subject(topic: str) -> str:
+    """What registries call the values of a topic."""
+    return f"{topic}-value"
+
+
+def subjects(name: str, channels: Iterable[str]) -> tuple[str, ...]:
+    """All subjects of a schema: one, and for `actions` one more per channel."""
+    of_channels = map(topics.actions, channels) if name == ACTIONS else ()
+    return tuple(map(subject, (name, *of_channels)))

@@ -1,0 +1,144 @@
+"""Clients that know nothing of Kairos read its topics: Confluent's deserializer, and kcat."""
+
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import msgspec
+import pytest
+import uvicorn
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.serialization import MessageField, SerializationContext
+from records import example
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.adapters.avro import Codec, RegistryError, known_versions, recorded
+from pipeline.adapters.avro.registry import CONTENT_TYPE, Answer, Registry
+from pipeline.adapters.avro.subjects import ACTIONS, CLASSES
+from pipeline.model.interaction import Interaction
+
+CODEC = Codec(recorded())
+SCHEMAS = {version.name: version.schema for version in recorded()}
+TIMEOUT_S = 30.0
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@contextmanager
+def served(registry: Registry) -> Iterator[str]:
+    """The URL under which the registry answers."""
+
+    def get(path: str, answer: Callable[..., Answer]) -> Route:
+        return Route(path, lambda request: respond(answer(*request.path_params.values())))
+
+    async def look_up(request: Request) -> Response:
+        return respond(registry.look_up(request.path_params["subject"], await request.body()))
+
+    routes = [
+        get("/schemas/ids/{id}", registry.schema),
+        get("/subjects", registry.subjects),
+        get("/subjects/{subject}/versions", registry.versions),
+        get("/subjects/{subject}/versions/{version}", registry.version),
+        Route("/subjects/{subject}", look_up, methods=["POST"]),
+    ]
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(Starlette(routes=routes), log_level="warning"))
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def respond(answer: Answer) -> Response:
+    status, body = answer
+    return Response(msgspec.json.encode(body), status, media_type=CONTENT_TYPE)
+
+
+@pytest.fixture(scope="module")
+def registry_url() -> Iterator[str]:
+    with served(Registry(recorded(), channels=["web"])) as url:
+        yield url
+
+
+def topic_of(name: str) -> str:
+    return "actions.web" if name == ACTIONS else name
+
+
+def produce(bootstrap: str, topic: str, value: bytes | None) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random"})
+    producer.produce(topic, value, b"email:ada@example.com", headers={"traceparent": TRACEPARENT})
+    assert producer.flush(TIMEOUT_S) == 0
+
+
+def first_record(bootstrap: str, topic: str) -> Message:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused"})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    messages: Iterable[Message] = consumer.consume(1, TIMEOUT_S)
+    consumer.close()
+    (message,) = messages
+    return message
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_confluents_deserializer_reads_every_topic(
+    name: str, bootstrap: str, new_topic: Callable[[str], str], registry_url: str
+) -> None:
+    topic = topic_of(name)
+    record = example(CLASSES[name])
+    produce(bootstrap, kafka_topic := new_topic(topic), CODEC.encode(topic, record))
+    message = first_record(bootstrap, kafka_topic)
+    read = AvroDeserializer(SchemaRegistryClient({"url": registry_url}))
+    fields = read(message.value(), SerializationContext(topic, MessageField.VALUE))
+    assert msgspec.convert(fields, CLASSES[name], builtin_types=(bytes,)) == record
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_confluents_client_finds_the_latest_version(name: str, registry_url: str) -> None:
+    client = SchemaRegistryClient({"url": registry_url})
+    latest = client.get_latest_version(f"{topic_of(name)}-value")
+    assert latest.schema_id in [version.id for version in recorded() if version.name == name]
+    assert msgspec.json.decode(latest.schema.schema_str or "") == SCHEMAS[name]
+
+
+def test_ids_are_those_of_the_registry_that_is_used() -> None:
+    theirs = [msgspec.structs.replace(version, id=1000 + version.id) for version in recorded()]
+    with served(Registry(theirs, channels=[])) as url:
+        assert known_versions(url) == tuple(theirs)
+
+
+def test_a_registry_without_our_schemas_says_what_to_do() -> None:
+    with (
+        served(Registry([], channels=[])) as url,
+        pytest.raises(RegistryError, match=r"interactions-value.*40401.*kairos up"),
+    ):
+        known_versions(url)
+
+
+def test_a_registry_out_of_reach_says_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    with pytest.raises(RegistryError, match=r"out of reach.*unset KAIROS_SCHEMA_REGISTRY_URL"):
+        known_versions(f"http://127.0.0.1:{port}")
+
+
+@pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed")
+def test_kcat_lists_keys_and_headers(bootstrap: str, new_topic: Callable[[str], str]) -> None:
+    topic = new_topic("interactions")
+    produce(bootstrap, topic, CODEC.encode("interactions", example(Interaction)))
+    assert f'topic "{topic}"' in kcat(bootstrap, "-L", "-t", topic)
+    listed = kcat(bootstrap, "-C", "-e", "-q", "-t", topic, "-f", "%k %h\n")
+    assert listed == f"email:ada@example.com traceparent={TRACEPARENT}\n"
+
+
+def kcat(bootstrap: str, *arguments: str) -> str:
+    command = ["kcat", "-b", bootstrap, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+    return done.stdout
