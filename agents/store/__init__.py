@@ -1,0 +1,1 @@
+"""Table state: one RocksDB per table and partition, rebuilt from changelogs."""

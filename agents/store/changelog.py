@@ -1,0 +1,65 @@
+"""Reads changelog partitions from where a store stands to their end, in large batches."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from faust.types import TP
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 5_000
+_POLL_S = 0.5
+_METADATA_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Offsets that a changelog partition holds: `first` inclusive, `end` exclusive."""
+
+    first: int
+    end: int
+
+
+class ChangelogReader:
+    """A consumer outside of any group; made for one restoration and closed after it."""
+
+    def __init__(self, settings: Mapping[str, object]) -> None:
+        self._consumer = Consumer(dict(settings))
+
+    def span(self, tp: TP) -> Span:
+        """Return the offsets that `tp` holds now. Raises KafkaException."""
+        first, end = self._consumer.get_watermark_offsets(
+            TopicPartition(tp.topic, tp.partition), timeout=_METADATA_TIMEOUT_S
+        )
+        return Span(first, end)
+
+    def read(
+        self, starts: Mapping[TP, int], keep_going: Callable[[], bool]
+    ) -> Iterator[tuple[TP, list[Message]]]:
+        """Yield batches of one partition each, until every partition is read to its end.
+
+        Ends early when `keep_going` says so. Raises KafkaException.
+        """
+        self._consumer.assign([TopicPartition(tp.topic, tp.partition, o) for tp, o in starts.items()])
+        missing = set(starts)
+        while missing and keep_going():
+            batches: dict[TP, list[Message]] = defaultdict(list)
+            for message in self._consumer.consume(_BATCH, _POLL_S):
+                tp = TP(message.topic(), message.partition())
+                error = message.error()
+                if error is None:
+                    batches[tp].append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    missing.discard(tp)
+                elif error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:
+                    logger.warning("reading %s: %s", tp, error)
+                else:
+                    raise KafkaException(error)
+            yield from batches.items()
+
+    def close(self) -> None:
+        """Close the consumer."""
+        self._consumer.close()

@@ -1,0 +1,201 @@
+"""One partition of one table: a RocksDB, and the writes that are not in it yet.
+
+A write is visible at once and held in memory. `cut()` closes the set of writes that the next
+checkpoint covers; `persist()` puts that set on disk together with the changelog offset it
+corresponds to, in one atomic batch. So what is on disk is always a prefix of the changelog.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterable, Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Final
+
+from rocksdict import Rdict, WriteBatch
+
+from agents.store.rocks import META, open_database
+
+logger = logging.getLogger(__name__)
+
+_NEXT_OFFSET: Final = b"next-offset"
+_DAMAGED: Final = "DAMAGED"
+
+Row = tuple[bytes, bytes]
+Change = tuple[bytes, bytes | None]
+
+
+class StoreDamagedError(Exception):
+    """A database cannot be read or written; it is rebuilt at the next start of the process."""
+
+
+class StoreInUseError(Exception):
+    """Another process holds the database."""
+
+
+class _Missing(Enum):
+    """Tells 'no write in memory' from 'deleted in memory'."""
+
+    TOKEN = 0
+
+
+_MISSING: Final = _Missing.TOKEN
+
+
+class PartitionStore:
+    """Rows of one table partition; keys and values are bytes."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the store in `path`; one that is damaged is emptied, to be rebuilt."""
+        self.path = path
+        self._fresh: dict[bytes, bytes | None] = {}
+        self._cut: dict[bytes, bytes | None] = {}
+        self._open()
+
+    @property
+    def next_offset(self) -> int:
+        """Offset of the first changelog record that is not on disk."""
+        return self._next_offset
+
+    @property
+    def dirty(self) -> bool:
+        """Whether there are writes that are not on disk."""
+        return bool(self._fresh or self._cut)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, or None."""
+        value = self._fresh.get(key, _MISSING)
+        if value is not _MISSING:
+            return value
+        if self._cut:
+            value = self._cut.get(key, _MISSING)
+            if value is not _MISSING:
+                return value
+        try:
+            found: bytes | None = self._database.get(key)
+        except Exception as error:
+            raise self._damaged(error) from error
+        return found
+
+    def put(self, key: bytes, value: bytes | None) -> None:
+        """Set `key`; None deletes it."""
+        self._fresh[key] = value
+
+    def scan(self, prefix: bytes = b"") -> Iterator[Row]:
+        """Yield the rows whose key begins with `prefix`, in key order, as they are now."""
+        changes = {
+            key: value
+            for writes in (self._cut, self._fresh)
+            for key, value in writes.items()
+            if key.startswith(prefix)
+        }
+        return _merge(self._scan_disk(prefix), sorted(changes.items()))
+
+    def cut(self) -> None:
+        """Close the set of writes that the next `persist` puts on disk."""
+        self._cut.update(self._fresh)
+        self._fresh = {}
+
+    def persist(self, next_offset: int | None) -> None:
+        """Put the writes before the cut on disk, with the changelog offset that follows them.
+
+        Without an offset (nothing reached the changelog since the last time) the writes stay.
+        """
+        if next_offset is None:
+            return
+        self._write(self._cut.items(), next_offset)
+        self._cut = {}
+
+    def restore(self, changes: Iterable[Change], next_offset: int) -> None:
+        """Apply changelog records up to, not including, `next_offset`."""
+        self._write(changes, next_offset)
+
+    def reset(self) -> None:
+        """Delete everything, to be rebuilt from the beginning of the changelog."""
+        self._database.close()
+        shutil.rmtree(self.path)
+        self._fresh, self._cut = {}, {}
+        self._open()
+
+    def discard(self) -> None:
+        """Forget the writes that are not on disk."""
+        self._fresh, self._cut = {}, {}
+
+    def close(self) -> None:
+        """Close the database; what was not persisted comes back from the changelog."""
+        self._meta.close()
+        self._database.close()
+
+    def _open(self) -> None:
+        if (self.path / _DAMAGED).exists():
+            self._remove("it was marked as damaged")
+        try:
+            self._database = open_database(self.path)
+            self._read_next_offset()
+        except Exception as error:
+            if "LOCK" in str(error):
+                raise StoreInUseError(
+                    f"{self.path} is in use: is another worker with the same instance running?"
+                ) from error
+            self._remove(str(error))
+            self._database = open_database(self.path)
+            self._read_next_offset()
+
+    def _remove(self, reason: str) -> None:
+        logger.warning("%s is removed and rebuilt from its changelog: %s", self.path, reason)
+        shutil.rmtree(self.path)
+
+    def _read_next_offset(self) -> None:
+        self._meta: Rdict = self._database.get_column_family(META)
+        self._meta_handle = self._database.get_column_family_handle(META)
+        stored: bytes | None = self._meta.get(_NEXT_OFFSET)
+        self._next_offset = 0 if stored is None else int(stored)
+
+    def _write(self, changes: Iterable[Change], next_offset: int) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for key, value in changes:
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        batch.put(_NEXT_OFFSET, b"%d" % next_offset, self._meta_handle)
+        try:
+            self._database.write(batch)
+        except Exception as error:
+            raise self._damaged(error) from error
+        self._next_offset = next_offset
+
+    def _scan_disk(self, prefix: bytes) -> Iterator[Row]:
+        rows = self._database.items(from_key=prefix) if prefix else self._database.items()
+        try:
+            for key, value in rows:
+                if not key.startswith(prefix):  # type: ignore[union-attr, arg-type]
+                    return
+                yield key, value  # type: ignore[misc]
+        except Exception as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> StoreDamagedError:
+        (self.path / _DAMAGED).touch()
+        return StoreDamagedError(f"{self.path}: {error}")
+
+
+def _merge(rows: Iterator[Row], changes: list[Change]) -> Iterator[Row]:
+    """Lay sorted changes over sorted rows; a change to None hides its row."""
+    position = 0
+    for key, value in rows:
+        while position < len(changes) and changes[position][0] < key:
+            changed, new = changes[position]
+            position += 1
+            if new is not None:
+                yield changed, new
+        if position < len(changes) and changes[position][0] == key:
+            changed, new = changes[position]
+            position += 1
+            if new is not None:
+                yield changed, new
+        else:
+            yield key, value
+    for changed, new in changes[position:]:
+        if new is not None:
+            yield changed, new

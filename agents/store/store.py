@@ -1,0 +1,115 @@
+"""The Faust store driver: the partitions of one table that this worker owns."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from faust.stores.base import SerializedStore
+from faust.streams import current_event
+from faust.types import TP, EventT
+
+from agents.store.partition import PartitionStore
+
+SCHEME = "kairos-rocksdb"
+
+
+class RocksStore(SerializedStore[Any, Any]):
+    """Rows of a table in one RocksDB per partition, under the app's data directory.
+
+    Faust's own mapping interface works on the partition of the event being processed.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.partitions: dict[int, PartitionStore] = {}
+        self._directory = Path(self.app.conf.datadir) / self.table_name
+
+    def assign(self, partitions: Iterable[int]) -> None:
+        """Own exactly `partitions`: close the others, open what is missing."""
+        wanted = set(partitions)
+        for partition in self.partitions.keys() - wanted:
+            self.partitions.pop(partition).close()
+        for partition in wanted - self.partitions.keys():
+            self.partitions[partition] = PartitionStore(self._directory / str(partition))
+
+    def cut(self) -> None:
+        """Close the set of writes that the next `persist` puts on disk."""
+        for partition in self.partitions.values():
+            partition.cut()
+
+    def persist(self, next_offsets: Mapping[int, int]) -> None:
+        """Put the writes before the cut on disk with their partition's changelog offset."""
+        for number, partition in self.partitions.items():
+            partition.persist(next_offsets.get(number))
+
+    async def on_stop(self) -> None:
+        """Close every partition."""
+        self.assign(())
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Return the offset of the last changelog record on disk, or None."""
+        next_offset = self.partitions[tp.partition].next_offset
+        return next_offset - 1 if next_offset else None
+
+    def reset_state(self) -> None:
+        """Delete the rows of every partition."""
+        for partition in self.partitions.values():
+            partition.reset()
+
+    def apply_changelog_batch(
+        self, batch: Iterable[EventT[Any]], to_key: object, to_value: object
+    ) -> None:
+        """Apply changelog events, in order."""
+        for event in batch:
+            message = event.message
+            if message.key is None:
+                raise TypeError(f"changelog record without a key: {message}")
+            self.partitions[message.partition].restore(
+                [(message.key, message.value)], message.offset + 1
+            )
+
+    async def backup_partition(
+        self, tp: TP | int, flush: bool = True, purge: bool = False, keep: int = 1
+    ) -> None:
+        """Refuse: the changelog is the backup."""
+        raise NotImplementedError("the changelog is the backup of a table")
+
+    def restore_backup(self, tp: TP | int, latest: bool = True, backup_id: int = 0) -> None:
+        """Refuse: tables are restored from their changelogs."""
+        raise NotImplementedError("tables are restored from their changelogs")
+
+    def _current(self) -> PartitionStore:
+        event = current_event()
+        if event is None:
+            raise TypeError(f"table {self.table_name} is used outside of an event")
+        return self.partitions[event.message.partition]
+
+    def _get(self, key: bytes) -> bytes | None:
+        return self._current().get(key)
+
+    def _set(self, key: bytes, value: bytes | None) -> None:
+        self._current().put(key, value)
+
+    def _del(self, key: bytes) -> None:
+        self._current().put(key, None)
+
+    def _contains(self, key: bytes) -> bool:
+        return self._current().get(key) is not None
+
+    def _iteritems(self) -> Iterator[tuple[bytes, bytes]]:
+        for partition in self.partitions.values():
+            yield from partition.scan()
+
+    def _iterkeys(self) -> Iterator[bytes]:
+        return (key for key, _ in self._iteritems())
+
+    def _itervalues(self) -> Iterator[bytes | None]:
+        return (value for _, value in self._iteritems())
+
+    def _size(self) -> int:
+        return sum(1 for _ in self._iteritems())
+
+    def _clear(self) -> None:
+        for partition in self.partitions.values():
+            for key, _ in partition.scan():
+                partition.put(key, None)

@@ -1,0 +1,167 @@
+"""The commit protocol.
+
+Cut -> everything produced before it is delivered -> offsets are committed -> the stores are put
+on disk with the changelog offsets of the cut. Being killed between any two of these steps makes
+events come again, never disappear.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from confluent_kafka import KafkaError
+from faust.types import TP
+
+from agents.transport.epochs import Epoch
+from agents.transport.errors import CommitStalledError
+from agents.transport.options import TransportOptions
+from agents.transport.producer import Producer
+from agents.transport.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+_RETRY_S = 0.1
+#: The group has moved on: the events are processed again by whoever has the partition.
+_REFUSED = frozenset({
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError._ASSIGNMENT_LOST,
+})  # fmt: skip
+#: The broker or the coordinator is away, or busy.
+_RETRIED = frozenset({
+    KafkaError._TRANSPORT,
+    KafkaError._TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._WAIT_COORD,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NETWORK_EXCEPTION,
+})  # fmt: skip
+
+
+@runtime_checkable
+class Checkpointed(Protocol):
+    """A store that is put on disk with the offsets of its changelog."""
+
+    def cut(self) -> None:
+        """Close the set of writes that the next `persist` puts on disk."""
+        ...
+
+    def persist(self, next_offsets: Mapping[int, int]) -> None:
+        """Put them on disk; `next_offsets` maps partitions to changelog offsets."""
+        ...
+
+
+@dataclass(slots=True)
+class CommitFigures:
+    """What commits have cost so far."""
+
+    commits: int = 0
+    seconds: float = 0.0
+
+
+class Checkpointer:
+    """Commits at an interval, sooner when the consumer is idle, and on demand."""
+
+    def __init__(
+        self,
+        *,
+        commit: Callable[[Mapping[TP, int]], Awaitable[KafkaError | None]],
+        producer: Producer,
+        progress: Progress,
+        stores: Callable[[], Iterable[tuple[str, Checkpointed]]],
+        options: TransportOptions,
+    ) -> None:
+        """`stores` returns the stores to put on disk by the name of their changelog topic;
+        `commit` returns what went wrong."""
+        self.committed: dict[TP, int] = {}
+        self.figures = CommitFigures()
+        self._commit_offsets = commit
+        self._producer = producer
+        self._progress = progress
+        self._stores = stores
+        self._options = options
+        self._lock = asyncio.Lock()
+        self._last_committed = False
+
+    async def run(
+        self, acknowledged: Callable[[], "asyncio.Future[None]"], idle: Callable[[], bool]
+    ) -> None:
+        """Commit for ever. Raises CommitStalledError, DeliveryError, StoreDamagedError.
+
+        `acknowledged` returns a future that the next acknowledgement completes; `idle` tells
+        whether nothing has arrived lately.
+        """
+        loop = asyncio.get_running_loop()
+        stall_s = self._options.commit_stall_ms / 1000
+        while True:
+            acknowledgement = acknowledged()
+            if not self._progress.waiting:
+                await acknowledgement
+            stalls_at = loop.time() + stall_s
+            while self._progress.waiting:
+                await self._until_due(idle)
+                await self._checkpoint_before(stalls_at)
+                if self._last_committed:
+                    stalls_at = loop.time() + stall_s
+
+    async def checkpoint(self) -> bool:
+        """Go through the protocol once; returns whether offsets were committed."""
+        async with self._lock:
+            offsets = self._progress.committable()
+            epoch = self._cut()
+            await self._producer.delivered(epoch)
+            committed = bool(offsets) and await self._commit(offsets)
+            self._persist(epoch)
+            self._last_committed = committed
+            return committed
+
+    async def _checkpoint_before(self, stalls_at: float) -> None:
+        try:
+            async with asyncio.timeout_at(stalls_at):
+                await self.checkpoint()
+        except TimeoutError as error:
+            raise CommitStalledError(
+                f"processed offsets were not committed within {self._options.commit_stall_ms} ms: "
+                "is the broker reachable?"
+            ) from error
+
+    async def _until_due(self, idle: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._options.commit_interval_ms / 1000
+        step = self._options.idle_commit_ms / 2000
+        await asyncio.sleep(step)
+        while not idle() and loop.time() < due:
+            await asyncio.sleep(step)
+
+    def _cut(self) -> Epoch:
+        for _, store in self._stores():
+            store.cut()
+        return self._producer.cut()
+
+    def _persist(self, epoch: Epoch) -> None:
+        for topic, store in self._stores():
+            store.persist({p: end for (t, p), end in epoch.changelog_ends.items() if t == topic})
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        while (error := await self._commit_offsets(offsets)) is not None:
+            if error.code() in _REFUSED:
+                logger.warning("commit refused, the group is rebalancing: %s", error.str())
+                return False
+            if error.code() not in _RETRIED:
+                raise CommitStalledError(f"commit failed: {error.str()}")
+            logger.warning("commit failed, trying again: %s", error.str())
+            await asyncio.sleep(_RETRY_S)
+        self._progress.committed(offsets)
+        self.committed.update(offsets)
+        self.figures.commits += 1
+        self.figures.seconds += loop.time() - started
+        return True

@@ -1,0 +1,409 @@
+"""Faust's consumer: positions, flow, rebalances, and the pump that feeds the agents."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message
+from faust.transport.consumer import Consumer as BaseConsumer
+from faust.transport.consumer import Fetcher, ensure_TP, ensure_TPset
+from faust.types import TP
+from faust.types.transports import TPorTopicSet
+from faust.types.tuples import ConsumerMessage
+from mode import Service
+from mode.utils.times import Seconds
+
+from agents.transport.checkpoint import Checkpointed, Checkpointer, CommitFigures
+from agents.transport.errors import SessionLostError, TransportError
+from agents.transport.poller import Batch, Poller
+from agents.transport.progress import Progress
+
+_REQUEST_TIMEOUT_S = 15.0
+_DRAIN_STEP_S = 0.005
+_CLOSE_TIMEOUT_S = 5.0
+
+
+class Consumer(BaseConsumer):
+    """Runs in the event loop; a `Poller` thread owns librdkafka's consumer.
+
+    Reading a partition begins once its position is known and the flow is active. Every change of
+    what is read makes a new version of the assignment, and batches of older versions are dropped.
+    """
+
+    transport: Any
+    app: Any
+    _poller: Poller | None = None
+
+    def __post_init__(self) -> None:
+        self.received_total = 0
+        self._assigned: set[TP] = set()
+        self._positions: dict[TP, int] = {}
+        self._generation = 0
+        self._version = 0
+        self._batches: deque[Batch] = deque()
+        self._arrived = asyncio.Event()
+        self._last_arrival = 0.0
+        self._assigning: asyncio.Future[None] | None = None
+        self._tps: dict[tuple[str, int], TP] = {}
+
+    # -- life
+
+    async def on_start(self) -> None:
+        """Connect; nothing is read before `subscribe`."""
+        options = self._options = self.transport.options
+        self._progress = Progress(self._acked_index, self._acked)
+        self._checkpointer = Checkpointer(
+            commit=lambda offsets: self._kafka.commit(offsets),
+            producer=self.app.producer,
+            progress=self._progress,
+            stores=self._stores,
+            options=options,
+        )
+
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group for these topics."""
+        if self._poller is not None:
+            self._poller.subscribe(topics)
+            return
+        self._poller = Poller(
+            self._options.consumer(),
+            topics,
+            self,
+            batch_size=self._options.fetch_batch,
+            max_batches=self._options.fetch_batches,
+        )
+        self._poller.start()
+
+    @property
+    def _kafka(self) -> Poller:
+        if self._poller is None:
+            raise RuntimeError("the consumer has not subscribed yet")
+        return self._poller
+
+    async def on_stop(self) -> None:
+        """Leave the group; the last commit was made when the streams stopped."""
+        if self._poller is not None:
+            self._poller.close()
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, self._poller.join, _CLOSE_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Nothing to do before `on_stop`."""
+
+    # -- commits
+
+    def committed_offset(self, tp: TP) -> int | None:
+        """Return the committed offset (the next one to read) of `tp`, if there is one."""
+        return self._checkpointer.committed.get(tp)
+
+    @property
+    def commit_figures(self) -> CommitFigures:
+        """How many commits there were and what they took."""
+        return self._checkpointer.figures
+
+    async def commit(
+        self, topics: TPorTopicSet | None = None, start_new_transaction: bool = True
+    ) -> bool:
+        """Commit everything that is processed and delivered, whatever the topics."""
+        return await self._checkpointer.checkpoint()
+
+    async def wait_empty(self) -> None:
+        """Let the events that the agents have begun end, then commit."""
+        if self.transport.failure is not None or self.app.crashed:
+            return
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._options.drain_ms / 1000
+        while self._unacked_messages and loop.time() < give_up_at:
+            await asyncio.sleep(_DRAIN_STEP_S)
+        if self._unacked_messages:
+            self.log.warning("%d events did not end in time", len(self._unacked_messages))
+        await self._checkpointer.checkpoint()
+
+    @Service.task
+    async def _commit_handler(self) -> None:
+        try:
+            await self._checkpointer.run(self._next_acknowledgement, self._idle)
+        except Exception as error:
+            self.transport.fail(error)
+
+    @Service.task
+    async def _commit_livelock_detector(self) -> None:
+        """The checkpointer watches its own progress."""
+
+    async def on_task_error(self, exc: BaseException) -> None:
+        """An agent failed: nothing may be committed any more."""
+        self.transport.fail(exc)
+
+    def _next_acknowledgement(self) -> "asyncio.Future[None]":
+        # Streams complete this future at an acknowledgement (it is Faust's own hook).
+        self._waiting_for_ack = asyncio.get_running_loop().create_future()
+        return self._waiting_for_ack
+
+    def _idle(self) -> bool:
+        quiet_s = asyncio.get_running_loop().time() - self._last_arrival
+        return quiet_s * 1000 >= self._options.idle_commit_ms and not self._progress.unprocessed
+
+    def _stores(self) -> Iterable[tuple[str, Checkpointed]]:
+        for table in self.app.tables.values():
+            if isinstance(table.data, Checkpointed):
+                yield table.changelog_topic_name, table.data
+
+    # -- rebalances: the poller waits until these return
+
+    def on_lost(self) -> None:
+        """Another member may work on our partitions already: end."""
+        self.transport.fail(
+            SessionLostError(
+                f"the session of {self._options.instance_id} in group {self._options.group_id} "
+                "was lost: the worker or the broker was away for too long"
+            )
+        )
+
+    def on_client_error(self, error: KafkaError) -> None:
+        """Log it; a fatal one ends the worker."""
+        self.transport.on_client_error(error)
+
+    def on_crash(self, error: BaseException) -> None:
+        """The poller has ended, so does the worker."""
+        self.transport.fail(error)
+
+    async def on_assigned(self, tps: set[TP]) -> None:
+        """Restore the tables of these partitions, then read them."""
+        if self.app.should_stop:
+            return
+        if not self.app.rebalancing:
+            self.app.on_rebalance_start()
+        self._begin_generation(tps)
+        self._assigning = self.add_future(self.on_partitions_assigned(tps, self._generation))
+
+    async def on_revoked(self, tps: set[TP]) -> None:
+        """Commit what is processed and let the partitions go."""
+        if self.app.should_stop:
+            return
+        self.app.on_rebalance_start()
+        self.stop_flow()
+        self.app.flow_control.suspend()
+        # What the agents have not begun is stale from here on, and a restoration ends.
+        self._generation += 1
+        self.app.consumer_generation_id = self._generation
+        if self._assigning is not None:
+            await self._assigning
+        try:
+            await self.on_partitions_revoked(tps)
+        except (TransportError, KafkaException) as error:
+            self.transport.fail(error)
+        self._begin_generation(set())
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Commit what is processed, then forget the partitions."""
+        await self.wait_empty()
+        await super().on_partitions_revoked(revoked)
+
+    def _begin_generation(self, assigned: set[TP]) -> None:
+        self._generation += 1
+        self.app.consumer_generation_id = self._generation
+        self._assigned = assigned
+        self._positions.clear()
+        self._progress.reset()
+        self._committed_offset.clear()
+        self._checkpointer.committed.clear()
+        self._version += 1
+
+    # -- positions
+
+    def assignment(self) -> set[TP]:
+        """Return the partitions of this member."""
+        return set(self._assigned)
+
+    async def position(self, tp: TP) -> int | None:
+        """Return the next offset that the agents will get, if it is known."""
+        offset = self._positions.get(ensure_TP(tp), OFFSET_BEGINNING)
+        return offset if offset >= 0 else None
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Go to the committed offsets, or to the beginning where there is none."""
+        if not self._assigned:
+            return {}
+        found = await self._kafka.committed(self._assigned, _REQUEST_TIMEOUT_S)
+        offsets = {tp: offset for tp, offset in found.items() if offset >= 0}
+        self._positions = {tp: offsets.get(tp, OFFSET_BEGINNING) for tp in found}
+        self._progress.reset()
+        self._checkpointer.committed.update(offsets)
+        self._reassign()
+        return offsets
+
+    async def _seek(self, partition: TP, offset: int) -> None:
+        await self.seek_wait({partition: offset})
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        """Continue at these offsets."""
+        for tp, offset in partitions.items():
+            self._positions[ensure_TP(tp)] = max(offset or 0, 0)
+        self._reassign()
+
+    async def seek_to_beginning(self, *partitions: TP) -> None:
+        """Continue at the first offsets."""
+        for tp in partitions:
+            self._positions[ensure_TP(tp)] = OFFSET_BEGINNING
+        self._reassign()
+
+    def stop_flow(self) -> None:
+        """Give the agents nothing more."""
+        super().stop_flow()
+        self._version += 1
+
+    def resume_flow(self) -> None:
+        """Give the agents events again."""
+        super().resume_flow()
+        self._reassign()
+
+    def pause_partitions(self, tps: Iterable[TP]) -> None:
+        """Stop reading these partitions."""
+        super().pause_partitions(ensure_TPset(tps))
+        self._reassign()
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Read these partitions again, from where the agents are."""
+        super().resume_partitions(ensure_TPset(tps))
+        self._reassign()
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """The pump waits by itself."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """The pump goes on by itself."""
+
+    def _reassign(self) -> None:
+        self._version += 1
+        if self._poller is None or not self.flow_active:
+            return
+        readable = self._active_partitions & self._assigned & self._positions.keys()
+        self._poller.assign(self._version, {tp: self._positions[tp] for tp in readable})
+
+    # -- the pump
+
+    def on_batch(self, batch: Batch) -> None:
+        """Wake the pump."""
+        self._batches.append(batch)
+        self._last_arrival = self.loop.time()
+        self._arrived.set()
+
+    async def _drain_messages(self, fetcher: Fetcher) -> None:
+        """Feed the agents until the fetcher is stopped."""
+        with contextlib.suppress(asyncio.CancelledError):
+            while not fetcher.should_stop:
+                await self._arrived.wait()
+                while self._batches:
+                    await self._deliver(self._batches.popleft())
+                    self._kafka.batch_done()
+                self._arrived.clear()
+
+    async def _deliver(self, batch: Batch) -> None:
+        callbacks = self.app.topics.callbacks
+        acking = self.app.topics.acking_topics
+        producer = self.app.producer
+        for message in batch.messages:
+            if producer.congested:
+                await producer.uncongested()
+            if not self.flow_active:
+                await self.can_resume_flow.wait()
+            if batch.version != self._version:
+                return
+            error = message.error()
+            if error is not None:
+                self._on_message_error(error)
+                continue
+            event = self._to_message(TP("", 0), message)
+            tp, offset = event.tp, event.offset
+            if offset < self._positions.get(tp, 0):
+                self._on_rewound(tp, offset)
+            if tp.topic in acking:
+                self._progress.delivered(tp, offset)
+            self._positions[tp] = offset + 1
+            self.received_total += 1
+            await callbacks[tp](event)
+        self._last_arrival = self.loop.time()
+
+    def _to_message(self, tp: TP, record: Message) -> ConsumerMessage:
+        topic, partition = record.topic(), record.partition()
+        known = self._tps.get((topic, partition))
+        if known is None:
+            known = self._tps[topic, partition] = TP(topic, partition)
+        kind, timestamp_ms = record.timestamp()
+        key, value = record.key(), record.value()
+        return ConsumerMessage(
+            topic,
+            partition,
+            record.offset(),
+            timestamp_ms / 1000.0,
+            kind,
+            record.headers(),
+            key,
+            value,
+            None,
+            0 if key is None else len(key),
+            0 if value is None else len(value),
+            known,
+            generation_id=self._generation,
+        )
+
+    def _on_message_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self.transport.on_client_error(error)
+        elif error.code() != KafkaError._PARTITION_EOF:
+            self.log.warning("consumer: %s", error.str())
+
+    def _on_rewound(self, tp: TP, offset: int) -> None:
+        self.log.warning("%s goes on at %d: its records were deleted or made anew", tp, offset)
+        self._committed_offset.pop(tp, None)
+
+    # -- what the broker knows
+
+    def lag(self) -> dict[TP, int]:
+        """Return how many records each partition has past the committed offset."""
+        committed = self._checkpointer.committed
+        ends = self._kafka.highwaters
+        return {tp: end - committed.get(tp, 0) for tp, end in ends.items() if tp in self._assigned}
+
+    def highwater(self, tp: TP) -> int:
+        """Return the offset after the last record, about a second old; -1 if unknown."""
+        return self._kafka.highwaters.get(tp, -1)
+
+    async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
+        """Ask the broker for the offsets after the last records."""
+        return {tp: (await self._kafka.watermarks(tp, _REQUEST_TIMEOUT_S))[1] for tp in partitions}
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        """Ask the broker for the offsets of the first records."""
+        return {tp: (await self._kafka.watermarks(tp, _REQUEST_TIMEOUT_S))[0] for tp in partitions}
+
+    def topic_partitions(self, topic: str) -> int | None:
+        """Return the number of partitions of `topic`."""
+        partitions: int = self.transport.admin.partitions(topic)
+        return partitions
+
+    def key_partition(
+        self, topic: str, key: bytes | None, partition: int | None = None
+    ) -> int | None:
+        """Return where `key` goes, unless `partition` says it."""
+        if partition is not None or key is None:
+            return partition
+        where: TP = self.app.producer.key_partition(topic, key)
+        return where.partition
+
+    async def create_topic(
+        self, topic: str, partitions: int, replication: int, *, timeout: Seconds = 30.0, **options: Any
+    ) -> None:
+        """Create a topic unless it exists."""
+        await self.app.producer.create_topic(topic, partitions, replication, **options)
+
+    def _new_topicpartition(self, topic: str, partition: int) -> TP:
+        return TP(topic, partition)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        raise NotImplementedError("commits go through the checkpointer")
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        raise NotImplementedError("the pump gets its batches from the poller")

@@ -1,0 +1,60 @@
+"""Barriers over produced records: an epoch is what was produced between two cuts."""
+
+import asyncio
+from collections.abc import Callable
+
+from confluent_kafka import KafkaError, Message
+
+OnError = Callable[[KafkaError, Message], None]
+
+
+class Epoch:
+    """Counts the records of one epoch that are not delivered yet.
+
+    `changelog_ends` maps (topic, partition) to the offset that follows the last changelog record
+    of the epoch; it is complete once the epoch is delivered.
+    """
+
+    __slots__ = ("_closed", "_delivered", "_on_error", "changelog_ends", "outstanding")
+
+    def __init__(self, on_error: OnError) -> None:
+        self.outstanding = 0
+        self.changelog_ends: dict[tuple[str, int], int] = {}
+        self._on_error = on_error
+        self._closed = False
+        self._delivered: asyncio.Future[None] | None = None
+
+    def on_output(self, error: KafkaError | None, message: Message) -> None:
+        """Delivery report of an output."""
+        if error is not None:
+            self._on_error(error, message)
+            return
+        self.outstanding -= 1
+        if not self.outstanding and self._closed:
+            self._finish()
+
+    def on_changelog(self, error: KafkaError | None, message: Message) -> None:
+        """Delivery report of a changelog record."""
+        if error is None:
+            where = message.topic(), message.partition()
+            self.changelog_ends[where] = message.offset() + 1
+        self.on_output(error, message)
+
+    def close(self) -> None:
+        """No further record will be produced in this epoch."""
+        self._closed = True
+
+    async def delivered(self) -> None:
+        """Wait until every record of the closed epoch is delivered; raises what `fail` got."""
+        if self.outstanding:
+            self._delivered = asyncio.get_running_loop().create_future()
+            await self._delivered
+
+    def fail(self, error: Exception) -> None:
+        """Tell who waits that the epoch will never be delivered."""
+        if self._delivered is not None and not self._delivered.done():
+            self._delivered.set_exception(error)
+
+    def _finish(self) -> None:
+        if self._delivered is not None and not self._delivered.done():
+            self._delivered.set_result(None)

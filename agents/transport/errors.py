@@ -1,0 +1,21 @@
+"""What ends a worker. All are bugs or losses that only a restart mends."""
+
+
+class TransportError(Exception):
+    """Base: `DeliveryError`, `SessionLostError`, `CommitStalledError`, `ClientFatalError`."""
+
+
+class DeliveryError(TransportError):
+    """A record could not be delivered."""
+
+
+class SessionLostError(TransportError):
+    """The group gave this member's partitions to another one."""
+
+
+class CommitStalledError(TransportError):
+    """Processed offsets could not be committed for too long."""
+
+
+class ClientFatalError(TransportError):
+    """librdkafka raised a fatal error, for example a fenced instance id."""

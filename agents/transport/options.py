@@ -1,0 +1,113 @@
+"""The transport's settings, and what they make of librdkafka's."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+#: Settings of any client that suit a local or a nearby cluster.
+_CLIENT: Mapping[str, object] = {
+    "allow.auto.create.topics": False,
+    "reconnect.backoff.ms": 20,
+    "reconnect.backoff.max.ms": 500,
+    "topic.metadata.refresh.interval.ms": 10_000,
+    "socket.nagle.disable": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TransportOptions:
+    """How a worker talks to Kafka; `_ms` are milliseconds.
+
+    `librdkafka` is passed to every client last (SASL, TLS, anything else).
+    """
+
+    bootstrap_servers: str
+    group_id: str
+    instance_id: str
+    librdkafka: Mapping[str, str] = field(default_factory=dict)
+    commit_interval_ms: int = 250
+    #: A consumer that has received nothing for so long commits what it has.
+    idle_commit_ms: int = 20
+    #: Acknowledged offsets that wait so long for their commit end the process.
+    commit_stall_ms: int = 30_000
+    session_timeout_ms: int = 6_000
+    #: A member that does not poll for so long loses its partitions.
+    max_poll_interval_ms: int = 300_000
+    #: A record that is not delivered after so long is an error that ends the process.
+    delivery_timeout_ms: int = 120_000
+    #: Changelog records wait so long for company; nobody but the commit waits for them.
+    changelog_linger_ms: int = 10
+    fetch_batch: int = 256
+    #: Batches that may wait for the agents before polling stops.
+    fetch_batches: int = 16
+    fetch_buffer_kib: int = 16_384
+    #: Undelivered records above which no further event is given to the agents.
+    producer_high_water: int = 10_000
+    #: Hard limit of a producer's queue; above it `send_raw` blocks.
+    producer_queue: int = 100_000
+    #: What an event that is being processed may take at a revocation or at shutdown.
+    drain_ms: int = 5_000
+
+    def consumer(self) -> dict[str, object]:
+        """Return the settings of the group's consumer."""
+        return {
+            "bootstrap.servers": self.bootstrap_servers,
+            "client.id": self.instance_id,
+            "group.id": self.group_id,
+            "group.instance.id": self.instance_id,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            # Same partition counts and one subscription: equal numbers go to one member.
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": self.session_timeout_ms,
+            "heartbeat.interval.ms": max(self.session_timeout_ms // 4, 250),
+            "max.poll.interval.ms": max(self.max_poll_interval_ms, self.session_timeout_ms),
+            "fetch.min.bytes": 1,
+            "fetch.wait.max.ms": 100,
+            "fetch.queue.backoff.ms": 1,
+            "fetch.error.backoff.ms": 50,
+            "queued.max.messages.kbytes": self.fetch_buffer_kib,
+            **_CLIENT,
+            **self.librdkafka,
+        }
+
+    def changelog_reader(self) -> dict[str, object]:
+        """Return the settings of a consumer outside of any group."""
+        return {
+            "bootstrap.servers": self.bootstrap_servers,
+            "client.id": f"{self.instance_id}-restore",
+            "group.id": self.group_id,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            "fetch.queue.backoff.ms": 10,
+            "queued.max.messages.kbytes": 65_536,
+            **_CLIENT,
+            **self.librdkafka,
+        }
+
+    def producer(self, linger_ms: float) -> dict[str, object]:
+        """Return the settings of a producer that nothing is lost by."""
+        return {
+            "bootstrap.servers": self.bootstrap_servers,
+            "client.id": self.instance_id,
+            "acks": "all",
+            "enable.idempotence": True,
+            "linger.ms": linger_ms,
+            # What Java clients do, so that every client finds a key in the same partition.
+            "partitioner": "murmur2_random",
+            "message.timeout.ms": self.delivery_timeout_ms,
+            "queue.buffering.max.messages": self.producer_queue,
+            **_CLIENT,
+            **self.librdkafka,
+        }
+
+    def admin(self) -> dict[str, object]:
+        """Return the settings of the admin client."""
+        return {
+            "bootstrap.servers": self.bootstrap_servers,
+            "client.id": f"{self.instance_id}-admin",
+            **_CLIENT,
+            **self.librdkafka,
+        }

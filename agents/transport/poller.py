@@ -1,0 +1,299 @@
+"""The thread that owns a consumer: every call to librdkafka's consumer is made in it.
+
+(confluent-kafka lets one thread at a time into a consumer with rebalance callbacks, and a thread
+that polls leaves no room for others.) It hands batches over with one wake-up of the event loop
+each. A batch carries the version of the assignment that it was read under, so that what was read
+before a seek is told from what came after it.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import confluent_kafka
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from faust.types import TP
+
+#: How long a call may wait for a poll that gets nothing.
+_POLL_S = 0.01
+_HIGHWATERS_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Messages read in one go, under one version of the assignment."""
+
+    version: int
+    messages: Sequence[Message]
+
+
+class Listener(Protocol):
+    """Who a poller reports to; everything is called in the event loop."""
+
+    def on_batch(self, batch: Batch) -> None:
+        """Messages have arrived."""
+
+    async def on_assigned(self, tps: set[TP]) -> None:
+        """The group gave these partitions; they are read once `assign` says from where."""
+
+    async def on_revoked(self, tps: set[TP]) -> None:
+        """The group takes these partitions back when this returns."""
+
+    def on_lost(self) -> None:
+        """The group has given the partitions away already."""
+
+    def on_client_error(self, error: KafkaError) -> None:
+        """librdkafka has something to tell."""
+
+    def on_crash(self, error: BaseException) -> None:
+        """The thread has ended."""
+
+
+class Poller(threading.Thread):
+    """Polls until it is closed."""
+
+    def __init__(
+        self,
+        settings: Mapping[str, object],
+        topics: Iterable[str],
+        listener: Listener,
+        *,
+        batch_size: int,
+        max_batches: int,
+    ) -> None:
+        """Join the group for `topics` once started.
+
+        Polling stops while `max_batches` of up to `batch_size` messages wait to be done.
+        """
+        super().__init__(name="kafka-poller", daemon=True)
+        #: The offset after the last record of each partition, as of about a second ago.
+        self.highwaters: dict[TP, int] = {}
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._topics = sorted(topics)
+        self._batch_size = batch_size
+        self._max_batches = max_batches
+        self._changed = threading.Condition()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._waiting_batches = 0
+        self._version = 0
+        self._closing = False
+        self._in_rebalance = False
+        self._commits: deque[asyncio.Future[KafkaError | None]] = deque()
+        self._abandoned_commits = 0
+        self._highwaters_at = 0.0
+        self._kafka = confluent_kafka.Consumer(
+            {**settings, "on_commit": self._on_commit, "error_cb": self._on_error}
+        )
+
+    # -- called in the event loop
+
+    def assign(self, version: int, positions: Mapping[TP, int]) -> None:
+        """Read these partitions from these offsets; batches carry `version` from then on."""
+        parts = [TopicPartition(tp.topic, tp.partition, o) for tp, o in positions.items()]
+
+        def assign() -> None:
+            self._version = version
+            self._kafka.assign(parts)
+
+        self._enqueue(assign)
+
+    async def commit(self, offsets: Mapping[TP, int]) -> KafkaError | None:
+        """Commit; returns what went wrong."""
+        parts = [TopicPartition(tp.topic, tp.partition, o) for tp, o in offsets.items()]
+        future: asyncio.Future[KafkaError | None] = self._loop.create_future()
+        self._enqueue(lambda: self._commit(parts, future))
+        return await future
+
+    async def committed(self, tps: Iterable[TP], timeout_s: float) -> dict[TP, int]:
+        """Return the committed offsets, negative where there is none. Raises KafkaException."""
+        parts = [TopicPartition(*tp) for tp in tps]
+        found: list[TopicPartition] = await self._call(
+            lambda: self._kafka.committed(parts, timeout=timeout_s)
+        )
+        for part in found:
+            if part.error:
+                raise KafkaException(part.error)
+        return {TP(part.topic, part.partition): part.offset for part in found}
+
+    async def watermarks(self, tp: TP, timeout_s: float) -> tuple[int, int]:
+        """Ask the broker for the first offset and the end of `tp`. Raises KafkaException."""
+        part = TopicPartition(*tp)
+        found: tuple[int, int] = await self._call(
+            lambda: self._kafka.get_watermark_offsets(part, timeout=timeout_s)
+        )
+        return found
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Change the topics; the group is balanced again."""
+        self._topics = sorted(topics)
+        self._enqueue(self._subscribe)
+
+    def batch_done(self) -> None:
+        """Make room for another batch."""
+        with self._changed:
+            self._waiting_batches -= 1
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Ask the thread to leave the group and end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+
+    def _enqueue(self, call: Callable[[], None]) -> None:
+        with self._changed:
+            self._calls.append(call)
+            self._changed.notify()
+
+    async def _call(self, function: Callable[[], Any]) -> Any:
+        future: asyncio.Future[Any] = self._loop.create_future()
+
+        def call() -> None:
+            try:
+                result = function()
+            except KafkaException as error:
+                self._tell(_fail, future, error)
+            else:
+                self._tell(_succeed, future, result)
+
+        self._enqueue(call)
+        return await future
+
+    # -- called in the thread
+
+    def run(self) -> None:
+        """Poll until closed."""
+        try:
+            self._subscribe()
+            while not self._closing:
+                self._serve_calls()
+                if self._has_room():
+                    self._poll()
+        except BaseException as error:
+            self._tell(self._listener.on_crash, error)
+        finally:
+            self._closing = True
+            self._kafka.close()
+
+    def _subscribe(self) -> None:
+        self._kafka.subscribe(
+            self._topics,
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def _serve_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+
+    def _has_room(self) -> bool:
+        with self._changed:
+            if self._waiting_batches < self._max_batches:
+                return True
+            self._changed.wait(_POLL_S)
+            return False
+
+    def _poll(self) -> None:
+        first = self._kafka.poll(_POLL_S)
+        if first is None:
+            self._update_highwaters()
+            return
+        more = self._kafka.consume(self._batch_size - 1, 0)
+        with self._changed:
+            self._waiting_batches += 1
+        self._tell(self._listener.on_batch, Batch(self._version, [first, *more]))
+        self._update_highwaters()
+
+    def _update_highwaters(self) -> None:
+        now = time.monotonic()
+        if now - self._highwaters_at < _HIGHWATERS_EVERY_S:
+            return
+        self._highwaters_at = now
+        ends = {}
+        for part in self._kafka.assignment():
+            _, end = self._kafka.get_watermark_offsets(part, cached=True)
+            if end >= 0:
+                ends[TP(part.topic, part.partition)] = end
+        self.highwaters = ends
+
+    def _commit(
+        self, parts: list[TopicPartition], future: "asyncio.Future[KafkaError | None]"
+    ) -> None:
+        try:
+            if self._in_rebalance:
+                self._finish_commit(future, None, self._kafka.commit(offsets=parts, asynchronous=False))
+            else:
+                self._commits.append(future)
+                self._kafka.commit(offsets=parts, asynchronous=True)
+        except KafkaException as error:
+            self._finish_commit(future, error.args[0], None)
+
+    def _on_commit(self, error: KafkaError | None, parts: list[TopicPartition]) -> None:
+        if self._abandoned_commits:
+            self._abandoned_commits -= 1
+        else:
+            self._finish_commit(self._commits.popleft(), error, parts)
+
+    def _finish_commit(
+        self,
+        future: "asyncio.Future[KafkaError | None]",
+        error: KafkaError | None,
+        parts: list[TopicPartition] | None,
+    ) -> None:
+        failed = error or next((part.error for part in parts or () if part.error), None)
+        self._tell(_succeed, future, failed)
+
+    def _on_assign(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
+        kafka.assign([])  # reading begins when the tables are restored
+        self._wait_for(self._listener.on_assigned({TP(p.topic, p.partition) for p in parts}))
+
+    def _on_revoke(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
+        if not self._closing:
+            self._wait_for(self._listener.on_revoked({TP(p.topic, p.partition) for p in parts}))
+        kafka.unassign()
+
+    def _on_lost(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
+        kafka.unassign()
+        if not self._closing:
+            self._tell(lambda _: self._listener.on_lost(), None)
+
+    def _on_error(self, error: KafkaError) -> None:
+        self._tell(self._listener.on_client_error, error)
+
+    def _wait_for(self, coroutine: Any) -> None:
+        """Run in the event loop, and serve its calls until it is done."""
+        done: Future[None] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        self._in_rebalance = True
+        # Nobody polls now, so reports of commits on their way cannot come: they are made again.
+        while self._commits:
+            self._abandoned_commits += 1
+            self._finish_commit(self._commits.popleft(), KafkaError(KafkaError._TIMED_OUT), None)
+        while not done.done() and not self._closing:
+            with self._changed:
+                if not self._calls:
+                    self._changed.wait(_POLL_S)
+            self._serve_calls()
+        self._in_rebalance = False
+
+    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *arguments)
+        except RuntimeError:  # the loop is closed: nobody is there to care
+            self._closing = True
+
+
+def _succeed(future: "asyncio.Future[Any]", result: object) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)

@@ -1,0 +1,343 @@
+"""Faust's producer over two librdkafka producers: one for outputs, one for changelogs.
+
+Outputs leave at once. Changelog records wait a few milliseconds for company, since nobody but the
+commit waits for them, and do not hold up the outputs. Order between the two does not matter: a
+commit waits for both.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import KafkaError, Message
+from faust.transport.producer import Producer as BaseProducer
+from faust.types import TP, FutureMessage, RecordMetadata
+from faust.types.core import HeadersArg
+from mode import Service
+from mode.utils.times import Seconds, want_seconds
+
+from agents.transport.epochs import Epoch
+from agents.transport.errors import DeliveryError
+from agents.transport.murmur2 import murmur2_partition
+
+Headers = Sequence[tuple[str, bytes]]
+_Report = Callable[[KafkaError | None, Message], None]
+
+#: Delivery reports are nobody's critical path but the commit's: they are served in bunches.
+_SERVE_S = 0.005
+_SERVE_WHEN_AWAITED_S = 0.001
+_FULL_POLL_S = 0.01
+_RANDOM_PARTITION = -1
+
+
+class Producer(BaseProducer):
+    """Produces in the event loop's thread only; every record counts towards an epoch."""
+
+    transport: Any
+
+    def __post_init__(self) -> None:
+        self.sent_total = 0
+        self.outstanding = 0
+        self._awaited = 0
+        self._work = asyncio.Event()
+        self._open_epoch()
+
+    async def on_start(self) -> None:
+        """Connect."""
+        await super().on_start()
+        options = self._options = self.transport.options
+        self._changelogs: Mapping[str, object] = self.app.tables._changelogs  # type: ignore[attr-defined]
+        self._outputs = self._client(0)
+        self._changelog = self._client(options.changelog_linger_ms)
+
+    def send_raw(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None = None,
+        headers: Headers | None = None,
+        timestamp_ms: int | None = None,
+    ) -> None:
+        """Produce without a future: the next commit is the proof of delivery.
+
+        Blocks only when the queue is full; raises DeliveryError when it stays so.
+        """
+        self._produce(
+            self._outputs, topic, key, value, partition, headers, timestamp_ms, self._on_output
+        )
+
+    def send_changelog(
+        self, topic: str, key: bytes, value: bytes | None, partition: int
+    ) -> None:
+        """Produce a record of a table's changelog; None deletes the key."""
+        self._produce(
+            self._changelog, topic, key, value, partition, None, None, self._on_changelog
+        )
+
+    def cut(self) -> Epoch:
+        """End the current epoch, begin another; returns the one that ended."""
+        epoch = self._epoch
+        epoch.close()
+        self._open_epoch()
+        return epoch
+
+    async def delivered(self, epoch: Epoch) -> None:
+        """Wait until all of `epoch` is delivered. Raises DeliveryError."""
+        self._raise_failure()
+        self._awaited += 1
+        self._awaited_epoch = epoch
+        try:
+            self._serve_reports()
+            await epoch.delivered()
+        finally:
+            self._awaited -= 1
+        self._raise_failure()
+
+    @property
+    def congested(self) -> bool:
+        """Whether so much is undelivered that no further event should be processed."""
+        return self.outstanding > int(self._options.producer_high_water)
+
+    async def uncongested(self) -> None:
+        """Wait until half of what congests the producer is delivered."""
+        while self.outstanding > self._options.producer_high_water // 2:
+            await asyncio.sleep(_SERVE_S)
+
+    def queue_depth(self) -> int:
+        """Return how many records wait in librdkafka or are on their way."""
+        return len(self._outputs) + len(self._changelog)
+
+    # -- Faust's interface
+
+    async def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        timestamp: float | None,
+        headers: HeadersArg | None,
+        *,
+        transactional_id: str | None = None,
+    ) -> Awaitable[RecordMetadata]:
+        """Produce; the future returned tells where the record went."""
+        future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
+        self._send_with_future(topic, key, value, partition, timestamp, headers, future)
+        return future
+
+    async def send_and_wait(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        timestamp: float | None,
+        headers: HeadersArg | None,
+        *,
+        transactional_id: str | None = None,
+    ) -> RecordMetadata:
+        """Produce and wait for the delivery."""
+        return await (await self.send(topic, key, value, partition, timestamp, headers))
+
+    def send_soon(self, fut: FutureMessage) -> None:
+        """Produce at once what Faust would have buffered."""
+        pending = fut.message
+        self._send_with_future(
+            pending.channel.get_topic_name(),
+            pending.key,
+            pending.value,
+            pending.partition,
+            pending.timestamp,
+            pending.headers,
+            fut,
+        )
+        if pending.callback is not None:
+            fut.add_done_callback(lambda done: pending.callback(done))
+
+    async def flush(self) -> None:
+        """Wait until everything produced so far is delivered, unless delivery has failed."""
+        epoch = self._epoch
+        while epoch.outstanding and self.transport.failure is None:
+            self._serve_reports()
+            await asyncio.sleep(_SERVE_WHEN_AWAITED_S)
+
+    async def create_topic(
+        self,
+        topic: str,
+        partitions: int,
+        replication: int,
+        *,
+        config: Mapping[str, Any] | None = None,
+        timeout: Seconds = 30.0,
+        retention: Seconds | None = None,
+        compacting: bool | None = None,
+        deleting: bool | None = None,
+        ensure_created: bool = False,
+    ) -> None:
+        """Create a topic unless it exists."""
+        settings = {key: str(value) for key, value in (config or {}).items()}
+        policies = [p for p, wanted in (("compact", compacting), ("delete", deleting)) if wanted]
+        if policies:
+            settings["cleanup.policy"] = ",".join(policies)
+        if retention:
+            settings["retention.ms"] = str(int(want_seconds(retention) * 1000))
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(
+            None, self.transport.admin.create, topic, partitions, replication, settings
+        )
+
+    def key_partition(self, topic: str, key: bytes) -> TP:
+        """Return where `key` goes."""
+        return TP(topic, murmur2_partition(key, self.transport.admin.partitions(topic)))
+
+    def supports_headers(self) -> bool:
+        """Headers are always available."""
+        return True
+
+    async def on_stop(self) -> None:
+        """Deliver what is left; after a failure drop it, since it may no longer be ours to send."""
+        if self.transport.failure is None:
+            try:
+                async with asyncio.timeout(self._options.drain_ms / 1000):
+                    await self.flush()
+            except TimeoutError:
+                self.transport.fail(DeliveryError(f"{self.outstanding} records undelivered at stop"))
+        for client in (self._outputs, self._changelog):
+            client.purge()
+            client.poll(0)
+        await super().on_stop()
+
+    # -- inside
+
+    def _client(self, linger_ms: float) -> confluent_kafka.Producer:
+        settings = self._options.producer(linger_ms)
+        return confluent_kafka.Producer({**settings, "error_cb": self.transport.on_client_error})
+
+    def _open_epoch(self) -> None:
+        epoch = self._epoch = Epoch(self._on_delivery_error)
+        # Bound once per epoch, not once per record.
+        self._on_output: _Report = epoch.on_output
+        self._on_changelog: _Report = epoch.on_changelog
+
+    def _produce(
+        self,
+        client: confluent_kafka.Producer,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        headers: Headers | None,
+        timestamp_ms: int | None,
+        on_delivery: _Report,
+    ) -> None:
+        options: dict[str, Any] = {"on_delivery": on_delivery}
+        if partition is not None:
+            options["partition"] = partition
+        if headers:
+            options["headers"] = headers
+        if timestamp_ms is not None:
+            options["timestamp"] = timestamp_ms
+        try:
+            client.produce(topic, value, key, **options)
+        except BufferError:
+            self._produce_when_there_is_room(client, topic, value, key, options)
+        epoch = self._epoch
+        epoch.outstanding += 1
+        self.sent_total += 1
+        if not self._work.is_set():
+            self._work.set()
+
+    def _produce_when_there_is_room(
+        self,
+        client: confluent_kafka.Producer,
+        topic: str,
+        value: bytes | None,
+        key: bytes | None,
+        options: dict[str, Any],
+    ) -> None:
+        give_up_at = time.monotonic() + self._options.delivery_timeout_ms / 1000
+        while time.monotonic() < give_up_at:
+            client.poll(_FULL_POLL_S)
+            self._raise_failure()
+            try:
+                return client.produce(topic, value, key, **options)
+            except BufferError:
+                continue
+        raise DeliveryError(f"the queue to the broker stayed full; {topic} cannot be written")
+
+    def _send_with_future(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int | None,
+        timestamp: float | None,
+        headers: HeadersArg | None,
+        future: "asyncio.Future[RecordMetadata]",
+    ) -> None:
+        is_changelog = topic in self._changelogs
+        count = self._on_changelog if is_changelog else self._on_output
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            count(error, message)
+            if not future.done():
+                if error is None:
+                    future.set_result(_metadata(message))
+                else:
+                    future.set_exception(DeliveryError(str(error)))
+
+        self._produce(
+            self._changelog if is_changelog else self._outputs,
+            topic,
+            key,
+            value,
+            partition,
+            _header_list(headers),
+            None if timestamp is None else int(timestamp * 1000),
+            report,
+        )
+
+    @Service.task
+    async def _serve(self) -> None:
+        while not self.should_stop:
+            if not self.queue_depth():
+                self._work.clear()
+                self.outstanding = 0
+                await self._work.wait()
+            await asyncio.sleep(_SERVE_WHEN_AWAITED_S if self._awaited else _SERVE_S)
+            self._serve_reports()
+
+    def _serve_reports(self) -> None:
+        self._outputs.poll(0)
+        self._changelog.poll(0)
+        self.outstanding = self.queue_depth()
+
+    def _on_delivery_error(self, error: KafkaError, message: Message) -> None:
+        failure = DeliveryError(
+            f"a record for {message.topic()} was not delivered: {error.str()}; "
+            "what it belongs to is processed again after a restart"
+        )
+        if self._awaited:
+            self._awaited_epoch.fail(failure)
+        self.transport.fail(failure)
+
+    def _raise_failure(self) -> None:
+        if self.transport.failure is not None:
+            raise DeliveryError(str(self.transport.failure))
+
+
+def _metadata(message: Message) -> RecordMetadata:
+    tp = TP(message.topic(), message.partition())
+    kind, timestamp_ms = message.timestamp()
+    return RecordMetadata(
+        tp.topic, tp.partition, tp, message.offset(), timestamp_ms / 1000.0, kind
+    )
+
+
+def _header_list(headers: HeadersArg | None) -> Headers | None:
+    if not headers:
+        return None
+    return list(headers.items()) if isinstance(headers, Mapping) else list(headers)

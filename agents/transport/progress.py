@@ -1,0 +1,61 @@
+"""Which offsets may be committed: delivered to the agents in order, and acknowledged."""
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, MutableMapping
+
+from faust.types import TP
+
+
+class Progress:
+    """Offsets per partition between their delivery to the agents and their commit.
+
+    Faust's streams note acknowledgements in `acked_index` and `acked`, in any order.
+    """
+
+    def __init__(
+        self, acked_index: MutableMapping[TP, set[int]], acked: MutableMapping[TP, list[int]]
+    ) -> None:
+        self._acked_index = acked_index
+        self._acked = acked
+        self._delivered: dict[TP, deque[int]] = defaultdict(deque)
+        self._ready: dict[TP, int] = {}
+
+    def delivered(self, tp: TP, offset: int) -> None:
+        """Note that the agents have got `offset`."""
+        self._delivered[tp].append(offset)
+
+    @property
+    def unprocessed(self) -> int:
+        """How many events the agents have and have not acknowledged."""
+        delivered = sum(len(offsets) for offsets in self._delivered.values())
+        return delivered - sum(len(offsets) for offsets in self._acked_index.values())
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are acknowledged offsets that are not committed."""
+        return bool(self._ready) or any(self._acked_index.values())
+
+    def committable(self) -> dict[TP, int]:
+        """Return the next offset to read of each partition that has progressed."""
+        for tp, delivered in self._delivered.items():
+            acked = self._acked_index.get(tp)
+            while acked and delivered and delivered[0] in acked:
+                offset = delivered.popleft()
+                acked.discard(offset)
+                self._ready[tp] = offset + 1
+            if tp in self._acked:
+                self._acked[tp].clear()
+        return dict(self._ready)
+
+    def committed(self, offsets: Mapping[TP, int]) -> None:
+        """Note that these offsets are committed."""
+        for tp, offset in offsets.items():
+            if self._ready.get(tp) == offset:
+                del self._ready[tp]
+
+    def reset(self) -> None:
+        """Forget everything: the partitions are read again from what is committed."""
+        self._delivered.clear()
+        self._acked_index.clear()
+        self._acked.clear()
+        self._ready.clear()

@@ -1,0 +1,57 @@
+"""The driver that Faust finds under the URL scheme `kairos-kafka`."""
+
+import asyncio
+import logging
+from typing import Any
+
+import confluent_kafka
+from confluent_kafka import KafkaError
+from faust.transport.base import Transport as BaseTransport
+
+from agents.transport.admin import TopicAdmin
+from agents.transport.conductor import Conductor
+from agents.transport.consumer import Consumer
+from agents.transport.errors import ClientFatalError
+from agents.transport.options import TransportOptions
+from agents.transport.producer import Producer
+
+SCHEME = "kairos-kafka"
+
+logger = logging.getLogger(__name__)
+
+
+class Transport(BaseTransport):
+    """Makes consumers and producers, and is told what ends the worker.
+
+    Its options are the app's `transport_options`, since a URL cannot hold them.
+    """
+
+    Consumer = Consumer
+    Producer = Producer
+    Conductor = Conductor
+    driver_version = f"confluent-kafka={confluent_kafka.__version__}"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.options: TransportOptions = self.app.transport_options  # type: ignore[attr-defined]
+        self.admin = TopicAdmin(self.options.admin())
+        self.failure: BaseException | None = None
+
+    def changelog_reader_settings(self) -> dict[str, object]:
+        """Return librdkafka's settings for a consumer outside of any group."""
+        return self.options.changelog_reader()
+
+    def fail(self, error: BaseException) -> None:
+        """End the worker: from now on nothing is committed. Only the first error counts."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        logger.critical("%s ends: %s", self.app.conf.id, error)
+        asyncio.ensure_future(self.app.crash(error))
+
+    def on_client_error(self, error: KafkaError) -> None:
+        """Log an error of a client; a fatal one ends the worker."""
+        if error.fatal():
+            self.fail(ClientFatalError(error.str()))
+        else:
+            logger.warning("%s: %s", self.app.conf.id, error.str())
