@@ -1,0 +1,106 @@
+"""Caps cannot be exceeded, and a decision can be made again from what it names."""
+
+from collections.abc import Iterator
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config.compile import Cap
+from pipeline.decisioning.state import ContactState, History
+from pipeline.decisioning.step import step
+from pipeline.flow import Flow
+from pipeline.model import topics
+from pipeline.model.decision import Action, Decision
+from pipeline.model.interaction import DecideRequest, Identifier, Interaction, Scalar
+from pipeline.model.outcome import Ok
+from pipeline.model.shards import Shards
+from pipeline.model.stages import Segmented
+from tests.support.offers import offering_rules
+
+_HOUR_MS = 3_600_000
+_WHO = (Identifier("customer_id", "c"), Identifier("email", "c@example.com"))
+
+
+@st.composite
+def moments(draw: st.DrawFn) -> list[tuple[str, int, str]]:
+    """What happens, at which hour, and what becomes of the actions that it brings."""
+    kinds = st.sampled_from(["Order", "ask"])
+    fates = st.sampled_from(["none", "sent", "impression", "bounce", "expired"])
+    times = sorted(draw(st.lists(st.integers(0, 400), min_size=1, max_size=40)))
+    return [(draw(kinds), at, draw(fates)) for at in times]
+
+
+def _interaction(number: int, kind: str, at: int) -> Interaction:
+    request = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if kind == "ask" else None
+    name = "Order" if kind == "Order" else "Home"
+    return Interaction(f"e{number}", "track", name, "web", "shop", at, at, _WHO, request=request)
+
+
+def _outcome(action: Action, outcome: str, at: int) -> Interaction:
+    properties: dict[str, Scalar] = {"action_id": action.action_id}
+    event = f"{action.action_id}/{outcome}"
+    return Interaction(event, "outcome", outcome, action.channel, "shop", at, at, _WHO, properties)
+
+
+@settings(deadline=None)
+@given(moments())
+def test_no_window_holds_more_messages_than_its_cap(stream: list[tuple[str, int, str]]) -> None:
+    flow = Flow(offering_rules())
+    kept: list[Action] = []
+    for number, (kind, hour, fate) in enumerate(stream):
+        at = hour * _HOUR_MS
+        for emit in list(flow.run(_interaction(number, kind, at))):
+            if isinstance(emit.value, Action):
+                if fate not in ("bounce", "expired"):
+                    kept.append(emit.value)
+                if fate != "none":
+                    list(flow.run(_outcome(emit.value, fate, at)))
+    for cap in offering_rules().config.caps:
+        _assert_kept(cap, kept)
+
+
+def _assert_kept(cap: Cap, actions: list[Action]) -> None:
+    counted = [one for one in actions if cap.channel in (None, one.channel)]
+    for group in {_group(cap, one) for one in counted}:
+        times = sorted(one.created_at for one in counted if _group(cap, one) == group)
+        for end in times:
+            assert sum(end - cap.window_ms < at <= end for at in times) <= cap.max, cap
+
+
+def _group(cap: Cap, action: Action) -> str:
+    by = {"offer": action.offer, "campaign": action.campaign, "channel": action.channel}
+    return by.get(cap.per, "")
+
+
+@settings(deadline=None)
+@given(moments())
+def test_a_decision_made_again_is_the_same(stream: list[tuple[str, int, str]]) -> None:
+    flow = Flow(offering_rules())
+    for number, (kind, hour, _) in enumerate(stream):
+        emits = list(flow.run(_interaction(number, kind, hour * _HOUR_MS)))
+        for segmented, decision in _decided(emits):
+            history = Shards({"any": History(decision.contacts)})
+            again = step(
+                decision.profile_id, segmented, ContactState(history), offering_rules()
+            )
+            assert isinstance(again, Ok)
+            assert decision in [emit.value for emit in again.emits]
+
+
+def _decided(emits: list[object]) -> Iterator[tuple[Segmented, Decision]]:
+    values = [getattr(emit, "value", None) for emit in emits]
+    segmented = {
+        one.interaction.event_id: one
+        for one in values
+        if isinstance(one, Segmented) and one.interaction is not None
+    }
+    for one in values:
+        if isinstance(one, Decision):
+            yield segmented[one.event_id], one
+
+
+def test_decisions_are_written_to_their_topic() -> None:
+    flow = Flow(offering_rules())
+    emits = list(flow.run(_interaction(0, "Order", 0)))
+    assert [emit.topic for emit in emits if isinstance(emit.value, Decision)] == [topics.DECISIONS]
+    assert [emit.topic for emit in emits if isinstance(emit.value, Action)] == ["actions.email"]

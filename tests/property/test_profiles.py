@@ -1,0 +1,94 @@
+"""A profile is the same in whatever order, and over whatever shards, its interactions came."""
+
+from dataclasses import dataclass
+from functools import reduce
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.enrichment.shard import apply, merge
+from pipeline.enrichment.state import ProfileState, Shard
+from pipeline.enrichment.view import fold, traits
+from pipeline.model.interaction import Identifier, Interaction, Scalar
+from pipeline.model.shards import Shards
+from pipeline.rules import Rules
+from tests.support.worlds import plain_rules
+
+_GAP_MS = 30 * 60_000
+_RULES: Rules = plain_rules()
+
+
+@dataclass(frozen=True)
+class Visit:
+    """An interaction and the shard that it belongs to."""
+
+    shard: str
+    interaction: Interaction
+
+
+@st.composite
+def visits(draw: st.DrawFn) -> list[Visit]:
+    count = draw(st.integers(1, 12))
+    return [
+        Visit(draw(st.sampled_from("ab")), _interaction(draw, number)) for number in range(count)
+    ]
+
+
+def _interaction(draw: st.DrawFn, number: int) -> Interaction:
+    at = draw(st.integers(0, 8)) * 20 * 60_000 + draw(st.integers(0, 2))
+    name = draw(st.sampled_from(["Order", "View"]))
+    total = draw(st.integers(0, 50))
+    properties: dict[str, Scalar] = {"total": total, "page": f"p{draw(st.integers(0, 3))}"}
+    who = Identifier("cookie", draw(st.sampled_from("kl")))
+    return Interaction(f"e{number}", "track", name, "web", "shop", at, 2 * 10**8, (who,), properties)
+
+
+def _profile(stream: list[Visit]) -> dict[str, Scalar]:
+    shards: Shards[Shard] = Shards()
+    for visit in stream:
+        before = shards.here.get(visit.shard)
+        shards = shards.put(visit.shard, apply(before, visit.interaction, _RULES.config))
+    whole = fold(ProfileState("cookie:k", shards), _RULES.config)
+    assert whole is not None
+    return traits(whole)
+
+
+def _brute_force(stream: list[Visit]) -> dict[str, Scalar]:
+    """The profile from first principles."""
+    every = sorted((one.interaction for one in stream), key=lambda i: (i.occurred_at, i.event_id))
+    times = [one.occurred_at for one in every]
+    pairs = zip(times, times[1:], strict=False)
+    orders = [one for one in every if one.name == "Order"]
+    found: dict[str, Scalar] = {
+        "first_seen": times[0],
+        "last_seen": times[-1],
+        "interactions": len(every),
+        "sessions": 1 + sum(later - earlier > _GAP_MS for earlier, later in pairs),
+        "identifiers": len({one.identifiers[0] for one in every}),
+        "last_page": every[-1].properties["page"],
+    }
+    latest = {one.identifiers[0]: one.occurred_at for one in every}
+    found["identifier.cookie"] = max(latest, key=lambda one: (latest[one], one.value)).value
+    if orders:
+        found["orders"] = len(orders)
+        found["spent"] = sum(int(str(one.properties["total"])) for one in orders)
+    return found
+
+
+@given(visits(), st.randoms(use_true_random=False))
+def test_any_order_gives_the_profile_of_first_principles(
+    stream: list[Visit], random: st.DataObject
+) -> None:
+    shuffled = list(stream)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert _profile(shuffled) == _brute_force(stream)
+
+
+@given(visits())
+def test_merging_shards_commutes_and_associates(stream: list[Visit]) -> None:
+    config = _RULES.config
+    parts = [apply(None, one.interaction, config) for one in stream]
+    forward = reduce(lambda a, b: merge(a, b, config), parts)
+    backward = reduce(lambda a, b: merge(b, a, config), reversed(parts))
+    assert forward == backward
+    assert reduce(lambda a, b: merge(b, a, config), parts) == forward

@@ -1,0 +1,55 @@
+"""A configuration with things to offer, and interactions that ask for them."""
+
+from functools import cache
+
+from pipeline.config import model
+from pipeline.rules import Rules
+from tests.support.worlds import rules
+
+
+@cache
+def offering_rules() -> Rules:
+    """One placement with two offers, e-mail on an order, and caps on each."""
+    voucher = model.Offer(
+        "voucher", 5.0, (model.Treatment("voucher-mail", "email", address="email"),)
+    )
+    reminder = model.Offer(
+        "reminder", 4.0, (model.Treatment("reminder-mail", "email", address="email"),)
+    )
+    small = model.Offer("small", 2.0, (model.Treatment("small-hero", "web", placement="hero"),))
+    large = model.Offer(
+        "large",
+        3.0,
+        (model.Treatment("large-hero", "web", placement="hero", content={"t": "{orders} orders"}),),
+    )
+    return rules(
+        model.Bundle(
+            sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
+            identity=model.Identity(
+                (
+                    model.Namespace("customer_id"),
+                    model.Namespace("email", "lower"),
+                    model.Namespace("cookie"),
+                )
+            ),
+            channels=model.Channels(
+                (
+                    model.Channel("web", placements=("hero",)),
+                    model.Channel("email", cost=0.5),
+                )
+            ),
+            profile=model.ProfileRules((model.Trait("orders", "count", when={"name": "Order"}),)),
+            segments=(model.Segment("buyers", {"trait": "orders", "gte": 1}),),
+            campaigns=(
+                model.Campaign("mail", (voucher, reminder), trigger={"name": "Order"}),
+                model.Campaign("hero", (small, large)),
+            ),
+            policies=model.Policies(
+                (
+                    model.Cap("mail-a-day", "channel", 2, "1d", channel="email"),
+                    model.Cap("offer-a-week", "offer", 3, "7d"),
+                    model.Cap("five-a-day", "all", 5, "1d"),
+                )
+            ),
+        )
+    )
