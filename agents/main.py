@@ -11,7 +11,7 @@ from agents.agent import Equipment
 from agents.app import App, AppOptions
 from agents.rulebook import Rulebook
 from agents.run import run as run_apps
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.decisioning.token import TokenKey
 from pipeline.settings import Settings
@@ -36,7 +36,7 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
     process listens on (`metrics`).
     """
     kafka = settings.kafka()
-    codec = Codec(recorded())
+    codec = open_codec(settings)
     log = ConfigurationLog(kafka, codec)
     log.start(_CONFIGURATION_TIMEOUT_S)
     try:

@@ -13,7 +13,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pipeline.adapters.avro import recorded
 from pipeline.gateway.collect import Endpoint, batch, single
 from pipeline.gateway.decide import Decide
 from pipeline.gateway.gateway import Gateway
@@ -42,7 +41,7 @@ def create_app(gateway: Gateway, waiting: Waiting, readiness: Readiness) -> Star
     return Starlette(
         routes=[
             *(_post(path, endpoint, gateway) for path, endpoint in posts.items()),
-            *registry_routes(gateway, recorded()),
+            *registry_routes(gateway, gateway.codec.versions),
             *_health(gateway, readiness),
             Route("/openapi.json", _constant(document())),
         ],

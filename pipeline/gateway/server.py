@@ -11,7 +11,7 @@ import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.kafka import Publisher
 from pipeline.adapters.run_state import announce, withdraw
@@ -80,7 +80,7 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
 
 def _gateway(settings: Settings, instance: str, broken: Callable[[str], None]) -> Gateway:
     client = settings.kafka()
-    codec = Codec(recorded())
+    codec = open_codec(settings)
     configurations = ConfigurationLog(client, codec)
     configurations.start(_START_S)
     return Gateway(

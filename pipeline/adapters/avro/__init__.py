@@ -1,7 +1,7 @@
 """Records as Avro in Confluent's wire format: `Codec`, its schemas, and the registry's answers."""
 
 from pipeline.adapters.avro.codec import Codec, Malformed
-from pipeline.adapters.avro.confluent import RegistryError, known_versions, open_codec, register
+from pipeline.adapters.avro.confluent import RegistryError, open_codec, register
 from pipeline.adapters.avro.versions import SchemaVersion, recorded
 
 __all__ = [
@@ -9,7 +9,6 @@ __all__ = [
     "Malformed",
     "RegistryError",
     "SchemaVersion",
-    "known_versions",
     "open_codec",
     "recorded",
     "register",

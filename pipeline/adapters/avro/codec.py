@@ -66,7 +66,8 @@ class Codec:
     """
 
     def __init__(self, versions: Iterable[SchemaVersion]) -> None:
-        parsed = [(version, parse_schema(version.schema)) for version in versions]
+        self.versions = tuple(versions)
+        parsed = [(version, parse_schema(version.schema)) for version in self.versions]
         newest = {version.name: (version.id, schema) for version, schema in parsed}
         self._writers = {
             name: _Writer(_HEADER.pack(_MAGIC, schema_id), schema, CLASSES[name])

@@ -13,6 +13,7 @@ import msgspec
 from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.subjects import subject, subjects
 from pipeline.adapters.avro.versions import SchemaVersion, recorded
+from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -22,27 +23,32 @@ class RegistryError(Exception):
     """Raised when the registry is out of reach or refuses; the message says what to do."""
 
 
-def open_codec(url: str | None) -> Codec:
-    """A codec with the ids that hold: those of the registry at `url`; None: our own."""
-    return Codec(known_versions(url))
+def open_codec(settings: Settings) -> Codec:
+    """A codec with the ids that hold: the registry's if there is one, else our own.
+
+    Raises RegistryError.
+    """
+    url = settings.schema_registry_url
+    return Codec(recorded() if url is None else versions_at(url))
 
 
-def known_versions(url: str | None) -> tuple[SchemaVersion, ...]:
-    """All versions with the ids that hold, see `open_codec`."""
-    if url is None:
-        return recorded()
+def versions_at(url: str) -> tuple[SchemaVersion, ...]:
+    """All our versions, with the ids that the registry at `url` gives them."""
     with _client(url) as client:
         return tuple(
             msgspec.structs.replace(version, id=_id(client, version)) for version in recorded()
         )
 
 
-def register(url: str | None, channels: Iterable[str]) -> None:
-    """Makes every version known to the registry at `url`, oldest first; None: nothing to do."""
-    if url is None:
+def register(settings: Settings, channels: Iterable[str]) -> None:
+    """Makes all versions known to the registry if there is one; what it knows already stays.
+
+    Raises RegistryError.
+    """
+    if settings.schema_registry_url is None:
         return
     channels = tuple(channels)
-    with _client(url) as client:
+    with _client(settings.schema_registry_url) as client:
         for version in recorded():
             for of_subject in subjects(version.name, channels):
                 client.register_schema(of_subject, _schema(version))
