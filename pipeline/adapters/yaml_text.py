@@ -1,0 +1,201 @@
+"""YAML with the place of every key and item, restricted to what configuration needs.
+
+One document of mappings with text keys, lists, and plain values: no aliases, no tags, no repeated
+keys. `${NAME}` and `${NAME:-default}` in a value stand for environment variables, `$${` for `${`;
+what comes of an unquoted value is read as YAML would (`${PORT}` can be a number).
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from pipeline.conditions import Path
+
+Place: TypeAlias = tuple[int, int]
+"""Line and column, counted from 1."""
+
+_MAX_DEPTH: Final = 64
+_MAX_INTEGER: Final = 2**63
+_TAG: Final = "tag:yaml.org,2002:"
+_VARIABLE: Final = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+_MENDS: Final = {
+    "cannot start any token": "indent with spaces, and quote texts that begin with a special sign",
+    "mapping values are not allowed": "quote texts that contain ': ', and check the indentation",
+    "expected <block end>": "check the indentation: fields of one thing stand in one column",
+    "could not find expected ':'": "a field is written `name: value`",
+    "expected a single document": "write one document a file, without ---",
+    "quoted scalar": "close the quotation marks",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """`value` is made of dicts, lists and scalars; `places` has each key's or item's place."""
+
+    value: object
+    places: Mapping[Path, Place]
+
+
+@dataclass(frozen=True, slots=True)
+class BadYaml:
+    """What is wrong, how to mend it, and where."""
+
+    place: Place
+    message: str
+
+
+def read_yaml(text: str, environment: Mapping[str, str]) -> Document | BadYaml:
+    """The document in `text`, or the first thing that is wrong with it."""
+    try:
+        _refuse_aliases_and_depth(text)
+        node = YAML(typ="safe", pure=True).compose(text)
+        build = _Build(environment)
+        return Document(None if node is None else build.value(node, ()), build.places)
+    except _RefusedError as refused:
+        return refused.what
+    except MarkedYAMLError as error:
+        return _syntax(error)
+    except YAMLError as error:
+        return BadYaml((1, 1), " ".join(str(error).split()))
+
+
+class _RefusedError(Exception):
+    """YAML that is valid and not accepted here."""
+
+    def __init__(self, place: Place, message: str) -> None:
+        self.what = BadYaml(place, message)
+
+
+def _refuse_aliases_and_depth(text: str) -> None:
+    """Before anything is built, so that a small text cannot become a huge value."""
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        if isinstance(event, AliasEvent):
+            what = f"*{event.anchor}: aliases are not accepted; write the value out"
+            raise _RefusedError(_place(event.start_mark), what)
+        if isinstance(event, CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, CollectionEndEvent):
+            depth -= 1
+        if depth > _MAX_DEPTH:
+            raise _RefusedError(_place(event.start_mark), f"nested deeper than {_MAX_DEPTH}")
+
+
+def _place(mark: object) -> Place:
+    return getattr(mark, "line", 0) + 1, getattr(mark, "column", 0) + 1
+
+
+def _syntax(error: MarkedYAMLError) -> BadYaml:
+    problem = " ".join((error.problem or error.context or "not YAML").split())
+    about = f"{error.context or ''} {problem}"
+    mends = [mend for sign, mend in _MENDS.items() if sign in about]
+    message = f"YAML: {problem}" + (f"; {mends[0]}" if mends else "")
+    return BadYaml(_place(error.problem_mark or error.context_mark), message)
+
+
+@dataclass(slots=True)
+class _Build:
+    """Turns nodes into values and remembers where they stood."""
+
+    environment: Mapping[str, str]
+    places: dict[Path, Place] = field(default_factory=dict)
+
+    def value(self, node: Node, path: Path) -> object:
+        self.places.setdefault(path, _place(node.start_mark))
+        if isinstance(node, MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, SequenceNode):
+            self._refuse_tag(node, "seq")
+            return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
+        assert isinstance(node, ScalarNode)
+        return self._scalar(node)
+
+    def _mapping(self, node: MappingNode, path: Path) -> dict[str, object]:
+        self._refuse_tag(node, "map")
+        found: dict[str, object] = {}
+        for key_node, value_node in node.value:
+            place = _place(key_node.start_mark)
+            if not isinstance(key_node, ScalarNode) or _kind(key_node) not in ("str", "merge"):
+                raise _RefusedError(place, "a field's name is a text: quote it")
+            key = key_node.value
+            if key in found:
+                raise _RefusedError(place, f"{key!r} is there twice: keep one of them")
+            self.places[*path, key] = place
+            found[key] = self.value(value_node, (*path, key))
+        return found
+
+    def _refuse_tag(self, node: Node, expected: str) -> None:
+        if _kind(node) != expected:
+            raise _RefusedError(_place(node.start_mark), f"{node.tag}: tags are not accepted")
+
+    def _scalar(self, node: ScalarNode) -> object:
+        text = self._expanded(node)
+        kind = _kind(node)
+        if text != node.value and node.style is None:
+            kind = _resolved(text)
+        read = _SCALARS.get(kind)
+        if read is None:
+            raise _RefusedError(_place(node.start_mark), f"{node.tag}: tags are not accepted")
+        try:
+            return read(text)
+        except ValueError as error:
+            raise _RefusedError(_place(node.start_mark), f"{text[:100]!r}: {error}") from None
+
+    def _expanded(self, node: ScalarNode) -> str:
+        def replacement(match: re.Match[str]) -> str:
+            name, default = match.groups()
+            if name is None:
+                return "${"
+            value = self.environment.get(name, default)
+            if value is None:
+                what = f"{name} is not set: set it, or write ${{{name}:-default}}"
+                raise _RefusedError(_place(node.start_mark), what)
+            return str(value)
+
+        return _VARIABLE.sub(replacement, node.value)
+
+
+def _kind(node: Node) -> str:
+    return str(node.tag).removeprefix(_TAG)
+
+
+def _resolved(text: str) -> str:
+    resolver = YAML(typ="safe", pure=True).resolver
+    return str(resolver.resolve(ScalarNode, text, (True, False))).removeprefix(_TAG)
+
+
+def _integer(text: str) -> int:
+    plain = text.replace("_", "")
+    based = plain.lstrip("+-").lower().startswith(("0x", "0o", "0b"))
+    value = int(plain, 0 if based else 10)
+    if abs(value) >= _MAX_INTEGER:
+        raise ValueError("the number is too large")
+    return value
+
+
+def _number(text: str) -> int | float:
+    """`1.0` is 1, as it is to JSON Schema."""
+    value = float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
+    if not math.isfinite(value):
+        raise ValueError("the number is not finite")
+    if not value.is_integer():
+        return value
+    return _integer(str(int(value)))
+
+
+_SCALARS: Final[Mapping[str, Callable[[str], object]]] = {
+    "str": str,
+    "merge": str,
+    "timestamp": str,
+    "null": lambda _: None,
+    "bool": lambda text: text.lower() == "true",
+    "int": _integer,
+    "float": _number,
+}

@@ -1,0 +1,97 @@
+"""The written form of a condition as a JSON Schema; it accepts what `parse` accepts.
+
+The one thing that it cannot say is the greatest depth.
+"""
+
+from typing import Final
+
+from pipeline.conditions.duration import DURATION_PATTERN
+from pipeline.conditions.parse import CONTEXT_PATTERN, EVENT_FIELDS, KINDS, NAME_PATTERN
+
+Schema = dict[str, object]
+
+REF: Final = "#/$defs/Condition"
+
+_SELF: Final[Schema] = {"$ref": REF}
+_TEXT: Final[Schema] = {"type": "string", "minLength": 1}
+_NAME: Final[Schema] = {"type": "string", "pattern": NAME_PATTERN}
+_DURATION: Final[Schema] = {"type": "string", "pattern": DURATION_PATTERN}
+_LIST: Final[Schema] = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"type": ["string", "number", "boolean"]},
+}
+
+
+def _one_key(key: str, value: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": {key: value},
+        "required": [key],
+        "additionalProperties": False,
+    }
+
+
+def _one_or_more(item: Schema) -> Schema:
+    return {"anyOf": [item, {"type": "array", "minItems": 1, "items": item}]}
+
+
+def _value(*types: str) -> Schema:
+    """A constant of one of the types, or another value to compare with."""
+    others = [_one_key("trait", _NAME), _one_key("property", _TEXT)]
+    return {"anyOf": [{"type": list(types)}, *others]}
+
+
+_OPERATORS: Final[Schema] = {
+    **dict.fromkeys(("is", "is_not"), _value("string", "number", "boolean")),
+    **dict.fromkeys(("in", "not_in"), _LIST),
+    **dict.fromkeys(("gt", "gte", "lt", "lte"), _value("string", "number")),
+    **dict.fromkeys(("contains", "starts_with"), _TEXT),
+    "exists": {"type": "boolean"},
+    **dict.fromkeys(("within", "older_than"), _DURATION),
+}
+
+
+_SUBJECTS: Final[Schema] = {
+    "trait": _NAME,
+    "property": _TEXT,
+    "context": {"type": "string", "pattern": CONTEXT_PATTERN},
+    "event": {"enum": list(EVENT_FIELDS)},
+}
+
+_COMPARISON: Final[Schema] = {
+    "type": "object",
+    "properties": {**_SUBJECTS, **_OPERATORS},
+    "oneOf": [{"required": [subject]} for subject in _SUBJECTS],
+    "minProperties": 2,
+    "additionalProperties": False,
+}
+
+_FIELDS: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "name": _one_or_more(_TEXT),
+        "kind": _one_or_more({"enum": list(KINDS)}),
+        "channel": _one_or_more(_TEXT),
+        "source": _one_or_more(_TEXT),
+    },
+    "minProperties": 1,
+    "additionalProperties": False,
+}
+
+_SEVERAL: Final[Schema] = {"type": "array", "minItems": 1, "items": _SELF}
+
+CONDITION: Final[Schema] = {
+    "title": "Condition",
+    "description": "A condition over an interaction, the profile and its segments.",
+    "oneOf": [
+        _one_key("all", _SEVERAL),
+        _one_key("any", _SEVERAL),
+        _one_key("not", _SELF),
+        _one_key("segment", _NAME),
+        _one_key("entered", _NAME),
+        _FIELDS,
+        _COMPARISON,
+    ],
+}
+"""Stands under `$defs/Condition` of the schemas that use it."""

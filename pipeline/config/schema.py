@@ -1,0 +1,87 @@
+"""JSON Schemas of the files of a configuration, derived from the classes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from inspect import cleandoc
+from typing import Final, cast
+
+import msgspec
+
+from pipeline.conditions.schema import CONDITION, REF, Schema
+from pipeline.config import model
+
+_LOOSE: Final[Schema] = {"type": "object"}
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """A kind of file: `field` is its place in the bundle; `many`: a folder of them."""
+
+    field: str
+    record: type[model.Part]
+    schema: str
+    many: bool = False
+    required: bool = False
+    has_conditions: bool = False
+
+
+FILE_KINDS: Final[Mapping[str, FileKind]] = {
+    "sources.yaml": FileKind("sources", model.Sources, "sources", required=True),
+    "identity.yaml": FileKind("identity", model.Identity, "identity", required=True),
+    "channels.yaml": FileKind("channels", model.Channels, "channels", required=True),
+    "profile.yaml": FileKind("profile", model.ProfileRules, "profile", has_conditions=True),
+    "policies.yaml": FileKind("policies", model.Policies, "policies"),
+    "segments": FileKind("segments", model.Segment, "segment", many=True, has_conditions=True),
+    "campaigns": FileKind("campaigns", model.Campaign, "campaign", many=True, has_conditions=True),
+}
+"""By the name of the file or folder in a configuration's folder."""
+
+
+def published(kind: FileKind) -> Schema:
+    """The whole schema, conditions included."""
+    return _schema(kind, CONDITION)
+
+
+def without_conditions(kind: FileKind) -> Schema:
+    """Any mapping passes for a condition, for who checks conditions with their own parser."""
+    return _schema(kind, _LOOSE)
+
+
+def _schema(kind: FileKind, condition: Schema) -> Schema:
+    derived = msgspec.json.schema(kind.record, schema_hook=_anything)
+    parts = cast(Schema, _tidy(derived["$defs"]))
+    if kind.has_conditions:
+        parts["Condition"] = condition
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"Kairos configuration: {kind.schema}",
+        "$ref": derived["$ref"],
+        "$defs": parts,
+    }
+
+
+def _anything(_: type) -> Schema:
+    """For what is inside a condition, which has a schema of its own."""
+    return {"description": "See Condition."}
+
+
+def _tidy(schema: object) -> object:
+    """Descriptions without indentation; nothing beside a reference to the schema of conditions."""
+    if isinstance(schema, dict):
+        if schema.get("$ref") == REF:
+            return {"$ref": REF}
+        return {key: _tidy(part) for key, part in schema.items()}
+    if isinstance(schema, list):
+        return [_tidy(part) for part in schema]
+    return cleandoc(schema) if isinstance(schema, str) else schema
+
+
+def published_files() -> dict[str, str]:
+    """File name -> text of every published schema."""
+    return {
+        f"{kind.schema}.schema.json": msgspec.json.format(
+            msgspec.json.encode(published(kind), order="sorted"), indent=2
+        ).decode()
+        + "\n"
+        for kind in FILE_KINDS.values()
+    }

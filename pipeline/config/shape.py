@@ -1,0 +1,102 @@
+"""Whether a file has the form that its schema asks for, in words for who wrote it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, cast
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from pipeline.conditions import Problem, did_you_mean
+from pipeline.conditions.duration import DURATION_PATTERN
+from pipeline.conditions.parse import NAME_PATTERN
+from pipeline.conditions.schema import Schema
+from pipeline.config.schema import FileKind, without_conditions
+
+_TYPES: Final = {
+    "object": "fields",
+    "array": "a list",
+    "string": "a text",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "null": "nothing",
+}
+_PATTERNS: Final = {
+    NAME_PATTERN: "not a name: a letter, then letters, digits, '_', '.' or '-'",
+    DURATION_PATTERN: "not a duration such as 30s, 5m, 12h, 7d",
+}
+
+
+def shape_problems(kind: FileKind, value: object) -> list[Problem]:
+    """Everything that is wrong with the form of `value`, conditions apart."""
+    errors = Draft202012Validator(without_conditions(kind)).iter_errors(value)
+    return [problem for error in errors for problem in _problems(error)]
+
+
+def _problems(error: ValidationError) -> Iterator[Problem]:
+    path = tuple(error.absolute_path)
+    if error.validator == "anyOf" and error.context:
+        likely = [one for one in error.context if one.schema != {"type": "null"}]
+        yield from _problems(likely[0])
+    elif error.validator == "additionalProperties":
+        known: Any = cast(Schema, error.schema)["properties"]
+        for name in cast(Any, error.instance):
+            if name not in known:
+                yield Problem((*path, name), f"unknown field {name!r}: {did_you_mean(name, known)}")
+    elif error.validator == "required":
+        yield Problem(path, f"{_missing(error)} is missing here")
+    else:
+        yield Problem(path, _words(error))
+
+
+def _missing(error: ValidationError) -> str:
+    absent = (
+        repr(name)
+        for name in cast(Any, error.validator_value)
+        if name not in cast(Any, error.instance)
+    )
+    return next(name for name in absent if error.message.startswith(name))
+
+
+def _words(error: ValidationError) -> str:
+    wanted: Any = error.validator_value
+    found: Any = error.instance
+    match error.validator:
+        case "type":
+            return f"expected {_TYPES[wanted]}, found {_shown(found)}"
+        case "enum":
+            return f"{_shown(found)}: {_choice(found, wanted)}"
+        case "pattern":
+            return f"{_shown(found)} is {_PATTERNS.get(wanted, f'not of the form {wanted}')}"
+        case "minItems":
+            return f"the list needs {wanted} or more"
+        case "minLength":
+            return f"needs {wanted} characters or more"
+        case "minimum":
+            return f"{found} is too small: {wanted} or more"
+        case "maximum":
+            return f"{found} is too large: {wanted} or less"
+        case _:
+            return error.message
+
+
+def _choice(found: object, wanted: Sequence[Any]) -> str:
+    if isinstance(found, str):
+        return did_you_mean(found, wanted)
+    return f"one of {', '.join(map(str, wanted))}"
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return str(value)
+        case str():
+            return f"the text {value[:60]!r}"
+        case list():
+            return "a list"
+        case _:
+            return "fields"
