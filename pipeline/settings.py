@@ -71,6 +71,11 @@ class Settings(BaseSettings):
         description='Hours that a topic keeps records, as JSON {"topic": hours}; -1: forever. '
         "Applied when the topic is created; the defaults are in the table of topics",
     )
+    workers: str = Field(
+        default="all",
+        description="Processes of the agents that `kairos up` runs: all, four, all=2, or how many "
+        "of which (identity=2,decisioning=2)",
+    )
     gateway_host: str = Field(
         default="127.0.0.1", description="Address that the gateway listens on"
     )

@@ -30,7 +30,7 @@ class LagReader:
     does not answer.
     """
 
-    def __init__(self, kafka: Mapping[str, str | int], groups: Sequence[Group]) -> None:
+    def __init__(self, kafka: Mapping[str, str | int | float | bool], groups: Sequence[Group]) -> None:
         self._admin = AdminClient(dict(kafka))
         partitions = self._partitions()
         self._places = {

@@ -30,7 +30,7 @@ class Stored:
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-def scan(kafka: Mapping[str, str | int], topic: str) -> Iterator[Stored]:
+def scan(kafka: Mapping[str, str | int | float | bool], topic: str) -> Iterator[Stored]:
     """Every record of `topic` written before the call; in order within each partition.
 
     A topic that does not exist is empty. KafkaException when the broker stops answering.
@@ -49,7 +49,7 @@ def scan(kafka: Mapping[str, str | int], topic: str) -> Iterator[Stored]:
         consumer.close()
 
 
-def latest(kafka: Mapping[str, str | int], topic: str) -> dict[str, Stored]:
+def latest(kafka: Mapping[str, str | int | float | bool], topic: str) -> dict[str, Stored]:
     """The last record of each key of a compacted topic; keys with a tombstone are not in it."""
     kept: dict[str, Stored] = {}
     for record in scan(kafka, topic):

@@ -7,7 +7,7 @@ import typer
 
 from pipeline.cli.console import JsonOption, err, out, print_json
 from pipeline.settings import Settings
-from pipeline.stack.control import up
+from pipeline.stack.control import StackError, up
 
 
 def run(
@@ -35,10 +35,18 @@ def run(
     settings = Settings()
     if partitions is not None:
         settings = settings.model_copy(update={"partitions": partitions})
-    done = up(settings, config, workers or settings.workers, lambda line: err.print(f"  {line}"))
+    try:
+        done = up(settings, config, workers or settings.workers, _say)
+    except StackError as error:
+        err.print(error.logs, markup=False)
+        raise
     if json:
         print_json(done)
     elif done.changed:
         out.print(f"Kairos is up: {done.url}   (`kairos status`, `kairos down`)")
     else:
         out.print(f"Kairos is up already: {done.url}")
+
+
+def _say(line: str) -> None:
+    err.print(f"  {line}", markup=False)

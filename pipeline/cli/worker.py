@@ -8,14 +8,14 @@ from agents.main import run as run_agents
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.flow import STAGES
 from pipeline.settings import Settings
-from pipeline.stack.plan import worker_name
+from pipeline.stack.partitions import with_existing_partitions
+from pipeline.stack.plan import ALL, worker_name
 
-_ALL = "all"
 _NAMES = tuple(stage.name for stage in STAGES)
 
 
 def run(
-    agent: Annotated[str, typer.Argument(help=f"{', '.join(_NAMES)}, or {_ALL}.")],
+    agent: Annotated[str, typer.Argument(help=f"{', '.join(_NAMES)}, or {ALL}.")],
     instance: Annotated[
         str,
         typer.Option(
@@ -24,11 +24,16 @@ def run(
     ] = "0",
 ) -> None:
     """Run an agent until TERM; its exit code says whether it ended as asked (0)."""
-    if agent not in (*_NAMES, _ALL):
-        raise typer.BadParameter(f"{agent!r} is not one of {', '.join((*_NAMES, _ALL))}")
-    settings = Settings()
+    if agent not in (*_NAMES, ALL):
+        raise typer.BadParameter(f"{agent!r} is not one of {', '.join((*_NAMES, ALL))}")
+    settings = with_existing_partitions(Settings())
     name = worker_name(agent, instance)
     announce(settings.home, name, "starting")
-    code = run_agents(settings, _NAMES if agent == _ALL else (agent,), instance)
+    code = run_agents(
+        settings,
+        _NAMES if agent == ALL else (agent,),
+        instance,
+        lambda ports: announce(settings.home, name, "ready", dict(ports)),
+    )
     withdraw(settings.home, name)
     raise typer.Exit(code)

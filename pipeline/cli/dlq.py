@@ -1,0 +1,122 @@
+"""`kairos dlq`: what stages could not process, and why.
+
+A dead letter's ID is its place in the topic: PARTITION-OFFSET.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from pipeline.adapters.avro import Malformed, open_codec
+from pipeline.adapters.records import Records
+from pipeline.adapters.snapshots import Stored
+from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
+from pipeline.cli.times import iso
+from pipeline.model import topics
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_letters(
+    stage: Annotated[str | None, typer.Option(help="Only of this stage.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only for this reason.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The last so many.")] = 100,
+    json: JsonOption = False,
+) -> None:
+    """Dead letters, the oldest first."""
+    found = [
+        {
+            "id": _id(stored),
+            "at": iso(letter.at),
+            "stage": letter.stage,
+            "reason": letter.reason,
+            "topic": letter.topic,
+            "key": _text(letter.key),
+            "detail": letter.detail,
+        }
+        for stored, letter in _records().every(topics.DEAD_LETTERS, DeadLetterRecord)
+        if stage in (None, letter.stage) and reason in (None, letter.reason)
+    ]
+    if json:
+        print_json(found[-limit:])
+    elif not found:
+        out.print("No dead letters.")
+    else:
+        print_table(
+            f"Dead letters ({len(found)})",
+            list(found[0]),
+            [list(one.values()) for one in found[-limit:]],
+        )
+
+
+@app.command()
+def show(
+    letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `kairos dlq list` shows it.")],
+    json: JsonOption = False,
+) -> None:
+    """One dead letter in full, with the original record decoded where that is possible."""
+    wanted = _records().every(
+        topics.DEAD_LETTERS, DeadLetterRecord, lambda one: _id(one) == letter_id
+    )
+    found = next((letter for _, letter in wanted), None)
+    if found is None:
+        fail(f"there is no dead letter {letter_id}: `kairos dlq list` shows those there are")
+    plain = {
+        "id": letter_id,
+        "stage": found.stage,
+        "reason": found.reason,
+        "detail": found.detail,
+        "at": iso(found.at),
+        "topic": found.topic,
+        "partition": found.partition,
+        "offset": found.offset,
+        "key": _text(found.key),
+        "headers": {name: _text(value) for name, value in found.headers.items()},
+        "value": _original(found),
+    }
+    if json:
+        print_json(plain)
+        return
+    for name, value in plain.items():
+        out.print(f"[bold]{name:10}[/bold]", end="")
+        out.print(_pretty(value), markup=False)
+
+
+def _records() -> Records:
+    return Records(Settings(), open_codec(Settings()))
+
+
+def _id(stored: Stored) -> str:
+    return f"{stored.partition}-{stored.offset}"
+
+
+def _original(letter: DeadLetterRecord) -> Any:
+    """The record; else the text or JSON that was posted; else its bytes in hexadecimal."""
+    if letter.value is None:
+        return None
+    decoded = open_codec(Settings()).decode(letter.topic, letter.value)
+    if not isinstance(decoded, Malformed):
+        return msgspec.to_builtins(decoded)
+    try:
+        return msgspec.json.decode(letter.value)
+    except (msgspec.DecodeError, RecursionError):
+        return _text(letter.value)
+
+
+def _text(data: bytes | None) -> str | None:
+    if data is None:
+        return None
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.hex()
+
+
+def _pretty(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

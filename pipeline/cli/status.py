@@ -1,0 +1,64 @@
+"""`kairos status`: every process of this home, and how far it is behind."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.adapters.lag import LagReader
+from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
+from pipeline.settings import Settings
+from pipeline.stack.configuration import applied_configuration
+from pipeline.stack.groups import all_groups
+from pipeline.stack.inspection import inspect
+from pipeline.stack.status import ProcessStatus, StackStatus
+
+
+def run(
+    json: JsonOption = False,
+    until_idle: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Wait until every input so far has left the last stage and the adapters; exit "
+            "code 1 when that takes longer.",
+        ),
+    ] = None,
+) -> None:
+    """Names, pids, ports, lag and state of the processes, the broker, and the configuration."""
+    settings = Settings()
+    if until_idle is not None:
+        _wait(settings, until_idle)
+        return
+    status = inspect(settings)
+    if json:
+        print_json(status)
+    else:
+        _print(status)
+
+
+def _wait(settings: Settings, seconds: float) -> None:
+    reader = LagReader(settings.kafka(), all_groups(applied_configuration(settings)))
+    if not reader.until_idle(seconds):
+        behind = ", ".join(f"{group} {lag}" for group, lag in reader.lag().items() if lag)
+        fail(f"not idle within {seconds:g} s; still to do: {behind or 'new input keeps coming'}")
+
+
+def _print(status: StackStatus) -> None:
+    broker = status.broker
+    print_table(
+        f"Kairos in {status.home}",
+        ["process", "state", "pid", "ports", "lag"],
+        [
+            ["broker", broker.state, str(broker.pid or ""), broker.bootstrap or "", ""],
+            *map(_row, status.processes),
+        ],
+    )
+    out.print(f"configuration {status.configuration or 'none applied'}")
+
+
+def _row(process: ProcessStatus) -> list[str]:
+    restarts = f" (restarted {process.restarts}×)" if process.restarts else ""
+    ports = ", ".join(f"{use} {port}" for use, port in process.ports.items())
+    lag = "" if process.lag is None else str(process.lag)
+    return [process.name, process.state + restarts, str(process.pid or ""), ports, lag]

@@ -1,0 +1,72 @@
+"""The demo's stand-in for an e-mail provider: a webhook receiver that keeps what it is sent.
+
+It honours `Idempotency-Key`: the same key again is answered and not kept twice. While its door is
+shut, senders wait for the answer, so that reports of delivery reach the pipeline at moments that
+the player chooses and not in the middle of a round.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pipeline.model.decision import Action
+
+_HOST = "127.0.0.1"
+
+
+class Mailbox:
+    """What arrived, by idempotency key."""
+
+    def __init__(self) -> None:
+        self.door = asyncio.Event()
+        self.repeated = 0
+        self._unread: list[Action] = []
+        self._keys: set[str] = set()
+
+    def take(self) -> list[Action]:
+        """Everything that arrived since the last call."""
+        unread, self._unread = self._unread, []
+        return unread
+
+    async def receive(self, request: Request) -> Response:
+        """Answers once the door is open."""
+        key = request.headers["idempotency-key"]
+        if key in self._keys:
+            self.repeated += 1
+        else:
+            self._keys.add(key)
+            self._unread.append(msgspec.json.decode(await request.body(), type=Action))
+        await self.door.wait()
+        return Response(status_code=200)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the program that it runs in."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@asynccontextmanager
+async def serve(mailbox: Mailbox, port: int) -> AsyncIterator[None]:
+    """Listens on 127.0.0.1:`port`, on any path, while the context lasts. OSError: port taken."""
+    listener = socket.create_server((_HOST, port))
+    app = Starlette(routes=[Route("/{path:path}", mailbox.receive, methods=["POST"])])
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
+    server = _Server(config)
+    task = asyncio.create_task(server.serve([listener]))
+    try:
+        yield
+    finally:
+        mailbox.door.set()
+        server.should_exit = True
+        await task

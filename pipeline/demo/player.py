@@ -1,0 +1,87 @@
+"""Plays the script: visitors come, decisions come back, customers react, day after day.
+
+Between rounds the pipeline comes to rest, so that what is decided depends on the log alone and not
+on how fast the parts happen to be.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from pipeline.adapters.lag import LagReader
+from pipeline.demo.mailbox import Mailbox
+from pipeline.demo.reactions import Delivered, reactions
+from pipeline.demo.script import Day, Round
+from pipeline.demo.shop import Shop
+from pipeline.model.decision import Action
+
+_REST_S = 120.0
+
+
+class NotAtRestError(Exception):
+    """The pipeline did not finish what it was given in time."""
+
+
+class Pipeline:
+    """Waits until everything sent has been decided and delivered, reports of delivery included.
+
+    `stages` looks at the four stages only, `everything` at the adapters too.
+    """
+
+    def __init__(self, stages: LagReader, everything: LagReader, mailbox: Mailbox) -> None:
+        self._stages = stages
+        self._everything = everything
+        self._mailbox = mailbox
+
+    async def rest(self) -> None:
+        """The stages first: only then may what they sent out be reported as delivered."""
+        await _until_idle(self._stages)
+        self._mailbox.door.set()
+        await _until_idle(self._everything)
+        self._mailbox.door.clear()
+
+
+class Player:
+    """Plays days through a shop; `seed` chooses how customers react."""
+
+    def __init__(self, shop: Shop, mailbox: Mailbox, pipeline: Pipeline, seed: int) -> None:
+        self._shop = shop
+        self._mailbox = mailbox
+        self._pipeline = pipeline
+        self._seed = seed
+
+    async def play(self, days: Sequence[Day], progress: Callable[[Day, int], None]) -> None:
+        """`progress` is told the day and how many of its events have just been sent."""
+        for day in days:
+            shown = []
+            for one in day.rounds:
+                shown.append(await self._round(one))
+                progress(day, one.events)
+            for delivered in shown:
+                await self._react(delivered)
+
+    async def _round(self, one: Round) -> list[Delivered]:
+        shown = await asyncio.gather(*(self._shop.visit(visit) for visit in one.visits))
+        await self._pipeline.rest()
+        mailed = [_mailed(action) for action in self._mailbox.take()]
+        return [*(delivered for visit in shown for delivered in visit), *mailed]
+
+    async def _react(self, delivered: Sequence[Delivered]) -> None:
+        """In one request: a customer's reactions have one key within a round, and keep order."""
+        ordered = sorted(delivered, key=lambda one: (one.at, one.action_id))
+        answers = [answer for one in ordered for answer in reactions(one, self._seed)]
+        if answers:
+            await self._shop.report(answers)
+            await self._pipeline.rest()
+
+
+def _mailed(action: Action) -> Delivered:
+    return Delivered(
+        action.action_id, action.token, action.offer, outbound=True, at=action.created_at
+    )
+
+
+async def _until_idle(reader: LagReader) -> None:
+    if not await asyncio.to_thread(reader.until_idle, _REST_S):
+        raise NotAtRestError(
+            f"the pipeline is still busy after {_REST_S:.0f} s: {reader.lag()}; see `kairos status`"
+        )

@@ -1,0 +1,81 @@
+"""Simulated customers: seeded answers to what they were shown. Not measured on real people."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_SECOND_MS = 1_000
+_MINUTE_MS = 60 * _SECOND_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What reached a customer. `outbound`: it came by itself, not as an answer to a placement.
+
+    `at`: when it was decided (epoch ms, in the time of the log).
+    """
+
+    action_id: str
+    token: str
+    offer: str
+    outbound: bool
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """`at`: epoch ms, in the time of the log."""
+
+    token: str
+    outcome: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Habit:
+    """Chances: to see a message; seen, to click or else dismiss; clicked, to convert.
+
+    `delay_ms`: how long after the decision it is seen.
+    """
+
+    sees: float
+    clicks: float
+    dismisses: float
+    converts: float
+    delay_ms: int
+
+
+_ON_SITE = Habit(sees=0.95, clicks=0.12, dismisses=0.05, converts=0.25, delay_ms=_SECOND_MS)
+_OUTBOUND = Habit(sees=0.45, clicks=0.25, dismisses=0.02, converts=0.30, delay_ms=20 * _MINUTE_MS)
+
+
+def reactions(delivered: Delivered, seed: int) -> Iterator[Reaction]:
+    """What the customer does about it; the same seed gives the same answers."""
+    habit = _OUTBOUND if delivered.outbound else _ON_SITE
+    seen_at = delivered.at + habit.delay_ms
+
+    def happens(what: str, chance: float) -> bool:
+        return _uniform(f"{seed}/{delivered.action_id}/{what}") < chance
+
+    def reaction(outcome: str, after_ms: int) -> Reaction:
+        return Reaction(delivered.token, outcome, seen_at + after_ms)
+
+    if not happens("sees", habit.sees):
+        return
+    yield reaction("impression", 0)
+    if happens("clicks", habit.clicks * _appeal(seed, delivered.offer)):
+        yield reaction("click", 30 * _SECOND_MS)
+        if happens("converts", habit.converts):
+            yield reaction("conversion", 5 * _MINUTE_MS)
+    elif happens("dismisses", habit.dismisses):
+        yield reaction("dismiss", 15 * _SECOND_MS)
+
+
+def _appeal(seed: int, offer: str) -> float:
+    """Some offers are liked better than others: 0.5 to 1.5, by name."""
+    return 0.5 + _uniform(f"{seed}/offer/{offer}")
+
+
+def _uniform(text: str) -> float:
+    """In [0, 1), evenly spread over texts."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64

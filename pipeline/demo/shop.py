@@ -1,0 +1,81 @@
+"""The web shop's side of the gateway: sends messages, shows what comes back, reports outcomes."""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import httpx
+
+from pipeline.demo.reactions import Delivered, Reaction
+from pipeline.demo.script import Step, Visit
+
+_TIMEOUT_S = 60.0
+_BUDGET_MS = 30_000
+
+
+class RefusedError(Exception):
+    """The gateway did not take what the demo sent; the message has its answer."""
+
+
+class Shop:
+    """One keep-alive client with a write key; `concurrency` visitors at a time."""
+
+    def __init__(self, url: str, write_key: str, concurrency: int = 16) -> None:
+        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        self._client = httpx.AsyncClient(
+            base_url=url, auth=(write_key, ""), timeout=_TIMEOUT_S, limits=limits, trust_env=False
+        )
+        self._gate = asyncio.Semaphore(concurrency)
+        self.defaulted = 0
+
+    async def __aenter__(self) -> "Shop":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.aclose()
+
+    async def visit(self, visit: Visit) -> list[Delivered]:
+        """Takes one visitor through the steps, in order; returns what was shown."""
+        async with self._gate:
+            shown = [await self._take(step) for step in visit]
+        return [delivered for one in shown if one for delivered in one]
+
+    async def report(self, reactions: Iterable[Reaction]) -> None:
+        """Sends one customer's reactions, in order."""
+        outcomes = [
+            {"token": r.token, "outcome": r.outcome, "timestamp": r.at} for r in reactions
+        ]
+        if outcomes:
+            async with self._gate:
+                await self._post("/v1/outcomes", {"outcomes": outcomes})
+
+    async def _take(self, step: Step) -> Sequence[Delivered]:
+        if step.placement is None:
+            await self._post("/v1/batch", {"batch": step.messages})
+            return ()
+        return await self._decide(step, step.placement)
+
+    async def _decide(self, step: Step, placement: str) -> Sequence[Delivered]:
+        answer = await self._post(
+            "/v1/decide",
+            {
+                "interaction": step.messages[0],
+                "placements": [placement],
+                "budget_ms": _BUDGET_MS,
+            },
+        )
+        self.defaulted += answer["defaulted"]
+        action = answer["placements"][placement]
+        if action is None:
+            return ()
+        delivered = Delivered(
+            action["action_id"], action["token"], action["offer"], outbound=False, at=step.at
+        )
+        return (delivered,)
+
+    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        response = await self._client.post(path, json=body)
+        answer: dict[str, Any] = response.json()
+        if response.status_code != httpx.codes.OK or answer.get("rejected"):
+            raise RefusedError(f"POST {path}: {response.status_code} {response.text[:500]}")
+        return answer

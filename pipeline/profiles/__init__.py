@@ -1,0 +1,1 @@
+"""Reading profiles back from the topics: one person, or all of them as Parquet."""

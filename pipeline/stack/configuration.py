@@ -1,0 +1,17 @@
+"""The configuration that was applied last, as the topic has it."""
+
+from pipeline.adapters.avro import open_codec
+from pipeline.adapters.records import Records
+from pipeline.config.compile import Configuration
+from pipeline.model import topics
+from pipeline.model.configuration import ConfigurationRecord
+from pipeline.settings import Settings
+
+
+def applied_configuration(settings: Settings) -> Configuration | None:
+    """None when there never was one. KafkaException when the broker does not answer."""
+    records = Records(settings, open_codec(settings))
+    body = None
+    for _, record in records.every(topics.CONFIGURATION, ConfigurationRecord):
+        body = record.body
+    return None if body is None else Configuration.from_json(body)

@@ -1,0 +1,32 @@
+"""The whole status of a home: processes from its files, the rest from Kafka when it answers."""
+
+from confluent_kafka import KafkaException
+
+from pipeline.adapters.lag import LagReader
+from pipeline.settings import NoBrokerError, Settings
+from pipeline.stack.configuration import applied_configuration
+from pipeline.stack.groups import all_groups
+from pipeline.stack.status import BrokerStatus, StackStatus, processes
+
+
+def inspect(settings: Settings) -> StackStatus:
+    """Never fails for want of a broker: what it does not say is left out."""
+    home = settings.home.resolve()
+    lag: dict[str, int] = {}
+    configuration = None
+    try:
+        configuration = applied_configuration(settings)
+        lag = LagReader(settings.kafka(), all_groups(configuration)).lag()
+    except (NoBrokerError, KafkaException, TimeoutError):
+        pass
+    digest = configuration.digest if configuration else None
+    return StackStatus(str(home), _broker(settings), digest, lag, processes(home, lag))
+
+
+def _broker(settings: Settings) -> BrokerStatus:
+    if settings.bootstrap_servers is not None:
+        return BrokerStatus("external", settings.bootstrap_servers)
+    running = settings.broker().status()
+    if running is None:
+        return BrokerStatus("stopped")
+    return BrokerStatus("ready", running.bootstrap, running.pid)

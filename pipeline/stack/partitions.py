@@ -1,0 +1,18 @@
+"""The number of partitions of a stack: chosen once, when its topics are made."""
+
+from confluent_kafka.admin import AdminClient
+
+from pipeline.model import topics
+from pipeline.settings import Settings
+
+_TIMEOUT_S = 10.0
+
+
+def with_existing_partitions(settings: Settings) -> Settings:
+    """Settings with the partitions that the topics have, unless a number was set explicitly."""
+    if "partitions" in settings.model_fields_set:
+        return settings
+    found = AdminClient(settings.kafka()).list_topics(timeout=_TIMEOUT_S).topics
+    if topics.INTERACTIONS not in found:
+        return settings
+    return settings.model_copy(update={"partitions": len(found[topics.INTERACTIONS].partitions)})
