@@ -4,10 +4,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import faust
-from faust.agents import AgentT
 from faust.sensors import Monitor
 from faust.stores import STORES
 from faust.transport.drivers import TRANSPORTS
@@ -18,6 +17,7 @@ from agents.store.store import SCHEME as STORE_SCHEME
 from agents.store.table import RawTable
 from agents.transport.options import TransportOptions
 from agents.transport.transport import SCHEME as TRANSPORT_SCHEME
+from agents.transport.transport import Transport
 
 # Faust tells at "info" of every one of its services that starts or stops.
 Service.mundane_level = "debug"
@@ -94,13 +94,17 @@ class App(faust.App):
         """Make the data directory."""
         Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
 
+    def fail(self, error: BaseException) -> None:
+        """End the worker: from now on nothing is committed."""
+        cast(Transport, self.transport).fail(error)
+
     def on_rebalance_return(self) -> None:
         """Nothing: the tables are restored, and the rebalance has ended, before this is called."""
 
-    async def _on_agent_error(self, agent: AgentT, exc: BaseException) -> None:
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         # Faust acknowledges the event that an agent failed on: it must not be committed.
-        self.transport.fail(exc)  # type: ignore[attr-defined]
-        await super()._on_agent_error(agent, exc)  # type: ignore[arg-type]
+        self.fail(exc)
+        await super()._on_agent_error(agent, exc)
 
 
 def create_app(name: str, options: AppOptions, **settings: Any) -> App:

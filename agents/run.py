@@ -45,7 +45,7 @@ async def _live(app: App) -> None:
         await app.start()
         await app.wait_until_stopped()
     except Exception as error:
-        app.transport.fail(error)
+        app.fail(error)
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -4,9 +4,12 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from faust.types import TP
+
+from agents.transport.records import Record
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +41,17 @@ class ChangelogReader:
 
     def read(
         self, starts: Mapping[TP, int], keep_going: Callable[[], bool]
-    ) -> Iterator[tuple[TP, list[Message]]]:
+    ) -> Iterator[tuple[TP, list[Record]]]:
         """Yield batches of one partition each, until every partition is read to its end.
 
         Ends early when `keep_going` says so. Raises KafkaException.
         """
-        self._consumer.assign([TopicPartition(tp.topic, tp.partition, o) for tp, o in starts.items()])
+        parts = [TopicPartition(tp.topic, tp.partition, o) for tp, o in starts.items()]
+        self._consumer.assign(parts)
         missing = set(starts)
         while missing and keep_going():
-            batches: dict[TP, list[Message]] = defaultdict(list)
-            for message in self._consumer.consume(_BATCH, _POLL_S):
+            batches: dict[TP, list[Record]] = defaultdict(list)
+            for message in cast(list[Record], self._consumer.consume(_BATCH, _POLL_S)):
                 tp = TP(message.topic(), message.partition())
                 error = message.error()
                 if error is None:

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
-from confluent_kafka import Message
 from faust.tables.manager import TableManager as BaseTableManager
 from faust.types import TP, AppT, CollectionT
 from faust.types.tuples import ConsumerMessage
@@ -20,6 +19,7 @@ from mode import Service
 from agents.store.changelog import ChangelogReader, Span
 from agents.store.partition import PartitionStore
 from agents.store.store import RocksStore
+from agents.transport.records import Record
 
 logger = logging.getLogger(__name__)
 
@@ -107,12 +107,12 @@ class Restoration(Service):
                 logger.info("restoring %s from %d to %d", tp, start, span.end)
         return starts
 
-    async def _apply(self, table: CollectionT, tp: TP, messages: Sequence[Message]) -> None:
+    async def _apply(self, table: CollectionT, tp: TP, messages: Sequence[Record]) -> None:
         self.records_total += len(messages)
-        store = table.data
+        store = _store(table)
         if isinstance(store, RocksStore):
             store.partitions[tp.partition].restore(
-                [(m.key(), m.value()) for m in messages], messages[-1].offset() + 1
+                [(m.key() or b"", m.value()) for m in messages], messages[-1].offset() + 1
             )
             return
         decode = cast(Any, table.changelog_topic).decode
@@ -123,7 +123,8 @@ class Restoration(Service):
         consumer = app.consumer
         await app.on_rebalance_complete.send()
         for table in self.tables.values():
-            tps = {tp for tp in self._changelogs({tp.partition for tp in consumer.assignment()})}
+            name = table.changelog_topic_name
+            tps = {TP(name, tp.partition) for tp in consumer.assignment()}
             await table.on_recovery_completed(tps, set())
         await consumer.perform_seek()
         if not self._current(generation_id):
@@ -180,7 +181,7 @@ class TableManager(BaseTableManager):
 
 def _start(table: CollectionT, tp: TP, span: Span) -> int:
     """Return the offset to restore from; a store that cannot be a prefix is emptied."""
-    store = table.data
+    store = _store(table)
     if not isinstance(store, RocksStore):
         return span.first
     partition = store.partitions[tp.partition]
@@ -193,7 +194,11 @@ def _start(table: CollectionT, tp: TP, span: Span) -> int:
     return max(partition.next_offset, span.first)
 
 
-def _faust_message(message: Message, tp: TP) -> ConsumerMessage:
+def _store(table: CollectionT) -> object:
+    return cast(Any, table).data
+
+
+def _faust_message(message: Record, tp: TP) -> ConsumerMessage:
     kind, timestamp_ms = message.timestamp()
     return ConsumerMessage(
         tp.topic,
@@ -201,7 +206,7 @@ def _faust_message(message: Message, tp: TP) -> ConsumerMessage:
         message.offset(),
         timestamp_ms / 1000.0,
         kind,
-        message.headers() or [],
+        message.headers(),
         message.key(),
         message.value(),
         None,

@@ -31,7 +31,9 @@ class RawTable(faust.Table[bytes, bytes]):
             **options,
         )
 
-    def get(self, key: bytes, default: bytes | None = None) -> bytes | None:
+    def get(  # type: ignore[override]
+        self, key: bytes, default: bytes | None = None
+    ) -> bytes | None:
         """Return the value of `key`, or `default`."""
         value = self.get_in(_current_partition(), key)
         return default if value is None else value

@@ -1,9 +1,11 @@
 """Creates topics and tells their partition counts."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 _TIMEOUT_S = 30.0
 
@@ -11,7 +13,7 @@ _TIMEOUT_S = 30.0
 class TopicAdmin:
     """Blocking calls; results that cannot change for the worse are remembered."""
 
-    def __init__(self, settings: Mapping[str, object]) -> None:
+    def __init__(self, settings: Mapping[str, Any]) -> None:
         self._client = AdminClient(dict(settings))
         self._partitions: dict[str, int] = {}
 

@@ -6,19 +6,19 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException
 from faust.transport.consumer import Consumer as BaseConsumer
-from faust.transport.consumer import Fetcher, ensure_TP, ensure_TPset
+from faust.transport.consumer import ensure_TP, ensure_TPset
 from faust.types import TP
 from faust.types.transports import TPorTopicSet
 from faust.types.tuples import ConsumerMessage
 from mode import Service
-from mode.utils.times import Seconds
 
 from agents.transport.checkpoint import Checkpointed, Checkpointer, CommitFigures
 from agents.transport.errors import SessionLostError, TransportError
 from agents.transport.poller import Batch, Poller
 from agents.transport.progress import Progress
+from agents.transport.records import Record
 
 _REQUEST_TIMEOUT_S = 15.0
 _DRAIN_STEP_S = 0.005
@@ -290,7 +290,7 @@ class Consumer(BaseConsumer):
         self._last_arrival = self.loop.time()
         self._arrived.set()
 
-    async def _drain_messages(self, fetcher: Fetcher) -> None:
+    async def _drain_messages(self, fetcher: Any) -> None:
         """Feed the agents until the fetcher is stopped."""
         with contextlib.suppress(asyncio.CancelledError):
             while not fetcher.should_stop:
@@ -326,7 +326,7 @@ class Consumer(BaseConsumer):
             await callbacks[tp](event)
         self._last_arrival = self.loop.time()
 
-    def _to_message(self, tp: TP, record: Message) -> ConsumerMessage:
+    def _to_message(self, tp: TP, record: Record) -> ConsumerMessage:
         topic, partition = record.topic(), record.partition()
         known = self._tps.get((topic, partition))
         if known is None:
@@ -394,7 +394,7 @@ class Consumer(BaseConsumer):
         return where.partition
 
     async def create_topic(
-        self, topic: str, partitions: int, replication: int, *, timeout: Seconds = 30.0, **options: Any
+        self, topic: str, partitions: int, replication: int, **options: Any
     ) -> None:
         """Create a topic unless it exists."""
         await self.app.producer.create_topic(topic, partitions, replication, **options)

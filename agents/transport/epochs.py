@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Callable
 
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError
 
-OnError = Callable[[KafkaError, Message], None]
+from agents.transport.records import Record
+
+OnError = Callable[[KafkaError, Record], None]
 
 
 class Epoch:
@@ -24,7 +26,7 @@ class Epoch:
         self._closed = False
         self._delivered: asyncio.Future[None] | None = None
 
-    def on_output(self, error: KafkaError | None, message: Message) -> None:
+    def on_output(self, error: KafkaError | None, message: Record) -> None:
         """Delivery report of an output."""
         if error is not None:
             self._on_error(error, message)
@@ -33,7 +35,7 @@ class Epoch:
         if not self.outstanding and self._closed:
             self._finish()
 
-    def on_changelog(self, error: KafkaError | None, message: Message) -> None:
+    def on_changelog(self, error: KafkaError | None, message: Record) -> None:
         """Delivery report of a changelog record."""
         if error is None:
             where = message.topic(), message.partition()

@@ -13,11 +13,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import confluent_kafka
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from faust.types import TP
+
+from agents.transport.records import Record
 
 #: How long a call may wait for a poll that gets nothing.
 _POLL_S = 0.01
@@ -29,7 +31,7 @@ class Batch:
     """Messages read in one go, under one version of the assignment."""
 
     version: int
-    messages: Sequence[Message]
+    messages: Sequence[Record]
 
 
 class Listener(Protocol):
@@ -205,10 +207,10 @@ class Poller(threading.Thread):
         if first is None:
             self._update_highwaters()
             return
-        more = self._kafka.consume(self._batch_size - 1, 0)
+        messages = [first, *self._kafka.consume(self._batch_size - 1, 0)]
         with self._changed:
             self._waiting_batches += 1
-        self._tell(self._listener.on_batch, Batch(self._version, [first, *more]))
+        self._tell(self._listener.on_batch, Batch(self._version, cast(list[Record], messages)))
         self._update_highwaters()
 
     def _update_highwaters(self) -> None:
@@ -228,7 +230,8 @@ class Poller(threading.Thread):
     ) -> None:
         try:
             if self._in_rebalance:
-                self._finish_commit(future, None, self._kafka.commit(offsets=parts, asynchronous=False))
+                done = self._kafka.commit(offsets=parts, asynchronous=False)
+                self._finish_commit(future, None, done)
             else:
                 self._commits.append(future)
                 self._kafka.commit(offsets=parts, asynchronous=True)

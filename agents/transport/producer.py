@@ -7,11 +7,11 @@ commit waits for both.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import confluent_kafka
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError
 from faust.transport.producer import Producer as BaseProducer
 from faust.types import TP, FutureMessage, RecordMetadata
 from faust.types.core import HeadersArg
@@ -21,15 +21,14 @@ from mode.utils.times import Seconds, want_seconds
 from agents.transport.epochs import Epoch
 from agents.transport.errors import DeliveryError
 from agents.transport.murmur2 import murmur2_partition
+from agents.transport.records import Headers, Record
 
-Headers = Sequence[tuple[str, bytes]]
-_Report = Callable[[KafkaError | None, Message], None]
+_Report = Callable[[KafkaError | None, Record], None]
 
 #: Delivery reports are nobody's critical path but the commit's: they are served in bunches.
 _SERVE_S = 0.005
 _SERVE_WHEN_AWAITED_S = 0.001
 _FULL_POLL_S = 0.01
-_RANDOM_PARTITION = -1
 
 
 class Producer(BaseProducer):
@@ -65,17 +64,19 @@ class Producer(BaseProducer):
 
         Blocks only when the queue is full; raises DeliveryError when it stays so.
         """
-        self._produce(
-            self._outputs, topic, key, value, partition, headers, timestamp_ms, self._on_output
-        )
+        options: dict[str, Any] = {"on_delivery": self._on_output}
+        if partition is not None:
+            options["partition"] = partition
+        if headers:
+            options["headers"] = headers
+        if timestamp_ms is not None:
+            options["timestamp"] = timestamp_ms
+        self._produce(self._outputs, topic, key, value, options)
 
-    def send_changelog(
-        self, topic: str, key: bytes, value: bytes | None, partition: int
-    ) -> None:
+    def send_changelog(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
         """Produce a record of a table's changelog; None deletes the key."""
-        self._produce(
-            self._changelog, topic, key, value, partition, None, None, self._on_changelog
-        )
+        options = {"on_delivery": self._on_changelog, "partition": partition}
+        self._produce(self._changelog, topic, key, value, options)
 
     def cut(self) -> Epoch:
         """End the current epoch, begin another; returns the one that ended."""
@@ -112,7 +113,7 @@ class Producer(BaseProducer):
 
     # -- Faust's interface
 
-    async def send(
+    async def send(  # noqa: PLR0913 - Faust's
         self,
         topic: str,
         key: bytes | None,
@@ -125,10 +126,11 @@ class Producer(BaseProducer):
     ) -> Awaitable[RecordMetadata]:
         """Produce; the future returned tells where the record went."""
         future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
-        self._send_with_future(topic, key, value, partition, timestamp, headers, future)
+        options = _options(partition, timestamp, headers)
+        self._send_with_future(future, topic, key, value, options)
         return future
 
-    async def send_and_wait(
+    async def send_and_wait(  # noqa: PLR0913 - Faust's
         self,
         topic: str,
         key: bytes | None,
@@ -145,17 +147,12 @@ class Producer(BaseProducer):
     def send_soon(self, fut: FutureMessage) -> None:
         """Produce at once what Faust would have buffered."""
         pending = fut.message
-        self._send_with_future(
-            pending.channel.get_topic_name(),
-            pending.key,
-            pending.value,
-            pending.partition,
-            pending.timestamp,
-            pending.headers,
-            fut,
-        )
-        if pending.callback is not None:
-            fut.add_done_callback(lambda done: pending.callback(done))
+        callback = pending.callback
+        if callback is not None:
+            fut.add_done_callback(lambda _: callback(fut))
+        options = _options(pending.partition, pending.timestamp, pending.headers)
+        topic = pending.channel.get_topic_name()
+        self._send_with_future(fut, topic, pending.key, pending.value, options)
 
     async def flush(self) -> None:
         """Wait until everything produced so far is delivered, unless delivery has failed."""
@@ -164,7 +161,7 @@ class Producer(BaseProducer):
             self._serve_reports()
             await asyncio.sleep(_SERVE_WHEN_AWAITED_S)
 
-    async def create_topic(
+    async def create_topic(  # noqa: PLR0913 - Faust's
         self,
         topic: str,
         partitions: int,
@@ -204,7 +201,8 @@ class Producer(BaseProducer):
                 async with asyncio.timeout(self._options.drain_ms / 1000):
                     await self.flush()
             except TimeoutError:
-                self.transport.fail(DeliveryError(f"{self.outstanding} records undelivered at stop"))
+                left = self.queue_depth()
+                self.transport.fail(DeliveryError(f"{left} records are undelivered at the end"))
         for client in (self._outputs, self._changelog):
             client.purge()
             client.poll(0)
@@ -228,24 +226,13 @@ class Producer(BaseProducer):
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        partition: int | None,
-        headers: Headers | None,
-        timestamp_ms: int | None,
-        on_delivery: _Report,
+        options: dict[str, Any],
     ) -> None:
-        options: dict[str, Any] = {"on_delivery": on_delivery}
-        if partition is not None:
-            options["partition"] = partition
-        if headers:
-            options["headers"] = headers
-        if timestamp_ms is not None:
-            options["timestamp"] = timestamp_ms
         try:
             client.produce(topic, value, key, **options)
         except BufferError:
-            self._produce_when_there_is_room(client, topic, value, key, options)
-        epoch = self._epoch
-        epoch.outstanding += 1
+            self._produce_when_there_is_room(client, topic, key, value, options)
+        self._epoch.outstanding += 1
         self.sent_total += 1
         if not self._work.is_set():
             self._work.set()
@@ -254,8 +241,8 @@ class Producer(BaseProducer):
         self,
         client: confluent_kafka.Producer,
         topic: str,
-        value: bytes | None,
         key: bytes | None,
+        value: bytes | None,
         options: dict[str, Any],
     ) -> None:
         give_up_at = time.monotonic() + self._options.delivery_timeout_ms / 1000
@@ -270,35 +257,25 @@ class Producer(BaseProducer):
 
     def _send_with_future(
         self,
+        future: "asyncio.Future[RecordMetadata]",
         topic: str,
         key: bytes | None,
         value: bytes | None,
-        partition: int | None,
-        timestamp: float | None,
-        headers: HeadersArg | None,
-        future: "asyncio.Future[RecordMetadata]",
+        options: dict[str, Any],
     ) -> None:
         is_changelog = topic in self._changelogs
         count = self._on_changelog if is_changelog else self._on_output
 
-        def report(error: KafkaError | None, message: Message) -> None:
-            count(error, message)
+        def report(error: KafkaError | None, record: Record) -> None:
+            count(error, record)
             if not future.done():
                 if error is None:
-                    future.set_result(_metadata(message))
+                    future.set_result(_metadata(record))
                 else:
                     future.set_exception(DeliveryError(str(error)))
 
-        self._produce(
-            self._changelog if is_changelog else self._outputs,
-            topic,
-            key,
-            value,
-            partition,
-            _header_list(headers),
-            None if timestamp is None else int(timestamp * 1000),
-            report,
-        )
+        client = self._changelog if is_changelog else self._outputs
+        self._produce(client, topic, key, value, {**options, "on_delivery": report})
 
     @Service.task
     async def _serve(self) -> None:
@@ -315,7 +292,7 @@ class Producer(BaseProducer):
         self._changelog.poll(0)
         self.outstanding = self.queue_depth()
 
-    def _on_delivery_error(self, error: KafkaError, message: Message) -> None:
+    def _on_delivery_error(self, error: KafkaError, message: Record) -> None:
         failure = DeliveryError(
             f"a record for {message.topic()} was not delivered: {error.str()}; "
             "what it belongs to is processed again after a restart"
@@ -329,15 +306,20 @@ class Producer(BaseProducer):
             raise DeliveryError(str(self.transport.failure))
 
 
-def _metadata(message: Message) -> RecordMetadata:
-    tp = TP(message.topic(), message.partition())
-    kind, timestamp_ms = message.timestamp()
-    return RecordMetadata(
-        tp.topic, tp.partition, tp, message.offset(), timestamp_ms / 1000.0, kind
-    )
+def _metadata(record: Record) -> RecordMetadata:
+    tp = TP(record.topic(), record.partition())
+    kind, timestamp_ms = record.timestamp()
+    return RecordMetadata(tp.topic, tp.partition, tp, record.offset(), timestamp_ms / 1000.0, kind)
 
 
-def _header_list(headers: HeadersArg | None) -> Headers | None:
-    if not headers:
-        return None
-    return list(headers.items()) if isinstance(headers, Mapping) else list(headers)
+def _options(
+    partition: int | None, timestamp: float | None, headers: HeadersArg | None
+) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if partition is not None:
+        options["partition"] = partition
+    if timestamp is not None:
+        options["timestamp"] = int(timestamp * 1000)
+    if headers:
+        options["headers"] = list(headers.items() if isinstance(headers, Mapping) else headers)
+    return options

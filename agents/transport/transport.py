@@ -47,7 +47,7 @@ class Transport(BaseTransport):
             return
         self.failure = error
         logger.critical("%s ends: %s", self.app.conf.id, error)
-        asyncio.ensure_future(self.app.crash(error))
+        self._crash = asyncio.ensure_future(self.app.crash(error))
 
     def on_client_error(self, error: KafkaError) -> None:
         """Log an error of a client; a fatal one ends the worker."""
