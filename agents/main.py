@@ -12,7 +12,7 @@ from agents.app import App, AppOptions
 from agents.rulebook import Rulebook
 from agents.run import run as run_apps
 from pipeline.adapters.avro import open_codec
-from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.config_log import ConfigurationLog, Property
 from pipeline.decisioning.token import TokenKey
 from pipeline.settings import Settings
 
@@ -54,16 +54,16 @@ def _rulebook(settings: Settings, log: ConfigurationLog) -> Rulebook:
     return Rulebook(log, token_key, settings.max_action_age_s * 1000)
 
 
-def _options(settings: Settings, kafka: Mapping[str, str], instance: str) -> AppOptions:
-    others = {name: value for name, value in kafka.items() if name != "bootstrap.servers"}
+def _options(settings: Settings, kafka: Mapping[str, Property], instance: str) -> AppOptions:
+    properties = {name: str(value) for name, value in kafka.items()}
     return AppOptions(
-        bootstrap_servers=kafka["bootstrap.servers"],
+        bootstrap_servers=properties.pop("bootstrap.servers"),
         home=settings.home,
         partitions=settings.partitions,
         instance=instance,
         commit_interval_ms=settings.commit_interval_ms,
         session_timeout_ms=settings.session_timeout_ms,
-        librdkafka=others,
+        librdkafka=properties,
     )
 
 
@@ -71,7 +71,7 @@ def _announce_when_ready(apps: Sequence[App], ports: Mapping[str, int], on_ready
     waiting = {app.conf.id for app in apps}
 
     def watch(app: App) -> None:
-        @app.task
+        @app.task  # type: ignore[untyped-decorator]
         async def announce() -> None:
             while not app.tables.actives_ready:
                 await asyncio.sleep(_LOOK_S)
