@@ -1,6 +1,7 @@
 """The embedded broker's life: started twice, killed, beside another, on a full disk."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions, Running, warm_up
+from pipeline.adapters.broker.jars import ensure_jars, pinned_jars
+from pipeline.adapters.broker.java import find_java
+from pipeline.adapters.broker.jvm import KafkaJvm
+from pipeline.adapters.broker.options import BrokerFiles
 from pipeline.settings import Settings
 
 
@@ -72,6 +77,17 @@ def test_two_starts_at_once_give_one_broker(options: BrokerOptions) -> None:
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(lambda _: started(options), range(2))
     assert first == second
+
+
+def test_any_cluster_id_can_be_formatted(options: BrokerOptions) -> None:
+    files = BrokerFiles.under(options.home)
+    started(options)
+    Broker(options).stop()
+    shutil.rmtree(files.data)
+    jars = ensure_jars(options.cache_dir, pinned_jars())
+    command = KafkaJvm(find_java(), jars, options.cache_dir).format(files, "-" * 21 + "A")
+    subprocess.run(command, check=True, capture_output=True)
+    assert "cluster.id=-----" in files.formatted.read_text()
 
 
 def test_it_runs_on_the_wheels_java_where_the_system_has_none(options: BrokerOptions) -> None:

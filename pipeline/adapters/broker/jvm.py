@@ -42,8 +42,11 @@ class KafkaJvm:
 
     def format(self, files: BrokerFiles, cluster_id: str) -> list[str]:
         """Prepares an empty data directory."""
-        arguments = ("format", "--ignore-formatted", "-t", cluster_id, "-c", str(files.properties))
-        return self._command(_TOOL_FLAGS, "kafka.tools.StorageTool", *arguments)
+        # With "=", since one id in 64 begins with "-" and would be taken for an option.
+        arguments = (f"--cluster-id={cluster_id}", f"--config={files.properties}")
+        return self._command(
+            _TOOL_FLAGS, "kafka.tools.StorageTool", "format", "--ignore-formatted", *arguments
+        )
 
     def _command(self, flags: tuple[str, ...], main_class: str, *arguments: str) -> list[str]:
         class_path = os.pathsep.join(map(str, self.jars))
