@@ -20,11 +20,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pipeline.adapters.avro import Codec, RegistryError, recorded
-from pipeline.adapters.avro.confluent import versions_at
+from pipeline.adapters.avro import Codec, RegistryError, open_codec, recorded
 from pipeline.adapters.avro.registry import CONTENT_TYPE, Answer, Registry
 from pipeline.adapters.avro.subjects import ACTIONS, CLASSES
 from pipeline.model.interaction import Interaction
+from pipeline.settings import Settings
 
 CODEC = Codec(recorded())
 SCHEMAS = {version.name: version.schema for version in recorded()}
@@ -112,7 +112,7 @@ def test_confluents_client_finds_the_latest_version(name: str, registry_url: str
 def test_ids_are_those_of_the_registry_that_is_used() -> None:
     theirs = [msgspec.structs.replace(version, id=1000 + version.id) for version in recorded()]
     with served(Registry(theirs, channels=[])) as url:
-        assert versions_at(url) == tuple(theirs)
+        assert open_codec(Settings(schema_registry_url=url)).versions == tuple(theirs)
 
 
 def test_a_registry_without_our_schemas_says_what_to_do() -> None:
@@ -120,14 +120,14 @@ def test_a_registry_without_our_schemas_says_what_to_do() -> None:
         served(Registry([], channels=[])) as url,
         pytest.raises(RegistryError, match=r"interactions-value.*40401.*kairos up"),
     ):
-        versions_at(url)
+        open_codec(Settings(schema_registry_url=url))
 
 
 def test_a_registry_out_of_reach_says_what_to_do() -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     with pytest.raises(RegistryError, match=r"out of reach.*unset KAIROS_SCHEMA_REGISTRY_URL"):
-        versions_at(f"http://127.0.0.1:{port}")
+        open_codec(Settings(schema_registry_url=f"http://127.0.0.1:{port}"))
 
 
 @pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed")

@@ -6,7 +6,7 @@ import avro.io
 import avro.schema
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import records
 
@@ -67,6 +67,7 @@ def apache_decode(name: str, body: bytes) -> msgspec.Struct:
 
 
 @pytest.mark.parametrize("name", CLASSES)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_record_survives_and_bytes_are_apaches(name: str, data: st.DataObject) -> None:
     record = data.draw(records(CLASSES[name]))
@@ -78,6 +79,7 @@ def test_record_survives_and_bytes_are_apaches(name: str, data: st.DataObject) -
 
 
 @pytest.mark.parametrize("name", CLASSES)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_rubbish_is_a_value_or_a_record_never_an_exception(name: str, data: st.DataObject) -> None:
     encoded = CODEC.encode(topic_of(name), data.draw(records(CLASSES[name])))

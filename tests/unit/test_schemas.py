@@ -190,6 +190,16 @@ def test_a_breaking_change_is_refused(schema: Schema) -> None:
     assert "FULL_TRANSITIVE" in problem
 
 
+def test_a_breaking_change_deep_inside_is_refused() -> None:
+    old = SCHEMAS["interactions.segmented"]
+    new = deepcopy(old)
+    interaction = next(r for r in named_types(new) if r["name"] == "Interaction")
+    interaction["fields"].append({"name": "tenant", "type": "string"})
+    assert incompatible(new, [old]) is not None
+    interaction["fields"][-1]["default"] = ""
+    assert incompatible(new, [old]) is None
+
+
 def test_compatibility_is_with_every_version_not_only_the_last() -> None:
     first = SCHEMAS["profiles"]
     second = with_field(name="score", type="double", default=0.0)

@@ -28,30 +28,32 @@ def open_codec(settings: Settings) -> Codec:
 
     Raises RegistryError.
     """
-    url = settings.schema_registry_url
-    return Codec(recorded() if url is None else versions_at(url))
-
-
-def versions_at(url: str) -> tuple[SchemaVersion, ...]:
-    """All our versions, with the ids that the registry at `url` gives them."""
-    with _client(url) as client:
-        return tuple(
-            msgspec.structs.replace(version, id=_id(client, version)) for version in recorded()
-        )
+    if settings.schema_registry_url is None:
+        return Codec(recorded())
+    with _client(settings.schema_registry_url) as client:
+        return Codec(known_to(client))
 
 
 def register(settings: Settings, channels: Iterable[str]) -> None:
-    """Makes all versions known to the registry if there is one; what it knows already stays.
+    """Makes all versions known to the registry, if there is one. Raises RegistryError."""
+    if settings.schema_registry_url is not None:
+        with _client(settings.schema_registry_url) as client:
+            register_at(client, channels)
 
-    Raises RegistryError.
-    """
-    if settings.schema_registry_url is None:
-        return
+
+def known_to(client: "SchemaRegistryClient") -> tuple[SchemaVersion, ...]:
+    """All our versions, with the registry's ids."""
+    return tuple(
+        msgspec.structs.replace(version, id=_id(client, version)) for version in recorded()
+    )
+
+
+def register_at(client: "SchemaRegistryClient", channels: Iterable[str]) -> None:
+    """Oldest first; what the registry knows already stays as it is."""
     channels = tuple(channels)
-    with _client(settings.schema_registry_url) as client:
-        for version in recorded():
-            for of_subject in subjects(version.name, channels):
-                client.register_schema(of_subject, _schema(version))
+    for version in recorded():
+        for of_subject in subjects(version.name, channels):
+            client.register_schema(of_subject, _schema(version))
 
 
 def _id(client: "SchemaRegistryClient", version: SchemaVersion) -> int:

@@ -26,7 +26,10 @@ def refusal(schema: Schema, older: Iterable[Schema]) -> str | None:
     if problem := invalid(schema):
         return f"not valid Avro: {problem}"
     if problem := incompatible(schema, older):
-        return f"breaks {LEVEL} compatibility: {problem}"
+        return (
+            f"breaks {LEVEL} compatibility ({problem}): keep the fields that had no default, "
+            "and give new ones a default"
+        )
     return None
 
 

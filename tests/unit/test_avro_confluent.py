@@ -1,0 +1,57 @@
+"""Registering with a registry: the one in memory that Confluent ships with its client."""
+
+import struct
+
+import msgspec
+import pytest
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
+from records import example
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro.confluent import known_to, register_at
+from pipeline.model.profile import Profile
+
+
+@pytest.fixture
+def client() -> SchemaRegistryClient:
+    """A registry that gave its first id to somebody else."""
+    client = SchemaRegistryClient.new_client({"url": "mock://"})
+    client.register_schema("other-value", Schema('"string"', "AVRO"))
+    return client
+
+
+def test_what_is_not_registered_is_not_known(client: SchemaRegistryClient) -> None:
+    with pytest.raises(SchemaRegistryError):
+        known_to(client)
+
+
+def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> None:
+    register_at(client, channels=[])
+    known = known_to(client)
+    assert [version.id for version in known] == [version.id + 1 for version in recorded()]
+    assert [version.schema for version in known] == [version.schema for version in recorded()]
+
+
+def test_every_topic_has_a_subject(client: SchemaRegistryClient) -> None:
+    register_at(client, channels=["web", "email"])
+    topics = {version.name for version in recorded()} | {"actions.web", "actions.email", "other"}
+    assert set(client.get_subjects()) == {f"{topic}-value" for topic in topics}
+
+
+def test_registering_again_changes_nothing(client: SchemaRegistryClient) -> None:
+    register_at(client, channels=[])
+    before = known_to(client)
+    register_at(client, channels=["web"])
+    assert known_to(client) == before
+    assert client.get_versions("profiles-value") == [1]
+
+
+def test_the_codec_writes_the_registrys_ids(client: SchemaRegistryClient) -> None:
+    register_at(client, channels=[])
+    data = Codec(known_to(client)).encode("profiles", example(Profile))
+    assert data is not None
+    (schema_id,) = struct.unpack(">I", data[1:5])
+    registered = client.get_latest_version("profiles-value")
+    assert schema_id == registered.schema_id
+    (ours,) = (version.schema for version in recorded() if version.name == "profiles")
+    assert msgspec.json.decode(registered.schema.schema_str or "") == ours
