@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 Place: TypeAlias = tuple[str, int]
@@ -30,7 +30,9 @@ class LagReader:
     does not answer.
     """
 
-    def __init__(self, kafka: Mapping[str, str | int | float | bool], groups: Sequence[Group]) -> None:
+    def __init__(
+        self, kafka: Mapping[str, str | int | float | bool], groups: Sequence[Group]
+    ) -> None:
         self._admin = AdminClient(dict(kafka))
         partitions = self._partitions()
         self._places = {

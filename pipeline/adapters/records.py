@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from pipeline.adapters.avro import Codec
+from pipeline.adapters.avro import Codec, open_codec
 from pipeline.adapters.snapshots import Stored, latest, scan
 from pipeline.settings import Settings
 
@@ -19,6 +19,11 @@ class Records:
 
     settings: Settings
     codec: Codec
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Records":
+        """Those of the cluster that the settings name."""
+        return cls(settings, open_codec(settings))
 
     def every(
         self, topic: str, kind: type[T], wanted: Callable[[Stored], bool] = lambda _: True

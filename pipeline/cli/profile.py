@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 from rich.tree import Tree
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.times import iso
@@ -64,7 +63,7 @@ def _export_all(folder: Path) -> None:
     configuration = applied_configuration(settings)
     rules = configuration.trait_rules if configuration else {}
     with err.status("reading profiles"):
-        done = export_all(_records(settings), rules, folder)
+        done = export_all(Records.of(settings), rules, folder)
     out.print(
         f"{done.profiles} profiles, {done.identifiers} identifiers and "
         f"{done.memberships} memberships in {folder}"
@@ -76,14 +75,10 @@ def _find(who: str) -> Person:
         identifier = Identifier.parse(who)
     except ValueError as error:
         raise typer.BadParameter(f"{error}, for example email:ada@example.com") from error
-    person = find(_records(Settings()), identifier)
+    person = find(Records.of(Settings()), identifier)
     if person is None:
         fail(f"nobody is known as {who}")
     return person
-
-
-def _records(settings: Settings) -> Records:
-    return Records(settings, open_codec(settings))
 
 
 def _print(person: Person) -> None:

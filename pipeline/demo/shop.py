@@ -42,9 +42,7 @@ class Shop:
 
     async def report(self, reactions: Iterable[Reaction]) -> None:
         """Sends one customer's reactions, in order."""
-        outcomes = [
-            {"token": r.token, "outcome": r.outcome, "timestamp": r.at} for r in reactions
-        ]
+        outcomes = [{"token": r.token, "outcome": r.outcome, "timestamp": r.at} for r in reactions]
         if outcomes:
             async with self._gate:
                 await self._post("/v1/outcomes", {"outcomes": outcomes})

@@ -14,11 +14,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.adapters.records import Records
 from pipeline.config.names import BUILT_IN_TRAITS
 from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Scalar
 from pipeline.model.profile import Memberships, Profile
-from pipeline.adapters.records import Records
 
 _PROFILES = pa.schema(
     [("profile_id", pa.string()), ("attributes", pa.string()), ("metrics", pa.string())]

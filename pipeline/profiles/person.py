@@ -5,12 +5,12 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from pipeline.adapters.records import Records
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.identity import Evidence, IdentityChange
 from pipeline.model.interaction import Identifier, Scalar
 from pipeline.model.profile import Memberships, Profile
-from pipeline.adapters.records import Records
 
 T = TypeVar("T", bound=Struct)
 

@@ -18,6 +18,7 @@ from pipeline.adapters.broker.ports import is_free
 from pipeline.adapters.broker.warmup import warm_up
 from pipeline.adapters.run_state import announcements, run_folder
 from pipeline.adapters.topics import ensure_topics
+from pipeline.config.compile import Configuration
 from pipeline.settings import Settings
 from pipeline.stack.configure import ensure_configuration
 from pipeline.stack.groups import adapter_inputs
@@ -37,6 +38,8 @@ _READY_S = 90.0
 _LOOK_S = 0.1
 _STOP_S = 40.0
 _PORTS_TRIED = 100
+_TOO_MANY = 5
+"""A process that had to be started again so often will not become ready by waiting."""
 
 Say = Callable[[str], None]
 """Told what is being done, a line at a time."""
@@ -67,13 +70,7 @@ def up(settings: Settings, config: Path | None, workers: str, say: Say) -> Up:
     home = settings.home.resolve()
     _start_broker(settings, say)
     settings = with_existing_partitions(settings)
-    ensure_topics(settings, ())
-    register(settings, ())
-    configuration = ensure_configuration(settings, config, say)
-    mismatched = ensure_topics(settings, configuration.channels).mismatched
-    register(settings, configuration.channels)
-    if mismatched:
-        raise StackError("; ".join(map(str, mismatched)))
+    configuration = _prepare_kafka(settings, config, say)
     plan = make_plan(counts, _gateway_port(settings), frozenset(adapter_inputs(configuration)))
     changed = _follow(home, plan, settings.partitions, say)
     url = f"http://{client_host(settings)}:{plan.gateway_port}"
@@ -126,17 +123,29 @@ def _start_broker(settings: Settings, say: Say) -> None:
     warm_up(settings.kafka())
 
 
+def _prepare_kafka(settings: Settings, config: Path | None, say: Say) -> Configuration:
+    """Topics, schemas and the configuration, which says what the channels are."""
+    ensure_topics(settings, ())
+    register(settings, ())
+    configuration = ensure_configuration(settings, config, say)
+    mismatched = ensure_topics(settings, configuration.channels).mismatched
+    if mismatched:
+        raise StackError("; ".join(map(str, mismatched)))
+    register(settings, configuration.channels)
+    return configuration
+
+
 def _gateway_port(settings: Settings) -> int:
     """The set port; else the one of last time, if it is free or ours; else a free one near 8765."""
-    if "gateway_port" in settings.model_fields_set:
-        return settings.gateway_port
     home = settings.home.resolve()
-    previous = read_plan(home)
-    if previous is not None:
-        port = previous.gateway_port
-        if "gateway" in announcements(home) or is_free(port):
-            return port
+    plan, runs = read_plan(home), "gateway" in announcements(home)
     first = settings.gateway_port
+    if "gateway_port" in settings.model_fields_set:
+        if is_free(first) or (runs and plan is not None and plan.gateway_port == first):
+            return first
+        raise StackError(f"port {first} is taken: set KAIROS_GATEWAY_PORT to one that is free")
+    if plan is not None and (runs or is_free(plan.gateway_port)):
+        return plan.gateway_port
     for port in range(first, first + _PORTS_TRIED):
         if is_free(port):
             return port
@@ -194,8 +203,8 @@ def _stop_supervised(home: Path, say: Say) -> int:
 def _wait_until_ready(home: Path, plan: Plan, url: str) -> None:
     deadline = time.monotonic() + _READY_S
     answer = "nothing yet"
-    with httpx.Client(base_url=url, timeout=5.0) as client:
-        while time.monotonic() < deadline:
+    with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as client:
+        while time.monotonic() < deadline and not _keeps_failing(home):
             try:
                 response = client.get("/readyz")
             except httpx.TransportError as error:
@@ -208,11 +217,16 @@ def _wait_until_ready(home: Path, plan: Plan, url: str) -> None:
     raise _not_ready(home, plan, answer)
 
 
+def _keeps_failing(home: Path) -> bool:
+    supervision = running_supervision(home)
+    children = supervision.children.values() if supervision else ()
+    return any(child.process is None and child.restarts >= _TOO_MANY for child in children)
+
+
 def _all_ready(home: Path, plan: Plan) -> bool:
     announced = announcements(home)
     return all(
-        spec.name in announced and announced[spec.name].state == "ready"
-        for spec in plan.processes
+        spec.name in announced and announced[spec.name].state == "ready" for spec in plan.processes
     )
 
 
@@ -224,7 +238,7 @@ def _not_ready(home: Path, plan: Plan, answer: str) -> StackError:
         if spec.name not in announced or announced[spec.name].state != "ready"
     ] or ["gateway"]
     return StackError(
-        f"not ready within {_READY_S:.0f} s: {', '.join(late)} (/readyz: {answer}); "
+        f"not ready: {', '.join(late)} (/readyz: {answer}); "
         f"the logs are in {home / 'log'}, and `kairos doctor` may tell more",
         "\n".join(f"--- {name}.log\n{tail(home, name)}" for name in late),
     )

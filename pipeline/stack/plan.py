@@ -74,9 +74,7 @@ def arrange(workers: str) -> dict[str, int]:
 def make_plan(workers: dict[str, int], gateway_port: int, adapters: frozenset[str]) -> Plan:
     """The plan for an arrangement from `arrange` and the adapters that the channels need."""
     agents = [
-        _worker(name, str(instance))
-        for name, count in workers.items()
-        for instance in range(count)
+        _worker(name, str(instance)) for name, count in workers.items() for instance in range(count)
     ]
     gateway = ProcessSpec("gateway", _kairos("gateway", "--port", str(gateway_port)), Tier.GATEWAY)
     return Plan((*agents, gateway, *map(_adapter, sorted(adapters))), gateway_port)

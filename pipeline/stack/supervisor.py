@@ -135,9 +135,7 @@ class Supervisor:
 
     async def _wait_for_something(self) -> None:
         signals = [asyncio.create_task(e.wait()) for e in (self._stopped, self._replanned)]
-        await asyncio.wait(
-            signals, timeout=_ROTATION_S, return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait(signals, timeout=_ROTATION_S, return_when=asyncio.FIRST_COMPLETED)
         for task in signals:
             task.cancel()
 
