@@ -1,0 +1,128 @@
+"""The agents over Kafka write what the pure flow writes, driven record by record."""
+
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
+from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.lag import LagReader
+from pipeline.adapters.snapshots import scan
+from pipeline.adapters.topics import ensure_topics
+from pipeline.decisioning.token import TokenKey
+from pipeline.flow import Flow
+from pipeline.model import topics
+from pipeline.model.interaction import DecideRequest, Identifier, Interaction
+from pipeline.settings import Settings
+from pipeline.stack.groups import stage_groups
+from tests.support.offers import offering_rules
+
+_OUTPUTS = (
+    topics.IDENTIFIED,
+    topics.IDENTITIES,
+    topics.ENRICHED,
+    topics.SEGMENTED,
+    topics.PROFILES,
+    topics.MEMBERSHIPS,
+    topics.SEGMENT_CHANGES,
+    topics.DECISIONS,
+    topics.REPLIES,
+    "actions.web",
+    "actions.email",
+)
+_AGENTS = ["all"]
+_FOUR = ["identity", "enrichment", "segmentation", "decisioning"]
+
+
+@pytest.fixture(params=[_AGENTS, _FOUR], ids=["one-process", "four-processes"])
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
+    """A home of its own, with the agents running on the tests' offers."""
+    broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
+    started = broker.start()
+    if isinstance(started, BrokerFailure):
+        pytest.fail(started.message)
+    settings = Settings(home=tmp_path, bootstrap_servers=started.bootstrap, partitions=3)
+    ensure_topics(settings, ["web", "email"])
+    log = ConfigurationLog(settings.kafka(), Codec(recorded()))
+    log.start(timeout_s=30)
+    log.apply(offering_rules().config.bundle, "test")
+    log.stop()
+    workers = [_worker(settings, name) for name in request.param]
+    yield settings
+    for worker in workers:
+        worker.terminate()
+    assert [worker.wait(30) for worker in workers] == [0] * len(workers)
+    broker.stop()
+
+
+def _worker(settings: Settings, name: str) -> "subprocess.Popen[bytes]":
+    environment = {
+        "KAIROS_HOME": str(settings.home),
+        "KAIROS_BOOTSTRAP_SERVERS": str(settings.bootstrap_servers),
+        "KAIROS_PARTITIONS": str(settings.partitions),
+    }
+    command = [sys.executable, "-m", "pipeline.cli", "worker", name]
+    return subprocess.Popen(command, env=environment)
+
+
+def test_agents_and_flow_write_the_same_records(running: Settings) -> None:
+    codec = Codec(recorded())
+    rules = replace(offering_rules(), token_key=TokenKey(running.signing_secret()))
+    flow = Flow(rules)
+    lag = LagReader(running.kafka(), stage_groups())
+    producer = Producer({**running.kafka(), "partitioner": "murmur2_random"})
+    expected: dict[str, Counter[tuple[str, bytes | None]]] = defaultdict(Counter)
+    for interaction in _story():
+        key = interaction.identifiers[0].key
+        producer.produce(topics.INTERACTIONS, codec.encode(topics.INTERACTIONS, interaction), key)
+        producer.flush()
+        for emit in flow.run(interaction):
+            expected[emit.topic][emit.key, codec.encode(emit.topic, emit.value)] += 1
+        assert lag.until_idle(timeout_s=60)
+    for topic in _OUTPUTS:
+        written = Counter((one.key, one.value) for one in scan(running.kafka(), topic))
+        assert written == expected[topic], topic
+    assert expected[topics.DECISIONS].total() == len(_story())
+    assert expected["actions.email"].total() > 0
+    assert any(value is None for _, value in expected[topics.PROFILES])
+
+
+def _story() -> Sequence[Interaction]:
+    """Anonymous visits, an order that tells who it was, a second device, an alias, an outcome."""
+    day = 86_400_000
+    return [
+        _visit(1, "Home", 1_000, ["cookie:k"], ask=True),
+        _visit(2, "Home", 2_000, ["cookie:k"]),
+        _visit(3, "Order", 3_000, ["customer_id:c", "email:c@example.com", "cookie:k"]),
+        _visit(4, "Home", 4_000, ["cookie:l"], ask=True),
+        _visit(5, "Home", 5_000, ["email:c@example.com", "cookie:l"]),
+        _visit(6, "Home", 6_000, ["cookie:l"], ask=True),
+        _visit(7, "Order", 7_000, ["customer_id:d", "cookie:k"]),
+        _visit(8, "Home", 8_000, ["cookie:k"], ask=True),
+        _visit(9, "Alias", day, ["customer_id:c", "customer_id:d"], kind="alias"),
+        _visit(10, "Home", day + 1_000, ["customer_id:d"], ask=True),
+        _visit(11, "Order", day + 2_000, ["customer_id:c", "email:c@example.com"]),
+    ]
+
+
+def _visit(
+    number: int, name: str, at: int, who: Sequence[str], ask: bool = False, kind: str = "track"
+) -> Interaction:
+    return Interaction(
+        event_id=f"e{number}",
+        kind=kind,  # type: ignore[arg-type]
+        name=name,
+        channel="web",
+        source="shop",
+        occurred_at=at,
+        received_at=at,
+        identifiers=tuple(Identifier.parse(one) for one in who),
+        request=DecideRequest(f"r{number}", "g", ("hero",), at + 100) if ask else None,
+    )
