@@ -17,6 +17,9 @@ from pipeline.adapters.broker.options import PREFERRED_PORT
 PREFIX = "KAIROS_"
 KAFKA_PREFIX = "KAIROS_KAFKA_"
 
+# librdkafka waits up to 10 s between attempts: a broker that restarted would be found late.
+_CLIENT_DEFAULTS = {"reconnect.backoff.max.ms": 1_000}
+
 
 class NoBrokerError(Exception):
     """Raised when there is no Kafka to connect to; the message says what to do."""
@@ -135,7 +138,7 @@ class Settings(BaseSettings):
 
     def kafka(self) -> dict[str, str | int | float | bool]:
         """Properties of a confluent-kafka client; raises NoBrokerError when there is no broker."""
-        return {**self.kafka_properties, "bootstrap.servers": self._bootstrap()}
+        return {**_CLIENT_DEFAULTS, **self.kafka_properties, "bootstrap.servers": self._bootstrap()}
 
     def signing_secret(self) -> str:
         """The key that signs outcome tokens, made at the first call when none is set."""

@@ -28,7 +28,12 @@ def test_kafka_variables_become_librdkafka_properties() -> None:
 def test_an_existing_cluster_is_used_with_its_properties(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAIROS_BOOTSTRAP_SERVERS", "kafka:9092")
     monkeypatch.setenv("KAIROS_KAFKA_SSL_CA_LOCATION", "/ca.pem")
-    assert Settings().kafka() == {"bootstrap.servers": "kafka:9092", "ssl.ca.location": "/ca.pem"}
+    monkeypatch.setenv("KAIROS_KAFKA_RECONNECT_BACKOFF_MAX_MS", "250")
+    assert Settings().kafka() == {
+        "bootstrap.servers": "kafka:9092",
+        "ssl.ca.location": "/ca.pem",
+        "reconnect.backoff.max.ms": "250",
+    }
 
 
 def test_no_broker_says_what_to_do(tmp_path: Path) -> None:
