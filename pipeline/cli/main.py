@@ -15,6 +15,7 @@ COMMANDS: Final = {
     "up": "Start everything and wait until it answers.",
     "down": "Stop everything.",
     "status": "Show every process, its state and how far it is behind.",
+    "config": "Check a configuration, put it in force, look back.",
     "broker": "Start, stop or look at the embedded Kafka broker.",
     "gateway": "Serve the HTTP API.",
     "worker": "Run one or all of the agents.",

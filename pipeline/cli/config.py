@@ -1,0 +1,132 @@
+"""`kairos config`: check a folder of configuration, put it in force, and look back."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from pipeline.adapters.avro import open_codec
+from pipeline.adapters.config_files import load
+from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
+from pipeline.cli.times import iso
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.model import Bundle
+from pipeline.config.schema import published_files
+from pipeline.model.configuration import ConfigurationRecord
+from pipeline.settings import Settings
+
+app = typer.Typer()
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of YAML files.")]
+
+_START_S: Final = 30.0
+
+
+@app.command()
+def validate(folder: Folder, json: JsonOption = False) -> None:
+    """Check a folder; every error names file, line, column and mend. Exit code 1 on errors."""
+    config = _checked(folder, json)
+    if json:
+        print_json({"valid": True, "digest": config.digest, "errors": []})
+        return
+    parts = f"{len(config.segments)} segments, {len(config.bundle.campaigns)} campaigns"
+    out.print(f"{folder} is valid: {parts}, digest {config.digest}")
+
+
+@app.command()
+def apply(
+    folder: Folder,
+    by: Annotated[str, typer.Option(help="Who applies it.")] = getpass.getuser(),
+    json: JsonOption = False,
+) -> None:
+    """Put a folder in force: agents and gateway take it between two interactions."""
+    bundle = _checked(folder, json).bundle
+    with _log() as log:
+        applied = log.apply(bundle, by)
+    if json:
+        print_json(applied)
+    elif applied.changed:
+        out.print(f"configuration {applied.digest} is in force")
+    else:
+        out.print(f"unchanged: configuration {applied.digest} is in force already")
+
+
+@app.command()
+def history(json: JsonOption = False) -> None:
+    """Every version that was applied, the oldest first: digest, when, by whom."""
+    with _log() as log:
+        records = log.history()
+    rows = [
+        {"digest": one.digest, "applied_at": iso(one.applied_at), "applied_by": one.applied_by}
+        for one in records
+    ]
+    if json:
+        print_json(rows)
+    elif rows:
+        print_table("Configurations", list(rows[0]), [list(row.values()) for row in rows])
+    else:
+        out.print("no configuration was applied yet: `kairos config apply DIR`")
+
+
+@app.command()
+def show(
+    digest: Annotated[str | None, typer.Argument(help="Or its beginning; else the newest.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """One version as it was applied, in JSON with defaults left out."""
+    with _log() as log:
+        found = [one for one in log.history() if one.digest.startswith(digest or "")]
+    if not found:
+        which = f"no configuration {digest}" if digest else "no configuration was applied yet"
+        print_error(f"{which}: `kairos config history` lists them")
+        raise typer.Exit(1)
+    newest = found[-1]
+    if json:
+        print_json(_plain(newest))
+    else:
+        out.print(f"{newest.digest}, applied {iso(newest.applied_at)} by {newest.applied_by}")
+        print_json(msgspec.Raw(newest.body.encode()))
+
+
+@app.command()
+def schemas(folder: Folder) -> None:
+    """Write the JSON Schemas of the configuration's files into a folder, for editors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in published_files().items():
+        (folder / name).write_text(text, encoding="utf-8")
+        out.print(str(folder / name))
+
+
+def _plain(record: ConfigurationRecord) -> dict[str, object]:
+    return {**msgspec.structs.asdict(record), "body": msgspec.Raw(record.body.encode())}
+
+
+def _checked(folder: Path, json: bool) -> Configuration:
+    bundle = load(folder)
+    if isinstance(bundle, Bundle):
+        config = compile_bundle(bundle)
+        assert isinstance(config, Configuration)
+        return config
+    if json:
+        print_json({"valid": False, "digest": None, "errors": bundle})
+    else:
+        for error in bundle:
+            err.print(str(error), markup=False, soft_wrap=True)
+        print_error(f"{folder} has {len(bundle)} error{'s' if len(bundle) > 1 else ''}")
+    raise typer.Exit(1)
+
+
+@contextmanager
+def _log() -> Iterator[ConfigurationLog]:
+    settings = Settings()
+    log = ConfigurationLog(settings.kafka(), open_codec(settings))
+    log.start(_START_S)
+    try:
+        yield log
+    finally:
+        log.stop()
