@@ -63,8 +63,8 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     late = LateReplies(gateway)
     waiting = Waiting(late.expire)
     replies = ReplyReader(settings.kafka(), instance, gateway.codec, waiting)
-    replies.start()
     readiness = Readiness(gateway, waiting, replies.partitions_of(topics.IDENTITIES))
+    replies.start()  # last: librdkafka's metadata call can hang while another thread polls
     server = uvicorn.Server(_options(create_app(gateway, waiting, readiness)))
     ending.watch(server)
     announce(settings.home, instance, "ready", ports)
