@@ -1,0 +1,203 @@
+"""Compiled conditions against a naive interpreter, and the parser against the published schema."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from pipeline.conditions import Facts, compile, parse
+from pipeline.conditions.reads import only_names
+from pipeline.conditions.schema import CONDITION
+from pipeline.model.interaction import Context, Identifier, Interaction
+
+NOW = 1_000_000
+
+names = st.sampled_from(["a", "b", "c"])
+numbers = st.sampled_from([0, 1, 2, 1.5, -3, NOW - 1000, NOW - 500, NOW, NOW + 1])
+constants = st.one_of(names, numbers, st.booleans(), st.sampled_from(["ab", "1", ""]))
+scalars = st.one_of(constants, st.none())
+durations = st.sampled_from(["1ms", "500ms", "1s"])
+others = st.one_of(
+    st.fixed_dictionaries({"trait": names}), st.fixed_dictionaries({"property": names})
+)
+operands: dict[str, st.SearchStrategy[Any]] = {
+    **dict.fromkeys(("is", "is_not"), st.one_of(constants, others)),
+    **dict.fromkeys(("in", "not_in"), st.lists(constants, min_size=1, max_size=3)),
+    **dict.fromkeys(("gt", "gte", "lt", "lte"), st.one_of(names, numbers, others)),
+    **dict.fromkeys(("contains", "starts_with"), names),
+    "exists": st.booleans(),
+    **dict.fromkeys(("within", "older_than"), durations),
+}
+operators = st.fixed_dictionaries({}, optional=operands).filter(bool)
+contexts = st.sampled_from(["ip", "locale", "campaign.a", "consent.b"])
+event_fields = st.sampled_from(["name", "kind", "channel", "source"])
+subjects = st.one_of(
+    st.fixed_dictionaries({"trait": names}),
+    st.fixed_dictionaries({"property": names}),
+    st.fixed_dictionaries({"context": contexts}),
+    st.fixed_dictionaries({"event": event_fields}),
+)
+comparisons = st.builds(lambda subject, checks: {**subject, **checks}, subjects, operators)
+texts = st.one_of(names, st.lists(names, min_size=1, max_size=2))
+fields = st.fixed_dictionaries(
+    {}, optional={"name": texts, "channel": texts, "kind": st.just("track"), "source": texts}
+).filter(bool)
+leaves = st.one_of(
+    comparisons,
+    fields,
+    st.fixed_dictionaries({"segment": names}),
+    st.fixed_dictionaries({"entered": names}),
+)
+
+
+def _grow(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    several = st.lists(parts, min_size=1, max_size=4)
+    return st.one_of(
+        st.fixed_dictionaries({"all": several}),
+        st.fixed_dictionaries({"any": several}),
+        st.fixed_dictionaries({"not": parts}),
+    )
+
+
+conditions = st.recursive(leaves, _grow, max_leaves=8)
+interactions = st.builds(
+    lambda name, channel, properties, ip: Interaction(
+        "e",
+        "track",
+        name,
+        channel,
+        "a",
+        NOW,
+        NOW,
+        (Identifier("n", "v"),),
+        properties,
+        Context(ip=ip, campaign={"a": "b"}, consent={"b": True}),
+    ),
+    names,
+    names,
+    st.dictionaries(names, scalars),
+    st.one_of(st.none(), names),
+)
+facts = st.builds(
+    Facts,
+    st.one_of(st.none(), interactions),
+    st.dictionaries(names, scalars),
+    st.frozensets(names),
+    st.frozensets(names),
+    st.just(NOW),
+)
+
+
+def value_of(subject: dict[str, str], facts: Facts) -> Any:
+    [(kind, name)] = subject.items()
+    if kind == "trait":
+        return facts.traits.get(name)
+    if facts.interaction is None:
+        return None
+    if kind == "property":
+        return facts.interaction.properties.get(name)
+    if kind == "event":
+        return getattr(facts.interaction, name)
+    group, _, key = name.partition(".")
+    found = getattr(facts.interaction.context, group)
+    return found.get(key) if key else found
+
+
+def type_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    return "text" if isinstance(value, str) else "number"
+
+
+def check(operator: str, value: Any, operand: Any, facts: Facts) -> bool:
+    if operator == "exists":
+        return (value is not None) is operand
+    if operator in ("is_not", "not_in"):
+        return not check({"is_not": "is", "not_in": "in"}[operator], value, operand, facts)
+    if isinstance(operand, dict):
+        operand = value_of(operand, facts)
+    return value is not None and operand is not None and present(operator, value, operand)
+
+
+def present(operator: str, value: Any, operand: Any) -> bool:
+    kind = type_of(value)
+    match operator:
+        case "is" | "in":
+            wanted = operand if operator == "in" else [operand]
+            return any(type_of(one) == kind and one == value for one in wanted)
+        case "within" | "older_than":
+            since = NOW - {"1ms": 1, "500ms": 500, "1s": 1000}[operand]
+            if kind == "number":
+                return since < value <= NOW if operator == "within" else value <= since
+        case "contains" | "starts_with":
+            if kind == "text":
+                return operand in value if operator == "contains" else value.startswith(operand)
+        case _:
+            if kind == type_of(operand) != "bool":
+                signs = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+                order = (value > operand) - (value < operand)
+                return {1: ">", 0: "=", -1: "<"}[order] in signs[operator]
+    return False
+
+
+def interpret(written: dict[str, Any], facts: Facts) -> bool:
+    """The meaning of the written form, spelt out without any preparation."""
+    match written:
+        case {"all": parts}:
+            return all(interpret(part, facts) for part in parts)
+        case {"any": parts}:
+            return any(interpret(part, facts) for part in parts)
+        case {"not": part}:
+            return not interpret(part, facts)
+        case {"segment": name}:
+            return name in facts.segments
+        case {"entered": name}:
+            return name in facts.entered
+    subject = {k: v for k, v in written.items() if k in ("trait", "property", "context", "event")}
+    if subject:
+        checks = {k: v for k, v in written.items() if k not in subject}
+        value = value_of(subject, facts)
+        return all(check(name, value, operand, facts) for name, operand in checks.items())
+    if facts.interaction is None:
+        return False
+    return all(
+        getattr(facts.interaction, name) in (value if isinstance(value, list) else [value])
+        for name, value in written.items()
+    )
+
+
+@given(conditions, facts)
+def test_compiled_means_what_is_written(written: dict[str, Any], facts: Facts) -> None:
+    tree = parse(written)
+    assert not isinstance(tree, tuple)
+    assert compile(tree).test(facts) is interpret(written, facts)
+
+
+@given(conditions, facts)
+def test_it_holds_for_its_names_only(written: dict[str, Any], facts: Facts) -> None:
+    tree = parse(written)
+    assert not isinstance(tree, tuple)
+    bound = only_names(tree)
+    if bound is not None and compile(tree).test(facts):
+        assert facts.interaction is not None
+        assert facts.interaction.name in bound
+
+
+keys = st.sampled_from(
+    [*operands, "all", "any", "not", "segment", "entered", "trait", "property", "context",
+     "event", "name", "kind", "channel", "source", "odd"]
+)  # fmt: skip
+rubbish = st.recursive(
+    st.one_of(scalars, durations, contexts, event_fields, st.sampled_from(["track", "5x", "a\n"])),
+    lambda parts: st.one_of(
+        st.lists(parts, max_size=2), st.dictionaries(keys, parts, max_size=3), _grow(parts)
+    ),
+    max_leaves=6,
+)
+schema = Draft202012Validator({"$ref": "#/$defs/Condition", "$defs": {"Condition": CONDITION}})
+
+
+@given(st.one_of(conditions, rubbish, st.builds(lambda a, b: {**a, **b}, leaves, leaves)))
+def test_the_schema_accepts_what_the_parser_accepts(written: object) -> None:
+    assert schema.is_valid(written) is not isinstance(parse(written), tuple)
