@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -21,10 +22,19 @@ _STOP_TIMEOUT_S = 20.0
 
 
 def run(apps: Sequence[App]) -> int:
-    """Run `apps`; returns the exit code: 0 after SIGTERM or SIGINT, 1 after a failure."""
+    """Run `apps`; returns the exit code, 0 after SIGTERM or SIGINT.
+
+    After a failure it does not return: the process ends with 1, for a supervisor to start again.
+    """
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_run(apps))
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    code = runner.run(_run(apps))
+    if code != EXIT_OK:
+        # What did not stop (a call to a broker that is away) must not keep the process alive.
+        logging.shutdown()
+        os._exit(code)
+    runner.close()
+    return code
 
 
 async def _run(apps: Sequence[App]) -> int:
@@ -33,10 +43,14 @@ async def _run(apps: Sequence[App]) -> int:
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait([stopped, *lives], return_when=asyncio.FIRST_COMPLETED)
     failed = not stop.is_set()
-    await _stop(apps)
+    in_time = await _stop(apps)
     for life in lives:
         life.cancel()
-    return EXIT_FAILED if failed or any(app.crashed for app in apps) else EXIT_OK
+    return EXIT_OK if in_time and not failed and not _crashed(apps) else EXIT_FAILED
+
+
+def _crashed(apps: Sequence[App]) -> bool:
+    return any(app.crashed for app in apps)
 
 
 async def _live(app: App) -> None:
@@ -56,7 +70,8 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def _stop(apps: Sequence[App]) -> None:
+async def _stop(apps: Sequence[App]) -> bool:
+    """Stop all; returns whether it was in time."""
     try:
         async with asyncio.timeout(_STOP_TIMEOUT_S):
             endings = (app.stop() for app in apps)
@@ -65,3 +80,5 @@ async def _stop(apps: Sequence[App]) -> None:
                     logger.error("while stopping: %s", error, exc_info=error)
     except TimeoutError:
         logger.critical("stopping took more than %g s", _STOP_TIMEOUT_S)
+        return False
+    return True

@@ -253,6 +253,9 @@ class Consumer(BaseConsumer):
         """Give the agents nothing more."""
         super().stop_flow()
         self._version += 1
+        while self._batches:
+            self._batches.popleft()
+            self._kafka.batch_done()
 
     def resume_flow(self) -> None:
         """Give the agents events again."""
@@ -286,6 +289,9 @@ class Consumer(BaseConsumer):
 
     def on_batch(self, batch: Batch) -> None:
         """Wake the pump."""
+        if batch.version != self._version:
+            self._kafka.batch_done()
+            return
         self._batches.append(batch)
         self._last_arrival = self.loop.time()
         self._arrived.set()

@@ -70,7 +70,7 @@ class Poller(threading.Thread):
     ) -> None:
         """Join the group for `topics` once started.
 
-        Polling stops while `max_batches` of up to `batch_size` messages wait to be done.
+        Fetching stops while `max_batches` of up to `batch_size` messages wait to be done.
         """
         super().__init__(name="kafka-poller", daemon=True)
         #: The offset after the last record of each partition, as of about a second ago.
@@ -83,6 +83,7 @@ class Poller(threading.Thread):
         self._changed = threading.Condition()
         self._calls: deque[Callable[[], None]] = deque()
         self._waiting_batches = 0
+        self._paused = False
         self._version = 0
         self._closing = False
         self._in_rebalance = False
@@ -101,6 +102,7 @@ class Poller(threading.Thread):
 
         def assign() -> None:
             self._version = version
+            self._paused = False
             self._kafka.assign(parts)
 
         self._enqueue(assign)
@@ -140,7 +142,6 @@ class Poller(threading.Thread):
         """Make room for another batch."""
         with self._changed:
             self._waiting_batches -= 1
-            self._changed.notify()
 
     def close(self) -> None:
         """Ask the thread to leave the group and end."""
@@ -175,8 +176,8 @@ class Poller(threading.Thread):
             self._subscribe()
             while not self._closing:
                 self._serve_calls()
-                if self._has_room():
-                    self._poll()
+                self._pause_or_resume()
+                self._poll()
         except BaseException as error:
             self._tell(self._listener.on_crash, error)
         finally:
@@ -195,12 +196,14 @@ class Poller(threading.Thread):
         while self._calls:
             self._calls.popleft()()
 
-    def _has_room(self) -> bool:
-        with self._changed:
-            if self._waiting_batches < self._max_batches:
-                return True
-            self._changed.wait(_POLL_S)
-            return False
+    def _pause_or_resume(self) -> None:
+        """Fetch nothing while too much waits; callbacks are served by polls all the same."""
+        if not self._paused and self._waiting_batches >= self._max_batches:
+            self._kafka.pause(self._kafka.assignment())
+            self._paused = True
+        elif self._paused and self._waiting_batches <= self._max_batches // 2:
+            self._kafka.resume(self._kafka.assignment())
+            self._paused = False
 
     def _poll(self) -> None:
         first = self._kafka.poll(_POLL_S)

@@ -1,0 +1,166 @@
+"""Agents chained over Kafka on our transport and store: nothing lost, state equal, after faults."""
+
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents.transport.murmur2 import murmur2_partition
+from tests.support.chain import (
+    Worker,
+    all_committed,
+    committed,
+    ends,
+    eventually,
+    produce,
+    read_all,
+    rows,
+    workers,
+)
+from tests.support.chain_worker import Plan, decode_row
+
+PARTITIONS = 4
+HOPS = 2
+KEYS = 97
+
+
+@pytest.fixture
+def plan(bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]) -> Plan:
+    for number in range(HOPS + 1):
+        new_topic(str(number), PARTITIONS)
+    return Plan(
+        bootstrap=bootstrap,
+        home=str(tmp_path),
+        prefix=prefix,
+        partitions=PARTITIONS,
+        hops=HOPS,
+        session_timeout_ms=6_000,
+    )
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
+    with workers(tmp_path) as starting:
+        yield starting
+
+
+def _records(first: int, count: int) -> list[tuple[bytes, bytes]]:
+    return [(b"key-%d" % (n % KEYS), b"%d" % n) for n in range(first, first + count)]
+
+
+def _outputs(plan: Plan) -> list[Any]:
+    return read_all(plan.bootstrap, f"{plan.prefix}.{HOPS}", PARTITIONS)
+
+
+def _states(plan: Plan, instance: str = "0") -> list[dict[bytes, bytes]]:
+    state = Path(plan.home) / "state"
+    return [rows(state / f"hop{hop}" / instance / "counts") for hop in range(HOPS)]
+
+
+def _counts(states: list[dict[bytes, bytes]]) -> list[Counter[bytes]]:
+    return [
+        Counter({key: decode_row(value).count for key, value in state.items()}) for state in states
+    ]
+
+
+def test_records_pass_every_hop_once_with_headers_in_their_key_s_partition(
+    plan: Plan, start: Callable[[Plan], Worker]
+) -> None:
+    worker = start(plan)
+    worker.wait_until_ready()
+    sent = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 500))
+    eventually(lambda: all_committed(plan))
+    outputs = _outputs(plan)
+    assert sorted(m.value() for m in outputs) == sorted(v for _, v in _records(0, 500))
+    assert {m.partition() == murmur2_partition(m.key(), PARTITIONS) for m in outputs} == {True}
+    assert outputs[0].headers() == [("origin", b"test"), ("hop", b"0"), ("hop", b"1")]
+    assert worker.terminate() == 0
+    assert _counts(_states(plan)) == [sent] * HOPS
+
+
+def test_sigterm_commits_and_persists_what_was_processed(
+    plan: Plan, start: Callable[[Plan], Worker]
+) -> None:
+    produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 20_000))
+    worker = start(plan)
+    worker.wait_until_ready()
+    assert worker.terminate() == 0
+    done = committed(plan.bootstrap, f"{plan.prefix}.hop0", f"{plan.prefix}.0", PARTITIONS)
+    processed = sum(_counts(_states(plan))[0].values())
+    assert sum(done) == processed == sum(ends(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS))
+
+
+def test_workers_killed_under_load_lose_nothing_and_count_once(
+    plan: Plan, start: Callable[[Plan], Worker]
+) -> None:
+    sent: Counter[bytes] = Counter()
+    worker = start(plan)
+    for kill in range(4):
+        worker.wait_until_ready()
+        sent += produce(plan.bootstrap, f"{plan.prefix}.0", _records(kill * 1000, 1000))
+        time.sleep(random.Random(kill).uniform(0.0, 0.6))
+        worker.kill()
+        worker = start(plan)
+    eventually(lambda: all_committed(plan))
+    assert {m.value() for m in _outputs(plan)} == {value for _, value in _records(0, 4000)}
+    assert worker.terminate() == 0
+    assert _counts(_states(plan)) == [sent] * HOPS
+
+
+def test_state_that_was_deleted_is_rebuilt_equal(
+    plan: Plan, start: Callable[[Plan], Worker]
+) -> None:
+    worker = start(plan)
+    produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 3000))
+    eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
+    assert worker.terminate() == 0
+    before = _states(plan)
+    shutil.rmtree(Path(plan.home) / "state")
+    worker = start(plan)
+    worker.wait_until_ready()
+    assert worker.terminate() == 0
+    assert _states(plan) == before
+
+
+def test_a_damaged_file_is_noticed_and_the_state_rebuilt(
+    plan: Plan, start: Callable[[Plan], Worker]
+) -> None:
+    worker = start(plan)
+    sent = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 3000))
+    eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
+    worker.kill()
+    for table in (Path(plan.home) / "state" / "hop0" / "0" / "counts").iterdir():
+        for name in ("MANIFEST-*", "*.sst"):
+            for file in table.glob(name):
+                file.write_bytes(b"\xde\xad\xbe\xef" * 64)
+    worker = start(plan)
+    worker.wait_until_ready()
+    assert "rebuilt" in worker.output()
+    sent += produce(plan.bootstrap, f"{plan.prefix}.0", _records(3000, 500))
+    eventually(lambda: all_committed(plan))
+    assert worker.terminate() == 0
+    assert _counts(_states(plan)) == [sent] * HOPS
+
+
+def test_members_that_join_and_leave_share_the_partitions(
+    plan: Plan, start: Callable[[Plan], Worker]
+) -> None:
+    first = start(plan)
+    first.wait_until_ready()
+    produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 1000))
+    second = start(msgspec.structs.replace(plan, instance="1"))
+    second.wait_until_ready()
+    produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
+    eventually(lambda: all_committed(plan))
+    assert second.terminate() == 0
+    produce(plan.bootstrap, f"{plan.prefix}.0", _records(2000, 1000))
+    eventually(lambda: all_committed(plan))
+    assert first.terminate() == 0
+    assert _counts(_states(plan)) == [Counter(k for k, _ in _records(0, 3000))] * HOPS
+    assert _counts(_states(plan, "1"))[0].total() > 0

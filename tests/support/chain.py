@@ -1,0 +1,166 @@
+"""Drives chains of agents in worker processes, and looks at what they left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from confluent_kafka import Consumer, Producer, TopicPartition
+from rocksdict import AccessType, Options, Rdict
+
+from agents.store.rocks import META
+from tests.support.chain_worker import Plan
+
+_PATIENCE_S = 60.0
+
+
+class Worker:
+    """One worker process; its output is kept in a file."""
+
+    def __init__(self, plan: Plan, log: Path, program: str = "tests.support.chain_worker") -> None:
+        self.log = log
+        with log.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", program, msgspec.json.encode(plan).decode()],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        self._hops = plan.hops
+
+    def wait_until_ready(self) -> None:
+        """Wait until every hop has its partitions and its tables."""
+        eventually(lambda: self._ready() or self.process.poll() is not None)
+        assert self._ready(), self.output()
+
+    def output(self) -> str:
+        """Return what the worker has written."""
+        return self.log.read_text()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self.process.kill()
+        self.process.wait()
+
+    def terminate(self) -> int:
+        """SIGTERM; returns the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(_PATIENCE_S)
+
+    def _ready(self) -> bool:
+        return self.output().count("READY") == self._hops
+
+
+@contextmanager
+def workers(directory: Path) -> Iterator[Callable[[Plan], Worker]]:
+    """Yield what starts workers; all are killed at the end."""
+    started: list[Worker] = []
+
+    def start(plan: Plan) -> Worker:
+        worker = Worker(plan, directory / f"worker-{len(started)}.log")
+        started.append(worker)
+        return worker
+
+    try:
+        yield start
+    finally:
+        for worker in started:
+            worker.kill()
+
+
+def eventually(holds: Callable[[], bool], patience_s: float = _PATIENCE_S) -> None:
+    """Wait until `holds`; a condition that never does fails the test."""
+    give_up_at = time.monotonic() + patience_s
+    while not holds():
+        assert time.monotonic() < give_up_at, f"not within {patience_s} s"
+        time.sleep(0.05)
+
+
+def produce(bootstrap: str, topic: str, records: Iterable[tuple[bytes, bytes]]) -> Counter[bytes]:
+    """Write (key, value) records; returns how many each key had."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "partitioner": "murmur2_random",
+            "enable.idempotence": True,
+        }
+    )
+    counts: Counter[bytes] = Counter()
+    for key, value in records:
+        producer.produce(topic, value, key, headers=[("origin", b"test")])
+        producer.poll(0)
+        counts[key] += 1
+    assert producer.flush(30) == 0
+    return counts
+
+
+def ends(bootstrap: str, topic: str, partitions: int) -> list[int]:
+    """Return the offset after the last record of each partition."""
+    consumer = _consumer(bootstrap)
+    found = [
+        consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+        for number in range(partitions)
+    ]
+    consumer.close()
+    return found
+
+
+def committed(bootstrap: str, group: str, topic: str, partitions: int) -> list[int]:
+    """Return the committed offsets; 0 where there is none."""
+    consumer = _consumer(bootstrap, group)
+    wanted = [TopicPartition(topic, number) for number in range(partitions)]
+    found = consumer.committed(wanted, timeout=10)
+    consumer.close()
+    return [max(part.offset, 0) for part in found]
+
+
+def all_committed(plan: Plan) -> bool:
+    """Whether every hop has committed all that is in its input."""
+    return all(
+        committed(plan.bootstrap, f"{plan.prefix}.hop{hop}", topic, plan.partitions)
+        == ends(plan.bootstrap, topic, plan.partitions)
+        for hop in range(plan.hops)
+        for topic in [f"{plan.prefix}.{hop}"]
+    )
+
+
+def read_all(bootstrap: str, topic: str, partitions: int) -> list[object]:
+    """Return every message of a topic, as confluent_kafka.Message."""
+    consumer = _consumer(bootstrap)
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+    expected = sum(ends(bootstrap, topic, partitions))
+    messages: list[object] = []
+    while len(messages) < expected:
+        messages += consumer.consume(10_000, 1.0)
+    consumer.close()
+    return messages
+
+
+def rows(state: Path) -> dict[bytes, bytes]:
+    """Return the rows on disk of all partitions of a table; nobody may have it open."""
+    found: dict[bytes, bytes] = {}
+    for partition in sorted(state.iterdir()):
+        database = Rdict(
+            str(partition),
+            options=Options(raw_mode=True),
+            column_families={META: Options(raw_mode=True)},
+            access_type=AccessType.read_only(),
+        )
+        found |= dict(database.items())
+        database.close()
+    return found
+
+
+def _consumer(bootstrap: str, group: str = "") -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": group or f"look-{os.getpid()}",
+            "enable.auto.commit": False,
+        }
+    )

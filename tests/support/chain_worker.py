@@ -1,0 +1,88 @@
+"""A worker process for the transport's tests: agents chained over topics, each with a table.
+
+Every record is counted once per hop and key, whatever is delivered twice: a row holds the count
+and the ids it consists of. Run as `python -m tests.support.chain_worker PLAN`, a `Plan` in JSON.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agents.app import App, AppOptions, create_app
+from agents.run import run
+from agents.transport.records import Headers
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the worker runs."""
+
+    bootstrap: str
+    home: str
+    prefix: str
+    partitions: int
+    hops: int
+    instance: str = "0"
+    session_timeout_ms: int = 6_000
+    librdkafka: dict[str, str] = {}
+
+
+class Row(msgspec.Struct, array_like=True):
+    """How many records a key had, and their ids."""
+
+    count: int = 0
+    ids: list[bytes] = []
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Row)
+
+
+def decode_row(value: bytes) -> Row:
+    """Read a row of the chain's tables."""
+    return _DECODER.decode(value)
+
+
+def chain(plan: Plan) -> list[App]:
+    """Return the apps of the plan's hops, from `<prefix>.0` to `<prefix>.<hops>`."""
+    options = AppOptions(
+        bootstrap_servers=plan.bootstrap,
+        home=Path(plan.home),
+        partitions=plan.partitions,
+        instance=plan.instance,
+        group_prefix=plan.prefix,
+        session_timeout_ms=plan.session_timeout_ms,
+        librdkafka=plan.librdkafka,
+    )
+    return [_hop(plan, options, number) for number in range(plan.hops)]
+
+
+def _hop(plan: Plan, options: AppOptions, number: int) -> App:
+    app = create_app(f"hop{number}", options)
+    table = app.raw_table("counts")
+    target = f"{plan.prefix}.{number + 1}"
+
+    @app.agent(app.raw_topic(f"{plan.prefix}.{number}"))
+    async def count(stream: Any) -> None:
+        async for event in stream.events():
+            message = event.message
+            stored = table.get_in(message.partition, message.key)
+            row = Row() if stored is None else _DECODER.decode(stored)
+            if message.value not in row.ids:
+                row = Row(row.count + 1, [*row.ids, message.value])
+                table.put_in(message.partition, message.key, _ENCODER.encode(row))
+            headers: Headers = [*(message.headers or ()), ("hop", b"%d" % number)]
+            app.producer.send_raw(target, message.key, message.value, headers=headers)
+
+    @app.task
+    async def ready() -> None:
+        print("READY", flush=True)
+
+    return app
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    sys.exit(run(chain(msgspec.json.decode(sys.argv[1], type=Plan))))
