@@ -1,16 +1,18 @@
 """How far consumer groups are behind: committed offsets against the ends of their input topics."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 Place: TypeAlias = tuple[str, int]
 """A topic and a partition of it."""
+Property: TypeAlias = str | int | float | bool
 
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _TIMEOUT_S = 10.0
 _POLL_S = 0.01
 
@@ -30,15 +32,14 @@ class LagReader:
     does not answer.
     """
 
-    def __init__(
-        self, kafka: Mapping[str, str | int | float | bool], groups: Sequence[Group]
-    ) -> None:
+    def __init__(self, kafka: Mapping[str, Property], groups: Sequence[Group]) -> None:
         self._admin = AdminClient(dict(kafka))
-        partitions = self._partitions()
+        partitions = _partitions(self._admin)
         self._places = {
             group.name: [(t, p) for t in group.topics for p in range(partitions.get(t, 0))]
             for group in groups
         }
+        self._all = {place for places in self._places.values() for place in places}
 
     def lag(self) -> dict[str, int]:
         """Records that each group has still to process; nothing committed counts as zero."""
@@ -72,10 +73,6 @@ class LagReader:
             time.sleep(_POLL_S)
         return True
 
-    def _partitions(self) -> dict[str, int]:
-        topics = self._admin.list_topics(timeout=_TIMEOUT_S).topics
-        return {name: len(topic.partitions) for name, topic in topics.items()}
-
     def _committed(self) -> dict[str, dict[Place, int]]:
         """Next offset to read by group; places without a commit are left out."""
         futures = [
@@ -96,12 +93,25 @@ class LagReader:
         }
 
     def _ends(self) -> dict[Place, int]:
-        wanted = {place for places in self._places.values() for place in places}
-        futures = self._admin.list_offsets(
-            {TopicPartition(*place): OffsetSpec.latest() for place in wanted},
-            request_timeout=_TIMEOUT_S,
-        )
-        return {
-            (place.topic, place.partition): future.result().offset
-            for place, future in futures.items()
-        }
+        return _ends(self._admin, self._all)
+
+
+def record_counts(kafka: Mapping[str, Property], topics: Sequence[str]) -> dict[str, int]:
+    """How many records were ever written to each topic ; 0 where there is none."""
+    admin = AdminClient(dict(kafka))
+    partitions = _partitions(admin)
+    ends = _ends(admin, {(t, p) for t in topics for p in range(partitions.get(t, 0))})
+    return {t: sum(end for (topic, _), end in ends.items() if topic == t) for t in topics}
+
+
+def _partitions(admin: AdminClient) -> dict[str, int]:
+    topics = admin.list_topics(timeout=_TIMEOUT_S).topics
+    return {name: len(topic.partitions) for name, topic in topics.items()}
+
+
+def _ends(admin: AdminClient, places: Iterable[Place]) -> dict[Place, int]:
+    wanted = {TopicPartition(*place): _LATEST for place in places}
+    futures = admin.list_offsets(wanted, request_timeout=_TIMEOUT_S) if wanted else {}
+    return {
+        (place.topic, place.partition): future.result().offset for place, future in futures.items()
+    }

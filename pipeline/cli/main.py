@@ -12,11 +12,14 @@ from pipeline.cli.console import print_error
 # Command (its module has the same name, with _ for -) and what it does. A module has either
 # `run`, the command's function, or `app`, a typer.Typer of subcommands.
 COMMANDS: Final = {
+    "demo": "Play an e-commerce log through the whole stack.",
     "up": "Start everything and wait until it answers.",
     "down": "Stop everything.",
     "status": "Show every process, its state and how far it is behind.",
     "config": "Check a configuration, put it in force, look back.",
     "broker": "Start, stop or look at the embedded Kafka broker.",
+    "profile": "Show a customer, or export all of them.",
+    "dlq": "Look at what could not be processed.",
     "gateway": "Serve the HTTP API.",
     "worker": "Run one or all of the agents.",
     "adapter": "Deliver the actions of a kind of channel.",

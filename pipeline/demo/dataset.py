@@ -24,7 +24,7 @@ class NoDatasetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """A row of the log; `row` counts from 0, `at` is epoch ms (the log's times are taken as UTC)."""
+    """A row of the log; `row` counts from 0, `at` is epoch ms, the log's times taken as UTC."""
 
     row: int
     user: str

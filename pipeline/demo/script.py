@@ -81,6 +81,24 @@ def days(log: Iterable[LogEvent]) -> list[Day]:
     ]
 
 
+def event_ids(days: Iterable[Day]) -> frozenset[str]:
+    """The ids of all messages."""
+    return frozenset(message["messageId"] for message in _messages(days))
+
+
+def event_count(days: Iterable[Day]) -> int:
+    """How many messages there are."""
+    return sum(one.events for day in days for one in day.rounds)
+
+
+def _messages(days: Iterable[Day]) -> Iterator[Message]:
+    for day in days:
+        for one in day.rounds:
+            for visit in one.visits:
+                for step in visit:
+                    yield from step.messages
+
+
 def _lines(log: Iterable[LogEvent]) -> Iterator[_Line]:
     buyers: set[str] = set()
     linked: set[tuple[str, str]] = set()

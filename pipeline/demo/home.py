@@ -1,0 +1,44 @@
+"""The demo owns its home: every run begins with an empty one."""
+
+import shutil
+from pathlib import Path
+
+from pipeline.settings import Settings
+from pipeline.stack.control import Say, down
+
+_MARK = "demo"
+
+
+class HomeInUseError(Exception):
+    """The home holds something that is not the demo's; the message says what to do."""
+
+
+def claim(settings: Settings, reset: bool, say: Say) -> None:
+    """Stops what runs in the home and deletes its data, if they are an earlier demo's.
+
+    `reset`: whoever's they are. Raises HomeInUseError.
+    """
+    home = settings.home.resolve()
+    if settings.bootstrap_servers is not None:
+        raise HomeInUseError(
+            "the demo brings a broker of its own: unset KAIROS_BOOTSTRAP_SERVERS for it"
+        )
+    if home.exists() and any(home.iterdir()):
+        if not (reset or (home / _MARK).exists()):
+            raise HomeInUseError(
+                f"{home} holds a stack that is not the demo's: choose another KAIROS_HOME, "
+                "or delete its data with --reset"
+            )
+        say(f"deleting what is in {home}")
+        down(settings, say)
+        _empty(home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / _MARK).touch()
+
+
+def _empty(home: Path) -> None:
+    for entry in home.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

@@ -1,0 +1,128 @@
+"""A short while of live traffic by the wall clock, to measure how long things take."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from pipeline.adapters.records import Records
+from pipeline.model import topics
+from pipeline.model.decision import Action, Decision
+from pipeline.model.interaction import Interaction
+
+RATE = 100
+SECONDS = 10
+_PLACEMENT = "home-hero"
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """Milliseconds over `count` measurements."""
+
+    count: int
+    p50: float
+    p99: float
+    max: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Percentiles | None":
+        """None without values."""
+        if not values:
+            return None
+        ordered = sorted(values)
+        last = len(ordered) - 1
+        return cls(len(ordered), ordered[last // 2], ordered[round(last * 0.99)], ordered[last])
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """`to_action` and `to_decision`: from the append of the interaction to that of the action or
+    decision, by the broker's clock. `decide`, `track`: from the time a request was due to its
+    answer. `defaulted`: answers that came too late for their budget."""
+
+    to_action: Percentiles | None
+    to_decision: Percentiles | None
+    decide: Percentiles | None
+    track: Percentiles | None
+    defaulted: int
+
+
+class Traffic:
+    """Visitors come at a fixed rate, whether or not earlier ones were answered."""
+
+    def __init__(self, url: str, write_key: str) -> None:
+        self._client = httpx.AsyncClient(
+            base_url=url, auth=(write_key, ""), timeout=30.0, trust_env=False
+        )
+        self._decide: list[float] = []
+        self._track: list[float] = []
+        self._defaulted = 0
+
+    async def run(self, rate: int = RATE, seconds: float = SECONDS) -> None:
+        """Half of the visitors ask what to show them, half only look around."""
+        async with self._client, asyncio.TaskGroup() as visitors:
+            start = time.monotonic()
+            for number in range(round(rate * seconds)):
+                due = start + number / rate
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                visit = self._ask if number % 2 else self._look
+                visitors.create_task(visit(number, due))
+
+    def measured(self, records: Records, since_ms: int, channels: tuple[str, ...]) -> Latency:
+        """Once the pipeline is at rest; `since_ms`: when `run` began (epoch ms)."""
+        heard = {
+            one.event_id: stored.timestamp
+            for stored, one in records.every(
+                topics.INTERACTIONS, Interaction, lambda stored: stored.timestamp >= since_ms
+            )
+            if one.source == "live"
+        }
+        acted: list[float] = []
+        for channel in channels:
+            acted += _delays(records, topics.actions(channel), Action, heard, since_ms)
+        decided = _delays(records, topics.DECISIONS, Decision, heard, since_ms)
+        return Latency(
+            to_action=Percentiles.of(acted),
+            to_decision=Percentiles.of(decided),
+            decide=Percentiles.of(self._decide),
+            track=Percentiles.of(self._track),
+            defaulted=self._defaulted,
+        )
+
+    async def _ask(self, number: int, due: float) -> None:
+        message = {"type": "page", "name": "home", **_visitor(number)}
+        answer = await self._post(
+            "/v1/decide", {"interaction": message, "placements": [_PLACEMENT]}
+        )
+        self._decide.append((time.monotonic() - due) * 1000)
+        self._defaulted += answer["defaulted"]
+
+    async def _look(self, number: int, due: float) -> None:
+        await self._post("/v1/track", {"event": "product_view", **_visitor(number)})
+        self._track.append((time.monotonic() - due) * 1000)
+
+    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        response = await self._client.post(path, json=body)
+        response.raise_for_status()
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+def _visitor(number: int) -> dict[str, Any]:
+    return {"anonymousId": f"live-{number % 97}", "properties": {"platform": "desktop"}}
+
+
+def _delays(
+    records: Records,
+    topic: str,
+    kind: type[Action] | type[Decision],
+    heard: dict[str, int],
+    since_ms: int,
+) -> list[float]:
+    return [
+        float(stored.timestamp - heard[one.event_id])
+        for stored, one in records.every(topic, kind, lambda one: one.timestamp >= since_ms)
+        if one.event_id in heard
+    ]

@@ -1,0 +1,113 @@
+"""What the demo brought about, counted from the topics."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from pipeline.adapters.lag import record_counts
+from pipeline.adapters.records import Records
+from pipeline.demo.fingerprint import fingerprint
+from pipeline.flow import STAGES
+from pipeline.model import topics
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.decision import Action, Decision
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import Interaction
+from pipeline.model.profile import Memberships, Profile
+
+_MAIN_OUTPUT = {
+    "identity": topics.IDENTIFIED,
+    "enrichment": topics.ENRICHED,
+    "segmentation": topics.SEGMENTED,
+    "decisioning": topics.DECISIONS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StageCount:
+    """Records: `received` over all input topics, `sent` to the next stage."""
+
+    stage: str
+    received: int
+    sent: int
+    dead_lettered: int
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignCount:
+    """Actions of a campaign on a channel, and how often each outcome was reported."""
+
+    campaign: str
+    channel: str
+    actions: int
+    outcomes: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """`merges`: identifiers that had a profile of their own before they joined another's."""
+
+    stages: tuple[StageCount, ...]
+    profiles: int
+    merges: int
+    segments: dict[str, int]
+    campaigns: tuple[CampaignCount, ...]
+    decisions: int
+    fingerprint: str
+
+
+def summarise(records: Records, channels: tuple[str, ...], log_ids: frozenset[str]) -> Summary:
+    """Over everything in the topics; decisions and their fingerprint over `log_ids` only."""
+    decided = [
+        one for _, one in records.every(topics.DECISIONS, Decision) if one.event_id in log_ids
+    ]
+    members = records.latest(topics.MEMBERSHIPS, Memberships)
+    sizes = Counter(segment for one in members.values() for segment in one.segments)
+    return Summary(
+        stages=_stages(records),
+        profiles=len(records.latest(topics.PROFILES, Profile)),
+        merges=_merges(records),
+        segments=dict(sorted(sizes.items())),
+        campaigns=_campaigns(records, channels),
+        decisions=len(decided),
+        fingerprint=fingerprint(decided),
+    )
+
+
+def _stages(records: Records) -> tuple[StageCount, ...]:
+    names = [*(topic for stage in STAGES for topic in stage.inputs), *_MAIN_OUTPUT.values()]
+    counts = record_counts(records.settings.kafka(), names)
+    letters = records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+    dead = Counter(letter.stage for _, letter in letters)
+    return tuple(
+        StageCount(
+            stage.name,
+            sum(counts[topic] for topic in stage.inputs),
+            counts[_MAIN_OUTPUT[stage.name]],
+            dead[stage.name],
+        )
+        for stage in STAGES
+    )
+
+
+def _merges(records: Records) -> int:
+    homes: defaultdict[str, set[str | None]] = defaultdict(set)
+    for _, change in records.every(topics.IDENTITIES, IdentityChange):
+        if change.kind == "resolved":
+            homes[change.identifier].add(change.profile_id)
+    return sum(len(profiles) > 1 for profiles in homes.values())
+
+
+def _campaigns(records: Records, channels: tuple[str, ...]) -> tuple[CampaignCount, ...]:
+    actions = Counter(
+        (one.campaign, one.channel)
+        for channel in channels
+        for _, one in records.every(topics.actions(channel), Action)
+    )
+    outcomes: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for _, one in records.every(topics.INTERACTIONS, Interaction):
+        if one.kind == "outcome":
+            outcomes[str(one.properties["campaign"]), one.channel][one.name] += 1
+    return tuple(
+        CampaignCount(campaign, channel, count, dict(outcomes[campaign, channel]))
+        for (campaign, channel), count in sorted(actions.items())
+    )
