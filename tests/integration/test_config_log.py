@@ -1,0 +1,134 @@
+"""The log of applied configurations, on a real broker."""
+
+import queue
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from msgspec.structs import replace
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.broker import Broker, BrokerOptions, Running
+from pipeline.adapters.config_files import load
+from pipeline.adapters.config_log import Applied, ConfigurationLog, ConfigurationLogError
+from pipeline.adapters.topics import ensure_topics
+from pipeline.config.compile import Configuration
+from pipeline.config.model import Bundle, ProfileRules
+from pipeline.model import topics
+from pipeline.model.configuration import ConfigurationRecord
+from pipeline.settings import Settings
+
+DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+CODEC = Codec(recorded())
+PATIENCE_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A cluster of its own: what is in force there concerns nobody else."""
+    home = tmp_path_factory.mktemp("configuration")
+    broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
+    running = broker.start()
+    assert isinstance(running, Running), running
+    yield Settings(home=home, bootstrap_servers=running.bootstrap)
+    broker.stop()
+
+
+@contextmanager
+def reading(
+    settings: Settings, on_change: Callable[[Configuration], None] | None = None
+) -> Iterator[ConfigurationLog]:
+    log = ConfigurationLog(settings.kafka(), CODEC, on_change)
+    log.start(PATIENCE_S)
+    try:
+        yield log
+    finally:
+        log.stop()
+
+
+def demo(session_gap: str) -> Bundle:
+    """The demo's bundle, told apart by one field."""
+    loaded = load(DEMO, {})
+    assert isinstance(loaded, Bundle)
+    return replace(loaded, profile=ProfileRules(loaded.profile.traits, session_gap))
+
+
+def write(settings: Settings, value: bytes | None) -> None:
+    producer = Producer(settings.kafka())
+    producer.produce(topics.CONFIGURATION, value, "rubbish")
+    assert producer.flush(PATIENCE_S) == 0
+
+
+def test_without_the_topic_it_says_what_to_do(own: Settings) -> None:
+    log = ConfigurationLog({**own.kafka(), "allow.auto.create.topics": False}, CODEC)
+    with pytest.raises(ConfigurationLogError, match="kairos up"):
+        log.start(1.0)
+
+
+def test_empty_topic(own: Settings) -> None:
+    ensure_topics(own, ())
+    with reading(own) as log:
+        assert log.latest() is None
+        assert log.history() == ()
+        assert log.get("0" * 16) is None
+
+
+def test_what_is_applied_is_in_force_everywhere(own: Settings) -> None:
+    ensure_topics(own, ())
+    changes: queue.Queue[Configuration] = queue.Queue()
+    with reading(own) as one, reading(own, changes.put) as other:
+        first = one.apply(demo("10m"), "ada")
+        assert first.changed
+        assert one.apply(demo("10m"), "ada") == Applied(first.digest, changed=False)
+        second = one.apply(demo("20m"), "bob")
+        assert changes.get(timeout=PATIENCE_S).digest == first.digest
+        assert changes.get(timeout=PATIENCE_S).session_gap_ms == 20 * 60_000
+        for log in (one, other):
+            kept = log.get(first.digest, PATIENCE_S)
+            assert kept is not None
+            assert kept.session_gap_ms == 10 * 60_000
+            latest = log.latest()
+            assert latest is not None
+            assert latest.digest == second.digest
+        assert one.apply(demo("10m"), "ada").changed, "an old version can be put in force again"
+        assert [(r.digest, r.applied_by) for r in one.history()] == [
+            (first.digest, "ada"),
+            (second.digest, "bob"),
+            (first.digest, "ada"),
+        ]
+
+
+def test_a_later_reader_finds_everything_at_its_start(own: Settings) -> None:
+    ensure_topics(own, ())
+    with reading(own) as log:
+        applied = log.apply(demo("30m"), "ada")
+    changes: queue.Queue[Configuration] = queue.Queue()
+    with reading(own, changes.put) as log:
+        latest = log.latest()
+        assert latest is not None
+        assert latest.digest == applied.digest
+        assert changes.get(timeout=PATIENCE_S) is latest
+        assert changes.empty()
+
+
+def test_rubbish_in_the_topic_changes_nothing(own: Settings) -> None:
+    ensure_topics(own, ())
+    with reading(own) as log:
+        applied = log.apply(demo("40m"), "ada")
+        forged = ConfigurationRecord("f" * 16, 1, "eve", "{}")
+        for value in (b"rubbish", None, CODEC.encode(topics.CONFIGURATION, forged)):
+            write(own, value)
+        after = log.apply(demo("50m"), "ada")
+        assert log.get(forged.digest) is None
+        assert log.get(applied.digest) is not None
+        latest = log.latest()
+        assert latest is not None
+        assert latest.digest == after.digest
+
+
+def test_no_broker() -> None:
+    log = ConfigurationLog({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, CODEC)
+    with pytest.raises(ConfigurationLogError, match="Kafka"):
+        log.start(1.0)

@@ -1,0 +1,203 @@
+"""From a bundle to what the stages run."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.config_files import load
+from pipeline.config import canonical
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.dates import end_ms, start_ms
+from pipeline.config.model import (
+    Bundle,
+    Campaign,
+    Cap,
+    Channel,
+    Channels,
+    Identity,
+    Namespace,
+    Offer,
+    Policies,
+    ProfileRules,
+    Segment,
+    Source,
+    Sources,
+    Trait,
+    Treatment,
+)
+from pipeline.model.interaction import Context, Identifier, Interaction
+
+DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+DAY = 86_400_000
+
+
+def bundle(
+    segments: tuple[Segment, ...] = (),
+    campaigns: tuple[Campaign, ...] = (),
+    traits: tuple[Trait, ...] = (),
+    caps: tuple[Cap, ...] = (),
+) -> Bundle:
+    return Bundle(
+        sources=Sources((Source("shop", "web", "key-of-shop"),)),
+        identity=Identity((Namespace("customer_id"), Namespace("email", "lower"))),
+        channels=Channels(
+            (
+                Channel("web", placements=("hero",)),
+                Channel("email", cost=0.5, deadline="1h", adapter="webhook", url="http://x"),
+            )
+        ),
+        profile=ProfileRules(traits),
+        policies=Policies(caps),
+        segments=segments,
+        campaigns=campaigns,
+    )
+
+
+def compiled(given: Bundle) -> Configuration:
+    config = compile_bundle(given)
+    assert isinstance(config, Configuration), config
+    return config
+
+
+def test_segments_come_after_those_they_read() -> None:
+    chain = tuple(Segment(f"s{i}", {"not": {"segment": f"s{i + 1}"}}) for i in range(9))
+    config = compiled(bundle((*chain, Segment("s9", {"name": "x"}))))
+    assert [segment.name for segment in config.segments] == [f"s{i}" for i in range(9, -1, -1)]
+    assert [segment.reads_interaction for segment in config.segments] == [True] + [False] * 9
+
+
+def test_a_circle_of_segments_is_refused() -> None:
+    problems = compile_bundle(
+        bundle((Segment("a", {"segment": "b"}), Segment("b", {"segment": "a"})))
+    )
+    assert isinstance(problems, tuple)
+    assert "a -> b -> a" in problems[0].message or "b -> a -> b" in problems[0].message
+
+
+def test_candidates() -> None:
+    offer = Offer(
+        "o",
+        5,
+        (
+            Treatment("page", "web", placement="hero"),
+            Treatment("mail", "email", address="email", cost=1, deadline="5m"),
+            Treatment("slow-mail", "email"),
+        ),
+        when={"trait": "sessions", "gt": 2},
+    )
+    campaign = Campaign(
+        "c", (offer,), trigger={"name": "x"}, starts="2024-01-01", ends="2024-01-31"
+    )
+    config = compiled(bundle(campaigns=(campaign,)))
+    assert [one.treatment for one in config.by_placement["hero"]] == ["page"]
+    assert [one.treatment for one in config.outbound["email"]] == ["mail", "slow-mail"]
+    mail, slow = config.outbound["email"]
+    assert (mail.cost, mail.deadline_ms, slow.cost, slow.deadline_ms) == (
+        1.5,
+        300_000,
+        0.5,
+        3_600_000,
+    )
+    assert mail.ends_ms is not None
+    assert mail.starts_ms is not None
+    assert mail.ends_ms - mail.starts_ms == 31 * DAY
+
+
+def test_read_traits_are_those_that_something_reads() -> None:
+    traits = tuple(Trait(name, "count") for name in "abcdef")
+    offer = Offer(
+        "o",
+        1,
+        (Treatment("t", "email", address="email", content={"s": "{c} {properties.f}"}),),
+        when={"trait": "a", "gt": {"trait": "b"}},
+    )
+    campaign = Campaign("c", (offer,), trigger={"name": "x"}, audience={"trait": "d", "is": 1})
+    config = compiled(bundle((Segment("s", {"trait": "sessions", "gt": 1}),), (campaign,), traits))
+    assert config.read_traits == ("a", "b", "c", "d", "identifier.email", "sessions")
+
+
+def test_traits_read_interactions() -> None:
+    config = compiled(
+        bundle(
+            traits=(
+                Trait("total", "sum", "properties.order.total", {"name": "Order"}),
+                Trait("language", "latest", "context.locale"),
+                Trait("heard", "max", "received_at"),
+                Trait("visits", "count"),
+            )
+        )
+    )
+    seen = Interaction(
+        "e", "track", "Order", "web", "shop", 1, 2, (), {"order.total": 9.5}, Context(locale="es")
+    )
+    assert [trait.read(seen) for trait in config.traits] == [9.5, "es", 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("namespace", "value", "expected"),
+    [
+        ("email", "  Ada@Example.COM ", Identifier("email", "ada@example.com")),
+        ("customer_id", " A7 ", Identifier("customer_id", "A7")),
+        ("customer_id", "x" * 1024, Identifier("customer_id", "x" * 1024)),
+        ("customer_id", "x" * 1025, "longer than 1024 characters"),
+        ("customer_id", " NULL ", "blocked"),
+        ("customer_id", "  ", "blocked"),
+        ("emial", "a@b.c", "did you mean 'email'?"),
+    ],
+)
+def test_identifiers(namespace: str, value: str, expected: Identifier | str) -> None:
+    found = compiled(bundle()).identity.normalise(Identifier(namespace, value))
+    if isinstance(expected, Identifier):
+        assert found == expected
+    else:
+        assert isinstance(found, str)
+        assert expected in found
+
+
+def test_ranks_follow_the_order_of_namespaces() -> None:
+    identity = compiled(bundle()).identity
+    assert identity.rank("customer_id") < identity.rank("email")
+
+
+def test_caps() -> None:
+    config = compiled(
+        bundle(caps=(Cap("a", "all", 3, "1d"), Cap("b", "channel", 1, "7d", channel="email")))
+    )
+    assert [(cap.name, cap.window_ms) for cap in config.caps] == [("a", DAY), ("b", 7 * DAY)]
+    assert config.longest_cap_ms == 7 * DAY
+
+
+def test_the_body_gives_the_same_configuration_back() -> None:
+    loaded = load(DEMO, {})
+    assert isinstance(loaded, Bundle)
+    config = compiled(loaded)
+    again = Configuration.from_json(config.to_json())
+    assert (again.bundle, again.digest) == (config.bundle, config.digest)
+    assert again.to_json() == config.to_json()
+
+
+def test_defaults_spelt_out_change_nothing() -> None:
+    plain, spelt = bundle(), bundle()
+    spelt = Bundle(
+        sources=Sources((Source("shop", "web", "key-of-shop", "".join(["wa", "ll"])),), ()),
+        identity=spelt.identity,
+        channels=spelt.channels,
+        profile=ProfileRules((), "".join(["30", "m"])),
+    )
+    assert canonical.to_json(plain) == canonical.to_json(spelt)
+    assert "wall" not in canonical.to_json(spelt)
+
+
+def test_a_body_of_something_else_is_refused() -> None:
+    with pytest.raises(ValueError, match="sources"):
+        Configuration.from_json("{}")
+
+
+def test_dates() -> None:
+    assert start_ms("1970-01-02") == DAY
+    assert end_ms("1970-01-02") == 2 * DAY
+    assert start_ms("1970-01-01T01:00:00+01:00") == 0
+    assert start_ms("1970-01-01T01:00:00") == end_ms("1970-01-01T01:00:00Z") == 3_600_000
+    for wrong in ("yesterday", "2024-13-01", ""):
+        with pytest.raises(ValueError, match=r"isoformat|month"):
+            start_ms(wrong)

@@ -1,0 +1,212 @@
+"""Folders of configuration: what is accepted, and what is said of mistakes."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.config_files import ConfigError, load
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.model import Bundle
+
+DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the demo's configuration, to be damaged."""
+    return Path(shutil.copytree(DEMO, tmp_path / "config"))
+
+
+def errors(folder: Path, **environment: str) -> list[ConfigError]:
+    loaded = load(folder, environment)
+    assert isinstance(loaded, list), "this should not have been accepted"
+    return loaded
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_the_demo_is_valid() -> None:
+    bundle = load(DEMO, {})
+    assert isinstance(bundle, Bundle)
+    assert isinstance(compile_bundle(bundle), Configuration)
+
+
+def test_comments_and_order_of_fields_do_not_change_the_digest(folder: Path) -> None:
+    def digest() -> str:
+        bundle = load(folder, {})
+        assert isinstance(bundle, Bundle)
+        config = compile_bundle(bundle)
+        assert isinstance(config, Configuration)
+        return config.digest
+
+    before = digest()
+    (folder / "segments" / "buyers.yaml").write_text(
+        "# who bought\n"
+        "when: {gte: 1.0, trait: purchases}\n"
+        "description: Bought at least once\n"
+        "segment: buyers\n"
+    )
+    edit(folder / "sources.yaml", "channel: mobile,", "channel: mobile, clock: wall,")
+    assert digest() == before
+    edit(folder / "segments" / "buyers.yaml", "1.0", "2")
+    assert digest() != before
+
+
+CART = "campaigns/cart-recovery.yaml"
+LOYALTY = "campaigns/loyalty.yaml"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "at", "said"),
+    [
+        ("segments/buyers.yaml", "when:", "wen:", "wen", "unknown field 'wen': did you mean"),
+        ("segments/buyers.yaml", "when:", "wen:", "segment", "'when' is missing here"),
+        ("segments/buyers.yaml", "trait:", "trat:", "trat", "did you mean 'trait'?"),
+        ("segments/buyers.yaml", "purchases", "purchase", "purchase", "did you mean 'purchases'?"),
+        ("segments/buyers.yaml", "gte: 1", "gte: [1]", "gte", "use in"),
+        ("segments/buyers.yaml", "segment: buyers", "segment: [a]", "[a]", "expected a text"),
+        ("segments/buyers.yaml", "segment: buyers", "segment: my own", "my own", "not a name"),
+        ("segments/loyal.yaml", "{segment: buyers}", "{segment: loyal}", "when", "loyal -> loyal"),
+        ("segments/loyal.yaml", "{segment: buyers}", "{segment: bying}", "bying", "unknown"),
+        ("segments/loyal.yaml", "{segment: buyers}", "{entered: buyers}", "when", "trigger"),
+        ("segments/loyal.yaml", "segment: loyal", "segment: buyers", "buyers", "there twice"),
+        ("profile.yaml", "session_gap: 30m", "session_gap: 30 min", "30 min", "30s, 5m, 12h, 7d"),
+        ("profile.yaml", "rule: count", "rule: counts", "counts", "did you mean 'count'?"),
+        ("profile.yaml", "of: occurred_at", "of: ocurred_at", "ocurred", "nothing to read"),
+        ("profile.yaml", "name: views", "name: sessions", "name: sessions", "built in"),
+        ("profile.yaml", "name: last_cart_at", "name: views", "name: views\n    rule: la", "twice"),
+        ("profile.yaml", "{name: product_view}", "{segment: loyal}", "loyal", "interactions alone"),
+        ("channels.yaml", "cost: 0.02", "cost: cheap", "cheap", "expected a number, found"),
+        ("channels.yaml", "cost: 0.02", "cost: .nan", ".nan", "not finite"),
+        ("channels.yaml", "url:", "secret:", "adapter", "a webhook needs `url`"),
+        ("sources.yaml", "demo-point-of-sale", "demo-live-key", "name: live", "key is there twice"),
+        ("sources.yaml", "key: demo-server-key", "key: demo-live-key", "back-office", "key too"),
+        ("identity.yaml", "user_id: customer_id", "user_id: customer", "user_id", "'customer_id'?"),
+        ("policies.yaml", "max: 1", "max: -1", "max: -1", "0 or more"),
+        ("policies.yaml", "max: 1", "max: 1.5", "max: 1.5", "expected a whole number"),
+        ("policies.yaml", "channel: email", "channel: mail", "channel: mail", "'email'?"),
+        (LOYALTY, "2024-02-01", "2024-02-31", "2024-02-31", "no date"),
+        (LOYALTY, "starts: 2024-02-01", "ends: 2023-01-01\nstarts: 2024-01-01", "ends", "swap"),
+        (LOYALTY, "home-hero", "home-heros", "home-heros", "did you mean 'home-hero'?"),
+        (LOYALTY, "{purchases} orders", "{orders} orders", "{orders}", "unknown trait"),
+        (LOYALTY, "        placement: home-hero\n", "", "early-access-hero", "a trigger"),
+        (LOYALTY, "channel: web", "channel: wep", "wep", "did you mean 'web'?"),
+        (CART, "address: email", "address: mail", "address: mail", "'email'?"),
+        (CART, "budget: 500", "budget: [500", "offers", "YAML"),
+        (CART, "budget: 500", "\tbudget: 500", "budget", "indent with spaces"),
+        (CART, "budget: 500", "owner: me", "owner: me", "'owner' is there twice"),
+        (CART, "budget: 500", "budget: !!python/name:os.system 5", "budget", "tags"),
+        (CART, "budget: 500", "budget: 1" + "0" * 30, "budget", "too large"),
+        (CART, "text: It", "text: Note: it", "Note", "quote texts"),
+        (CART, "budget: 500", "budget: ${NOWHERE}", "budget", "NOWHERE is not set"),
+    ],
+)  # fmt: skip
+def test_mistake(folder: Path, file: str, old: str, new: str, at: str, said: str) -> None:
+    """`at`: what stands in the line that the error names."""
+    edit(folder / file, old, new)
+    text = (folder / file).read_text()
+    line = text[: text.index(at)].count("\n") + 1
+    found = errors(folder)
+    fitting = [one for one in found if one.file == file and said in one.message]
+    assert line in [one.line for one in fitting], "\n".join(map(str, found))
+
+
+def test_all_mistakes_of_a_folder_are_told_at_once(folder: Path) -> None:
+    edit(folder / "policies.yaml", "max: 1", "max: one")
+    edit(folder / "segments" / "buyers.yaml", "when:", "wen:")
+    (folder / "identity.yaml").write_bytes(b"namespaces:\n  - {name: caf\xe9}\n")
+    told = {(one.file, one.line) for one in errors(folder)}
+    assert told >= {("policies.yaml", 5), ("segments/buyers.yaml", 3), ("identity.yaml", 2)}
+
+
+def test_not_utf8(folder: Path) -> None:
+    (folder / "identity.yaml").write_bytes(b"namespaces:\n  - {name: caf\xe9}\n")
+    [error] = errors(folder)
+    assert (error.line, error.column) == (2, 15)
+    assert "UTF-8" in error.message
+
+
+def test_byte_order_mark_is_no_fault(folder: Path) -> None:
+    path = folder / "identity.yaml"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert isinstance(load(folder, {}), Bundle)
+
+
+def test_empty_file(folder: Path) -> None:
+    (folder / "policies.yaml").write_text("# nothing yet\n")
+    [error] = errors(folder)
+    assert "caps" in error.message
+
+
+def test_a_list_where_fields_belong(folder: Path) -> None:
+    (folder / "policies.yaml").write_text("- caps\n")
+    [error] = errors(folder)
+    assert error.message == "expected fields, found a list"
+
+
+@pytest.mark.parametrize("name", ["profile.yaml", "policies.yaml"])
+def test_optional_files(folder: Path, name: str) -> None:
+    shutil.rmtree(folder / "campaigns")
+    shutil.rmtree(folder / "segments")
+    (folder / name).unlink()
+    assert isinstance(load(folder, {}), Bundle)
+
+
+@pytest.mark.parametrize("name", ["sources.yaml", "identity.yaml", "channels.yaml"])
+def test_required_files(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    [error] = errors(folder)
+    assert error.file == name
+    assert "missing" in error.message
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    [error] = errors(tmp_path / "nowhere")
+    assert "no such folder" in error.message
+
+
+def test_strange_files_are_told_and_others_left_alone(folder: Path) -> None:
+    (folder / "README.md").write_text("notes")
+    (folder / "polices.yaml").write_text("caps: []")
+    (folder / "segments" / "more.yml").write_text("segment: more")
+    told = {one.file: one.message for one in errors(folder)}
+    assert told.keys() == {"polices.yaml", "segments/more.yml"}
+    assert "did you mean 'policies.yaml'?" in told["polices.yaml"]
+    assert ".yaml" in told["segments/more.yml"]
+
+
+def test_alias_bomb(folder: Path) -> None:
+    lines = ["a0: &a0 [x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
+    (folder / "policies.yaml").write_text("\n".join(lines))
+    [error] = errors(folder)
+    assert "aliases are not accepted" in error.message
+    assert (error.line, error.column) == (2, 10)
+
+
+def test_deep_nesting(folder: Path) -> None:
+    (folder / "policies.yaml").write_text("caps: " + "[" * 100_000)
+    [error] = errors(folder)
+    assert "nested deeper" in error.message
+
+
+def test_environment_in_values(folder: Path) -> None:
+    path = folder / "channels.yaml"
+    edit(path, "cost: 0.02", "cost: ${COST:-0.5}")
+    edit(path, "deadline: 1h", 'deadline: "${HOURS}h"')
+    bundle = load(folder, {"HOURS": "2", "KAIROS_DEMO_WEBHOOK": "http://mail/"})
+    assert isinstance(bundle, Bundle)
+    email = bundle.channels.channels[1]
+    assert (email.cost, email.deadline, email.url) == (0.5, "2h", "http://mail/")
+
+
+def test_environment_escape(folder: Path) -> None:
+    edit(folder / "segments" / "buyers.yaml", "Bought at", "$${X} at")
+    bundle = load(folder, {})
+    assert isinstance(bundle, Bundle)
+    assert "${X} at least once" in [one.description for one in bundle.segments]

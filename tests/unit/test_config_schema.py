@@ -1,0 +1,88 @@
+"""The published schemas are those of the classes, and accept what `load` accepts."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from pipeline.adapters.config_files import load
+from pipeline.adapters.yaml_text import Document, read_yaml
+from pipeline.config.model import Bundle, Part
+from pipeline.config.schema import FILE_KINDS, FileKind, published, published_files
+from pipeline.config.shape import shape_problems
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ROOT / "schemas" / "config"
+DEMO = ROOT / "deploy" / "demo"
+
+KINDS = list(FILE_KINDS.values())
+
+
+def test_published_schemas_are_up_to_date() -> None:
+    found = {path.name: path.read_text() for path in PUBLISHED.iterdir()}
+    assert found == published_files(), "run `kairos config schemas schemas/config`"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.schema)
+def test_schema_is_valid(kind: FileKind) -> None:
+    Draft202012Validator.check_schema(published(kind))
+
+
+def test_every_field_of_the_bundle_has_a_file() -> None:
+    fields = {field.name for field in msgspec.structs.fields(Bundle)}
+    assert fields == {kind.field for kind in KINDS}
+
+
+def test_the_demo_fits_the_published_schemas() -> None:
+    assert isinstance(load(DEMO, {}), Bundle)
+    for path in DEMO.rglob("*.yaml"):
+        kind = FILE_KINDS[path.relative_to(DEMO).parts[0]]
+        document = read_yaml(path.read_text(), {})
+        assert isinstance(document, Document)
+        assert Draft202012Validator(published(kind)).is_valid(document.value), path
+
+
+VALID: dict[str, dict[str, object]] = {
+    "sources": {"sources": [{"name": "a", "channel": "web", "write_key": "12345678"}]},
+    "identity": {"namespaces": [{"name": "email"}]},
+    "channels": {"channels": [{"name": "web", "cost": 1, "placements": ["hero"]}]},
+    "profile": {"traits": [{"name": "n", "rule": "count", "when": {"name": "x"}}]},
+    "policies": {"caps": [{"cap": "c", "per": "all", "max": 1, "window": "1d"}]},
+    "segment": {"segment": "s", "when": {"trait": "n", "gte": 1}},
+    "campaign": {
+        "campaign": "c",
+        "goal": {"when": {"name": "x"}},
+        "budget": None,
+        "offers": [{"offer": "o", "value": 1, "treatments": [{"treatment": "t", "channel": "c"}]}],
+    },
+}
+RUBBISH = (None, True, -1, 1.5, "", "a b", "5 minutes", [], ["a"], {}, {"odd": 1})
+
+
+def damaged(value: object) -> list[object]:
+    """`value` with each of its parts replaced by rubbish, or removed, in turn."""
+    if isinstance(value, dict):
+        without = [{k: v for k, v in value.items() if k != key} for key in value]
+        inside = [{**value, key: part} for key in value for part in damaged(value[key])]
+        return [*without, *inside, {**value, "odd": 1}, *RUBBISH]
+    if isinstance(value, list):
+        return [[part] for one in value for part in damaged(one)] + list(RUBBISH)
+    return list(RUBBISH)
+
+
+def converts(value: object, record: type[Part]) -> bool:
+    try:
+        msgspec.convert(value, record)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.schema)
+def test_classes_accept_what_the_schemas_accept(kind: FileKind) -> None:
+    valid = VALID[kind.schema]
+    assert converts(valid, kind.record)
+    assert not shape_problems(kind, valid)
+    for value in damaged(valid):
+        assert converts(value, kind.record) is not bool(shape_problems(kind, value)), value
