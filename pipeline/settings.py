@@ -97,6 +97,9 @@ class Settings(BaseSettings):
     gateway_timeout_ms: PositiveInt = Field(
         default=5_000, description="Time for Kafka to acknowledge, after which the answer is 503"
     )
+    gateway_url: str | None = Field(
+        default=None, description="Where adapters report outcomes; unset: the home's own gateway"
+    )
     commit_interval_ms: PositiveInt = Field(
         default=250, description="Longest time between two commits of an agent's input offsets"
     )

@@ -1,0 +1,109 @@
+"""What is done with one action: deliver it, remember that, report the outcome, remember that too.
+
+A kill between any two of these repeats only what was not remembered: the post carries the same
+idempotency key again, the outcome has the same event id again.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+import msgspec
+from msgspec import Struct
+from prometheus_client import Counter
+
+from pipeline.adapters import webhook
+from pipeline.adapters.webhook import Endpoint, Refused, Result, Taken, TooLate
+from pipeline.delivery.ledger import Entry, Ledger
+from pipeline.delivery.reporter import Reporter, Unacceptable
+from pipeline.model.decision import Action
+
+_MS: Final = 1000
+
+_RECORDS: Final = Counter(
+    "kairos_adapter_records",
+    "Records of action topics by outcome; duplicate: of an action that was delivered before",
+    ["outcome"],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """An action with the time (epoch ms) at which Kafka got it."""
+
+    action: Action
+    written_ms: int
+
+    @property
+    def give_up_s(self) -> float:
+        """The time left counts from Kafka's timestamp, because the action's own times may be
+        those of a log that is played again, years in the past.
+        """
+        left_ms = self.action.deadline_at - self.action.created_at
+        return (self.written_ms + left_ms) / _MS
+
+    def own_time_ms(self) -> int:
+        """Now, on the clock that the action's times are of."""
+        return self.action.created_at + max(0, round(time.time() * _MS) - self.written_ms)
+
+
+class Report(Struct, frozen=True, omit_defaults=True):
+    """An outcome as `/v1/outcomes` takes it."""
+
+    token: str
+    outcome: str
+    timestamp: int
+    properties: dict[str, str | int] = msgspec.field(default_factory=dict)
+
+
+class Courier:
+    """`endpoint` gives the webhook of a channel; None: the channel has none any more."""
+
+    def __init__(
+        self,
+        client: httpx.AsyncClient,
+        endpoint: Callable[[str], Endpoint | None],
+        ledger: Ledger,
+        reporter: Reporter,
+    ) -> None:
+        self._client = client
+        self._endpoint = endpoint
+        self._ledger = ledger
+        self._reporter = reporter
+
+    async def deliver(self, parcel: Parcel) -> Unacceptable | None:
+        """None once the gateway has the outcome; otherwise why it never will."""
+        action = parcel.action
+        known = self._ledger.get(action.action_id)
+        if known is not None and known.accepted:
+            _RECORDS.labels("duplicate").inc()
+            return None
+        report = known.report if known is not None else await self._post(parcel)
+        refused = await self._reporter.report(report)
+        self._ledger.put(action.action_id, Entry(report, accepted=True))
+        return refused
+
+    async def _post(self, parcel: Parcel) -> bytes:
+        action = parcel.action
+        endpoint = self._endpoint(action.channel)
+        result: Result = Refused(0)
+        if endpoint is not None:
+            result = await webhook.post(self._client, endpoint, action, parcel.give_up_s)
+        report = _report(parcel, result)
+        _RECORDS.labels(report.outcome).inc()
+        encoded = msgspec.json.encode(report)
+        self._ledger.put(action.action_id, Entry(encoded, accepted=False))
+        return encoded
+
+
+def _report(parcel: Parcel, result: Result) -> Report:
+    token, at = parcel.action.token, parcel.own_time_ms()
+    match result:
+        case Taken():
+            return Report(token, "sent", at)
+        case Refused(status):
+            return Report(token, "bounce", at, {"status": status})
+        case TooLate(last):
+            return Report(token, "expired", at, {"last_failure": last})

@@ -1,0 +1,73 @@
+"""Between Kafka's records and the courier: decodes, keeps each profile's order, counts as done."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from confluent_kafka import Message
+
+from pipeline.adapters.avro import Codec, Malformed
+from pipeline.adapters.kafka import Outgoing, Publisher
+from pipeline.delivery.channels import ADAPTER
+from pipeline.delivery.courier import Courier, Parcel
+from pipeline.delivery.inbox import offset_of, place_of
+from pipeline.delivery.lanes import Lanes
+from pipeline.delivery.progress import Progress
+from pipeline.model import topics
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.decision import Action
+
+_log = logging.getLogger(__name__)
+
+
+class Desk:
+    """What cannot be delivered at all becomes a dead letter."""
+
+    def __init__(self, courier: Courier, codec: Codec, publisher: Publisher, lanes: Lanes) -> None:
+        self.progress = Progress()
+        self.lanes = lanes
+        self._courier = courier
+        self._codec = codec
+        self._publisher = publisher
+
+    def receive(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            key = message.key()
+            lane = key.decode(errors="replace") if isinstance(key, bytes) else ""
+            self.lanes.put(lane, self._process(message))
+
+    async def _process(self, message: Message) -> None:
+        topic, _ = place_of(message)
+        value = message.value()
+        action = self._codec.decode(topic, value) if isinstance(value, bytes) else None
+        if isinstance(action, Action):
+            refused = await self._courier.deliver(Parcel(action, message.timestamp()[1]))
+            if refused is not None:
+                why = f"status {refused.status}: {refused.answer}"
+                await self._dead_letter(message, "outcome-refused", why)
+        else:
+            malformed = action if isinstance(action, Malformed) else None
+            reason = malformed.reason if malformed else "no-action"
+            await self._dead_letter(message, reason, malformed.detail if malformed else "no value")
+        self.progress.done(place_of(message), offset_of(message))
+
+    async def _dead_letter(self, message: Message, reason: str, detail: str) -> None:
+        """Waits for Kafka as long as it takes; nothing is committed before."""
+        topic, partition = place_of(message)
+        key, value = message.key(), message.value()
+        dead = DeadLetterRecord(
+            stage=f"adapter.{ADAPTER}",
+            reason=reason,
+            detail=detail,
+            topic=topic,
+            partition=partition,
+            offset=offset_of(message),
+            at=time.time_ns() // 1_000_000,
+            key=key if isinstance(key, bytes) else None,
+            value=value if isinstance(value, bytes) else None,
+        )
+        _log.error("%s/%s/%s is a dead letter: %s", topic, partition, dead.offset, detail)
+        encoded = self._codec.encode(topics.DEAD_LETTERS, dead)
+        record = Outgoing(topics.DEAD_LETTERS, ADAPTER, encoded)
+        while (failure := await self._publisher.publish((record,))) is not None:
+            _log.warning("the dead letter is not written yet: %s", failure.detail)

@@ -1,0 +1,155 @@
+"""The action topics, read by a thread of its own; offsets are committed as actions are done."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from threading import Thread
+from typing import Final, TypeAlias
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pipeline.adapters.kafka import Property
+from pipeline.delivery.progress import Progress
+
+_log = logging.getLogger(__name__)
+
+_POLL_S: Final = 0.02
+"""Also how long a commit may lag behind what is done."""
+
+_AT_ONCE: Final = 16
+_MAX_IN_FLIGHT: Final = 64
+"""Per topic, so that a channel whose receiver is slow holds up no other."""
+
+_WAITABLE: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._ALL_BROKERS_DOWN)
+
+Receive: TypeAlias = Callable[[Sequence[Message]], None]
+
+
+class Inbox:
+    """`wanted` gives the topics to read, `receive` gets the records, in the loop; whoever
+    receives one reports it to `progress` when it is done. `failed` ends the process.
+    """
+
+    def __init__(
+        self,
+        client: Mapping[str, Property],
+        progress: Progress,
+        wanted: Callable[[], Sequence[str]],
+        receive: Receive,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._progress = progress
+        self._wanted = wanted
+        self._receive = receive
+        self._failed = failed
+        self._subscribed: list[str] = []
+        self._paused: set[str] = set()
+        self._reading = True
+        self._closing = False
+        self._consumer = Consumer(
+            {
+                **client,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        self._thread = Thread(target=self._run, name="inbox", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop_reading(self) -> None:
+        """Take nothing new; what is being done can still be committed."""
+        self._reading = False
+
+    async def close(self) -> None:
+        """Commits what is done and leaves the group."""
+        self._closing = True
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                self._subscribe()
+                self._pace()
+                self._take(self._consumer.poll(_POLL_S))
+                self._commit(asynchronous=True)
+            self._commit(asynchronous=False)
+            self._consumer.close()
+        except Exception as error:
+            self._loop.call_soon_threadsafe(self._failed, error)
+
+    def _subscribe(self) -> None:
+        wanted = sorted(self._wanted())
+        if wanted != self._subscribed and wanted:
+            self._consumer.subscribe(wanted, on_revoke=self._revoked, on_lost=self._lost)
+            self._subscribed = wanted
+
+    def _pace(self) -> None:
+        in_flight = self._progress.in_flight()
+        full = {topic for topic, count in in_flight.items() if count >= _MAX_IN_FLIGHT}
+        halted = full if self._reading else set(self._subscribed)
+        assigned = self._consumer.assignment()
+        if halted:
+            self._consumer.pause([place for place in assigned if place.topic in halted])
+        resumed = [p for p in assigned if p.topic in self._paused - halted]
+        if resumed:
+            self._consumer.resume(resumed)
+        self._paused = halted
+
+    def _take(self, first: Message | None) -> None:
+        if first is None:
+            return
+        messages = [first, *self._consumer.consume(_AT_ONCE - 1, 0)]
+        good = [message for message in messages if _is_record(message)]
+        for message in good:
+            self._progress.start(place_of(message), offset_of(message))
+        self._loop.call_soon_threadsafe(self._receive, good)
+
+    def _commit(self, *, asynchronous: bool) -> None:
+        moved = self._progress.take()
+        if not moved:
+            return
+        offsets = [TopicPartition(*place, offset) for place, offset in moved.items()]
+        try:
+            if asynchronous:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+            else:
+                self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            _log.warning("not committed, so these may come again: %s", error)
+
+    def _revoked(self, _: Consumer, places: list[TopicPartition]) -> None:
+        self._commit(asynchronous=False)
+        self._lost(_, places)
+
+    def _lost(self, _: Consumer, places: list[TopicPartition]) -> None:
+        self._progress.forget([(place.topic, place.partition) for place in places])
+
+
+def place_of(message: Message) -> tuple[str, int]:
+    """The record's topic and partition."""
+    topic, partition = message.topic(), message.partition()
+    assert topic is not None
+    assert partition is not None
+    return topic, partition
+
+
+def offset_of(message: Message) -> int:
+    """The record's offset."""
+    offset = message.offset()
+    assert offset is not None
+    return offset
+
+
+def _is_record(message: Message) -> bool:
+    """False for an error that passes by itself; raises when there is no going on."""
+    error = message.error()
+    if error is None:
+        return True
+    if error.fatal() or not (error.retriable() or error.code() in _WAITABLE):
+        raise KafkaException(error)
+    _log.warning("Kafka: %s", error)
+    return False

@@ -1,0 +1,107 @@
+"""An adapter as a process: reads its channels' actions, delivers them, and ends in order."""
+
+import asyncio
+import signal
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+import uvloop
+from prometheus_client import start_http_server
+
+from pipeline.adapters.avro import open_codec
+from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.kafka import Property, Publisher
+from pipeline.adapters.run_state import announce, withdraw
+from pipeline.delivery.channels import ADAPTER, Channels
+from pipeline.delivery.courier import Courier
+from pipeline.delivery.desk import Desk
+from pipeline.delivery.inbox import Inbox
+from pipeline.delivery.lanes import Lanes
+from pipeline.delivery.ledger import Ledger
+from pipeline.delivery.reporter import Reporter
+from pipeline.settings import Settings
+
+_START_S: Final = 30.0
+_GRACE_S: Final = 5.0
+_PRODUCE_MS: Final = 30_000
+_CONNECTIONS: Final = httpx.Limits(max_connections=256, max_keepalive_connections=64)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """`name` in the list of processes, `group` at Kafka, `instance` among those of one group."""
+
+    name: str
+    group: str
+    instance: str
+
+
+def run(settings: Settings, role: Role) -> None:
+    """Delivers until SIGTERM or SIGINT; raises when it cannot go on."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, role))
+
+
+async def _serve(settings: Settings, role: Role) -> None:
+    announce(settings.home, role.name, "starting")
+    client, codec = settings.kafka(), open_codec(settings)
+    configurations = ConfigurationLog(client, codec)
+    configurations.start(_START_S)
+    channels = Channels(settings, configurations)
+    channels.check()
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    ledger = Ledger(settings.home / "state" / "adapters" / ADAPTER / role.instance)
+    publisher = Publisher(client, _PRODUCE_MS, lambda why: _fail(ended, RuntimeError(why)))
+    try:
+        async with httpx.AsyncClient(limits=_CONNECTIONS) as http, asyncio.TaskGroup() as group:
+            reporter = Reporter(http, channels.gateway)
+            courier = Courier(http, channels.endpoint, ledger, reporter)
+            desk = Desk(courier, codec, publisher, Lanes(group))
+            inbox = Inbox(
+                _membership(settings, role),
+                desk.progress,
+                channels.topics,
+                desk.receive,
+                lambda error: _fail(ended, error),
+            )
+            inbox.start()
+            ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
+            announce(settings.home, role.name, "ready", ports)
+            await _until_asked(ended)
+            announce(settings.home, role.name, "stopping", ports)
+            inbox.stop_reading()
+            await desk.lanes.drain(_GRACE_S)
+            await inbox.close()
+    finally:
+        await publisher.close()
+        ledger.close()
+        configurations.stop()
+        withdraw(settings.home, role.name)
+
+
+def _membership(settings: Settings, role: Role) -> dict[str, Property]:
+    """Static, so that a killed adapter gets its partitions back as soon as it is there again."""
+    return {
+        **settings.kafka(),
+        "group.id": role.group,
+        "group.instance.id": f"{role.name}-{role.instance}",
+        "session.timeout.ms": settings.session_timeout_ms,
+    }
+
+
+async def _until_asked(ended: "asyncio.Future[None]") -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _end, ended)
+    await ended
+
+
+def _end(ended: "asyncio.Future[None]") -> None:
+    if not ended.done():
+        ended.set_result(None)
+
+
+def _fail(ended: "asyncio.Future[None]", why: Exception) -> None:
+    if not ended.done():
+        ended.set_exception(why)

@@ -1,0 +1,57 @@
+"""Which offsets may be committed: those below which everything is done."""
+
+from collections import Counter
+from collections.abc import Iterable
+from threading import Lock
+from typing import TypeAlias
+
+Place: TypeAlias = tuple[str, int]
+"""A topic and a partition of it."""
+
+
+class Progress:
+    """Shared by the thread that reads and the loop that delivers.
+
+    Records of one place start in the order of their offsets and may be done in any.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._open: dict[Place, dict[int, bool]] = {}
+        self._next: dict[Place, int] = {}
+
+    def start(self, place: Place, offset: int) -> None:
+        with self._lock:
+            self._open.setdefault(place, {})[offset] = False
+
+    def done(self, place: Place, offset: int) -> None:
+        """Without effect when the place has been forgotten since."""
+        with self._lock:
+            offsets = self._open.get(place, {})
+            if offset not in offsets:
+                return
+            offsets[offset] = True
+            while offsets and offsets[first := next(iter(offsets))]:
+                del offsets[first]
+                self._next[place] = first + 1
+
+    def take(self) -> dict[Place, int]:
+        """The next offset to read of each place that has moved since the last call."""
+        with self._lock:
+            moved, self._next = self._next, {}
+            return moved
+
+    def forget(self, places: Iterable[Place]) -> None:
+        """Somebody else reads these now."""
+        with self._lock:
+            for place in places:
+                self._open.pop(place, None)
+                self._next.pop(place, None)
+
+    def in_flight(self) -> Counter[str]:
+        """Records that are not done, by topic."""
+        with self._lock:
+            counts: Counter[str] = Counter()
+            for (topic, _), offsets in self._open.items():
+                counts[topic] += len(offsets)
+            return counts
