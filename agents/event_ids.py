@@ -7,7 +7,7 @@ from itertools import islice, takewhile
 from struct import Struct
 from typing import Final
 
-from agents.store.table import RawTable
+from agents.ports import Rows
 from pipeline.model.time import DAY_MS, GRACE_MS
 
 _PREFIX: Final = b"i"
@@ -19,7 +19,7 @@ _CHUNK: Final = 512
 class EventIds:
     """The ids of one table's partitions; days are counted from the epoch."""
 
-    def __init__(self, table: RawTable) -> None:
+    def __init__(self, table: Rows) -> None:
         self._table = table
         self._expired: dict[int, list[bytes]] = {}
         self._swept: dict[int, int] = {}

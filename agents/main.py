@@ -81,5 +81,3 @@ def _announce_when_ready(apps: Sequence[App], ports: Mapping[str, int], on_ready
 
     for app in apps:
         watch(app)
-
-

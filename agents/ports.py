@@ -1,10 +1,8 @@
 """What a stage's shell needs of the world, so that it runs under Faust and in tests alike."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
-
-from agents.store.table import RawTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +23,25 @@ class Message:
         return self.raw_key or b""
 
 
+class Rows(Protocol):
+    """The rows of one table, by partition. A write is visible at once, and in the changelog when
+    the commit that covers the input succeeds."""
+
+    def get_in(self, partition: int, key: bytes) -> bytes | None: ...
+
+    def put_in(self, partition: int, key: bytes, value: bytes) -> None: ...
+
+    def delete_in(self, partition: int, key: bytes) -> None: ...
+
+    def scan_in(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Rows whose key begins with `prefix`, in key order."""
+
+
 class Ports(Protocol):
     """Raises what the transport raises; a stage does not go on without it."""
 
     @property
-    def table(self) -> RawTable: ...
+    def table(self) -> Rows: ...
 
     def send(
         self,

@@ -115,7 +115,9 @@ class StageShell:
     ) -> DeadLetter | Redirect | None:
         """An interaction from an upstream app may claim any time and stand in any partition."""
         if interaction.received_at > message.timestamp_ms + MAX_AHEAD_MS:
-            return DeadLetter("time-in-future", "received_at: more than 1 h after the record's time")
+            return DeadLetter(
+                "time-in-future", "received_at: more than 1 h after the record's time"
+            )
         if self._ports.partition_of(message.topic, message.key) == message.partition:
             return None
         return Redirect(Emit(message.topic, message.key.decode(errors="replace"), interaction))
@@ -156,9 +158,7 @@ class StageShell:
         after = advance(row, position, outcome.state, outputs, self._committed(message.partition))
         return _Effect(after, outputs, record if isinstance(record, Interaction) else None)
 
-    def _apply(
-        self, message: Message, decided: _Decided, headers: list[tuple[str, bytes]]
-    ) -> None:
+    def _apply(self, message: Message, decided: _Decided, headers: list[tuple[str, bytes]]) -> None:
         match decided:
             case _Effect(row, outputs, interaction):
                 self._write(message, row, interaction)

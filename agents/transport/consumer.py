@@ -310,29 +310,25 @@ class Consumer(BaseConsumer):
         callbacks = self.app.topics.callbacks
         acking = self.app.topics.acking_topics
         producer = self.app.producer
-        for message in batch.messages:
+        for record in batch.records:
             if producer.congested:
                 await producer.uncongested()
             if not self.flow_active:
                 await self.can_resume_flow.wait()
             if batch.version != self._version:
                 return
-            error = message.error()
-            if error is not None:
-                self._on_message_error(error)
-                continue
-            event = self._to_message(TP("", 0), message)
-            tp, offset = event.tp, event.offset
+            message = self._message(record)
+            tp, offset = message.tp, message.offset
             if offset < self._positions.get(tp, 0):
                 self._on_rewound(tp, offset)
             if tp.topic in acking:
                 self._progress.delivered(tp, offset)
             self._positions[tp] = offset + 1
             self.received_total += 1
-            await callbacks[tp](event)
+            await callbacks[tp](message)
         self._last_arrival = self.loop.time()
 
-    def _to_message(self, tp: TP, record: Record) -> ConsumerMessage:
+    def _message(self, record: Record) -> ConsumerMessage:
         topic, partition = record.topic(), record.partition()
         known = self._tps.get((topic, partition))
         if known is None:
@@ -354,12 +350,6 @@ class Consumer(BaseConsumer):
             known,
             generation_id=self._generation,
         )
-
-    def _on_message_error(self, error: KafkaError) -> None:
-        if error.fatal():
-            self.transport.on_client_error(error)
-        elif error.code() != KafkaError._PARTITION_EOF:
-            self.log.warning("consumer: %s", error.str())
 
     def _on_rewound(self, tp: TP, offset: int) -> None:
         self.log.warning("%s goes on at %d: its records were deleted or made anew", tp, offset)

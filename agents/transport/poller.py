@@ -28,17 +28,17 @@ _HIGHWATERS_EVERY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Messages read in one go, under one version of the assignment."""
+    """Records read in one go, under one version of the assignment."""
 
     version: int
-    messages: Sequence[Record]
+    records: Sequence[Record]
 
 
 class Listener(Protocol):
     """Who a poller reports to; everything is called in the event loop."""
 
     def on_batch(self, batch: Batch) -> None:
-        """Messages have arrived."""
+        """Records have arrived."""
 
     async def on_assigned(self, tps: set[TP]) -> None:
         """The group gave these partitions; they are read once `assign` says from where."""
@@ -83,7 +83,8 @@ class Poller(threading.Thread):
         self._changed = threading.Condition()
         self._calls: deque[Callable[[], None]] = deque()
         self._waiting_batches = 0
-        self._paused = False
+        self._starts: list[TopicPartition] = []
+        self._parked: list[TopicPartition] | None = None
         self._version = 0
         self._closing = False
         self._in_rebalance = False
@@ -102,7 +103,8 @@ class Poller(threading.Thread):
 
         def assign() -> None:
             self._version = version
-            self._paused = False
+            self._parked = None
+            self._starts = parts
             self._kafka.assign(parts)
 
         self._enqueue(assign)
@@ -176,7 +178,7 @@ class Poller(threading.Thread):
             self._subscribe()
             while not self._closing:
                 self._serve_calls()
-                self._pause_or_resume()
+                self._park_or_resume()
                 self._poll()
         except BaseException as error:
             self._tell(self._listener.on_crash, error)
@@ -196,25 +198,50 @@ class Poller(threading.Thread):
         while self._calls:
             self._calls.popleft()()
 
-    def _pause_or_resume(self) -> None:
-        """Fetch nothing while too much waits; callbacks are served by polls all the same."""
-        if not self._paused and self._waiting_batches >= self._max_batches:
-            self._kafka.pause(self._kafka.assignment())
-            self._paused = True
-        elif self._paused and self._waiting_batches <= self._max_batches // 2:
-            self._kafka.resume(self._kafka.assignment())
-            self._paused = False
+    def _park_or_resume(self) -> None:
+        """Read nothing while too much waits; polls go on and serve callbacks.
+
+        Not by pause(): after resume() librdkafka reads again from where assign() began.
+        """
+        if self._parked is None and self._waiting_batches >= self._max_batches:
+            self._parked = self._positions()
+            self._kafka.assign([])
+        elif self._parked is not None and self._waiting_batches <= self._max_batches // 2:
+            self._kafka.assign(self._parked)
+            self._parked = None
+
+    def _hold(self) -> None:
+        self._starts, self._parked = [], None
+        self._kafka.assign([])
+
+    def _positions(self) -> list[TopicPartition]:
+        reached = self._kafka.position(self._starts)
+        return [
+            part if part.offset >= 0 else start
+            for part, start in zip(reached, self._starts, strict=True)
+        ]
 
     def _poll(self) -> None:
         first = self._kafka.poll(_POLL_S)
         if first is None:
             self._update_highwaters()
             return
-        messages = [first, *self._kafka.consume(self._batch_size - 1, 0)]
+        messages = cast(list[Record], [first, *self._kafka.consume(self._batch_size - 1, 0)])
+        records = [message for message in messages if self._is_record(message)]
+        if not records:
+            return
         with self._changed:
             self._waiting_batches += 1
-        self._tell(self._listener.on_batch, Batch(self._version, cast(list[Record], messages)))
+        self._tell(self._listener.on_batch, Batch(self._version, records))
         self._update_highwaters()
+
+    def _is_record(self, message: Record) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() != KafkaError._PARTITION_EOF:
+            self._on_error(error)
+        return False
 
     def _update_highwaters(self) -> None:
         now = time.monotonic()
@@ -257,15 +284,17 @@ class Poller(threading.Thread):
         self._tell(_succeed, future, failed)
 
     def _on_assign(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
-        kafka.assign([])  # reading begins when the tables are restored
+        self._hold()  # reading begins when the tables are restored
         self._wait_for(self._listener.on_assigned({TP(p.topic, p.partition) for p in parts}))
 
     def _on_revoke(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
         if not self._closing:
             self._wait_for(self._listener.on_revoked({TP(p.topic, p.partition) for p in parts}))
+        self._hold()
         kafka.unassign()
 
     def _on_lost(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
+        self._hold()
         kafka.unassign()
         if not self._closing:
             self._tell(lambda _: self._listener.on_lost(), None)

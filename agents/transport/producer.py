@@ -233,6 +233,7 @@ class Producer(BaseProducer):
         except BufferError:
             self._produce_when_there_is_room(client, topic, key, value, options)
         self._epoch.outstanding += 1
+        self.outstanding += 1
         self.sent_total += 1
         if not self._work.is_set():
             self._work.set()

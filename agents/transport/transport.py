@@ -51,7 +51,7 @@ class Transport(BaseTransport):
 
     def on_client_error(self, error: KafkaError) -> None:
         """Log an error of a client; a fatal one ends the worker."""
-        if error.fatal():
+        if error.fatal() or error.code() == KafkaError._FATAL:
             self.fail(ClientFatalError(error.str()))
         else:
             logger.warning("%s: %s", self.app.conf.id, error.str())

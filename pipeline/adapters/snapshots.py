@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -71,16 +72,17 @@ def _scan(consumer: Consumer, topic: str) -> Iterator[Stored]:
         elif time.monotonic() > deadline:
             raise TimeoutError(f"{topic}: the broker sent nothing for {_PATIENCE_S:.0f} s")
         for message in messages:
-            partition, end = message.partition(), unfinished.get(message.partition())
+            partition = cast(int, message.partition())
+            end = unfinished.get(partition)
             if end is None:
                 continue
             if _is_end(message):
                 del unfinished[partition]
                 continue
-            offset = message.offset()
-            if offset < end:
-                yield _stored(message)
-            if offset >= end - 1:
+            record = _stored(message)
+            if record.offset < end:
+                yield record
+            if record.offset >= end - 1:
                 del unfinished[partition]
 
 
@@ -106,12 +108,12 @@ def _is_end(message: Message) -> bool:
 
 
 def _stored(message: Message) -> Stored:
-    key = message.key() or b""
+    """A message that was polled always has its place; the client's types do not say so."""
     return Stored(
-        key.decode(errors="replace"),
+        (message.key() or b"").decode(errors="replace"),
         message.value(),
-        message.partition(),
-        message.offset(),
+        cast(int, message.partition()),
+        cast(int, message.offset()),
         message.timestamp()[1],
-        tuple(message.headers() or ()),
+        tuple(cast(list[tuple[str, bytes | None]], message.headers() or [])),
     )

@@ -15,7 +15,7 @@ from tenacity.wait import wait_exponential_jitter
 from pipeline.model.decision import Action
 
 _LONGEST_REQUEST_S: Final = 30.0
-_BACK_OFF: Final = wait_exponential_jitter(initial=0.2, max=30, jitter=0.5)
+_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.2, max=30, jitter=0.5)
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
 
 

@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "gateway": "Serve the HTTP API.",
     "worker": "Run one or all of the agents.",
     "adapter": "Deliver the actions of a kind of channel.",
+    "bench": "Measure latency, throughput and the stages, beside peers.",
 }
 
 _DEBUG: Final = "--debug"

@@ -11,9 +11,7 @@ NOTHING = "nothing"
 
 def rank(eligible: Sequence[config.Candidate]) -> list[config.Candidate]:
     """The best first; ties by name, so that the same input gives the same answer."""
-    return sorted(
-        eligible, key=lambda one: (-score(one), one.campaign, one.offer, one.treatment)
-    )
+    return sorted(eligible, key=lambda one: (-score(one), one.campaign, one.offer, one.treatment))
 
 
 def score(candidate: config.Candidate) -> float:

@@ -19,7 +19,9 @@ def exceeded(
         if cap.channel is not None and cap.channel != candidate.channel:
             continue
         counted = sum(
-            1 for one in contacts if _counts(one, candidate, cap) and one.at > now_ms - cap.window_ms
+            1
+            for one in contacts
+            if _counts(one, candidate, cap) and one.at > now_ms - cap.window_ms
         )
         if counted >= cap.max:
             return cap

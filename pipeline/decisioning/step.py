@@ -107,9 +107,7 @@ def _fill(
     return filled
 
 
-def _eligible(
-    candidates: Sequence[Candidate], moment: Moment, filled: _Filled
-) -> list[Candidate]:
+def _eligible(candidates: Sequence[Candidate], moment: Moment, filled: _Filled) -> list[Candidate]:
     eligible: list[Candidate] = []
     for one in candidates:
         rule = objection(one, moment)
@@ -206,7 +204,8 @@ def _answer(interaction: Interaction, filled: _Filled) -> tuple[Emit, ...]:
 
 
 def _moment(record: Segmented, interaction: Interaction, rules: Rules) -> Moment:
-    assert record.identity is not None and record.segments is not None
+    assert record.identity is not None
+    assert record.segments is not None
     facts = Facts(
         interaction=interaction,
         traits=record.profile.traits if record.profile is not None else {},
@@ -218,9 +217,7 @@ def _moment(record: Segmented, interaction: Interaction, rules: Rules) -> Moment
     return Moment(facts, record.identity, stale=age > rules.max_action_age_ms)
 
 
-def _outcome(
-    record: Segmented, interaction: Interaction, state: ContactState
-) -> Ok[ContactState]:
+def _outcome(record: Segmented, interaction: Interaction, state: ContactState) -> Ok[ContactState]:
     """What became of an action; nothing is said because of it, and its Decision says so."""
     assert record.identity is not None
     subject = interaction.properties.get("action_id")

@@ -1,4 +1,4 @@
-"""What the configuration in force says of an adapter's channels, and the way back to the gateway."""
+"""What the configuration in force says of an adapter's channels, and the way back."""
 
 from typing import Final
 

@@ -11,15 +11,23 @@ class Lanes:
     def __init__(self, group: asyncio.TaskGroup) -> None:
         self._group = group
         self._last: dict[str, asyncio.Task[None]] = {}
+        self._closed = False
 
     def put(self, key: str, work: Coroutine[Any, Any, None]) -> None:
-        """`work` begins when everything put under the same key before has ended."""
+        """`work` begins when everything put under the same key before has ended.
+
+        After `drain` it is not done at all.
+        """
+        if self._closed:
+            work.close()
+            return
         task = self._group.create_task(_after(self._last.get(key), work))
         self._last[key] = task
         task.add_done_callback(lambda done: self._ended(key, done))
 
     async def drain(self, timeout_s: float) -> None:
-        """Waits for all work, and cancels what takes longer."""
+        """Takes no more work, waits for what there is, and cancels what takes longer."""
+        self._closed = True
         if not self._last:
             return
         _, late = await asyncio.wait(set(self._last.values()), timeout=timeout_s)

@@ -1,8 +1,7 @@
 """One shard: what an interaction adds to it, and how two become one."""
 
-
-from pipeline.config.compile import Configuration
 from pipeline.conditions import Facts
+from pipeline.config.compile import Configuration
 from pipeline.enrichment.sessions import add, settle, union
 from pipeline.enrichment.state import Shard, Value
 from pipeline.enrichment.traits import COMBINE
@@ -16,9 +15,7 @@ def apply(shard: Shard | None, interaction: Interaction, config: Configuration) 
     """The shard after `interaction`."""
     at = interaction.occurred_at
     before = shard or Shard(first_seen=at, last_seen=at)
-    spans, ended = settle(
-        add(before.spans, at, config.session_gap_ms), interaction.received_at
-    )
+    spans, ended = settle(add(before.spans, at, config.session_gap_ms), interaction.received_at)
     return Shard(
         first_seen=min(before.first_seen, at),
         last_seen=max(before.last_seen, at),
@@ -70,9 +67,7 @@ def _traits(
     return _combined(known, news, config) if news else known
 
 
-def _combined(
-    a: dict[str, Value], b: dict[str, Value], config: Configuration
-) -> dict[str, Value]:
+def _combined(a: dict[str, Value], b: dict[str, Value], config: Configuration) -> dict[str, Value]:
     combined = dict(a)
     for name, value in b.items():
         rule = config.trait_rules.get(name)
@@ -81,5 +76,3 @@ def _combined(
         mine = combined.get(name)
         combined[name] = value if mine is None else COMBINE[rule](mine, value)
     return combined
-
-

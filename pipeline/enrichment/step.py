@@ -5,7 +5,6 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from pipeline.rules import Rules
 from pipeline.enrichment import view
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
@@ -15,6 +14,7 @@ from pipeline.model.ids import control_id
 from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome, Redirect
 from pipeline.model.shards import Away, arrival, destination
 from pipeline.model.stages import Enriched, Identified, IdentitySection, ProfileSection
+from pipeline.rules import Rules
 
 _shard_bytes = msgspec.msgpack.Encoder()
 _shard_from = msgspec.msgpack.Decoder(Shard)
@@ -36,7 +36,8 @@ def _interaction(
     key: str, record: Identified, state: ProfileState | None, rules: Rules
 ) -> Outcome[ProfileState]:
     interaction, identity = record.interaction, record.identity
-    assert interaction is not None and identity is not None
+    assert interaction is not None
+    assert identity is not None
     row = state or ProfileState(root=identity.root)
     onward_to = row.shards.left(identity.shard, identity.version)
     if onward_to is not None:
@@ -50,9 +51,7 @@ def _interaction(
 
 def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect:
     """A late interaction goes where its shard went."""
-    moved = replace(
-        identity, profile_id=to.to_profile, root=to.to_root, version=to.version
-    )
+    moved = replace(identity, profile_id=to.to_profile, root=to.to_root, version=to.version)
     return Redirect(Emit(topics.IDENTIFIED, to.to_profile, replace(record, identity=moved)))
 
 
@@ -108,9 +107,7 @@ def _refreshed(key: str, cause: Control, row: ProfileState, rules: Rules) -> tup
     return (Emit(topics.ENRICHED, key, Enriched(control=refresh, profile=section)), snapshot)
 
 
-def _seen(
-    key: str, row: ProfileState, at: int, rules: Rules
-) -> tuple[Emit, ProfileSection | None]:
+def _seen(key: str, row: ProfileState, at: int, rules: Rules) -> tuple[Emit, ProfileSection | None]:
     """The snapshot to publish, a tombstone for an empty profile, and the section to send on."""
     whole = view.fold(row, rules.config)
     if whole is None:

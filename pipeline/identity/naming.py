@@ -5,9 +5,7 @@ from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import DeadLetter
 
 
-def ranked(
-    interaction: Interaction, config: Configuration
-) -> tuple[Identifier, ...] | DeadLetter:
+def ranked(interaction: Interaction, config: Configuration) -> tuple[Identifier, ...] | DeadLetter:
     """Normalised identifiers without the blocked ones; a dead letter when none is left."""
     if not interaction.identifiers:
         return DeadLetter("no-identifiers", "identifiers: the interaction names nobody")

@@ -11,7 +11,6 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from pipeline.rules import Rules
 from pipeline.identity.linking import observe, release
 from pipeline.identity.naming import ranked
 from pipeline.identity.ownership import adopt, current_shard, displaced
@@ -22,8 +21,9 @@ from pipeline.model.identity import Evidence, IdentityChange
 from pipeline.model.ids import control_id, profile_id
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
-from pipeline.model.time import MAX_AHEAD_MS
 from pipeline.model.stages import Identified, IdentitySection
+from pipeline.model.time import MAX_AHEAD_MS
+from pipeline.rules import Rules
 
 
 def step(
@@ -106,9 +106,7 @@ def _heard(known: Parent | None, evidence: Evidence | None, root: str, version: 
     return Parent(best, root, version)
 
 
-def _reparented(
-    cause: "_Cause", row: IdentityState, change: IdentityChange
-) -> Ok[IdentityState]:
+def _reparented(cause: "_Cause", row: IdentityState, change: IdentityChange) -> Ok[IdentityState]:
     """Choose the parent anew, and tell everybody whom that concerns."""
     before = row
     parent = top_of(row.parents)

@@ -1,4 +1,4 @@
-"""Deterministic ids: each is a UUIDv5 (RFC 9562) of what caused it, so a replay names it the same."""
+"""Deterministic ids: each a UUIDv5 (RFC 9562) of what caused it, so a replay names it the same."""
 
 from uuid import UUID, uuid5
 

@@ -4,7 +4,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
 
-Scalar: TypeAlias = None | bool | int | float | str
+Scalar: TypeAlias = bool | int | float | str | None
 """A property value; nested objects are flattened to dotted names before they get here."""
 
 Kind: TypeAlias = Literal[
@@ -46,7 +46,7 @@ class Context(Struct, frozen=True):
 
 
 class DecideRequest(Struct, frozen=True):
-    """Somebody waits for the decision: answer `placements` to `gateway` before `deadline_at` (ms)."""
+    """Somebody waits for the decision: answer `placements` to `gateway` by `deadline_at` (ms)."""
 
     request_id: str
     gateway: str

@@ -48,9 +48,7 @@ class Shards(Struct, Generic[T], frozen=True):
         rest = Shards(_without(self.here, shard), {**self.away, shard: target})
         return rest, self.here.get(shard)
 
-    def receive(
-        self, arrive: Control, part: T, merge: Callable[[T, T], T]
-    ) -> "Shards[T] | Away":
+    def receive(self, arrive: Control, part: T, merge: Callable[[T, T], T]) -> "Shards[T] | Away":
         """Take in an arrived part, or say where it has to go on to."""
         shard, target = _target(arrive)
         onward = self.left(shard, target.version)

@@ -31,7 +31,7 @@ def evaluate(
     now_ms: int,
     config: Configuration,
 ) -> Change:
-    """Segments in dependency order. Without an interaction, those that read one stay as they were."""
+    """Segments in dependency order. Without an interaction, those reading one stay as they were."""
     members: set[str] = set()
     facts = Facts(interaction, traits, members, frozenset(), now_ms)
     for segment in config.segments:

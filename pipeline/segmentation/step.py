@@ -1,11 +1,13 @@
 """The segmentation stage: one row per profile; entries and exits are told with their cause."""
 
-from pipeline.rules import Rules
+from typing import Literal
+
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome
 from pipeline.model.profile import Memberships, SegmentChange
 from pipeline.model.stages import Enriched, Segmented, SegmentSection
+from pipeline.rules import Rules
 from pipeline.segmentation.evaluate import Change, evaluate
 from pipeline.segmentation.state import MembershipState
 
@@ -22,13 +24,13 @@ def step(
     if interaction is None or identity is None or profile is None:
         return DeadLetter("empty-record", "neither an enriched interaction nor a control")
     now_ms = interaction.received_at
-    change = evaluate(
-        frozenset(row.members), profile.traits, interaction, now_ms, rules.config
-    )
+    change = evaluate(frozenset(row.members), profile.traits, interaction, now_ms, rules.config)
     onward = Segmented(
         interaction=interaction, identity=identity, profile=profile, segments=_section(change)
     )
-    row, news = _changed(key, row, change, _Cause(interaction.event_id, interaction.name, now_ms), rules)
+    row, news = _changed(
+        key, row, change, _Cause(interaction.event_id, interaction.name, now_ms), rules
+    )
     return Ok(row, (Emit(topics.SEGMENTED, key, onward), *news))
 
 
@@ -66,8 +68,10 @@ def _changed(
     if change.before == change.after:
         return row, ()
     members = {name: row.members.get(name, cause.at) for name in sorted(change.after)}
-    changes = [(name, "exited") for name in change.exited]
-    changes += [(name, "entered") for name in change.entered]
+    changes: list[tuple[str, Literal["entered", "exited"]]] = [
+        *((name, "exited") for name in change.exited),
+        *((name, "entered") for name in change.entered),
+    ]
     digest = rules.config.digest
     emits = [
         Emit(

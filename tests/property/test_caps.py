@@ -80,9 +80,7 @@ def test_a_decision_made_again_is_the_same(stream: list[tuple[str, int, str]]) -
         emits = list(flow.run(_interaction(number, kind, hour * _HOUR_MS)))
         for segmented, decision in _decided(emits):
             history = Shards({"any": History(decision.contacts)})
-            again = step(
-                decision.profile_id, segmented, ContactState(history), offering_rules()
-            )
+            again = step(decision.profile_id, segmented, ContactState(history), offering_rules())
             assert isinstance(again, Ok)
             assert decision in [emit.value for emit in again.emits]
 

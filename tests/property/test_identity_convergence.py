@@ -31,14 +31,18 @@ def interactions(draw: st.DrawFn) -> Interaction:
 
 
 def roots(stream: list[Interaction]) -> dict[str, str]:
-    """The definition: the parent is the strongest of the latest evidence, the root the last parent."""
+    """The definition: the parent is the strongest of the latest evidence, the root the last."""
     parents: dict[str, dict[str, tuple[int, str, str]]] = {}
     for one in stream:
         strongest, *weaker = one.identifiers
         for name in weaker:
             if name.namespace == strongest.namespace and one.kind != "alias":
                 continue
-            evidence = (one.occurred_at, one.event_id, "alias" if one.kind == "alias" else "together")
+            evidence = (
+                one.occurred_at,
+                one.event_id,
+                "alias" if one.kind == "alias" else "together",
+            )
             known = parents.setdefault(name.key, {})
             known[strongest.key] = max(known.get(strongest.key, evidence), evidence)
 
@@ -55,9 +59,7 @@ def test_every_order_ends_in_the_persons_of_the_definition(
     stream: list[Interaction], data: st.DataObject
 ) -> None:
     stream = list({one.event_id: one for one in stream}.values())
-    flow = InterleavedFlow(
-        plain_rules(), data.draw(st.integers(1, 4)), _chooser(data)
-    )
+    flow = InterleavedFlow(plain_rules(), data.draw(st.integers(1, 4)), _chooser(data))
     for one in data.draw(st.permutations(stream)):
         flow.put(one)
         for _ in range(data.draw(st.integers(0, 3))):

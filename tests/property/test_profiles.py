@@ -1,5 +1,6 @@
 """A profile is the same in whatever order, and over whatever shards, its interactions came."""
 
+import itertools
 from dataclasses import dataclass
 from functools import reduce
 
@@ -40,7 +41,9 @@ def _interaction(draw: st.DrawFn, number: int) -> Interaction:
     total = draw(st.integers(0, 50))
     properties: dict[str, Scalar] = {"total": total, "page": f"p{draw(st.integers(0, 3))}"}
     who = Identifier("cookie", draw(st.sampled_from("kl")))
-    return Interaction(f"e{number}", "track", name, "web", "shop", at, 2 * 10**8, (who,), properties)
+    return Interaction(
+        f"e{number}", "track", name, "web", "shop", at, 2 * 10**8, (who,), properties
+    )
 
 
 def _profile(stream: list[Visit]) -> dict[str, Scalar]:
@@ -57,7 +60,7 @@ def _brute_force(stream: list[Visit]) -> dict[str, Scalar]:
     """The profile from first principles."""
     every = sorted((one.interaction for one in stream), key=lambda i: (i.occurred_at, i.event_id))
     times = [one.occurred_at for one in every]
-    pairs = zip(times, times[1:], strict=False)
+    pairs = itertools.pairwise(times)
     orders = [one for one in every if one.name == "Order"]
     found: dict[str, Scalar] = {
         "first_seen": times[0],

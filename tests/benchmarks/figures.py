@@ -1,0 +1,93 @@
+"""From samples to figures: percentiles, medians over repeats, ratios to the floor. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+_ON_TIME = 1.05
+_SLACK_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measurement at one rate.
+
+    `latencies_ms` has what arrived, from the time at which each was meant to be sent.
+    `seconds` is from the first sending to the last arrival; `cpu` is cores used, by process.
+    """
+
+    sent: int
+    meant_seconds: float
+    seconds: float
+    latencies_ms: Sequence[float]
+    cpu: Mapping[str, float]
+
+    @property
+    def sustained(self) -> bool:
+        """Whether everything came out, without the way out becoming longer and longer."""
+        complete = len(self.latencies_ms) == self.sent
+        return complete and self.seconds <= self.meant_seconds * _ON_TIME + _SLACK_S
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Medians over the repeats at one rate (events/s); times in ms.
+
+    `p99s` are the repeats' own; `missing` counts over all of them.
+    """
+
+    system: str
+    rate: int
+    p50: float
+    p95: float
+    p99: float
+    max: float
+    p99s: tuple[float, ...]
+    out_per_s: float
+    missing: int
+    sustained: bool
+    cpu: Mapping[str, float]
+
+    @property
+    def cores(self) -> float:
+        """Used by the system itself, without broker and load."""
+        return sum(used for name, used in self.cpu.items() if name not in OTHERS)
+
+
+OTHERS = ("broker", "load")
+"""Processes that every system has beside it."""
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The nearest rank: the least value that at least `share` of them do not exceed."""
+    if not ordered:
+        return float("nan")
+    rank = -(-len(ordered) * share // 1)
+    return ordered[max(int(rank), 1) - 1]
+
+
+def summarise(system: str, rate: int, samples: Sequence[Sample]) -> Latency:
+    """Medians of what the samples have."""
+    ordered = [sorted(sample.latencies_ms) for sample in samples]
+
+    def middle(share: float) -> float:
+        return median(percentile(one, share) for one in ordered)
+
+    return Latency(
+        system=system,
+        rate=rate,
+        p50=middle(0.50),
+        p95=middle(0.95),
+        p99=middle(0.99),
+        max=middle(1.0),
+        p99s=tuple(percentile(one, 0.99) for one in ordered),
+        out_per_s=median(len(sample.latencies_ms) / sample.seconds for sample in samples),
+        missing=sum(sample.sent - len(sample.latencies_ms) for sample in samples),
+        sustained=all(sample.sustained for sample in samples),
+        cpu={name: median(sample.cpu[name] for sample in samples) for name in samples[0].cpu},
+    )
+
+
+def ratio(figure: float, floor: float | None) -> float | None:
+    """None where the floor was not measured."""
+    return figure / floor if floor else None

@@ -1,0 +1,42 @@
+"""What a four-hop pipeline is told. It imports nothing, so that peers run it in their own pins.
+
+Hop n reads topic `<prefix>.t<n>`, reads and writes its state, and sends the value on to t<n+1>.
+"""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+READY = "ready"
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """`hops`: which of 0 to 3 this process runs; `folder`: where it may keep its state."""
+
+    bootstrap: str
+    prefix: str
+    partitions: int
+    hops: Sequence[int]
+    folder: Path
+
+    def topic(self, number: int) -> str:
+        return f"{self.prefix}.t{number}"
+
+    @property
+    def group(self) -> str:
+        """A consumer group of this process alone."""
+        return f"{self.prefix}.{''.join(map(str, self.hops))}"
+
+
+def parse() -> Arguments:
+    """From the command line."""
+    parser = argparse.ArgumentParser()
+    for name in ("--bootstrap", "--prefix", "--hops"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--partitions", type=int, required=True)
+    parser.add_argument("--folder", type=Path, required=True)
+    given = parser.parse_args()
+    hops = [int(hop) for hop in given.hops.split(",")]
+    return Arguments(given.bootstrap, given.prefix, given.partitions, hops, given.folder)

@@ -1,0 +1,104 @@
+"""The floor: a loop over confluent-kafka with a RocksDB, as safe as it gets and doing nothing else.
+
+Idempotent producers with acks=all; one changelog record for each write, through a producer of its
+own with a short linger, so that it does not hold up the outputs; offsets committed after delivery.
+"""
+
+import signal
+import sys
+import time
+
+from arguments import READY, Arguments, parse
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from rocksdict import Options, Rdict
+
+_COMMIT_S = 0.25
+_BATCH = 256
+
+
+class Loop:
+    """One consumer for all hops of the process."""
+
+    def __init__(self, arguments: Arguments) -> None:
+        self._next = {arguments.topic(hop): arguments.topic(hop + 1) for hop in arguments.hops}
+        self._changelog = {topic: f"{topic}.changelog" for topic in self._next}
+        self._stores = {
+            topic: Rdict(str(arguments.folder / topic), Options(raw_mode=True))
+            for topic in self._next
+        }
+        self._outputs = _producer(arguments, 0)
+        self._changelogs = _producer(arguments, 10)
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": arguments.bootstrap,
+                "group.id": arguments.group,
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 100,
+                "fetch.queue.backoff.ms": 1,
+            }
+        )
+        self._positions: dict[tuple[str, int], int] = {}
+        self._commit_at = time.monotonic() + _COMMIT_S
+
+    def run(self, wanted: int) -> None:
+        """Until TERM; says that it is ready once it has `wanted` partitions."""
+        self._consumer.subscribe(list(self._next))
+        while len(self._consumer.assignment()) < wanted:
+            self._pass()
+        print(READY, flush=True)
+        while True:
+            self._pass()
+
+    def _pass(self) -> None:
+        first = self._consumer.poll(_COMMIT_S)
+        if first is not None:
+            for message in (first, *self._consumer.consume(_BATCH, 0)):
+                self._process(message)
+        self._outputs.poll(0)
+        self._changelogs.poll(0)
+        if self._positions and time.monotonic() >= self._commit_at:
+            self._commit()
+
+    def _process(self, message: Message) -> None:
+        topic, key, value = message.topic(), message.key(), message.value()
+        store = self._stores[topic]
+        store.get(key)
+        store[key] = value
+        partition = message.partition()
+        self._changelogs.produce(
+            self._changelog[topic], value, key, partition, on_delivery=_delivered
+        )
+        self._outputs.produce(self._next[topic], value, key, on_delivery=_delivered)
+        self._positions[topic, partition] = message.offset() + 1
+
+    def _commit(self) -> None:
+        self._outputs.flush()
+        self._changelogs.flush()
+        offsets = [TopicPartition(t, p, offset) for (t, p), offset in self._positions.items()]
+        self._consumer.commit(offsets=offsets, asynchronous=True)
+        self._positions.clear()
+        self._commit_at = time.monotonic() + _COMMIT_S
+
+
+def _producer(arguments: Arguments, linger_ms: float) -> Producer:
+    return Producer(
+        {
+            "bootstrap.servers": arguments.bootstrap,
+            "enable.idempotence": True,
+            "acks": "all",
+            "linger.ms": linger_ms,
+            "partitioner": "murmur2_random",
+        }
+    )
+
+
+def _delivered(error: KafkaError | None, _: Message) -> None:
+    if error is not None:
+        raise SystemExit(f"not delivered: {error}")
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    told = parse()
+    Loop(told).run(len(told.hops) * told.partitions)

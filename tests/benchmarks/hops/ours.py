@@ -1,0 +1,47 @@
+"""Four Faust agents on Kairos' transport and tables, each with a step that does nothing."""
+
+import sys
+from typing import Any
+
+from arguments import READY, Arguments, parse
+
+from agents.app import App, AppOptions, create_app
+from agents.run import run
+
+
+def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
+    app = create_app(
+        f"hop{hop}",
+        AppOptions(
+            bootstrap_servers=arguments.bootstrap,
+            home=arguments.folder,
+            partitions=arguments.partitions,
+            group_prefix=arguments.prefix,
+        ),
+    )
+    table = app.raw_table("rows")
+    onward = arguments.topic(hop + 1)
+
+    @app.agent(app.raw_topic(arguments.topic(hop)), name=f"hop{hop}")
+    async def pass_on(stream: Any) -> None:
+        send = app.producer.send_raw
+        async for event in stream.events():
+            message = event.message
+            table.get_in(message.partition, message.key)
+            table.put_in(message.partition, message.key, message.value)
+            send(onward, message.key, message.value)
+
+    @app.task
+    async def tell() -> None:
+        await app.tables.wait_until_recovery_completed()
+        waiting.discard(hop)
+        if not waiting:
+            print(READY, flush=True)
+
+    return app
+
+
+if __name__ == "__main__":
+    told = parse()
+    missing = set(told.hops)
+    sys.exit(run([_app(hop, told, missing) for hop in told.hops]))

@@ -1,0 +1,75 @@
+"""The peer: four chained agents of stock Faust, over aiokafka, with its RocksDB tables.
+
+Set as kindly as its settings allow: no waiting at start, few commits, a large stream buffer.
+"""
+
+import asyncio
+import sys
+from typing import Any
+
+import faust
+from arguments import READY, Arguments, parse
+
+
+def _app(arguments: Arguments) -> faust.App:
+    return faust.App(
+        arguments.group,
+        broker=f"aiokafka://{arguments.bootstrap}",
+        store="rocksdb://?driver=rocksdict",
+        key_serializer="raw",
+        value_serializer="raw",
+        topic_partitions=arguments.partitions,
+        topic_disable_leader=True,
+        topic_allow_declare=True,
+        datadir=str(arguments.folder / arguments.group),
+        producer_linger=0,
+        producer_acks=-1,
+        broker_commit_interval=1.0,
+        stream_buffer_maxsize=4096,
+        stream_recovery_delay=0.0,
+        stream_wait_empty=False,
+        consumer_auto_offset_reset="earliest",
+        web_enabled=False,
+        worker_redirect_stdouts=False,
+    )
+
+
+def _add_hop(app: faust.App, hop: int, arguments: Arguments) -> None:
+    source, onward = (
+        app.topic(
+            arguments.topic(number),
+            key_type=bytes,
+            value_type=bytes,
+            partitions=arguments.partitions,
+        )
+        for number in (hop, hop + 1)
+    )
+    table = app.Table(
+        f"hop{hop}", key_type=bytes, value_type=bytes, partitions=arguments.partitions
+    )
+
+    @app.agent(source, name=f"hop{hop}")
+    async def pass_on(stream: Any) -> None:
+        async for event in stream.events():
+            table.get(event.key)
+            table[event.key] = event.value
+            await onward.send(key=event.key, value=event.value)
+
+
+def _main(arguments: Arguments) -> None:
+    app = _app(arguments)
+    for hop in arguments.hops:
+        _add_hop(app, hop, arguments)
+
+    @app.task
+    async def tell() -> None:
+        while not app.tables.actives_ready:
+            await asyncio.sleep(0.1)
+        print(READY, flush=True)
+
+    sys.argv[1:] = ["worker", "--without-web", "-l", "warning"]
+    app.main()
+
+
+if __name__ == "__main__":
+    _main(parse())

@@ -1,0 +1,55 @@
+"""`kairos bench latency`: systems side by side at several rates, repeats interleaved."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from tests.benchmarks.figures import Latency, Sample, summarise
+from tests.benchmarks.load import Client
+from tests.benchmarks.rig import Rig
+from tests.benchmarks.systems import SYSTEMS, Choice
+from tests.benchmarks.traffic import CUSTOMERS
+
+_WARM_RATE = 200.0
+
+Say = Callable[[str], None]
+"""Told what is being measured, a line at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`seconds` for each rate (events/s), which rise; `repeats` of everything."""
+
+    choices: Sequence[Choice]
+    rates: Sequence[int]
+    seconds: float
+    repeats: int
+
+
+def measure(rig: Rig, plan: Plan, say: Say) -> list[Latency]:
+    """All systems once, then all of them again: what changes with time hits each alike."""
+    samples: dict[tuple[str, int], list[Sample]] = defaultdict(list)
+    for repeat in range(plan.repeats):
+        for choice in plan.choices:
+            say(f"{choice} ({repeat + 1}/{plan.repeats})")
+            for rate, sample in _measure_one(rig, choice, plan):
+                samples[str(choice), rate].append(sample)
+    order = {str(choice): place for place, choice in enumerate(plan.choices)}
+    cells = sorted(samples, key=lambda cell: (cell[1], order[cell[0]]))
+    return [summarise(system, rate, samples[system, rate]) for system, rate in cells]
+
+
+def _measure_one(rig: Rig, choice: Choice, plan: Plan) -> list[tuple[int, Sample]]:
+    """Up to the first rate that is too much: what it leaves behind would spoil the next."""
+    found: list[tuple[int, Sample]] = []
+    with SYSTEMS[choice.name].running(rig, choice.processes) as arrangement:
+        pids = {**arrangement.pids, "broker": rig.broker_pid}
+        with closing(Client(rig.settings.kafka(), arrangement.traffic, pids)) as client:
+            client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
+            for rate in plan.rates:
+                sample = client.open_loop(rate, plan.seconds)
+                found.append((rate, sample))
+                if not sample.sustained:
+                    break
+    return found

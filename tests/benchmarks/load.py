@@ -1,0 +1,193 @@
+"""Open-loop load: records are sent when they are due, whatever has become of those before.
+
+A latency is from the time at which the record was meant to be sent to the time at which a reader
+has what followed from it, both by this process' monotonic clock, so that a sender that comes late
+counts against the system (no coordinated omission).
+"""
+
+import gc
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+
+from tests.benchmarks.figures import Sample
+from tests.benchmarks.processes import CpuMeter
+
+_SWITCH_S: Final = 0.0002
+_DRAIN_S: Final = 15.0
+_BATCH: Final = 500
+_NS: Final = 1_000_000_000
+_LEAD_S: Final = 0.2
+
+
+class Traffic(Protocol):
+    """What is sent, and how its consequence is known."""
+
+    @property
+    def input(self) -> str: ...
+
+    @property
+    def outputs(self) -> Sequence[str]: ...
+
+    def record(self, index: int, at_ms: int) -> tuple[bytes, bytes]:
+        """Key and value of the record with this number, to be sent at `at_ms` (epoch)."""
+
+    def index_of(self, value: bytes) -> int | None:
+        """The number of the record that `value` follows from; None: of somebody else's."""
+
+
+class Client:
+    """Sends one system's traffic and sees it come out."""
+
+    def __init__(
+        self,
+        kafka: Mapping[str, str | int | float | bool],
+        traffic: Traffic,
+        pids: Mapping[str, int],
+    ) -> None:
+        self._traffic = traffic
+        self._pids = {**pids, "load": os.getpid()}
+        self._next = 0
+        self._producer = Producer(
+            {
+                **kafka,
+                "linger.ms": 0,
+                "acks": "all",
+                "enable.idempotence": True,
+                "partitioner": "murmur2_random",
+                "queue.buffering.max.messages": 1_000_000,
+            }
+        )
+        self._consumer = Consumer(
+            {
+                **kafka,
+                "group.id": f"load-{os.getpid()}",
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": 100,
+                "fetch.queue.backoff.ms": 1,
+            }
+        )
+        self._consumer.assign(list(self._ends()))
+
+    def close(self) -> None:
+        """Forget what is still on its way."""
+        self._producer.purge()
+        self._consumer.close()
+
+    def open_loop(self, rate: float, seconds: float, drain_s: float = _DRAIN_S) -> Sample:
+        """`rate` records a second, evenly, for so long; waits for the last at most `drain_s`."""
+        count = int(rate * seconds)
+        first, records = self._prepare(count, rate)
+        with _undisturbed():
+            meter = CpuMeter(self._pids)
+            begin_ns = time.monotonic_ns() + int(_LEAD_S * _NS)
+            due_ns = [begin_ns + int(index * _NS / rate) for index in range(count)]
+            reader = _Reader(self._consumer, count, due_ns[-1] + int(drain_s * _NS))
+            reader.start()
+            self._send(records, due_ns)
+            reader.join()
+            cpu = meter.cores()
+        arrived = self._matched(reader.arrivals, first, count)
+        last_ns = max(arrived.values(), default=due_ns[-1])
+        return Sample(
+            sent=count,
+            meant_seconds=seconds,
+            seconds=(last_ns - begin_ns) / _NS,
+            latencies_ms=[(at - due_ns[index]) / 1e6 for index, at in arrived.items()],
+            cpu=cpu,
+        )
+
+    def backlog(self, count: int, seconds: float) -> float:
+        """How many a second come out when all are there at once, counted for so long at most."""
+        first, records = self._prepare(count, count / seconds)
+        with _undisturbed():
+            began_ns = time.monotonic_ns()
+            reader = _Reader(self._consumer, count, began_ns + int(seconds * _NS))
+            reader.start()
+            for key, value in records:
+                self._producer.produce(self._traffic.input, value, key)
+            self._producer.flush()
+            reader.join()
+        arrived = sorted(self._matched(reader.arrivals, first, count).values())
+        if len(arrived) < 2:
+            return 0.0
+        return (len(arrived) - 1) * _NS / (arrived[-1] - arrived[0])
+
+    def _ends(self) -> Iterator[TopicPartition]:
+        """So that nothing that was there before is read."""
+        for topic in self._traffic.outputs:
+            for partition in self._consumer.list_topics(topic).topics[topic].partitions:
+                where = TopicPartition(topic, partition)
+                _, end = self._consumer.get_watermark_offsets(where)
+                yield TopicPartition(topic, partition, end)
+
+    def _prepare(self, count: int, rate: float) -> tuple[int, list[tuple[bytes, bytes]]]:
+        """The number of the first, and all of them, made beforehand: making takes time too."""
+        first, self._next = self._next, self._next + count
+        begin_ms = int((time.time() + _LEAD_S) * 1000)
+        return first, [
+            self._traffic.record(first + index, begin_ms + int(index * 1000 / rate))
+            for index in range(count)
+        ]
+
+    def _send(self, records: Sequence[tuple[bytes, bytes]], due_ns: Sequence[int]) -> None:
+        produce, topic = self._producer.produce, self._traffic.input
+        for (key, value), due in zip(records, due_ns, strict=True):
+            wait_ns = due - time.monotonic_ns()
+            if wait_ns > 0:
+                time.sleep(wait_ns / _NS)
+            produce(topic, value, key)
+            self._producer.poll(0)
+
+    def _matched(
+        self, arrivals: Sequence[tuple[int, Message]], first: int, count: int
+    ) -> dict[int, int]:
+        """When each came out first, by its number from 0."""
+        found: dict[int, int] = {}
+        for at_ns, message in arrivals:
+            value = message.value()
+            index = None if value is None else self._traffic.index_of(value)
+            if index is not None and first <= index < first + count:
+                found.setdefault(index - first, at_ns)
+        return found
+
+
+class _Reader(threading.Thread):
+    """Notes when what came; what it was is found out afterwards."""
+
+    def __init__(self, consumer: Consumer, count: int, until_ns: int) -> None:
+        super().__init__(name="reader", daemon=True)
+        self.arrivals: list[tuple[int, Message]] = []
+        self._consumer = consumer
+        self._count = count
+        self._until_ns = until_ns
+
+    def run(self) -> None:
+        while len(self.arrivals) < self._count and time.monotonic_ns() < self._until_ns:
+            first = self._consumer.poll(0.1)
+            if first is None:
+                continue
+            now_ns = time.monotonic_ns()
+            for message in (first, *self._consumer.consume(_BATCH, 0)):
+                if message.error() is None:
+                    self.arrivals.append((now_ns, message))
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """The two threads take turns quickly, and no collection of garbage stops them."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH_S)
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        sys.setswitchinterval(before)

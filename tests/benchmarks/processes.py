@@ -1,0 +1,116 @@
+"""The processes of a system under test: started, watched until ready, ended."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from pipeline.adapters.run_state import announcements
+from tests.benchmarks.hops.arguments import READY
+
+_READY_S = 90.0
+_STOP_S = 20.0
+_LOOK_S = 0.05
+
+
+class NotReadyError(Exception):
+    """Raised when a process ends or hangs before it is ready; the message has its last words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """`announces`: it says that it is ready in HOME/run, under this name; else on its output."""
+
+    name: str
+    command: tuple[str, ...]
+    announces: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A program that runs."""
+
+    program: Program
+    child: subprocess.Popen[bytes]
+    log: Path
+    home: Path
+
+    @property
+    def ready(self) -> bool:
+        if self.program.announces is None:
+            return READY in self.log.read_text(errors="replace")
+        said = announcements(self.home).get(self.program.announces)
+        return said is not None and said.state == "ready" and said.process.pid == self.child.pid
+
+    def wait_until_ready(self) -> None:
+        """NotReadyError when it does not become so."""
+        give_up_at = time.monotonic() + _READY_S
+        while not self.ready:
+            if self.child.poll() is not None or time.monotonic() > give_up_at:
+                last = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+                raise NotReadyError(f"{self.program.name} did not become ready:\n{last}")
+            time.sleep(_LOOK_S)
+
+    def end(self, with_signal: signal.Signals = signal.SIGTERM) -> None:
+        """Signal it, and kill it if that is not enough."""
+        self.child.send_signal(with_signal)
+        try:
+            self.child.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+
+
+def start(program: Program, home: Path, environment: Mapping[str, str]) -> Process:
+    """Start it, its output to a log of its own under the home."""
+    log = home / f"{program.name}.log"
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            program.command, stdout=output, stderr=subprocess.STDOUT, env=dict(environment)
+        )
+    return Process(program, child, log, home)
+
+
+@contextmanager
+def running(
+    programs: Sequence[Program], home: Path, environment: Mapping[str, str]
+) -> Iterator[list[Process]]:
+    """All of them, ready; ended at the end."""
+    processes: list[Process] = []
+    try:
+        processes.extend(start(program, home, environment) for program in programs)
+        for process in processes:
+            process.wait_until_ready()
+        yield processes
+    finally:
+        for process in processes:
+            process.child.terminate()
+        for process in processes:
+            process.end()
+
+
+class CpuMeter:
+    """CPU seconds of processes, from when it was made."""
+
+    def __init__(self, pids: Mapping[str, int]) -> None:
+        self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
+        self._before = {name: _cpu_s(one) for name, one in self._processes.items()}
+        self._began = time.monotonic()
+
+    def cores(self) -> dict[str, float]:
+        """Cores in use on average since then, by name."""
+        elapsed_s = time.monotonic() - self._began
+        return {
+            name: (_cpu_s(one) - self._before[name]) / elapsed_s
+            for name, one in self._processes.items()
+        }
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)

@@ -1,0 +1,97 @@
+"""Where everything is measured: a home of its own with a warm broker that nobody else uses."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from pipeline.adapters.broker import BrokerFailure, warm_up
+from pipeline.settings import PREFIX, Settings
+
+_TIMEOUT_S = 30.0
+_WARM_ROUNDS = 4_000
+"""A JVM compiles a method for good after some ten thousand calls."""
+
+
+class NoRigError(Exception):
+    """Raised when there is no broker to measure with; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """`broker_pid`: for its share of the CPU."""
+
+    settings: Settings
+    broker_pid: int
+
+    @property
+    def home(self) -> Path:
+        return self.settings.home
+
+    @property
+    def partitions(self) -> int:
+        return self.settings.partitions
+
+    @property
+    def bootstrap(self) -> str:
+        assert self.settings.bootstrap_servers is not None
+        return self.settings.bootstrap_servers
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For processes of Kairos in this home; the caller's own settings have no say."""
+        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        return {
+            **others,
+            "KAIROS_HOME": str(self.home),
+            "KAIROS_BOOTSTRAP_SERVERS": self.bootstrap,
+            "KAIROS_PARTITIONS": str(self.partitions),
+            "KAIROS_LOG_LEVEL": "warning",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def kairos(self, *arguments: str) -> tuple[str, ...]:
+        """A command line of Kairos."""
+        return (sys.executable, "-m", "pipeline.cli", *arguments)
+
+    def make_topics(self, names: Iterable[str]) -> None:
+        """Those of one system, with this rig's partitions."""
+        requests = [NewTopic(name, self.partitions) for name in names]
+        for made in self._admin().create_topics(requests, operation_timeout=_TIMEOUT_S).values():
+            made.result()
+
+    def drop_topics(self, prefix: str) -> None:
+        """Every topic that begins so."""
+        admin = self._admin()
+        found = [
+            name for name in admin.list_topics(timeout=_TIMEOUT_S).topics if name.startswith(prefix)
+        ]
+        if found:
+            for dropped in admin.delete_topics(found, operation_timeout=_TIMEOUT_S).values():
+                dropped.result()
+
+    def _admin(self) -> AdminClient:
+        return AdminClient(self.settings.kafka())
+
+
+@contextmanager
+def open_rig(partitions: int) -> Iterator[Rig]:
+    """A rig; everything is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="kairos-bench-") as folder:
+        own = Settings(home=Path(folder), broker_port=0, partitions=partitions)
+        broker = own.broker()
+        started = broker.start()
+        if isinstance(started, BrokerFailure):
+            raise NoRigError(started.message)
+        try:
+            settings = own.model_copy(update={"bootstrap_servers": started.bootstrap})
+            warm_up(settings.kafka(), rounds=_WARM_ROUNDS)
+            yield Rig(settings, started.pid)
+        finally:
+            broker.stop()

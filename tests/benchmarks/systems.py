@@ -1,0 +1,172 @@
+"""What is compared: each system's processes, its topics, and the traffic that fits it."""
+
+import subprocess
+import sys
+import uuid
+import venv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Protocol
+
+from pipeline.adapters.avro import open_codec
+from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.topics import ensure_topics
+from pipeline.config.model import Bundle
+from pipeline.flow import STAGES
+from pipeline.settings import Settings
+from pipeline.stack.plan import ALL, worker_name
+from tests.benchmarks import configurations
+from tests.benchmarks.load import Traffic
+from tests.benchmarks.processes import Process, Program, running
+from tests.benchmarks.rig import Rig
+from tests.benchmarks.traffic import HopTraffic, InteractionTraffic
+
+_HOPS: Final = Path(__file__).parent / "hops"
+_QUIX_LOCK: Final = _HOPS / "quix.lock"
+_LOG_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """A system that runs, and what to send it."""
+
+    processes: Sequence[Process]
+    traffic: Traffic
+
+    @property
+    def pids(self) -> dict[str, int]:
+        return {one.program.name: one.child.pid for one in self.processes}
+
+
+class System(Protocol):
+    """Something that four hops or four stages can be measured of."""
+
+    def running(self, rig: Rig, processes: int) -> "Iterator[Arrangement]": ...
+
+
+@dataclass(frozen=True, slots=True)
+class Hops:
+    """A script of `hops/`; `python` is the interpreter with its dependencies."""
+
+    script: str
+    python: Callable[[], Path]
+
+    def programs(self, rig: Rig, prefix: str, processes: int) -> Iterator[Program]:
+        for hops in ("0,1,2,3",) if processes == 1 else ("0", "1", "2", "3"):
+            folder = rig.home / prefix
+            folder.mkdir(exist_ok=True)
+            yield Program(
+                f"{self.script}-{hops}",
+                (
+                    *(str(self.python()), str(_HOPS / f"{self.script}.py")),
+                    *("--bootstrap", rig.bootstrap, "--prefix", prefix, "--hops", hops),
+                    *("--partitions", str(rig.partitions), "--folder", str(folder)),
+                ),
+            )
+
+    @contextmanager
+    def running(self, rig: Rig, processes: int) -> Iterator[Arrangement]:
+        prefix = f"{self.script}.{uuid.uuid4().hex[:8]}"
+        topics = [f"{prefix}.t{number}" for number in range(5)]
+        rig.make_topics([*topics, *(f"{topic}.changelog" for topic in topics)])
+        programs = tuple(self.programs(rig, prefix, processes))
+        with running(programs, rig.home, rig.environment) as started:
+            yield Arrangement(started, HopTraffic(prefix))
+        rig.drop_topics(prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """Kairos itself: the four agents by a configuration, each interaction causing an action.
+
+    Topics and state stay for the next run; customers are new in each.
+    """
+
+    bundle: Callable[[], Bundle]
+    channel: str
+
+    def programs(self, rig: Rig, processes: int) -> Iterator[Program]:
+        for agent in (ALL,) if processes == 1 else [stage.name for stage in STAGES]:
+            yield Program(agent, rig.kairos("worker", agent), announces=worker_name(agent, "0"))
+
+    @contextmanager
+    def running(self, rig: Rig, processes: int) -> Iterator[Arrangement]:
+        apply_bundle(rig.settings, self.bundle())
+        programs = tuple(self.programs(rig, processes))
+        codec = open_codec(rig.settings)
+        traffic = InteractionTraffic(codec, configurations.EVENT, (self.channel,))
+        with running(programs, rig.home, rig.environment) as started:
+            yield Arrangement(started, traffic)
+
+
+def apply_bundle(settings: Settings, bundle: Bundle) -> None:
+    """Put it in force, with the topics that it needs."""
+    ensure_topics(settings, [channel.name for channel in bundle.channels.channels])
+    log = ConfigurationLog(settings.kafka(), open_codec(settings))
+    log.start(_LOG_S)
+    try:
+        log.apply(bundle, "bench")
+    finally:
+        log.stop()
+
+
+def _our_python() -> Path:
+    return Path(sys.executable)
+
+
+def _quix_python() -> Path:
+    """Its pins are not ours: it gets an environment of its own, made once per lock file."""
+    digest = sha256(_QUIX_LOCK.read_bytes()).hexdigest()[:12]
+    folder = Settings().cache_dir / "bench" / f"quix-{digest}"
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        venv.create(folder, with_pip=True, clear=True)
+        options = ("--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps")
+        subprocess.run([python, "-m", "pip", "install", *options, "-r", _QUIX_LOCK], check=True)
+        (folder / "ready").touch()
+    return python
+
+
+SYSTEMS: Final[Mapping[str, Hops | Stages]] = {
+    "floor": Hops("floor", _our_python),
+    "faust": Hops("stock_faust", _our_python),
+    "quix": Hops("quix", _quix_python),
+    "trivial": Hops("ours", _our_python),
+    "demo": Stages(configurations.demo, "email"),
+    "large": Stages(configurations.large, "push"),
+}
+"""By name; the last three are Kairos."""
+
+ABOUT: Final[Mapping[str, str]] = {
+    "floor": "confluent-kafka loops, the least that four hops with state can cost",
+    "faust": "stock Faust, four chained agents",
+    "quix": "Quix Streams, four hops",
+    "trivial": "Kairos' transport and tables, four agents with nothing to do",
+    "demo": "Kairos, the four stages by deploy/demo",
+    "large": "Kairos, the four stages by 100 segments and 50 offers",
+}
+"""What each is, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A system in one process or in four, written `demo` or `demo:4`."""
+
+    name: str
+    processes: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Choice":
+        """ValueError when there is no such system."""
+        name, _, processes = text.partition(":")
+        if name not in SYSTEMS or processes not in ("", "1", "4"):
+            raise ValueError(
+                f"{text!r}: say one of {', '.join(SYSTEMS)}, with :4 for four processes"
+            )
+        return cls(name, int(processes or 1))
+
+    def __str__(self) -> str:
+        return self.name if self.processes == 1 else f"{self.name}:{self.processes}"

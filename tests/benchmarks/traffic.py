@@ -1,0 +1,95 @@
+"""What is sent: bytes through four hops, or interactions that each cause one action."""
+
+import struct
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+from pipeline.adapters.avro import Codec
+from pipeline.model import topics
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Context, Identifier, Interaction
+
+CUSTOMERS: Final = 1_000
+"""So many come back again and again, so that their state is there to be read and changed."""
+
+_HEAD: Final = struct.Struct(">16sI")
+_PADDING: Final = b"x" * 200
+_PLACES: Final = ("Madrid", "Sevilla", "Valencia", "Bilbao")
+_CATEGORIES: Final = ("shoes", "shirts", "jackets", "bags", "hats")
+
+
+class HopTraffic:
+    """220 bytes under one of 1,000 keys, from topic `<prefix>.t0` to `<prefix>.t4`."""
+
+    def __init__(self, prefix: str) -> None:
+        self.input = f"{prefix}.t0"
+        self.outputs: Sequence[str] = (f"{prefix}.t4",)
+        self._run = uuid.uuid4().bytes
+
+    def record(self, index: int, at_ms: int) -> tuple[bytes, bytes]:
+        return b"k%d" % (index % CUSTOMERS), _HEAD.pack(self._run, index) + _PADDING
+
+    def index_of(self, value: bytes) -> int | None:
+        run, index = _HEAD.unpack_from(value)
+        return index if run == self._run else None
+
+
+class InteractionTraffic:
+    """Interactions of customers with three identifiers; `name` is what the campaigns wait for."""
+
+    input = topics.INTERACTIONS
+
+    def __init__(self, codec: Codec, name: str, channels: Sequence[str]) -> None:
+        self.outputs: Sequence[str] = tuple(topics.actions(channel) for channel in channels)
+        self._codec = codec
+        self._name = name
+        self._run = uuid.uuid4().hex[:12]
+
+    def record(self, index: int, at_ms: int) -> tuple[bytes, bytes]:
+        interaction = self.interaction(index, at_ms)
+        value = self._codec.encode(self.input, interaction)
+        assert value is not None
+        return interaction.identifiers[0].key.encode(), value
+
+    def interaction(self, index: int, at_ms: int) -> Interaction:
+        customer = f"{self._run}-{index % CUSTOMERS}"
+        return Interaction(
+            event_id=f"{self._run}.{index}",
+            kind="track",
+            name=self._name,
+            channel="web",
+            source="bench",
+            occurred_at=at_ms,
+            received_at=at_ms,
+            identifiers=(
+                Identifier("customer_id", customer),
+                Identifier("email", f"{customer}@example.com"),
+                Identifier("cookie", f"{customer}-{index % 2}"),
+            ),
+            properties={
+                "product_id": f"sku-{index % 500}",
+                "category": _CATEGORIES[index % len(_CATEGORIES)],
+                "price": 10.0 + index % 90,
+                "quantity": 1 + index % 3,
+                "platform": "mobile" if index % 2 else "desktop",
+                "acquisition_channel": "search",
+                "city": _PLACES[index % len(_PLACES)],
+                "cart.total": 20.0 + index % 200,
+            },
+            context=Context(
+                ip="203.0.113.7",
+                user_agent="Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/128.0",
+                url=f"https://shop.example/products/sku-{index % 500}",
+                referrer="https://search.example/",
+                locale="es-ES",
+                timezone="Europe/Madrid",
+            ),
+        )
+
+    def index_of(self, value: bytes) -> int | None:
+        action = self._codec.decode(self.outputs[0], value)
+        if not isinstance(action, Action):
+            return None
+        run, _, index = action.event_id.partition(".")
+        return int(index) if run == self._run else None

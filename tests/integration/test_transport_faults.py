@@ -1,0 +1,123 @@
+"""What ends a worker ends it at once, with a clear line and nothing committed too far."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agents.app import App, AppOptions, create_app
+from tests.support.chain import Worker, all_committed, committed, eventually, produce, workers
+from tests.support.chain_worker import Plan
+
+
+@pytest.fixture
+def plan(bootstrap: str, prefix: str, tmp_path: Path) -> Plan:
+    return Plan(bootstrap=bootstrap, home=str(tmp_path), prefix=prefix, partitions=1, hops=1)
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
+    with workers(tmp_path) as starting:
+        yield starting
+
+
+def _exit_code(worker: Worker) -> int:
+    return worker.process.wait(40)
+
+
+def test_a_record_that_cannot_be_delivered_ends_the_process_uncommitted(
+    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+) -> None:
+    source = new_topic("0")
+    new_topic("1", max_message_bytes="500")
+    worker = start(plan)
+    worker.wait_until_ready()
+    produce(plan.bootstrap, source, [(b"k", b"fits")])
+    eventually(lambda: all_committed(plan))
+    produce(plan.bootstrap, source, [(b"k", b"x" * 1000), (b"k", b"later")])
+    assert _exit_code(worker) == 1
+    assert "was not delivered" in worker.output()
+    assert committed(plan.bootstrap, f"{plan.prefix}.hop0", source, 1) == [1]
+
+
+def test_a_worker_that_was_away_beyond_its_session_ends(
+    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+) -> None:
+    new_topic("0")
+    new_topic("1")
+    worker = start(plan)
+    worker.wait_until_ready()
+    worker.process.send_signal(signal.SIGSTOP)
+    time.sleep(plan.session_timeout_ms / 1000 + 2)
+    worker.process.send_signal(signal.SIGCONT)
+    assert _exit_code(worker) == 1
+    assert "was lost" in worker.output()
+
+
+def test_a_worker_whose_instance_was_taken_over_ends(
+    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+) -> None:
+    new_topic("0")
+    new_topic("1")
+    first = start(plan)
+    first.wait_until_ready()
+    second = start(msgspec.structs.replace(plan, home=f"{plan.home}/other"))
+    second.wait_until_ready()
+    assert _exit_code(first) == 1
+    assert "fenced" in first.output()
+    assert second.process.poll() is None
+
+
+def test_a_second_worker_on_the_same_state_says_who_holds_it(
+    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+) -> None:
+    new_topic("0")
+    new_topic("1")
+    start(plan).wait_until_ready()
+    second = start(plan)
+    assert _exit_code(second) == 1
+    assert "is in use" in second.output()
+
+
+def test_the_pump_waits_for_a_congested_producer(
+    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+) -> None:
+    source, target = new_topic("0"), new_topic("1")
+    produce(bootstrap, source, [(b"k", b"%d" % n) for n in range(2_000)])
+    options = AppOptions(
+        bootstrap_servers=bootstrap,
+        home=tmp_path,
+        partitions=1,
+        group_prefix=prefix,
+        librdkafka={"linger.ms": "100"},  # so that records pile up
+    )
+    app = create_app("hop0", options, stream_buffer_maxsize=64)
+    narrow = replace(app.transport_options, producer_high_water=100)
+    app.transport_options = narrow
+    depths = asyncio.run(_depths_while_forwarding(app, source, target, 2_000))
+    assert max(depths) <= narrow.producer_high_water + 2 * 64
+
+
+async def _depths_while_forwarding(app: App, source: str, target: str, count: int) -> list[int]:
+    depths: list[int] = []
+    done = asyncio.Event()
+
+    @app.agent(app.raw_topic(source))
+    async def forward(stream: Any) -> None:
+        async for event in stream.events():
+            app.producer.send_raw(target, event.key, event.value)
+            depths.append(app.producer.queue_depth())
+            if len(depths) == count:
+                done.set()
+
+    async with asyncio.timeout(60):
+        await app.start()
+        await done.wait()
+        await app.stop()
+    return depths
