@@ -19,7 +19,9 @@ from pipeline.enrichment.step import step as enrich
 from pipeline.identity.state import IdentityState
 from pipeline.identity.step import step as identify
 from pipeline.model import topics
+from pipeline.model.control import Control
 from pipeline.model.identity import IdentityChange
+from pipeline.model.ids import control_id
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
 from pipeline.model.stages import Enriched, Identified, Segmented
@@ -81,6 +83,24 @@ def config_of(record: object) -> str | None:
     return None
 
 
+def timer(stage: Stage, key: str, times: tuple[int, int], config: str) -> Emit:
+    """The record that wakes the row `key`, which asked for it, on the stage's own input.
+
+    `times` (ms): when it fell due, and now.
+    """
+    due_at, now_ms = times
+    control = Control(
+        control_id=control_id(key, "timer", str(due_at)),
+        kind="timer",
+        at=now_ms,
+        cause=key,
+        config=config,
+        due_at=due_at,
+    )
+    [topic] = stage.inputs
+    return Emit(topic, key, _CARRIERS[topic](control=control))
+
+
 class Flow:
     """The four stages over rows in memory, for tests, previews and replays without Kafka."""
 
@@ -89,13 +109,28 @@ class Flow:
         self.rows: dict[str, dict[str, Any]] = {one.name: {} for one in STAGES}
         self.refused: list[tuple[str, DeadLetter]] = []
         self._seen: set[str] = set()
+        self._wakes: dict[tuple[str, str], int] = {}
 
     def run(self, interaction: Interaction) -> Iterator[Emit]:
         """Every record that follows from `interaction`, in the order in which it is written."""
-        pending = deque([Emit(topics.INTERACTIONS, _first_key(interaction), interaction)])
+        yield from self._follow(Emit(topics.INTERACTIONS, _first_key(interaction), interaction))
+
+    def advance(self, now_ms: int) -> Iterator[Emit]:
+        """Every record that follows from the time being `now_ms`, stage by stage."""
+        for one in STAGES:
+            while due := self._due(one.name, now_ms):
+                at, key = due
+                yield from self._follow(timer(one, key, (at, now_ms), self.rules.config.digest))
+
+    def _due(self, name: str, now_ms: int) -> tuple[int, str] | None:
+        """The first row of the stage `name` that wanted to be woken by now."""
+        waiting = ((at, key) for (stage, key), at in self._wakes.items() if stage == name)
+        return min((due for due in waiting if due[0] <= now_ms), default=None)
+
+    def _follow(self, first: Emit) -> Iterator[Emit]:
+        pending = deque([first])
         while pending:
-            emit = pending.popleft()
-            for follows in self._feed(emit):
+            for follows in self._feed(pending.popleft()):
                 yield follows
                 if follows.topic in _CONSUMER:
                     pending.append(follows)
@@ -121,9 +156,17 @@ class Flow:
             rows.pop(emit.key, None)
         else:
             rows[emit.key] = outcome.state
+        self._wakes.pop((consumer.name, emit.key), None)
+        if outcome.wake is not None:
+            self._wakes[consumer.name, emit.key] = outcome.wake.at
         return outcome.emits
 
 
+_CARRIERS: dict[str, Callable[..., Identified | Enriched | Segmented]] = {
+    topics.IDENTIFIED: Identified,
+    topics.ENRICHED: Enriched,
+    topics.SEGMENTED: Segmented,
+}
 _CONSUMER = {topic: one for one in STAGES for topic in one.inputs}
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.conditions.tree import (
     All,
@@ -18,6 +19,9 @@ from pipeline.conditions.tree import (
     Subject,
     Trait,
 )
+
+CLOCK_OPERATORS: Final = frozenset(("within", "older_than"))
+"""Those whose outcome the passing of time alone can change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,18 @@ def reads(tree: Condition) -> Reads:
         event=frozenset(s.name for s in subjects if isinstance(s, EventField)),
         segments=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Member)),
         entered=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Entered)),
-        clock=any(check.operator in ("within", "older_than") for check in _checks(leaves)),
+        clock=any(check.operator in CLOCK_OPERATORS for check in _checks(leaves)),
+    )
+
+
+def spans(tree: Condition) -> frozenset[tuple[str, int]]:
+    """Traits that are compared with the clock, each with the time (ms) after which that flips."""
+    return frozenset(
+        (leaf.subject.name, check.operand)
+        for leaf in _leaves(tree)
+        if isinstance(leaf, Compare) and isinstance(leaf.subject, Trait)
+        for check in leaf.checks
+        if check.operator in CLOCK_OPERATORS and isinstance(check.operand, int)
     )
 
 

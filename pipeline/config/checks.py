@@ -31,6 +31,7 @@ def check(bundle: model.Bundle) -> Iterator[Problem]:
     yield from _traits(bundle.profile)
     yield from _channels(bundle.channels)
     yield from _caps(bundle.policies, names)
+    yield from _segments(bundle, names)
     for index, campaign in enumerate(bundle.campaigns):
         yield from _campaign(campaign, ("campaigns", index), bundle, names)
     conditions = list(_conditions(bundle, names))
@@ -136,6 +137,13 @@ def _caps(policies: model.Policies, names: Names) -> Iterator[Problem]:
         if cap.channel is not None:
             path = ("policies", "caps", index, "channel")
             yield from _known("channel", cap.channel, names.channels, path)
+
+
+def _segments(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
+    for index, segment in enumerate(bundle.segments):
+        for place, channel in enumerate(segment.channels):
+            path = ("segments", index, "channels", place)
+            yield from _known("channel", channel, names.heard, path)
 
 
 def _campaign(

@@ -18,6 +18,7 @@ from pipeline.config.content import traits_in
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.identity import IdentityRules, identity_rules
 from pipeline.config.names import address_trait
+from pipeline.config.segment_index import SegmentIndex, index_of
 
 __all__ = ["Candidate", "Cap", "Channel", "Configuration", "Segment", "Trait", "compile_bundle"]
 
@@ -28,7 +29,8 @@ class Configuration:
 
     `segments` come after those that they read. `outbound` has the candidates without a placement,
     by channel; the order of candidates is that of campaigns, offers and treatments.
-    `sources` is keyed by write key, `server_keys` (key -> name) can read.
+    `sources` is keyed by write key, `server_keys` (key -> name) can read; `log_sources` are the
+    names of those that bring a log's own time.
     `read_traits`: everything that a condition, a content or an address reads.
     """
 
@@ -37,11 +39,13 @@ class Configuration:
     identity: IdentityRules
     sources: Mapping[str, model.Source]
     server_keys: Mapping[str, str]
+    log_sources: frozenset[str]
     session_gap_ms: int
     traits: tuple[Trait, ...]
     trait_rules: Mapping[str, str]
     read_traits: tuple[str, ...]
     segments: tuple[Segment, ...]
+    segment_index: SegmentIndex
     candidates: tuple[Candidate, ...]
     by_placement: Mapping[str, tuple[Candidate, ...]]
     outbound: Mapping[str, tuple[Candidate, ...]]
@@ -79,11 +83,13 @@ def _compile(bundle: model.Bundle) -> Configuration:
         identity=identity_rules(bundle.identity),
         sources={source.write_key: source for source in bundle.sources.sources},
         server_keys={key.key: key.name for key in bundle.sources.server_keys},
+        log_sources=frozenset(one.name for one in bundle.sources.sources if one.clock == "log"),
         session_gap_ms=duration_ms(profile.session_gap),
         traits=tuple(_trait(trait) for trait in profile.traits),
         trait_rules={trait.name: trait.rule for trait in profile.traits},
         read_traits=tuple(sorted(set(_read_traits(bundle, segments, candidates)))),
         segments=segments,
+        segment_index=index_of(segments),
         candidates=candidates,
         by_placement=_grouped(candidates, outbound=False),
         outbound=_grouped(candidates, outbound=True),
@@ -111,7 +117,7 @@ def _trait(trait: model.Trait) -> Trait:
 
 def _segment(segment: model.Segment) -> Segment:
     when = _compiled(segment.when)
-    return Segment(segment.segment, when.test, when.reads.interaction, when)
+    return Segment(segment.segment, when.test, when, frozenset(segment.channels))
 
 
 def _cap(cap: model.Cap) -> Cap:

@@ -25,12 +25,12 @@ class Trait:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`reads_interaction`: its condition depends on the interaction itself."""
+    """`channels`: only interactions of these evaluate it; empty: of any channel."""
 
     name: str
     test: Test
-    reads_interaction: bool
     when: Compiled
+    channels: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)

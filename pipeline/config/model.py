@@ -98,11 +98,13 @@ class ProfileRules(Part, frozen=True):
 
 
 class Segment(Part, frozen=True):
-    """segments/*.yaml"""
+    """segments/*.yaml; with `channels`, only interactions of these channels evaluate it (time and
+    merges do so too)."""
 
     segment: Name
     when: Condition
     description: str = ""
+    channels: tuple[Name, ...] = ()
 
 
 class Treatment(Part, frozen=True):

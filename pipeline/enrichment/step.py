@@ -97,12 +97,16 @@ def _send(cause: Control, to: Away, shard: Shard) -> Emit:
 
 def _refreshed(key: str, cause: Control, row: ProfileState, rules: Rules) -> tuple[Emit, Emit]:
     snapshot, section = _seen(key, row, cause.at, rules)
+    latest = view.latest_shard(row)
     refresh = Control(
         control_id=control_id(cause.control_id, "refresh", key),
         kind="refresh",
         at=cause.at,
         cause=cause.control_id,
         config=cause.config,
+        shard=latest,
+        to_root=row.root if latest is not None else None,
+        version=cause.version if latest == cause.shard else 0,
     )
     return (Emit(topics.ENRICHED, key, Enriched(control=refresh, profile=section)), snapshot)
 

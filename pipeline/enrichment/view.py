@@ -19,6 +19,12 @@ def fold(state: ProfileState, config: Configuration) -> Shard | None:
     return reduce(lambda a, b: merge(a, b, config), (here[name] for name in sorted(here)))
 
 
+def latest_shard(state: ProfileState) -> str | None:
+    """The shard that the latest interaction came to; None when there is none."""
+    here = state.shards.here
+    return max(here, key=lambda name: (here[name].last_seen, name), default=None)
+
+
 def traits(whole: Shard) -> dict[str, Scalar]:
     """Declared and built-in traits, and `identifier.<namespace>`: the latest seen of each."""
     values: dict[str, Scalar] = {name: one.value for name, one in whole.traits.items()}

@@ -32,8 +32,8 @@ def step(
     """`key` is `namespace:value`; the state is that identifier's row, or None at first sight."""
     if isinstance(record, Interaction):
         return _interaction(key, record, state, rules)
-    if record.kind == "probe":
-        return _probe(key, record, rules)
+    if record.kind in ("probe", "clock"):
+        return _pass_on(key, record, rules)
     if record.kind == "resolved":
         return Drop("announcement")
     return _change(key, record, state or IdentityState(root=key), rules)
@@ -127,16 +127,17 @@ def _reparented(cause: "_Cause", row: IdentityState, change: IdentityChange) -> 
     return Ok(replace(row, shards={**row.shards, **moves}), tuple(emits))
 
 
-def _probe(key: str, change: IdentityChange, rules: Rules) -> Forward:
-    probe = Control(
+def _pass_on(key: str, change: IdentityChange, rules: Rules) -> Forward:
+    """What is for every stage."""
+    control = Control(
         control_id=change.change_id,
-        kind="probe",
+        kind="clock" if change.kind == "clock" else "probe",
         at=change.at,
         cause=change.change_id,
         config=rules.config.digest,
         request=change.request,
     )
-    return Forward((Emit(topics.IDENTIFIED, key, Identified(control=probe)),))
+    return Forward((Emit(topics.IDENTIFIED, key, Identified(control=control)),))
 
 
 class _Cause:

@@ -3,6 +3,8 @@
 `move`: the record's key is the profile that holds `shard`; it must go to `to_profile`.
 `arrive`: the record's key is the profile that receives `shard` with the sending stage's `state`.
 `refresh`: the profile changed without an interaction; later stages evaluate it anew.
+`timer`: time alone changed the profile, or is about to: the row was to be woken at `due_at`.
+`clock`: a log's time has come to `at`; passes through every stage and wakes what is due by it.
 `probe`: passes through every stage and is answered to `request`, which shows that they all work.
 """
 
@@ -20,7 +22,7 @@ class Control(Struct, frozen=True):
     """
 
     control_id: str
-    kind: Literal["move", "arrive", "refresh", "probe"]
+    kind: Literal["move", "arrive", "refresh", "timer", "clock", "probe"]
     at: int
     cause: str
     config: str
@@ -30,3 +32,4 @@ class Control(Struct, frozen=True):
     version: int = 0
     state: bytes | None = None
     request: DecideRequest | None = None
+    due_at: int | None = None

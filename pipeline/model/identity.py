@@ -5,7 +5,8 @@ The record's key is `identifier`, whose row changes or changed:
 `released`: `other` (weaker) does not follow `identifier` now; tell it if newer evidence comes.
 `root`: `other`, a parent of `identifier`, now stands under `root`.
 `resolved`: `identifier` now belongs to `profile_id` under `root`; for readers, changes nothing.
-`probe`: asks every stage for a sign of life, see `control.py`.
+`probe`: asks every stage for a sign of life; `clock`: a log's time has come to `at`. For both see
+`control.py`; `identifier` is any key of the partition that they are for.
 """
 
 from typing import Literal
@@ -30,7 +31,7 @@ class IdentityChange(Struct, frozen=True):
     """
 
     change_id: str
-    kind: Literal["link", "released", "root", "resolved", "probe"]
+    kind: Literal["link", "released", "root", "resolved", "clock", "probe"]
     identifier: str
     at: int
     config: str

@@ -9,6 +9,7 @@ _PROFILE = uuid5(_KAIROS, "profile")
 _DECISION = uuid5(_KAIROS, "decision")
 _ACTION = uuid5(_KAIROS, "action")
 _CONTROL = uuid5(_KAIROS, "control")
+_TIMER = uuid5(_KAIROS, "timer")
 _OUTCOME = uuid5(_KAIROS, "outcome")
 
 
@@ -30,6 +31,11 @@ def action_id(decision: str, slot: str) -> str:
 def control_id(cause: str, kind: str, subject: str) -> str:
     """`cause` is the id of the record that the control follows from."""
     return str(uuid5(_CONTROL, f"{cause}/{kind}/{subject}"))
+
+
+def timer_id(profile: str, at: int, cause: str = "") -> str:
+    """The event id of what time alone did to a profile at `at` (ms); `cause`: a control's id."""
+    return str(uuid5(_TIMER, f"{profile}/{at}/{cause}"))
 
 
 def outcome_id(action: str, outcome: str, detail: str = "") -> str:

@@ -17,12 +17,21 @@ class Emit:
     value: Struct | None
 
 
+class Wake(Struct, frozen=True, array_like=True):
+    """When the row wants a `timer`: at `at` (ms) by the wall clock, or by the log's (`log`)."""
+
+    at: int
+    log: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Ok(Generic[S]):
-    """The row's new state (None: nothing to keep) and the records that follow."""
+    """The row's new state (None: nothing to keep), the records that follow, and when time alone
+    will next change the state."""
 
     state: S | None
     emits: tuple[Emit, ...] = ()
+    wake: Wake | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,21 @@
-"""Which segments hold now."""
+"""Which segments hold now: only those are evaluated that something they read can have changed."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
 from pipeline.model.interaction import Interaction, Scalar
+from pipeline.segmentation.state import MembershipState
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """Memberships before and after; the names in each are sorted where they are published."""
 
-    before: frozenset[str]
-    after: frozenset[str]
+    before: AbstractSet[str]
+    after: AbstractSet[str]
 
     @property
     def entered(self) -> tuple[str, ...]:
@@ -24,21 +26,69 @@ class Change:
         return tuple(sorted(self.before - self.after))
 
 
-def evaluate(
-    before: frozenset[str],
+def on_interaction(
+    row: MembershipState,
     traits: Mapping[str, Scalar],
-    interaction: Interaction | None,
-    now_ms: int,
+    interaction: Interaction,
     config: Configuration,
 ) -> Change:
-    """Segments in dependency order. Without an interaction, those reading one stay as they were."""
-    members: set[str] = set()
-    facts = Facts(interaction, traits, members, frozenset(), now_ms)
-    for segment in config.segments:
-        if interaction is None and segment.reads_interaction:
-            holds = segment.name in before
+    """After `interaction`, which left the profile with `traits`."""
+    index = config.segment_index
+    allowed = index.allowed(interaction)
+    mask = index.everything
+    if row.config == config.digest:
+        mask = index.touched(interaction, row.members) | index.reading(_changed(row.traits, traits))
+    now_ms = interaction.received_at
+    return _evaluate(row, Facts(interaction, traits, set(), _NONE, now_ms), (mask, allowed), config)
+
+
+def on_change(
+    row: MembershipState, traits: Mapping[str, Scalar], at: int, config: Configuration
+) -> Change:
+    """After something else left the profile with `traits` at `at` (ms). Segments that read an
+    interaction stay as they were, for there is none."""
+    index = config.segment_index
+    mask = index.everything
+    if row.config == config.digest:
+        mask = index.reading(_changed(row.traits, traits)) | index.flipping(traits, at)
+    allowed = index.everything & ~index.interaction
+    return _evaluate(row, Facts(None, traits, set(), _NONE, at), (mask, allowed), config)
+
+
+_NONE: frozenset[str] = frozenset()
+
+
+def _evaluate(
+    row: MembershipState, facts: Facts, masks: tuple[int, int], config: Configuration
+) -> Change:
+    """Segments in dependency order; one that changes brings in those that read it."""
+    index = config.segment_index
+    mask, allowed = masks
+    mask &= allowed
+    members = facts.segments
+    assert isinstance(members, set)
+    members.update(name for name in row.members if name in index.positions)
+    while mask:
+        low = mask & -mask
+        mask ^= low
+        position = low.bit_length() - 1
+        segment = config.segments[position]
+        name = segment.name
+        if segment.test(facts) is (name in members):
+            continue
+        mask |= index.dependents[position] & allowed
+        if name in members:
+            members.discard(name)
         else:
-            holds = segment.test(facts)
-        if holds:
-            members.add(segment.name)
-    return Change(before, frozenset(members))
+            members.add(name)
+    return Change(row.members.keys(), members)
+
+
+def _changed(before: Mapping[str, Scalar], after: Mapping[str, Scalar]) -> list[str]:
+    """The traits that differ; true is not 1."""
+    changed = [name for name in before if name not in after]
+    for name, value in after.items():
+        known = before.get(name)
+        if known is not value and (known != value or known.__class__ is not value.__class__):
+            changed.append(name)
+    return changed

@@ -1,15 +1,35 @@
-"""The segmentation stage: one row per profile; entries and exits are told with their cause."""
+"""The segmentation stage: one row per profile; entries and exits are told with their cause.
 
+What time alone changes is found before each record, up to its time, and by a `timer` when none
+comes; either way it becomes an interaction of kind `timer` at the moment when it fell due.
+"""
+
+from dataclasses import dataclass
 from typing import Literal
+
+from msgspec.structs import replace
 
 from pipeline.model import topics
 from pipeline.model.control import Control
-from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome
+from pipeline.model.ids import timer_id
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome, Wake
 from pipeline.model.profile import Memberships, SegmentChange
-from pipeline.model.stages import Enriched, Segmented, SegmentSection
+from pipeline.model.stages import (
+    Enriched,
+    IdentitySection,
+    ProfileSection,
+    Segmented,
+    SegmentSection,
+)
 from pipeline.rules import Rules
-from pipeline.segmentation.evaluate import Change, evaluate
+from pipeline.segmentation.evaluate import Change, on_change, on_interaction
 from pipeline.segmentation.state import MembershipState
+
+TIMER_NAME = "Time Passed"
+"""The name of the interactions that time alone causes, with channel and source `timer`."""
+
+_Emits = tuple[Emit, ...]
 
 
 def step(
@@ -24,46 +44,149 @@ def step(
     if interaction is None or identity is None or profile is None:
         return DeadLetter("empty-record", "neither an enriched interaction nor a control")
     now_ms = interaction.received_at
-    change = evaluate(frozenset(row.members), profile.traits, interaction, now_ms, rules.config)
+    row, passed = _catch_up(key, row, now_ms, rules)
+    change = on_interaction(row, profile.traits, interaction, rules.config)
+    cause = _Cause(interaction.event_id, interaction.name, now_ms)
+    row, news = _changed(key, row, change, cause, rules)
+    log = interaction.source in rules.config.log_sources
+    row = _seen(replace(row, identity=identity, log=log), profile, now_ms, rules)
     onward = Segmented(
         interaction=interaction, identity=identity, profile=profile, segments=_section(change)
     )
-    row, news = _changed(
-        key, row, change, _Cause(interaction.event_id, interaction.name, now_ms), rules
-    )
-    return Ok(row, (Emit(topics.SEGMENTED, key, onward), *news))
+    return _kept(row, (*passed, Emit(topics.SEGMENTED, key, onward), *news))
 
 
 def _control(
     key: str, record: Enriched, control: Control, row: MembershipState, rules: Rules
 ) -> Outcome[MembershipState]:
-    """A refresh is evaluated; what is left of a profile that moved away belongs to no segment."""
     onward = Emit(topics.SEGMENTED, key, Segmented(control=control))
-    if control.kind == "probe":
+    if control.kind in ("probe", "clock"):
         return Forward((onward,))
-    if control.kind != "refresh":
-        return Ok(row if row.members else None, (onward,))
-    before = frozenset(row.members)
-    if record.profile is None:
-        change = Change(before, frozenset())
+    row, passed = _catch_up(key, row, control.at, rules)
+    if control.kind == "timer":
+        row, news = _time_passed(key, row, record.profile, control, rules)
+    elif control.kind == "refresh":
+        row, news = _refreshed(key, row, record.profile, control, rules)
     else:
-        change = evaluate(before, record.profile.traits, None, control.at, rules.config)
-    evaluated = Segmented(control=control, profile=record.profile, segments=_section(change))
-    cause = _Cause(control.control_id, "profile merged", control.at)
+        news = (onward,)
+    return _kept(row, (*passed, *news))
+
+
+def _catch_up(
+    key: str, row: MembershipState, until_ms: int, rules: Rules
+) -> tuple[MembershipState, _Emits]:
+    """What time alone did to the row up to `until_ms` (inclusive), moment by moment."""
+    emits: _Emits = ()
+    while row.due_at is not None and row.due_at <= until_ms:
+        at = row.due_at
+        profile = ProfileSection(row.traits)
+        change = on_change(row, row.traits, at, rules.config)
+        occurred = _Moment(timer_id(key, at), at, at if row.log else until_ms)
+        row, news = _told(key, row, change, (occurred, profile), rules)
+        row = _seen(row, profile, at, rules)
+        emits += news
+    return row, emits
+
+
+def _time_passed(
+    key: str,
+    row: MembershipState,
+    profile: ProfileSection | None,
+    timer: Control,
+    rules: Rules,
+) -> tuple[MembershipState, _Emits]:
+    """A timer of this stage's own has been caught up with; one of enrichment's brings traits."""
+    if profile is None:
+        return row, ()
+    change = on_change(row, profile.traits, timer.at, rules.config)
+    due = timer.at if timer.due_at is None else timer.due_at
+    occurred = _Moment(timer_id(key, due, timer.control_id), due, timer.at)
+    row, news = _told(key, row, change, (occurred, profile), rules)
+    return _seen(row, profile, timer.at, rules), news
+
+
+def _refreshed(
+    key: str,
+    row: MembershipState,
+    profile: ProfileSection | None,
+    refresh: Control,
+    rules: Rules,
+) -> tuple[MembershipState, _Emits]:
+    """What is left of a profile that moved away belongs to no segment."""
+    if profile is None:
+        change = Change(row.members.keys(), frozenset())
+    else:
+        change = on_change(row, profile.traits, refresh.at, rules.config)
+    evaluated = Segmented(control=refresh, profile=profile, segments=_section(change))
+    cause = _Cause(refresh.control_id, "profile merged", refresh.at)
     row, news = _changed(key, row, change, cause, rules)
-    return Ok(row if row.members else None, (Emit(topics.SEGMENTED, key, evaluated), *news))
+    emits = (Emit(topics.SEGMENTED, key, evaluated), *news)
+    if profile is None:
+        return MembershipState(), emits
+    row = replace(row, identity=_identity(key, refresh) or row.identity)
+    return _seen(row, profile, refresh.at, rules), emits
 
 
+def _identity(key: str, refresh: Control) -> IdentitySection | None:
+    """Who a profile is of which no interaction has come yet; None: the refresh does not say."""
+    if refresh.shard is None or refresh.to_root is None:
+        return None
+    return IdentitySection(key, refresh.to_root, refresh.shard, refresh.version, refresh.config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """A timer's event id, when it fell due, and when that was noticed (ms)."""
+
+    event_id: str
+    at: int
+    noticed_at: int
+
+
+def _told(
+    key: str,
+    row: MembershipState,
+    change: Change,
+    timer: tuple[_Moment, ProfileSection],
+    rules: Rules,
+) -> tuple[MembershipState, _Emits]:
+    """A change by time alone, as an interaction that is decided like any other."""
+    moment, profile = timer
+    if row.identity is None or change.before == change.after:
+        return row, ()
+    interaction = Interaction(
+        event_id=moment.event_id,
+        kind="timer",
+        name=TIMER_NAME,
+        channel="timer",
+        source="timer",
+        occurred_at=moment.at,
+        received_at=moment.noticed_at,
+        identifiers=(Identifier.parse(row.identity.root),),
+    )
+    onward = Segmented(
+        interaction=interaction,
+        identity=replace(row.identity, config=rules.config.digest),
+        profile=profile,
+        segments=_section(change),
+    )
+    cause = _Cause(moment.event_id, "time passed", moment.at)
+    row, news = _changed(key, row, change, cause, rules)
+    return row, (Emit(topics.SEGMENTED, key, onward), *news)
+
+
+@dataclass(frozen=True, slots=True)
 class _Cause:
     """What brought a change: an id, words for it, and its time (ms)."""
 
-    def __init__(self, id: str, why: str, at: int) -> None:
-        self.id, self.why, self.at = id, why, at
+    id: str
+    why: str
+    at: int
 
 
 def _changed(
     key: str, row: MembershipState, change: Change, cause: _Cause, rules: Rules
-) -> tuple[MembershipState, tuple[Emit, ...]]:
+) -> tuple[MembershipState, _Emits]:
     """The row after the change, one record per entry and exit, and a snapshot when any."""
     if change.before == change.after:
         return row, ()
@@ -83,7 +206,23 @@ def _changed(
     ]
     snapshot = Memberships(key, members, cause.at, digest) if members else None
     emits.append(Emit(topics.MEMBERSHIPS, key, snapshot))
-    return MembershipState(members), tuple(emits)
+    return replace(row, members=members), tuple(emits)
+
+
+def _seen(
+    row: MembershipState, profile: ProfileSection, now_ms: int, rules: Rules
+) -> MembershipState:
+    """The row as evaluated at `now_ms`."""
+    config = rules.config
+    due_at = config.segment_index.next_flip(profile.traits, now_ms)
+    return replace(row, traits=profile.traits, config=config.digest, due_at=due_at)
+
+
+def _kept(row: MembershipState, emits: _Emits) -> Ok[MembershipState]:
+    if row.identity is None and not row.members:
+        return Ok(None, emits)
+    wake = None if row.due_at is None else Wake(row.due_at, row.log)
+    return Ok(row, emits, wake)
 
 
 def _section(change: Change) -> SegmentSection:

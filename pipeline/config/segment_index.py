@@ -1,0 +1,122 @@
+"""Which segments can change, so that only those are evaluated.
+
+Sets of segments are bit masks over their positions, which are in dependency order: lower bits are
+read by higher ones only.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Final
+
+from pipeline.conditions.reads import spans
+from pipeline.config.compiled import Segment
+from pipeline.model.interaction import Interaction, Scalar
+
+_FOREVER_MS: Final = 1 << 53
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentIndex:
+    """`positions` by name. `interaction`: those that read the interaction, `by_name` of them those
+    that can hold for that name only, `any_name` the others. `spans`: per trait that is compared
+    with the clock, the times (ms, ascending) after which something flips. `bound`: those with a
+    rule on channels, `by_channel` which of them each channel evaluates.
+    """
+
+    positions: Mapping[str, int]
+    everything: int
+    interaction: int
+    any_name: int
+    by_name: Mapping[str, int]
+    by_trait: Mapping[str, int]
+    dependents: Sequence[int]
+    spans: Mapping[str, Sequence[int]]
+    bound: int
+    by_channel: Mapping[str, int]
+
+    def allowed(self, interaction: Interaction) -> int:
+        """Those that an interaction of its channel evaluates."""
+        return self.everything & ~self.bound | self.by_channel.get(interaction.channel, 0)
+
+    def touched(self, interaction: Interaction, members: Iterable[str]) -> int:
+        """Those that depend on the interaction itself, or on its channel."""
+        mask = self.any_name | self.by_name.get(interaction.name, 0)
+        for name in members:
+            mask |= 1 << self.positions[name] & self.interaction
+        return mask | self.by_channel.get(interaction.channel, 0)
+
+    def reading(self, traits: Iterable[str]) -> int:
+        """Those that read one of `traits`."""
+        mask = 0
+        for name in traits:
+            mask |= self.by_trait.get(name, 0)
+        return mask
+
+    def next_flip(self, traits: Mapping[str, Scalar], now_ms: int) -> int | None:
+        """When a comparison with the clock may next come out differently; after `now_ms`."""
+        flips = (_next(spans, traits.get(name), now_ms) for name, spans in self.spans.items())
+        return min((flip for flip in flips if flip is not None), default=None)
+
+    def flipping(self, traits: Mapping[str, Scalar], at: int) -> int:
+        """Those that read a trait for which `at` (ms) is such a time."""
+        return self.reading(
+            name
+            for name, spans in self.spans.items()
+            if _next(spans, traits.get(name), at - 1) == at
+        )
+
+
+def index_of(segments: Sequence[Segment]) -> SegmentIndex:
+    """The index of `segments`, which are in dependency order."""
+    by_name: defaultdict[str, int] = defaultdict(int)
+    by_trait: defaultdict[str, int] = defaultdict(int)
+    by_channel: defaultdict[str, int] = defaultdict(int)
+    flips: defaultdict[str, set[int]] = defaultdict(set)
+    dependents = [0] * len(segments)
+    positions = {segment.name: position for position, segment in enumerate(segments)}
+    interaction = any_name = bound = 0
+    for position, segment in enumerate(segments):
+        bit = 1 << position
+        reads = segment.when.reads
+        for trait in reads.traits:
+            by_trait[trait] |= bit
+        for other in reads.segments:
+            dependents[positions[other]] |= bit
+        for trait, span in spans(segment.when.tree):
+            flips[trait].add(span)
+        for channel in segment.channels:
+            bound |= bit
+            by_channel[channel] |= bit
+        if reads.interaction:
+            interaction |= bit
+            if segment.when.names is None:
+                any_name |= bit
+            for name in segment.when.names or ():
+                by_name[name] |= bit
+    return SegmentIndex(
+        positions=positions,
+        everything=(1 << len(segments)) - 1,
+        interaction=interaction,
+        any_name=any_name,
+        by_name=dict(by_name),
+        by_trait=dict(by_trait),
+        dependents=dependents,
+        spans={trait: sorted(found) for trait, found in flips.items()},
+        bound=bound,
+        by_channel=dict(by_channel),
+    )
+
+
+def _next(spans: Sequence[int], value: Scalar, now_ms: int) -> int | None:
+    """The first time after `now_ms` that lies one of `spans` after `value`, or at it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if not -_FOREVER_MS < value < _FOREVER_MS:
+        return None
+    if value > now_ms:
+        return ceil(value)
+    place = bisect_right(spans, now_ms - value)
+    return ceil(value + spans[place]) if place < len(spans) else None
