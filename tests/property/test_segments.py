@@ -1,0 +1,196 @@
+"""Memberships at every point, those that time alone changes included, against brute force.
+
+The oracle knows no index, no due moments and no rows: it evaluates every segment after every
+interaction and at every millisecond at which something could flip.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.conditions import Facts
+from pipeline.config import model
+from pipeline.config.compile import Configuration
+from pipeline.flow import Flow
+from pipeline.model import topics
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import SegmentChange
+from pipeline.model.stages import Segmented
+from tests.support.worlds import rules
+
+_NAMES = ("View", "Cart", "Order")
+_LAST = 60
+"""Streams end by this millisecond."""
+
+Change = tuple[int, str, str, str]
+"""At, profile root, segment, entered or exited."""
+
+spans = st.sampled_from(["1ms", "3ms", "10ms", "25ms"])
+traits = st.sampled_from(["last_view", "last_cart", "last_order", "orders", "page"])
+leaves = st.one_of(
+    st.builds(lambda name, span: {"trait": name, "within": span}, traits, spans),
+    st.builds(lambda name, span: {"trait": name, "older_than": span}, traits, spans),
+    st.builds(lambda name, number: {"trait": name, "gte": number}, traits, st.integers(0, 40)),
+    st.builds(lambda a, b: {"trait": a, "gte": {"trait": b}}, traits, traits),
+    st.builds(lambda name: {"name": name}, st.sampled_from(_NAMES)),
+    st.builds(lambda page: {"property": "page", "is": page}, st.integers(0, 2)),
+)
+conditions = st.recursive(
+    leaves,
+    lambda parts: st.one_of(
+        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"all": found}),
+        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"any": found}),
+        parts.map(lambda part: {"not": part}),
+    ),
+    max_leaves=5,
+)
+
+
+@st.composite
+def segments(draw: st.DrawFn) -> tuple[model.Segment, ...]:
+    """Up to five; each may read those before it."""
+    made: list[model.Segment] = []
+    for number in range(draw(st.integers(1, 5))):
+        when: dict[str, Any] = draw(conditions)
+        if made and draw(st.booleans()):
+            other = {"segment": draw(st.sampled_from([one.segment for one in made]))}
+            when = {draw(st.sampled_from(["all", "any"])): [when, other]}
+        made.append(model.Segment(f"s{number}", when))
+    return tuple(made)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Interaction]:
+    times = sorted(draw(st.lists(st.integers(1, _LAST), min_size=1, max_size=10)))
+    return [
+        Interaction(
+            f"e{number}",
+            "track",
+            draw(st.sampled_from(_NAMES)),
+            "web",
+            "log",
+            at,
+            at,
+            (Identifier("cookie", draw(st.sampled_from("kl"))),),
+            {"page": draw(st.integers(0, 2))},
+        )
+        for number, at in enumerate(times)
+    ]
+
+
+def configuration(made: tuple[model.Segment, ...]) -> model.Bundle:
+    def last(name: str) -> model.Trait:
+        return model.Trait(f"last_{name.lower()}", "max", of="occurred_at", when={"name": name})
+
+    return model.Bundle(
+        sources=model.Sources((model.Source("log", "web", "write-key-1", clock="log"),)),
+        identity=model.Identity((model.Namespace("customer_id"), model.Namespace("cookie"))),
+        channels=model.Channels((model.Channel("web", placements=("hero",)),)),
+        profile=model.ProfileRules(
+            (
+                *map(last, _NAMES),
+                model.Trait("orders", "count", when={"name": "Order"}),
+                model.Trait("page", "latest", of="properties.page"),
+            )
+        ),
+        segments=made,
+    )
+
+
+def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) -> Counter[Change]:
+    """One profile a cookie."""
+    changes: Counter[Change] = Counter()
+    traits: dict[str, dict[str, Any]] = {}
+    members: dict[str, set[str]] = {}
+
+    def evaluate(root: str, interaction: Interaction | None, now: int) -> None:
+        before, after = members.get(root, set()), set[str]()
+        facts = Facts(interaction, traits[root], after, frozenset(), now)
+        for segment in config.segments:
+            stays = interaction is None and segment.when.reads.interaction
+            if segment.name in before if stays else segment.test(facts):
+                after.add(segment.name)
+        changes.update((now, root, name, "entered") for name in after - before)
+        changes.update((now, root, name, "exited") for name in before - after)
+        members[root] = after
+
+    def pass_time(since: int, until: int) -> None:
+        for now in range(since, until + 1):
+            for root in traits:
+                evaluate(root, None, now)
+
+    now = 0
+    for one in stream:
+        pass_time(now + 1, one.received_at)
+        now = one.received_at
+        root = one.identifiers[0].key
+        known = traits.setdefault(root, {"orders": None})
+        known[f"last_{one.name.lower()}"] = now
+        known["page"] = one.properties["page"]
+        if one.name == "Order":
+            known["orders"] = (known["orders"] or 0) + 1
+        evaluate(root, one, now)
+    pass_time(now + 1, end)
+    return changes
+
+
+def told(emits: Iterable[Emit], roots: dict[str, str]) -> list[Change]:
+    found = []
+    for emit in emits:
+        if isinstance(emit.value, Segmented) and emit.value.identity is not None:
+            roots[emit.key] = emit.value.identity.root
+    for emit in emits:
+        if isinstance(emit.value, SegmentChange):
+            one = emit.value
+            found.append((one.at, roots[emit.key], one.segment, one.change))
+    return found
+
+
+@given(segments(), streams(), st.sets(st.integers(1, _LAST)))
+def test_memberships_are_those_of_brute_force_at_every_moment(
+    made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
+) -> None:
+    """Whenever the clock happens to tick, and whether or not the customer comes back."""
+    world = rules(configuration(made))
+    end = _LAST + 30
+    flow = Flow(world)
+    emits: list[Emit] = []
+    waiting = sorted(ticks)
+    for one in stream:
+        while waiting and waiting[0] < one.received_at:
+            emits += flow.advance(waiting.pop(0))
+        emits += flow.run(one)
+    emits += flow.advance(end)
+    assert not flow.refused
+    found = told(emits, {})
+    assert Counter(found) == brute_force(stream, world.config, end)
+
+
+@given(segments(), streams())
+def test_what_time_alone_causes_is_decided(
+    made: tuple[model.Segment, ...], stream: list[Interaction]
+) -> None:
+    """Every entry or exit stands in the interaction that caused it, and that one is decided."""
+    flow = Flow(rules(configuration(made)))
+    emits = [emit for one in stream for emit in flow.run(one)]
+    emits += flow.advance(_LAST + 30)
+    decided = {emit.value.event_id for emit in emits if emit.topic == topics.DECISIONS}  # type: ignore[union-attr]
+    changed = {
+        (emit.value.interaction.event_id, name, what)
+        for emit in emits
+        if isinstance(emit.value, Segmented) and emit.value.interaction is not None
+        for what, names in _changes(emit.value)
+        for name in names
+    }
+    log = [emit.value for emit in emits if isinstance(emit.value, SegmentChange)]
+    assert {(one.cause, one.segment, one.change) for one in log} == changed
+    assert {cause for cause, _, _ in changed} <= decided
+
+
+def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:
+    assert record.segments is not None
+    return (("entered", record.segments.entered), ("exited", record.segments.exited))
