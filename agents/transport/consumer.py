@@ -317,27 +317,29 @@ class Consumer(BaseConsumer):
                 await self.can_resume_flow.wait()
             if batch.version != self._version:
                 return
-            message = self._message(record)
-            tp, offset = message.tp, message.offset
+            tp, offset = self._place(record), record.offset()
             if offset < self._positions.get(tp, 0):
                 self._on_rewound(tp, offset)
             if tp.topic in acking:
                 self._progress.delivered(tp, offset)
             self._positions[tp] = offset + 1
             self.received_total += 1
-            await callbacks[tp](message)
+            await callbacks[tp](self._to_message(tp, record))
         self._last_arrival = self.loop.time()
 
-    def _message(self, record: Record) -> ConsumerMessage:
-        topic, partition = record.topic(), record.partition()
-        known = self._tps.get((topic, partition))
+    def _place(self, record: Record) -> TP:
+        where = record.topic(), record.partition()
+        known = self._tps.get(where)
         if known is None:
-            known = self._tps[topic, partition] = TP(topic, partition)
+            known = self._tps[where] = TP(*where)
+        return known
+
+    def _to_message(self, tp: TP, record: Record) -> ConsumerMessage:
         kind, timestamp_ms = record.timestamp()
         key, value = record.key(), record.value()
         return ConsumerMessage(
-            topic,
-            partition,
+            tp.topic,
+            tp.partition,
             record.offset(),
             timestamp_ms / 1000.0,
             kind,
@@ -347,7 +349,7 @@ class Consumer(BaseConsumer):
             None,
             0 if key is None else len(key),
             0 if value is None else len(value),
-            known,
+            tp,
             generation_id=self._generation,
         )
 
