@@ -1,8 +1,9 @@
 """Binds a stage's shell to Faust: one app, one table, one agent."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from faust.types.tuples import TP
 
@@ -15,6 +16,8 @@ from agents.store.table import RawTable
 from agents.transport.murmur2 import murmur2_partition
 from pipeline.adapters.avro import Codec
 from pipeline.flow import Stage
+
+_LOOK_AT_TIMERS_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,10 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         equipment.rulebook,
         StageMetrics(stage.name),
     )
+
+    @app.timer(_LOOK_AT_TIMERS_S)  # type: ignore[untyped-decorator]
+    async def tell_due() -> None:
+        shell.tell_due(time.time_ns() // 1_000_000)
 
     @app.agent(_inputs(app, stage), name=stage.name, concurrency=1)
     async def process(stream: Any) -> None:
@@ -70,6 +77,12 @@ class _FaustPorts:
     def __init__(self, app: App, table: RawTable) -> None:
         self._app = app
         self.table = table
+
+    @property
+    def partitions(self) -> Collection[int]:
+        if self._app.rebalancing or not self._app.tables.actives_ready:
+            return ()
+        return self.table.owned_partitions
 
     def send(
         self,

@@ -12,6 +12,8 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct, field
 
+from pipeline.model.outcome import Wake
+
 S = TypeVar("S")
 
 
@@ -60,12 +62,14 @@ class Row(Struct, Generic[S], frozen=True, array_like=True):
 
     `positions`: the last offset applied, by input topic (a key has one partition in each).
     `seen`: the last (offset, index) by source. `outbox`: what uncommitted inputs caused.
+    `wake`: the timer that stands for it.
     """
 
     state: S | None = None
     positions: dict[str, int] = field(default_factory=dict)
     seen: dict[str, tuple[int, int]] = field(default_factory=dict)
     outbox: tuple[Sent, ...] = ()
+    wake: Wake | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,14 @@ class Position:
     @property
     def source(self) -> str:
         return f"{self.topic}/{self.partition}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Generic[S]):
+    """What the step made of a row, and the timer that stands after it."""
+
+    state: S | None
+    wake: Wake | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +131,7 @@ def judge(row: Row[S] | None, position: Position) -> New | Repeat | Duplicate:
 def advance(
     row: Row[S] | None,
     position: Position,
-    state: S | None,
+    change: Change[S],
     outputs: tuple[Output, ...],
     committed: Callable[[str], int],
 ) -> Row[S]:
@@ -129,10 +141,11 @@ def advance(
     kept = [sent for sent in before.outbox if sent.offset >= committed(sent.topic)]
     kept.append(Sent(position.topic, position.offset, outputs))
     return Row(
-        state=state,
+        state=change.state,
         positions={**before.positions, position.topic: position.offset},
         seen=before.seen
         if cause is None
         else {**before.seen, cause.source: (cause.offset, cause.index)},
         outbox=tuple(kept),
+        wake=change.wake,
     )

@@ -7,6 +7,7 @@
 | kairos_stage_sent_total | records written, by topic |
 | kairos_stage_duplicates_total | inputs dropped as copies, by how they were known |
 | kairos_stage_repeats_total | inputs whose records were sent again after a kill |
+| kairos_stage_timers_total | rows woken because time alone may have changed them |
 | kairos_stage_redirected_total | inputs published again under their right key or partition |
 | kairos_stage_dropped_total | inputs with nothing to do, by reason |
 | kairos_stage_dead_letters_total | inputs that could not be processed, by reason |
@@ -31,6 +32,7 @@ _SPENT = Histogram(
 _SENT = Counter("kairos_stage_sent_total", "Records written", ["stage", "topic"])
 _DUPLICATES = Counter("kairos_stage_duplicates_total", "Copies dropped", ["stage", "known_by"])
 _REPEATS = Counter("kairos_stage_repeats_total", "Inputs sent again after a kill", ["stage"])
+_TIMERS = Counter("kairos_stage_timers_total", "Rows woken by time", ["stage"])
 _REDIRECTED = Counter("kairos_stage_redirected_total", "Inputs put in their place", ["stage"])
 _DROPPED = Counter("kairos_stage_dropped_total", "Inputs with nothing to do", ["stage", "reason"])
 _DEAD = Counter("kairos_stage_dead_letters_total", "Inputs given up", ["stage", "reason"])
@@ -44,6 +46,7 @@ class StageMetrics:
         self._queued = _QUEUED.labels(stage)
         self._spent = _SPENT.labels(stage)
         self.repeats = _REPEATS.labels(stage)
+        self.timers = _TIMERS.labels(stage)
         self.redirected = _REDIRECTED.labels(stage)
         self.duplicates = _DUPLICATES
         self.dropped = _DROPPED

@@ -1,6 +1,6 @@
 """What a stage's shell needs of the world, so that it runs under Faust and in tests alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +42,11 @@ class Ports(Protocol):
 
     @property
     def table(self) -> Rows: ...
+
+    @property
+    def partitions(self) -> Collection[int]:
+        """Those that are this worker's, with their rows as they were left; none while it is
+        being decided whose they are."""
 
     def send(
         self,

@@ -20,6 +20,12 @@ class Rulebook:
         self._max_action_age_ms = max_action_age_ms
         self._known: dict[str, Rules] = {}
 
+    @property
+    def newest_digest(self) -> str | None:
+        """The configuration in force; None before the first was applied."""
+        config = self._log.latest()
+        return None if config is None else config.digest
+
     async def find(self, digest: str | None) -> Rules | None:
         """The rules named by `digest`, or the newest (None); None when there are none in time."""
         if digest is None:

@@ -17,6 +17,7 @@ import msgspec
 
 from agents.delivery import (
     Cause,
+    Change,
     Duplicate,
     New,
     Output,
@@ -31,9 +32,11 @@ from agents.headers import CAUSE, TIMING, TRACEPARENT, cause_of, onward_timing, 
 from agents.metrics import StageMetrics
 from agents.ports import Message, Ports
 from agents.rulebook import Rulebook
+from agents.timers import Due, TimerChange, Timers, fired_at, standing
 from pipeline.adapters.avro import Codec, Malformed
-from pipeline.flow import Stage, config_of
+from pipeline.flow import Stage, config_of, control_of, timer
 from pipeline.model import topics
+from pipeline.model.control import Control
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
@@ -56,6 +59,7 @@ class _Effect:
     row: Row[Any] | None
     outputs: tuple[Output, ...]
     interaction: Interaction | None
+    timer: TimerChange
 
 
 _Decided: TypeAlias = _Effect | DeadLetter | Drop | Redirect | Forward | Duplicate
@@ -73,6 +77,7 @@ class StageShell:
         self._rulebook = rulebook
         self._metrics = metrics
         self._ids = EventIds(ports.table)
+        self._timers = Timers(ports.table)
         self._exceptions: deque[float] = deque(maxlen=_MAX_EXCEPTIONS)
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode: Callable[[bytes], Row[Any]] = msgspec.msgpack.Decoder(
@@ -83,15 +88,34 @@ class StageShell:
         """Process one input completely, up to handing its records to the producer."""
         began = time.perf_counter()
         queued_ms = max(time.time() * 1000 - message.timestamp_ms, 0.0)
-        decided = await self._decide(message)
+        record = self._record(message)
+        decided = await self._decide(message, record)
         spent_ms = (time.perf_counter() - began) * 1000
         timing = onward_timing(message.headers, self._stage.name, queued_ms, spent_ms)
         headers = [(TRACEPARENT, onward_trace(message.headers)), (TIMING, timing)]
         self._apply(message, decided, headers)
+        self._silence(message, record, decided)
         self._metrics.observe(queued_ms / 1000, time.perf_counter() - began)
 
-    async def _decide(self, message: Message) -> _Decided:
-        record = self._record(message)
+    def tell_due(self, now_ms: int) -> None:
+        """Have the rows woken whose time has come by the wall clock, by records like any other."""
+        digest = self._rulebook.newest_digest
+        if digest is None:
+            return
+        partitions = self._ports.partitions
+        self._timers.keep(partitions)
+        for partition in partitions:
+            for due in self._timers.due(partition, now_ms):
+                self._wake(due, now_ms, digest)
+
+    def _wake(self, due: Due, now_ms: int, digest: str) -> None:
+        emit = timer(self._stage, due.key.decode(), (due.at, now_ms), digest)
+        output = self._output(emit)
+        trace = [(TRACEPARENT, onward_trace(()))]
+        self._ports.send(output.topic, output.key, output.value, trace)
+        self._metrics.timers.inc()
+
+    async def _decide(self, message: Message, record: msgspec.Struct | DeadLetter) -> _Decided:
         if isinstance(record, DeadLetter):
             return record
         if isinstance(record, Interaction) and (fault := self._misplaced(record, message)):
@@ -100,6 +124,11 @@ class StageShell:
         rules = await self._rulebook.find(digest)
         if rules is None:
             return DeadLetter("unknown-configuration", f"{digest} was never applied")
+        control = control_of(record)
+        if control is not None and control.kind == "clock":
+            overdue = self._overdue(message, control)
+            if overdue:
+                return Forward((*overdue, Emit(message.topic, message.key.decode(), record)))
         return self._judged(message, record, rules)
 
     def _record(self, message: Message) -> msgspec.Struct | DeadLetter:
@@ -109,6 +138,14 @@ class StageShell:
         if isinstance(decoded, Malformed):
             return DeadLetter(decoded.reason, decoded.detail)
         return decoded
+
+    def _overdue(self, message: Message, clock: Control) -> list[Emit]:
+        """What a log's clock must wake before it passes on: it is put behind them once more."""
+        due = self._timers.due_in_log(message.partition, clock.at)
+        self._metrics.timers.inc(len(due))
+        return [
+            timer(self._stage, one.key.decode(), (one.at, clock.at), clock.config) for one in due
+        ]
 
     def _misplaced(
         self, interaction: Interaction, message: Message
@@ -132,7 +169,8 @@ class StageShell:
             case Duplicate() as duplicate:
                 return duplicate
             case Repeat(sent):
-                return _Effect(None, sent.outputs, interaction)
+                stands = None if row is None else row.wake
+                return _Effect(None, sent.outputs, interaction, TimerChange(None, stands))
             case New():
                 pass
         if interaction is not None and self._known(interaction, message.partition):
@@ -155,13 +193,19 @@ class StageShell:
             outputs = tuple(self._output(emit) for emit in outcome.emits)
         except Exception as error:
             return self._unforeseen(error)
-        after = advance(row, position, outcome.state, outputs, self._committed(message.partition))
-        return _Effect(after, outputs, record if isinstance(record, Interaction) else None)
+        before = None if row is None else row.wake
+        wake = standing(before, outcome.wake, fired_at(record))
+        if outcome.state is None:
+            wake = None
+        change = Change(outcome.state, wake)
+        after = advance(row, position, change, outputs, self._committed(message.partition))
+        interaction = record if isinstance(record, Interaction) else None
+        return _Effect(after, outputs, interaction, TimerChange(before, wake))
 
     def _apply(self, message: Message, decided: _Decided, headers: list[tuple[str, bytes]]) -> None:
         match decided:
-            case _Effect(row, outputs, interaction):
-                self._write(message, row, interaction)
+            case _Effect(row, outputs, interaction, timer):
+                self._write(message, row, interaction, timer)
                 self._send(message, outputs, headers)
             case Redirect(emit):
                 self._metrics.redirected.inc()
@@ -176,15 +220,36 @@ class StageShell:
                 self._metrics.dropped.labels(self._stage.name, reason).inc()
 
     def _write(
-        self, message: Message, row: Row[Any] | None, interaction: Interaction | None
+        self,
+        message: Message,
+        row: Row[Any] | None,
+        interaction: Interaction | None,
+        timer: TimerChange,
     ) -> None:
-        """The row first: while it is not in the changelog, the input is not known."""
+        """The row before the event id: while it is not in the changelog, the input is not known.
+        Its timer before the row: one that stands for nothing is harmless, a missing one is not."""
+        self._timers.begin(message.partition, message.key, timer)
         if row is None:
             self._metrics.repeats.inc()
         else:
             self._ports.table.put_in(message.partition, _ROW + message.key, self._encode(row))
+        self._timers.end(message.partition, message.key, timer)
         if interaction is not None:
             self._ids.add(message.partition, interaction.event_id, interaction.received_at)
+
+    def _silence(
+        self, message: Message, record: msgspec.Struct | DeadLetter, decided: _Decided
+    ) -> None:
+        """A timer has rung, whatever came of it; one that cannot be processed does not again."""
+        rang_at = fired_at(record)
+        if rang_at is None:
+            return
+        kept = decided.timer.after if isinstance(decided, _Effect) else None
+        self._timers.fired(message.partition, message.key, rang_at, kept)
+        row = self._row(message)
+        if row is not None and row.wake is not None and row.wake.at == rang_at:
+            row = msgspec.structs.replace(row, wake=None)
+            self._ports.table.put_in(message.partition, _ROW + message.key, self._encode(row))
 
     def _send(
         self, message: Message, outputs: tuple[Output, ...], headers: list[tuple[str, bytes]]

@@ -73,6 +73,13 @@ def clock(record: object) -> int:
     return 0
 
 
+def control_of(record: object) -> Control | None:
+    """The control that the record carries, where it does."""
+    if isinstance(record, (Identified, Enriched, Segmented)):
+        return record.control
+    return None
+
+
 def config_of(record: object) -> str | None:
     """The digest that identity stamped on the record; None where identity has yet to do so."""
     if isinstance(record, (Identified, Enriched, Segmented)):
