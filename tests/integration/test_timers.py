@@ -1,0 +1,183 @@
+"""What time alone causes, on a real broker: by the wall clock across a kill, and by a log's."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
+from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.lag import LagReader
+from pipeline.adapters.log_clock import LogClock
+from pipeline.adapters.snapshots import scan
+from pipeline.adapters.topics import ensure_topics
+from pipeline.config import model
+from pipeline.model import topics
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.profile import SegmentChange
+from pipeline.settings import Settings
+from pipeline.stack.groups import stage_groups
+
+_CODEC = Codec(recorded())
+_WAIT_S = 3
+_MINUTE = 60_000
+_HOUR = 60 * _MINUTE
+
+
+def _bundle() -> model.Bundle:
+    """Who left something in the cart is mailed: after seconds by the wall, an hour by a log."""
+
+    def last(name: str) -> model.Trait:
+        return model.Trait(f"last_{name.lower()}", "max", of="occurred_at", when={"name": name})
+
+    def left(name: str, after: str) -> model.Segment:
+        return model.Segment(
+            name,
+            {
+                "all": [
+                    {"trait": "last_cart", "older_than": after},
+                    {"not": {"trait": "last_order", "gte": {"trait": "last_cart"}}},
+                ]
+            },
+        )
+
+    def campaign(segment: str) -> model.Campaign:
+        mail = model.Treatment(f"{segment}-mail", "email", address="email")
+        offer = model.Offer(f"{segment}-offer", 5.0, (mail,))
+        return model.Campaign(f"{segment}-campaign", (offer,), trigger={"entered": segment})
+
+    return model.Bundle(
+        sources=model.Sources(
+            (
+                model.Source("shop", "web", "write-key-1"),
+                model.Source("log", "web", "write-key-2", clock="log"),
+            )
+        ),
+        identity=model.Identity((model.Namespace("email", "lower"), model.Namespace("cookie"))),
+        channels=model.Channels((model.Channel("email"), model.Channel("web"))),
+        profile=model.ProfileRules((last("Cart"), last("Order"))),
+        segments=(left("left-now", f"{_WAIT_S}s"), left("left-an-hour", "60m")),
+        campaigns=(campaign("left-now"), campaign("left-an-hour")),
+    )
+
+
+@dataclass
+class Stack:
+    """A broker and one worker with all agents."""
+
+    settings: Settings
+    worker: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> None:
+        environment = {
+            "KAIROS_HOME": str(self.settings.home),
+            "KAIROS_BOOTSTRAP_SERVERS": str(self.settings.bootstrap_servers),
+            "KAIROS_PARTITIONS": str(self.settings.partitions),
+        }
+        command = [sys.executable, "-m", "pipeline.cli", "worker", "all"]
+        self.worker = subprocess.Popen(command, env=environment)
+
+    def kill(self) -> None:
+        assert self.worker is not None
+        self.worker.kill()
+        self.worker.wait()
+
+    def send(self, name: str, who: str, at: int, source: str) -> None:
+        producer = Producer({**self.settings.kafka(), "partitioner": "murmur2_random"})
+        interaction = Interaction(
+            f"{who}-{name}-{at}", "track", name, "web", source, at, at, (Identifier("email", who),)
+        )
+        value = _CODEC.encode(topics.INTERACTIONS, interaction)
+        producer.produce(topics.INTERACTIONS, value, interaction.identifiers[0].key)
+        assert producer.flush(10) == 0
+
+    def rest(self) -> None:
+        assert LagReader(self.settings.kafka(), stage_groups()).until_idle(timeout_s=60)
+
+    def changes(self) -> list[SegmentChange]:
+        return self._read(topics.SEGMENT_CHANGES, SegmentChange)
+
+    def mails(self) -> list[Action]:
+        return self._read("actions.email", Action)
+
+    def _read(self, topic: str, kind: type) -> list:  # type: ignore[type-arg]
+        values = (
+            _CODEC.decode(topic, one.value or b"") for one in scan(self.settings.kafka(), topic)
+        )
+        return [value for value in values if isinstance(value, kind)]
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
+    started = broker.start()
+    if isinstance(started, BrokerFailure):
+        pytest.fail(started.message)
+    settings = Settings(home=tmp_path, bootstrap_servers=started.bootstrap, partitions=3)
+    ensure_topics(settings, ["web", "email"])
+    log = ConfigurationLog(settings.kafka(), _CODEC)
+    log.start(timeout_s=30)
+    log.apply(_bundle(), "test")
+    log.stop()
+    stack = Stack(settings)
+    stack.start()
+    yield stack
+    if stack.worker is not None:
+        stack.worker.terminate()
+        assert stack.worker.wait(30) == 0
+    broker.stop()
+
+
+def test_what_time_alone_causes(stack: Stack) -> None:
+    _a_log_has_its_own_time(stack)
+    _who_never_comes_back_is_told_across_a_kill(stack)
+
+
+def _a_log_has_its_own_time(stack: Stack) -> None:
+    """A cart left for an hour: one e-mail; bought at 59 minutes: none; nothing by the wall."""
+    begin = 1_700_000_000_000
+    clock = LogClock(stack.settings.kafka(), _CODEC, stack.settings.partitions)
+    for who in ("left@a", "bought@a", "late@a"):
+        stack.send("Cart", who, begin, "log")
+    stack.send("Order", "bought@a", begin + 59 * _MINUTE, "log")
+    stack.rest()
+    clock.tick(begin + _HOUR - 1)
+    stack.rest()
+    assert [one.campaign for one in stack.mails()] == ["left-now-campaign"] * 3
+    clock.tick(begin + _HOUR)
+    clock.tick(begin + 2 * _HOUR)
+    stack.rest()
+    stack.send("Order", "late@a", begin + 3 * _HOUR, "log")
+    stack.rest()
+    hourly = [one for one in stack.mails() if one.campaign == "left-an-hour-campaign"]
+    assert sorted(one.address or "" for one in hourly) == ["late@a", "left@a"]
+    assert {one.created_at for one in hourly} == {begin + _HOUR}
+    exits = [one for one in stack.changes() if one.change == "exited"]
+    assert {one.at for one in exits} == {begin + 59 * _MINUTE, begin + 3 * _HOUR}
+
+
+def _who_never_comes_back_is_told_across_a_kill(stack: Stack) -> None:
+    """The worker is dead when the time comes, and its successor tells it."""
+    at = time.time_ns() // 1_000_000
+    stack.send("Cart", "gone@b", at, "shop")
+    stack.rest()
+    stack.kill()
+    time.sleep(_WAIT_S)
+    stack.start()
+    deadline = time.monotonic() + 60
+    while not (told := [one for one in stack.mails() if one.address == "gone@b"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    stack.rest()
+    assert [one.address for one in stack.mails()].count("gone@b") == 1
+    [mail] = told
+    entered = next(one for one in stack.changes() if one.profile_id == mail.profile_id)
+    assert (entered.segment, entered.at) == ("left-now", at + _WAIT_S * 1000)
+    assert mail.created_at >= entered.at
