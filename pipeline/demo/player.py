@@ -6,8 +6,10 @@ on how fast the parts happen to be.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
 
 from pipeline.adapters.lag import LagReader
+from pipeline.adapters.log_clock import LogClock
 from pipeline.demo.mailbox import Mailbox
 from pipeline.demo.reactions import Delivered, reactions
 from pipeline.demo.script import Day, Round
@@ -41,10 +43,13 @@ class Pipeline:
 
 
 class Player:
-    """Plays days through a shop; `seed` chooses how customers react."""
+    """Plays days through a shop, by the log's clock; `seed` chooses how customers react."""
 
-    def __init__(self, shop: Shop, mailbox: Mailbox, pipeline: Pipeline, seed: int) -> None:
+    def __init__(
+        self, shop: Shop, mailbox: Mailbox, pipeline: Pipeline, clock: LogClock, seed: int
+    ) -> None:
         self._shop = shop
+        self._clock = clock
         self._mailbox = mailbox
         self._pipeline = pipeline
         self._seed = seed
@@ -52,12 +57,23 @@ class Player:
     async def play(self, days: Sequence[Day], progress: Callable[[Day, int], None]) -> None:
         """`progress` is told the day and how many of its events have just been sent."""
         for day in days:
+            await self._tick(day.date)
             shown = []
             for one in day.rounds:
                 shown.append(await self._round(one))
                 progress(day, one.events)
             for delivered in shown:
                 await self._react(delivered)
+
+        if days:
+            await self._tick(days[-1].date + timedelta(days=1))
+            await self._pipeline.rest()
+
+    async def _tick(self, midnight: date) -> None:
+        """What fell due by then happens. Visits need not wait for it: a customer's own due moments
+        always come before what the customer does after them."""
+        at = datetime.combine(midnight, time.min, UTC)
+        await asyncio.to_thread(self._clock.tick, round(at.timestamp() * 1000))
 
     async def _round(self, one: Round) -> list[Delivered]:
         shown = await asyncio.gather(*(self._shop.visit(visit) for visit in one.visits))

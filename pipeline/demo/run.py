@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.adapters.avro import open_codec
 from pipeline.adapters.broker.ports import is_free
 from pipeline.adapters.lag import LagReader
+from pipeline.adapters.log_clock import LogClock
 from pipeline.adapters.records import Records
 from pipeline.config.compile import Configuration
 from pipeline.demo import dataset, home, script
@@ -86,7 +88,9 @@ class _Stage:
         )
         async with serve(mailbox, port), Shop(self.url, self._key("web-shop")) as shop:
             began = time.monotonic()
-            await Player(shop, mailbox, pipeline, self.seed).play(days, _counting(days, progress))
+            clock = LogClock(kafka, open_codec(self.settings), self.settings.partitions)
+            player = Player(shop, mailbox, pipeline, clock, self.seed)
+            await player.play(days, _counting(days, progress))
             seconds = time.monotonic() - began
             since_ms = time.time_ns() // 1_000_000
             traffic = Traffic(self.url, self._key("live"))
