@@ -1,5 +1,6 @@
 """What a bundle must satisfy beyond the form of its parts: everything that is named exists."""
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -10,6 +11,7 @@ from pipeline.config import canonical, model
 from pipeline.config.content import traits_in
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import Names, is_built_in, names_of
+from pipeline.config.normalise import known_region
 from pipeline.config.readers import PATHS, reader
 
 
@@ -100,6 +102,16 @@ def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
         if field in given:
             name = getattr(identity, field)
             yield from _known("namespace", name, names.namespaces, ("identity", field))
+    region = identity.phone_region
+    if region is not None and not known_region(region):
+        what = f"no country {region!r}: use its two letters of ISO 3166, such as ES"
+        yield Problem(("identity", "phone_region"), what)
+    for index, pattern in enumerate(identity.blocked_patterns):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            where = ("identity", "blocked_patterns", index)
+            yield Problem(where, f"{pattern!r} is no regular expression: {error}")
 
 
 def _traits(profile: model.ProfileRules) -> Iterator[Problem]:

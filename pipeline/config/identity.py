@@ -1,45 +1,57 @@
-"""Identifiers by the rules of identity.yaml: which are stronger, which are equal."""
+"""Identifiers by the rules of identity.yaml: which are stronger, which are equal, how many."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from pipeline.conditions import did_you_mean
 from pipeline.config import model
+from pipeline.config.normalise import Normaliser, normaliser
 from pipeline.model.interaction import Identifier
-
-_NORMALISE: Final[dict[str, Callable[[str], str]]] = {
-    "none": str,
-    "trim": str.strip,
-    "lower": lambda value: value.strip().lower(),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityRules:
-    """`ranks`: 0 is the strongest namespace. `blocked` values are trimmed and in lower case."""
+    """`ranks`: 0 is the strongest namespace. `blocked` values are trimmed and in lower case.
+
+    At most `max_identifiers`, itself included, stand directly under one identifier, and at most
+    `limits` of each namespace.
+    """
 
     ranks: Mapping[str, int]
-    normalisers: Mapping[str, Callable[[str], str]]
+    normalisers: Mapping[str, Normaliser]
+    limits: Mapping[str, int]
+    max_identifiers: int
     blocked: frozenset[str]
+    blocked_patterns: tuple[re.Pattern[str], ...]
     max_length: int
 
-    def rank(self, namespace: str) -> int:
-        """The lower, the stronger; of a known namespace."""
-        return self.ranks[namespace]
+    def ranked(self, valid: Iterable[Identifier]) -> tuple[Identifier, ...]:
+        """Each once, the strongest first; of known namespaces."""
+        return tuple(sorted(set(valid), key=lambda one: (self.ranks[one.namespace], one.value)))
 
     def normalise(self, given: Identifier) -> Identifier | str:
         """The identifier in its normal form, or in words why it is none."""
-        normaliser = self.normalisers.get(given.namespace)
-        if normaliser is None:
+        normal = self.normalisers.get(given.namespace)
+        if normal is None:
             hint = did_you_mean(given.namespace, self.ranks)
             return f"unknown namespace {given.namespace[:100]!r}: {hint}"
         if len(given.value) > self.max_length:
             return f"longer than {self.max_length} characters"
-        value = normaliser(given.value)
-        if not value or value.strip().lower() in self.blocked:
-            return f"{given.value[:100]!r} identifies nobody (blocked value)"
-        return Identifier(given.namespace, value)
+        if self._blocks(given.value):
+            return _nobody(given)
+        value = normal(given.value)
+        if value is None:
+            return f"{given.value[:100]!r} is no {given.namespace}"
+        return _nobody(given) if self._blocks(value) else Identifier(given.namespace, value)
+
+    def _blocks(self, value: str) -> bool:
+        bare = value.strip()
+        return (
+            not bare
+            or bare.lower() in self.blocked
+            or any(pattern.fullmatch(bare) for pattern in self.blocked_patterns)
+        )
 
 
 def identity_rules(identity: model.Identity) -> IdentityRules:
@@ -47,7 +59,16 @@ def identity_rules(identity: model.Identity) -> IdentityRules:
     spaces = identity.namespaces
     return IdentityRules(
         ranks={space.name: rank for rank, space in enumerate(spaces)},
-        normalisers={space.name: _NORMALISE[space.normalise] for space in spaces},
+        normalisers={space.name: normaliser(space, identity.phone_region) for space in spaces},
+        limits={space.name: space.limit for space in spaces if space.limit is not None},
+        max_identifiers=identity.max_identifiers,
         blocked=frozenset(value.strip().lower() for value in identity.blocked_values),
+        blocked_patterns=tuple(
+            re.compile(pattern, re.IGNORECASE) for pattern in identity.blocked_patterns
+        ),
         max_length=identity.max_length,
     )
+
+
+def _nobody(given: Identifier) -> str:
+    return f"{given.value[:100]!r} identifies nobody (blocked value)"

@@ -48,21 +48,34 @@ class Sources(Part, frozen=True):
 
 
 class Namespace(Part, frozen=True):
-    """A kind of identifier. `normalise`: how equal values are made equal."""
+    """A kind of identifier. `normalise`: how equal values are made equal.
+
+    `trim` takes spaces off the ends; `lower` makes lower case as well; `email` does both and
+    refuses what is no address; `phone` makes E.164 (`+34600111222`), refusing what is no number.
+    `limit`: at most so many of the kind are linked to one identifier; further ones are refused.
+    """
 
     name: Name
-    normalise: Literal["none", "trim", "lower"] = "trim"
+    normalise: Literal["none", "trim", "lower", "email", "phone"] = "trim"
+    limit: Annotated[int, Meta(ge=1)] | None = None
 
 
 class Identity(Part, frozen=True):
     """identity.yaml; `namespaces` from the strongest to the weakest.
 
     `user_id` and `anonymous_id` name the namespaces of Segment's `userId` and `anonymousId`.
+    `phone_region` (ISO 3166, such as ES) is where phone numbers without a country code are.
+    `max_identifiers` is the most that one person's top identifier may have, itself included:
+    the links of further ones are refused, and their interactions go on without them.
+    `blocked_values` (whatever their case) and values that match one of `blocked_patterns` (regular
+    expressions for the whole value) identify nobody.
     """
 
     namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1)]
     user_id: Name = "customer_id"
     anonymous_id: Name = "cookie"
+    phone_region: Annotated[str, Meta(pattern="^[A-Z]{2}$")] | None = None
+    max_identifiers: Annotated[int, Meta(ge=1)] = 100
     blocked_values: tuple[str, ...] = (
         "",
         "null",
@@ -73,6 +86,7 @@ class Identity(Part, frozen=True):
         "nan",
         "0",
     )
+    blocked_patterns: tuple[str, ...] = ()
     max_length: Annotated[int, Meta(ge=1, le=4096)] = 1024
 
 

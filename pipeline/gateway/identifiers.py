@@ -33,8 +33,7 @@ def identifiers(message: Message, config: Configuration) -> tuple[Identifier, ..
     if not found:
         message_text = "give userId or anonymousId: the message names nobody"
         return bad("missing_identifier", "userId", message_text)
-    rank = config.identity.rank
-    return tuple(sorted(found, key=lambda one: (rank(one.namespace), one.value)))
+    return config.identity.ranked(found)
 
 
 def _claims(message: Message, config: Configuration) -> Iterator[_Claim]:

@@ -19,5 +19,4 @@ def ranked(interaction: Interaction, config: Configuration) -> tuple[Identifier,
             refused.append(f"{given.namespace}: {normal}")
     if not valid:
         return DeadLetter("no-valid-identifier", "identifiers: " + "; ".join(refused))
-    rank = config.identity.rank
-    return tuple(sorted(set(valid), key=lambda one: (rank(one.namespace), one.value)))
+    return config.identity.ranked(valid)

@@ -1,0 +1,100 @@
+"""identity.yaml at work: equal identifiers are made equal, and nobody's are refused."""
+
+import pytest
+
+from pipeline.config import model
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.identity import IdentityRules
+from pipeline.model.interaction import Identifier
+
+_SPACES = (
+    model.Namespace("customer_id"),
+    model.Namespace("email", "email"),
+    model.Namespace("phone", "phone"),
+    model.Namespace("code", "lower"),
+    model.Namespace("raw", "none"),
+)
+
+
+def bundle(identity: model.Identity) -> model.Bundle:
+    return model.Bundle(
+        sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
+        identity=identity,
+        channels=model.Channels((model.Channel("web"),)),
+    )
+
+
+def rules(**settings: object) -> IdentityRules:
+    identity = model.Identity(_SPACES, user_id="customer_id", anonymous_id="raw", **settings)  # type: ignore[arg-type]
+    compiled = compile_bundle(bundle(identity))
+    assert isinstance(compiled, Configuration), compiled
+    return compiled.identity
+
+
+SPANISH = rules(
+    phone_region="ES", blocked_patterns=("test.*@example[.]com", "x+", "[+]34600000000")
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("email: Ada@Example.COM ", "email:ada@example.com"),
+        ("phone:600 11-12.22", "phone:+34600111222"),
+        ("phone:+34 600 111 222", "phone:+34600111222"),
+        ("phone:0034600111222", "phone:+34600111222"),
+        ("phone:+44 20 7946 0958", "phone:+442079460958"),
+        ("code: AbC ", "code:abc"),
+        ("customer_id: AbC ", "customer_id:AbC"),
+        ("raw: AbC ", "raw: AbC "),
+    ],
+)
+def test_equal_values_are_made_equal_once_and_for_all(given: str, expected: str) -> None:
+    normal = SPANISH.normalise(Identifier.parse(given))
+    assert normal == Identifier.parse(expected)
+    assert SPANISH.normalise(normal) == normal
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        *((f"customer_id:{value}", "identifies nobody") for value in ("null", " NULL ", "0")),
+        *((f"raw:{value}", "identifies nobody") for value in ("undefined", "Anonymous", "  ")),
+        ("email:Test.7@Example.com", "identifies nobody"),
+        ("customer_id:XXXX", "identifies nobody"),
+        ("phone:600 000 000", "identifies nobody"),
+        ("email:ada", "is no email"),
+        ("email:ada @example.com", "is no email"),
+        ("email:@example.com", "is no email"),
+        ("phone:call me", "is no phone"),
+        ("phone:12", "is no phone"),
+        ("customer_id:" + "x" * 1025, "longer than 1024"),
+        ("telephone:600111222", "unknown namespace"),
+    ],
+)
+def test_what_identifies_nobody_is_refused_in_words(given: str, why: str) -> None:
+    refused = SPANISH.normalise(Identifier.parse(given))
+    assert isinstance(refused, str)
+    assert why in refused
+
+
+def test_without_a_region_a_phone_number_needs_its_country() -> None:
+    assert isinstance(rules().normalise(Identifier("phone", "600111222")), str)
+    assert rules().normalise(Identifier("phone", "+34600111222")) == Identifier(
+        "phone", "+34600111222"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({"phone_region": "XX"}, ("identity", "phone_region")),
+        ({"blocked_patterns": ("a", "(")}, ("identity", "blocked_patterns", 1)),
+    ],
+)
+def test_settings_that_cannot_work_are_named(
+    settings: dict[str, object], path: tuple[object, ...]
+) -> None:
+    problems = compile_bundle(bundle(model.Identity(_SPACES, anonymous_id="raw", **settings)))  # type: ignore[arg-type]
+    assert isinstance(problems, tuple)
+    assert [problem.path for problem in problems] == [path]
