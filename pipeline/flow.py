@@ -120,21 +120,22 @@ class Flow:
 
     def run(self, interaction: Interaction) -> Iterator[Emit]:
         """Every record that follows from `interaction`, in the order in which it is written."""
-        yield from self._follow(Emit(topics.INTERACTIONS, _first_key(interaction), interaction))
+        yield from self.follow(Emit(topics.INTERACTIONS, _first_key(interaction), interaction))
 
     def advance(self, now_ms: int) -> Iterator[Emit]:
         """Every record that follows from the time being `now_ms`, stage by stage."""
         for one in STAGES:
             while due := self._due(one.name, now_ms):
                 at, key = due
-                yield from self._follow(timer(one, key, (at, now_ms), self.rules.config.digest))
+                yield from self.follow(timer(one, key, (at, now_ms), self.rules.config.digest))
 
     def _due(self, name: str, now_ms: int) -> tuple[int, str] | None:
         """The first row of the stage `name` that wanted to be woken by now."""
         waiting = ((at, key) for (stage, key), at in self._wakes.items() if stage == name)
         return min((due for due in waiting if due[0] <= now_ms), default=None)
 
-    def _follow(self, first: Emit) -> Iterator[Emit]:
+    def follow(self, first: Emit) -> Iterator[Emit]:
+        """Every record that follows from `first`, a record on an input of some stage."""
         pending = deque([first])
         while pending:
             for follows in self._feed(pending.popleft()):

@@ -73,6 +73,18 @@ class LagReader:
             time.sleep(_POLL_S)
         return True
 
+    def until_passed(self, timeout_s: float) -> bool:
+        """Waits until each group in turn has processed what its inputs hold by then; more may come
+        meanwhile. False when the time is over first."""
+        deadline = time.monotonic() + timeout_s
+        for group, places in self._places.items():
+            ends = _ends(self._admin, places)
+            while any(self._committed()[group].get(place, 0) < end for place, end in ends.items()):
+                if time.monotonic() > deadline:
+                    return False
+                time.sleep(_POLL_S)
+        return True
+
     def _committed(self) -> dict[str, dict[Place, int]]:
         """Next offset to read by group; places without a commit are left out."""
         futures = [

@@ -3,21 +3,27 @@
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 import typer
+from rich.progress import Progress
 
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
 from pipeline.cli.times import iso
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle
 from pipeline.config.schema import published_files
 from pipeline.model.configuration import ConfigurationRecord
+from pipeline.planning.people import people
+from pipeline.planning.plan import plan as make_plan
+from pipeline.planning.reevaluate import reevaluate, stages_run
 from pipeline.settings import Settings
 
 app = typer.Typer()
@@ -42,18 +48,50 @@ def validate(folder: Folder, json: JsonOption = False) -> None:
 def apply(
     folder: Folder,
     by: Annotated[str, typer.Option(help="Who applies it.")] = getpass.getuser(),
+    evaluate: Annotated[
+        bool, typer.Option(help="Evaluate all profiles anew, beside the stream.")
+    ] = True,
     json: JsonOption = False,
 ) -> None:
-    """Put a folder in force: agents and gateway take it between two interactions."""
+    """Put a folder in force: agents and gateway take it between two interactions.
+
+    Then every profile is evaluated by it, without waiting for its next interaction. Applied again
+    it only does that.
+    """
     bundle = _checked(folder, json).bundle
     with _log() as log:
         applied = log.apply(bundle, by)
+    if not json:
+        what = "is in force" if applied.changed else "is in force already"
+        out.print(f"configuration {applied.digest} {what}")
+    evaluated = _evaluate(applied.digest) if evaluate else 0
     if json:
-        print_json(applied)
-    elif applied.changed:
-        out.print(f"configuration {applied.digest} is in force")
-    else:
-        out.print(f"unchanged: configuration {applied.digest} is in force already")
+        print_json({**asdict(applied), "evaluated": evaluated})
+
+
+@app.command()
+def plan(folder: Folder, json: JsonOption = False) -> None:
+    """What applying a folder would change: who enters and leaves which segment. Writes nothing."""
+    proposed = _checked(folder, json)
+    with _log() as log:
+        current = log.latest()
+    planned = make_plan(people(Records.of(Settings())), current, proposed)
+    if json:
+        print_json(planned)
+        return
+    if not planned.changed:
+        out.print(f"configuration {planned.digest} is in force already")
+    rows = [
+        (one.segment, one.now, one.enter, one.leave, one.after, "*" if one.waits else "")
+        for one in planned.segments
+    ]
+    columns = ("segment", "now", "enter", "leave", "after", "")
+    print_table(f"{planned.profiles:,} profiles by configuration {planned.digest}", columns, rows)
+    if any(one.waits for one in planned.segments):
+        out.print("* reads interactions: the next one of each profile decides", markup=False)
+    if planned.counting_from_now:
+        names = ", ".join(planned.counting_from_now)
+        out.print(f"counting from now, what came before is not in them: {names}")
 
 
 @app.command()
@@ -100,6 +138,19 @@ def schemas(folder: Folder) -> None:
     for name, text in published_files().items():
         (folder / name).write_text(text, encoding="utf-8")
         out.print(str(folder / name))
+
+
+def _evaluate(digest: str) -> int:
+    """How many profiles were evaluated."""
+    records = Records.of(Settings())
+    if not stages_run(records.settings.kafka()):
+        err.print("the stages do not run: profiles are evaluated as their interactions come")
+        return 0
+    everyone = people(records)
+    with Progress(console=err) as bar:
+        task = bar.add_task("evaluating profiles", total=len(everyone))
+        reevaluate(records, everyone, digest, lambda done: bar.update(task, completed=done))
+    return len(everyone)
 
 
 def _plain(record: ConfigurationRecord) -> dict[str, object]:

@@ -11,7 +11,7 @@ from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.ids import control_id
-from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome, Redirect
+from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
 from pipeline.model.shards import Away, arrival, destination
 from pipeline.model.stages import Enriched, Identified, IdentitySection, ProfileSection
 from pipeline.rules import Rules
@@ -62,6 +62,8 @@ def _control(
         return _move(key, control, state or ProfileState(root=""), rules)
     if control.kind == "arrive":
         return _arrive(key, control, state or ProfileState(root=control.to_root or ""), rules)
+    if control.kind == "refresh":
+        return Drop("unknown profile") if state is None else _refresh(key, control, state, rules)
     return Forward((Emit(topics.ENRICHED, key, Enriched(control=control)),))
 
 
@@ -85,6 +87,11 @@ def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> Outco
         return Ok(row, (_send(arrive, received, part),))
     row = replace(row, root=row.root or arrive.to_root or "", shards=received)
     return Ok(row, _refreshed(key, arrive, row, rules))
+
+
+def _refresh(key: str, refresh: Control, row: ProfileState, rules: Rules) -> Outcome[ProfileState]:
+    """By another configuration the same profile may look different."""
+    return Ok(row, _refreshed(key, refresh, row, rules))
 
 
 def _send(cause: Control, to: Away, shard: Shard) -> Emit:
@@ -117,5 +124,6 @@ def _seen(key: str, row: ProfileState, at: int, rules: Rules) -> tuple[Emit, Pro
     if whole is None:
         return Emit(topics.PROFILES, key, None), None
     values = view.traits(whole)
-    snapshot = view.snapshot(key, row, whole, values, at, rules.config)
+    latest = max(at, whole.last_seen)
+    snapshot = view.snapshot(key, row, whole, values, latest, rules.config)
     return Emit(topics.PROFILES, key, snapshot), view.section(values, rules.config)

@@ -8,7 +8,10 @@ from pipeline.model.interaction import Scalar
 
 
 class Profile(Struct, frozen=True):
-    """The value of `profiles`; a tombstone when nothing is left under the id."""
+    """The value of `profiles`; a tombstone when nothing is left under the id.
+
+    `updated_at`: the latest moment (ms) that anything is known of.
+    """
 
     profile_id: str
     root: str
@@ -21,7 +24,8 @@ class Profile(Struct, frozen=True):
 
 
 class Memberships(Struct, frozen=True):
-    """The value of `memberships`: segment -> entered at (ms)."""
+    """The value of `memberships`: segment -> entered at (ms); a tombstone when nothing is left
+    under the profile's id."""
 
     profile_id: str
     segments: dict[str, int]

@@ -32,13 +32,14 @@ def on_interaction(
     interaction: Interaction,
     config: Configuration,
 ) -> Change:
-    """After `interaction`, which left the profile with `traits`."""
+    """After `interaction`, which left the profile with `traits`. A late one does not turn the
+    profile's time back."""
     index = config.segment_index
     allowed = index.allowed(interaction)
     mask = index.everything
     if row.config == config.digest:
         mask = index.touched(interaction, row.members) | index.reading(_changed(row.traits, traits))
-    now_ms = interaction.received_at
+    now_ms = max(row.at, interaction.received_at)
     return _evaluate(row, Facts(interaction, traits, set(), _NONE, now_ms), (mask, allowed), config)
 
 

@@ -43,7 +43,7 @@ def step(
     interaction, identity, profile = record.interaction, record.identity, record.profile
     if interaction is None or identity is None or profile is None:
         return DeadLetter("empty-record", "neither an enriched interaction nor a control")
-    now_ms = interaction.received_at
+    now_ms = max(row.at, interaction.received_at)
     row, passed = _catch_up(key, row, now_ms, rules)
     change = on_interaction(row, profile.traits, interaction, rules.config)
     cause = _Cause(interaction.event_id, interaction.name, now_ms)
@@ -62,6 +62,7 @@ def _control(
     onward = Emit(topics.SEGMENTED, key, Segmented(control=control))
     if control.kind in ("probe", "clock"):
         return Forward((onward,))
+    control = replace(control, at=max(row.at, control.at))
     row, passed = _catch_up(key, row, control.at, rules)
     if control.kind == "timer":
         row, news = _time_passed(key, row, record.profile, control, rules)
@@ -118,11 +119,11 @@ def _refreshed(
     else:
         change = on_change(row, profile.traits, refresh.at, rules.config)
     evaluated = Segmented(control=refresh, profile=profile, segments=_section(change))
-    cause = _Cause(refresh.control_id, "profile merged", refresh.at)
+    cause = _Cause(refresh.control_id, "profile or configuration changed", refresh.at)
     row, news = _changed(key, row, change, cause, rules)
     emits = (Emit(topics.SEGMENTED, key, evaluated), *news)
     if profile is None:
-        return MembershipState(), emits
+        return MembershipState(), (*emits, Emit(topics.MEMBERSHIPS, key, None))
     row = replace(row, identity=_identity(key, refresh) or row.identity)
     return _seen(row, profile, refresh.at, rules), emits
 
@@ -204,8 +205,7 @@ def _changed(
         )
         for name, what in changes
     ]
-    snapshot = Memberships(key, members, cause.at, digest) if members else None
-    emits.append(Emit(topics.MEMBERSHIPS, key, snapshot))
+    emits.append(Emit(topics.MEMBERSHIPS, key, Memberships(key, members, cause.at, digest)))
     return replace(row, members=members), tuple(emits)
 
 
@@ -215,7 +215,7 @@ def _seen(
     """The row as evaluated at `now_ms`."""
     config = rules.config
     due_at = config.segment_index.next_flip(profile.traits, now_ms)
-    return replace(row, traits=profile.traits, config=config.digest, due_at=due_at)
+    return replace(row, traits=profile.traits, config=config.digest, at=now_ms, due_at=due_at)
 
 
 def _kept(row: MembershipState, emits: _Emits) -> Ok[MembershipState]:

@@ -16,89 +16,15 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.flow import Flow
 from pipeline.model import topics
-from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange
 from pipeline.model.stages import Segmented
+from tests.support.segment_streams import LAST, configuration, segments, streams
 from tests.support.worlds import rules
-
-_NAMES = ("View", "Cart", "Order")
-_LAST = 60
-"""Streams end by this millisecond."""
 
 Change = tuple[int, str, str, str]
 """At, profile root, segment, entered or exited."""
-
-spans = st.sampled_from(["1ms", "3ms", "10ms", "25ms"])
-traits = st.sampled_from(["last_view", "last_cart", "last_order", "orders", "page"])
-leaves = st.one_of(
-    st.builds(lambda name, span: {"trait": name, "within": span}, traits, spans),
-    st.builds(lambda name, span: {"trait": name, "older_than": span}, traits, spans),
-    st.builds(lambda name, number: {"trait": name, "gte": number}, traits, st.integers(0, 40)),
-    st.builds(lambda a, b: {"trait": a, "gte": {"trait": b}}, traits, traits),
-    st.builds(lambda name: {"name": name}, st.sampled_from(_NAMES)),
-    st.builds(lambda page: {"property": "page", "is": page}, st.integers(0, 2)),
-)
-conditions = st.recursive(
-    leaves,
-    lambda parts: st.one_of(
-        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"all": found}),
-        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"any": found}),
-        parts.map(lambda part: {"not": part}),
-    ),
-    max_leaves=5,
-)
-
-
-@st.composite
-def segments(draw: st.DrawFn) -> tuple[model.Segment, ...]:
-    """Up to five; each may read those before it."""
-    made: list[model.Segment] = []
-    for number in range(draw(st.integers(1, 5))):
-        when: dict[str, Any] = draw(conditions)
-        if made and draw(st.booleans()):
-            other = {"segment": draw(st.sampled_from([one.segment for one in made]))}
-            when = {draw(st.sampled_from(["all", "any"])): [when, other]}
-        made.append(model.Segment(f"s{number}", when))
-    return tuple(made)
-
-
-@st.composite
-def streams(draw: st.DrawFn) -> list[Interaction]:
-    times = sorted(draw(st.lists(st.integers(1, _LAST), min_size=1, max_size=10)))
-    return [
-        Interaction(
-            f"e{number}",
-            "track",
-            draw(st.sampled_from(_NAMES)),
-            "web",
-            "log",
-            at,
-            at,
-            (Identifier("cookie", draw(st.sampled_from("kl"))),),
-            {"page": draw(st.integers(0, 2))},
-        )
-        for number, at in enumerate(times)
-    ]
-
-
-def configuration(made: tuple[model.Segment, ...]) -> model.Bundle:
-    def last(name: str) -> model.Trait:
-        return model.Trait(f"last_{name.lower()}", "max", of="occurred_at", when={"name": name})
-
-    return model.Bundle(
-        sources=model.Sources((model.Source("log", "web", "write-key-1", clock="log"),)),
-        identity=model.Identity((model.Namespace("customer_id"), model.Namespace("cookie"))),
-        channels=model.Channels((model.Channel("web", placements=("hero",)),)),
-        profile=model.ProfileRules(
-            (
-                *map(last, _NAMES),
-                model.Trait("orders", "count", when={"name": "Order"}),
-                model.Trait("page", "latest", of="properties.page"),
-            )
-        ),
-        segments=made,
-    )
 
 
 def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) -> Counter[Change]:
@@ -150,13 +76,13 @@ def told(emits: Iterable[Emit], roots: dict[str, str]) -> list[Change]:
     return found
 
 
-@given(segments(), streams(), st.sets(st.integers(1, _LAST)))
+@given(segments(), streams(), st.sets(st.integers(1, LAST)))
 def test_memberships_are_those_of_brute_force_at_every_moment(
     made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
     """Whenever the clock happens to tick, and whether or not the customer comes back."""
     world = rules(configuration(made))
-    end = _LAST + 30
+    end = LAST + 30
     flow = Flow(world)
     emits: list[Emit] = []
     waiting = sorted(ticks)
@@ -177,7 +103,7 @@ def test_what_time_alone_causes_is_decided(
     """Every entry or exit stands in the interaction that caused it, and that one is decided."""
     flow = Flow(rules(configuration(made)))
     emits = [emit for one in stream for emit in flow.run(one)]
-    emits += flow.advance(_LAST + 30)
+    emits += flow.advance(LAST + 30)
     decided = {emit.value.event_id for emit in emits if emit.topic == topics.DECISIONS}  # type: ignore[union-attr]
     changed = {
         (emit.value.interaction.event_id, name, what)

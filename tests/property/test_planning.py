@@ -1,0 +1,70 @@
+"""What a plan says is what applying does; the configuration in force changes nothing."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from hypothesis import given
+
+from pipeline.config import model
+from pipeline.flow import Flow
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import Memberships, Profile, SegmentChange
+from pipeline.planning.people import Person
+from pipeline.planning.plan import plan
+from pipeline.planning.reevaluate import refresh
+from tests.support.segment_streams import configuration, segments, streams
+from tests.support.worlds import rules
+
+
+def people(emits: Iterable[Emit]) -> list[Person]:
+    latest = {(emit.topic, emit.key): emit.value for emit in emits}
+    found = []
+    for (topic, key), profile in latest.items():
+        if topic == topics.PROFILES and isinstance(profile, Profile):
+            members = latest.get((topics.MEMBERSHIPS, key))
+            if isinstance(members, Memberships):
+                at = max(profile.updated_at, members.updated_at)
+                found.append(Person(profile, members.segments, at))
+            else:
+                found.append(Person(profile, {}, profile.updated_at))
+    return found
+
+
+@given(segments(), segments(), streams())
+def test_a_plan_is_what_applying_does(
+    before: tuple[model.Segment, ...],
+    after: tuple[model.Segment, ...],
+    stream: list[Interaction],
+) -> None:
+    """Segments that read an interaction aside, time does not go on in between."""
+    current, proposed = rules(configuration(before)), rules(configuration(after))
+    flow = Flow(current)
+    emits = [emit for one in stream for emit in flow.run(one)]
+    everyone = people(emits)
+    same = plan(everyone, current.config, current.config)
+    assert not same.changed
+    assert all(one.enter == one.leave == 0 for one in same.segments)
+
+    planned = plan(everyone, current.config, proposed.config)
+    flow.rules = proposed
+    done = [
+        emit.value
+        for person in everyone
+        for emit in flow.follow(
+            Emit(
+                topics.IDENTIFIED,
+                person.profile.profile_id,
+                refresh(person, proposed.config.digest),
+            )
+        )
+        if isinstance(emit.value, SegmentChange)
+    ]
+    counted = Counter((one.segment, one.change) for one in done)
+    assert {(one.segment, "entered"): one.enter for one in planned.segments if one.enter} == {
+        key: count for key, count in counted.items() if key[1] == "entered"
+    }
+    assert {(one.segment, "exited"): one.leave for one in planned.segments if one.leave} == {
+        key: count for key, count in counted.items() if key[1] == "exited"
+    }

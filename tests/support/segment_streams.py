@@ -1,0 +1,83 @@
+"""Segments over traits and time, and streams of interactions to evaluate them on."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from pipeline.config import model
+from pipeline.model.interaction import Identifier, Interaction
+
+NAMES = ("View", "Cart", "Order")
+LAST = 60
+"""Streams end by this millisecond."""
+
+spans = st.sampled_from(["1ms", "3ms", "10ms", "25ms"])
+traits = st.sampled_from(["last_view", "last_cart", "last_order", "orders", "page"])
+leaves = st.one_of(
+    st.builds(lambda name, span: {"trait": name, "within": span}, traits, spans),
+    st.builds(lambda name, span: {"trait": name, "older_than": span}, traits, spans),
+    st.builds(lambda name, number: {"trait": name, "gte": number}, traits, st.integers(0, 40)),
+    st.builds(lambda a, b: {"trait": a, "gte": {"trait": b}}, traits, traits),
+    st.builds(lambda name: {"name": name}, st.sampled_from(NAMES)),
+    st.builds(lambda page: {"property": "page", "is": page}, st.integers(0, 2)),
+)
+conditions = st.recursive(
+    leaves,
+    lambda parts: st.one_of(
+        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"all": found}),
+        st.lists(parts, min_size=1, max_size=3).map(lambda found: {"any": found}),
+        parts.map(lambda part: {"not": part}),
+    ),
+    max_leaves=5,
+)
+
+
+@st.composite
+def segments(draw: st.DrawFn) -> tuple[model.Segment, ...]:
+    """Up to five; each may read those before it."""
+    made: list[model.Segment] = []
+    for number in range(draw(st.integers(1, 5))):
+        when: dict[str, Any] = draw(conditions)
+        if made and draw(st.booleans()):
+            other = {"segment": draw(st.sampled_from([one.segment for one in made]))}
+            when = {draw(st.sampled_from(["all", "any"])): [when, other]}
+        made.append(model.Segment(f"s{number}", when))
+    return tuple(made)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Interaction]:
+    times = sorted(draw(st.lists(st.integers(1, LAST), min_size=1, max_size=10)))
+    return [
+        Interaction(
+            f"e{number}",
+            "track",
+            draw(st.sampled_from(NAMES)),
+            "web",
+            "log",
+            at,
+            at,
+            (Identifier("cookie", draw(st.sampled_from("kl"))),),
+            {"page": draw(st.integers(0, 2))},
+        )
+        for number, at in enumerate(times)
+    ]
+
+
+def configuration(made: tuple[model.Segment, ...]) -> model.Bundle:
+    def last(name: str) -> model.Trait:
+        return model.Trait(f"last_{name.lower()}", "max", of="occurred_at", when={"name": name})
+
+    return model.Bundle(
+        sources=model.Sources((model.Source("log", "web", "write-key-1", clock="log"),)),
+        identity=model.Identity((model.Namespace("customer_id"), model.Namespace("cookie"))),
+        channels=model.Channels((model.Channel("web", placements=("hero",)),)),
+        profile=model.ProfileRules(
+            (
+                *map(last, NAMES),
+                model.Trait("orders", "count", when={"name": "Order"}),
+                model.Trait("page", "latest", of="properties.page"),
+            )
+        ),
+        segments=made,
+    )
