@@ -214,6 +214,15 @@ class Poller(threading.Thread):
         self._starts, self._parked = [], None
         self._kafka.assign([])
 
+    def _unassign(self) -> None:
+        """Give the partitions back.
+
+        By this one call: in a closing group librdkafka takes any change of the assignment as the
+        last one, and a second call may wait for ever, with Python's lock held.
+        """
+        self._starts, self._parked = [], None
+        self._kafka.unassign()
+
     def _positions(self) -> list[TopicPartition]:
         reached = self._kafka.position(self._starts)
         return [
@@ -290,12 +299,10 @@ class Poller(threading.Thread):
     def _on_revoke(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
         if not self._closing:
             self._wait_for(self._listener.on_revoked({TP(p.topic, p.partition) for p in parts}))
-        self._hold()
-        kafka.unassign()
+        self._unassign()
 
     def _on_lost(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
-        self._hold()
-        kafka.unassign()
+        self._unassign()
         if not self._closing:
             self._tell(lambda _: self._listener.on_lost(), None)
 
