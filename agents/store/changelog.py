@@ -14,7 +14,7 @@ from agents.transport.records import Record
 logger = logging.getLogger(__name__)
 
 _BATCH = 5_000
-_POLL_S = 0.5
+_POLL_S = 0.1
 _METADATA_TIMEOUT_S = 10.0
 
 

@@ -41,6 +41,7 @@ class Restoration(Service):
         self.tables = tables
         self.completed = asyncio.Event()
         self.records_total = 0
+        self._working = asyncio.Lock()
 
     @property
     def in_recovery(self) -> bool:
@@ -62,8 +63,16 @@ class Restoration(Service):
         generation_id: int = 0,
     ) -> None:
         """Restore the tables of the assigned partitions and resume the streams."""
-        if not self._current(generation_id):
-            return
+        async with self._working:
+            if self._current(generation_id):
+                await self._restore_and_resume(assigned, generation_id)
+
+    async def on_stop(self) -> None:
+        """Let a restoration notice it: its stores are about to be closed."""
+        async with self._working:
+            pass
+
+    async def _restore_and_resume(self, assigned: set[TP], generation_id: int) -> None:
         partitions = {tp.partition for tp in assigned}
         for table in self.tables.values():
             if isinstance(table.data, RocksStore):
