@@ -32,8 +32,9 @@ class StalledError(Exception):
 def stages_run(kafka: Mapping[str, Property]) -> bool:
     """Whether each stage has a worker."""
     groups = [group.name for group in stage_groups()]
-    described = AdminClient(dict(kafka)).describe_consumer_groups(groups).values()
-    return all(future.result().members for future in described)
+    admin = AdminClient(dict(kafka))  # its answers come as long as it is there
+    described = admin.describe_consumer_groups(groups)
+    return all(future.result().members for future in described.values())
 
 
 def reevaluate(records: Records, people: Sequence[Person], digest: str, progress: Progress) -> None:
