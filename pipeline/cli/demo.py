@@ -13,10 +13,11 @@ from pipeline.demo.summary import Summary
 from pipeline.settings import Settings
 from pipeline.stack.control import StackError, down
 
-_INTRODUCTION = """\
-[bold]Kairos demo[/bold]: the e-commerce log of retentioneering 5.2.4 (Apache-2.0; synthetic, by its
-authors), January to June 2024, through the gateway in its own time but as fast as it goes.
-How customers react to messages is [bold]simulated[/bold] (seed {seed})."""
+_INTRODUCTION = (
+    "[bold]Kairos demo[/bold]: the e-commerce log of retentioneering 5.2.4 (Apache-2.0; synthetic, "
+    "by its authors), January to June 2024, through the gateway in its own time but as fast as it "
+    "goes. How customers react to messages is [bold]simulated[/bold] (seed {seed})."
+)
 
 _OUTCOMES = ("sent", "impression", "click", "conversion", "dismiss")
 
@@ -139,7 +140,10 @@ def _print_latency(latency: Latency) -> None:
         ["from → to", "count", "p50", "p99", "max"],
         [[name, *_figures(found)] for name, found in measured.items()],
     )
-    out.print(f"{latency.defaulted} live answers by default (their time budget was spent)")
+    out.print(
+        f"{latency.defaulted} live answers by default (their time budget was spent), "
+        f"{latency.failed} without an answer"
+    )
 
 
 def _figures(found: Percentiles | None) -> list[str]:

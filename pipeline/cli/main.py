@@ -42,6 +42,8 @@ def main() -> None:
 
 
 def _one_line(error: Exception) -> str:
+    if isinstance(error, ExceptionGroup):
+        return _one_line(error.exceptions[0])
     message = str(error)
     if isinstance(error, ValidationError) and error.title == "Settings":
         first = error.errors(include_url=False)[0]

@@ -40,13 +40,15 @@ class Percentiles:
 class Latency:
     """`to_action` and `to_decision`: from the append of the interaction to that of the action or
     decision, by the broker's clock. `decide`, `track`: from the time a request was due to its
-    answer. `defaulted`: answers that came too late for their budget."""
+    answer. `defaulted`: answers that came too late for their budget; `failed`: requests that got
+    none, or an error."""
 
     to_action: Percentiles | None
     to_decision: Percentiles | None
     decide: Percentiles | None
     track: Percentiles | None
     defaulted: int
+    failed: int
 
 
 class Traffic:
@@ -59,6 +61,7 @@ class Traffic:
         self._decide: list[float] = []
         self._track: list[float] = []
         self._defaulted = 0
+        self._failed = 0
 
     async def run(self, rate: int = RATE, seconds: float = SECONDS) -> None:
         """Half of the visitors ask what to show them, half only look around."""
@@ -67,8 +70,7 @@ class Traffic:
             for number in range(round(rate * seconds)):
                 due = start + number / rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                visit = self._ask if number % 2 else self._look
-                visitors.create_task(visit(number, due))
+                visitors.create_task(self._visit(number, due))
 
     def measured(self, records: Records, since_ms: int, channels: tuple[str, ...]) -> Latency:
         """Once the pipeline is at rest; `since_ms`: when `run` began (epoch ms)."""
@@ -89,7 +91,16 @@ class Traffic:
             decide=Percentiles.of(self._decide),
             track=Percentiles.of(self._track),
             defaulted=self._defaulted,
+            failed=self._failed,
         )
+
+    async def _visit(self, number: int, due: float) -> None:
+        """One failure must not end the others: it is counted."""
+        visit = self._ask if number % 2 else self._look
+        try:
+            await visit(number, due)
+        except httpx.HTTPError:
+            self._failed += 1
 
     async def _ask(self, number: int, due: float) -> None:
         message = {"type": "page", "name": "home", **_visitor(number)}
