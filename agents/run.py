@@ -43,10 +43,10 @@ async def _run(apps: Sequence[App]) -> int:
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait([stopped, *lives], return_when=asyncio.FIRST_COMPLETED)
     failed = not stop.is_set()
-    in_time = await _stop(apps)
+    stopped_well = await _stop(apps)
     for life in lives:
         life.cancel()
-    return EXIT_OK if in_time and not failed and not _crashed(apps) else EXIT_FAILED
+    return EXIT_OK if stopped_well and not failed and not _crashed(apps) else EXIT_FAILED
 
 
 def _crashed(apps: Sequence[App]) -> bool:
@@ -71,14 +71,14 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 async def _stop(apps: Sequence[App]) -> bool:
-    """Stop all; returns whether it was in time."""
+    """Stop all; returns whether all have ended well and in time."""
     try:
         async with asyncio.timeout(_STOP_TIMEOUT_S):
-            endings = (app.stop() for app in apps)
-            for error in await asyncio.gather(*endings, return_exceptions=True):
-                if error is not None:
-                    logger.error("while stopping: %s", error, exc_info=error)
+            ended = await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
     except TimeoutError:
         logger.critical("stopping took more than %g s", _STOP_TIMEOUT_S)
         return False
-    return True
+    errors = [error for error in ended if error is not None]
+    for error in errors:
+        logger.critical("while stopping: %s", error, exc_info=error)
+    return not errors

@@ -15,7 +15,7 @@ from faust.types.tuples import ConsumerMessage
 from mode import Service
 
 from agents.transport.checkpoint import Checkpointed, Checkpointer, CommitFigures
-from agents.transport.errors import SessionLostError, TransportError
+from agents.transport.errors import SessionLostError, TransportError, UnfinishedEventError
 from agents.transport.poller import Batch, Poller
 from agents.transport.progress import Progress
 from agents.transport.records import Record
@@ -110,16 +110,22 @@ class Consumer(BaseConsumer):
         return await self._checkpointer.checkpoint()
 
     async def wait_empty(self) -> None:
-        """Let the events that the agents have begun end, then commit."""
+        """Let the events that the agents have begun end, then commit.
+
+        Raises UnfinishedEventError.
+        """
         if self.transport.failure is not None or self.app.crashed:
             return
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + self._options.drain_ms / 1000
         while self._unacked_messages and loop.time() < give_up_at:
             await asyncio.sleep(_DRAIN_STEP_S)
-        if self._unacked_messages:
-            self.log.warning("%d events did not end in time", len(self._unacked_messages))
         await self._checkpointer.checkpoint()
+        if self._unacked_messages:
+            raise UnfinishedEventError(
+                f"an event did not end within {self._options.drain_ms} ms: its partition is given "
+                "away while it may still be worked on"
+            )
 
     @Service.task
     async def _commit_handler(self) -> None:

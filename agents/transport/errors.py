@@ -2,7 +2,8 @@
 
 
 class TransportError(Exception):
-    """Base: `DeliveryError`, `SessionLostError`, `CommitStalledError`, `ClientFatalError`."""
+    """Base: `DeliveryError`, `SessionLostError`, `CommitStalledError`, `UnfinishedEventError`,
+    `ClientFatalError`."""
 
 
 class DeliveryError(TransportError):
@@ -15,6 +16,10 @@ class SessionLostError(TransportError):
 
 class CommitStalledError(TransportError):
     """Processed offsets could not be committed for too long."""
+
+
+class UnfinishedEventError(TransportError):
+    """An agent did not end with an event while its partition had to be given back."""
 
 
 class ClientFatalError(TransportError):

@@ -27,8 +27,9 @@ class TransportOptions:
     commit_interval_ms: int = 250
     #: A consumer that has received nothing for so long commits what it has.
     idle_commit_ms: int = 20
-    #: Acknowledged offsets that wait so long for their commit end the process.
-    commit_stall_ms: int = 30_000
+    #: Acknowledged offsets that wait so long for their commit end the process; longer than a broker
+    #: takes to come back, shorter than the patience with deliveries.
+    commit_stall_ms: int = 90_000
     session_timeout_ms: int = 6_000
     #: A member that does not poll for so long loses its partitions.
     max_poll_interval_ms: int = 300_000
@@ -42,8 +43,9 @@ class TransportOptions:
     fetch_buffer_kib: int = 16_384
     #: Undelivered records above which no further event is given to the agents.
     producer_high_water: int = 10_000
-    #: Hard limit of a producer's queue; above it `send_raw` blocks.
+    #: Hard limits of a producer's queue; above them `send_raw` blocks.
     producer_queue: int = 100_000
+    producer_queue_kib: int = 65_536
     #: What an event that is being processed may take at a revocation or at shutdown.
     drain_ms: int = 5_000
 
@@ -99,6 +101,7 @@ class TransportOptions:
             "partitioner": "murmur2_random",
             "message.timeout.ms": self.delivery_timeout_ms,
             "queue.buffering.max.messages": self.producer_queue,
+            "queue.buffering.max.kbytes": self.producer_queue_kib,
             **_CLIENT,
             **self.librdkafka,
         }

@@ -272,8 +272,8 @@ class Poller(threading.Thread):
                 done = self._kafka.commit(offsets=parts, asynchronous=False)
                 self._finish_commit(future, None, done)
             else:
-                self._commits.append(future)
                 self._kafka.commit(offsets=parts, asynchronous=True)
+                self._commits.append(future)  # its report comes with a later poll
         except KafkaException as error:
             self._finish_commit(future, error.args[0], None)
 
