@@ -12,6 +12,7 @@ from typing import Final, TypeAlias, cast
 from pipeline.conditions.facts import Facts
 from pipeline.conditions.reads import Reads, only_names, reads
 from pipeline.conditions.tree import (
+    Absence,
     All,
     Any,
     Check,
@@ -24,6 +25,7 @@ from pipeline.conditions.tree import (
     Member,
     Not,
     Property,
+    Sequence,
     Subject,
     Trait,
 )
@@ -68,6 +70,10 @@ def _test(tree: Condition) -> Test:
         case Compare(subject, checks):
             read = _reader(subject)
             return _every([_check(read, check) for check in checks])
+        case Sequence():
+            return _within(_reader(Trait(tree.trait)), tree.for_ms)
+        case Absence():
+            return _absent(tree)
 
 
 def _every(tests: list[Test]) -> Test:
@@ -200,16 +206,18 @@ def _in(read: _Read, operand: tuple[Constant, ...]) -> Test:
 
 def _ordered(read: _Read, order: _Order, operand: object) -> Test:
     if isinstance(operand, Trait | Property):
-        other = _reader(operand)
-
-        def both(facts: Facts) -> bool:
-            left, right = read(facts), other(facts)
-            return _comparable(left, right) and order(left, right)
-
-        return both
+        return _both_ordered(read, _reader(operand), order)
     if isinstance(operand, str):
         return lambda facts: (value := read(facts)).__class__ is str and order(value, operand)
     return lambda facts: (value := read(facts)).__class__ in _NUMBERS and order(value, operand)
+
+
+def _both_ordered(read: _Read, other: _Read, order: _Order) -> Test:
+    def both(facts: Facts) -> bool:
+        left, right = read(facts), other(facts)
+        return _comparable(left, right) and order(left, right)
+
+    return both
 
 
 def _comparable(left: Scalar, right: Scalar) -> bool:
@@ -244,6 +252,13 @@ def _older_than(read: _Read, span_ms: int) -> Test:
         return at <= facts.now_ms - span_ms
 
     return older_than
+
+
+def _absent(absence: Absence) -> Test:
+    after, of = (_reader(Trait(name)) for name in absence.traits)
+    waited = _older_than(after, absence.for_ms)
+    came = _both_ordered(of, after, op.ge)
+    return lambda facts: waited(facts) and not came(facts)
 
 
 ALWAYS: Final = compile(All(()))

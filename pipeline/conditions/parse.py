@@ -11,6 +11,13 @@ A condition is a mapping of one of these forms:
     property: NAME             the interaction's property, likewise
     context: NAME              locale, ip, campaign.source, consent.marketing..., likewise
     event: name|kind|channel|source                           likewise
+    sequence: [condition, ...]  these interactions came in this order, with
+        within: DURATION        at most so long from the first to the last
+        without: condition      no such interaction between them (may be left out)
+        for: DURATION           holds so long after the last (left out: as long as within)
+    absence: condition          no such interaction came
+        after: condition        since the latest of these,
+        for: DURATION           which was so long ago, or longer
 
 Operators, which must all hold: `is`, `is_not`, `gt`, `gte`, `lt`, `lte` take a value or another
 subject (`{trait: NAME}`, `{property: NAME}`); `in`, `not_in` a list; `contains`, `starts_with` a
@@ -24,6 +31,7 @@ from typing import Final, TypeAlias, cast, get_args
 from pipeline.conditions.duration import duration_ms
 from pipeline.conditions.problem import Path, Problem, did_you_mean
 from pipeline.conditions.tree import (
+    Absence,
     All,
     Any,
     Check,
@@ -39,6 +47,7 @@ from pipeline.conditions.tree import (
     Operand,
     Operator,
     Property,
+    Sequence,
     Subject,
     Trait,
 )
@@ -87,6 +96,10 @@ def _form(raw: _Raw, path: Path) -> _Form:
         if key not in _KEYS:
             what = f"{key!r} is not part of a condition: {did_you_mean(str(key), _KEYS)}"
             raise _WrongError((*path, key), what)
+    patterns = [key for key in raw if key in _PATTERNS]
+    if patterns:
+        _refuse_others(patterns[0], raw, path, _COMPANIONS[patterns[0]])
+        return _PATTERNS[patterns[0]]
     alone = [key for key in raw if key in _ALONE]
     subjects = [key for key in raw if key in SUBJECTS]
     fields = [key for key in raw if key in EVENT_FIELDS]
@@ -108,9 +121,9 @@ def _form(raw: _Raw, path: Path) -> _Form:
     return _fields
 
 
-def _refuse_others(key: str, raw: _Raw, path: Path) -> None:
+def _refuse_others(key: str, raw: _Raw, path: Path, friends: tuple[str, ...] = ()) -> None:
     for other in raw:
-        if other != key:
+        if other != key and other not in friends:
             what = f"{key} stands alone: put it and {other} in a list under all"
             raise _WrongError((*path, other), what)
 
@@ -135,6 +148,39 @@ def _entered(raw: _Raw, path: Path) -> Condition:
     return Entered(_name(raw["entered"], (*path, "entered")))
 
 
+def _sequence(raw: _Raw, path: Path) -> Condition:
+    steps = _parts(raw["sequence"], (*path, "sequence"))
+    if len(steps) < 2:
+        raise _WrongError((*path, "sequence"), "a sequence takes a list of two or more conditions")
+    within = _required_duration(raw, "within", path)
+    without = _condition(raw["without"], (*path, "without")) if "without" in raw else None
+    return Sequence(
+        steps,
+        without,
+        within,
+        _duration("for", raw["for"], (*path, "for")) if "for" in raw else within,
+    )
+
+
+def _absence(raw: _Raw, path: Path) -> Condition:
+    if "after" not in raw:
+        what = "absence needs after: the interaction since which it is waited for"
+        raise _WrongError((*path, "absence"), what)
+    return Absence(
+        _condition(raw["absence"], (*path, "absence")),
+        _condition(raw["after"], (*path, "after")),
+        _required_duration(raw, "for", path),
+    )
+
+
+def _required_duration(raw: _Raw, key: str, path: Path) -> int:
+    if key not in raw:
+        raise _WrongError(path, f"{key} is missing: a duration such as 2h")
+    return _duration(key, raw[key], (*path, key))
+
+
+_PATTERNS: Final[dict[str, _Form]] = {"sequence": _sequence, "absence": _absence}
+_COMPANIONS: Final = {"sequence": ("within", "without", "for"), "absence": ("after", "for")}
 _ALONE: Final[dict[str, _Form]] = {
     "all": _all,
     "any": _any,
@@ -142,7 +188,9 @@ _ALONE: Final[dict[str, _Form]] = {
     "segment": _member,
     "entered": _entered,
 }
-_KEYS: Final = (*_ALONE, *SUBJECTS, *EVENT_FIELDS, *OPERATORS)
+_KEYS: Final = (
+    *_ALONE, *SUBJECTS, *EVENT_FIELDS, *OPERATORS, *_PATTERNS, "without", "after", "for",
+)  # fmt: skip
 
 
 def _parts(raw: object, path: Path) -> tuple[Condition, ...]:

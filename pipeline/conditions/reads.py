@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from pipeline.conditions.tree import (
+    Absence,
     All,
     Any,
     Check,
@@ -16,9 +17,12 @@ from pipeline.conditions.tree import (
     Member,
     Not,
     Property,
+    Sequence,
     Subject,
     Trait,
 )
+
+_Leaf: TypeAlias = Compare | Member | Entered | Sequence | Absence
 
 CLOCK_OPERATORS: Final = frozenset(("within", "older_than"))
 """Those whose outcome the passing of time alone can change."""
@@ -47,25 +51,27 @@ def reads(tree: Condition) -> Reads:
     leaves = list(_leaves(tree))
     subjects = [subject for leaf in leaves for subject in _subjects(leaf)]
     return Reads(
-        traits=frozenset(s.name for s in subjects if isinstance(s, Trait)),
+        traits=frozenset(s.name for s in subjects if isinstance(s, Trait)).union(_hidden(leaves)),
         properties=frozenset(s.name for s in subjects if isinstance(s, Property)),
         context=frozenset(s.name for s in subjects if isinstance(s, ContextField)),
         event=frozenset(s.name for s in subjects if isinstance(s, EventField)),
         segments=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Member)),
         entered=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Entered)),
-        clock=any(check.operator in CLOCK_OPERATORS for check in _checks(leaves)),
+        clock=any(check.operator in CLOCK_OPERATORS for check in _checks(leaves))
+        or any(isinstance(leaf, Sequence | Absence) for leaf in leaves),
     )
 
 
 def spans(tree: Condition) -> frozenset[tuple[str, int]]:
     """Traits that are compared with the clock, each with the time (ms) after which that flips."""
-    return frozenset(
-        (leaf.subject.name, check.operand)
-        for leaf in _leaves(tree)
-        if isinstance(leaf, Compare) and isinstance(leaf.subject, Trait)
-        for check in leaf.checks
-        if check.operator in CLOCK_OPERATORS and isinstance(check.operand, int)
-    )
+    return frozenset(span for leaf in _leaves(tree) for span in _spans(leaf))
+
+
+def patterns(tree: Condition) -> Iterator[Sequence | Absence]:
+    """The sequences and absences in it, whose traits must be kept."""
+    for leaf in _leaves(tree):
+        if isinstance(leaf, Sequence | Absence):
+            yield leaf
 
 
 def only_names(tree: Condition) -> frozenset[str] | None:
@@ -109,7 +115,27 @@ def _meet(sets: list[frozenset[str] | None]) -> frozenset[str] | None:
     return frozenset.intersection(*known) if known else None
 
 
-def _leaves(tree: Condition) -> Iterator[Compare | Member | Entered]:
+def _spans(leaf: _Leaf) -> Iterator[tuple[str, int]]:
+    match leaf:
+        case Compare(Trait(name), checks):
+            for check in checks:
+                if check.operator in CLOCK_OPERATORS and isinstance(check.operand, int):
+                    yield name, check.operand
+        case Sequence():
+            yield leaf.trait, leaf.for_ms
+        case Absence():
+            yield leaf.traits[0], leaf.for_ms
+
+
+def _hidden(leaves: list[_Leaf]) -> Iterator[str]:
+    for leaf in leaves:
+        if isinstance(leaf, Sequence):
+            yield leaf.trait
+        elif isinstance(leaf, Absence):
+            yield from leaf.traits
+
+
+def _leaves(tree: Condition) -> Iterator[_Leaf]:
     match tree:
         case All(parts) | Any(parts):
             for part in parts:
@@ -120,7 +146,7 @@ def _leaves(tree: Condition) -> Iterator[Compare | Member | Entered]:
             yield leaf
 
 
-def _subjects(leaf: Compare | Member | Entered) -> Iterator[Subject]:
+def _subjects(leaf: _Leaf) -> Iterator[Subject]:
     if isinstance(leaf, Compare):
         yield leaf.subject
         for check in leaf.checks:
@@ -128,7 +154,7 @@ def _subjects(leaf: Compare | Member | Entered) -> Iterator[Subject]:
                 yield check.operand
 
 
-def _checks(leaves: list[Compare | Member | Entered]) -> Iterator[Check]:
+def _checks(leaves: list[_Leaf]) -> Iterator[Check]:
     for leaf in leaves:
         if isinstance(leaf, Compare):
             yield from leaf.checks

@@ -81,6 +81,25 @@ _FIELDS: Final[Schema] = {
 
 _SEVERAL: Final[Schema] = {"type": "array", "minItems": 1, "items": _SELF}
 
+_SEQUENCE: Final[Schema] = {
+    "type": "object",
+    "properties": {
+        "sequence": {"type": "array", "minItems": 2, "items": _SELF},
+        "within": _DURATION,
+        "without": _SELF,
+        "for": _DURATION,
+    },
+    "required": ["sequence", "within"],
+    "additionalProperties": False,
+}
+
+_ABSENCE: Final[Schema] = {
+    "type": "object",
+    "properties": {"absence": _SELF, "after": _SELF, "for": _DURATION},
+    "required": ["absence", "after", "for"],
+    "additionalProperties": False,
+}
+
 CONDITION: Final[Schema] = {
     "title": "Condition",
     "description": "A condition over an interaction, the profile and its segments.",
@@ -92,6 +111,8 @@ CONDITION: Final[Schema] = {
         _one_key("entered", _NAME),
         _FIELDS,
         _COMPARISON,
+        _SEQUENCE,
+        _ABSENCE,
     ],
 }
 """Stands under `$defs/Condition` of the schemas that use it."""

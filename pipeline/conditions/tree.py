@@ -8,7 +8,8 @@ are never equal and never in order: text against number is false, and true is no
 """
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from hashlib import sha256
+from typing import Final, Literal, TypeAlias
 
 EventName: TypeAlias = Literal["name", "kind", "channel", "source"]
 Operator: TypeAlias = Literal[
@@ -112,4 +113,64 @@ class Not:
     part: "Condition"
 
 
-Condition: TypeAlias = All | Any | Not | Compare | Member | Entered
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """All `steps` were taken in their order, the last at most `within_ms` after the first and
+    without an interaction that fits `without` between them, at most `for_ms` ago.
+
+    `trait` names the time (ms) of the last step of the latest such sequence.
+    """
+
+    steps: "tuple[Condition, ...]"
+    without: "Condition | None"
+    within_ms: int
+    for_ms: int
+
+    @property
+    def parts(self) -> "tuple[Condition, ...]":
+        """The conditions on interactions that it is made of."""
+        return self.steps if self.without is None else (*self.steps, self.without)
+
+    @property
+    def trait(self) -> str:
+        return _hidden(("sequence", self.steps, self.without, self.within_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """The latest interaction that fits `after` is `for_ms` ago or more, and none that fits `of`
+    came with it or since."""
+
+    of: "Condition"
+    after: "Condition"
+    for_ms: int
+
+    @property
+    def parts(self) -> "tuple[Condition, ...]":
+        """The conditions on interactions that it is made of."""
+        return (self.of, self.after)
+
+    @property
+    def traits(self) -> tuple[str, str]:
+        """Names of the latest times (ms) of `after` and of `of`."""
+        return latest_time_of(self.after), latest_time_of(self.of)
+
+
+def latest_time_of(condition: "Condition") -> str:
+    """The name of the trait with the latest time of an interaction that fits."""
+    return _hidden(("latest", condition))
+
+
+def is_hidden(trait: str) -> bool:
+    """Whether the trait belongs to a condition, and nobody gave it its name."""
+    return trait.startswith(_HIDDEN)
+
+
+def _hidden(what: object) -> str:
+    """The same meaning has the same name, in every configuration."""
+    return _HIDDEN + sha256(repr(what).encode()).hexdigest()[:16]
+
+
+_HIDDEN: Final = "~"
+
+Condition: TypeAlias = All | Any | Not | Compare | Member | Entered | Sequence | Absence

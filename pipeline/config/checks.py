@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from pipeline.conditions import Condition, Path, Problem, did_you_mean, parse
-from pipeline.conditions.reads import channels_named, reads
+from pipeline.conditions.reads import channels_named, patterns, reads
+from pipeline.conditions.tree import is_hidden
 from pipeline.config import canonical, model
 from pipeline.config.content import traits_in
 from pipeline.config.dates import end_ms, start_ms
@@ -242,13 +243,22 @@ def _reads(tree: Condition, site: _Site, names: Names) -> Iterator[Problem]:
         return
     if read.entered and not site.entered:
         yield Problem(site.path, "entered belongs in a campaign's trigger: use segment here")
+    if any(not _of_interaction(part) for pattern in patterns(tree) for part in pattern.parts):
+        what = "what a sequence or an absence waits for are interactions: no traits or segments"
+        yield Problem(site.path, what)
+    declared = frozenset(name for name in read.traits if not is_hidden(name))
     for kind, used, known in (
-        ("trait", read.traits, names.traits),
+        ("trait", declared, names.traits),
         ("segment", read.segments | read.entered, names.segments),
         ("channel", channels_named(tree), names.heard),
     ):
         for name in sorted(used):
             yield from _known(kind, name, known, (*site.path, *_where(site.raw, name)))
+
+
+def _of_interaction(part: Condition) -> bool:
+    read = reads(part)
+    return not (read.traits or read.segments or read.entered)
 
 
 def _where(raw: object, name: str) -> Path:

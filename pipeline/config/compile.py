@@ -13,11 +13,12 @@ from pipeline.conditions import (
 )
 from pipeline.config import canonical, model, readers
 from pipeline.config.checks import check, segment_order
-from pipeline.config.compiled import Candidate, Cap, Channel, Segment, Trait
+from pipeline.config.compiled import Candidate, Cap, Channel, Segment, Sequence, Trait
 from pipeline.config.content import traits_in
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.identity import IdentityRules, identity_rules
 from pipeline.config.names import address_trait
+from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.segment_index import SegmentIndex, index_of
 
 __all__ = ["Candidate", "Cap", "Channel", "Configuration", "Segment", "Trait", "compile_bundle"]
@@ -43,6 +44,7 @@ class Configuration:
     session_gap_ms: int
     traits: tuple[Trait, ...]
     trait_rules: Mapping[str, str]
+    sequences: tuple[Sequence, ...]
     read_traits: tuple[str, ...]
     segments: tuple[Segment, ...]
     segment_index: SegmentIndex
@@ -77,6 +79,8 @@ def _compile(bundle: model.Bundle) -> Configuration:
     caps = tuple(_cap(cap) for cap in bundle.policies.caps)
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
     profile = bundle.profile
+    trees = [compiled.tree for compiled in _conditions(bundle, segments, candidates)]
+    traits = (*(_trait(trait) for trait in profile.traits), *latest_times(trees))
     return Configuration(
         digest=canonical.digest_of(canonical.to_json(bundle)),
         bundle=bundle,
@@ -85,8 +89,9 @@ def _compile(bundle: model.Bundle) -> Configuration:
         server_keys={key.key: key.name for key in bundle.sources.server_keys},
         log_sources=frozenset(one.name for one in bundle.sources.sources if one.clock == "log"),
         session_gap_ms=duration_ms(profile.session_gap),
-        traits=tuple(_trait(trait) for trait in profile.traits),
-        trait_rules={trait.name: trait.rule for trait in profile.traits},
+        traits=traits,
+        trait_rules={trait.name: trait.rule for trait in traits},
+        sequences=sequences(trees),
         read_traits=tuple(sorted(set(_read_traits(bundle, segments, candidates)))),
         segments=segments,
         segment_index=index_of(segments),
@@ -167,17 +172,25 @@ def _grouped(candidates: tuple[Candidate, ...], outbound: bool) -> dict[str, tup
     return groups
 
 
+def _conditions(
+    bundle: model.Bundle, segments: tuple[Segment, ...], candidates: tuple[Candidate, ...]
+) -> Iterator[Compiled]:
+    """Every condition over a profile."""
+    for segment in segments:
+        yield segment.when
+    for campaign in bundle.campaigns:
+        if campaign.goal is not None:
+            yield _compiled(campaign.goal.when)
+    for one in candidates:
+        yield from (one.audience, one.trigger, one.when)
+
+
 def _read_traits(
     bundle: model.Bundle, segments: tuple[Segment, ...], candidates: tuple[Candidate, ...]
 ) -> Iterator[str]:
-    for segment in segments:
-        yield from segment.when.reads.traits
-    for campaign in bundle.campaigns:
-        if campaign.goal is not None:
-            yield from _compiled(campaign.goal.when).reads.traits
+    for condition in _conditions(bundle, segments, candidates):
+        yield from condition.reads.traits
     for one in candidates:
-        for condition in (one.audience, one.trigger, one.when):
-            yield from condition.reads.traits
         for text in one.content.values():
             yield from traits_in(text)
         if one.address is not None:

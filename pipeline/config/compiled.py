@@ -24,6 +24,19 @@ class Trait:
 
 
 @dataclass(frozen=True, slots=True)
+class Sequence:
+    """The first `steps` of `parts` in their order, within `within_ms`, without the one that may
+    follow them. `keep_ms`: so old an interaction no longer matters."""
+
+    name: str
+    steps: int
+    parts: tuple[Test, ...]
+    names: frozenset[str] | None
+    within_ms: int
+    keep_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """`channels`: only interactions of these evaluate it; empty: of any channel."""
 

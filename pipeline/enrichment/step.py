@@ -5,7 +5,7 @@ from functools import partial
 import msgspec
 from msgspec.structs import replace
 
-from pipeline.enrichment import view
+from pipeline.enrichment import presence, view
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
@@ -62,6 +62,11 @@ def _control(
         return _move(key, control, state or ProfileState(root=""), rules)
     if control.kind == "arrive":
         return _arrive(key, control, state or ProfileState(root=control.to_root or ""), rules)
+    if control.kind == "leave":
+        return _leave(key, control, state or ProfileState(root=control.to_root or ""), rules)
+    if control.kind == "forget":
+        onward = Emit(topics.ENRICHED, key, Enriched(control=control))
+        return Ok(None, (onward, Emit(topics.PROFILES, key, None)))
     if control.kind == "refresh":
         return Drop("unknown profile") if state is None else _refresh(key, control, state, rules)
     return Forward((Emit(topics.ENRICHED, key, Enriched(control=control)),))
@@ -81,12 +86,39 @@ def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> Ok[Profil
 def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> Outcome[ProfileState]:
     if arrive.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
-    part = _shard_from.decode(arrive.state)
+    row, part = _complete(row, arrive.shard or "", _shard_from.decode(arrive.state))
     received = row.shards.receive(arrive, part, partial(merge, config=rules.config))
     if isinstance(received, Away):
         return Ok(row, (_send(arrive, received, part),))
     row = replace(row, root=row.root or arrive.to_root or "", shards=received)
     return Ok(row, _refreshed(key, arrive, row, rules))
+
+
+def _complete(row: ProfileState, name: str, part: Shard) -> tuple[ProfileState, Shard]:
+    """An arriving shard with what was told of it before it came."""
+    early = row.early.get(name)
+    if early is None:
+        return row, part
+    rest = {one: heard for one, heard in row.early.items() if one != name}
+    return replace(row, early=rest), replace(part, left=presence.latest_left(part.left, early))
+
+
+def _leave(key: str, leave: Control, row: ProfileState, rules: Rules) -> Outcome[ProfileState]:
+    """An identifier is not the customer's any more; told where its shard is, or will be."""
+    name = leave.shard
+    if name is None:
+        return DeadLetter("empty-record", "shard: a leave must name one")
+    onward_to = row.shards.left(name, leave.version)
+    if onward_to is not None:
+        sent = replace(leave, version=onward_to.version)
+        return Redirect(Emit(topics.IDENTIFIED, onward_to.to_profile, Identified(control=sent)))
+    shard = row.shards.here.get(name)
+    if shard is None:
+        heard = presence.told(row.early.get(name, {}), leave)
+        return Ok(replace(row, early={**row.early, name: heard}))
+    shard = replace(shard, left=presence.told(shard.left, leave))
+    row = replace(row, shards=row.shards.put(name, shard))
+    return Ok(row, _refreshed(key, leave, row, rules))
 
 
 def _refresh(key: str, refresh: Control, row: ProfileState, rules: Rules) -> Outcome[ProfileState]:
@@ -123,7 +155,7 @@ def _seen(key: str, row: ProfileState, at: int, rules: Rules) -> tuple[Emit, Pro
     whole = view.fold(row, rules.config)
     if whole is None:
         return Emit(topics.PROFILES, key, None), None
-    values = view.traits(whole)
+    values = view.traits(whole, rules.config)
     latest = max(at, whole.last_seen)
     snapshot = view.snapshot(key, row, whole, values, latest, rules.config)
     return Emit(topics.PROFILES, key, snapshot), view.section(values, rules.config)

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from functools import reduce
 
 from pipeline.config.compile import Configuration
+from pipeline.enrichment.presence import present
+from pipeline.enrichment.sequences import completed_at
 from pipeline.enrichment.shard import merge
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model.interaction import Identifier, Scalar
@@ -16,7 +18,8 @@ def fold(state: ProfileState, config: Configuration) -> Shard | None:
     here = state.shards.here
     if not here:
         return None
-    return reduce(lambda a, b: merge(a, b, config), (here[name] for name in sorted(here)))
+    shards = (present(here[name]) for name in sorted(here))
+    return reduce(lambda a, b: merge(a, b, config), shards)
 
 
 def latest_shard(state: ProfileState) -> str | None:
@@ -25,7 +28,7 @@ def latest_shard(state: ProfileState) -> str | None:
     return max(here, key=lambda name: (here[name].last_seen, name), default=None)
 
 
-def traits(whole: Shard) -> dict[str, Scalar]:
+def traits(whole: Shard, config: Configuration) -> dict[str, Scalar]:
     """Declared and built-in traits, and `identifier.<namespace>`: the latest seen of each."""
     values: dict[str, Scalar] = {name: one.value for name, one in whole.traits.items()}
     values.update(
@@ -36,6 +39,10 @@ def traits(whole: Shard) -> dict[str, Scalar]:
         identifiers=len(whole.identifiers),
     )
     values.update(_addresses(whole.identifiers))
+    for sequence in config.sequences:
+        completed = completed_at(whole.sequences.get(sequence.name, ()), sequence)
+        if completed is not None:
+            values[sequence.name] = completed
     return values
 
 

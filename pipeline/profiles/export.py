@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.adapters.records import Records
+from pipeline.conditions.tree import is_hidden
 from pipeline.config.names import BUILT_IN_TRAITS
 from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Scalar
@@ -68,7 +69,11 @@ def export_all(records: Records, trait_rules: Mapping[str, str], out: Path) -> E
 
 def attributes(traits: Mapping[str, Scalar], rules: Mapping[str, str]) -> dict[str, Scalar]:
     """The declared traits that hold one value."""
-    return {k: v for k, v in traits.items() if k in rules and rules[k] not in _METRIC_RULES}
+    return {
+        k: v
+        for k, v in traits.items()
+        if k in rules and rules[k] not in _METRIC_RULES and not is_hidden(k)
+    }
 
 
 def metrics(traits: Mapping[str, Scalar], rules: Mapping[str, str]) -> dict[str, Scalar]:

@@ -6,6 +6,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from pipeline.adapters.records import Records
+from pipeline.conditions.tree import is_hidden
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.identity import Evidence, IdentityChange
@@ -51,7 +52,7 @@ def find(records: Records, identifier: Identifier) -> Person | None:
         profile_id=profile_id,
         root=profile.root,
         tree=_tree(records, {profile.root, *profile.identifiers}),
-        traits=profile.traits,
+        traits={k: v for k, v in profile.traits.items() if not is_hidden(k)},
         first_seen=profile.first_seen,
         last_seen=profile.last_seen,
         segments=memberships.segments if memberships else {},

@@ -53,7 +53,7 @@ def _profile(stream: list[Visit]) -> dict[str, Scalar]:
         shards = shards.put(visit.shard, apply(before, visit.interaction, _RULES.config))
     whole = fold(ProfileState("cookie:k", shards), _RULES.config)
     assert whole is not None
-    return traits(whole)
+    return traits(whole, _RULES.config)
 
 
 def _brute_force(stream: list[Visit]) -> dict[str, Scalar]:

@@ -6,12 +6,15 @@ interaction and at every millisecond at which something could flip.
 
 from collections import Counter
 from collections.abc import Iterable
+from itertools import combinations
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.conditions import Facts
+from pipeline.conditions import Condition, Facts
+from pipeline.conditions.reads import patterns
+from pipeline.conditions.tree import Absence, Check, Compare, Sequence
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.flow import Flow
@@ -32,6 +35,7 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
     changes: Counter[Change] = Counter()
     traits: dict[str, dict[str, Any]] = {}
     members: dict[str, set[str]] = {}
+    past: dict[str, list[Interaction]] = {}
 
     def evaluate(root: str, interaction: Interaction | None, now: int) -> None:
         before, after = members.get(root, set()), set[str]()
@@ -59,9 +63,46 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
         known["page"] = one.properties["page"]
         if one.name == "Order":
             known["orders"] = (known["orders"] or 0) + 1
+        past.setdefault(root, []).append(one)
+        known.update(_pattern_traits(past[root], config))
         evaluate(root, one, now)
     pass_time(now + 1, end)
     return changes
+
+
+def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str, int]:
+    """When each sequence was last complete, by trying every choice of steps; and latest times."""
+    found: dict[str, int] = {}
+    for pattern in (one for segment in config.segments for one in patterns(segment.when.tree)):
+        if isinstance(pattern, Absence):
+            for part, trait in zip((pattern.after, pattern.of), pattern.traits, strict=True):
+                times = [one.occurred_at for one in past if _fits(part, one)]
+                found.update({trait: max(times)} if times else {})
+        else:
+            ends = [
+                past[places[-1]].occurred_at
+                for places in combinations(range(len(past)), len(pattern.steps))
+                if _is_sequence(past, places, pattern)
+            ]
+            found.update({pattern.trait: max(ends)} if ends else {})
+    return found
+
+
+def _is_sequence(past: list[Interaction], places: tuple[int, ...], pattern: Sequence) -> bool:
+    first, last = places[0], places[-1]
+    between = past[first + 1 : last + 1]
+    return (
+        all(map(_fits, pattern.steps, (past[place] for place in places)))
+        and past[last].occurred_at - past[first].occurred_at <= pattern.within_ms
+        and not (pattern.without and any(_fits(pattern.without, one) for one in between))
+    )
+
+
+def _fits(condition: Condition, interaction: Interaction) -> bool:
+    match condition:
+        case Compare(_, (Check("in", (name,)),)):
+            return interaction.name == name
+    raise AssertionError(condition)
 
 
 def told(emits: Iterable[Emit], roots: dict[str, str]) -> list[Change]:

@@ -8,10 +8,11 @@ from pipeline.config import model
 from pipeline.model.interaction import Identifier, Interaction
 
 NAMES = ("View", "Cart", "Order")
-LAST = 60
+LAST = 30
 """Streams end by this millisecond."""
 
-spans = st.sampled_from(["1ms", "3ms", "10ms", "25ms"])
+names = st.sampled_from(NAMES).map(lambda name: {"name": name})
+spans = st.sampled_from(["1ms", "3ms", "10ms"])
 traits = st.sampled_from(["last_view", "last_cart", "last_order", "orders", "page"])
 leaves = st.one_of(
     st.builds(lambda name, span: {"trait": name, "within": span}, traits, spans),
@@ -20,6 +21,17 @@ leaves = st.one_of(
     st.builds(lambda a, b: {"trait": a, "gte": {"trait": b}}, traits, traits),
     st.builds(lambda name: {"name": name}, st.sampled_from(NAMES)),
     st.builds(lambda page: {"property": "page", "is": page}, st.integers(0, 2)),
+    st.builds(
+        lambda steps, within, rest: {
+            "sequence": [{"name": name} for name in steps],
+            "within": within,
+            **rest,
+        },
+        st.lists(st.sampled_from(NAMES), min_size=2, max_size=3),
+        spans,
+        st.fixed_dictionaries({}, optional={"without": names, "for": spans}),
+    ),
+    st.fixed_dictionaries({"absence": names, "after": names, "for": spans}),
 )
 conditions = st.recursive(
     leaves,

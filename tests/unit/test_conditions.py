@@ -233,3 +233,30 @@ def test_depth_is_bounded() -> None:
     assert isinstance(problems, tuple)
     assert isinstance(problems[0], Problem)
     assert "deeper" in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (
+            {"sequence": [{"name": "a"}], "within": "1h"},
+            "a sequence takes a list of two or more conditions",
+        ),
+        (
+            {"sequence": [{"name": "a"}, {"name": "b"}]},
+            "within is missing: a duration such as 2h",
+        ),
+        (
+            {"absence": {"name": "a"}, "for": "1h"},
+            "absence needs after: the interaction since which it is waited for",
+        ),
+        (
+            {"absence": {"name": "a"}, "after": {"name": "b"}, "within": "1h"},
+            "absence stands alone: put it and within in a list under all",
+        ),
+    ],
+)
+def test_a_sequence_needs_its_parts(written: object, said: str) -> None:
+    problems = parse(written)
+    assert isinstance(problems, tuple)
+    assert [problem.message for problem in problems] == [said]

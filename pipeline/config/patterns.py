@@ -1,0 +1,63 @@
+"""What the sequences and absences in conditions need to be kept of each profile."""
+
+from collections.abc import Iterable, Iterator
+
+from pipeline.conditions import Compiled, Condition, compile
+from pipeline.conditions import tree as conditions
+from pipeline.conditions.reads import patterns
+from pipeline.config import readers
+from pipeline.config.compiled import Sequence, Trait
+from pipeline.model.time import GRACE_MS
+
+
+def latest_times(trees: Iterable[Condition]) -> tuple[Trait, ...]:
+    """The traits of all absences, each once."""
+    found = dict(_latest_times(trees))
+    return tuple(found[name] for name in sorted(found))
+
+
+def sequences(trees: Iterable[Condition]) -> tuple[Sequence, ...]:
+    """All sequences, each once, kept for as long as any condition can ask for it."""
+    found: dict[str, Sequence] = {}
+    for tree in trees:
+        for pattern in patterns(tree):
+            if isinstance(pattern, conditions.Sequence):
+                made = _sequence(pattern)
+                known = found.get(made.name)
+                if known is None or known.keep_ms < made.keep_ms:
+                    found[made.name] = made
+    return tuple(found[name] for name in sorted(found))
+
+
+def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, Trait]]:
+    read = readers.reader("occurred_at")
+    assert read is not None
+    for tree in trees:
+        for pattern in patterns(tree):
+            if isinstance(pattern, conditions.Absence):
+                for part in pattern.parts:
+                    when = compile(part)
+                    name = conditions.latest_time_of(part)
+                    yield name, Trait(name, "max", when.test, read, when.names)
+
+
+def _sequence(pattern: conditions.Sequence) -> Sequence:
+    parts = [compile(part) for part in pattern.parts]
+    return Sequence(
+        name=pattern.trait,
+        steps=len(pattern.steps),
+        parts=tuple(part.test for part in parts),
+        names=_names(parts),
+        within_ms=pattern.within_ms,
+        keep_ms=pattern.within_ms + pattern.for_ms + GRACE_MS,
+    )
+
+
+def _names(parts: Iterable[Compiled]) -> frozenset[str] | None:
+    """Only interactions of these names fit some part; None: any can."""
+    names: set[str] = set()
+    for part in parts:
+        if part.names is None:
+            return None
+        names |= part.names
+    return frozenset(names)
