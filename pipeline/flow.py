@@ -118,9 +118,14 @@ class Flow:
         self._seen: set[str] = set()
         self._wakes: dict[tuple[str, str], int] = {}
 
-    def run(self, interaction: Interaction) -> Iterator[Emit]:
-        """Every record that follows from `interaction`, in the order in which it is written."""
-        yield from self.follow(Emit(topics.INTERACTIONS, _first_key(interaction), interaction))
+    def run(self, record: Interaction | IdentityChange) -> Iterator[Emit]:
+        """Every record that follows from an interaction, or from an `unlink` or a `forget`, in the
+        order in which it is written."""
+        if isinstance(record, Interaction):
+            first = Emit(topics.INTERACTIONS, _first_key(record), record)
+        else:
+            first = Emit(topics.IDENTITIES, record.identifier, record)
+        yield from self.follow(first)
 
     def advance(self, now_ms: int) -> Iterator[Emit]:
         """Every record that follows from the time being `now_ms`, stage by stage."""

@@ -237,6 +237,8 @@ def _control(control: Control, row: ContactState) -> Outcome[ContactState]:
         return _move(control, row)
     if control.kind == "arrive":
         return _arrive(control, row)
+    if control.kind == "forget":
+        return Ok(None)
     if control.kind == "probe" and control.request is not None:
         reply = Reply(control.request.request_id, None, None)
         return Forward((Emit(topics.REPLIES, control.request.gateway, reply),))

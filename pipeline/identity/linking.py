@@ -1,22 +1,48 @@
-"""The parent's side of a link: which evidence a child must be told."""
+"""Both sides of a link: which evidence a child must be told, and what a child makes of it."""
+
+from dataclasses import dataclass
+from typing import Literal
 
 from msgspec.structs import replace
 
-from pipeline.identity.state import Child, IdentityState
-from pipeline.model.identity import Evidence
+from pipeline.config.identity import IdentityRules
+from pipeline.identity.state import Child, IdentityState, Parent
+from pipeline.model.identity import Evidence, IdentityChange
+from pipeline.model.interaction import Identifier
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The parent's row after an interaction showed a child, and what the child must be told.
+
+    `outdated`: the child has followed another, or was unlinked, since; `refused`: the parent has
+    too many already.
+    """
+
+    state: IdentityState
+    fate: Literal["linked", "outdated", "refused"] = "linked"
+    news: Evidence | None = None
 
 
 def observe(
-    state: IdentityState, child: str, evidence: Evidence
-) -> tuple[IdentityState, Evidence | None]:
-    """An interaction showed `child` with this identifier; returns what the child must be told."""
-    known = state.children.get(child)
+    state: IdentityState, child: Identifier, evidence: Evidence, rules: IdentityRules
+) -> Observed:
+    """An interaction showed `child` with the stronger identifier of this row."""
+    key = child.key
+    if not state.counts(key, evidence):
+        return Observed(state, "outdated")
+    known = state.children.get(key)
     if known is None:
-        return _keep(state, child, Child(evidence, evidence, follows=True)), evidence
+        if _full(state, child.namespace, rules):
+            return Observed(state, "refused")
+        told = _keep(state, key, Child(evidence, evidence, follows=True))
+        return Observed(told, news=evidence)
     seen = max(known.seen, evidence)
-    if known.follows or seen <= known.told:
-        return _keep(state, child, replace(known, seen=seen)), None
-    return _keep(state, child, Child(seen, seen, follows=True)), seen
+    if known.follows:
+        return Observed(_keep(state, key, replace(known, seen=seen)))
+    if seen <= known.told:
+        return Observed(state, "outdated")
+    return Observed(_keep(state, key, Child(seen, seen, follows=True)), news=seen)
 
 
 def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence | None]:
@@ -24,9 +50,64 @@ def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence |
     known = state.children.get(child)
     if known is None:
         return state, None
-    if known.seen > known.told:
+    if known.seen > known.told and state.counts(child, known.seen):
         return _keep(state, child, Child(known.seen, known.seen, follows=True)), known.seen
     return _keep(state, child, replace(known, follows=False)), None
+
+
+def rejoin(state: IdentityState, child: str) -> IdentityState:
+    """`child` follows again."""
+    return _keep(state, child, replace(state.children[child], follows=True))
+
+
+def hear(state: IdentityState, change: IdentityChange, parent: str, root: str) -> IdentityState:
+    """The row after its `parent` told of evidence (`link`) or of a new top: each part of what is
+    known only ever becomes newer."""
+    told = change.evidence
+    if told is not None and not state.counts(parent, told):
+        told = None
+    known = state.parents.get(parent)
+    if known is None:
+        return _stands(state, parent, Parent(told, root, change.version))
+    best = max(filter(None, (known.evidence, told)), default=None)
+    if change.version < known.version:
+        return _stands(state, parent, replace(known, evidence=best))
+    return _stands(state, parent, Parent(best, root, change.version))
+
+
+def disconnect(
+    state: IdentityState, other: str, until_ms: int
+) -> tuple[IdentityState, Evidence | None]:
+    """The link with `other`, whichever of the two is the stronger, is taken away until newer
+    evidence comes; returns what is known of it that the other has not heard."""
+    if state.cuts.get(other, -1) >= until_ms:
+        return state, None
+    state = replace(state, cuts={**state.cuts, other: until_ms})
+    known = state.parents.get(other)
+    if known is not None and known.evidence and not state.counts(other, known.evidence):
+        without = replace(known, evidence=None)
+        state = replace(state, parents={**state.parents, other: without})
+    child = state.children.get(other)
+    if child is None or state.counts(other, child.told):
+        return state, None
+    return release(state, other)
+
+
+def _stands(state: IdentityState, name: str, parent: Parent) -> IdentityState:
+    known = state.parents.get(name)
+    begins = parent.evidence is not None and (known is None or known.evidence is None)
+    rest = {one: kept for one, kept in state.parents.items() if not (begins and one == name)}
+    return replace(state, parents={**rest, name: parent})
+
+
+def _full(state: IdentityState, namespace: str, rules: IdentityRules) -> bool:
+    """A child that left counts on: its past is here."""
+    if len(state.children) + 2 > rules.max_identifiers:
+        return True
+    limit = rules.limits.get(namespace)
+    if limit is None:
+        return False
+    return sum(Identifier.parse(key).namespace == namespace for key in state.children) >= limit
 
 
 def _keep(state: IdentityState, name: str, child: Child) -> IdentityState:

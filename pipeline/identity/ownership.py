@@ -1,43 +1,64 @@
 """Which shard an interaction belongs to, and where every shard must be.
 
-What an identifier did before it had an owner goes with its first one; from then on each owner has
-a shard of its own, which stays with that owner when the device passes to another.
+A shard is what an identifier did while the same parents claimed it in the same order; it belongs
+to the first of them whose claim still stands. So when a link is taken away, each shard goes where
+it would have been had the link never been: to the next claimant of its time, or, where there was
+none, to the first owner after it, as goes what was done before there was any.
 """
+
+from itertools import islice
+from typing import Final
 
 from msgspec.structs import replace
 
-from pipeline.identity.state import IdentityState, Placement
+from pipeline.identity.state import Claim, IdentityState, Placement
+
+_CLAIMANTS: Final = 4
+"""So many parents are remembered per shard: what more of them did is not told apart."""
+
+_MAX_SHARDS: Final = 100
+"""Beyond it, an owner's last shard takes what is new, whoever came after the owner."""
 
 
-def current_shard(identifier: str, state: IdentityState) -> tuple[IdentityState, str]:
-    """The shard of the identifier's present owner, begun here if there was none."""
-    last = next(reversed(state.shards), None)
-    if last is not None and state.shards[last].owner == state.parent:
-        return state, last
-    name = f"{identifier}/{len(state.shards)}"
-    begun = Placement(owner=state.parent, root=state.root, version=0)
+def current_shard(identifier: str, state: IdentityState, now_ms: int) -> tuple[IdentityState, str]:
+    """The shard of the identifier's present claimants, begun here if there was none."""
+    claims = tuple(islice(state.claims(), _CLAIMANTS))
+    known = _shard_of(claims, state)
+    if known is not None:
+        return state, known
+    name = f"{identifier}/{now_ms}.{len(state.shards)}"
+    begun = Placement(claims=claims, root=state.root, version=0)
     return replace(state, shards={**state.shards, name: begun}), name
 
 
-def adopt(state: IdentityState) -> IdentityState:
-    """Shards without an owner go to the present one."""
-    if state.parent is None:
-        return state
-    shards = {
-        name: place if place.owner is not None else replace(place, owner=state.parent)
-        for name, place in state.shards.items()
-    }
-    return replace(state, shards=shards)
+def _shard_of(claims: tuple[Claim, ...], state: IdentityState) -> str | None:
+    every = reversed(state.shards.items())
+    crowded = len(state.shards) >= _MAX_SHARDS
+    compared = 1 if crowded else _CLAIMANTS
+    return next((name for name, one in every if one.claims[:compared] == claims[:compared]), None)
+
+
+def owner_of(place: Placement, state: IdentityState) -> str | None:
+    """The parent that a shard belongs to; None: the identifier itself."""
+    for claim in place.claims:
+        if _stands(claim, state):
+            return claim.parent
+    shown = (name for name, one in state.parents.items() if one.evidence is not None)
+    return next(shown, None)
+
+
+def _stands(claim: Claim, state: IdentityState) -> bool:
+    parent = state.parents.get(claim.parent)
+    uncut = state.cuts.get(claim.parent, 0) == claim.cut
+    return uncut and parent is not None and parent.evidence is not None
 
 
 def displaced(identifier: str, state: IdentityState) -> dict[str, Placement]:
     """The shards that are not under their owner's root, with the placement that they need."""
-    targets = {
-        name: state.parents[place.owner].root if place.owner is not None else identifier
-        for name, place in state.shards.items()
-    }
-    return {
-        name: replace(place, root=targets[name], version=place.version + 1)
-        for name, place in state.shards.items()
-        if place.root != targets[name]
-    }
+    moved: dict[str, Placement] = {}
+    for name, place in state.shards.items():
+        owner = owner_of(place, state)
+        root = identifier if owner is None else state.parents[owner].root
+        if root != place.root:
+            moved[name] = replace(place, root=root, version=place.version + 1)
+    return moved

@@ -1,5 +1,7 @@
 """What identity keeps for one identifier."""
 
+from collections.abc import Iterator
+
 from msgspec import Struct, field
 
 from pipeline.model.identity import Evidence
@@ -8,7 +10,8 @@ from pipeline.model.identity import Evidence
 class Parent(Struct, frozen=True, array_like=True):
     """A stronger identifier; `root` as it last told, which was its `version`-th.
 
-    `evidence` None: its top came before the link that shows why it is a parent.
+    `evidence` None: none counts, be it that its top came before the link that shows why it is a
+    parent, or that the link was taken away.
     """
 
     evidence: Evidence | None
@@ -29,11 +32,18 @@ class Child(Struct, frozen=True, array_like=True):
     follows: bool
 
 
-class Placement(Struct, frozen=True, array_like=True):
-    """Where a shard is: under `root`, by its `version`-th move. `owner` is the parent under which
-    it was begun, or the first one after that for what was done without an owner."""
+class Claim(Struct, frozen=True, array_like=True):
+    """A parent, and how far its link was cut when it made the claim: cut further, it is void."""
 
-    owner: str | None
+    parent: str
+    cut: int
+
+
+class Placement(Struct, frozen=True, array_like=True):
+    """Where a shard is: under `root`, by its `version`-th move. `claims`: who owned the identifier
+    when the shard's interactions came, and who would have, were the owner's link not there."""
+
+    claims: tuple[Claim, ...]
     root: str
     version: int
 
@@ -41,7 +51,9 @@ class Placement(Struct, frozen=True, array_like=True):
 class IdentityState(Struct, frozen=True):
     """One identifier's row: its evidence, its children, its top, and its shards in log order.
 
-    `version` counts the tops that it has had.
+    `version` counts the tops that it has had. `parents` are in the order in which their evidence
+    first counted. `cuts`: the other end of a link -> when (ms) it was taken away; evidence of up
+    to then, inclusive, does not count.
     """
 
     root: str
@@ -50,9 +62,17 @@ class IdentityState(Struct, frozen=True):
     parents: dict[str, Parent] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
     shards: dict[str, Placement] = field(default_factory=dict)
+    cuts: dict[str, int] = field(default_factory=dict)
 
+    def counts(self, other: str, evidence: Evidence) -> bool:
+        """Whether this evidence of a link with `other` is newer than the link's last cut."""
+        cut = self.cuts.get(other)
+        return cut is None or evidence.occurred_at > cut
 
-def top_of(parents: dict[str, Parent]) -> str | None:
-    """The parent: the one with the latest evidence by (occurred_at, event_id), then by name."""
-    shown = [(one.evidence, name) for name, one in parents.items() if one.evidence is not None]
-    return max(shown)[1] if shown else None
+    def claims(self) -> Iterator[Claim]:
+        """The parents with evidence that counts, the latest by (occurred_at, event_id) first."""
+        shown = [
+            (one.evidence, name) for name, one in self.parents.items() if one.evidence is not None
+        ]
+        for _, name in sorted(shown, reverse=True):
+            yield Claim(name, self.cuts.get(name, 0))

@@ -3,25 +3,30 @@
 An interaction is processed in the row of its strongest identifier and goes on at once under that
 row's root. Everything between rows travels as a record on `identities`, so that each row has one
 writer: a parent tells a child of evidence (`link`) and of a new top (`root`), a child that follows
-another says so (`released`). Evidence and tops only move forward, hence every order of delivery
-ends in the same trees.
+another says so (`released`). Evidence, tops and cuts only move forward, hence every order of
+delivery ends in the same trees: those of the evidence that is newer than its link's last cut.
+
+A link is taken away by an `unlink` to one of its ends, which tells the other (`unlinked`). A person
+is forgotten by a `forget` to any identifier: it goes up to the top, and from there down to all
+that follow; each row empties itself and tells those that know it (`forgotten`).
 """
 
-from typing import Literal
+from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from pipeline.identity.linking import observe, release
+from pipeline.identity.causes import Cause
+from pipeline.identity.forgetting import without
+from pipeline.identity.linking import disconnect, hear, observe, rejoin, release
 from pipeline.identity.naming import ranked
-from pipeline.identity.ownership import adopt, current_shard, displaced
-from pipeline.identity.state import IdentityState, Parent, top_of
+from pipeline.identity.ownership import current_shard, displaced, owner_of
+from pipeline.identity.state import IdentityState
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.identity import Evidence, IdentityChange
-from pipeline.model.ids import control_id, profile_id
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
-from pipeline.model.stages import Identified, IdentitySection
+from pipeline.model.stages import Identified
 from pipeline.model.time import MAX_AHEAD_MS
 from pipeline.rules import Rules
 
@@ -34,9 +39,9 @@ def step(
         return _interaction(key, record, state, rules)
     if record.kind in ("probe", "clock"):
         return _pass_on(key, record, rules)
-    if record.kind == "resolved":
+    if record.kind in ("resolved", "refused", "erased"):
         return Drop("announcement")
-    return _change(key, record, state or IdentityState(root=key), rules)
+    return _change(key, record, state, rules)
 
 
 def _interaction(
@@ -50,81 +55,170 @@ def _interaction(
     named = replace(interaction, identifiers=names)
     if names[0].key != key:
         return Redirect(Emit(topics.INTERACTIONS, names[0].key, named))
-    cause = _Cause(key, interaction.event_id, interaction.received_at, rules.config.digest)
-    row = state or IdentityState(root=key)
-    row, shard = current_shard(key, row)
-    identified = cause.identified(named, row, shard)
-    row, links = _links(cause, row, named)
+    cause = Cause(key, interaction.event_id, interaction.received_at, rules.config.digest)
+    row, shard = current_shard(key, state or IdentityState(root=key), interaction.received_at)
+    row, own, links = _links(cause, row, named, rules)
+    identified = cause.identified(replace(named, identifiers=own), row, shard)
     announced = (cause.resolved(row, None),) if state is None else ()
     return Ok(row, (identified, *announced, *links))
 
 
 def _links(
-    cause: "_Cause", row: IdentityState, interaction: Interaction
-) -> tuple[IdentityState, tuple[Emit, ...]]:
-    """What the weaker identifiers must be told; only an alias links within one namespace."""
+    cause: Cause, row: IdentityState, interaction: Interaction, rules: Rules
+) -> tuple[IdentityState, tuple[Identifier, ...], tuple[Emit, ...]]:
+    """The row, the identifiers that are its person's, and what the weaker ones must be told; only
+    an alias links within one namespace."""
     strongest, *weaker = interaction.identifiers
     alias = interaction.kind == "alias"
     evidence = Evidence(
         interaction.occurred_at, interaction.event_id, "alias" if alias else "together"
     )
+    own = [strongest]
     emits: list[Emit] = []
     for child in weaker:
         if child.namespace == strongest.namespace and not alias:
             continue
-        row, news = observe(row, child.key, evidence)
-        if news is not None:
-            emits.append(cause.link(child.key, row, news))
-    return row, tuple(emits)
+        observed = observe(row, child, evidence, rules.config.identity)
+        row = observed.state
+        if observed.fate == "linked":
+            own.append(child)
+        if observed.fate == "refused":
+            emits.append(cause.refused(child.key, evidence))
+        if observed.news is not None:
+            emits.append(cause.link(child.key, row, observed.news))
+    return row, tuple(own), tuple(emits)
 
 
 def _change(
-    key: str, change: IdentityChange, row: IdentityState, rules: Rules
+    key: str, change: IdentityChange, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
-    other = change.other
-    if other is None:
+    cause = Cause(key, change.change_id, change.at, rules.config.digest)
+    if change.kind == "forget":
+        return _forget(cause, state)
+    if change.other is None:
         return DeadLetter("incomplete-change", f"other: a {change.kind} must name one")
-    cause = _Cause(key, change.change_id, change.at, rules.config.digest)
-    if change.kind == "released":
-        row, news = release(row, other)
-        return Ok(row, () if news is None else (cause.link(other, row, news),))
-    if change.root is None:
+    if change.kind in ("unlink", "unlinked"):
+        row = state or IdentityState(root=key)
+        return _unlinked(cause, row, change.other, first=change.kind == "unlink")
+    if change.kind in ("link", "root"):
+        return _told(cause, state or IdentityState(root=key), change, rules)
+    if state is None:
+        return Drop("forgotten already")
+    if change.kind == "forgotten":
+        return _other_forgotten(cause, state, change.other)
+    if change.kind == "returned":
+        return _returned(cause, state, change.other)
+    return _released(cause, state, change.other, change.evidence)
+
+
+def _told(
+    cause: Cause, row: IdentityState, change: IdentityChange, rules: Rules
+) -> Outcome[IdentityState]:
+    """A parent told of evidence, or of its new top."""
+    parent, root = change.other, change.root
+    if parent is None or root is None:
         return DeadLetter("incomplete-change", f"root: a {change.kind} must name one")
     if change.kind == "link" and change.evidence is None:
         return DeadLetter("incomplete-change", "evidence: a link must carry it")
-    parent = _heard(row.parents.get(other), change.evidence, change.root, change.version)
-    return _reparented(cause, replace(row, parents={**row.parents, other: parent}), change)
+    most = rules.config.identity.max_identifiers
+    if change.evidence is not None and parent not in row.parents and len(row.parents) >= most:
+        return Ok(row, (cause.released(parent, None), cause.refused(cause.key, change.evidence)))
+    heard = hear(row, change, parent, root)
+    loser = parent if change.kind == "link" else None
+    return Ok(*_settled(cause, row, heard, (loser, change.evidence)))
 
 
-def _heard(known: Parent | None, evidence: Evidence | None, root: str, version: int) -> Parent:
-    """The parent after a link or a new top: each part only ever becomes newer."""
-    if known is None:
-        return Parent(evidence, root, version)
-    best = max(filter(None, (known.evidence, evidence)), default=None)
-    if version < known.version:
-        return replace(known, evidence=best)
-    return Parent(best, root, version)
+def _released(
+    cause: Cause, row: IdentityState, child: str, winner: Evidence | None
+) -> Outcome[IdentityState]:
+    """A child follows another; it is not named among what it did here up to then."""
+    if child not in row.children:
+        return Drop("unknown child")
+    row, news = release(row, child)
+    told = () if news is None else (cause.link(child, row, news),)
+    if winner is None:
+        return Ok(row, told)
+    until_ms = max(winner.occurred_at, row.cuts.get(child, 0))
+    return Ok(row, (*told, *_leaving(cause, row, child, until_ms)))
 
 
-def _reparented(cause: "_Cause", row: IdentityState, change: IdentityChange) -> Ok[IdentityState]:
-    """Choose the parent anew, and tell everybody whom that concerns."""
-    before = row
-    parent = top_of(row.parents)
+def _returned(cause: Cause, row: IdentityState, child: str) -> Outcome[IdentityState]:
+    """A child follows again: it is named once more among what it did here."""
+    if child not in row.children:
+        return Drop("unknown child")
+    return Ok(rejoin(row, child), _leaving(cause, row, child, 0))
+
+
+def _unlinked(cause: Cause, row: IdentityState, other: str, first: bool) -> Ok[IdentityState]:
+    """Of the two ends, the one that was asked tells the other."""
+    after, news = disconnect(row, other, cause.at)
+    told = (cause.unlinked(other),) if first else ()
+    if news is not None:
+        told = (*told, cause.link(other, after, news))
+    left = _leaving(cause, after, other, cause.at) if other in after.children else ()
+    after, emits = _settled(cause, row, after, (None, None))
+    return Ok(after, (*told, *left, *emits))
+
+
+def _leaving(cause: Cause, row: IdentityState, child: str, until_ms: int) -> tuple[Emit, ...]:
+    return tuple(cause.leave(one, child, until_ms) for one in row.shards.items())
+
+
+def _settled(
+    cause: Cause,
+    before: IdentityState,
+    row: IdentityState,
+    told: tuple[str | None, Evidence | None],
+) -> tuple[IdentityState, tuple[Emit, ...]]:
+    """Choose the parent anew, and tell everybody whom that concerns. `told`: by whom, and what."""
+    teller, evidence = told
+    best = next(row.claims(), None)
+    parent = None if best is None else best.parent
     root = cause.key if parent is None else row.parents[parent].root
-    version = before.version + (root != before.root)
-    row = adopt(replace(row, parent=parent, root=root, version=version))
-    emits: list[Emit] = []
-    losers = {change.other if change.kind == "link" else None, before.parent} - {parent, None}
-    emits.extend(cause.released(loser) for loser in sorted(filter(None, losers)))
+    row = replace(row, parent=parent, root=root, version=before.version + (root != before.root))
+    winner = None if parent is None else row.parents[parent].evidence
+    losers = {teller, before.parent} - {parent, None}
+    emits = [cause.released(loser, winner) for loser in sorted(filter(None, losers))]
+    if parent is not None and parent not in (before.parent, teller):
+        emits.append(cause.returned(parent))
     if root != before.root:
-        emits.append(cause.resolved(row, change.evidence))
+        emits.append(cause.resolved(row, evidence))
         emits.extend(cause.root(child, row) for child in row.children)
     moves = displaced(cause.key, row)
-    emits.extend(
-        cause.move(name, row.shards[name].root, place.root, place.version)
-        for name, place in moves.items()
-    )
-    return Ok(replace(row, shards={**row.shards, **moves}), tuple(emits))
+    emits.extend(cause.move(name, row.shards[name].root, to) for name, to in moves.items())
+    row = replace(row, shards={**row.shards, **moves})
+    emits.extend(_handed_over(cause, before, row))
+    return row, tuple(emits)
+
+
+def _handed_over(cause: Cause, before: IdentityState, row: IdentityState) -> Iterator[Emit]:
+    """What was done under an owner of before names nobody there any more, or does so again."""
+    for name, place in row.shards.items():
+        was_past = owner_of(before.shards[name], before) != before.parent
+        is_past = owner_of(place, row) != row.parent
+        if is_past is not was_past:
+            yield cause.leave((name, place), None, None if is_past else 0)
+
+
+def _forget(cause: Cause, row: IdentityState | None) -> Ok[IdentityState]:
+    """The person is forgotten from its top down."""
+    if row is not None and row.root != cause.key:
+        return Ok(row, (cause.forget(row.root),))
+    return _erased(cause, row or IdentityState(root=cause.key), None)
+
+
+def _other_forgotten(cause: Cause, row: IdentityState, other: str) -> Ok[IdentityState]:
+    """Who followed it is forgotten with it; others forget that they ever saw it."""
+    if row.parent == other:
+        return _erased(cause, row, other)
+    after = without(row, other)
+    return Ok(None if after == IdentityState(root=cause.key) else after)
+
+
+def _erased(cause: Cause, row: IdentityState, teller: str | None) -> Ok[IdentityState]:
+    known = dict.fromkeys((*row.children, *row.parents))
+    told = tuple(cause.forgotten(other) for other in known if other != teller)
+    return Ok(None, (cause.forget_profile(), cause.erased(), *told))
 
 
 def _pass_on(key: str, change: IdentityChange, rules: Rules) -> Forward:
@@ -138,75 +232,3 @@ def _pass_on(key: str, change: IdentityChange, rules: Rules) -> Forward:
         request=change.request,
     )
     return Forward((Emit(topics.IDENTIFIED, key, Identified(control=control)),))
-
-
-class _Cause:
-    """Makes the records that follow from one input of one row, each id derived from the input's."""
-
-    def __init__(self, key: str, cause: str, at: int, config: str) -> None:
-        self.key = key
-        self._cause = cause
-        self._at = at
-        self._config = config
-
-    def identified(self, interaction: Interaction, row: IdentityState, shard: str) -> Emit:
-        profile = profile_of(row.root)
-        version = row.shards[shard].version
-        section = IdentitySection(profile, row.root, shard, version, self._config)
-        return Emit(
-            topics.IDENTIFIED, profile, Identified(interaction=interaction, identity=section)
-        )
-
-    def link(self, child: str, row: IdentityState, evidence: Evidence) -> Emit:
-        return self._change("link", child, self.key, row, evidence)
-
-    def released(self, parent: str) -> Emit:
-        return self._change("released", parent, self.key)
-
-    def root(self, child: str, row: IdentityState) -> Emit:
-        return self._change("root", child, self.key, row)
-
-    def resolved(self, row: IdentityState, evidence: Evidence | None) -> Emit:
-        return self._change("resolved", self.key, row.parent, row, evidence)
-
-    def move(self, shard: str, source: str, target: str, version: int) -> Emit:
-        control = Control(
-            control_id=control_id(self._cause, "move", f"{shard}/{version}"),
-            kind="move",
-            at=self._at,
-            cause=self._cause,
-            config=self._config,
-            shard=shard,
-            to_profile=profile_of(target),
-            to_root=target,
-            version=version,
-        )
-        return Emit(topics.IDENTIFIED, profile_of(source), Identified(control=control))
-
-    def _change(
-        self,
-        kind: Literal["link", "released", "root", "resolved"],
-        identifier: str,
-        other: str | None,
-        row: IdentityState | None = None,
-        evidence: Evidence | None = None,
-    ) -> Emit:
-        root = None if row is None else row.root
-        change = IdentityChange(
-            change_id=control_id(self._cause, kind, f"{identifier}/{other}"),
-            kind=kind,
-            identifier=identifier,
-            at=self._at,
-            config=self._config,
-            other=other,
-            root=root,
-            version=0 if row is None else row.version,
-            profile_id=None if kind != "resolved" or root is None else profile_of(root),
-            evidence=evidence,
-        )
-        return Emit(topics.IDENTITIES, identifier, change)
-
-
-def profile_of(root: str) -> str:
-    """The profile id of the person whose top identifier has this key."""
-    return profile_id(Identifier.parse(root))

@@ -2,8 +2,11 @@
 
 `move`: the record's key is the profile that holds `shard`; it must go to `to_profile`.
 `arrive`: the record's key is the profile that receives `shard` with the sending stage's `state`.
-`refresh`: the profile changed without an interaction; later stages evaluate it anew.
+`refresh`: the profile, or the configuration, changed without an interaction; the stages evaluate
+it anew.
 `timer`: time alone changed the profile, or is about to: the row was to be woken at `due_at`.
+`leave`: up to `until` (ms), `identifier` (None: any) in `shard` was somebody else's after all.
+`forget`: nothing is left of the profile, in any stage.
 `clock`: a log's time has come to `at`; passes through every stage and wakes what is due by it.
 `probe`: passes through every stage and is answered to `request`, which shows that they all work.
 """
@@ -22,7 +25,7 @@ class Control(Struct, frozen=True):
     """
 
     control_id: str
-    kind: Literal["move", "arrive", "refresh", "timer", "clock", "probe"]
+    kind: Literal["move", "arrive", "refresh", "timer", "leave", "forget", "clock", "probe"]
     at: int
     cause: str
     config: str
@@ -33,3 +36,5 @@ class Control(Struct, frozen=True):
     state: bytes | None = None
     request: DecideRequest | None = None
     due_at: int | None = None
+    identifier: str | None = None
+    until: int | None = None

@@ -3,8 +3,16 @@
 The record's key is `identifier`, whose row changes or changed:
 `link`: an interaction showed `identifier` together with the stronger `other`, whose top is `root`.
 `released`: `other` (weaker) does not follow `identifier` now; tell it if newer evidence comes.
+`returned`: `other` (weaker) follows `identifier` again, for want of whom it followed.
 `root`: `other`, a parent of `identifier`, now stands under `root`.
-`resolved`: `identifier` now belongs to `profile_id` under `root`; for readers, changes nothing.
+`unlink`: the link with `other` is taken away until there is evidence that occurred after `at`.
+`unlinked`: the same, as the one end tells the other.
+`forget`: the person that `identifier` belongs to is forgotten.
+`forgotten`: `other` was; who followed it is forgotten with it, others forget that they saw it.
+For readers, changing nothing:
+`resolved`: `identifier` now belongs to `profile_id` under `root`.
+`refused`: `evidence` showed a link with `other`, and there are too many already.
+`erased`: `identifier` was forgotten; what the log said of it before counts no more.
 `probe`: asks every stage for a sign of life; `clock`: a log's time has come to `at`. For both see
 `control.py`; `identifier` is any key of the partition that they are for.
 """
@@ -25,13 +33,27 @@ class Evidence(Struct, frozen=True, order=True):
 
 
 class IdentityChange(Struct, frozen=True):
-    """`at` (ms) is the `received_at` of the interaction that started it.
+    """`at` (ms) is the `received_at` of the interaction that started it, or when it was asked for.
 
     `version` counts the tops that the owner of `root` has had: of two, the higher is the newer.
     """
 
     change_id: str
-    kind: Literal["link", "released", "root", "resolved", "clock", "probe"]
+    kind: Literal[
+        "link",
+        "released",
+        "returned",
+        "root",
+        "unlink",
+        "unlinked",
+        "forget",
+        "forgotten",
+        "resolved",
+        "refused",
+        "erased",
+        "clock",
+        "probe",
+    ]
     identifier: str
     at: int
     config: str

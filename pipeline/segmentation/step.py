@@ -63,6 +63,8 @@ def _control(
     if control.kind in ("probe", "clock"):
         return Forward((onward,))
     control = replace(control, at=max(row.at, control.at))
+    if control.kind == "forget":
+        return Ok(None, _refreshed(key, row, None, control, rules)[1])
     row, passed = _catch_up(key, row, control.at, rules)
     if control.kind == "timer":
         row, news = _time_passed(key, row, record.profile, control, rules)
@@ -119,7 +121,8 @@ def _refreshed(
     else:
         change = on_change(row, profile.traits, refresh.at, rules.config)
     evaluated = Segmented(control=refresh, profile=profile, segments=_section(change))
-    cause = _Cause(refresh.control_id, "profile or configuration changed", refresh.at)
+    why = "forgotten" if refresh.kind == "forget" else "profile or configuration changed"
+    cause = _Cause(refresh.control_id, why, refresh.at)
     row, news = _changed(key, row, change, cause, rules)
     emits = (Emit(topics.SEGMENTED, key, evaluated), *news)
     if profile is None:

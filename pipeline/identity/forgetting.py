@@ -1,0 +1,19 @@
+"""What a row keeps when another identifier was forgotten."""
+
+from msgspec.structs import replace
+
+from pipeline.identity.ownership import owner_of
+from pipeline.identity.state import IdentityState
+
+
+def without(state: IdentityState, other: str) -> IdentityState:
+    """The row as if `other` had never been seen; the shards that it owned went with it."""
+    return replace(
+        state,
+        parents={name: one for name, one in state.parents.items() if name != other},
+        children={name: one for name, one in state.children.items() if name != other},
+        cuts={name: at for name, at in state.cuts.items() if name != other},
+        shards={
+            name: place for name, place in state.shards.items() if owner_of(place, state) != other
+        },
+    )
