@@ -44,8 +44,9 @@ class SegmentIndex:
     def touched(self, interaction: Interaction, members: Iterable[str]) -> int:
         """Those that depend on the interaction itself, or on its channel."""
         mask = self.any_name | self.by_name.get(interaction.name, 0)
-        for name in members:
-            mask |= 1 << self.positions[name] & self.interaction
+        if self.interaction:
+            for name in members:
+                mask |= 1 << self.positions[name] & self.interaction
         return mask | self.by_channel.get(interaction.channel, 0)
 
     def reading(self, traits: Iterable[str]) -> int:

@@ -49,8 +49,7 @@ def plan(people: Iterable[Person], current: Configuration | None, proposed: Conf
     for person in people:
         profiles += 1
         change = _change(person, proposed)
-        counts.update(("now", name) for name in change.before)
-        counts.update(("after", name) for name in change.after)
+        counts.update(("now", name) for name in person.members)
         counts.update(("enter", name) for name in change.entered)
         counts.update(("leave", name) for name in change.exited)
     names = {name for _, name in counts} | {segment.name for segment in proposed.segments}
@@ -74,7 +73,7 @@ def _segment(name: str, counts: Counter[tuple[str, str]], proposed: Configuratio
     return SegmentPlan(
         segment=name,
         now=counts["now", name],
-        after=counts["after", name],
+        after=counts["now", name] + counts["enter", name] - counts["leave", name],
         enter=counts["enter", name],
         leave=counts["leave", name],
         waits=position is not None and bool(proposed.segment_index.interaction >> position & 1),

@@ -1,7 +1,6 @@
 """Which segments hold now: only those are evaluated that something they read can have changed."""
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from pipeline.conditions import Facts
@@ -12,18 +11,13 @@ from pipeline.segmentation.state import MembershipState
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Memberships before and after; the names in each are sorted where they are published."""
+    """The segments that began and ceased to hold, sorted."""
 
-    before: AbstractSet[str]
-    after: AbstractSet[str]
+    entered: tuple[str, ...]
+    exited: tuple[str, ...]
 
-    @property
-    def entered(self) -> tuple[str, ...]:
-        return tuple(sorted(self.after - self.before))
-
-    @property
-    def exited(self) -> tuple[str, ...]:
-        return tuple(sorted(self.before - self.after))
+    def __bool__(self) -> bool:
+        return bool(self.entered or self.exited)
 
 
 def on_interaction(
@@ -40,7 +34,9 @@ def on_interaction(
     if row.config == config.digest:
         mask = index.touched(interaction, row.members) | index.reading(_changed(row.traits, traits))
     now_ms = max(row.at, interaction.received_at)
-    return _evaluate(row, Facts(interaction, traits, set(), _NONE, now_ms), (mask, allowed), config)
+    return _evaluate(
+        row, Facts(interaction, traits, set(row.members), _NONE, now_ms), (mask, allowed), config
+    )
 
 
 def on_change(
@@ -53,7 +49,7 @@ def on_change(
     if row.config == config.digest:
         mask = index.reading(_changed(row.traits, traits)) | index.flipping(traits, at)
     allowed = index.everything & ~index.interaction
-    return _evaluate(row, Facts(None, traits, set(), _NONE, at), (mask, allowed), config)
+    return _evaluate(row, Facts(None, traits, set(row.members), _NONE, at), (mask, allowed), config)
 
 
 _NONE: frozenset[str] = frozenset()
@@ -68,21 +64,28 @@ def _evaluate(
     mask &= allowed
     members = facts.segments
     assert isinstance(members, set)
-    members.update(name for name in row.members if name in index.positions)
+    entered: list[str] = []
+    exited: list[str] = []
+    if row.config != config.digest:
+        exited += (name for name in row.members if name not in index.positions)
+        members.difference_update(exited)
     while mask:
         low = mask & -mask
         mask ^= low
         position = low.bit_length() - 1
         segment = config.segments[position]
         name = segment.name
-        if segment.test(facts) is (name in members):
+        holds = segment.test(facts)
+        if holds is (name in members):
             continue
         mask |= index.dependents[position] & allowed
-        if name in members:
-            members.discard(name)
-        else:
+        if holds:
             members.add(name)
-    return Change(row.members.keys(), members)
+            entered.append(name)
+        else:
+            members.discard(name)
+            exited.append(name)
+    return Change(tuple(sorted(entered)), tuple(sorted(exited)))
 
 
 def _changed(before: Mapping[str, Scalar], after: Mapping[str, Scalar]) -> list[str]:

@@ -51,7 +51,7 @@ def step(
     log = interaction.source in rules.config.log_sources
     row = _seen(replace(row, identity=identity, log=log), profile, now_ms, rules)
     onward = Segmented(
-        interaction=interaction, identity=identity, profile=profile, segments=_section(change)
+        interaction=interaction, identity=identity, profile=profile, segments=_section(row, change)
     )
     return _kept(row, (*passed, Emit(topics.SEGMENTED, key, onward), *news))
 
@@ -117,10 +117,10 @@ def _refreshed(
 ) -> tuple[MembershipState, _Emits]:
     """What is left of a profile that moved away belongs to no segment."""
     if profile is None:
-        change = Change(row.members.keys(), frozenset())
+        change = Change((), tuple(row.members))
     else:
         change = on_change(row, profile.traits, refresh.at, rules.config)
-    evaluated = Segmented(control=refresh, profile=profile, segments=_section(change))
+    evaluated = Segmented(control=refresh, profile=profile, segments=_section(row, change))
     why = "forgotten" if refresh.kind == "forget" else "profile or configuration changed"
     cause = _Cause(refresh.control_id, why, refresh.at)
     row, news = _changed(key, row, change, cause, rules)
@@ -156,7 +156,7 @@ def _told(
 ) -> tuple[MembershipState, _Emits]:
     """A change by time alone, as an interaction that is decided like any other."""
     moment, profile = timer
-    if row.identity is None or change.before == change.after:
+    if row.identity is None or not change:
         return row, ()
     interaction = Interaction(
         event_id=moment.event_id,
@@ -168,14 +168,15 @@ def _told(
         received_at=moment.noticed_at,
         identifiers=(Identifier.parse(row.identity.root),),
     )
+    cause = _Cause(moment.event_id, "time passed", moment.at)
+    identity = replace(row.identity, config=rules.config.digest)
+    row, news = _changed(key, row, change, cause, rules)
     onward = Segmented(
         interaction=interaction,
-        identity=replace(row.identity, config=rules.config.digest),
+        identity=identity,
         profile=profile,
-        segments=_section(change),
+        segments=_section(row, change),
     )
-    cause = _Cause(moment.event_id, "time passed", moment.at)
-    row, news = _changed(key, row, change, cause, rules)
     return row, (Emit(topics.SEGMENTED, key, onward), *news)
 
 
@@ -192,9 +193,14 @@ def _changed(
     key: str, row: MembershipState, change: Change, cause: _Cause, rules: Rules
 ) -> tuple[MembershipState, _Emits]:
     """The row after the change, one record per entry and exit, and a snapshot when any."""
-    if change.before == change.after:
+    if not change:
         return row, ()
-    members = {name: row.members.get(name, cause.at) for name in sorted(change.after)}
+    members = dict(row.members)
+    for name in change.exited:
+        del members[name]
+    if change.entered:
+        members.update(dict.fromkeys(change.entered, cause.at))
+        members = dict(sorted(members.items()))
     changes: list[tuple[str, Literal["entered", "exited"]]] = [
         *((name, "exited") for name in change.exited),
         *((name, "entered") for name in change.entered),
@@ -228,5 +234,6 @@ def _kept(row: MembershipState, emits: _Emits) -> Ok[MembershipState]:
     return Ok(row, emits, wake)
 
 
-def _section(change: Change) -> SegmentSection:
-    return SegmentSection(tuple(sorted(change.after)), change.entered, change.exited)
+def _section(row: MembershipState, change: Change) -> SegmentSection:
+    """After `change`, which the row has undergone."""
+    return SegmentSection(tuple(row.members), change.entered, change.exited)
