@@ -112,7 +112,7 @@ class PartitionStore:
 
     def reset(self) -> None:
         """Delete everything, to be rebuilt from the beginning of the changelog."""
-        self._database.close()
+        self.close()
         shutil.rmtree(self.path)
         self._fresh, self._cut = {}, {}
         self._open()
@@ -123,6 +123,7 @@ class PartitionStore:
 
     def close(self) -> None:
         """Close the database; what was not persisted comes back from the changelog."""
+        del self._meta_handle  # it would keep the database open
         self._meta.close()
         self._database.close()
 

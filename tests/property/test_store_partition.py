@@ -1,0 +1,106 @@
+"""A partition's store shows every write at once, and on disk is always a prefix of its log."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from agents.store.partition import PartitionStore
+
+Log = list[tuple[bytes, bytes | None]]
+
+_KEYS = st.sampled_from([b"a", b"aa", b"ab", b"b", b""])
+_PREFIXES = st.sampled_from([b"", b"a", b"aa", b"c"])
+
+
+def _replayed(log: Log) -> dict[bytes, bytes]:
+    rows: dict[bytes, bytes] = {}
+    for key, value in log:
+        if value is None:
+            rows.pop(key, None)
+        else:
+            rows[key] = value
+    return rows
+
+
+class StoreAgainstLog(RuleBasedStateMachine):
+    """The log stands for the changelog: the n-th write is the record with offset n."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = Path(tempfile.mkdtemp())
+        self.log: Log = []
+        self.cut_at = 0
+        self.store = PartitionStore(self.path / "0")
+
+    def teardown(self) -> None:
+        self.store.close()
+        shutil.rmtree(self.path)
+
+    @rule(key=_KEYS, value=st.none() | st.binary(max_size=3))
+    def write(self, key: bytes, value: bytes | None) -> None:
+        self.store.put(key, value)
+        self.log.append((key, value))
+
+    @rule()
+    def cut(self) -> None:
+        self.store.cut()
+        self.cut_at = len(self.log)
+
+    @rule()
+    def persist(self) -> None:
+        self.store.persist(self.cut_at)
+
+    @rule(meanwhile=st.lists(st.tuples(_KEYS, st.none() | st.binary(max_size=3)), max_size=2))
+    def commit(self, meanwhile: Log) -> None:
+        self.cut()
+        for key, value in meanwhile:
+            self.write(key, value)
+        self.persist()
+
+    @rule()
+    def nothing_reached_the_changelog(self) -> None:
+        before = self.store.next_offset
+        self.store.persist(None)
+        assert self.store.next_offset == before
+
+    @rule(acknowledged=st.floats(0, 1))
+    def die_and_come_back(self, acknowledged: float) -> None:
+        """What was not acknowledged is lost; the rest comes back from the changelog."""
+        self.store.close()
+        self.store = PartitionStore(self.path / "0")
+        start = self.store.next_offset
+        assert dict(self.store.scan()) == _replayed(self.log[:start])
+        end = start + round((len(self.log) - start) * acknowledged)
+        self.log = self.log[:end]
+        self.store.restore(self.log[start:], end)
+        self.cut_at = end
+
+    @rule()
+    def lose_everything(self) -> None:
+        self.store.reset()
+        assert self.store.next_offset == 0
+        self.store.restore(self.log, len(self.log))
+        self.cut_at = len(self.log)
+
+    @rule(prefix=_PREFIXES)
+    def scan_in_key_order(self, prefix: bytes) -> None:
+        rows = [item for item in _replayed(self.log).items() if item[0].startswith(prefix)]
+        assert list(self.store.scan(prefix)) == sorted(rows)
+
+    @invariant()
+    def every_write_is_visible(self) -> None:
+        rows = _replayed(self.log)
+        for key in (b"a", b"aa", b"ab", b"b", b""):
+            assert self.store.get(key) == rows.get(key)
+
+    @invariant()
+    def dirty_means_not_on_disk(self) -> None:
+        assert self.store.dirty or self.store.next_offset == len(self.log)
+
+
+StoreAgainstLog.TestCase.settings = settings(max_examples=15, stateful_step_count=15)
+TestStoreAgainstLog = StoreAgainstLog.TestCase

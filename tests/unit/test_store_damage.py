@@ -1,0 +1,121 @@
+"""Damaged files are noticed, said, and rebuilt; a database in use is left alone."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agents.store.partition import PartitionStore, StoreDamagedError, StoreInUseError
+
+ROWS = 20_000
+VALUE = b"value" * 40
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A store with rows in SST files."""
+    store = PartitionStore(tmp_path / "0")
+    store.restore(((b"%06d" % n, VALUE) for n in range(ROWS)), ROWS)
+    store.close()
+    assert list((tmp_path / "0").glob("*.sst"))
+    return tmp_path / "0"
+
+
+def _only(path: Path, pattern: str) -> Path:
+    return max(path.glob(pattern), key=lambda file: file.stat().st_size)
+
+
+def _garbled_current(path: Path) -> None:
+    (path / "CURRENT").write_bytes(b"\xde\xad")
+
+
+def _lost_current(path: Path) -> None:
+    (path / "CURRENT").unlink()
+
+
+def _truncated_manifest(path: Path) -> None:
+    file = _only(path, "MANIFEST-*")
+    file.write_bytes(file.read_bytes()[:20])
+
+
+def _garbled_manifest(path: Path) -> None:
+    file = _only(path, "MANIFEST-*")
+    file.write_bytes(b"\xde\xad\xbe\xef" * 64)
+
+
+def _truncated_sst(path: Path) -> None:
+    file = _only(path, "*.sst")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def _lost_sst(path: Path) -> None:
+    _only(path, "*.sst").unlink()
+
+
+def _read_all(store: PartitionStore) -> None:
+    for n in range(ROWS):
+        assert store.get(b"%06d" % n) == VALUE
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _garbled_current,
+        _lost_current,
+        _truncated_manifest,
+        _garbled_manifest,
+        _truncated_sst,
+        _lost_sst,
+    ],
+)
+def test_what_cannot_be_opened_is_emptied_to_be_rebuilt(
+    path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    damage(path)
+    with caplog.at_level(logging.WARNING):
+        store = PartitionStore(path)
+    assert "rebuilt from its changelog" in caplog.text
+    assert store.next_offset == 0
+    assert list(store.scan()) == []
+    store.close()
+
+
+def test_a_flipped_bit_is_noticed_when_it_is_read_and_rebuilt_at_the_next_start(path: Path) -> None:
+    file = _only(path, "*.sst")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 0x10
+    file.write_bytes(content)
+    store = PartitionStore(path)
+    with pytest.raises(StoreDamagedError, match="checksum"):
+        _read_all(store)
+    store.close()
+    again = PartitionStore(path)
+    assert again.next_offset == 0
+    assert list(again.scan()) == []
+    again.close()
+
+
+def test_a_truncated_write_ahead_log_leaves_a_prefix_of_the_changelog(tmp_path: Path) -> None:
+    store = PartitionStore(tmp_path)
+    for n in range(100):
+        store.restore([(b"last", b"%d" % n)], n + 1)
+    log = _only(tmp_path, "*.log").read_bytes()
+    files = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.name != "LOCK"}
+    store.close()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name, content in files.items():
+        (copy / name).write_bytes(content if content != log else log[: len(log) // 2])
+    reopened = PartitionStore(copy)
+    assert 0 < reopened.next_offset < 100
+    assert reopened.get(b"last") == b"%d" % (reopened.next_offset - 1)
+    reopened.close()
+
+
+def test_a_store_that_another_process_holds_is_not_taken_for_a_damaged_one(path: Path) -> None:
+    holder = PartitionStore(path)
+    with pytest.raises(StoreInUseError, match="is another worker"):
+        PartitionStore(path)
+    assert holder.get(b"000000") == VALUE
+    holder.close()
