@@ -39,13 +39,15 @@ from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction
-from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
-from pipeline.model.time import MAX_AHEAD_MS
+from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect, Wake
+from pipeline.model.time import HOUR_MS, MAX_AHEAD_MS
 from pipeline.rules import Rules
 
 _ROW = b"r"
 _MAX_EXCEPTIONS = 50
 _EXCEPTION_WINDOW_S = 60.0
+_EMPTY_KEPT_MS = HOUR_MS
+"""So long a row without state stays: what was sent twice must find that it came before."""
 
 
 class TooManyExceptionsError(Exception):
@@ -106,7 +108,19 @@ class StageShell:
         self._timers.keep(partitions)
         for partition in partitions:
             for due in self._timers.due(partition, now_ms):
-                self._wake(due, now_ms, digest)
+                if self._is_empty(partition, due.key):
+                    self._clear(partition, due)
+                else:
+                    self._wake(due, now_ms, digest)
+
+    def _is_empty(self, partition: int, key: bytes) -> bool:
+        stored = self._ports.table.get_in(partition, _ROW + key)
+        return stored is None or self._decode(stored).state is None
+
+    def _clear(self, partition: int, due: Due) -> None:
+        """A row that keeps nothing has remembered its last inputs for long enough."""
+        self._ports.table.delete_in(partition, _ROW + due.key)
+        self._timers.fired(partition, due.key, due.at, None)
 
     def _wake(self, due: Due, now_ms: int, digest: str) -> None:
         emit = timer(self._stage, due.key.decode(), (due.at, now_ms), digest)
@@ -194,9 +208,12 @@ class StageShell:
         except Exception as error:
             return self._unforeseen(error)
         before = None if row is None else row.wake
-        wake = standing(before, outcome.wake, fired_at(record))
         if outcome.state is None:
-            wake = None
+            wake: Wake | None = Wake(message.timestamp_ms + _EMPTY_KEPT_MS)
+        elif state is None:
+            wake = outcome.wake
+        else:
+            wake = standing(before, outcome.wake, fired_at(record))
         change = Change(outcome.state, wake)
         after = advance(row, position, change, outputs, self._committed(message.partition))
         interaction = record if isinstance(record, Interaction) else None

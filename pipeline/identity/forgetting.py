@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from pipeline.identity.ownership import owner_of
-from pipeline.identity.state import IdentityState
+from pipeline.identity.state import IdentityState, Placement
 
 
 def without(state: IdentityState, other: str) -> IdentityState:
@@ -14,6 +14,12 @@ def without(state: IdentityState, other: str) -> IdentityState:
         children={name: one for name, one in state.children.items() if name != other},
         cuts={name: at for name, at in state.cuts.items() if name != other},
         shards={
-            name: place for name, place in state.shards.items() if owner_of(place, state) != other
+            name: _unclaimed(place, other)
+            for name, place in state.shards.items()
+            if owner_of(place, state) != other
         },
     )
+
+
+def _unclaimed(place: Placement, other: str) -> Placement:
+    return replace(place, claims=tuple(one for one in place.claims if one.parent != other))

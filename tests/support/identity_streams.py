@@ -1,0 +1,88 @@
+"""Random interactions of a few customers who share devices, and what readers see of them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from pipeline.flow import Flow
+from pipeline.model import topics
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import Identifier, Interaction, Scalar
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import Memberships, Profile
+from tests.support.worlds import RANKS, plain_rules
+
+NAMES = [
+    Identifier(namespace, value)
+    for namespace, values in (("customer_id", "AB"), ("email", "xy"), ("cookie", "klm"))
+    for value in values
+]
+MINUTE_MS = 60_000
+Record = Interaction | IdentityChange
+
+
+@st.composite
+def interactions(draw: st.DrawFn, minute: int) -> Interaction:
+    """The one of that minute; it may have happened some minutes before, as another may have."""
+    names = draw(st.sets(st.sampled_from(NAMES), min_size=1, max_size=3))
+    now_ms = minute * MINUTE_MS
+    late_ms = draw(st.sampled_from([0, 0, 0, 1, 3, 5])) * MINUTE_MS
+    properties: dict[str, Scalar] = {
+        "total": draw(st.integers(0, 9)),
+        "page": f"p{draw(st.integers(0, 3))}",
+    }
+    return Interaction(
+        event_id=f"e{minute}",
+        kind=draw(st.sampled_from(["track", "track", "track", "alias"])),
+        name=draw(st.sampled_from(["View", "Order"])),
+        channel="web",
+        source="shop",
+        occurred_at=max(now_ms - late_ms - minute, 1),
+        received_at=now_ms,
+        identifiers=tuple(sorted(names, key=lambda one: (RANKS[one.namespace], one.value))),
+        properties=properties,
+    )
+
+
+def unlink(one: str, other: str, at: int) -> IdentityChange:
+    return IdentityChange(f"unlink-{one}-{other}-{at}", "unlink", one, at, "", other=other)
+
+
+def forget(one: str, at: int) -> IdentityChange:
+    return IdentityChange(f"forget-{one}-{at}", "forget", one, at, "")
+
+
+class Seen:
+    """What readers see in the end, after a stream went through the stages."""
+
+    def __init__(self, stream: Sequence[Record]) -> None:
+        self.flow = Flow(plain_rules())
+        self.written: list[Emit] = []
+        for one in stream:
+            self.feed(one)
+
+    def feed(self, record: Record) -> None:
+        self.written.extend(self.flow.run(record))
+        assert not self.flow.refused
+
+    def profiles(self) -> dict[str, dict[str, Scalar]]:
+        return {
+            key: {**value.traits, "names": " ".join(value.identifiers)}
+            for key, value in self.last(topics.PROFILES).items()
+            if isinstance(value, Profile)
+        }
+
+    def segments(self) -> dict[str, set[str]]:
+        return {
+            key: set(value.segments)
+            for key, value in self.last(topics.MEMBERSHIPS).items()
+            if isinstance(value, Memberships) and value.segments
+        }
+
+    def people(self) -> dict[str, str]:
+        """Every identifier's top."""
+        return {key: row.root for key, row in self.flow.rows["identity"].items()}
+
+    def last(self, topic: str) -> dict[str, Any]:
+        return {emit.key: emit.value for emit in self.written if emit.topic == topic}
