@@ -48,7 +48,9 @@ def step(
     change = on_interaction(row, profile.traits, interaction, rules.config)
     cause = _Cause(interaction.event_id, interaction.name, now_ms)
     row, news = _changed(key, row, change, cause, rules)
-    log = interaction.source in rules.config.log_sources
+    log = row.log
+    if interaction.kind != "outcome":  # reported by others than those whose clock the row is of
+        log = interaction.source in rules.config.log_sources
     row = _seen(replace(row, identity=identity, log=log), profile, now_ms, rules)
     onward = Segmented(
         interaction=interaction, identity=identity, profile=profile, segments=_section(row, change)

@@ -1,0 +1,38 @@
+"""Whose clock a profile's timers follow."""
+
+from pipeline.config import model
+from pipeline.flow import Flow
+from pipeline.model.interaction import Identifier, Interaction, Kind
+from tests.support.worlds import rules
+
+_VISITOR = (Identifier("cookie", "k"),)
+
+
+def _heard(flow: Flow, number: int, kind: Kind, source: str) -> bool:
+    """Whether the profile's timers follow a log after this."""
+    name, times = "Cart", (number * 1_000, number * 1_000)
+    list(flow.run(Interaction(f"e{number}", kind, name, "web", source, *times, _VISITOR)))
+    (row,) = flow.rows["segmentation"].values()
+    return bool(row.log)
+
+
+def test_a_log_stays_the_clock_of_its_customers_whoever_reports_outcomes() -> None:
+    flow = Flow(
+        rules(
+            model.Bundle(
+                sources=model.Sources(
+                    (
+                        model.Source("log", "web", "write-key-1", clock="log"),
+                        model.Source("shop", "web", "write-key-2"),
+                    )
+                ),
+                identity=model.Identity((model.Namespace("cookie"),)),
+                channels=model.Channels(()),
+                segments=(model.Segment("cart", {"name": "Cart"}),),
+            )
+        )
+    )
+    assert _heard(flow, 1, "track", "log")
+    assert _heard(flow, 2, "outcome", "shop")
+    assert not _heard(flow, 3, "track", "shop")
+    assert not _heard(flow, 4, "outcome", "log")
