@@ -1,4 +1,5 @@
-"""What time alone causes, on a real broker: by the wall clock across a kill, and by a log's."""
+"""What no interaction causes, on a real broker: time (the wall's across a kill, and a log's), and a
+new configuration."""
 
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 from confluent_kafka import Producer
 
@@ -15,13 +17,18 @@ from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
+from pipeline.adapters.records import Records
 from pipeline.adapters.snapshots import scan
 from pipeline.adapters.topics import ensure_topics
 from pipeline.config import model
+from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import SegmentChange
+from pipeline.planning.people import people
+from pipeline.planning.plan import plan
+from pipeline.planning.reevaluate import reevaluate, stages_run
 from pipeline.settings import Settings
 from pipeline.stack.groups import stage_groups
 
@@ -135,9 +142,10 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     broker.stop()
 
 
-def test_what_time_alone_causes(stack: Stack) -> None:
+def test_what_no_interaction_causes(stack: Stack) -> None:
     _a_log_has_its_own_time(stack)
     _who_never_comes_back_is_told_across_a_kill(stack)
+    _a_new_configuration_reaches_those_who_do_not_come(stack)
 
 
 def _a_log_has_its_own_time(stack: Stack) -> None:
@@ -181,3 +189,34 @@ def _who_never_comes_back_is_told_across_a_kill(stack: Stack) -> None:
     entered = next(one for one in stack.changes() if one.profile_id == mail.profile_id)
     assert (entered.segment, entered.at) == ("left-now", at + _WAIT_S * 1000)
     assert mail.created_at >= entered.at
+
+
+def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
+    """As the plan said; who is evaluated again stays where they are, and nobody is mailed."""
+    mails = len(stack.mails())
+    proposed = msgspec.structs.replace(
+        _bundle(), segments=(*_bundle().segments, model.Segment("ordered", _ORDERED))
+    )
+    config = compile_bundle(proposed)
+    assert isinstance(config, Configuration)
+    records = Records.of(stack.settings)
+    everyone = people(records)
+    planned = {one.segment: one for one in plan(everyone, None, config).segments}
+    assert (planned["ordered"].now, planned["ordered"].enter) == (0, 2)
+    log = ConfigurationLog(stack.settings.kafka(), _CODEC)
+    log.start(timeout_s=30)
+    applied = log.apply(proposed, "test")
+    log.stop()
+    told: list[int] = []
+    assert stages_run(stack.settings.kafka())
+    for _ in range(2):
+        reevaluate(records, everyone, applied.digest, told.append)
+    assert told == [len(everyone)] * 2
+    news = [one for one in stack.changes() if one.config == applied.digest]
+    assert [(one.segment, one.change) for one in news] == [("ordered", "entered")] * 2
+    after = {one.profile.profile_id: "ordered" in one.members for one in people(records)}
+    assert sorted(after.values()) == [False] * (len(everyone) - 2) + [True] * 2
+    assert len(stack.mails()) == mails
+
+
+_ORDERED = {"trait": "last_order", "exists": True}
