@@ -27,7 +27,7 @@ def test_a_log_stays_the_clock_of_its_customers_whoever_reports_outcomes() -> No
                     )
                 ),
                 identity=model.Identity((model.Namespace("cookie"),)),
-                channels=model.Channels(()),
+                channels=model.Channels((model.Channel("web"),)),
                 segments=(model.Segment("cart", {"name": "Cart"}),),
             )
         )
