@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "status": "Show every process, its state and how far it is behind.",
     "config": "Check a configuration, put it in force, look back.",
     "broker": "Start, stop or look at the embedded Kafka broker.",
+    "send": "Send a file of interactions straight to Kafka.",
     "profile": "Show a customer, or export all of them.",
     "dlq": "Look at what could not be processed.",
     "gateway": "Serve the HTTP API.",

@@ -1,0 +1,147 @@
+"""A row as an Interaction: one in JSON as it stands in the topic, or a message in Segment's format.
+
+Both pass the checks that the gateway makes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID, uuid5
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+from msgspec.structs import replace
+
+from pipeline.config.compile import Configuration
+from pipeline.config.model import Source
+from pipeline.gateway import body
+from pipeline.gateway.flatten import flatten
+from pipeline.gateway.messages import MAX_ID, MESSAGE, Time
+from pipeline.gateway.refusal import Refusal, bad
+from pipeline.gateway.segment import Arrival, interaction
+from pipeline.gateway.times import epoch_ms
+from pipeline.ingest.rows import Row
+from pipeline.model.interaction import Context, Identifier, Interaction
+from pipeline.model.time import MAX_AHEAD_MS
+
+_FILES: Final = UUID("5d3b1f6e-6c0f-5a52-9d55-0b6c54f1f0b7")
+
+Kind = Literal["track", "identify", "page", "screen", "group", "alias", "outcome"]
+"""Timers are made by the pipeline alone."""
+
+
+class _Probe(Struct, frozen=True):
+    """Empty where the record has no such field."""
+
+    kind: Raw = Raw()
+    identifiers: Raw = Raw()
+
+    def is_interaction(self) -> bool:
+        return bool(bytes(self.kind) or bytes(self.identifiers))
+
+
+class InteractionRow(Struct, frozen=True):
+    """An Interaction as far as a file may say it; times as epoch ms or ISO 8601.
+
+    Without `received_at` it is heard now; without `occurred_at` it happened when it was heard.
+    """
+
+    kind: Kind
+    identifiers: tuple[Identifier, ...]
+    name: str | None = None
+    event_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | None = None
+    channel: str | None = None
+    source: str | None = None
+    occurred_at: Time = None
+    received_at: Time = None
+    properties: dict[str, Any] = {}
+    context: Context = Context()
+
+
+_PROBE: Final = msgspec.json.Decoder(_Probe)
+_INTERACTION: Final = msgspec.json.Decoder(InteractionRow)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How rows are read: `source` says whose they are where they do not; `now_ms` (epoch ms)."""
+
+    config: Configuration
+    source: Source
+    max_bytes: int
+    now_ms: int
+
+    def judge(self, row: Row) -> Interaction | Refusal:
+        """What the row tells of, or why it cannot be taken."""
+        if len(row.raw) > self.max_bytes:
+            return bad("too_large", None, f"a record may have {self.max_bytes} bytes")
+        probe = body.decode(row.raw, _PROBE)
+        if isinstance(probe, Refusal):
+            return probe
+        return self._interaction(row) if probe.is_interaction() else self._message(row)
+
+    def _message(self, row: Row) -> Interaction | Refusal:
+        message = body.decode(row.raw, MESSAGE)
+        if isinstance(message, Refusal):
+            return message
+        if message.type is None:
+            text = "say which kind of message it is (or `kind`, for an Interaction)"
+            return bad("missing_field", "type", text)
+        kind = message.type
+        if message.message_id is None:
+            message = replace(message, message_id=_own_id(row))
+        source = self.config.sources.get(message.write_key or "", self.source)
+        return interaction(message, kind, Arrival(source, self.config, self.now_ms))
+
+    def _interaction(self, row: Row) -> Interaction | Refusal:
+        given = body.decode(row.raw, _INTERACTION)
+        if isinstance(given, Refusal):
+            return given
+        received = _time(given.received_at, "received_at", self.now_ms)
+        if isinstance(received, Refusal):
+            return received
+        occurred = _time(given.occurred_at, "occurred_at", received)
+        identifiers = self._identifiers(given.identifiers)
+        properties = flatten(given.properties, "properties")
+        if isinstance(occurred, Refusal):
+            return occurred
+        if isinstance(identifiers, Refusal):
+            return identifiers
+        if isinstance(properties, Refusal):
+            return properties
+        return Interaction(
+            event_id=given.event_id or _own_id(row),
+            kind=given.kind,
+            name=given.name or given.kind,
+            channel=given.channel or self.source.channel,
+            source=given.source or self.source.name,
+            occurred_at=occurred,
+            received_at=received,
+            identifiers=identifiers,
+            properties=properties,
+            context=given.context,
+        )
+
+    def _identifiers(self, given: Iterable[Identifier]) -> tuple[Identifier, ...] | Refusal:
+        found = [self.config.identity.normalise(one) for one in given]
+        for index, one in enumerate(found):
+            if isinstance(one, str):
+                return bad("invalid_identifier", f"identifiers.{index}", one)
+        if not found:
+            return bad("missing_identifier", "identifiers", "it names nobody")
+        return self.config.identity.ranked(one for one in found if isinstance(one, Identifier))
+
+
+def _own_id(row: Row) -> str:
+    """The same when the file is sent again, so that it counts once."""
+    return str(uuid5(_FILES, f"{row.line}/{row.raw.decode(errors='replace')}"))
+
+
+def _time(given: Time, field: str, heard_ms: int) -> int | Refusal:
+    """Epoch ms; `heard_ms` without one, and at most an hour after it."""
+    at = heard_ms if given is None else epoch_ms(given, field)
+    if isinstance(at, int) and at > heard_ms + MAX_AHEAD_MS:
+        return bad("in_the_future", field, f"{field} is more than 1 h in the future")
+    if isinstance(at, int) and at < 0:
+        return bad("invalid_time", field, f"{field} is before 1970")
+    return at

@@ -1,0 +1,119 @@
+"""Sending a file: what is good goes to Kafka, what is not is reported with its line."""
+
+import secrets
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from confluent_kafka import KafkaError, Message, Producer
+from msgspec import Struct
+
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.kafka import Property
+from pipeline.ingest.records import Reading
+from pipeline.ingest.rows import Row
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+
+_POLL_EVERY: Final = 256
+_SHOWN: Final = 20
+_FULL_S: Final = 0.1
+_FLUSH_S: Final = 60.0
+
+
+class Refused(Struct, frozen=True):
+    """A row that was not sent."""
+
+    line: int
+    code: str
+    field: str | None
+    message: str
+
+
+class Report(Struct, frozen=True):
+    """`sent`: how many rows were good; `refused`: how many rows were not taken, and `first`
+    the first of them."""
+
+    sent: int
+    refused: int
+    first: tuple[Refused, ...]
+
+
+class NotDeliveredError(Exception):
+    """Kafka did not take everything; the message says what to do."""
+
+
+def pass_on(
+    rows: Iterable[Row],
+    reading: Reading,
+    take: Callable[[Interaction], None],
+    progress: Callable[[int], None],
+) -> Report:
+    """Gives every good row to `take`; `progress` is told how far the file has been read."""
+    sent = refused = 0
+    first: list[Refused] = []
+    for number, row in enumerate(rows):
+        result = reading.judge(row)
+        if isinstance(result, Interaction):
+            take(result)
+            sent += 1
+        else:
+            refused += 1
+            if len(first) < _SHOWN:
+                first.append(Refused(row.line, result.code, result.field, result.message))
+        if number % _POLL_EVERY == 0:
+            progress(row.done)
+    return Report(sent, refused, tuple(first))
+
+
+class Publisher:
+    """The way to Kafka: an idempotent producer that waits where Kafka is slower than the file."""
+
+    def __init__(self, kafka: dict[str, Property], codec: Codec) -> None:
+        self._codec = codec
+        self._failed = 0
+        self._why: KafkaError | None = None
+        self._waiting = 0
+        self._producer = Producer(
+            {
+                **kafka,
+                "enable.idempotence": True,
+                "acks": "all",
+                "linger.ms": 20,
+                "partitioner": "murmur2",
+            }
+        )
+
+    def put(self, interaction: Interaction) -> None:
+        """Queue it."""
+        value = self._codec.encode(topics.INTERACTIONS, interaction)
+        trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+        while True:
+            try:
+                self._producer.produce(
+                    topics.INTERACTIONS,
+                    value,
+                    interaction.identifiers[0].key,
+                    on_delivery=self._delivered,
+                    headers=[("traceparent", trace.encode())],
+                )
+                break
+            except BufferError:
+                self._producer.poll(_FULL_S)
+        self._waiting += 1
+        if self._waiting % _POLL_EVERY == 0:
+            self._producer.poll(0)
+
+    def finish(self) -> None:
+        """Return once Kafka has everything. Raises NotDeliveredError."""
+        missing = self._producer.flush(_FLUSH_S) + self._failed
+        if missing:
+            raise NotDeliveredError(
+                f"Kafka did not take {missing} of the interactions "
+                f"({self._why.str() if self._why else 'no answer'}): send the file again, "
+                "what arrived is not counted twice"
+            )
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._failed += 1
+            self._why = error
