@@ -29,10 +29,10 @@ from pipeline.conditions.tree import (
     Subject,
     Trait,
 )
-from pipeline.model.interaction import Context, Interaction, Scalar
+from pipeline.model.interaction import Context, Interaction, Known, Scalar
 
 Test: TypeAlias = Callable[[Facts], bool]
-_Read: TypeAlias = Callable[[Facts], Scalar]
+_Read: TypeAlias = Callable[[Facts], Known]
 _Order: TypeAlias = Callable[[typing.Any, typing.Any], bool]
 
 _NUMBERS: Final = frozenset((int, float))
@@ -185,7 +185,7 @@ def _is(read: _Read, operand: object) -> Test:
     return lambda facts: (value := read(facts)) == operand and value.__class__ is not bool
 
 
-def _same(left: Scalar, right: Scalar) -> bool:
+def _same(left: Known, right: Known) -> bool:
     return (
         left is not None and left == right and (left.__class__ is bool) is (right.__class__ is bool)
     )
@@ -220,14 +220,14 @@ def _both_ordered(read: _Read, other: _Read, order: _Order) -> Test:
     return both
 
 
-def _comparable(left: Scalar, right: Scalar) -> bool:
+def _comparable(left: Known, right: Known) -> bool:
     if left.__class__ in _NUMBERS:
         return right.__class__ in _NUMBERS
     return left.__class__ is str and right.__class__ is str
 
 
 def _contains(read: _Read, text: str) -> Test:
-    return lambda facts: isinstance(value := read(facts), str) and text in value
+    return lambda facts: isinstance(value := read(facts), str | tuple) and text in value
 
 
 def _starts_with(read: _Read, text: str) -> Test:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from pipeline.model.interaction import Interaction, Scalar
+from pipeline.model.interaction import Interaction, Known
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class Facts:
     """
 
     interaction: Interaction | None
-    traits: Mapping[str, Scalar]
+    traits: Mapping[str, Known]
     segments: AbstractSet[str]
     entered: AbstractSet[str]
     now_ms: int

@@ -11,6 +11,7 @@ from pipeline.conditions.tree import is_hidden
 from pipeline.config import canonical, model
 from pipeline.config.content import traits_in
 from pipeline.config.dates import end_ms, start_ms
+from pipeline.config.keeps import READS_NOTHING
 from pipeline.config.names import Names, is_built_in, names_of
 from pipeline.config.normalise import known_region
 from pipeline.config.readers import PATHS, reader
@@ -120,9 +121,10 @@ def _traits(profile: model.ProfileRules) -> Iterator[Problem]:
         path: Path = ("profile", "traits", index)
         if is_built_in(trait.name):
             yield Problem((*path, "name"), f"{trait.name} is built in: choose another name")
-        if trait.rule == "count" and trait.of is not None:
-            yield Problem((*path, "of"), "count reads nothing: leave `of` out, or use sum")
-        if trait.rule != "count" and trait.of is None:
+        alone = trait.rule in READS_NOTHING
+        if alone and trait.of is not None:
+            yield Problem((*path, "of"), f"{trait.rule} reads nothing: leave `of` out, or use sum")
+        if not alone and trait.of is None:
             yield Problem((*path, "rule"), f"{trait.rule} needs `of`: one of {PATHS}")
         if trait.of is not None and reader(trait.of) is None:
             yield Problem((*path, "of"), f"nothing to read at {trait.of!r}: one of {PATHS}")

@@ -3,20 +3,16 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from pipeline.conditions import (
-    ALWAYS,
-    Compiled,
-    Problem,
-    compile,
-    duration_ms,
-    parse,
-)
-from pipeline.config import canonical, model, readers
+from pipeline.conditions import Compiled, Problem, duration_ms
+from pipeline.config import canonical, model
 from pipeline.config.checks import check, segment_order
 from pipeline.config.compiled import Candidate, Cap, Channel, Segment, Sequence, Trait
+from pipeline.config.conditions import compiled
 from pipeline.config.content import traits_in
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.identity import IdentityRules, identity_rules
+from pipeline.config.keeps import Keeps, keeps_for
+from pipeline.config.keeps import index_of as keeps_of
 from pipeline.config.names import address_trait
 from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.segment_index import SegmentIndex, index_of
@@ -42,6 +38,7 @@ class Configuration:
     server_keys: Mapping[str, str]
     log_sources: frozenset[str]
     session_gap_ms: int
+    keeps: Keeps
     traits: tuple[Trait, ...]
     trait_rules: Mapping[str, str]
     sequences: tuple[Sequence, ...]
@@ -58,10 +55,10 @@ class Configuration:
     @classmethod
     def from_json(cls, body: str) -> "Configuration":
         """Of an applied configuration. ValueError: `body` was not made by `to_json`."""
-        compiled = compile_bundle(canonical.from_json(body))
-        if isinstance(compiled, Configuration):
-            return compiled
-        raise ValueError(f"{compiled[0].path}: {compiled[0].message}")
+        made = compile_bundle(canonical.from_json(body))
+        if isinstance(made, Configuration):
+            return made
+        raise ValueError(f"{made[0].path}: {made[0].message}")
 
     def to_json(self) -> str:
         """The canonical JSON whose digest is `digest`."""
@@ -79,8 +76,9 @@ def _compile(bundle: model.Bundle) -> Configuration:
     caps = tuple(_cap(cap) for cap in bundle.policies.caps)
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
     profile = bundle.profile
-    trees = [compiled.tree for compiled in _conditions(bundle, segments, candidates)]
-    traits = (*(_trait(trait) for trait in profile.traits), *latest_times(trees))
+    trees = [one.tree for one in _conditions(bundle, segments, candidates)]
+    index = index_of(segments)
+    traits = (*(_trait(trait, index) for trait in profile.traits), *latest_times(trees))
     return Configuration(
         digest=canonical.digest_of(canonical.to_json(bundle)),
         bundle=bundle,
@@ -89,12 +87,13 @@ def _compile(bundle: model.Bundle) -> Configuration:
         server_keys={key.key: key.name for key in bundle.sources.server_keys},
         log_sources=frozenset(one.name for one in bundle.sources.sources if one.clock == "log"),
         session_gap_ms=duration_ms(profile.session_gap),
+        keeps=keeps_of(keep for trait in traits for keep in trait.keeps),
         traits=traits,
         trait_rules={trait.name: trait.rule for trait in traits},
         sequences=sequences(trees),
         read_traits=tuple(sorted(set(_read_traits(bundle, segments, candidates)))),
         segments=segments,
-        segment_index=index_of(segments),
+        segment_index=index,
         candidates=candidates,
         by_placement=_grouped(candidates, outbound=False),
         outbound=_grouped(candidates, outbound=True),
@@ -104,24 +103,12 @@ def _compile(bundle: model.Bundle) -> Configuration:
     )
 
 
-def _compiled(raw: model.Condition | None) -> Compiled:
-    """Of a condition that `check` found right; without one, always."""
-    if raw is None:
-        return ALWAYS
-    tree = parse(raw)
-    assert not isinstance(tree, tuple), tree
-    return compile(tree)
-
-
-def _trait(trait: model.Trait) -> Trait:
-    when = _compiled(trait.when)
-    read = readers.one if trait.of is None else readers.reader(trait.of)
-    assert read is not None, trait
-    return Trait(trait.name, trait.rule, when.test, read, when.names)
+def _trait(trait: model.Trait, index: SegmentIndex) -> Trait:
+    return Trait(trait.name, trait.rule, keeps_for(trait), timed=trait.name in index.by_trait)
 
 
 def _segment(segment: model.Segment) -> Segment:
-    when = _compiled(segment.when)
+    when = compiled(segment.when)
     return Segment(segment.segment, when.test, when, frozenset(segment.channels))
 
 
@@ -136,11 +123,11 @@ def _channel(channel: model.Channel) -> Channel:
 def _candidates(bundle: model.Bundle) -> Iterator[Candidate]:
     channels = {channel.name: channel for channel in bundle.channels.channels}
     for campaign in bundle.campaigns:
-        audience, trigger = _compiled(campaign.audience), _compiled(campaign.trigger)
+        audience, trigger = compiled(campaign.audience), compiled(campaign.trigger)
         starts = None if campaign.starts is None else start_ms(campaign.starts)
         ends = None if campaign.ends is None else end_ms(campaign.ends)
         for offer in campaign.offers:
-            when = _compiled(offer.when)
+            when = compiled(offer.when)
             for treatment in offer.treatments:
                 channel = channels[treatment.channel]
                 yield Candidate(
@@ -180,7 +167,7 @@ def _conditions(
         yield segment.when
     for campaign in bundle.campaigns:
         if campaign.goal is not None:
-            yield _compiled(campaign.goal.when)
+            yield compiled(campaign.goal.when)
     for one in candidates:
         yield from (one.audience, one.trigger, one.when)
 

@@ -6,21 +6,23 @@ from typing import Literal
 
 from pipeline.conditions import Compiled
 from pipeline.conditions.compile import Test
-from pipeline.config.readers import Reader
+from pipeline.config.keeps import Keep
+from pipeline.config.model import TraitRule
 
 Purpose = Literal["marketing", "service", "transactional"]
-TraitRule = Literal["latest", "first", "min", "max", "sum", "count"]
 
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """Where `test` holds, `read` gives the value to combine by `rule`; None: nothing to add."""
+    """A named value, made by `rule` of what is kept under `keeps`.
+
+    `timed`: a segment reads it, so that what time alone does to it must be told.
+    """
 
     name: str
     rule: TraitRule
-    test: Test
-    read: Reader
-    names: frozenset[str] | None
+    keeps: tuple[Keep, ...]
+    timed: bool
 
 
 @dataclass(frozen=True, slots=True)

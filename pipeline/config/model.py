@@ -90,17 +90,26 @@ class Identity(Part, frozen=True):
     max_length: Annotated[int, Meta(ge=1, le=4096)] = 1024
 
 
+TraitRule: TypeAlias = Literal[
+    "latest", "first", "min", "max", "union", "sum", "count", "avg", "distinct", "recency"
+]
+
+
 class Trait(Part, frozen=True):
     """A named value of the profile, kept by a rule over the interactions that fit `when`.
 
     `of` names what is read (`properties.total`, `context.locale`, `occurred_at`, `name`...);
-    `count` reads nothing.
+    `count` and `recency` (when the latest one was, epoch ms) read nothing. Without `window` it is
+    an attribute, over the whole lifetime and missing until something is known; with it a metric
+    over the interactions of that last time, whose count, sum and distinct begin at 0. `distinct`
+    is exact to 1,000; beyond that NAME.approximate is true. Sums have six decimals.
     """
 
     name: Name
-    rule: Literal["latest", "first", "min", "max", "sum", "count"]
+    rule: TraitRule
     of: str | None = None
     when: Condition | None = None
+    window: Duration | None = None
     description: str = ""
 
 

@@ -5,10 +5,18 @@ from typing import Final
 
 from pipeline.config.model import Bundle
 
-BUILT_IN_TRAITS: Final = ("first_seen", "last_seen", "sessions", "interactions", "identifiers")
+BUILT_IN_TRAITS: Final = (
+    "first_seen",
+    "last_seen",
+    "sessions",
+    "session_started_at",
+    "interactions",
+    "identifiers",
+)
 """Traits that every profile has: times in epoch ms, the others counts."""
 
 _ADDRESS: Final = "identifier."
+_APPROXIMATE: Final = ".approximate"
 
 
 def address_trait(namespace: str) -> str:
@@ -16,9 +24,14 @@ def address_trait(namespace: str) -> str:
     return _ADDRESS + namespace
 
 
+def approximate(trait: str) -> str:
+    """Of a count of distinct values: whether it is no longer exact."""
+    return trait + _APPROXIMATE
+
+
 def is_built_in(trait: str) -> bool:
     """Whether a declared trait may not have this name."""
-    return trait in BUILT_IN_TRAITS or trait.startswith(_ADDRESS)
+    return trait in BUILT_IN_TRAITS or trait.startswith(_ADDRESS) or trait.endswith(_APPROXIMATE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +50,9 @@ def names_of(bundle: Bundle) -> Names:
     namespaces = frozenset(space.name for space in bundle.identity.namespaces)
     channels = frozenset(channel.name for channel in bundle.channels.channels)
     declared = frozenset(trait.name for trait in bundle.profile.traits)
+    sampled = (approximate(one.name) for one in bundle.profile.traits if one.rule == "distinct")
     return Names(
-        traits=declared.union(BUILT_IN_TRAITS, map(address_trait, namespaces)),
+        traits=declared.union(BUILT_IN_TRAITS, sampled, map(address_trait, namespaces)),
         segments=frozenset(segment.segment for segment in bundle.segments),
         namespaces=namespaces,
         channels=channels,

@@ -7,6 +7,7 @@ from pipeline.conditions import tree as conditions
 from pipeline.conditions.reads import patterns
 from pipeline.config import readers
 from pipeline.config.compiled import Sequence, Trait
+from pipeline.config.keeps import Keep
 from pipeline.model.time import GRACE_MS
 
 
@@ -30,15 +31,14 @@ def sequences(trees: Iterable[Condition]) -> tuple[Sequence, ...]:
 
 
 def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, Trait]]:
-    read = readers.reader("occurred_at")
-    assert read is not None
     for tree in trees:
         for pattern in patterns(tree):
             if isinstance(pattern, conditions.Absence):
                 for part in pattern.parts:
                     when = compile(part)
                     name = conditions.latest_time_of(part)
-                    yield name, Trait(name, "max", when.test, read, when.names)
+                    keep = Keep(name, "max", None, when.test, readers.occurred_at, when.names)
+                    yield name, Trait(name, "max", (keep,), timed=False)
 
 
 def _sequence(pattern: conditions.Sequence) -> Sequence:

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias, TypeGuard, cast
 
 from pipeline.conditions.compile import context_reader
 from pipeline.conditions.parse import is_context_field
@@ -30,3 +30,18 @@ def reader(of: str) -> Reader | None:
 def one(_: Interaction) -> Scalar:
     """What `count` adds for each interaction."""
     return 1
+
+
+def one_per_number(read: Reader) -> Reader:
+    """What an average counts."""
+    return lambda interaction: 1 if is_number(read(interaction)) else None
+
+
+def occurred_at(interaction: Interaction) -> Scalar:
+    """What `recency` reads."""
+    return interaction.occurred_at
+
+
+def is_number(value: Scalar) -> TypeGuard[int | float]:
+    """True and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

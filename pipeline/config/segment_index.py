@@ -13,7 +13,7 @@ from typing import Final
 
 from pipeline.conditions.reads import spans
 from pipeline.config.compiled import Segment
-from pipeline.model.interaction import Interaction, Scalar
+from pipeline.model.interaction import Interaction, Known
 
 _FOREVER_MS: Final = 1 << 53
 
@@ -56,12 +56,12 @@ class SegmentIndex:
             mask |= self.by_trait.get(name, 0)
         return mask
 
-    def next_flip(self, traits: Mapping[str, Scalar], now_ms: int) -> int | None:
+    def next_flip(self, traits: Mapping[str, Known], now_ms: int) -> int | None:
         """When a comparison with the clock may next come out differently; after `now_ms`."""
         flips = (_next(spans, traits.get(name), now_ms) for name, spans in self.spans.items())
         return min((flip for flip in flips if flip is not None), default=None)
 
-    def flipping(self, traits: Mapping[str, Scalar], at: int) -> int:
+    def flipping(self, traits: Mapping[str, Known], at: int) -> int:
         """Those that read a trait for which `at` (ms) is such a time."""
         return self.reading(
             name
@@ -111,7 +111,7 @@ def index_of(segments: Sequence[Segment]) -> SegmentIndex:
     )
 
 
-def _next(spans: Sequence[int], value: Scalar, now_ms: int) -> int | None:
+def _next(spans: Sequence[int], value: Known, now_ms: int) -> int | None:
     """The first time after `now_ms` that lies one of `spans` after `value`, or at it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

@@ -5,7 +5,7 @@ from functools import cache
 
 from pipeline.conditions import Facts
 from pipeline.config.content import PROPERTY, names_in
-from pipeline.model.interaction import Scalar
+from pipeline.model.interaction import Known
 
 _names = cache(names_in)
 
@@ -28,7 +28,7 @@ def _rendered(text: str, facts: Facts) -> str:
     return text
 
 
-def _value(name: str, facts: Facts) -> Scalar:
+def _value(name: str, facts: Facts) -> Known:
     if not name.startswith(PROPERTY):
         return facts.traits.get(name)
     if facts.interaction is None:
@@ -36,5 +36,7 @@ def _value(name: str, facts: Facts) -> Scalar:
     return facts.interaction.properties.get(name.removeprefix(PROPERTY))
 
 
-def _text(value: Scalar) -> str:
+def _text(value: Known) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
     return f"{value:g}" if isinstance(value, float) else str(value)

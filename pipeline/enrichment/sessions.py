@@ -6,8 +6,10 @@ from itertools import chain
 from pipeline.enrichment.state import Span
 from pipeline.model.time import GRACE_MS
 
-MAX_SPANS = 64
-"""Older sessions of a shard are only counted, so that a busy shard stays small."""
+USUAL_SPANS = 64
+MOST_SPANS = 512
+"""Of a shard's sessions the latest 64, and up to 512 of those that a late interaction may still
+change, are kept as spans; older ones are only counted, so that a busy shard stays small."""
 
 
 def union(spans: Iterable[Span], gap_ms: int) -> tuple[Span, ...]:
@@ -32,6 +34,9 @@ def add(spans: tuple[Span, ...], at: int, gap_ms: int) -> tuple[Span, ...]:
 
 
 def settle(spans: tuple[Span, ...], now_ms: int) -> tuple[tuple[Span, ...], int]:
-    """The spans that a late interaction may still change, and how many have ended for good."""
-    keep = [span for span in spans if span.last > now_ms - GRACE_MS][-MAX_SPANS:]
-    return tuple(keep), len(spans) - len(keep)
+    """The spans to keep, and how many of `spans` have ended for good."""
+    if len(spans) <= USUAL_SPANS:
+        return spans, 0
+    recent = sum(span.last > now_ms - GRACE_MS for span in spans)
+    keep = spans[-min(max(recent, USUAL_SPANS), MOST_SPANS) :]
+    return keep, len(spans) - len(keep)

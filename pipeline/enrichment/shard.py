@@ -2,13 +2,13 @@
 
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
+from pipeline.enrichment.keeping import join, part_of
 from pipeline.enrichment.presence import latest_left
 from pipeline.enrichment.sequences import Mark, mark, settle
 from pipeline.enrichment.sequences import union as union_of_marks
 from pipeline.enrichment.sessions import add, union
 from pipeline.enrichment.sessions import settle as settle_spans
-from pipeline.enrichment.state import Shard, Value
-from pipeline.enrichment.traits import COMBINE
+from pipeline.enrichment.state import Kept, Shard
 from pipeline.model.interaction import Interaction
 
 MAX_IDENTIFIERS = 100
@@ -18,17 +18,18 @@ MAX_IDENTIFIERS = 100
 def apply(shard: Shard | None, interaction: Interaction, config: Configuration) -> Shard:
     """The shard after `interaction`."""
     at = interaction.occurred_at
-    before = shard or Shard(first_seen=at, last_seen=at)
-    spans, ended = settle_spans(
-        add(before.spans, at, config.session_gap_ms), interaction.received_at
-    )
+    before = shard or Shard(first_seen=at, last_seen=at, clock=interaction.received_at)
+    clock = max(before.clock, interaction.received_at)
+    spans, ended = settle_spans(add(before.spans, at, config.session_gap_ms), clock)
     return Shard(
         first_seen=min(before.first_seen, at),
         last_seen=max(before.last_seen, at),
+        clock=clock,
+        log=interaction.source in config.log_sources,
         interactions=before.interactions + 1,
         identifiers=_identifiers(before.identifiers, interaction),
         left=before.left,
-        traits=_traits(before.traits, interaction, config),
+        kept=_kept(before.kept, interaction, clock, config),
         spans=spans,
         ended=before.ended + ended,
         sequences=_sequences(before.sequences, interaction, config),
@@ -37,13 +38,20 @@ def apply(shard: Shard | None, interaction: Interaction, config: Configuration) 
 
 def merge(a: Shard, b: Shard, config: Configuration) -> Shard:
     """Commutative and associative; as if both shards' interactions had come to one."""
+    clock = max(a.clock, b.clock)
     return Shard(
         first_seen=min(a.first_seen, b.first_seen),
         last_seen=max(a.last_seen, b.last_seen),
+        clock=clock,
+        log=a.log and b.log,
         interactions=a.interactions + b.interactions,
-        identifiers=_latest_of(a.identifiers, b.identifiers),
+        identifiers=latest_of(a.identifiers, b.identifiers),
         left=latest_left(a.left, b.left),
-        traits=_combined(a.traits, b.traits, config),
+        kept={
+            key: join(keep, a.kept.get(key), b.kept.get(key), clock)
+            for key, keep in config.keeps.by_key.items()
+            if key in a.kept or key in b.kept
+        },
         spans=union((*a.spans, *b.spans), config.session_gap_ms),
         ended=a.ended + b.ended,
         sequences={
@@ -75,10 +83,11 @@ def _identifiers(known: dict[str, int], interaction: Interaction) -> dict[str, i
     seen = {one.key: interaction.occurred_at for one in interaction.identifiers}
     if all(known.get(key, -1) >= at for key, at in seen.items()):
         return known
-    return _latest_of(known, seen)
+    return latest_of(known, seen)
 
 
-def _latest_of(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
+def latest_of(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
+    """The latest time of each, of many those that are the latest."""
     merged = {key: max(a.get(key, at), b.get(key, at)) for key, at in {**a, **b}.items()}
     if len(merged) <= MAX_IDENTIFIERS:
         return merged
@@ -86,24 +95,18 @@ def _latest_of(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
     return dict(newest)
 
 
-def _traits(
-    known: dict[str, Value], interaction: Interaction, config: Configuration
-) -> dict[str, Value]:
+def _kept(
+    known: dict[str, Kept], interaction: Interaction, clock: int, config: Configuration
+) -> dict[str, Kept]:
+    """What the configuration in force keeps; the keeps of earlier ones are let go of."""
+    by_key = config.keeps.by_key
+    kept = dict(known) if known.keys() <= by_key.keys() else _still(known, config)
     facts = Facts(interaction, {}, frozenset(), frozenset(), interaction.received_at)
-    news = {
-        trait.name: Value(value, interaction.occurred_at, interaction.event_id)
-        for trait in config.traits
-        if trait.test(facts) and (value := trait.read(interaction)) is not None
-    }
-    return _combined(known, news, config) if news else known
+    for keep in config.keeps.touched(interaction):
+        if keep.test(facts) and (part := part_of(keep, interaction)) is not None:
+            kept[keep.key] = join(keep, known.get(keep.key), part, clock)
+    return kept
 
 
-def _combined(a: dict[str, Value], b: dict[str, Value], config: Configuration) -> dict[str, Value]:
-    combined = dict(a)
-    for name, value in b.items():
-        rule = config.trait_rules.get(name)
-        if rule is None:
-            continue
-        mine = combined.get(name)
-        combined[name] = value if mine is None else COMBINE[rule](mine, value)
-    return combined
+def _still(known: dict[str, Kept], config: Configuration) -> dict[str, Kept]:
+    return {key: kept for key, kept in known.items() if key in config.keeps.by_key}

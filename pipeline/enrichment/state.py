@@ -4,6 +4,8 @@ A shard is a commutative monoid under `merge`: interactions in any order, over a
 the same profile.
 """
 
+from typing import TypeAlias
+
 from msgspec import Struct, field
 
 from pipeline.enrichment.sequences import Mark
@@ -11,12 +13,43 @@ from pipeline.model.interaction import Scalar
 from pipeline.model.shards import Shards
 
 
-class Value(Struct, frozen=True, array_like=True):
-    """A trait's value, with the interaction that gave it."""
+class Value(Struct, frozen=True, array_like=True, tag=0):
+    """A value with the interaction that gave it."""
 
     value: Scalar
     occurred_at: int
     event_id: str
+
+
+Cell: TypeAlias = Scalar | Value
+"""What interactions add up to: a count or a sum (in millionths), the least or greatest value, or
+the first or latest one."""
+
+
+class Panes(Struct, frozen=True, array_like=True, tag=1):
+    """A window's cells by time (ms, ascending); see `panes.py`. `whole`: those of `ats` whose cell
+    stands for its whole pane."""
+
+    ats: tuple[int, ...]
+    cells: tuple[Cell, ...]
+    whole: tuple[int, ...] = ()
+
+
+class Sample(Struct, frozen=True, array_like=True, tag=2):
+    """Distinct values by hash, each with its latest time (ms); see `sample.py`. `levels`: (until,
+    level): of what came up to then only one in 2^level was kept; later and lower ones follow."""
+
+    ats: dict[int, int]
+    levels: tuple[tuple[int, int], ...] = ()
+
+
+class Terms(Struct, frozen=True, array_like=True, tag=3):
+    """A set of texts, each with its latest time (ms)."""
+
+    ats: dict[str, int]
+
+
+Kept: TypeAlias = Cell | Panes | Sample | Terms
 
 
 class Span(Struct, frozen=True, array_like=True, order=True):
@@ -35,17 +68,22 @@ class Left(Struct, frozen=True, array_like=True):
 
 
 class Shard(Struct, frozen=True):
-    """What one identifier brought under one owner. `spans` are the recent sessions, in order and
+    """What one identifier brought under one owner. `clock` is the latest `received_at`; `log`: the
+    latest interaction came in a log's own time. `spans` are the recent sessions, in order and
     apart by more than the session gap; `ended` counts those that are too old to change.
-    `left` has the identifiers that are somebody else's now.
-    `sequences`: what a sequence needs of the interactions, in order, by its name."""
+    `left` has the identifiers that are somebody else's now. `kept`: what the traits are made of,
+    by the keys of the configuration's keeps. `sequences`: what a sequence needs of the
+    interactions, in order, by its name.
+    """
 
     first_seen: int
     last_seen: int
+    clock: int
+    log: bool = False
     interactions: int = 0
     identifiers: dict[str, int] = field(default_factory=dict)
     left: dict[str, Left] = field(default_factory=dict)
-    traits: dict[str, Value] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
     ended: int = 0
     sequences: dict[str, tuple[Mark, ...]] = field(default_factory=dict)
@@ -53,8 +91,10 @@ class Shard(Struct, frozen=True):
 
 class ProfileState(Struct, frozen=True):
     """One profile's row. `root` is the identifier that the id is made of. `early`: who left shards
-    that are still on their way here."""
+    that are still on their way here. `due_at`: when time alone next changes a trait that a segment
+    reads."""
 
     root: str
     shards: Shards[Shard] = field(default_factory=Shards)
     early: dict[str, dict[str, Left]] = field(default_factory=dict)
+    due_at: int | None = None

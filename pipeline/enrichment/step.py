@@ -1,11 +1,13 @@
 """The enrichment stage: one row per profile; every change is told onward and as a snapshot."""
 
 from functools import partial
+from typing import TypeAlias
 
 import msgspec
 from msgspec.structs import replace
 
 from pipeline.enrichment import presence, view
+from pipeline.enrichment.passing import catch_up, kept
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
@@ -18,6 +20,9 @@ from pipeline.rules import Rules
 
 _shard_bytes = msgspec.msgpack.Encoder()
 _shard_from = msgspec.msgpack.Decoder(Shard)
+
+_Changed: TypeAlias = tuple[ProfileState, tuple[Emit, ...]]
+"""A row after a control, and the records that follow."""
 
 
 def step(
@@ -42,11 +47,13 @@ def _interaction(
     onward_to = row.shards.left(identity.shard, identity.version)
     if onward_to is not None:
         return _follow(record, identity, onward_to)
+    now_ms = interaction.received_at
+    row, passed = catch_up(key, row, now_ms, rules)
     shard = apply(row.shards.here.get(identity.shard), interaction, rules.config)
     row = replace(row, shards=row.shards.put(identity.shard, shard))
-    snapshot, section = _seen(key, row, interaction.received_at, rules)
+    snapshot, section = _seen(key, row, now_ms, rules)
     onward = Enriched(interaction=interaction, identity=identity, profile=section)
-    return Ok(row, (Emit(topics.ENRICHED, key, onward), snapshot))
+    return kept(row, (*passed, Emit(topics.ENRICHED, key, onward), snapshot), now_ms, rules)
 
 
 def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect:
@@ -58,40 +65,58 @@ def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect
 def _control(
     key: str, control: Control, state: ProfileState | None, rules: Rules
 ) -> Outcome[ProfileState]:
-    if control.kind == "move":
-        return _move(key, control, state or ProfileState(root=""), rules)
-    if control.kind == "arrive":
-        return _arrive(key, control, state or ProfileState(root=control.to_root or ""), rules)
-    if control.kind == "leave":
-        return _leave(key, control, state or ProfileState(root=control.to_root or ""), rules)
+    if control.kind in ("probe", "clock"):
+        return Forward((Emit(topics.ENRICHED, key, Enriched(control=control)),))
     if control.kind == "forget":
         onward = Emit(topics.ENRICHED, key, Enriched(control=control))
         return Ok(None, (onward, Emit(topics.PROFILES, key, None)))
-    if control.kind == "refresh":
-        return Drop("unknown profile") if state is None else _refresh(key, control, state, rules)
-    return Forward((Emit(topics.ENRICHED, key, Enriched(control=control)),))
+    if state is None and control.kind in ("refresh", "timer"):
+        return Drop("unknown profile")
+    root = "" if control.kind == "move" else control.to_root or ""
+    row, passed = catch_up(key, state or ProfileState(root), control.at, rules)
+    changed = _changed(key, control, row, rules)
+    if not isinstance(changed, tuple):
+        return changed
+    row, news = changed
+    return kept(row, (*passed, *news), control.at, rules)
 
 
-def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> Ok[ProfileState]:
+def _changed(
+    key: str, control: Control, row: ProfileState, rules: Rules
+) -> _Changed | Redirect | DeadLetter:
+    match control.kind:
+        case "move":
+            return _move(key, control, row, rules)
+        case "arrive":
+            return _arrive(key, control, row, rules)
+        case "leave":
+            return _leave(key, control, row, rules)
+        case "timer":
+            return row, (_seen(key, row, control.at, rules)[0],)
+        case _:
+            return row, _refreshed(key, control, row, rules)
+
+
+def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> _Changed:
     """The shard leaves; later stages hear of the move, and of what is left of the profile."""
     shards, leaving = row.shards.depart(move)
     row = replace(row, shards=shards)
     onward = Emit(topics.ENRICHED, key, Enriched(control=move))
     if leaving is None:
-        return Ok(row, (onward,))
+        return row, (onward,)
     sent = _send(move, destination(move), leaving)
-    return Ok(row, (onward, sent, *_refreshed(key, move, row, rules)))
+    return row, (onward, sent, *_refreshed(key, move, row, rules))
 
 
-def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> Outcome[ProfileState]:
+def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> _Changed | DeadLetter:
     if arrive.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
     row, part = _complete(row, arrive.shard or "", _shard_from.decode(arrive.state))
     received = row.shards.receive(arrive, part, partial(merge, config=rules.config))
     if isinstance(received, Away):
-        return Ok(row, (_send(arrive, received, part),))
+        return row, (_send(arrive, received, part),)
     row = replace(row, root=row.root or arrive.to_root or "", shards=received)
-    return Ok(row, _refreshed(key, arrive, row, rules))
+    return row, _refreshed(key, arrive, row, rules)
 
 
 def _complete(row: ProfileState, name: str, part: Shard) -> tuple[ProfileState, Shard]:
@@ -103,7 +128,9 @@ def _complete(row: ProfileState, name: str, part: Shard) -> tuple[ProfileState, 
     return replace(row, early=rest), replace(part, left=presence.latest_left(part.left, early))
 
 
-def _leave(key: str, leave: Control, row: ProfileState, rules: Rules) -> Outcome[ProfileState]:
+def _leave(
+    key: str, leave: Control, row: ProfileState, rules: Rules
+) -> _Changed | Redirect | DeadLetter:
     """An identifier is not the customer's any more; told where its shard is, or will be."""
     name = leave.shard
     if name is None:
@@ -115,15 +142,10 @@ def _leave(key: str, leave: Control, row: ProfileState, rules: Rules) -> Outcome
     shard = row.shards.here.get(name)
     if shard is None:
         heard = presence.told(row.early.get(name, {}), leave)
-        return Ok(replace(row, early={**row.early, name: heard}))
+        return replace(row, early={**row.early, name: heard}), ()
     shard = replace(shard, left=presence.told(shard.left, leave))
     row = replace(row, shards=row.shards.put(name, shard))
-    return Ok(row, _refreshed(key, leave, row, rules))
-
-
-def _refresh(key: str, refresh: Control, row: ProfileState, rules: Rules) -> Outcome[ProfileState]:
-    """By another configuration the same profile may look different."""
-    return Ok(row, _refreshed(key, refresh, row, rules))
+    return row, _refreshed(key, leave, row, rules)
 
 
 def _send(cause: Control, to: Away, shard: Shard) -> Emit:
@@ -152,10 +174,10 @@ def _refreshed(key: str, cause: Control, row: ProfileState, rules: Rules) -> tup
 
 def _seen(key: str, row: ProfileState, at: int, rules: Rules) -> tuple[Emit, ProfileSection | None]:
     """The snapshot to publish, a tombstone for an empty profile, and the section to send on."""
-    whole = view.fold(row, rules.config)
-    if whole is None:
+    shards = view.shards_of(row)
+    if not shards:
         return Emit(topics.PROFILES, key, None), None
-    values = view.traits(whole, rules.config)
-    latest = max(at, whole.last_seen)
-    snapshot = view.snapshot(key, row, whole, values, latest, rules.config)
-    return Emit(topics.PROFILES, key, snapshot), view.section(values, rules.config)
+    now_ms = view.moment(shards, at)
+    known = view.traits(shards, now_ms, rules.config)
+    snapshot = view.snapshot(key, row, known, now_ms, rules.config)
+    return Emit(topics.PROFILES, key, snapshot), view.section(known, rules.config)

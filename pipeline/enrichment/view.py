@@ -1,25 +1,23 @@
-"""The profile as others see it: its shards folded into one set of traits."""
+"""The profile as others see it at a moment: its shards read as one."""
 
-from collections.abc import Iterable
-from functools import reduce
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from pipeline.config.compile import Configuration
+from pipeline.enrichment import sequences, sessions
 from pipeline.enrichment.presence import present
-from pipeline.enrichment.sequences import completed_at
-from pipeline.enrichment.shard import merge
+from pipeline.enrichment.reading import next_change, values
+from pipeline.enrichment.shard import latest_of
 from pipeline.enrichment.state import ProfileState, Shard
-from pipeline.model.interaction import Identifier, Scalar
+from pipeline.model.interaction import Identifier, Known, Scalar
 from pipeline.model.profile import Profile
 from pipeline.model.stages import ProfileSection
 
 
-def fold(state: ProfileState, config: Configuration) -> Shard | None:
-    """All shards as one, in the order of their names; None when there is none."""
+def shards_of(state: ProfileState) -> tuple[Shard, ...]:
+    """In the order of their names, with the identifiers that are still the customer's."""
     here = state.shards.here
-    if not here:
-        return None
-    shards = (present(here[name]) for name in sorted(here))
-    return reduce(lambda a, b: merge(a, b, config), shards)
+    return tuple(present(here[name]) for name in sorted(here))
 
 
 def latest_shard(state: ProfileState) -> str | None:
@@ -28,48 +26,80 @@ def latest_shard(state: ProfileState) -> str | None:
     return max(here, key=lambda name: (here[name].last_seen, name), default=None)
 
 
-def traits(whole: Shard, config: Configuration) -> dict[str, Scalar]:
-    """Declared and built-in traits, and `identifier.<namespace>`: the latest seen of each."""
-    values: dict[str, Scalar] = {name: one.value for name, one in whole.traits.items()}
-    values.update(
-        first_seen=whole.first_seen,
-        last_seen=whole.last_seen,
-        interactions=whole.interactions,
-        sessions=len(whole.spans) + whole.ended,
-        identifiers=len(whole.identifiers),
-    )
-    values.update(_addresses(whole.identifiers))
+def by_log(state: ProfileState) -> bool:
+    """Whether its time is a log's own."""
+    latest = latest_shard(state)
+    return latest is not None and state.shards.here[latest].log
+
+
+def moment(shards: Iterable[Shard], now_ms: int) -> int:
+    """A profile's time does not go back: `now_ms`, or later when it has heard of later."""
+    return max((now_ms, *(shard.clock for shard in shards)))
+
+
+def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[str, Known]:
+    """Declared and built-in traits, and `identifier.<namespace>`: the latest seen of each. There
+    is at least one shard."""
+    known = dict(values(config.traits, shards, now_ms))
+    known.update(_built_in(shards, config))
     for sequence in config.sequences:
-        completed = completed_at(whole.sequences.get(sequence.name, ()), sequence)
+        marks = sequences.union(*(one.sequences.get(sequence.name, ()) for one in shards))
+        completed = sequences.completed_at(marks, sequence)
         if completed is not None:
-            values[sequence.name] = completed
-    return values
+            known[sequence.name] = completed
+    return known
 
 
-def section(values: dict[str, Scalar], config: Configuration) -> ProfileSection:
+def due(shards: Sequence[Shard], now_ms: int, config: Configuration) -> int | None:
+    """When time alone may next change what a segment reads; after `now_ms`."""
+    changes = (next_change(trait, shards, now_ms) for trait in config.traits if trait.timed)
+    return min((at for at in changes if at is not None), default=None)
+
+
+def section(known: dict[str, Known], config: Configuration) -> ProfileSection:
     """Only what the active configuration reads travels on."""
-    return ProfileSection({name: values[name] for name in config.read_traits if name in values})
+    return ProfileSection({name: known[name] for name in config.read_traits if name in known})
 
 
 def snapshot(
-    profile_id: str,
-    state: ProfileState,
-    whole: Shard,
-    values: dict[str, Scalar],
-    at: int,
-    config: Configuration,
+    key: str, state: ProfileState, known: dict[str, Known], now_ms: int, config: Configuration
 ) -> Profile:
     """The value of `profiles`."""
+    shards = shards_of(state)
+    last_seen = max(shard.last_seen for shard in shards)
     return Profile(
-        profile_id=profile_id,
+        profile_id=key,
         root=state.root,
-        identifiers=tuple(sorted(whole.identifiers)),
-        traits={name: values[name] for name in sorted(values)},
-        first_seen=whole.first_seen,
-        last_seen=whole.last_seen,
-        updated_at=at,
+        identifiers=tuple(sorted(_identifiers(shards))),
+        traits={name: known[name] for name in sorted(known)},
+        first_seen=min(shard.first_seen for shard in shards),
+        last_seen=last_seen,
+        updated_at=max(now_ms, last_seen),
         config=config.digest,
     )
+
+
+def _built_in(shards: Sequence[Shard], config: Configuration) -> Iterator[tuple[str, Known]]:
+    identifiers = _identifiers(shards)
+    spans = shards[0].spans
+    if len(shards) > 1:
+        spans = sessions.union(
+            chain.from_iterable(one.spans for one in shards), config.session_gap_ms
+        )
+    yield "first_seen", min(shard.first_seen for shard in shards)
+    yield "last_seen", max(shard.last_seen for shard in shards)
+    yield "interactions", sum(shard.interactions for shard in shards)
+    yield "sessions", len(spans) + sum(shard.ended for shard in shards)
+    yield "session_started_at", spans[-1].first
+    yield "identifiers", len(identifiers)
+    yield from _addresses(identifiers)
+
+
+def _identifiers(shards: Sequence[Shard]) -> dict[str, int]:
+    identifiers = shards[0].identifiers
+    for shard in shards[1:]:
+        identifiers = latest_of(identifiers, shard.identifiers)
+    return identifiers
 
 
 def _addresses(identifiers: dict[str, int]) -> Iterable[tuple[str, Scalar]]:

@@ -7,6 +7,9 @@ from msgspec import Struct, field
 Scalar: TypeAlias = bool | int | float | str | None
 """A property value; nested objects are flattened to dotted names before they get here."""
 
+Known: TypeAlias = Scalar | tuple[str, ...]
+"""A trait's value: a property's, or a sorted set of texts."""
+
 Kind: TypeAlias = Literal[
     "track", "identify", "page", "screen", "group", "alias", "outcome", "timer"
 ]

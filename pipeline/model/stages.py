@@ -7,7 +7,7 @@ control (see `control.py`), never both.
 from msgspec import Struct
 
 from pipeline.model.control import Control
-from pipeline.model.interaction import Interaction, Scalar
+from pipeline.model.interaction import Interaction, Known
 
 
 class IdentitySection(Struct, frozen=True):
@@ -24,7 +24,7 @@ class IdentitySection(Struct, frozen=True):
 class ProfileSection(Struct, frozen=True):
     """What is known: the traits that the active configuration reads."""
 
-    traits: dict[str, Scalar]
+    traits: dict[str, Known]
 
 
 class SegmentSection(Struct, frozen=True):

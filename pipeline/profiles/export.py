@@ -18,7 +18,7 @@ from pipeline.adapters.records import Records
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.names import BUILT_IN_TRAITS
 from pipeline.model import topics
-from pipeline.model.interaction import Identifier, Scalar
+from pipeline.model.interaction import Identifier, Known
 from pipeline.model.profile import Memberships, Profile
 
 _PROFILES = pa.schema(
@@ -67,7 +67,7 @@ def export_all(records: Records, trait_rules: Mapping[str, str], out: Path) -> E
     return Exported(len(people), len(identifiers), len(members))
 
 
-def attributes(traits: Mapping[str, Scalar], rules: Mapping[str, str]) -> dict[str, Scalar]:
+def attributes(traits: Mapping[str, Known], rules: Mapping[str, str]) -> dict[str, Known]:
     """The declared traits that hold one value."""
     return {
         k: v
@@ -76,7 +76,7 @@ def attributes(traits: Mapping[str, Scalar], rules: Mapping[str, str]) -> dict[s
     }
 
 
-def metrics(traits: Mapping[str, Scalar], rules: Mapping[str, str]) -> dict[str, Scalar]:
+def metrics(traits: Mapping[str, Known], rules: Mapping[str, str]) -> dict[str, Known]:
     """Sums, counts, and the built-in traits."""
     return {
         k: v for k, v in traits.items() if rules.get(k) in _METRIC_RULES or k in BUILT_IN_TRAITS

@@ -10,7 +10,7 @@ from pipeline.conditions.tree import is_hidden
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.identity import Evidence, IdentityChange
-from pipeline.model.interaction import Identifier, Scalar
+from pipeline.model.interaction import Identifier, Known
 from pipeline.model.profile import Memberships, Profile
 
 T = TypeVar("T", bound=Struct)
@@ -32,7 +32,7 @@ class Person(Struct, frozen=True):
     profile_id: str
     root: str
     tree: tuple[Link, ...]
-    traits: dict[str, Scalar]
+    traits: dict[str, Known]
     first_seen: int
     last_seen: int
     segments: dict[str, int]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
-from pipeline.model.interaction import Interaction, Scalar
+from pipeline.model.interaction import Interaction, Known
 from pipeline.segmentation.state import MembershipState
 
 
@@ -22,7 +22,7 @@ class Change:
 
 def on_interaction(
     row: MembershipState,
-    traits: Mapping[str, Scalar],
+    traits: Mapping[str, Known],
     interaction: Interaction,
     config: Configuration,
 ) -> Change:
@@ -40,7 +40,7 @@ def on_interaction(
 
 
 def on_change(
-    row: MembershipState, traits: Mapping[str, Scalar], at: int, config: Configuration
+    row: MembershipState, traits: Mapping[str, Known], at: int, config: Configuration
 ) -> Change:
     """After something else left the profile with `traits` at `at` (ms). Segments that read an
     interaction stay as they were, for there is none."""
@@ -88,7 +88,7 @@ def _evaluate(
     return Change(tuple(sorted(entered)), tuple(sorted(exited)))
 
 
-def _changed(before: Mapping[str, Scalar], after: Mapping[str, Scalar]) -> list[str]:
+def _changed(before: Mapping[str, Known], after: Mapping[str, Known]) -> list[str]:
     """The traits that differ; true is not 1."""
     changed = [name for name in before if name not in after]
     for name, value in after.items():

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
-from pipeline.enrichment.view import fold, traits
-from pipeline.model.interaction import Identifier, Interaction, Scalar
+from pipeline.enrichment.view import shards_of, traits
+from pipeline.model.interaction import Identifier, Interaction, Known, Scalar
 from pipeline.model.shards import Shards
 from pipeline.rules import Rules
 from tests.support.worlds import plain_rules
 
 _GAP_MS = 30 * 60_000
+_NOW = 2 * 10**8
 _RULES: Rules = plain_rules()
 
 
@@ -41,32 +42,29 @@ def _interaction(draw: st.DrawFn, number: int) -> Interaction:
     total = draw(st.integers(0, 50))
     properties: dict[str, Scalar] = {"total": total, "page": f"p{draw(st.integers(0, 3))}"}
     who = Identifier("cookie", draw(st.sampled_from("kl")))
-    return Interaction(
-        f"e{number}", "track", name, "web", "shop", at, 2 * 10**8, (who,), properties
-    )
+    return Interaction(f"e{number}", "track", name, "web", "shop", at, _NOW, (who,), properties)
 
 
-def _profile(stream: list[Visit]) -> dict[str, Scalar]:
+def _profile(stream: list[Visit]) -> dict[str, Known]:
     shards: Shards[Shard] = Shards()
     for visit in stream:
         before = shards.here.get(visit.shard)
         shards = shards.put(visit.shard, apply(before, visit.interaction, _RULES.config))
-    whole = fold(ProfileState("cookie:k", shards), _RULES.config)
-    assert whole is not None
-    return traits(whole, _RULES.config)
+    return traits(shards_of(ProfileState("cookie:k", shards)), _NOW, _RULES.config)
 
 
-def _brute_force(stream: list[Visit]) -> dict[str, Scalar]:
+def _brute_force(stream: list[Visit]) -> dict[str, Known]:
     """The profile from first principles."""
     every = sorted((one.interaction for one in stream), key=lambda i: (i.occurred_at, i.event_id))
     times = [one.occurred_at for one in every]
-    pairs = itertools.pairwise(times)
+    starts = [b for a, b in itertools.pairwise(times) if b - a > _GAP_MS]
     orders = [one for one in every if one.name == "Order"]
-    found: dict[str, Scalar] = {
+    found: dict[str, Known] = {
         "first_seen": times[0],
         "last_seen": times[-1],
         "interactions": len(every),
-        "sessions": 1 + sum(later - earlier > _GAP_MS for earlier, later in pairs),
+        "sessions": 1 + len(starts),
+        "session_started_at": [times[0], *starts][-1],
         "identifiers": len({one.identifiers[0] for one in every}),
         "last_page": every[-1].properties["page"],
     }

@@ -130,7 +130,7 @@ def test_traits_read_interactions() -> None:
     seen = Interaction(
         "e", "track", "Order", "web", "shop", 1, 2, (), {"order.total": 9.5}, Context(locale="es")
     )
-    assert [trait.read(seen) for trait in config.traits] == [9.5, "es", 2, 1]
+    assert [trait.keeps[0].read(seen) for trait in config.traits] == [9.5, "es", 2, 1]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pipeline.adapters.avro.compatibility import incompatible, invalid
 from pipeline.adapters.avro.record import next_versions, refusal, unrecorded
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.adapters.avro.versions import FOLDER, Schema, current, recorded
-from pipeline.model.interaction import Scalar
+from pipeline.model.interaction import Known, Scalar
 
 SCHEMAS = current()
 HOW_TO_RECORD = "run: python -m pipeline.adapters.avro.record"
@@ -65,6 +65,8 @@ def expected(of: Any) -> Any:
         return PRIMITIVES[of]
     if of == Scalar:
         return SCALAR
+    if of == Known:
+        return [*SCALAR, {"array": "string"}]
     match get_origin(of), get_args(of):
         case None, ():
             return {"record": of.__name__, "fields": [*map(field, msgspec.structs.fields(of))]}

@@ -43,18 +43,27 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True)
 class _Optional:
-    """A field that is null or a record; `inner` are the like fields of that record."""
+    """A field that is null or a record; `inner` are the unions in that record."""
 
     field: str
     record: str
-    inner: "tuple[_Optional, ...]"
+    inner: "_Unions"
+
+
+@dataclass(frozen=True, slots=True)
+class _Unions:
+    """The fields of a record whose branches fastavro is helped with; `maps`: maps in which an
+    array may stand."""
+
+    optional: tuple[_Optional, ...] = ()
+    maps: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class _Writer:
     header: bytes
     schema: Any
-    optional: tuple[_Optional, ...]
+    unions: _Unions
     record: type[Struct]
 
 
@@ -80,7 +89,7 @@ class Codec:
         parsed = [(version, parse_schema(version.schema)) for version in self.versions]
         newest = {version.name: (version.id, schema) for version, schema in parsed}
         self._writers = {
-            name: _Writer(_HEADER.pack(_MAGIC, schema_id), schema, _optional(schema), CLASSES[name])
+            name: _Writer(_HEADER.pack(_MAGIC, schema_id), schema, _unions(schema), CLASSES[name])
             for name, (schema_id, schema) in newest.items()
         }
         self._readers = {
@@ -105,7 +114,7 @@ class Codec:
         if type(value) is not writer.record:
             raise TypeError(f"{topic} carries {writer.record.__name__}, not {type(value).__name__}")
         fields = to_builtins(value, builtin_types=_NATIVE)
-        _choose(writer.optional, fields)
+        _choose(writer.unions, fields)
         body = BytesIO()
         body.write(writer.header)
         schemaless_writer(body, writer.schema, fields)
@@ -124,22 +133,28 @@ class Codec:
         return _read(reader, data)
 
 
-def _optional(schema: Any) -> tuple[_Optional, ...]:
-    """The fields of a parsed record schema that are null or a record."""
-    found = []
+def _unions(schema: Any) -> _Unions:
+    """Those of a parsed record schema."""
+    optional, maps = [], []
     for field in schema["fields"]:
         match field["type"]:
             case ["null", {"type": "record", "name": name} as inner]:
-                found.append(_Optional(field["name"], name, _optional(inner)))
+                optional.append(_Optional(field["name"], name, _unions(inner)))
             case ["null", str(name)] if "." in name:  # a record that was defined further up
-                found.append(_Optional(field["name"], name, ()))
-    return tuple(found)
+                optional.append(_Optional(field["name"], name, _Unions()))
+            case {"type": "map", "values": [*_, {"type": "array"}]}:
+                maps.append(field["name"])
+    return _Unions(tuple(optional), tuple(maps))
 
 
-def _choose(optional: tuple[_Optional, ...], fields: dict[str, Any]) -> None:
+def _choose(unions: _Unions, fields: dict[str, Any]) -> None:
     """Names the branch of each union, as (name, record): fastavro would find it by validating the
-    whole record against every branch, which takes longer than writing it."""
-    for choice in optional:
+    whole record against every branch, which takes longer than writing it. A tuple that is not such
+    a name has to be a list."""
+    for name in unions.maps:
+        values = fields[name]
+        fields[name] = {k: list(v) if v.__class__ is tuple else v for k, v in values.items()}
+    for choice in unions.optional:
         inner = fields[choice.field]
         if inner is not None:
             _choose(choice.inner, inner)

@@ -1,0 +1,105 @@
+"""What is kept up of a profile's interactions so that its traits can be told.
+
+A keep's key follows from what it keeps: traits that are made of the same share it, a renamed trait
+goes on, and one that is defined anew begins anew.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from pipeline.conditions import duration_ms
+from pipeline.conditions.compile import Test
+from pipeline.config import model, readers
+from pipeline.config.conditions import compiled
+from pipeline.config.readers import Reader
+from pipeline.model.interaction import Interaction
+
+KeepRule: TypeAlias = Literal["count", "sum", "min", "max", "first", "latest", "distinct", "union"]
+
+READS_NOTHING: Final = ("count", "recency")
+"""Rules of traits that have no `of`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Where `test` holds, `read` gives the value to combine by `rule`; None: nothing to add.
+
+    `window_ms` None: over a lifetime. `names`: it can only hold for interactions of these names.
+    """
+
+    key: str
+    rule: KeepRule
+    window_ms: int | None
+    test: Test
+    read: Reader
+    names: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Keeps:
+    """All keeps by key, and those that an interaction of a name can touch."""
+
+    by_key: Mapping[str, Keep]
+    by_name: Mapping[str, tuple[Keep, ...]]
+    any_name: tuple[Keep, ...]
+
+    def touched(self, interaction: Interaction) -> tuple[Keep, ...]:
+        """Those that `interaction` may add to."""
+        return self.by_name.get(interaction.name, self.any_name)
+
+
+def keeps_for(trait: model.Trait) -> tuple[Keep, ...]:
+    """What a trait is made of: one keep, for an average the sum and the count."""
+    match trait.rule:
+        case "avg":
+            return (_keep(trait, "sum"), _keep(trait, "count"))
+        case "recency":
+            return (_keep(trait, "latest"),)
+        case rule:
+            return (_keep(trait, rule),)
+
+
+def index_of(keeps: Iterable[Keep]) -> Keeps:
+    """The index of `keeps`, equal ones once."""
+    by_key = {keep.key: keep for keep in keeps}
+    names = {name for keep in by_key.values() for name in keep.names or ()}
+    return Keeps(
+        by_key=by_key,
+        by_name={
+            name: tuple(
+                keep for keep in by_key.values() if keep.names is None or name in keep.names
+            )
+            for name in names
+        },
+        any_name=tuple(keep for keep in by_key.values() if keep.names is None),
+    )
+
+
+def _keep(trait: model.Trait, rule: KeepRule) -> Keep:
+    when = compiled(trait.when)
+    return Keep(
+        key=_key(rule, trait),
+        rule=rule,
+        window_ms=None if trait.window is None else duration_ms(trait.window),
+        test=when.test,
+        read=_reader(rule, trait),
+        names=when.names,
+    )
+
+
+def _key(rule: KeepRule, trait: model.Trait) -> str:
+    kept = (rule, trait.of, trait.when, trait.window)
+    return blake2b(msgspec.json.encode(kept, order="sorted"), digest_size=6).hexdigest()
+
+
+def _reader(rule: KeepRule, trait: model.Trait) -> Reader:
+    if trait.rule in READS_NOTHING:
+        return readers.one if trait.rule == "count" else readers.occurred_at
+    assert trait.of is not None, trait
+    read = readers.reader(trait.of)
+    assert read is not None, trait
+    return readers.one_per_number(read) if rule == "count" else read

@@ -1,0 +1,71 @@
+"""What is kept of interactions. Each kind is a commutative monoid: one interaction makes a part,
+and two parts become one."""
+
+from functools import partial, reduce
+from typing import Final
+
+from pipeline.config.keeps import Keep
+from pipeline.enrichment import panes, sample, terms
+from pipeline.enrichment.cells import COMBINE, millionths
+from pipeline.enrichment.state import Cell, Kept, Panes, Sample, Terms, Value
+from pipeline.model.interaction import Interaction, Scalar
+
+_ALWAYS: Final = -(1 << 53)
+
+
+def floor(keep: Keep, now_ms: int) -> int:
+    """The last moment (ms) before the keep's window; a lifetime has everything after it."""
+    return _ALWAYS if keep.window_ms is None else now_ms - keep.window_ms
+
+
+def part_of(keep: Keep, interaction: Interaction) -> Kept:
+    """What an interaction brings; None: nothing. What claims to come from the future counts from
+    when it was heard of."""
+    value = keep.read(interaction)
+    if value is None:
+        return None
+    at = min(interaction.occurred_at, interaction.received_at)
+    match keep.rule:
+        case "distinct":
+            return sample.one(value, 0 if keep.window_ms is None else at)
+        case "union":
+            return terms.one(value, at)
+        case "latest":
+            return Value(value, interaction.occurred_at, interaction.event_id)
+    cell = _cell(keep, value, interaction)
+    if keep.window_ms is None or cell is None:
+        return cell
+    return Panes((at,), (cell,))
+
+
+def _cell(keep: Keep, value: Scalar, interaction: Interaction) -> Cell:
+    match keep.rule:
+        case "sum":
+            return millionths(value)
+        case "first":
+            return Value(value, interaction.occurred_at, interaction.event_id)
+        case _:
+            return value
+
+
+def join(keep: Keep, a: Kept, b: Kept, clock: int) -> Kept:
+    """As if all of both had come to one; `clock` (ms) is the latest time that they know of."""
+    match a, b:
+        case None, _:
+            return b
+        case _, None:
+            return a
+        case Panes(), Panes():
+            assert keep.window_ms is not None
+            pane = panes.pane_of(keep.window_ms)
+            low = floor(keep, clock)
+            both = (panes.prune(one, low, pane) for one in (a, b))
+            return reduce(partial(panes.merge, pane=pane, combine=COMBINE[keep.rule]), both)
+        case Sample(), Sample():
+            low = floor(keep, clock)
+            return sample.merge(sample.prune(a, low), sample.prune(b, low), clock)
+        case Terms(), Terms():
+            low = floor(keep, clock)
+            return terms.merge(terms.prune(a, low), terms.prune(b, low))
+        case _:
+            return COMBINE[keep.rule](a, b)

@@ -1,0 +1,80 @@
+"""A window as cells by time: exact while interactions are few, by panes where they are many.
+
+A pane is at most 1/60 of the window and begins at a multiple of its length. It keeps up to 8 cells,
+one per moment; beyond that it is one cell, which leaves the window with the pane's last moment.
+What a pane holds follows from its interactions alone, so neither order nor shards matter.
+
+`floor` is the last moment (ms) before the window: the window is `(floor, floor + window]`.
+"""
+
+from bisect import bisect_left, bisect_right
+from functools import reduce
+from typing import Final
+
+from pipeline.enrichment.cells import Combine
+from pipeline.enrichment.state import Cell, Panes
+
+_PANES: Final = 60
+_EXACT: Final = 8
+
+
+def pane_of(window_ms: int) -> int:
+    """The length of its panes, ms."""
+    return max(1, window_ms // _PANES)
+
+
+def prune(panes: Panes, floor: int, pane: int) -> Panes:
+    """Without the panes that have left the window as a whole."""
+    begin = (floor + 1) // pane * pane
+    if not panes.ats or panes.ats[0] >= begin:
+        return panes
+    cut = bisect_left(panes.ats, begin)
+    return Panes(panes.ats[cut:], panes.cells[cut:], tuple(w for w in panes.whole if w >= begin))
+
+
+def merge(a: Panes, b: Panes, pane: int, combine: Combine) -> Panes:
+    """As if the interactions of both had come to one."""
+    for at, cell in zip(b.ats, b.cells, strict=True):
+        a = _add(a, (at, cell, at in b.whole), pane, combine)
+    return a
+
+
+def _add(panes: Panes, new: tuple[int, Cell, bool], pane: int, combine: Combine) -> Panes:
+    """`new`: a moment (ms), its cell, and whether that stands for the pane that ends then."""
+    at, cell, is_whole = new
+    end = at // pane * pane + pane - 1
+    is_whole = is_whole or end in panes.whole
+    panes = _put(panes, end if is_whole else at, cell, combine)
+    low, high = bisect_left(panes.ats, end - pane + 1), bisect_right(panes.ats, end)
+    if not is_whole and high - low <= _EXACT:
+        return panes
+    ats, cells, whole = panes.ats, panes.cells, panes.whole
+    return Panes(
+        (*ats[:low], end, *ats[high:]),
+        (*cells[:low], reduce(combine, cells[low:high]), *cells[high:]),
+        whole if end in whole else tuple(sorted((*whole, end))),
+    )
+
+
+def _put(panes: Panes, at: int, cell: Cell, combine: Combine) -> Panes:
+    ats, cells = panes.ats, panes.cells
+    place = bisect_left(ats, at)
+    if place < len(ats) and ats[place] == at:
+        cell = combine(cells[place], cell)
+        return Panes(ats, (*cells[:place], cell, *cells[place + 1 :]), panes.whole)
+    return Panes(
+        (*ats[:place], at, *ats[place:]), (*cells[:place], cell, *cells[place:]), panes.whole
+    )
+
+
+def within(panes: Panes, floor: int) -> tuple[Cell, ...]:
+    """The cells after `floor`."""
+    if not panes.ats or panes.ats[0] > floor:
+        return panes.cells
+    return panes.cells[bisect_right(panes.ats, floor) :]
+
+
+def next_to_leave(panes: Panes, floor: int) -> int | None:
+    """The moment of the first cell after `floor`."""
+    place = bisect_right(panes.ats, floor)
+    return panes.ats[place] if place < len(panes.ats) else None

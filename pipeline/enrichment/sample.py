@@ -1,0 +1,97 @@
+"""How many distinct values: exact to 1,000, beyond that from an even sample of their hashes.
+
+When more than 1,000 are kept, only hashes that begin with `level` zero bits stay, which is one in
+2^level whatever the values are; so samples of several shards or times become one by the higher
+level. Once nothing that was sampled is in the window any more, the count is exact again.
+"""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Final, TypeAlias
+
+from pipeline.enrichment.state import Sample
+from pipeline.model.interaction import Scalar
+
+EXACT: Final = 1_000
+_BITS: Final = 63
+
+_Levels: TypeAlias = tuple[tuple[int, int], ...]
+
+
+def hash_of(value: Scalar) -> int:
+    """63 bits, evenly spread; 1 and 1.0 are the same value, true and 1 are not."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    digest = blake2b(f"{type(value).__name__}:{value}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1
+
+
+def one(value: Scalar, at: int) -> Sample:
+    """Of one value, at `at` (ms)."""
+    return Sample({hash_of(value): at})
+
+
+def merge(a: Sample, b: Sample, clock: int) -> Sample:
+    """As if the values of both had come to one; `clock` (ms) is the latest time they know of."""
+    levels = _merged_levels(a.levels, b.levels)
+    ats = dict(a.ats) if levels == a.levels else _even(a.ats, levels)
+    for hashed, at in _even(b.ats, levels).items():
+        ats[hashed] = max(at, ats.get(hashed, at))
+    return _fitting(ats, levels, clock)
+
+
+def prune(sample: Sample, floor: int) -> Sample:
+    """Without what is not after `floor` (ms)."""
+    if min(sample.ats.values(), default=floor + 1) > floor:
+        return sample
+    ats = {hashed: at for hashed, at in sample.ats.items() if at > floor}
+    return Sample(ats, tuple(one for one in sample.levels if one[0] > floor))
+
+
+def count(sample: Sample, floor: int) -> tuple[int, bool]:
+    """Distinct values after `floor`, and whether that is exact."""
+    level = max((level for until, level in sample.levels if until > floor), default=0)
+    if level == 0:
+        return sum(at > floor for at in sample.ats.values()), True
+    even = sum(at > floor and _zeros(hashed) >= level for hashed, at in sample.ats.items())
+    return even << level, False
+
+
+def next_to_leave(sample: Sample, floor: int) -> int | None:
+    """The first moment after `floor` that something in it belongs to."""
+    moments = (*sample.ats.values(), *(until for until, _ in sample.levels))
+    return min((at for at in moments if at > floor), default=None)
+
+
+def _zeros(hashed: int) -> int:
+    return _BITS - hashed.bit_length()
+
+
+def _even(ats: Mapping[int, int], levels: _Levels) -> dict[int, int]:
+    """Those that a sample of these levels keeps."""
+    return {hashed: at for hashed, at in ats.items() if _zeros(hashed) >= _level_at(levels, at)}
+
+
+def _level_at(levels: _Levels, at: int) -> int:
+    return next((level for until, level in levels if until >= at), 0)
+
+
+def _fitting(ats: dict[int, int], levels: _Levels, clock: int) -> Sample:
+    """Thinned until there is room; everything up to `clock` is then of the new level."""
+    if len(ats) <= EXACT:
+        return Sample(ats, levels)
+    level = 0
+    while len(ats) > EXACT:
+        level += 1
+        ats = {hashed: at for hashed, at in ats.items() if _zeros(hashed) >= level}
+    return Sample(ats, (*(one for one in levels if one[1] > level), (clock, level)))
+
+
+def _merged_levels(a: _Levels, b: _Levels) -> _Levels:
+    """The higher of both at every time."""
+    if not a or not b:
+        return a or b
+    untils = sorted({until for until, _ in (*a, *b)})
+    steps = [(until, max(_level_at(a, until), _level_at(b, until))) for until in untils]
+    following = [level for _, level in steps[1:]] + [0]
+    return tuple(step for step, later in zip(steps, following, strict=True) if step[1] > later)

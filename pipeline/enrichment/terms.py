@@ -1,0 +1,44 @@
+"""A set of texts; of many, the 100 latest."""
+
+from typing import Final
+
+from msgspec import json
+
+from pipeline.enrichment.state import Terms
+from pipeline.model.interaction import Scalar
+
+MOST: Final = 100
+
+
+def one(value: Scalar, at: int) -> Terms:
+    """Of one value, as text, at `at` (ms)."""
+    return Terms({value if isinstance(value, str) else json.encode(value).decode(): at})
+
+
+def merge(a: Terms, b: Terms) -> Terms:
+    """The union."""
+    return _latest({**a.ats, **{text: max(at, a.ats.get(text, at)) for text, at in b.ats.items()}})
+
+
+def prune(terms: Terms, floor: int) -> Terms:
+    """Without what is not after `floor` (ms)."""
+    if min(terms.ats.values(), default=floor + 1) > floor:
+        return terms
+    return Terms({text: at for text, at in terms.ats.items() if at > floor})
+
+
+def within(terms: Terms, floor: int) -> tuple[str, ...]:
+    """The texts after `floor`, sorted."""
+    return tuple(sorted(text for text, at in terms.ats.items() if at > floor))
+
+
+def next_to_leave(terms: Terms, floor: int) -> int | None:
+    """The first moment after `floor` that a text belongs to."""
+    return min((at for at in terms.ats.values() if at > floor), default=None)
+
+
+def _latest(ats: dict[str, int]) -> Terms:
+    if len(ats) <= MOST:
+        return Terms(ats)
+    newest = sorted(ats.items(), key=lambda item: (-item[1], item[0]))[:MOST]
+    return Terms(dict(newest))

@@ -1,0 +1,232 @@
+"""Metrics over windows, against first principles: every interaction kept, nothing clever.
+
+With few interactions a window is exact, `(t - w, t]`. With many it is made of panes, and what it
+counts lies between the window and the window longer by one pane.
+"""
+
+import random
+from collections.abc import Iterable, Sequence
+from functools import reduce
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import model
+from pipeline.enrichment.shard import apply, merge
+from pipeline.enrichment.state import Shard
+from pipeline.enrichment.view import due, traits
+from pipeline.model.interaction import Identifier, Interaction, Known
+from pipeline.rules import Rules
+from tests.support.worlds import rules
+
+_WINDOWS = {"short": 60, "long": 6_000, "ever": None}
+"""Milliseconds; panes of 1 and of 100."""
+_RULES = ("count", "sum", "avg", "min", "max", "first", "latest", "distinct", "union", "recency")
+_LAST = 8_000
+
+
+def _world() -> Rules:
+    base = model.Bundle(
+        sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
+        identity=model.Identity((model.Namespace("cookie"),)),
+        channels=model.Channels((model.Channel("web"),)),
+        profile=model.ProfileRules(tuple(_traits())),
+        segments=tuple(
+            model.Segment(f"has_{trait.name}", {"trait": trait.name, "exists": True})
+            for trait in _traits()
+        ),
+    )
+    return rules(base)
+
+
+def _traits() -> Iterable[model.Trait]:
+    for name, window in _WINDOWS.items():
+        for rule in _RULES:
+            of = None if rule in ("count", "recency") else "properties.price"
+            yield model.Trait(
+                f"{rule}_{name}",
+                rule,  # type: ignore[arg-type]
+                of,
+                {"name": "Order"},
+                None if window is None else f"{window}ms",
+            )
+
+
+_WORLD = _world()
+
+_prices = st.one_of(
+    st.integers(-5, 5), st.sampled_from([0.1, 0.2, 19.99, -3.5]), st.sampled_from(["low", True])
+)
+
+
+@st.composite
+def streams(draw: st.DrawFn, most: int = 8) -> list[Interaction]:
+    """Heard of in this order, however late; nothing is heard of before it happened."""
+    heard = sorted(draw(st.lists(st.integers(1, _LAST), min_size=1, max_size=most)))
+    return [
+        _interaction(
+            f"e{number}",
+            draw(st.sampled_from(["Order", "Order", "View"])),
+            max(at - draw(st.sampled_from([0, 0, 1, 59, 60, 99, 100, 5_999, 6_000])), 0),
+            at,
+            draw(_prices),
+        )
+        for number, at in enumerate(heard)
+    ]
+
+
+def _interaction(event: str, name: str, at: int, heard: int, price: Known) -> Interaction:
+    who = (Identifier("cookie", "k"),)
+    return Interaction(event, "track", name, "web", "shop", at, heard, who, {"price": price})  # type: ignore[dict-item]
+
+
+def _shards(stream: Iterable[tuple[str, Interaction]]) -> tuple[Shard, ...]:
+    shards: dict[str, Shard] = {}
+    for name, one in stream:
+        shards[name] = apply(shards.get(name), one, _WORLD.config)
+    return tuple(shards[name] for name in sorted(shards))
+
+
+def _metrics(shards: Sequence[Shard], now: int) -> dict[str, Known]:
+    declared = {trait.name for trait in _WORLD.config.traits}
+    known = traits(shards, now, _WORLD.config)
+    return {name: value for name, value in known.items() if name in declared}
+
+
+def _expected(stream: Iterable[Interaction], now: int) -> dict[str, Known]:
+    found: dict[str, Known] = {}
+    orders = sorted((one for one in stream if one.name == "Order"), key=_when)
+    for name, window in _WINDOWS.items():
+        inside = [one for one in orders if window is None or one.occurred_at > now - window]
+        for rule in _RULES:
+            value = _by_rule(rule, inside, orders if window is None else None)
+            if value is not None:
+                found[f"{rule}_{name}"] = value
+    return found
+
+
+def _when(one: Interaction) -> tuple[int, str]:
+    return (one.occurred_at, one.event_id)
+
+
+def _by_rule(rule: str, inside: list[Interaction], lifetime: object) -> Known:
+    prices = [one.properties["price"] for one in inside]
+    numbers = [price for price in prices if isinstance(price, int | float) and price is not True]
+    total = round(sum(numbers), 6)
+    match rule:
+        case "count":
+            return len(inside) if inside or lifetime is None else None
+        case "sum":
+            return total if numbers or lifetime is None else None
+        case "avg":
+            return total / len(numbers) if numbers else None
+        case "distinct":
+            return len(set(map(_key, prices))) if inside or lifetime is None else None
+        case "union":
+            return tuple(sorted({_text(price) for price in prices})) or None
+        case "recency":
+            return inside[-1].occurred_at if inside else None
+        case "first":
+            return prices[0] if prices else None
+        case "latest":
+            return prices[-1] if prices else None
+        case "min":
+            return min(prices, key=_rank, default=None)
+        case _:
+            return max(prices, key=_rank, default=None)
+
+
+def _key(price: object) -> object:
+    return (price is True, price)
+
+
+def _text(price: object) -> str:
+    return price if isinstance(price, str) else "true" if price is True else str(price)
+
+
+def _rank(price: object) -> tuple[bool, float, str]:
+    if isinstance(price, str):
+        return (True, 0.0, price)
+    return (False, float(price), type(price).__name__)  # type: ignore[arg-type]
+
+
+def _same(a: dict[str, Known], b: dict[str, Known]) -> bool:
+    """Averages are floats: equal but for rounding."""
+    return a.keys() == b.keys() and all(
+        abs(a[name] - b[name]) < 1e-9 if name.startswith("avg") else a[name] == b[name]  # type: ignore[operator]
+        for name in a
+    )
+
+
+@given(streams(), st.data())
+def test_every_metric_is_that_of_first_principles_at_every_point(
+    stream: list[Interaction], data: st.DataObject
+) -> None:
+    names = [data.draw(st.sampled_from("ab")) for _ in stream]
+    for count, one in enumerate(stream, start=1):
+        shards = _shards(zip(names[:count], stream[:count], strict=True))
+        assert _same(_metrics(shards, one.received_at), _expected(stream[:count], one.received_at))
+
+
+@given(streams(), st.lists(st.integers(0, 7_000), min_size=1, max_size=5))
+def test_time_alone_changes_them_when_it_was_said_to(
+    stream: list[Interaction], waits: list[int]
+) -> None:
+    """Between the moments that `due` names, nothing changes; long after them, it is as it should
+    be."""
+    shards = _shards(("a", one) for one in stream)
+    now = stream[-1].received_at
+    known = _metrics(shards, now)
+    until = now + sum(waits)
+    while (then := due(shards, now, _WORLD.config)) is not None and then <= until:
+        assert then > now
+        assert _same(_metrics(shards, then - 1), known)
+        now, known = then, _metrics(shards, then)
+        assert _same(known, _expected(stream, now))
+    assert _same(_metrics(shards, until), known)
+
+
+@given(streams(40), st.randoms(use_true_random=False))
+def test_late_and_out_of_order_interactions_give_the_same_profile(
+    stream: list[Interaction], shuffler: random.Random
+) -> None:
+    """Crowded panes included."""
+    now = stream[-1].received_at + 50
+    shuffled = list(stream)
+    shuffler.shuffle(shuffled)
+    in_order = _metrics(_shards(("a", one) for one in stream), now)
+    assert _metrics(_shards(("a", one) for one in shuffled), now) == in_order
+
+
+@given(streams(40), st.randoms(use_true_random=False))
+def test_parts_of_a_shard_merge_in_any_order(
+    stream: list[Interaction], shuffler: random.Random
+) -> None:
+    config = _WORLD.config
+    parts = [apply(None, one, config) for one in stream]
+    forward = reduce(lambda a, b: merge(a, b, config), parts)
+    shuffler.shuffle(parts)
+    middle = shuffler.randint(0, len(parts) - 1)
+    halves = [
+        reduce(lambda a, b: merge(b, a, config), half)
+        for half in (parts[:middle], parts[middle:])
+        if half
+    ]
+    backward = reduce(lambda a, b: merge(a, b, config), halves)
+    for now in range(forward.clock, forward.clock + 6_100, 301):
+        assert _metrics([backward], now) == _metrics([forward], now)
+
+
+@settings(max_examples=20)
+@given(st.integers(100, 600), st.randoms(use_true_random=False))
+def test_crowded_windows_are_right_to_a_pane(count: int, shuffler: random.Random) -> None:
+    pane = 100
+    times = [shuffler.randint(0, _LAST) for _ in range(count)]
+    stream = [_interaction(f"e{n}", "Order", at, _LAST, 2) for n, at in enumerate(times)]
+    shards = _shards((shuffler.choice("abc"), one) for one in stream)
+    for now in range(_LAST, _LAST + 6_200, 37):
+        found = _metrics(shards, now)
+        least = _expected(stream, now)
+        most = _expected(stream, now - pane)
+        for name in ("count_long", "sum_long"):
+            assert least[name] <= found[name] <= most[name]  # type: ignore[operator]
