@@ -39,9 +39,9 @@ class Cause:
         """The child is told of evidence, and where it would stand."""
         return self._change("link", child, self.key, row, evidence)
 
-    def refused(self, child: str, evidence: Evidence) -> Emit:
+    def refused(self, child: str, parent: str, evidence: Evidence) -> Emit:
         """For readers: a link was shown, and is not made."""
-        return self._change("refused", child, self.key, evidence=evidence)
+        return self._change("refused", child, parent, evidence=evidence)
 
     def released(self, parent: str, evidence: Evidence | None) -> Emit:
         """The parent is told that this identifier follows another, and by which evidence."""

@@ -83,7 +83,7 @@ def _links(
         if observed.fate == "linked":
             own.append(child)
         if observed.fate == "refused":
-            emits.append(cause.refused(child.key, evidence))
+            emits.append(cause.refused(child.key, cause.key, evidence))
         if observed.news is not None:
             emits.append(cause.link(child.key, row, observed.news))
     return row, tuple(own), tuple(emits)
@@ -122,7 +122,8 @@ def _told(
         return DeadLetter("incomplete-change", "evidence: a link must carry it")
     most = rules.config.identity.max_identifiers
     if change.evidence is not None and parent not in row.parents and len(row.parents) >= most:
-        return Ok(row, (cause.released(parent, None), cause.refused(cause.key, change.evidence)))
+        told = cause.released(parent, change.evidence)
+        return Ok(row, (told, cause.refused(cause.key, parent, change.evidence)))
     heard = hear(row, change, parent, root)
     loser = parent if change.kind == "link" else None
     return Ok(*_settled(cause, row, heard, (loser, change.evidence)))

@@ -1,11 +1,11 @@
 """A link that is taken away leaves profiles and segments as if it had never been."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.identity.causes import profile_of
 from pipeline.model.identity import IdentityChange
-from pipeline.model.interaction import Interaction
+from pipeline.model.interaction import Identifier, Interaction
 from tests.support.identity_streams import MINUTE_MS, NAMES, Record, Seen, interactions, unlink
 
 
@@ -14,7 +14,7 @@ def streams(draw: st.DrawFn) -> list[Record]:
     """Interactions, some late and some early, and now and then a link that is taken away."""
     count = draw(st.integers(2, 16))
     stream: list[Record] = [
-        draw(unlinks(minute)) if draw(st.integers(0, 4)) == 0 else draw(interactions(minute))
+        draw(unlinks(minute)) if draw(st.integers(0, 3)) == 0 else draw(interactions(minute))
         for minute in range(1, count + 1)
     ]
     return [*stream, draw(unlinks(count + 1))]
@@ -27,7 +27,36 @@ def unlinks(draw: st.DrawFn, minute: int) -> IdentityChange:
     return unlink(one.key, other.key, minute * MINUTE_MS)
 
 
+def _came(minute: int, *names: str) -> Interaction:
+    at = minute * MINUTE_MS
+    who = tuple(map(Identifier.parse, names))
+    return Interaction(f"e{minute}", "track", "Order", "web", "shop", at, at, who)
+
+
+_NEXT_OWNER = [
+    _came(1, "email:x", "cookie:k"),
+    _came(2, "customer_id:B", "cookie:k"),
+    _came(3, "customer_id:A", "cookie:k"),
+    _came(4, "cookie:k"),
+    unlink("cookie:k", "customer_id:A", 5 * MINUTE_MS),
+]
+"""What the cookie did as A's was then B's, not that of the first who had it."""
+
+_LINKED_AGAIN = [
+    _came(1, "customer_id:A", "cookie:k"),
+    _came(2, "cookie:k"),
+    unlink("customer_id:A", "cookie:k", 3 * MINUTE_MS),
+    _came(4, "customer_id:B", "cookie:k"),
+    _came(5, "cookie:k"),
+    _came(6, "customer_id:A", "cookie:k"),
+    _came(7, "cookie:k"),
+]
+"""A new link brings nothing back of what went with the old one."""
+
+
 @settings(max_examples=150, deadline=None)
+@example(_NEXT_OWNER)
+@example(_LINKED_AGAIN)
 @given(streams())
 def test_profiles_and_segments_are_those_of_a_replay_without_the_link(
     stream: list[Record],

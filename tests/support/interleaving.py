@@ -11,6 +11,7 @@ from zlib import crc32
 
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
+from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Redirect
 from pipeline.rules import Rules
@@ -33,9 +34,13 @@ class InterleavedFlow:
         self._queues: dict[tuple[object, ...], deque[Emit]] = {}
         self._seen: set[str] = set()
 
-    def put(self, interaction: Interaction) -> None:
-        """An interaction arrives, unprocessed yet; each channel of entry keeps its order."""
-        emit = Emit(topics.INTERACTIONS, interaction.identifiers[0].key, interaction)
+    def put(self, record: Interaction | IdentityChange) -> None:
+        """An interaction, or what somebody asks for, arrives, unprocessed yet; each channel of
+        entry keeps its order."""
+        if isinstance(record, Interaction):
+            emit = Emit(topics.INTERACTIONS, record.identifiers[0].key, record)
+        else:
+            emit = Emit(topics.IDENTITIES, record.identifier, record)
         self._enqueue("outside", emit)
 
     def drain(self) -> None:

@@ -1,0 +1,83 @@
+"""Nobody has more identifiers than identity.yaml allows."""
+
+from collections.abc import Sequence
+
+from pipeline.config import model
+from pipeline.flow import Flow
+from pipeline.model import topics
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import Profile
+from pipeline.model.stages import Identified
+from tests.support.worlds import rules
+
+
+def flow(most: int, cookies: int | None = None) -> Flow:
+    spaces = (
+        model.Namespace("customer_id"),
+        model.Namespace("email", "lower"),
+        model.Namespace("cookie", limit=cookies),
+    )
+    return Flow(
+        rules(
+            model.Bundle(
+                sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
+                identity=model.Identity(spaces, max_identifiers=most),
+                channels=model.Channels((model.Channel("web"),)),
+            )
+        )
+    )
+
+
+def came(number: int, *names: str) -> Interaction:
+    who = tuple(map(Identifier.parse, names))
+    return Interaction(f"e{number}", "track", "View", "web", "shop", number, number, who)
+
+
+def ran(one: Flow, stream: Sequence[Interaction]) -> list[Emit]:
+    written = [emit for interaction in stream for emit in one.run(interaction)]
+    assert not one.refused
+    return written
+
+
+def refused(written: Sequence[Emit]) -> list[tuple[str, str | None]]:
+    changes = [emit.value for emit in written if isinstance(emit.value, IdentityChange)]
+    return [(one.identifier, one.other) for one in changes if one.kind == "refused"]
+
+
+def test_links_beyond_the_limit_are_refused_and_told_and_the_interaction_goes_on() -> None:
+    one = flow(most=3)
+    written = ran(one, [came(n, "customer_id:A", f"cookie:k{n}") for n in range(1, 6)])
+    assert refused(written) == [(f"cookie:k{n}", "customer_id:A") for n in (3, 4, 5)]
+    went_on = [e.value for e in written if isinstance(e.value, Identified) and e.value.interaction]
+    assert [value.identity.root for value in went_on if value.identity] == ["customer_id:A"] * 5
+    named = [[i.key for i in v.interaction.identifiers] for v in went_on if v.interaction]
+    assert named[2:] == [["customer_id:A"]] * 3
+    profile = [emit.value for emit in written if isinstance(emit.value, Profile)][-1]
+    assert profile.identifiers == ("cookie:k1", "cookie:k2", "customer_id:A")
+    assert profile.traits["interactions"] == 5
+
+
+def test_those_that_are_linked_stay_so() -> None:
+    one = flow(most=2)
+    ran(one, [came(n, "customer_id:A", f"cookie:k{n % 2}") for n in range(1, 6)])
+    roots = {key: row.root for key, row in one.rows["identity"].items()}
+    assert roots == {"customer_id:A": "customer_id:A", "cookie:k1": "customer_id:A"}
+
+
+def test_a_kind_of_identifier_has_a_limit_of_its_own() -> None:
+    one = flow(most=100, cookies=1)
+    stream = [
+        came(1, "customer_id:A", "cookie:k1"),
+        came(2, "customer_id:A", "cookie:k2", "email:x"),
+        came(3, "customer_id:A", "email:y"),
+    ]
+    assert refused(ran(one, stream)) == [("cookie:k2", "customer_id:A")]
+
+
+def test_a_device_of_too_many_stays_with_the_last_that_it_could_follow() -> None:
+    one = flow(most=2)
+    written = ran(one, [came(n, f"customer_id:{n}", "cookie:k") for n in range(1, 5)])
+    assert refused(written) == [("cookie:k", "customer_id:3"), ("cookie:k", "customer_id:4")]
+    assert one.rows["identity"]["cookie:k"].root == "customer_id:2"
