@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.adapters import logs
 from pipeline.delivery.channels import ADAPTER
 from pipeline.delivery.process import Role
 from pipeline.delivery.process import run as run_adapter
@@ -21,4 +22,6 @@ def run(
     """Deliver actions and report their outcomes until TERM."""
     if kind != ADAPTER:
         raise typer.BadParameter(f"{kind!r} is not an adapter; there is {ADAPTER}")
-    run_adapter(Settings(), Role(adapter_name(kind), adapter_group(kind), instance))
+    settings = Settings()
+    logs.set_up(settings)
+    run_adapter(settings, Role(adapter_name(kind), adapter_group(kind), instance))

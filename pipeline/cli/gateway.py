@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.adapters import logs
 from pipeline.gateway.server import run as run_gateway
 from pipeline.settings import Settings
 
@@ -18,6 +19,7 @@ def run(
 ) -> None:
     """Serve HTTP until TERM; requests in flight are finished first."""
     settings = Settings()
+    logs.set_up(settings)
     if port is not None:
         settings = settings.model_copy(update={"gateway_port": port})
     raise typer.Exit(run_gateway(settings, instance))

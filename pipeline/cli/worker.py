@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from agents.main import run as run_agents
+from pipeline.adapters import logs
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.flow import STAGES
 from pipeline.settings import Settings
@@ -26,6 +27,7 @@ def run(
     """Run an agent until TERM; its exit code says whether it ended as asked (0)."""
     if agent not in (*_NAMES, ALL):
         raise typer.BadParameter(f"{agent!r} is not one of {', '.join((*_NAMES, ALL))}")
+    logs.set_up(Settings())
     settings = with_existing_partitions(Settings())
     name = worker_name(agent, instance)
     announce(settings.home, name, "starting")

@@ -17,7 +17,9 @@ from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
+from pipeline.adapters import logs
 from pipeline.adapters.run_state import Handle, run_folder, withdraw
+from pipeline.settings import Settings
 from pipeline.stack.log_files import open_log, rotate
 from pipeline.stack.plan import ProcessSpec
 from pipeline.stack.supervision import (
@@ -173,7 +175,7 @@ class Supervisor:
 
 def main(home: Path) -> int:
     """0 when stopped as asked, 1 when another supervisor holds this home."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.set_up(Settings())
     with (run_folder(home) / "supervisor.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,58 @@
+"""Log records of the long-running processes: on standard error, as text or as JSON lines."""
+
+import logging
+import sys
+from typing import Final
+
+import structlog
+from structlog.typing import Processor
+
+from pipeline.settings import Settings
+
+_CHATTY: Final = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "mode")
+"""They tell at level info what is nobody's business but their authors'."""
+
+
+def set_up(settings: Settings) -> None:
+    """For the whole process, once, as KAIROS_LOG_LEVEL and KAIROS_LOG_FORMAT say."""
+    common: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            *common,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=common,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *_rendering(settings),
+            ],
+        )
+    )
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    if settings.log_level != "debug":
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _rendering(settings: Settings) -> tuple[Processor, ...]:
+    if settings.log_format == "json":
+        return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
+    console = structlog.dev.ConsoleRenderer(
+        pad_event_to=0,
+        colors=sys.stderr.isatty(),
+        exception_formatter=structlog.dev.plain_traceback,  # others show variables
+    )
+    return (console,)

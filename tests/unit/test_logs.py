@@ -1,0 +1,62 @@
+"""Log records of the standard library and of structlog look alike, in both forms."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+_SCRIPT = """
+import logging, structlog
+from pipeline.adapters import logs
+from pipeline.settings import Settings
+logs.set_up(Settings())
+logging.getLogger("kairos.ours").info("took %d ms", 7)
+logging.getLogger("httpx").info("a request")
+structlog.get_logger("kairos.other").warning("late", topic="decisions")
+try:
+    secret = "do-not-show"
+    raise ValueError("wrong")
+except ValueError:
+    logging.getLogger("kairos.ours").exception("failed")
+"""
+
+
+def logged(**variables: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", _SCRIPT], env=variables, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+    return done.stderr
+
+
+def test_as_json_each_record_is_a_line() -> None:
+    records: list[dict[str, Any]] = [
+        json.loads(line) for line in logged(KAIROS_LOG_FORMAT="json").splitlines()
+    ]
+    assert [(one["level"], one["logger"], one["event"]) for one in records] == [
+        ("info", "kairos.ours", "took 7 ms"),
+        ("warning", "kairos.other", "late"),
+        ("error", "kairos.ours", "failed"),
+    ]
+    assert records[1]["topic"] == "decisions"
+    assert "wrong" in str(records[2]["exception"])
+    assert "timestamp" in records[0]
+
+
+def test_as_text_tracebacks_show_no_variables() -> None:
+    text = logged()
+    assert "took 7 ms" in text
+    assert "ValueError: wrong" in text
+    assert "a request" not in text
+
+
+@pytest.mark.parametrize("form", ["console", "json"])
+def test_no_variable_of_a_failed_function_is_logged(form: str) -> None:
+    assert "do-not-show" not in logged(KAIROS_LOG_FORMAT=form)
+
+
+def test_the_level_is_a_setting() -> None:
+    assert "took 7 ms" not in logged(KAIROS_LOG_LEVEL="warning")
+    assert "a request" in logged(KAIROS_LOG_LEVEL="debug")
