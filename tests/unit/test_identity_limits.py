@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from pipeline.config import model
 from pipeline.flow import Flow
-from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import Emit
