@@ -50,11 +50,12 @@ class Output(Struct, frozen=True, array_like=True):
 
 
 class Sent(Struct, frozen=True, array_like=True):
-    """Everything that followed from one input."""
+    """Everything that followed from one input; `applied`: also a state."""
 
     topic: str
     offset: int
     outputs: tuple[Output, ...]
+    applied: bool = True
 
 
 class Row(Struct, Generic[S], frozen=True, array_like=True):
@@ -88,10 +89,12 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[S]):
-    """What the step made of a row, and the timer that stands after it."""
+    """What the step made of a row, and the timer that stands after it. `applied` False: nothing,
+    the input belongs elsewhere or cannot be processed."""
 
     state: S | None
     wake: Wake | None = None
+    applied: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def advance(
     before = row or Row[S]()
     cause = position.cause
     kept = [sent for sent in before.outbox if sent.offset >= committed(sent.topic)]
-    kept.append(Sent(position.topic, position.offset, outputs))
+    kept.append(Sent(position.topic, position.offset, outputs, change.applied))
     return Row(
         state=change.state,
         positions={**before.positions, position.topic: position.offset},

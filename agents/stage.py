@@ -10,7 +10,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import msgspec
@@ -148,6 +148,8 @@ class StageShell:
     def _record(self, message: Message) -> msgspec.Struct | DeadLetter:
         if message.value is None:
             return DeadLetter("empty-value", "the record has no value")
+        if not _is_text(message.key):
+            return DeadLetter("malformed-key", "the key is not UTF-8")
         decoded = self._codec.decode(message.topic, message.value)
         if isinstance(decoded, Malformed):
             return DeadLetter(decoded.reason, decoded.detail)
@@ -184,7 +186,8 @@ class StageShell:
                 return duplicate
             case Repeat(sent):
                 stands = None if row is None else row.wake
-                return _Effect(None, sent.outputs, interaction, TimerChange(None, stands))
+                applied = interaction if sent.applied else None
+                return _Effect(None, sent.outputs, applied, TimerChange(None, stands))
             case New():
                 pass
         if interaction is not None and self._known(interaction, message.partition):
@@ -202,11 +205,11 @@ class StageShell:
         try:
             state = None if row is None else row.state
             outcome: Outcome[Any] = self._stage.step(message.key.decode(), record, state, rules)
-            if not isinstance(outcome, Ok):
-                return outcome
-            outputs = tuple(self._output(emit) for emit in outcome.emits)
+            outputs = self._outputs(outcome)
         except Exception as error:
-            return self._unforeseen(error)
+            outcome, outputs = self._unforeseen(error), ()
+        if not isinstance(outcome, Ok):
+            return self._traced(message, position, row, (outcome, outputs))
         before = None if row is None else row.wake
         if outcome.state is None:
             wake: Wake | None = Wake(message.timestamp_ms + _EMPTY_KEPT_MS)
@@ -219,6 +222,38 @@ class StageShell:
         interaction = record if isinstance(record, Interaction) else None
         return _Effect(after, outputs, interaction, TimerChange(before, wake))
 
+    def _traced(
+        self,
+        message: Message,
+        position: Position,
+        row: Row[Any] | None,
+        outcome: tuple[DeadLetter | Drop | Redirect | Forward, tuple[Output, ...]],
+    ) -> _Decided:
+        """What changes no state stands in the row's outbox all the same: once a later input of
+        the key has moved the row on, a kill must not make this one look as if it were done."""
+        why, outputs = outcome
+        if isinstance(why, Drop) or (isinstance(why, Forward) and row is None):
+            return why
+        if isinstance(why, DeadLetter):
+            self._metrics.dead_letters.labels(self._stage.name, why.reason).inc()
+            outputs = (self._dead_letter(message, why),)
+            position = replace(position, cause=None)  # mended and sent again it is no copy
+        if isinstance(why, Redirect):
+            self._metrics.redirected.inc()
+        state, before = (None, None) if row is None else (row.state, row.wake)
+        wake = Wake(message.timestamp_ms + _EMPTY_KEPT_MS) if row is None else before
+        change = Change(state, wake, applied=False)
+        after = advance(row, position, change, outputs, self._committed(message.partition))
+        return _Effect(after, outputs, None, TimerChange(before, wake))
+
+    def _outputs(self, outcome: Outcome[Any]) -> tuple[Output, ...]:
+        match outcome:
+            case Ok(_, emits) | Forward(emits):
+                return tuple(self._output(emit) for emit in emits)
+            case Redirect(emit):
+                return (self._output(emit),)
+        return ()
+
     def _apply(self, message: Message, decided: _Decided, headers: list[tuple[str, bytes]]) -> None:
         match decided:
             case _Effect(row, outputs, interaction, timer):
@@ -229,8 +264,9 @@ class StageShell:
                 self._send(message, (self._output(emit),), headers)
             case Forward(emits):
                 self._send(message, tuple(self._output(emit) for emit in emits), headers)
-            case DeadLetter():
-                self._dead_letter(message, decided, headers)
+            case DeadLetter(reason):
+                self._metrics.dead_letters.labels(self._stage.name, reason).inc()
+                self._send(message, (self._dead_letter(message, decided),), headers)
             case Duplicate(kind):
                 self._metrics.duplicates.labels(self._stage.name, kind).inc()
             case Drop(reason):
@@ -277,9 +313,7 @@ class StageShell:
             self._ports.send(output.topic, output.key, output.value, [*headers, (CAUSE, cause)])
         self._metrics.sent(outputs)
 
-    def _dead_letter(
-        self, message: Message, fault: DeadLetter, headers: list[tuple[str, bytes]]
-    ) -> None:
+    def _dead_letter(self, message: Message, fault: DeadLetter) -> Output:
         record = DeadLetterRecord(
             stage=self._stage.name,
             reason=fault.reason,
@@ -292,9 +326,9 @@ class StageShell:
             value=message.value,
             headers=dict(message.headers),
         )
-        self._metrics.dead_letters.labels(self._stage.name, fault.reason).inc()
-        value = self._codec.encode(topics.DEAD_LETTERS, record)
-        self._ports.send(topics.DEAD_LETTERS, message.raw_key, value, headers)
+        return Output(
+            topics.DEAD_LETTERS, message.key, self._codec.encode(topics.DEAD_LETTERS, record)
+        )
 
     def _unforeseen(self, error: Exception) -> DeadLetter:
         """An exception in a step is a dead letter that counts; too many of them are our fault."""
@@ -320,3 +354,11 @@ class StageShell:
 
     def _output(self, emit: Emit) -> Output:
         return Output(emit.topic, emit.key.encode(), self._codec.encode(emit.topic, emit.value))
+
+
+def _is_text(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

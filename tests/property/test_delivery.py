@@ -1,0 +1,182 @@
+"""Whatever is killed whenever: what follows from the interactions is the same."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.flow import STAGES
+from pipeline.identity.causes import profile_of
+from pipeline.model import topics
+from pipeline.model.decision import Reply
+from pipeline.model.interaction import DecideRequest, Identifier, Interaction
+from pipeline.model.profile import Profile
+from tests.support.killed import KilledStages, Logs
+from tests.support.offers import offering_rules
+from tests.support.worlds import RANKS, plain_rules
+
+_OUTPUTS = (
+    topics.PROFILES,
+    topics.MEMBERSHIPS,
+    topics.SEGMENT_CHANGES,
+    topics.DECISIONS,
+    topics.REPLIES,
+    topics.DEAD_LETTERS,
+    "actions.web",
+    "actions.email",
+)
+_PARTITIONS = 2
+_START = 1_900_000_000_000
+
+
+def _interaction(number: int, name: str, who: Sequence[str], kind: Any = "track") -> Interaction:
+    at = _START + number * 1_000
+    names = tuple(Identifier.parse(one) for one in who)
+    ask = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if name == "Ask" else None
+    return Interaction(f"e{number}", kind, name, "web", "shop", at, at, names, request=ask)
+
+
+_ACTS = st.tuples(st.sampled_from("abc"), st.sampled_from(["Order", "Ask", "View"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_ACTS, min_size=1, max_size=12), st.integers(0, 2**32 - 1))
+def test_whatever_is_killed_state_and_outputs_are_those_of_a_run_without_kills(
+    acts: list[tuple[str, str]], seed: int
+) -> None:
+    stream = [
+        _interaction(number, name, [f"email:{who}@x"]) for number, (who, name) in enumerate(acts)
+    ]
+    expected = _ran(stream, Random(seed), 0)
+    found = _ran(stream, Random(seed), 12, copies=True)
+    assert found == expected
+    assert sum(map(len, expected[1][topics.DECISIONS].values())) == len(stream)
+
+
+_SHORT_STORY = [
+    _interaction(1, "Ask", ["email:a@x"]),
+    _interaction(2, "Order", ["email:a@x"]),
+    _interaction(3, "Order", ["email:b@x"]),
+    _interaction(4, "Ask", ["email:a@x"]),
+]
+
+
+@pytest.mark.parametrize(
+    "landed", ["nothing", "changelog only", "outputs only", "everything"], ids=str
+)
+def test_a_kill_before_any_write_of_any_stage_changes_nothing(landed: str) -> None:
+    expected = _ran(_SHORT_STORY, Random(0), 0)
+    lands = {
+        "nothing": lambda place: False,
+        "changelog only": lambda place: place[0].endswith("-changelog"),
+        "outputs only": lambda place: not place[0].endswith("-changelog"),
+        "everything": lambda place: True,
+    }[landed]
+    kills = 0
+    for stage, write in _every_write():
+        logs = _logs(_SHORT_STORY)
+        stages = KilledStages(offering_rules(), logs, Random(0))
+        stages.run_with_one_kill(stage, write, lands)
+        kills += stages.kills
+        assert (stages.states(), _outputs(logs)) == expected, (STAGES[stage].name, write)
+    assert kills > 50
+
+
+def _every_write() -> list[tuple[int, int]]:
+    stages = KilledStages(offering_rules(), _logs(_SHORT_STORY), Random(0))
+    stages.run_with_one_kill(0, 10**9, lambda place: True)
+    return [(stage, write) for stage, count in enumerate(stages.writes()) for write in range(count)]
+
+
+_NAMES = [
+    f"{namespace}:{value}"
+    for namespace, values in (("customer_id", "AB"), ("email", "xy"), ("cookie", "klm"))
+    for value in values
+]
+_MEETINGS = st.lists(st.sets(st.sampled_from(_NAMES), min_size=1, max_size=3), max_size=9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(_MEETINGS, st.integers(0, 2**32 - 1))
+def test_people_merge_under_kills_when_identity_sends_after_its_rows(
+    meetings: list[set[str]], seed: int
+) -> None:
+    assert _faults_of_merging(meetings, seed, state_first=("identity",)) == []
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="Identity consumes two topics, whose order may differ when they are read again. When "
+    "an output is in the log and its row is not, another owner may be found the second time, and "
+    "the interaction counts for both. Outputs sent after their rows would cure it.",
+)
+def test_people_merge_under_kills_whatever_is_in_the_log_first() -> None:
+    random = Random(1)
+    stories = [
+        [set(random.sample(_NAMES, random.randint(1, 3))) for _ in range(random.randint(3, 9))]
+        for _ in range(40)
+    ]
+    assert [_faults_of_merging(one, seed) for seed, one in enumerate(stories)] == [[]] * 40
+
+
+def _faults_of_merging(
+    meetings: list[set[str]], seed: int, state_first: Sequence[str] = ()
+) -> list[str]:
+    stream = [
+        _interaction(number, "View", sorted(names, key=lambda one: RANKS[one.split(":")[0]]))
+        for number, names in enumerate(meetings)
+    ]
+    logs = _logs(stream, copies=Random(seed))
+    stages = KilledStages(plain_rules(), logs, Random(seed), state_first)
+    stages.run(8)
+    states = stages.states()
+    placed = {
+        shard: profile_of(place.root)
+        for row in states["identity"].values()
+        for shard, place in row.shards.items()
+    }
+    held = {shard: one for one, row in states["enrichment"].items() for shard in row.shards.here}
+    snapshots: dict[str, Profile | None] = dict(logs.read(topics.PROFILES))
+    counts = [int(str(one.traits["interactions"])) for one in snapshots.values() if one is not None]
+    decisions = {(one.event_id, one.profile_id) for _, one in logs.read(topics.DECISIONS)}
+    laws = {
+        "a shard is where identity says": held == placed,
+        "each interaction counts once": sum(counts) == len(stream),
+        "each interaction is decided once": sorted(event for event, _ in decisions)
+        == sorted(one.event_id for one in stream),
+    }
+    return [law for law, holds in laws.items() if not holds]
+
+
+def _ran(
+    stream: Sequence[Interaction], random: Random, kills: int, copies: bool = False
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
+    logs = _logs(stream, random if copies else None)
+    stages = KilledStages(offering_rules(), logs, random)
+    stages.run(kills)
+    return stages.states(), _outputs(logs)
+
+
+def _logs(stream: Sequence[Interaction], copies: Random | None = None) -> Logs:
+    """With `copies`, some interactions come once more, at once or later."""
+    logs = Logs(_PARTITIONS)
+    for number, one in enumerate(stream):
+        logs.put(one)
+        if copies is not None and copies.random() < 0.3:
+            logs.put(stream[copies.randint(0, number)])
+    return logs
+
+
+def _outputs(logs: Logs) -> dict[str, dict[str, list[Any]]]:
+    """By topic and key, in order; what was sent again is the same as the first time."""
+    found: dict[str, dict[str, list[Any]]] = {topic: defaultdict(list) for topic in _OUTPUTS}
+    for topic in _OUTPUTS:
+        for key, value in logs.read(topic):
+            key = value.request_id if isinstance(value, Reply) else key
+            if value not in found[topic][key]:
+                found[topic][key].append(value)
+    return found

@@ -1,0 +1,314 @@
+"""The four stages as processes over logs in memory, any of which can be killed at any point.
+
+A process hands its records to a producer that has one queue per partition. Until the log has
+taken them, a kill loses what is behind the front of each queue, whatever is at the front of the
+others: so state may be in the log and the outputs not, or the other way round, or half of each.
+A row is what the changelog says of it. An input is committed when all that it caused is in the log.
+"""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, TypeAlias
+from zlib import crc32
+
+import msgspec
+
+from agents.delivery import Row
+from agents.metrics import StageMetrics
+from agents.ports import Message
+from agents.rulebook import Rulebook
+from agents.stage import StageShell
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.flow import STAGES, Stage
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from pipeline.rules import Rules
+
+Place: TypeAlias = tuple[str, int]
+"""A topic and a partition of it."""
+
+_CODEC = Codec(recorded())
+_WRITES_OF_AN_INPUT = 8
+_NOW_MS = 2_000_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """As it stands in a log."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Logs:
+    """What a broker keeps: logs, and the offsets that each group has committed."""
+
+    def __init__(self, partitions: int) -> None:
+        self.partitions = partitions
+        self.records: dict[Place, list[Record]] = defaultdict(list)
+        self.committed: dict[Place, int] = Counter()
+
+    def partition_of(self, key: bytes | None) -> int:
+        return crc32(key or b"") % self.partitions
+
+    def put(self, interaction: Interaction) -> None:
+        """An interaction as the gateway writes it."""
+        key = interaction.identifiers[0].key.encode()
+        value = _CODEC.encode(topics.INTERACTIONS, interaction)
+        place = (topics.INTERACTIONS, self.partition_of(key))
+        self.records[place].append(Record(key, value))
+
+    def read(self, topic: str) -> Iterator[tuple[str, Any]]:
+        """Keys and decoded values, in order within each partition."""
+        for partition in range(self.partitions):
+            for record in self.records[topic, partition]:
+                value = None if record.value is None else _CODEC.decode(topic, record.value)
+                yield (record.key or b"").decode(), value
+
+
+class KilledError(Exception):
+    """The process is gone."""
+
+
+class _Process:
+    """One life of a stage's process, and the ports of its shell. A write is a row that is put or
+    deleted, or a record that is sent. `state_first`: what an input causes is sent when its row is
+    in the changelog."""
+
+    def __init__(self, stage: Stage, logs: Logs, rules: Rules, state_first: bool) -> None:
+        self.stage = stage
+        self._state_first = state_first
+        self.table = self
+        self.partitions: Collection[int] = range(logs.partitions)
+        self.writes = 0
+        self.next = {
+            (topic, p): logs.committed[topic, p]
+            for topic in stage.inputs
+            for p in range(logs.partitions)
+        }
+        self._logs = logs
+        self._doomed_at: int | None = None
+        self._rows: list[dict[bytes, bytes]] = [self._restored(p) for p in self.partitions]
+        self._queues: dict[Place, deque[tuple[Record, Place, int]]] = defaultdict(deque)
+        self._unfinished: dict[Place, Counter[int]] = defaultdict(Counter)
+        self._input: tuple[Place, int] = (("", 0), 0)
+        rulebook = Rulebook(_Applied(rules), rules.token_key, rules.max_action_age_ms)  # type: ignore[arg-type]
+        _run(rulebook.find(None))  # known from now on, so nothing waits for it
+        self._shell = StageShell(stage, self, _CODEC, rulebook, StageMetrics(stage.name))
+
+    def waiting(self) -> list[Place]:
+        """Inputs with something to process."""
+        return [
+            place for place, offset in self.next.items() if offset < len(self._logs.records[place])
+        ]
+
+    def in_flight(self) -> dict[Place, int]:
+        """How many records are on their way to where; changelogs first."""
+        waiting = {place: len(queue) for place, queue in self._queues.items() if queue}
+        return dict(sorted(waiting.items(), key=lambda one: one[0][0] != self._changelog))
+
+    def doom(self, writes: int) -> None:
+        """It is killed after so many more writes."""
+        self._doomed_at = self.writes + writes
+
+    def process(self, place: Place) -> None:
+        """The next input of `place`."""
+        offset = self.next[place]
+        self.next[place] = offset + 1
+        self._input = (place, offset)
+        self._unfinished[place][offset] += 1
+        record = self._logs.records[place][offset]
+        _run(
+            self._shell.handle(
+                Message(*place, offset, _NOW_MS, record.key, record.value, record.headers)
+            )
+        )
+        self._finish(place, offset)
+
+    def deliver(self, place: Place, count: int = 1) -> None:
+        """The log takes the front of a queue, as far as that is sent."""
+        for _ in range(count):
+            record, source, offset = self._queues[place][0]
+            if self._held(place, source, offset):
+                return
+            self._queues[place].popleft()
+            self._logs.records[place].append(record)
+            self._finish(source, offset)
+
+    def commit(self) -> None:
+        """Inputs up to the first that caused something that is not in the log yet."""
+        for place in self.next:
+            open_offsets = self._unfinished[place]
+            self._logs.committed[place] = min(open_offsets, default=self.next[place])
+
+    def states(self) -> dict[str, Any]:
+        """By key."""
+        decoder = msgspec.msgpack.Decoder(Row[self.stage.state])  # type: ignore[name-defined]
+        return {
+            key[1:].decode(): state
+            for rows in self._rows
+            for key, value in rows.items()
+            if key[:1] == b"r" and (state := decoder.decode(value).state) is not None
+        }
+
+    def get_in(self, partition: int, key: bytes) -> bytes | None:
+        return self._rows[partition].get(key)
+
+    def put_in(self, partition: int, key: bytes, value: bytes) -> None:
+        self._rows[partition][key] = value
+        self._hand_over((self._changelog, partition), Record(key, value))
+
+    def delete_in(self, partition: int, key: bytes) -> None:
+        self._rows[partition].pop(key, None)
+        self._hand_over((self._changelog, partition), Record(key, None))
+
+    def scan_in(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        rows = self._rows[partition]
+        return iter(sorted((k, v) for k, v in rows.items() if k.startswith(prefix)))
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+    ) -> None:
+        place = (topic, self._logs.partition_of(key))
+        self._hand_over(place, Record(key, value, tuple(headers)))
+
+    def committed(self, topic: str, partition: int) -> int:
+        return self._logs.committed[topic, partition]
+
+    def partition_of(self, topic: str, key: bytes) -> int:
+        return self._logs.partition_of(key)
+
+    @property
+    def _changelog(self) -> str:
+        return f"{self.stage.name}-changelog"
+
+    def _held(self, place: Place, source: Place, offset: int) -> bool:
+        changelog = self._queues[self._changelog, source[1]]
+        return (
+            self._state_first
+            and place[0] != self._changelog
+            and any((one, at) == (source, offset) for _, one, at in changelog)
+        )
+
+    def _hand_over(self, place: Place, record: Record) -> None:
+        if self.writes == self._doomed_at:
+            raise KilledError
+        self.writes += 1
+        source, offset = self._input
+        self._unfinished[source][offset] += 1
+        self._queues[place].append((record, source, offset))
+
+    def _finish(self, place: Place, offset: int) -> None:
+        self._unfinished[place][offset] -= 1
+        if not self._unfinished[place][offset]:
+            del self._unfinished[place][offset]
+
+    def _restored(self, partition: int) -> dict[bytes, bytes]:
+        rows: dict[bytes, bytes] = {}
+        for record in self._logs.records[self._changelog, partition]:
+            assert record.key is not None
+            if record.value is None:
+                rows.pop(record.key, None)
+            else:
+                rows[record.key] = record.value
+        return rows
+
+
+class KilledStages:
+    """Stages whose processes are killed and started again, until everything is processed.
+
+    `state_first` names the stages whose records wait for their rows to be in the changelog.
+    """
+
+    def __init__(
+        self, rules: Rules, logs: Logs, random: Random, state_first: Collection[str] = ()
+    ) -> None:
+        self.kills = 0
+        self._state_first = state_first
+        self._rules = rules
+        self._logs = logs
+        self._random = random
+        self._processes = [self._started(stage) for stage in STAGES]
+
+    def run(self, kills: int) -> None:
+        """In any order that Kafka allows; `kills` of a hundred things done end in a kill."""
+        while busy := self._busy():
+            process = self._random.choice(busy)
+            if self._random.randrange(100) < kills:
+                process.doom(self._random.randrange(_WRITES_OF_AN_INPUT))
+            if self._random.randrange(10) == 0:
+                process.commit()
+            try:
+                self._go_on(process)
+            except KilledError:
+                self._start_again(process, lambda _, queued: self._random.randint(0, queued))
+
+    def run_with_one_kill(self, stage: int, write: int, lands: Callable[[Place], bool]) -> None:
+        """Each process by itself; that of `stage` is killed before its `write`-th write, and of
+        what it caused since its last commit that lands which goes where `lands` says."""
+        self._processes[stage].doom(write)
+        while busy := self._busy():
+            try:
+                self._drain(busy[0])
+            except KilledError:
+                self._start_again(busy[0], lambda place, queued: queued * lands(place))
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """States by stage and key."""
+        return {one.stage.name: one.states() for one in self._processes}
+
+    def writes(self) -> list[int]:
+        """How many writes each stage has made since it was started."""
+        return [one.writes for one in self._processes]
+
+    def _busy(self) -> list[_Process]:
+        return [one for one in self._processes if one.waiting() or one.in_flight()]
+
+    def _go_on(self, process: _Process) -> None:
+        waiting, in_flight = process.waiting(), process.in_flight()
+        if waiting and (not in_flight or self._random.random() < 0.4):
+            process.process(self._random.choice(waiting))
+        else:
+            process.deliver(self._random.choice(list(in_flight)))
+
+    def _drain(self, process: _Process) -> None:
+        for place in process.waiting():
+            process.process(place)
+        for place, queued in process.in_flight().items():
+            process.deliver(place, queued)
+        process.commit()
+
+    def _start_again(self, process: _Process, landing: Callable[[Place, int], int]) -> None:
+        for place, queued in process.in_flight().items():
+            process.deliver(place, landing(place, queued))
+        self.kills += 1
+        self._processes[STAGES.index(process.stage)] = self._started(process.stage)
+
+    def _started(self, stage: Stage) -> _Process:
+        return _Process(stage, self._logs, self._rules, stage.name in self._state_first)
+
+
+class _Applied:
+    """A log of configurations in which one was applied."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+
+    def latest(self) -> Any:
+        return self._rules.config
+
+
+def _run(work: Any) -> None:
+    """A coroutine that has nothing to wait for."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("a stage waits although the configuration is known")
