@@ -67,9 +67,11 @@ def _control(
     control = replace(control, at=max(row.at, control.at))
     if control.kind == "forget":
         return Ok(None, _refreshed(key, row, None, control, rules)[1])
+    if control.kind == "timer" and record.profile is not None:
+        return _kept(*_time_passed(key, row, record.profile, control, rules))
     row, passed = _catch_up(key, row, control.at, rules)
     if control.kind == "timer":
-        row, news = _time_passed(key, row, record.profile, control, rules)
+        news: _Emits = ()
     elif control.kind == "refresh":
         row, news = _refreshed(key, row, record.profile, control, rules)
     else:
@@ -96,18 +98,18 @@ def _catch_up(
 def _time_passed(
     key: str,
     row: MembershipState,
-    profile: ProfileSection | None,
+    profile: ProfileSection,
     timer: Control,
     rules: Rules,
 ) -> tuple[MembershipState, _Emits]:
-    """A timer of this stage's own has been caught up with; one of enrichment's brings traits."""
-    if profile is None:
-        return row, ()
-    change = on_change(row, profile.traits, timer.at, rules.config)
-    due = timer.at if timer.due_at is None else timer.due_at
+    """Enrichment's timer brings the traits as they are from the moment on when it fell due."""
+    due = timer.at if timer.due_at is None else max(row.at, timer.due_at)
+    row, before = _catch_up(key, row, due - 1, rules)
+    change = on_change(row, profile.traits, due, rules.config)
     occurred = _Moment(timer_id(key, due, timer.control_id), due, timer.at)
     row, news = _told(key, row, change, (occurred, profile), rules)
-    return _seen(row, profile, timer.at, rules), news
+    row, after = _catch_up(key, _seen(row, profile, due, rules), timer.at, rules)
+    return row, (*before, *news, *after)
 
 
 def _refreshed(

@@ -19,11 +19,11 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.flow import Flow
 from pipeline.model import topics
-from pipeline.model.interaction import Interaction
+from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange
 from pipeline.model.stages import Segmented
-from tests.support.segment_streams import LAST, configuration, segments, streams
+from tests.support.segment_streams import LAST, LATELY, configuration, segments, streams
 from tests.support.worlds import rules
 
 Change = tuple[int, str, str, str]
@@ -39,6 +39,8 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
 
     def evaluate(root: str, interaction: Interaction | None, now: int) -> None:
         before, after = members.get(root, set()), set[str]()
+        orders = (one.occurred_at for one in past[root] if one.name == "Order")
+        traits[root]["lately"] = sum(now - LATELY < at <= now for at in orders)
         facts = Facts(interaction, traits[root], after, frozenset(), now)
         for segment in config.segments:
             stays = interaction is None and segment.when.reads.interaction
@@ -161,3 +163,19 @@ def test_what_time_alone_causes_is_decided(
 def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:
     assert record.segments is not None
     return (("entered", record.segments.entered), ("exited", record.segments.exited))
+
+
+def test_what_falls_due_at_one_moment_changes_together() -> None:
+    """The order leaves its window when the view is older than 1 ms."""
+    both = {"all": [{"trait": "last_view", "older_than": "1ms"}, {"trait": "lately", "gte": 1}]}
+    world = rules(configuration((model.Segment("s", both),)))
+    visitor = (Identifier("cookie", "k"),)
+    stream = [
+        Interaction(f"e{at}", "track", name, "web", "log", at, at, visitor, {"page": 0})
+        for name, at in (("Order", 1), ("View", LATELY))
+    ]
+    flow = Flow(world)
+    emits = [emit for one in stream for emit in flow.run(one)]
+    emits += flow.advance(LAST)
+    assert not brute_force(stream, world.config, LAST)
+    assert not told(emits, {})

@@ -10,10 +10,12 @@ from pipeline.model.interaction import Identifier, Interaction
 NAMES = ("View", "Cart", "Order")
 LAST = 30
 """Streams end by this millisecond."""
+LATELY = 7
+"""Milliseconds in which recent orders are counted."""
 
 names = st.sampled_from(NAMES).map(lambda name: {"name": name})
 spans = st.sampled_from(["1ms", "3ms", "10ms"])
-traits = st.sampled_from(["last_view", "last_cart", "last_order", "orders", "page"])
+traits = st.sampled_from(["last_view", "last_cart", "last_order", "orders", "lately", "page"])
 leaves = st.one_of(
     st.builds(lambda name, span: {"trait": name, "within": span}, traits, spans),
     st.builds(lambda name, span: {"trait": name, "older_than": span}, traits, spans),
@@ -88,6 +90,7 @@ def configuration(made: tuple[model.Segment, ...]) -> model.Bundle:
             (
                 *map(last, NAMES),
                 model.Trait("orders", "count", when={"name": "Order"}),
+                model.Trait("lately", "count", when={"name": "Order"}, window=f"{LATELY}ms"),
                 model.Trait("page", "latest", of="properties.page"),
             )
         ),
