@@ -41,6 +41,11 @@ class Records:
         }
         return {key: record for key, record in found.items() if record is not None}
 
+    def last(self, topic: str, kind: type[T], key: str) -> T | None:
+        """The last record of one key; None when it is a tombstone, or there is none."""
+        mine = [one for one in scan(self.settings.kafka(), topic) if one.key == key]
+        return self._decode(topic, kind, mine[-1]) if mine else None
+
     def _decode(self, topic: str, kind: type[T], stored: Stored) -> T | None:
         if stored.value is None:
             return None

@@ -51,7 +51,7 @@ class Topic:
 
 TOPICS: Final = (
     Topic(names.INTERACTIONS, Partitioning.IDENTIFIER, 30 * _DAY_H),
-    Topic(names.IDENTITIES, Partitioning.IDENTIFIER, FOREVER),
+    Topic(names.IDENTITIES, Partitioning.IDENTIFIER, 365 * _DAY_H),
     Topic(names.IDENTIFIED, Partitioning.PROFILE, 7 * _DAY_H),
     Topic(names.ENRICHED, Partitioning.PROFILE, 7 * _DAY_H),
     Topic(names.SEGMENTED, Partitioning.PROFILE, 90 * _DAY_H),
@@ -89,6 +89,14 @@ class EnsuredTopics:
     mismatched: tuple[PartitionMismatch, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ComparedTopics:
+    """Topics that are not there, and those that are there otherwise."""
+
+    missing: tuple[str, ...]
+    mismatched: tuple[PartitionMismatch, ...]
+
+
 def topics_for(channels: Iterable[str]) -> tuple[Topic, ...]:
     """Every topic, with an action topic for each channel."""
     actions = (
@@ -109,6 +117,14 @@ def ensure_topics(settings: Settings, channels: Iterable[str]) -> EnsuredTopics:
     missing = [topic for topic in wanted if topic.name not in found]
     created = _create(admin, missing, settings)
     return EnsuredTopics(created, _mismatches(wanted, found, settings))
+
+
+def compare_topics(settings: Settings, channels: Iterable[str]) -> ComparedTopics:
+    """What there is against what there should be; changes nothing. KafkaException as above."""
+    wanted = topics_for(channels)
+    found = _partition_counts(AdminClient({**settings.kafka(), "log_level": "0"}))
+    missing = tuple(topic.name for topic in wanted if topic.name not in found)
+    return ComparedTopics(missing, _mismatches(wanted, found, settings))
 
 
 def _mismatches(

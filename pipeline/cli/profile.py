@@ -4,18 +4,25 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 from rich.tree import Tree
 
 from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.times import iso
+from pipeline.identity import requests
+from pipeline.identity.log import Link
 from pipeline.model.interaction import Identifier
+from pipeline.profiles.asking import ask, now_ms, remaining
 from pipeline.profiles.export import export_all
-from pipeline.profiles.person import Person, find
+from pipeline.profiles.person import Person, find, linked
 from pipeline.settings import Settings
 from pipeline.stack.configuration import applied_configuration
 
 app = typer.Typer()
+
+_WAITING = " (once the stages run: they did not answer in time)"
+_WORDS = {"link": "linked", "unlink": "unlinked", "erased": "forgotten"}
 
 Who = Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")]
 
@@ -23,7 +30,7 @@ Who = Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identif
 @app.command()
 def show(who: Who, json: JsonOption = False) -> None:
     """Who it is, what is known, the segments, and the last decisions."""
-    person = _find(who)
+    person = _find(_identifier(who, Settings()))
     if json:
         print_json(person)
     else:
@@ -51,7 +58,7 @@ def export(
     in DuckDB, `SELECT attributes->>'platform' FROM 'DIR/profiles.parquet'`.
     """
     if who is not None and not everybody and out_folder is None:
-        print_json(_find(who))
+        print_json(_find(_identifier(who, Settings())))
     elif who is None and everybody and out_folder is not None:
         _export_all(out_folder)
     else:
@@ -70,14 +77,71 @@ def _export_all(folder: Path) -> None:
     )
 
 
-def _find(who: str) -> Person:
+@app.command()
+def unlink(one: Who, other: Who, json: JsonOption = False) -> None:
+    """Take the link between two identifiers away, until they are seen together again.
+
+    Profile and segments become what they would be had it never been; messages that were sent stay
+    with the identifier that caused them.
+    """
+    settings = Settings()
+    first, second = _identifier(one, settings), _identifier(other, settings)
+    if not linked(Records.of(settings), first, second):
+        fail(f"{first.key} and {second.key} are not linked: see `kairos profile show {first.key}`")
+    done = ask(settings, requests.unlink(first, second, now_ms()))
+    found = {name.key: find(Records.of(settings), name) for name in (first, second)}
+    profiles = {name: who and who.profile_id for name, who in found.items()}
+    if json:
+        print_json({"unlinked": [first.key, second.key], "done": done, "profiles": profiles})
+        return
+    out.print(f"{first.key} and {second.key} are linked no more" + _WAITING * (not done))
+    for who in found.values():
+        if who is not None:
+            out.print(_tree(who))
+
+
+@app.command()
+def forget(who: Who, json: JsonOption = False) -> None:
+    """Forget a person: all that the stages know is deleted, and snapshots with it.
+
+    Says where records of the past remain, and until when. Who comes back is somebody new.
+    """
+    settings = Settings()
+    identifier = _identifier(who, settings)
+    person = _find(identifier)
+    at = now_ms()
+    done = ask(settings, requests.forget(identifier, at))
+    configuration = applied_configuration(settings)
+    left = remaining(settings, tuple(configuration.channels) if configuration else (), at)
+    names = [link.identifier for link in person.tree]
+    if json:
+        print_json({"forgotten": names, "done": done, "at": at, "remaining": left})
+        return
+    out.print(f"forgotten: {', '.join(names)}" + _WAITING * (not done))
+    out.print("Emptied rows of the stages' state go within an hour.")
+    rows = [[one.topic, "for ever" if one.until is None else iso(one.until)] for one in left]
+    print_table("Records of the past remain in", ["topic", "until"], rows)
+
+
+def _identifier(who: str, settings: Settings) -> Identifier:
+    """As the configuration in force normalises it."""
     try:
-        identifier = Identifier.parse(who)
+        given = Identifier.parse(who)
     except ValueError as error:
         raise typer.BadParameter(f"{error}, for example email:ada@example.com") from error
+    configuration = applied_configuration(settings)
+    if configuration is None:
+        fail("no configuration was applied yet: `kairos config apply DIR`")
+    normal = configuration.identity.normalise(given)
+    if isinstance(normal, str):
+        raise typer.BadParameter(normal)
+    return normal
+
+
+def _find(identifier: Identifier) -> Person:
     person = find(Records.of(Settings()), identifier)
     if person is None:
-        fail(f"nobody is known as {who}")
+        fail(f"nobody is known as {identifier.key}")
     return person
 
 
@@ -85,6 +149,8 @@ def _print(person: Person) -> None:
     out.print(f"profile {person.profile_id}")
     out.print(f"seen    {iso(person.first_seen)} to {iso(person.last_seen)}\n")
     out.print(_tree(person))
+    columns = ["when", "what", "identifier", "other", "interaction", "rule"]
+    print_table("Links", columns, _history(person))
     print_table("Traits", ["trait", "value"], [[k, str(v)] for k, v in person.traits.items()])
     segments = [[name, iso(at)] for name, at in sorted(person.segments.items())]
     print_table("Segments", ["segment", "since"], segments)
@@ -101,14 +167,34 @@ def _print(person: Person) -> None:
 
 def _tree(person: Person) -> Tree:
     """From the top down; an identifier whose parent is of another person hangs under the top."""
-    top = Tree(person.root)
+    top = Tree(Text(person.root))
     nodes = {person.root: top}
     waiting = [link for link in person.tree if link.identifier != person.root]
     while waiting:
         placed = [link for link in waiting if link.parent in nodes] or waiting
         for link in placed:
-            since = f"  (since {iso(link.evidence.occurred_at)})" if link.evidence else ""
             parent = nodes.get(link.parent or "", top)
-            nodes[link.identifier] = parent.add(f"{link.identifier}{since}")
+            nodes[link.identifier] = parent.add(Text.assemble(link.identifier, (_why(link), "dim")))
         waiting = [link for link in waiting if link.identifier not in nodes]
     return top
+
+
+def _why(link: Link) -> str:
+    if link.evidence is None:
+        return ""
+    seen = link.evidence
+    return f"  {seen.rule} in {seen.event_id} at {iso(seen.occurred_at)}"
+
+
+def _history(person: Person) -> list[list[str]]:
+    return [
+        [
+            iso(one.at),
+            _WORDS.get(one.kind, one.kind),
+            one.identifier,
+            one.other or "",
+            one.evidence.event_id if one.evidence else "",
+            one.evidence.rule if one.evidence else "",
+        ]
+        for one in person.history
+    ]

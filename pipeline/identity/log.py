@@ -1,0 +1,42 @@
+"""`identities` as a log: what it says of each identifier in the end."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from pipeline.model.identity import Evidence, IdentityChange
+
+
+class Link(Struct, frozen=True):
+    """`identifier` stands under `parent`, shown by `evidence`; both None at the top."""
+
+    identifier: str
+    parent: str | None = None
+    evidence: Evidence | None = None
+
+
+def links(changes: Iterable[IdentityChange]) -> dict[str, Link]:
+    """Each identifier's link to its parent: the latest evidence that is newer than the link's last
+    cut. `changes`: in the order of the log, at least within each identifier."""
+    shown: dict[str, dict[str, Evidence]] = {}
+    cuts: dict[str, dict[str, int]] = {}
+    for change in changes:
+        mine = shown.setdefault(change.identifier, {})
+        other = change.other or ""
+        if change.kind == "link" and change.evidence is not None:
+            mine[other] = max(mine.get(other, change.evidence), change.evidence)
+        elif change.kind in ("unlink", "unlinked"):
+            cut = cuts.setdefault(change.identifier, {})
+            cut[other] = max(cut.get(other, change.at), change.at)
+        elif change.kind in ("refused", "forgotten"):
+            mine.pop(other, None)
+        elif change.kind == "erased":
+            shown[change.identifier], cuts[change.identifier] = {}, {}
+    found = {}
+    for identifier, parents in shown.items():
+        cut = cuts.get(identifier, {})
+        counting = [(e, one) for one, e in parents.items() if e.occurred_at > cut.get(one, -1)]
+        if counting:
+            evidence, parent = max(counting)
+            found[identifier] = Link(identifier, parent, evidence)
+    return found

@@ -1,0 +1,28 @@
+"""What people ask of the identity stage, as records on `identities`."""
+
+from pipeline.model.identity import IdentityChange
+from pipeline.model.ids import control_id
+from pipeline.model.interaction import Identifier
+
+
+def unlink(one: Identifier, other: Identifier, at: int) -> IdentityChange:
+    """Take their link away, until it is shown by something that occurred after `at` (ms)."""
+    return IdentityChange(
+        change_id=control_id(f"{one.key}/{other.key}", "unlink", str(at)),
+        kind="unlink",
+        identifier=one.key,
+        at=at,
+        config="",
+        other=other.key,
+    )
+
+
+def forget(identifier: Identifier, at: int) -> IdentityChange:
+    """Forget the person that it belongs to; `at` (ms): when this was asked."""
+    return IdentityChange(
+        change_id=control_id(identifier.key, "forget", str(at)),
+        kind="forget",
+        identifier=identifier.key,
+        at=at,
+        config="",
+    )

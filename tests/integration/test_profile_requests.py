@@ -1,0 +1,165 @@
+"""`kairos profile unlink` and `forget`, with the agents on a real broker."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
+from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.lag import LagReader
+from pipeline.adapters.records import Records
+from pipeline.adapters.snapshots import latest
+from pipeline.adapters.topics import ensure_topics
+from pipeline.identity.causes import profile_of
+from pipeline.model import topics
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.profile import Profile
+from pipeline.settings import Settings
+from pipeline.stack.groups import stage_groups
+from tests.support.offers import offering_rules
+
+_START = 1_700_000_000_000
+
+
+class Stack:
+    """A broker and the four agents in a home of their own, and its commands."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.records = Records.of(settings)
+        self._environment = {
+            **os.environ,
+            "KAIROS_HOME": str(settings.home),
+            "KAIROS_BOOTSTRAP_SERVERS": str(settings.bootstrap_servers),
+            "KAIROS_PARTITIONS": str(settings.partitions),
+            "COLUMNS": "150",
+            "NO_COLOR": "1",
+        }
+        self._lag = LagReader(settings.kafka(), stage_groups())
+        self._producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "pipeline.cli", "worker", "all"]
+        return subprocess.Popen(command, env=self._environment)
+
+    def kairos(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-m", "pipeline.cli", "profile", *arguments]
+        return subprocess.run(command, env=self._environment, capture_output=True, text=True)
+
+    def asked(self, *arguments: str) -> Any:
+        done = self.kairos(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return msgspec.json.decode(done.stdout)
+
+    def came(self, *stream: Interaction) -> None:
+        """Each waits for what followed from the one before."""
+        codec = Codec(recorded())
+        for one in stream:
+            value = codec.encode(topics.INTERACTIONS, one)
+            self._producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key)
+            self._producer.flush()
+            assert self._lag.until_idle(timeout_s=60)
+
+    def orders(self) -> dict[str, Any]:
+        """By top identifier."""
+        profiles = self.records.latest(topics.PROFILES, Profile).values()
+        return {one.root: one.traits.get("orders", 0) for one in profiles}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    home = tmp_path_factory.mktemp("home")
+    broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
+    started = broker.start()
+    if isinstance(started, BrokerFailure):
+        pytest.fail(started.message)
+    settings = Settings(home=home, bootstrap_servers=started.bootstrap, partitions=3)
+    ensure_topics(settings, ["web", "email"])
+    log = ConfigurationLog(settings.kafka(), Codec(recorded()))
+    log.start(timeout_s=30)
+    log.apply(offering_rules().config.bundle, "test")
+    log.stop()
+    running = Stack(settings)
+    worker = running.start()
+    yield running
+    worker.terminate()
+    worker.wait(30)
+    broker.stop()
+
+
+def _came(number: int, *names: str) -> Interaction:
+    at = _START + number * 1_000
+    who: Sequence[Identifier] = tuple(map(Identifier.parse, names))
+    return Interaction(f"e{number}", "track", "Order", "web", "shop", at, at, tuple(who))
+
+
+def test_an_unlinked_device_takes_along_what_it_brought(stack: Stack) -> None:
+    stack.came(
+        _came(1, "cookie:k"),
+        _came(2, "customer_id:a", "email:a@x", "cookie:k"),
+        _came(3, "cookie:k"),
+    )
+    assert stack.orders() == {"customer_id:a": 3}
+
+    answer = stack.asked("unlink", "customer_id:a", "cookie:k")
+
+    assert answer["done"]
+    assert answer["profiles"] == {
+        "customer_id:a": profile_of("customer_id:a"),
+        "cookie:k": profile_of("cookie:k"),
+    }
+    assert stack.orders() == {"customer_id:a": 1, "cookie:k": 2}
+    shown = stack.asked("show", "customer_id:a")
+    assert [link["identifier"] for link in shown["tree"]] == ["customer_id:a", "email:a@x"]
+    assert "unlink" in [change["kind"] for change in shown["history"]]
+    people = stack.kairos("show", "email: A@X")
+    assert "customer_id:a\n└── email:a@x  together in e2 at 2023-11-14T22:13:22.000Z" in (
+        people.stdout
+    )
+
+
+def test_what_was_never_linked_cannot_be_unlinked(stack: Stack) -> None:
+    stack.came(_came(11, "customer_id:b"), _came(12, "cookie:m"))
+    refused = stack.kairos("unlink", "customer_id:b", "cookie:m")
+    assert refused.returncode == 1
+    assert "are not linked" in refused.stderr
+    unknown = stack.kairos("unlink", "customer:b", "cookie:m")
+    assert "did you mean 'customer_id'" in " ".join(unknown.stderr.split())
+
+
+def test_who_is_forgotten_is_gone_and_comes_back_as_somebody_new(stack: Stack) -> None:
+    stack.came(
+        _came(21, "customer_id:c", "email:c@x", "cookie:n"),
+        _came(22, "email:c@x", "cookie:o"),
+        _came(23, "customer_id:d", "cookie:p"),
+    )
+    before = stack.orders()
+    assert before["customer_id:c"] == 2
+
+    answer = stack.asked("forget", "cookie:o")
+
+    names = {"customer_id:c", "email:c@x", "cookie:n", "cookie:o"}
+    assert set(answer["forgotten"]) == names
+    assert answer["done"]
+    until = {one["topic"]: one["until"] for one in answer["remaining"]}
+    assert until["interactions"] == answer["at"] + 30 * 86_400_000
+    assert not {topics.PROFILES, topics.MEMBERSHIPS} & until.keys()
+    assert stack.orders() == {who: count for who, count in before.items() if who not in names}
+    snapshots = latest(stack.settings.kafka(), topics.MEMBERSHIPS)
+    assert not {profile_of(name) for name in names} & snapshots.keys()
+    assert stack.kairos("show", "email:c@x").returncode == 1
+    log = stack.records.every(topics.IDENTITIES, IdentityChange)
+    assert {one.identifier for _, one in log if one.kind == "erased"} == names
+
+    stack.came(_came(24, "customer_id:c", "email:c@x"))
+    assert stack.orders()["customer_id:c"] == 1
+    shown = stack.asked("show", "email:c@x")
+    assert [one["event_id"] for one in shown["decisions"]] == ["e24"]
