@@ -51,10 +51,8 @@ class Announcement(msgspec.Struct, frozen=True):
 
 
 def run_folder(home: Path) -> Path:
-    """Where the files are; made when missing."""
-    folder = home / "run"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Where the files are; who writes one makes it, so that looking leaves no trace."""
+    return home / "run"
 
 
 def announce(home: Path, name: str, state: State, ports: dict[str, int] | None = None) -> None:
@@ -77,6 +75,7 @@ def announcements(home: Path) -> dict[str, Announcement]:
 
 def write_json(path: Path, value: msgspec.Struct) -> None:
     """Replace the file in one step: a reader sees the old content or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_bytes(msgspec.json.encode(value))
     draft.replace(path)
@@ -86,7 +85,7 @@ def read_json(path: Path, kind: type[T]) -> T | None:
     """None when there is no file, or one that another version wrote."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return None
 
 

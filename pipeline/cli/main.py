@@ -16,6 +16,7 @@ COMMANDS: Final = {
     "up": "Start everything and wait until it answers.",
     "down": "Stop everything.",
     "status": "Show every process, its state and how far it is behind.",
+    "doctor": "Find out what is wrong, and how to mend it.",
     "config": "Check a configuration, put it in force, look back.",
     "broker": "Start, stop or look at the embedded Kafka broker.",
     "send": "Send a file of interactions straight to Kafka.",

@@ -15,6 +15,7 @@ from pipeline.model.interaction import Interaction
 RATE = 100
 SECONDS = 10
 _PLACEMENT = "home-hero"
+_CONNECTIONS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,10 @@ class Traffic:
     """Visitors come at a fixed rate, whether or not earlier ones were answered."""
 
     def __init__(self, url: str, write_key: str) -> None:
+        # More connections than that cost more than they gain: each is opened while others wait.
+        limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
         self._client = httpx.AsyncClient(
-            base_url=url, auth=(write_key, ""), timeout=30.0, trust_env=False
+            base_url=url, auth=(write_key, ""), timeout=30.0, limits=limits, trust_env=False
         )
         self._decide: list[float] = []
         self._track: list[float] = []

@@ -16,7 +16,7 @@ from pipeline.adapters.avro import register
 from pipeline.adapters.broker import BrokerFailure
 from pipeline.adapters.broker.ports import is_free
 from pipeline.adapters.broker.warmup import warm_up
-from pipeline.adapters.run_state import announcements, run_folder
+from pipeline.adapters.run_state import announcements
 from pipeline.adapters.topics import ensure_topics
 from pipeline.config.compile import Configuration
 from pipeline.settings import Settings
@@ -172,7 +172,6 @@ def _follow(home: Path, plan: Plan, partitions: int, say: Say) -> bool:
 
 def _start_supervisor(home: Path, partitions: int) -> None:
     clear_supervision(home)
-    run_folder(home)
     with open_log(home, "supervisor") as log:
         subprocess.Popen(
             [sys.executable, "-m", "pipeline.stack.supervisor", str(home)],

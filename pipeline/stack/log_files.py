@@ -9,15 +9,15 @@ MAX_BYTES = 10 * 1024 * 1024
 
 
 def log_folder(home: Path) -> Path:
-    """Where the files are; made when missing."""
-    folder = home / "log"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Where the files are; made by the first that is opened."""
+    return home / "log"
 
 
 def open_log(home: Path, name: str) -> BinaryIO:
     """The log of process `name`, for its standard output and error."""
-    return (log_folder(home) / f"{name}.log").open("ab", buffering=0)
+    path = log_folder(home) / f"{name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("ab", buffering=0)
 
 
 def rotate(home: Path, max_bytes: int = MAX_BYTES) -> None:

@@ -176,7 +176,9 @@ class Supervisor:
 def main(home: Path) -> int:
     """0 when stopped as asked, 1 when another supervisor holds this home."""
     logs.set_up(Settings())
-    with (run_folder(home) / "supervisor.lock").open("w") as lock:
+    folder = run_folder(home)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "supervisor.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

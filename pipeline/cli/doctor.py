@@ -1,0 +1,38 @@
+"""`kairos doctor`: what may be wrong with this machine and this home."""
+
+from typing import Final
+
+import typer
+from rich.text import Text
+
+from pipeline.cli.console import JsonOption, out, print_json
+from pipeline.settings import Settings
+from pipeline.stack.doctor import Finding, examine
+
+_STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}
+
+
+def run(json: JsonOption = False) -> None:
+    """Look at Python, Java, disk, ports, broker, topics, schemas, configuration, processes and
+    lag; one line each, with what to do where something is wrong.
+
+    The exit code is 1 when something does not work.
+    """
+    findings = []
+    for finding in examine(Settings()):
+        findings.append(finding)
+        if not json:
+            _print(finding)
+    if json:
+        print_json(findings)
+    if any(finding.grade == "bad" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _print(finding: Finding) -> None:
+    line = Text(f"{finding.grade:4}", style=_STYLES[finding.grade])
+    line.append(f"  {finding.subject:22}  ", style="default")
+    line.append(finding.text, style="default")
+    if finding.mend:
+        line.append(f" → {finding.mend}", style="default")
+    out.print(line, soft_wrap=True)

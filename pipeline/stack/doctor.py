@@ -1,0 +1,191 @@
+"""What may be wrong with a home, and how to mend it: one finding a line.
+
+Nothing is changed, and no check needs another to have passed: what cannot be told is left out.
+"""
+
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from msgspec import Struct
+
+from pipeline.adapters.avro import RegistryError, open_codec
+from pipeline.adapters.broker.jars import pinned_jars
+from pipeline.adapters.broker.java import MINIMUM_MAJOR, find_java
+from pipeline.adapters.broker.options import BrokerError
+from pipeline.adapters.broker.ports import is_free
+from pipeline.adapters.lag import record_counts
+from pipeline.adapters.topics import compare_topics
+from pipeline.config.compile import Configuration
+from pipeline.model import topics
+from pipeline.settings import NoBrokerError, Settings
+from pipeline.stack.configuration import applied_configuration
+from pipeline.stack.inspection import inspect
+from pipeline.stack.partitions import with_existing_partitions
+from pipeline.stack.status import StackStatus
+
+Grade: TypeAlias = Literal["ok", "note", "bad"]
+"""`note`: it works, but look at it; `bad`: something does not work."""
+
+_PYTHON: Final = (3, 11)
+_LITTLE_BYTES: Final = 2 << 30
+_TOO_LITTLE_BYTES: Final = 200 << 20
+_MUCH_LAG: Final = 1_000
+_TIMEOUT_S: Final = 5.0
+
+
+class Finding(Struct, frozen=True):
+    """`mend`: what to do about it; empty where nothing is wrong or `text` says it."""
+
+    subject: str
+    grade: Grade
+    text: str
+    mend: str = ""
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Each finding as soon as it is known."""
+    yield _python()
+    yield from _java(settings)
+    yield _disk("home", settings.home)
+    status = inspect(settings)
+    yield _gateway_port(settings, status)
+    broker = _broker(settings, status)
+    yield broker
+    if broker.grade == "ok":
+        settings = with_existing_partitions(settings)
+        configuration = applied_configuration(settings)
+        yield _topics(settings, configuration)
+        yield _schemas(settings)
+        yield _configuration(configuration)
+        yield _dead_letters(settings)
+    yield from _processes(status)
+    yield from _lag(status)
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if sys.version_info < _PYTHON:
+        return Finding("python", "bad", version, "install Python 3.11 or later, then `make setup`")
+    return Finding("python", "ok", f"{version} at {sys.executable}")
+
+
+def _java(settings: Settings) -> Iterator[Finding]:
+    """Only the embedded broker needs one."""
+    if settings.bootstrap_servers is not None:
+        return
+    try:
+        java = find_java(settings.java_home)
+    except BrokerError as error:
+        yield Finding("java", "bad", f"none of version {MINIMUM_MAJOR} or later", str(error))
+    else:
+        yield Finding("java", "ok", f"{java.version} at {java.executable}")
+    cache = settings.cache_dir.absolute() / "maven"
+    missing = sum(not (cache / jar.path).exists() for jar in pinned_jars())
+    if missing:
+        text = f"{missing} of Kafka's jars are not in {cache}"
+        yield Finding("jars", "note", text, "the first start downloads them (45 MB)")
+    else:
+        yield Finding("jars", "ok", f"Kafka's are in {cache}")
+
+
+def _disk(subject: str, folder: Path) -> Finding:
+    there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    free = shutil.disk_usage(there).free
+    text = f"{free / (1 << 30):.1f} GiB free at {there}"
+    if free < _TOO_LITTLE_BYTES:
+        return Finding(subject, "bad", text, "free some, or set KAIROS_HOME to another disk")
+    if free < _LITTLE_BYTES:
+        return Finding(subject, "note", text, "topics grow: free some, or shorten their retention")
+    return Finding(subject, "ok", text)
+
+
+def _gateway_port(settings: Settings, status: StackStatus) -> Finding:
+    ours = {port for one in status.processes for port in one.ports.values()}
+    port = settings.gateway_port
+    if port in ours or is_free(port):
+        return Finding("port", "ok", f"{port} for the gateway is {_whose(port in ours)}")
+    if "gateway_port" in settings.model_fields_set:
+        mend = "set KAIROS_GATEWAY_PORT to one that is free"
+        return Finding("port", "bad", f"{port} is taken by another program", mend)
+    return Finding("port", "ok", f"{port} is taken by another program: the gateway has another")
+
+
+def _whose(ours: bool) -> str:
+    return "in use by this stack" if ours else "free"
+
+
+def _broker(settings: Settings, status: StackStatus) -> Finding:
+    where = f"{status.broker.state} {status.broker.bootstrap or ''}".strip()
+    try:
+        client = AdminClient({**settings.kafka(), "log_level": 0})
+        count = len(client.list_topics(timeout=_TIMEOUT_S).topics)
+    except NoBrokerError:
+        return Finding("broker", "note", "it does not run", "start everything with `kairos up`")
+    except KafkaException as error:
+        mend = "look into HOME/broker/broker.log; `kairos broker stop`, then `kairos up`"
+        if settings.bootstrap_servers is not None:
+            mend = "check KAIROS_BOOTSTRAP_SERVERS and the KAIROS_KAFKA_* settings"
+        return Finding("broker", "bad", f"{where} does not answer: {error.args[0]}", mend)
+    return Finding("broker", "ok", f"{where} answers, {count} topics")
+
+
+def _topics(settings: Settings, configuration: Configuration | None) -> Finding:
+    found = compare_topics(settings, configuration.channels if configuration else ())
+    if found.mismatched:
+        return Finding("topics", "bad", "; ".join(map(str, found.mismatched)))
+    if found.missing:
+        text = f"missing: {', '.join(found.missing)}"
+        return Finding("topics", "bad", text, "`kairos up` makes them")
+    return Finding("topics", "ok", f"all there, {settings.partitions} partitions")
+
+
+def _schemas(settings: Settings) -> Finding:
+    where = settings.schema_registry_url or "the gateway's own registry"
+    try:
+        count = len(open_codec(settings).versions)
+    except RegistryError as error:
+        return Finding("schemas", "bad", str(error), "check KAIROS_SCHEMA_REGISTRY_URL")
+    return Finding("schemas", "ok", f"{count} versions, ids of {where}")
+
+
+def _configuration(configuration: Configuration | None) -> Finding:
+    if configuration is None:
+        mend = "`kairos up --config DIR` (deploy/demo is an example)"
+        return Finding("configuration", "bad", "none was applied", mend)
+    return Finding("configuration", "ok", f"{configuration.digest} is in force")
+
+
+def _dead_letters(settings: Settings) -> Finding:
+    count = record_counts(settings.kafka(), [topics.DEAD_LETTERS])[topics.DEAD_LETTERS]
+    if count:
+        return Finding("dead letters", "note", f"{count:,} so far", "`kairos dlq list` says why")
+    return Finding("dead letters", "ok", "none")
+
+
+def _processes(status: StackStatus) -> Iterator[Finding]:
+    for one in status.processes:
+        state = one.state + (f", restarted {one.restarts}×" if one.restarts else "")
+        log = f"{status.home}/log/{one.name}.log"
+        if one.state == "stopped":
+            yield Finding(one.name, "note", state, "start everything with `kairos up`")
+        elif one.state in ("dead", "restarting"):
+            yield Finding(one.name, "bad", state, f"look into {log}; `kairos up` starts it again")
+        elif one.restarts:
+            yield Finding(one.name, "note", state, f"{log} says why")
+        else:
+            yield Finding(one.name, "ok", f"{state}, pid {one.pid}")
+
+
+def _lag(status: StackStatus) -> Iterator[Finding]:
+    for group, lag in status.lag.items():
+        if lag > _MUCH_LAG:
+            mend = "is its process ready? more workers: `kairos up --workers`"
+            yield Finding(group, "note", f"{lag:,} records behind", mend)
+        else:
+            yield Finding(group, "ok", f"{lag:,} records behind")
