@@ -98,6 +98,12 @@ class App(faust.App):
         """End the worker: from now on nothing is committed."""
         cast(Transport, self.transport).fail(error)
 
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the worker."""
+        reason: BaseException | None = self.crash_reason
+        return cast(Transport, self.transport).failure or reason
+
     def on_rebalance_return(self) -> None:
         """Nothing: the tables are restored, and the rebalance has ended, before this is called."""
 

@@ -30,6 +30,7 @@ def run(apps: Sequence[App]) -> int:
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     code = runner.run(_run(apps))
     if code != EXIT_OK:
+        _say_why(apps)
         # What did not stop (a call to a broker that is away) must not keep the process alive.
         logging.shutdown()
         os._exit(code)
@@ -49,6 +50,12 @@ async def _run(apps: Sequence[App]) -> int:
     return EXIT_OK if stopped_well and not failed and not _crashed(apps) else EXIT_FAILED
 
 
+def _say_why(apps: Sequence[App]) -> None:
+    """The last line of the log; what other apps say may be a consequence."""
+    reasons = [app.failure for app in apps if app.failure is not None]
+    logger.critical("the worker ends: %s", reasons[0] if reasons else "it did not stop as asked")
+
+
 def _crashed(apps: Sequence[App]) -> bool:
     return any(app.crashed for app in apps)
 
@@ -56,7 +63,7 @@ def _crashed(apps: Sequence[App]) -> bool:
 async def _live(app: App) -> None:
     """Start `app`; returns when it has crashed."""
     try:
-        await app.start()
+        await app.wait(app.start())  # which may wait for a broker while something else fails
         await app.wait_until_stopped()
     except Exception as error:
         app.fail(error)

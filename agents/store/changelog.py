@@ -1,6 +1,7 @@
 """Reads changelog partitions from where a store stands to their end, in large batches."""
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from faust.types import TP
 
+from agents.transport.errors import is_transient
 from agents.transport.records import Record
 
 logger = logging.getLogger(__name__)
@@ -16,6 +18,8 @@ logger = logging.getLogger(__name__)
 _BATCH = 5_000
 _POLL_S = 0.1
 _METADATA_TIMEOUT_S = 10.0
+_RETRY_S = 0.05
+_PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,21 @@ class ChangelogReader:
     def __init__(self, settings: Mapping[str, object]) -> None:
         self._consumer = Consumer(dict(settings))
 
-    def span(self, tp: TP) -> Span:
-        """Return the offsets that `tp` holds now. Raises KafkaException."""
-        first, end = self._consumer.get_watermark_offsets(
-            TopicPartition(tp.topic, tp.partition), timeout=_METADATA_TIMEOUT_S
-        )
-        return Span(first, end)
+    def span(self, tp: TP, keep_going: Callable[[], bool]) -> Span:
+        """Return the offsets that `tp` holds now, once a broker knows. Raises KafkaException."""
+        part = TopicPartition(tp.topic, tp.partition)
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                first, end = self._consumer.get_watermark_offsets(part, timeout=_METADATA_TIMEOUT_S)
+            except KafkaException as error:
+                hopeless = not is_transient(error.args[0]) or time.monotonic() > give_up_at
+                if hopeless or not keep_going():
+                    raise
+                logger.info("waiting for %s: %s", tp, error)
+                time.sleep(_RETRY_S)
+            else:
+                return Span(first, end)
 
     def read(
         self, starts: Mapping[TP, int], keep_going: Callable[[], bool]
@@ -58,7 +71,7 @@ class ChangelogReader:
                     batches[tp].append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     missing.discard(tp)
-                elif error.retriable() or error.code() == KafkaError._ALL_BROKERS_DOWN:
+                elif is_transient(error):
                     logger.warning("reading %s: %s", tp, error)
                 else:
                     raise KafkaException(error)

@@ -8,7 +8,7 @@ knows input topics only.
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 from faust.tables.manager import TableManager as BaseTableManager
@@ -95,21 +95,30 @@ class Restoration(Service):
         if not changelogs:
             return
         loop = asyncio.get_running_loop()
+
+        def keep_going() -> bool:
+            return self._current(generation_id)
+
         reader = ChangelogReader(self.app.transport.changelog_reader_settings())
         try:
-            starts = await loop.run_in_executor(None, self._starts, reader, changelogs)
-            batches = reader.read(starts, lambda: self._current(generation_id))
+            starts = await loop.run_in_executor(None, self._starts, reader, changelogs, keep_going)
+            batches = reader.read(starts, keep_going)
             while batch := await loop.run_in_executor(None, next, batches, None):
                 tp, messages = batch
                 await self._apply(changelogs[tp], tp, messages)
         finally:
             await loop.run_in_executor(None, reader.close)
 
-    def _starts(self, reader: ChangelogReader, changelogs: dict[TP, CollectionT]) -> dict[TP, int]:
+    def _starts(
+        self,
+        reader: ChangelogReader,
+        changelogs: dict[TP, CollectionT],
+        keep_going: Callable[[], bool],
+    ) -> dict[TP, int]:
         """Return where to start each partition that is not up to date."""
         starts = {}
         for tp, table in changelogs.items():
-            span = reader.span(tp)
+            span = reader.span(tp, keep_going)
             start = _start(table, tp, span)
             if start < span.end:
                 starts[tp] = start

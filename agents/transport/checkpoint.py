@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError
 from faust.types import TP
 
 from agents.transport.epochs import Epoch
-from agents.transport.errors import CommitStalledError
+from agents.transport.errors import CommitStalledError, is_transient
 from agents.transport.options import TransportOptions
 from agents.transport.producer import Producer
 from agents.transport.progress import Progress
@@ -29,19 +29,6 @@ _REFUSED = frozenset({
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.REBALANCE_IN_PROGRESS,
     KafkaError._ASSIGNMENT_LOST,
-})  # fmt: skip
-#: The broker or the coordinator is away, or busy.
-_RETRIED = frozenset({
-    KafkaError._TRANSPORT,
-    KafkaError._TIMED_OUT,
-    KafkaError._TIMED_OUT_QUEUE,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._WAIT_COORD,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError.NETWORK_EXCEPTION,
 })  # fmt: skip
 
 
@@ -156,7 +143,7 @@ class Checkpointer:
             if error.code() in _REFUSED:
                 logger.warning("commit refused, the group is rebalancing: %s", error.str())
                 return False
-            if error.code() not in _RETRIED:
+            if not is_transient(error):
                 raise CommitStalledError(f"commit failed: {error.str()}")
             logger.warning("commit failed, trying again: %s", error.str())
             await asyncio.sleep(_RETRY_S)

@@ -15,12 +15,19 @@ from faust.types.tuples import ConsumerMessage
 from mode import Service
 
 from agents.transport.checkpoint import Checkpointed, Checkpointer, CommitFigures
-from agents.transport.errors import SessionLostError, TransportError, UnfinishedEventError
+from agents.transport.errors import (
+    SessionLostError,
+    TransportError,
+    UnfinishedEventError,
+    is_transient,
+)
 from agents.transport.poller import Batch, Poller
 from agents.transport.progress import Progress
 from agents.transport.records import Record
 
 _REQUEST_TIMEOUT_S = 15.0
+_RETRY_S = 0.1
+_PATIENCE_S = 60.0
 _DRAIN_STEP_S = 0.005
 _CLOSE_TIMEOUT_S = 5.0
 
@@ -71,6 +78,7 @@ class Consumer(BaseConsumer):
             self._options.consumer(),
             topics,
             self,
+            self.transport.lease,
             batch_size=self._options.fetch_batch,
             max_batches=self._options.fetch_batches,
         )
@@ -232,13 +240,25 @@ class Consumer(BaseConsumer):
         """Go to the committed offsets, or to the beginning where there is none."""
         if not self._assigned:
             return {}
-        found = await self._kafka.committed(self._assigned, _REQUEST_TIMEOUT_S)
+        found = await self._committed()
         offsets = {tp: offset for tp, offset in found.items() if offset >= 0}
         self._positions = {tp: offsets.get(tp, OFFSET_BEGINNING) for tp in found}
         self._progress.reset()
         self._checkpointer.committed.update(offsets)
         self._reassign()
         return offsets
+
+    async def _committed(self) -> dict[TP, int]:
+        """Ask for what is committed, again while the coordinator is away."""
+        give_up_at = self.loop.time() + _PATIENCE_S
+        while True:
+            try:
+                return await self._kafka.committed(self._assigned, _REQUEST_TIMEOUT_S)
+            except KafkaException as error:
+                if not is_transient(error.args[0]) or self.loop.time() > give_up_at:
+                    raise
+                self.log.info("waiting for the committed offsets: %s", error)
+                await asyncio.sleep(_RETRY_S)
 
     async def _seek(self, partition: TP, offset: int) -> None:
         await self.seek_wait({partition: offset})

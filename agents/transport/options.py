@@ -49,6 +49,16 @@ class TransportOptions:
     #: What an event that is being processed may take at a revocation or at shutdown.
     drain_ms: int = 5_000
 
+    @property
+    def heartbeat_ms(self) -> int:
+        """How often the group hears of this member."""
+        return max(self.session_timeout_ms // 4, 250)
+
+    @property
+    def lease_ms(self) -> int:
+        """How long after its last sign of life a member surely has its partitions."""
+        return max(self.session_timeout_ms - self.heartbeat_ms, self.heartbeat_ms)
+
     def consumer(self) -> dict[str, object]:
         """Return the settings of the group's consumer."""
         return {
@@ -62,7 +72,7 @@ class TransportOptions:
             # Same partition counts and one subscription: equal numbers go to one member.
             "partition.assignment.strategy": "range",
             "session.timeout.ms": self.session_timeout_ms,
-            "heartbeat.interval.ms": max(self.session_timeout_ms // 4, 250),
+            "heartbeat.interval.ms": self.heartbeat_ms,
             "max.poll.interval.ms": max(self.max_poll_interval_ms, self.session_timeout_ms),
             "fetch.min.bytes": 1,
             "fetch.wait.max.ms": 100,

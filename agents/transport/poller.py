@@ -19,6 +19,7 @@ import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from faust.types import TP
 
+from agents.transport.lease import Lease
 from agents.transport.records import Record
 
 #: How long a call may wait for a poll that gets nothing.
@@ -64,6 +65,7 @@ class Poller(threading.Thread):
         settings: Mapping[str, object],
         topics: Iterable[str],
         listener: Listener,
+        lease: Lease,
         *,
         batch_size: int,
         max_batches: int,
@@ -77,6 +79,7 @@ class Poller(threading.Thread):
         self.highwaters: dict[TP, int] = {}
         self._loop = asyncio.get_running_loop()
         self._listener = listener
+        self._lease = lease
         self._topics = sorted(topics)
         self._batch_size = batch_size
         self._max_batches = max_batches
@@ -180,11 +183,17 @@ class Poller(threading.Thread):
                 self._serve_calls()
                 self._park_or_resume()
                 self._poll()
+                self._renew()
         except BaseException as error:
             self._tell(self._listener.on_crash, error)
         finally:
             self._closing = True
             self._kafka.close()
+
+    def _renew(self) -> None:
+        if not self._lease.held:
+            self._tell(self._listener.on_lost)
+        self._lease.renew()
 
     def _subscribe(self) -> None:
         self._kafka.subscribe(
@@ -197,6 +206,7 @@ class Poller(threading.Thread):
     def _serve_calls(self) -> None:
         while self._calls:
             self._calls.popleft()()
+            self._lease.renew()  # a call may take longer than the lease; heartbeats go on
 
     def _park_or_resume(self) -> None:
         """Read nothing while too much waits; polls go on and serve callbacks.
@@ -304,7 +314,7 @@ class Poller(threading.Thread):
     def _on_lost(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
         self._unassign()
         if not self._closing:
-            self._tell(lambda _: self._listener.on_lost(), None)
+            self._tell(self._listener.on_lost)
 
     def _on_error(self, error: KafkaError) -> None:
         self._tell(self._listener.on_client_error, error)
@@ -322,6 +332,7 @@ class Poller(threading.Thread):
                 if not self._calls:
                     self._changed.wait(_POLL_S)
             self._serve_calls()
+            self._renew()
         self._in_rebalance = False
 
     def _tell(self, function: Callable[..., None], *arguments: Any) -> None:

@@ -6,6 +6,7 @@ commit waits for both.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -19,7 +20,8 @@ from mode import Service
 from mode.utils.times import Seconds, want_seconds
 
 from agents.transport.epochs import Epoch
-from agents.transport.errors import DeliveryError
+from agents.transport.errors import DeliveryError, SessionLostError
+from agents.transport.lease import Lease
 from agents.transport.murmur2 import murmur2_partition
 from agents.transport.records import Headers, Record
 
@@ -28,6 +30,8 @@ _Report = Callable[[KafkaError | None, Record], None]
 #: Delivery reports are nobody's critical path but the commit's: they are served in bunches.
 _SERVE_S = 0.005
 _SERVE_WHEN_AWAITED_S = 0.001
+#: Errors of a client that has nothing to do are told so late.
+_SERVE_WHEN_IDLE_S = 1.0
 _FULL_POLL_S = 0.01
 
 
@@ -47,6 +51,7 @@ class Producer(BaseProducer):
         """Connect."""
         await super().on_start()
         options = self._options = self.transport.options
+        self._lease: Lease = self.transport.lease
         self._changelogs: Mapping[str, object] = self.app.tables._changelogs  # type: ignore[attr-defined]
         self._outputs = self._client(0)
         self._changelog = self._client(options.changelog_linger_ms)
@@ -228,6 +233,8 @@ class Producer(BaseProducer):
         value: bytes | None,
         options: dict[str, Any],
     ) -> None:
+        if not self._lease.held:
+            raise SessionLostError("stopped for so long that its partitions may be another's")
         try:
             client.produce(topic, value, key, **options)
         except BufferError:
@@ -284,7 +291,8 @@ class Producer(BaseProducer):
             if not self.queue_depth():
                 self._work.clear()
                 self.outstanding = 0
-                await self._work.wait()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._work.wait(), _SERVE_WHEN_IDLE_S)
             await asyncio.sleep(_SERVE_WHEN_AWAITED_S if self._awaited else _SERVE_S)
             self._serve_reports()
 

@@ -12,12 +12,16 @@ from agents.transport.admin import TopicAdmin
 from agents.transport.conductor import Conductor
 from agents.transport.consumer import Consumer
 from agents.transport.errors import ClientFatalError
+from agents.transport.lease import Lease
 from agents.transport.options import TransportOptions
 from agents.transport.producer import Producer
 
 SCHEME = "kairos-kafka"
 
 logger = logging.getLogger(__name__)
+
+#: What trying again does not mend.
+_FATAL = frozenset({KafkaError._FATAL, KafkaError._AUTHENTICATION})
 
 
 class Transport(BaseTransport):
@@ -35,6 +39,7 @@ class Transport(BaseTransport):
         super().__init__(*args, **kwargs)
         self.options: TransportOptions = self.app.transport_options  # type: ignore[attr-defined]
         self.admin = TopicAdmin(self.options.admin())
+        self.lease = Lease(self.options.lease_ms / 1000)
         self.failure: BaseException | None = None
 
     def changelog_reader_settings(self) -> dict[str, object]:
@@ -46,12 +51,12 @@ class Transport(BaseTransport):
         if self.failure is not None:
             return
         self.failure = error
-        logger.critical("%s ends: %s", self.app.conf.id, error)
+        logger.error("%s fails: %s", self.app.conf.id, error)
         self._crash = asyncio.ensure_future(self.app.crash(error))
 
     def on_client_error(self, error: KafkaError) -> None:
         """Log an error of a client; a fatal one ends the worker."""
-        if error.fatal() or error.code() == KafkaError._FATAL:
+        if error.fatal() or error.code() in _FATAL:
             self.fail(ClientFatalError(error.str()))
         else:
             logger.warning("%s: %s", self.app.conf.id, error.str())

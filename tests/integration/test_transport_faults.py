@@ -13,7 +13,7 @@ import pytest
 
 from agents.app import App, AppOptions, create_app
 from tests.support.chain import Worker, all_committed, committed, eventually, produce, workers
-from tests.support.chain_worker import Plan
+from tests.support.chain_worker import RAISE, Plan
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_record_that_cannot_be_delivered_ends_the_process_uncommitted(
     eventually(lambda: all_committed(plan))
     produce(plan.bootstrap, source, [(b"k", b"x" * 1000), (b"k", b"later")])
     assert _exit_code(worker) == 1
-    assert "was not delivered" in worker.output()
+    assert "was not delivered" in worker.last_line()
     assert committed(plan.bootstrap, f"{plan.prefix}.hop0", source, 1) == [1]
 
 
@@ -57,7 +57,7 @@ def test_a_worker_that_was_away_beyond_its_session_ends(
     time.sleep(plan.session_timeout_ms / 1000 + 2)
     worker.process.send_signal(signal.SIGCONT)
     assert _exit_code(worker) == 1
-    assert "was lost" in worker.output()
+    assert "was lost" in worker.last_line()
 
 
 def test_a_worker_whose_instance_was_taken_over_ends(
@@ -70,7 +70,7 @@ def test_a_worker_whose_instance_was_taken_over_ends(
     second = start(msgspec.structs.replace(plan, home=f"{plan.home}/other"))
     second.wait_until_ready()
     assert _exit_code(first) == 1
-    assert "fenced" in first.output()
+    assert "fenced" in first.last_line()
     assert second.process.poll() is None
 
 
@@ -82,7 +82,32 @@ def test_a_second_worker_on_the_same_state_says_who_holds_it(
     start(plan).wait_until_ready()
     second = start(plan)
     assert _exit_code(second) == 1
-    assert "is in use" in second.output()
+    assert "is in use" in second.last_line()
+
+
+def test_an_exception_in_an_agent_ends_the_process_uncommitted(
+    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+) -> None:
+    source = new_topic("0")
+    new_topic("1")
+    worker = start(plan)
+    worker.wait_until_ready()
+    produce(plan.bootstrap, source, [(b"k", b"good"), (b"k", RAISE), (b"k", b"later")])
+    assert _exit_code(worker) == 1
+    assert "asked to raise" in worker.last_line()
+    assert committed(plan.bootstrap, f"{plan.prefix}.hop0", source, 1)[0] <= 1
+
+
+def test_a_worker_that_is_stopped_while_it_starts_ends_well(
+    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+) -> None:
+    new_topic("0")
+    new_topic("1")
+    for steps in range(5):
+        worker = start(plan)
+        eventually(lambda worker=worker: "start" in worker.output())  # type: ignore[misc]
+        time.sleep(steps * 0.08)
+        assert worker.terminate() == 0, worker.output()
 
 
 def test_the_pump_waits_for_a_congested_producer(

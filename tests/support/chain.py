@@ -42,6 +42,10 @@ class Worker:
         """Return what the worker has written."""
         return self.log.read_text()
 
+    def last_line(self) -> str:
+        """Return the last line that is the worker's own, not librdkafka's."""
+        return [line for line in self.output().splitlines() if not line.startswith("%")][-1]
+
     def kill(self) -> None:
         """SIGKILL."""
         self.process.kill()

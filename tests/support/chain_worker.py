@@ -15,6 +15,9 @@ from agents.app import App, AppOptions, create_app
 from agents.run import run
 from agents.transport.records import Headers
 
+RAISE = b"raise"
+"""A value at which an agent raises."""
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What the worker runs."""
@@ -68,6 +71,8 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
     async def count(stream: Any) -> None:
         async for event in stream.events():
             message = event.message
+            if message.value == RAISE:
+                raise ValueError("asked to raise")
             stored = table.get_in(message.partition, message.key)
             row = Row() if stored is None else _DECODER.decode(stored)
             if message.value not in row.ids:

@@ -1,0 +1,170 @@
+"""SASL and TLS settings reach every client of a worker: the broker's listener asks for both."""
+
+import datetime
+import ipaddress
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import sample
+
+import msgspec
+import psutil
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
+from pipeline.adapters.broker.options import BrokerFiles
+from pipeline.adapters.broker.ports import is_free
+from pipeline.settings import Settings
+from tests.support.chain import Worker, eventually, produce, read_all, workers
+from tests.support.chain_worker import Plan
+
+_PASSWORD = "a secret"
+
+
+@dataclass(frozen=True)
+class Secured:
+    """A broker's plain listener and the one that asks who it is; `properties` of its clients."""
+
+    plain: str
+    secure: str
+    properties: Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    home = tmp_path_factory.mktemp("secured")
+    certificate = _certificate(home)
+    broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
+    running = broker.start()
+    if isinstance(running, BrokerFailure):
+        pytest.fail(running.message)
+    command = psutil.Process(running.pid).cmdline()
+    broker.stop()
+    port = next(port for port in sample(range(20_000, 32_000), 100) if is_free(port))
+    _add_listener(BrokerFiles.under(home).properties, home / "server.pem", port)
+    process = subprocess.Popen(command)
+    plain = running.bootstrap
+    eventually(lambda: _answers({"bootstrap.servers": plain}))
+    properties = {
+        "security.protocol": "SASL_SSL",
+        "sasl.mechanism": "PLAIN",
+        "sasl.username": "kairos",
+        "sasl.password": _PASSWORD,
+        "ssl.ca.location": str(certificate),
+    }
+    yield Secured(plain, f"127.0.0.1:{port}", properties)
+    process.terminate()
+    process.wait(30)
+
+
+def _add_listener(server: Path, key_store: Path, port: int) -> None:
+    given = server.read_text().splitlines()
+    lines = dict(line.split("=", 1) for line in given if line and not line.startswith("#"))
+    where = f",SECURE://127.0.0.1:{port}"
+    lines["listeners"] += where
+    lines["advertised.listeners"] += where
+    lines["listener.security.protocol.map"] += ",SECURE:SASL_SSL"
+    lines |= {
+        "listener.name.secure.sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.secure.plain.sasl.jaas.config": (
+            "org.apache.kafka.common.security.plain.PlainLoginModule required "
+            f'user_kairos="{_PASSWORD}";'
+        ),
+        "listener.name.secure.ssl.keystore.type": "PEM",
+        "listener.name.secure.ssl.keystore.location": str(key_store),
+    }
+    server.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+
+
+def _certificate(folder: Path) -> Path:
+    """A certificate that vouches for itself, and `server.pem` with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    day = datetime.timedelta(days=1)
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (folder / "server.pem").write_bytes(secret + certificate)
+    (folder / "ca.pem").write_bytes(certificate)
+    return folder / "ca.pem"
+
+
+def _answers(client: Mapping[str, str]) -> bool:
+    try:
+        AdminClient(dict(client)).list_topics(timeout=1)
+    except KafkaException:
+        return False
+    return True
+
+
+def _reaches(count: Callable[[], int], wanted: int) -> bool:
+    return count() >= wanted
+
+
+@pytest.fixture
+def plan(secured: Secured, prefix: str, tmp_path: Path) -> Plan:
+    admin = AdminClient({"bootstrap.servers": secured.plain})
+    names = [f"{prefix}.0", f"{prefix}.1"]
+    for created in admin.create_topics([NewTopic(name, 2) for name in names]).values():
+        created.result()
+    return Plan(
+        bootstrap=secured.secure,
+        home=str(tmp_path),
+        prefix=prefix,
+        partitions=2,
+        hops=1,
+        librdkafka=dict(secured.properties),
+    )
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
+    with workers(tmp_path) as starting:
+        yield starting
+
+
+def test_a_worker_reads_writes_and_restores_over_tls_as_a_known_user(
+    plan: Plan, secured: Secured, start: Callable[[Plan], Worker], tmp_path: Path
+) -> None:
+    def outputs() -> int:
+        return len(read_all(secured.plain, f"{plan.prefix}.1", 2))
+
+    for life in (1, 2):
+        worker = start(plan)
+        worker.wait_until_ready()
+        produce(secured.plain, f"{plan.prefix}.0", [(b"k%d" % n, b"%d" % life) for n in range(50)])
+        eventually(partial(_reaches, outputs, 50 * life))
+        worker.kill()
+        shutil.rmtree(tmp_path / "state")
+    assert "restoring" in worker.output()
+
+
+def test_a_worker_that_the_broker_does_not_know_ends_and_says_so(
+    plan: Plan, secured: Secured, start: Callable[[Plan], Worker]
+) -> None:
+    wrong = {**secured.properties, "sasl.password": "a guess"}
+    worker = start(msgspec.structs.replace(plan, librdkafka=wrong))
+    assert worker.process.wait(40) == 1
+    assert "Authentication failed" in worker.last_line()
