@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from prometheus_client import start_http_server
+from prometheus_client import REGISTRY, start_http_server
 
 from agents import decisioning, enrichment, identity, segmentation
 from agents.agent import Equipment
 from agents.app import App, AppOptions
+from agents.engine_metrics import EngineCollector
 from agents.rulebook import Rulebook
 from agents.run import run as run_apps
 from pipeline.adapters.avro import open_codec
@@ -42,11 +43,19 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
     try:
         equipment = Equipment(_options(settings, kafka, instance), codec, _rulebook(settings, log))
         apps = [AGENTS[name](equipment) for name in names]
+        _measure(dict(zip(names, apps, strict=True)))
         server, _ = start_http_server(0, addr="127.0.0.1")
         _announce_when_ready(apps, {"metrics": server.server_port}, on_ready)
         return run_apps(apps)
     finally:
         log.stop()
+
+
+def _measure(apps: Mapping[str, App]) -> None:
+    collector = EngineCollector()
+    for stage, app in apps.items():
+        collector.watch(stage, app)
+    REGISTRY.register(collector)
 
 
 def _rulebook(settings: Settings, log: ConfigurationLog) -> Rulebook:

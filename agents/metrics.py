@@ -1,16 +1,16 @@
-"""What each stage counts, for Prometheus. Every metric is labelled with its stage.
+"""What each stage counts, for Prometheus.
 
-| metric | meaning |
-| --- | --- |
-| kairos_stage_queued_seconds | time from a record's Kafka timestamp to its processing |
-| kairos_stage_spent_seconds | time that the stage took for one record |
-| kairos_stage_sent_total | records written, by topic |
-| kairos_stage_duplicates_total | inputs dropped as copies, by how they were known |
-| kairos_stage_repeats_total | inputs whose records were sent again after a kill |
-| kairos_stage_timers_total | rows woken because time alone may have changed them |
-| kairos_stage_redirected_total | inputs published again under their right key or partition |
-| kairos_stage_dropped_total | inputs with nothing to do, by reason |
-| kairos_stage_dead_letters_total | inputs that could not be processed, by reason |
+| metric | labels | meaning |
+| --- | --- | --- |
+| `kairos_stage_queued_seconds` | `stage` | time from a record's Kafka timestamp to its processing |
+| `kairos_stage_spent_seconds` | `stage` | time that the stage took for one record |
+| `kairos_stage_sent_total` | `stage`, `topic` | records written |
+| `kairos_stage_duplicates_total` | `stage`, `known_by` | inputs dropped as copies |
+| `kairos_stage_repeats_total` | `stage` | inputs whose records were sent again after a kill |
+| `kairos_stage_timers_total` | `stage` | rows woken because time alone may have changed them |
+| `kairos_stage_redirected_total` | `stage` | inputs published again where they belong |
+| `kairos_stage_dropped_total` | `stage`, `reason` | inputs with nothing to do |
+| `kairos_stage_dead_letters_total` | `stage`, `reason` | inputs that could not be processed |
 """
 
 from typing import Final

@@ -8,6 +8,7 @@ corresponds to, in one atomic batch. So what is on disk is always a prefix of th
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,14 @@ class StoreInUseError(Exception):
     """Another process holds the database."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoreSize:
+    """`bytes` of the files that are written once; `rows` is an estimate."""
+
+    bytes: int
+    rows: int
+
+
 class _Missing(Enum):
     """Tells 'no write in memory' from 'deleted in memory'."""
 
@@ -56,11 +65,6 @@ class PartitionStore:
     def next_offset(self) -> int:
         """Offset of the first changelog record that is not on disk."""
         return self._next_offset
-
-    @property
-    def dirty(self) -> bool:
-        """Whether there are writes that are not on disk."""
-        return bool(self._fresh or self._cut)
 
     def get(self, key: bytes) -> bytes | None:
         """Return the value of `key`, or None."""
@@ -105,6 +109,14 @@ class PartitionStore:
             return
         self._write(self._cut.items(), next_offset)
         self._cut = {}
+
+    def size(self) -> StoreSize:
+        """Return how much is on disk; it costs no scan."""
+        number = self._database.property_int_value
+        return StoreSize(
+            bytes=number("rocksdb.live-sst-files-size") or 0,
+            rows=number("rocksdb.estimate-num-keys") or 0,
+        )
 
     def restore(self, changes: Iterable[Change], next_offset: int) -> None:
         """Apply changelog records up to, not including, `next_offset`."""

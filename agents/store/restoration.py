@@ -8,7 +8,7 @@ knows input topics only.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, cast
 
 from faust.tables.manager import TableManager as BaseTableManager
@@ -17,7 +17,6 @@ from faust.types.tuples import ConsumerMessage
 from mode import Service
 
 from agents.store.changelog import ChangelogReader, Span
-from agents.store.partition import PartitionStore
 from agents.store.store import RocksStore
 from agents.transport.records import Record
 
@@ -169,13 +168,6 @@ class TableManager(BaseTableManager):
         if self._restoration is None:
             self._restoration = Restoration(self.app, self, beacon=self.beacon, loop=self.loop)
         return self._restoration
-
-    @property
-    def in_memory_changes(self) -> Iterator[PartitionStore]:
-        """The stores that hold writes which are not on disk."""
-        for table in self.values():
-            if isinstance(table.data, RocksStore):
-                yield from (p for p in table.data.partitions.values() if p.dirty)
 
     async def on_start(self) -> None:
         """Start the tables at once."""

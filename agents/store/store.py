@@ -8,7 +8,7 @@ from faust.stores.base import SerializedStore
 from faust.streams import current_event
 from faust.types import TP, EventT
 
-from agents.store.partition import PartitionStore
+from agents.store.partition import PartitionStore, StoreSize
 
 SCHEME = "kairos-rocksdb"
 
@@ -41,6 +41,10 @@ class RocksStore(SerializedStore[Any, Any]):
         """Put the writes before the cut on disk with their partition's changelog offset."""
         for number, partition in self.partitions.items():
             partition.persist(next_offsets.get(number))
+
+    def sizes(self) -> dict[int, StoreSize]:
+        """Return how much each partition holds."""
+        return {number: partition.size() for number, partition in self.partitions.items()}
 
     async def on_stop(self) -> None:
         """Close every partition."""

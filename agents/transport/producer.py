@@ -41,7 +41,6 @@ class Producer(BaseProducer):
     transport: Any
 
     def __post_init__(self) -> None:
-        self.sent_total = 0
         self.outstanding = 0
         self._awaited = 0
         self._work = asyncio.Event()
@@ -241,7 +240,6 @@ class Producer(BaseProducer):
             self._produce_when_there_is_room(client, topic, key, value, options)
         self._epoch.outstanding += 1
         self.outstanding += 1
-        self.sent_total += 1
         if not self._work.is_set():
             self._work.set()
 

@@ -97,10 +97,6 @@ class StoreAgainstLog(RuleBasedStateMachine):
         for key in (b"a", b"aa", b"ab", b"b", b""):
             assert self.store.get(key) == rows.get(key)
 
-    @invariant()
-    def dirty_means_not_on_disk(self) -> None:
-        assert self.store.dirty or self.store.next_offset == len(self.log)
-
 
 StoreAgainstLog.TestCase.settings = settings(max_examples=15, stateful_step_count=15)
 TestStoreAgainstLog = StoreAgainstLog.TestCase

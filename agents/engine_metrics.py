@@ -1,0 +1,117 @@
+"""What the transport and the store of each stage tell Prometheus, about a second old.
+
+| metric | labels | meaning |
+| --- | --- | --- |
+| `kairos_stage_lag_records` | `stage`, `topic`, `partition` | records past the committed offset, as of about a second ago |
+| `kairos_stage_read_total` | `stage` | records given to the stage |
+| `kairos_stage_commits_total` | `stage` | commits of its offsets |
+| `kairos_stage_commit_seconds_total` | `stage` | time that Kafka took for them |
+| `kairos_stage_undelivered_records` | `stage` | records written that Kafka has not acknowledged |
+| `kairos_stage_rebalances_total` | `stage` | assignments and revocations of partitions |
+| `kairos_stage_restored_total` | `stage` | changelog records read to rebuild state |
+| `kairos_stage_state_bytes` | `stage`, `partition` | size of the state's files |
+| `kairos_stage_state_rows` | `stage`, `partition` | rows of the state, as RocksDB estimates |
+"""  # noqa: E501 - a row of a table is a line
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias, cast
+
+from faust.types import TP
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from agents.app import App
+from agents.store.partition import StoreSize
+from agents.store.store import RocksStore
+
+Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily
+
+_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What one stage's engine counts; `state` by partition."""
+
+    lag: Mapping[TP, int]
+    read: int
+    commits: int
+    commit_seconds: float
+    undelivered: int
+    rebalances: int
+    restored: int
+    state: Mapping[int, StoreSize]
+
+    @classmethod
+    def of(cls, app: App) -> "Figures":
+        """Take them, in the event loop of an app that has started."""
+        consumer, producer = cast(Any, app.consumer), cast(Any, app.producer)
+        return cls(
+            lag=consumer.lag(),
+            read=consumer.received_total,
+            commits=consumer.commit_figures.commits,
+            commit_seconds=consumer.commit_figures.seconds,
+            undelivered=producer.queue_depth(),
+            rebalances=app.rebalancing_count,
+            restored=cast(Any, app.tables).recovery.records_total,
+            state=_state(app),
+        )
+
+
+def _state(app: App) -> Mapping[int, StoreSize]:
+    [table] = app.tables.values()
+    return cast(RocksStore, table.data).sizes()
+
+
+class EngineCollector(Collector):
+    """Tells what the engines of the watched apps count anyway."""
+
+    def __init__(self) -> None:
+        self._figures: dict[str, Figures] = {}
+
+    def watch(self, stage: str, app: App) -> None:
+        """Have the app of `stage` looked at, from when it starts."""
+
+        @app.timer(_EVERY_S)  # type: ignore[untyped-decorator]
+        async def look() -> None:
+            self._figures[stage] = Figures.of(app)
+
+    def collect(self) -> Iterator[Family]:
+        """Yield the families with the latest figures; called in the server's thread."""
+        families = _families()
+        for stage, figures in list(self._figures.items()):
+            _add(families, stage, figures)
+        yield from families.values()
+
+
+def _families() -> dict[str, Family]:
+    stage, place = ["stage"], ["stage", "partition"]
+    families: list[Family] = [
+        GaugeMetricFamily(
+            "kairos_stage_lag_records", "Not committed yet", labels=["stage", "topic", "partition"]
+        ),
+        CounterMetricFamily("kairos_stage_read", "Records read", labels=stage),
+        CounterMetricFamily("kairos_stage_commits", "Commits", labels=stage),
+        CounterMetricFamily("kairos_stage_commit_seconds", "Time of commits", labels=stage),
+        GaugeMetricFamily("kairos_stage_undelivered_records", "Not acknowledged", labels=stage),
+        CounterMetricFamily("kairos_stage_rebalances", "Rebalances", labels=stage),
+        CounterMetricFamily("kairos_stage_restored", "Changelog records read", labels=stage),
+        GaugeMetricFamily("kairos_stage_state_bytes", "Size of the state", labels=place),
+        GaugeMetricFamily("kairos_stage_state_rows", "Rows of the state", labels=place),
+    ]
+    return {family.name.removeprefix("kairos_stage_"): family for family in families}
+
+
+def _add(families: Mapping[str, Family], stage: str, figures: Figures) -> None:
+    for tp, lag in figures.lag.items():
+        families["lag_records"].add_metric([stage, tp.topic, str(tp.partition)], lag)
+    families["read"].add_metric([stage], figures.read)
+    families["commits"].add_metric([stage], figures.commits)
+    families["commit_seconds"].add_metric([stage], figures.commit_seconds)
+    families["undelivered_records"].add_metric([stage], figures.undelivered)
+    families["rebalances"].add_metric([stage], figures.rebalances)
+    families["restored"].add_metric([stage], figures.restored)
+    for partition, size in figures.state.items():
+        families["state_bytes"].add_metric([stage, str(partition)], size.bytes)
+        families["state_rows"].add_metric([stage, str(partition)], size.rows)
