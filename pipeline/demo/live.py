@@ -13,7 +13,8 @@ from pipeline.model.decision import Action, Decision
 from pipeline.model.interaction import Interaction
 
 RATE = 100
-SECONDS = 10
+"""Requests a second."""
+
 _PLACEMENT = "home-hero"
 _CONNECTIONS = 32
 
@@ -66,12 +67,12 @@ class Traffic:
         self._defaulted = 0
         self._failed = 0
 
-    async def run(self, rate: int = RATE, seconds: float = SECONDS) -> None:
+    async def run(self, seconds: int) -> None:
         """Half of the visitors ask what to show them, half only look around."""
         async with self._client, asyncio.TaskGroup() as visitors:
             start = time.monotonic()
-            for number in range(round(rate * seconds)):
-                due = start + number / rate
+            for number in range(RATE * seconds):
+                due = start + number / RATE
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 visitors.create_task(self._visit(number, due))
 

@@ -36,12 +36,14 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`days`: only the first so many days of the log; None: all."""
+    """`days`: only the first so many days of the log; None: all. `live_s`: how long live traffic
+    is sent afterwards."""
 
     seed: int
     reset: bool
     workers: str
-    days: int | None = None
+    days: int | None
+    live_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def run(settings: Settings, options: Options, say: Say, progress: Progress) -> R
     stack = up(settings, CONFIGURATION, options.workers, say)
     configuration = applied_configuration(settings)
     assert configuration is not None
-    stage = _Stage(settings, configuration, stack.url, options.seed)
+    stage = _Stage(settings, configuration, stack.url, options)
     return asyncio.run(stage.perform(days, port, progress))
 
 
@@ -76,7 +78,7 @@ class _Stage:
     settings: Settings
     configuration: Configuration
     url: str
-    seed: int
+    options: Options
 
     async def perform(self, days: list[script.Day], port: int, progress: Progress) -> Result:
         mailbox = Mailbox()
@@ -89,12 +91,12 @@ class _Stage:
         async with serve(mailbox, port), Shop(self.url, self._key("web-shop")) as shop:
             began = time.monotonic()
             clock = LogClock(kafka, open_codec(self.settings), self.settings.partitions)
-            player = Player(shop, mailbox, pipeline, clock, self.seed)
+            player = Player(shop, mailbox, pipeline, clock, self.options.seed)
             await player.play(days, _counting(days, progress))
             seconds = time.monotonic() - began
             since_ms = time.time_ns() // 1_000_000
             traffic = Traffic(self.url, self._key("live"))
-            await traffic.run()
+            await traffic.run(self.options.live_s)
             await pipeline.rest()
         records = Records.of(self.settings)
         channels = tuple(self.configuration.channels)
