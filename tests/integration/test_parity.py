@@ -18,7 +18,9 @@ from pipeline.adapters.snapshots import scan
 from pipeline.adapters.topics import ensure_topics
 from pipeline.decisioning.token import TokenKey
 from pipeline.flow import Flow
+from pipeline.identity.requests import forget, unlink
 from pipeline.model import topics
+from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 from pipeline.settings import Settings
 from pipeline.stack.groups import stage_groups
@@ -79,23 +81,35 @@ def test_agents_and_flow_write_the_same_records(running: Settings) -> None:
     lag = LagReader(running.kafka(), stage_groups())
     producer = Producer({**running.kafka(), "partitioner": "murmur2_random"})
     expected: dict[str, Counter[tuple[str, bytes | None]]] = defaultdict(Counter)
-    for interaction in _story():
-        key = interaction.identifiers[0].key
-        producer.produce(topics.INTERACTIONS, codec.encode(topics.INTERACTIONS, interaction), key)
+    story = _story()
+    for record in story:
+        topic, key = _addressed(record)
+        producer.produce(topic, codec.encode(topic, record), key)
         producer.flush()
-        for emit in flow.run(interaction):
+        if isinstance(record, IdentityChange):
+            expected[topic][key, codec.encode(topic, record)] += 1
+        for emit in flow.run(record):
             expected[emit.topic][emit.key, codec.encode(emit.topic, emit.value)] += 1
         assert lag.until_idle(timeout_s=60)
     for topic in _OUTPUTS:
         written = Counter((one.key, one.value) for one in scan(running.kafka(), topic))
         assert written == expected[topic], topic
-    assert expected[topics.DECISIONS].total() == len(_story())
+    came = [record for record in story if isinstance(record, Interaction)]
+    assert expected[topics.DECISIONS].total() == len(came)
     assert expected["actions.email"].total() > 0
     assert any(value is None for _, value in expected[topics.PROFILES])
 
 
-def _story() -> Sequence[Interaction]:
-    """Anonymous visits, an order that tells who it was, a second device, an alias, an outcome."""
+def _addressed(record: Interaction | IdentityChange) -> tuple[str, str]:
+    """Topic and key."""
+    if isinstance(record, Interaction):
+        return topics.INTERACTIONS, record.identifiers[0].key
+    return topics.IDENTITIES, record.identifier
+
+
+def _story() -> Sequence[Interaction | IdentityChange]:
+    """Anonymous visits, an order that tells who it was, a second device, an alias, a device that
+    was not hers, and somebody who wants to be forgotten and comes back."""
     day = 86_400_000
     return [
         _visit(1, "Home", 1_000, ["cookie:k"], ask=True),
@@ -109,6 +123,10 @@ def _story() -> Sequence[Interaction]:
         _visit(9, "Alias", day, ["customer_id:c", "customer_id:d"], kind="alias"),
         _visit(10, "Home", day + 1_000, ["customer_id:d"], ask=True),
         _visit(11, "Order", day + 2_000, ["customer_id:c", "email:c@example.com"]),
+        unlink(Identifier("email", "c@example.com"), Identifier("cookie", "l"), day + 3_000),
+        _visit(12, "Home", day + 4_000, ["cookie:l"], ask=True),
+        forget(Identifier("email", "c@example.com"), day + 5_000),
+        _visit(13, "Order", day + 6_000, ["customer_id:c", "email:c@example.com"], ask=True),
     ]
 
 
