@@ -1,0 +1,96 @@
+"""The README's tables of commands, settings and topics, made from the code.
+
+`python -m tests.support.readme` writes them anew; a test compares.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import click
+import typer
+
+from pipeline.adapters.topics import FOREVER, Topic, topics_for
+from pipeline.cli.main import COMMANDS, build_app
+from pipeline.settings import PREFIX, Settings
+
+README = Path(__file__).parents[2] / "README.md"
+
+_UNSHOWN = frozenset(("help", "install_completion", "show_completion"))
+
+
+def with_tables(text: str) -> str:
+    """`text` with what stands between the marks of each table made anew."""
+    for name, rows in (("commands", _commands()), ("settings", _settings()), ("topics", _topics())):
+        before, found, rest = text.partition(f"<!-- {name} -->\n")
+        _, ended, after = rest.partition(f"<!-- /{name} -->")
+        assert found and ended, f"the README has no place for the table of {name}"
+        text = "".join([before, found, *(f"{row}\n" for row in rows), ended, after])
+    return text
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *rows):
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+
+
+def _commands() -> Iterator[str]:
+    rows = []
+    for name in COMMANDS:
+        root = cast(Any, typer.main.get_command(build_app(name)))
+        rows += _rows(f"kairos {name}", root.commands[name])
+    return _table(("command", "does"), rows)
+
+
+def _rows(path: str, command: Any) -> Iterator[tuple[str, str]]:
+    if hasattr(command, "commands"):
+        for name, child in command.commands.items():
+            yield from _rows(f"{path} {name}", child)
+        return
+    words = [path]
+    for parameter in command.params:
+        if parameter.name in _UNSHOWN:
+            continue
+        words.append(_written(parameter))
+    summary = (command.help or "").strip().split("\n\n")[0]
+    yield f"`{' '.join(words)}`", " ".join(summary.split())
+
+
+def _written(parameter: click.Parameter) -> str:
+    kind = cast(Any, parameter)
+    if kind.param_type_name == "argument":
+        name = (kind.metavar or kind.name).strip("{}[]").upper()
+        return name if kind.required else f"[{name}]"
+    flag = max(kind.opts, key=len)
+    value = "" if kind.is_flag else f" {(kind.metavar or kind.name).upper()}"
+    return f"[{flag}{value}]"
+
+
+def _settings() -> Iterator[str]:
+    rows = []
+    for name, field in Settings.model_fields.items():
+        shown = "KAFKA_*" if name == "kafka_properties" else name.upper()
+        given = field.default_factory is None and field.default is not None
+        default = f"`{field.default}`" if given else ""
+        rows.append((f"`{PREFIX}{shown}`", default, str(field.description)))
+    return _table(("variable", "default", "meaning"), rows)
+
+
+def _topics() -> Iterator[str]:
+    rows = [
+        (f"`{one.name}`", one.partitioning.value, _kept(one)) for one in topics_for(["CHANNEL"])
+    ]
+    return _table(("topic", "keyed by", "kept"), rows)
+
+
+def _kept(topic: Topic) -> str:
+    if topic.retention_h is None:
+        return "the latest of each key"
+    if topic.retention_h == FOREVER:
+        return "for ever"
+    days = topic.retention_h / 24
+    return f"{days:.0f} days" if days >= 1 else f"{topic.retention_h:.0f} h"
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text()))
