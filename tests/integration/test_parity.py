@@ -20,11 +20,14 @@ from pipeline.decisioning.token import TokenKey
 from pipeline.flow import Flow
 from pipeline.identity.requests import forget, unlink
 from pipeline.model import topics
+from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 from pipeline.settings import Settings
 from pipeline.stack.groups import stage_groups
+from tests.support.chain import eventually
 from tests.support.offers import offering_rules
+from tests.support.telemetry import check_decision_headers, metrics, trace_of, traceparent
 
 _OUTPUTS = (
     topics.IDENTIFIED,
@@ -82,9 +85,10 @@ def test_agents_and_flow_write_the_same_records(running: Settings) -> None:
     producer = Producer({**running.kafka(), "partitioner": "murmur2_random"})
     expected: dict[str, Counter[tuple[str, bytes | None]]] = defaultdict(Counter)
     story = _story()
-    for record in story:
+    for number, record in enumerate(story):
         topic, key = _addressed(record)
-        producer.produce(topic, codec.encode(topic, record), key)
+        value = codec.encode(topic, record)
+        producer.produce(topic, value, key, headers=[traceparent(number)])
         producer.flush()
         if isinstance(record, IdentityChange):
             expected[topic][key, codec.encode(topic, record)] += 1
@@ -98,6 +102,31 @@ def test_agents_and_flow_write_the_same_records(running: Settings) -> None:
     assert expected[topics.DECISIONS].total() == len(came)
     assert expected["actions.email"].total() > 0
     assert any(value is None for _, value in expected[topics.PROFILES])
+    _check_telemetry(running, codec, story)
+
+
+def _check_telemetry(
+    running: Settings, codec: Codec, story: Sequence[Interaction | IdentityChange]
+) -> None:
+    traces = {
+        record.event_id: trace_of(number)
+        for number, record in enumerate(story)
+        if isinstance(record, Interaction)
+    }
+    for stored in scan(running.kafka(), topics.DECISIONS):
+        decision = codec.decode(topics.DECISIONS, stored.value or b"")
+        assert isinstance(decision, Decision)
+        check_decision_headers(stored, traces[decision.event_id])
+    eventually(lambda: metrics(running.home)["kairos_stage_lag_records", "decisioning"] == 0)
+    told = metrics(running.home)
+    for stage in _FOUR:
+        records = told["kairos_stage_read_total", stage]
+        assert records >= len(traces)
+        assert told["kairos_stage_spent_seconds_count", stage] == records
+        assert told["kairos_stage_queued_seconds_count", stage] == records
+        assert told["kairos_stage_commits_total", stage] > 0
+        assert told["kairos_stage_state_rows", stage] > 0
+    assert told["kairos_stage_dead_letters_total", "identity"] == 0
 
 
 def _addressed(record: Interaction | IdentityChange) -> tuple[str, str]:

@@ -24,7 +24,8 @@ def with_tables(text: str) -> str:
     for name, rows in (("commands", _commands()), ("settings", _settings()), ("topics", _topics())):
         before, found, rest = text.partition(f"<!-- {name} -->\n")
         _, ended, after = rest.partition(f"<!-- /{name} -->")
-        assert found and ended, f"the README has no place for the table of {name}"
+        assert found, f"the README has no place for the table of {name}"
+        assert ended, f"the README's table of {name} has no end"
         text = "".join([before, found, *(f"{row}\n" for row in rows), ended, after])
     return text
 

@@ -1,0 +1,34 @@
+"""One stack for all trials of a run. The seed is printed, and set with KAIROS_CHAOS_SEED."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.chaos.receiver import Receiver
+from tests.chaos.stack import running_stack
+from tests.chaos.trial import Laboratory, table
+
+PARTITIONS = 8
+_LABORATORY = pytest.StashKey[Laboratory]()
+_SEED = int(os.environ.get("KAIROS_CHAOS_SEED", "1"))
+
+
+@pytest.fixture(scope="session")
+def laboratory(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Laboratory]:
+    """A running stack with a receiver, to try things on."""
+    home = tmp_path_factory.mktemp("chaos")
+    with Receiver().listening() as receiver, running_stack(home, receiver.url, PARTITIONS) as stack:
+        request.config.stash[_LABORATORY] = laboratory = Laboratory(stack, receiver, _SEED)
+        yield laboratory
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    laboratory = config.stash.get(_LABORATORY, None)
+    if laboratory is not None and laboratory.results:
+        terminalreporter.section(f"chaos, seed {_SEED}")
+        terminalreporter.write_line(table(laboratory.results))

@@ -1,0 +1,92 @@
+"""What should have come of it, worked out by one thread from the raw topics.
+
+`people` knows nothing of Kairos's code: it gathers interactions by the identifiers that occur
+together and counts. `replayed` runs a stage's pure step over the stage's input, record by record,
+telling copies by their ids; so it says nothing of the step, and everything of what the agents make
+of it: partitions, kills, replays, rows, changelogs.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.flow import Stage
+from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import Ok
+from pipeline.rules import Rules
+
+_RANKS = {"customer_id": 0, "email": 1, "cookie": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """As the configuration in this folder would know them."""
+
+    identifiers: frozenset[str]
+    interactions: int
+    orders: int
+    spent: float
+    last_page: str | None
+
+    @property
+    def segments(self) -> frozenset[str]:
+        buyers = ["buyers"] if self.orders else []
+        return frozenset([*buyers, *(["in-cart"] if self.last_page == "cart" else [])])
+
+
+def people(interactions: Iterable[Interaction]) -> dict[str, Person]:
+    """Persons by their strongest identifier, of interactions that are all different. Nobody here
+    shares an identifier, so that who occurs together is one."""
+    histories: dict[str, list[Interaction]] = {}
+    members: dict[str, set[str]] = {}
+    owner: dict[str, str] = {}
+    for one in interactions:
+        names = [identifier.key for identifier in one.identifiers]
+        groups = {owner[name] for name in names if name in owner}
+        group = min(groups, default=names[0])
+        for other in groups - {group}:
+            histories[group] += histories.pop(other)
+            members[group] |= members.pop(other)
+        histories.setdefault(group, []).append(one)
+        members.setdefault(group, set()).update(names)
+        owner.update(dict.fromkeys(members[group], group))
+    return {
+        min(members[group], key=_strength): _person(members[group], history)
+        for group, history in histories.items()
+    }
+
+
+def _strength(name: str) -> tuple[int, str]:
+    return _RANKS[name.partition(":")[0]], name
+
+
+def _person(names: set[str], history: list[Interaction]) -> Person:
+    orders = [one for one in history if one.name == "Order"]
+    pages = [
+        (one.occurred_at, one.event_id, str(one.properties["page"]))
+        for one in history
+        if "page" in one.properties
+    ]
+    return Person(
+        frozenset(names),
+        len(history),
+        len(orders),
+        sum(float(str(one.properties["total"])) for one in orders),
+        max(pages)[2] if pages else None,
+    )
+
+
+def replayed(stage: Stage, inputs: Iterable[tuple[str, Any]], rules: Rules) -> dict[str, Any]:
+    """The stage's states by key."""
+    states: dict[str, Any] = {}
+    seen: set[tuple[str, str]] = set()
+    for key, record in inputs:
+        subject = record.interaction or record.control
+        name = (key, subject.event_id if record.interaction else subject.control_id)
+        if name in seen:
+            continue
+        seen.add(name)
+        outcome = stage.step(key, record, states.get(key), rules)
+        if isinstance(outcome, Ok):
+            states[key] = outcome.state
+    return {key: state for key, state in states.items() if state is not None}

@@ -1,0 +1,38 @@
+"""Whatever is killed or damaged under load: nothing lost, nothing done twice, states as they
+should be. The short form is part of `make test`, the long one is `make chaos`."""
+
+from random import Random
+
+import pytest
+
+from tests.chaos import faults
+from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.stack import ADAPTER, GATEWAY, Stack, worker
+from tests.chaos.trial import Laboratory
+
+_RATE = 80.0
+
+
+def some_of_everything(stack: Stack, random: Random) -> None:
+    """A worker, the gateway and the adapter are killed, with poison in between."""
+    stack.kill(worker(0))
+    stack.kill(ADAPTER)
+    faults.poison(stack, random)
+    stack.kill(GATEWAY)
+    stack.wait_until_ready(GATEWAY, ADAPTER, worker(0))
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(300)
+def test_a_little_chaos(laboratory: Laboratory) -> None:
+    result = laboratory.run(some_of_everything, _RATE)
+    assert result.held, result.problems
+    assert result.dead_letters >= 40
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_chaos(laboratory: Laboratory, fault: Fault) -> None:
+    result = laboratory.run(fault, _RATE)
+    assert result.held, result.problems

@@ -1,0 +1,143 @@
+"""Customers who send through the gateway, with an impatient client: what is not acknowledged is
+sent again under the same id, and some of what is acknowledged too."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from random import Random
+from threading import Event, Thread
+from typing import Any
+
+import httpx
+
+WRITE_KEY = "chaos-shop-key"
+STEPS = 5
+_LANES = 6
+_GROUP = 20
+_TIMEOUT_S = 8.0
+_PAGES = ("home", "list", "cart", "help")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`customers` None: until it is stopped. `rate` in messages per second; `copies` is the share
+    of messages that are sent once more later."""
+
+    run: str
+    seed: int
+    rate: float
+    customers: int | None = None
+    copies: float = 0.1
+
+
+class Traffic:
+    """`accepted` has the ids of the messages that got a 2xx; `retries` counts posts sent again."""
+
+    def __init__(self, url: str, load: Load) -> None:
+        self.accepted: set[str] = set()
+        self.retries = 0
+        self._url = url
+        self._load = load
+        self._ending = Event()
+        self._failure: BaseException | None = None
+        self._thread = Thread(target=self._run, name="traffic")
+
+    def start(self) -> "Traffic":
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Begin with no further customers, and wait until all messages are acknowledged."""
+        self._ending.set()
+        self.join()
+
+    def join(self) -> None:
+        """Wait until every customer has sent everything."""
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._send_all())
+        except BaseException as error:
+            self._failure = error
+
+    async def _send_all(self) -> None:
+        async with (
+            httpx.AsyncClient(
+                base_url=self._url, auth=(WRITE_KEY, ""), timeout=_TIMEOUT_S, trust_env=False
+            ) as client,
+            asyncio.TaskGroup() as group,
+        ):
+            for lane in range(_LANES):
+                group.create_task(self._lane(client, lane))
+
+    async def _lane(self, client: httpx.AsyncClient, lane: int) -> None:
+        """Groups of customers, one after the other; each customer waits for an answer before the
+        next step, so that their order is known."""
+        random = Random(f"{self._load.seed}/{lane}")
+        pause_s = _GROUP * _LANES / self._load.rate
+        for customers in self._groups(lane):
+            sent: list[dict[str, Any]] = []
+            for step in range(STEPS):
+                began = time.monotonic()
+                fresh = [_message(self._load.run, one, step, random) for one in customers]
+                copies = [one for one in sent if random.random() < self._load.copies]
+                batch = fresh + copies
+                random.shuffle(batch)
+                await self._post(client, batch)
+                self.accepted.update(one["messageId"] for one in fresh)
+                sent += fresh
+                await asyncio.sleep(max(0.0, pause_s - (time.monotonic() - began)))
+
+    def _groups(self, lane: int) -> Iterator[Sequence[int]]:
+        first = lane * _GROUP
+        limit = self._load.customers
+        while not self._ending.is_set() and (limit is None or first < limit):
+            last = first + _GROUP if limit is None else min(first + _GROUP, limit)
+            yield range(first, last)
+            first += _LANES * _GROUP
+
+    async def _post(self, client: httpx.AsyncClient, batch: list[dict[str, Any]]) -> None:
+        while True:
+            try:
+                response = await client.post("/v1/batch", json={"batch": batch})
+            except httpx.TransportError:
+                pass
+            else:
+                if response.is_success:
+                    assert response.json()["success"] is True, response.text
+                    assert not response.json().get("rejected"), response.text
+                    return
+                assert response.status_code >= 500, response.text
+            self.retries += 1
+            await asyncio.sleep(0.2)
+
+
+def _message(run: str, customer: int, step: int, random: Random) -> dict[str, Any]:
+    """First a visitor, then a customer with an e-mail address, then one who comes back."""
+    name = f"{run}-{customer}"
+    message: dict[str, Any] = {
+        "type": "track",
+        "messageId": f"{name}-{step}",
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "properties": {"page": random.choice(_PAGES), "step": step},
+    }
+    if step in (2, 4):
+        message["event"] = "Order"
+        message["properties"]["total"] = random.randrange(1, 100)
+    else:
+        message["event"] = "Viewed"
+    if step <= 2:
+        message["anonymousId"] = f"k{name}"
+    if step >= 2:
+        message["userId"] = f"c{name}"
+        message["context"] = {"traits": {"email": f"{name}@example.com"}}
+    return message

@@ -1,0 +1,118 @@
+"""One fault under load, and what came of it."""
+
+from dataclasses import dataclass
+from random import Random
+from time import sleep
+
+from tests.chaos.checks import CHECKS, Trial
+from tests.chaos.evidence import Evidence
+from tests.chaos.faults import Fault
+from tests.chaos.receiver import Receiver
+from tests.chaos.stack import Stack
+from tests.chaos.traffic import Load, Traffic
+
+_BEFORE_S = 2.0
+_AFTER_S = 2.0
+_IDLE_S = 240.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`duplicates`: records of `actions.*` that were there already; `redelivered`: posts that the
+    receiver knew by their key; `outage_s`: the longest time from a kill to the first decision in
+    the partition that waited longest, of each kill. `problems` by check."""
+
+    fault: str
+    records: int
+    retries: int
+    duplicates: int
+    redelivered: int
+    dead_letters: int
+    outages_s: tuple[float, ...]
+    problems: dict[str, list[str]]
+
+    @property
+    def held(self) -> bool:
+        return not any(self.problems.values())
+
+
+class Laboratory:
+    """Trials in one stack, one after the other; what was accepted once is checked ever after."""
+
+    def __init__(self, stack: Stack, receiver: Receiver, seed: int) -> None:
+        self.results: list[Result] = []
+        self.accepted: set[str] = set()
+        self._stack = stack
+        self._receiver = receiver
+        self._seed = seed
+
+    def run(self, fault: Fault, rate: float, customers: int | None = None) -> Result:
+        """Do `fault` under load; with `customers`, until all of them have sent everything."""
+        name = fault.__name__.replace("_", " ")
+        random = Random(f"{self._seed}/{name}")
+        load = Load(fault.__name__.replace("_", "-"), self._seed, rate, customers)
+        traffic = Traffic(self._stack.url, load).start()
+        kills = len(self._stack.kills)
+        try:
+            sleep(_BEFORE_S)
+            fault(self._stack, random)
+            sleep(_AFTER_S)
+        finally:
+            traffic.join() if customers else traffic.stop()
+        self._stack.wait_until_idle(_IDLE_S)
+        self.accepted |= traffic.accepted
+        result = self._judge(name, traffic, self._stack.kills[kills:])
+        self.results.append(result)
+        return result
+
+    def _judge(self, name: str, traffic: Traffic, kills: list[float]) -> Result:
+        evidence = Evidence(self._stack.settings)
+        trial = Trial(evidence, self.accepted, self._receiver.delivered)
+        problems = {check.__name__: check(trial) for check in CHECKS}
+        before = self.results
+        return Result(
+            fault=name,
+            records=len(evidence.interactions) - sum(one.records for one in before),
+            retries=traffic.retries,
+            duplicates=len(evidence.actions)
+            - len({one.action_id for one in evidence.actions})
+            - sum(one.duplicates for one in before),
+            redelivered=self._receiver.repeated - sum(one.redelivered for one in before),
+            dead_letters=len(evidence.dead_letters) - sum(one.dead_letters for one in before),
+            outages_s=tuple(_outage_s(evidence, at) for at in kills),
+            problems=problems,
+        )
+
+
+def _outage_s(evidence: Evidence, killed_s: float) -> float:
+    first: dict[int, float] = {}
+    for stored, _ in evidence.decisions:
+        if stored.timestamp >= killed_s * 1000:
+            at = first.get(stored.partition, float("inf"))
+            first[stored.partition] = min(at, stored.timestamp / 1000 - killed_s)
+    return max(first.values(), default=float("inf"))
+
+
+def table(results: list[Result]) -> str:
+    """Faults by checks: `.` held, `X` did not; then the counts."""
+    checks = [check.__name__ for check in CHECKS]
+    lines = [
+        f"{letter} {name.replace('_', ' ')}"
+        for letter, name in zip("ABCDEFGHIJ", checks, strict=False)
+    ]
+    head = "  ".join("ABCDEFGHIJ"[: len(checks)])
+    lines += [
+        "",
+        (
+            f"{'fault':36}{head}  {'records':>8}{'retries':>8}{'dup.':>6}{'redel.':>7}{'dead':>6}"
+            "  seconds from kill to output"
+        ),
+    ]
+    for one in results:
+        marks = "  ".join("X" if one.problems[name] else "." for name in checks)
+        outages = " ".join(f"{seconds:.1f}" for seconds in one.outages_s)
+        lines.append(
+            f"{one.fault:36}{marks}  {one.records:8}{one.retries:8}{one.duplicates:6}"
+            f"{one.redelivered:7}{one.dead_letters:6}  {outages}"
+        )
+    return "\n".join(lines)
