@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from faust.types.tuples import TP
@@ -30,8 +30,13 @@ class Equipment:
 
 
 def stage_app(stage: Stage, equipment: Equipment) -> App:
-    """The Faust app that runs `stage`; its rows are in a table of that one app."""
-    app = create_app(stage.name, equipment.options)
+    """The Faust app that runs `stage`; its rows are in a table of that one app.
+
+    Several inputs may be read in another order after a kill, so what is decided then may differ:
+    what was decided before must not have left without its row.
+    """
+    options = replace(equipment.options, rows_first=len(stage.inputs) > 1)
+    app = create_app(stage.name, options)
     table = app.raw_table("rows")
     shell = StageShell(
         stage,
@@ -90,8 +95,10 @@ class _FaustPorts:
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]],
+        partition: int,
     ) -> None:
-        self._app.producer.send_raw(topic, key, value, headers=headers)  # type: ignore[attr-defined]
+        after = partition if self._app.options.rows_first else None
+        self._app.producer.send_raw(topic, key, value, headers=headers, after=after)  # type: ignore[attr-defined]
 
     def committed(self, topic: str, partition: int) -> int:
         offset = self._app.consumer.committed_offset(TP(topic, partition))  # type: ignore[attr-defined]

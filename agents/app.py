@@ -32,7 +32,10 @@ _STREAM_BUFFER = 512
 
 @dataclass(frozen=True, slots=True)
 class AppOptions:
-    """What a worker needs to know; two workers of one app differ in `instance` only."""
+    """What a worker needs to know; two workers of one app differ in `instance` only.
+
+    `rows_first`: outputs leave once the rows that they follow from are in the changelog.
+    """
 
     bootstrap_servers: str
     home: Path
@@ -41,6 +44,7 @@ class AppOptions:
     group_prefix: str = "kairos"
     commit_interval_ms: int = 250
     session_timeout_ms: int = 6_000
+    rows_first: bool = False
     librdkafka: Mapping[str, str] = field(default_factory=dict)
 
     def transport(self, name: str) -> TransportOptions:
@@ -52,6 +56,7 @@ class AppOptions:
             librdkafka=self.librdkafka,
             commit_interval_ms=self.commit_interval_ms,
             session_timeout_ms=self.session_timeout_ms,
+            rows_first=self.rows_first,
         )
 
     def state_directory(self, name: str) -> Path:

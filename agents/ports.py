@@ -54,8 +54,10 @@ class Ports(Protocol):
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]],
+        partition: int,
     ) -> None:
-        """Hand a record to the producer; the input's commit waits for its delivery."""
+        """Hand a record that follows from rows of `partition` to the producer; the input's commit
+        waits for its delivery."""
 
     def committed(self, topic: str, partition: int) -> int:
         """The offset from which the partition would be read again after a kill."""

@@ -111,7 +111,7 @@ class StageShell:
                 if self._is_empty(partition, due.key):
                     self._clear(partition, due)
                 else:
-                    self._wake(due, now_ms, digest)
+                    self._wake(due, (now_ms, digest), partition)
 
     def _is_empty(self, partition: int, key: bytes) -> bool:
         stored = self._ports.table.get_in(partition, _ROW + key)
@@ -122,11 +122,12 @@ class StageShell:
         self._ports.table.delete_in(partition, _ROW + due.key)
         self._timers.fired(partition, due.key, due.at, None)
 
-    def _wake(self, due: Due, now_ms: int, digest: str) -> None:
+    def _wake(self, due: Due, now: tuple[int, str], partition: int) -> None:
+        now_ms, digest = now
         emit = timer(self._stage, due.key.decode(), (due.at, now_ms), digest)
         output = self._output(emit)
         trace = [(TRACEPARENT, onward_trace(()))]
-        self._ports.send(output.topic, output.key, output.value, trace)
+        self._ports.send(output.topic, output.key, output.value, trace, partition)
         self._metrics.timers.inc()
 
     async def _decide(self, message: Message, record: msgspec.Struct | DeadLetter) -> _Decided:
@@ -310,7 +311,13 @@ class StageShell:
         source = f"{message.topic}/{message.partition}"
         for index, output in enumerate(outputs):
             cause = Cause(source, message.offset, index).header()
-            self._ports.send(output.topic, output.key, output.value, [*headers, (CAUSE, cause)])
+            self._ports.send(
+                output.topic,
+                output.key,
+                output.value,
+                [*headers, (CAUSE, cause)],
+                message.partition,
+            )
         self._metrics.sent(outputs)
 
     def _dead_letter(self, message: Message, fault: DeadLetter) -> Output:

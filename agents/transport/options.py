@@ -12,6 +12,8 @@ _CLIENT: Mapping[str, object] = {
     "socket.nagle.disable": True,
 }
 
+_CHANGELOG_LINGER_MS = 10
+
 
 @dataclass(frozen=True, slots=True)
 class TransportOptions:
@@ -35,8 +37,8 @@ class TransportOptions:
     max_poll_interval_ms: int = 300_000
     #: A record that is not delivered after so long is an error that ends the process.
     delivery_timeout_ms: int = 120_000
-    #: Changelog records wait so long for company; nobody but the commit waits for them.
-    changelog_linger_ms: int = 10
+    #: Outputs wait for their rows to be in the changelog.
+    rows_first: bool = False
     fetch_batch: int = 256
     #: Batches that may wait for the agents before polling stops.
     fetch_batches: int = 16
@@ -48,6 +50,12 @@ class TransportOptions:
     producer_queue_kib: int = 65_536
     #: What an event that is being processed may take at a revocation or at shutdown.
     drain_ms: int = 5_000
+
+    @property
+    def changelog_linger_ms(self) -> int:
+        """How long changelog records wait for company, where nobody but the commit waits for
+        them."""
+        return 0 if self.rows_first else _CHANGELOG_LINGER_MS
 
     @property
     def heartbeat_ms(self) -> int:

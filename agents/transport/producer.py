@@ -2,13 +2,15 @@
 
 Outputs leave at once. Changelog records wait a few milliseconds for company, since nobody but the
 commit waits for them, and do not hold up the outputs. Order between the two does not matter: a
-commit waits for both.
+commit waits for both. Only where outputs must come `after` their rows do they wait for those.
 """
 
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import confluent_kafka
@@ -21,6 +23,7 @@ from mode.utils.times import Seconds, want_seconds
 
 from agents.transport.epochs import Epoch
 from agents.transport.errors import DeliveryError, SessionLostError
+from agents.transport.gate import Gate
 from agents.transport.lease import Lease
 from agents.transport.murmur2 import murmur2_partition
 from agents.transport.records import Headers, Record
@@ -44,6 +47,8 @@ class Producer(BaseProducer):
         self.outstanding = 0
         self._awaited = 0
         self._work = asyncio.Event()
+        self._held = asyncio.Event()
+        self._gates: dict[int, Gate] = defaultdict(Gate)
         self._open_epoch()
 
     async def on_start(self) -> None:
@@ -62,10 +67,11 @@ class Producer(BaseProducer):
         value: bytes | None,
         partition: int | None = None,
         headers: Headers | None = None,
-        timestamp_ms: int | None = None,
+        after: int | None = None,
     ) -> None:
         """Produce without a future: the next commit is the proof of delivery.
 
+        `after`: not before everything sent so far to this partition of the changelog is in it.
         Blocks only when the queue is full; raises DeliveryError when it stays so.
         """
         options: dict[str, Any] = {"on_delivery": self._on_output}
@@ -73,13 +79,18 @@ class Producer(BaseProducer):
             options["partition"] = partition
         if headers:
             options["headers"] = headers
-        if timestamp_ms is not None:
-            options["timestamp"] = timestamp_ms
-        self._produce(self._outputs, topic, key, value, options)
+        self._count()
+        produce = partial(self._produce, self._outputs, topic, key, value, options)
+        if after is None:
+            produce()
+        elif not self._gates[after].send(produce):
+            self._held.set()
 
     def send_changelog(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
         """Produce a record of a table's changelog; None deletes the key."""
         options = {"on_delivery": self._on_changelog, "partition": partition}
+        self._count()
+        self._gates[partition].written()
         self._produce(self._changelog, topic, key, value, options)
 
     def cut(self) -> Epoch:
@@ -222,7 +233,17 @@ class Producer(BaseProducer):
         epoch = self._epoch = Epoch(self._on_delivery_error)
         # Bound once per epoch, not once per record.
         self._on_output: _Report = epoch.on_output
-        self._on_changelog: _Report = epoch.on_changelog
+        self._on_changelog: _Report = partial(self._in_changelog, epoch.on_changelog)
+
+    def _in_changelog(self, count: _Report, error: KafkaError | None, record: Record) -> None:
+        count(error, record)
+        if error is None:
+            self._gates[record.partition()].acknowledged()
+
+    def _count(self) -> None:
+        """One record more that the current epoch waits for."""
+        self._epoch.outstanding += 1
+        self.outstanding += 1
 
     def _produce(
         self,
@@ -238,8 +259,6 @@ class Producer(BaseProducer):
             client.produce(topic, value, key, **options)
         except BufferError:
             self._produce_when_there_is_room(client, topic, key, value, options)
-        self._epoch.outstanding += 1
-        self.outstanding += 1
         if not self._work.is_set():
             self._work.set()
 
@@ -270,7 +289,7 @@ class Producer(BaseProducer):
         options: dict[str, Any],
     ) -> None:
         is_changelog = topic in self._changelogs
-        count = self._on_changelog if is_changelog else self._on_output
+        count = self._epoch.on_changelog if is_changelog else self._on_output
 
         def report(error: KafkaError | None, record: Record) -> None:
             count(error, record)
@@ -281,6 +300,7 @@ class Producer(BaseProducer):
                     future.set_exception(DeliveryError(str(error)))
 
         client = self._changelog if is_changelog else self._outputs
+        self._count()
         self._produce(client, topic, key, value, {**options, "on_delivery": report})
 
     @Service.task
@@ -293,6 +313,16 @@ class Producer(BaseProducer):
                     await asyncio.wait_for(self._work.wait(), _SERVE_WHEN_IDLE_S)
             await asyncio.sleep(_SERVE_WHEN_AWAITED_S if self._awaited else _SERVE_S)
             self._serve_reports()
+
+    @Service.task
+    async def _serve_held(self) -> None:
+        """Outputs that wait for their rows are somebody's critical path."""
+        while not self.should_stop:
+            await self._held.wait()
+            await asyncio.sleep(_SERVE_WHEN_AWAITED_S)
+            self._changelog.poll(0)
+            if not any(gate.holds for gate in self._gates.values()):
+                self._held.clear()
 
     def _serve_reports(self) -> None:
         self._outputs.poll(0)

@@ -73,14 +73,24 @@ class KilledError(Exception):
     """The process is gone."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Queued:
+    """A record on its way, the place and offset of the input that caused it, and the how manieth
+    write of its process it is."""
+
+    record: Record
+    cause: tuple[Place, int]
+    number: int
+
+
 class _Process:
     """One life of a stage's process, and the ports of its shell. A write is a row that is put or
-    deleted, or a record that is sent. `state_first`: what an input causes is sent when its row is
-    in the changelog."""
+    deleted, or a record that is sent. Of a stage with several inputs a record is sent when all rows
+    that were written before it are in the changelog."""
 
-    def __init__(self, stage: Stage, logs: Logs, rules: Rules, state_first: bool) -> None:
+    def __init__(self, stage: Stage, logs: Logs, rules: Rules) -> None:
         self.stage = stage
-        self._state_first = state_first
+        self._rows_first = len(stage.inputs) > 1
         self.table = self
         self.partitions: Collection[int] = range(logs.partitions)
         self.writes = 0
@@ -92,7 +102,7 @@ class _Process:
         self._logs = logs
         self._doomed_at: int | None = None
         self._rows: list[dict[bytes, bytes]] = [self._restored(p) for p in self.partitions]
-        self._queues: dict[Place, deque[tuple[Record, Place, int]]] = defaultdict(deque)
+        self._queues: dict[Place, deque[_Queued]] = defaultdict(deque)
         self._unfinished: dict[Place, Counter[int]] = defaultdict(Counter)
         self._input: tuple[Place, int] = (("", 0), 0)
         rulebook = Rulebook(_Applied(rules), rules.token_key, rules.max_action_age_ms)  # type: ignore[arg-type]
@@ -131,12 +141,12 @@ class _Process:
     def deliver(self, place: Place, count: int = 1) -> None:
         """The log takes the front of a queue, as far as that is sent."""
         for _ in range(count):
-            record, source, offset = self._queues[place][0]
-            if self._held(place, source, offset):
+            first = self._queues[place][0]
+            if self._held(place, first):
                 return
             self._queues[place].popleft()
-            self._logs.records[place].append(record)
-            self._finish(source, offset)
+            self._logs.records[place].append(first.record)
+            self._finish(*first.cause)
 
     def commit(self) -> None:
         """Inputs up to the first that caused something that is not in the log yet."""
@@ -175,6 +185,7 @@ class _Process:
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]],
+        partition: int,
     ) -> None:
         place = (topic, self._logs.partition_of(key))
         self._hand_over(place, Record(key, value, tuple(headers)))
@@ -189,13 +200,11 @@ class _Process:
     def _changelog(self) -> str:
         return f"{self.stage.name}-changelog"
 
-    def _held(self, place: Place, source: Place, offset: int) -> bool:
-        changelog = self._queues[self._changelog, source[1]]
-        return (
-            self._state_first
-            and place[0] != self._changelog
-            and any((one, at) == (source, offset) for _, one, at in changelog)
-        )
+    def _held(self, place: Place, first: "_Queued") -> bool:
+        _, partition = first.cause[0]
+        rows = self._queues[self._changelog, partition]
+        sent = place[0] != self._changelog
+        return self._rows_first and sent and bool(rows) and rows[0].number < first.number
 
     def _hand_over(self, place: Place, record: Record) -> None:
         if self.writes == self._doomed_at:
@@ -203,7 +212,7 @@ class _Process:
         self.writes += 1
         source, offset = self._input
         self._unfinished[source][offset] += 1
-        self._queues[place].append((record, source, offset))
+        self._queues[place].append(_Queued(record, self._input, self.writes))
 
     def _finish(self, place: Place, offset: int) -> None:
         self._unfinished[place][offset] -= 1
@@ -222,16 +231,10 @@ class _Process:
 
 
 class KilledStages:
-    """Stages whose processes are killed and started again, until everything is processed.
+    """Stages whose processes are killed and started again, until everything is processed."""
 
-    `state_first` names the stages whose records wait for their rows to be in the changelog.
-    """
-
-    def __init__(
-        self, rules: Rules, logs: Logs, random: Random, state_first: Collection[str] = ()
-    ) -> None:
+    def __init__(self, rules: Rules, logs: Logs, random: Random) -> None:
         self.kills = 0
-        self._state_first = state_first
         self._rules = rules
         self._logs = logs
         self._random = random
@@ -292,7 +295,7 @@ class KilledStages:
         self._processes[STAGES.index(process.stage)] = self._started(process.stage)
 
     def _started(self, stage: Stage) -> _Process:
-        return _Process(stage, self._logs, self._rules, stage.name in self._state_first)
+        return _Process(stage, self._logs, self._rules)
 
 
 class _Applied:
