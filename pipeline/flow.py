@@ -10,6 +10,7 @@ records, which a test shows.
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Any
 
 from pipeline.decisioning.state import ContactState
@@ -117,6 +118,7 @@ class Flow:
         self.refused: list[tuple[str, DeadLetter]] = []
         self._seen: set[str] = set()
         self._wakes: dict[tuple[str, str], int] = {}
+        self._clocks: dict[str, list[tuple[int, str]]] = {one.name: [] for one in STAGES}
 
     def run(self, record: Interaction | IdentityChange) -> Iterator[Emit]:
         """Every record that follows from an interaction, or from an `unlink` or a `forget`, in the
@@ -136,8 +138,12 @@ class Flow:
 
     def _due(self, name: str, now_ms: int) -> tuple[int, str] | None:
         """The first row of the stage `name` that wanted to be woken by now."""
-        waiting = ((at, key) for (stage, key), at in self._wakes.items() if stage == name)
-        return min((due for due in waiting if due[0] <= now_ms), default=None)
+        waiting = self._clocks[name]
+        while waiting and waiting[0][0] <= now_ms:
+            at, key = heappop(waiting)
+            if self._wakes.get((name, key)) == at:  # it has not changed its mind since
+                return at, key
+        return None
 
     def follow(self, first: Emit) -> Iterator[Emit]:
         """Every record that follows from `first`, a record on an input of some stage."""
@@ -172,6 +178,7 @@ class Flow:
         self._wakes.pop((consumer.name, emit.key), None)
         if outcome.wake is not None:
             self._wakes[consumer.name, emit.key] = outcome.wake.at
+            heappush(self._clocks[consumer.name], (outcome.wake.at, emit.key))
         return outcome.emits
 
 

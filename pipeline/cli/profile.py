@@ -9,13 +9,18 @@ from rich.tree import Tree
 
 from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
-from pipeline.cli.times import iso
+from pipeline.cli.times import epoch_ms, iso
+from pipeline.config.compile import Configuration
+from pipeline.decisioning.token import TokenKey
 from pipeline.identity import requests
 from pipeline.identity.log import Link
 from pipeline.model.interaction import Identifier
 from pipeline.profiles.asking import ask, now_ms, remaining
+from pipeline.profiles.everybody import everybody as everybody_now
 from pipeline.profiles.export import export_all
+from pipeline.profiles.past import as_of
 from pipeline.profiles.person import Person, find, linked
+from pipeline.rules import Rules
 from pipeline.settings import Settings
 from pipeline.stack.configuration import applied_configuration
 
@@ -48,29 +53,47 @@ def export(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Folder for the Parquet files.")
     ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="With --all: as of then (ISO 8601; UTC where it names no zone), by replaying "
+            "`interactions` with the configuration in force now. Default: the last snapshots.",
+        ),
+    ] = None,
+    json: JsonOption = False,
 ) -> None:
     """One person as JSON, or all of them as Parquet.
 
     With --all --out DIR three files are written: profiles.parquet (profile_id, attributes,
     metrics), identifiers.parquet (profile_id, namespace, value) and memberships.parquet
-    (profile_id, segment, entered_at). attributes (declared traits that hold one value) and metrics
-    (sums, counts, first_seen, last_seen, sessions, interactions, identifiers) are JSON text:
-    in DuckDB, `SELECT attributes->>'platform' FROM 'DIR/profiles.parquet'`.
+    (profile_id, segment, entered_at). metrics (counts, sums, averages, distinct counts, whatever
+    has a window, and first_seen, last_seen, sessions, interactions, identifiers) and attributes
+    (the other traits) are JSON text: in DuckDB, `SELECT attributes->>'platform' FROM
+    'DIR/profiles.parquet'`.
     """
-    if who is not None and not everybody and out_folder is None:
+    if who is not None and not everybody and out_folder is None and at is None:
         print_json(_find(_identifier(who, Settings())))
     elif who is None and everybody and out_folder is not None:
-        _export_all(out_folder)
+        _export_all(out_folder, None if at is None else epoch_ms(at), json)
     else:
         raise typer.BadParameter("give one NAMESPACE:VALUE, or --all with --out DIR")
 
 
-def _export_all(folder: Path) -> None:
+def _export_all(folder: Path, at: int | None, json: bool) -> None:
     settings = Settings()
-    configuration = applied_configuration(settings)
-    rules = configuration.trait_rules if configuration else {}
+    configuration = _configuration(settings)
+    records = Records.of(settings)
     with err.status("reading profiles"):
-        done = export_all(Records.of(settings), rules, folder)
+        if at is None:
+            people = everybody_now(records)
+        else:
+            key = TokenKey(settings.signing_secret())
+            people = as_of(records, Rules(configuration, key, settings.max_action_age_s * 1000), at)
+        done = export_all(people, configuration.bundle.profile.traits, folder)
+    if json:
+        print_json(done)
+        return
     out.print(
         f"{done.profiles} profiles, {done.identifiers} identifiers and "
         f"{done.memberships} memberships in {folder}"
@@ -129,13 +152,17 @@ def _identifier(who: str, settings: Settings) -> Identifier:
         given = Identifier.parse(who)
     except ValueError as error:
         raise typer.BadParameter(f"{error}, for example email:ada@example.com") from error
-    configuration = applied_configuration(settings)
-    if configuration is None:
-        fail("no configuration was applied yet: `kairos config apply DIR`")
-    normal = configuration.identity.normalise(given)
+    normal = _configuration(settings).identity.normalise(given)
     if isinstance(normal, str):
         raise typer.BadParameter(normal)
     return normal
+
+
+def _configuration(settings: Settings) -> Configuration:
+    configuration = applied_configuration(settings)
+    if configuration is None:
+        fail("no configuration was applied yet: `kairos config apply DIR`")
+    return configuration
 
 
 def _find(identifier: Identifier) -> Person:

@@ -2,8 +2,19 @@
 
 from datetime import UTC, datetime
 
+import typer
+
 
 def iso(at_ms: int) -> str:
     """Epoch ms as ISO 8601 in UTC, to the millisecond."""
     moment = datetime.fromtimestamp(at_ms / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def epoch_ms(text: str) -> int:
+    """ISO 8601, UTC where it names no zone, as epoch ms. BadParameter when it is something else."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time like 2026-01-31T12:00:00Z") from error
+    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

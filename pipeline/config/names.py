@@ -24,6 +24,11 @@ def address_trait(namespace: str) -> str:
     return _ADDRESS + namespace
 
 
+def is_address(trait: str) -> bool:
+    """Whether it is one of these."""
+    return trait.startswith(_ADDRESS)
+
+
 def approximate(trait: str) -> str:
     """Of a count of distinct values: whether it is no longer exact."""
     return trait + _APPROXIMATE
@@ -31,7 +36,7 @@ def approximate(trait: str) -> str:
 
 def is_built_in(trait: str) -> bool:
     """Whether a declared trait may not have this name."""
-    return trait in BUILT_IN_TRAITS or trait.startswith(_ADDRESS) or trait.endswith(_APPROXIMATE)
+    return trait in BUILT_IN_TRAITS or is_address(trait) or trait.endswith(_APPROXIMATE)
 
 
 @dataclass(frozen=True, slots=True)

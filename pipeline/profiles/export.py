@@ -1,25 +1,27 @@
 """All profiles as three Parquet files, for DuckDB and its like.
 
 `profiles.parquet`: profile_id, attributes, metrics (both JSON text: `attributes->>'plan'` in
-DuckDB; their names and types differ from profile to profile). Attributes are the declared traits
-that hold one value (latest, first, min, max); metrics are sums, counts and what every profile has.
+DuckDB; their names and types differ from profile to profile). Metrics are counts, sums, averages,
+distinct counts, whatever has a window, and what every profile has; attributes the other traits.
 `identifiers.parquet`: profile_id, namespace, value.
 `memberships.parquet`: profile_id, segment, entered_at (UTC).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.adapters.records import Records
 from pipeline.conditions.tree import is_hidden
-from pipeline.config.names import BUILT_IN_TRAITS
-from pipeline.model import topics
+from pipeline.config.model import Trait
+from pipeline.config.names import BUILT_IN_TRAITS, approximate, is_address
 from pipeline.model.interaction import Identifier, Known
-from pipeline.model.profile import Memberships, Profile
+from pipeline.model.profile import Profile
+from pipeline.profiles.everybody import Everybody
 
 _PROFILES = pa.schema(
     [("profile_id", pa.string()), ("attributes", pa.string()), ("metrics", pa.string())]
@@ -34,7 +36,8 @@ _MEMBERSHIPS = pa.schema(
         ("entered_at", pa.timestamp("ms", tz="UTC")),
     ]
 )
-_METRIC_RULES = ("sum", "count")
+_METRIC_RULES: Final = ("count", "sum", "avg", "distinct")
+_CHUNK: Final = 10_000
 
 
 class Exported(msgspec.Struct, frozen=True):
@@ -45,47 +48,65 @@ class Exported(msgspec.Struct, frozen=True):
     memberships: int
 
 
-def export_all(records: Records, trait_rules: Mapping[str, str], out: Path) -> Exported:
+def export_all(people: Everybody, declared: Iterable[Trait], out: Path) -> Exported:
     """Write the three files into `out` (made when missing); existing ones are replaced."""
     out.mkdir(parents=True, exist_ok=True)
-    profiles = records.latest(topics.PROFILES, Profile)
-    memberships = records.latest(topics.MEMBERSHIPS, Memberships)
-    people = [_profile(profiles[key], trait_rules) for key in sorted(profiles)]
-    identifiers = [
-        {"profile_id": key, "namespace": one.namespace, "value": one.value}
-        for key in sorted(profiles)
-        for one in map(Identifier.parse, profiles[key].identifiers)
-    ]
-    members = [
-        {"profile_id": key, "segment": segment, "entered_at": entered_at}
-        for key in sorted(memberships)
-        for segment, entered_at in sorted(memberships[key].segments.items())
-    ]
-    pq.write_table(pa.Table.from_pylist(people, _PROFILES), out / "profiles.parquet")
-    pq.write_table(pa.Table.from_pylist(identifiers, _IDENTIFIERS), out / "identifiers.parquet")
-    pq.write_table(pa.Table.from_pylist(members, _MEMBERSHIPS), out / "memberships.parquet")
-    return Exported(len(people), len(identifiers), len(members))
+    metrics = frozenset(metric_names(declared))
+    profiles = [people.profiles[key] for key in sorted(people.profiles)]
+    return Exported(
+        _write(out / "profiles.parquet", _PROFILES, (_profile(one, metrics) for one in profiles)),
+        _write(out / "identifiers.parquet", _IDENTIFIERS, _identifiers(profiles)),
+        _write(out / "memberships.parquet", _MEMBERSHIPS, _members(people)),
+    )
 
 
-def attributes(traits: Mapping[str, Known], rules: Mapping[str, str]) -> dict[str, Known]:
-    """The declared traits that hold one value."""
-    return {
-        k: v
-        for k, v in traits.items()
-        if k in rules and rules[k] not in _METRIC_RULES and not is_hidden(k)
-    }
+def metric_names(declared: Iterable[Trait]) -> Iterator[str]:
+    """The traits that are metrics; every other one is an attribute."""
+    yield from BUILT_IN_TRAITS
+    for trait in declared:
+        if trait.window is not None or trait.rule in _METRIC_RULES:
+            yield from (trait.name, approximate(trait.name))
 
 
-def metrics(traits: Mapping[str, Known], rules: Mapping[str, str]) -> dict[str, Known]:
-    """Sums, counts, and the built-in traits."""
-    return {
-        k: v for k, v in traits.items() if rules.get(k) in _METRIC_RULES or k in BUILT_IN_TRAITS
-    }
-
-
-def _profile(profile: Profile, rules: Mapping[str, str]) -> dict[str, str]:
+def _profile(profile: Profile, metrics: frozenset[str]) -> dict[str, Any]:
+    shown = {name: value for name, value in profile.traits.items() if _is_shown(name)}
     return {
         "profile_id": profile.profile_id,
-        "attributes": msgspec.json.encode(attributes(profile.traits, rules)).decode(),
-        "metrics": msgspec.json.encode(metrics(profile.traits, rules)).decode(),
+        "attributes": _json({k: v for k, v in shown.items() if k not in metrics}),
+        "metrics": _json({k: v for k, v in shown.items() if k in metrics}),
     }
+
+
+def _is_shown(trait: str) -> bool:
+    """Identifiers have a file of their own."""
+    return not (is_hidden(trait) or is_address(trait))
+
+
+def _json(traits: Mapping[str, Known]) -> str:
+    return msgspec.json.encode(traits).decode()
+
+
+def _identifiers(profiles: Iterable[Profile]) -> Iterator[dict[str, Any]]:
+    for profile in profiles:
+        for one in map(Identifier.parse, profile.identifiers):
+            yield {
+                "profile_id": profile.profile_id,
+                "namespace": one.namespace,
+                "value": one.value,
+            }
+
+
+def _members(people: Everybody) -> Iterator[dict[str, Any]]:
+    for key in sorted(people.memberships):
+        for segment, entered_at in sorted(people.memberships[key].segments.items()):
+            yield {"profile_id": key, "segment": segment, "entered_at": entered_at}
+
+
+def _write(file: Path, schema: pa.Schema, rows: Iterator[dict[str, Any]]) -> int:
+    """A chunk at a time; how many rows there were."""
+    written = 0
+    with pq.ParquetWriter(file, schema) as writer:
+        while chunk := list(islice(rows, _CHUNK)):
+            writer.write_table(pa.Table.from_pylist(chunk, schema))
+            written += len(chunk)
+    return written

@@ -4,8 +4,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import msgspec
 import pytest
 from confluent_kafka import Producer
@@ -163,3 +166,29 @@ def test_who_is_forgotten_is_gone_and_comes_back_as_somebody_new(stack: Stack) -
     assert stack.orders()["customer_id:c"] == 1
     shown = stack.asked("show", "email:c@x")
     assert [one["event_id"] for one in shown["decisions"]] == ["e24"]
+
+
+def test_everybody_as_of_now_is_as_the_snapshots_say_and_the_past_is_as_it_was(
+    stack: Stack, tmp_path: Path
+) -> None:
+    stack.came(_came(31, "cookie:q"), _came(32, "customer_id:e", "email:e@x", "cookie:q"))
+    now = datetime.now(UTC).isoformat()
+    then = datetime.fromtimestamp((_START + 31_000) / 1000, UTC).isoformat()
+
+    assert stack.kairos("export", "--all", "--out", str(tmp_path / "last")).returncode == 0
+    assert stack.asked("export", "--all", "--out", str(tmp_path / "now"), "--at", now)
+    assert stack.asked("export", "--all", "--out", str(tmp_path / "then"), "--at", then)
+
+    for name in ("identifiers", "memberships", "profiles"):
+        assert _table(tmp_path / "now", name) == _table(tmp_path / "last", name), name
+    assert (profile_of("customer_id:e"), "cookie", "q") in _table(tmp_path / "last", "identifiers")
+    assert (profile_of("cookie:q"), "cookie", "q") in _table(tmp_path / "then", "identifiers")
+    assert stack.kairos("export", "--all", "--out", "x", "--at", "yesterday").returncode == 2
+
+
+def _table(folder: Path, name: str) -> list[tuple[Any, ...]]:
+    """Its rows in some order, without the moment at which a segment was entered."""
+    columns = "profile_id, segment" if name == "memberships" else "*"
+    rows = duckdb.sql(f"SELECT {columns} FROM '{folder}/{name}.parquet' ORDER BY ALL").fetchall()
+    assert rows
+    return rows
