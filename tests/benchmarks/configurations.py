@@ -1,4 +1,4 @@
-"""What the real steps run by: the demonstration's configuration, and a large one made here."""
+"""What the real steps run by: the demonstration's configuration, and ones made here by size."""
 
 from pathlib import Path
 from typing import Final
@@ -6,13 +6,11 @@ from typing import Final
 from pipeline.adapters.config_files import load
 from pipeline.config import model
 
-SEGMENTS: Final = 100
-OFFERS: Final = 50
 EVENT: Final = "purchase"
-"""Both configurations have a campaign that sends something on it every time."""
+"""Every configuration here has a campaign that sends something on it every time."""
 
+_EVENTS: Final = (EVENT, "cart", "catalog", "search", "login", "page", "refund", "support")
 _DEMO: Final = Path(__file__).parents[2] / "deploy" / "demo"
-_TRAITS: Final = 40
 _CAMPAIGNS: Final = 10
 
 
@@ -29,7 +27,15 @@ def demo() -> model.Bundle:
 
 
 def large() -> model.Bundle:
-    """40 traits, 100 segments, 50 offers that compete to be pushed; half of them eligible."""
+    """40 metrics, 100 segments, 50 offers."""
+    return made(segments=100, metrics=40, offers=50)
+
+
+def made(segments: int, metrics: int, offers: int) -> model.Bundle:
+    """So many of each; the offers compete to be pushed, half of them are eligible.
+
+    An interaction of one name concerns an eighth of the metrics, and the segments that read them.
+    """
     return model.Bundle(
         sources=model.Sources((model.Source("bench", "web", "bench-write-key"),)),
         identity=model.Identity(
@@ -45,7 +51,7 @@ def large() -> model.Bundle:
                 model.Channel("push", cost=0.01),
             )
         ),
-        profile=model.ProfileRules(tuple(_trait(n) for n in range(_TRAITS))),
+        profile=model.ProfileRules(tuple(_metric(n) for n in range(metrics))),
         policies=model.Policies(
             (
                 model.Cap("offer-a-week", "offer", 1_000, "7d"),
@@ -54,58 +60,60 @@ def large() -> model.Bundle:
                 model.Cap("all-in-30-days", "all", 1_000, "30d"),
             )
         ),
-        segments=tuple(_segment(n) for n in range(SEGMENTS)),
-        campaigns=tuple(_campaign(n) for n in range(_CAMPAIGNS)),
+        segments=tuple(_segment(n, metrics) for n in range(segments)),
+        campaigns=tuple(_campaign(n, offers // _CAMPAIGNS) for n in range(_CAMPAIGNS)),
     )
 
 
-def _trait(number: int) -> model.Trait:
-    name = f"trait-{number}"
-    shoes = {"all": [{"name": EVENT}, {"property": "category", "is": "shoes"}]}
-    match number % 4:
+def _metric(number: int) -> model.Trait:
+    name = f"metric-{number}"
+    event = _EVENTS[number % len(_EVENTS)]
+    match number % 5:
         case 0:
-            return model.Trait(name, "count", when={"name": EVENT})
+            return model.Trait(name, "count", when={"name": event}, window="7d")
         case 1:
-            return model.Trait(name, "sum", of="properties.price", when={"name": [EVENT, "refund"]})
+            return model.Trait(name, "sum", of="properties.price", when={"name": event})
         case 2:
-            return model.Trait(name, "latest", of="occurred_at", when={"name": EVENT})
+            return model.Trait(name, "recency", when={"name": event})
+        case 3:
+            return model.Trait(
+                name, "distinct", of="properties.product_id", when={"name": event}, window="30d"
+            )
         case _:
+            shoes = {"all": [{"name": event}, {"property": "category", "is": "shoes"}]}
             return model.Trait(name, "max", of="properties.cart.total", when=shoes)
 
 
-def _segment(number: int) -> model.Segment:
-    count, total, latest, most = (
-        f"trait-{4 * (number % (_TRAITS // 4)) + kind}" for kind in range(4)
-    )
+def _segment(number: int, metrics: int) -> model.Segment:
     name = f"segment-{number}"
+    one, other = (f"metric-{(number + step) % metrics}" for step in (0, 1))
+    recent = f"metric-{number % metrics // 5 * 5 + 2}"
     match number % 4:
         case 0:
-            return model.Segment(name, {"trait": count, "gte": 1 + number % 3})
+            return model.Segment(name, {"trait": one, "gte": 1 + number % 3})
         case 1:
             return model.Segment(
-                name, {"all": [{"trait": total, "gte": number}, {"trait": latest, "within": "7d"}]}
+                name, {"all": [{"trait": one, "gte": number}, {"trait": recent, "within": "7d"}]}
             )
         case 2:
             return model.Segment(
-                name,
-                {"any": [{"trait": most, "gt": 150}, {"not": {"trait": count, "gte": 2}}]},
+                name, {"any": [{"trait": one, "gt": 150}, {"not": {"trait": other, "gte": 2}}]}
             )
         case _:
             return model.Segment(
                 name,
-                {"all": [{"segment": f"segment-{number - 1}"}, {"trait": latest, "exists": True}]},
+                {"all": [{"segment": f"segment-{number - 1}"}, {"trait": one, "exists": True}]},
             )
 
 
-def _campaign(number: int) -> model.Campaign:
-    """Every second one is for everybody who bought; the others are for nobody yet."""
-    each = OFFERS // _CAMPAIGNS
-    reachable = {"segment": f"segment-{12 * (number // 2) % SEGMENTS}"}
-    unreachable = {"trait": "trait-0", "gte": 1_000_000}
+def _campaign(number: int, offers: int) -> model.Campaign:
+    """Every second one is for who bought before; the others are for nobody yet."""
+    reachable = {"all": [{"segment": "segment-0"}, {"trait": "interactions", "gte": 1 + number}]}
+    unreachable = {"trait": "metric-0", "gte": 1_000_000}
     return model.Campaign(
         f"campaign-{number}",
-        tuple(_offer(number * each + n) for n in range(each)),
-        audience=unreachable if number % 2 else None if number == 0 else reachable,
+        tuple(_offer(number * offers + n) for n in range(offers)),
+        audience=unreachable if number % 2 else reachable,
         trigger={"name": EVENT},
     )
 
@@ -114,7 +122,7 @@ def _offer(number: int) -> model.Offer:
     push = model.Treatment(
         f"push-{number}",
         "push",
-        content={"title": "Order number {trait-0}", "text": "More {properties.category} for you"},
+        content={"title": "Order number {metric-0}", "text": "More {properties.category} for you"},
     )
     hero = model.Treatment(f"hero-{number}", "web", placement="hero", content={"title": "For you"})
     return model.Offer(f"offer-{number}", 1.0 + number % 7, (push, hero))

@@ -77,7 +77,9 @@ class Client:
 
     def close(self) -> None:
         """Forget what is still on its way."""
+        self._producer.flush(1)
         self._producer.purge()
+        self._producer.poll(0)
         self._consumer.close()
 
     def open_loop(self, rate: float, seconds: float, drain_s: float = _DRAIN_S) -> Sample:

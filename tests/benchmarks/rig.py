@@ -62,8 +62,9 @@ class Rig:
 
     def make_topics(self, names: Iterable[str]) -> None:
         """Those of one system, with this rig's partitions."""
+        admin = self._admin()  # kept: futures of a client that is gone fail
         requests = [NewTopic(name, self.partitions) for name in names]
-        for made in self._admin().create_topics(requests, operation_timeout=_TIMEOUT_S).values():
+        for made in admin.create_topics(requests, operation_timeout=_TIMEOUT_S).values():
             made.result()
 
     def drop_topics(self, prefix: str) -> None:

@@ -67,7 +67,7 @@ def _main(arguments: Arguments) -> None:
             await asyncio.sleep(0.1)
         print(READY, flush=True)
 
-    sys.argv[1:] = ["worker", "--without-web", "-l", "warning"]
+    sys.argv[1:] = ["worker", "--without-web", "-l", "warn"]
     app.main()
 
 

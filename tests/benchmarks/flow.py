@@ -1,0 +1,168 @@
+"""`kairos bench flow`: what an interaction costs in process, without Kafka and RocksDB.
+
+A stage gets all inputs of a round at once, so that steps, codec and rows are timed apart, with
+nothing but a loop around them; rows and order are those of a stage in a process of its own. Each
+interaction is decided into an action by all offers: dearer than the usual one.
+"""
+
+import gc
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+import msgspec
+
+from agents.delivery import Row
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.config import model
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.decisioning.token import TokenKey
+from pipeline.flow import STAGES, Stage
+from pipeline.model import topics
+from pipeline.model.outcome import Emit, Forward, Ok, Redirect
+from pipeline.rules import Rules
+from tests.benchmarks import configurations
+from tests.benchmarks.traffic import CUSTOMERS, InteractionTraffic
+
+_WARM_ROUNDS: Final = 3
+_BEGIN_MS: Final = 1_700_000_000_000
+_EVERY_MS: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """So many of each in a configuration."""
+
+    segments: int
+    metrics: int
+    offers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one interaction, in microseconds, medians over rounds of 1,000: the stages' steps by
+    name; `decode` and `encode`: all that the stages read and write as Avro; `rows`: their rows."""
+
+    size: Size
+    steps: dict[str, float]
+    decode: float
+    encode: float
+    rows: float
+
+    @property
+    def total(self) -> float:
+        """Of the steps."""
+        return sum(self.steps.values())
+
+
+def measure(sizes: Sequence[Size], rounds: int, say: Callable[[str], None]) -> list[Cost]:
+    """Each size by itself."""
+    costs = []
+    for size in sizes:
+        say(f"{size.segments} segments, {size.metrics} metrics, {size.offers} offers")
+        costs.append(_cost(size, rounds))
+    return costs
+
+
+def _cost(size: Size, rounds: int) -> Cost:
+    bundle = configurations.made(size.segments, size.metrics, size.offers)
+    runs = _Runs(_compiled(bundle))
+    for _ in range(_WARM_ROUNDS):
+        runs.run_round()
+    gc.collect()
+    spent = [runs.run_round() for _ in range(rounds)]
+
+    def middle(what: str) -> float:
+        return median(one[what] for one in spent)
+
+    steps = {stage.name: middle(stage.name) for stage in STAGES}
+    return Cost(size, steps, middle("decode"), middle("encode"), middle("rows"))
+
+
+def _compiled(bundle: model.Bundle) -> Configuration:
+    config = compile_bundle(bundle)
+    assert isinstance(config, Configuration), config
+    return config
+
+
+class _Runs:
+    """The four stages with their rows, and customers who come again and again."""
+
+    def __init__(self, config: Configuration) -> None:
+        self._rules = Rules(config, TokenKey("bench"), 300_000)
+        self._codec = Codec(recorded())
+        self._traffic = InteractionTraffic(self._codec, configurations.EVENT, ("push",))
+        self._rows: dict[str, dict[str, Any]] = defaultdict(dict)
+        self._next = 0
+
+    def run_round(self) -> dict[str, float]:
+        """What everybody coming once costs: µs per interaction, by what it is spent on."""
+        begin, self._next = self._next, self._next + CUSTOMERS
+        inputs = [self._interaction(index) for index in range(begin, self._next)]
+        spent: defaultdict[str, float] = defaultdict(float)
+        for stage in STAGES:
+            inputs = self._run(stage, inputs, spent)
+        return {what: seconds * 1e6 / CUSTOMERS for what, seconds in spent.items()}
+
+    def _interaction(self, index: int) -> Emit:
+        interaction = self._traffic.interaction(index, _BEGIN_MS + index * _EVERY_MS)
+        return Emit(topics.INTERACTIONS, interaction.identifiers[0].key, interaction)
+
+    def _run(self, stage: Stage, inputs: list[Emit], spent: defaultdict[str, float]) -> list[Emit]:
+        """One stage over all inputs and what it sends itself; what it sends on."""
+        sent: list[Emit] = []
+        while inputs:
+            emits: list[Emit] = []
+            began = time.perf_counter()
+            for one in inputs:
+                emits.extend(self._step(stage, one))
+            spent[stage.name] += time.perf_counter() - began
+            self._travel(inputs, emits, spent)
+            inputs = [emit for emit in emits if emit.topic in stage.inputs]
+            sent += [emit for emit in emits if emit.topic in _INPUTS - set(stage.inputs)]
+        spent["rows"] += self._stored(stage)
+        return sent
+
+    def _step(self, stage: Stage, one: Emit) -> tuple[Emit, ...]:
+        rows = self._rows[stage.name]
+        outcome = stage.step(one.key, one.value, rows.get(one.key), self._rules)
+        match outcome:
+            case Ok(state, emits):
+                rows[one.key] = state
+                return emits
+            case Redirect(emit):
+                return (emit,)
+            case Forward(emits):
+                return emits
+        return ()
+
+    def _travel(
+        self, inputs: list[Emit], emits: list[Emit], spent: defaultdict[str, float]
+    ) -> None:
+        """As the stage reads its inputs and writes what follows."""
+        sent = [(one.topic, self._codec.encode(one.topic, one.value)) for one in inputs]
+        began = time.perf_counter()
+        for topic, data in sent:
+            assert data is not None
+            self._codec.decode(topic, data)
+        spent["decode"] += time.perf_counter() - began
+        began = time.perf_counter()
+        for emit in emits:
+            self._codec.encode(emit.topic, emit.value)
+        spent["encode"] += time.perf_counter() - began
+
+    def _stored(self, stage: Stage) -> float:
+        """Every row of the stage read once and written once (seconds); each came once."""
+        encode = msgspec.msgpack.Encoder().encode
+        decode = msgspec.msgpack.Decoder(Row[stage.state]).decode  # type: ignore[name-defined]
+        stored = [encode(Row(state)) for state in self._rows[stage.name].values()]
+        began = time.perf_counter()
+        for data in stored:
+            encode(decode(data))
+        return (time.perf_counter() - began) * CUSTOMERS / len(stored)
+
+
+_INPUTS: Final = frozenset(_all for stage in STAGES for _all in stage.inputs)
