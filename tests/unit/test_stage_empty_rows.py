@@ -52,6 +52,7 @@ class _Memory:
         key: bytes | None,
         value: bytes | None,
         headers: Sequence[tuple[str, bytes]],
+        partition: int,
     ) -> None:
         self.sent.append(topic)
 
