@@ -32,7 +32,7 @@ from pipeline.conditions.tree import (
 from pipeline.model.interaction import Context, Interaction, Known, Scalar
 
 Test: TypeAlias = Callable[[Facts], bool]
-_Read: TypeAlias = Callable[[Facts], Known]
+Read: TypeAlias = Callable[[Facts], Known]
 _Order: TypeAlias = Callable[[typing.Any, typing.Any], bool]
 
 _NUMBERS: Final = frozenset((int, float))
@@ -68,10 +68,10 @@ def _test(tree: Condition) -> Test:
         case Entered(segment):
             return lambda facts: segment in facts.entered
         case Compare(subject, checks):
-            read = _reader(subject)
+            read = reader(subject)
             return _every([_check(read, check) for check in checks])
         case Sequence():
-            return _within(_reader(Trait(tree.trait)), tree.for_ms)
+            return _within(reader(Trait(tree.trait)), tree.for_ms)
         case Absence():
             return _absent(tree)
 
@@ -112,7 +112,8 @@ def _some(tests: list[Test]) -> Test:
             return some
 
 
-def _reader(subject: Subject) -> _Read:
+def reader(subject: Subject) -> Read:
+    """Reads what a condition, or a content, names; None where it is not known."""
     match subject:
         case Trait(name):
             return lambda facts: facts.traits.get(name)
@@ -125,7 +126,7 @@ def _reader(subject: Subject) -> _Read:
             return _of_interaction(op.attrgetter(name))
 
 
-def _of_interaction(read: Callable[[Interaction], Scalar]) -> _Read:
+def _of_interaction(read: Callable[[Interaction], Scalar]) -> Read:
     return lambda facts: None if facts.interaction is None else read(facts.interaction)
 
 
@@ -139,7 +140,7 @@ def context_reader(name: str) -> Callable[[Context], Scalar]:
     return lambda context: context.consent.get(key)
 
 
-def _check(read: _Read, check: Check) -> Test:
+def _check(read: Read, check: Check) -> Test:
     operand = check.operand
     match check.operator:
         case "exists":
@@ -168,15 +169,15 @@ def _negated(test: Test) -> Test:
     return lambda facts: not test(facts)
 
 
-def _exists(read: _Read, wanted: bool) -> Test:
+def _exists(read: Read, wanted: bool) -> Test:
     if wanted:
         return lambda facts: read(facts) is not None
     return lambda facts: read(facts) is None
 
 
-def _is(read: _Read, operand: object) -> Test:
+def _is(read: Read, operand: object) -> Test:
     if isinstance(operand, Trait | Property):
-        other = _reader(operand)
+        other = reader(operand)
         return lambda facts: _same(read(facts), other(facts))
     if isinstance(operand, bool):
         return lambda facts: read(facts) is operand
@@ -191,7 +192,7 @@ def _same(left: Known, right: Known) -> bool:
     )
 
 
-def _in(read: _Read, operand: tuple[Constant, ...]) -> Test:
+def _in(read: Read, operand: tuple[Constant, ...]) -> Test:
     bools = frozenset(value for value in operand if isinstance(value, bool))
     others = frozenset(value for value in operand if not isinstance(value, bool))
     if all(isinstance(value, str) for value in operand):
@@ -204,15 +205,15 @@ def _in(read: _Read, operand: tuple[Constant, ...]) -> Test:
     return within_set
 
 
-def _ordered(read: _Read, order: _Order, operand: object) -> Test:
+def _ordered(read: Read, order: _Order, operand: object) -> Test:
     if isinstance(operand, Trait | Property):
-        return _both_ordered(read, _reader(operand), order)
+        return _both_ordered(read, reader(operand), order)
     if isinstance(operand, str):
         return lambda facts: (value := read(facts)).__class__ is str and order(value, operand)
     return lambda facts: (value := read(facts)).__class__ in _NUMBERS and order(value, operand)
 
 
-def _both_ordered(read: _Read, other: _Read, order: _Order) -> Test:
+def _both_ordered(read: Read, other: Read, order: _Order) -> Test:
     def both(facts: Facts) -> bool:
         left, right = read(facts), other(facts)
         return _comparable(left, right) and order(left, right)
@@ -226,15 +227,15 @@ def _comparable(left: Known, right: Known) -> bool:
     return left.__class__ is str and right.__class__ is str
 
 
-def _contains(read: _Read, text: str) -> Test:
+def _contains(read: Read, text: str) -> Test:
     return lambda facts: isinstance(value := read(facts), str | tuple) and text in value
 
 
-def _starts_with(read: _Read, text: str) -> Test:
+def _starts_with(read: Read, text: str) -> Test:
     return lambda facts: isinstance(value := read(facts), str) and value.startswith(text)
 
 
-def _within(read: _Read, span_ms: int) -> Test:
+def _within(read: Read, span_ms: int) -> Test:
     def within(facts: Facts) -> bool:
         at = read(facts)
         if isinstance(at, bool) or not isinstance(at, int | float):
@@ -244,7 +245,7 @@ def _within(read: _Read, span_ms: int) -> Test:
     return within
 
 
-def _older_than(read: _Read, span_ms: int) -> Test:
+def _older_than(read: Read, span_ms: int) -> Test:
     def older_than(facts: Facts) -> bool:
         at = read(facts)
         if isinstance(at, bool) or not isinstance(at, int | float):
@@ -255,7 +256,7 @@ def _older_than(read: _Read, span_ms: int) -> Test:
 
 
 def _absent(absence: Absence) -> Test:
-    after, of = (_reader(Trait(name)) for name in absence.traits)
+    after, of = (reader(Trait(name)) for name in absence.traits)
     waited = _older_than(after, absence.for_ms)
     came = _both_ordered(of, after, op.ge)
     return lambda facts: waited(facts) and not came(facts)

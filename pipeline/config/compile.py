@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pipeline.conditions import Compiled, Problem, duration_ms
 from pipeline.config import canonical, model
 from pipeline.config.checks import check, segment_order
-from pipeline.config.compiled import Candidate, Cap, Channel, Segment, Sequence, Trait
+from pipeline.config.compiled import Cap, Channel, Entry, Segment, Sequence, Trait
 from pipeline.config.conditions import compiled
-from pipeline.config.content import traits_in
-from pipeline.config.dates import end_ms, start_ms
+from pipeline.config.content import PROPERTY
+from pipeline.config.entries import Proposal, by_placement, outbound, proposals
 from pipeline.config.identity import IdentityRules, identity_rules
 from pipeline.config.keeps import Keeps, keeps_for
 from pipeline.config.keeps import index_of as keeps_of
@@ -17,15 +17,15 @@ from pipeline.config.names import address_trait
 from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.segment_index import SegmentIndex, index_of
 
-__all__ = ["Candidate", "Cap", "Channel", "Configuration", "Segment", "Trait", "compile_bundle"]
+__all__ = ["Cap", "Channel", "Configuration", "Entry", "Segment", "Trait", "compile_bundle"]
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """One version of the configuration, ready to run.
 
-    `segments` come after those that they read. `outbound` has the candidates without a placement,
-    by channel; the order of candidates is that of campaigns, offers and treatments.
+    `segments` come after those that they read. `by_placement` and `outbound` (candidates without a
+    placement, by channel) have what may fill a slot, in the order of campaigns, offers, treatments.
     `sources` is keyed by write key, `server_keys` (key -> name) can read; `log_sources` are the
     names of those that bring a log's own time.
     `read_traits`: everything that a condition, a content or an address reads.
@@ -45,9 +45,8 @@ class Configuration:
     read_traits: tuple[str, ...]
     segments: tuple[Segment, ...]
     segment_index: SegmentIndex
-    candidates: tuple[Candidate, ...]
-    by_placement: Mapping[str, tuple[Candidate, ...]]
-    outbound: Mapping[str, tuple[Candidate, ...]]
+    by_placement: Mapping[str, tuple[Entry, ...]]
+    outbound: Mapping[str, tuple[Entry, ...]]
     caps: tuple[Cap, ...]
     longest_cap_ms: int
     channels: Mapping[str, Channel]
@@ -72,11 +71,11 @@ def compile_bundle(bundle: model.Bundle) -> Configuration | tuple[Problem, ...]:
 
 
 def _compile(bundle: model.Bundle) -> Configuration:
-    candidates = tuple(_candidates(bundle))
+    proposed = proposals(bundle)
     caps = tuple(_cap(cap) for cap in bundle.policies.caps)
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
     profile = bundle.profile
-    trees = [one.tree for one in _conditions(bundle, segments, candidates)]
+    trees = [one.tree for one in _conditions(bundle, segments, proposed)]
     index = index_of(segments)
     traits = (*(_trait(trait, index) for trait in profile.traits), *latest_times(trees))
     return Configuration(
@@ -91,12 +90,11 @@ def _compile(bundle: model.Bundle) -> Configuration:
         traits=traits,
         trait_rules={trait.name: trait.rule for trait in traits},
         sequences=sequences(trees),
-        read_traits=tuple(sorted(set(_read_traits(bundle, segments, candidates)))),
+        read_traits=tuple(sorted(set(_read_traits(bundle, segments, proposed)))),
         segments=segments,
         segment_index=index,
-        candidates=candidates,
-        by_placement=_grouped(candidates, outbound=False),
-        outbound=_grouped(candidates, outbound=True),
+        by_placement=by_placement(proposed),
+        outbound=outbound(proposed),
         caps=caps,
         longest_cap_ms=max((cap.window_ms for cap in caps), default=0),
         channels={channel.name: _channel(channel) for channel in bundle.channels.channels},
@@ -120,47 +118,8 @@ def _channel(channel: model.Channel) -> Channel:
     return Channel(channel.name, channel.adapter, channel.url, channel.secret, channel.placements)
 
 
-def _candidates(bundle: model.Bundle) -> Iterator[Candidate]:
-    channels = {channel.name: channel for channel in bundle.channels.channels}
-    for campaign in bundle.campaigns:
-        audience, trigger = compiled(campaign.audience), compiled(campaign.trigger)
-        starts = None if campaign.starts is None else start_ms(campaign.starts)
-        ends = None if campaign.ends is None else end_ms(campaign.ends)
-        for offer in campaign.offers:
-            when = compiled(offer.when)
-            for treatment in offer.treatments:
-                channel = channels[treatment.channel]
-                yield Candidate(
-                    campaign=campaign.campaign,
-                    offer=offer.offer,
-                    treatment=treatment.treatment,
-                    channel=channel.name,
-                    placement=treatment.placement,
-                    address=treatment.address,
-                    purpose=campaign.purpose,
-                    value=offer.value,
-                    cost=treatment.cost + channel.cost,
-                    deadline_ms=duration_ms(treatment.deadline or channel.deadline),
-                    content=treatment.content,
-                    audience=audience,
-                    trigger=trigger,
-                    when=when,
-                    starts_ms=starts,
-                    ends_ms=ends,
-                )
-
-
-def _grouped(candidates: tuple[Candidate, ...], outbound: bool) -> dict[str, tuple[Candidate, ...]]:
-    groups: dict[str, tuple[Candidate, ...]] = {}
-    for one in candidates:
-        if outbound is (one.placement is None):
-            slot = one.placement or one.channel
-            groups[slot] = (*groups.get(slot, ()), one)
-    return groups
-
-
 def _conditions(
-    bundle: model.Bundle, segments: tuple[Segment, ...], candidates: tuple[Candidate, ...]
+    bundle: model.Bundle, segments: tuple[Segment, ...], proposed: tuple[Proposal, ...]
 ) -> Iterator[Compiled]:
     """Every condition over a profile."""
     for segment in segments:
@@ -168,17 +127,16 @@ def _conditions(
     for campaign in bundle.campaigns:
         if campaign.goal is not None:
             yield compiled(campaign.goal.when)
-    for one in candidates:
-        yield from (one.audience, one.trigger, one.when)
+    for proposal in proposed:
+        yield from proposal.conditions()
 
 
 def _read_traits(
-    bundle: model.Bundle, segments: tuple[Segment, ...], candidates: tuple[Candidate, ...]
+    bundle: model.Bundle, segments: tuple[Segment, ...], proposed: tuple[Proposal, ...]
 ) -> Iterator[str]:
-    for condition in _conditions(bundle, segments, candidates):
+    for condition in _conditions(bundle, segments, proposed):
         yield from condition.reads.traits
-    for one in candidates:
-        for text in one.content.values():
-            yield from traits_in(text)
+    for one in (candidate for proposal in proposed for candidate in proposal.candidates):
+        yield from (name for name, _ in one.needs if not name.startswith(PROPERTY))
         if one.address is not None:
             yield address_trait(one.address)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.conditions import Compiled
-from pipeline.conditions.compile import Test
+from pipeline.conditions.compile import Read, Test
 from pipeline.config.keeps import Keep
 from pipeline.config.model import TraitRule
 
@@ -49,11 +49,25 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Campaign:
+    """What is asked once for all that a campaign proposes. It is valid from `starts_ms`
+    (inclusive) to `ends_ms` (exclusive), where given."""
+
+    name: str
+    purpose: Purpose
+    audience: Compiled
+    trigger: Compiled
+    starts_ms: int | None
+    ends_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One treatment of one offer of one campaign.
 
-    Without `placement` it is sent on `channel` when `trigger` holds. `cost` includes the
-    channel's. It is valid from `starts_ms` (inclusive) to `ends_ms` (exclusive), where given.
+    Without `placement` it is sent on `channel` when the campaign's trigger holds. `cost` includes
+    the channel's; `score` is what the treatment is worth after it. By `order` the best comes first,
+    ties by name. `needs`: the names in the content, and how each is read.
     """
 
     campaign: str
@@ -67,11 +81,19 @@ class Candidate:
     cost: float
     deadline_ms: int
     content: Mapping[str, str]
-    audience: Compiled
-    trigger: Compiled
+    needs: tuple[tuple[str, Read], ...]
     when: Compiled
-    starts_ms: int | None
-    ends_ms: int | None
+    score: float
+    order: tuple[float, str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one campaign has for a slot, by name also."""
+
+    campaign: Campaign
+    candidates: tuple[Candidate, ...]
+    treatments: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,43 +1,35 @@
 """One slot, its candidates, one winner: the highest score above nothing."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 
-from pipeline.config import compile as config
-from pipeline.decisioning.caps import exceeded
-from pipeline.model.decision import Candidate, Contact
+from pipeline.config import compiled as config
+from pipeline.decisioning.caps import Full, exceeded
+from pipeline.model.decision import Candidate
 
 NOTHING = "nothing"
+"""It scores 0."""
 
 
 def rank(eligible: Sequence[config.Candidate]) -> list[config.Candidate]:
     """The best first; ties by name, so that the same input gives the same answer."""
-    return sorted(eligible, key=lambda one: (-score(one), one.campaign, one.offer, one.treatment))
-
-
-def score(candidate: config.Candidate) -> float:
-    """What the treatment is worth after its cost; `nothing` scores 0."""
-    return candidate.value - candidate.cost
+    return sorted(eligible, key=attrgetter("order"))
 
 
 def arbitrate(
-    slot: str,
-    eligible: Sequence[config.Candidate],
-    caps: Sequence[config.Cap],
-    contacts: Sequence[Contact],
-    now_ms: int,
+    slot: str, eligible: Sequence[config.Candidate], full: Sequence[Full]
 ) -> tuple[config.Candidate | None, tuple[Candidate, ...]]:
     """The winner (None: nothing) and every candidate with its fate, the best first."""
     winner: config.Candidate | None = None
+    beaten = f"beaten by {NOTHING}"
     judged: list[Candidate] = []
     for one in rank(eligible):
-        if (cap := exceeded(one, caps, contacts, now_ms)) is not None:
+        if (cap := exceeded(one, full)) is not None:
             fate = f"cap {cap.name}"
-        elif winner is not None:
-            fate = f"beaten by {winner.treatment}"
-        elif score(one) <= 0:
-            fate = f"beaten by {NOTHING}"
+        elif winner is not None or one.score <= 0:
+            fate = beaten
         else:
-            winner, fate = one, "chosen"
+            winner, fate, beaten = one, "chosen", f"beaten by {one.treatment}"
         judged.append(_judged(slot, one, fate))
     return winner, tuple(judged)
 
@@ -51,6 +43,6 @@ def _judged(slot: str, one: config.Candidate, fate: str) -> Candidate:
         channel=one.channel,
         value=one.value,
         cost=one.cost,
-        score=score(one),
+        score=one.score,
         fate=fate,
     )

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from pipeline.conditions import Facts
-from pipeline.config.compile import Candidate
-from pipeline.decisioning.render import missing_names
+from pipeline.config.compiled import Campaign, Candidate
+from pipeline.decisioning.render import missing_name
 from pipeline.model.stages import IdentitySection
 
 
@@ -21,24 +21,30 @@ class Moment:
         return self.facts.now_ms
 
 
-def objection(candidate: Candidate, moment: Moment) -> str | None:
-    """The first rule that speaks against `candidate`, as it is recorded; None: eligible."""
+def campaign_objection(campaign: Campaign, moment: Moment, asked: bool) -> str | None:
+    """The first rule that speaks against all that a campaign has, as it is recorded; `asked`:
+    somebody asked, so it needs no trigger."""
     facts = moment.facts
-    if candidate.starts_ms is not None and facts.now_ms < candidate.starts_ms:
+    if campaign.starts_ms is not None and facts.now_ms < campaign.starts_ms:
         return "campaign not begun"
-    if candidate.ends_ms is not None and facts.now_ms >= candidate.ends_ms:
+    if campaign.ends_ms is not None and facts.now_ms >= campaign.ends_ms:
         return "campaign over"
-    if candidate.placement is None and (fault := _untimely(candidate, moment)):
-        return fault
-    if not candidate.audience.test(facts):
-        return "audience"
+    if not asked and not campaign.trigger.test(facts):
+        return "trigger"
+    if not asked and moment.stale:
+        return "interaction too old"
+    return None if campaign.audience.test(facts) else "audience"
+
+
+def objection(candidate: Candidate, moment: Moment) -> str | None:
+    """The first rule that speaks against `candidate`, whose campaign none speaks against."""
+    facts = moment.facts
     if not candidate.when.test(facts):
         return "offer condition"
     if candidate.address is not None and address(candidate, moment) is None:
         return f"no address: {candidate.address}"
-    if missing := missing_names(candidate.content, facts):
-        return f"content needs {missing[0]}"
-    return None
+    missing = missing_name(candidate, facts)
+    return None if missing is None else f"content needs {missing}"
 
 
 def address(candidate: Candidate, moment: Moment) -> str | None:
@@ -47,9 +53,3 @@ def address(candidate: Candidate, moment: Moment) -> str | None:
         return None
     value = moment.facts.traits.get(f"identifier.{candidate.address}")
     return value if isinstance(value, str) else None
-
-
-def _untimely(candidate: Candidate, moment: Moment) -> str | None:
-    if not candidate.trigger.test(moment.facts):
-        return "trigger"
-    return "interaction too old" if moment.stale else None

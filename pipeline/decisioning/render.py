@@ -1,39 +1,23 @@
 """Content with `{trait}` and `{properties.name}` replaced by what is known of the customer."""
 
-from collections.abc import Mapping
-from functools import cache
-
 from pipeline.conditions import Facts
-from pipeline.config.content import PROPERTY, names_in
+from pipeline.config.compiled import Candidate
+from pipeline.config.content import filled
 from pipeline.model.interaction import Known
 
-_names = cache(names_in)
+
+def missing_name(candidate: Candidate, facts: Facts) -> str | None:
+    """A name that the content needs and nobody knows; such a message is not sent half empty."""
+    for name, read in candidate.needs:
+        if read(facts) is None:
+            return name
+    return None
 
 
-def missing_names(content: Mapping[str, str], facts: Facts) -> tuple[str, ...]:
-    """Names that the content needs and nobody knows; such a message is not sent half empty."""
-    return tuple(
-        name for text in content.values() for name in _names(text) if _value(name, facts) is None
-    )
-
-
-def render(content: Mapping[str, str], facts: Facts) -> dict[str, str]:
-    """The content for one customer; every name is known (`missing_names` is empty)."""
-    return {part: _rendered(text, facts) for part, text in content.items()}
-
-
-def _rendered(text: str, facts: Facts) -> str:
-    for name in _names(text):
-        text = text.replace(f"{{{name}}}", _text(_value(name, facts)))
-    return text
-
-
-def _value(name: str, facts: Facts) -> Known:
-    if not name.startswith(PROPERTY):
-        return facts.traits.get(name)
-    if facts.interaction is None:
-        return None
-    return facts.interaction.properties.get(name.removeprefix(PROPERTY))
+def render(candidate: Candidate, facts: Facts) -> dict[str, str]:
+    """The content for one customer; every name is known (`missing_name` is None)."""
+    values = {name: _text(read(facts)) for name, read in candidate.needs}
+    return {part: filled(text, values) for part, text in candidate.content.items()}
 
 
 def _text(value: Known) -> str:

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import msgspec
 
 from pipeline.conditions import Facts
-from pipeline.config.compile import Candidate
+from pipeline.config.compile import Entry
+from pipeline.config.compiled import Candidate
 from pipeline.decisioning import history
-from pipeline.decisioning.arbitrate import arbitrate, score
-from pipeline.decisioning.eligibility import Moment, address, objection
+from pipeline.decisioning.arbitrate import arbitrate
+from pipeline.decisioning.caps import full
+from pipeline.decisioning.eligibility import Moment, address, campaign_objection, objection
 from pipeline.decisioning.render import render
 from pipeline.decisioning.state import ContactState, History
 from pipeline.decisioning.token import Claims
@@ -96,25 +98,32 @@ def _fill(
     config = rules.config
     asked = interaction.request.placements if interaction.request is not None else ()
     for placement in dict.fromkeys(asked):
-        candidates = config.by_placement.get(placement, ())
-        channel = candidates[0].channel if candidates else interaction.channel
-        eligible = _eligible(candidates, moment, filled)
+        entries = config.by_placement.get(placement, ())
+        channel = entries[0].candidates[0].channel if entries else interaction.channel
+        eligible = _eligible(entries, moment, filled, asked=True)
         _fill_slot(placement, channel, eligible, (moment, known, filled), rules)
-    for channel, candidates in config.outbound.items():
-        eligible = _eligible(candidates, moment, filled)
+    for channel, entries in config.outbound.items():
+        eligible = _eligible(entries, moment, filled, asked=False)
         if eligible:
             _fill_slot(channel, channel, eligible, (moment, known, filled), rules)
     return filled
 
 
-def _eligible(candidates: Sequence[Candidate], moment: Moment, filled: _Filled) -> list[Candidate]:
+def _eligible(
+    entries: Sequence[Entry], moment: Moment, filled: _Filled, asked: bool
+) -> list[Candidate]:
     eligible: list[Candidate] = []
-    for one in candidates:
-        rule = objection(one, moment)
-        if rule is None:
-            eligible.append(one)
-        else:
-            filled.rejected[rule].append(one.treatment)
+    for entry in entries:
+        rule = campaign_objection(entry.campaign, moment, asked)
+        if rule is not None:
+            filled.rejected[rule].extend(entry.treatments)
+            continue
+        for one in entry.candidates:
+            rule = objection(one, moment)
+            if rule is None:
+                eligible.append(one)
+            else:
+                filled.rejected[rule].append(one.treatment)
     return eligible
 
 
@@ -127,7 +136,7 @@ def _fill_slot(
 ) -> None:
     moment, known, filled = so_far
     contacts = (*known, *filled.contacts)
-    winner, judged = arbitrate(slot, eligible, rules.config.caps, contacts, moment.now_ms)
+    winner, judged = arbitrate(slot, eligible, full(rules.config.caps, contacts, moment.now_ms))
     filled.judged.extend(judged)
     if winner is None:
         filled.choices.append(Choice(slot, channel))
@@ -153,7 +162,7 @@ def _fill_slot(
             campaign=winner.campaign,
             offer=winner.offer,
             treatment=winner.treatment,
-            score=score(winner),
+            score=winner.score,
         )
     )
 
@@ -186,7 +195,7 @@ def _action(slot: str, winner: Candidate, moment: Moment, rules: Rules) -> Actio
         channel=winner.channel,
         placement=winner.placement,
         address=address(winner, moment),
-        content=render(winner.content, moment.facts),
+        content=render(winner, moment.facts),
         created_at=moment.now_ms,
         deadline_at=moment.now_ms + winner.deadline_ms,
         token=rules.token_key.sign(claims),

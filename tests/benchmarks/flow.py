@@ -8,7 +8,7 @@ interaction is decided into an action by all offers: dearer than the usual one.
 import gc
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final

@@ -89,18 +89,19 @@ def test_candidates() -> None:
         "c", (offer,), trigger={"name": "x"}, starts="2024-01-01", ends="2024-01-31"
     )
     config = compiled(bundle(campaigns=(campaign,)))
-    assert [one.treatment for one in config.by_placement["hero"]] == ["page"]
-    assert [one.treatment for one in config.outbound["email"]] == ["mail", "slow-mail"]
-    mail, slow = config.outbound["email"]
+    [hero], [sent] = config.by_placement["hero"], config.outbound["email"]
+    assert hero.treatments == ("page",)
+    assert sent.treatments == ("mail", "slow-mail")
+    mail, slow = sent.candidates
     assert (mail.cost, mail.deadline_ms, slow.cost, slow.deadline_ms) == (
         1.5,
         300_000,
         0.5,
         3_600_000,
     )
-    assert mail.ends_ms is not None
-    assert mail.starts_ms is not None
-    assert mail.ends_ms - mail.starts_ms == 31 * DAY
+    assert sent.campaign.ends_ms is not None
+    assert sent.campaign.starts_ms is not None
+    assert sent.campaign.ends_ms - sent.campaign.starts_ms == 31 * DAY
 
 
 def test_read_traits_are_those_that_something_reads() -> None:
