@@ -1,11 +1,11 @@
 """The rules for each record: identity runs by the newest, later stages by the one it stamped."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.config.compile import Configuration
-from pipeline.decisioning.token import TokenKey
 from pipeline.rules import Rules
 
 _PATIENCE_S: Final = 10.0
@@ -14,10 +14,9 @@ _PATIENCE_S: Final = 10.0
 class Rulebook:
     """Finds rules by digest, waiting for a configuration that is still on its way."""
 
-    def __init__(self, log: ConfigurationLog, token_key: TokenKey, max_action_age_ms: int) -> None:
+    def __init__(self, log: ConfigurationLog, load: Callable[[Configuration], Rules]) -> None:
         self._log = log
-        self._token_key = token_key
-        self._max_action_age_ms = max_action_age_ms
+        self._load = load
         self._known: dict[str, Rules] = {}
 
     @property
@@ -41,6 +40,6 @@ class Rulebook:
     def _rules(self, config: Configuration) -> Rules:
         rules = self._known.get(config.digest)
         if rules is None:
-            rules = Rules(config, self._token_key, self._max_action_age_ms)
+            rules = self._load(config)
             self._known[config.digest] = rules
         return rules

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, PositiveInt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.broker import Broker, BrokerOptions
 from pipeline.adapters.broker.options import PREFERRED_PORT
 
@@ -58,6 +59,11 @@ class Settings(BaseSettings):
         ge=0,
         le=65_535,
         description="Port of the embedded broker; unset: 9092 or, if taken, any free one; 0: any",
+    )
+    artifacts: Path | None = Field(
+        default=None,
+        description="Folder, shared by all machines of a stack, of the models and geo databases "
+        "that configurations name; unset: HOME/artifacts",
     )
     java_home: Path | None = Field(
         default=None,
@@ -142,6 +148,10 @@ class Settings(BaseSettings):
     def kafka(self) -> dict[str, str | int | float | bool]:
         """Properties of a confluent-kafka client; raises NoBrokerError when there is no broker."""
         return {**_CLIENT_DEFAULTS, **self.kafka_properties, "bootstrap.servers": self._bootstrap()}
+
+    def kept_artifacts(self) -> Artifacts:
+        """What configurations name by digest."""
+        return Artifacts(self.artifacts or self.home / "artifacts")
 
     def signing_secret(self) -> str:
         """The key that signs outcome tokens, made at the first call when none is set."""

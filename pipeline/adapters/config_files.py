@@ -1,7 +1,8 @@
 """A folder of YAML to a bundle, or to errors that name file, line, column and mend.
 
 The folder has sources.yaml, identity.yaml and channels.yaml, perhaps profile.yaml and
-policies.yaml, and a file for each segment in segments/ and for each campaign in campaigns/.
+policies.yaml, and a file for each segment in segments/ and for each campaign in campaigns/. It may
+have other files, which the YAML names.
 """
 
 import os
@@ -12,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from pipeline.adapters.config_artifacts import pinned
 from pipeline.adapters.yaml_text import BadYaml, Document, read_yaml
 from pipeline.conditions import Path as ValuePath
 from pipeline.conditions import Problem, did_you_mean
@@ -62,7 +64,10 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
     checked = compile_bundle(bundle)
     if isinstance(checked, tuple):
         return _sorted([_of_bundle(files, problem) for problem in checked])
-    return bundle
+    named = pinned(bundle, folder)
+    if isinstance(named, list):
+        return _sorted([_of_bundle(files, problem) for problem in named])
+    return named
 
 
 def _files(folder: Path, environment: Mapping[str, str]) -> Iterator[_File | ConfigError]:

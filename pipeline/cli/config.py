@@ -12,6 +12,7 @@ import typer
 from rich.progress import Progress
 
 from pipeline.adapters.avro import open_codec
+from pipeline.adapters.config_artifacts import keep_files
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.records import Records
@@ -59,6 +60,7 @@ def apply(
     it only does that.
     """
     bundle = _checked(folder, json).bundle
+    keep_files(bundle, folder, Settings().kept_artifacts())
     with _log() as log:
         applied = log.apply(bundle, by)
     if not json:

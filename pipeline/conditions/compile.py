@@ -20,6 +20,7 @@ from pipeline.conditions.tree import (
     Condition,
     Constant,
     ContextField,
+    Derived,
     Entered,
     EventField,
     Member,
@@ -118,19 +119,22 @@ def reader(subject: Subject) -> Read:
         case Trait(name):
             return lambda facts: facts.traits.get(name)
         case Property(name):
-            return _of_interaction(lambda interaction: interaction.properties.get(name))
+            return of_interaction(lambda interaction: interaction.properties.get(name))
         case ContextField(name):
-            read = context_reader(name)
-            return _of_interaction(lambda interaction: read(interaction.context))
+            read = _of_context(name)
+            return of_interaction(lambda interaction: read(interaction.context))
         case EventField(name):
-            return _of_interaction(op.attrgetter(name))
+            return of_interaction(op.attrgetter(name))
+        case Derived(name):
+            return lambda facts: facts.derived.get(name)
 
 
-def _of_interaction(read: Callable[[Interaction], Scalar]) -> Read:
+def of_interaction(read: Callable[[Interaction], Scalar]) -> Read:
+    """Reads nothing where there is no interaction."""
     return lambda facts: None if facts.interaction is None else read(facts.interaction)
 
 
-def context_reader(name: str) -> Callable[[Context], Scalar]:
+def _of_context(name: str) -> Callable[[Context], Scalar]:
     """Reads a circumstance by its dotted name."""
     group, dot, key = name.partition(".")
     if not dot:

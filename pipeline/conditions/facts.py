@@ -2,14 +2,23 @@
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
-from pipeline.model.interaction import Interaction, Known
+from pipeline.model.interaction import Interaction, Known, Scalar
+
+NOTHING: Final[Mapping[str, Scalar]] = {}
+_NOWHERE: Final[AbstractSet[str]] = frozenset()
+
+
+def _nothing() -> Mapping[str, Scalar]:
+    return NOTHING
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """One customer at one moment. `interaction` is None when something else is the cause.
+    """One customer at one moment. `interaction` is None when something else is the cause;
+    `derived` is what the enrichers made of it.
 
     `segments` are the memberships after this interaction, `entered` those that it brought.
     `now_ms` is the record's clock (epoch ms).
@@ -20,3 +29,9 @@ class Facts:
     segments: AbstractSet[str]
     entered: AbstractSet[str]
     now_ms: int
+    derived: Mapping[str, Scalar] = field(default_factory=_nothing)
+
+    @classmethod
+    def of(cls, interaction: Interaction, derived: Mapping[str, Scalar] = NOTHING) -> "Facts":
+        """An interaction alone, with nothing known of who it was."""
+        return cls(interaction, NOTHING, _NOWHERE, _NOWHERE, interaction.received_at, derived)

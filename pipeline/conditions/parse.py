@@ -10,6 +10,7 @@ A condition is a mapping of one of these forms:
     trait: NAME                the profile's value, with one or more operators
     property: NAME             the interaction's property, likewise
     context: NAME              locale, ip, campaign.source, consent.marketing..., likewise
+    derived: NAME              what an enricher made of it: device_type, country..., likewise
     event: name|kind|channel|source                           likewise
     sequence: [condition, ...]  these interactions came in this order, with
         within: DURATION        at most so long from the first to the last
@@ -39,6 +40,7 @@ from pipeline.conditions.tree import (
     Condition,
     Constant,
     ContextField,
+    Derived,
     Entered,
     EventField,
     EventName,
@@ -62,7 +64,7 @@ MAX_DEPTH: Final = 32
 KINDS: Final = get_args(Kind)
 EVENT_FIELDS: Final = get_args(EventName)
 OPERATORS: Final = get_args(Operator)
-SUBJECTS: Final = ("trait", "property", "context", "event")
+SUBJECTS: Final = ("trait", "property", "context", "event", "derived")
 
 _Raw: TypeAlias = dict[str, object]
 _Form: TypeAlias = Callable[[_Raw, Path], Condition]
@@ -247,6 +249,8 @@ def _subject(key: str, raw: object, path: Path) -> Subject:
             return Property(_property(raw, path))
         case "event":
             return EventField(_event_field(raw, path))
+        case "derived":
+            return Derived(_name(raw, path))
         case _:
             return ContextField(_context_field(raw, path))
 

@@ -12,6 +12,7 @@ from pipeline.conditions.tree import (
     Compare,
     Condition,
     ContextField,
+    Derived,
     Entered,
     EventField,
     Member,
@@ -36,6 +37,7 @@ class Reads:
     properties: frozenset[str]
     context: frozenset[str]
     event: frozenset[str]
+    derived: frozenset[str]
     segments: frozenset[str]
     entered: frozenset[str]
     clock: bool
@@ -43,7 +45,7 @@ class Reads:
     @property
     def interaction(self) -> bool:
         """Whether it depends on the interaction itself."""
-        return bool(self.properties or self.context or self.event)
+        return bool(self.properties or self.context or self.event or self.derived)
 
 
 def reads(tree: Condition) -> Reads:
@@ -55,6 +57,7 @@ def reads(tree: Condition) -> Reads:
         properties=frozenset(s.name for s in subjects if isinstance(s, Property)),
         context=frozenset(s.name for s in subjects if isinstance(s, ContextField)),
         event=frozenset(s.name for s in subjects if isinstance(s, EventField)),
+        derived=frozenset(s.name for s in subjects if isinstance(s, Derived)),
         segments=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Member)),
         entered=frozenset(leaf.segment for leaf in leaves if isinstance(leaf, Entered)),
         clock=any(check.operator in CLOCK_OPERATORS for check in _checks(leaves))

@@ -57,6 +57,7 @@ _SUBJECTS: Final[Schema] = {
     "property": _TEXT,
     "context": {"type": "string", "pattern": CONTEXT_PATTERN},
     "event": {"enum": list(EVENT_FIELDS)},
+    "derived": _NAME,
 }
 
 _COMPARISON: Final[Schema] = {

@@ -57,7 +57,14 @@ class EventField:
     name: EventName
 
 
-Subject: TypeAlias = Trait | Property | ContextField | EventField
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What an enricher made of the interaction: `device_type`, `country`..."""
+
+    name: str
+
+
+Subject: TypeAlias = Trait | Property | ContextField | EventField | Derived
 Constant: TypeAlias = bool | int | float | str
 Operand: TypeAlias = Constant | tuple[Constant, ...] | Trait | Property
 

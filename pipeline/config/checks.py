@@ -1,20 +1,19 @@
 """What a bundle must satisfy beyond the form of its parts: everything that is named exists."""
 
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
-from pipeline.conditions import Condition, Path, Problem, did_you_mean, parse
+from pipeline.conditions import Condition, Path, Problem, parse
 from pipeline.conditions.reads import channels_named, patterns, reads
 from pipeline.conditions.tree import is_hidden
 from pipeline.config import canonical, model
 from pipeline.config.content import traits_in
 from pipeline.config.dates import end_ms, start_ms
-from pipeline.config.keeps import READS_NOTHING
-from pipeline.config.names import Names, is_built_in, names_of
+from pipeline.config.names import Names, known_name, names_of
 from pipeline.config.normalise import known_region
-from pipeline.config.readers import PATHS, reader
+from pipeline.config.profile_checks import profile_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ def check(bundle: model.Bundle) -> Iterator[Problem]:
     names = names_of(bundle)
     yield from _duplicates(bundle)
     yield from _identity(bundle.identity, names)
-    yield from _traits(bundle.profile)
+    yield from profile_problems(bundle, names)
     yield from _channels(bundle.channels)
     yield from _caps(bundle.policies, names)
     yield from _segments(bundle, names)
@@ -103,7 +102,7 @@ def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
     for field in ("user_id", "anonymous_id"):
         if field in given:
             name = getattr(identity, field)
-            yield from _known("namespace", name, names.namespaces, ("identity", field))
+            yield from known_name("namespace", name, names.namespaces, ("identity", field))
     region = identity.phone_region
     if region is not None and not known_region(region):
         what = f"no country {region!r}: use its two letters of ISO 3166, such as ES"
@@ -114,20 +113,6 @@ def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
         except re.error as error:
             where = ("identity", "blocked_patterns", index)
             yield Problem(where, f"{pattern!r} is no regular expression: {error}")
-
-
-def _traits(profile: model.ProfileRules) -> Iterator[Problem]:
-    for index, trait in enumerate(profile.traits):
-        path: Path = ("profile", "traits", index)
-        if is_built_in(trait.name):
-            yield Problem((*path, "name"), f"{trait.name} is built in: choose another name")
-        alone = trait.rule in READS_NOTHING
-        if alone and trait.of is not None:
-            yield Problem((*path, "of"), f"{trait.rule} reads nothing: leave `of` out, or use sum")
-        if not alone and trait.of is None:
-            yield Problem((*path, "rule"), f"{trait.rule} needs `of`: one of {PATHS}")
-        if trait.of is not None and reader(trait.of) is None:
-            yield Problem((*path, "of"), f"nothing to read at {trait.of!r}: one of {PATHS}")
 
 
 def _channels(channels: model.Channels) -> Iterator[Problem]:
@@ -151,14 +136,14 @@ def _caps(policies: model.Policies, names: Names) -> Iterator[Problem]:
     for index, cap in enumerate(policies.caps):
         if cap.channel is not None:
             path = ("policies", "caps", index, "channel")
-            yield from _known("channel", cap.channel, names.channels, path)
+            yield from known_name("channel", cap.channel, names.channels, path)
 
 
 def _segments(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     for index, segment in enumerate(bundle.segments):
         for place, channel in enumerate(segment.channels):
             path = ("segments", index, "channels", place)
-            yield from _known("channel", channel, names.heard, path)
+            yield from known_name("channel", channel, names.heard, path)
 
 
 def _campaign(
@@ -198,17 +183,17 @@ def _dates(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
 def _treatment(
     treatment: model.Treatment, path: Path, channels: model.Channels, names: Names
 ) -> Iterator[Problem]:
-    yield from _known("channel", treatment.channel, names.channels, (*path, "channel"))
+    yield from known_name("channel", treatment.channel, names.channels, (*path, "channel"))
     if treatment.address is not None:
-        yield from _known("namespace", treatment.address, names.namespaces, (*path, "address"))
+        yield from known_name("namespace", treatment.address, names.namespaces, (*path, "address"))
     for channel in channels.channels:
         if channel.name == treatment.channel and treatment.placement is not None:
             where = (*path, "placement")
-            yield from _known("placement", treatment.placement, channel.placements, where)
+            yield from known_name("placement", treatment.placement, channel.placements, where)
     for part, text in treatment.content.items():
         for trait in traits_in(text):
             where = (*path, "content", part)
-            for problem in _known("trait", trait, names.traits, where):
+            for problem in known_name("trait", trait, names.traits, where):
                 mend = f"{problem.message} (a property is written {{properties.{trait}}})"
                 yield Problem(where, mend)
 
@@ -253,9 +238,10 @@ def _reads(tree: Condition, site: _Site, names: Names) -> Iterator[Problem]:
         ("trait", declared, names.traits),
         ("segment", read.segments | read.entered, names.segments),
         ("channel", channels_named(tree), names.heard),
+        ("derived value", read.derived, names.derived),
     ):
         for name in sorted(used):
-            yield from _known(kind, name, known, (*site.path, *_where(site.raw, name)))
+            yield from known_name(kind, name, known, (*site.path, *_where(site.raw, name)))
 
 
 def _of_interaction(part: Condition) -> bool:
@@ -276,8 +262,3 @@ def _where(raw: object, name: str) -> Path:
         if inner := _where(value, name):
             return (key, *inner)
     return ()
-
-
-def _known(kind: str, name: str, known: Collection[str], path: Path) -> Iterator[Problem]:
-    if name not in known:
-        yield Problem(path, f"unknown {kind} {name!r}: {did_you_mean(name, known)}")

@@ -4,17 +4,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pipeline.conditions import Compiled, Problem, duration_ms
+from pipeline.conditions.compile import Read
+from pipeline.conditions.reads import reads
 from pipeline.config import canonical, model
 from pipeline.config.checks import check, segment_order
 from pipeline.config.compiled import Cap, Channel, Entry, Segment, Sequence, Trait
 from pipeline.config.conditions import compiled
 from pipeline.config.content import PROPERTY
+from pipeline.config.derived import derived_in
 from pipeline.config.entries import Proposal, by_placement, outbound, proposals
 from pipeline.config.identity import IdentityRules, identity_rules
 from pipeline.config.keeps import Keeps, keeps_for
 from pipeline.config.keeps import index_of as keeps_of
 from pipeline.config.names import address_trait
 from pipeline.config.patterns import latest_times, sequences
+from pipeline.config.readers import reader
 from pipeline.config.segment_index import SegmentIndex, index_of
 
 __all__ = ["Cap", "Channel", "Configuration", "Entry", "Segment", "Trait", "compile_bundle"]
@@ -28,6 +32,9 @@ class Configuration:
     placement, by channel) have what may fill a slot, in the order of campaigns, offers, treatments.
     `sources` is keyed by write key, `server_keys` (key -> name) can read; `log_sources` are the
     names of those that bring a log's own time.
+    `mappings`: by source name, the properties that are made and how each is read.
+    `derived`: of what enrichers can derive, everything that anything reads; `carried`: what later
+    stages read of it. `bots_count`: whether what bots do counts in traits.
     `read_traits`: everything that a condition, a content or an address reads.
     """
 
@@ -37,7 +44,11 @@ class Configuration:
     sources: Mapping[str, model.Source]
     server_keys: Mapping[str, str]
     log_sources: frozenset[str]
+    mappings: Mapping[str, tuple[tuple[str, Read], ...]]
     session_gap_ms: int
+    derived: frozenset[str]
+    carried: frozenset[str]
+    bots_count: bool
     keeps: Keeps
     traits: tuple[Trait, ...]
     trait_rules: Mapping[str, str]
@@ -75,6 +86,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
     caps = tuple(_cap(cap) for cap in bundle.policies.caps)
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
     profile = bundle.profile
+    agent = profile.enrichers.user_agent
     trees = [one.tree for one in _conditions(bundle, segments, proposed)]
     index = index_of(segments)
     traits = (*(_trait(trait, index) for trait in profile.traits), *latest_times(trees))
@@ -85,7 +97,11 @@ def _compile(bundle: model.Bundle) -> Configuration:
         sources={source.write_key: source for source in bundle.sources.sources},
         server_keys={key.key: key.name for key in bundle.sources.server_keys},
         log_sources=frozenset(one.name for one in bundle.sources.sources if one.clock == "log"),
+        mappings={one.name: _mapping(one) for one in bundle.sources.sources if one.properties},
         session_gap_ms=duration_ms(profile.session_gap),
+        derived=derived_in(profile, trees),
+        carried=frozenset().union(*(reads(tree).derived for tree in trees)),
+        bots_count=agent is None or agent.count_bots,
         keeps=keeps_of(keep for trait in traits for keep in trait.keeps),
         traits=traits,
         trait_rules={trait.name: trait.rule for trait in traits},
@@ -98,6 +114,12 @@ def _compile(bundle: model.Bundle) -> Configuration:
         caps=caps,
         longest_cap_ms=max((cap.window_ms for cap in caps), default=0),
         channels={channel.name: _channel(channel) for channel in bundle.channels.channels},
+    )
+
+
+def _mapping(source: model.Source) -> tuple[tuple[str, Read], ...]:
+    return tuple(
+        (name, read) for name, of in source.properties.items() if (read := reader(of)) is not None
     )
 
 

@@ -12,10 +12,9 @@ from typing import Final, Literal, TypeAlias
 import msgspec
 
 from pipeline.conditions import duration_ms
-from pipeline.conditions.compile import Test
+from pipeline.conditions.compile import Read, Test
 from pipeline.config import model, readers
 from pipeline.config.conditions import compiled
-from pipeline.config.readers import Reader
 from pipeline.model.interaction import Interaction
 
 KeepRule: TypeAlias = Literal["count", "sum", "min", "max", "first", "latest", "distinct", "union"]
@@ -35,7 +34,7 @@ class Keep:
     rule: KeepRule
     window_ms: int | None
     test: Test
-    read: Reader
+    read: Read
     names: frozenset[str] | None
 
 
@@ -96,7 +95,7 @@ def _key(rule: KeepRule, trait: model.Trait) -> str:
     return blake2b(msgspec.json.encode(kept, order="sorted"), digest_size=6).hexdigest()
 
 
-def _reader(rule: KeepRule, trait: model.Trait) -> Reader:
+def _reader(rule: KeepRule, trait: model.Trait) -> Read:
     if trait.rule in READS_NOTHING:
         return readers.one if trait.rule == "count" else readers.occurred_at
     assert trait.of is not None, trait

@@ -13,6 +13,8 @@ from pipeline.conditions.parse import NAME_PATTERN
 
 Name: TypeAlias = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Duration: TypeAlias = Annotated[str, Meta(pattern=DURATION_PATTERN)]
+Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+CurrencyCode: TypeAlias = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 Condition: TypeAlias = Annotated[
     dict[str, object], Meta(extra_json_schema={"$ref": "#/$defs/Condition"})
 ]
@@ -25,12 +27,20 @@ class Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
 
 class Source(Part, frozen=True):
     """An app that sends. `clock: log` trusts `occurred_at` as the time of receipt too, for the
-    replay of a log in its own time; such a source must be one's own."""
+    replay of a log in its own time; such a source must be one's own.
+
+    `properties` says what this source calls a property that others name otherwise:
+    `{total: properties.order.amount}` makes `total` of `order.amount` (or of `context.NAME`).
+    Where there is nothing at that place, the property stays as it came. The stage that knows whose
+    interaction it is does so, by the configuration that it stamps on it; so it does not matter
+    whether it came by HTTP, as a file, or from an app that writes to Kafka.
+    """
 
     name: Name
     channel: Name
     write_key: Annotated[str, Meta(min_length=8)]
     clock: Literal["wall", "log"] = "wall"
+    properties: dict[str, str] = field(default_factory=dict)
 
 
 class ServerKey(Part, frozen=True):
@@ -98,7 +108,7 @@ TraitRule: TypeAlias = Literal[
 class Trait(Part, frozen=True):
     """A named value of the profile, kept by a rule over the interactions that fit `when`.
 
-    `of` names what is read (`properties.total`, `context.locale`, `occurred_at`, `name`...);
+    `of` names what is read (`properties.total`, `derived.country`, `occurred_at`, `name`...);
     `count` and `recency` (when the latest one was, epoch ms) read nothing. Without `window` it is
     an attribute, over the whole lifetime and missing until something is known; with it a metric
     over the interactions of that last time, whose count, sum and distinct begin at 0. `distinct`
@@ -113,11 +123,78 @@ class Trait(Part, frozen=True):
     description: str = ""
 
 
+class UserAgent(Part, frozen=True):
+    """From `context.user_agent`: `device_type` (desktop, mobile, tablet, tv, bot, other), `os`,
+    `browser` and `bot`.
+
+    `count_bots: false`: what a bot does adds to no trait and to no sequence. It is still decided,
+    so that a campaign that must not answer bots says `{derived: bot, is_not: true}`.
+    """
+
+    count_bots: bool = True
+
+
+class Geo(Part, frozen=True):
+    """From `context.ip`, by a database in MaxMind's format: `country` (ISO 3166), `region` and
+    `city` (their English names). `database` is a file in this folder; `sha256` is filled in."""
+
+    database: str
+    sha256: Digest | None = None
+
+
+class CampaignTags(Part, frozen=True):
+    """From `context.campaign`, or else the `utm_` parameters of `context.url`: `campaign_source`,
+    `campaign_medium`, `campaign_name`, `campaign_term`, `campaign_content`; from the mark that an
+    advertising network left in the URL (gclid, fbclid...): `ad_network`, and the mark: `click_id`.
+    """
+
+
+class Rate(Part, frozen=True):
+    """From `since` (a date, UTC) on one unit of `currency` is worth `rate` of the deployment's."""
+
+    currency: CurrencyCode
+    since: str
+    rate: Annotated[float, Meta(gt=0)]
+
+
+class Currency(Part, frozen=True):
+    """Amounts in the deployment's own currency, `to`, by the rate at the time when it happened.
+
+    `amounts` names each and where it is read: `{total: properties.total}`; `currency` is where
+    its currency is read: without one it is `to` already. Without a rate for that currency and time
+    the amount is missing, and `unknown_currency` holds the currency.
+    """
+
+    to: CurrencyCode
+    amounts: dict[Name, str]
+    rates: tuple[Rate, ...] = ()
+    currency: str = "properties.currency"
+
+
+class LocalTime(Part, frozen=True):
+    """By the customer's clock (`context.timezone`; without one `zone`): `hour` (0 to 23) and
+    `weekday` (monday, tuesday...) at which it happened."""
+
+    zone: str = "UTC"
+
+
+class Enrichers(Part, frozen=True):
+    """What is derived from each interaction, for conditions (`{derived: country, is: ES}`) and
+    traits (`of: derived.country`). One that is not named is off."""
+
+    user_agent: UserAgent | None = None
+    geo: Geo | None = None
+    campaign: CampaignTags | None = None
+    currency: Currency | None = None
+    local_time: LocalTime | None = None
+
+
 class ProfileRules(Part, frozen=True):
     """profile.yaml; `session_gap`: so long without an interaction ends a session."""
 
     traits: tuple[Trait, ...] = ()
     session_gap: Duration = "30m"
+    enrichers: Enrichers = field(default_factory=Enrichers)
 
 
 class Segment(Part, frozen=True):

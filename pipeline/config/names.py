@@ -1,8 +1,11 @@
 """The names that a bundle defines, for whoever refers to them."""
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.conditions import Path, Problem, did_you_mean
+from pipeline.config.derived import derived_names
 from pipeline.config.model import Bundle
 
 BUILT_IN_TRAITS: Final = (
@@ -41,13 +44,15 @@ def is_built_in(trait: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """`heard` are the channels that interactions may come from, `channels` those to speak on."""
+    """`heard` are the channels that interactions may come from, `channels` those to speak on;
+    `derived` is what the enrichers can derive."""
 
     traits: frozenset[str]
     segments: frozenset[str]
     namespaces: frozenset[str]
     channels: frozenset[str]
     heard: frozenset[str]
+    derived: frozenset[str]
 
 
 def names_of(bundle: Bundle) -> Names:
@@ -61,5 +66,12 @@ def names_of(bundle: Bundle) -> Names:
         segments=frozenset(segment.segment for segment in bundle.segments),
         namespaces=namespaces,
         channels=channels,
+        derived=frozenset(derived_names(bundle.profile.enrichers)),
         heard=channels.union(source.channel for source in bundle.sources.sources),
     )
+
+
+def known_name(kind: str, name: str, known: Collection[str], path: Path) -> Iterator[Problem]:
+    """The problem that nothing of the kind has this name; none when something has."""
+    if name not in known:
+        yield Problem(path, f"unknown {kind} {name!r}: {did_you_mean(name, known)}")

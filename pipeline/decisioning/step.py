@@ -28,7 +28,7 @@ from pipeline.model.ids import action_id, control_id, decision_id
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome
 from pipeline.model.shards import Away, arrival, destination
-from pipeline.model.stages import Segmented
+from pipeline.model.stages import ProfileSection, Segmented
 from pipeline.rules import Rules
 
 _history_bytes = msgspec.msgpack.Encoder()
@@ -215,9 +215,11 @@ def _answer(interaction: Interaction, filled: _Filled) -> tuple[Emit, ...]:
 def _moment(record: Segmented, interaction: Interaction, rules: Rules) -> Moment:
     assert record.identity is not None
     assert record.segments is not None
+    profile = record.profile or ProfileSection({})
     facts = Facts(
         interaction=interaction,
-        traits=record.profile.traits if record.profile is not None else {},
+        traits=profile.traits,
+        derived=profile.derived,
         segments=frozenset(record.segments.members),
         entered=frozenset(record.segments.entered),
         now_ms=interaction.received_at,

@@ -4,6 +4,7 @@ and two parts become one."""
 from functools import partial, reduce
 from typing import Final
 
+from pipeline.conditions import Facts
 from pipeline.config.keeps import Keep
 from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.cells import COMBINE, millionths
@@ -18,11 +19,14 @@ def floor(keep: Keep, now_ms: int) -> int:
     return _ALWAYS if keep.window_ms is None else now_ms - keep.window_ms
 
 
-def part_of(keep: Keep, interaction: Interaction) -> Kept:
+def part_of(keep: Keep, facts: Facts) -> Kept:
     """What an interaction brings; None: nothing. What claims to come from the future counts from
     when it was heard of."""
-    value = keep.read(interaction)
-    if value is None:
+    interaction = facts.interaction
+    if interaction is None or not keep.test(facts):
+        return None
+    value = keep.read(facts)
+    if value is None or isinstance(value, tuple):
         return None
     at = min(interaction.occurred_at, interaction.received_at)
     match keep.rule:

@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from pipeline.conditions import Facts
 from pipeline.config.compiled import Sequence
-from pipeline.model.interaction import Interaction
 
 MAX_MARKS = 100
 """A shard keeps so many marks of one sequence, the latest ones."""
@@ -25,8 +24,11 @@ class Mark(Struct, frozen=True, array_like=True, order=True):
     fits: int
 
 
-def mark(sequence: Sequence, facts: Facts, interaction: Interaction) -> Mark | None:
+def mark(sequence: Sequence, facts: Facts) -> Mark | None:
     """Of an interaction; None when it fits no part."""
+    interaction = facts.interaction
+    if interaction is None:
+        return None
     if sequence.names is not None and interaction.name not in sequence.names:
         return None
     fits = sum(1 << bit for bit, test in enumerate(sequence.parts) if test(facts))

@@ -1,7 +1,11 @@
 """One shard: what an interaction adds to it, and how two become one."""
 
+from collections.abc import Mapping
+
 from pipeline.conditions import Facts
+from pipeline.conditions.facts import NOTHING
 from pipeline.config.compile import Configuration
+from pipeline.config.derived import BOT
 from pipeline.enrichment.keeping import join, part_of
 from pipeline.enrichment.presence import latest_left
 from pipeline.enrichment.sequences import Mark, mark, settle
@@ -9,14 +13,21 @@ from pipeline.enrichment.sequences import union as union_of_marks
 from pipeline.enrichment.sessions import add, union
 from pipeline.enrichment.sessions import settle as settle_spans
 from pipeline.enrichment.state import Kept, Shard
-from pipeline.model.interaction import Interaction
+from pipeline.model.interaction import Interaction, Scalar
 
 MAX_IDENTIFIERS = 100
 """A shard remembers so many identifiers, the latest ones."""
 
 
-def apply(shard: Shard | None, interaction: Interaction, config: Configuration) -> Shard:
-    """The shard after `interaction`."""
+def apply(
+    shard: Shard | None,
+    interaction: Interaction,
+    config: Configuration,
+    derived: Mapping[str, Scalar] = NOTHING,
+) -> Shard:
+    """The shard after `interaction`, of which the enrichers made `derived`."""
+    facts = Facts.of(interaction, derived)
+    counts = config.bots_count or derived.get(BOT) is not True
     at = interaction.occurred_at
     before = shard or Shard(first_seen=at, last_seen=at, clock=interaction.received_at)
     clock = max(before.clock, interaction.received_at)
@@ -29,10 +40,10 @@ def apply(shard: Shard | None, interaction: Interaction, config: Configuration) 
         interactions=before.interactions + 1,
         identifiers=_identifiers(before.identifiers, interaction),
         left=before.left,
-        kept=_kept(before.kept, interaction, clock, config),
+        kept=_kept(before.kept, facts, clock, config) if counts else before.kept,
         spans=spans,
         ended=before.ended + ended,
-        sequences=_sequences(before.sequences, interaction, config),
+        sequences=_sequences(before.sequences, facts, config) if counts else before.sequences,
     )
 
 
@@ -62,16 +73,15 @@ def merge(a: Shard, b: Shard, config: Configuration) -> Shard:
 
 
 def _sequences(
-    known: dict[str, tuple[Mark, ...]], interaction: Interaction, config: Configuration
+    known: dict[str, tuple[Mark, ...]], facts: Facts, config: Configuration
 ) -> dict[str, tuple[Mark, ...]]:
     """Sequences that the configuration no longer has are forgotten."""
     if not (config.sequences or known):
         return known
-    facts = Facts(interaction, {}, frozenset(), frozenset(), interaction.received_at)
     after = {}
     for sequence in config.sequences:
-        new = mark(sequence, facts, interaction)
-        marks = settle(known.get(sequence.name, ()), sequence, interaction.received_at)
+        new = mark(sequence, facts)
+        marks = settle(known.get(sequence.name, ()), sequence, facts.now_ms)
         if new is not None:
             marks = union_of_marks(marks, (new,))
         if marks:
@@ -96,14 +106,14 @@ def latest_of(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
 
 
 def _kept(
-    known: dict[str, Kept], interaction: Interaction, clock: int, config: Configuration
+    known: dict[str, Kept], facts: Facts, clock: int, config: Configuration
 ) -> dict[str, Kept]:
     """What the configuration in force keeps; the keeps of earlier ones are let go of."""
     by_key = config.keeps.by_key
     kept = dict(known) if known.keys() <= by_key.keys() else _still(known, config)
-    facts = Facts(interaction, {}, frozenset(), frozenset(), interaction.received_at)
-    for keep in config.keeps.touched(interaction):
-        if keep.test(facts) and (part := part_of(keep, interaction)) is not None:
+    assert facts.interaction is not None
+    for keep in config.keeps.touched(facts.interaction):
+        if (part := part_of(keep, facts)) is not None:
             kept[keep.key] = join(keep, known.get(keep.key), part, clock)
     return kept
 

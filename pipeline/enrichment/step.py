@@ -7,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pipeline.enrichment import presence, view
+from pipeline.enrichment.enrichers import derive
 from pipeline.enrichment.passing import catch_up, kept
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
@@ -49,9 +50,12 @@ def _interaction(
         return _follow(record, identity, onward_to)
     now_ms = interaction.received_at
     row, passed = catch_up(key, row, now_ms, rules)
-    shard = apply(row.shards.here.get(identity.shard), interaction, rules.config)
+    derived = derive(interaction, rules.enrichers)
+    shard = apply(row.shards.here.get(identity.shard), interaction, rules.config, derived)
     row = replace(row, shards=row.shards.put(identity.shard, shard))
     snapshot, section = _seen(key, row, now_ms, rules)
+    if section is not None and derived:
+        section = view.carrying(section, derived, rules.config)
     onward = Enriched(interaction=interaction, identity=identity, profile=section)
     return kept(row, (*passed, Emit(topics.ENRICHED, key, onward), snapshot), now_ms, rules)
 

@@ -61,6 +61,14 @@ def section(known: dict[str, Known], config: Configuration) -> ProfileSection:
     return ProfileSection({name: known[name] for name in config.read_traits if name in known})
 
 
+def carrying(
+    section: ProfileSection, derived: dict[str, Scalar], config: Configuration
+) -> ProfileSection:
+    """Of what was derived, too, only what is read later on."""
+    carried = {name: value for name, value in derived.items() if name in config.carried}
+    return ProfileSection(section.traits, carried)
+
+
 def snapshot(
     key: str, state: ProfileState, known: dict[str, Known], now_ms: int, config: Configuration
 ) -> Profile:

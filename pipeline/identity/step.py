@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from pipeline.identity.causes import Cause
 from pipeline.identity.forgetting import without
 from pipeline.identity.linking import disconnect, hear, observe, rejoin, release
+from pipeline.identity.mapping import mapped
 from pipeline.identity.naming import ranked
 from pipeline.identity.ownership import current_shard, displaced, owner_of
 from pipeline.identity.state import IdentityState
@@ -58,7 +59,8 @@ def _interaction(
     cause = Cause(key, interaction.event_id, interaction.received_at, rules.config.digest)
     row, shard = current_shard(key, state or IdentityState(root=key), interaction.received_at)
     row, own, links = _links(cause, row, named, rules)
-    identified = cause.identified(replace(named, identifiers=own), row, shard)
+    normal = mapped(replace(named, identifiers=own), rules.config)
+    identified = cause.identified(normal, row, shard)
     announced = (cause.resolved(row, None),) if state is None else ()
     return Ok(row, (identified, *announced, *links))
 

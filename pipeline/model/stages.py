@@ -4,10 +4,10 @@ Each is what the stage before wrote plus one section. A record carries either an
 control (see `control.py`), never both.
 """
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from pipeline.model.control import Control
-from pipeline.model.interaction import Interaction, Known
+from pipeline.model.interaction import Interaction, Known, Scalar
 
 
 class IdentitySection(Struct, frozen=True):
@@ -22,9 +22,11 @@ class IdentitySection(Struct, frozen=True):
 
 
 class ProfileSection(Struct, frozen=True):
-    """What is known: the traits that the active configuration reads."""
+    """What is known: the traits that the active configuration reads, and of what the enrichers
+    made of this interaction what it reads."""
 
     traits: dict[str, Known]
+    derived: dict[str, Scalar] = field(default_factory=dict)
 
 
 class SegmentSection(Struct, frozen=True):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
 from pipeline.model.interaction import Interaction, Known
+from pipeline.model.stages import ProfileSection
 from pipeline.segmentation.state import MembershipState
 
 
@@ -22,21 +23,21 @@ class Change:
 
 def on_interaction(
     row: MembershipState,
-    traits: Mapping[str, Known],
+    profile: ProfileSection,
     interaction: Interaction,
     config: Configuration,
 ) -> Change:
-    """After `interaction`, which left the profile with `traits`. A late one does not turn the
+    """After `interaction`, which left the profile like that. A late one does not turn the
     profile's time back."""
+    traits = profile.traits
     index = config.segment_index
     allowed = index.allowed(interaction)
     mask = index.everything
     if row.config == config.digest:
         mask = index.touched(interaction, row.members) | index.reading(_changed(row.traits, traits))
     now_ms = max(row.at, interaction.received_at)
-    return _evaluate(
-        row, Facts(interaction, traits, set(row.members), _NONE, now_ms), (mask, allowed), config
-    )
+    facts = Facts(interaction, traits, set(row.members), _NONE, now_ms, profile.derived)
+    return _evaluate(row, facts, (mask, allowed), config)
 
 
 def on_change(

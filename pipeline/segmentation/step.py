@@ -45,7 +45,7 @@ def step(
         return DeadLetter("empty-record", "neither an enriched interaction nor a control")
     now_ms = max(row.at, interaction.received_at)
     row, passed = _catch_up(key, row, now_ms, rules)
-    change = on_interaction(row, profile.traits, interaction, rules.config)
+    change = on_interaction(row, profile, interaction, rules.config)
     cause = _Cause(interaction.event_id, interaction.name, now_ms)
     row, news = _changed(key, row, change, cause, rules)
     log = row.log

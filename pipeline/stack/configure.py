@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.adapters.avro import open_codec
+from pipeline.adapters.config_artifacts import keep_files
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.config.compile import Configuration
@@ -37,6 +38,7 @@ def _apply(settings: Settings, folder: Path, say: Callable[[str], None]) -> None
     bundle = load(folder)
     if isinstance(bundle, list):
         raise NoConfigurationError("\n".join(map(str, bundle)))
+    keep_files(bundle, folder, settings.kept_artifacts())
     log = ConfigurationLog(settings.kafka(), open_codec(settings))
     log.start(_START_S)
     try:

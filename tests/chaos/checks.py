@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pipeline.adapters.rules import load_rules
 from pipeline.config.compile import Configuration
 from pipeline.decisioning.token import TokenKey
 from pipeline.flow import STAGES
@@ -177,7 +178,12 @@ def _rules(evidence: Evidence) -> Rules:
     config = applied_configuration(evidence.settings)
     assert isinstance(config, Configuration)
     settings = evidence.settings
-    return Rules(config, TokenKey(settings.signing_secret()), settings.max_action_age_s * 1000)
+    return load_rules(
+        config,
+        TokenKey(settings.signing_secret()),
+        settings.max_action_age_s * 1000,
+        settings.kept_artifacts(),
+    )
 
 
 def _differences(what: str, expected: dict[str, object], found: dict[str, object]) -> list[str]:

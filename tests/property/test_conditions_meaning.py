@@ -37,6 +37,7 @@ subjects = st.one_of(
     st.fixed_dictionaries({"property": names}),
     st.fixed_dictionaries({"context": contexts}),
     st.fixed_dictionaries({"event": event_fields}),
+    st.fixed_dictionaries({"derived": names}),
 )
 comparisons = st.builds(lambda subject, checks: {**subject, **checks}, subjects, operators)
 texts = st.one_of(names, st.lists(names, min_size=1, max_size=2))
@@ -86,6 +87,7 @@ facts = st.builds(
     st.frozensets(names),
     st.frozensets(names),
     st.just(NOW),
+    st.dictionaries(names, scalars),
 )
 
 
@@ -93,6 +95,8 @@ def value_of(subject: dict[str, str], facts: Facts) -> Any:
     [(kind, name)] = subject.items()
     if kind == "trait":
         return facts.traits.get(name)
+    if kind == "derived":
+        return facts.derived.get(name)
     if facts.interaction is None:
         return None
     if kind == "property":
@@ -154,7 +158,8 @@ def interpret(written: dict[str, Any], facts: Facts) -> bool:
             return name in facts.segments
         case {"entered": name}:
             return name in facts.entered
-    subject = {k: v for k, v in written.items() if k in ("trait", "property", "context", "event")}
+    kinds = ("trait", "property", "context", "event", "derived")
+    subject = {k: v for k, v in written.items() if k in kinds}
     if subject:
         checks = {k: v for k, v in written.items() if k not in subject}
         value = value_of(subject, facts)
@@ -186,7 +191,7 @@ def test_it_holds_for_its_names_only(written: dict[str, Any], facts: Facts) -> N
 
 keys = st.sampled_from(
     [*operands, "all", "any", "not", "segment", "entered", "trait", "property", "context",
-     "event", "name", "kind", "channel", "source", "odd"]
+     "event", "derived", "name", "kind", "channel", "source", "odd"]
 )  # fmt: skip
 rubbish = st.recursive(
     st.one_of(scalars, durations, contexts, event_fields, st.sampled_from(["track", "5x", "a\n"])),

@@ -105,7 +105,7 @@ class _Process:
         self._queues: dict[Place, deque[_Queued]] = defaultdict(deque)
         self._unfinished: dict[Place, Counter[int]] = defaultdict(Counter)
         self._input: tuple[Place, int] = (("", 0), 0)
-        rulebook = Rulebook(_Applied(rules), rules.token_key, rules.max_action_age_ms)  # type: ignore[arg-type]
+        rulebook = Rulebook(_Applied(rules), lambda _: rules)  # type: ignore[arg-type]
         _run(rulebook.find(None))  # known from now on, so nothing waits for it
         self._shell = StageShell(stage, self, _CODEC, rulebook, StageMetrics(stage.name))
 

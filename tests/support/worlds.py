@@ -6,17 +6,18 @@ from typing import Final
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.decisioning.token import TokenKey
+from pipeline.enrichment.enrichers import Places, enrichers_for
 from pipeline.rules import Rules
 
 RANKS: Final = {"customer_id": 0, "email": 1, "cookie": 2}
 MAX_ACTION_AGE_MS: Final = 300_000
 
 
-def rules(bundle: model.Bundle) -> Rules:
-    """Rules of a bundle that is right."""
+def rules(bundle: model.Bundle, places: Places | None = None) -> Rules:
+    """Rules of a bundle that is right; `places` is its geo database."""
     config = compile_bundle(bundle)
     assert isinstance(config, Configuration), config
-    return Rules(config, TokenKey("test" * 8), MAX_ACTION_AGE_MS)
+    return Rules(config, TokenKey("test" * 8), MAX_ACTION_AGE_MS, enrichers_for(config, places))
 
 
 @cache

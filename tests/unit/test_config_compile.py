@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.config_files import load
+from pipeline.conditions import Facts
 from pipeline.config import canonical
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.dates import end_ms, start_ms
@@ -131,7 +132,7 @@ def test_traits_read_interactions() -> None:
     seen = Interaction(
         "e", "track", "Order", "web", "shop", 1, 2, (), {"order.total": 9.5}, Context(locale="es")
     )
-    assert [trait.keeps[0].read(seen) for trait in config.traits] == [9.5, "es", 2, 1]
+    assert [trait.keeps[0].read(Facts.of(seen)) for trait in config.traits] == [9.5, "es", 2, 1]
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,15 @@ def test_comments_and_order_of_fields_do_not_change_the_digest(folder: Path) -> 
 
 CART = "campaigns/cart-recovery.yaml"
 LOYALTY = "campaigns/loyalty.yaml"
+ZONE = "enrichers: {local_time: {zone: nowhere}}\nsession_gap:"
+
+
+def _currency(since: str = "2024-05-01", of: str = "properties.total") -> str:
+    rate = f"{{currency: USD, rate: 0.9, since: {since}}}"
+    return (
+        f"enrichers:\n  currency:\n    to: EUR\n    rates:\n      - {rate}\n"
+        f"    amounts:\n      paid: {of}\nsession_gap:"
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,6 +90,13 @@ LOYALTY = "campaigns/loyalty.yaml"
         ("profile.yaml", "name: views", "name: sessions", "name: sessions", "built in"),
         ("profile.yaml", "name: last_cart_at", "name: views", "name: views\n    rule: la", "twice"),
         ("profile.yaml", "{name: product_view}", "{segment: loyal}", "loyal", "interactions alone"),
+        ("profile.yaml", "session_gap:", ZONE, "nowhere", "no time zone 'nowhere'"),
+        ("profile.yaml", "session_gap:", _currency("1 May"), "May", "no date"),
+        ("profile.yaml", "session_gap:", _currency(of="derived.a"), "derived.a", "nothing to"),
+        ("profile.yaml", "of: occurred_at", "of: derived.hour", "derived.hour", "none is defined"),
+        ("segments/buyers.yaml", "trait: purchases, gte: 1", "derived: bot, is: true", "bot",
+         "unknown derived value 'bot'"),
+        ("sources.yaml", "clock: log}", "properties: {a: derived.b}}", "derived", "nothing"),
         ("channels.yaml", "cost: 0.02", "cost: cheap", "cheap", "expected a number, found"),
         ("channels.yaml", "cost: 0.02", "cost: .nan", ".nan", "not finite"),
         ("channels.yaml", "url:", "secret:", "adapter", "a webhook needs `url`"),

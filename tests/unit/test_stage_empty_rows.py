@@ -76,7 +76,7 @@ class _Enrichment:
     def __init__(self) -> None:
         self.ports = _Memory()
         self._codec = Codec(recorded())
-        rulebook = Rulebook(_Applied(), plain_rules().token_key, 1)  # type: ignore[arg-type]
+        rulebook = Rulebook(_Applied(), lambda _: plain_rules())  # type: ignore[arg-type]
         asyncio.run(rulebook.find(None))
         one = stage("enrichment")
         self.shell = StageShell(one, self.ports, self._codec, rulebook, StageMetrics(one.name))

@@ -1,0 +1,39 @@
+"""Files that configurations name by digest (geo databases, models), kept once where every worker
+finds them: FOLDER/SHA-256. They never change, so a decision can be run again by what it ran by."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def digest_of(file: Path) -> str:
+    """Its SHA-256, hexadecimal. OSError when it cannot be read."""
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+class Artifacts:
+    """The files in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def keep(self, file: Path) -> str:
+        """Copy it here, unless it is; returns its digest. OSError when that fails."""
+        sha256 = digest_of(file)
+        if not (self.folder / sha256).exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            descriptor, draft = tempfile.mkstemp(dir=self.folder)
+            os.close(descriptor)
+            shutil.copyfile(file, draft)
+            Path(draft).replace(self.folder / sha256)
+        return sha256
+
+    def find(self, sha256: str | None) -> Path | None:
+        """The file with this digest; None when it is not here, or is damaged."""
+        if sha256 is None:
+            return None
+        file = self.folder / sha256
+        return file if file.is_file() and digest_of(file) == sha256 else None

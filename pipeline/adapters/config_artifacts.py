@@ -1,0 +1,70 @@
+"""The files beside a configuration's YAML that it names: checked, and named by digest from then on.
+
+What the bundle says of such a file is its digest, so that what is recorded with a decision says
+exactly by what it was made.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from pipeline.adapters.artifacts import Artifacts, digest_of
+from pipeline.adapters.geo import open_places
+from pipeline.conditions import Path as ValuePath
+from pipeline.conditions import Problem
+from pipeline.config.model import Bundle, Geo
+
+
+def pinned(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
+    """The bundle with the digests of the files that it names, or what is wrong with them."""
+    geo = bundle.profile.enrichers.geo
+    if geo is None:
+        return bundle
+    found = _geo(geo, folder)
+    if isinstance(found, Problem):
+        return [found]
+    enrichers = replace(bundle.profile.enrichers, geo=found)
+    return replace(bundle, profile=replace(bundle.profile, enrichers=enrichers))
+
+
+def keep_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
+    """Put the files of a bundle that was loaded from `folder` where workers find them."""
+    geo = bundle.profile.enrichers.geo
+    if geo is not None:
+        artifacts.keep(folder / geo.database)
+
+
+def _geo(geo: Geo, folder: Path) -> Geo | Problem:
+    path: ValuePath = ("profile", "enrichers", "geo")
+    file = _File(folder, geo.database, geo.sha256)
+    problem = file.problem((*path, "database"), (*path, "sha256"))
+    if problem is not None:
+        return problem
+    places = open_places(file.path)
+    if isinstance(places, str):
+        return Problem((*path, "database"), f"{geo.database} is {places}")
+    return replace(geo, sha256=digest_of(file.path))
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file as a configuration names it; `sha256` None: whatever it is now."""
+
+    folder: Path
+    name: str
+    sha256: str | None
+
+    @property
+    def path(self) -> Path:
+        return self.folder / self.name
+
+    def problem(self, named: ValuePath, pinned: ValuePath) -> Problem | None:
+        """Why it is not the file that is meant."""
+        try:
+            found = digest_of(self.path)
+        except OSError as error:
+            return Problem(named, f"{self.name} cannot be read: {error.strerror}")
+        if self.sha256 is not None and self.sha256 != found:
+            return Problem(pinned, f"{self.name} is another file: its digest is {found}")
+        return None

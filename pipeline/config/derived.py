@@ -1,0 +1,62 @@
+"""The names of what enrichers derive from an interaction, and which of them are read."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from pipeline.conditions import Condition
+from pipeline.conditions.reads import patterns, reads
+from pipeline.config.conditions import compiled
+from pipeline.config.model import Enrichers, ProfileRules
+
+PREFIX: Final = "derived."
+"""How a trait's `of` names one."""
+
+DEVICE_TYPE: Final = "device_type"
+OS: Final = "os"
+BROWSER: Final = "browser"
+BOT: Final = "bot"
+COUNTRY: Final = "country"
+REGION: Final = "region"
+CITY: Final = "city"
+CAMPAIGN: Final = "campaign_"
+CAMPAIGN_PARTS: Final = ("source", "medium", "name", "term", "content")
+AD_NETWORK: Final = "ad_network"
+CLICK_ID: Final = "click_id"
+UNKNOWN_CURRENCY: Final = "unknown_currency"
+HOUR: Final = "hour"
+WEEKDAY: Final = "weekday"
+
+USER_AGENT: Final = (DEVICE_TYPE, OS, BROWSER, BOT)
+GEO: Final = (COUNTRY, REGION, CITY)
+CAMPAIGN_TAGS: Final = (*(CAMPAIGN + part for part in CAMPAIGN_PARTS), AD_NETWORK, CLICK_ID)
+LOCAL_TIME: Final = (HOUR, WEEKDAY)
+
+
+def derived_names(enrichers: Enrichers) -> Iterator[str]:
+    """Everything that the enrichers of a configuration can derive."""
+    if enrichers.user_agent is not None:
+        yield from USER_AGENT
+    if enrichers.geo is not None:
+        yield from GEO
+    if enrichers.campaign is not None:
+        yield from CAMPAIGN_TAGS
+    if enrichers.currency is not None:
+        yield from (*enrichers.currency.amounts, UNKNOWN_CURRENCY)
+    if enrichers.local_time is not None:
+        yield from LOCAL_TIME
+
+
+def derived_in(profile: ProfileRules, trees: Iterable[Condition]) -> frozenset[str]:
+    """Everything derived that traits and conditions read, and what must be known of bots."""
+    read: set[str] = set()
+    for trait in profile.traits:
+        read |= reads(compiled(trait.when).tree).derived
+        if trait.of is not None and trait.of.startswith(PREFIX):
+            read.add(trait.of.removeprefix(PREFIX))
+    for tree in trees:
+        read |= reads(tree).derived
+        for pattern in patterns(tree):
+            read = read.union(*(reads(part).derived for part in pattern.parts))
+    if profile.enrichers.user_agent is not None and not profile.enrichers.user_agent.count_bots:
+        read.add(BOT)
+    return frozenset(read)

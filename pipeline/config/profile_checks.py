@@ -1,0 +1,80 @@
+"""What profile.yaml must satisfy, and what sources.yaml says of properties."""
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from pipeline.conditions import Path, Problem
+from pipeline.config import model
+from pipeline.config.dates import start_ms
+from pipeline.config.derived import PREFIX, derived_names
+from pipeline.config.keeps import READS_NOTHING
+from pipeline.config.names import Names, is_built_in, known_name
+from pipeline.config.readers import PATHS, reader
+from pipeline.config.zones import zone
+
+
+def profile_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
+    """Every problem, with its path in the bundle; conditions apart."""
+    yield from _mappings(bundle.sources)
+    yield from _traits(bundle.profile, names)
+    yield from _enrichers(bundle.profile.enrichers)
+
+
+def _mappings(sources: model.Sources) -> Iterator[Problem]:
+    for index, source in enumerate(sources.sources):
+        for name, of in source.properties.items():
+            yield from _sent(of, ("sources", "sources", index, "properties", name))
+
+
+def _traits(profile: model.ProfileRules, names: Names) -> Iterator[Problem]:
+    for index, trait in enumerate(profile.traits):
+        path: Path = ("profile", "traits", index)
+        if is_built_in(trait.name):
+            yield Problem((*path, "name"), f"{trait.name} is built in: choose another name")
+        alone = trait.rule in READS_NOTHING
+        if alone and trait.of is not None:
+            yield Problem((*path, "of"), f"{trait.rule} reads nothing: leave `of` out, or use sum")
+        if not alone and trait.of is None:
+            yield Problem((*path, "rule"), f"{trait.rule} needs `of`: one of {PATHS}")
+        if trait.of is not None:
+            yield from _readable(trait.of, names, (*path, "of"))
+
+
+def _readable(of: str, names: Names, path: Path) -> Iterator[Problem]:
+    if reader(of) is None:
+        yield Problem(path, f"nothing to read at {of!r}: one of {PATHS}")
+    elif of.startswith(PREFIX):
+        yield from known_name("derived value", of.removeprefix(PREFIX), names.derived, path)
+
+
+def _sent(of: str, path: Path) -> Iterator[Problem]:
+    """What senders themselves wrote must be read."""
+    if reader(of) is None or of.startswith(PREFIX):
+        yield Problem(path, f"nothing to read at {of!r}: properties.NAME or context.NAME")
+
+
+def _enrichers(enrichers: model.Enrichers) -> Iterator[Problem]:
+    path: Path = ("profile", "enrichers")
+    local, currency = enrichers.local_time, enrichers.currency
+    if local is not None and zone(local.zone) is None:
+        what = f"no time zone {local.zone!r}: use a name such as Europe/Madrid"
+        yield Problem((*path, "local_time", "zone"), what)
+    if currency is not None:
+        others = derived_names(replace(enrichers, currency=None))
+        yield from _currency(currency, frozenset(others), (*path, "currency"))
+
+
+def _currency(currency: model.Currency, others: frozenset[str], path: Path) -> Iterator[Problem]:
+    yield from _sent(currency.currency, (*path, "currency"))
+    for name, of in currency.amounts.items():
+        yield from _sent(of, (*path, "amounts", name))
+        if name in others:
+            what = f"{name} is what another enricher derives: choose another name"
+            yield Problem((*path, "amounts", name), what)
+    for index, rate in enumerate(currency.rates):
+        try:
+            start_ms(rate.since)
+        except ValueError:
+            what = f"{rate.since!r} is no date: write 2024-03-01"
+            yield Problem((*path, "rates", index, "since"), what)

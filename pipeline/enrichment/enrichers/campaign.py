@@ -1,0 +1,63 @@
+"""What brought the customer: Segment's `context.campaign`, or the parameters of the URL."""
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+from pipeline.config.derived import AD_NETWORK, CAMPAIGN, CAMPAIGN_PARTS, CAMPAIGN_TAGS, CLICK_ID
+from pipeline.model.interaction import Interaction, Scalar
+
+_UTM: Final = {
+    "utm_source": "source",
+    "utm_medium": "medium",
+    "utm_campaign": "name",
+    "utm_term": "term",
+    "utm_content": "content",
+}
+_MARKS: Final = {
+    "gclid": "google",
+    "gbraid": "google",
+    "wbraid": "google",
+    "dclid": "google",
+    "fbclid": "meta",
+    "msclkid": "microsoft",
+    "ttclid": "tiktok",
+    "twclid": "x",
+    "li_fat_id": "linkedin",
+}
+"""Parameter -> the network that adds it to the URLs of its advertisements."""
+_MOST_PARAMETERS: Final = 100
+_LONGEST_URL: Final = 8_192
+
+
+class CampaignEnricher:
+    """`campaign_source` and its like, `ad_network` and `click_id`."""
+
+    names = CAMPAIGN_TAGS
+
+    def derive(self, interaction: Interaction) -> Mapping[str, Scalar]:
+        context = interaction.context
+        given = _parameters(context.url)
+        derived: dict[str, Scalar] = {
+            CAMPAIGN + part: given[name] for name, part in _UTM.items() if name in given
+        }
+        for part in CAMPAIGN_PARTS:
+            if tag := context.campaign.get(part):
+                derived[CAMPAIGN + part] = tag
+        for name, network in _MARKS.items():
+            if name in given:
+                derived |= {AD_NETWORK: network, CLICK_ID: given[name]}
+                break
+        return derived
+
+
+def _parameters(url: str | None) -> dict[str, str]:
+    """Of each name the first with a value; of what is no URL, none."""
+    if url is None or "?" not in url:
+        return {}
+    try:
+        query = urlsplit(url[:_LONGEST_URL]).query
+        pairs = parse_qsl(query, max_num_fields=_MOST_PARAMETERS)
+    except ValueError:
+        return {}
+    return dict(reversed(pairs))

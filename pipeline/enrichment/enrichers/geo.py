@@ -1,0 +1,24 @@
+"""Where the customer is, by the address that the device had."""
+
+from collections.abc import Mapping
+
+from pipeline.config.derived import CITY, COUNTRY, GEO, REGION
+from pipeline.enrichment.enrichers.enricher import Places
+from pipeline.model.interaction import Interaction, Scalar
+
+
+class GeoEnricher:
+    """`country`, `region` and `city`."""
+
+    names = GEO
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+
+    def derive(self, interaction: Interaction) -> Mapping[str, Scalar]:
+        address = interaction.context.ip
+        place = None if address is None else self._places(address)
+        if place is None:
+            return {}
+        found = {COUNTRY: place.country, REGION: place.region, CITY: place.city}
+        return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,131 @@
+"""What enrichers derive counts in traits and segments, against brute force, in any order."""
+
+import random
+from datetime import datetime, timedelta
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.enrichment.enrichers import derive
+from pipeline.enrichment.shard import apply, merge
+from pipeline.enrichment.view import traits
+from pipeline.flow import Flow
+from pipeline.identity.mapping import mapped
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction, Known
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import Profile
+from pipeline.model.stages import Segmented
+from tests.support.enriched import BASE, DEVICES, PLACES, RATES, SPIDER, enriched_rules, visits
+
+_BUILT_IN = {
+    "first_seen",
+    "last_seen",
+    "interactions",
+    "sessions",
+    "session_started_at",
+    "identifiers",
+    "identifier.cookie",
+}
+
+
+def _facts(one: Interaction) -> dict[str, Any]:
+    """What is true of a visit, in plain words."""
+    agent, place = one.context.user_agent, PLACES.get(one.context.ip or "")
+    total = one.properties.get("total" if one.source == "shop" else "sum.paid")
+    currency = one.properties.get("currency", "EUR")
+    offset = -5 if one.context.timezone else 1
+    then = datetime(2024, 1, 1) + timedelta(milliseconds=one.occurred_at - BASE, hours=offset)
+    return {
+        "device": DEVICES.get(agent or ""),
+        "touch": None if one.context.url is None else one.context.url.partition("=")[2],
+        "country": place and place.country,
+        "paid": None if total is None else total * RATES.get(str(currency), 0),
+        "unknown": total is not None and currency == "XXX",
+        "monday": then.weekday() == 0,
+        "lang": one.context.locale if one.source == "till" else None,
+    }
+
+
+def _expected(stream: list[Interaction], count_bots: bool) -> dict[str, Known]:
+    counted = [one for one in stream if count_bots or one.context.user_agent != SPIDER]
+    seen = [_facts(one) for one in sorted(counted, key=lambda i: (i.occurred_at, i.event_id))]
+
+    def known(name: str) -> list[Any]:
+        return [one[name] for one in seen if one[name] is not None]
+
+    devices, touches, languages = known("device"), known("touch"), known("lang")
+    paid = [one["paid"] for one in seen if one["paid"] is not None and not one["unknown"]]
+    found = {
+        "visits": len(seen) or None,
+        "device": devices[-1] if devices else None,
+        "devices": tuple(sorted(set(devices))) or None,
+        "first_touch": touches[0] if touches else None,
+        "last_touch": touches[-1] if touches else None,
+        "countries": tuple(sorted(set(known("country")))) or None,
+        "spent": round(sum(paid), 6) if paid else None,
+        "unknown": sum(one["unknown"] for one in seen) or None,
+        "on_mondays": sum(one["monday"] for one in seen) or None,
+        "language": languages[-1] if languages else None,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _declared(known: dict[str, Known]) -> dict[str, Known]:
+    return {name: value for name, value in known.items() if name not in _BUILT_IN}
+
+
+@given(visits(), st.booleans())
+def test_profiles_are_those_of_brute_force(stream: list[Interaction], count_bots: bool) -> None:
+    flow = Flow(enriched_rules(count_bots))
+    emits = [emit for one in stream for emit in flow.run(one)]
+    assert not flow.refused
+    profiles = {emit.value.root: emit.value for emit in emits if isinstance(emit.value, Profile)}
+    for root, profile in profiles.items():
+        theirs = [one for one in stream if one.identifiers[0].key == root]
+        assert _declared(profile.traits) == _expected(theirs, count_bots)
+
+
+@given(visits(20), st.randoms(use_true_random=False))
+def test_the_order_of_arrival_and_the_shards_do_not_matter(
+    stream: list[Interaction], shuffler: random.Random
+) -> None:
+    rules = enriched_rules()
+    shuffled = list(stream)
+    shuffler.shuffle(shuffled)
+    parts = [
+        apply(None, normal, rules.config, derive(normal, rules.enrichers))
+        for normal in (mapped(one, rules.config) for one in shuffled)
+    ]
+    while len(parts) > 1:
+        shuffler.shuffle(parts)
+        parts.append(merge(parts.pop(), parts.pop(), rules.config))
+    found = traits(parts, stream[-1].received_at, rules.config)
+    assert _declared(found) == _expected(stream, count_bots=False)
+
+
+@given(visits())
+def test_what_later_stages_read_travels_with_the_interaction_and_nothing_else(
+    stream: list[Interaction],
+) -> None:
+    flow = Flow(enriched_rules())
+    emits: list[Emit] = [emit for one in stream for emit in flow.run(one)]
+    visited = {one.event_id: one for one in stream}
+    segmented = [
+        emit.value
+        for emit in emits
+        if emit.topic == topics.SEGMENTED and isinstance(emit.value, Segmented)
+    ]
+    told = [one for one in segmented if one.interaction and one.interaction.kind == "track"]
+    assert len(told) == len(stream)
+    for record in told:
+        assert record.interaction is not None
+        assert record.profile is not None
+        assert record.segments is not None
+        device = DEVICES.get(visited[record.interaction.event_id].context.user_agent or "")
+        assert record.profile.derived == ({} if device is None else {"device_type": device})
+        assert ("on_the_phone" in record.segments.members) is (device == "mobile")
+        if record.interaction.source == "till":
+            properties = record.interaction.properties
+            assert properties.get("total") == properties.get("sum.paid")

@@ -1,0 +1,120 @@
+"""Files that a configuration names: found, checked, named by digest, and what is said if not."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from pipeline.adapters.artifacts import Artifacts, digest_of
+from pipeline.adapters.config_artifacts import keep_files
+from pipeline.adapters.config_files import ConfigError, load
+from pipeline.adapters.geo import open_places
+from pipeline.adapters.rules import load_rules
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.model import Bundle
+from pipeline.decisioning.token import TokenKey
+from pipeline.enrichment.enrichers import Place
+from pipeline.rules import Rules
+from tests.support.geo_files import write_geo
+
+DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The demo's configuration, with a geo database."""
+    folder = Path(shutil.copytree(DEMO, tmp_path / "config"))
+    write_geo(folder / "geo.mmdb")
+    _use(folder, "geo.mmdb")
+    return folder
+
+
+def _use(folder: Path, database: str, more: str = "") -> None:
+    profile = (DEMO / "profile.yaml").read_text()
+    geo = f"enrichers:\n  geo: {{database: {database}{more}}}\n"
+    trait = "  - {name: country, rule: latest, of: derived.country}\n"
+    (folder / "profile.yaml").write_text(geo + profile + trait)
+
+
+def _bundle(folder: Path) -> Bundle:
+    bundle = load(folder, {})
+    assert isinstance(bundle, Bundle), bundle
+    return bundle
+
+
+def _rules(bundle: Bundle, artifacts: Artifacts) -> Rules:
+    config = compile_bundle(bundle)
+    assert isinstance(config, Configuration)
+    return load_rules(config, TokenKey("test" * 8), 1, artifacts)
+
+
+def test_places_are_found(tmp_path: Path) -> None:
+    places = open_places(write_geo(tmp_path / "geo.mmdb"))
+    assert not isinstance(places, str)
+    assert places("192.0.2.1") == Place("ES", "Madrid", "Alcalá")
+    assert places("2001:db8::7") == Place("ES", "Madrid", "Alcalá")
+    assert places("192.0.2.200") == Place("DE")
+    assert places("198.51.100.1") == Place()
+    assert places("203.0.113.1") is None
+    assert places("no address") is None
+    assert places("192.0.2.1\0") is None
+
+
+def test_a_bundle_names_its_files_by_digest(folder: Path, tmp_path: Path) -> None:
+    bundle = _bundle(folder)
+    geo = bundle.profile.enrichers.geo
+    assert geo is not None
+    assert geo.sha256 == digest_of(folder / "geo.mmdb")
+    artifacts = Artifacts(tmp_path / "artifacts")
+    for _ in range(2):
+        keep_files(bundle, folder, artifacts)
+    assert [file.name for file in artifacts.folder.iterdir()] == [geo.sha256]
+    [enricher] = _rules(bundle, artifacts).enrichers
+    assert "country" in enricher.names
+
+
+def test_another_file_of_the_same_name_is_another_configuration(folder: Path) -> None:
+    before = _bundle(folder)
+    with (folder / "geo.mmdb").open("ab") as file:
+        file.write(b"\0")
+    assert _bundle(folder) != before
+
+
+@pytest.mark.parametrize(
+    ("database", "more", "at", "said"),
+    [
+        ("gone.mmdb", "", "gone.mmdb", "gone.mmdb cannot be read: No such file"),
+        ("profile.yaml", "", "profile.yaml", "not a geo database in MaxMind's format"),
+        ("geo.mmdb", f", sha256: {'a' * 64}", "a" * 64, "another file: its digest is"),
+        ("geo.mmdb", ", sha256: abc", "abc", "not of the form"),
+    ],
+)
+def test_a_wrong_file_is_told_where_it_is_named(
+    folder: Path, database: str, more: str, at: str, said: str
+) -> None:
+    _use(folder, database, more)
+    errors = load(folder, {})
+    assert isinstance(errors, list)
+    [error] = errors
+    assert isinstance(error, ConfigError)
+    assert said in error.message
+    line = (folder / "profile.yaml").read_text().splitlines()[error.line - 1]
+    assert line[error.column - 1 :].startswith((at, "database", "sha256"))
+
+
+def test_a_file_that_a_worker_lacks_is_told_once_and_its_values_are_missing(
+    folder: Path, tmp_path: Path
+) -> None:
+    bundle = _bundle(folder)
+    artifacts = Artifacts(tmp_path / "artifacts")
+    with capture_logs() as said:
+        assert not _rules(bundle, artifacts).enrichers
+    assert [one["event"] for one in said] == ["no geo database"]
+
+    keep_files(bundle, folder, artifacts)
+    [kept] = artifacts.folder.iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    with capture_logs() as said:
+        assert not _rules(bundle, artifacts).enrichers
+    assert [one["event"] for one in said] == ["no geo database"]

@@ -1,0 +1,219 @@
+"""What each enricher derives of an interaction, and what it makes of nonsense."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import model
+from pipeline.enrichment.enrichers import Place
+from pipeline.enrichment.enrichers.campaign import CampaignEnricher
+from pipeline.enrichment.enrichers.currency import CurrencyEnricher
+from pipeline.enrichment.enrichers.geo import GeoEnricher
+from pipeline.enrichment.enrichers.local_time import LocalTimeEnricher
+from pipeline.enrichment.enrichers.user_agent import UserAgentEnricher
+from pipeline.model.interaction import Context, Identifier, Interaction
+
+DAY = 86_400_000
+MONDAY_NOON = 1_704_110_400_000
+"""2024-01-01 12:00 UTC."""
+
+
+def seen(at: int = 0, properties: Any = None, **context: Any) -> Interaction:
+    who = (Identifier("cookie", "k"),)
+    return Interaction(
+        "e", "track", "Order", "web", "shop", at, at, who, properties or {}, Context(**context)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "device_type", "os", "browser", "bot"),
+    [
+        (
+            (
+                "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) "
+                "Chrome/120.0.0.0 Safari/537.36"
+            ),
+            "desktop",
+            "Windows",
+            "Chrome",
+            False,
+        ),
+        (
+            (
+                "Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 "
+                "(KHTML, like Gecko) Version/17.0 Mobile/15E148 Safari/604.1"
+            ),
+            "mobile",
+            "iOS",
+            "Mobile Safari",
+            False,
+        ),
+        (
+            (
+                "Mozilla/5.0 (iPad; CPU OS 16_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
+                "Gecko) Version/16.6 Mobile/15E148 Safari/604.1"
+            ),
+            "tablet",
+            "iOS",
+            "Mobile Safari",
+            False,
+        ),
+        (
+            (
+                "Mozilla/5.0 (Linux; Android 13; SM-X700) AppleWebKit/537.36 (KHTML, like Gecko) "
+                "Chrome/116.0.0.0 Safari/537.36"
+            ),
+            "tablet",
+            "Android",
+            "Chrome",
+            False,
+        ),
+        (
+            (
+                "Mozilla/5.0 (Linux; Android 13; Pixel 7) AppleWebKit/537.36 (KHTML, like Gecko) "
+                "Chrome/116.0.0.0 Mobile Safari/537.36"
+            ),
+            "mobile",
+            "Android",
+            "Chrome Mobile",
+            False,
+        ),
+        (
+            (
+                "Mozilla/5.0 (SMART-TV; Linux; Tizen 5.0) AppleWebKit/537.36 (KHTML, like Gecko) "
+                "Version/5.0 TV Safari/537.36"
+            ),
+            "tv",
+            "Tizen",
+            "Safari",
+            False,
+        ),
+        (
+            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+            "bot",
+            None,
+            "Googlebot",
+            True,
+        ),
+        ("curl/8.1.2", "other", None, "curl", False),
+    ],
+)
+def test_a_user_agent_tells_the_device(
+    text: str, device_type: str, os: str | None, browser: str, bot: bool
+) -> None:
+    expected = {"device_type": device_type, "os": os, "browser": browser, "bot": bot}
+    derived = UserAgentEnricher().derive(seen(user_agent=text))
+    assert derived == {name: value for name, value in expected.items() if value is not None}
+
+
+def test_without_a_user_agent_nothing_is_said_of_it() -> None:
+    assert not UserAgentEnricher().derive(seen())
+    assert not UserAgentEnricher().derive(seen(user_agent=""))
+
+
+@given(st.text(max_size=3_000))
+def test_no_text_is_too_odd(text: str) -> None:
+    one = seen(user_agent=text, url=text, ip=text, timezone=text, campaign={text: text})
+    assert set(UserAgentEnricher().derive(one)) <= {"device_type", "os", "browser", "bot"}
+    assert set(CampaignEnricher().derive(one)) <= set(CampaignEnricher.names)
+    assert LocalTimeEnricher(model.LocalTime()).derive(one) == {"hour": 0, "weekday": "thursday"}
+
+
+@pytest.mark.parametrize(
+    ("url", "campaign", "derived"),
+    [
+        (None, {}, {}),
+        ("https://shop.example/a", {}, {}),
+        (
+            "https://shop.example/?utm_source=news&utm_medium=email&utm_campaign=spring%20sale",
+            {},
+            {
+                "campaign_source": "news",
+                "campaign_medium": "email",
+                "campaign_name": "spring sale",
+            },
+        ),
+        ("/?utm_source=first&utm_source=second", {}, {"campaign_source": "first"}),
+        ("/?utm_source=&utm_term=shoes#x", {}, {"campaign_term": "shoes"}),
+        ("/?utm_source=url", {"source": "sdk", "other": "x"}, {"campaign_source": "sdk"}),
+        (
+            "https://shop.example/?gclid=Cj0K",
+            {"name": "n"},
+            {"campaign_name": "n", "ad_network": "google", "click_id": "Cj0K"},
+        ),
+        ("//[bad?utm_source=x", {}, {}),
+        ("/?" + "&".join(["a=1"] * 101), {}, {}),
+    ],
+)
+def test_campaign(url: str | None, campaign: dict[str, str], derived: dict[str, str]) -> None:
+    assert CampaignEnricher().derive(seen(url=url, campaign=campaign)) == derived
+
+
+_RATES = model.Currency(
+    to="EUR",
+    amounts={"total": "properties.total", "shipping": "properties.costs.shipping"},
+    rates=(
+        model.Rate("USD", "2024-02-01", 0.5),
+        model.Rate("USD", "2024-01-01", 0.25),
+        model.Rate("GBP", "2024-01-01T12:00:00Z", 2.0),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("at", "properties", "derived"),
+    [
+        (MONDAY_NOON, {"total": 8, "currency": "USD"}, {"total": 2.0}),
+        (MONDAY_NOON, {"total": 8, "currency": " usd "}, {"total": 2.0}),
+        (MONDAY_NOON + 31 * DAY, {"total": 8, "currency": "USD"}, {"total": 4.0}),
+        (MONDAY_NOON, {"total": 8, "currency": "EUR"}, {"total": 8.0}),
+        (MONDAY_NOON, {"total": 8}, {"total": 8.0}),
+        (
+            MONDAY_NOON,
+            {"total": 8, "costs.shipping": 0.1, "currency": "GBP"},
+            {"total": 16.0, "shipping": 0.2},
+        ),
+        (MONDAY_NOON - 1, {"total": 8, "currency": "GBP"}, {"unknown_currency": "GBP"}),
+        (MONDAY_NOON, {"total": 8, "currency": "XXX"}, {"unknown_currency": "XXX"}),
+        (MONDAY_NOON, {"total": 8, "currency": 7}, {"unknown_currency": "7"}),
+        (MONDAY_NOON, {"total": "8", "currency": "USD"}, {}),
+        (MONDAY_NOON, {"total": True, "currency": "XXX"}, {}),
+        (MONDAY_NOON, {"currency": "XXX"}, {}),
+    ],
+)
+def test_amounts_are_worth_what_they_were_then(
+    at: int, properties: dict[str, Any], derived: dict[str, Any]
+) -> None:
+    assert CurrencyEnricher(_RATES).derive(seen(at, properties)) == derived
+
+
+@pytest.mark.parametrize(
+    ("timezone", "hour", "weekday"),
+    [
+        (None, 13, "monday"),
+        ("America/New_York", 7, "monday"),
+        ("Pacific/Auckland", 1, "tuesday"),
+        ("Asia/Kathmandu", 17, "monday"),
+        ("nowhere", 13, "monday"),
+        ("../etc/passwd", 13, "monday"),
+    ],
+)
+def test_the_customers_clock(timezone: str | None, hour: int, weekday: str) -> None:
+    enricher = LocalTimeEnricher(model.LocalTime("Europe/Madrid"))
+    derived = enricher.derive(seen(MONDAY_NOON, timezone=timezone))
+    assert derived == {"hour": hour, "weekday": weekday}
+
+
+def test_a_time_that_no_calendar_has_is_left_out() -> None:
+    assert not LocalTimeEnricher(model.LocalTime()).derive(seen(2**62))
+
+
+def test_a_place_is_told_as_far_as_it_is_known() -> None:
+    places = {"192.0.2.1": Place("ES", "Madrid"), "192.0.2.2": Place()}
+    enricher = GeoEnricher(places.get)
+    assert enricher.derive(seen(ip="192.0.2.1")) == {"country": "ES", "region": "Madrid"}
+    assert enricher.derive(seen(ip="192.0.2.2")) == {}
+    assert enricher.derive(seen(ip="192.0.2.3")) == {}
+    assert enricher.derive(seen()) == {}
