@@ -7,8 +7,9 @@ from pipeline.conditions import Compiled, Problem, duration_ms
 from pipeline.conditions.compile import Read
 from pipeline.conditions.reads import reads
 from pipeline.config import canonical, model
+from pipeline.config.buckets import bucket, read_by
 from pipeline.config.checks import check, segment_order
-from pipeline.config.compiled import Cap, Channel, Entry, Segment, Sequence, Trait
+from pipeline.config.compiled import Bucket, Cap, Channel, Entry, Segment, Sequence, Trait
 from pipeline.config.conditions import compiled
 from pipeline.config.content import PROPERTY
 from pipeline.config.derived import derived_in
@@ -51,6 +52,7 @@ class Configuration:
     bots_count: bool
     keeps: Keeps
     traits: tuple[Trait, ...]
+    buckets: tuple[Bucket, ...]
     trait_rules: Mapping[str, str]
     sequences: tuple[Sequence, ...]
     read_traits: tuple[str, ...]
@@ -89,7 +91,8 @@ def _compile(bundle: model.Bundle) -> Configuration:
     agent = profile.enrichers.user_agent
     trees = [one.tree for one in _conditions(bundle, segments, proposed)]
     index = index_of(segments)
-    traits = (*(_trait(trait, index) for trait in profile.traits), *latest_times(trees))
+    timed = _timed(profile, index)
+    traits = (*_traits(profile, timed), *latest_times(trees))
     return Configuration(
         digest=canonical.digest_of(canonical.to_json(bundle)),
         bundle=bundle,
@@ -104,7 +107,11 @@ def _compile(bundle: model.Bundle) -> Configuration:
         bots_count=agent is None or agent.count_bots,
         keeps=keeps_of(keep for trait in traits for keep in trait.keeps),
         traits=traits,
-        trait_rules={trait.name: trait.rule for trait in traits},
+        buckets=tuple(bucket(one, one.name in timed) for one in _buckets(profile)),
+        trait_rules={
+            **{trait.name: trait.rule for trait in traits},
+            **{trait.name: trait.rule for trait in profile.traits},
+        },
         sequences=sequences(trees),
         read_traits=tuple(sorted(set(_read_traits(bundle, segments, proposed)))),
         segments=segments,
@@ -123,8 +130,20 @@ def _mapping(source: model.Source) -> tuple[tuple[str, Read], ...]:
     )
 
 
-def _trait(trait: model.Trait, index: SegmentIndex) -> Trait:
-    return Trait(trait.name, trait.rule, keeps_for(trait), timed=trait.name in index.by_trait)
+def _timed(profile: model.ProfileRules, index: SegmentIndex) -> frozenset[str]:
+    """The traits that segments read, themselves or in a bucket."""
+    read = frozenset(index.by_trait)
+    return read.union(read_by(one) for one in _buckets(profile) if one.name in read)
+
+
+def _traits(profile: model.ProfileRules, timed: frozenset[str]) -> Iterator[Trait]:
+    for one in profile.traits:
+        if one.rule != "bucket":
+            yield Trait(one.name, one.rule, keeps_for(one), timed=one.name in timed)
+
+
+def _buckets(profile: model.ProfileRules) -> Iterator[model.Trait]:
+    return (one for one in profile.traits if one.rule == "bucket")
 
 
 def _segment(segment: model.Segment) -> Segment:

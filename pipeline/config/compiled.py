@@ -7,7 +7,7 @@ from typing import Literal
 from pipeline.conditions import Compiled
 from pipeline.conditions.compile import Read, Test
 from pipeline.config.keeps import Keep
-from pipeline.config.model import TraitRule
+from pipeline.config.model import KeptRule
 
 Purpose = Literal["marketing", "service", "transactional"]
 
@@ -20,8 +20,21 @@ class Trait:
     """
 
     name: str
-    rule: TraitRule
+    rule: KeptRule
     keeps: tuple[Keep, ...]
+    timed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Between which of `thresholds` (ascending) the trait `of` lies; `by_age`: how long ago (ms) it
+    is, `descending`: counted from the last one. `timed` as for a trait."""
+
+    name: str
+    of: str
+    thresholds: tuple[float, ...]
+    by_age: bool
+    descending: bool
     timed: bool
 
 

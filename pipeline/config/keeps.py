@@ -52,12 +52,15 @@ class Keeps:
 
 
 def keeps_for(trait: model.Trait) -> tuple[Keep, ...]:
-    """What a trait is made of: one keep, for an average the sum and the count."""
+    """What a trait is made of: one keep; for an average the sum and the count; of a bucket the
+    trait that it reads has them."""
     match trait.rule:
         case "avg":
             return (_keep(trait, "sum"), _keep(trait, "count"))
         case "recency":
             return (_keep(trait, "latest"),)
+        case "bucket":
+            return ()
         case rule:
             return (_keep(trait, rule),)
 

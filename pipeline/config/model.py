@@ -100,9 +100,11 @@ class Identity(Part, frozen=True):
     max_length: Annotated[int, Meta(ge=1, le=4096)] = 1024
 
 
-TraitRule: TypeAlias = Literal[
+KeptRule: TypeAlias = Literal[
     "latest", "first", "min", "max", "union", "sum", "count", "avg", "distinct", "recency"
 ]
+TraitRule: TypeAlias = KeptRule | Literal["bucket"]
+Threshold: TypeAlias = float | Duration
 
 
 class Trait(Part, frozen=True):
@@ -113,6 +115,12 @@ class Trait(Part, frozen=True):
     an attribute, over the whole lifetime and missing until something is known; with it a metric
     over the interactions of that last time, whose count, sum and distinct begin at 0. `distinct`
     is exact to 1,000; beyond that NAME.approximate is true. Sums have six decimals.
+
+    `bucket` says between which of the `thresholds` another trait (`of: trait.spent`) lies:
+    `[50, 200]` makes 1 of what is less than 50, 2 of 50 and more, 3 of 200 and more. Written the
+    other way round, from the greatest down, the buckets count the other way round too. Durations
+    are thresholds for how long ago a time was: with `[365d, 30d]` 1 is a year ago or more, 3 is
+    less than 30 days ago. So recency, frequency and monetary value become scores from 1 to 5.
     """
 
     name: Name
@@ -120,6 +128,7 @@ class Trait(Part, frozen=True):
     of: str | None = None
     when: Condition | None = None
     window: Duration | None = None
+    thresholds: tuple[Threshold, ...] = ()
     description: str = ""
 
 

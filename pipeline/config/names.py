@@ -53,6 +53,7 @@ class Names:
     channels: frozenset[str]
     heard: frozenset[str]
     derived: frozenset[str]
+    buckets: frozenset[str]
 
 
 def names_of(bundle: Bundle) -> Names:
@@ -66,6 +67,7 @@ def names_of(bundle: Bundle) -> Names:
         segments=frozenset(segment.segment for segment in bundle.segments),
         namespaces=namespaces,
         channels=channels,
+        buckets=frozenset(one.name for one in bundle.profile.traits if one.rule == "bucket"),
         derived=frozenset(derived_names(bundle.profile.enrichers)),
         heard=channels.union(source.channel for source in bundle.sources.sources),
     )

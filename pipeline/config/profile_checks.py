@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from pipeline.conditions import Path, Problem
 from pipeline.config import model
+from pipeline.config.buckets import bucket_problems
 from pipeline.config.dates import start_ms
 from pipeline.config.derived import PREFIX, derived_names
 from pipeline.config.keeps import READS_NOTHING
@@ -32,6 +33,11 @@ def _traits(profile: model.ProfileRules, names: Names) -> Iterator[Problem]:
         path: Path = ("profile", "traits", index)
         if is_built_in(trait.name):
             yield Problem((*path, "name"), f"{trait.name} is built in: choose another name")
+        if trait.rule == "bucket":
+            yield from bucket_problems(trait, names, path)
+            continue
+        if trait.thresholds:
+            yield Problem((*path, "thresholds"), "only a bucket has thresholds")
         alone = trait.rule in READS_NOTHING
         if alone and trait.of is not None:
             yield Problem((*path, "of"), f"{trait.rule} reads nothing: leave `of` out, or use sum")

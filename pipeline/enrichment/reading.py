@@ -6,7 +6,7 @@ from typing import Any, Final, TypeAlias
 
 from pipeline.config.compiled import Trait
 from pipeline.config.keeps import Keep
-from pipeline.config.model import TraitRule
+from pipeline.config.model import KeptRule
 from pipeline.config.names import approximate
 from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.cells import COMBINE, MILLION, number
@@ -115,7 +115,7 @@ def _distinct(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Iterator[tu
         yield approximate(trait.name), True
 
 
-_READ: Final[dict[TraitRule, _Read]] = {
+_READ: Final[dict[KeptRule, _Read]] = {
     "latest": _best,
     "first": _best,
     "recency": _best,

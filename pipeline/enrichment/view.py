@@ -5,6 +5,7 @@ from itertools import chain
 
 from pipeline.config.compile import Configuration
 from pipeline.enrichment import sequences, sessions
+from pipeline.enrichment.buckets import bucket_of, next_step
 from pipeline.enrichment.presence import present
 from pipeline.enrichment.reading import next_change, values
 from pipeline.enrichment.shard import latest_of
@@ -47,12 +48,20 @@ def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[
         completed = sequences.completed_at(marks, sequence)
         if completed is not None:
             known[sequence.name] = completed
+    for bucket in config.buckets:
+        number = bucket_of(bucket, known, now_ms)
+        if number is not None:
+            known[bucket.name] = number
     return known
 
 
 def due(shards: Sequence[Shard], now_ms: int, config: Configuration) -> int | None:
     """When time alone may next change what a segment reads; after `now_ms`."""
-    changes = (next_change(trait, shards, now_ms) for trait in config.traits if trait.timed)
+    changes = [next_change(trait, shards, now_ms) for trait in config.traits if trait.timed]
+    by_age = [bucket for bucket in config.buckets if bucket.timed and bucket.by_age]
+    if by_age and shards:
+        known = traits(shards, now_ms, config)
+        changes += (next_step(bucket, known, now_ms) for bucket in by_age)
     return min((at for at in changes if at is not None), default=None)
 
 

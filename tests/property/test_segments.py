@@ -40,7 +40,11 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
     def evaluate(root: str, interaction: Interaction | None, now: int) -> None:
         before, after = members.get(root, set()), set[str]()
         orders = (one.occurred_at for one in past[root] if one.name == "Order")
-        traits[root]["lately"] = sum(now - LATELY < at <= now for at in orders)
+        lately = sum(now - LATELY < at <= now for at in orders)
+        traits[root].update(lately=lately, tier=1 + min(lately, 2))
+        viewed = traits[root].get("last_view")
+        if viewed is not None:
+            traits[root]["fresh"] = 1 + (now - viewed < 8) + (now - viewed < 3)
         facts = Facts(interaction, traits[root], after, frozenset(), now)
         for segment in config.segments:
             stays = interaction is None and segment.when.reads.interaction

@@ -15,7 +15,9 @@ LATELY = 7
 
 names = st.sampled_from(NAMES).map(lambda name: {"name": name})
 spans = st.sampled_from(["1ms", "3ms", "10ms"])
-traits = st.sampled_from(["last_view", "last_cart", "last_order", "orders", "lately", "page"])
+traits = st.sampled_from(
+    ["last_view", "last_cart", "last_order", "orders", "lately", "page", "fresh", "tier"]
+)
 leaves = st.one_of(
     st.builds(lambda name, span: {"trait": name, "within": span}, traits, spans),
     st.builds(lambda name, span: {"trait": name, "older_than": span}, traits, spans),
@@ -92,6 +94,8 @@ def configuration(made: tuple[model.Segment, ...]) -> model.Bundle:
                 model.Trait("orders", "count", when={"name": "Order"}),
                 model.Trait("lately", "count", when={"name": "Order"}, window=f"{LATELY}ms"),
                 model.Trait("page", "latest", of="properties.page"),
+                model.Trait("fresh", "bucket", of="trait.last_view", thresholds=("8ms", "3ms")),
+                model.Trait("tier", "bucket", of="trait.lately", thresholds=(1, 2)),
             )
         ),
         segments=made,

@@ -1,0 +1,63 @@
+"""Traits that say between which thresholds another trait lies."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Final
+
+from pipeline.conditions import Path, Problem, duration_ms
+from pipeline.config import model
+from pipeline.config.compiled import Bucket
+from pipeline.config.names import Names, known_name
+
+OF_TRAIT: Final = "trait."
+"""How `of` names the trait."""
+
+
+def bucket(trait: model.Trait, timed: bool) -> Bucket:
+    """Compiled; its thresholds were checked."""
+    values = _values(trait.thresholds)
+    return Bucket(
+        name=trait.name,
+        of=read_by(trait),
+        thresholds=tuple(sorted(values)),
+        by_age=isinstance(trait.thresholds[0], str),
+        descending=list(values) != sorted(values),
+        timed=timed,
+    )
+
+
+def read_by(trait: model.Trait) -> str:
+    """The trait that a bucket reads."""
+    return (trait.of or "").removeprefix(OF_TRAIT)
+
+
+def bucket_problems(trait: model.Trait, names: Names, path: Path) -> Iterator[Problem]:
+    """Everything that is wrong with a bucket."""
+    if trait.of is None or not trait.of.startswith(OF_TRAIT):
+        yield Problem((*path, "rule"), "bucket needs `of: trait.NAME`, another trait")
+    elif read_by(trait) in names.buckets:
+        yield Problem((*path, "of"), f"{read_by(trait)} is a bucket itself: read what that reads")
+    else:
+        yield from known_name("trait", read_by(trait), names.traits, (*path, "of"))
+    for field in ("when", "window"):
+        if getattr(trait, field) is not None:
+            what = f"a bucket has no {field}: put it to the trait that it reads"
+            yield Problem((*path, field), what)
+    yield from _threshold_problems(trait.thresholds, path)
+
+
+def _threshold_problems(given: tuple[model.Threshold, ...], path: Path) -> Iterator[Problem]:
+    if not given:
+        yield Problem((*path, "rule"), "bucket needs `thresholds`, such as [50, 200, 1000]")
+        return
+    where = (*path, "thresholds")
+    if len({isinstance(one, str) for one in given}) > 1:
+        yield Problem(where, "thresholds are numbers or durations, not both")
+        return
+    steps = {later > earlier for earlier, later in pairwise(_values(given))}
+    if len(steps) > 1 or len(set(_values(given))) < len(given):
+        yield Problem(where, "thresholds must all ascend, or all descend")
+
+
+def _values(given: tuple[model.Threshold, ...]) -> tuple[float, ...]:
+    return tuple(duration_ms(one) if isinstance(one, str) else one for one in given)

@@ -1,0 +1,27 @@
+"""Between which thresholds a trait lies at a moment."""
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from math import ceil
+
+from pipeline.config.compiled import Bucket
+from pipeline.config.readers import is_number
+from pipeline.model.interaction import Known
+
+
+def bucket_of(bucket: Bucket, known: Mapping[str, Known], now_ms: int) -> int | None:
+    """From 1 up; None where the trait is missing, or no number."""
+    value = known.get(bucket.of)
+    if not is_number(value):
+        return None
+    reached = bisect_right(bucket.thresholds, now_ms - value if bucket.by_age else value)
+    return 1 + (len(bucket.thresholds) - reached if bucket.descending else reached)
+
+
+def next_step(bucket: Bucket, known: Mapping[str, Known], now_ms: int) -> int | None:
+    """When time alone next brings it over a threshold; after `now_ms`."""
+    value = known.get(bucket.of)
+    if not bucket.by_age or not is_number(value):
+        return None
+    place = bisect_right(bucket.thresholds, now_ms - value)
+    return ceil(value + bucket.thresholds[place]) if place < len(bucket.thresholds) else None

@@ -1,0 +1,45 @@
+"""A bucket says between which thresholds a trait lies, now and as time goes on."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import model
+from pipeline.config.buckets import bucket
+from pipeline.enrichment.buckets import bucket_of, next_step
+from pipeline.model.interaction import Known
+
+_numbers = st.one_of(st.integers(-20, 20), st.floats(-20, 20))
+_values = st.one_of(_numbers, st.sampled_from([None, True, "5", ("a",)]))
+
+
+@given(st.lists(_numbers, min_size=1, max_size=5, unique=True), st.booleans(), _values)
+def test_numbers(given_: list[float], descending: bool, value: Known) -> None:
+    thresholds = sorted(given_, reverse=descending)
+    made = bucket(model.Trait("b", "bucket", "trait.x", thresholds=tuple(thresholds)), False)
+    found = bucket_of(made, {"x": value}, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        assert found is None
+    elif descending and len(given_) > 1:
+        assert found == 1 + sum(value < one for one in given_)
+    else:
+        assert found == 1 + sum(value >= one for one in given_)
+    assert next_step(made, {"x": value}, 0) is None
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=2, max_size=5, unique=True),
+    st.booleans(),
+    st.integers(-40, 10),
+)
+def test_ages_change_when_it_was_said_to(ages: list[int], descending: bool, at: int) -> None:
+    thresholds = tuple(f"{one}ms" for one in sorted(ages, reverse=descending))
+    made = bucket(model.Trait("b", "bucket", "trait.x", thresholds=thresholds), False)
+    known: dict[str, Known] = {"x": at}
+    due = next_step(made, known, 0)
+    for now in range(60):
+        older = sum(now - at >= age for age in ages)
+        assert bucket_of(made, known, now) == 1 + (len(ages) - older if descending else older)
+        changes = bucket_of(made, known, now) != bucket_of(made, known, now - 1)
+        assert changes is (now == due) or now == 0
+        if now == due:
+            due = next_step(made, known, now)
