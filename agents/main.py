@@ -15,7 +15,6 @@ from agents.run import run as run_apps
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import ConfigurationLog, Property
 from pipeline.adapters.rules import load_rules
-from pipeline.decisioning.token import TokenKey
 from pipeline.settings import Settings
 
 AGENTS: Final[Mapping[str, Callable[[Equipment], App]]] = {
@@ -60,10 +59,7 @@ def _measure(apps: Mapping[str, App]) -> None:
 
 
 def _rulebook(settings: Settings, log: ConfigurationLog) -> Rulebook:
-    token_key = TokenKey(settings.signing_secret())
-    artifacts = settings.kept_artifacts()
-    age_ms = settings.max_action_age_s * 1000
-    return Rulebook(log, lambda config: load_rules(config, token_key, age_ms, artifacts))
+    return Rulebook(log, lambda config: load_rules(config, settings))
 
 
 def _options(settings: Settings, kafka: Mapping[str, Property], instance: str) -> AppOptions:

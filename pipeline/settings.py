@@ -65,6 +65,10 @@ class Settings(BaseSettings):
         description="Folder, shared by all machines of a stack, of the models and geo databases "
         "that configurations name; unset: HOME/artifacts",
     )
+    score_budget_us: PositiveInt = Field(
+        default=500,
+        description="Most that one prediction of a model may take, in µs; a slower one is refused",
+    )
     java_home: Path | None = Field(
         default=None,
         description="Java (17 or later) for the embedded broker; unset: found by itself",

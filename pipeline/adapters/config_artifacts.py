@@ -9,23 +9,24 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from pipeline.adapters import model_text
 from pipeline.adapters.artifacts import Artifacts, digest_of
 from pipeline.adapters.geo import open_places
 from pipeline.conditions import Path as ValuePath
 from pipeline.conditions import Problem
-from pipeline.config.model import Bundle, Geo
+from pipeline.config.model import Bundle, Geo, Score
 
 
 def pinned(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
     """The bundle with the digests of the files that it names, or what is wrong with them."""
-    geo = bundle.profile.enrichers.geo
-    if geo is None:
-        return bundle
-    found = _geo(geo, folder)
-    if isinstance(found, Problem):
-        return [found]
-    enrichers = replace(bundle.profile.enrichers, geo=found)
-    return replace(bundle, profile=replace(bundle.profile, enrichers=enrichers))
+    profile = bundle.profile
+    geo = None if profile.enrichers.geo is None else _geo(profile.enrichers.geo, folder)
+    scores = [_score(score, place, folder) for place, score in enumerate(profile.scores)]
+    problems = [one for one in (geo, *scores) if isinstance(one, Problem)]
+    if problems:
+        return problems
+    enrichers = replace(profile.enrichers, geo=geo)
+    return replace(bundle, profile=replace(profile, enrichers=enrichers, scores=tuple(scores)))
 
 
 def keep_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
@@ -33,6 +34,8 @@ def keep_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
     geo = bundle.profile.enrichers.geo
     if geo is not None:
         artifacts.keep(folder / geo.database)
+    for score in bundle.profile.scores:
+        artifacts.keep(folder / score.model)
 
 
 def _geo(geo: Geo, folder: Path) -> Geo | Problem:
@@ -45,6 +48,18 @@ def _geo(geo: Geo, folder: Path) -> Geo | Problem:
     if isinstance(places, str):
         return Problem((*path, "database"), f"{geo.database} is {places}")
     return replace(geo, sha256=digest_of(file.path))
+
+
+def _score(score: Score, place: int, folder: Path) -> Score | Problem:
+    path: ValuePath = ("profile", "scores", place)
+    file = _File(folder, score.model, score.sha256)
+    problem = file.problem((*path, "model"), (*path, "sha256"))
+    if problem is not None:
+        return problem
+    unsound = model_text.problem(file.path.read_bytes(), len(score.features))
+    if unsound is not None:
+        return Problem((*path, "model"), f"{score.model} is {unsound}")
+    return replace(score, sha256=digest_of(file.path))
 
 
 @dataclass(frozen=True, slots=True)

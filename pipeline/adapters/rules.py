@@ -1,23 +1,33 @@
 """The rules of a configuration with the files that it names, found by their digests."""
 
+from collections.abc import Iterator
+
 import structlog
 
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.geo import open_places
+from pipeline.adapters.models import load_scorer
 from pipeline.config.compile import Configuration
+from pipeline.config.names import score_trait
 from pipeline.decisioning.token import TokenKey
 from pipeline.enrichment.enrichers import Places, enrichers_for
+from pipeline.enrichment.scores import Scorer
 from pipeline.rules import Rules
+from pipeline.settings import Settings
 
 _log = structlog.get_logger(__name__)
 
 
-def load_rules(
-    config: Configuration, token_key: TokenKey, max_action_age_ms: int, artifacts: Artifacts
-) -> Rules:
-    """A file that is missing is told once, here; what it would give is then missing too."""
-    enrichers = enrichers_for(config, _places(config, artifacts))
-    return Rules(config, token_key, max_action_age_ms, enrichers)
+def load_rules(config: Configuration, settings: Settings) -> Rules:
+    """A file that cannot be used is told once, here; what it would give is then missing."""
+    artifacts = settings.kept_artifacts()
+    return Rules(
+        config,
+        TokenKey(settings.signing_secret()),
+        settings.max_action_age_s * 1000,
+        enrichers_for(config, _places(config, artifacts)),
+        dict(_scorers(config, artifacts, settings.score_budget_us)),
+    )
 
 
 def _places(config: Configuration, artifacts: Artifacts) -> Places | None:
@@ -30,3 +40,19 @@ def _places(config: Configuration, artifacts: Artifacts) -> Places | None:
         _log.error("no geo database", database=geo.database, config=config.digest, reason=places)
         return None
     return places
+
+
+def _scorers(
+    config: Configuration, artifacts: Artifacts, budget_us: float
+) -> Iterator[tuple[str, Scorer]]:
+    for score in config.bundle.profile.scores:
+        file = artifacts.find(score.sha256)
+        scorer = (
+            f"{score.sha256} is not in {artifacts.folder}"
+            if file is None
+            else load_scorer(file, len(score.features), budget_us)
+        )
+        if isinstance(scorer, str):
+            _log.error("no score", score=score.name, config=config.digest, reason=scorer)
+        else:
+            yield score_trait(score.name), scorer

@@ -8,10 +8,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from pipeline.adapters.records import Records
+from pipeline.adapters.rules import load_rules
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.times import epoch_ms, iso
 from pipeline.config.compile import Configuration
-from pipeline.decisioning.token import TokenKey
 from pipeline.identity import requests
 from pipeline.identity.log import Link
 from pipeline.model.interaction import Identifier
@@ -20,7 +20,6 @@ from pipeline.profiles.everybody import everybody as everybody_now
 from pipeline.profiles.export import export_all
 from pipeline.profiles.past import as_of
 from pipeline.profiles.person import Person, find, linked
-from pipeline.rules import Rules
 from pipeline.settings import Settings
 from pipeline.stack.configuration import applied_configuration
 
@@ -88,8 +87,7 @@ def _export_all(folder: Path, at: int | None, json: bool) -> None:
         if at is None:
             people = everybody_now(records)
         else:
-            key = TokenKey(settings.signing_secret())
-            people = as_of(records, Rules(configuration, key, settings.max_action_age_s * 1000), at)
+            people = as_of(records, load_rules(configuration, settings), at)
         done = export_all(people, configuration.bundle.profile.traits, folder)
     if json:
         print_json(done)

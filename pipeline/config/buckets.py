@@ -38,7 +38,8 @@ def bucket_problems(trait: model.Trait, names: Names, path: Path) -> Iterator[Pr
     elif read_by(trait) in names.buckets:
         yield Problem((*path, "of"), f"{read_by(trait)} is a bucket itself: read what that reads")
     else:
-        yield from known_name("trait", read_by(trait), names.traits, (*path, "of"))
+        kept = names.traits - names.scores
+        yield from known_name("trait", read_by(trait), kept, (*path, "of"))
     for field in ("when", "window"):
         if getattr(trait, field) is not None:
             what = f"a bucket has no {field}: put it to the trait that it reads"

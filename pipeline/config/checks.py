@@ -81,6 +81,8 @@ def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
     yield from _twice("namespace", ("identity", "namespaces"), "name", spaces)
     traits = [trait.name for trait in bundle.profile.traits]
     yield from _twice("trait", ("profile", "traits"), "name", traits)
+    scores = [score.name for score in bundle.profile.scores]
+    yield from _twice("score", ("profile", "scores"), "name", scores)
     channels = [channel.name for channel in bundle.channels.channels]
     yield from _twice("channel", ("channels", "channels"), "name", channels)
     yield from _twice("cap", ("policies", "caps"), "cap", [cap.cap for cap in bundle.policies.caps])

@@ -9,7 +9,7 @@ from pipeline.conditions.reads import reads
 from pipeline.config import canonical, model
 from pipeline.config.buckets import bucket, read_by
 from pipeline.config.checks import check, segment_order
-from pipeline.config.compiled import Bucket, Cap, Channel, Entry, Segment, Sequence, Trait
+from pipeline.config.compiled import Bucket, Cap, Channel, Entry, Score, Segment, Sequence, Trait
 from pipeline.config.conditions import compiled
 from pipeline.config.content import PROPERTY
 from pipeline.config.derived import derived_in
@@ -20,6 +20,7 @@ from pipeline.config.keeps import index_of as keeps_of
 from pipeline.config.names import address_trait
 from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.readers import reader
+from pipeline.config.scores import compiled_score
 from pipeline.config.segment_index import SegmentIndex, index_of
 
 __all__ = ["Cap", "Channel", "Configuration", "Entry", "Segment", "Trait", "compile_bundle"]
@@ -53,7 +54,7 @@ class Configuration:
     keeps: Keeps
     traits: tuple[Trait, ...]
     buckets: tuple[Bucket, ...]
-    trait_rules: Mapping[str, str]
+    scores: tuple[Score, ...]
     sequences: tuple[Sequence, ...]
     read_traits: tuple[str, ...]
     segments: tuple[Segment, ...]
@@ -108,10 +109,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         keeps=keeps_of(keep for trait in traits for keep in trait.keeps),
         traits=traits,
         buckets=tuple(bucket(one, one.name in timed) for one in _buckets(profile)),
-        trait_rules={
-            **{trait.name: trait.rule for trait in traits},
-            **{trait.name: trait.rule for trait in profile.traits},
-        },
+        scores=tuple(compiled_score(one) for one in profile.scores),
         sequences=sequences(trees),
         read_traits=tuple(sorted(set(_read_traits(bundle, segments, proposed)))),
         segments=segments,
@@ -131,9 +129,12 @@ def _mapping(source: model.Source) -> tuple[tuple[str, Read], ...]:
 
 
 def _timed(profile: model.ProfileRules, index: SegmentIndex) -> frozenset[str]:
-    """The traits that segments read, themselves or in a bucket."""
-    read = frozenset(index.by_trait)
-    return read.union(read_by(one) for one in _buckets(profile) if one.name in read)
+    """The traits that segments read, themselves, in a score or in a bucket."""
+    read = set(index.by_trait)
+    for score in map(compiled_score, profile.scores):
+        if score.name in read:
+            read.update(feature.trait for feature in score.features)
+    return frozenset(read.union(read_by(one) for one in _buckets(profile) if one.name in read))
 
 
 def _traits(profile: model.ProfileRules, timed: frozenset[str]) -> Iterator[Trait]:

@@ -39,6 +39,22 @@ class Bucket:
 
 
 @dataclass(frozen=True, slots=True)
+class Feature:
+    """A trait's number; `by_age`: how many days ago it is."""
+
+    trait: str
+    by_age: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The trait `name` that a model makes of `features`."""
+
+    name: str
+    features: tuple[Feature, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sequence:
     """The first `steps` of `parts` in their order, within `within_ms`, without the one that may
     follow them. `keep_ms`: so old an interaction no longer matters."""

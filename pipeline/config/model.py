@@ -198,12 +198,35 @@ class Enrichers(Part, frozen=True):
     local_time: LocalTime | None = None
 
 
+class DaysSince(Part, frozen=True):
+    """A feature: how many days ago the time in a trait is."""
+
+    days_since: Name
+
+
+class Score(Part, frozen=True):
+    """What a LightGBM model makes of `features`, as the trait `score.NAME`.
+
+    `model` is a text model (one number, splits by number only), a file in this folder; `sha256` is
+    filled in, and is checked before the file is loaded. `features` are traits, in the order in
+    which the model was trained on them: numbers as they are, true as 1, anything else and what is
+    missing as not known; `{days_since: last_order_at}` for a time. A score is made anew with each
+    interaction. A model that is not there, or too slow, gives no score.
+    """
+
+    name: Name
+    model: str
+    features: Annotated[tuple[Name | DaysSince, ...], Meta(min_length=1)]
+    sha256: Digest | None = None
+
+
 class ProfileRules(Part, frozen=True):
     """profile.yaml; `session_gap`: so long without an interaction ends a session."""
 
     traits: tuple[Trait, ...] = ()
     session_gap: Duration = "30m"
     enrichers: Enrichers = field(default_factory=Enrichers)
+    scores: tuple[Score, ...] = ()
 
 
 class Segment(Part, frozen=True):

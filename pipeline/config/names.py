@@ -20,6 +20,7 @@ BUILT_IN_TRAITS: Final = (
 
 _ADDRESS: Final = "identifier."
 _APPROXIMATE: Final = ".approximate"
+_SCORE: Final = "score."
 
 
 def address_trait(namespace: str) -> str:
@@ -37,15 +38,21 @@ def approximate(trait: str) -> str:
     return trait + _APPROXIMATE
 
 
+def score_trait(score: str) -> str:
+    """The trait that holds a model's score."""
+    return _SCORE + score
+
+
 def is_built_in(trait: str) -> bool:
     """Whether a declared trait may not have this name."""
-    return trait in BUILT_IN_TRAITS or is_address(trait) or trait.endswith(_APPROXIMATE)
+    reserved = trait.startswith((_ADDRESS, _SCORE)) or trait.endswith(_APPROXIMATE)
+    return reserved or trait in BUILT_IN_TRAITS
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
     """`heard` are the channels that interactions may come from, `channels` those to speak on;
-    `derived` is what the enrichers can derive."""
+    `derived` is what the enrichers can derive; `buckets` and `scores` are traits made of others."""
 
     traits: frozenset[str]
     segments: frozenset[str]
@@ -54,6 +61,7 @@ class Names:
     heard: frozenset[str]
     derived: frozenset[str]
     buckets: frozenset[str]
+    scores: frozenset[str]
 
 
 def names_of(bundle: Bundle) -> Names:
@@ -62,8 +70,10 @@ def names_of(bundle: Bundle) -> Names:
     channels = frozenset(channel.name for channel in bundle.channels.channels)
     declared = frozenset(trait.name for trait in bundle.profile.traits)
     sampled = (approximate(one.name) for one in bundle.profile.traits if one.rule == "distinct")
+    scores = frozenset(score_trait(one.name) for one in bundle.profile.scores)
     return Names(
-        traits=declared.union(BUILT_IN_TRAITS, sampled, map(address_trait, namespaces)),
+        traits=declared.union(BUILT_IN_TRAITS, sampled, map(address_trait, namespaces), scores),
+        scores=scores,
         segments=frozenset(segment.segment for segment in bundle.segments),
         namespaces=namespaces,
         channels=channels,

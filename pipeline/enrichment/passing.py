@@ -7,13 +7,23 @@ later stages hear of it by a `timer` with the traits as they were at the moment 
 from msgspec.structs import replace
 
 from pipeline.enrichment import view
-from pipeline.enrichment.state import ProfileState
+from pipeline.enrichment.scores import scores
+from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.ids import control_id
+from pipeline.model.interaction import Known
 from pipeline.model.outcome import Emit, Ok, Wake
 from pipeline.model.stages import Enriched
 from pipeline.rules import Rules
+
+
+def known(shards: tuple[Shard, ...], now_ms: int, rules: Rules) -> dict[str, Known]:
+    """All traits of a profile at a moment, scores included. There is at least one shard."""
+    traits = view.traits(shards, now_ms, rules.config)
+    if rules.scorers:
+        traits.update(scores(rules.config.scores, traits, now_ms, rules.scorers))
+    return traits
 
 
 def catch_up(
@@ -24,7 +34,7 @@ def catch_up(
     shards = view.shards_of(row)
     while row.due_at is not None and row.due_at <= until_ms:
         at = row.due_at
-        section = view.section(view.traits(shards, at, rules.config), rules.config)
+        section = view.section(known(shards, at, rules), rules.config)
         timer = Control(
             control_id=control_id(key, "timer", str(at)),
             kind="timer",

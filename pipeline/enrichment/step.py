@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from pipeline.enrichment import presence, view
 from pipeline.enrichment.enrichers import derive
-from pipeline.enrichment.passing import catch_up, kept
+from pipeline.enrichment.passing import catch_up, kept, known
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
@@ -182,6 +182,6 @@ def _seen(key: str, row: ProfileState, at: int, rules: Rules) -> tuple[Emit, Pro
     if not shards:
         return Emit(topics.PROFILES, key, None), None
     now_ms = view.moment(shards, at)
-    known = view.traits(shards, now_ms, rules.config)
-    snapshot = view.snapshot(key, row, known, now_ms, rules.config)
-    return Emit(topics.PROFILES, key, snapshot), view.section(known, rules.config)
+    traits = known(shards, now_ms, rules)
+    snapshot = view.snapshot(key, row, traits, now_ms, rules.config)
+    return Emit(topics.PROFILES, key, snapshot), view.section(traits, rules.config)

@@ -12,6 +12,7 @@ from pipeline.adapters.records import Records
 from pipeline.adapters.snapshots import Stored
 from pipeline.config.compile import Configuration
 from pipeline.enrichment import view
+from pipeline.enrichment.passing import known
 from pipeline.enrichment.state import ProfileState
 from pipeline.flow import Flow, clock
 from pipeline.model import topics
@@ -41,7 +42,7 @@ def as_of(records: Records, rules: Rules, at: int) -> Everybody:
     for _ in flow.advance(at):
         pass
     return Everybody(
-        dict(_profiles(flow.rows["enrichment"], at, rules.config)),
+        dict(_profiles(flow.rows["enrichment"], at, rules)),
         dict(_memberships(flow.rows["segmentation"], at, rules.config)),
     )
 
@@ -81,14 +82,14 @@ def _from_outside(stored: Stored) -> bool:
 
 
 def _profiles(
-    rows: dict[str, ProfileState], at: int, config: Configuration
+    rows: dict[str, ProfileState], at: int, rules: Rules
 ) -> Iterator[tuple[str, Profile]]:
     for key, state in rows.items():
         shards = view.shards_of(state)
         if shards:
             now_ms = view.moment(shards, at)
-            known = view.traits(shards, now_ms, config)
-            yield key, view.snapshot(key, state, known, now_ms, config)
+            traits = known(shards, now_ms, rules)
+            yield key, view.snapshot(key, state, traits, now_ms, rules.config)
 
 
 def _memberships(

@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 from pipeline.adapters.rules import load_rules
 from pipeline.config.compile import Configuration
-from pipeline.decisioning.token import TokenKey
 from pipeline.flow import STAGES
 from pipeline.model import topics
 from pipeline.model.ids import profile_id
@@ -177,13 +176,7 @@ def _expected(trial: Trial) -> dict[str, Person]:
 def _rules(evidence: Evidence) -> Rules:
     config = applied_configuration(evidence.settings)
     assert isinstance(config, Configuration)
-    settings = evidence.settings
-    return load_rules(
-        config,
-        TokenKey(settings.signing_secret()),
-        settings.max_action_age_s * 1000,
-        settings.kept_artifacts(),
-    )
+    return load_rules(config, evidence.settings)
 
 
 def _differences(what: str, expected: dict[str, object], found: dict[str, object]) -> list[str]:

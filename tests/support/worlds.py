@@ -1,5 +1,6 @@
 """Small configurations to test stages with."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
@@ -7,17 +8,22 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.decisioning.token import TokenKey
 from pipeline.enrichment.enrichers import Places, enrichers_for
+from pipeline.enrichment.scores import Scorer
 from pipeline.rules import Rules
 
 RANKS: Final = {"customer_id": 0, "email": 1, "cookie": 2}
 MAX_ACTION_AGE_MS: Final = 300_000
 
 
-def rules(bundle: model.Bundle, places: Places | None = None) -> Rules:
-    """Rules of a bundle that is right; `places` is its geo database."""
+def rules(
+    bundle: model.Bundle, places: Places | None = None, scorers: Mapping[str, Scorer] | None = None
+) -> Rules:
+    """Rules of a bundle that is right; `places` is its geo database, `scorers` are its models."""
     config = compile_bundle(bundle)
     assert isinstance(config, Configuration), config
-    return Rules(config, TokenKey("test" * 8), MAX_ACTION_AGE_MS, enrichers_for(config, places))
+    key = TokenKey("test" * 8)
+    enrichers = enrichers_for(config, places)
+    return Rules(config, key, MAX_ACTION_AGE_MS, enrichers, scorers or {})
 
 
 @cache

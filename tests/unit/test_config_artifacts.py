@@ -13,10 +13,11 @@ from pipeline.adapters.geo import open_places
 from pipeline.adapters.rules import load_rules
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle
-from pipeline.decisioning.token import TokenKey
 from pipeline.enrichment.enrichers import Place
 from pipeline.rules import Rules
+from pipeline.settings import Settings
 from tests.support.geo_files import write_geo
+from tests.support.trained import model_text
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 
@@ -27,6 +28,17 @@ def folder(tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(DEMO, tmp_path / "config"))
     write_geo(folder / "geo.mmdb")
     _use(folder, "geo.mmdb")
+    return folder
+
+
+@pytest.fixture
+def scored(folder: Path) -> Path:
+    """With a model as well."""
+    (folder / "models").mkdir()
+    (folder / "models" / "buys.txt").write_text(model_text())
+    score = "  - {name: buys, model: models/buys.txt, features: [views, purchases, %s]}\n"
+    with (folder / "profile.yaml").open("a") as profile:
+        profile.write("scores:\n" + score % "{days_since: last_cart_at}")
     return folder
 
 
@@ -46,7 +58,7 @@ def _bundle(folder: Path) -> Bundle:
 def _rules(bundle: Bundle, artifacts: Artifacts) -> Rules:
     config = compile_bundle(bundle)
     assert isinstance(config, Configuration)
-    return load_rules(config, TokenKey("test" * 8), 1, artifacts)
+    return load_rules(config, Settings(artifacts=artifacts.folder, secret="test" * 8))
 
 
 def test_places_are_found(tmp_path: Path) -> None:
@@ -118,3 +130,35 @@ def test_a_file_that_a_worker_lacks_is_told_once_and_its_values_are_missing(
     with capture_logs() as said:
         assert not _rules(bundle, artifacts).enrichers
     assert [one["event"] for one in said] == ["no geo database"]
+
+
+def test_models_are_loaded_by_their_digest(scored: Path, tmp_path: Path) -> None:
+    bundle = _bundle(scored)
+    assert bundle.profile.scores[0].sha256 == digest_of(scored / "models" / "buys.txt")
+    artifacts = Artifacts(tmp_path / "artifacts")
+    with capture_logs() as said:
+        assert not _rules(bundle, artifacts).scorers
+    assert [one["event"] for one in said] == ["no geo database", "no score"]
+    keep_files(bundle, scored, artifacts)
+    scorer = _rules(bundle, artifacts).scorers["score.buys"]
+    assert 0 < (scorer([1.0, 2.0, 3.0]) or 0) < 1
+
+
+def test_an_unsound_model_is_told_where_it_is_named(scored: Path) -> None:
+    model = scored / "models" / "buys.txt"
+    model.write_text(model.read_text().replace("num_cat=0", "num_cat=1", 1))
+    errors = load(scored, {})
+    assert isinstance(errors, list)
+    [error] = errors
+    assert "models/buys.txt is not a sound LightGBM text model" in error.message
+    line = (scored / "profile.yaml").read_text().splitlines()[error.line - 1]
+    assert line[error.column - 1 :].startswith("model")
+
+
+def test_features_are_traits(scored: Path) -> None:
+    profile = scored / "profile.yaml"
+    profile.write_text(profile.read_text().replace("[views, purchases", "[score.buys, purchase"))
+    errors = load(scored, {})
+    assert isinstance(errors, list)
+    told = [error.message.partition(":")[0] for error in errors]
+    assert told == ["unknown trait 'score.buys'", "unknown trait 'purchase'"]

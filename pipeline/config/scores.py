@@ -1,0 +1,30 @@
+"""Scores that models make of traits."""
+
+from collections.abc import Iterator
+
+from pipeline.conditions import Path, Problem
+from pipeline.config import model
+from pipeline.config.compiled import Feature, Score
+from pipeline.config.names import Names, known_name, score_trait
+
+
+def compiled_score(score: model.Score) -> Score:
+    """With the names of the traits."""
+    return Score(score_trait(score.name), tuple(_feature(one) for one in score.features))
+
+
+def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Problem]:
+    """Features that are no traits, and scores of scores."""
+    for index, score in enumerate(scores):
+        for place, feature in enumerate(score.features):
+            path: Path = ("profile", "scores", index, "features", place)
+            trait = _feature(feature).trait
+            if isinstance(feature, model.DaysSince):
+                path = (*path, "days_since")
+            yield from known_name("trait", trait, names.traits - names.scores, path)
+
+
+def _feature(feature: str | model.DaysSince) -> Feature:
+    if isinstance(feature, model.DaysSince):
+        return Feature(feature.days_since, by_age=True)
+    return Feature(feature, by_age=False)

@@ -1,0 +1,36 @@
+"""What models make of a profile's traits."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
+from typing import TypeAlias
+
+from pipeline.config.compiled import Feature, Score
+from pipeline.config.readers import is_number
+from pipeline.model.interaction import Known
+from pipeline.model.time import DAY_MS
+
+Scorer: TypeAlias = Callable[[Sequence[float]], float | None]
+"""From the features in their order, NaN where one is missing, to the prediction. Pure."""
+
+
+def scores(
+    wanted: Sequence[Score], known: Mapping[str, Known], now_ms: int, scorers: Mapping[str, Scorer]
+) -> dict[str, Known]:
+    """Each score by its trait's name; those whose model is not there are missing."""
+    found: dict[str, Known] = {}
+    for one in wanted:
+        scorer = scorers.get(one.name)
+        if scorer is not None:
+            value = scorer([_value(feature, known, now_ms) for feature in one.features])
+            if value is not None:
+                found[one.name] = value
+    return found
+
+
+def _value(feature: Feature, known: Mapping[str, Known], now_ms: int) -> float:
+    value = known.get(feature.trait)
+    if isinstance(value, bool):
+        return float(value)
+    if not is_number(value):
+        return nan
+    return (now_ms - value) / DAY_MS if feature.by_age else float(value)

@@ -1,0 +1,71 @@
+"""Scores: of the traits of the moment, in the record that a decision is made of, read by rules."""
+
+from collections.abc import Mapping
+from math import isnan
+
+from hypothesis import given
+from msgspec.structs import replace
+
+from pipeline.config import model
+from pipeline.enrichment.scores import Scorer
+from pipeline.flow import Flow
+from pipeline.model.interaction import Interaction
+from pipeline.model.profile import Profile
+from pipeline.model.stages import Segmented
+from pipeline.rules import Rules
+from tests.support.segment_streams import LAST, configuration, streams
+from tests.support.worlds import rules
+
+DAY = 86_400_000
+
+
+def _rules(scorers: Mapping[str, Scorer]) -> Rules:
+    bundle = configuration((model.Segment("likely", {"trait": "score.buys", "gte": 3}),))
+    score = model.Score(
+        "buys", "buys.txt", ("orders", model.DaysSince("last_view"), "page", "lately")
+    )
+    profile = replace(bundle.profile, scores=(score,))
+    return rules(replace(bundle, profile=profile), scorers=scorers)
+
+
+def _sum(row: object) -> float:
+    """A model anybody can work out."""
+    assert isinstance(row, list)
+    orders, days, page, lately = (0.0 if isnan(one) else one for one in row)
+    return orders + round(days * DAY) + page + lately
+
+
+@given(streams())
+def test_a_score_is_of_the_traits_of_its_moment(stream: list[Interaction]) -> None:
+    """Also when time alone changes a trait that it is made of."""
+    flow = Flow(_rules({"score.buys": _sum}))
+    emits = [emit for one in stream for emit in flow.run(one)]
+    emits += flow.advance(LAST + 30)
+    assert not flow.refused
+    for emit in emits:
+        if isinstance(emit.value, Profile):
+            known, now = emit.value.traits, emit.value.updated_at
+            age = now - int(str(known.get("last_view", now)))
+            numbers = [known.get(name, 0) for name in ("orders", "page", "lately")]
+            assert known["score.buys"] == sum(map(float, numbers)) + age  # type: ignore[arg-type]
+    for emit in emits:
+        if isinstance(emit.value, Segmented) and emit.value.interaction is not None:
+            assert emit.value.profile is not None
+            assert emit.value.segments is not None
+            score = emit.value.profile.traits["score.buys"]
+            if emit.value.interaction.kind == "track":
+                assert ("likely" in emit.value.segments.members) is (score >= 3)  # type: ignore[operator]
+
+
+@given(streams())
+def test_without_its_model_a_score_is_missing_and_the_rest_is_as_ever(
+    stream: list[Interaction],
+) -> None:
+    flow = Flow(_rules({}))
+    emits = [emit for one in stream for emit in flow.run(one)]
+    assert not flow.refused
+    for emit in emits:
+        if isinstance(emit.value, Profile):
+            assert "score.buys" not in emit.value.traits
+        if isinstance(emit.value, Segmented) and emit.value.segments is not None:
+            assert not emit.value.segments.members

@@ -1,0 +1,137 @@
+"""Models: they predict what their trees say, and what is no sound model is refused."""
+
+import re
+from math import exp, inf, isnan, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.adapters.model_text import problem
+from pipeline.adapters.models import load_scorer
+from tests.support.trained import FEATURES, booster, model_text
+
+AMPLE_US = 1e6
+
+values = st.one_of(st.floats(-3, 3), st.just(nan))
+rows = st.lists(values, min_size=FEATURES, max_size=FEATURES)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "model.txt"
+    path.write_text(model_text())
+    return path
+
+
+def by_hand(row: list[float]) -> float:
+    """What the trees say, walked one by one."""
+
+    def leaf(node: dict[str, Any]) -> float:
+        if "leaf_value" in node:
+            return float(node["leaf_value"])
+        value = row[node["split_feature"]]
+        if isnan(value):
+            if node["missing_type"] == "NaN":
+                return leaf(node["left_child" if node["default_left"] else "right_child"])
+            value = 0.0
+        return leaf(node["left_child" if value <= node["threshold"] else "right_child"])
+
+    trees = booster().dump_model()["tree_info"]
+    return 1 / (1 + exp(-sum(leaf(one["tree_structure"]) for one in trees)))
+
+
+@given(rows)
+def test_a_score_is_what_the_trees_say(file: Path, row: list[float]) -> None:
+    scorer = load_scorer(file, FEATURES, AMPLE_US)
+    assert not isinstance(scorer, str)
+    assert scorer(row) == pytest.approx(by_hand(row), abs=1e-12)
+    [expected] = booster().predict(np.array([row]))
+    assert scorer(row) == expected
+
+
+def test_a_slow_model_is_refused(file: Path) -> None:
+    refused = load_scorer(file, FEATURES, 0.001)
+    assert isinstance(refused, str)
+    assert "too slow" in refused
+
+
+def test_a_model_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    refused = load_scorer(tmp_path / "gone", FEATURES, AMPLE_US)
+    assert isinstance(refused, str)
+    assert "cannot be read" in refused
+
+
+def test_a_sound_model_passes() -> None:
+    assert problem(model_text().encode(), FEATURES) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "said"),
+    [
+        (r"^tree\n", "forest\n", "does not begin"),
+        (r"version=v4", "version=v9", "unknown version"),
+        (r"num_class=1", "num_class=3", "several numbers"),
+        (r"max_feature_idx=2", "max_feature_idx=9", "trained on 10 features, not on 3"),
+        (r"max_feature_idx=2", "max_feature_idx=", "not a sound"),
+        (r"tree_sizes=\d+", "tree_sizes=1", "tree 0"),
+        (r"tree_sizes=\d+", "tree_sizes=0", "has no size"),
+        (r"tree_sizes=\d+ ", "tree_sizes=", "there twice"),
+        (r"num_leaves=8", "num_leaves=9", "values"),
+        (r"num_leaves=8", "num_leaves=0", "no leaves"),
+        (r"num_cat=0", "num_cat=1", "by category"),
+        (r"is_linear=0", "is_linear=1", "linear leaves"),
+        (r"split_feature=\d", "split_feature=7", "a feature that is not there"),
+        (r"split_feature=\d", "split_feature=x", "not a sound"),
+        (r"decision_type=\d+", "decision_type=1", "decision_type"),
+        (r"left_child=1", "left_child=0", "make no tree"),
+        (r"left_child=1", "left_child=6", "make no tree"),
+        (r"left_child=1", "left_child=9", "make no tree"),
+        (r"left_child=1", "left_child=-9", "make no tree"),
+        (r"leaf_value=\S", "leaf_value=x", "not a sound"),
+        (r"num_cat=0", "num_cat=\u00e9", "ASCII"),
+    ],
+)
+def test_an_unsound_model_is_refused(pattern: str, replacement: str, said: str) -> None:
+    """In place where that is possible, so that the sizes of trees stay right."""
+    text, count = re.subn(pattern, replacement, model_text(), count=1, flags=re.MULTILINE)
+    assert count
+    text = _right_sizes(text) if "tree_sizes" not in pattern else text
+    found = problem(text.encode(), FEATURES)
+    assert found is not None
+    assert said in found
+
+
+def _right_sizes(text: str) -> str:
+    blocks = re.findall(r"^Tree=.*?\n\n\n", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"tree_sizes=.*", f"tree_sizes={' '.join(map(str, map(len, blocks)))}", text)
+
+
+@given(data=st.data())
+def test_what_passes_can_be_loaded_and_predicts(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """However its indices were changed; a process that reads other memory would die."""
+    text = model_text()
+    fields = list(re.finditer(r"^(split_feature|left_child|right_child)=(.*)$", text, re.MULTILINE))
+    field = data.draw(st.sampled_from(fields))
+    numbers = field[2].split()
+    place = data.draw(st.integers(0, len(numbers) - 1))
+    numbers[place] = str(data.draw(st.integers(-9, 9)))
+    text = text[: field.start(2)] + " ".join(numbers) + text[field.end(2) :]
+    path = tmp_path_factory.mktemp("odd") / "model.txt"
+    path.write_text(_right_sizes(text))
+    scorer = load_scorer(path, FEATURES, AMPLE_US)
+    if not isinstance(scorer, str):
+        value = scorer([0.0, 1.0, nan])
+        assert value is not None
+        assert -inf < value < inf
+
+
+@given(st.binary(max_size=300))
+def test_bytes_are_no_model(data: bytes) -> None:
+    assert problem(data, FEATURES) is not None
+    assert problem(model_text().encode()[: len(data) * 20], FEATURES) is not None
