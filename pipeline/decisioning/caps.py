@@ -22,6 +22,9 @@ _SUBJECT: Final[Mapping[str, Callable[[Candidate | Contact], str]]] = {
 """Of what a cap counts the messages."""
 
 
+_NONE: Final[frozenset[str]] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Full:
     """A cap and the subjects that it leaves no room for now; None: for none at all."""
@@ -52,6 +55,8 @@ def exceeded(candidate: Candidate, full: Sequence[Full]) -> Cap | None:
 def _subjects(cap: Cap, contacts: Sequence[Contact], now_ms: int) -> frozenset[str] | None:
     if cap.max == 0:
         return None
+    if len(contacts) < cap.max:
+        return _NONE
     begin_ms = now_ms - cap.window_ms
     subject = _SUBJECT[cap.per]
     counts = Counter(

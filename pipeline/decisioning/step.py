@@ -141,7 +141,7 @@ def _fill_slot(
     if winner is None:
         filled.choices.append(Choice(slot, channel))
         return
-    action = _action(slot, winner, moment, rules)
+    action = _action(slot, winner, (moment, filled.decision), rules)
     filled.actions.append(action)
     filled.contacts.append(
         Contact(
@@ -167,10 +167,10 @@ def _fill_slot(
     )
 
 
-def _action(slot: str, winner: Candidate, moment: Moment, rules: Rules) -> Action:
+def _action(slot: str, winner: Candidate, decided: tuple[Moment, str], rules: Rules) -> Action:
+    moment, decision = decided
     interaction = moment.facts.interaction
     assert interaction is not None
-    decision = decision_id(interaction.event_id)
     identifier = interaction.identifiers[0]
     action = action_id(decision, slot)
     claims = Claims(

@@ -1,7 +1,8 @@
 """Outcome tokens: a channel reports what became of an action without being able to invent one."""
 
-from itsdangerous import BadSignature, URLSafeSerializer
-from msgspec import Struct, ValidationError, convert, to_builtins
+from itsdangerous import BadData, Signer
+from itsdangerous.encoding import base64_decode, base64_encode
+from msgspec import DecodeError, Struct, json
 
 from pipeline.model.interaction import Identifier
 
@@ -24,14 +25,14 @@ class TokenKey:
     """Signs and checks with one secret; the same claims give the same token."""
 
     def __init__(self, secret: str) -> None:
-        self._serializer = URLSafeSerializer(secret, salt=_SALT)
+        self._signer = Signer(secret, salt=_SALT)
 
     def sign(self, claims: Claims) -> str:
-        return str(self._serializer.dumps(to_builtins(claims)))
+        return self._signer.sign(base64_encode(json.encode(claims))).decode()
 
     def verify(self, token: str) -> Claims | None:
         """None when the signature or the form is wrong."""
         try:
-            return convert(self._serializer.loads(token), Claims)
-        except (BadSignature, ValidationError):
+            return json.decode(base64_decode(self._signer.unsign(token)), type=Claims)
+        except (BadData, DecodeError):
             return None

@@ -1,5 +1,6 @@
 """Deterministic ids: each a UUIDv5 (RFC 9562) of what caused it, so a replay names it the same."""
 
+from hashlib import sha1
 from uuid import UUID, uuid5
 
 from pipeline.model.interaction import Identifier
@@ -13,31 +14,40 @@ _TIMER = uuid5(_KAIROS, "timer")
 _OUTCOME = uuid5(_KAIROS, "outcome")
 
 
+def _named(space: UUID, name: str) -> str:
+    """What `str(uuid5(space, name))` is, at a third of its time."""
+    digest = bytearray(sha1(space.bytes + name.encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 def profile_id(top: Identifier) -> str:
     """The person under `top`, the identifier at the root of the tree."""
-    return str(uuid5(_PROFILE, top.key))
+    return _named(_PROFILE, top.key)
 
 
 def decision_id(event_id: str) -> str:
     """One interaction has one decision."""
-    return str(uuid5(_DECISION, event_id))
+    return _named(_DECISION, event_id)
 
 
 def action_id(decision: str, slot: str) -> str:
     """A decision fills each slot (a placement, or a channel) at most once."""
-    return str(uuid5(_ACTION, f"{decision}/{slot}"))
+    return _named(_ACTION, f"{decision}/{slot}")
 
 
 def control_id(cause: str, kind: str, subject: str) -> str:
     """`cause` is the id of the record that the control follows from."""
-    return str(uuid5(_CONTROL, f"{cause}/{kind}/{subject}"))
+    return _named(_CONTROL, f"{cause}/{kind}/{subject}")
 
 
 def timer_id(profile: str, at: int, cause: str = "") -> str:
     """The event id of what time alone did to a profile at `at` (ms); `cause`: a control's id."""
-    return str(uuid5(_TIMER, f"{profile}/{at}/{cause}"))
+    return _named(_TIMER, f"{profile}/{at}/{cause}")
 
 
 def outcome_id(action: str, outcome: str, detail: str = "") -> str:
     """The event id of an outcome that must count once per action (sent, delivered, expired...)."""
-    return str(uuid5(_OUTCOME, f"{action}/{outcome}/{detail}"))
+    return _named(_OUTCOME, f"{action}/{outcome}/{detail}")

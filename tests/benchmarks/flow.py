@@ -27,7 +27,7 @@ from pipeline.rules import Rules
 from tests.benchmarks import configurations
 from tests.benchmarks.traffic import CUSTOMERS, InteractionTraffic
 
-_WARM_ROUNDS: Final = 3
+_WARM_ROUNDS: Final = 10
 _BEGIN_MS: Final = 1_700_000_000_000
 _EVERY_MS: Final = 1_000
 

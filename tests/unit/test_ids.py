@@ -1,0 +1,32 @@
+"""Ids and tokens: named after their cause, and not to be invented."""
+
+from uuid import UUID, uuid5
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.decisioning.token import Claims, TokenKey
+from pipeline.model.ids import decision_id, profile_id
+from pipeline.model.interaction import Identifier
+from tests.records import records
+
+_KAIROS = UUID("6f1d6c1e-5d0b-5c57-9a4e-3c6f8f1f0a52")
+_TEXT = st.text(st.characters(codec="utf-8"))
+
+
+@given(_TEXT)
+def test_ids_are_uuids_of_their_cause(name: str) -> None:
+    assert decision_id(name) == str(uuid5(uuid5(_KAIROS, "decision"), name))
+    who = Identifier("email", name)
+    assert profile_id(who) == str(uuid5(uuid5(_KAIROS, "profile"), f"email:{name}"))
+
+
+@given(records(Claims), st.data())
+def test_a_token_says_what_was_signed_and_nothing_else(claims: Claims, data: st.DataObject) -> None:
+    key = TokenKey("a secret")
+    token = key.sign(claims)
+    assert key.verify(token) == claims
+    assert TokenKey("another").verify(token) is None
+    place = data.draw(st.integers(0, len(token) - 2))  # the last character has unused bits
+    other = data.draw(st.characters(codec="utf-8").filter(lambda char: char != token[place]))
+    assert key.verify(token[:place] + other + token[place + 1 :]) is None
