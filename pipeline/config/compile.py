@@ -140,7 +140,8 @@ def _timed(profile: model.ProfileRules, index: SegmentIndex) -> frozenset[str]:
 def _traits(profile: model.ProfileRules, timed: frozenset[str]) -> Iterator[Trait]:
     for one in profile.traits:
         if one.rule != "bucket":
-            yield Trait(one.name, one.rule, keeps_for(one), timed=one.name in timed)
+            changes = one.window is not None and one.name in timed
+            yield Trait(one.name, one.rule, keeps_for(one), timed=changes)
 
 
 def _buckets(profile: model.ProfileRules) -> Iterator[model.Trait]:

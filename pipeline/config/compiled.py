@@ -16,7 +16,7 @@ Purpose = Literal["marketing", "service", "transactional"]
 class Trait:
     """A named value, made by `rule` of what is kept under `keeps`.
 
-    `timed`: a segment reads it, so that what time alone does to it must be told.
+    `timed`: time alone changes it and a segment reads it, so that this must be told.
     """
 
     name: str

@@ -1,7 +1,6 @@
 """What is kept of interactions. Each kind is a commutative monoid: one interaction makes a part,
 and two parts become one."""
 
-from functools import partial, reduce
 from typing import Final
 
 from pipeline.conditions import Facts
@@ -63,8 +62,8 @@ def join(keep: Keep, a: Kept, b: Kept, clock: int) -> Kept:
             assert keep.window_ms is not None
             pane = panes.pane_of(keep.window_ms)
             low = floor(keep, clock)
-            both = (panes.prune(one, low, pane) for one in (a, b))
-            return reduce(partial(panes.merge, pane=pane, combine=COMBINE[keep.rule]), both)
+            a, b = panes.prune(a, low, pane), panes.prune(b, low, pane)
+            return panes.merge(a, b, pane, COMBINE[keep.rule])
         case Sample(), Sample():
             low = floor(keep, clock)
             return sample.merge(sample.prune(a, low), sample.prune(b, low), clock)

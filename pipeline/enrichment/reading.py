@@ -29,15 +29,15 @@ def values(
 
 
 def next_change(trait: Trait, shards: Sequence[Shard], now_ms: int) -> int | None:
-    """When time alone may next change the trait; after `now_ms`."""
-    changes = (
-        at + keep.window_ms
-        for keep in trait.keeps
-        if keep.window_ms is not None
-        for kept in _parts(keep, shards)
-        if (at := _next_to_leave(kept, floor(keep, now_ms))) is not None
-    )
-    return min(changes, default=None)
+    """When time alone may next change the trait, which has a window; after `now_ms`."""
+    soonest = None
+    for keep in trait.keeps:
+        low = floor(keep, now_ms)
+        for shard in shards:
+            at = _next_to_leave(shard.kept.get(keep.key), low)
+            if at is not None and (soonest is None or at - low < soonest):
+                soonest = at - low
+    return None if soonest is None else now_ms + soonest
 
 
 def _next_to_leave(kept: Kept, low: int) -> int | None:
@@ -57,18 +57,23 @@ def _parts(keep: Keep, shards: Sequence[Shard]) -> list[Any]:
     return [kept for shard in shards if (kept := shard.kept.get(keep.key)) is not None]
 
 
-def _cells(keep: Keep, shards: Sequence[Shard], now_ms: int) -> Iterator[Any]:
+def _cells(keep: Keep, shards: Sequence[Shard], now_ms: int) -> Sequence[Any]:
     low = floor(keep, now_ms)
-    for kept in _parts(keep, shards):
+    cells: list[Any] = []
+    for shard in shards:
+        kept = shard.kept.get(keep.key)
+        if kept is None:
+            continue
         if isinstance(kept, Panes):
-            yield from panes.within(kept, low)
+            cells.extend(panes.within(kept, low))
         elif not isinstance(kept, Value) or kept.occurred_at > low:
-            yield kept
+            cells.append(kept)
+    return cells
 
 
 def _added_up(keep: Keep, shards: Sequence[Shard], now_ms: int) -> int | None:
     """Nothing in a window is 0, nothing in a lifetime is not known."""
-    cells = list(_cells(keep, shards, now_ms))
+    cells = _cells(keep, shards, now_ms)
     return sum(cells) if cells or keep.window_ms is not None else None
 
 
@@ -88,7 +93,7 @@ def _average(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:
 
 def _best(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:
     [keep] = trait.keeps
-    cells = list(_cells(keep, shards, now_ms))
+    cells = _cells(keep, shards, now_ms)
     if not cells:
         return None
     best = cells[0] if len(cells) == 1 else reduce(COMBINE[keep.rule], cells)
