@@ -72,14 +72,23 @@ def _cost(size: Size, rounds: int) -> Cost:
     runs = _Runs(_compiled(bundle))
     for _ in range(_WARM_ROUNDS):
         runs.run_round()
-    gc.collect()
-    spent = [runs.run_round() for _ in range(rounds)]
+    spent = [_undisturbed(runs.run_round) for _ in range(rounds)]
 
     def middle(what: str) -> float:
         return median(one[what] for one in spent)
 
     steps = {stage.name: middle(stage.name) for stage in STAGES}
     return Cost(size, steps, middle("decode"), middle("encode"), middle("rows"))
+
+
+def _undisturbed(run_round: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """A round keeps all its records, which no worker does: garbage is collected after it."""
+    gc.collect()
+    gc.disable()
+    try:
+        return run_round()
+    finally:
+        gc.enable()
 
 
 def _compiled(bundle: model.Bundle) -> Configuration:
