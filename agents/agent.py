@@ -8,6 +8,7 @@ from typing import Any, Final
 from faust.types.tuples import TP
 
 from agents.app import App, AppOptions, create_app
+from agents.headers import CAUSE
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.rulebook import Rulebook
@@ -35,7 +36,12 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
     Several inputs may be read in another order after a kill, so what is decided then may differ:
     what was decided before must not have left without its row.
     """
-    options = replace(equipment.options, rows_first=len(stage.inputs) > 1)
+    options = replace(
+        equipment.options,
+        rows_first=len(stage.inputs) > 1,
+        cause_header=CAUSE,
+        outputs=stage.outputs,
+    )
     app = create_app(stage.name, options)
     table = app.raw_table("rows")
     shell = StageShell(

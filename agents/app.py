@@ -35,6 +35,8 @@ class AppOptions:
     """What a worker needs to know; two workers of one app differ in `instance` only.
 
     `rows_first`: outputs leave once the rows that they follow from are in the changelog.
+    `cause_header`: by which outputs name their cause; what a killed worker sent to the topics
+    `outputs` (a name that ends in a dot: all that begin so) is not sent again.
     """
 
     bootstrap_servers: str
@@ -45,6 +47,8 @@ class AppOptions:
     commit_interval_ms: int = 250
     session_timeout_ms: int = 6_000
     rows_first: bool = False
+    cause_header: str | None = None
+    outputs: tuple[str, ...] = ()
     librdkafka: Mapping[str, str] = field(default_factory=dict)
 
     def transport(self, name: str) -> TransportOptions:
@@ -57,6 +61,8 @@ class AppOptions:
             commit_interval_ms=self.commit_interval_ms,
             session_timeout_ms=self.session_timeout_ms,
             rows_first=self.rows_first,
+            cause_header=self.cause_header,
+            outputs=self.outputs,
         )
 
     def state_directory(self, name: str) -> Path:

@@ -7,6 +7,7 @@
 | `kairos_stage_commits_total` | `stage` | commits of its offsets |
 | `kairos_stage_commit_seconds_total` | `stage` | time that Kafka took for them |
 | `kairos_stage_undelivered_records` | `stage` | records written that Kafka has not acknowledged |
+| `kairos_stage_spared_total` | `stage` | records that a killed worker had sent, and that were not sent again |
 | `kairos_stage_rebalances_total` | `stage` | assignments and revocations of partitions |
 | `kairos_stage_restored_total` | `stage` | changelog records read to rebuild state |
 | `kairos_stage_state_bytes` | `stage`, `partition` | size of the state's files |
@@ -39,6 +40,7 @@ class Figures:
     commits: int
     commit_seconds: float
     undelivered: int
+    spared: int
     rebalances: int
     restored: int
     state: Mapping[int, StoreSize]
@@ -53,6 +55,7 @@ class Figures:
             commits=consumer.commit_figures.commits,
             commit_seconds=consumer.commit_figures.seconds,
             undelivered=producer.queue_depth(),
+            spared=producer.spared_total,
             rebalances=app.rebalancing_count,
             restored=cast(Any, app.tables).recovery.records_total,
             state=_state(app),
@@ -95,6 +98,7 @@ def _families() -> dict[str, Family]:
         CounterMetricFamily("kairos_stage_commits", "Commits", labels=stage),
         CounterMetricFamily("kairos_stage_commit_seconds", "Time of commits", labels=stage),
         GaugeMetricFamily("kairos_stage_undelivered_records", "Not acknowledged", labels=stage),
+        CounterMetricFamily("kairos_stage_spared", "Not sent again", labels=stage),
         CounterMetricFamily("kairos_stage_rebalances", "Rebalances", labels=stage),
         CounterMetricFamily("kairos_stage_restored", "Changelog records read", labels=stage),
         GaugeMetricFamily("kairos_stage_state_bytes", "Size of the state", labels=place),
@@ -110,6 +114,7 @@ def _add(families: Mapping[str, Family], stage: str, figures: Figures) -> None:
     families["commits"].add_metric([stage], figures.commits)
     families["commit_seconds"].add_metric([stage], figures.commit_seconds)
     families["undelivered_records"].add_metric([stage], figures.undelivered)
+    families["spared"].add_metric([stage], figures.spared)
     families["rebalances"].add_metric([stage], figures.rebalances)
     families["restored"].add_metric([stage], figures.restored)
     for partition, size in figures.state.items():

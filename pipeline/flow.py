@@ -33,10 +33,15 @@ from pipeline.segmentation.step import step as segment
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: the topics it consumes, its step, and the type of its rows."""
+    """One stage: the topics that it consumes, its step, and the type of its rows.
+
+    `outputs`: the topics that it writes and others hardly do; `actions.` stands for those of all
+    channels.
+    """
 
     name: str
     inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     step: Callable[[str, Any, Any, Rules], Outcome[Any]]
     state: type
 
@@ -47,10 +52,34 @@ class Stage:
 
 
 STAGES = (
-    Stage("identity", (topics.INTERACTIONS, topics.IDENTITIES), identify, IdentityState),
-    Stage("enrichment", (topics.IDENTIFIED,), enrich, ProfileState),
-    Stage("segmentation", (topics.ENRICHED,), segment, MembershipState),
-    Stage("decisioning", (topics.SEGMENTED,), decide, ContactState),
+    Stage(
+        "identity",
+        (topics.INTERACTIONS, topics.IDENTITIES),
+        (topics.IDENTIFIED, topics.IDENTITIES, topics.DEAD_LETTERS),
+        identify,
+        IdentityState,
+    ),
+    Stage(
+        "enrichment",
+        (topics.IDENTIFIED,),
+        (topics.ENRICHED, topics.PROFILES, topics.DEAD_LETTERS),
+        enrich,
+        ProfileState,
+    ),
+    Stage(
+        "segmentation",
+        (topics.ENRICHED,),
+        (topics.SEGMENTED, topics.SEGMENT_CHANGES, topics.MEMBERSHIPS, topics.DEAD_LETTERS),
+        segment,
+        MembershipState,
+    ),
+    Stage(
+        "decisioning",
+        (topics.SEGMENTED,),
+        (topics.DECISIONS, topics.actions(""), topics.REPLIES, topics.DEAD_LETTERS),
+        decide,
+        ContactState,
+    ),
 )
 """In the order in which an interaction passes through them."""
 

@@ -144,6 +144,7 @@ class Restoration(Service):
             tps = {TP(name, tp.partition) for tp in consumer.assignment()}
             await table.on_recovery_completed(tps, set())
         await consumer.perform_seek()
+        await consumer.look_back()
         if not self._current(generation_id):
             return
         consumer.resume_partitions(consumer.assignment())

@@ -7,6 +7,7 @@ events come again, never disappear.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -59,14 +60,15 @@ class Checkpointer:
     def __init__(
         self,
         *,
-        commit: Callable[[Mapping[TP, int]], Awaitable[KafkaError | None]],
+        commit: Callable[[Mapping[TP, int], str], Awaitable[KafkaError | None]],
         producer: Producer,
         progress: Progress,
         stores: Callable[[], Iterable[tuple[str, Checkpointed]]],
         options: TransportOptions,
     ) -> None:
         """`stores` returns the stores to put on disk by the name of their changelog topic;
-        `commit` returns what went wrong."""
+        `commit` is given offsets and the time of their cut (epoch ms) as a note, and returns what
+        went wrong."""
         self.committed: dict[TP, int] = {}
         self.figures = CommitFigures()
         self._commit_offsets = commit
@@ -102,9 +104,10 @@ class Checkpointer:
         """Go through the protocol once; returns whether offsets were committed."""
         async with self._lock:
             offsets = self._progress.committable()
+            cut_ms = time.time_ns() // 1_000_000
             epoch = self._cut()
             await self._producer.delivered(epoch)
-            committed = bool(offsets) and await self._commit(offsets)
+            committed = bool(offsets) and await self._commit(offsets, str(cut_ms))
             self._persist(epoch)
             self._last_committed = committed
             return committed
@@ -136,10 +139,10 @@ class Checkpointer:
         for topic, store in self._stores():
             store.persist({p: end for (t, p), end in epoch.changelog_ends.items() if t == topic})
 
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+    async def _commit(self, offsets: Mapping[TP, int], note: str) -> bool:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        while (error := await self._commit_offsets(offsets)) is not None:
+        while (error := await self._commit_offsets(offsets, note)) is not None:
             if error.code() in _REFUSED:
                 logger.warning("commit refused, the group is rebalancing: %s", error.str())
                 return False

@@ -3,8 +3,8 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException
 from faust.transport.consumer import Consumer as BaseConsumer
@@ -21,9 +21,12 @@ from agents.transport.errors import (
     UnfinishedEventError,
     is_transient,
 )
+from agents.transport.past import past_causes
 from agents.transport.poller import Batch, Poller
 from agents.transport.progress import Progress
 from agents.transport.records import Record
+
+T = TypeVar("T")
 
 _REQUEST_TIMEOUT_S = 15.0
 _RETRY_S = 0.1
@@ -54,6 +57,7 @@ class Consumer(BaseConsumer):
         self._last_arrival = 0.0
         self._assigning: asyncio.Future[None] | None = None
         self._tps: dict[tuple[str, int], TP] = {}
+        self._found: dict[TP, tuple[int, str]] = {}
 
     # -- life
 
@@ -62,7 +66,7 @@ class Consumer(BaseConsumer):
         options = self._options = self.transport.options
         self._progress = Progress(self._acked_index, self._acked)
         self._checkpointer = Checkpointer(
-            commit=lambda offsets: self._kafka.commit(offsets),
+            commit=lambda offsets, note: self._kafka.commit(offsets, note),
             producer=self.app.producer,
             progress=self._progress,
             stores=self._stores,
@@ -240,24 +244,45 @@ class Consumer(BaseConsumer):
         """Go to the committed offsets, or to the beginning where there is none."""
         if not self._assigned:
             return {}
-        found = await self._committed()
-        offsets = {tp: offset for tp, offset in found.items() if offset >= 0}
+        self._found = found = await self._committed()
+        offsets = {tp: offset for tp, (offset, _) in found.items() if offset >= 0}
         self._positions = {tp: offsets.get(tp, OFFSET_BEGINNING) for tp in found}
         self._progress.reset()
         self._checkpointer.committed.update(offsets)
         self._reassign()
         return offsets
 
-    async def _committed(self) -> dict[TP, int]:
-        """Ask for what is committed, again while the coordinator is away."""
+    async def look_back(self) -> None:
+        """Have the producer know what was sent already of the events that come again."""
+        header = self._options.cause_header
+        if header is None:
+            return
+        committed = {
+            tp: (max(offset, 0), int(note) if note.isdecimal() else 0)
+            for tp, (offset, note) in self._found.items()
+        }
+        settings, outputs = self.transport.changelog_reader_settings(), self._options.outputs
+        self.app.producer.past = await self._patiently(
+            "what was sent before",
+            lambda: asyncio.to_thread(past_causes, settings, header, outputs, committed),
+        )
+
+    async def _committed(self) -> dict[TP, tuple[int, str]]:
+        return await self._patiently(
+            "the committed offsets",
+            lambda: self._kafka.committed(self._assigned, _REQUEST_TIMEOUT_S),
+        )
+
+    async def _patiently(self, what: str, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask again while a broker or a coordinator is away."""
         give_up_at = self.loop.time() + _PATIENCE_S
         while True:
             try:
-                return await self._kafka.committed(self._assigned, _REQUEST_TIMEOUT_S)
+                return await ask()
             except KafkaException as error:
                 if not is_transient(error.args[0]) or self.loop.time() > give_up_at:
                     raise
-                self.log.info("waiting for the committed offsets: %s", error)
+                self.log.info("waiting for %s: %s", what, error)
                 await asyncio.sleep(_RETRY_S)
 
     async def _seek(self, partition: TP, offset: int) -> None:

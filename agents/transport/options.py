@@ -39,6 +39,10 @@ class TransportOptions:
     delivery_timeout_ms: int = 120_000
     #: Outputs wait for their rows to be in the changelog.
     rows_first: bool = False
+    #: The header by which an output names its cause: what a killed worker sent is not sent again.
+    cause_header: str | None = None
+    #: The topics to look for that in; one that ends in a dot stands for all that begin so.
+    outputs: tuple[str, ...] = ()
     fetch_batch: int = 256
     #: Batches that may wait for the agents before polling stops.
     fetch_batches: int = 16

@@ -112,15 +112,18 @@ class Poller(threading.Thread):
 
         self._enqueue(assign)
 
-    async def commit(self, offsets: Mapping[TP, int]) -> KafkaError | None:
-        """Commit; returns what went wrong."""
-        parts = [TopicPartition(tp.topic, tp.partition, o) for tp, o in offsets.items()]
+    async def commit(self, offsets: Mapping[TP, int], note: str) -> KafkaError | None:
+        """Commit, with a note for whoever reads on from there; returns what went wrong."""
+        parts = [TopicPartition(tp.topic, tp.partition, o, note) for tp, o in offsets.items()]
         future: asyncio.Future[KafkaError | None] = self._loop.create_future()
         self._enqueue(lambda: self._commit(parts, future))
         return await future
 
-    async def committed(self, tps: Iterable[TP], timeout_s: float) -> dict[TP, int]:
-        """Return the committed offsets, negative where there is none. Raises KafkaException."""
+    async def committed(self, tps: Iterable[TP], timeout_s: float) -> dict[TP, tuple[int, str]]:
+        """Return the committed offsets (negative where there is none) with their notes.
+
+        Raises KafkaException.
+        """
         parts = [TopicPartition(*tp) for tp in tps]
         found: list[TopicPartition] = await self._call(
             lambda: self._kafka.committed(parts, timeout=timeout_s)
@@ -128,7 +131,9 @@ class Poller(threading.Thread):
         for part in found:
             if part.error:
                 raise KafkaException(part.error)
-        return {TP(part.topic, part.partition): part.offset for part in found}
+        return {
+            TP(part.topic, part.partition): (part.offset, part.metadata or "") for part in found
+        }
 
     async def watermarks(self, tp: TP, timeout_s: float) -> tuple[int, int]:
         """Ask the broker for the first offset and the end of `tp`. Raises KafkaException."""

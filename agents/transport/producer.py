@@ -45,6 +45,9 @@ class Producer(BaseProducer):
 
     def __post_init__(self) -> None:
         self.outstanding = 0
+        #: Causes of records that are in the log already, and how many were not sent again.
+        self.past: frozenset[bytes] = frozenset()
+        self.spared_total = 0
         self._awaited = 0
         self._work = asyncio.Event()
         self._held = asyncio.Event()
@@ -72,8 +75,12 @@ class Producer(BaseProducer):
         """Produce without a future: the next commit is the proof of delivery.
 
         `after`: not before everything sent so far to this partition of the changelog is in it.
+        A record whose cause is known from before is not sent again.
         Blocks only when the queue is full; raises DeliveryError when it stays so.
         """
+        if self.past and self._is_past(headers):
+            self.spared_total += 1
+            return
         options: dict[str, Any] = {"on_delivery": self._on_output}
         if partition is not None:
             options["partition"] = partition
@@ -224,6 +231,10 @@ class Producer(BaseProducer):
         await super().on_stop()
 
     # -- inside
+
+    def _is_past(self, headers: Headers | None) -> bool:
+        name = self._options.cause_header
+        return any(key == name and value in self.past for key, value in headers or ())
 
     def _client(self, linger_ms: float) -> confluent_kafka.Producer:
         settings = self._options.producer(linger_ms)

@@ -79,7 +79,8 @@ def test_records_pass_every_hop_once_with_headers_in_their_key_s_partition(
     outputs = _outputs(plan)
     assert sorted(m.value() for m in outputs) == sorted(v for _, v in _records(0, 500))
     assert {m.partition() == murmur2_partition(m.key(), PARTITIONS) for m in outputs} == {True}
-    assert outputs[0].headers() == [("origin", b"test"), ("hop", b"0"), ("hop", b"1")]
+    headers = outputs[0].headers()
+    assert headers[:-1] == [("origin", b"test"), ("hop", b"0"), ("hop", b"1")]
     assert worker.terminate() == 0
     assert _counts(_states(plan)) == [sent] * HOPS
 
@@ -96,7 +97,7 @@ def test_sigterm_commits_and_persists_what_was_processed(
     assert sum(done) == processed == sum(ends(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS))
 
 
-def test_workers_killed_under_load_lose_nothing_and_count_once(
+def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:
     sent: Counter[bytes] = Counter()
@@ -108,7 +109,7 @@ def test_workers_killed_under_load_lose_nothing_and_count_once(
         worker.kill()
         worker = start(plan)
     eventually(lambda: all_committed(plan))
-    assert {m.value() for m in _outputs(plan)} == {value for _, value in _records(0, 4000)}
+    assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in _records(0, 4000))
     assert worker.terminate() == 0
     assert _counts(_states(plan)) == [sent] * HOPS
 

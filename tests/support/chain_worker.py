@@ -6,6 +6,7 @@ and the ids it consists of. Run as `python -m tests.support.chain_worker PLAN`, 
 
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,9 @@ def chain(plan: Plan) -> list[App]:
 
 
 def _hop(plan: Plan, options: AppOptions, number: int) -> App:
-    app = create_app(f"hop{number}", options)
-    table = app.raw_table("counts")
     target = f"{plan.prefix}.{number + 1}"
+    app = create_app(f"hop{number}", replace(options, cause_header="cause", outputs=(target,)))
+    table = app.raw_table("counts")
 
     @app.agent(app.raw_topic(f"{plan.prefix}.{number}"))
     async def count(stream: Any) -> None:
@@ -78,7 +79,9 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
             if message.value not in row.ids:
                 row = Row(row.count + 1, [*row.ids, message.value])
                 table.put_in(message.partition, message.key, _ENCODER.encode(row))
-            headers: Headers = [*(message.headers or ()), ("hop", b"%d" % number)]
+            before = [one for one in message.headers or () if one[0] != "cause"]
+            cause = f"{message.topic}/{message.partition} {message.offset}".encode()
+            headers: Headers = [*before, ("hop", b"%d" % number), ("cause", cause)]
             app.producer.send_raw(target, message.key, message.value, headers=headers)
 
     @app.task
