@@ -46,11 +46,11 @@ class _Past:
         self._outputs = outputs
 
     def causes(self, committed: Mapping[TP, tuple[int, int]]) -> frozenset[bytes]:
-        since_ms = self._since(committed)
-        if since_ms is None:
+        since_ms, places = self._since(committed), list(self._places())
+        if since_ms is None or not places:
             return frozenset()
         starts = self._consumer.offsets_for_times(
-            [TopicPartition(*place, since_ms) for place in self._places()], timeout=_REQUEST_S
+            [TopicPartition(*place, since_ms) for place in places], timeout=_REQUEST_S
         )
         records = self._read([start for start in starts if start.offset >= 0])
         found = (_header(record, self._header) for record in records)

@@ -32,9 +32,9 @@ def test_what_a_stage_counts() -> None:
 
 def test_what_the_engine_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     collector = EngineCollector()
-    figures = Figures({TP("t", 0): 7}, 1, 2, 0.5, 3, 4, 5, {0: StoreSize(6, 8)})
+    figures = Figures({TP("t", 0): 7}, 1, 2, 0.5, 3, 9, 4, 5, {0: StoreSize(6, 8)})
     monkeypatch.setattr(collector, "_figures", {"identity": figures})
     told = {s.name: (set(s.labels), s.value) for f in collector.collect() for s in f.samples}
     assert {name: labels for name, (labels, _) in told.items()} == _documented(engine_metrics)
-    assert [value for _, value in told.values()] == [7, 1, 2, 0.5, 3, 4, 5, 6, 8]
+    assert [value for _, value in told.values()] == [7, 1, 2, 0.5, 3, 9, 4, 5, 6, 8]
     assert not [f for f in REGISTRY.collect() if f.name == "kairos_stage_lag_records"]
