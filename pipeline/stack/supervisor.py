@@ -89,12 +89,15 @@ class Keeper:
             await asyncio.sleep(pause)
 
     async def _run_once(self) -> int:
+        """In a session of its own: Linux shares processors among sessions, and one that is busy
+        with much was seen to starve all others for seconds, the broker too."""
         with open_log(self._home, self.spec.name) as log:
             self._process = process = await asyncio.create_subprocess_exec(
                 *self.spec.command,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
                 env={**os.environ, "KAIROS_HOME": str(self._home), STACK_VARIABLE: str(self._home)},
             )
         self._report(Child(Handle.of(process.pid), self.child.restarts, self.child.last_exit))

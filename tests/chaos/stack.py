@@ -61,7 +61,7 @@ class Stack:
         done = subprocess.run(
             command, env=self._environment, capture_output=True, text=True, timeout=_COMMAND_S
         )
-        assert done.returncode == 0, f"kairos {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        assert done.returncode == 0, (done.returncode, arguments, done.stdout, done.stderr)
         return done.stdout
 
     def up(self, workers: int = WORKERS) -> None:

@@ -74,7 +74,7 @@ def _worker(settings: Settings, name: str) -> "subprocess.Popen[bytes]":
         "KAIROS_PARTITIONS": str(settings.partitions),
     }
     command = [sys.executable, "-m", "pipeline.cli", "worker", name]
-    return subprocess.Popen(command, env=environment)
+    return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
 def test_agents_and_flow_write_the_same_records(running: Settings) -> None:

@@ -51,7 +51,7 @@ class Stack:
 
     def start(self) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "pipeline.cli", "worker", "all"]
-        return subprocess.Popen(command, env=self._environment)
+        return subprocess.Popen(command, env=self._environment, start_new_session=True)
 
     def kairos(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "pipeline.cli", "profile", *arguments]

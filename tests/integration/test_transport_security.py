@@ -51,7 +51,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     broker.stop()
     port = next(port for port in sample(range(20_000, 32_000), 100) if is_free(port))
     _add_listener(BrokerFiles.under(home).properties, home / "server.pem", port)
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, start_new_session=True)
     plain = running.bootstrap
     eventually(lambda: _answers({"bootstrap.servers": plain}))
     properties = {

@@ -89,7 +89,7 @@ class Stack:
             "KAIROS_PARTITIONS": str(self.settings.partitions),
         }
         command = [sys.executable, "-m", "pipeline.cli", "worker", "all"]
-        self.worker = subprocess.Popen(command, env=environment)
+        self.worker = subprocess.Popen(command, env=environment, start_new_session=True)
 
     def kill(self) -> None:
         assert self.worker is not None

@@ -30,6 +30,7 @@ class Worker:
                 [sys.executable, "-m", program, msgspec.json.encode(plan).decode()],
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         self._hops = plan.hops
 
