@@ -17,6 +17,7 @@ from agents.store.table import RawTable
 from agents.transport.murmur2 import murmur2_partition
 from pipeline.adapters.avro import Codec
 from pipeline.flow import Stage
+from pipeline.model import topics
 
 _LOOK_AT_TIMERS_S: Final = 0.2
 
@@ -39,6 +40,7 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
     options = replace(
         equipment.options,
         rows_first=len(stage.inputs) > 1,
+        unhurried=topics.UNHURRIED,
         cause_header=CAUSE,
         outputs=stage.outputs,
     )
@@ -56,18 +58,12 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
     async def tell_due() -> None:
         shell.tell_due(time.time_ns() // 1_000_000)
 
-    @app.agent(_inputs(app, stage), name=stage.name, concurrency=1)
+    @app.agent(app.raw_topic(*stage.inputs), name=stage.name, concurrency=1)
     async def process(stream: Any) -> None:
         async for event in stream.events():
             await shell.handle(_message(event.message))
 
     return app
-
-
-def _inputs(app: App, stage: Stage) -> Any:
-    return app.topic(
-        *stage.inputs, key_type=bytes, value_type=bytes, partitions=app.options.partitions
-    )
 
 
 def _message(message: Any) -> Message:

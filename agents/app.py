@@ -16,6 +16,7 @@ from agents.store.restoration import TableManager
 from agents.store.store import SCHEME as STORE_SCHEME
 from agents.store.table import RawTable
 from agents.transport.options import TransportOptions
+from agents.transport.raw import RawSchema
 from agents.transport.transport import SCHEME as TRANSPORT_SCHEME
 from agents.transport.transport import Transport
 
@@ -35,6 +36,7 @@ class AppOptions:
     """What a worker needs to know; two workers of one app differ in `instance` only.
 
     `rows_first`: outputs leave once the rows that they follow from are in the changelog.
+    `unhurried`: topics whose records nobody waits for, so that they may wait for company.
     `cause_header`: by which outputs name their cause; what a killed worker sent to the topics
     `outputs` (a name that ends in a dot: all that begin so) is not sent again.
     """
@@ -47,6 +49,7 @@ class AppOptions:
     commit_interval_ms: int = 250
     session_timeout_ms: int = 6_000
     rows_first: bool = False
+    unhurried: frozenset[str] = frozenset()
     cause_header: str | None = None
     outputs: tuple[str, ...] = ()
     librdkafka: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +64,7 @@ class AppOptions:
             commit_interval_ms=self.commit_interval_ms,
             session_timeout_ms=self.session_timeout_ms,
             rows_first=self.rows_first,
+            unhurried=self.unhurried,
             cause_header=self.cause_header,
             outputs=self.outputs,
         )
@@ -89,11 +93,9 @@ class App(faust.App):
         self.transport_options = options.transport(name)
         super().__init__(self.transport_options.group_id, **settings)
 
-    def raw_topic(self, name: str) -> Any:
-        """Return the topic `name`, of bytes, with the app's number of partitions."""
-        return self.topic(
-            name, key_type=bytes, value_type=bytes, partitions=self.options.partitions
-        )
+    def raw_topic(self, *names: str) -> Any:
+        """Return the topics `names` as one, of bytes, with the app's number of partitions."""
+        return self.topic(*names, schema=RawSchema(), partitions=self.options.partitions)
 
     def raw_table(self, name: str) -> RawTable:
         """Return a new table of bytes."""

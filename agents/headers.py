@@ -4,13 +4,16 @@
 separated by commas: how long the record waited for the stage, and how long the stage took.
 """
 
-import secrets
 from collections.abc import Sequence
+from random import Random
 from typing import Final, TypeAlias
 
 from agents.delivery import Cause
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
+
+_ids: Final = Random()
+"""Ids of traces need not be secret; the system's own source of randomness costs a call of it."""
 
 TRACEPARENT: Final = "traceparent"
 CAUSE: Final = "kairos-cause"
@@ -28,8 +31,9 @@ def find(headers: Headers, name: str) -> bytes | None:
 def onward_trace(headers: Headers) -> bytes:
     """The trace goes on with a span of this hop; a record without one begins a trace."""
     given = (find(headers, TRACEPARENT) or b"").split(b"-")
-    trace = given[1] if len(given) == 4 and len(given[1]) == 32 else secrets.token_hex(16).encode()
-    return b"00-%b-%b-01" % (trace, secrets.token_hex(8).encode())
+    goes_on = len(given) == 4 and len(given[1]) == 32
+    trace = given[1] if goes_on else b"%032x" % _ids.getrandbits(128)
+    return b"00-%b-%016x-01" % (trace, _ids.getrandbits(64))
 
 
 def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: float) -> bytes:

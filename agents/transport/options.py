@@ -12,7 +12,7 @@ _CLIENT: Mapping[str, object] = {
     "socket.nagle.disable": True,
 }
 
-_CHANGELOG_LINGER_MS = 10
+_PATIENCE_MS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class TransportOptions:
     delivery_timeout_ms: int = 120_000
     #: Outputs wait for their rows to be in the changelog.
     rows_first: bool = False
+    #: Topics whose records nobody waits for.
+    unhurried: frozenset[str] = frozenset()
     #: The header by which an output names its cause: what a killed worker sent is not sent again.
     cause_header: str | None = None
     #: The topics to look for that in; one that ends in a dot stands for all that begin so.
@@ -56,10 +58,9 @@ class TransportOptions:
     drain_ms: int = 5_000
 
     @property
-    def changelog_linger_ms(self) -> int:
-        """How long changelog records wait for company, where nobody but the commit waits for
-        them."""
-        return 0 if self.rows_first else _CHANGELOG_LINGER_MS
+    def patience_ms(self) -> int:
+        """How long records wait for company that only the commit waits for."""
+        return 0 if self.rows_first else _PATIENCE_MS
 
     @property
     def heartbeat_ms(self) -> int:

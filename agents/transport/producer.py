@@ -1,8 +1,9 @@
-"""Faust's producer over two librdkafka producers: one for outputs, one for changelogs.
+"""Faust's producer over two librdkafka producers: a prompt and a patient one.
 
-Outputs leave at once. Changelog records wait a few milliseconds for company, since nobody but the
-commit waits for them, and do not hold up the outputs. Order between the two does not matter: a
-commit waits for both. Only where outputs must come `after` their rows do they wait for those.
+Outputs leave at once. Changelog records, and what is sent to topics that nobody waits for, wait a
+few milliseconds for company, which spares requests, and do not hold up the outputs. Order between
+the two does not matter: a commit waits for both. Only where outputs must come `after` their rows do
+they wait for those.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from typing import Any
 import confluent_kafka
 from confluent_kafka import KafkaError
 from faust.transport.producer import Producer as BaseProducer
+from faust.transport.producer import ProducerBuffer
 from faust.types import TP, FutureMessage, RecordMetadata
 from faust.types.core import HeadersArg
 from mode import Service
@@ -38,10 +40,22 @@ _SERVE_WHEN_IDLE_S = 1.0
 _FULL_POLL_S = 0.01
 
 
+class _NoBuffer(ProducerBuffer):
+    """Faust's buffer for what is sent from synchronous code, of which there is nothing here."""
+
+    async def wait_until_ebb(self) -> None:
+        """Asked for every message."""
+
+
 class Producer(BaseProducer):
     """Produces in the event loop's thread only; every record counts towards an epoch."""
 
     transport: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.buffer = _NoBuffer(loop=self.loop, beacon=self.beacon)
+        self.buffer.app = self.app
 
     def __post_init__(self) -> None:
         self.outstanding = 0
@@ -60,8 +74,8 @@ class Producer(BaseProducer):
         options = self._options = self.transport.options
         self._lease: Lease = self.transport.lease
         self._changelogs: Mapping[str, object] = self.app.tables._changelogs  # type: ignore[attr-defined]
-        self._outputs = self._client(0)
-        self._changelog = self._client(options.changelog_linger_ms)
+        self._prompt = self._client(0)
+        self._patient = self._client(options.patience_ms)
 
     def send_raw(
         self,
@@ -87,7 +101,8 @@ class Producer(BaseProducer):
         if headers:
             options["headers"] = headers
         self._count()
-        produce = partial(self._produce, self._outputs, topic, key, value, options)
+        client = self._patient if topic in self._options.unhurried else self._prompt
+        produce = partial(self._produce, client, topic, key, value, options)
         if after is None:
             produce()
         elif not self._gates[after].send(produce):
@@ -98,7 +113,7 @@ class Producer(BaseProducer):
         options = {"on_delivery": self._on_changelog, "partition": partition}
         self._count()
         self._gates[partition].written()
-        self._produce(self._changelog, topic, key, value, options)
+        self._produce(self._patient, topic, key, value, options)
 
     def cut(self) -> Epoch:
         """End the current epoch, begin another; returns the one that ended."""
@@ -131,7 +146,7 @@ class Producer(BaseProducer):
 
     def queue_depth(self) -> int:
         """Return how many records wait in librdkafka or are on their way."""
-        return len(self._outputs) + len(self._changelog)
+        return len(self._prompt) + len(self._patient)
 
     # -- Faust's interface
 
@@ -225,7 +240,7 @@ class Producer(BaseProducer):
             except TimeoutError:
                 left = self.queue_depth()
                 self.transport.fail(DeliveryError(f"{left} records are undelivered at the end"))
-        for client in (self._outputs, self._changelog):
+        for client in (self._prompt, self._patient):
             client.purge()
             client.poll(0)
         await super().on_stop()
@@ -310,7 +325,7 @@ class Producer(BaseProducer):
                 else:
                     future.set_exception(DeliveryError(str(error)))
 
-        client = self._changelog if is_changelog else self._outputs
+        client = self._patient if is_changelog else self._prompt
         self._count()
         self._produce(client, topic, key, value, {**options, "on_delivery": report})
 
@@ -331,13 +346,13 @@ class Producer(BaseProducer):
         while not self.should_stop:
             await self._held.wait()
             await asyncio.sleep(_SERVE_WHEN_AWAITED_S)
-            self._changelog.poll(0)
+            self._patient.poll(0)
             if not any(gate.holds for gate in self._gates.values()):
                 self._held.clear()
 
     def _serve_reports(self) -> None:
-        self._outputs.poll(0)
-        self._changelog.poll(0)
+        self._prompt.poll(0)
+        self._patient.poll(0)
         self.outstanding = self.queue_depth()
 
     def _on_delivery_error(self, error: KafkaError, message: Record) -> None:

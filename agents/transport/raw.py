@@ -1,0 +1,22 @@
+"""Bytes as they are: nothing is decoded, so nothing can fail, and a message costs little."""
+
+from typing import Any
+
+import faust
+from faust.types import AppT, EventT
+from faust.types.tuples import ConsumerMessage
+
+
+class RawSchema(faust.Schema[bytes, bytes]):
+    """For topics whose keys and values are read by the agents themselves."""
+
+    def __init__(self) -> None:
+        super().__init__(key_type=bytes, value_type=bytes)
+
+    def compile(self, app: AppT, **callbacks: Any) -> Any:
+        """Return the function that makes a message an event."""
+
+        async def decode(message: ConsumerMessage, *, propagate: bool = False) -> EventT[Any]:
+            return faust.Event(app, message.key, message.value, message.headers, message)
+
+        return decode
