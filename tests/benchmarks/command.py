@@ -1,13 +1,17 @@
 """The subcommands of `kairos bench`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from pipeline.cli.console import JsonOption, err, out, print_json
+from tests.benchmarks import decide as decisions
+from tests.benchmarks import flow as flows
 from tests.benchmarks import latency as latencies
+from tests.benchmarks import report
+from tests.benchmarks import stages as breakdowns
+from tests.benchmarks import throughput as throughputs
 from tests.benchmarks.machine import this_machine
-from tests.benchmarks.report import latency_table
 from tests.benchmarks.rig import open_rig
 from tests.benchmarks.systems import ABOUT, Choice
 
@@ -24,27 +28,114 @@ SystemsOption = Annotated[
 ]
 PartitionsOption = Annotated[int, typer.Option(min=1, help="Partitions of every topic.")]
 RepeatsOption = Annotated[int, typer.Option(min=1, help="How often everything is measured.")]
+SecondsOption = Annotated[float, typer.Option(min=1, help="How long each is measured.")]
 
 
 @app.command()
 def latency(
     systems: SystemsOption = _ALL,
     rates: Annotated[str, typer.Option(help="Events a second, rising.")] = "100,300,600,1000",
-    seconds: Annotated[float, typer.Option(min=1, help="For each rate.")] = 10.0,
+    seconds: SecondsOption = 10.0,
     repeats: RepeatsOption = 3,
     partitions: PartitionsOption = 1,
     json: JsonOption = False,
 ) -> None:
     """Open-loop latency of systems side by side; for Kairos, interaction to action."""
-    machine = this_machine()
     plan = latencies.Plan(_choices(systems), _numbers(rates), seconds, repeats)
     with open_rig(partitions) as rig:
         figures = latencies.measure(rig, plan, _say)
     if json:
-        print_json({"machine": machine, "plan": plan, "partitions": partitions, "latency": figures})
+        _print_json("latency", figures, partitions=partitions, seconds=seconds, repeats=repeats)
     else:
-        out.print(latency_table(figures))
-        out.print(f"{repeats} × {seconds:g} s, {partitions} partition(s). {machine}")
+        report.print_latency(figures)
+        _print_footer(f"medians of {repeats} × {seconds:g} s, {partitions} partition(s)")
+
+
+@app.command()
+def throughput(
+    systems: SystemsOption = _ALL,
+    records: Annotated[int, typer.Option(min=100, help="How many are there at once.")] = 10_000,
+    repeats: RepeatsOption = 3,
+    partitions: PartitionsOption = 1,
+    json: JsonOption = False,
+) -> None:
+    """How many a second each system gets through where there is always something waiting."""
+    plan = throughputs.Plan(_choices(systems), records, repeats)
+    with open_rig(partitions) as rig:
+        figures = throughputs.measure(rig, plan, _say)
+    if json:
+        _print_json("throughput", figures, partitions=partitions, records=records, repeats=repeats)
+    else:
+        report.print_throughput(figures)
+        _print_footer(f"medians of {repeats} × {records:,} records, {partitions} partition(s)")
+
+
+@app.command()
+def stages(
+    systems: SystemsOption = "demo,large",
+    rate: Annotated[int, typer.Option(min=1, help="Events a second.")] = 300,
+    seconds: SecondsOption = 10.0,
+    partitions: PartitionsOption = 1,
+    json: JsonOption = False,
+) -> None:
+    """Where the time of an interaction goes, stage by stage."""
+    with open_rig(partitions) as rig:
+        figures = breakdowns.measure(rig, _choices(systems), (rate, seconds), _say)
+    if json:
+        _print_json("stages", figures, partitions=partitions, seconds=seconds)
+    else:
+        report.print_stages(figures)
+        _print_footer(f"{seconds:g} s, {partitions} partition(s)")
+
+
+@app.command()
+def decide(
+    systems: Annotated[str, typer.Option(help="demo or large, `:4` in four processes.")] = "demo",
+    rate: Annotated[int, typer.Option(min=1, help="Requests a second.")] = 100,
+    seconds: SecondsOption = 20.0,
+    repeats: RepeatsOption = 3,
+    partitions: PartitionsOption = 4,
+    json: JsonOption = False,
+) -> None:
+    """HTTP request to answer over POST /v1/decide, through gateway and all agents."""
+    plans = [
+        decisions.Plan(choice.name, choice.processes, rate, seconds, repeats)
+        for choice in _choices(systems)
+    ]
+    figures = []
+    for plan in plans:
+        with open_rig(partitions) as rig:
+            figures.append(decisions.measure(rig, plan, _say))
+    if json:
+        _print_json("decide", figures, partitions=partitions, seconds=seconds, repeats=repeats)
+    else:
+        report.print_decide(figures)
+        _print_footer(f"medians of {repeats} × {seconds:g} s, {partitions} partition(s)")
+
+
+@app.command()
+def flow(
+    sizes: Annotated[
+        str, typer.Option(help="segments/metrics/offers of configurations, separated by commas.")
+    ] = "50/20/50,100/20/50,500/20/50,50/200/50,100/200/50,500/200/50",
+    rounds: Annotated[int, typer.Option(min=1, help="Of 1,000 interactions each.")] = 15,
+    json: JsonOption = False,
+) -> None:
+    """What an interaction costs in the pure flow, without Kafka and RocksDB."""
+    figures = flows.measure(_sizes(sizes), rounds, _say)
+    if json:
+        _print_json("flow", figures, rounds=rounds)
+    else:
+        report.print_flow(figures)
+        _print_footer(f"medians of {rounds} rounds")
+
+
+def _print_json(name: str, figures: Any, **plan: float) -> None:
+    print_json({"machine": this_machine(), "plan": plan, name: figures})
+
+
+def _print_footer(how: str) -> None:
+    out.print(f"{how}; {this_machine()}")
 
 
 def _choices(systems: str) -> list[Choice]:
@@ -59,6 +150,13 @@ def _numbers(rates: str) -> list[int]:
         return sorted(int(rate) for rate in rates.split(","))
     except ValueError as error:
         raise typer.BadParameter(f"{rates!r}: say numbers, such as 100,300") from error
+
+
+def _sizes(sizes: str) -> list[flows.Size]:
+    try:
+        return [flows.Size(*map(int, size.split("/"))) for size in sizes.split(",")]
+    except (ValueError, TypeError) as error:
+        raise typer.BadParameter(f"{sizes!r}: say sizes, such as 100/20/50") from error
 
 
 def _say(line: str) -> None:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import TypeAlias
+
+Headers: TypeAlias = Sequence[tuple[str, bytes]]
 
 _ON_TIME = 1.05
 _SLACK_S = 0.5
@@ -12,14 +15,16 @@ _SLACK_S = 0.5
 class Sample:
     """One measurement at one rate.
 
-    `latencies_ms` has what arrived, from the time at which each was meant to be sent.
-    `seconds` is from the first sending to the last arrival; `cpu` is cores used, by process.
+    `latencies_ms` has what arrived, from the time at which each was meant to be sent, `headers`
+    the headers of the same. `seconds` is from the first sending to the last arrival; `cpu` is
+    cores used, by process.
     """
 
     sent: int
     meant_seconds: float
     seconds: float
     latencies_ms: Sequence[float]
+    headers: Sequence[Headers]
     cpu: Mapping[str, float]
 
     @property
@@ -27,6 +32,30 @@ class Sample:
         """Whether everything came out, without the way out becoming longer and longer."""
         complete = len(self.latencies_ms) == self.sent
         return complete and self.seconds <= self.meant_seconds * _ON_TIME + _SLACK_S
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """What came out of `sent` records that were all there at once: `arrivals` (s, by any clock) of
+    those that came, and the `cpu` (cores, by process) that it took."""
+
+    sent: int
+    arrivals: Sequence[float]
+    cpu: Mapping[str, float]
+
+    @property
+    def per_s(self) -> float:
+        """Between a tenth and nine tenths of the way: beginning and end are not like the rest."""
+        ordered = sorted(self.arrivals)
+        low, high = len(ordered) // 10, len(ordered) * 9 // 10
+        if high <= low:
+            return 0.0
+        return (high - low) / (ordered[high] - ordered[low])
+
+    @property
+    def missing(self) -> int:
+        """How many did not come in time."""
+        return self.sent - len(self.arrivals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +80,32 @@ class Latency:
     @property
     def cores(self) -> float:
         """Used by the system itself, without broker and load."""
-        return sum(used for name, used in self.cpu.items() if name not in OTHERS)
+        return own_cores(self.cpu)
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """Medians over the repeats; `missing` counts over all of them."""
+
+    system: str
+    per_s: float
+    each: tuple[float, ...]
+    missing: int
+    cpu: Mapping[str, float]
+
+    @property
+    def cores(self) -> float:
+        """Used by the system itself, without broker and load."""
+        return own_cores(self.cpu)
 
 
 OTHERS = ("broker", "load")
 """Processes that every system has beside it."""
+
+
+def own_cores(cpu: Mapping[str, float]) -> float:
+    """What the system's own processes use."""
+    return sum(used for name, used in cpu.items() if name not in OTHERS)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -85,6 +135,17 @@ def summarise(system: str, rate: int, samples: Sequence[Sample]) -> Latency:
         missing=sum(sample.sent - len(sample.latencies_ms) for sample in samples),
         sustained=all(sample.sustained for sample in samples),
         cpu={name: median(sample.cpu[name] for sample in samples) for name in samples[0].cpu},
+    )
+
+
+def summarise_drained(system: str, runs: Sequence[Drained]) -> Throughput:
+    """Medians of what the runs have."""
+    return Throughput(
+        system=system,
+        per_s=median(run.per_s for run in runs),
+        each=tuple(run.per_s for run in runs),
+        missing=sum(run.missing for run in runs),
+        cpu={name: median(run.cpu[name] for run in runs) for name in runs[0].cpu},
     )
 
 

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from tests.benchmarks.figures import Sample
+from tests.benchmarks.figures import Drained, Headers, Sample
 from tests.benchmarks.processes import CpuMeter
 
 _SWITCH_S: Final = 0.0002
@@ -96,30 +96,30 @@ class Client:
             reader.join()
             cpu = meter.cores()
         arrived = self._matched(reader.arrivals, first, count)
-        last_ns = max(arrived.values(), default=due_ns[-1])
+        last_ns = max((at for at, _ in arrived.values()), default=due_ns[-1])
         return Sample(
             sent=count,
             meant_seconds=seconds,
             seconds=(last_ns - begin_ns) / _NS,
-            latencies_ms=[(at - due_ns[index]) / 1e6 for index, at in arrived.items()],
+            latencies_ms=[(at - due_ns[index]) / 1e6 for index, (at, _) in arrived.items()],
+            headers=[headers for _, headers in arrived.values()],
             cpu=cpu,
         )
 
-    def backlog(self, count: int, seconds: float) -> float:
-        """How many a second come out when all are there at once, counted for so long at most."""
-        first, records = self._prepare(count, count / seconds)
+    def backlog(self, count: int, patience_s: float) -> Drained:
+        """`count` records are sent as fast as it goes; waits for the last at most `patience_s`."""
+        first, records = self._prepare(count, count)
         with _undisturbed():
-            began_ns = time.monotonic_ns()
-            reader = _Reader(self._consumer, count, began_ns + int(seconds * _NS))
+            meter = CpuMeter(self._pids)
+            reader = _Reader(self._consumer, count, time.monotonic_ns() + int(patience_s * _NS))
             reader.start()
             for key, value in records:
                 self._producer.produce(self._traffic.input, value, key)
             self._producer.flush()
             reader.join()
-        arrived = sorted(self._matched(reader.arrivals, first, count).values())
-        if len(arrived) < 2:
-            return 0.0
-        return (len(arrived) - 1) * _NS / (arrived[-1] - arrived[0])
+            cpu = meter.cores()
+        arrived = self._matched(reader.arrivals, first, count)
+        return Drained(count, [at / _NS for at, _ in arrived.values()], cpu)
 
     def _ends(self) -> Iterator[TopicPartition]:
         """So that nothing that was there before is read."""
@@ -149,14 +149,14 @@ class Client:
 
     def _matched(
         self, arrivals: Sequence[tuple[int, Message]], first: int, count: int
-    ) -> dict[int, int]:
-        """When each came out first, by its number from 0."""
-        found: dict[int, int] = {}
+    ) -> dict[int, tuple[int, Headers]]:
+        """When each came out first, and with which headers, by its number from 0."""
+        found: dict[int, tuple[int, Headers]] = {}
         for at_ns, message in arrivals:
             value = message.value()
             index = None if value is None else self._traffic.index_of(value)
             if index is not None and first <= index < first + count:
-                found.setdefault(index - first, at_ns)
+                found.setdefault(index - first, (at_ns, message.headers() or ()))
         return found
 
 

@@ -1,49 +1,129 @@
-"""Figures as tables for people."""
+"""Figures as tables for people, 80 characters wide."""
 
 from collections.abc import Sequence
 
-from rich.table import Table
+from pipeline.cli.console import print_table
+from tests.benchmarks.decide import Answers
+from tests.benchmarks.figures import Latency, Throughput, ratio
+from tests.benchmarks.flow import Cost
+from tests.benchmarks.stages import Breakdown
 
-from tests.benchmarks.figures import Latency, ratio
+
+def print_latency(figures: Sequence[Latency]) -> None:
+    """A table per rate, a row per system, with its ratios to the floor at the same rate."""
+    for rate in dict.fromkeys(one.rate for one in figures):
+        at_rate = [one for one in figures if one.rate == rate]
+        floor = next((one for one in at_rate if one.system == "floor"), None)
+        print_table(
+            f"{rate:,} events/s: intended sending to arrival, ms",
+            ("system", "p50", "p95", "p99", "max", "×p50", "×p99", "out/s", "cores", "broker", ""),
+            [_latency_row(one, floor) for one in at_rate],
+        )
 
 
-def latency_table(figures: Sequence[Latency]) -> Table:
-    """A row per rate and system, with its ratios to the floor at the same rate."""
-    floors = {one.rate: one for one in figures if one.system == "floor"}
-    table = Table(title="Latency, intended sending to arrival, ms (medians of the repeats)")
-    for column in ("events/s", "system"):
-        table.add_column(column, justify="right" if column == "events/s" else "left")
-    for column in ("p50", "p95", "p99", "max", "× p50", "× p99", "out/s", "cores", "broker"):
-        table.add_column(column, justify="right")
-    table.add_column("note")
-    rate = None
-    for one in figures:
-        if rate not in (None, one.rate):
-            table.add_section()
-        rate = one.rate
-        floor = floors.get(one.rate)
-        table.add_row(
-            f"{one.rate:,}",
+def _latency_row(one: Latency, floor: Latency | None) -> tuple[object, ...]:
+    return (
+        one.system,
+        *(_ms(value) for value in (one.p50, one.p95, one.p99, one.max)),
+        _times(ratio(one.p50, floor.p50 if floor else None)),
+        _times(ratio(one.p99, floor.p99 if floor else None)),
+        f"{one.out_per_s:,.0f}",
+        f"{one.cores:.2f}",
+        f"{one.cpu['broker']:.2f}",
+        _note(one),
+    )
+
+
+def _note(one: Latency) -> str:
+    if one.missing:
+        return f"{one.missing:,} missing"
+    return "" if one.sustained else "falls behind"
+
+
+def print_throughput(figures: Sequence[Throughput]) -> None:
+    """A row per system, with its ratios to the floor and to stock Faust."""
+    known = {one.system: one.per_s for one in figures}
+    rows = [
+        (
             one.system,
-            *(f"{value:.1f}" for value in (one.p50, one.p95, one.p99, one.max)),
-            _times(ratio(one.p50, floor.p50 if floor else None)),
-            _times(ratio(one.p99, floor.p99 if floor else None)),
-            f"{one.out_per_s:,.0f}",
+            f"{one.per_s:,.0f}",
+            _times(ratio(one.per_s, known.get("floor"))),
+            _times(ratio(one.per_s, known.get("faust"))),
             f"{one.cores:.2f}",
             f"{one.cpu['broker']:.2f}",
-            _note(one),
+            f"{one.missing:,} missing" if one.missing else "",
         )
-    return table
+        for one in figures
+    ]
+    columns = ("system", "events/s", "×floor", "×Faust", "cores", "broker", "")
+    print_table("Throughput: a backlog drained", columns, rows)
+
+
+def print_stages(figures: Sequence[Breakdown]) -> None:
+    """A table per system; what is not queued for a stage or spent in it is the rest."""
+    for one in figures:
+        rows = [
+            (
+                share.stage,
+                *(
+                    f"{value:.2f}"
+                    for value in (
+                        share.queued_p50,
+                        share.queued_p99,
+                        share.spent_p50,
+                        share.spent_p99,
+                    )
+                ),
+            )
+            for share in one.shares
+        ]
+        title = f"{one.system}, {one.rate:,} events/s: p50 {one.p50:.1f} ms, p99 {one.p99:.1f} ms"
+        columns = ("stage", "queued p50", "queued p99", "spent p50", "spent p99")
+        print_table(title, columns, rows)
+
+
+def print_decide(figures: Sequence[Answers]) -> None:
+    """A row per site."""
+    rows = [
+        (
+            one.site if one.processes == 1 else f"{one.site}:{one.processes}",
+            one.rate,
+            *(_ms(value) for value in (one.p50, one.p95, one.p99, one.max)),
+            _ms(one.empty_p50),
+            _ms(one.empty_p99),
+            f"{100 * one.defaulted / one.sent:.2f} %",
+            one.failed,
+        )
+        for one in figures
+    ]
+    columns = (
+        *("site", "requests/s", "p50", "p95", "p99", "max"),
+        *("empty p50", "empty p99", "defaults", "failed"),
+    )
+    print_table("POST /v1/decide: intended sending to answer, ms", columns, rows)
+
+
+def print_flow(figures: Sequence[Cost]) -> None:
+    """A row per size of configuration."""
+    rows = [
+        (
+            f"{one.size.segments}/{one.size.metrics}/{one.size.offers}",
+            *(f"{value:.0f}" for value in one.steps.values()),
+            f"{one.total:.0f}",
+            f"{one.decode:.0f}",
+            f"{one.encode:.0f}",
+            f"{one.rows:.0f}",
+        )
+        for one in figures
+    ]
+    stages = tuple(figures[0].steps) if figures else ()
+    columns = ("segments/metrics/offers", *stages, "steps", "decode", "encode", "rows")
+    print_table("Pure flow: µs per interaction", columns, rows)
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1_000 else f"{value:.1f}"
 
 
 def _times(value: float | None) -> str:
     return "" if value is None else f"{value:.1f}"
-
-
-def _note(one: Latency) -> str:
-    notes = []
-    if not one.sustained:
-        notes.append("not sustained")
-    if one.missing:
-        notes.append(f"{one.missing:,} missing")
-    return ", ".join(notes)

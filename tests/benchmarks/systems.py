@@ -88,18 +88,20 @@ class Stages:
     bundle: Callable[[], Bundle]
     channel: str
 
-    def programs(self, rig: Rig, processes: int) -> Iterator[Program]:
-        for agent in (ALL,) if processes == 1 else [stage.name for stage in STAGES]:
-            yield Program(agent, rig.kairos("worker", agent), announces=worker_name(agent, "0"))
-
     @contextmanager
     def running(self, rig: Rig, processes: int) -> Iterator[Arrangement]:
         apply_bundle(rig.settings, self.bundle())
-        programs = tuple(self.programs(rig, processes))
+        programs = tuple(worker_programs(rig, processes))
         codec = open_codec(rig.settings)
         traffic = InteractionTraffic(codec, configurations.EVENT, (self.channel,))
         with running(programs, rig.home, rig.environment) as started:
             yield Arrangement(started, traffic)
+
+
+def worker_programs(rig: Rig, processes: int) -> Iterator[Program]:
+    """The four agents in one process or in four."""
+    for agent in (ALL,) if processes == 1 else [stage.name for stage in STAGES]:
+        yield Program(agent, rig.kairos("worker", agent), announces=worker_name(agent, "0"))
 
 
 def apply_bundle(settings: Settings, bundle: Bundle) -> None:

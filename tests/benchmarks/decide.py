@@ -1,0 +1,193 @@
+"""`kairos bench decide`: `POST /v1/decide` through gateway and all four agents, open loop.
+
+Requests are sent when they are due, whatever has become of those before, and a latency is from
+then to the answer. An empty request (`GET /healthz`) at the same rate says what client, gateway
+and HTTP take of it.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final
+
+import httpx
+import uvloop
+
+from pipeline.adapters.run_state import announcements
+from pipeline.config.model import Bundle
+from tests.benchmarks import configurations
+from tests.benchmarks.figures import percentile
+from tests.benchmarks.latency import Say
+from tests.benchmarks.processes import Program, running
+from tests.benchmarks.rig import Rig
+from tests.benchmarks.systems import apply_bundle, worker_programs
+from tests.benchmarks.traffic import CUSTOMERS
+
+_GATEWAY: Final = "gateway"
+_WARM_S: Final = 10.0
+_LEAD_S: Final = 0.2
+_CONNECTIONS: Final = 200
+_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A configuration, a key of a source in it, and the placements that a page asks for."""
+
+    bundle: Callable[[], Bundle]
+    write_key: str
+    placements: tuple[str, ...]
+
+
+SITES: Final[Mapping[str, Site]] = {
+    "demo": Site(configurations.demo, "demo-live-key", ("home-hero", "cart-banner")),
+    "large": Site(configurations.large, "bench-write-key", ("hero",)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`rate` requests a second for `seconds`, `repeats` times; `processes` of the agents."""
+
+    site: str
+    processes: int
+    rate: int
+    seconds: float
+    repeats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """`answers`: time (ms) of each request that was answered, and whether by the defaults."""
+
+    sent: int
+    answers: Sequence[tuple[float, bool]]
+    empty_ms: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Medians over the repeats, ms; `defaulted` and `failed` count over all of them."""
+
+    site: str
+    processes: int
+    rate: int
+    p50: float
+    p95: float
+    p99: float
+    max: float
+    p99s: tuple[float, ...]
+    empty_p50: float
+    empty_p99: float
+    sent: int
+    defaulted: int
+    failed: int
+
+
+def measure(rig: Rig, plan: Plan, say: Say) -> Answers:
+    """The stack of one site, warmed."""
+    site = SITES[plan.site]
+    apply_bundle(rig.settings, site.bundle())
+    gateway = Program(_GATEWAY, rig.kairos("gateway", "--port", "0"), announces=_GATEWAY)
+    programs = (*worker_programs(rig, plan.processes), gateway)
+    with running(programs, rig.home, rig.environment):
+        port = announcements(rig.home)[_GATEWAY].ports["http"]
+        url = f"http://127.0.0.1:{port}"
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            rounds = runner.run(_rounds(url, site, plan, say))
+    return _summary(plan, rounds)
+
+
+async def _rounds(url: str, site: Site, plan: Plan, say: Say) -> list[Round]:
+    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
+    options: dict[str, Any] = {"base_url": url, "limits": limits, "trust_env": False}
+    async with httpx.AsyncClient(
+        auth=(site.write_key, ""), timeout=_TIMEOUT_S, **options
+    ) as client:
+        visitor = _Visitor(client, site)
+        await _open_loop(visitor.ask, plan.rate, _WARM_S)
+        rounds = []
+        for number in range(plan.repeats):
+            say(f"{plan.site} ({number + 1}/{plan.repeats})")
+            answers = await _open_loop(visitor.ask, plan.rate, plan.seconds)
+            empty = await _open_loop(visitor.look, plan.rate, plan.seconds / 2)
+            answered = [(ms, given) for ms, given in answers if given is not None]
+            rounds.append(Round(len(answers), answered, [ms for ms, _ in empty]))
+    return rounds
+
+
+class _Visitor:
+    """Everybody who looks at a page, one after the other."""
+
+    def __init__(self, client: httpx.AsyncClient, site: Site) -> None:
+        self._client = client
+        self._placements = site.placements
+
+    async def ask(self, number: int) -> bool | None:
+        """Whether the defaults were the answer; None: there was none."""
+        who = f"visitor-{number % CUSTOMERS}"
+        asked = {
+            "type": "page",
+            "userId": who,
+            "anonymousId": f"{who}-{number % 2}",
+            "name": "home",
+            "properties": {"category": "shoes", "price": 10 + number % 90},
+            "placements": self._placements,
+        }
+        try:
+            response = await self._client.post("/v1/decide", json=asked)
+        except httpx.TransportError:
+            return None
+        return (
+            bool(response.json()["defaulted"]) if response.status_code == httpx.codes.OK else None
+        )
+
+    async def look(self, _: int) -> bool | None:
+        await self._client.get("/healthz")
+        return False
+
+
+async def _open_loop(
+    request: Callable[[int], Any], rate: int, seconds: float
+) -> list[tuple[float, bool | None]]:
+    """The time of each (ms, from when it was due), and what it returned."""
+    begin = time.monotonic() + _LEAD_S
+
+    async def timed(number: int) -> tuple[float, bool | None]:
+        due = begin + number / rate
+        given = await request(number)
+        return (time.monotonic() - due) * 1000, given
+
+    tasks = []
+    for number in range(int(rate * seconds)):
+        wait_s = begin + number / rate - time.monotonic()
+        if wait_s > 0:
+            await asyncio.sleep(wait_s)
+        tasks.append(asyncio.create_task(timed(number)))
+    return await asyncio.gather(*tasks)
+
+
+def _summary(plan: Plan, rounds: Sequence[Round]) -> Answers:
+    times = [sorted(ms for ms, _ in one.answers) for one in rounds]
+    empty = [sorted(one.empty_ms) for one in rounds]
+
+    def middle(samples: Sequence[Sequence[float]], share: float) -> float:
+        return median(percentile(one, share) for one in samples)
+
+    return Answers(
+        site=plan.site,
+        processes=plan.processes,
+        rate=plan.rate,
+        p50=middle(times, 0.50),
+        p95=middle(times, 0.95),
+        p99=middle(times, 0.99),
+        max=middle(times, 1.0),
+        p99s=tuple(percentile(one, 0.99) for one in times),
+        empty_p50=middle(empty, 0.50),
+        empty_p99=middle(empty, 0.99),
+        sent=sum(one.sent for one in rounds),
+        defaulted=sum(given for one in rounds for _, given in one.answers),
+        failed=sum(one.sent - len(one.answers) for one in rounds),
+    )

@@ -1,0 +1,94 @@
+"""`kairos bench stages`: where an interaction's time goes, by the `kairos-timing` of its action.
+
+`queued`: from the record's Kafka timestamp, which its producer set, to its processing; `spent`:
+the stage's own time, up to handing its records to the producer. What is left is the way to the
+sender's broker before the first stage, and from the last one to the reader.
+"""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from agents.headers import TIMING
+from pipeline.flow import STAGES
+from tests.benchmarks.figures import Headers, percentile
+from tests.benchmarks.latency import Say
+from tests.benchmarks.load import Client
+from tests.benchmarks.rig import Rig
+from tests.benchmarks.systems import SYSTEMS, Choice
+from tests.benchmarks.traffic import CUSTOMERS
+
+_WARM_RATE = 200.0
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one stage has of the time, ms."""
+
+    stage: str
+    queued_p50: float
+    queued_p99: float
+    spent_p50: float
+    spent_p99: float
+
+
+@dataclass(frozen=True, slots=True)
+class Breakdown:
+    """Of one system at one rate (events/s); `p50`, `p99`: intended sending to arrival, ms."""
+
+    system: str
+    rate: int
+    p50: float
+    p99: float
+    missing: int
+    shares: tuple[Share, ...]
+
+
+def measure(
+    rig: Rig, choices: Sequence[Choice], load: tuple[int, float], say: Say
+) -> list[Breakdown]:
+    """`load`: events a second, and for how many seconds."""
+    found = []
+    for choice in choices:
+        say(str(choice))
+        found.append(_broken_down(rig, choice, load))
+    return found
+
+
+def _broken_down(rig: Rig, choice: Choice, load: tuple[int, float]) -> Breakdown:
+    rate, seconds = load
+    with SYSTEMS[choice.name].running(rig, choice.processes) as arrangement:
+        pids = {**arrangement.pids, "broker": rig.broker_pid}
+        with closing(Client(rig.settings.kafka(), arrangement.traffic, pids)) as client:
+            client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
+            sample = client.open_loop(rate, seconds)
+    timings = [_timings(headers) for headers in sample.headers]
+    latencies = sorted(sample.latencies_ms)
+    return Breakdown(
+        system=str(choice),
+        rate=rate,
+        p50=percentile(latencies, 0.50),
+        p99=percentile(latencies, 0.99),
+        missing=sample.sent - len(latencies),
+        shares=tuple(_share(stage.name, timings) for stage in STAGES),
+    )
+
+
+def _timings(headers: Headers) -> dict[str, tuple[float, float]]:
+    """Queued and spent (ms) by stage."""
+    header = next(value for name, value in headers if name == TIMING)
+    parts = (part.partition("=") for part in header.decode().split(","))
+    found = {stage: times.partition("/") for stage, _, times in parts}
+    return {stage: (float(queued), float(spent)) for stage, (queued, _, spent) in found.items()}
+
+
+def _share(stage: str, timings: Sequence[dict[str, tuple[float, float]]]) -> Share:
+    queued = sorted(one[stage][0] for one in timings)
+    spent = sorted(one[stage][1] for one in timings)
+    return Share(
+        stage,
+        percentile(queued, 0.50),
+        percentile(queued, 0.99),
+        percentile(spent, 0.50),
+        percentile(spent, 0.99),
+    )

@@ -1,0 +1,47 @@
+"""`kairos bench throughput`: how many a second come out where there is always something waiting.
+
+A backlog that is drained needs no search for a rate and no criterion of what is still sustained,
+and every system may make batches as large as it likes: it is each at its best.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from tests.benchmarks.figures import Drained, Throughput, summarise_drained
+from tests.benchmarks.latency import Say
+from tests.benchmarks.load import Client
+from tests.benchmarks.rig import Rig
+from tests.benchmarks.systems import SYSTEMS, Choice
+from tests.benchmarks.traffic import CUSTOMERS
+
+_WARM_RATE = 200.0
+_PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A backlog of so many `records` for each system, and how often."""
+
+    choices: Sequence[Choice]
+    records: int
+    repeats: int
+
+
+def measure(rig: Rig, plan: Plan, say: Say) -> list[Throughput]:
+    """All systems once, then all of them again: what changes with time hits each alike."""
+    runs: dict[str, list[Drained]] = defaultdict(list)
+    for repeat in range(plan.repeats):
+        for choice in plan.choices:
+            say(f"{choice} ({repeat + 1}/{plan.repeats})")
+            runs[str(choice)].append(_drain(rig, choice, plan.records))
+    return [summarise_drained(system, drained) for system, drained in runs.items()]
+
+
+def _drain(rig: Rig, choice: Choice, records: int) -> Drained:
+    with SYSTEMS[choice.name].running(rig, choice.processes) as arrangement:
+        pids = {**arrangement.pids, "broker": rig.broker_pid}
+        with closing(Client(rig.settings.kafka(), arrangement.traffic, pids)) as client:
+            client.open_loop(_WARM_RATE, 2 * CUSTOMERS / _WARM_RATE)
+            return client.backlog(records, _PATIENCE_S)
