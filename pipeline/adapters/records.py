@@ -1,13 +1,13 @@
 """Topics as typed records: Kafka and Avro together, for programs that read."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from msgspec import Struct
 
 from pipeline.adapters.avro import Codec, open_codec
-from pipeline.adapters.snapshots import Stored, latest, scan
+from pipeline.adapters.snapshots import FROM_THE_BEGINNING, Stored, latest, scan
 from pipeline.settings import Settings
 
 T = TypeVar("T", bound=Struct)
@@ -26,10 +26,15 @@ class Records:
         return cls(settings, open_codec(settings))
 
     def every(
-        self, topic: str, kind: type[T], wanted: Callable[[Stored], bool] = lambda _: True
+        self,
+        topic: str,
+        kind: type[T],
+        wanted: Callable[[Stored], bool] = lambda _: True,
+        start: Mapping[int, int] = FROM_THE_BEGINNING,
     ) -> Iterator[tuple[Stored, T]]:
-        """In order within each partition; `wanted` is asked before decoding."""
-        for stored in scan(self.settings.kafka(), topic):
+        """In order within each partition; `wanted` is asked before decoding. `start`: the first
+        offset of partitions that are not read from their beginning."""
+        for stored in scan(self.settings.kafka(), topic, dict(start)):
             if wanted(stored) and (record := self._decode(topic, kind, stored)) is not None:
                 yield stored, record
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Final, cast
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -31,8 +31,16 @@ class Stored:
     headers: tuple[tuple[str, bytes | None], ...]
 
 
-def scan(kafka: Mapping[str, str | int | float | bool], topic: str) -> Iterator[Stored]:
-    """Every record of `topic` written before the call; in order within each partition.
+FROM_THE_BEGINNING: Final[Mapping[int, int]] = {}
+
+
+def scan(
+    kafka: Mapping[str, str | int | float | bool],
+    topic: str,
+    start: Mapping[int, int] = FROM_THE_BEGINNING,
+) -> Iterator[Stored]:
+    """Every record of `topic` written before the call; in order within each partition, from its
+    beginning or the offset that `start` has for it.
 
     A topic that does not exist is empty. KafkaException when the broker stops answering.
     """
@@ -42,10 +50,11 @@ def scan(kafka: Mapping[str, str | int | float | bool], topic: str) -> Iterator[
             "group.id": "kairos.scan",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
         }
     )
     try:
-        yield from _scan(consumer, topic)
+        yield from _scan(consumer, topic, start)
     finally:
         consumer.close()
 
@@ -61,9 +70,9 @@ def latest(kafka: Mapping[str, str | int | float | bool], topic: str) -> dict[st
     return kept
 
 
-def _scan(consumer: Consumer, topic: str) -> Iterator[Stored]:
-    unfinished = _ends(consumer, topic)
-    consumer.assign([TopicPartition(topic, p, OFFSET_BEGINNING) for p in unfinished])
+def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[Stored]:
+    unfinished = {p: end for p, end in _ends(consumer, topic).items() if start.get(p, 0) < end}
+    consumer.assign([TopicPartition(topic, p, start.get(p, OFFSET_BEGINNING)) for p in unfinished])
     deadline = time.monotonic() + _PATIENCE_S
     while unfinished:
         messages = consumer.consume(_BATCH, _WAIT_S)

@@ -1,30 +1,34 @@
 """`kairos config`: check a folder of configuration, put it in force, and look back."""
 
 import getpass
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
 import msgspec
 import typer
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_artifacts import keep_files
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.records import Records
+from pipeline.adapters.rules import load_rules
 from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
 from pipeline.cli.times import iso
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle
 from pipeline.config.schema import published_files
 from pipeline.model.configuration import ConfigurationRecord
+from pipeline.planning.feeding import stages_run
+from pipeline.planning.fill import fill
 from pipeline.planning.people import people
 from pipeline.planning.plan import plan as make_plan
-from pipeline.planning.reevaluate import reevaluate, stages_run
+from pipeline.planning.reevaluate import reevaluate
+from pipeline.planning.versions import Version
 from pipeline.settings import Settings
 
 app = typer.Typer()
@@ -56,19 +60,20 @@ def apply(
 ) -> None:
     """Put a folder in force: agents and gateway take it between two interactions.
 
-    Then every profile is evaluated by it, without waiting for its next interaction. Applied again
-    it only does that.
+    Then new metrics are filled with what came before, and every profile is evaluated, without
+    waiting for its next interaction. Applied again it only does that.
     """
     bundle = _checked(folder, json).bundle
     keep_files(bundle, folder, Settings().kept_artifacts())
     with _log() as log:
         applied = log.apply(bundle, by)
+        versions = _versions(log)
     if not json:
         what = "is in force" if applied.changed else "is in force already"
         out.print(f"configuration {applied.digest} {what}")
-    evaluated = _evaluate(applied.digest) if evaluate else 0
+    done = _take_effect(versions) if evaluate else _Done()
     if json:
-        print_json({**asdict(applied), "evaluated": evaluated})
+        print_json({**asdict(applied), **asdict(done)})
 
 
 @app.command()
@@ -76,8 +81,8 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
     """What applying a folder would change: who enters and leaves which segment. Writes nothing."""
     proposed = _checked(folder, json)
     with _log() as log:
-        current = log.latest()
-    planned = make_plan(people(Records.of(Settings())), current, proposed)
+        versions = _versions(log)
+    planned = make_plan(people(Records.of(Settings())), versions, proposed)
     if json:
         print_json(planned)
         return
@@ -91,6 +96,8 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
     print_table(f"{planned.profiles:,} profiles by configuration {planned.digest}", columns, rows)
     if any(one.waits for one in planned.segments):
         out.print("* reads interactions: the next one of each profile decides", markup=False)
+    if planned.filled:
+        out.print(f"filled with what came before: {', '.join(planned.filled)}")
     if planned.counting_from_now:
         names = ", ".join(planned.counting_from_now)
         out.print(f"counting from now, what came before is not in them: {names}")
@@ -142,17 +149,41 @@ def schemas(folder: Folder) -> None:
         out.print(str(folder / name))
 
 
-def _evaluate(digest: str) -> int:
-    """How many profiles were evaluated."""
+@dataclass(frozen=True)
+class _Done:
+    """`filled`: parts of profiles; `evaluated`: profiles."""
+
+    filled: int = 0
+    evaluated: int = 0
+
+
+def _take_effect(versions: Sequence[Version]) -> _Done:
+    """For customers who do not come."""
     records = Records.of(Settings())
     if not stages_run(records.settings.kafka()):
-        err.print("the stages do not run: profiles are evaluated as their interactions come")
-        return 0
-    everyone = people(records)
+        err.print("the stages do not run: nothing is filled, and profiles are evaluated as their")
+        err.print("interactions come; apply it again when they do")
+        return _Done()
+    newest = versions[-1].config
     with Progress(console=err) as bar:
+        task = bar.add_task("filling new metrics", total=None)
+        rules = load_rules(newest, records.settings)
+        filled = fill(records, people(records), versions, rules, _teller(bar, task))
+        bar.update(task, total=filled, completed=filled)
+        everyone = people(records)
         task = bar.add_task("evaluating profiles", total=len(everyone))
-        reevaluate(records, everyone, digest, lambda done: bar.update(task, completed=done))
-    return len(everyone)
+        reevaluate(records, everyone, newest.digest, _teller(bar, task))
+    return _Done(filled, len(everyone))
+
+
+def _teller(bar: Progress, task: TaskID) -> Callable[[int], None]:
+    return lambda done: bar.update(task, completed=done)
+
+
+def _versions(log: ConfigurationLog) -> list[Version]:
+    """Those that this version of Kairos can use, the oldest first."""
+    every = [(log.get(one.digest), one.applied_at) for one in log.history()]
+    return [Version(config, at) for config, at in every if config is not None]
 
 
 def _plain(record: ConfigurationRecord) -> dict[str, object]:

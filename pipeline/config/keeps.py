@@ -1,13 +1,15 @@
 """What is kept up of a profile's interactions so that its traits can be told.
 
 A keep's key follows from what it keeps: traits that are made of the same share it, a renamed trait
-goes on, and one that is defined anew begins anew.
+goes on, and one that is defined anew begins anew. The key also says how parts become one, so that
+what a configuration does not have can be kept and merged all the same.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 
@@ -24,15 +26,21 @@ READS_NOTHING: Final = ("count", "recency")
 
 
 @dataclass(frozen=True, slots=True)
-class Keep:
-    """Where `test` holds, `read` gives the value to combine by `rule`; None: nothing to add.
+class Shape:
+    """How parts become one: by `rule`, over `window_ms` (None: over a lifetime)."""
 
-    `window_ms` None: over a lifetime. `names`: it can only hold for interactions of these names.
+    rule: KeepRule
+    window_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Keep(Shape):
+    """Where `test` holds, `read` gives the value to combine; None: nothing to add.
+
+    `names`: it can only hold for interactions of these names.
     """
 
     key: str
-    rule: KeepRule
-    window_ms: int | None
     test: Test
     read: Read
     names: frozenset[str] | None
@@ -83,19 +91,35 @@ def index_of(keeps: Iterable[Keep]) -> Keeps:
 
 def _keep(trait: model.Trait, rule: KeepRule) -> Keep:
     when = compiled(trait.when)
+    shape = Shape(rule, None if trait.window is None else duration_ms(trait.window))
     return Keep(
-        key=_key(rule, trait),
-        rule=rule,
-        window_ms=None if trait.window is None else duration_ms(trait.window),
+        key=_key(shape, trait),
+        rule=shape.rule,
+        window_ms=shape.window_ms,
         test=when.test,
         read=_reader(rule, trait),
         names=when.names,
     )
 
 
-def _key(rule: KeepRule, trait: model.Trait) -> str:
-    kept = (rule, trait.of, trait.when, trait.window)
-    return blake2b(msgspec.json.encode(kept, order="sorted"), digest_size=6).hexdigest()
+def keep_key(shape: Shape, name: str) -> str:
+    """The key of what is kept in this shape under `name`."""
+    return f"{shape.rule}{shape.window_ms or ''}.{name}"
+
+
+@lru_cache(maxsize=10_000)
+def shape_of(key: str) -> Shape:
+    """The shape of what is kept under `key`."""
+    head, _, _ = key.partition(".")
+    rule = head.rstrip("0123456789")
+    window = head.removeprefix(rule)
+    return Shape(cast(KeepRule, rule), int(window) if window else None)
+
+
+def _key(shape: Shape, trait: model.Trait) -> str:
+    kept = (shape.rule, trait.of, trait.when, trait.window)
+    name = blake2b(msgspec.json.encode(kept, order="sorted"), digest_size=6).hexdigest()
+    return keep_key(shape, name)
 
 
 def _reader(rule: KeepRule, trait: model.Trait) -> Read:

@@ -20,6 +20,7 @@ BUILT_IN_TRAITS: Final = (
 
 _ADDRESS: Final = "identifier."
 _APPROXIMATE: Final = ".approximate"
+_SINCE: Final = ".since"
 _SCORE: Final = "score."
 
 
@@ -38,6 +39,11 @@ def approximate(trait: str) -> str:
     return trait + _APPROXIMATE
 
 
+def since_trait(trait: str) -> str:
+    """Of a trait that was added later: up to when (ms) something may be missing in it."""
+    return trait + _SINCE
+
+
 def score_trait(score: str) -> str:
     """The trait that holds a model's score."""
     return _SCORE + score
@@ -45,7 +51,7 @@ def score_trait(score: str) -> str:
 
 def is_built_in(trait: str) -> bool:
     """Whether a declared trait may not have this name."""
-    reserved = trait.startswith((_ADDRESS, _SCORE)) or trait.endswith(_APPROXIMATE)
+    reserved = trait.startswith((_ADDRESS, _SCORE)) or trait.endswith((_APPROXIMATE, _SINCE))
     return reserved or trait in BUILT_IN_TRAITS
 
 
@@ -72,7 +78,13 @@ def names_of(bundle: Bundle) -> Names:
     sampled = (approximate(one.name) for one in bundle.profile.traits if one.rule == "distinct")
     scores = frozenset(score_trait(one.name) for one in bundle.profile.scores)
     return Names(
-        traits=declared.union(BUILT_IN_TRAITS, sampled, map(address_trait, namespaces), scores),
+        traits=declared.union(
+            BUILT_IN_TRAITS,
+            sampled,
+            map(since_trait, declared),
+            map(address_trait, namespaces),
+            scores,
+        ),
         scores=scores,
         segments=frozenset(segment.segment for segment in bundle.segments),
         namespaces=namespaces,

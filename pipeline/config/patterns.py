@@ -1,14 +1,17 @@
 """What the sequences and absences in conditions need to be kept of each profile."""
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from pipeline.conditions import Compiled, Condition, compile
 from pipeline.conditions import tree as conditions
 from pipeline.conditions.reads import patterns
 from pipeline.config import readers
 from pipeline.config.compiled import Sequence, Trait
-from pipeline.config.keeps import Keep
+from pipeline.config.keeps import Keep, Shape, keep_key
 from pipeline.model.time import GRACE_MS
+
+_LATEST: Final = Shape("max", None)
 
 
 def latest_times(trees: Iterable[Condition]) -> tuple[Trait, ...]:
@@ -37,7 +40,14 @@ def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, Trait]]:
                 for part in pattern.parts:
                     when = compile(part)
                     name = conditions.latest_time_of(part)
-                    keep = Keep(name, "max", None, when.test, readers.occurred_at, when.names)
+                    keep = Keep(
+                        rule=_LATEST.rule,
+                        window_ms=_LATEST.window_ms,
+                        key=keep_key(_LATEST, name),
+                        test=when.test,
+                        read=readers.occurred_at,
+                        names=when.names,
+                    )
                     yield name, Trait(name, "max", (keep,), timed=False)
 
 

@@ -1,10 +1,13 @@
 """What is kept of interactions. Each kind is a commutative monoid: one interaction makes a part,
 and two parts become one."""
 
+from collections.abc import Iterator
 from typing import Final
 
 from pipeline.conditions import Facts
-from pipeline.config.keeps import Keep
+from pipeline.config.compile import Configuration
+from pipeline.config.derived import BOT
+from pipeline.config.keeps import Keep, Shape
 from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.cells import COMBINE, millionths
 from pipeline.enrichment.state import Cell, Kept, Panes, Sample, Terms, Value
@@ -13,9 +16,22 @@ from pipeline.model.interaction import Interaction, Scalar
 _ALWAYS: Final = -(1 << 53)
 
 
-def floor(keep: Keep, now_ms: int) -> int:
+def floor(keep: Shape, now_ms: int) -> int:
     """The last moment (ms) before the keep's window; a lifetime has everything after it."""
     return _ALWAYS if keep.window_ms is None else now_ms - keep.window_ms
+
+
+def is_counted(facts: Facts, config: Configuration) -> bool:
+    """Whether the interaction adds to anything; one of a bot may not."""
+    return config.bots_count or facts.derived.get(BOT) is not True
+
+
+def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, Kept]]:
+    """What an interaction that is counted adds to each keep of the configuration, by key."""
+    if facts.interaction is not None:
+        for keep in config.keeps.touched(facts.interaction):
+            if (part := part_of(keep, facts)) is not None:
+                yield keep.key, part
 
 
 def part_of(keep: Keep, facts: Facts) -> Kept:
@@ -51,7 +67,7 @@ def _cell(keep: Keep, value: Scalar, interaction: Interaction) -> Cell:
             return value
 
 
-def join(keep: Keep, a: Kept, b: Kept, clock: int) -> Kept:
+def join(keep: Shape, a: Kept, b: Kept, clock: int) -> Kept:
     """As if all of both had come to one; `clock` (ms) is the latest time that they know of."""
     match a, b:
         case None, _:
@@ -72,3 +88,17 @@ def join(keep: Keep, a: Kept, b: Kept, clock: int) -> Kept:
             return terms.merge(terms.prune(a, low), terms.prune(b, low))
         case _:
             return COMBINE[keep.rule](a, b)
+
+
+def next_to_leave(kept: Kept, low: int) -> int | None:
+    """The first moment after `low` (ms) that something in a window's part belongs to."""
+    match kept:
+        case Panes():
+            return panes.next_to_leave(kept, low)
+        case Sample():
+            return sample.next_to_leave(kept, low)
+        case Terms():
+            return terms.next_to_leave(kept, low)
+        case Value(_, at, _) if at > low:
+            return at
+    return None

@@ -4,14 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
 from typing import Any, Final, TypeAlias
 
+from pipeline.conditions.tree import is_hidden
 from pipeline.config.compiled import Trait
 from pipeline.config.keeps import Keep
 from pipeline.config.model import KeptRule
-from pipeline.config.names import approximate
+from pipeline.config.names import approximate, since_trait
 from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.cells import COMBINE, MILLION, number
-from pipeline.enrichment.keeping import floor
-from pipeline.enrichment.state import Kept, Panes, Sample, Shard, Terms, Value
+from pipeline.enrichment.keeping import floor, next_to_leave
+from pipeline.enrichment.state import Kept, Panes, Shard, Value
 from pipeline.model.interaction import Known
 
 _Read: TypeAlias = Callable[[Trait, Sequence[Shard], int], Known]
@@ -20,12 +21,30 @@ _Read: TypeAlias = Callable[[Trait, Sequence[Shard], int], Known]
 def values(
     traits: Sequence[Trait], shards: Sequence[Shard], now_ms: int
 ) -> Iterator[tuple[str, Known]]:
-    """Each trait that has a value, by its name; and NAME.approximate where that is so."""
+    """Each trait that has a value, by its name; NAME.approximate where that is so; NAME.since
+    where what came up to then (ms) may be missing."""
+    every = with_past(shards)
     for trait in traits:
         if trait.rule == "distinct":
-            yield from _distinct(trait, shards, now_ms)
-        elif (value := _READ[trait.rule](trait, shards, now_ms)) is not None:
+            yield from _distinct(trait, every, now_ms)
+        elif (value := _READ[trait.rule](trait, every, now_ms)) is not None:
             yield trait.name, value
+    if every is not shards:
+        yield from _incomplete(traits, shards, now_ms)
+
+
+def with_past(shards: Sequence[Shard]) -> Sequence[Shard]:
+    """What came before the keeps of a shard reads like one more shard."""
+    if not any(shard.begun for shard in shards):
+        return shards
+    return (*shards, *map(_past, shards))
+
+
+def _past(shard: Shard) -> Shard:
+    kept: dict[str, Kept] = {
+        key: one.part for key, one in shard.begun.items() if one.part is not None
+    }
+    return Shard(shard.first_seen, shard.last_seen, shard.clock, kept=kept)
 
 
 def next_change(trait: Trait, shards: Sequence[Shard], now_ms: int) -> int | None:
@@ -34,23 +53,10 @@ def next_change(trait: Trait, shards: Sequence[Shard], now_ms: int) -> int | Non
     for keep in trait.keeps:
         low = floor(keep, now_ms)
         for shard in shards:
-            at = _next_to_leave(shard.kept.get(keep.key), low)
+            at = next_to_leave(shard.kept.get(keep.key), low)
             if at is not None and (soonest is None or at - low < soonest):
                 soonest = at - low
     return None if soonest is None else now_ms + soonest
-
-
-def _next_to_leave(kept: Kept, low: int) -> int | None:
-    match kept:
-        case Panes():
-            return panes.next_to_leave(kept, low)
-        case Sample():
-            return sample.next_to_leave(kept, low)
-        case Terms():
-            return terms.next_to_leave(kept, low)
-        case Value(_, at, _) if at > low:
-            return at
-    return None
 
 
 def _parts(keep: Keep, shards: Sequence[Shard]) -> list[Any]:
@@ -75,6 +81,23 @@ def _added_up(keep: Keep, shards: Sequence[Shard], now_ms: int) -> int | None:
     """Nothing in a window is 0, nothing in a lifetime is not known."""
     cells = _cells(keep, shards, now_ms)
     return sum(cells) if cells or keep.window_ms is not None else None
+
+
+def _incomplete(
+    traits: Sequence[Trait], shards: Sequence[Shard], now_ms: int
+) -> Iterator[tuple[str, Known]]:
+    for trait in traits:
+        since = max(_since(trait, shards, now_ms), default=None)
+        if since is not None and not is_hidden(trait.name):
+            yield since_trait(trait.name), since
+
+
+def _since(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Iterator[int]:
+    for keep in trait.keeps:
+        for shard in shards:
+            begun = shard.begun.get(keep.key)
+            if begun is not None and begun.since is not None and begun.since > floor(keep, now_ms):
+                yield begun.since
 
 
 def _count(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pipeline.conditions import Facts
 from pipeline.conditions.facts import NOTHING
 from pipeline.config.compile import Configuration
-from pipeline.config.derived import BOT
-from pipeline.enrichment.keeping import join, part_of
+from pipeline.config.keeps import shape_of
+from pipeline.enrichment.beginning import lasting, merged
+from pipeline.enrichment.keeping import is_counted, join, parts_of
 from pipeline.enrichment.presence import latest_left
 from pipeline.enrichment.sequences import Mark, mark, settle
 from pipeline.enrichment.sequences import union as union_of_marks
@@ -27,7 +28,7 @@ def apply(
 ) -> Shard:
     """The shard after `interaction`, of which the enrichers made `derived`."""
     facts = Facts.of(interaction, derived)
-    counts = config.bots_count or derived.get(BOT) is not True
+    counts = is_counted(facts, config)
     at = interaction.occurred_at
     before = shard or Shard(first_seen=at, last_seen=at, clock=interaction.received_at)
     clock = max(before.clock, interaction.received_at)
@@ -41,6 +42,7 @@ def apply(
         identifiers=_identifiers(before.identifiers, interaction),
         left=before.left,
         kept=_kept(before.kept, facts, clock, config) if counts else before.kept,
+        begun=lasting(before.begun, clock) if before.begun else before.begun,
         spans=spans,
         ended=before.ended + ended,
         sequences=_sequences(before.sequences, facts, config) if counts else before.sequences,
@@ -59,10 +61,10 @@ def merge(a: Shard, b: Shard, config: Configuration) -> Shard:
         identifiers=latest_of(a.identifiers, b.identifiers),
         left=latest_left(a.left, b.left),
         kept={
-            key: join(keep, a.kept.get(key), b.kept.get(key), clock)
-            for key, keep in config.keeps.by_key.items()
-            if key in a.kept or key in b.kept
+            key: join(shape_of(key), a.kept.get(key), b.kept.get(key), clock)
+            for key in {**a.kept, **b.kept}
         },
+        begun=merged(a.begun, b.begun),
         spans=union((*a.spans, *b.spans), config.session_gap_ms),
         ended=a.ended + b.ended,
         sequences={
@@ -108,15 +110,9 @@ def latest_of(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
 def _kept(
     known: dict[str, Kept], facts: Facts, clock: int, config: Configuration
 ) -> dict[str, Kept]:
-    """What the configuration in force keeps; the keeps of earlier ones are let go of."""
-    by_key = config.keeps.by_key
-    kept = dict(known) if known.keys() <= by_key.keys() else _still(known, config)
-    assert facts.interaction is not None
-    for keep in config.keeps.touched(facts.interaction):
-        if (part := part_of(keep, facts)) is not None:
-            kept[keep.key] = join(keep, known.get(keep.key), part, clock)
+    """What the configuration in force keeps goes on. What only others keep stays as it is: theirs
+    may be the next interaction, while a new one comes into force."""
+    kept = dict(known)
+    for key, part in parts_of(facts, config):
+        kept[key] = join(shape_of(key), known.get(key), part, clock)
     return kept
-
-
-def _still(known: dict[str, Kept], config: Configuration) -> dict[str, Kept]:
-    return {key: kept for key, kept in known.items() if key in config.keeps.by_key}

@@ -52,6 +52,19 @@ class Terms(Struct, frozen=True, array_like=True, tag=3):
 Kept: TypeAlias = Cell | Panes | Sample | Terms
 
 
+class Begun(Struct, frozen=True, array_like=True):
+    """What came before a keep was in the configuration that was applied at `run` (ms).
+
+    `part` is made of `covered` interactions that were found in the log (-1: nobody looked). What
+    came before `since` (ms) may be missing; None: nothing is.
+    """
+
+    run: int
+    covered: int = -1
+    since: int | None = None
+    part: Kept = None
+
+
 class Span(Struct, frozen=True, array_like=True, order=True):
     """A session so far: first and last interaction, ms, both inclusive."""
 
@@ -72,8 +85,9 @@ class Shard(Struct, frozen=True):
     latest interaction came in a log's own time. `spans` are the recent sessions, in order and
     apart by more than the session gap; `ended` counts those that are too old to change.
     `left` has the identifiers that are somebody else's now. `kept`: what the traits are made of,
-    by the keys of the configuration's keeps. `sequences`: what a sequence needs of the
-    interactions, in order, by its name.
+    by the keys of keeps: of each, the interactions whose configuration has it; `begun`: of those
+    whose configuration had it not. `sequences`: what a sequence needs of the interactions, in
+    order, by its name.
     """
 
     first_seen: int
@@ -84,6 +98,7 @@ class Shard(Struct, frozen=True):
     identifiers: dict[str, int] = field(default_factory=dict)
     left: dict[str, Left] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
+    begun: dict[str, Begun] = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
     ended: int = 0
     sequences: dict[str, tuple[Mark, ...]] = field(default_factory=dict)

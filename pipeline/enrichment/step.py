@@ -7,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pipeline.enrichment import presence, view
+from pipeline.enrichment.beginning import Beginning, Past, begin, filled
 from pipeline.enrichment.enrichers import derive
 from pipeline.enrichment.passing import catch_up, kept, known
 from pipeline.enrichment.shard import apply, merge
@@ -21,6 +22,8 @@ from pipeline.rules import Rules
 
 _shard_bytes = msgspec.msgpack.Encoder()
 _shard_from = msgspec.msgpack.Decoder(Shard)
+_beginning_from = msgspec.msgpack.Decoder(Beginning)
+_past_from = msgspec.msgpack.Decoder(Past)
 
 _Changed: TypeAlias = tuple[ProfileState, tuple[Emit, ...]]
 """A row after a control, and the records that follow."""
@@ -74,7 +77,7 @@ def _control(
     if control.kind == "forget":
         onward = Emit(topics.ENRICHED, key, Enriched(control=control))
         return Ok(None, (onward, Emit(topics.PROFILES, key, None)))
-    if state is None and control.kind in ("refresh", "timer"):
+    if state is None and control.kind in ("refresh", "timer", "begin", "fill"):
         return Drop("unknown profile")
     root = "" if control.kind == "move" else control.to_root or ""
     row, passed = catch_up(key, state or ProfileState(root), control.at, rules)
@@ -87,7 +90,7 @@ def _control(
 
 def _changed(
     key: str, control: Control, row: ProfileState, rules: Rules
-) -> _Changed | Redirect | DeadLetter:
+) -> _Changed | Redirect | Drop | DeadLetter:
     match control.kind:
         case "move":
             return _move(key, control, row, rules)
@@ -95,6 +98,10 @@ def _changed(
             return _arrive(key, control, row, rules)
         case "leave":
             return _leave(key, control, row, rules)
+        case "begin":
+            return _begin(control, row)
+        case "fill":
+            return _fill(control, row)
         case "timer":
             return row, (_seen(key, row, control.at, rules)[0],)
         case _:
@@ -150,6 +157,31 @@ def _leave(
     shard = replace(shard, left=presence.told(shard.left, leave))
     row = replace(row, shards=row.shards.put(name, shard))
     return row, _refreshed(key, leave, row, rules)
+
+
+def _begin(control: Control, row: ProfileState) -> _Changed | DeadLetter:
+    """Nothing is sent on: a refresh follows when all is filled."""
+    if control.state is None:
+        return DeadLetter("empty-record", "state: a begin must say what begins")
+    beginning = _beginning_from.decode(control.state)
+    here = {name: begin(shard, beginning) for name, shard in row.shards.here.items()}
+    return replace(row, shards=replace(row.shards, here=here)), ()
+
+
+def _fill(control: Control, row: ProfileState) -> _Changed | Redirect | Drop | DeadLetter:
+    """It follows its shard; what was forgotten stays so."""
+    name = control.shard
+    if control.state is None or name is None:
+        return DeadLetter("empty-record", "state, shard: a fill must have both")
+    onward_to = row.shards.left(name, control.version)
+    if onward_to is not None:
+        sent = replace(control, version=onward_to.version)
+        return Redirect(Emit(topics.IDENTIFIED, onward_to.to_profile, Identified(control=sent)))
+    shard = row.shards.here.get(name)
+    if shard is None:
+        return Drop("unknown shard")
+    shard = filled(shard, _past_from.decode(control.state))
+    return replace(row, shards=row.shards.put(name, shard)), ()
 
 
 def _send(cause: Control, to: Away, shard: Shard) -> Emit:

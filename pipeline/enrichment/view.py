@@ -7,7 +7,7 @@ from pipeline.config.compile import Configuration
 from pipeline.enrichment import sequences, sessions
 from pipeline.enrichment.buckets import bucket_of, next_step
 from pipeline.enrichment.presence import present
-from pipeline.enrichment.reading import next_change, values
+from pipeline.enrichment.reading import next_change, values, with_past
 from pipeline.enrichment.shard import latest_of
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model.interaction import Identifier, Known, Scalar
@@ -57,7 +57,8 @@ def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[
 
 def due(shards: Sequence[Shard], now_ms: int, config: Configuration) -> int | None:
     """When time alone may next change what a segment reads; after `now_ms`."""
-    changes = [next_change(trait, shards, now_ms) for trait in config.traits if trait.timed]
+    every = with_past(shards)
+    changes = [next_change(trait, every, now_ms) for trait in config.traits if trait.timed]
     by_age = [bucket for bucket in config.buckets if bucket.timed and bucket.by_age]
     if by_age and shards:
         known = traits(shards, now_ms, config)

@@ -8,6 +8,8 @@ it anew.
 `leave`: up to `until` (ms), `identifier` (None: any) in `shard` was somebody else's after all.
 `forget`: nothing is left of the profile, in any stage.
 `clock`: a log's time has come to `at`; passes through every stage and wakes what is due by it.
+`begin`: the configuration begins to keep, and lets go of, what `state` names.
+`fill`: `state` has what `shard` did before its keeps were in the configuration.
 `probe`: passes through every stage and is answered to `request`, which shows that they all work.
 """
 
@@ -25,7 +27,18 @@ class Control(Struct, frozen=True):
     """
 
     control_id: str
-    kind: Literal["move", "arrive", "refresh", "timer", "leave", "forget", "clock", "probe"]
+    kind: Literal[
+        "move",
+        "arrive",
+        "refresh",
+        "timer",
+        "leave",
+        "begin",
+        "fill",
+        "forget",
+        "clock",
+        "probe",
+    ]
     at: int
     cause: str
     config: str

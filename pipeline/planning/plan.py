@@ -5,14 +5,14 @@ changes nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
-from msgspec.structs import replace
 
+from pipeline.conditions.tree import is_hidden
 from pipeline.config.compile import Configuration
-from pipeline.config.model import Trait
 from pipeline.planning.people import Person
+from pipeline.planning.versions import Version, fillable
 from pipeline.segmentation.evaluate import Change, on_change
 from pipeline.segmentation.state import MembershipState
 
@@ -32,18 +32,22 @@ class SegmentPlan(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """`counting_from_now`: traits that are new or kept by another rule; what came before is not
-    in them. Segments that read them change as interactions come."""
+    """`filled`: traits that are new or kept by another rule, and will be filled from the log with
+    what came before; `counting_from_now`: those that cannot be. Segments that read them change
+    when they are, and as interactions come."""
 
     digest: str
     changed: bool
     profiles: int
     segments: tuple[SegmentPlan, ...]
+    filled: tuple[str, ...]
     counting_from_now: tuple[str, ...]
 
 
-def plan(people: Iterable[Person], current: Configuration | None, proposed: Configuration) -> Plan:
-    """What applying `proposed` in the place of `current` would do to `people`."""
+def plan(people: Iterable[Person], versions: Sequence[Version], proposed: Configuration) -> Plan:
+    """What applying `proposed` after `versions` (oldest first) would do to `people`."""
+    current = versions[-1].config if versions else None
+    new, fills = _new_traits(versions, proposed)
     counts: Counter[tuple[str, str]] = Counter()
     profiles = 0
     for person in people:
@@ -58,7 +62,8 @@ def plan(people: Iterable[Person], current: Configuration | None, proposed: Conf
         changed=current is None or current.digest != proposed.digest,
         profiles=profiles,
         segments=tuple(_segment(name, counts, proposed) for name in sorted(names)),
-        counting_from_now=tuple(sorted(_new_traits(current, proposed))),
+        filled=tuple(sorted(new & fills)),
+        counting_from_now=tuple(sorted(new - fills)),
     )
 
 
@@ -80,17 +85,22 @@ def _segment(name: str, counts: Counter[tuple[str, str]], proposed: Configuratio
     )
 
 
-def _new_traits(current: Configuration | None, proposed: Configuration) -> Iterator[str]:
-    known = {} if current is None else {one.name: _kept(one) for one in _traits(current)}
-    for trait in _traits(proposed):
-        if known.get(trait.name) != _kept(trait):
-            yield trait.name
-
-
-def _traits(config: Configuration) -> tuple[Trait, ...]:
-    return config.bundle.profile.traits
-
-
-def _kept(trait: Trait) -> Trait:
-    """What is kept, without the words about it."""
-    return replace(trait, description="")
+def _new_traits(
+    versions: Sequence[Version], proposed: Configuration
+) -> tuple[frozenset[str], frozenset[str]]:
+    """The declared traits that are made of something that was not kept, and those of them that the
+    log can tell all of."""
+    if not versions:
+        return frozenset(), frozenset()
+    after = (*versions, Version(proposed, versions[-1].applied_at))
+    new = proposed.keeps.by_key.keys() - versions[-1].kept
+    told = fillable(after)
+    made = {
+        trait.name: new.intersection(keep.key for keep in trait.keeps)
+        for trait in proposed.traits
+        if not is_hidden(trait.name)
+    }
+    return (
+        frozenset(name for name, keys in made.items() if keys),
+        frozenset(name for name, keys in made.items() if keys <= told),
+    )

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.model import Trait
-from pipeline.config.names import BUILT_IN_TRAITS, approximate, is_address
+from pipeline.config.names import BUILT_IN_TRAITS, approximate, is_address, since_trait
 from pipeline.model.interaction import Identifier, Known
 from pipeline.model.profile import Profile
 from pipeline.profiles.everybody import Everybody
@@ -65,7 +65,7 @@ def metric_names(declared: Iterable[Trait]) -> Iterator[str]:
     yield from BUILT_IN_TRAITS
     for trait in declared:
         if trait.window is not None or trait.rule in _METRIC_RULES:
-            yield from (trait.name, approximate(trait.name))
+            yield from (trait.name, approximate(trait.name), since_trait(trait.name))
 
 
 def _profile(profile: Profile, metrics: frozenset[str]) -> dict[str, Any]:

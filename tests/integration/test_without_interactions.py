@@ -26,9 +26,10 @@ from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import SegmentChange
+from pipeline.planning.feeding import stages_run
 from pipeline.planning.people import people
 from pipeline.planning.plan import plan
-from pipeline.planning.reevaluate import reevaluate, stages_run
+from pipeline.planning.reevaluate import reevaluate
 from pipeline.settings import Settings
 from pipeline.stack.groups import stage_groups
 
@@ -201,7 +202,7 @@ def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
     assert isinstance(config, Configuration)
     records = Records.of(stack.settings)
     everyone = people(records)
-    planned = {one.segment: one for one in plan(everyone, None, config).segments}
+    planned = {one.segment: one for one in plan(everyone, (), config).segments}
     assert (planned["ordered"].now, planned["ordered"].enter) == (0, 2)
     log = ConfigurationLog(stack.settings.kafka(), _CODEC)
     log.start(timeout_s=30)

@@ -14,6 +14,7 @@ from pipeline.model.profile import Memberships, Profile, SegmentChange
 from pipeline.planning.people import Person
 from pipeline.planning.plan import plan
 from pipeline.planning.reevaluate import refresh
+from pipeline.planning.versions import Version
 from tests.support.segment_streams import configuration, segments, streams
 from tests.support.worlds import rules
 
@@ -43,22 +44,17 @@ def test_a_plan_is_what_applying_does(
     flow = Flow(current)
     emits = [emit for one in stream for emit in flow.run(one)]
     everyone = people(emits)
-    same = plan(everyone, current.config, current.config)
+    versions = (Version(current.config, 1),)
+    same = plan(everyone, versions, current.config)
     assert not same.changed
     assert all(one.enter == one.leave == 0 for one in same.segments)
 
-    planned = plan(everyone, current.config, proposed.config)
+    planned = plan(everyone, versions, proposed.config)
     flow.rules = proposed
     done = [
         emit.value
         for person in everyone
-        for emit in flow.follow(
-            Emit(
-                topics.IDENTIFIED,
-                person.profile.profile_id,
-                refresh(person, proposed.config.digest),
-            )
-        )
+        for emit in flow.follow(refresh(person, proposed.config.digest))
         if isinstance(emit.value, SegmentChange)
     ]
     counted = Counter((one.segment, one.change) for one in done)

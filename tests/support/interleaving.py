@@ -5,7 +5,7 @@ added by sending an input again, as a producer that saw no acknowledgement does.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -43,6 +43,15 @@ class InterleavedFlow:
             emit = Emit(topics.IDENTITIES, record.identifier, record)
         self._enqueue("outside", emit)
 
+    def give(self, source: object, emits: Iterable[Emit]) -> None:
+        """What `source` writes to the stages' inputs arrives, in that order."""
+        for emit in emits:
+            self._enqueue(source, emit)
+
+    def rules_for(self, record: object) -> Rules:
+        """What the record's stage runs by."""
+        return self.rules
+
     def drain(self) -> None:
         """Process until nothing is left."""
         while self.step():
@@ -66,7 +75,7 @@ class InterleavedFlow:
         if isinstance(record, Interaction) and record.event_id in self._seen:
             return
         rows = self.rows[stage.name]
-        outcome = stage.step(emit.key, record, rows.get(emit.key), self.rules)
+        outcome = stage.step(emit.key, record, rows.get(emit.key), self.rules_for(record))
         emits: Sequence[Emit] = ()
         match outcome:
             case Ok(state, emits):

@@ -1,0 +1,86 @@
+"""Keeps that a configuration begins: every shard is told of them, and of what came before them.
+
+An interaction is in a keep of its shard as soon as the configuration that identity stamped on it
+has that keep. So what is missing are the interactions whose configuration has it not, which the
+log tells exactly, whatever order they were applied in. They are added up from the log and kept
+apart, so that being told again changes nothing.
+"""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.config.keeps import shape_of
+from pipeline.enrichment.keeping import floor, next_to_leave
+from pipeline.enrichment.sequences import Mark, union
+from pipeline.enrichment.state import Begun, Shard
+
+
+class Beginning(Struct, frozen=True):
+    """What the configuration that was applied at `run` (ms) begins to keep, by key, and the keys
+    and sequences (`gone`) that are let go of."""
+
+    run: int
+    keeps: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+class Past(Struct, frozen=True):
+    """What one shard did before: for each keep, by key, and for each sequence, by name."""
+
+    begun: dict[str, Begun]
+    sequences: dict[str, tuple[Mark, ...]]
+
+
+def begin(shard: Shard, beginning: Beginning) -> Shard:
+    """From here on its keeps count, and until the log is read not from any earlier."""
+    gone = frozenset(beginning.gone)
+    begun = {key: one for key, one in shard.begun.items() if key not in gone}
+    for key in beginning.keeps:
+        if key not in begun or begun[key].run < beginning.run:
+            begun[key] = Begun(beginning.run, since=shard.clock)
+    return replace(
+        shard,
+        begun=begun,
+        kept={key: kept for key, kept in shard.kept.items() if key not in gone},
+        sequences={name: marks for name, marks in shard.sequences.items() if name not in gone},
+    )
+
+
+def filled(shard: Shard, past: Past) -> Shard:
+    """With what the log tells of before."""
+    found = {key: _reaching(shard, one) for key, one in past.begun.items()}
+    known = shard.sequences
+    marks = {name: union(known.get(name, ()), new) for name, new in past.sequences.items()}
+    return replace(shard, begun=merged(shard.begun, found), sequences={**known, **marks})
+
+
+def _reaching(shard: Shard, begun: Begun) -> Begun:
+    """A log that begins before the shard did has all of it."""
+    since = begun.since
+    return replace(begun, since=None) if since is not None and shard.first_seen > since else begun
+
+
+def merged(a: dict[str, Begun], b: dict[str, Begun]) -> dict[str, Begun]:
+    """Of each the one that knows more; commutative, associative, and the same twice is once."""
+    if not (a and b):
+        return a or b
+    better = {key: one for key, one in b.items() if key not in a or _rank(one) > _rank(a[key])}
+    return {**a, **better}
+
+
+def _rank(one: Begun) -> tuple[int, int, bool, int]:
+    return (one.run, one.covered, one.since is None, one.since or 0)
+
+
+def lasting(begun: dict[str, Begun], clock: int) -> dict[str, Begun]:
+    """Without what has left its window as a whole."""
+    over = [key for key, one in begun.items() if _is_over(key, one, clock)]
+    return {key: one for key, one in begun.items() if key not in over} if over else begun
+
+
+def _is_over(key: str, one: Begun, clock: int) -> bool:
+    shape = shape_of(key)
+    low = floor(shape, clock)
+    if shape.window_ms is None or (one.since is not None and one.since > low):
+        return False
+    return next_to_leave(one.part, low) is None

@@ -1,0 +1,343 @@
+"""A metric that is new in the configuration, once it is filled, is as if it had always been there.
+
+Whatever versions came before, in whatever order their interactions reach the stages, with merges
+under way, and however often and how early the log is read and its shards are told.
+"""
+
+import random
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pipeline.config import model
+from pipeline.enrichment.shard import apply, merge
+from pipeline.enrichment.state import Begun, ProfileState, Shard
+from pipeline.enrichment.view import shards_of, traits
+from pipeline.flow import config_of
+from pipeline.identity.requests import forget
+from pipeline.model import topics
+from pipeline.model.interaction import Identifier, Interaction, Known
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import Profile
+from pipeline.model.stages import Enriched, Segmented
+from pipeline.planning.fill import begin
+from pipeline.planning.past import Reader
+from pipeline.planning.people import Person
+from pipeline.planning.plan import plan
+from pipeline.planning.versions import Version, beginning, fillable, lacking, let_go
+from pipeline.rules import Rules
+from tests.support.identity_streams import MINUTE_MS, interactions, unlink
+from tests.support.interleaving import InterleavedFlow
+from tests.support.worlds import plain_rules, rules
+
+_DAY_MS = 86_400_000
+_RULES = ("count", "sum", "avg", "min", "max", "first", "latest", "distinct", "union", "recency")
+_ORDERS = {"name": "Order"}
+
+
+def _traits(names: Iterable[str]) -> tuple[model.Trait, ...]:
+    """`sum` over a lifetime, `sum_lately` over a window."""
+    made = []
+    for name in names:
+        rule, _, lately = name.partition("_")
+        of = None if rule in ("count", "recency") else "properties.total"
+        window = "6m" if lately else None
+        made.append(model.Trait(name, rule, of, _ORDERS, window))  # type: ignore[arg-type]
+    return tuple(made)
+
+
+_EVERY = [f"{rule}{window}" for rule in _RULES for window in ("", "_lately")]
+_PATTERNS = (
+    model.Segment("went_on", {"sequence": [{"name": "View"}, _ORDERS], "within": "9m"}),
+    model.Segment("no_order", {"absence": _ORDERS, "after": {"name": "View"}, "for": "3m"}),
+)
+
+
+def _world(names: Iterable[str], segments: tuple[model.Segment, ...] = ()) -> Rules:
+    base = plain_rules().config.bundle
+    return rules(replace(base, profile=model.ProfileRules(_traits(names)), segments=segments))
+
+
+_WORLDS = {
+    "none": _world(()),
+    "half": _world(_EVERY[::2], _PATTERNS[:1]),
+    "other half": _world(_EVERY[1::2], _PATTERNS[1:]),
+    "all": _world(_EVERY, _PATTERNS),
+}
+
+
+class _Versioned(InterleavedFlow):
+    """Identity runs by one of `current`, as its workers hear of a version one after the other;
+    later stages by what it stamped."""
+
+    current: tuple[Rules, ...] = ()
+
+    def rules_for(self, record: object) -> Rules:
+        digest = config_of(record)
+        if digest:
+            return next(one for one in _WORLDS.values() if one.config.digest == digest)
+        return self.current[self.choose(len(self.current))]
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[str]:
+    """Names of versions, each another than the one before; what has been left comes back."""
+    names = draw(st.lists(st.sampled_from(sorted(_WORLDS)), min_size=2, max_size=4))
+    return [one for place, one in enumerate(names) if place == 0 or names[place - 1] != one]
+
+
+class _Life:
+    """Customers come while versions are applied, one after the other."""
+
+    def __init__(self, data: st.DataObject) -> None:
+        self.data = data
+        self.chance: random.Random = data.draw(st.randoms(use_true_random=False))
+        self.flow = _Versioned(plain_rules(), partitions=3, choose=self.chance.randrange)
+        self.minutes = iter(range(1, 1_000))
+        self.versions: list[Version] = []
+
+    def goes_on(self, count: int, *current: Rules) -> None:
+        """So many interactions come and are processed, or not yet."""
+        self.flow.current = current
+        for _ in range(count):
+            minute = next(self.minutes)
+            if self.chance.random() < 0.1:
+                ends = self.chance.sample(["customer_id:A", "email:x", "cookie:k"], 2)
+                self.flow.put(unlink(*ends, at=minute * MINUTE_MS))
+            self.flow.put(self.data.draw(interactions(minute)))
+            for _ in range(self.chance.randrange(12)):
+                self.flow.step()
+
+    def apply(self, world: Rules) -> None:
+        """Fills while life goes on, until the log has nothing new."""
+        self.versions.append(Version(world.config, len(self.versions) + 1))
+        keys = fillable(self.versions)
+        reader = Reader(world, keys, len(self.versions), lacking(self.versions, keys))
+        log = _Log(self.flow, self.chance)
+        self._give([begin(one, beginning(self.versions), world) for one in _people(self.flow)])
+        if self.chance.random() < 0.5:  # too early: some of it is on its way
+            log.read(reader)
+            self._give(list(reader.fills()))
+        late: set[str] | None = None
+        while late is None or late:
+            self.goes_on(self.chance.randrange(3), world)
+            self.flow.drain()
+            found = log.read(reader)
+            self._give(list(reader.fills(None if late is None else sorted(found))))
+            late = found
+            self.goes_on(self.chance.randrange(2), world)
+
+    def _give(self, emits: list[Emit]) -> None:
+        """Some of it twice."""
+        again = [emit for emit in emits if self.chance.random() < 0.3]
+        self.flow.give("cli", [*emits, *again])
+
+
+@settings(max_examples=200, deadline=None)
+@given(histories(), st.lists(st.integers(0, 8), min_size=4, max_size=4), st.data())
+def test_filled_is_as_if_it_had_always_been_there(
+    history: list[str], counts: list[int], data: st.DataObject
+) -> None:
+    life = _Life(data)
+    before = _WORLDS[history[0]]
+    for name, count in zip(history, counts, strict=False):
+        world = _WORLDS[name]
+        life.goes_on(count, before, world)
+        life.apply(world)
+        life.goes_on(count, world)
+        before = world
+    life.flow.drain()
+    assert not life.flow.refused
+    _as_if_always_there(life.flow, before, next(life.minutes) * MINUTE_MS)
+
+
+_begun = st.dictionaries(
+    st.sampled_from("ab"),
+    st.builds(
+        lambda run, covered, since: Begun(run, covered, since, covered),
+        st.integers(1, 2),
+        st.integers(-1, 2),
+        st.one_of(st.none(), st.integers(0, 2)),
+    ),
+)
+
+
+@given(_begun, _begun, _begun)
+def test_parts_of_a_shard_that_were_told_different_things_know_the_most_of_it(
+    a: dict[str, Begun], b: dict[str, Begun], c: dict[str, Begun]
+) -> None:
+    def joined(one: dict[str, Begun], other: dict[str, Begun]) -> dict[str, Begun]:
+        parts = (Shard(0, 0, 0, begun=begun) for begun in (one, other))
+        return merge(*parts, plain_rules().config).begun
+
+    assert joined(a, b) == joined(b, a)
+    assert joined(joined(a, b), c) == joined(a, joined(b, c))
+    assert joined(a, a) == a
+    for key, one in joined(a, b).items():
+        known = [begun[key] for begun in (a, b) if key in begun]
+        assert one in known
+        assert all((one.run, one.covered) >= (other.run, other.covered) for other in known)
+
+
+class _Log:
+    """`interactions.segmented`, read on from where it was left; a killed worker may have sent
+    something twice."""
+
+    def __init__(self, flow: InterleavedFlow, chance: random.Random) -> None:
+        self._flow = flow
+        self._chance = chance
+        self._read = 0
+
+    def read(self, reader: Reader) -> set[str]:
+        found = set()
+        written = self._flow.written
+        new, self._read = written[self._read :], len(written)
+        for emit in (one for one in new if one.topic == topics.SEGMENTED):
+            assert isinstance(emit.value, Segmented)
+            for _ in range(1 + (self._chance.random() < 0.2)):
+                shard = reader.take(self._flow.partition(emit.key), emit.value)
+                found.update(() if shard is None else (shard,))
+        return found
+
+
+def _people(flow: InterleavedFlow) -> list[Person]:
+    last = {emit.key: emit.value for emit in flow.written if emit.topic == topics.PROFILES}
+    return [Person(one, {}, one.updated_at) for one in last.values() if isinstance(one, Profile)]
+
+
+def _as_if_always_there(flow: InterleavedFlow, world: Rules, now_ms: int) -> None:
+    """Every shard of every profile as if made of all its interactions by `world` alone."""
+    came: dict[str, dict[str, Interaction]] = defaultdict(dict)
+    for emit in flow.written:
+        one = emit.value
+        if isinstance(one, Enriched) and one.interaction is not None and one.identity is not None:
+            came[one.identity.shard][one.interaction.event_id] = one.interaction
+    for row in flow.rows["enrichment"].values():
+        shards = [_made_of(came[name].values(), world) for name in sorted(row.shards.here)]
+        if shards:
+            assert _told(shards_of(row), now_ms, world) == _told(shards, now_ms, world)
+
+
+def _made_of(came: Iterable[Interaction], world: Rules) -> Shard:
+    shard: Shard | None = None
+    for one in came:
+        shard = apply(shard, one, world.config)
+    assert shard is not None
+    return shard
+
+
+def _told(shards: Any, now_ms: int, world: Rules) -> dict[str, Known]:
+    """All but who it is; averages are floats."""
+    config = world.config
+    return {
+        name: round(value, 6) if isinstance(value, float) else value
+        for name, value in traits(shards, now_ms, config).items()
+        if not name.startswith("identifier")
+    }
+
+
+def _shop(minute: int, name: str = "Order") -> Interaction:
+    at = minute * MINUTE_MS
+    who = (Identifier("cookie", "k"),)
+    return Interaction(f"e{minute}", "track", name, "web", "shop", at, at, who, {"total": 1})
+
+
+def _row(flow: InterleavedFlow) -> ProfileState:
+    [row] = flow.rows["enrichment"].values()
+    assert isinstance(row, ProfileState)
+    return row
+
+
+def _flow(*names: str) -> tuple[_Versioned, list[Version]]:
+    """One order a minute by each version."""
+    flow = _Versioned(plain_rules(), 1, lambda _: 0)
+    versions = []
+    for minute, name in enumerate(names, start=1):
+        versions.append(Version(_WORLDS[name].config, minute * _DAY_MS * 8))
+        flow.current = (_WORLDS[name],)
+        flow.put(_shop(minute))
+        flow.drain()
+    return flow, versions
+
+
+def test_until_it_is_filled_a_trait_says_since_when_it_counts() -> None:
+    flow, versions = _flow("none", "all")
+    world = _WORLDS["all"]
+    flow.give("cli", [begin(one, beginning(versions), world) for one in _people(flow)])
+    flow.drain()
+    known = traits(shards_of(_row(flow)), 3 * MINUTE_MS, world.config)
+    assert (known["count"], known["count.since"]) == (1, 2 * MINUTE_MS)
+    assert known["count_lately.since"] == 2 * MINUTE_MS
+    later = traits(shards_of(_row(flow)), 9 * MINUTE_MS, world.config)
+    assert "count.since" in later
+    assert "count_lately.since" not in later
+
+
+def test_what_the_log_has_no_more_is_said_to_be_missing() -> None:
+    flow, versions = _flow("none", "none", "all")
+    world, keys = _WORLDS["all"], fillable(versions)
+    for horizon, since in ((2 * MINUTE_MS, 2 * MINUTE_MS), (0, None)):
+        reader = Reader(world, keys, versions[-1].applied_at, lacking(versions, keys))
+        reader.begins_late(horizon)
+        log = [emit.value for emit in flow.written if emit.topic == topics.SEGMENTED]
+        for record in log if since is None else log[1:]:
+            assert isinstance(record, Segmented)
+            reader.take(0, record)
+        flow.give("cli", reader.fills())
+        flow.drain()
+        known = traits(shards_of(_row(flow)), 4 * MINUTE_MS, world.config)
+        assert known["count"] == (3 if since is None else 2)
+        assert known.get("count.since") == since
+
+
+def test_who_was_forgotten_stays_forgotten() -> None:
+    flow, versions = _flow("none", "all")
+    world, keys = _WORLDS["all"], fillable(versions)
+    reader = Reader(world, keys, versions[-1].applied_at, lacking(versions, keys))
+    for emit in flow.written:
+        if isinstance(emit.value, Segmented):
+            reader.take(0, emit.value)
+    fills = [begin(one, beginning(versions), world) for one in _people(flow)]
+    fills += reader.fills()
+    flow.put(forget(Identifier("cookie", "k"), 3 * MINUTE_MS))
+    flow.drain()
+    flow.give("cli", fills)
+    flow.drain()
+    assert not flow.rows["enrichment"]
+    flow.put(_shop(4))
+    flow.give("cli", fills)
+    flow.drain()
+    assert traits(shards_of(_row(flow)), 5 * MINUTE_MS, world.config)["count"] == 1
+
+
+def test_what_was_left_for_long_is_let_go_and_then_counts_from_now() -> None:
+    """Four versions, eight days apart."""
+    flow, versions = _flow("all", "none", "none", "all")
+    keep = next(iter(_WORLDS["all"].config.keeps.by_key))
+    assert not let_go(versions[:2])
+    assert keep in let_go(versions[:3])
+    assert not fillable(versions)
+    assert not let_go(versions)
+    world = _WORLDS["none"]
+    assert keep in _row(flow).shards.here["cookie:k/60000.0"].kept
+    gone = beginning(versions[:3])
+    flow.give("cli", [begin(one, gone, world) for one in _people(flow)])
+    flow.drain()
+    [shard] = _row(flow).shards.here.values()
+    assert (shard.kept, shard.begun, shard.sequences) == ({}, {}, {})
+    planned = plan([], versions[:3], _WORLDS["all"].config)
+    assert set(planned.counting_from_now) == set(_EVERY)
+    assert not planned.filled
+
+
+def test_a_plan_says_what_will_be_filled() -> None:
+    _, versions = _flow("half")
+    planned = plan([], versions, _WORLDS["all"].config)
+    assert set(planned.filled) == set(_EVERY[1::2])
+    assert not planned.counting_from_now
+    assert not plan([], versions, _WORLDS["half"].config).filled
+    assert not plan([], (), _WORLDS["all"].config).counting_from_now
