@@ -18,6 +18,7 @@ from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
 from pipeline.adapters.records import Records
+from pipeline.adapters.rules import load_rules
 from pipeline.adapters.snapshots import scan
 from pipeline.adapters.topics import ensure_topics
 from pipeline.config import model
@@ -27,9 +28,11 @@ from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import SegmentChange
 from pipeline.planning.feeding import stages_run
+from pipeline.planning.fill import fill
 from pipeline.planning.people import people
 from pipeline.planning.plan import plan
 from pipeline.planning.reevaluate import reevaluate
+from pipeline.planning.versions import Version
 from pipeline.settings import Settings
 from pipeline.stack.groups import stage_groups
 
@@ -193,31 +196,57 @@ def _who_never_comes_back_is_told_across_a_kill(stack: Stack) -> None:
 
 
 def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
-    """As the plan said; who is evaluated again stays where they are, and nobody is mailed."""
+    """As the plan said; a new metric has what came before. Done again it changes nothing, and
+    nobody is mailed."""
     mails = len(stack.mails())
-    proposed = msgspec.structs.replace(
-        _bundle(), segments=(*_bundle().segments, model.Segment("ordered", _ORDERED))
-    )
-    config = compile_bundle(proposed)
-    assert isinstance(config, Configuration)
+    versions = [Version(_compiled(_bundle()), 1), Version(_compiled(_with_orders()), 2)]
+    config = versions[-1].config
     records = Records.of(stack.settings)
     everyone = people(records)
-    planned = {one.segment: one for one in plan(everyone, (), config).segments}
-    assert (planned["ordered"].now, planned["ordered"].enter) == (0, 2)
+    planned = plan(everyone, versions[:1], config)
+    ordered = next(one for one in planned.segments if one.segment == "ordered")
+    assert (ordered.now, ordered.enter, planned.filled) == (0, 2, ("orders",))
     log = ConfigurationLog(stack.settings.kafka(), _CODEC)
     log.start(timeout_s=30)
-    applied = log.apply(proposed, "test")
+    applied = log.apply(config.bundle, "test")
     log.stop()
     told: list[int] = []
+    rules = load_rules(config, stack.settings)
     assert stages_run(stack.settings.kafka())
     for _ in range(2):
-        reevaluate(records, everyone, applied.digest, told.append)
+        assert fill(records, everyone, versions, rules, lambda _: None) == len(everyone)
+        reevaluate(records, people(records), applied.digest, told.append)
     assert told == [len(everyone)] * 2
     news = [one for one in stack.changes() if one.config == applied.digest]
-    assert [(one.segment, one.change) for one in news] == [("ordered", "entered")] * 2
-    after = {one.profile.profile_id: "ordered" in one.members for one in people(records)}
-    assert sorted(after.values()) == [False] * (len(everyone) - 2) + [True] * 2
+    entered = [("counted", "entered")] * 2 + [("ordered", "entered")] * 2
+    assert sorted((one.segment, one.change) for one in news) == entered
+    for person in people(records):
+        has_ordered = "last_order" in person.profile.traits
+        assert person.profile.traits.get("orders") == (1 if has_ordered else None)
+        assert {"ordered", "counted"} <= person.members.keys() or not has_ordered
     assert len(stack.mails()) == mails
+    buyer = next(one.profile for one in people(records) if "ordered" in one.members)
+    who = Identifier.parse(buyer.root).value
+    stack.send("Order", who, time.time_ns() // 1_000_000, "shop")
+    stack.rest()
+    [again] = [one.profile for one in people(records) if one.profile.root == buyer.root]
+    assert again.traits["orders"] == 2
 
 
-_ORDERED = {"trait": "last_order", "exists": True}
+def _with_orders() -> model.Bundle:
+    """A segment over what was known, and one over a metric that is new."""
+    base = _bundle()
+    orders = model.Trait("orders", "count", when={"name": "Order"})
+    ordered = model.Segment("ordered", {"trait": "last_order", "exists": True})
+    counted = model.Segment("counted", {"trait": "orders", "gte": 1})
+    return msgspec.structs.replace(
+        base,
+        profile=model.ProfileRules((*base.profile.traits, orders)),
+        segments=(*base.segments, ordered, counted),
+    )
+
+
+def _compiled(bundle: model.Bundle) -> Configuration:
+    config = compile_bundle(bundle)
+    assert isinstance(config, Configuration)
+    return config
