@@ -4,30 +4,36 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
+from msgspec.structs import replace
 
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.lag import LagReader
+from pipeline.adapters.rules import load_rules
 from pipeline.adapters.snapshots import scan
 from pipeline.adapters.topics import ensure_topics
-from pipeline.decisioning.token import TokenKey
+from pipeline.config import model
 from pipeline.flow import Flow
 from pipeline.identity.requests import forget, unlink
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
-from pipeline.model.interaction import DecideRequest, Identifier, Interaction
+from pipeline.model.interaction import Context, DecideRequest, Identifier, Interaction
+from pipeline.model.profile import SegmentChange
 from pipeline.settings import Settings
+from pipeline.stack.configuration import applied_configuration
 from pipeline.stack.groups import stage_groups
 from tests.support.chain import eventually
+from tests.support.enriched import PHONE
+from tests.support.geo_files import write_geo
 from tests.support.offers import offering_rules
 from tests.support.telemetry import check_decision_headers, metrics, trace_of, traceparent
+from tests.support.trained import model_text
 
 _OUTPUTS = (
     topics.IDENTIFIED,
@@ -57,7 +63,7 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings
     ensure_topics(settings, ["web", "email"])
     log = ConfigurationLog(settings.kafka(), Codec(recorded()))
     log.start(timeout_s=30)
-    log.apply(offering_rules().config.bundle, "test")
+    log.apply(_bundle(settings), "test")
     log.stop()
     workers = [_worker(settings, name) for name in request.param]
     yield settings
@@ -65,6 +71,37 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings
         worker.terminate()
     assert [worker.wait(30) for worker in workers] == [0] * len(workers)
     broker.stop()
+
+
+def _bundle(settings: Settings) -> model.Bundle:
+    """The tests' offers, with everything that is derived, and a score."""
+    base, artifacts = offering_rules().config.bundle, settings.kept_artifacts()
+    trained = settings.home / "model.txt"
+    trained.write_text(model_text())
+    features = ("orders", "sessions", model.DaysSince("first_seen"))
+    profile = model.ProfileRules(
+        traits=(
+            *base.profile.traits,
+            model.Trait("device", "latest", of="derived.device_type"),
+            model.Trait("source", "first", of="derived.campaign_source"),
+            model.Trait("recent", "bucket", of="trait.last_seen", thresholds=("1d", "1h")),
+        ),
+        enrichers=model.Enrichers(
+            user_agent=model.UserAgent(),
+            geo=model.Geo("geo.mmdb", artifacts.keep(write_geo(settings.home / "geo.mmdb"))),
+            campaign=model.CampaignTags(),
+            currency=model.Currency("EUR", {"paid": "properties.total"}),
+            local_time=model.LocalTime(),
+        ),
+        scores=(model.Score("buys", "model.txt", features, artifacts.keep(trained)),),
+    )
+    segments = (
+        *base.segments,
+        model.Segment("mobile", {"derived": "device_type", "is": "mobile"}),
+        model.Segment("spanish", {"derived": "country", "is": "ES"}),
+        model.Segment("likely", {"trait": "score.buys", "gt": 0}),
+    )
+    return replace(base, profile=profile, segments=segments)
 
 
 def _worker(settings: Settings, name: str) -> "subprocess.Popen[bytes]":
@@ -79,8 +116,9 @@ def _worker(settings: Settings, name: str) -> "subprocess.Popen[bytes]":
 
 def test_agents_and_flow_write_the_same_records(running: Settings) -> None:
     codec = Codec(recorded())
-    rules = replace(offering_rules(), token_key=TokenKey(running.signing_secret()))
-    flow = Flow(rules)
+    config = applied_configuration(running)
+    assert config is not None
+    flow = Flow(load_rules(config, running))
     lag = LagReader(running.kafka(), stage_groups())
     producer = Producer({**running.kafka(), "partitioner": "murmur2_random"})
     expected: dict[str, Counter[tuple[str, bytes | None]]] = defaultdict(Counter)
@@ -102,7 +140,16 @@ def test_agents_and_flow_write_the_same_records(running: Settings) -> None:
     assert expected[topics.DECISIONS].total() == len(came)
     assert expected["actions.email"].total() > 0
     assert any(value is None for _, value in expected[topics.PROFILES])
+    changes = [codec.decode(*one) for one in _values(expected, topics.SEGMENT_CHANGES)]
+    entered = {one.segment for one in changes if isinstance(one, SegmentChange)}
+    assert entered == {"buyers", "mobile", "spanish", "likely"}
     _check_telemetry(running, codec, story)
+
+
+def _values(
+    written: dict[str, Counter[tuple[str, bytes | None]]], topic: str
+) -> Iterator[tuple[str, bytes]]:
+    return ((topic, value) for _, value in written[topic] if value is not None)
 
 
 def _check_telemetry(
@@ -171,5 +218,6 @@ def _visit(
         occurred_at=at,
         received_at=at,
         identifiers=tuple(Identifier.parse(one) for one in who),
+        context=Context(ip="192.0.2.1", user_agent=PHONE, url="/?utm_source=news"),
         request=DecideRequest(f"r{number}", "g", ("hero",), at + 100) if ask else None,
     )
