@@ -12,9 +12,10 @@ from pipeline.adapters.rules import load_rules
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.times import epoch_ms, iso
 from pipeline.config.compile import Configuration
+from pipeline.config.names import TIMES, is_since
 from pipeline.identity import requests
 from pipeline.identity.log import Link
-from pipeline.model.interaction import Identifier
+from pipeline.model.interaction import Identifier, Known
 from pipeline.profiles.asking import ask, now_ms, remaining
 from pipeline.profiles.everybody import everybody as everybody_now
 from pipeline.profiles.export import export_all
@@ -176,7 +177,7 @@ def _print(person: Person) -> None:
     out.print(_tree(person))
     columns = ["when", "what", "identifier", "other", "interaction", "rule"]
     print_table("Links", columns, _history(person))
-    print_table("Traits", ["trait", "value"], [[k, str(v)] for k, v in person.traits.items()])
+    print_table("Traits", ["trait", "value"], [[k, _shown(k, v)] for k, v in person.traits.items()])
     segments = [[name, iso(at)] for name, at in sorted(person.segments.items())]
     print_table("Segments", ["segment", "since"], segments)
     print_table(
@@ -188,6 +189,14 @@ def _print(person: Person) -> None:
             for c in d.choices
         ],
     )
+
+
+def _shown(trait: str, value: Known) -> str:
+    """Several texts without brackets; the times that Kairos itself tells as such."""
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    told = trait in TIMES or is_since(trait)
+    return iso(value) if told and isinstance(value, int) else str(value)
 
 
 def _tree(person: Person) -> Tree:

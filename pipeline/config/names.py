@@ -18,6 +18,9 @@ BUILT_IN_TRAITS: Final = (
 )
 """Traits that every profile has: times in epoch ms, the others counts."""
 
+TIMES: Final = ("first_seen", "last_seen", "session_started_at")
+"""Those of them that are times."""
+
 _ADDRESS: Final = "identifier."
 _APPROXIMATE: Final = ".approximate"
 _SINCE: Final = ".since"
@@ -42,6 +45,11 @@ def approximate(trait: str) -> str:
 def since_trait(trait: str) -> str:
     """Of a trait that was added later: up to when (ms) something may be missing in it."""
     return trait + _SINCE
+
+
+def is_since(trait: str) -> bool:
+    """Whether the trait is such a time."""
+    return trait.endswith(_SINCE)
 
 
 def score_trait(score: str) -> str:

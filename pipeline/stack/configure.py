@@ -42,7 +42,10 @@ def _apply(settings: Settings, folder: Path, say: Callable[[str], None]) -> None
     log = ConfigurationLog(settings.kafka(), open_codec(settings))
     log.start(_START_S)
     try:
+        first = log.latest() is None
         applied = log.apply(bundle, getpass.getuser())
     finally:
         log.stop()
     say(f"configuration {applied.digest} {'applied' if applied.changed else 'is in force already'}")
+    if applied.changed and not first:
+        say("`kairos config apply` the same folder to evaluate profiles and fill new metrics")
