@@ -11,6 +11,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 Property: TypeAlias = str | int | float | bool
 """A librdkafka setting."""
+Place: TypeAlias = tuple[str, int]
+"""A topic and a partition of it."""
 
 _POLL_S: Final = 0.1
 _FLUSH_S: Final = 10.0
@@ -39,6 +41,21 @@ class Unavailable:
 def partition_of(key: str, partitions: int) -> int:
     """Where Java's and our producers put `key` in a topic of so many partitions."""
     return int((murmur2(key.encode()) & _POSITIVE) % partitions)
+
+
+def place_of(message: Message) -> Place:
+    """Where a message that was polled comes from."""
+    topic, partition = message.topic(), message.partition()
+    assert topic is not None
+    assert partition is not None
+    return topic, partition
+
+
+def offset_of(message: Message) -> int:
+    """Its offset there."""
+    offset = message.offset()
+    assert offset is not None
+    return offset
 
 
 class Publisher:

@@ -9,7 +9,7 @@ from structlog.typing import Processor
 
 from pipeline.settings import Settings
 
-_CHATTY: Final = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "mode")
+_CHATTY: Final = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "mode", "uvicorn")
 """They tell at level info what is nobody's business but their authors'."""
 
 

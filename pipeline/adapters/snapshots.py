@@ -16,6 +16,14 @@ from confluent_kafka import (
 
 _BATCH = 10_000
 _WAIT_S = 0.02
+_LEADER_S = 0.1
+_PASSING = frozenset(
+    {
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError._UNKNOWN_PARTITION,
+    }
+)
 _PATIENCE_S = 10.0
 
 
@@ -96,15 +104,22 @@ def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[
 
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
-    """End offsets of the partitions that hold something."""
-    metadata = consumer.list_topics(topic, timeout=_PATIENCE_S).topics[topic]
-    ends = {}
-    for partition in metadata.partitions:
-        place = TopicPartition(topic, partition)
-        low, high = consumer.get_watermark_offsets(place, timeout=_PATIENCE_S)
-        if high > low:
-            ends[partition] = high
-    return ends
+    """End offsets of the partitions that hold something; waits while a broker that came back makes
+    up its mind who leads them."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        partitions = consumer.list_topics(topic, timeout=_PATIENCE_S).topics[topic].partitions
+        try:
+            return _not_empty(consumer, [TopicPartition(topic, number) for number in partitions])
+        except KafkaException as error:
+            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+                raise
+        time.sleep(_LEADER_S)
+
+
+def _not_empty(consumer: Consumer, places: list[TopicPartition]) -> dict[int, int]:
+    limits = {p.partition: consumer.get_watermark_offsets(p, timeout=_PATIENCE_S) for p in places}
+    return {number: high for number, (low, high) in limits.items() if high > low}
 
 
 def _is_end(message: Message) -> bool:

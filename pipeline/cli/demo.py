@@ -81,7 +81,7 @@ def _play(settings: Settings, options: Options) -> Result:
         try:
             return run_demo(settings, options, _say, progress)
         except StackError as error:
-            err.print(error.logs, markup=False)
+            err.print(error.logs, markup=False, soft_wrap=True)
             raise
 
 

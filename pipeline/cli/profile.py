@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from msgspec.structs import asdict
 from rich.text import Text
 from rich.tree import Tree
 
@@ -15,31 +16,41 @@ from pipeline.config.compile import Configuration
 from pipeline.config.names import TIMES, is_since
 from pipeline.identity import requests
 from pipeline.identity.log import Link
+from pipeline.model.decision import Decision
+from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Known
 from pipeline.profiles.asking import ask, now_ms, remaining
 from pipeline.profiles.everybody import everybody as everybody_now
 from pipeline.profiles.export import export_all
 from pipeline.profiles.past import as_of
-from pipeline.profiles.person import Person, find, linked
+from pipeline.profiles.person import Person, find, history, linked
+from pipeline.profiles.scanned import ScannedPeople
 from pipeline.settings import Settings
 from pipeline.stack.configuration import applied_configuration
 
 app = typer.Typer()
 
 _WAITING = " (once the stages run: they did not answer in time)"
-_WORDS = {"link": "linked", "unlink": "unlinked", "erased": "forgotten"}
+_WORDS = {"link": "linked", "unlink": "unlinked"}
 
 Who = Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")]
+
+
+class Dossier(Person, frozen=True, kw_only=True):
+    """`history`: how the tree came to be so, in the order of time; `decisions`: the last ones."""
+
+    history: tuple[IdentityChange, ...]
+    decisions: tuple[Decision, ...]
 
 
 @app.command()
 def show(who: Who, json: JsonOption = False) -> None:
     """Who it is, what is known, the segments, and the last decisions."""
-    person = _find(_identifier(who, Settings()))
+    dossier = _dossier(_identifier(who, Settings()))
     if json:
-        print_json(person)
+        print_json(dossier)
     else:
-        _print(person)
+        _print(dossier)
 
 
 @app.command()
@@ -73,7 +84,7 @@ def export(
     'DIR/profiles.parquet'`.
     """
     if who is not None and not everybody and out_folder is None and at is None:
-        print_json(_find(_identifier(who, Settings())))
+        print_json(_dossier(_identifier(who, Settings())))
     elif who is None and everybody and out_folder is not None:
         _export_all(out_folder, None if at is None else epoch_ms(at), json)
     else:
@@ -108,10 +119,10 @@ def unlink(one: Who, other: Who, json: JsonOption = False) -> None:
     """
     settings = Settings()
     first, second = _identifier(one, settings), _identifier(other, settings)
-    if not linked(Records.of(settings), first, second):
+    if not linked(_people(), first, second):
         fail(f"{first.key} and {second.key} are not linked: see `kairos profile show {first.key}`")
     done = ask(settings, requests.unlink(first, second, now_ms()))
-    found = {name.key: find(Records.of(settings), name) for name in (first, second)}
+    found = {name.key: find(_people(), name) for name in (first, second)}
     profiles = {name: who and who.profile_id for name, who in found.items()}
     if json:
         print_json({"unlinked": [first.key, second.key], "done": done, "profiles": profiles})
@@ -164,14 +175,27 @@ def _configuration(settings: Settings) -> Configuration:
     return configuration
 
 
+def _people() -> ScannedPeople:
+    return ScannedPeople(Records.of(Settings()))
+
+
 def _find(identifier: Identifier) -> Person:
-    person = find(Records.of(Settings()), identifier)
+    person = find(_people(), identifier)
     if person is None:
         fail(f"nobody is known as {identifier.key}")
     return person
 
 
-def _print(person: Person) -> None:
+def _dossier(identifier: Identifier) -> Dossier:
+    people, person = _people(), _find(identifier)
+    return Dossier(
+        **asdict(person),
+        history=history(people, person),
+        decisions=people.decisions(person.profile_id, person.root),
+    )
+
+
+def _print(person: Dossier) -> None:
     out.print(f"profile {person.profile_id}")
     out.print(f"seen    {iso(person.first_seen)} to {iso(person.last_seen)}\n")
     out.print(_tree(person))
@@ -220,7 +244,7 @@ def _why(link: Link) -> str:
     return f"  {seen.rule} in {seen.event_id} at {iso(seen.occurred_at)}"
 
 
-def _history(person: Person) -> list[list[str]]:
+def _history(person: Dossier) -> list[list[str]]:
     return [
         [
             iso(one.at),

@@ -38,7 +38,7 @@ def run(
     try:
         done = up(settings, config, workers or settings.workers, _say)
     except StackError as error:
-        err.print(error.logs, markup=False)
+        err.print(error.logs, markup=False, soft_wrap=True)
         raise
     if json:
         print_json(done)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from confluent_kafka import Message
 
 from pipeline.adapters.avro import Codec, Malformed
-from pipeline.adapters.kafka import Outgoing, Publisher
+from pipeline.adapters.kafka import Outgoing, Publisher, offset_of, place_of
 from pipeline.delivery.channels import ADAPTER
 from pipeline.delivery.courier import Courier, Parcel
-from pipeline.delivery.inbox import offset_of, place_of
 from pipeline.delivery.lanes import Lanes
 from pipeline.delivery.progress import Progress
 from pipeline.model import topics

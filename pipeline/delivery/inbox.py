@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from pipeline.adapters.kafka import Property
+from pipeline.adapters.kafka import Property, offset_of, place_of
 from pipeline.delivery.progress import Progress
 
 _log = logging.getLogger(__name__)
@@ -127,21 +127,6 @@ class Inbox:
 
     def _lost(self, _: Consumer, places: list[TopicPartition]) -> None:
         self._progress.forget([(place.topic, place.partition) for place in places])
-
-
-def place_of(message: Message) -> tuple[str, int]:
-    """The record's topic and partition."""
-    topic, partition = message.topic(), message.partition()
-    assert topic is not None
-    assert partition is not None
-    return topic, partition
-
-
-def offset_of(message: Message) -> int:
-    """The record's offset."""
-    offset = message.offset()
-    assert offset is not None
-    return offset
 
 
 def _is_record(message: Message) -> bool:

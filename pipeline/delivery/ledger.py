@@ -6,13 +6,11 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
-from rocksdict import AccessType, BlockBasedOptions, Cache, Options, Rdict
+
+from pipeline.adapters.rocks import open_rows
 
 _KEPT: Final = timedelta(days=14)
 """Twice as long as the action topics keep their records by default."""
-
-_CACHE_BYTES: Final = 16 << 20
-_BUFFER_BYTES: Final = 8 << 20
 
 
 class Entry(Struct, frozen=True, array_like=True):
@@ -26,12 +24,7 @@ class Ledger:
     """One process at a time; survives a kill at any point."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._rows = Rdict(
-            str(folder),
-            _options(),
-            access_type=AccessType.with_ttl(int(_KEPT.total_seconds())),
-        )
+        self._rows = open_rows(folder, int(_KEPT.total_seconds()))
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Entry)
 
@@ -44,14 +37,3 @@ class Ledger:
 
     def close(self) -> None:
         self._rows.close()
-
-
-def _options() -> Options:
-    options = Options(raw_mode=True)
-    options.create_if_missing(True)
-    options.set_write_buffer_size(_BUFFER_BYTES)
-    table = BlockBasedOptions()
-    table.set_block_cache(Cache(_CACHE_BYTES))
-    table.set_bloom_filter(10, False)
-    options.set_block_based_table_factory(table)
-    return options

@@ -3,10 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable
 from threading import Lock
-from typing import TypeAlias
 
-Place: TypeAlias = tuple[str, int]
-"""A topic and a partition of it."""
+from pipeline.adapters.kafka import Place
 
 
 class Progress:

@@ -1,4 +1,4 @@
-"""Who may do what: write keys send, server keys read."""
+"""Who may do what: write keys send, server keys read and erase."""
 
 from base64 import b64decode
 from typing import Final
@@ -38,6 +38,17 @@ def sender(key: str | None, config: Configuration) -> Source | Refusal:
     if key in config.server_keys:
         return Refusal(403, "read_only_key", "a server key reads; send with a write key")
     return _denied("no source has this write key")
+
+
+def refused_reader(key: str | None, config: Configuration) -> Refusal | None:
+    """None for a server key."""
+    if not key:
+        return _denied("give a server key: Basic auth with the key as user name, or Bearer")
+    if key in config.server_keys:
+        return None
+    if key in config.sources:
+        return Refusal(403, "write_only_key", "a write key sends; read with a server key")
+    return _denied("no server has this key")
 
 
 def _denied(message: str) -> Refusal:

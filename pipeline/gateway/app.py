@@ -19,6 +19,7 @@ from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.messages import Kind
 from pipeline.gateway.openapi import document
 from pipeline.gateway.outcomes import outcomes
+from pipeline.gateway.profiles import Profiles
 from pipeline.gateway.readiness import Readiness
 from pipeline.gateway.refusal import JSON, Refusal
 from pipeline.gateway.registry_routes import registry_routes
@@ -29,10 +30,14 @@ _log = logging.getLogger(__name__)
 _BATCH_PATHS: Final = ("/v1/batch", "/v1/import")
 """Segment's older clients post batches to /v1/import."""
 
+_PROFILES: Final = "/v1/profiles/{path:path}"
+
 _CODES: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
-def create_app(gateway: Gateway, waiting: Waiting, readiness: Readiness) -> Starlette:
+def create_app(
+    gateway: Gateway, waiting: Waiting, readiness: Readiness, profiles: Profiles
+) -> Starlette:
     """The whole HTTP API."""
     posts: dict[str, Endpoint] = {"/v1/decide": Decide(waiting)}
     posts |= {f"/v1/{kind}": single(kind) for kind in get_args(Kind)}
@@ -40,7 +45,9 @@ def create_app(gateway: Gateway, waiting: Waiting, readiness: Readiness) -> Star
     posts["/v1/outcomes"] = outcomes
     return Starlette(
         routes=[
-            *(_post(path, endpoint, gateway) for path, endpoint in posts.items()),
+            *(_route("POST", path, endpoint, gateway) for path, endpoint in posts.items()),
+            _route("GET", _PROFILES, profiles.read, gateway),
+            _route("DELETE", _PROFILES, profiles.erase, gateway),
             *registry_routes(gateway, gateway.codec.versions),
             *_health(gateway, readiness),
             Route("/openapi.json", _constant(document())),
@@ -49,7 +56,7 @@ def create_app(gateway: Gateway, waiting: Waiting, readiness: Readiness) -> Star
     )
 
 
-def _post(path: str, endpoint: Endpoint, gateway: Gateway) -> Route:
+def _route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Route:
     metrics = gateway.metrics
 
     async def handle(request: Request) -> Response:
@@ -64,7 +71,7 @@ def _post(path: str, endpoint: Endpoint, gateway: Gateway) -> Route:
         metrics.answered(path, result.status_code, time.perf_counter() - started)
         return result
 
-    return Route(path, handle, methods=["POST"])
+    return Route(path, handle, methods=[method])
 
 
 def _health(gateway: Gateway, readiness: Readiness) -> Iterable[Route]:

@@ -7,17 +7,33 @@ import msgspec
 from pipeline.gateway.collect import Settled
 from pipeline.gateway.decide import Decided
 from pipeline.gateway.messages import Batch, DecideBody, Kind, Message, OutcomeBody, Outcomes
+from pipeline.gateway.profiles import Erasing, Exported
 from pipeline.gateway.readiness import Ready
+from pipeline.profiles.person import Person
 
-_RECORDS: Final = (Message, Batch, DecideBody, Decided, OutcomeBody, Outcomes, Settled, Ready)
+_RECORDS: Final = (
+    Message,
+    Batch,
+    DecideBody,
+    Decided,
+    OutcomeBody,
+    Outcomes,
+    Settled,
+    Ready,
+    Person,
+    Exported,
+    Erasing,
+)
 _ERRORS: Final = {
     400: "A field is wrong; the error names it",
     401: "No key, or a wrong one",
     403: "A key that may not do this",
+    404: "Nobody is known by this identifier",
     413: "The body is too large",
     415: "Another content type or encoding",
     503: "Kafka did not acknowledge in time; send the same again after Retry-After seconds",
 }
+_KEY: Final[list[dict[str, list[str]]]] = [{"basic": []}, {"bearer": []}]
 _ERROR: Final = {
     "type": "object",
     "required": ["error"],
@@ -59,7 +75,11 @@ def document() -> bytes:
     api = {
         "openapi": "3.1.0",
         "info": {"title": "Kairos gateway", "version": "1"},
-        "paths": {**_posts(), **{path: {"get": _get(path, _GETS[path])} for path in _GETS}},
+        "paths": {
+            **_posts(),
+            **_profiles(),
+            **{path: {"get": _get(path, _GETS[path])} for path in _GETS},
+        },
         "components": {
             "schemas": components,
             "securitySchemes": {
@@ -86,12 +106,36 @@ def _posts() -> dict[str, Any]:
     }
 
 
+def _profiles() -> dict[str, Any]:
+    path = "/v1/profiles/{namespace}/{value}"
+    read = _keyed("The person that an identifier belongs to", "Person")
+    export = _keyed("Everything on them, and where more of it is", "Exported")
+    erase = _keyed("Forget them: 202 once Kafka has the request", "Erasing", done=202)
+    parameters = _parameters(path)
+    return {
+        path: {"parameters": parameters, "get": read, "delete": erase},
+        f"{path}/export": {"parameters": parameters, "get": export},
+    }
+
+
+def _keyed(summary: str, answer: str, done: int = 200) -> dict[str, Any]:
+    """An operation for server keys."""
+    errors = {str(s): _json(_ERRORS[s], _ref("Error")) for s in (400, 401, 403, 404, 503)}
+    return {
+        "summary": summary,
+        "security": _KEY,
+        "responses": {str(done): _json(summary, _ref(answer)), **errors},
+    }
+
+
 def _post(summary: str, body: dict[str, Any], answer: str) -> dict[str, Any]:
-    errors = {str(status): _json(text, _ref("Error")) for status, text in _ERRORS.items()}
+    errors = {
+        str(status): _json(text, _ref("Error")) for status, text in _ERRORS.items() if status != 404
+    }
     return {
         "post": {
             "summary": summary,
-            "security": [{"basic": []}, {"bearer": []}],
+            "security": _KEY,
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
             "responses": {"200": _json("Kafka has acknowledged it", _ref(answer)), **errors},
         }
@@ -99,15 +143,19 @@ def _post(summary: str, body: dict[str, Any], answer: str) -> dict[str, Any]:
 
 
 def _get(path: str, summary: str) -> dict[str, Any]:
-    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     return {
         "summary": summary,
-        "parameters": [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in names
-        ],
+        "parameters": _parameters(path),
         "responses": {"200": {"description": summary}},
     }
+
+
+def _parameters(path: str) -> list[dict[str, Any]]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    return [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in names
+    ]
 
 
 def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:

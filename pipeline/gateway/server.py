@@ -4,14 +4,13 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable
 from typing import Final
 
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
-from pipeline.adapters.avro import open_codec
+from pipeline.adapters.avro import Codec, open_codec
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.kafka import Publisher
 from pipeline.adapters.run_state import announce, withdraw
@@ -20,9 +19,12 @@ from pipeline.gateway.app import create_app
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.late import LateReplies
 from pipeline.gateway.metrics import Metrics
+from pipeline.gateway.profiles import Profiles
 from pipeline.gateway.readiness import Readiness
 from pipeline.gateway.replies import ReplyReader, Waiting
 from pipeline.model import topics
+from pipeline.profiles.following import Follower
+from pipeline.profiles.view import View
 from pipeline.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ class PortTakenError(Exception):
 
 def run(settings: Settings, instance: str) -> int:
     """Serves until SIGTERM or SIGINT, requests in flight included. The exit code: 0, or 1 when
-    the connection to Kafka broke for good and the process must be started again.
+    it cannot go on and must be started again.
     """
     listening = _listen(settings.gateway_host, settings.gateway_port)
     with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -59,13 +61,14 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     ports = {"http": listening.getsockname()[1]}
     announce(settings.home, instance, "starting", ports)
     ending = _Ending()
-    gateway = _gateway(settings, instance, ending.broken)
+    gateway = _gateway(settings, instance, ending)
     late = LateReplies(gateway)
     waiting = Waiting(late.expire)
     replies = ReplyReader(settings.kafka(), instance, gateway.codec, waiting)
     readiness = Readiness(gateway, waiting, replies.partitions_of(topics.IDENTITIES))
+    profiles = _profiles(settings, instance, gateway.codec, ending)
     replies.start()  # last: librdkafka's metadata call can hang while another thread polls
-    server = uvicorn.Server(_options(create_app(gateway, waiting, readiness)))
+    server = uvicorn.Server(_options(create_app(gateway, waiting, readiness, profiles)))
     ending.watch(server)
     announce(settings.home, instance, "ready", ports)
     _log.info("listening on %s:%s", settings.gateway_host, ports["http"])
@@ -73,12 +76,14 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     announce(settings.home, instance, "stopping", ports)
     await late.close()
     replies.close()
+    profiles.follower.close()
+    profiles.view.close()
     await gateway.publisher.close()
     withdraw(settings.home, instance)
     return ending.exit_code
 
 
-def _gateway(settings: Settings, instance: str, broken: Callable[[str], None]) -> Gateway:
+def _gateway(settings: Settings, instance: str, ending: "_Ending") -> Gateway:
     client = settings.kafka()
     codec = open_codec(settings)
     configurations = ConfigurationLog(client, codec)
@@ -91,11 +96,18 @@ def _gateway(settings: Settings, instance: str, broken: Callable[[str], None]) -
             decide_ms=settings.decide_budget_ms,
         ),
         configurations=configurations,
-        publisher=Publisher(client, settings.gateway_timeout_ms, broken),
+        publisher=Publisher(client, settings.gateway_timeout_ms, ending.fail),
         codec=codec,
         tokens=TokenKey(settings.signing_secret()),
         metrics=Metrics(),
     )
+
+
+def _profiles(settings: Settings, instance: str, codec: Codec, ending: "_Ending") -> Profiles:
+    view = View(settings.home / "state" / "gateway" / instance, codec)
+    follower = Follower(settings.kafka(), view, ending.fail)
+    follower.start()
+    return Profiles(settings, view, follower)
 
 
 def _options(app: Starlette) -> uvicorn.Config:
@@ -111,7 +123,7 @@ def _options(app: Starlette) -> uvicorn.Config:
 
 
 class _Ending:
-    """Why the process ends: a signal (exit code 0) or a producer that is broken for good (1)."""
+    """Why the process ends: a signal (exit code 0), or something that is broken for good (1)."""
 
     def __init__(self) -> None:
         self.exit_code = 0
@@ -127,9 +139,9 @@ class _Ending:
         if self.exit_code:
             server.should_exit = True
 
-    def broken(self, why: str) -> None:
-        """A supervisor starts the process again, with a new producer."""
-        _log.critical("the producer cannot write any more: %s", why)
+    def fail(self, why: str) -> None:
+        """From any thread: a supervisor starts the process again, with new connections."""
+        _log.critical("the gateway cannot go on: %s", why)
         self.exit_code = 1
         if self._server is not None:
             self._server.should_exit = True

@@ -14,7 +14,7 @@ import psutil
 
 from pipeline.adapters.avro import register
 from pipeline.adapters.broker import BrokerFailure
-from pipeline.adapters.broker.ports import is_free
+from pipeline.adapters.broker.ports import any_free, is_free
 from pipeline.adapters.broker.warmup import warm_up
 from pipeline.adapters.run_state import announcements
 from pipeline.adapters.topics import ensure_topics
@@ -136,16 +136,19 @@ def _prepare_kafka(settings: Settings, config: Path | None, say: Say) -> Configu
 
 
 def _gateway_port(settings: Settings) -> int:
-    """The set port; else the one of last time, if it is free or ours; else a free one near 8765."""
+    """The set port; else the one of last time, if it is free or ours; else a free one near 8765,
+    or any where 0 is set."""
     home = settings.home.resolve()
     plan, runs = read_plan(home), "gateway" in announcements(home)
     first = settings.gateway_port
-    if "gateway_port" in settings.model_fields_set:
+    if first and "gateway_port" in settings.model_fields_set:
         if is_free(first) or (runs and plan is not None and plan.gateway_port == first):
             return first
         raise StackError(f"port {first} is taken: set KAIROS_GATEWAY_PORT to one that is free")
     if plan is not None and (runs or is_free(plan.gateway_port)):
         return plan.gateway_port
+    if not first:
+        return any_free()
     for port in range(first, first + _PORTS_TRIED):
         if is_free(port):
             return port

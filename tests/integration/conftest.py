@@ -1,4 +1,4 @@
-"""One real broker for all integration tests, in a home of its own on a free port."""
+"""What integration tests share: a real broker in one home, and a whole stack in another."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,6 +10,10 @@ from confluent_kafka.cimpl import NewTopic
 
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.settings import Settings
+from tests.support.receiver import Receiver
+from tests.support.stack import Stack, running_stack
+
+_CONFIGURATION = Path(__file__).parent / "configuration"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -56,3 +60,26 @@ def new_topic(bootstrap: str, prefix: str) -> Callable[..., str]:
         return topic
 
     return make
+
+
+@pytest.fixture(scope="session")
+def receiver() -> Iterator[Receiver]:
+    """Where the stack's webhooks arrive."""
+    with Receiver().listening() as listening:
+        yield listening
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
+    """A stack that several modules share: each test has customers of its own. Nobody waits for
+    the decision budget or for Kafka's time-out unless the test says so.
+    """
+    variables = {
+        "TEST_RECEIVER": receiver.url,
+        "KAIROS_PARTITIONS": "3",
+        "KAIROS_DECIDE_BUDGET_MS": "30000",
+        "KAIROS_GATEWAY_TIMEOUT_MS": "3000",
+    }
+    home = tmp_path_factory.mktemp("stack")
+    with running_stack(Stack(home, _CONFIGURATION, variables), "--workers", "four") as stack:
+        yield stack

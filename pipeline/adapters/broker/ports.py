@@ -26,13 +26,13 @@ def choose_ports(options: BrokerOptions, recorded: Path) -> Ports:
     """Ports that are free now. The recorded ones come first so that a restart keeps its address."""
     if options.port_is_fixed:
         _require_free(options.port)
-        return Ports(options.port, _any_free())
+        return Ports(options.port, any_free())
     if recorded.exists():
         ports = msgspec.json.decode(recorded.read_bytes(), type=Ports)
         if _becomes_free(ports.client) and _becomes_free(ports.controller):
             return ports
-    client = options.port if options.port and is_free(options.port) else _any_free()
-    return Ports(client, _any_free())
+    client = options.port if options.port and is_free(options.port) else any_free()
+    return Ports(client, any_free())
 
 
 def is_free(port: int) -> bool:
@@ -64,7 +64,8 @@ def _require_free(port: int) -> None:
         )
 
 
-def _any_free() -> int:
+def any_free() -> int:
+    """A port that is free now, and that no outgoing connection will be lent."""
     for port in random.sample(_RANGE, k=100):
         if is_free(port):
             return port

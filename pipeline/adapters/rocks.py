@@ -1,0 +1,47 @@
+"""How a program's own RocksDB is opened: small caches and buffers, Bloom filters."""
+
+from pathlib import Path
+
+from rocksdict import AccessType, BlockBasedOptions, Cache, DBCompressionType, Options, Rdict
+
+_CACHE_BYTES = 16 << 20
+_BUFFER_BYTES = 8 << 20
+_BUFFERS = 2
+_BLOOM_BITS_PER_KEY = 10
+_LOG_FILES = 2
+
+
+class DatabaseInUseError(Exception):
+    """Raised when another process holds the database."""
+
+
+def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:
+    """Open or create the database in `folder`; keys and values are bytes. With `ttl_s`, rows go
+    some time after so many seconds.
+
+    Raises DatabaseInUseError, or Exception (rocksdict has no narrower one) when it is damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    access = AccessType.read_write() if ttl_s is None else AccessType.with_ttl(ttl_s)
+    try:
+        return Rdict(str(folder), _options(), access_type=access)
+    except Exception as error:
+        if "LOCK" in str(error):
+            raise DatabaseInUseError(
+                f"{folder} is in use: does another process with the same name run in this home?"
+            ) from error
+        raise
+
+
+def _options() -> Options:
+    blocks = BlockBasedOptions()
+    blocks.set_block_cache(Cache(_CACHE_BYTES))
+    blocks.set_bloom_filter(_BLOOM_BITS_PER_KEY, False)
+    options = Options(raw_mode=True)
+    options.create_if_missing(True)
+    options.set_block_based_table_factory(blocks)
+    options.set_compression_type(DBCompressionType.lz4())
+    options.set_write_buffer_size(_BUFFER_BYTES)
+    options.set_max_write_buffer_number(_BUFFERS)
+    options.set_keep_log_file_num(_LOG_FILES)
+    return options

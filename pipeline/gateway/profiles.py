@@ -1,0 +1,148 @@
+"""`/v1/profiles/{namespace}/{value}`: a person as the gateway's view has it, and erasure."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import asdict
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.adapters.kafka import Outgoing
+from pipeline.config.compile import Configuration
+from pipeline.gateway import access
+from pipeline.gateway.gateway import Gateway, now_ms
+from pipeline.gateway.refusal import JSON, Refusal, bad, unavailable
+from pipeline.identity.requests import forget
+from pipeline.model import topics
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import Identifier
+from pipeline.profiles.asking import Remaining, remaining
+from pipeline.profiles.following import Follower
+from pipeline.profiles.person import Person, find, history
+from pipeline.profiles.view import View
+from pipeline.settings import Settings
+
+_PREFIX: Final = "/v1/profiles/"
+
+
+class Exported(Person, frozen=True, kw_only=True):
+    """`history`: how the tree came to be so, in the order of time. `records`: topics that may hold
+    records of the person, and until when (epoch ms; None: for ever)."""
+
+    history: tuple[IdentityChange, ...]
+    records: tuple[Remaining, ...]
+
+
+class Erasing(Struct, frozen=True):
+    """Asked for at `at` (epoch ms), and done as soon as the stages come to it. `identifiers` are
+    those of the person that the gateway knows of; `records` as in an export."""
+
+    identifiers: tuple[str, ...]
+    at: int
+    records: tuple[Remaining, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """`identifier` is in its normal form."""
+
+    identifier: Identifier
+    config: Configuration
+    export: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """The endpoints; `follower` keeps `view` up."""
+
+    settings: Settings
+    view: View
+    follower: Follower
+
+    async def read(self, gateway: Gateway, request: Request) -> Response | Refusal:
+        """The person, or with `/export` everything on them."""
+        asked = _asked(gateway, request)
+        if isinstance(asked, Refusal):
+            return asked
+        if not self.follower.is_current:
+            return unavailable("the profiles are still being read from Kafka")
+        found = await asyncio.to_thread(self._export if asked.export else self._find, asked)
+        if found is None:
+            message = f"nobody is known as {asked.identifier.key}"
+            return Refusal(404, "unknown_profile", message, "value")
+        return _json(found)
+
+    async def erase(self, gateway: Gateway, request: Request) -> Response | Refusal:
+        """202 once Kafka has the request, also for somebody whom the view does not know yet."""
+        asked = _asked(gateway, request)
+        if isinstance(asked, Refusal):
+            return asked
+        if asked.export:
+            return Refusal(405, "method_not_allowed", "an export cannot be deleted")
+        at = now_ms()
+        change = forget(asked.identifier, at)
+        value = gateway.codec.encode(topics.IDENTITIES, change)
+        record = Outgoing(topics.IDENTITIES, change.identifier, value)
+        failure = await gateway.publisher.publish((record,))
+        if failure is not None:
+            return unavailable(failure.detail)
+        person = await asyncio.to_thread(self._find, asked)
+        known = (link.identifier for link in person.tree) if person else (change.identifier,)
+        return _json(Erasing(tuple(known), at, self._records(asked.config, at)), 202)
+
+    def _find(self, asked: _Asked) -> Person | None:
+        return find(self.view, asked.identifier)
+
+    def _export(self, asked: _Asked) -> Exported | None:
+        person = self._find(asked)
+        if person is None:
+            return None
+        return Exported(
+            **asdict(person),
+            history=history(self.view, person),
+            records=self._records(asked.config, now_ms()),
+        )
+
+    def _records(self, config: Configuration, at: int) -> tuple[Remaining, ...]:
+        return tuple(remaining(self.settings, tuple(config.channels), at))
+
+
+def _asked(gateway: Gateway, request: Request) -> _Asked | Refusal:
+    config = gateway.configuration()
+    if isinstance(config, Refusal):
+        return config
+    key = access.key_in_header(request)
+    if isinstance(key, Refusal):
+        return key
+    refused = access.refused_reader(key, config)
+    if refused is not None:
+        return refused
+    parts = _parts(request)
+    if len(parts) not in (2, 3) or parts[2:] not in ([], ["export"]):
+        message = f"the path is {_PREFIX}NAMESPACE/VALUE, or that with /export; / in it is %2F"
+        return Refusal(404, "not_found", message)
+    return _identified(config, *parts[:2], export=len(parts) == 3)
+
+
+def _identified(
+    config: Configuration, namespace: str, value: str, *, export: bool
+) -> _Asked | Refusal:
+    normal = config.identity.normalise(Identifier(namespace, value))
+    if isinstance(normal, Identifier):
+        return _Asked(normal, config, export)
+    field = "value" if namespace in config.identity.ranks else "namespace"
+    return bad("invalid_identifier", field, f"{field}: {normal}")
+
+
+def _parts(request: Request) -> list[str]:
+    """Of the path as it was sent: a value may have slashes, percent-encoded."""
+    sent = request.scope["raw_path"].decode("ascii", errors="replace")
+    return [unquote(part) for part in sent.removeprefix(_PREFIX).split("/")]
+
+
+def _json(value: Struct, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type=JSON)

@@ -1,0 +1,99 @@
+"""A thread that keeps a view at the ends of its topics."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from threading import Thread
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pipeline.adapters.kafka import Place, Property, offset_of, place_of
+from pipeline.profiles.view import TOPICS, Arrived, View
+
+_log = logging.getLogger(__name__)
+
+_TIMEOUT_S: Final = 30.0
+_POLL_S: Final = 0.1
+_BATCH: Final = 500
+_FETCH: Final = {"fetch.min.bytes": 65_536, "fetch.wait.max.ms": 100}
+"""A view may be a moment behind; many small fetches would cost the broker more than they give."""
+
+
+class Follower:
+    """`failed` is called in the thread, with the reason, when the process must end."""
+
+    def __init__(
+        self, client: Mapping[str, Property], view: View, failed: Callable[[str], None]
+    ) -> None:
+        self._view = view
+        self._failed = failed
+        self._behind: set[Place] = set()
+        self._closing = False
+        self._consumer = Consumer(
+            {
+                **client,
+                **_FETCH,
+                "group.id": "kairos.view",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+            }
+        )
+        self._thread = Thread(target=self._run, name="view", daemon=True)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether everything that the topics held at the start is in the view."""
+        return self._thread.is_alive() and not self._behind
+
+    def start(self) -> None:
+        """Raises KafkaException when Kafka is away, LookupError when it has not these topics."""
+        metadata = self._consumer.list_topics(timeout=_TIMEOUT_S)
+        missing = [topic for topic in TOPICS if topic not in metadata.topics]
+        if missing:
+            raise LookupError(f"no topic {', '.join(missing)}: `kairos up` makes them")
+        places = [(topic, p) for topic in TOPICS for p in metadata.topics[topic].partitions]
+        ends = {place: self._end(place) for place in places}
+        offsets = self._view.resume(metadata.cluster_id or "", ends)
+        self._behind = set(places)
+        self._consumer.assign([TopicPartition(*place, offset) for place, offset in offsets.items()])
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing = True
+        self._thread.join()
+        self._consumer.close()
+
+    def _end(self, place: Place) -> int:
+        where = TopicPartition(*place)
+        _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)
+        return end
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                self._take(self._consumer.consume(_BATCH, _POLL_S))
+        except Exception as error:
+            _log.exception("the view cannot be kept up")
+            self._failed(f"the view of profiles cannot be kept up: {error}")
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        records = [_arrived(one) for one in messages if one.error() is None]
+        if records:
+            self._view.apply(records)
+        for message in messages:
+            error = message.error()
+            if error is None:
+                continue
+            if error.code() == KafkaError._PARTITION_EOF:
+                self._behind.discard(place_of(message))
+            elif error.fatal():
+                raise KafkaException(error)
+            else:
+                _log.warning("the view is not kept up: %s", error)
+
+
+def _arrived(message: Message) -> Arrived:
+    topic, partition = place_of(message)
+    key = (message.key() or b"").decode(errors="replace")
+    return Arrived(topic, partition, offset_of(message), key, message.value())

@@ -1,0 +1,60 @@
+"""Persons as the topics have them now, read from their beginning for each question."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from pipeline.adapters.records import Records
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.model.identity import IdentityChange
+from pipeline.model.profile import Memberships, Profile
+
+_DECISIONS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ScannedPeople:
+    """For commands: nothing needs to run but the broker."""
+
+    records: Records
+
+    def owners(self, identifier: str) -> Iterator[str]:
+        """By what the log of identities said last; where it says nothing any more, by profiles."""
+        for change in reversed(self.changes({identifier})):
+            if change.kind == "resolved" and change.profile_id is not None:
+                yield change.profile_id
+                break
+        every = self.records.latest(topics.PROFILES, Profile)
+        yield from (one for one, profile in every.items() if identifier in profile.identifiers)
+
+    def profile(self, profile_id: str) -> Profile | None:
+        return self.records.last(topics.PROFILES, Profile, profile_id)
+
+    def memberships(self, profile_id: str) -> Memberships | None:
+        return self.records.last(topics.MEMBERSHIPS, Memberships, profile_id)
+
+    def changes(self, identifiers: Collection[str]) -> list[IdentityChange]:
+        since: dict[str, list[IdentityChange]] = {}
+        log = self.records.every(topics.IDENTITIES, IdentityChange, lambda s: s.key in identifiers)
+        for _, change in log:
+            if change.kind == "erased":
+                since.pop(change.identifier, None)
+            else:
+                since.setdefault(change.identifier, []).append(change)
+        return [change for changes in since.values() for change in changes]
+
+    def decisions(self, profile_id: str, root: str) -> tuple[Decision, ...]:
+        """The last ones since the person was forgotten, if it ever was."""
+        since_ms = self._erased_at(root)
+        mine = self.records.every(
+            topics.DECISIONS,
+            Decision,
+            lambda one: one.key == profile_id and one.timestamp > since_ms,
+        )
+        ordered = sorted((decision for _, decision in mine), key=lambda one: one.decided_at)
+        return tuple(ordered[-_DECISIONS_SHOWN:])
+
+    def _erased_at(self, identifier: str) -> int:
+        """By the broker's clock (epoch ms); -1: never."""
+        mine = self.records.every(topics.IDENTITIES, IdentityChange, lambda s: s.key == identifier)
+        return max((stored.timestamp for stored, one in mine if one.kind == "erased"), default=-1)

@@ -1,0 +1,280 @@
+"""The gateway's routes on a real stack: what a 200 means, decisions, outcomes, health."""
+
+import gzip
+import json
+import re
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import jsonschema
+import pytest
+
+from pipeline.adapters.kafka import partition_of
+from pipeline.gateway import metrics as documented
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.model.interaction import Identifier, Interaction
+from tests.support.stack import Stack, eventually, stopped
+
+WRITE_KEY = "test-app-key"
+_TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+_MESSAGES: dict[str, dict[str, Any]] = {
+    "track": {"event": "Viewed", "properties": {"cart": {"total": 9.5}, "tags": ["a", "b"]}},
+    "identify": {"traits": {"email": "{email}", "plan": "gold"}},
+    "page": {"name": "home", "category": "shop"},
+    "screen": {"name": "cart"},
+    "group": {"groupId": "g-1", "traits": {"employees": 3}},
+    "alias": {"previousId": "{cookie}"},
+}
+
+
+class Customer:
+    """Somebody of one test's own."""
+
+    def __init__(self) -> None:
+        self.name = uuid4().hex[:12]
+        self.id = f"c-{self.name}"
+        self.email = f"{self.name}@example.com"
+        self.cookie = f"k-{self.name}"
+
+    def message(self, kind: str = "track", **fields: Any) -> dict[str, Any]:
+        text = json.dumps(_MESSAGES[kind])
+        for name in ("email", "cookie"):
+            text = text.replace(f"{{{name}}}", str(getattr(self, name)))
+        return {"userId": self.id, "messageId": f"m-{uuid4()}", **json.loads(text), **fields}
+
+
+@pytest.fixture
+def somebody() -> Customer:
+    return Customer()
+
+
+@pytest.fixture
+def client(stack: Stack) -> httpx.Client:
+    return stack.client(WRITE_KEY)
+
+
+def test_a_200_means_that_kafka_has_it_under_its_key(
+    stack: Stack, client: httpx.Client, somebody: Customer
+) -> None:
+    sent = {kind: somebody.message(kind) for kind in _MESSAGES}
+    for kind, message in sent.items():
+        trace = f"00-{_TRACE}-b7ad6b7169203331-01"
+        answer = client.post(f"/v1/{kind}", json=message, headers={"traceparent": trace})
+        assert (answer.status_code, answer.json()) == (200, {"success": True})
+
+    ids = {message["messageId"]: kind for kind, message in sent.items()}
+    every = stack.records.every(topics.INTERACTIONS, Interaction)
+    written = {ids[one.event_id]: (at, one) for at, one in every if one.event_id in ids}
+    assert written.keys() == sent.keys()
+    key = f"customer_id:{somebody.id}"
+    for kind, (stored, interaction) in written.items():
+        assert (stored.key, stored.partition) == (key, partition_of(key, 3))
+        assert dict(stored.headers)["traceparent"].startswith(f"00-{_TRACE}-".encode())
+        assert (interaction.kind, interaction.source, interaction.channel) == (kind, "app", "web")
+    assert written["track"][1].properties == {"cart.total": 9.5, "tags.0": "a", "tags.1": "b"}
+    assert written["page"][1].name == "home"
+    assert Identifier("email", somebody.email) in written["identify"][1].identifiers
+    assert Identifier("cookie", somebody.cookie) in written["alias"][1].identifiers
+
+
+@pytest.mark.parametrize(
+    "ways",
+    [
+        {"auth": httpx.BasicAuth(WRITE_KEY, "")},
+        {"headers": {"Authorization": f"Bearer {WRITE_KEY}"}},
+        {"key": WRITE_KEY},
+        {"key": WRITE_KEY, "headers": {"Content-Type": "text/plain; charset=utf-8"}},
+        {"key": WRITE_KEY, "headers": {"Content-Encoding": "gzip"}},
+    ],
+    ids=["basic", "bearer", "in the body", "from a browser", "gzip"],
+)
+def test_ways_to_show_the_key_and_to_send_a_body(
+    stack: Stack, somebody: Customer, ways: dict[str, Any]
+) -> None:
+    message = somebody.message("track")
+    if "key" in ways:
+        message["writeKey"] = ways["key"]
+    headers = {"Content-Type": "application/json", **ways.get("headers", {})}
+    body = json.dumps(message).encode()
+    if headers.get("Content-Encoding") == "gzip":
+        body = gzip.compress(body)
+    answer = httpx.post(
+        f"{stack.url}/v1/track", content=body, headers=headers, auth=ways.get("auth"), timeout=30
+    )
+    assert answer.status_code == 200, answer.text
+    assert len(stack.interactions(message["messageId"])) == 1
+
+
+@pytest.mark.parametrize("path", ["/v1/batch", "/v1/import"])
+def test_the_good_of_a_batch_go_on_and_the_bad_are_named(
+    stack: Stack, client: httpx.Client, somebody: Customer, path: str
+) -> None:
+    good = somebody.message("track", type="track")
+    nameless = {"type": "track", "event": "Viewed", "messageId": f"n-{somebody.name}"}
+    answer = client.post(path, json={"batch": [good, nameless, {"type": "dance"}]})
+    assert answer.status_code == 200
+    refused = [(one["index"], one["field"]) for one in answer.json()["rejected"]]
+    assert refused == [(1, "userId"), (2, "type")]
+    assert len(stack.interactions(good["messageId"])) == 1
+    assert not stack.interactions(nameless["messageId"])
+    *_, letter = stack.json("dlq", "list", "--stage", "gateway", "--reason", "missing_identifier")
+    assert stack.json("dlq", "show", letter["id"])["value"] == nameless
+
+    none = client.post(path, json={"batch": [nameless]})
+    assert none.status_code == 400
+    assert none.json()["error"]["field"] == "userId"
+
+
+def test_while_kafka_is_away_the_answer_is_503_and_afterwards_200(
+    stack: Stack, client: httpx.Client, somebody: Customer
+) -> None:
+    message = somebody.message("track")
+    with stopped(stack.broker()):
+        answer = client.post("/v1/track", json=message)
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "unavailable"
+        assert int(answer.headers["Retry-After"]) >= 1
+    assert client.post("/v1/track", json=message).status_code == 200
+    assert stack.interactions(message["messageId"])
+    stack.kairos("status", "--until-idle", "60")
+    found = client_profile(stack, "customer_id", somebody.id)
+    assert found["traits"]["interactions"] == 1
+
+
+def test_a_decision_comes_back_while_somebody_waits(
+    client: httpx.Client, somebody: Customer
+) -> None:
+    answers = [decide(client, somebody, "hero", "banner") for _ in range(3)]
+    titles = [one["placements"]["hero"] for one in answers]
+    assert [one and one["content"]["title"] for one in titles] == ["Hello", "Again", None]
+    assert [one["placements"]["banner"] for one in answers] == [None, None, None]
+    assert not any(one["defaulted"] for one in answers)
+    assert len({one["decision_id"] for one in answers}) == 3
+
+
+def test_after_the_budget_comes_the_default_and_the_late_decision_expires(
+    stack: Stack, client: httpx.Client, somebody: Customer
+) -> None:
+    decide(client, somebody)
+    with stopped(stack.process("worker-decisioning-0")):
+        late = decide(client, somebody, "hero", budget_ms=200)
+        assert late == {"decision_id": None, "placements": {"hero": None}, "defaulted": True}
+
+    def expired() -> list[Interaction]:
+        every = stack.records.every(topics.INTERACTIONS, Interaction)
+        who = Identifier("customer_id", somebody.id)
+        return [one for _, one in every if one.name == "expired" and who in one.identifiers]
+
+    [outcome] = eventually(expired)
+    assert (outcome.kind, outcome.source) == ("outcome", "kairos")
+    assert outcome.properties["offer"] == "hello"
+    stack.kairos("status", "--until-idle", "60")
+    shown = decide(client, somebody, "hero")["placements"]["hero"]
+    assert shown["offer"] == "hello", "the cap was not released"
+
+
+def test_outcomes_change_the_contact_history_and_forged_ones_do_not(
+    stack: Stack, client: httpx.Client, somebody: Customer
+) -> None:
+    token = decide(client, somebody, "hero")["placements"]["hero"]["token"]
+    middle = len(token) // 2
+    forged = token[:middle] + ("A" if token[middle] != "A" else "B") + token[middle + 1 :]
+    for wrong in (forged, "made-up", ""):
+        answer = client.post("/v1/outcomes", json={"token": wrong, "outcome": "bounce"})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["field"] == "token"
+    unknown = client.post("/v1/outcomes", json={"token": token, "outcome": "loved"})
+    assert unknown.json()["error"]["field"] == "outcome"
+    assert contacts(stack, client, somebody) == [("hello", "reserved")]
+
+    batch = {"outcomes": [{"token": token, "outcome": "click"}] * 2}
+    assert client.post("/v1/outcomes", json=batch).json() == {"success": True}
+    assert contacts(stack, client, somebody) == [("hello", "committed")]
+
+
+def test_ready_only_while_every_stage_answers(stack: Stack) -> None:
+    with stack.client(WRITE_KEY) as client:
+        eventually(lambda: client.get("/readyz").status_code == 200)
+        with stopped(stack.process("worker-segmentation-0")):
+            eventually(lambda: client.get("/readyz").status_code == 503)
+            assert len(client.get("/readyz").json()["missing"]) == 3
+            assert client.get("/healthz").status_code == 200
+        eventually(lambda: client.get("/readyz").status_code == 200)
+        assert client.get("/readyz").json() == {"ready": True, "missing": []}
+
+
+def test_metrics_are_those_documented(client: httpx.Client, somebody: Customer) -> None:
+    client.post("/v1/track", json=somebody.message("track"))
+    client.post("/v1/track", json={})
+    text = client.get("/metrics").text
+    samples = re.findall(r"^(kairos_\w+?)(?:\{| )", text, re.MULTILINE)
+    told = {re.sub(r"_(bucket|count|sum|created)$", "", name) for name in samples}
+    rows = re.findall(r"\| `(\w+)` \|", documented.__doc__ or "")
+    assert {name.removesuffix("_total") for name in told} == {
+        name.removesuffix("_total") for name in rows
+    }
+    assert 'kairos_gateway_requests_total{route="/v1/track",status="200"}' in text
+    assert 'kairos_gateway_rejected_total{code="missing_field"}' in text
+
+
+def test_the_api_is_as_its_openapi_says(
+    stack: Stack, client: httpx.Client, somebody: Customer
+) -> None:
+    api = client.get("/openapi.json").json()
+    assert api["openapi"].startswith("3.1")
+    shapes = api["components"]["schemas"]
+    for shape in shapes.values():
+        jsonschema.Draft202012Validator.check_schema(shape)
+    assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(api))) <= shapes.keys()
+
+    message = somebody.message("track")
+    asked = {"interaction": {**message, "type": "track"}, "placements": ["hero"]}
+    exchanges = [
+        ("/v1/track", message),
+        ("/v1/batch", {"batch": [{**message, "type": "track"}, {}]}),
+        ("/v1/decide", asked),
+        ("/v1/decide", {**asked, "placements": []}),
+        ("/v1/outcomes", {"token": "made-up", "outcome": "click"}),
+        ("/v1/track", {}),
+    ]
+    for path, body in exchanges:
+        operation = api["paths"][path]["post"]
+        answer = client.post(path, json=body)
+        [described] = operation["responses"][str(answer.status_code)]["content"].values()
+        whole = {"$defs": shapes, **described["schema"]}
+        text = json.dumps(whole).replace("#/components/schemas/", "#/$defs/")
+        jsonschema.validate(answer.json(), json.loads(text))
+
+
+def decide(
+    client: httpx.Client, somebody: Customer, *placements: str, **more: Any
+) -> dict[str, Any]:
+    """The answer for `placements`; without any, for one that nothing is offered for."""
+    message = {**somebody.message("page"), "type": "page"}
+    body = {"interaction": message, "placements": placements or ("banner",), **more}
+    answer = client.post("/v1/decide", json=body)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tuple[str, str]]:
+    """Offers of the customer's contacts with their status, as the next decision sees them."""
+    made = decide(client, somebody)["decision_id"]
+    every = stack.records.every(topics.DECISIONS, Decision)
+    decision = next(one for _, one in every if one.decision_id == made)
+    return [(one.offer, one.status) for one in decision.contacts]
+
+
+def client_profile(stack: Stack, namespace: str, value: str) -> dict[str, Any]:
+    """The profile, as the gateway has it once it has it."""
+    with stack.client("test-office-key") as office:
+
+        def found() -> dict[str, Any] | None:
+            answer = office.get(f"/v1/profiles/{namespace}/{value}")
+            return answer.json() if answer.status_code == 200 else None
+
+        return eventually(found)

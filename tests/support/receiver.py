@@ -1,0 +1,100 @@
+"""Where webhooks arrive: a real HTTP server that keeps what is posted and answers as it is told."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+
+@dataclass(frozen=True)
+class Post:
+    """`at`: seconds, to tell how long it was between two; header names are in lower case."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    at: float
+
+    @property
+    def key(self) -> str:
+        return self.headers["idempotency-key"]
+
+    @property
+    def action(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the receiver says to one post."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+_TAKEN = Answer(204)
+
+
+class Receiver:
+    """Answers 204, unless the address of an action has other answers prepared."""
+
+    def __init__(self) -> None:
+        self._posts: list[Post] = []
+        self._prepared: defaultdict[str, deque[Answer]] = defaultdict(deque)
+        self._lock = Lock()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                answer = receiver.take(Post(self.path, headers, body, monotonic()))
+                self.send_response(answer.status)
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *arguments: object) -> None:
+                return
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def prepare(self, address: str, *answers: Answer) -> None:
+        """To the next posts of actions for `address`, one after the other."""
+        with self._lock:
+            self._prepared[address].extend(answers)
+
+    def posts(self, address: str) -> list[Post]:
+        """Those of actions for `address`, in the order in which they came."""
+        with self._lock:
+            return [one for one in self._posts if one.action["address"] == address]
+
+    def take(self, post: Post) -> Answer:
+        with self._lock:
+            self._posts.append(post)
+            prepared = self._prepared[post.action["address"]]
+            return prepared.popleft() if prepared else _TAKEN
+
+    @contextmanager
+    def listening(self) -> Iterator["Receiver"]:
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            self._server.server_close()

@@ -1,0 +1,145 @@
+"""A whole stack of real processes in a home of its own, and the commands to handle it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+import psutil
+
+from pipeline.adapters.records import Records
+from pipeline.adapters.run_state import announcements
+from pipeline.adapters.snapshots import Stored
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from pipeline.settings import PREFIX, Settings
+from pipeline.stack.control import gateway_url
+from pipeline.stack.supervision import read_supervision
+
+T = TypeVar("T")
+
+_COMMAND_S = 180.0
+_PATIENCE_S = 60.0
+_LOOK_S = 0.05
+
+
+class Stack:
+    """One home. `variables` are those of its processes, beside the ports, which are any."""
+
+    def __init__(self, home: Path, configuration: Path, variables: Mapping[str, str]) -> None:
+        self.home = home.resolve()
+        self.configuration = configuration
+        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        self._environment = {
+            **others,
+            "KAIROS_HOME": str(self.home),
+            "KAIROS_BROKER_PORT": "0",
+            "KAIROS_GATEWAY_PORT": "0",
+            "COLUMNS": "150",
+            "NO_COLOR": "1",
+            **variables,
+        }
+
+    @property
+    def settings(self) -> Settings:
+        return Settings(home=self.home, bootstrap_servers=None)
+
+    @property
+    def url(self) -> str:
+        return gateway_url(self.settings)
+
+    @cached_property
+    def records(self) -> Records:
+        return Records.of(self.settings)
+
+    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """A command, whatever comes of it."""
+        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        return subprocess.run(
+            command, env=self._environment, capture_output=True, text=True, timeout=_COMMAND_S
+        )
+
+    def kairos(self, *arguments: str) -> str:
+        """A command that succeeds; its output."""
+        done = self.run(*arguments)
+        assert done.returncode == 0, (arguments, done.returncode, done.stdout, done.stderr)
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        """What a command prints with --json."""
+        return msgspec.json.decode(self.kairos(*arguments, "--json"))
+
+    def client(self, key: str) -> httpx.Client:
+        """Of the gateway, with a key."""
+        return httpx.Client(base_url=self.url, auth=(key, ""), timeout=30.0, trust_env=False)
+
+    def interactions(self, event_id: str) -> list[tuple[Stored, Interaction]]:
+        """The records of an event that are in the topic now."""
+        every = self.records.every(topics.INTERACTIONS, Interaction)
+        return [(stored, one) for stored, one in every if one.event_id == event_id]
+
+    def process(self, name: str) -> psutil.Process:
+        """A running process; waits while the supervisor starts it again."""
+        return eventually(lambda: self._running(name))
+
+    def broker(self) -> psutil.Process:
+        """Its running process."""
+        running = self.settings.broker().status()
+        assert running is not None
+        return psutil.Process(running.pid)
+
+    def wait_until_ready(self, *names: str) -> None:
+        """Wait until the processes say that they are there (again)."""
+        eventually(lambda: all(self._is_ready(name) for name in names))
+
+    def restart(self, name: str) -> None:
+        """SIGKILL, and wait until the supervisor has brought it back."""
+        process = self.process(name)
+        process.kill()
+        eventually(lambda: self.process(name).pid != process.pid and self._is_ready(name))
+
+    def _running(self, name: str) -> psutil.Process | None:
+        supervision = read_supervision(self.home)
+        child = supervision.children.get(name) if supervision else None
+        return child.process.process() if child and child.process else None
+
+    def _is_ready(self, name: str) -> bool:
+        known = announcements(self.home).get(name)
+        return known is not None and known.state == "ready"
+
+
+@contextmanager
+def stopped(process: psutil.Process) -> Iterator[None]:
+    """It stands still meanwhile: it is there, and does nothing."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def running_stack(stack: Stack, *options: str) -> Iterator[Stack]:
+    """Up meanwhile; all of it has ended afterwards."""
+    try:
+        stack.kairos("up", "--config", str(stack.configuration), *options)
+        yield stack
+    finally:
+        stack.kairos("down")
+
+
+def eventually(look: Callable[[], T | None], patience_s: float = _PATIENCE_S) -> T:
+    """The first thing found that is not nothing; a test fails where there never is one."""
+    give_up_at = time.monotonic() + patience_s
+    while not (found := look()):
+        assert time.monotonic() < give_up_at, f"not within {patience_s:g} s"
+        time.sleep(_LOOK_S)
+    return found
