@@ -222,8 +222,8 @@ class Poller(threading.Thread):
             self._parked = self._positions()
             self._kafka.assign([])
         elif self._parked is not None and self._waiting_batches <= self._max_batches // 2:
-            self._kafka.assign(self._parked)
-            self._parked = None
+            self._starts, self._parked = self._parked, None
+            self._kafka.assign(self._starts)
 
     def _hold(self) -> None:
         self._starts, self._parked = [], None

@@ -1,0 +1,75 @@
+"""The thread that polls: nothing is read twice, however often it must wait for the agents."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+
+from confluent_kafka import OFFSET_BEGINNING, KafkaError
+from faust.types import TP
+
+from agents.transport.lease import Lease
+from agents.transport.options import TransportOptions
+from agents.transport.poller import Batch, Poller
+from tests.support.chain import produce
+
+_RECORDS = 1_500
+_SLOW_S = 0.01
+
+
+class _SlowListener:
+    """Takes a while for each batch; `offsets` by partition, as they came."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[int, list[int]] = defaultdict(list)
+        self.everything = asyncio.Event()
+        self.error: BaseException | None = None
+        self.poller: Poller | None = None
+
+    def on_batch(self, batch: Batch) -> None:
+        assert self.poller is not None
+        for record in batch.records:
+            self.offsets[record.partition()].append(record.offset())
+        asyncio.get_running_loop().call_later(_SLOW_S, self.poller.batch_done)
+        if sum(map(len, self.offsets.values())) >= _RECORDS:
+            self.everything.set()
+
+    async def on_assigned(self, tps: set[TP]) -> None:
+        assert self.poller is not None
+        self.poller.assign(1, dict.fromkeys(tps, OFFSET_BEGINNING))
+
+    async def on_revoked(self, tps: set[TP]) -> None:
+        return
+
+    def on_lost(self) -> None:
+        return
+
+    def on_client_error(self, error: KafkaError) -> None:
+        return
+
+    def on_crash(self, error: BaseException) -> None:
+        self.error = error
+        self.everything.set()
+
+
+def test_reading_goes_on_where_it_was_however_often_it_waits(
+    bootstrap: str, prefix: str, new_topic: Callable[..., str]
+) -> None:
+    topic = new_topic("in", partitions=6)
+    produce(bootstrap, topic, [(b"key-%d" % (n % 60), b"%d" % n) for n in range(_RECORDS)])
+    found = asyncio.run(_read(TransportOptions(bootstrap, prefix, "0"), topic))
+    assert sum(map(len, found.values())) == _RECORDS
+    for partition, offsets in found.items():
+        assert offsets == list(range(len(offsets))), f"partition {partition}"
+
+
+async def _read(options: TransportOptions, topic: str) -> dict[int, list[int]]:
+    listener = _SlowListener()
+    listener.poller = poller = Poller(
+        options.consumer(), [topic], listener, Lease(60), batch_size=5, max_batches=2
+    )
+    poller.start()
+    await listener.everything.wait()
+    poller.close()
+    await asyncio.to_thread(poller.join)
+    assert listener.error is None
+    return listener.offsets
