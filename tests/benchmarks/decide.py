@@ -128,14 +128,14 @@ class _Visitor:
     async def ask(self, number: int) -> bool | None:
         """Whether the defaults were the answer; None: there was none."""
         who = f"visitor-{number % CUSTOMERS}"
-        asked = {
+        page = {
             "type": "page",
             "userId": who,
             "anonymousId": f"{who}-{number % 2}",
             "name": "home",
             "properties": {"category": "shoes", "price": 10 + number % 90},
-            "placements": self._placements,
         }
+        asked = {"interaction": page, "placements": self._placements}
         try:
             response = await self._client.post("/v1/decide", json=asked)
         except httpx.TransportError:
