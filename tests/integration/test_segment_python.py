@@ -1,0 +1,47 @@
+"""Segment's own Python client, pointed at the gateway."""
+
+from uuid import uuid4
+
+from segment.analytics.client import Client
+
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from tests.support.stack import Stack, stopped
+
+WRITE_KEY = "test-app-key"
+_COUNT = 120
+
+
+def _client(stack: Stack) -> Client:
+    return Client(WRITE_KEY, host=stack.url, timeout=10, max_retries=8, upload_interval=0.1)
+
+
+def test_every_kind_of_message_arrives(stack: Stack) -> None:
+    who, cookie = f"c-{uuid4().hex[:12]}", f"k-{uuid4().hex[:12]}"
+    client = _client(stack)
+    client.identify(who, {"email": f"{who}@example.com"}, anonymous_id=cookie)
+    client.track(who, "Viewed", {"total": 9.5})
+    client.page(who, "shop", "home")
+    client.screen(who, "app", "cart")
+    client.group(who, "g-1", {"employees": 3})
+    client.alias(cookie, who)
+    client.shutdown()
+    every = stack.records.every(topics.INTERACTIONS, Interaction)
+    kinds = [one.kind for _, one in every if any(i.value == who for i in one.identifiers)]
+    assert sorted(kinds) == ["alias", "group", "identify", "page", "screen", "track"]
+
+
+def test_what_is_queued_while_kafka_is_away_arrives_and_counts_once(stack: Stack) -> None:
+    who = f"c-{uuid4().hex[:12]}"
+    client = _client(stack)
+    with stopped(stack.broker()):
+        for number in range(_COUNT):
+            client.track(who, "Viewed", {"number": number})
+    client.flush()
+    client.shutdown()
+    every = stack.records.every(topics.INTERACTIONS, Interaction)
+    mine = [one for _, one in every if any(i.value == who for i in one.identifiers)]
+    assert {one.properties["number"] for one in mine} == set(range(_COUNT))
+    stack.kairos("status", "--until-idle", "60")
+    person = stack.json("profile", "show", f"customer_id:{who}")
+    assert person["traits"]["interactions"] == _COUNT

@@ -1,0 +1,109 @@
+"""A second home beside the shared one: what `up`, `status`, `down`, `send` and `doctor` do."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import psutil
+import pytest
+
+from pipeline.stack.supervision import read_supervision
+from tests.support.receiver import Receiver
+from tests.support.stack import Stack, eventually, running_stack
+
+_WORKER, _GATEWAY, _ADAPTER = "worker-all-0", "gateway", "adapter-webhook"
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
+    configuration = Path(__file__).parent / "configuration"
+    home = tmp_path_factory.mktemp("second")
+    variables = {"TEST_RECEIVER": receiver.url, "KAIROS_PARTITIONS": "2"}
+    with running_stack(Stack(home, configuration, variables)) as stack:
+        yield stack
+
+
+def test_status_names_every_process(stack: Stack, second: Stack) -> None:
+    status = second.json("status")
+    assert status["broker"]["state"] == "ready"
+    found = {one["name"]: one for one in status["processes"]}
+    assert {_WORKER, _GATEWAY, _ADAPTER} <= found.keys()
+    for one in found.values():
+        assert one["state"] == "ready"
+        assert psutil.pid_exists(one["pid"])
+        assert {"ports", "lag"} <= one.keys()
+    pids = {one["pid"] for one in found.values()}
+    assert not pids & {one["pid"] for one in stack.json("status")["processes"]}
+
+
+def test_files_of_every_kind_become_profiles_and_wrong_rows_are_named(
+    second: Stack, tmp_path: Path
+) -> None:
+    own = {"kind": "track", "name": "Order", "properties": {"total": 2}}
+    identifier = [{"namespace": "customer_id", "value": "sent"}]
+    segment = {"type": "track", "event": "Order", "userId": "sent", "properties": {"total": 3}}
+    lines = [
+        json.dumps({**own, "identifiers": identifier}),
+        json.dumps(segment),
+        '{"type": "track"}',
+    ]
+    (tmp_path / "mixed.ndjson").write_text("\n".join(lines))
+    (tmp_path / "rows.csv").write_text("type,event,userId,properties.total\ntrack,Order,sent,4\n")
+    row = "SELECT 'track' AS type, 'Order' AS event, 'sent' AS userId, 5 AS \"properties.total\""
+    duckdb.sql(row).write_parquet(str(tmp_path / "rows.parquet"))
+
+    wrong = second.run("send", str(tmp_path / "mixed.ndjson"))
+    assert wrong.returncode == 1
+    assert "mixed.ndjson:3: " in wrong.stderr
+    for name in ("rows.csv", "rows.parquet"):
+        assert "1 interactions sent" in second.kairos("send", str(tmp_path / name))
+    second.kairos("status", "--until-idle", "60")
+
+    person = second.json("profile", "show", "customer_id:sent")
+    assert (person["traits"]["orders"], person["traits"]["spent"]) == (4, 14)
+    second.kairos("profile", "export", "--all", "--out", str(tmp_path / "out"))
+    rows = duckdb.sql(
+        f"SELECT metrics->>'orders', segment FROM '{tmp_path}/out/profiles.parquet' "
+        f"JOIN '{tmp_path}/out/memberships.parquet' USING (profile_id)"
+    )
+    assert rows.fetchall() == [("4", "buyers")]
+
+
+def test_whatever_is_killed_comes_back(second: Stack) -> None:
+    for name in (_WORKER, _GATEWAY, _ADAPTER):
+        second.restart(name)
+    with second.client("test-app-key") as client:
+        eventually(lambda: client.get("/readyz").status_code == 200)
+    restarts = {one["name"]: one["restarts"] for one in second.json("status")["processes"]}
+    assert min(restarts[name] for name in (_WORKER, _GATEWAY, _ADAPTER)) >= 1
+
+
+def test_after_everything_was_killed_up_brings_it_back(second: Stack) -> None:
+    supervision = read_supervision(second.home)
+    assert supervision is not None
+    processes = [second.process(name) for name in (_WORKER, _GATEWAY, _ADAPTER)]
+    supervisor = supervision.supervisor.process()
+    assert supervisor is not None
+    for process in (supervisor, second.broker(), *processes):
+        process.kill()
+    second.kairos("up")
+    assert second.json("profile", "show", "customer_id:sent")["traits"]["orders"] == 4
+    second.kairos("up")
+    assert "ready" in second.kairos("doctor")
+
+
+def test_down_leaves_nothing_of_this_home_and_the_other_goes_on(
+    stack: Stack, second: Stack
+) -> None:
+    second.kairos("down")
+    left = [
+        process.pid
+        for process in psutil.process_iter(["environ", "cmdline"])
+        if str(second.home) in " ".join(process.info["cmdline"] or ())
+        or (process.info["environ"] or {}).get("KAIROS_HOME") == str(second.home)
+    ]
+    assert not left
+    assert "start everything with `kairos up`" in second.run("doctor").stdout
+    with stack.client("test-app-key") as client:
+        assert client.get("/readyz").status_code == 200

@@ -1,0 +1,78 @@
+"""The webhook adapter against a real HTTP server."""
+
+from uuid import uuid4
+
+import pytest
+
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from tests.support.receiver import Answer, Receiver
+from tests.support.stack import Stack, eventually
+
+WRITE_KEY = "test-app-key"
+
+
+@pytest.fixture
+def email() -> str:
+    return f"{uuid4().hex[:12]}@example.com"
+
+
+def _order(stack: Stack, email: str) -> None:
+    message = {
+        "event": "Order",
+        "userId": f"c-{email}",
+        "context": {"traits": {"email": email}},
+        "properties": {"total": 5},
+    }
+    with stack.client(WRITE_KEY) as client:
+        assert client.post("/v1/track", json=message).status_code == 200
+
+
+def _outcomes(stack: Stack, action_id: str) -> list[str]:
+    every = stack.records.every(topics.INTERACTIONS, Interaction)
+    return [
+        one.name
+        for _, one in every
+        if one.kind == "outcome" and one.properties.get("action_id") == action_id
+    ]
+
+
+def test_a_busy_receiver_is_asked_again_with_the_same_key(
+    stack: Stack, receiver: Receiver, email: str
+) -> None:
+    receiver.prepare(email, Answer(503), Answer(429, {"Retry-After": "1"}))
+    _order(stack, email)
+    posts = eventually(lambda: found if len(found := receiver.posts(email)) == 3 else None)
+    assert len({post.key for post in posts}) == 1
+    assert posts[2].at - posts[1].at >= 1.0
+    assert posts[0].action["content"] == {"text": "Order 1"}
+    assert eventually(lambda: _outcomes(stack, posts[0].key)) == ["sent"]
+
+
+def test_a_receiver_that_refuses_gives_the_cap_its_place_back(
+    stack: Stack, receiver: Receiver, email: str
+) -> None:
+    receiver.prepare(email, Answer(410))
+    _order(stack, email)
+    [first] = eventually(lambda: receiver.posts(email))
+    assert eventually(lambda: _outcomes(stack, first.key)) == ["bounce"]
+    stack.kairos("status", "--until-idle", "60")
+    _order(stack, email)
+    posts = eventually(lambda: found if len(found := receiver.posts(email)) == 2 else None)
+    assert posts[1].key != first.key
+    stack.kairos("status", "--until-idle", "60")
+    _order(stack, email)  # the second was sent: the cap of one a day holds
+    stack.kairos("status", "--until-idle", "60")
+    assert len(receiver.posts(email)) == 2
+
+
+def test_what_was_delivered_stays_so_when_the_adapter_is_killed(
+    stack: Stack, receiver: Receiver, email: str
+) -> None:
+    _order(stack, email)
+    [post] = eventually(lambda: receiver.posts(email))
+    assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]
+    stack.restart("adapter-webhook")
+    stack.kairos("status", "--until-idle", "60")
+    assert {one.key for one in receiver.posts(email)} == {post.key}
+    assert set(_outcomes(stack, post.key)) == {"sent"}
