@@ -90,7 +90,7 @@ async def _try(
     timeout = min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001))
     try:
         response = await client.post(endpoint.url, content=body, headers=headers, timeout=timeout)
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         raise _TryAgainError(f"{type(error).__name__}: {error}") from error
     if response.is_success:
         return Taken()
@@ -110,7 +110,7 @@ def _after_s(header: str | None) -> float:
     """Retry-After: seconds or a date; 0 without one that can be read."""
     if header is None:
         return 0.0
-    if header.isdigit():
+    if header.isdecimal():
         return float(header)
     try:
         return max(parsedate_to_datetime(header).timestamp() - time.time(), 0.0)

@@ -65,7 +65,7 @@ class Reporter:
                 auth=(address.write_key, ""),
                 timeout=_TIMEOUT_S,
             )
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise _NotYetError(f"{address.url}: {type(error).__name__} {error}") from error
         if response.is_success:
             return None

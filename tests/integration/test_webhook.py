@@ -40,7 +40,8 @@ def _outcomes(stack: Stack, action_id: str) -> list[str]:
 def test_a_busy_receiver_is_asked_again_with_the_same_key(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
-    receiver.prepare(email, Answer(503), Answer(429, {"Retry-After": "1"}))
+    unreadable = Answer(200, {"Content-Encoding": "gzip"}, b"this is no gzip")
+    receiver.prepare(email, unreadable, Answer(429, {"Retry-After": "1"}))
     _order(stack, email)
     posts = eventually(lambda: found if len(found := receiver.posts(email)) == 3 else None)
     assert len({post.key for post in posts}) == 1
