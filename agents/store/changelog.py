@@ -10,8 +10,8 @@ from typing import cast
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from faust.types import TP
 
-from agents.transport.errors import is_transient
 from agents.transport.records import Record
+from pipeline.adapters.transient import is_transient
 
 logger = logging.getLogger(__name__)
 

@@ -16,10 +16,11 @@ from confluent_kafka import KafkaError
 from faust.types import TP
 
 from agents.transport.epochs import Epoch
-from agents.transport.errors import CommitStalledError, is_transient
+from agents.transport.errors import CommitStalledError
 from agents.transport.options import TransportOptions
 from agents.transport.producer import Producer
 from agents.transport.progress import Progress
+from pipeline.adapters.transient import is_transient
 
 logger = logging.getLogger(__name__)
 

@@ -19,12 +19,12 @@ from agents.transport.errors import (
     SessionLostError,
     TransportError,
     UnfinishedEventError,
-    is_transient,
 )
 from agents.transport.past import past_causes
 from agents.transport.poller import Batch, Poller
 from agents.transport.progress import Progress
 from agents.transport.records import Record
+from pipeline.adapters.transient import is_transient
 
 T = TypeVar("T")
 

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+
+from pipeline.adapters.transient import is_transient
 
 Place: TypeAlias = tuple[str, int]
 """A topic and a partition of it."""
@@ -15,6 +17,7 @@ Property: TypeAlias = str | int | float | bool
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _TIMEOUT_S = 10.0
 _POLL_S = 0.01
+_AWAY_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +67,22 @@ class LagReader:
         return passed and self._ends() == ends
 
     def until_idle(self, timeout_s: float) -> bool:
-        """Waits for `is_idle`; False when the time is over first.
+        """Waits for `is_idle`, also while a broker is away; False when the time is over first.
 
         Between two looks at everything it follows one group at a time, which asks less of the
         broker.
         """
         deadline = time.monotonic() + timeout_s
-        while not self.is_idle():
-            if time.monotonic() > deadline or not self._pass(deadline):
-                return False
-        return True
+        while True:
+            try:
+                if self.is_idle():
+                    return True
+                if time.monotonic() > deadline or not self._pass(deadline):
+                    return False
+            except KafkaException as error:
+                if not is_transient(error.args[0]) or time.monotonic() > deadline:
+                    raise
+                time.sleep(_AWAY_S)
 
     def until_passed(self, timeout_s: float) -> bool:
         """Waits until each group in turn has processed what its inputs hold by then; more may come
