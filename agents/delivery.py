@@ -7,7 +7,6 @@ Records that the stage before sent again carry the cause of the first time, and 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from msgspec import Struct, field
@@ -73,8 +72,7 @@ class Row(Struct, Generic[S], frozen=True, array_like=True):
     wake: Wake | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(Struct, frozen=True):
     """Where an input stands, and what it follows from (None: it came from outside)."""
 
     topic: str
@@ -87,8 +85,7 @@ class Position:
         return f"{self.topic}/{self.partition}"
 
 
-@dataclass(frozen=True, slots=True)
-class Change(Generic[S]):
+class Change(Struct, Generic[S], frozen=True):
     """What the step made of a row, and the timer that stands after it. `applied` False: nothing,
     the input belongs elsewhere or cannot be processed."""
 
@@ -97,20 +94,17 @@ class Change(Generic[S]):
     applied: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class New:
+class New(Struct, frozen=True):
     """Not processed yet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(Struct, frozen=True):
     """Processed, and perhaps not sent: send this again."""
 
     sent: Sent
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(Struct, frozen=True):
     """Processed and sent long since, or a copy of one that was; `kind` is counted."""
 
     kind: str

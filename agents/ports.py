@@ -1,12 +1,12 @@
 """What a stage's shell needs of the world, so that it runs under Faust and in tests alike."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Message:
+
+class Message(Struct, frozen=True):
     """One input record. `raw_key` None: the sender gave none."""
 
     topic: str

@@ -10,10 +10,11 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agents.delivery import (
     Cause,
@@ -54,8 +55,7 @@ class TooManyExceptionsError(Exception):
     """Raised when steps keep failing in ways nobody foresaw; the process ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Effect:
+class _Effect(Struct, frozen=True):
     """What an input changes. `row` None: nothing (anew); `interaction`: its id is remembered."""
 
     row: Row[Any] | None
@@ -65,6 +65,8 @@ class _Effect:
 
 
 _Decided: TypeAlias = _Effect | DeadLetter | Drop | Redirect | Forward | Duplicate
+_Given: TypeAlias = tuple[msgspec.Struct, bytes | None]
+"""An input, decoded and as it came."""
 
 
 class StageShell:
@@ -206,7 +208,7 @@ class StageShell:
         try:
             state = None if row is None else row.state
             outcome: Outcome[Any] = self._stage.step(message.key.decode(), record, state, rules)
-            outputs = self._outputs(outcome)
+            outputs = self._outputs(outcome, (record, message.value))
         except Exception as error:
             outcome, outputs = self._unforeseen(error), ()
         if not isinstance(outcome, Ok):
@@ -247,12 +249,12 @@ class StageShell:
         after = advance(row, position, change, outputs, self._committed(message.partition))
         return _Effect(after, outputs, None, TimerChange(before, wake))
 
-    def _outputs(self, outcome: Outcome[Any]) -> tuple[Output, ...]:
+    def _outputs(self, outcome: Outcome[Any], given: _Given) -> tuple[Output, ...]:
         match outcome:
             case Ok(_, emits) | Forward(emits):
-                return tuple(self._output(emit) for emit in emits)
+                return tuple(self._output(emit, given) for emit in emits)
             case Redirect(emit):
-                return (self._output(emit),)
+                return (self._output(emit, given),)
         return ()
 
     def _apply(self, message: Message, decided: _Decided, headers: list[tuple[str, bytes]]) -> None:
@@ -359,8 +361,13 @@ class StageShell:
     def _committed(self, partition: int) -> Callable[[str], int]:
         return lambda topic: self._ports.committed(topic, partition)
 
-    def _output(self, emit: Emit) -> Output:
-        return Output(emit.topic, emit.key.encode(), self._codec.encode(emit.topic, emit.value))
+    def _output(self, emit: Emit, given: _Given | None = None) -> Output:
+        topic, value = emit.topic, emit.value
+        if value is None or given is None or given[1] is None:
+            data = self._codec.encode(topic, value)
+        else:
+            data = self._codec.extend(topic, value, given[0], given[1])
+        return Output(topic, emit.key.encode(), data)
 
 
 def _is_text(key: bytes) -> bool:

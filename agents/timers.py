@@ -6,11 +6,12 @@ when it really wants to be woken. So a customer who keeps coming costs no writes
 
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice, takewhile
 from math import inf
-from struct import Struct
+from struct import Struct as Layout
 from typing import Final
+
+from msgspec import Struct
 
 from agents.ports import Rows
 from pipeline.flow import control_of
@@ -18,22 +19,20 @@ from pipeline.model.outcome import Wake
 
 _WALL: Final = b"tw"
 _LOG: Final = b"tl"
-_AT: Final = Struct(">Q")
+_AT: Final = Layout(">Q")
 _START: Final = len(_WALL)
 _CHUNK: Final = 500
 _AGAIN_S: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(Struct, frozen=True):
     """A row's timer that fell due at `at` (ms)."""
 
     key: bytes
     at: int
 
 
-@dataclass(frozen=True, slots=True)
-class TimerChange:
+class TimerChange(Struct, frozen=True):
     """The timers that stand for a row before and after an input."""
 
     before: Wake | None

@@ -12,12 +12,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from faust.types import TP
+from msgspec import Struct
 
 from agents.transport.lease import Lease
 from agents.transport.records import Record
@@ -27,8 +27,7 @@ _POLL_S = 0.01
 _HIGHWATERS_EVERY_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """Records read in one go, under one version of the assignment."""
 
     version: int

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from msgspec import Struct
 
 from pipeline.model.interaction import Interaction, Known, Scalar
 
@@ -15,8 +17,7 @@ def _nothing() -> Mapping[str, Scalar]:
     return NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(Struct, frozen=True):
     """One customer at one moment. `interaction` is None when something else is the cause;
     `derived` is what the enrichers made of it.
 

@@ -5,9 +5,10 @@ A reserved message counts from the decision on, so a cap holds whatever becomes 
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
+
+from msgspec import Struct
 
 from pipeline.config.compile import Cap
 from pipeline.config.compiled import Candidate
@@ -25,8 +26,7 @@ _SUBJECT: Final[Mapping[str, Callable[[Candidate | Contact], str]]] = {
 _NONE: Final[frozenset[str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Full:
+class Full(Struct, frozen=True):
     """A cap and the subjects that it leaves no room for now; None: for none at all."""
 
     cap: Cap

@@ -1,6 +1,6 @@
 """Which treatments may be said at all: every one that may not keeps the rule that felled it."""
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from pipeline.conditions import Facts
 from pipeline.config.compiled import Campaign, Candidate
@@ -8,8 +8,7 @@ from pipeline.decisioning.render import missing_name
 from pipeline.model.stages import IdentitySection
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(Struct, frozen=True):
     """One interaction as decisioning sees it. `stale`: too old to trigger anything outbound."""
 
     facts: Facts

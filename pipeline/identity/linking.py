@@ -1,8 +1,8 @@
 """Both sides of a link: which evidence a child must be told, and what a child makes of it."""
 
-from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.config.identity import IdentityRules
@@ -11,8 +11,7 @@ from pipeline.model.identity import Evidence, IdentityChange
 from pipeline.model.interaction import Identifier
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(Struct, frozen=True):
     """The parent's row after an interaction showed a child, and what the child must be told.
 
     `outdated`: the child has followed another, or was unlinked, since; `refused`: the parent has

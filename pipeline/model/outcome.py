@@ -1,6 +1,5 @@
 """What a step returns: expected failures are values, bugs raise."""
 
-from dataclasses import dataclass
 from typing import Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -8,8 +7,7 @@ from msgspec import Struct
 S = TypeVar("S")
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(Struct, frozen=True):
     """A record to write. `value` None is a tombstone."""
 
     topic: str
@@ -24,8 +22,7 @@ class Wake(Struct, frozen=True, array_like=True):
     log: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Ok(Generic[S]):
+class Ok(Struct, Generic[S], frozen=True):
     """The row's new state (None: nothing to keep), the records that follow, and when time alone
     will next change the state."""
 
@@ -34,30 +31,26 @@ class Ok(Generic[S]):
     wake: Wake | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(Struct, frozen=True):
     """Nothing to do, for a counted reason."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetter(Struct, frozen=True):
     """The record cannot be processed; `reason` is a short code, `detail` says it in words."""
 
     reason: str
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Redirect:
+class Redirect(Struct, frozen=True):
     """The record belongs under another key of the same topic; it is published there, once."""
 
     emit: Emit
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(Struct, frozen=True):
     """Records to write that follow from no state and leave none; writing them twice is harmless."""
 
     emits: tuple[Emit, ...]

@@ -1,7 +1,8 @@
 """Which segments hold now: only those are evaluated that something they read can have changed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
@@ -10,8 +11,7 @@ from pipeline.model.stages import ProfileSection
 from pipeline.segmentation.state import MembershipState
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """The segments that began and ceased to hold, sorted."""
 
     entered: tuple[str, ...]

@@ -4,9 +4,9 @@ What time alone changes is found before each record, up to its time, and by a `t
 comes; either way it becomes an interaction of kind `timer` at the moment when it fell due.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.model import topics
@@ -142,8 +142,7 @@ def _identity(key: str, refresh: Control) -> IdentitySection | None:
     return IdentitySection(key, refresh.to_root, refresh.shard, refresh.version, refresh.config)
 
 
-@dataclass(frozen=True, slots=True)
-class _Moment:
+class _Moment(Struct, frozen=True):
     """A timer's event id, when it fell due, and when that was noticed (ms)."""
 
     event_id: str
@@ -184,8 +183,7 @@ def _told(
     return row, (Emit(topics.SEGMENTED, key, onward), *news)
 
 
-@dataclass(frozen=True, slots=True)
-class _Cause:
+class _Cause(Struct, frozen=True):
     """What brought a change: an id, words for it, and its time (ms)."""
 
     id: str

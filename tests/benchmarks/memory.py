@@ -77,7 +77,7 @@ class Shells:
     def __init__(self, rules: Rules, codec: Codec) -> None:
         self.rows = {stage.name: Rows() for stage in STAGES}
         self._codec = codec
-        rulebook = Rulebook(_Applied(rules), rules.token_key, rules.max_action_age_ms)  # type: ignore[arg-type]
+        rulebook = Rulebook(_Applied(rules), lambda _: rules)  # type: ignore[arg-type]
         asyncio.run(rulebook.find(None))  # known from now on, so nothing waits for it
         self._shells = {
             stage.name: StageShell(

@@ -71,7 +71,11 @@ def start(program: Program, home: Path, environment: Mapping[str, str]) -> Proce
     log = home / f"{program.name}.log"
     with log.open("wb") as output:
         child = subprocess.Popen(
-            program.command, stdout=output, stderr=subprocess.STDOUT, env=dict(environment)
+            program.command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            start_new_session=True,  # as `kairos up` does
         )
     return Process(program, child, log, home)
 

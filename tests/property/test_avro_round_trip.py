@@ -13,6 +13,7 @@ from records import records
 from pipeline.adapters.avro import Codec, Malformed, recorded
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.adapters.avro.versions import current
+from pipeline.model.stages import Enriched, Segmented
 
 CODEC = Codec(recorded())
 APACHE = {
@@ -90,3 +91,36 @@ def test_rubbish_is_a_value_or_a_record_never_an_exception(name: str, data: st.D
         garbled[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
     decoded = CODEC.decode(topic_of(name), bytes(garbled))
     assert isinstance(decoded, (CLASSES[name], Malformed))
+
+
+_GROWTH = (("interactions.identified", Enriched), ("interactions.enriched", Segmented))
+
+
+@pytest.mark.parametrize(("before", "after"), _GROWTH)
+@given(st.data())
+@settings(deadline=None)
+def test_what_is_passed_on_with_a_section_is_written_as_if_anew(
+    before: str, after: type[msgspec.Struct], data: st.DataObject
+) -> None:
+    sent = CODEC.encode(before, data.draw(records(CLASSES[before])))
+    assert sent is not None
+    given = CODEC.decode(before, sent)
+    assert not isinstance(given, Malformed)
+    drawn = data.draw(records(after))
+    passed_on = {name: getattr(given, name) for name in given.__struct_fields__}
+    value = msgspec.structs.replace(drawn, **passed_on)
+    (topic,) = (name for name, of in CLASSES.items() if of is after)
+    for record in (value, drawn):
+        assert CODEC.extend(topic, record, given, sent) == CODEC.encode(topic, record)
+
+
+@pytest.mark.parametrize(("before", "after"), _GROWTH)
+def test_what_is_passed_on_is_not_written_anew(before: str, after: type[msgspec.Struct]) -> None:
+    sent = CODEC.encode(before, CLASSES[before]())
+    assert sent is not None
+    given = CODEC.decode(before, sent)
+    assert not isinstance(given, Malformed)
+    (topic,) = (name for name, of in CLASSES.items() if of is after)
+    extended = CODEC.extend(topic, after(), given, sent[:HEADER] + b"as it came")
+    assert extended is not None
+    assert extended[HEADER:].startswith(b"as it came")

@@ -1,6 +1,6 @@
 """Records to bytes and back: Confluent's wire format (`0x00`, big-endian schema id, Avro body)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from math import isfinite
@@ -77,6 +77,16 @@ class _Reader:
     record: type[Struct]
 
 
+@dataclass(frozen=True, slots=True)
+class _Growth:
+    """How a schema begins with all the fields of another, `shared`, and goes on."""
+
+    shared: tuple[str, ...]
+    rest: tuple[str, ...]
+    schema: Any
+    unions: _Unions
+
+
 class Codec:
     """Writes each topic's newest schema; reads every version of it.
 
@@ -92,6 +102,7 @@ class Codec:
             name: _Writer(_HEADER.pack(_MAGIC, schema_id), schema, _unions(schema), CLASSES[name])
             for name, (schema_id, schema) in newest.items()
         }
+        self._growths = dict(_growths(self.versions))
         self._readers = {
             version.id: _Reader(
                 version.name,
@@ -120,6 +131,22 @@ class Codec:
         schemaless_writer(body, writer.schema, fields)
         return body.getvalue()
 
+    def extend(self, topic: str, value: Struct, before: Struct, data: bytes) -> bytes | None:
+        """As `encode`, for a `value` that may begin with the very parts of `before`, which `data`
+        was decoded to: what a stage passes on is not written anew."""
+        name = schema_name(topic)
+        growth = self._growths.get((_HEADER.unpack_from(data)[1], name))
+        if growth is None or not _shares(growth, value, before):
+            return self.encode(topic, value)
+        added = {field: getattr(value, field) for field in growth.rest}
+        fields = to_builtins(added, builtin_types=_NATIVE)
+        _choose(growth.unions, fields)
+        body = BytesIO()
+        body.write(self._writers[name].header)
+        body.write(data[_HEADER.size :])
+        schemaless_writer(body, growth.schema, fields)
+        return body.getvalue()
+
     def decode(self, topic: str, data: bytes) -> Struct | Malformed:
         """The record in `data`, as the topic's class, whatever version wrote it."""
         if len(data) < _HEADER.size or data[0] != _MAGIC:
@@ -131,6 +158,28 @@ class Codec:
         if reader.name != schema_name(topic):
             return Malformed("schema-of-another-topic", f"schema of {reader.name}, not of {topic}")
         return _read(reader, data)
+
+
+def _growths(versions: Iterable[SchemaVersion]) -> Iterator[tuple[tuple[int, str], _Growth]]:
+    """By the id of the schema that is begun with and the name of the one that goes on; of newest
+    versions."""
+    newest = {version.name: version for version in versions}
+    for before in newest.values():
+        for after in newest.values():
+            shared, fields = before.schema["fields"], after.schema["fields"]
+            if len(shared) < len(fields) and fields[: len(shared)] == shared:
+                rest = parse_schema({**after.schema, "fields": fields[len(shared) :]})
+                growth = _Growth(
+                    tuple(field["name"] for field in shared),
+                    tuple(field["name"] for field in fields[len(shared) :]),
+                    rest,
+                    _unions(rest),
+                )
+                yield (before.id, after.name), growth
+
+
+def _shares(growth: _Growth, value: Struct, before: Struct) -> bool:
+    return all(getattr(value, field) is getattr(before, field) for field in growth.shared)
 
 
 def _unions(schema: Any) -> _Unions:
