@@ -1,8 +1,12 @@
 """The command `kairos`: one module of this package per command, imported when it is called."""
 
+import logging
+import os
 import sys
+import traceback
+from contextlib import suppress
 from importlib import import_module
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -31,16 +35,32 @@ COMMANDS: Final = {
 _DEBUG: Final = "--debug"
 
 
-def main() -> None:
-    """Entry point: exit code 0, 1 for an error (one line on stderr), 2 for a wrong usage."""
-    arguments = sys.argv[1:]
+def main() -> NoReturn:
+    """Entry point: exit code 0, 1 for an error (one line on stderr), 2 for a wrong usage.
+
+    It ends without taking the interpreter down: threads of Kafka's client that called into it
+    meanwhile were seen to end a command that was done by a signal.
+    """
+    code = _run(sys.argv[1:])
+    logging.shutdown()
+    with suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         build_app(_command_in(arguments))()
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except Exception as error:
         if _DEBUG in arguments:
-            raise
-        print_error(_one_line(error))
-        sys.exit(1)
+            traceback.print_exc()
+        else:
+            print_error(_one_line(error))
+        return 1
+    return 0
 
 
 def _one_line(error: Exception) -> str:

@@ -264,9 +264,12 @@ def decide(
 def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tuple[str, str]]:
     """Offers of the customer's contacts with their status, as the next decision sees them."""
     made = decide(client, somebody)["decision_id"]
-    every = stack.records.every(topics.DECISIONS, Decision)
-    decision = next(one for _, one in every if one.decision_id == made)
-    return [(one.offer, one.status) for one in decision.contacts]
+
+    def written() -> Decision | None:
+        every = stack.records.every(topics.DECISIONS, Decision)
+        return next((one for _, one in every if one.decision_id == made), None)
+
+    return [(one.offer, one.status) for one in eventually(written).contacts]
 
 
 def client_profile(stack: Stack, namespace: str, value: str) -> dict[str, Any]:
