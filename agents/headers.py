@@ -9,6 +9,7 @@ from random import Random
 from typing import Final, TypeAlias
 
 from agents.delivery import Cause
+from pipeline.model import topics
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 
@@ -16,7 +17,7 @@ _ids: Final = Random()
 """Ids of traces need not be secret; the system's own source of randomness costs a call of it."""
 
 TRACEPARENT: Final = "traceparent"
-CAUSE: Final = "kairos-cause"
+CAUSE: Final = topics.CAUSE_HEADER
 TIMING: Final = "kairos-timing"
 
 

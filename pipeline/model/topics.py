@@ -18,6 +18,10 @@ DEAD_LETTERS: Final = "dead-letters"
 UNHURRIED: Final = frozenset((PROFILES, MEMBERSHIPS, SEGMENT_CHANGES, DECISIONS, DEAD_LETTERS))
 """No stage and no customer waits for their records: they may wait for company, some ms."""
 
+CAUSE_HEADER: Final = "kairos-cause"
+"""On every record that a stage writes because of an input: which one. What comes from outside has
+none."""
+
 _ACTIONS: Final = "actions."
 
 

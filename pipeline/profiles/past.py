@@ -24,7 +24,6 @@ from pipeline.profiles.everybody import Everybody
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
 
-_CAUSE: Final = "kairos-cause"
 _ASKED: Final = ("unlink", "forget")
 
 _Input: TypeAlias = Interaction | IdentityChange
@@ -78,7 +77,7 @@ def _asked(records: Records) -> Iterator[tuple[Stored, _Input]]:
 
 def _from_outside(stored: Stored) -> bool:
     """What the stages wrote themselves follows again by itself."""
-    return all(name != _CAUSE for name, _ in stored.headers)
+    return all(name != topics.CAUSE_HEADER for name, _ in stored.headers)
 
 
 def _profiles(

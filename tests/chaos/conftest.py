@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.receiver import Receiver
+from tests.chaos.receiver import Inbox
 from tests.chaos.stack import running_stack
 from tests.chaos.trial import Laboratory, table
 
@@ -20,8 +20,8 @@ def laboratory(
 ) -> Iterator[Laboratory]:
     """A running stack with a receiver, to try things on."""
     home = tmp_path_factory.mktemp("chaos")
-    with Receiver().listening() as receiver, running_stack(home, receiver.url, PARTITIONS) as stack:
-        request.config.stash[_LABORATORY] = laboratory = Laboratory(stack, receiver, _SEED)
+    with Inbox().listening() as inbox, running_stack(home, inbox.url, PARTITIONS) as stack:
+        request.config.stash[_LABORATORY] = laboratory = Laboratory(stack, inbox, _SEED)
         yield laboratory
 
 

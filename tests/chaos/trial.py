@@ -7,7 +7,7 @@ from time import sleep
 from tests.chaos.checks import CHECKS, Trial
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Fault
-from tests.chaos.receiver import Receiver
+from tests.chaos.receiver import Inbox
 from tests.chaos.stack import Stack
 from tests.chaos.traffic import Load, Traffic
 
@@ -39,11 +39,11 @@ class Result:
 class Laboratory:
     """Trials in one stack, one after the other; what was accepted once is checked ever after."""
 
-    def __init__(self, stack: Stack, receiver: Receiver, seed: int) -> None:
+    def __init__(self, stack: Stack, inbox: Inbox, seed: int) -> None:
         self.results: list[Result] = []
         self.accepted: set[str] = set()
         self._stack = stack
-        self._receiver = receiver
+        self._inbox = inbox
         self._seed = seed
 
     def run(self, fault: Fault, rate: float, customers: int | None = None) -> Result:
@@ -67,7 +67,7 @@ class Laboratory:
 
     def _judge(self, name: str, traffic: Traffic, kills: list[float]) -> Result:
         evidence = Evidence(self._stack.settings)
-        trial = Trial(evidence, self.accepted, self._receiver.delivered)
+        trial = Trial(evidence, self.accepted, self._inbox.delivered)
         problems = {check.__name__: check(trial) for check in CHECKS}
         before = self.results
         return Result(
@@ -77,7 +77,7 @@ class Laboratory:
             duplicates=len(evidence.actions)
             - len({one.action_id for one in evidence.actions})
             - sum(one.duplicates for one in before),
-            redelivered=self._receiver.repeated - sum(one.redelivered for one in before),
+            redelivered=self._inbox.repeated - sum(one.redelivered for one in before),
             dead_letters=len(evidence.dead_letters) - sum(one.dead_letters for one in before),
             outages_s=tuple(_outage_s(evidence, at) for at in kills),
             problems=problems,

@@ -18,13 +18,13 @@ import msgspec
 from agents.delivery import Row
 from agents.metrics import StageMetrics
 from agents.ports import Message
-from agents.rulebook import Rulebook
 from agents.stage import StageShell
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.rules import Rules
+from tests.support.shells import finish, knowing
 
 Place: TypeAlias = tuple[str, int]
 """A topic and a partition of it."""
@@ -105,8 +105,7 @@ class _Process:
         self._queues: dict[Place, deque[_Queued]] = defaultdict(deque)
         self._unfinished: dict[Place, Counter[int]] = defaultdict(Counter)
         self._input: tuple[Place, int] = (("", 0), 0)
-        rulebook = Rulebook(_Applied(rules), lambda _: rules)  # type: ignore[arg-type]
-        _run(rulebook.find(None))  # known from now on, so nothing waits for it
+        rulebook = knowing(rules)
         self._shell = StageShell(stage, self, _CODEC, rulebook, StageMetrics(stage.name))
 
     def waiting(self) -> list[Place]:
@@ -131,7 +130,7 @@ class _Process:
         self._input = (place, offset)
         self._unfinished[place][offset] += 1
         record = self._logs.records[place][offset]
-        _run(
+        finish(
             self._shell.handle(
                 Message(*place, offset, _NOW_MS, record.key, record.value, record.headers)
             )
@@ -296,22 +295,3 @@ class KilledStages:
 
     def _started(self, stage: Stage) -> _Process:
         return _Process(stage, self._logs, self._rules)
-
-
-class _Applied:
-    """A log of configurations in which one was applied."""
-
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
-
-    def latest(self) -> Any:
-        return self._rules.config
-
-
-def _run(work: Any) -> None:
-    """A coroutine that has nothing to wait for."""
-    try:
-        work.send(None)
-    except StopIteration:
-        return
-    raise AssertionError("a stage waits although the configuration is known")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -39,7 +39,7 @@ class Answer:
     body: bytes = b""
 
 
-_TAKEN = Answer(204)
+TAKEN = Answer(204)
 
 
 class Receiver:
@@ -90,10 +90,10 @@ class Receiver:
         with self._lock:
             self._posts.append(post)
             prepared = self._prepared[post.action["address"]]
-            return prepared.popleft() if prepared else _TAKEN
+            return prepared.popleft() if prepared else TAKEN
 
     @contextmanager
-    def listening(self) -> Iterator["Receiver"]:
+    def listening(self) -> Iterator[Self]:
         Thread(target=self._server.serve_forever, daemon=True).start()
         try:
             yield self

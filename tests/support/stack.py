@@ -32,7 +32,10 @@ _LOOK_S = 0.05
 
 
 class Stack:
-    """One home. `variables` are those of its processes, beside the ports, which are any."""
+    """One home. `variables` are those of its processes, beside the ports, which are any.
+    `patience_s`: so long a process may take to come back."""
+
+    patience_s = _PATIENCE_S
 
     def __init__(self, home: Path, configuration: Path, variables: Mapping[str, str]) -> None:
         self.home = home.resolve()
@@ -88,7 +91,7 @@ class Stack:
 
     def process(self, name: str) -> psutil.Process:
         """A running process; waits while the supervisor starts it again."""
-        return eventually(lambda: self._running(name))
+        return eventually(lambda: self._running(name), self.patience_s)
 
     def broker(self) -> psutil.Process:
         """Its running process."""
@@ -98,7 +101,7 @@ class Stack:
 
     def wait_until_ready(self, *names: str) -> None:
         """Wait until the processes say that they are there (again)."""
-        eventually(lambda: all(self._is_ready(name) for name in names))
+        eventually(lambda: all(self._is_ready(name) for name in names), self.patience_s)
 
     def restart(self, name: str) -> None:
         """SIGKILL, and wait until the supervisor has brought it back."""

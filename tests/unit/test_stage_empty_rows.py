@@ -1,14 +1,9 @@
 """A row whose state is gone stays for an hour, for what is sent twice, and is then deleted."""
 
-import asyncio
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
-
 import pytest
 
 from agents.metrics import StageMetrics
 from agents.ports import Message
-from agents.rulebook import Rulebook
 from agents.stage import StageShell
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.flow import stage
@@ -17,6 +12,7 @@ from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.stages import Identified, IdentitySection
+from tests.support.shells import Rows, finish, knowing
 from tests.support.worlds import plain_rules
 
 _NOW_MS = 1_900_000_000_000
@@ -24,60 +20,13 @@ _HOUR_MS = 3_600_000
 _PROFILE = profile_of("email:ada@x")
 
 
-class _Memory:
-    """The shell's ports on a dictionary; `sent` counts records by topic."""
-
-    partitions: Collection[int] = (0,)
-
-    def __init__(self) -> None:
-        self.table = self
-        self.rows: dict[bytes, bytes] = {}
-        self.sent: list[str] = []
-
-    def get_in(self, partition: int, key: bytes) -> bytes | None:
-        return self.rows.get(key)
-
-    def put_in(self, partition: int, key: bytes, value: bytes) -> None:
-        self.rows[key] = value
-
-    def delete_in(self, partition: int, key: bytes) -> None:
-        self.rows.pop(key, None)
-
-    def scan_in(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        return iter(sorted((k, v) for k, v in self.rows.items() if k.startswith(prefix)))
-
-    def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes]],
-        partition: int,
-    ) -> None:
-        self.sent.append(topic)
-
-    def committed(self, topic: str, partition: int) -> int:
-        return 0
-
-    def partition_of(self, topic: str, key: bytes) -> int:
-        return 0
-
-
-class _Applied:
-    """A log of configurations in which one was applied."""
-
-    def latest(self) -> Any:
-        return plain_rules().config
-
-
 class _Enrichment:
     """One enrichment stage, told things."""
 
     def __init__(self) -> None:
-        self.ports = _Memory()
+        self.ports = Rows()
         self._codec = Codec(recorded())
-        rulebook = Rulebook(_Applied(), lambda _: plain_rules())  # type: ignore[arg-type]
-        asyncio.run(rulebook.find(None))
+        rulebook = knowing(plain_rules())
         one = stage("enrichment")
         self.shell = StageShell(one, self.ports, self._codec, rulebook, StageMetrics(one.name))
         self._offset = 0
@@ -87,7 +36,7 @@ class _Enrichment:
         key = _PROFILE.encode()
         message = Message(topics.IDENTIFIED, 0, self._offset, _NOW_MS, key, value, ())
         self._offset += 1
-        asyncio.run(self.shell.handle(message))
+        finish(self.shell.handle(message))
 
     def has_row(self) -> bool:
         return b"r" + _PROFILE.encode() in self.ports.rows

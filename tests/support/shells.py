@@ -1,0 +1,90 @@
+"""What a stage's shell runs on without Kafka, RocksDB and Faust: rows in memory, and one
+configuration that is known."""
+
+from collections.abc import Collection, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agents.rulebook import Rulebook
+from pipeline.config.compile import Configuration
+from pipeline.rules import Rules
+
+ONLY: Final = 0
+"""The one partition of `Rows`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A record as a stage sent it."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+class Rows:
+    """The ports of one stage's shell: its rows by key, and what it has sent since it was asked.
+    `next`: the offset up to which each topic is committed."""
+
+    partitions: Collection[int] = (ONLY,)
+
+    def __init__(self) -> None:
+        self.table = self
+        self.rows: dict[bytes, bytes] = {}
+        self.sent: list[Sent] = []
+        self.next: dict[str, int] = {}
+
+    def get_in(self, partition: int, key: bytes) -> bytes | None:
+        return self.rows.get(key)
+
+    def put_in(self, partition: int, key: bytes, value: bytes) -> None:
+        self.rows[key] = value
+
+    def delete_in(self, partition: int, key: bytes) -> None:
+        self.rows.pop(key, None)
+
+    def scan_in(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted((k, v) for k, v in self.rows.items() if k.startswith(prefix)))
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+        partition: int,
+    ) -> None:
+        self.sent.append(Sent(topic, key, value, tuple(headers)))
+
+    def committed(self, topic: str, partition: int) -> int:
+        return self.next.get(topic, 0)
+
+    def partition_of(self, topic: str, key: bytes) -> int:
+        return ONLY
+
+
+class _Applied:
+    """A log of configurations in which one was applied."""
+
+    def __init__(self, config: Configuration) -> None:
+        self._config = config
+
+    def latest(self) -> Configuration:
+        return self._config
+
+
+def knowing(rules: Rules) -> Rulebook:
+    """A rulebook that has these rules already, so that nothing waits for it."""
+    rulebook = Rulebook(_Applied(rules.config), lambda _: rules)  # type: ignore[arg-type]
+    finish(rulebook.find(None))
+    return rulebook
+
+
+def finish(work: Coroutine[Any, Any, Any]) -> None:
+    """Run a coroutine that has nothing to wait for."""
+    try:
+        work.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("a stage waits although the configuration is known")
