@@ -1,5 +1,6 @@
 """Creates topics and tells their partition counts."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,7 +8,10 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from pipeline.adapters.transient import is_transient
+
 _TIMEOUT_S = 30.0
+_RETRY_S = 0.05
 
 
 class TopicAdmin:
@@ -33,11 +37,19 @@ class TopicAdmin:
         """Return the number of partitions of `topic`. Raises KafkaException when it has none."""
         known = self._partitions.get(topic)
         if known is None:
-            metadata = self._client.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
-            if metadata.error is not None:
-                raise KafkaException(metadata.error)
-            known = self._partitions[topic] = len(metadata.partitions)
+            known = self._partitions[topic] = self._asked(topic)
         return known
+
+    def _asked(self, topic: str) -> int:
+        """A broker may not know yet what another worker has just created."""
+        give_up_at = time.monotonic() + _TIMEOUT_S
+        while True:
+            metadata = self._client.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
+            if metadata.error is None:
+                return len(metadata.partitions)
+            if not is_transient(metadata.error) or time.monotonic() > give_up_at:
+                raise KafkaException(metadata.error)
+            time.sleep(_RETRY_S)
 
     def _check(self, topic: str, partitions: int) -> None:
         actual = self.partitions(topic)
