@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 from collections.abc import Sequence
 
 import uvloop
@@ -16,8 +15,6 @@ logger = logging.getLogger(__name__)
 EXIT_OK = 0
 EXIT_FAILED = 1
 
-#: Poller threads get the interpreter within this time; the default of 5 ms is felt at every hop.
-_SWITCH_INTERVAL_S = 0.0005
 _STOP_TIMEOUT_S = 20.0
 
 
@@ -26,7 +23,6 @@ def run(apps: Sequence[App]) -> int:
 
     After a failure it does not return: the process ends with 1, for a supervisor to start again.
     """
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     code = runner.run(_run(apps))
     if code != EXIT_OK:
