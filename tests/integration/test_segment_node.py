@@ -2,28 +2,64 @@
 
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from pipeline.model import topics
+from pipeline.model.decision import Decision
 from pipeline.model.interaction import Interaction
-from tests.support.stack import Stack
+from tests.support.stack import Stack, eventually, stopped
 
 _FOLDER = Path(__file__).parents[1] / "segment-node"
+_KINDS = ("alias", "group", "identify", "page", "screen", "track")
+_PATIENCE_S = 90
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node.js here"),
+    pytest.mark.skipif(
+        not (_FOLDER / "node_modules").exists(),
+        reason="`npm ci --prefix tests/segment-node` was not run",
+    ),
+]
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node.js here")
-@pytest.mark.skipif(
-    not (_FOLDER / "node_modules").exists(),
-    reason="`npm ci --prefix tests/segment-node` was not run",
-)
-def test_every_kind_of_message_arrives(stack: Stack) -> None:
-    who = f"c-{uuid4().hex[:12]}"
+@pytest.fixture
+def who() -> str:
+    return f"c-{uuid4().hex[:12]}"
+
+
+@contextmanager
+def sending(stack: Stack, who: str) -> Iterator[None]:
+    """The client sends one message of each kind; it has succeeded afterwards."""
     command = ["node", str(_FOLDER / "send.mjs"), stack.url, "test-app-key", who]
-    sent = subprocess.run(command, capture_output=True, text=True, timeout=90)
-    assert sent.returncode == 0, sent.stdout + sent.stderr
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as client:
+        yield
+        _, errors = client.communicate(timeout=_PATIENCE_S)
+    assert client.returncode == 0, errors
+
+
+def _of(stack: Stack, who: str) -> list[Interaction]:
     every = stack.records.every(topics.INTERACTIONS, Interaction)
-    kinds = [one.kind for _, one in every if any(i.value == who for i in one.identifiers)]
-    assert sorted(kinds) == ["alias", "group", "identify", "page", "screen", "track"]
+    return [one for _, one in every if any(i.value == who for i in one.identifiers)]
+
+
+def test_every_kind_of_message_arrives(stack: Stack, who: str) -> None:
+    with sending(stack, who):
+        pass
+    assert sorted(one.kind for one in _of(stack, who)) == sorted(_KINDS)
+
+
+def test_what_kafka_did_not_take_is_sent_again_and_counts_once(stack: Stack, who: str) -> None:
+    accepted, turned_away = stack.accepted(*_KINDS), stack.turned_away()
+    with sending(stack, who), stopped(stack.broker()):
+        eventually(lambda: stack.turned_away() > turned_away)
+    assert stack.accepted(*_KINDS) == [count + 1 for count in accepted]
+    stack.kairos("status", "--until-idle", "60")
+    sent = {one.event_id for one in _of(stack, who)}
+    decisions = (one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision))
+    assert sorted(one for one in decisions if one in sent) == sorted(sent)
+    assert len(sent) == len(_KINDS)

@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 import msgspec
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.adapters.records import Records
 from pipeline.adapters.run_state import announcements
@@ -84,6 +86,16 @@ class Stack:
         """Of the gateway, with a key."""
         return httpx.Client(base_url=self.url, auth=(key, ""), timeout=30.0, trust_env=False)
 
+    def turned_away(self) -> float:
+        """How many requests the gateway has answered with 503 so far."""
+        return self._counted("kairos_gateway_requests_total", status="503")
+
+    def accepted(self, *kinds: str) -> list[float]:
+        """How many interactions of each kind it has answered with 200 so far. What Kafka took
+        without having acknowledged it in time is not among them.
+        """
+        return [self._counted("kairos_gateway_accepted_total", kind=kind) for kind in kinds]
+
     def interactions(self, event_id: str) -> list[tuple[Stored, Interaction]]:
         """The records of an event that are in the topic now."""
         every = self.records.every(topics.INTERACTIONS, Interaction)
@@ -108,6 +120,13 @@ class Stack:
         process = self.process(name)
         process.kill()
         eventually(lambda: self.process(name).pid != process.pid and self._is_ready(name))
+
+    def _counted(self, metric: str, **labels: str) -> float:
+        """The sum of the gateway's samples of a metric that have these labels."""
+        text = httpx.get(f"{self.url}/metrics", timeout=30.0, trust_env=False).text
+        samples = chain.from_iterable(one.samples for one in text_string_to_metric_families(text))
+        named = (one for one in samples if one.name == metric)
+        return sum(one.value for one in named if labels.items() <= one.labels.items())
 
     def _running(self, name: str) -> psutil.Process | None:
         supervision = read_supervision(self.home)
