@@ -11,106 +11,162 @@ from confluent_kafka import Producer
 
 from pipeline.adapters.avro import open_codec
 from pipeline.model import topics
+from pipeline.model.decision import Decision
 from pipeline.model.interaction import Identifier, Interaction
 from tests.support.stack import Stack, eventually
 
 WRITE_KEY = "test-app-key"
-_HOUR_MS = 3_600_000
+SERVER_KEY = "test-office-key"
+_MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
+_TRACK = {"event": "Viewed", "userId": "somebody"}
+_DEEP = b"[" * 100_000 + b"]" * 100_000
 
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-_TRACK = {"event": "Viewed", "userId": "somebody"}
+def _track(**fields: object) -> bytes:
+    return json.dumps({**_TRACK, **fields}).encode()
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "field"),
+    ("body", "status", "code", "field"),
     [
-        (b"{not json", 400, None),
-        (b'{"event": "Viewed", "userId": "u", "properties": {"n": NaN}}', 400, "properties.n"),
-        (b"[" * 100_000 + b"]" * 100_000, 400, None),
-        (b'{"event": "Viewed"}', 400, "userId"),
-        (json.dumps({**_TRACK, "userId": "null"}).encode(), 400, "userId"),
-        (json.dumps({**_TRACK, "userId": "Anonymous"}).encode(), 400, "userId"),
-        (json.dumps({**_TRACK, "userId": ""}).encode(), 400, "userId"),
-        (json.dumps({**_TRACK, "event": 7}).encode(), 400, "event"),
-        (json.dumps({**_TRACK, "timestamp": "2099-01-01T00:00:00Z"}).encode(), 400, "timestamp"),
-        (json.dumps({**_TRACK, "properties": {"text": "x" * 10_000_000}}).encode(), 413, None),
-    ],
-    ids=[
-        "malformed JSON",
-        "NaN",
-        "deep",
-        "nobody",
-        "null",
-        "anonymous",
-        "empty",
-        "type",
-        "future",
-        "10 MB",
+        pytest.param(b"{not json", 400, "invalid_json", None, id="malformed JSON"),
+        pytest.param(
+            b'{"event": "Viewed", "userId": "u", "properties": {"n": NaN}}',
+            400,
+            "not_finite",
+            "properties.n",
+            id="NaN",
+        ),
+        pytest.param(
+            b'{"event": "Viewed", "userId": "u", "properties": {"n": %s}}' % _DEEP,
+            400,
+            "too_deep",
+            None,
+            id="deep",
+        ),
+        pytest.param(
+            b'{"event": "Viewed", "userId": "u", "unknown": %s}' % _DEEP,
+            400,
+            "too_deep",
+            None,
+            id="deep where nobody looks",
+        ),
+        pytest.param(b'{"event": "Viewed"}', 400, "missing_identifier", "userId", id="nobody"),
+        pytest.param(_track(userId="null"), 400, "invalid_identifier", "userId", id="null"),
+        pytest.param(_track(userId="Anonymous"), 400, "invalid_identifier", "userId", id="blocked"),
+        pytest.param(_track(userId=""), 400, "invalid_identifier", "userId", id="empty"),
+        pytest.param(_track(event=7), 400, "invalid_field", "event", id="type"),
+        pytest.param(
+            _track(properties={"text": "x" * 10_000_000}), 413, "too_large", None, id="10 MB"
+        ),
     ],
 )
 def test_the_gateway_names_what_is_wrong(
-    stack: Stack, body: bytes, status: int, field: str | None
+    stack: Stack, body: bytes, status: int, code: str, field: str | None
 ) -> None:
     with stack.client(WRITE_KEY) as client:
         answer = client.post("/v1/track", content=body)
         error = answer.json()["error"]
-        assert (answer.status_code, error["field"]) == (status, field), error
-        assert error["code"]
+        assert (answer.status_code, error["code"], error["field"]) == (status, code, field), error
         assert error["message"]
         assert client.get("/healthz").status_code == 200
 
 
-@pytest.mark.parametrize("key", ["", "no-such-key", "test-office-key"])
-def test_only_a_write_key_can_send(stack: Stack, key: str) -> None:
-    with stack.client(key) as client:
-        answer = client.post("/v1/track", json=_TRACK)
-    assert answer.status_code in (401, 403)
-    assert answer.json()["error"]["message"]
+def test_a_time_may_be_an_hour_ahead_and_no_more(stack: Stack) -> None:
+    with stack.client(WRITE_KEY) as client:
+        near = {**_TRACK, "timestamp": _now_ms() + _HOUR_MS - _MINUTE_MS}
+        assert client.post("/v1/track", json=near).status_code == 200
+        far = client.post("/v1/track", json={**_TRACK, "timestamp": _now_ms() + 2 * _HOUR_MS})
+    error = far.json()["error"]
+    assert (far.status_code, error["code"], error["field"]) == (400, "in_the_future", "timestamp")
 
 
-def test_no_key_at_all(stack: Stack) -> None:
-    assert httpx.post(f"{stack.url}/v1/track", json=_TRACK).status_code == 401
+@pytest.mark.parametrize(
+    ("key", "status", "code"),
+    [
+        (None, 401, "unauthorized"),
+        ("", 401, "unauthorized"),
+        ("no-such-key", 401, "unauthorized"),
+        (SERVER_KEY, 403, "read_only_key"),
+    ],
+)
+def test_only_a_write_key_can_send(stack: Stack, key: str | None, status: int, code: str) -> None:
+    _check_refused(stack, "POST", "/v1/track", key, (status, code))
+
+
+@pytest.mark.parametrize(
+    ("key", "status", "code"),
+    [
+        (None, 401, "unauthorized"),
+        ("", 401, "unauthorized"),
+        ("no-such-key", 401, "unauthorized"),
+        (WRITE_KEY, 403, "write_only_key"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_only_a_server_key_can_read_and_erase(
+    stack: Stack, method: str, key: str | None, status: int, code: str
+) -> None:
+    _check_refused(stack, method, "/v1/profiles/customer_id/somebody", key, (status, code))
+
+
+def _check_refused(
+    stack: Stack, method: str, path: str, key: str | None, expected: tuple[int, str]
+) -> None:
+    auth = None if key is None else (key, "")
+    body = _TRACK if method == "POST" else None
+    answer = httpx.request(method, stack.url + path, json=body, auth=auth, timeout=30)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == expected
+    assert error["message"]
+    assert ("WWW-Authenticate" in answer.headers) is (answer.status_code == 401)
 
 
 def test_what_upstream_apps_get_wrong_is_dead_lettered_and_the_next_goes_on(stack: Stack) -> None:
     encode = open_codec(stack.settings).encode
     name = uuid4().hex[:12]
     key = f"customer_id:{name}"
-    good = _interaction(f"good-{name}", Identifier("customer_id", name))
-    value = encode(topics.INTERACTIONS, good)
-    future = _interaction(f"future-{name}", good.identifiers[0], _now_ms() + 2 * _HOUR_MS)
-    blocked = _interaction(f"blocked-{name}", Identifier("customer_id", "null"))
-    wrong: dict[str, bytes | None] = {
-        "no Avro": b"no Avro at all",
-        "cut": value[: len(value) // 2],
-        "unknown schema": b"\x00\x7f\xff\xff\xff" + value[5:],
-        "no value": None,
-        "future": encode(topics.INTERACTIONS, future),
-        "blocked": encode(topics.INTERACTIONS, blocked),
+    who = Identifier("customer_id", name)
+    now = _now_ms()
+    value = encode(topics.INTERACTIONS, _interaction(f"good-{name}", now, who))
+    ahead = _interaction(f"ahead-{name}", now, who, ahead_ms=_HOUR_MS - _MINUTE_MS)
+    assert value is not None
+    wrong: dict[tuple[str, str], bytes | Interaction | None] = {
+        ("not-confluent-framing", ""): b"no Avro at all",
+        ("malformed-avro", ""): value[: len(value) // 2],
+        ("unknown-schema-id", ""): b"\x00\x7f\xff\xff\xff" + value[5:],
+        ("empty-value", ""): None,
+        ("time-in-future", "received_at:"): _interaction("far", now + 2 * _HOUR_MS, who),
+        ("time-in-future", "occurred_at:"): _interaction("far", now, who, ahead_ms=2 * _HOUR_MS),
+        ("no-identifiers", "identifiers:"): _interaction("nobody", now),
+        ("no-valid-identifier", "identifiers: customer_id:"): _interaction(
+            "blocked", now, Identifier("customer_id", "null")
+        ),
     }
     producer = Producer({**stack.settings.kafka(), "partitioner": "murmur2_random"})
-    for one in (*wrong.values(), value):
-        producer.produce(topics.INTERACTIONS, one, key)
+    for one in (*wrong.values(), value, ahead):
+        raw = encode(topics.INTERACTIONS, one) if isinstance(one, Interaction) else one
+        producer.produce(topics.INTERACTIONS, raw, key)
     assert producer.flush(30) == 0
 
     stack.kairos("status", "--until-idle", "60")
-    with stack.client("test-office-key") as office:
-        known = eventually(lambda: _found(office, name))
-    assert known["traits"]["interactions"] == 1
-    letters = [
-        one
-        for one in stack.json("dlq", "list", "--stage", "identity", "--limit", "1000")
-        if one["key"] == key
+    letters = [one for one in stack.json("dlq", "list", "--limit", "1000") if one["key"] == key]
+    assert [(one["stage"], one["reason"]) for one in letters] == [
+        ("identity", reason) for reason, _ in wrong
     ]
-    assert len(letters) == len(wrong)
-    assert all(one["reason"] and one["detail"] for one in letters), letters
-    assert {"time-in-future", "no-valid-identifier", "empty-value"} <= {
-        one["reason"] for one in letters
-    }
+    for letter, (_, begin) in zip(letters, wrong, strict=True):
+        assert letter["detail"]
+        assert letter["detail"].startswith(begin)
+    decided = [one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision)]
+    assert [one for one in decided if name in one] == [f"good-{name}", f"ahead-{name}"]
+    with stack.client(SERVER_KEY) as office:
+        known = eventually(lambda: _found(office, name))
+    assert known["traits"]["interactions"] == 2
 
 
 def _found(office: httpx.Client, name: str) -> dict[str, Any] | None:
@@ -118,6 +174,16 @@ def _found(office: httpx.Client, name: str) -> dict[str, Any] | None:
     return answer.json() if answer.status_code == 200 else None
 
 
-def _interaction(event_id: str, who: Identifier, at_ms: int | None = None) -> Interaction:
-    at = _now_ms() if at_ms is None else at_ms
-    return Interaction(event_id, "track", "Viewed", "web", "upstream", at, at, (who,))
+def _interaction(
+    event_id: str, received_at: int, *who: Identifier, ahead_ms: int = 0
+) -> Interaction:
+    return Interaction(
+        event_id,
+        "track",
+        "Viewed",
+        "web",
+        "upstream",
+        occurred_at=received_at + ahead_ms,
+        received_at=received_at,
+        identifiers=who,
+    )
