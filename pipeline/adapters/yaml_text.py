@@ -27,12 +27,21 @@ _TAG: Final = "tag:yaml.org,2002:"
 _VARIABLE: Final = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _MENDS: Final = {
     "cannot start any token": "indent with spaces, and quote texts that begin with a special sign",
-    "mapping values are not allowed": "quote texts that contain ': ', and check the indentation",
-    "expected <block end>": "check the indentation: fields of one thing stand in one column",
+    "mapping values are not allowed": "a field is written `name: value`; quote texts that contain "
+    "': ', and check the indentation",
+    "sequence entries are not allowed": "begin the first item of a list on a line of its own",
+    "expected <block end>": "check brackets, and the indentation: fields of one thing stand in one "
+    "column",
     "could not find expected ':'": "a field is written `name: value`",
     "expected a single document": "write one document a file, without ---",
+    "escape character": "write \\\\ for a backslash, or use single quotation marks",
     "quoted scalar": "close the quotation marks",
+    "expected ',' or": "write a comma before it, or close the bracket of line {line}",
+    "expected the node content": "write the value that is missing before it",
 }
+_OTHER_MEND: Final = "check brackets, quotation marks, special signs and indentation there"
+_LEFT_OPEN: Final = ("simple key", "quoted scalar")
+"""What goes on to where nobody looks for the fault: it is named where it begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +102,13 @@ def _place(mark: object) -> Place:
 
 
 def _syntax(error: MarkedYAMLError) -> BadYaml:
-    problem = " ".join((error.problem or error.context or "not YAML").split())
-    about = f"{error.context or ''} {problem}"
-    mends = [mend for sign, mend in _MENDS.items() if sign in about]
-    message = f"YAML: {problem}" + (f"; {mends[0]}" if mends else "")
-    return BadYaml(_place(error.problem_mark or error.context_mark), message)
+    context, problem = error.context or "", error.problem or error.context or "not YAML"
+    mends = [mend for sign, mend in _MENDS.items() if sign in f"{context} {problem}"]
+    begin = error.context_mark or error.problem_mark
+    mend = next(iter(mends), _OTHER_MEND).format(line=_place(begin)[0])
+    left_open = any(sign in context for sign in _LEFT_OPEN)
+    place = _place(begin if left_open else error.problem_mark or begin)
+    return BadYaml(place, f"YAML: {' '.join(problem.split())}; {mend}")
 
 
 @dataclass(slots=True)

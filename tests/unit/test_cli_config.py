@@ -1,0 +1,65 @@
+"""`kairos config validate` as a command: what it prints, and its exit code."""
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipeline.cli.main import build_app
+
+_DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+_BUYERS = Path("segments", "buyers.yaml")
+_COMMA = (
+    "28: YAML: expected ',' or '}', but got ':'; write a comma before it, or close the bracket of "
+    "line 3"
+)
+_WHEN = "when: {trait: purchases, gte: 1}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the demo's configuration, to be damaged."""
+    return Path(shutil.copytree(_DEMO, tmp_path / "config"))
+
+
+def validate(folder: Path, *options: str) -> Result:
+    return CliRunner().invoke(build_app("config"), ["config", "validate", str(folder), *options])
+
+
+def test_a_valid_folder(folder: Path) -> None:
+    done = validate(folder)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert "is valid: " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "when: {trait: purchase, gte: 1}",
+            "8: unknown trait 'purchase': did you mean 'purchases'?",
+        ),
+        (
+            "when: {trait: purchases, gtee: 1}",
+            "26: 'gtee' is not part of a condition: did you mean 'gte'?",
+        ),
+        (
+            "when: {trait: purchases gte: 1}",
+            _COMMA,
+        ),
+    ],
+    ids=["unknown trait", "misspelt field", "no YAML"],
+)
+def test_a_mistake(folder: Path, line: str, message: str) -> None:
+    text = (folder / _BUYERS).read_text()
+    (folder / _BUYERS).write_text(text.replace(_WHEN, line))
+    done = validate(folder)
+    assert (done.exit_code, done.stdout) == (1, "")
+    expected = [f"{_BUYERS}:3:{message}", f"kairos: {folder} has 1 error"]
+    assert done.stderr.splitlines() == expected
+    told = msgspec.json.decode(validate(folder, "--json").stdout)["errors"]
+    assert [f"{one['file']}:{one['line']}:{one['column']}: {one['message']}" for one in told] == (
+        expected[:1]
+    )
