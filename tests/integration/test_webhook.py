@@ -1,13 +1,16 @@
 """The webhook adapter against a real HTTP server."""
 
+import time
 from uuid import uuid4
 
 import pytest
 
+from pipeline.adapters.snapshots import Stored
 from pipeline.model import topics
+from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction
 from tests.support.receiver import Answer, Receiver
-from tests.support.stack import Stack, eventually
+from tests.support.stack import Stack, eventually, stopped
 
 WRITE_KEY = "test-app-key"
 
@@ -24,6 +27,13 @@ def _order(stack: Stack, email: str) -> None:
         "context": {"traits": {"email": email}},
         "properties": {"total": 5},
     }
+    with stack.client(WRITE_KEY) as client:
+        assert client.post("/v1/track", json=message).status_code == 200
+
+
+def _ping(stack: Stack, device: str) -> None:
+    """Of interest for two seconds only."""
+    message = {"event": "Ping", "userId": f"c-{device}", "context": {"device": {"id": device}}}
     with stack.client(WRITE_KEY) as client:
         assert client.post("/v1/track", json=message).status_code == 200
 
@@ -77,3 +87,30 @@ def test_what_was_delivered_stays_so_when_the_adapter_is_killed(
     stack.kairos("status", "--until-idle", "60")
     assert {one.key for one in receiver.posts(email)} == {post.key}
     assert set(_outcomes(stack, post.key)) == {"sent"}
+
+
+def test_what_cannot_be_said_before_its_deadline_expires(stack: Stack, receiver: Receiver) -> None:
+    device = uuid4().hex
+    receiver.prepare(device, Answer(503, {"Retry-After": "60"}))
+    _ping(stack, device)
+    [post] = eventually(lambda: receiver.posts(device))
+    assert eventually(lambda: _outcomes(stack, post.key)) == ["expired"]
+    stack.kairos("status", "--until-idle", "60")
+    assert receiver.posts(device) == [post]
+
+
+def test_what_is_found_after_its_deadline_is_not_said(stack: Stack, receiver: Receiver) -> None:
+    device = uuid4().hex
+
+    def decided() -> list[tuple[Stored, Action]]:
+        every = stack.records.every(topics.actions("push"), Action)
+        return [found for found in every if found[1].address == device]
+
+    with stopped(stack.process("adapter-webhook")):
+        _ping(stack, device)
+        [(stored, action)] = eventually(decided)
+        last_ms = stored.timestamp + action.deadline_at - action.created_at
+        eventually(lambda: time.time_ns() // 1_000_000 > last_ms)
+    assert eventually(lambda: _outcomes(stack, action.action_id)) == ["expired"]
+    stack.kairos("status", "--until-idle", "60")
+    assert not receiver.posts(device)
