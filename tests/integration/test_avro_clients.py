@@ -6,6 +6,8 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -22,9 +24,10 @@ from starlette.routing import Route
 
 from pipeline.adapters.avro import Codec, RegistryError, open_codec, recorded
 from pipeline.adapters.avro.registry import CONTENT_TYPE, Answer, Registry
-from pipeline.adapters.avro.subjects import ACTIONS, CLASSES
-from pipeline.model.interaction import Interaction
+from pipeline.adapters.avro.subjects import ACTIONS, CLASSES, schema_name, subject
+from pipeline.adapters.topics import topics_for
 from pipeline.settings import Settings
+from tests.support.stack import Stack
 
 CODEC = Codec(recorded())
 SCHEMAS = {version.name: version.schema for version in recorded()}
@@ -130,16 +133,56 @@ def test_a_registry_out_of_reach_says_what_to_do() -> None:
         open_codec(Settings(schema_registry_url=f"http://127.0.0.1:{port}"))
 
 
+@pytest.fixture(scope="module")
+def filled(stack: Stack) -> Stack:
+    """Once every topic of it has a record."""
+    who, email = f"c-{uuid4().hex[:12]}", {"email": f"{uuid4().hex[:12]}@example.com"}
+    order = {"event": "Order", "userId": who, "context": {"traits": email}}
+    ping = {"event": "Ping", "userId": who, "context": {"device": {"id": uuid4().hex}}}
+    page = {"type": "page", "userId": who, "name": "home"}
+    bodies: dict[str, dict[str, Any]] = {
+        "track": order,
+        "batch": {"batch": [{"type": "track", **ping}, {"type": "dance"}]},
+        "decide": {"interaction": page, "placements": ["hero"]},
+    }
+    with stack.client("test-app-key") as client:
+        for path, body in bodies.items():
+            assert client.post(f"/v1/{path}", json=body).status_code == 200
+    stack.kairos("status", "--until-idle", "60")
+    return stack
+
+
+def test_confluents_deserializer_reads_every_record_of_a_stack(filled: Stack) -> None:
+    registry = SchemaRegistryClient({"url": filled.url})
+    read = AvroDeserializer(registry)
+    subjects = registry.get_subjects()
+    for topic in (one.name for one in topics_for(["web", "email", "push"])):
+        assert subject(topic) in subjects
+        name = schema_name(topic)
+        kind: type[Any] = CLASSES[name]
+        records = list(filled.records.every(topic, kind))
+        assert records, f"{topic} is empty"
+        for stored, record in records:
+            fields = read(stored.value, SerializationContext(topic, MessageField.VALUE))
+            assert msgspec.convert(fields, kind, builtin_types=(bytes,)) == record
+
+
 @pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed")
-def test_kcat_lists_keys_and_headers(bootstrap: str, new_topic: Callable[[str], str]) -> None:
-    topic = new_topic("interactions")
-    produce(bootstrap, topic, CODEC.encode("interactions", example(Interaction)))
-    assert f'topic "{topic}"' in kcat(bootstrap, "-L", "-t", topic)
-    listed = kcat(bootstrap, "-C", "-e", "-q", "-t", topic, "-f", "%k %h\n")
-    assert listed == f"email:ada@example.com traceparent={TRACEPARENT}\n"
+def test_kcat_lists_keys_and_headers(stack: Stack) -> None:
+    who = f"c-{uuid4().hex[:12]}"
+    with stack.client("test-app-key") as client:
+        message = {"event": "Viewed", "userId": who}
+        headers = {"traceparent": TRACEPARENT}
+        assert client.post("/v1/track", json=message, headers=headers).status_code == 200
+    assert 'topic "interactions" with 3 partitions' in kcat(stack, "-L", "-t", "interactions")
+    listed = kcat(stack, "-C", "-e", "-q", "-t", "interactions", "-f", "%k %h\n")
+    [mine] = [line for line in listed.splitlines() if line.startswith(f"customer_id:{who} ")]
+    _, trace_id, *_ = TRACEPARENT.split("-")
+    assert f"traceparent=00-{trace_id}-" in mine
 
 
-def kcat(bootstrap: str, *arguments: str) -> str:
-    command = ["kcat", "-b", bootstrap, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
-    return done.stdout
+def kcat(stack: Stack, *arguments: str) -> str:
+    kafka = stack.settings.kafka()["bootstrap.servers"]
+    command = ["kcat", "-b", str(kafka), *arguments]
+    done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_S, check=True)
+    return done.stdout.decode(errors="replace")
