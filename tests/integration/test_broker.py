@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,12 +17,13 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions, Running, warm_up
+from pipeline.adapters.broker import Broker, BrokerOptions, Running, warm_up
 from pipeline.adapters.broker.jars import ensure_jars, pinned_jars
 from pipeline.adapters.broker.java import find_java
 from pipeline.adapters.broker.jvm import KafkaJvm
 from pipeline.adapters.broker.options import BrokerFiles
 from pipeline.settings import Settings
+from tests.support.small_disk import small_disk
 
 
 @pytest.fixture
@@ -39,9 +41,23 @@ def started(options: BrokerOptions) -> Running:
 
 
 def refused(options: BrokerOptions) -> str:
-    failure = Broker(options).start()
-    assert isinstance(failure, BrokerFailure), failure
-    return failure.message
+    """The one line in which `kairos broker start` says why it failed."""
+    variables = {
+        "KAIROS_HOME": str(options.home),
+        "KAIROS_CACHE_DIR": str(options.cache_dir),
+        "KAIROS_BROKER_PORT": str(options.port),
+        "NO_COLOR": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "broker", "start"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    return line.removeprefix("kairos: ")
 
 
 def create_topic(running: Running, topic: str) -> None:
@@ -126,7 +142,7 @@ def test_it_does_not_belong_to_the_terminal_that_started_it(options: BrokerOptio
 def test_a_fixed_port_that_is_taken_is_an_error(options: BrokerOptions) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        assert f"port {port} is taken" in refused(replace(options, port=port, port_is_fixed=True))
+        assert f"port {port} is taken" in refused(replace(options, port=port))
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing_running(options: BrokerOptions) -> None:
@@ -138,14 +154,8 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running(options: BrokerO
 
 
 def test_a_full_disk_is_named(options: BrokerOptions) -> None:
-    options.home.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(options.home)]
-    if subprocess.run(mount, capture_output=True).returncode != 0:
-        pytest.skip("mounting a small disk needs root")
-    try:
+    with small_disk(options.home, megabytes=20):
         assert refused(options).startswith("disk full: ")
-    finally:
-        subprocess.run(["umount", str(options.home)], check=True)
 
 
 def test_a_home_that_cannot_be_written_is_named(options: BrokerOptions) -> None:

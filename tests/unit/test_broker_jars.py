@@ -11,6 +11,7 @@ import pytest
 
 from pipeline.adapters.broker.jars import PinnedJar, ensure_jars, pinned_jars
 from pipeline.adapters.broker.options import BrokerError
+from tests.support.small_disk import small_disk
 
 CONTENT = b"not really a jar"
 JAR = PinnedJar(hashlib.sha256(CONTENT).hexdigest(), "org.example", "thing", "1.2")
@@ -60,6 +61,19 @@ def test_a_jar_missing_from_the_repository_is_named(tmp_path: Path, mirror: str)
     absent = PinnedJar("0" * 64, "org.example", "absent", "1")
     with pytest.raises(BrokerError, match=r"cannot download absent-1\.jar"):
         ensure_jars(tmp_path, (absent,), mirror)
+
+
+def test_a_full_disk_is_told_from_a_missing_network(tmp_path: Path, mirror: str) -> None:
+    large = bytes(2 << 20)
+    jar = PinnedJar(hashlib.sha256(large).hexdigest(), JAR.group, "large", JAR.version)
+    served = tmp_path / "mirror" / jar.path
+    served.parent.mkdir(parents=True)
+    served.write_bytes(large)
+    with (
+        small_disk(tmp_path / "cache", megabytes=1),
+        pytest.raises(BrokerError, match=r"large-1\.2\.jar in .*: No space left.*KAIROS_CACHE_DIR"),
+    ):
+        ensure_jars(tmp_path / "cache", (jar,), mirror)
 
 
 def test_every_pin_is_a_digest_and_a_distinct_jar() -> None:

@@ -86,6 +86,11 @@ def _download(jar: PinnedJar, maven: MavenContext) -> None:
             "once, set KAIROS_MAVEN_REPOSITORY to a mirror of Maven Central, or copy "
             f"{maven.repo_cache} from a machine that has it"
         ) from error
+    except OSError as error:
+        raise BrokerError(
+            f"cannot keep {jar.path.name} in {maven.repo_cache}: {error.strerror or error}; "
+            "mend that, or set KAIROS_CACHE_DIR to another disk"
+        ) from error
 
 
 def _digest(path: Path) -> str:
