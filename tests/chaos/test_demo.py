@@ -1,0 +1,32 @@
+"""The demo decides the same again, over other partitions and other processes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.stack import Stack
+
+_DAYS = 60
+"""Enough for merges, all segments and campaigns."""
+
+
+def _played(home: Path, partitions: int, workers: str) -> Any:
+    """What came of the log's first days, in a home of its own."""
+    stack = Stack(home, home, {"KAIROS_WORKERS": workers})
+    options = ("--partitions", str(partitions), "--days", str(_DAYS), "--live", "0")
+    try:
+        return stack.json("demo", *options)["summary"]
+    finally:
+        stack.kairos("down")
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_partitions_and_processes_change_no_decision(tmp_path: Path) -> None:
+    one = _played(tmp_path / "one", 2, "all")
+    other = _played(tmp_path / "other", 5, "four")
+    assert one["decisions"] > 3_000
+    assert one["merges"]
+    for what in ("fingerprint", "decisions", "profiles", "merges", "segments", "campaigns"):
+        assert other[what] == one[what], what
