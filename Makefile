@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LOCK := deploy/requirements.lock
+PEERS := floor,faust,quix,trivial,demo,large
 
 .PHONY: help setup demo test unit check format chaos bench lock clean
 help: ## show this
@@ -38,8 +39,14 @@ format: setup ## what `check` asks for, where it can be done by machine
 chaos: setup ## kills and damages against an independent oracle
 	$(BIN)/pytest tests/chaos
 
-bench: setup ## latency and throughput, side by side with peers
-	$(BIN)/kairos bench
+bench: setup ## every measurement in a short form, side by side with peers: a quarter of an hour
+	$(BIN)/kairos bench flow
+	$(BIN)/kairos bench latency --systems $(PEERS) --rates 100,300 --seconds 5 --repeats 1
+	$(BIN)/kairos bench throughput --systems $(PEERS) --records 3000 --repeats 1
+	$(BIN)/kairos bench stages --seconds 5
+	$(BIN)/kairos bench decide --seconds 10 --repeats 1
+	$(BIN)/kairos bench recovery --repeats 1
+	$(BIN)/kairos bench state --profiles 20000
 
 lock: setup ## pin every dependency by hash again
 	$(PYTHON) -m venv $(VENV)-lock

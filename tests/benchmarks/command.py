@@ -8,8 +8,10 @@ from pipeline.cli.console import JsonOption, err, out, print_json
 from tests.benchmarks import decide as decisions
 from tests.benchmarks import flow as flows
 from tests.benchmarks import latency as latencies
+from tests.benchmarks import recovery as recoveries
 from tests.benchmarks import report
 from tests.benchmarks import stages as breakdowns
+from tests.benchmarks import state as states
 from tests.benchmarks import throughput as throughputs
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.rig import open_rig
@@ -128,6 +130,43 @@ def flow(
     else:
         report.print_flow(figures)
         _print_footer(f"medians of {rounds} rounds")
+
+
+@app.command()
+def recovery(
+    rate: Annotated[int, typer.Option(min=1, help="Events a second meanwhile.")] = 100,
+    repeats: RepeatsOption = 3,
+    profiles: Annotated[int, typer.Option(min=1, help="How many to rebuild.")] = 10_000,
+    partitions: PartitionsOption = 4,
+    json: JsonOption = False,
+) -> None:
+    """From a kill of the worker or the broker, or a loss of state, to the first output."""
+    plan = recoveries.Plan(rate, repeats, profiles)
+    with open_rig(partitions) as rig:
+        figures = recoveries.measure(rig, plan, _say)
+    if json:
+        _print_json("recovery", figures, partitions=partitions, rate=rate, repeats=repeats)
+    else:
+        report.print_recovery(figures)
+        _print_footer(f"medians of {repeats}, {rate} events/s, {partitions} partition(s)")
+
+
+@app.command()
+def state(
+    system: Annotated[str, typer.Option(help="demo or large.")] = "demo",
+    profiles: Annotated[int, typer.Option(min=100, help="How many.")] = 100_000,
+    partitions: PartitionsOption = 4,
+    json: JsonOption = False,
+) -> None:
+    """Many profiles: size on disk, memory of the worker, time to rebuild them."""
+    [choice] = _choices(system)
+    with open_rig(partitions) as rig:
+        figures = states.measure(rig, choice, profiles, _say)
+    if json:
+        _print_json("state", figures, partitions=partitions)
+    else:
+        report.print_state(figures)
+        _print_footer(f"{choice}, {partitions} partition(s)")
 
 
 def _print_json(name: str, figures: Any, **plan: float) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from statistics import median
 from typing import TypeAlias
 
@@ -9,6 +10,7 @@ Headers: TypeAlias = Sequence[tuple[str, bytes]]
 
 _ON_TIME = 1.05
 _SLACK_S = 0.5
+_LATE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +38,44 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """What came out of `sent` records that were all there at once: `arrivals` (s, by any clock) of
-    those that came, and the `cpu` (cores, by process) that it took."""
+    """How many of `sent` records, which were all there at once, came out in how many `seconds`,
+    from the first sending to the last arrival; `cpu`: cores, by process."""
 
     sent: int
-    arrivals: Sequence[float]
+    arrived: int
+    seconds: float
     cpu: Mapping[str, float]
 
     @property
     def per_s(self) -> float:
-        """Between a tenth and nine tenths of the way: beginning and end are not like the rest."""
-        ordered = sorted(self.arrivals)
-        low, high = len(ordered) // 10, len(ordered) * 9 // 10
-        if high <= low:
-            return 0.0
-        return (high - low) / (ordered[high] - ordered[low])
+        return self.arrived / self.seconds
 
     @property
     def missing(self) -> int:
         """How many did not come in time."""
-        return self.sent - len(self.arrivals)
+        return self.sent - self.arrived
+
+
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """Of `sent` records those that came through: when each was due, and when it came (s, by one
+    clock)."""
+
+    sent: int
+    came: Sequence[tuple[float, float]]
+
+    def first_after(self, moment: float) -> float:
+        """How long after it (s) the first record came that was sent after it; inf: none did."""
+        return min((at - moment for due, at in self.came if due > moment), default=inf)
+
+    def late_until(self, moment: float) -> float:
+        """How long after it (s) the last record came that had taken over a second."""
+        return max((at - moment for due, at in self.came if at - due > _LATE_S), default=0.0)
+
+    @property
+    def missing(self) -> int:
+        """How many never came."""
+        return self.sent - len(self.came)
 
 
 @dataclass(frozen=True, slots=True)

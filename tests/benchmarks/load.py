@@ -10,20 +10,27 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from tests.benchmarks.figures import Drained, Headers, Sample
+from tests.benchmarks.figures import Drained, Headers, Passages, Sample
 from tests.benchmarks.processes import CpuMeter
 
 _SWITCH_S: Final = 0.0002
 _DRAIN_S: Final = 15.0
+_PATIENCE_S: Final = 60.0
 _BATCH: Final = 500
 _NS: Final = 1_000_000_000
 _LEAD_S: Final = 0.2
+_FOUND_SOON: Final = {
+    "reconnect.backoff.ms": 20,
+    "reconnect.backoff.max.ms": 100,
+    "log_level": 2,
+}
+"""A broker that comes back must not wait for those who measure it; that it was away is known."""
 
 
 class Traffic(Protocol):
@@ -62,6 +69,7 @@ class Client:
                 "enable.idempotence": True,
                 "partitioner": "murmur2_random",
                 "queue.buffering.max.messages": 1_000_000,
+                **_FOUND_SOON,
             }
         )
         self._consumer = Consumer(
@@ -71,6 +79,7 @@ class Client:
                 "enable.auto.commit": False,
                 "fetch.wait.max.ms": 100,
                 "fetch.queue.backoff.ms": 1,
+                **_FOUND_SOON,
             }
         )
         self._consumer.assign(list(self._ends()))
@@ -88,8 +97,7 @@ class Client:
         first, records = self._prepare(count, rate)
         with _undisturbed():
             meter = CpuMeter(self._pids)
-            begin_ns = time.monotonic_ns() + int(_LEAD_S * _NS)
-            due_ns = [begin_ns + int(index * _NS / rate) for index in range(count)]
+            due_ns = _due_ns(count, rate)
             reader = _Reader(self._consumer, count, due_ns[-1] + int(drain_s * _NS))
             reader.start()
             self._send(records, due_ns)
@@ -100,7 +108,7 @@ class Client:
         return Sample(
             sent=count,
             meant_seconds=seconds,
-            seconds=(last_ns - begin_ns) / _NS,
+            seconds=(last_ns - due_ns[0]) / _NS,
             latencies_ms=[(at - due_ns[index]) / 1e6 for index, (at, _) in arrived.items()],
             headers=[headers for _, headers in arrived.values()],
             cpu=cpu,
@@ -111,7 +119,8 @@ class Client:
         first, records = self._prepare(count, count)
         with _undisturbed():
             meter = CpuMeter(self._pids)
-            reader = _Reader(self._consumer, count, time.monotonic_ns() + int(patience_s * _NS))
+            begin_ns = time.monotonic_ns()
+            reader = _Reader(self._consumer, count, begin_ns + int(patience_s * _NS))
             reader.start()
             for key, value in records:
                 self._producer.produce(self._traffic.input, value, key)
@@ -119,7 +128,26 @@ class Client:
             reader.join()
             cpu = meter.cores()
         arrived = self._matched(reader.arrivals, first, count)
-        return Drained(count, [at / _NS for at, _ in arrived.values()], cpu)
+        last_ns = max((at for at, _ in arrived.values()), default=begin_ns + 1)
+        return Drained(count, len(arrived), (last_ns - begin_ns) / _NS, cpu)
+
+    def passages(self, rate: float, seconds: float, meanwhile: Callable[[], None]) -> Passages:
+        """`rate` records a second for so long, while something is done to the system; waits for
+        the last at most a minute."""
+        count = int(rate * seconds)
+        first, records = self._prepare(count, rate)
+        due_ns = _due_ns(count, rate)
+        reader = _Reader(self._consumer, count, due_ns[-1] + int(_PATIENCE_S * _NS))
+        sender = threading.Thread(target=self._send, args=(records, due_ns), name="sender")
+        reader.start()
+        sender.start()
+        meanwhile()
+        sender.join()
+        reader.join()
+        arrived = self._matched(reader.arrivals, first, count)
+        return Passages(
+            count, [(due_ns[index] / _NS, at / _NS) for index, (at, _) in arrived.items()]
+        )
 
     def _ends(self) -> Iterator[TopicPartition]:
         """So that nothing that was there before is read."""
@@ -158,6 +186,12 @@ class Client:
             if index is not None and first <= index < first + count:
                 found.setdefault(index - first, (at_ns, message.headers() or ()))
         return found
+
+
+def _due_ns(count: int, rate: float) -> list[int]:
+    """When each is to be sent, evenly, from soon on."""
+    begin_ns = time.monotonic_ns() + int(_LEAD_S * _NS)
+    return [begin_ns + int(index * _NS / rate) for index in range(count)]
 
 
 class _Reader(threading.Thread):

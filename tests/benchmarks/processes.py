@@ -47,9 +47,9 @@ class Process:
         said = announcements(self.home).get(self.program.announces)
         return said is not None and said.state == "ready" and said.process.pid == self.child.pid
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, patience_s: float = _READY_S) -> None:
         """NotReadyError when it does not become so."""
-        give_up_at = time.monotonic() + _READY_S
+        give_up_at = time.monotonic() + patience_s
         while not self.ready:
             if self.child.poll() is not None or time.monotonic() > give_up_at:
                 last = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
@@ -82,14 +82,17 @@ def start(program: Program, home: Path, environment: Mapping[str, str]) -> Proce
 
 @contextmanager
 def running(
-    programs: Sequence[Program], home: Path, environment: Mapping[str, str]
+    programs: Sequence[Program],
+    home: Path,
+    environment: Mapping[str, str],
+    patience_s: float = _READY_S,
 ) -> Iterator[list[Process]]:
     """All of them, ready; ended at the end."""
     processes: list[Process] = []
     try:
         processes.extend(start(program, home, environment) for program in programs)
         for process in processes:
-            process.wait_until_ready()
+            process.wait_until_ready(patience_s)
         yield processes
     finally:
         for process in processes:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
-from pipeline.cli.console import print_table
+from pipeline.cli.console import out, print_table
 from tests.benchmarks.decide import Answers
 from tests.benchmarks.figures import Latency, Throughput, ratio
 from tests.benchmarks.flow import Cost
+from tests.benchmarks.recovery import Recovery
 from tests.benchmarks.stages import Breakdown
+from tests.benchmarks.state import State
 
 
 def print_latency(figures: Sequence[Latency]) -> None:
@@ -119,6 +121,46 @@ def print_flow(figures: Sequence[Cost]) -> None:
     stages = tuple(figures[0].steps) if figures else ()
     columns = ("segments/metrics/offers", *stages, "steps", "decode", "encode", "rows")
     print_table("Pure flow: µs per interaction", columns, rows)
+
+
+def print_recovery(figures: Sequence[Recovery]) -> None:
+    """A row per kind of loss."""
+    rows = [
+        (
+            one.what,
+            f"{one.ready_s:.1f}",
+            f"{one.first_s:.1f}",
+            ", ".join(f"{first:.1f}" for first in one.firsts),
+            f"{one.late_s:.1f}",
+            one.missing,
+        )
+        for one in figures
+    ]
+    columns = ("what", "there again", "first output", "each", "late until", "missing")
+    print_table("Recovery: seconds after the kill", columns, rows)
+
+
+def print_state(one: State) -> None:
+    """A row per stage, and what it takes."""
+    rows = [
+        (
+            stage.stage,
+            stage.rows,
+            f"{stage.rows / one.profiles:.1f}",
+            f"{stage.changelog_bytes / one.profiles:,.0f}",
+            f"{stage.disk_bytes / 2**20:,.0f}",
+        )
+        for stage in one.stages
+    ]
+    columns = ("stage", "rows", "rows/profile", "bytes/profile", "MiB on disk")
+    print_table(f"{one.profiles:,} profiles", columns, rows)
+    total = sum(stage.rows for stage in one.stages)
+    out.print(
+        f"rebuilt in {one.rebuild_s:.1f} s ({total / one.rebuild_s:,.0f} rows/s, start included), "
+        f"started with its state in {one.start_s:.1f} s; worker {one.resident_bytes / 2**20:,.0f} "
+        f"MiB, at most {one.peak_bytes / 2**20:,.0f} MiB; interaction to action at 100/s: "
+        f"p50 {one.p50:.1f} ms, p99 {one.p99:.1f} ms"
+    )
 
 
 def _ms(value: float) -> str:

@@ -52,7 +52,6 @@ class Rig:
             "KAIROS_HOME": str(self.home),
             "KAIROS_BOOTSTRAP_SERVERS": self.bootstrap,
             "KAIROS_PARTITIONS": str(self.partitions),
-            "KAIROS_LOG_LEVEL": "warning",
             "PYTHONUNBUFFERED": "1",
         }
 

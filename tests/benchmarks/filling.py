@@ -1,0 +1,89 @@
+"""Many profiles at once: rows of some customers, made by the shells, over and over in changelogs.
+
+A worker that finds them there and no state rebuilds it, as after a loss. Keys differ, values do
+not: so the sizes are right, and nobody can be addressed by them.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from confluent_kafka import Producer
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.config import model
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.decisioning.token import TokenKey
+from pipeline.flow import STAGES
+from pipeline.rules import Rules
+from tests.benchmarks import configurations
+from tests.benchmarks.memory import Shells
+from tests.benchmarks.processes import running
+from tests.benchmarks.rig import Rig
+from tests.benchmarks.systems import apply_bundle, worker_programs
+from tests.benchmarks.traffic import CUSTOMERS, InteractionTraffic
+
+_SAMPLES: Final = 100
+_VISITS: Final = 5
+_VISIT_EVERY_MS: Final = 60_000
+_FULL_S: Final = 0.01
+
+_Rows: TypeAlias = Mapping[str, Sequence[tuple[bytes, bytes]]]
+"""One customer's rows by stage: of three identifiers, a profile, five interactions, and timers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What one stage's changelog got."""
+
+    stage: str
+    rows: int
+    bytes: int
+
+
+def fill(rig: Rig, bundle: model.Bundle, profiles: int) -> list[Filled]:
+    """The changelogs of `bundle`'s stages; no worker runs, and there is no state."""
+    apply_bundle(rig.settings, bundle)
+    with running(tuple(worker_programs(rig, 1)), rig.home, rig.environment):
+        pass  # it makes the topics
+    shutil.rmtree(rig.home / "state")
+    samples = list(_samples(bundle))
+    return [_fill(rig, stage.name, stage.group, samples, profiles) for stage in STAGES]
+
+
+def _fill(rig: Rig, stage: str, group: str, samples: Sequence[_Rows], profiles: int) -> Filled:
+    topic = f"{group}-rows-changelog"
+    producer = Producer({**rig.settings.kafka(), "linger.ms": 50, "acks": "all"})
+    rows = size = 0
+    for number in range(profiles):
+        for key, value in samples[number % len(samples)][stage]:
+            named = b"%b~%d" % (key, number)
+            _produce(producer, topic, (named, value), number % rig.partitions)
+            rows += 1
+            size += len(named) + len(value)
+    producer.flush()
+    return Filled(stage, rows, size)
+
+
+def _produce(producer: Producer, topic: str, row: tuple[bytes, bytes], partition: int) -> None:
+    while True:
+        try:
+            return producer.produce(topic, row[1], row[0], partition)
+        except BufferError:
+            producer.poll(_FULL_S)
+
+
+def _samples(bundle: model.Bundle) -> Iterator[_Rows]:
+    config = compile_bundle(bundle)
+    assert isinstance(config, Configuration), config
+    codec = Codec(recorded())
+    traffic = InteractionTraffic(codec, configurations.EVENT, ())
+    begin_ms = int(time.time() * 1000) - _VISITS * _VISIT_EVERY_MS
+    for customer in range(_SAMPLES):
+        shells = Shells(Rules(config, TokenKey("bench"), 300_000), codec)
+        for visit in range(_VISITS):
+            index = customer + visit * CUSTOMERS
+            shells.put(traffic.interaction(index, begin_ms + visit * _VISIT_EVERY_MS))
+        yield {stage: tuple(rows.rows.items()) for stage, rows in shells.rows.items()}

@@ -1,0 +1,104 @@
+"""`kairos bench state`: many profiles on disk and in memory, and the time to rebuild them.
+
+The worker, which runs all four agents, starts without state and reads its changelogs; then it
+starts once more with the state that it has.
+"""
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.benchmarks.figures import percentile
+from tests.benchmarks.filling import Filled, fill
+from tests.benchmarks.latency import Say
+from tests.benchmarks.load import Client
+from tests.benchmarks.processes import running
+from tests.benchmarks.rig import Rig
+from tests.benchmarks.systems import SYSTEMS, Choice, Stages, worker_programs
+from tests.benchmarks.traffic import CUSTOMERS
+
+_RATE: Final = 100
+_SECONDS: Final = 10.0
+_REBUILD_S: Final = 1_800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One stage's rows: in its changelog, and in its files."""
+
+    stage: str
+    rows: int
+    changelog_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """`rebuild_s`: from the start of a worker without state until it is ready; `start_s`: with it.
+    `resident_bytes` of the worker once it is ready, `peak_bytes` up to then. `p50`, `p99`: ms from
+    interaction to action at 100/s, beside all these profiles."""
+
+    profiles: int
+    stages: tuple[Stored, ...]
+    rebuild_s: float
+    start_s: float
+    resident_bytes: int
+    peak_bytes: int
+    p50: float
+    p99: float
+
+
+def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
+    """`choice`: demo or large."""
+    system = SYSTEMS[choice.name]
+    assert isinstance(system, Stages)
+    say(f"{profiles:,} profiles into the changelogs")
+    filled = fill(rig, system.bundle(), profiles)
+    say("rebuilding")
+    programs = tuple(worker_programs(rig, 1))
+    began = time.monotonic()
+    with running(programs, rig.home, rig.environment, _REBUILD_S) as [worker]:
+        rebuild_s = time.monotonic() - began
+        resident, peak = _memory(worker.child.pid)
+        disk = [_size(rig.home / "state" / one.stage) for one in filled]
+    say("starting again")
+    began = time.monotonic()
+    with system.running(rig, 1) as arrangement:
+        start_s = time.monotonic() - began
+        with closing(Client(rig.settings.kafka(), arrangement.traffic, {})) as client:
+            client.open_loop(_RATE, 2 * CUSTOMERS / _RATE)
+            latencies = sorted(client.open_loop(_RATE, _SECONDS).latencies_ms)
+    return State(
+        profiles,
+        _stored(filled, disk),
+        rebuild_s,
+        start_s,
+        resident,
+        peak,
+        percentile(latencies, 0.50),
+        percentile(latencies, 0.99),
+    )
+
+
+def _stored(filled: Sequence[Filled], disk: Sequence[int]) -> tuple[Stored, ...]:
+    return tuple(
+        Stored(one.stage, one.rows, one.bytes, size) for one, size in zip(filled, disk, strict=True)
+    )
+
+
+def _memory(pid: int) -> tuple[int, int]:
+    """Resident bytes: now, and at most so far (Linux)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    kib = {
+        name: int(value.split()[0])
+        for name, _, value in (one.partition(":") for one in lines)
+        if name in ("VmRSS", "VmHWM")
+    }
+    return kib["VmRSS"] * 1024, kib["VmHWM"] * 1024
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -1,0 +1,75 @@
+"""A customer who comes for ever has a row that does not grow for ever, with the counts right."""
+
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from agents.delivery import Row
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.enrichment import view
+from pipeline.enrichment.panes import pane_of
+from pipeline.enrichment.shard import apply
+from pipeline.enrichment.state import ProfileState, Shard
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.shards import Shards
+from pipeline.model.time import DAY_MS
+from tests.benchmarks.configurations import made
+
+_INTERACTIONS = 100_000
+_MOST_BYTES = 64 * 1024
+_BEGIN_MS = 1_700_000_000_000
+_EVERY_MS = 30_000
+_PRODUCTS = 5_000
+_NAMES = ("purchase", "cart", "catalog", "search")
+_WHO = (Identifier("customer_id", "c"), Identifier("cookie", "d"))
+
+
+def _interactions() -> Iterator[Interaction]:
+    for number in range(_INTERACTIONS):
+        at = _BEGIN_MS + number * _EVERY_MS
+        yield Interaction(
+            event_id=f"e{number}",
+            kind="track",
+            name=_NAMES[number % len(_NAMES)],
+            channel="web",
+            source="bench",
+            occurred_at=at,
+            received_at=at,
+            identifiers=_WHO,
+            properties={"price": number % 90 + 0.25, "product_id": f"sku-{number % _PRODUCTS}"},
+        )
+
+
+def _counted(name: str, window_ms: int, now_ms: int) -> int:
+    """Those whose pane has not left the window as a whole."""
+    pane = pane_of(window_ms)
+    return sum(
+        one.occurred_at // pane * pane + pane - 1 > now_ms - window_ms
+        for one in _interactions()
+        if one.name == name
+    )
+
+
+@pytest.fixture(scope="module")
+def config() -> Configuration:
+    """20 metrics, of which 4 count distinct values."""
+    config = compile_bundle(made(segments=4, metrics=20, offers=10))
+    assert isinstance(config, Configuration)
+    return config
+
+
+def test_a_profile_of_100_000_interactions_stays_small_and_right(config: Configuration) -> None:
+    shard: Shard | None = None
+    for one in _interactions():
+        shard = apply(shard, one, config)
+    assert shard is not None
+    row = Row(ProfileState("customer_id:c", Shards({"customer_id:c/0": shard})))
+    assert len(msgspec.msgpack.encode(row)) < _MOST_BYTES
+    known = view.traits((shard,), shard.clock, config)
+    assert known["interactions"] == _INTERACTIONS
+    assert known["metric-0"] == _counted("purchase", 7 * DAY_MS, shard.clock)
+    assert known["metric-1"] == sum(i % 90 + 0.25 for i in range(1, _INTERACTIONS, len(_NAMES)))
+    assert known["metric-2"] == shard.clock - _EVERY_MS
+    assert known["metric-3"] == pytest.approx(_PRODUCTS / len(_NAMES), rel=0.1)
+    assert known["metric-3.approximate"] is True
