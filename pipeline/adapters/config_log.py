@@ -1,7 +1,8 @@
 """The topic `configuration`: every version ever applied, read from its beginning and kept up."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Final, TypeAlias
@@ -27,6 +28,7 @@ from pipeline.model.configuration import ConfigurationRecord
 Property: TypeAlias = str | int | float | bool
 OnChange: TypeAlias = Callable[[Configuration], None]
 
+_START_S: Final = 30.0
 _BATCH: Final = 100
 _POLL_S: Final = 0.2
 _STOP_S: Final = 5.0
@@ -211,6 +213,19 @@ class ConfigurationLog:
             tell = self._on_change if self._caught_up else None
         if tell is not None:
             tell(config)
+
+
+@contextmanager
+def open_configuration_log(
+    client: Mapping[str, Property], codec: Codec
+) -> Iterator[ConfigurationLog]:
+    """The log, read to its end, for a command. Raises ConfigurationLogError."""
+    log = ConfigurationLog(client, codec)
+    log.start(_START_S)
+    try:
+        yield log
+    finally:
+        log.stop()
 
 
 def _compile(record: ConfigurationRecord) -> Configuration | str:

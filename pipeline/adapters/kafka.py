@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from threading import Thread
 from typing import Final, TypeAlias
 
@@ -41,6 +42,17 @@ class Unavailable:
 def partition_of(key: str, partitions: int) -> int:
     """Where Java's and our producers put `key` in a topic of so many partitions."""
     return int((murmur2(key.encode()) & _POSITIVE) % partitions)
+
+
+def key_in_each(name: str, partitions: int) -> tuple[str, ...]:
+    """A key `name:…` for each partition, in their order, of topics with so many."""
+    found: dict[int, str] = {}
+    for number in count():
+        if len(found) == partitions:
+            break
+        key = f"{name}:{number}"
+        found.setdefault(partition_of(key, partitions), key)
+    return tuple(found[partition] for partition in range(partitions))
 
 
 def place_of(message: Message) -> Place:

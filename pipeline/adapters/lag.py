@@ -44,6 +44,10 @@ class LagReader:
         }
         self._all = {place for places in self._places.values() for place in places}
 
+    def partitions(self, topic: str) -> int:
+        """How many `topic` has, which one of the groups consumes."""
+        return sum(name == topic for name, _ in self._all)
+
     def lag(self) -> dict[str, int]:
         """Records that each group has still to process; nothing committed counts as zero."""
         committed, ends = self._committed(), self._ends()

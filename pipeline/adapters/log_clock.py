@@ -1,11 +1,10 @@
 """The clock of a log that is played: ticks that pass through every stage and partition."""
 
 from collections.abc import Mapping
-from itertools import count
 
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.identities import IdentityWriter
-from pipeline.adapters.kafka import Property, partition_of
+from pipeline.adapters.kafka import Property, key_in_each
 from pipeline.model.identity import IdentityChange
 from pipeline.model.ids import control_id
 
@@ -14,7 +13,7 @@ class LogClock:
     """Wakes what is due by a log's time, for sources with `clock: log`."""
 
     def __init__(self, kafka: Mapping[str, Property], codec: Codec, partitions: int) -> None:
-        self._keys = [_key_in(partition, partitions) for partition in range(partitions)]
+        self._keys = key_in_each("clock", partitions)
         self._writer = IdentityWriter(kafka, codec)
 
     def tick(self, at: int) -> None:
@@ -32,9 +31,3 @@ class LogClock:
             )
             for key in self._keys
         )
-
-
-def _key_in(partition: int, partitions: int) -> str:
-    """A key that belongs in `partition`, in every topic."""
-    keys = (f"clock:{number}" for number in count())
-    return next(key for key in keys if partition_of(key, partitions) == partition)

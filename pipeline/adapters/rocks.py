@@ -1,6 +1,10 @@
 """How a program's own RocksDB is opened: small caches and buffers, Bloom filters."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol, cast
 
 from rocksdict import AccessType, BlockBasedOptions, Cache, DBCompressionType, Options, Rdict
 
@@ -9,6 +13,18 @@ _BUFFER_BYTES = 8 << 20
 _BUFFERS = 2
 _BLOOM_BITS_PER_KEY = 10
 _LOG_FILES = 2
+
+
+class Rows(Protocol):
+    """A dict's or a database's."""
+
+    def get(self, key: bytes, /) -> bytes | None: ...
+
+    def __setitem__(self, key: bytes, value: bytes, /) -> None: ...
+
+    def __delitem__(self, key: bytes, /) -> None: ...
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]: ...
 
 
 class DatabaseInUseError(Exception):
@@ -31,6 +47,18 @@ def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:
                 f"{folder} is in use: does another process with the same name run in this home?"
             ) from error
         raise
+
+
+@contextmanager
+def passing_rows() -> Iterator[Rows]:
+    """A database for what is too much for memory, as long as it is needed; its rows are in the
+    order of their keys, and to delete one that is not there is no error."""
+    with TemporaryDirectory(prefix="kairos-") as folder:
+        rows = open_rows(Path(folder))
+        try:
+            yield cast(Rows, rows)
+        finally:
+            rows.close()
 
 
 def _options() -> Options:

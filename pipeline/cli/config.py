@@ -1,41 +1,33 @@
 """`kairos config`: check a folder of configuration, put it in force, and look back."""
 
 import getpass
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import msgspec
 import typer
-from rich.progress import Progress, TaskID
 
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_artifacts import keep_files
 from pipeline.adapters.config_files import load
-from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.config_log import ConfigurationLog, open_configuration_log
 from pipeline.adapters.records import Records
-from pipeline.adapters.rules import load_rules
 from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
+from pipeline.cli.effect import Effect, take_effect, usable_versions
 from pipeline.cli.times import iso
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle
 from pipeline.config.schema import published_files
 from pipeline.model.configuration import ConfigurationRecord
-from pipeline.planning.feeding import stages_run
-from pipeline.planning.fill import fill
-from pipeline.planning.people import people
+from pipeline.planning.people import everybody
 from pipeline.planning.plan import plan as make_plan
-from pipeline.planning.reevaluate import reevaluate
-from pipeline.planning.versions import Version
 from pipeline.settings import Settings
 
 app = typer.Typer()
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of YAML files.")]
-
-_START_S: Final = 30.0
 
 
 @app.command()
@@ -67,13 +59,12 @@ def apply(
     keep_files(bundle, folder, Settings().kept_artifacts())
     with _log() as log:
         applied = log.apply(bundle, by)
-        versions = _versions(log)
-    if not json:
-        what = "is in force" if applied.changed else "is in force already"
-        out.print(f"configuration {applied.digest} {what}")
-    done = _take_effect(versions) if evaluate else _Done()
+        if not json:
+            what = "is in force" if applied.changed else "is in force already"
+            out.print(f"configuration {applied.digest} {what}")
+        effect = take_effect(Settings(), log) if evaluate else Effect()
     if json:
-        print_json({**asdict(applied), **asdict(done)})
+        print_json({**asdict(applied), **asdict(effect)})
 
 
 @app.command()
@@ -81,8 +72,9 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
     """What applying a folder would change: who enters and leaves which segment. Writes nothing."""
     proposed = _checked(folder, json)
     with _log() as log:
-        versions = _versions(log)
-    planned = make_plan(people(Records.of(Settings())), versions, proposed)
+        versions = usable_versions(log)
+    with everybody(Records.of(Settings())) as people:
+        planned = make_plan(people, versions, proposed)
     if json:
         print_json(planned)
         return
@@ -149,43 +141,6 @@ def schemas(folder: Folder) -> None:
         out.print(str(folder / name))
 
 
-@dataclass(frozen=True)
-class _Done:
-    """`filled`: parts of profiles; `evaluated`: profiles."""
-
-    filled: int = 0
-    evaluated: int = 0
-
-
-def _take_effect(versions: Sequence[Version]) -> _Done:
-    """For customers who do not come."""
-    records = Records.of(Settings())
-    if not stages_run(records.settings.kafka()):
-        err.print("the stages do not run: nothing is filled, and profiles are evaluated as their")
-        err.print("interactions come; apply it again when they do")
-        return _Done()
-    newest = versions[-1].config
-    with Progress(console=err) as bar:
-        task = bar.add_task("filling new metrics", total=None)
-        rules = load_rules(newest, records.settings)
-        filled = fill(records, people(records), versions, rules, _teller(bar, task))
-        bar.update(task, total=filled, completed=filled)
-        everyone = people(records)
-        task = bar.add_task("evaluating profiles", total=len(everyone))
-        reevaluate(records, everyone, newest.digest, _teller(bar, task))
-    return _Done(filled, len(everyone))
-
-
-def _teller(bar: Progress, task: TaskID) -> Callable[[int], None]:
-    return lambda done: bar.update(task, completed=done)
-
-
-def _versions(log: ConfigurationLog) -> list[Version]:
-    """Those that this version of Kairos can use, the oldest first."""
-    every = [(log.get(one.digest), one.applied_at) for one in log.history()]
-    return [Version(config, at) for config, at in every if config is not None]
-
-
 def _plain(record: ConfigurationRecord) -> dict[str, object]:
     return {**msgspec.structs.asdict(record), "body": msgspec.Raw(record.body.encode())}
 
@@ -205,12 +160,6 @@ def _checked(folder: Path, json: bool) -> Configuration:
     raise typer.Exit(1)
 
 
-@contextmanager
-def _log() -> Iterator[ConfigurationLog]:
+def _log() -> AbstractContextManager[ConfigurationLog]:
     settings = Settings()
-    log = ConfigurationLog(settings.kafka(), open_codec(settings))
-    log.start(_START_S)
-    try:
-        yield log
-    finally:
-        log.stop()
+    return open_configuration_log(settings.kafka(), open_codec(settings))

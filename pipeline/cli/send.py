@@ -45,7 +45,7 @@ def run(
     sent again counts once.
     """
     settings = Settings()
-    configuration = ensure_configuration(settings, None, lambda _: None)
+    configuration = ensure_configuration(settings)
     rows = open_rows(file, settings.gateway_message_bytes)
     reading = Reading(
         configuration,

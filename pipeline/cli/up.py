@@ -1,11 +1,15 @@
 """`kairos up`: broker, topics, configuration, workers, gateway and adapters of this home."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from pipeline.adapters.avro import open_codec
+from pipeline.adapters.config_log import open_configuration_log
 from pipeline.cli.console import JsonOption, err, out, print_json
+from pipeline.cli.effect import Effect, take_effect
 from pipeline.settings import Settings
 from pipeline.stack.control import StackError, up
 
@@ -31,7 +35,11 @@ def run(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Start everything and wait until the pipeline answers; what runs already stays."""
+    """Start everything and wait until the pipeline answers; what runs already stays.
+
+    A configuration that takes the place of another then has its effect on everybody, as by
+    `kairos config apply`.
+    """
     settings = Settings()
     if partitions is not None:
         settings = settings.model_copy(update={"partitions": partitions})
@@ -40,12 +48,18 @@ def run(
     except StackError as error:
         err.print(error.logs, markup=False, soft_wrap=True)
         raise
+    effect = _effect(settings) if done.replaced else Effect()
     if json:
-        print_json(done)
+        print_json({**asdict(done), **asdict(effect)})
     elif done.changed:
         out.print(f"Kairos is up: {done.url}   (`kairos status`, `kairos down`)")
     else:
         out.print(f"Kairos is up already: {done.url}")
+
+
+def _effect(settings: Settings) -> Effect:
+    with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
+        return take_effect(settings, log)
 
 
 def _say(line: str) -> None:

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from pipeline.adapters.kafka import Outgoing, partition_of
+from pipeline.adapters.kafka import Outgoing, key_in_each
 from pipeline.gateway.gateway import Gateway, now_ms
 from pipeline.gateway.refusal import Refusal
 from pipeline.gateway.replies import Waiting
@@ -38,7 +38,7 @@ class Readiness:
     def __init__(self, gateway: Gateway, waiting: Waiting, partitions: int) -> None:
         self._gateway = gateway
         self._waiting = waiting
-        self._keys = _keys(partitions)
+        self._keys = key_in_each("probe", partitions)
         self._probing = asyncio.Lock()
         self._found = _Found(0, Ready(False, ()))
 
@@ -85,14 +85,3 @@ class Readiness:
         )
         value = self._gateway.codec.encode(topics.IDENTITIES, probe)
         return Outgoing(topics.IDENTITIES, key, value)
-
-
-def _keys(partitions: int) -> tuple[str, ...]:
-    """A key for each partition; every keyed topic has the same count, so they probe all stages."""
-    found: dict[int, str] = {}
-    number = 0
-    while len(found) < partitions:
-        key = f"probe:{number}"
-        found.setdefault(partition_of(key, partitions), key)
-        number += 1
-    return tuple(found[partition] for partition in range(partitions))

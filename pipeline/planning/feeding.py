@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.lag import LagReader, Property
 from pipeline.adapters.records import Records
+from pipeline.model import topics
 from pipeline.model.outcome import Emit
 from pipeline.stack.groups import stage_groups
 
@@ -44,6 +45,11 @@ class Feeder:
         self._all = LagReader(kafka, groups)
         self._fed = LagReader(kafka, [one for one in groups if one.name != "kairos.identity"])
         self._producer = Producer({**kafka, "partitioner": "murmur2", "enable.idempotence": True})
+
+    @property
+    def partitions(self) -> int:
+        """Of every topic that stages consume."""
+        return self._all.partitions(topics.INTERACTIONS)
 
     def give(self, emits: Iterable[Emit], progress: Progress) -> int:
         """How many were given. Raises StalledError."""

@@ -3,60 +3,82 @@
 Every profile is told first what begins, so that until it is filled its traits say since when they
 count. Then the log is read, and each shard told what it did. Whatever interrupts it, doing it again
 goes on: nothing counts twice.
+
+Nothing is told before identity stamps the configuration on whatever comes, in every partition.
+Probes show that: identity stamps them too, and they go through the stages behind what came before
+them.
 """
 
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
+from pipeline.adapters.kafka import key_in_each
 from pipeline.adapters.records import Records
+from pipeline.adapters.rocks import passing_rows
 from pipeline.enrichment.beginning import Beginning
 from pipeline.flow import clock
 from pipeline.model import topics
 from pipeline.model.control import Control
+from pipeline.model.identity import IdentityChange
 from pipeline.model.ids import control_id
 from pipeline.model.outcome import Emit
 from pipeline.model.stages import Identified, Segmented
-from pipeline.planning.feeding import Feeder, Progress
+from pipeline.planning.feeding import Feeder, Progress, StalledError
 from pipeline.planning.past import Reader
-from pipeline.planning.people import Person
+from pipeline.planning.people import Person, everybody
 from pipeline.planning.versions import Version, beginning, fillable, lacking
 from pipeline.rules import Rules
 
-_TAKEN_UP_S: Final = 2.0
-"""So long after it was applied every worker runs by a configuration; they look all the time."""
+_PROBES: Final = 100
+"""So often each partition is asked; all stages answer in about half a second."""
 
 _bytes = msgspec.msgpack.Encoder()
 
 
-def fill(
-    records: Records,
-    people: Sequence[Person],
-    versions: Sequence[Version],
-    rules: Rules,
-    progress: Progress,
-) -> int:
+class Stages(Protocol):
+    """What is filled, and the log that it writes."""
+
+    @property
+    def partitions(self) -> int: ...
+
+    def give(self, emits: Iterable[Emit]) -> int:
+        """How many it was given."""
+
+    def settle(self) -> None:
+        """Returns once all that was there has had its effect."""
+
+    def read(self, reader: Reader) -> Iterator[str]:
+        """Has `reader` take what is new in the log; the shards that something is missing in
+        because of it."""
+
+
+def fill(records: Records, versions: Sequence[Version], rules: Rules, progress: Progress) -> int:
     """How many parts of profiles were filled, after all have had effect; `rules` are those of the
     newest of `versions`. Raises StalledError."""
     begins, keys = beginning(versions), fillable(versions)
-    feeder = Feeder(records)
+    stages = _Stages(records, progress)
     if begins.keeps or begins.gone:
-        feeder.give((begin(person, begins, rules) for person in people), progress)
+        with everybody(records) as people:
+            stages.give(begin(person, begins, rules) for person in people)
     if not keys:
         return 0
-    time.sleep(_TAKEN_UP_S)
-    reader = Reader(rules, keys, begins.run, lacking(versions, keys))
-    positions: dict[int, int] = {}
-    feeder.settle()
-    _read(records, reader, positions)
-    filled = feeder.give(reader.fills(), progress)
-    feeder.settle()
+    with passing_rows() as rows:
+        reader = Reader(rows, rules, keys, begins.run, lacking(versions, keys))
+        return fill_stages(stages, reader)
+
+
+def fill_stages(stages: Stages, reader: Reader) -> int:
+    """Reads their log, and tells each shard what it did."""
+    _read_until_taken_up(stages, reader)
+    filled = stages.give(reader.fills())
+    stages.settle()
     # What was on its way meanwhile by an earlier configuration is behind what was read.
-    while late := _read(records, reader, positions):
-        feeder.give(reader.fills(sorted(late)), progress)
-        feeder.settle()
+    while late := set(stages.read(reader)):
+        stages.give(reader.fills(sorted(late)))
+        stages.settle()
     return filled
 
 
@@ -75,15 +97,55 @@ def begin(person: Person, begins: Beginning, rules: Rules) -> Emit:
     return Emit(topics.IDENTIFIED, profile, Identified(control=control))
 
 
-def _read(records: Records, reader: Reader, positions: dict[int, int]) -> set[str]:
-    """On from `positions` (the next offset of each partition) to the end; the shards that
-    something is missing in because of it."""
-    found = set()
-    for stored, record in records.every(topics.SEGMENTED, Segmented, start=positions):
-        if stored.partition not in positions and stored.offset > 0:
-            reader.begins_late(clock(record))
-        positions[stored.partition] = stored.offset + 1
-        shard = reader.take(stored.partition, record)
-        if shard is not None:
-            found.add(shard)
-    return found
+def _read_until_taken_up(stages: Stages, reader: Reader) -> None:
+    for number in range(_PROBES):
+        stages.give(_probes(stages.partitions, number))
+        stages.settle()
+        for _ in stages.read(reader):
+            pass  # all shards are told
+        behind = [one for one in range(stages.partitions) if reader.is_behind(one)]
+        if not behind:
+            return
+    raise StalledError(
+        f"partitions {', '.join(map(str, behind))} still run by an earlier configuration, or by a "
+        "later one that is without the new metrics: start the workers again (`kairos down`, "
+        "`kairos up`), then apply the configuration again; until then the metrics count from now"
+    )
+
+
+def _probes(partitions: int, number: int) -> Iterator[Emit]:
+    at = time.time_ns() // 1_000_000
+    for key in key_in_each("probe", partitions):
+        change = control_id(key, "probe", f"{at}/{number}")
+        probe = IdentityChange(change, "probe", identifier=key, at=at, config="")
+        yield Emit(topics.IDENTITIES, key, probe)
+
+
+class _Stages:
+    """Those that run."""
+
+    def __init__(self, records: Records, progress: Progress) -> None:
+        self._records = records
+        self._progress = progress
+        self._feeder = Feeder(records)
+        self._positions: dict[int, int] = {}
+
+    @property
+    def partitions(self) -> int:
+        return self._feeder.partitions
+
+    def give(self, emits: Iterable[Emit]) -> int:
+        return self._feeder.give(emits, self._progress)
+
+    def settle(self) -> None:
+        self._feeder.settle()
+
+    def read(self, reader: Reader) -> Iterator[str]:
+        positions = self._positions
+        for stored, record in self._records.every(topics.SEGMENTED, Segmented, start=positions):
+            if stored.partition not in positions and stored.offset > 0:
+                reader.begins_late(clock(record))
+            positions[stored.partition] = stored.offset + 1
+            shard = reader.take(stored.partition, record)
+            if shard is not None:
+                yield shard

@@ -1,16 +1,18 @@
 """What shards did before a configuration's new keeps, added up from `interactions.segmented`.
 
 That topic knows of each interaction which shard it belongs to and which configuration it ran by,
-and is kept longer than `interactions`.
+and is kept longer than `interactions`. There are as many shards as customers: they are added up in
+rows, which may be on disk.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
+from msgspec import Struct, field
 
+from pipeline.adapters.rocks import Rows
 from pipeline.conditions import Facts
 from pipeline.config.keeps import shape_of
 from pipeline.enrichment.beginning import Past
@@ -30,18 +32,19 @@ from pipeline.rules import Rules
 _RESENT_WITHIN: Final = 50_000
 """What a killed worker sends again comes after fewer records of its partition than this."""
 
-_bytes = msgspec.msgpack.Encoder()
 
-
-@dataclass(slots=True)
-class _Shard:
+class _Shard(Struct):
     """`by`: how many interactions ran by each configuration (digest)."""
 
     place: IdentitySection
     clock: int = 0
-    by: Counter[str] = field(default_factory=Counter)
+    by: dict[str, int] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
     marks: dict[str, tuple[Mark, ...]] = field(default_factory=dict)
+
+
+_bytes = msgspec.msgpack.Encoder()
+_shard_from = msgspec.msgpack.Decoder(_Shard)
 
 
 class _Recent:
@@ -62,25 +65,27 @@ class _Recent:
 
 
 class Reader:
-    """Adds up what of the keeps and sequences `keys`, begun at `run` (ms), is missing in each
-    shard.
+    """Adds up in `rows` what of the keeps and sequences `keys`, begun at `run` (ms), is missing in
+    each shard.
 
     `lacks` says which of them the configuration with a digest has not; None: nobody knows it.
     """
 
     def __init__(
         self,
+        rows: Rows,
         rules: Rules,
         keys: frozenset[str],
         run: int,
         lacks: Callable[[str], frozenset[str] | None],
     ) -> None:
+        self._rows = rows
         self._rules = rules
         self._keeps = sorted(keys & rules.config.keeps.by_key.keys())
         self._sequences = [one for one in rules.config.sequences if one.name in keys]
         self._run = run
         self._lacks = lacks
-        self._shards: dict[str, _Shard] = {}
+        self._stamps: dict[int, str] = {}
         self._recent: dict[int, _Recent] = {}
         self._since: int | None = None
 
@@ -91,44 +96,74 @@ class Reader:
     def take(self, partition: int, record: Segmented) -> str | None:
         """In the order of the partition; the shard that something is missing in because of it."""
         one, place = record.interaction, record.identity
+        if record.control is not None and record.control.kind == "probe":
+            self._stamps[partition] = record.control.config
         if one is None or place is None or one.kind == "timer":
             return None
         if not self._recent.setdefault(partition, _Recent()).is_new(one.event_id):
             return None
-        shard = self._shards.setdefault(place.shard, _Shard(place))
-        if place.version >= shard.place.version:
-            shard.place = place
+        name = place.shard.encode()
+        row = self._rows.get(name)
+        shard = _Shard(place) if row is None else _shard_from.decode(row)
         lacking = self._lacks(place.config)
-        shard.clock = max(shard.clock, one.received_at)
-        if lacking is not None:
-            shard.by[place.config] += 1
-            self._add(shard, one, lacking)
+        self._add(shard, one, place, lacking)
+        self._rows[name] = _bytes.encode(shard)
         return place.shard if lacking else None
+
+    def is_behind(self, partition: int) -> bool:
+        """Whether interactions of the partition may yet come that something is missing in: by the
+        last probe that came through it, identity stamps a configuration that has not all."""
+        stamp = self._stamps.get(partition)
+        return stamp is None or bool(self._lacks(stamp))
 
     def fills(self, shards: Iterable[str] | None = None) -> Iterator[Emit]:
         """What those, or all shards, are told."""
-        for name in self._shards if shards is None else shards:
-            shard = self._shards[name]
-            past = Past({key: self._begun(key, shard) for key in self._keeps}, shard.marks)
-            place = shard.place
-            digest = self._rules.config.digest
-            control = Control(
-                control_id=control_id(digest, "fill", f"{name}/{self._run}/{shard.by.total()}"),
-                kind="fill",
-                at=shard.clock,
-                cause=digest,
-                config=digest,
-                shard=name,
-                version=place.version,
-                state=_bytes.encode(past),
-            )
-            yield Emit(topics.IDENTIFIED, place.profile_id, Identified(control=control))
+        if shards is None:
+            for name, row in self._rows.items():
+                yield self._fill(name.decode(), row)
+            return
+        for shard in shards:
+            known = self._rows.get(shard.encode())
+            assert known is not None
+            yield self._fill(shard, known)
+
+    def _fill(self, name: str, row: bytes) -> Emit:
+        shard = _shard_from.decode(row)
+        past = Past({key: self._begun(key, shard) for key in self._keeps}, shard.marks)
+        place = shard.place
+        digest = self._rules.config.digest
+        count = sum(shard.by.values())
+        control = Control(
+            control_id=control_id(digest, "fill", f"{name}/{self._run}/{count}"),
+            kind="fill",
+            at=shard.clock,
+            cause=digest,
+            config=digest,
+            shard=name,
+            version=place.version,
+            state=_bytes.encode(past),
+        )
+        return Emit(topics.IDENTIFIED, place.profile_id, Identified(control=control))
 
     def _begun(self, key: str, shard: _Shard) -> Begun:
         covered = sum(n for digest, n in shard.by.items() if key in (self._lacks(digest) or ()))
         return Begun(self._run, covered, self._since, shard.kept.get(key))
 
-    def _add(self, shard: _Shard, came: Interaction, lacking: frozenset[str]) -> None:
+    def _add(
+        self,
+        shard: _Shard,
+        came: Interaction,
+        place: IdentitySection,
+        lacking: frozenset[str] | None,
+    ) -> None:
+        if place.version >= shard.place.version:
+            shard.place = place
+        shard.clock = max(shard.clock, came.received_at)
+        if lacking is not None:
+            shard.by[place.config] = shard.by.get(place.config, 0) + 1
+            self._keep(shard, came, lacking)
+
+    def _keep(self, shard: _Shard, came: Interaction, lacking: frozenset[str]) -> None:
         """Sequences know their interactions, so that one more time changes nothing."""
         config = self._rules.config
         one = mapped(came, config)

@@ -1,9 +1,14 @@
 """Every profile as the last records left it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pipeline.adapters.avro import Codec
 from pipeline.adapters.records import Records
+from pipeline.adapters.rocks import Rows, passing_rows
+from pipeline.adapters.snapshots import scan
 from pipeline.model import topics
 from pipeline.model.profile import Memberships, Profile
 
@@ -20,15 +25,39 @@ class Person:
     at: int
 
 
-def people(records: Records) -> list[Person]:
-    """All of them, in the order of their ids."""
-    profiles = records.latest(topics.PROFILES, Profile)
-    memberships = records.latest(topics.MEMBERSHIPS, Memberships)
-    return [_person(profiles[key], memberships.get(key)) for key in sorted(profiles)]
+class People:
+    """All of them, in the order of their ids; on disk, for they may be many."""
+
+    def __init__(self, profiles: Rows, memberships: Rows, codec: Codec) -> None:
+        self._profiles = profiles
+        self._memberships = memberships
+        self._codec = codec
+
+    def __iter__(self) -> Iterator[Person]:
+        for key, value in self._profiles.items():
+            profile = self._codec.decode(topics.PROFILES, value)
+            if isinstance(profile, Profile):
+                yield self._person(profile, self._memberships.get(key))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._profiles.items())
+
+    def _person(self, profile: Profile, value: bytes | None) -> Person:
+        memberships = None if value is None else self._codec.decode(topics.MEMBERSHIPS, value)
+        if not isinstance(memberships, Memberships):
+            return Person(profile, {}, profile.updated_at)
+        at = max(profile.updated_at, memberships.updated_at)
+        return Person(profile, memberships.segments, at)
 
 
-def _person(profile: Profile, memberships: Memberships | None) -> Person:
-    if memberships is None:
-        return Person(profile, {}, profile.updated_at)
-    at = max(profile.updated_at, memberships.updated_at)
-    return Person(profile, memberships.segments, at)
+@contextmanager
+def everybody(records: Records) -> Iterator[People]:
+    """As of now."""
+    with passing_rows() as profiles, passing_rows() as memberships:
+        for topic, rows in ((topics.PROFILES, profiles), (topics.MEMBERSHIPS, memberships)):
+            for stored in scan(records.settings.kafka(), topic):
+                if stored.value is None:
+                    del rows[stored.key.encode()]
+                else:
+                    rows[stored.key.encode()] = stored.value
+        yield People(profiles, memberships, records.codec)

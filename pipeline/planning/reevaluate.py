@@ -1,6 +1,6 @@
 """Evaluates every profile by the configuration in force, beside the stream and behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from pipeline.adapters.records import Records
 from pipeline.model import topics
@@ -12,7 +12,7 @@ from pipeline.planning.feeding import Feeder, Progress
 from pipeline.planning.people import Person
 
 
-def reevaluate(records: Records, people: Sequence[Person], digest: str, progress: Progress) -> None:
+def reevaluate(records: Records, people: Iterable[Person], digest: str, progress: Progress) -> None:
     """One refresh a profile, as of the last record about it; returns once all have had effect.
 
     Done again it changes nothing. Raises StalledError.

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +18,8 @@ from pipeline.adapters.broker.ports import any_free, is_free
 from pipeline.adapters.broker.warmup import warm_up
 from pipeline.adapters.run_state import announcements
 from pipeline.adapters.topics import ensure_topics
-from pipeline.config.compile import Configuration
 from pipeline.settings import Settings
-from pipeline.stack.configure import ensure_configuration
+from pipeline.stack.configure import apply_folder, ensure_configuration
 from pipeline.stack.groups import adapter_inputs
 from pipeline.stack.log_files import open_log, tail
 from pipeline.stack.partitions import with_existing_partitions
@@ -55,10 +54,12 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """`url`: where the gateway answers. `changed` False: everything ran already."""
+    """`url`: where the gateway answers. `changed` False: everything ran already. `replaced`: the
+    folder that was applied has taken the place of another configuration."""
 
     url: str
     changed: bool
+    replaced: bool
 
 
 def up(settings: Settings, config: Path | None, workers: str, say: Say) -> Up:
@@ -70,12 +71,15 @@ def up(settings: Settings, config: Path | None, workers: str, say: Say) -> Up:
     home = settings.home.resolve()
     _start_broker(settings, say)
     settings = with_existing_partitions(settings)
-    configuration = _prepare_kafka(settings, config, say)
+    _prepare_topics(settings, ())
+    replaced = config is not None and apply_folder(settings, config, say)
+    configuration = ensure_configuration(settings)
+    _prepare_topics(settings, tuple(configuration.channels))
     plan = make_plan(counts, _gateway_port(settings), frozenset(adapter_inputs(configuration)))
     changed = _follow(home, plan, settings.partitions, say)
     url = f"http://{client_host(settings)}:{plan.gateway_port}"
     _wait_until_ready(home, plan, url)
-    return Up(url, changed)
+    return Up(url, changed, replaced)
 
 
 def down(settings: Settings, say: Say) -> int:
@@ -123,16 +127,12 @@ def _start_broker(settings: Settings, say: Say) -> None:
     warm_up(settings.kafka())
 
 
-def _prepare_kafka(settings: Settings, config: Path | None, say: Say) -> Configuration:
-    """Topics, schemas and the configuration, which says what the channels are."""
-    ensure_topics(settings, ())
-    register(settings, ())
-    configuration = ensure_configuration(settings, config, say)
-    mismatched = ensure_topics(settings, configuration.channels).mismatched
+def _prepare_topics(settings: Settings, channels: Sequence[str]) -> None:
+    """Topics and schemas; those of channels once a configuration says what they are."""
+    mismatched = ensure_topics(settings, channels).mismatched
     if mismatched:
         raise StackError("; ".join(map(str, mismatched)))
-    register(settings, configuration.channels)
-    return configuration
+    register(settings, channels)
 
 
 def _gateway_port(settings: Settings) -> int:

@@ -1,13 +1,15 @@
 """Many profiles at once: rows of some customers, made by the shells, over and over in changelogs.
 
-A worker that finds them there and no state rebuilds it, as after a loss. Keys differ, values do
-not: so the sizes are right, and nobody can be addressed by them.
+A worker that finds them there and no state rebuilds it, as after a loss. Each has names of its own,
+in keys and values alike, so that rows are spread and compress as customers' do; what they did is
+the same. They stand in the partitions in turn, where nobody looks for them.
 """
 
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Final, TypeAlias
 
 from confluent_kafka import Producer
@@ -17,6 +19,8 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.decisioning.token import TokenKey
 from pipeline.flow import STAGES
+from pipeline.model.ids import profile_id
+from pipeline.model.interaction import Identifier
 from pipeline.rules import Rules
 from tests.benchmarks import configurations
 from tests.benchmarks.memory import Shells
@@ -30,8 +34,27 @@ _VISITS: Final = 5
 _VISIT_EVERY_MS: Final = 60_000
 _FULL_S: Final = 0.01
 
-_Rows: TypeAlias = Mapping[str, Sequence[tuple[bytes, bytes]]]
-"""One customer's rows by stage: of three identifiers, a profile, five interactions, and timers."""
+_Row: TypeAlias = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """One customer's `rows` by stage: of three identifiers, a profile, five interactions, and
+    timers. Its name is `run`-`number`."""
+
+    run: str
+    number: int
+    rows: Mapping[str, Sequence[_Row]]
+
+    def named(self, run: str, stage: str) -> Iterator[_Row]:
+        """As if its name had another, equally long run."""
+        old, new = self._profile(self.run), self._profile(run)
+        for row in self.rows[stage]:
+            key, value = (one.replace(self.run.encode(), run.encode()) for one in row)
+            yield key.replace(old, new), value.replace(old, new)
+
+    def _profile(self, run: str) -> bytes:
+        return profile_id(Identifier("customer_id", f"{run}-{self.number}")).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +76,21 @@ def fill(rig: Rig, bundle: model.Bundle, profiles: int) -> list[Filled]:
     return [_fill(rig, stage.name, stage.group, samples, profiles) for stage in STAGES]
 
 
-def _fill(rig: Rig, stage: str, group: str, samples: Sequence[_Rows], profiles: int) -> Filled:
+def _fill(rig: Rig, stage: str, group: str, samples: Sequence[_Sample], profiles: int) -> Filled:
     topic = f"{group}-rows-changelog"
     producer = Producer({**rig.settings.kafka(), "linger.ms": 50, "acks": "all"})
     rows = size = 0
     for number in range(profiles):
-        for key, value in samples[number % len(samples)][stage]:
-            named = b"%b~%d" % (key, number)
-            _produce(producer, topic, (named, value), number % rig.partitions)
+        run = blake2b(number.to_bytes(8), digest_size=6).hexdigest()
+        for row in samples[number % len(samples)].named(run, stage):
+            _produce(producer, topic, row, number % rig.partitions)
             rows += 1
-            size += len(named) + len(value)
+            size += len(row[0]) + len(row[1])
     producer.flush()
     return Filled(stage, rows, size)
 
 
-def _produce(producer: Producer, topic: str, row: tuple[bytes, bytes], partition: int) -> None:
+def _produce(producer: Producer, topic: str, row: _Row, partition: int) -> None:
     while True:
         try:
             return producer.produce(topic, row[1], row[0], partition)
@@ -75,15 +98,17 @@ def _produce(producer: Producer, topic: str, row: tuple[bytes, bytes], partition
             producer.poll(_FULL_S)
 
 
-def _samples(bundle: model.Bundle) -> Iterator[_Rows]:
+def _samples(bundle: model.Bundle) -> Iterator[_Sample]:
     config = compile_bundle(bundle)
     assert isinstance(config, Configuration), config
     codec = Codec(recorded())
     traffic = InteractionTraffic(codec, configurations.EVENT, ())
     begin_ms = int(time.time() * 1000) - _VISITS * _VISIT_EVERY_MS
+    run, _, _ = traffic.interaction(0, begin_ms).identifiers[0].value.partition("-")
     for customer in range(_SAMPLES):
         shells = Shells(Rules(config, TokenKey("bench"), 300_000), codec)
         for visit in range(_VISITS):
             index = customer + visit * CUSTOMERS
             shells.put(traffic.interaction(index, begin_ms + visit * _VISIT_EVERY_MS))
-        yield {stage: tuple(rows.rows.items()) for stage, rows in shells.rows.items()}
+        rows = {stage: tuple(made.rows.items()) for stage, made in shells.rows.items()}
+        yield _Sample(run, customer, rows)

@@ -1,6 +1,7 @@
 """A second home beside the shared one: what `up`, `status`, `down`, `send` and `doctor` do."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,6 +69,27 @@ def test_files_of_every_kind_become_profiles_and_wrong_rows_are_named(
         f"JOIN '{tmp_path}/out/memberships.parquet' USING (profile_id)"
     )
     assert rows.fetchall() == [("4", "buyers")]
+
+
+def test_up_with_another_configuration_has_its_effect_on_who_does_not_come(
+    second: Stack, tmp_path: Path
+) -> None:
+    """A metric that is new has what came before, and a segment of it whom it is true of."""
+    changed = tmp_path / "changed"
+    shutil.copytree(second.configuration, changed)
+    with (changed / "profile.yaml").open("a") as file:
+        file.write("  - {name: dearest, rule: max, of: properties.total, when: {name: Order}}\n")
+    segment = "segment: spenders\nwhen: {trait: dearest, gte: 5}\n"
+    (changed / "segments" / "spenders.yaml").write_text(segment)
+
+    done = second.json("up", "--config", str(changed))
+    assert (done["replaced"], done["filled"], done["evaluated"]) == (True, 1, 1)
+    person = second.json("profile", "show", "customer_id:sent")
+    assert person["traits"]["dearest"] == 5
+    assert "dearest.since" not in person["traits"]
+    assert person["segments"].keys() == {"buyers", "spenders"}
+    again = second.json("up", "--config", str(changed))
+    assert (again["replaced"], again["filled"], again["evaluated"]) == (False, 0, 0)
 
 
 def test_whatever_is_killed_comes_back(second: Stack) -> None:

@@ -29,7 +29,7 @@ from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import SegmentChange
 from pipeline.planning.feeding import stages_run
 from pipeline.planning.fill import fill
-from pipeline.planning.people import people
+from pipeline.planning.people import Person, everybody
 from pipeline.planning.plan import plan
 from pipeline.planning.reevaluate import reevaluate
 from pipeline.planning.versions import Version
@@ -202,7 +202,7 @@ def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
     versions = [Version(_compiled(_bundle()), 1), Version(_compiled(_with_orders()), 2)]
     config = versions[-1].config
     records = Records.of(stack.settings)
-    everyone = people(records)
+    everyone = _people(records)
     planned = plan(everyone, versions[:1], config)
     ordered = next(one for one in planned.segments if one.segment == "ordered")
     assert (ordered.now, ordered.enter, planned.filled) == (0, 2, ("orders",))
@@ -214,23 +214,29 @@ def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
     rules = load_rules(config, stack.settings)
     assert stages_run(stack.settings.kafka())
     for _ in range(2):
-        assert fill(records, everyone, versions, rules, lambda _: None) == len(everyone)
-        reevaluate(records, people(records), applied.digest, told.append)
+        assert fill(records, versions, rules, lambda _: None) == len(everyone)
+        reevaluate(records, _people(records), applied.digest, told.append)
     assert told == [len(everyone)] * 2
     news = [one for one in stack.changes() if one.config == applied.digest]
     entered = [("counted", "entered")] * 2 + [("ordered", "entered")] * 2
     assert sorted((one.segment, one.change) for one in news) == entered
-    for person in people(records):
+    for person in _people(records):
         has_ordered = "last_order" in person.profile.traits
         assert person.profile.traits.get("orders") == (1 if has_ordered else None)
         assert {"ordered", "counted"} <= person.members.keys() or not has_ordered
     assert len(stack.mails()) == mails
-    buyer = next(one.profile for one in people(records) if "ordered" in one.members)
+    buyer = next(one.profile for one in _people(records) if "ordered" in one.members)
     who = Identifier.parse(buyer.root).value
     stack.send("Order", who, time.time_ns() // 1_000_000, "shop")
     stack.rest()
-    [again] = [one.profile for one in people(records) if one.profile.root == buyer.root]
+    [again] = [one.profile for one in _people(records) if one.profile.root == buyer.root]
     assert again.traits["orders"] == 2
+
+
+def _people(records: Records) -> list[Person]:
+    with everybody(records) as people:
+        assert len(people) == len(list(people))
+        return list(people)
 
 
 def _with_orders() -> model.Bundle:

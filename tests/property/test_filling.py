@@ -6,9 +6,10 @@ under way, and however often and how early the log is read and its shards are to
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -24,7 +25,8 @@ from pipeline.model.interaction import Identifier, Interaction, Known
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from pipeline.model.stages import Enriched, Segmented
-from pipeline.planning.fill import begin
+from pipeline.planning.feeding import StalledError
+from pipeline.planning.fill import begin, fill_stages
 from pipeline.planning.past import Reader
 from pipeline.planning.people import Person
 from pipeline.planning.plan import plan
@@ -71,16 +73,23 @@ _WORLDS = {
 
 
 class _Versioned(InterleavedFlow):
-    """Identity runs by one of `current`, as its workers hear of a version one after the other;
-    later stages by what it stamped."""
+    """Identity runs in each partition by what its worker has heard of, sooner or later of the
+    `newest` version; later stages by what it stamped."""
 
-    current: tuple[Rules, ...] = ()
+    newest: Rules
 
-    def rules_for(self, record: object) -> Rules:
+    def runs_by(self, world: Rules) -> None:
+        """Everywhere."""
+        self.newest = world
+        self._heard = dict.fromkeys(range(self.partitions), world)
+
+    def rules_for(self, record: object, partition: int) -> Rules:
         digest = config_of(record)
         if digest:
             return next(one for one in _WORLDS.values() if one.config.digest == digest)
-        return self.current[self.choose(len(self.current))]
+        if self._heard[partition] is not self.newest and self.choose(3) == 0:
+            self._heard[partition] = self.newest
+        return self._heard[partition]
 
 
 @st.composite
@@ -90,19 +99,45 @@ def histories(draw: st.DrawFn) -> list[str]:
     return [one for place, one in enumerate(names) if place == 0 or names[place - 1] != one]
 
 
-class _Life:
-    """Customers come while versions are applied, one after the other."""
+class _Stages:
+    """The flow, as what fills it knows it."""
 
-    def __init__(self, data: st.DataObject) -> None:
+    def __init__(self, flow: _Versioned, chance: random.Random) -> None:
+        self.flow = flow
+        self.chance = chance
+        self.log = _Log(flow, chance)
+
+    @property
+    def partitions(self) -> int:
+        return self.flow.partitions
+
+    def give(self, emits: Iterable[Emit]) -> int:
+        """Some of it twice."""
+        given = list(emits)
+        again = [emit for emit in given if self.chance.random() < 0.3]
+        self.flow.give("cli", [*given, *again])
+        return len(given)
+
+    def settle(self) -> None:
+        self.flow.drain()
+
+    def read(self, reader: Reader) -> Iterator[str]:
+        yield from self.log.read(reader)
+
+
+class _Life(_Stages):
+    """Customers come while versions are applied, one after the other, and are filled."""
+
+    def __init__(self, world: Rules, data: st.DataObject) -> None:
         self.data = data
-        self.chance: random.Random = data.draw(st.randoms(use_true_random=False))
-        self.flow = _Versioned(plain_rules(), partitions=3, choose=self.chance.randrange)
+        chance: random.Random = data.draw(st.randoms(use_true_random=True))
+        super().__init__(_Versioned(plain_rules(), 3, choose=chance.randrange), chance)
+        self.flow.runs_by(world)
         self.minutes = iter(range(1, 1_000))
         self.versions: list[Version] = []
 
-    def goes_on(self, count: int, *current: Rules) -> None:
+    def goes_on(self, count: int) -> None:
         """So many interactions come and are processed, or not yet."""
-        self.flow.current = current
         for _ in range(count):
             minute = next(self.minutes)
             if self.chance.random() < 0.1:
@@ -113,28 +148,31 @@ class _Life:
                 self.flow.step()
 
     def apply(self, world: Rules) -> None:
-        """Fills while life goes on, until the log has nothing new."""
+        """Fills while life goes on; perhaps once more, after it was interrupted too early."""
         self.versions.append(Version(world.config, len(self.versions) + 1))
-        keys = fillable(self.versions)
-        reader = Reader(world, keys, len(self.versions), lacking(self.versions, keys))
-        log = _Log(self.flow, self.chance)
-        self._give([begin(one, beginning(self.versions), world) for one in _people(self.flow)])
-        if self.chance.random() < 0.5:  # too early: some of it is on its way
-            log.read(reader)
-            self._give(list(reader.fills()))
-        late: set[str] | None = None
-        while late is None or late:
-            self.goes_on(self.chance.randrange(3), world)
-            self.flow.drain()
-            found = log.read(reader)
-            self._give(list(reader.fills(None if late is None else sorted(found))))
-            late = found
-            self.goes_on(self.chance.randrange(2), world)
+        self.give(begin(one, beginning(self.versions), world) for one in _people(self.flow))
+        if self.chance.random() < 0.5:
+            reader = self._reader(world)
+            for _ in self.read(reader):
+                pass
+            self.give(reader.fills())
+        if fillable(self.versions):
+            fill_stages(self, self._reader(world))
 
-    def _give(self, emits: list[Emit]) -> None:
-        """Some of it twice."""
-        again = [emit for emit in emits if self.chance.random() < 0.3]
-        self.flow.give("cli", [*emits, *again])
+    def settle(self) -> None:
+        if self.chance.random() < 0.3:
+            self.goes_on(1)
+        super().settle()
+
+    def read(self, reader: Reader) -> Iterator[str]:
+        yield from super().read(reader)
+        if self.chance.random() < 0.3:
+            self.goes_on(1)
+
+    def _reader(self, world: Rules) -> Reader:
+        self.log = _Log(self.flow, self.chance)
+        keys = fillable(self.versions)
+        return Reader({}, world, keys, len(self.versions), lacking(self.versions, keys))
 
 
 @settings(max_examples=200, deadline=None)
@@ -142,17 +180,15 @@ class _Life:
 def test_filled_is_as_if_it_had_always_been_there(
     history: list[str], counts: list[int], data: st.DataObject
 ) -> None:
-    life = _Life(data)
-    before = _WORLDS[history[0]]
+    life = _Life(_WORLDS[history[0]], data)
     for name, count in zip(history, counts, strict=False):
-        world = _WORLDS[name]
-        life.goes_on(count, before, world)
-        life.apply(world)
-        life.goes_on(count, world)
-        before = world
+        life.flow.newest = _WORLDS[name]
+        life.goes_on(count)
+        life.apply(_WORLDS[name])
+        life.goes_on(count)
     life.flow.drain()
     assert not life.flow.refused
-    _as_if_always_there(life.flow, before, next(life.minutes) * MINUTE_MS)
+    _as_if_always_there(life.flow, _WORLDS[name], next(life.minutes) * MINUTE_MS)
 
 
 _begun = st.dictionaries(
@@ -192,16 +228,15 @@ class _Log:
         self._chance = chance
         self._read = 0
 
-    def read(self, reader: Reader) -> set[str]:
-        found = set()
+    def read(self, reader: Reader) -> Iterator[str]:
         written = self._flow.written
         new, self._read = written[self._read :], len(written)
         for emit in (one for one in new if one.topic == topics.SEGMENTED):
             assert isinstance(emit.value, Segmented)
             for _ in range(1 + (self._chance.random() < 0.2)):
                 shard = reader.take(self._flow.partition(emit.key), emit.value)
-                found.update(() if shard is None else (shard,))
-        return found
+                if shard is not None:
+                    yield shard
 
 
 def _people(flow: InterleavedFlow) -> list[Person]:
@@ -254,11 +289,11 @@ def _row(flow: InterleavedFlow) -> ProfileState:
 
 def _flow(*names: str) -> tuple[_Versioned, list[Version]]:
     """One order a minute by each version."""
-    flow = _Versioned(plain_rules(), 1, lambda _: 0)
+    flow = _Versioned(plain_rules(), 1, choose=lambda _: 0)
     versions = []
     for minute, name in enumerate(names, start=1):
         versions.append(Version(_WORLDS[name].config, minute * _DAY_MS * 8))
-        flow.current = (_WORLDS[name],)
+        flow.runs_by(_WORLDS[name])
         flow.put(_shop(minute))
         flow.drain()
     return flow, versions
@@ -277,11 +312,21 @@ def test_until_it_is_filled_a_trait_says_since_when_it_counts() -> None:
     assert "count_lately.since" not in later
 
 
+def test_where_a_worker_does_not_hear_of_a_version_nothing_is_filled_and_it_is_said() -> None:
+    flow, versions = _flow("none", "none")
+    versions[-1] = Version(_WORLDS["all"].config, versions[-1].applied_at)
+    keys = fillable(versions)
+    reader = Reader({}, _WORLDS["all"], keys, 1, lacking(versions, keys))
+    with pytest.raises(StalledError, match="partitions 0 still run by an earlier configuration"):
+        fill_stages(_Stages(flow, random.Random(0)), reader)
+    assert not any(config_of(emit.value) == _WORLDS["all"].config.digest for emit in flow.written)
+
+
 def test_what_the_log_has_no_more_is_said_to_be_missing() -> None:
     flow, versions = _flow("none", "none", "all")
     world, keys = _WORLDS["all"], fillable(versions)
     for horizon, since in ((2 * MINUTE_MS, 2 * MINUTE_MS), (0, None)):
-        reader = Reader(world, keys, versions[-1].applied_at, lacking(versions, keys))
+        reader = Reader({}, world, keys, versions[-1].applied_at, lacking(versions, keys))
         reader.begins_late(horizon)
         log = [emit.value for emit in flow.written if emit.topic == topics.SEGMENTED]
         for record in log if since is None else log[1:]:
@@ -297,7 +342,7 @@ def test_what_the_log_has_no_more_is_said_to_be_missing() -> None:
 def test_who_was_forgotten_stays_forgotten() -> None:
     flow, versions = _flow("none", "all")
     world, keys = _WORLDS["all"], fillable(versions)
-    reader = Reader(world, keys, versions[-1].applied_at, lacking(versions, keys))
+    reader = Reader({}, world, keys, versions[-1].applied_at, lacking(versions, keys))
     for emit in flow.written:
         if isinstance(emit.value, Segmented):
             reader.take(0, emit.value)

@@ -6,9 +6,10 @@ added by sending an input again, as a producer that saw no acknowledgement does.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
-from zlib import crc32
 
+from pipeline.adapters.kafka import partition_of
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
@@ -17,6 +18,7 @@ from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Redirect
 from pipeline.rules import Rules
 
 _CONSUMER = {topic: stage for stage in STAGES for topic in stage.inputs}
+_partition_of = cache(partition_of)
 Choose = Callable[[int], int]
 """Given n, one of 0..n-1."""
 
@@ -48,8 +50,8 @@ class InterleavedFlow:
         for emit in emits:
             self._enqueue(source, emit)
 
-    def rules_for(self, record: object) -> Rules:
-        """What the record's stage runs by."""
+    def rules_for(self, record: object, partition: int) -> Rules:
+        """What the record's stage runs by in that partition."""
         return self.rules
 
     def drain(self) -> None:
@@ -68,14 +70,15 @@ class InterleavedFlow:
         return True
 
     def partition(self, key: str) -> int:
-        return crc32(key.encode()) % self.partitions
+        return _partition_of(key, self.partitions)
 
     def _process(self, stage: Stage, emit: Emit) -> None:
         record = emit.value
         if isinstance(record, Interaction) and record.event_id in self._seen:
             return
         rows = self.rows[stage.name]
-        outcome = stage.step(emit.key, record, rows.get(emit.key), self.rules_for(record))
+        rules = self.rules_for(record, self.partition(emit.key))
+        outcome = stage.step(emit.key, record, rows.get(emit.key), rules)
         emits: Sequence[Emit] = ()
         match outcome:
             case Ok(state, emits):

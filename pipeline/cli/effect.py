@@ -1,0 +1,56 @@
+"""Putting a configuration into effect for customers who do not come, as commands show it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.progress import Progress, TaskID
+
+from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.records import Records
+from pipeline.adapters.rules import load_rules
+from pipeline.cli.console import err
+from pipeline.planning.feeding import stages_run
+from pipeline.planning.fill import fill
+from pipeline.planning.people import everybody
+from pipeline.planning.reevaluate import reevaluate
+from pipeline.planning.versions import Version
+from pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Effect:
+    """`filled`: parts of profiles; `evaluated`: profiles."""
+
+    filled: int = 0
+    evaluated: int = 0
+
+
+def take_effect(settings: Settings, log: ConfigurationLog) -> Effect:
+    """Fills what the newest configuration begins to keep, and evaluates everybody by it."""
+    records = Records.of(settings)
+    if not stages_run(settings.kafka()):
+        err.print("the stages do not run: nothing is filled, and profiles are evaluated as their")
+        err.print("interactions come; apply it again when they do")
+        return Effect()
+    versions = usable_versions(log)
+    newest = versions[-1].config
+    with Progress(console=err) as bar:
+        task = bar.add_task("filling new metrics", total=None)
+        rules = load_rules(newest, settings)
+        filled = fill(records, versions, rules, _teller(bar, task))
+        bar.update(task, total=filled, completed=filled)
+        with everybody(records) as people:
+            evaluated = len(people)
+            task = bar.add_task("evaluating profiles", total=evaluated)
+            reevaluate(records, people, newest.digest, _teller(bar, task))
+    return Effect(filled, evaluated)
+
+
+def usable_versions(log: ConfigurationLog) -> list[Version]:
+    """Those that this version of Kairos can use, the oldest first."""
+    every = [(log.get(one.digest), one.applied_at) for one in log.history()]
+    return [Version(config, at) for config, at in every if config is not None]
+
+
+def _teller(bar: Progress, task: TaskID) -> Callable[[int], None]:
+    return lambda done: bar.update(task, completed=done)
