@@ -11,6 +11,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pipeline.conditions import Condition, Facts
 from pipeline.conditions.reads import patterns
@@ -18,6 +19,7 @@ from pipeline.conditions.tree import Absence, Check, Compare, Sequence
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.flow import Flow
+from pipeline.identity.causes import profile_of
 from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import Emit
@@ -167,6 +169,33 @@ def test_what_time_alone_causes_is_decided(
 def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:
     assert record.segments is not None
     return (("entered", record.segments.entered), ("exited", record.segments.exited))
+
+
+@given(segments(), streams(), st.data())
+def test_a_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
+    made: tuple[model.Segment, ...], stream: list[Interaction], data: st.DataObject
+) -> None:
+    """After one of that channel it is as it would be without the rule; others change nothing."""
+    bound = Flow(rules(configuration(tuple(replace(one, channels=("web",)) for one in made))))
+    free = Flow(rules(configuration(made)))
+    for one in stream:
+        came = replace(one, channel=data.draw(st.sampled_from(["web", "pos"])))
+        changes = _caused_by(came, list(bound.run(came)))
+        for _ in free.run(came):
+            pass
+        if came.channel == "web":
+            assert _members(bound, came) == _members(free, came)
+        else:
+            assert not changes
+
+
+def _caused_by(came: Interaction, emits: list[Emit]) -> list[SegmentChange]:
+    changes = [emit.value for emit in emits if isinstance(emit.value, SegmentChange)]
+    return [one for one in changes if one.cause == came.event_id]
+
+
+def _members(flow: Flow, came: Interaction) -> set[str]:
+    return set(flow.rows["segmentation"][profile_of(came.identifiers[0].key)].members)
 
 
 def test_what_falls_due_at_one_moment_changes_together() -> None:
