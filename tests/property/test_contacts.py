@@ -1,0 +1,57 @@
+"""Contact history stays with the part of a profile whose interaction caused it, however profiles
+merge and part."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pipeline.flow import Flow
+from pipeline.model.decision import Action
+from pipeline.model.interaction import DecideRequest, Interaction
+from pipeline.model.stages import Segmented
+from tests.support.identity_streams import MINUTE_MS, NAMES, Record, interactions, unlink
+from tests.support.offers import offering_rules
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[Record]:
+    """Interactions that ask for an offer, and now and then a link that is taken away."""
+    stream: list[Record] = []
+    for minute in range(1, draw(st.integers(2, 16)) + 1):
+        if draw(st.integers(0, 3)) == 0:
+            one, other = draw(st.permutations(NAMES))[:2]
+            stream.append(unlink(one.key, other.key, minute * MINUTE_MS))
+        else:
+            until = minute * MINUTE_MS + 100
+            request = DecideRequest(f"r{minute}", "gateway", ("hero",), until)
+            stream.append(replace(draw(interactions(minute)), request=request))
+    return stream
+
+
+@settings(max_examples=150, deadline=None)
+@given(streams())
+def test_each_message_is_remembered_once_where_what_caused_it_is(stream: list[Record]) -> None:
+    flow = Flow(offering_rules())
+    shards: dict[str, str] = {}
+    sent: dict[str, str] = {}
+    for one in stream:
+        for emit in flow.run(one):
+            if isinstance(emit.value, Segmented) and emit.value.interaction is not None:
+                assert emit.value.identity is not None
+                shards[emit.value.interaction.event_id] = emit.value.identity.shard
+            if isinstance(emit.value, Action):
+                assert isinstance(one, Interaction)
+                sent[emit.value.action_id] = one.event_id
+    remembered = [
+        (contact.action_id, name, profile)
+        for profile, row in flow.rows["decisioning"].items()
+        for name, part in row.shards.here.items()
+        for contact in part.contacts
+    ]
+    homes = {
+        name: profile
+        for profile, row in flow.rows["enrichment"].items()
+        for name in row.shards.here
+    }
+    placed = {action: shards[event] for action, event in sent.items()}
+    assert sorted(remembered) == sorted((a, name, homes[name]) for a, name in placed.items())

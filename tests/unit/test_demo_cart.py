@@ -1,0 +1,58 @@
+"""The demonstration on a cart: left for an hour, one e-mail; bought a minute before, none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.config_files import load
+from pipeline.config.model import Bundle
+from pipeline.flow import Flow
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.time import DAY_MS
+from tests.support.worlds import rules
+
+_DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+_BEGIN_MS = 1_700_000_000_000
+_MINUTE_MS = 60_000
+_WHO = (Identifier("customer_id", "c"), Identifier("email", "c@example.com"))
+
+
+@pytest.fixture
+def flow() -> Flow:
+    bundle = load(_DEMO)
+    assert isinstance(bundle, Bundle)
+    return Flow(rules(bundle))
+
+
+def _came(flow: Flow, name: str, minute: int) -> Iterator[Emit]:
+    at = _BEGIN_MS + minute * _MINUTE_MS
+    one = Interaction(f"e{minute}", "track", name, "web", "web-shop", at, at, _WHO)
+    return flow.run(one)
+
+
+def _mails(emits: Iterator[Emit]) -> list[tuple[str, int]]:
+    """Campaign, and after how many minutes."""
+    actions = [emit.value for emit in emits if emit.topic == "actions.email"]
+    return [
+        (one.campaign, (one.created_at - _BEGIN_MS) // _MINUTE_MS)
+        for one in actions
+        if isinstance(one, Action)
+    ]
+
+
+def test_a_cart_left_for_an_hour_gives_one_mail(flow: Flow) -> None:
+    assert not _mails(_came(flow, "add_to_cart", 0))
+    assert not _mails(flow.advance(_BEGIN_MS + 60 * _MINUTE_MS - 1))
+    assert _mails(flow.advance(_BEGIN_MS + 60 * _MINUTE_MS)) == [("cart-recovery", 60)]
+    assert not _mails(flow.advance(_BEGIN_MS + 6 * DAY_MS))
+
+
+def test_a_cart_bought_at_59_minutes_gives_none(flow: Flow) -> None:
+    list(_came(flow, "add_to_cart", 0))
+    bought = _mails(_came(flow, "purchase", 59))
+    later = _mails(flow.advance(_BEGIN_MS + 6 * DAY_MS))
+    assert "cart-recovery" not in {campaign for campaign, _ in (*bought, *later)}
+    assert bought
