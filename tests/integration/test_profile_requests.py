@@ -1,6 +1,7 @@
 """`kairos profile unlink` and `forget`, with the agents on a real broker."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from pipeline.adapters.lag import LagReader
 from pipeline.adapters.records import Records
 from pipeline.adapters.snapshots import latest
 from pipeline.adapters.topics import ensure_topics
+from pipeline.flow import STAGES
 from pipeline.identity.causes import profile_of
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
@@ -49,9 +51,19 @@ class Stack:
         self._lag = LagReader(settings.kafka(), stage_groups())
         self._producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
 
-    def start(self) -> "subprocess.Popen[bytes]":
+    def start(self) -> None:
         command = [sys.executable, "-m", "pipeline.cli", "worker", "all"]
-        return subprocess.Popen(command, env=self._environment, start_new_session=True)
+        self._worker = subprocess.Popen(command, env=self._environment, start_new_session=True)
+
+    def stop(self) -> None:
+        self._worker.terminate()
+        self._worker.wait(30)
+
+    def rebuild(self) -> None:
+        """From the changelogs."""
+        self.stop()
+        shutil.rmtree(self.settings.home / "state")
+        self.start()
 
     def kairos(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, "-m", "pipeline.cli", "profile", *arguments]
@@ -70,6 +82,15 @@ class Stack:
             self._producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key)
             self._producer.flush()
             assert self._lag.until_idle(timeout_s=60)
+
+    def states(self, stage: str) -> dict[str, object]:
+        """What the changelog has of each row: its state, None when it keeps nothing."""
+        rows = latest(self.settings.kafka(), f"kairos.{stage}-rows-changelog").items()
+        return {
+            key[1:]: msgspec.msgpack.decode(one.value or b"")[0]
+            for key, one in rows
+            if key.startswith("r")
+        }
 
     def orders(self) -> dict[str, Any]:
         """By top identifier."""
@@ -91,10 +112,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     log.apply(offering_rules().config.bundle, "test")
     log.stop()
     running = Stack(settings)
-    worker = running.start()
+    running.start()
     yield running
-    worker.terminate()
-    worker.wait(30)
+    running.stop()
     broker.stop()
 
 
@@ -138,7 +158,9 @@ def test_what_was_never_linked_cannot_be_unlinked(stack: Stack) -> None:
     assert "did you mean 'customer_id'" in " ".join(unknown.stderr.split())
 
 
-def test_who_is_forgotten_is_gone_and_comes_back_as_somebody_new(stack: Stack) -> None:
+def test_who_is_forgotten_is_gone_and_comes_back_as_somebody_new(
+    stack: Stack, tmp_path: Path
+) -> None:
     stack.came(
         _came(21, "customer_id:c", "email:c@x", "cookie:n"),
         _came(22, "email:c@x", "cookie:o"),
@@ -161,7 +183,18 @@ def test_who_is_forgotten_is_gone_and_comes_back_as_somebody_new(stack: Stack) -
     assert stack.kairos("show", "email:c@x").returncode == 1
     log = stack.records.every(topics.IDENTITIES, IdentityChange)
     assert {one.identifier for _, one in log if one.kind == "erased"} == names
+    for stage in STAGES:
+        gone = names if stage.name == "identity" else set(map(profile_of, names))
+        assert not any(state for key, state in stack.states(stage.name).items() if key in gone)
+    for folder, at in (("last", ()), ("replayed", ("--at", datetime.now(UTC).isoformat()))):
+        stack.asked("export", "--all", "--out", str(tmp_path / folder), *at)
+        exported = {
+            f"{space}:{value}" for _, space, value in _table(tmp_path / folder, "identifiers")
+        }
+        assert "customer_id:d" in exported
+        assert not names & exported
 
+    stack.rebuild()
     stack.came(_came(24, "customer_id:c", "email:c@x"))
     assert stack.orders()["customer_id:c"] == 1
     shown = stack.asked("show", "email:c@x")
