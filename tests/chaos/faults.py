@@ -32,10 +32,7 @@ def nothing(stack: Stack, random: Random) -> None:
 
 def worker_kill(stack: Stack, random: Random) -> None:
     for _ in range(3):
-        name = worker(random.randrange(WORKERS))
-        stack.kill(name)
-        time.sleep(random.uniform(1, 5))
-        stack.wait_until_ready(name)
+        _kill_a_worker(stack, random)
 
 
 def worker_term(stack: Stack, random: Random) -> None:
@@ -64,9 +61,7 @@ def adapter_kill(stack: Stack, random: Random) -> None:
 
 def gateway_kill(stack: Stack, random: Random) -> None:
     for _ in range(3):
-        stack.kill(GATEWAY)
-        time.sleep(random.uniform(1, 3))
-        stack.wait_until_ready(GATEWAY)
+        _kill_the_gateway(stack, random)
 
 
 def broker_kill(stack: Stack, random: Random) -> None:
@@ -224,6 +219,32 @@ FAULTS: tuple[Fault, ...] = (
     copies_a_day_late,
     wrong_partitions,
 )
+
+
+def a_bad_week(stack: Stack, random: Random) -> None:
+    """Kills of all kinds, in any order."""
+    blows: list[Fault] = [
+        *30 * [_kill_a_worker],
+        *20 * [_kill_the_gateway],
+        *5 * [broker_kill],
+        *2 * [state_deleted],
+    ]
+    random.shuffle(blows)
+    for blow in blows:
+        blow(stack, random)
+
+
+def _kill_a_worker(stack: Stack, random: Random) -> None:
+    name = worker(random.randrange(WORKERS))
+    stack.kill(name)
+    time.sleep(random.uniform(1, 5))
+    stack.wait_until_ready(name)
+
+
+def _kill_the_gateway(stack: Stack, random: Random) -> None:
+    stack.kill(GATEWAY)
+    time.sleep(random.uniform(1, 3))
+    stack.wait_until_ready(GATEWAY)
 
 
 def _interaction(stack: Stack, name: str, at_ms: int) -> Interaction:

@@ -8,9 +8,12 @@ import pytest
 from tests.chaos import faults
 from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.stack import ADAPTER, GATEWAY, Stack, worker
+from tests.chaos.traffic import STEPS
 from tests.chaos.trial import Laboratory
 
 _RATE = 80.0
+_MUCH_RATE = 150.0
+_CUSTOMERS = 20_000
 
 
 def some_of_everything(stack: Stack, random: Random) -> None:
@@ -36,3 +39,12 @@ def test_a_little_chaos(laboratory: Laboratory) -> None:
 def test_chaos(laboratory: Laboratory, fault: Fault) -> None:
     result = laboratory.run(fault, _RATE)
     assert result.held, result.problems
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(3_600)
+def test_much_chaos(laboratory: Laboratory) -> None:
+    """100,000 interactions of 20,000 customers: about a quarter of an hour."""
+    result = laboratory.run(faults.a_bad_week, _MUCH_RATE, _CUSTOMERS)
+    assert result.held, result.problems
+    assert result.records >= _CUSTOMERS * STEPS
