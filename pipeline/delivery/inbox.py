@@ -44,7 +44,7 @@ class Inbox:
         self._receive = receive
         self._failed = failed
         self._subscribed: list[str] = []
-        self._paused: set[str] = set()
+        self._paused: set[TopicPartition] = set()
         self._reading = True
         self._closing = False
         self._consumer = Consumer(
@@ -88,16 +88,21 @@ class Inbox:
             self._subscribed = wanted
 
     def _pace(self) -> None:
+        """librdkafka remembers a pause although the partition is lost and assigned again, so it is
+        remembered here too until it is lifted.
+        """
         in_flight = self._progress.in_flight()
         full = {topic for topic, count in in_flight.items() if count >= _MAX_IN_FLIGHT}
-        halted = full if self._reading else set(self._subscribed)
-        assigned = self._consumer.assignment()
+        halted, flowing = [], []
+        for place in self._consumer.assignment():
+            halts = place.topic in full or not self._reading
+            (halted if halts else flowing).append(place)
+        resumed = [place for place in flowing if place in self._paused]
         if halted:
-            self._consumer.pause([place for place in assigned if place.topic in halted])
-        resumed = [p for p in assigned if p.topic in self._paused - halted]
+            self._consumer.pause(halted)
         if resumed:
             self._consumer.resume(resumed)
-        self._paused = halted
+        self._paused = (self._paused | set(halted)) - set(resumed)
 
     def _take(self, first: Message | None) -> None:
         if first is None:

@@ -1,0 +1,66 @@
+"""The adapters' reader on a real broker."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer
+
+from pipeline.adapters.kafka import offset_of, place_of
+from pipeline.delivery.inbox import Inbox
+from pipeline.delivery.progress import Progress
+
+_COUNT = 500
+_FULL = 64
+"""So many records of a topic are not taken at once."""
+
+_PATIENCE_S = 40.0
+
+
+@pytest.mark.kafka
+def test_a_channel_that_waits_while_its_partitions_come_and_go_goes_on(
+    bootstrap: str, prefix: str, new_topic: Callable[..., str]
+) -> None:
+    topic = new_topic("actions", 2)
+    producer = Producer({"bootstrap.servers": bootstrap})
+    for number in range(_COUNT):
+        producer.produce(topic, b"%d" % number, b"%d" % number)
+    assert producer.flush(30) == 0
+    member = {"bootstrap.servers": bootstrap, "group.id": prefix, "heartbeat.interval.ms": 200}
+    assert asyncio.run(_read(member, topic)) == {b"%d" % number for number in range(_COUNT)}
+
+
+async def _read(member: dict[str, str | int], topic: str) -> set[bytes]:
+    """Nothing is done with what comes, until others have joined the group and left."""
+    progress, came = Progress(), list[Message]()
+    failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+    inbox = Inbox(member, progress, lambda: [topic], came.extend, failure.set_result)
+    inbox.start()
+    async with asyncio.timeout(_PATIENCE_S):
+        while progress.in_flight()[topic] < _FULL:
+            await asyncio.sleep(0.05)
+        await asyncio.to_thread(_join_and_leave, member, topic)
+        while len(_values(came)) < _COUNT:
+            for message in came:
+                progress.done(place_of(message), offset_of(message))
+            await asyncio.sleep(0.05)
+    await inbox.close()
+    assert not failure.done()
+    return _values(came)
+
+
+def _join_and_leave(member: dict[str, str | int], topic: str) -> None:
+    """One who is slow to give its partitions back keeps the group waiting without any."""
+    slow, other = Consumer(member), Consumer(member)
+    slow.subscribe([topic], on_revoke=lambda *_: None)
+    while not slow.assignment():
+        slow.poll(0.1)
+    other.subscribe([topic])
+    for _ in range(15):
+        other.poll(0.1)
+    slow.close()
+    other.close()
+
+
+def _values(messages: Sequence[Message]) -> set[bytes]:
+    return {value for one in messages if isinstance(value := one.value(), bytes)}
