@@ -61,15 +61,15 @@ class Checkpointer:
     def __init__(
         self,
         *,
-        commit: Callable[[Mapping[TP, int], str], Awaitable[KafkaError | None]],
+        commit: Callable[[Mapping[TP, int], int], Awaitable[KafkaError | None]],
         producer: Producer,
         progress: Progress,
         stores: Callable[[], Iterable[tuple[str, Checkpointed]]],
         options: TransportOptions,
     ) -> None:
         """`stores` returns the stores to put on disk by the name of their changelog topic;
-        `commit` is given offsets and the time of their cut (epoch ms) as a note, and returns what
-        went wrong."""
+        `commit` is given offsets and the time of their cut (epoch ms), and returns what went
+        wrong."""
         self.committed: dict[TP, int] = {}
         self.figures = CommitFigures()
         self._commit_offsets = commit
@@ -108,7 +108,7 @@ class Checkpointer:
             cut_ms = time.time_ns() // 1_000_000
             epoch = self._cut()
             await self._producer.delivered(epoch)
-            committed = bool(offsets) and await self._commit(offsets, str(cut_ms))
+            committed = bool(offsets) and await self._commit(offsets, cut_ms)
             self._persist(epoch)
             self._last_committed = committed
             return committed
@@ -140,10 +140,10 @@ class Checkpointer:
         for topic, store in self._stores():
             store.persist({p: end for (t, p), end in epoch.changelog_ends.items() if t == topic})
 
-    async def _commit(self, offsets: Mapping[TP, int], note: str) -> bool:
+    async def _commit(self, offsets: Mapping[TP, int], cut_ms: int) -> bool:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        while (error := await self._commit_offsets(offsets, note)) is not None:
+        while (error := await self._commit_offsets(offsets, cut_ms)) is not None:
             if error.code() in _REFUSED:
                 logger.warning("commit refused, the group is rebalancing: %s", error.str())
                 return False

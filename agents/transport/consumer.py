@@ -20,7 +20,7 @@ from agents.transport.errors import (
     TransportError,
     UnfinishedEventError,
 )
-from agents.transport.past import past_causes
+from agents.transport.past import Past, look_back
 from agents.transport.poller import Batch, Poller
 from agents.transport.progress import Progress
 from agents.transport.records import Record
@@ -58,6 +58,7 @@ class Consumer(BaseConsumer):
         self._assigning: asyncio.Future[None] | None = None
         self._tps: dict[tuple[str, int], TP] = {}
         self._found: dict[TP, tuple[int, str]] = {}
+        self._past = Past()
 
     # -- life
 
@@ -66,7 +67,7 @@ class Consumer(BaseConsumer):
         options = self._options = self.transport.options
         self._progress = Progress(self._acked_index, self._acked)
         self._checkpointer = Checkpointer(
-            commit=lambda offsets, note: self._kafka.commit(offsets, note),
+            commit=self._commit_with_notes,
             producer=self.app.producer,
             progress=self._progress,
             stores=self._stores,
@@ -262,10 +263,15 @@ class Consumer(BaseConsumer):
             for tp, (offset, note) in self._found.items()
         }
         settings, outputs = self.transport.changelog_reader_settings(), self._options.outputs
-        self.app.producer.past = await self._patiently(
+        self._past = await self._patiently(
             "what was sent before",
-            lambda: asyncio.to_thread(past_causes, settings, header, outputs, committed),
+            lambda: asyncio.to_thread(look_back, settings, header, outputs, committed),
         )
+        self.app.producer.past = self._past.causes
+
+    async def _commit_with_notes(self, offsets: Mapping[TP, int], cut_ms: int) -> KafkaError | None:
+        noted = {tp: (o, self._past.note(tp, o, cut_ms)) for tp, o in offsets.items()}
+        return await self._kafka.commit(noted)
 
     async def _committed(self) -> dict[TP, tuple[int, str]]:
         return await self._patiently(

@@ -3,10 +3,12 @@
 These inputs are processed again. A record names its cause in a header, and one whose cause stands
 in the log already is not sent a second time. So that it is found quickly, only what was written
 since the inputs came, and since the last commit, is read: by the broker's clock, which is taken to
-differ from a worker's by less than two seconds.
+differ from a worker's by less than two seconds. Whoever is killed while he still goes over what
+his predecessor had sent leaves word of that one's time, not of his own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -20,55 +22,70 @@ _REQUEST_S: Final = 15.0
 _CLOCKS_DIFFER_MS: Final = 2_000
 
 
-def past_causes(
+@dataclass(frozen=True, slots=True)
+class Past:
+    """`causes` of what was sent since `since_ms` (epoch) of inputs below `ends`, exclusive."""
+
+    causes: frozenset[bytes] = frozenset()
+    since_ms: int = 0
+    ends: Mapping[TP, int] = field(default_factory=dict)
+
+    def note(self, tp: TP, offset: int, now_ms: int) -> str:
+        """For a commit of `offset`: the earliest time (epoch ms) at which records may have been
+        sent of inputs that come after it."""
+        return str(self.since_ms if offset < self.ends.get(tp, 0) else now_ms)
+
+
+def look_back(
     settings: Mapping[str, object],
     header: str,
     outputs: Sequence[str],
     committed: Mapping[TP, tuple[int, int]],
-) -> frozenset[bytes]:
-    """The `header`s of what was sent to `outputs` (topics; one that ends in a dot stands for all
+) -> Past:
+    """By the `header`s of what was sent to `outputs` (topics; one that ends in a dot stands for all
     whose names begin so) of inputs from their committed offsets on.
 
-    `committed` has these, and when (epoch ms) what was committed had been produced. Blocks; raises
-    KafkaException.
+    `committed` has these, and their notes' times. Blocks; raises KafkaException.
     """
     consumer = Consumer(dict(settings))
     try:
-        return _Past(consumer, header, outputs).causes(committed)
+        return _Look(consumer, header, outputs).back(committed)
     finally:
         consumer.close()
 
 
-class _Past:
+class _Look:
     def __init__(self, consumer: Consumer, header: str, outputs: Sequence[str]) -> None:
         self._consumer = consumer
         self._header = header
         self._outputs = outputs
 
-    def causes(self, committed: Mapping[TP, tuple[int, int]]) -> frozenset[bytes]:
-        since_ms, places = self._since(committed), list(self._places())
+    def back(self, committed: Mapping[TP, tuple[int, int]]) -> Past:
+        ends = {tp: end for tp, (offset, _) in committed.items() if (end := self._end(tp)) > offset}
+        since_ms = self._since({tp: committed[tp] for tp in ends})
+        places = list(self._places())
         if since_ms is None or not places:
-            return frozenset()
+            return Past()
         starts = self._consumer.offsets_for_times(
-            [TopicPartition(*place, since_ms) for place in places], timeout=_REQUEST_S
+            [TopicPartition(*place, since_ms - _CLOCKS_DIFFER_MS) for place in places],
+            timeout=_REQUEST_S,
         )
         records = self._read([start for start in starts if start.offset >= 0])
         found = (_header(record, self._header) for record in records)
-        return frozenset(cause for cause in found if cause is not None)
+        return Past(frozenset(cause for cause in found if cause is not None), since_ms, ends)
+
+    def _end(self, tp: TP) -> int:
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(*tp), _REQUEST_S)
+        return int(end)
 
     def _since(self, committed: Mapping[TP, tuple[int, int]]) -> int | None:
         """When the first record may have been written that is looked for; None: there is none."""
-        left = [
-            TopicPartition(*tp, offset)
-            for tp, (offset, _) in committed.items()
-            if offset < self._consumer.get_watermark_offsets(TopicPartition(*tp), _REQUEST_S)[1]
-        ]
+        left = [TopicPartition(*tp, offset) for tp, (offset, _) in committed.items()]
         came: dict[TP, int] = {}
         for record in self._read(left, first_only=True):
             came.setdefault(TP(record.topic(), record.partition()), record.timestamp()[1])
         moments = (max(at, committed[tp][1]) for tp, at in came.items())
-        earliest = min(moments, default=None)
-        return None if earliest is None else earliest - _CLOCKS_DIFFER_MS
+        return min(moments, default=None)
 
     def _places(self) -> Iterator[TP]:
         for name, topic in self._consumer.list_topics(timeout=_REQUEST_S).topics.items():

@@ -111,9 +111,9 @@ class Poller(threading.Thread):
 
         self._enqueue(assign)
 
-    async def commit(self, offsets: Mapping[TP, int], note: str) -> KafkaError | None:
-        """Commit, with a note for whoever reads on from there; returns what went wrong."""
-        parts = [TopicPartition(tp.topic, tp.partition, o, note) for tp, o in offsets.items()]
+    async def commit(self, offsets: Mapping[TP, tuple[int, str]]) -> KafkaError | None:
+        """Commit, with notes for whoever reads on from there; returns what went wrong."""
+        parts = [TopicPartition(*tp, offset, note) for tp, (offset, note) in offsets.items()]
         future: asyncio.Future[KafkaError | None] = self._loop.create_future()
         self._enqueue(lambda: self._commit(parts, future))
         return await future

@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from tests.support.chain import (
     workers,
 )
 from tests.support.chain_worker import Plan, decode_row
+from tests.support.doom import POINTS
 
 PARTITIONS = 4
 HOPS = 2
@@ -110,6 +112,22 @@ def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
         worker = start(plan)
     eventually(lambda: all_committed(plan))
     assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in _records(0, 4000))
+    assert worker.terminate() == 0
+    assert _counts(_states(plan)) == [sent] * HOPS
+
+
+def test_a_kill_at_each_point_of_the_protocol_loses_nothing_and_doubles_nothing(
+    plan: Plan, start: Callable[[Plan], Worker]
+) -> None:
+    sent: Counter[bytes] = Counter()
+    for number, point in enumerate(POINTS):
+        sent += produce(plan.bootstrap, f"{plan.prefix}.0", _records(number * 1000, 1000))
+        worker = start(msgspec.structs.replace(plan, doom=point))
+        assert worker.process.wait(60) == -signal.SIGKILL, f"{point}: {worker.output()}"
+    worker = start(plan)
+    eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
+    every = _records(0, 1000 * len(POINTS))
+    assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in every)
     assert worker.terminate() == 0
     assert _counts(_states(plan)) == [sent] * HOPS
 

@@ -15,13 +15,14 @@ import msgspec
 from agents.app import App, AppOptions, create_app
 from agents.run import run
 from agents.transport.records import Headers
+from tests.support.doom import doom
 
 RAISE = b"raise"
 """A value at which an agent raises."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the worker runs."""
+    """What the worker runs; `doom`: where it is killed (`doom.POINTS`)."""
 
     bootstrap: str
     home: str
@@ -31,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = "0"
     session_timeout_ms: int = 6_000
     librdkafka: dict[str, str] = {}
+    doom: str | None = None
 
 
 class Row(msgspec.Struct, array_like=True):
@@ -93,4 +95,7 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    sys.exit(run(chain(msgspec.json.decode(sys.argv[1], type=Plan))))
+    given = msgspec.json.decode(sys.argv[1], type=Plan)
+    if given.doom is not None:
+        doom(given.doom)
+    sys.exit(run(chain(given)))
