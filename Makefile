@@ -37,7 +37,7 @@ format: setup ## what `check` asks for, where it can be done by machine
 	$(BIN)/ruff format .
 
 chaos: setup ## kills and damages against an independent oracle
-	$(BIN)/pytest tests/chaos
+	$(BIN)/pytest -m chaos
 
 bench: setup ## every measurement in a short form, side by side with peers: a quarter of an hour
 	$(BIN)/kairos bench flow

@@ -93,7 +93,8 @@ class Inbox:
         """
         in_flight = self._progress.in_flight()
         full = {topic for topic, count in in_flight.items() if count >= _MAX_IN_FLIGHT}
-        halted, flowing = [], []
+        halted: list[TopicPartition] = []
+        flowing: list[TopicPartition] = []
         for place in self._consumer.assignment():
             halts = place.topic in full or not self._reading
             (halted if halts else flowing).append(place)

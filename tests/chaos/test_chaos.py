@@ -12,7 +12,7 @@ from tests.chaos.traffic import STEPS
 from tests.chaos.trial import Laboratory
 
 _RATE = 80.0
-_MUCH_RATE = 150.0
+_MUCH_RATE = 200.0
 _CUSTOMERS = 20_000
 
 
@@ -44,7 +44,7 @@ def test_chaos(laboratory: Laboratory, fault: Fault) -> None:
 @pytest.mark.chaos
 @pytest.mark.timeout(3_600)
 def test_much_chaos(laboratory: Laboratory) -> None:
-    """100,000 interactions of 20,000 customers: about a quarter of an hour."""
+    """100,000 interactions of 20,000 customers: a quarter of an hour."""
     result = laboratory.run(faults.a_bad_week, _MUCH_RATE, _CUSTOMERS)
     assert result.held, result.problems
     assert result.records >= _CUSTOMERS * STEPS

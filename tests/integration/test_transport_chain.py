@@ -116,6 +116,8 @@ def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
     assert _counts(_states(plan)) == [sent] * HOPS
 
 
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
 def test_a_kill_at_each_point_of_the_protocol_loses_nothing_and_doubles_nothing(
     plan: Plan, start: Callable[[Plan], Worker]
 ) -> None:

@@ -28,7 +28,7 @@ from pipeline.stack.supervision import read_supervision
 
 T = TypeVar("T")
 
-_COMMAND_S = 180.0
+_COMMAND_S = 300.0
 _PATIENCE_S = 60.0
 _LOOK_S = 0.05
 
