@@ -89,9 +89,7 @@ class _Look:
 
     def _places(self) -> Iterator[TP]:
         for name, topic in self._consumer.list_topics(timeout=_REQUEST_S).topics.items():
-            if any(
-                name == one or (one[-1] == "." and name.startswith(one)) for one in self._outputs
-            ):
+            if any(_names(output, name) for output in self._outputs):
                 yield from (TP(name, partition) for partition in topic.partitions)
 
     def _read(self, starts: Sequence[TopicPartition], first_only: bool = False) -> Iterator[Record]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from pipeline.adapters.avro import open_codec
-from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.topics import ensure_topics
 from pipeline.config.model import Bundle
 from pipeline.flow import STAGES
@@ -26,7 +26,6 @@ from tests.benchmarks.traffic import HopTraffic, InteractionTraffic
 
 _HOPS: Final = Path(__file__).parent / "hops"
 _QUIX_LOCK: Final = _HOPS / "quix.lock"
-_LOG_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +106,8 @@ def worker_programs(rig: Rig, processes: int) -> Iterator[Program]:
 def apply_bundle(settings: Settings, bundle: Bundle) -> None:
     """Put it in force, with the topics that it needs."""
     ensure_topics(settings, [channel.name for channel in bundle.channels.channels])
-    log = ConfigurationLog(settings.kafka(), open_codec(settings))
-    log.start(_LOG_S)
-    try:
+    with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
         log.apply(bundle, "bench")
-    finally:
-        log.stop()
 
 
 def _our_python() -> Path:

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from pipeline.settings import Settings
 from pipeline.stack.supervision import read_supervision
 from tests.support import stack as support
@@ -59,9 +61,7 @@ class Stack(support.Stack):
         try:
             self.kills.append(time.time())
             process.kill()
-            eventually(
-                lambda: not process.is_running() or process.status() == "zombie", self.patience_s
-            )
+            self._wait_until_gone(process)
             yield
         finally:
             supervisor.send_signal(signal.SIGCONT)
@@ -74,7 +74,7 @@ class Stack(support.Stack):
         broker = self.broker()
         self.kills.append(time.time())
         broker.kill()
-        eventually(lambda: not broker.is_running() or broker.status() == "zombie", self.patience_s)
+        self._wait_until_gone(broker)
 
     def start_broker(self) -> None:
         self.kairos("broker", "start")
@@ -83,6 +83,11 @@ class Stack(support.Stack):
         """Wait until everything has left the last stage and the adapters."""
         self.wait_until_ready(GATEWAY, ADAPTER, *map(worker, range(WORKERS)))
         self.kairos("status", "--until-idle", str(seconds))
+
+    def _wait_until_gone(self, process: psutil.Process) -> None:
+        eventually(
+            lambda: not process.is_running() or process.status() == "zombie", self.patience_s
+        )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
-from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.rules import load_rules
 from pipeline.adapters.snapshots import scan
@@ -61,10 +61,8 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings
         pytest.fail(started.message)
     settings = Settings(home=tmp_path, bootstrap_servers=started.bootstrap, partitions=3)
     ensure_topics(settings, ["web", "email"])
-    log = ConfigurationLog(settings.kafka(), Codec(recorded()))
-    log.start(timeout_s=30)
-    log.apply(_bundle(settings), "test")
-    log.stop()
+    with open_configuration_log(settings.kafka(), Codec(recorded())) as log:
+        log.apply(_bundle(settings), "test")
     workers = [_worker(settings, name) for name in request.param]
     yield settings
     for worker in workers:

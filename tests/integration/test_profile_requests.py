@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
-from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.records import Records
 from pipeline.adapters.snapshots import latest
@@ -107,10 +107,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         pytest.fail(started.message)
     settings = Settings(home=home, bootstrap_servers=started.bootstrap, partitions=3)
     ensure_topics(settings, ["web", "email"])
-    log = ConfigurationLog(settings.kafka(), Codec(recorded()))
-    log.start(timeout_s=30)
-    log.apply(offering_rules().config.bundle, "test")
-    log.stop()
+    with open_configuration_log(settings.kafka(), Codec(recorded())) as log:
+        log.apply(offering_rules().config.bundle, "test")
     running = Stack(settings)
     running.start()
     yield running

@@ -14,7 +14,7 @@ from confluent_kafka import Producer
 
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
-from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
 from pipeline.adapters.records import Records
@@ -133,10 +133,8 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         pytest.fail(started.message)
     settings = Settings(home=tmp_path, bootstrap_servers=started.bootstrap, partitions=3)
     ensure_topics(settings, ["web", "email"])
-    log = ConfigurationLog(settings.kafka(), _CODEC)
-    log.start(timeout_s=30)
-    log.apply(_bundle(), "test")
-    log.stop()
+    with open_configuration_log(settings.kafka(), _CODEC) as log:
+        log.apply(_bundle(), "test")
     stack = Stack(settings)
     stack.start()
     yield stack
@@ -206,10 +204,8 @@ def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
     planned = plan(everyone, versions[:1], config)
     ordered = next(one for one in planned.segments if one.segment == "ordered")
     assert (ordered.now, ordered.enter, planned.filled) == (0, 2, ("orders",))
-    log = ConfigurationLog(stack.settings.kafka(), _CODEC)
-    log.start(timeout_s=30)
-    applied = log.apply(config.bundle, "test")
-    log.stop()
+    with open_configuration_log(stack.settings.kafka(), _CODEC) as log:
+        applied = log.apply(config.bundle, "test")
     told: list[int] = []
     rules = load_rules(config, stack.settings)
     assert stages_run(stack.settings.kafka())
