@@ -13,7 +13,7 @@ from tests.chaos.traffic import Load, Traffic
 
 _BEFORE_S = 2.0
 _AFTER_S = 2.0
-_IDLE_S = 240.0
+_IDLE_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
