@@ -8,6 +8,7 @@ from typing import Any, Final
 from faust.types.tuples import TP
 
 from agents.app import App, AppOptions, create_app
+from agents.handover import Handover
 from agents.headers import CAUSE
 from agents.metrics import StageMetrics
 from agents.ports import Message
@@ -15,7 +16,6 @@ from agents.rulebook import Rulebook
 from agents.stage import StageShell
 from agents.store.table import RawTable
 from agents.transport.murmur2 import murmur2_partition
-from pipeline.adapters.avro import Codec
 from pipeline.flow import Stage
 from pipeline.model import topics
 
@@ -27,7 +27,7 @@ class Equipment:
     """What all agents of a process share."""
 
     options: AppOptions
-    codec: Codec
+    codec: Handover
     rulebook: Rulebook
 
 

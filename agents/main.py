@@ -10,11 +10,13 @@ from agents import decisioning, enrichment, identity, segmentation
 from agents.agent import Equipment
 from agents.app import App, AppOptions
 from agents.engine_metrics import EngineCollector
+from agents.handover import Handover
 from agents.rulebook import Rulebook
 from agents.run import run as run_apps
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import ConfigurationLog, Property
 from pipeline.adapters.rules import load_rules
+from pipeline.flow import stage as stage_named
 from pipeline.settings import Settings
 
 AGENTS: Final[Mapping[str, Callable[[Equipment], App]]] = {
@@ -41,7 +43,10 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
     log = ConfigurationLog(kafka, codec)
     log.start(_CONFIGURATION_TIMEOUT_S)
     try:
-        equipment = Equipment(_options(settings, kafka, instance), codec, _rulebook(settings, log))
+        inputs = (topic for name in names for topic in stage_named(name).inputs)
+        equipment = Equipment(
+            _options(settings, kafka, instance), Handover(codec, inputs), _rulebook(settings, log)
+        )
         apps = [AGENTS[name](equipment) for name in names]
         _measure(dict(zip(names, apps, strict=True)))
         server, _ = start_http_server(0, addr="127.0.0.1")

@@ -29,12 +29,13 @@ from agents.delivery import (
     judge,
 )
 from agents.event_ids import EventIds
+from agents.handover import Handover
 from agents.headers import CAUSE, TIMING, TRACEPARENT, cause_of, onward_timing, onward_trace
 from agents.metrics import StageMetrics
 from agents.ports import Message, Ports
 from agents.rulebook import Rulebook
 from agents.timers import Due, TimerChange, Timers, fired_at, standing
-from pipeline.adapters.avro import Codec, Malformed
+from pipeline.adapters.avro import Malformed
 from pipeline.flow import Stage, config_of, control_of, timer
 from pipeline.model import topics
 from pipeline.model.control import Control
@@ -73,7 +74,7 @@ class StageShell:
     """Processes the inputs of one stage."""
 
     def __init__(
-        self, stage: Stage, ports: Ports, codec: Codec, rulebook: Rulebook, metrics: StageMetrics
+        self, stage: Stage, ports: Ports, codec: Handover, rulebook: Rulebook, metrics: StageMetrics
     ) -> None:
         self._stage = stage
         self._ports = ports

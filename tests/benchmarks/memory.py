@@ -11,7 +11,7 @@ from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.rules import Rules
-from tests.support.shells import ONLY, Rows, Sent, finish, knowing
+from tests.support.shells import ONLY, Rows, Sent, finish, handing_over, knowing
 
 
 class Shells:
@@ -22,9 +22,10 @@ class Shells:
         self.rows = {stage.name: Rows() for stage in STAGES}
         self._codec = codec
         rulebook = knowing(rules)
+        handover = handing_over(codec)
         self._shells = {
             stage.name: StageShell(
-                stage, self.rows[stage.name], codec, rulebook, StageMetrics(stage.name)
+                stage, self.rows[stage.name], handover, rulebook, StageMetrics(stage.name)
             )
             for stage in STAGES
         }

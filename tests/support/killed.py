@@ -16,10 +16,11 @@ from zlib import crc32
 import msgspec
 
 from agents.delivery import Row
+from agents.handover import Handover
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import StageShell
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, Malformed, recorded
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
@@ -41,6 +42,18 @@ class Record:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class _Checked(Handover):
+    """Compares what it hands over with what the bytes say, types and all."""
+
+    def decode(self, topic: str, data: bytes) -> msgspec.Struct | Malformed:
+        handed, read = super().decode(topic, data), _CODEC.decode(topic, data)
+        assert repr(handed) == repr(read)
+        return handed
+
+
+_HANDOVER = _Checked(_CODEC, (topic for stage in STAGES for topic in stage.inputs))
 
 
 class Logs:
@@ -106,7 +119,7 @@ class _Process:
         self._unfinished: dict[Place, Counter[int]] = defaultdict(Counter)
         self._input: tuple[Place, int] = (("", 0), 0)
         rulebook = knowing(rules)
-        self._shell = StageShell(stage, self, _CODEC, rulebook, StageMetrics(stage.name))
+        self._shell = StageShell(stage, self, _HANDOVER, rulebook, StageMetrics(stage.name))
 
     def waiting(self) -> list[Place]:
         """Inputs with something to process."""

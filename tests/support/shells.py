@@ -5,8 +5,11 @@ from collections.abc import Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agents.handover import Handover
 from agents.rulebook import Rulebook
+from pipeline.adapters.avro import Codec
 from pipeline.config.compile import Configuration
+from pipeline.flow import STAGES
 from pipeline.rules import Rules
 
 ONLY: Final = 0
@@ -79,6 +82,11 @@ def knowing(rules: Rules) -> Rulebook:
     rulebook = Rulebook(_Applied(rules.config), lambda _: rules)  # type: ignore[arg-type]
     finish(rulebook.find(None))
     return rulebook
+
+
+def handing_over(codec: Codec) -> Handover:
+    """What all stages of one process share."""
+    return Handover(codec, (topic for stage in STAGES for topic in stage.inputs))
 
 
 def finish(work: Coroutine[Any, Any, Any]) -> None:

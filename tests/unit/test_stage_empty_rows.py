@@ -12,7 +12,7 @@ from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.stages import Identified, IdentitySection
-from tests.support.shells import Rows, finish, knowing
+from tests.support.shells import Rows, finish, handing_over, knowing
 from tests.support.worlds import plain_rules
 
 _NOW_MS = 1_900_000_000_000
@@ -28,7 +28,8 @@ class _Enrichment:
         self._codec = Codec(recorded())
         rulebook = knowing(plain_rules())
         one = stage("enrichment")
-        self.shell = StageShell(one, self.ports, self._codec, rulebook, StageMetrics(one.name))
+        handover = handing_over(self._codec)
+        self.shell = StageShell(one, self.ports, handover, rulebook, StageMetrics(one.name))
         self._offset = 0
 
     def tell(self, record: Identified) -> None:
