@@ -32,39 +32,40 @@ class KafkaJvm:
     cache_dir: Path
 
     def server(self, files: BrokerFiles) -> list[str]:
-        """Runs the broker until it gets a TERM."""
+        """Runs the broker until it gets a TERM; writes an archive into the home as it ends, where
+        none is shared yet."""
         logging = (
             f"-Dlog4j2.configurationFile={PINS / 'log4j2.properties'}",
             f"-Dkairos.broker.log={files.log}",
         )
-        flags = (*_SERVER_FLAGS, *self._archive_flags(files), *logging)
+        write = f"-XX:ArchiveClassesAtExit={files.root / self._archive.name}"
+        flags = (*_SERVER_FLAGS, *(self._shared_classes() or (write,)), *logging)
         return self._command(flags, "kafka.Kafka", str(files.properties))
 
     def format(self, files: BrokerFiles, cluster_id: str) -> list[str]:
         """Prepares an empty data directory."""
         # With "=", since one id in 64 begins with "-" and would be taken for an option.
         arguments = (f"--cluster-id={cluster_id}", f"--config={files.properties}")
+        flags = (*_TOOL_FLAGS, *self._shared_classes())
         return self._command(
-            _TOOL_FLAGS, "kafka.tools.StorageTool", "format", "--ignore-formatted", *arguments
+            flags, "kafka.tools.StorageTool", "format", "--ignore-formatted", *arguments
         )
 
     def _command(self, flags: tuple[str, ...], main_class: str, *arguments: str) -> list[str]:
         class_path = os.pathsep.join(map(str, self.jars))
         return [str(self.java.executable), *flags, "-cp", class_path, main_class, *arguments]
 
-    def _archive_flags(self, files: BrokerFiles) -> tuple[str, ...]:
-        """Uses the shared archive, or has the JVM write one into the home as it ends."""
-        published = _archives(self.cache_dir) / self._archive_name
-        if published.exists():
-            return (f"-XX:SharedArchiveFile={published}",)
-        return (f"-XX:ArchiveClassesAtExit={files.root / self._archive_name}",)
+    def _shared_classes(self) -> tuple[str, ...]:
+        """Loads classes from the shared archive, if there is one."""
+        return (f"-XX:SharedArchiveFile={self._archive}",) if self._archive.exists() else ()
 
     @property
-    def _archive_name(self) -> str:
-        """An archive fits one JVM, one class path and one set of flags."""
+    def _archive(self) -> Path:
+        """An archive fits one JVM, one class path and one set of the server's flags; the tool,
+        which has other flags, gets the classes from it that both load."""
         inputs = (self.java.executable, self.java.version, *self.jars, *_SERVER_FLAGS)
         digest = hashlib.sha256("\n".join(map(str, inputs)).encode()).hexdigest()
-        return f"{digest[:16]}.jsa"
+        return _archives(self.cache_dir) / f"{digest[:16]}.jsa"
 
 
 def publish_archives(files: BrokerFiles, cache_dir: Path) -> None:
