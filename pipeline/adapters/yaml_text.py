@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.events import AliasEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pipeline.conditions import Path
@@ -63,8 +64,9 @@ class BadYaml:
 def read_yaml(text: str, environment: Mapping[str, str]) -> Document | BadYaml:
     """The document in `text`, or the first thing that is wrong with it."""
     try:
-        _refuse_aliases_and_depth(text)
-        node = YAML(typ="safe", pure=True).compose(text)
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Composer = _Composer
+        node = yaml.compose(text)
         build = _Build(environment)
         return Document(None if node is None else build.value(node, ()), build.places)
     except _RefusedError as refused:
@@ -82,19 +84,22 @@ class _RefusedError(Exception):
         self.what = BadYaml(place, message)
 
 
-def _refuse_aliases_and_depth(text: str) -> None:
-    """Before anything is built, so that a small text cannot become a huge value."""
-    depth = 0
-    for event in YAML(typ="safe", pure=True).parse(text):
+class _Composer(Composer):
+    """Refuses, before anything is built, that a small text becomes a huge value."""
+
+    _depth = 0
+
+    def compose_node(self, parent: object, index: object) -> Node:
+        event = self.parser.peek_event()
         if isinstance(event, AliasEvent):
             what = f"*{event.anchor}: aliases are not accepted; write the value out"
             raise _RefusedError(_place(event.start_mark), what)
-        if isinstance(event, CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, CollectionEndEvent):
-            depth -= 1
-        if depth > _MAX_DEPTH:
+        if isinstance(event, CollectionStartEvent) and self._depth == _MAX_DEPTH:
             raise _RefusedError(_place(event.start_mark), f"nested deeper than {_MAX_DEPTH}")
+        self._depth += 1
+        node: Node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 def _place(mark: object) -> Place:

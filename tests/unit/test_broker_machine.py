@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 
 import msgspec
 import psutil
@@ -12,7 +13,7 @@ import pytest
 
 from pipeline.adapters.broker.java import find_java
 from pipeline.adapters.broker.options import HOST, BrokerError, BrokerFiles, BrokerOptions
-from pipeline.adapters.broker.ports import Ports, choose_ports
+from pipeline.adapters.broker.ports import Ports, any_free, choose_ports
 from pipeline.adapters.broker.process import (
     ProcessRecord,
     recorded_process,
@@ -82,7 +83,7 @@ def test_a_taken_preferred_port_gives_another_one(tmp_path: Path, taken_port: in
 
 def test_a_taken_fixed_port_is_an_error(tmp_path: Path, taken_port: int) -> None:
     with pytest.raises(BrokerError, match=f"port {taken_port} is taken"):
-        choose_ports(options(tmp_path, taken_port, fixed=True), tmp_path / "ports.json")
+        choose_ports(options(tmp_path, taken_port, fixed=True), tmp_path / "ports.json", 0.1)
 
 
 def test_a_restart_keeps_its_address(tmp_path: Path) -> None:
@@ -95,7 +96,18 @@ def test_a_restart_keeps_its_address(tmp_path: Path) -> None:
 def test_a_recorded_port_that_another_took_is_given_up(tmp_path: Path, taken_port: int) -> None:
     recorded = tmp_path / "ports.json"
     recorded.write_bytes(msgspec.json.encode(Ports(taken_port, taken_port)))
-    assert choose_ports(options(tmp_path, 0), recorded).client != taken_port
+    assert choose_ports(options(tmp_path, 0), recorded, 0.1).client != taken_port
+
+
+def test_a_recorded_port_that_is_let_go_of_is_kept(tmp_path: Path) -> None:
+    recorded = tmp_path / "ports.json"
+    with socket.create_server((HOST, 0)) as server:
+        before = Ports(server.getsockname()[1], any_free())
+        recorded.write_bytes(msgspec.json.encode(before))
+        release = Timer(0.1, server.close)
+        release.start()
+        assert choose_ports(options(tmp_path, 0), recorded) == before
+        release.join()
 
 
 def test_a_pid_that_was_given_to_another_process_is_not_the_broker(files: BrokerFiles) -> None:

@@ -12,7 +12,7 @@ from pipeline.adapters.broker.options import HOST, BrokerError, BrokerOptions
 # Below the ports that systems lend to outgoing connections: a client that keeps calling a dead
 # broker on such a port can end up connected to itself, and the broker could not come back.
 _RANGE = range(20_000, 32_000)
-_RELEASE_TIMEOUT_S = 2.0
+_RELEASE_S = 2.0
 
 
 class Ports(msgspec.Struct, frozen=True):
@@ -22,14 +22,18 @@ class Ports(msgspec.Struct, frozen=True):
     controller: int
 
 
-def choose_ports(options: BrokerOptions, recorded: Path) -> Ports:
-    """Ports that are free now. The recorded ones come first so that a restart keeps its address."""
+def choose_ports(options: BrokerOptions, recorded: Path, release_s: float = _RELEASE_S) -> Ports:
+    """Ports that are free now. The recorded ones come first so that a restart keeps its address.
+
+    `release_s`: a broker that was just killed holds its ports until its last thread has ended;
+    those that must be had are waited for so long.
+    """
     if options.port_is_fixed:
-        _require_free(options.port)
+        _require_free(options.port, release_s)
         return Ports(options.port, any_free())
     if recorded.exists():
         ports = msgspec.json.decode(recorded.read_bytes(), type=Ports)
-        if _becomes_free(ports.client) and _becomes_free(ports.controller):
+        if _becomes_free(ports.client, release_s) and _becomes_free(ports.controller, release_s):
             return ports
     client = options.port if options.port and is_free(options.port) else any_free()
     return Ports(client, any_free())
@@ -46,9 +50,8 @@ def is_free(port: int) -> bool:
     return True
 
 
-def _becomes_free(port: int) -> bool:
-    """A broker that was just killed holds its ports until its last thread has ended."""
-    deadline = time.monotonic() + _RELEASE_TIMEOUT_S
+def _becomes_free(port: int, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
     while not is_free(port):
         if time.monotonic() > deadline:
             return False
@@ -56,8 +59,8 @@ def _becomes_free(port: int) -> bool:
     return True
 
 
-def _require_free(port: int) -> None:
-    if not _becomes_free(port):
+def _require_free(port: int, within_s: float) -> None:
+    if not _becomes_free(port, within_s):
         raise BrokerError(
             f"port {port} is taken by another process: stop it, choose another KAIROS_BROKER_PORT, "
             "or leave it unset so that a free port is chosen"
