@@ -5,7 +5,7 @@ from typing import Final
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.run_state import announcements
 from pipeline.adapters.webhook import Endpoint
-from pipeline.delivery.reporter import Address
+from pipeline.delivery.reporter import Address, NoAddress
 from pipeline.model import topics
 from pipeline.settings import Settings
 
@@ -45,18 +45,24 @@ class Channels:
             return None
         return Endpoint(channel.url, channel.secret)
 
-    def gateway(self) -> Address | None:
-        key = self._write_key()
-        return None if key is None else Address(self._gateway_url(), key)
+    def gateway(self) -> Address | NoAddress:
+        key, url = self._write_key(), self._gateway_url()
+        if key is None:
+            return NoAddress(f"no configuration has a source named `{SOURCE}`")
+        if url is None:
+            return NoAddress("waiting for a gateway: none runs in this home")
+        return Address(url, key)
 
     def _write_key(self) -> str | None:
         config = self._configurations.latest()
         sources = config.sources.values() if config else ()
         return next((one.write_key for one in sources if one.name == SOURCE), None)
 
-    def _gateway_url(self) -> str:
+    def _gateway_url(self) -> str | None:
+        """None while its port is any and no gateway says which."""
         if self._settings.gateway_url is not None:
             return self._settings.gateway_url.rstrip("/")
         known = announcements(self._settings.home).get(_GATEWAY)
-        port = known.ports["http"] if known else self._settings.gateway_port
-        return f"http://{self._settings.gateway_host}:{port}"
+        port = known.ports.get("http") if known else None
+        port = port or self._settings.gateway_port
+        return f"http://{self._settings.gateway_host}:{port}" if port else None

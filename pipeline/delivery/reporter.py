@@ -24,6 +24,13 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class NoAddress:
+    """Why there is none yet."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unacceptable:
     """The gateway will never take this outcome."""
 
@@ -38,7 +45,9 @@ class _NotYetError(Exception):
 class Reporter:
     """`address` is asked before each try: gateways move, and keys change."""
 
-    def __init__(self, client: httpx.AsyncClient, address: Callable[[], Address | None]) -> None:
+    def __init__(
+        self, client: httpx.AsyncClient, address: Callable[[], Address | NoAddress]
+    ) -> None:
         self._client = client
         self._address = address
 
@@ -55,8 +64,8 @@ class Reporter:
 
     async def _try(self, outcome: bytes) -> Unacceptable | None:
         address = self._address()
-        if address is None:
-            raise _NotYetError("no configuration has a source named `adapters`")
+        if isinstance(address, NoAddress):
+            raise _NotYetError(address.why)
         try:
             response = await self._client.post(
                 f"{address.url}/v1/outcomes",
