@@ -97,8 +97,8 @@ _GROWTH = (("interactions.identified", Enriched), ("interactions.enriched", Segm
 
 
 @pytest.mark.parametrize(("before", "after"), _GROWTH)
+@settings(max_examples=50)
 @given(st.data())
-@settings(deadline=None)
 def test_what_is_passed_on_with_a_section_is_written_as_if_anew(
     before: str, after: type[msgspec.Struct], data: st.DataObject
 ) -> None:

@@ -175,7 +175,7 @@ class _Life(_Stages):
         return Reader({}, world, keys, len(self.versions), lacking(self.versions, keys))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100)
 @given(histories(), st.lists(st.integers(0, 8), min_size=4, max_size=4), st.data())
 def test_filled_is_as_if_it_had_always_been_there(
     history: list[str], counts: list[int], data: st.DataObject

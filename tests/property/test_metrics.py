@@ -224,7 +224,7 @@ def test_crowded_windows_are_right_to_a_pane(count: int, shuffler: random.Random
     times = [shuffler.randint(0, _LAST) for _ in range(count)]
     stream = [_interaction(f"e{n}", "Order", at, _LAST, 2) for n, at in enumerate(times)]
     shards = _shards((shuffler.choice("abc"), one) for one in stream)
-    for now in range(_LAST, _LAST + 6_200, 37):
+    for now in range(_LAST, _LAST + 6_200, 101):
         found = _metrics(shards, now)
         least = _expected(stream, now)
         most = _expected(stream, now - pane)
