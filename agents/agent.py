@@ -54,6 +54,10 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         StageMetrics(stage.name),
     )
 
+    @app.on_rebalance_complete.connect
+    async def learn(*_: object, **__: object) -> None:
+        await equipment.rulebook.catch_up()
+
     @app.timer(_LOOK_AT_TIMERS_S)  # type: ignore[untyped-decorator]
     async def tell_due() -> None:
         shell.tell_due(time.time_ns() // 1_000_000)

@@ -1,7 +1,7 @@
 """The topic `configuration`: every version ever applied, read from its beginning and kept up."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Condition, Thread
@@ -30,9 +30,10 @@ OnChange: TypeAlias = Callable[[Configuration], None]
 
 _START_S: Final = 30.0
 _BATCH: Final = 100
-_POLL_S: Final = 0.2
+_POLL_S: Final = 0.05
 _STOP_S: Final = 5.0
 _RETRY_S: Final = 0.1
+_ASK_S: Final = 2.0
 _MAX_BYTES: Final = 10_000_000
 """Bounds a bundle before compression, by which a broker's own limit of 1 MB counts."""
 
@@ -68,7 +69,8 @@ class ConfigurationLog:
         self._compiled: dict[str, Configuration] = {}
         self._records: list[ConfigurationRecord] = []
         self._latest: Configuration | None = None
-        self._caught_up = False
+        self._asked = 0
+        self._answered = 0
         self._stopping = False
         self._thread: Thread | None = None
 
@@ -91,11 +93,18 @@ class ConfigurationLog:
         consumer.assign(
             [TopicPartition(topics.CONFIGURATION, p, OFFSET_BEGINNING) for p in partitions]
         )
-        reading = (consumer, set(partitions))
+        reading = (consumer, partitions)
         self._thread = Thread(target=self._read, args=reading, name="configuration", daemon=True)
         self._thread.start()
+        self.catch_up(deadline - time.monotonic())
+
+    def catch_up(self, timeout_s: float) -> None:
+        """Return once everything is known that is in the topic by now; else
+        ConfigurationLogError."""
         with self._news:
-            if not self._news.wait_for(lambda: self._caught_up, deadline - time.monotonic()):
+            self._asked += 1
+            mine = self._asked
+            if not self._news.wait_for(lambda: self._answered >= mine, timeout_s):
                 raise ConfigurationLogError(
                     f"topic {topics.CONFIGURATION} was not read within {timeout_s:g} s: "
                     "is the broker overloaded, or the topic's leader away?"
@@ -112,10 +121,9 @@ class ConfigurationLog:
         with self._news:
             return self._latest
 
-    def get(self, digest: str, timeout_s: float = 0.0) -> Configuration | None:
-        """The one named so, waiting for it if it has yet to come; None when it does not."""
+    def get(self, digest: str) -> Configuration | None:
+        """The one named so; None when it is not known."""
         with self._news:
-            self._news.wait_for(lambda: digest in self._compiled, timeout_s)
             return self._compiled.get(digest)
 
     def history(self) -> tuple[ConfigurationRecord, ...]:
@@ -169,26 +177,31 @@ class ConfigurationLog:
             why = failures[0].str() if failures else "no acknowledgement in time"
             raise ConfigurationLogError(f"not applied: {why}")
 
-    def _read(self, consumer: Consumer, behind: set[int]) -> None:
+    def _read(self, consumer: Consumer, partitions: Iterable[int]) -> None:
+        reached = dict.fromkeys(partitions, 0)
         while not self._stopping:
+            asked = self._asked
             for message in consumer.consume(_BATCH, _POLL_S):
                 error = message.error()
                 if error is None:
                     self._take(message)
+                    reached[_partition(message)] = _offset(message) + 1
                 elif error.code() == KafkaError._PARTITION_EOF:
-                    behind.discard(message.partition())
+                    reached[_partition(message)] = _offset(message)
                 else:
                     _log.warning("configuration topic", error=error.str())
-            if not behind and not self._caught_up:
-                self._announce()
+            if asked > self._answered and _is_the_end(consumer, reached):
+                self._answer(asked)
         consumer.close()
 
-    def _announce(self) -> None:
+    def _answer(self, asked: int) -> None:
+        """All is known that was in the topic when that was asked."""
         with self._news:
-            self._caught_up = True
+            first = not self._answered
+            self._answered = asked
             self._news.notify_all()
             latest = self._latest
-        if latest is not None and self._on_change is not None:
+        if first and latest is not None and self._on_change is not None:
             self._on_change(latest)
 
     def _take(self, message: Message) -> None:
@@ -210,7 +223,7 @@ class ConfigurationLog:
             self._compiled[record.digest] = config
             self._latest = config
             self._news.notify_all()
-            tell = self._on_change if self._caught_up else None
+            tell = self._on_change if self._answered else None
         if tell is not None:
             tell(config)
 
@@ -237,6 +250,31 @@ def _compile(record: ConfigurationRecord) -> Configuration | str:
     except ValueError as error:
         return str(error)
     return config
+
+
+def _is_the_end(consumer: Consumer, reached: Mapping[int, int]) -> bool:
+    """Whether the broker has nothing beyond these offsets now."""
+    try:
+        for partition, offset in reached.items():
+            where = TopicPartition(topics.CONFIGURATION, partition)
+            if consumer.get_watermark_offsets(where, _ASK_S)[1] > offset:
+                return False
+    except KafkaException as error:
+        _log.warning("configuration topic", error=error.args[0].str())
+        return False
+    return True
+
+
+def _partition(message: Message) -> int:
+    partition = message.partition()
+    assert partition is not None
+    return partition
+
+
+def _offset(message: Message) -> int:
+    offset = message.offset()
+    assert offset is not None
+    return offset
 
 
 def _partitions(consumer: Consumer, deadline: float) -> list[int]:

@@ -1,23 +1,34 @@
 """The log of applied configurations, on a real broker."""
 
+import asyncio
 import queue
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 from confluent_kafka import Producer
 from msgspec.structs import replace
 
+from agents import identity
+from agents.agent import Equipment
+from agents.app import App, AppOptions
+from agents.rulebook import Rulebook
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerOptions, Running
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import Applied, ConfigurationLog, ConfigurationLogError
+from pipeline.adapters.records import Records
+from pipeline.adapters.rules import load_rules
 from pipeline.adapters.topics import ensure_topics
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Bundle, ProfileRules
 from pipeline.model import topics
 from pipeline.model.configuration import ConfigurationRecord
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.stages import Identified
 from pipeline.settings import Settings
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
@@ -86,7 +97,8 @@ def test_what_is_applied_is_in_force_everywhere(own: Settings) -> None:
         assert changes.get(timeout=PATIENCE_S).digest == first.digest
         assert changes.get(timeout=PATIENCE_S).session_gap_ms == 20 * 60_000
         for log in (one, other):
-            kept = log.get(first.digest, PATIENCE_S)
+            log.catch_up(PATIENCE_S)
+            kept = log.get(first.digest)
             assert kept is not None
             assert kept.session_gap_ms == 10 * 60_000
             latest = log.latest()
@@ -126,6 +138,77 @@ def test_rubbish_in_the_topic_changes_nothing(own: Settings) -> None:
         latest = log.latest()
         assert latest is not None
         assert latest.digest == after.digest
+
+
+def test_a_worker_stamps_no_version_older_than_those_of_before_its_assignment(
+    own: Settings,
+) -> None:
+    """It has missed one when it gets its partitions: what it stamped would be in neither the fill
+    of a new metric nor the metric."""
+    ensure_topics(own, ())
+    _send(own, "e1")
+    late = _Late(own)
+    with reading(own) as log:
+        log.apply(demo("11m"), "ada")
+        late.start(PATIENCE_S)
+        missed = log.apply(demo("12m"), "ada")
+    assert asyncio.run(_stamps(late)) == [missed.digest]
+    late.stop()
+
+
+class _Late(ConfigurationLog):
+    """Hears of nothing more once it has started, until it is asked to catch up by an app that has
+    its partitions."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.kafka(), CODEC, lambda _: self._wait())
+        self.settings = settings
+        self.app = self._identity()
+        self._goes_on = Event()
+
+    def catch_up(self, timeout_s: float) -> None:
+        if self.app.started and self.app.consumer.assignment():
+            self._goes_on.set()
+        super().catch_up(timeout_s)
+
+    def _wait(self) -> None:
+        assert self._goes_on.wait(PATIENCE_S)
+
+    def _identity(self) -> App:
+        rulebook = Rulebook(self, lambda config: load_rules(config, self.settings))
+        assert self.settings.bootstrap_servers is not None
+        options = AppOptions(
+            self.settings.bootstrap_servers,
+            self.settings.home,
+            self.settings.partitions,
+            librdkafka={"log_level": "0"},  # the broker may end before its clients
+        )
+        return identity.app(Equipment(options, CODEC, rulebook))
+
+
+async def _stamps(log: _Late) -> list[str]:
+    """The versions that its app stamps on what is there."""
+    life = asyncio.ensure_future(log.app.start())
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := await asyncio.to_thread(_stamped, log.settings)):
+        assert time.monotonic() < deadline
+    await log.app.stop()
+    await life
+    return found
+
+
+def _stamped(settings: Settings) -> list[str]:
+    every = Records(settings, CODEC).every(topics.IDENTIFIED, Identified)
+    return [one.identity.config for _, one in every if one.identity is not None]
+
+
+def _send(settings: Settings, event_id: str) -> None:
+    at = time.time_ns() // 1_000_000
+    who = Identifier("cookie", "k")
+    one = Interaction(event_id, "track", "cart", "web", "shop", at, at, (who,))
+    producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
+    producer.produce(topics.INTERACTIONS, CODEC.encode(topics.INTERACTIONS, one), who.key)
+    assert producer.flush(PATIENCE_S) == 0
 
 
 def test_no_broker() -> None:
