@@ -13,6 +13,7 @@ from tests.benchmarks import report
 from tests.benchmarks import stages as breakdowns
 from tests.benchmarks import state as states
 from tests.benchmarks import throughput as throughputs
+from tests.benchmarks import timers as timing
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.rig import open_rig
 from tests.benchmarks.systems import ABOUT, Choice
@@ -167,6 +168,23 @@ def state(
     else:
         report.print_state(figures)
         _print_footer(f"{choice}, {partitions} partition(s)")
+
+
+@app.command()
+def timers(
+    people: Annotated[int, typer.Option(min=10, help="How many fall due in each round.")] = 300,
+    seconds: SecondsOption = 10.0,
+    partitions: PartitionsOption = 4,
+    json: JsonOption = False,
+) -> None:
+    """How late comes what time alone causes, also when the worker was dead at the time."""
+    with open_rig(partitions) as rig:
+        figures = timing.measure(rig, people, seconds, _say)
+    if json:
+        _print_json("timers", figures, partitions=partitions, people=people, seconds=seconds)
+    else:
+        report.print_timers(figures)
+        _print_footer(f"{people:,} people over {seconds:g} s, {partitions} partition(s)")
 
 
 def _print_json(name: str, figures: Any, **plan: float) -> None:

@@ -9,6 +9,9 @@ from pipeline.config import model
 EVENT: Final = "purchase"
 """Every configuration here has a campaign that sends something on it every time."""
 
+WAIT_MS: Final = 60_000
+"""So long after their last cart people are waited for in `waiting`."""
+
 _EVENTS: Final = (EVENT, "cart", "catalog", "search", "login", "page", "refund", "support")
 _DEMO: Final = Path(__file__).parents[2] / "deploy" / "demo"
 _CAMPAIGNS: Final = 10
@@ -62,6 +65,32 @@ def made(segments: int, metrics: int, offers: int) -> model.Bundle:
         ),
         segments=tuple(_segment(n, metrics) for n in range(segments)),
         campaigns=tuple(_campaign(n, offers // _CAMPAIGNS) for n in range(_CAMPAIGNS)),
+    )
+
+
+def waiting() -> model.Bundle:
+    """Who has left something in the cart for `WAIT_MS` enters a segment and is mailed; whose cart
+    is no longer of this while leaves another."""
+    wait = f"{WAIT_MS}ms"
+    left = model.Segment("left", {"trait": "last_cart", "older_than": wait})
+    here = model.Segment("here", {"trait": "carts", "gte": 1})
+    mail = model.Treatment("mail", "email", address="email")
+    return model.Bundle(
+        sources=model.Sources((model.Source("bench", "web", "bench-write-key"),)),
+        identity=model.Identity((model.Namespace("email", "lower"),)),
+        channels=model.Channels((model.Channel("web"), model.Channel("email"))),
+        profile=model.ProfileRules(
+            (
+                model.Trait("last_cart", "max", of="occurred_at", when={"name": "cart"}),
+                model.Trait("carts", "count", when={"name": "cart"}, window=wait),
+            )
+        ),
+        segments=(left, here),
+        campaigns=(
+            model.Campaign(
+                "reminder", (model.Offer("cart", 5.0, (mail,)),), trigger={"entered": "left"}
+            ),
+        ),
     )
 
 

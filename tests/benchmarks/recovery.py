@@ -5,10 +5,6 @@ Records keep being sent while the worker, which runs all four agents, or the bro
 again whatever ended it, as `kairos up` does: a broker that is away for long ends it too.
 """
 
-import os
-import shutil
-import signal
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -18,21 +14,19 @@ from functools import partial
 from statistics import median
 from typing import Final, TypeAlias
 
-from pipeline.adapters.broker import BrokerFailure
 from tests.benchmarks import configurations
 from tests.benchmarks.figures import Passages
 from tests.benchmarks.filling import fill
+from tests.benchmarks.kept import KeptWorker, Struck
 from tests.benchmarks.latency import Say
 from tests.benchmarks.load import Client, Traffic
-from tests.benchmarks.processes import Process, start
-from tests.benchmarks.rig import NoRigError, Rig
+from tests.benchmarks.rig import Rig
 from tests.benchmarks.systems import SYSTEMS, Stages
 from tests.benchmarks.traffic import CUSTOMERS
 
 _WARM_RATE: Final = 200.0
 _BEFORE_S: Final = 2.0
 _AFTER_S: Final = 6.0
-_LOOK_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,85 +52,17 @@ class Recovery:
     missing: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Struck:
-    """When something was killed, and was there again (s, monotonic)."""
-
-    killed_at: float
-    ready_at: float
-
-
-_Passed: TypeAlias = tuple[_Struck, Passages]
-
-
-class _Worker:
-    """The worker, started again whenever it ends."""
-
-    def __init__(self, rig: Rig, process: Process) -> None:
-        self._rig = rig
-        self._process = process
-        self._starting = threading.Lock()
-        self._kept = True
-        self._keeper = threading.Thread(target=self._keep, name="keeper")
-        self._keeper.start()
-
-    def stop(self) -> None:
-        with self._starting:
-            self._kept = False
-            self._process.end()
-        self._keeper.join()
-
-    def kill(self) -> _Struck:
-        return self._struck(lambda: self._process.end(signal.SIGKILL))
-
-    def delete_state(self) -> _Struck:
-        def deleted() -> None:
-            self._process.end()
-            shutil.rmtree(self._rig.home / "state")
-
-        return self._struck(deleted)
-
-    def kill_broker(self) -> _Struck:
-        broker = self._rig.settings.broker()
-        running = broker.status()
-        assert running is not None
-        killed_at = time.monotonic()
-        os.kill(running.pid, signal.SIGKILL)
-        while broker.status() is not None:
-            time.sleep(_LOOK_S)
-        started = broker.start()
-        if isinstance(started, BrokerFailure):
-            raise NoRigError(started.message)
-        return _Struck(killed_at, time.monotonic())
-
-    def _struck(self, strike: Callable[[], None]) -> _Struck:
-        with self._starting:
-            struck = self._process
-            killed_at = time.monotonic()
-            strike()
-        while self._process is struck:
-            time.sleep(_LOOK_S)
-        self._process.wait_until_ready()
-        return _Struck(killed_at, time.monotonic())
-
-    def _keep(self) -> None:
-        while True:
-            self._process.child.wait()
-            with self._starting:
-                if not self._kept:
-                    return
-                program = self._process.program
-                self._process = start(program, self._rig.home, self._rig.environment)
+_Passed: TypeAlias = tuple[Struck, Passages]
 
 
 def measure(rig: Rig, plan: Plan, say: Say) -> list[Recovery]:
     """On the demonstration's configuration, one worker."""
     say(f"{plan.profiles:,} profiles")
     fill(rig, configurations.demo(), plan.profiles)
-    faults: dict[str, Callable[[_Worker], _Struck]] = {
-        "worker killed": _Worker.kill,
-        "broker killed": _Worker.kill_broker,
-        f"state of {plan.profiles:,} profiles deleted": _Worker.delete_state,
+    faults: dict[str, Callable[[KeptWorker], Struck]] = {
+        "worker killed": KeptWorker.kill,
+        "broker killed": KeptWorker.kill_broker,
+        f"state of {plan.profiles:,} profiles deleted": KeptWorker.delete_state,
     }
     found: dict[str, list[_Passed]] = defaultdict(list)
     with _worker(rig) as (worker, traffic), closing(Client(rig.settings.kafka(), traffic, {})) as c:
@@ -149,19 +75,19 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Recovery]:
 
 
 @contextmanager
-def _worker(rig: Rig) -> Iterator[tuple[_Worker, Traffic]]:
+def _worker(rig: Rig) -> Iterator[tuple[KeptWorker, Traffic]]:
     system = SYSTEMS["demo"]
     assert isinstance(system, Stages)
     with system.running(rig, 1) as arrangement:
-        worker = _Worker(rig, arrangement.processes[0])
+        worker = KeptWorker(rig, arrangement.processes[0])
         try:
             yield worker, arrangement.traffic
         finally:
             worker.stop()
 
 
-def _once(fault: Callable[[], _Struck], client: Client, rate: int) -> _Passed:
-    found: list[_Struck] = []
+def _once(fault: Callable[[], Struck], client: Client, rate: int) -> _Passed:
+    found: list[Struck] = []
 
     def strike() -> None:
         time.sleep(_BEFORE_S)

@@ -9,6 +9,7 @@ from tests.benchmarks.flow import Cost
 from tests.benchmarks.recovery import Recovery
 from tests.benchmarks.stages import Breakdown
 from tests.benchmarks.state import State
+from tests.benchmarks.timers import Lateness
 
 
 def print_latency(figures: Sequence[Latency]) -> None:
@@ -161,6 +162,23 @@ def print_state(one: State) -> None:
         f"MiB, at most {one.peak_bytes / 2**20:,.0f} MiB; interaction to action at 100/s: "
         f"p50 {one.p50:.1f} ms, p99 {one.p99:.1f} ms"
     )
+
+
+def print_timers(figures: Sequence[Lateness]) -> None:
+    """A row per part of what happened, and kind of record."""
+    rows = [
+        (
+            one.part,
+            one.what,
+            one.people,
+            *(_ms(value) for value in (one.p50, one.p99, one.max)),
+            one.missing,
+        )
+        for one in figures
+    ]
+    columns = ("due while", "what", "people", "p50", "p99", "max", "missing")
+    print_table("What time alone causes: ms from when it fell due", columns, rows)
+    out.print("what was due while the worker was dead: from when it was there again")
 
 
 def _ms(value: float) -> str:

@@ -74,7 +74,11 @@ def _bundle() -> model.Bundle:
         identity=model.Identity((model.Namespace("email", "lower"), model.Namespace("cookie"))),
         channels=model.Channels((model.Channel("email"), model.Channel("web"))),
         profile=model.ProfileRules((last("Cart"), last("Order"))),
-        segments=(left("left-now", f"{_WAIT_S}s"), left("left-an-hour", "60m")),
+        segments=(
+            left("left-now", f"{_WAIT_S}s"),
+            left("left-an-hour", "60m"),
+            model.Segment("lately", {"trait": "last_cart", "within": f"{_WAIT_S}s"}),
+        ),
         campaigns=(campaign("left-now"), campaign("left-an-hour")),
     )
 
@@ -170,27 +174,36 @@ def _a_log_has_its_own_time(stack: Stack) -> None:
     assert sorted(one.address or "" for one in hourly) == ["late@a", "left@a"]
     assert {one.created_at for one in hourly} == {begin + _HOUR}
     exits = [one for one in stack.changes() if one.change == "exited"]
-    assert {one.at for one in exits} == {begin + 59 * _MINUTE, begin + 3 * _HOUR}
+    assert {one.at for one in exits if one.segment == "lately"} == {begin + _WAIT_S * 1000}
+    left = {one.at for one in exits if one.segment != "lately"}
+    assert left == {begin + 59 * _MINUTE, begin + 3 * _HOUR}
 
 
 def _who_never_comes_back_is_told_across_a_kill(stack: Stack) -> None:
-    """The worker is dead when the time comes, and its successor tells it."""
+    """By the worker that runs when the time comes; or, where it is dead then, by its successor."""
     at = time.time_ns() // 1_000_000
-    stack.send("Cart", "gone@b", at, "shop")
+    stack.send("Cart", "soon@b", at - 1000, "shop")
+    stack.send("Cart", "gone@b", at + 2000, "shop")
+    _is_told(stack, "soon@b", at - 1000)
     stack.rest()
     stack.kill()
-    time.sleep(_WAIT_S)
+    time.sleep(max(0, at / 1000 + 2 + _WAIT_S - time.time()))
     stack.start()
+    _is_told(stack, "gone@b", at + 2000)
+
+
+def _is_told(stack: Stack, who: str, at: int) -> None:
+    """It entered a segment and was mailed once, and left another, when it was time."""
     deadline = time.monotonic() + 60
-    while not (told := [one for one in stack.mails() if one.address == "gone@b"]):
+    while not any(one.address == who for one in stack.mails()):
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    stack.rest()
-    assert [one.address for one in stack.mails()].count("gone@b") == 1
-    [mail] = told
-    entered = next(one for one in stack.changes() if one.profile_id == mail.profile_id)
-    assert (entered.segment, entered.at) == ("left-now", at + _WAIT_S * 1000)
-    assert mail.created_at >= entered.at
+    [mail] = [one for one in stack.mails() if one.address == who]
+    due = at + _WAIT_S * 1000
+    changes = [one for one in stack.changes() if one.profile_id == mail.profile_id]
+    by_time = {(one.change, one.segment, one.at) for one in changes if one.why == "time passed"}
+    assert by_time == {("entered", "left-now", due), ("exited", "lately", due)}
+    assert mail.created_at >= due
 
 
 def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:

@@ -1,0 +1,84 @@
+"""A worker with all four agents that is started again whenever it ends, as `kairos up` does it."""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.adapters.broker import BrokerFailure
+from tests.benchmarks.processes import Process, start
+from tests.benchmarks.rig import NoRigError, Rig
+
+_LOOK_S: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Struck:
+    """When something was killed, and was there again (s, monotonic)."""
+
+    killed_at: float
+    ready_at: float
+
+
+class KeptWorker:
+    """The worker, started again whenever it ends."""
+
+    def __init__(self, rig: Rig, process: Process) -> None:
+        self._rig = rig
+        self._process = process
+        self._starting = threading.Lock()
+        self._kept = True
+        self._keeper = threading.Thread(target=self._keep, name="keeper")
+        self._keeper.start()
+
+    def stop(self) -> None:
+        with self._starting:
+            self._kept = False
+            self._process.end()
+        self._keeper.join()
+
+    def kill(self) -> Struck:
+        return self._struck(lambda: self._process.end(signal.SIGKILL))
+
+    def delete_state(self) -> Struck:
+        def deleted() -> None:
+            self._process.end()
+            shutil.rmtree(self._rig.home / "state")
+
+        return self._struck(deleted)
+
+    def kill_broker(self) -> Struck:
+        broker = self._rig.settings.broker()
+        running = broker.status()
+        assert running is not None
+        killed_at = time.monotonic()
+        os.kill(running.pid, signal.SIGKILL)
+        while broker.status() is not None:
+            time.sleep(_LOOK_S)
+        started = broker.start()
+        if isinstance(started, BrokerFailure):
+            raise NoRigError(started.message)
+        return Struck(killed_at, time.monotonic())
+
+    def _struck(self, strike: Callable[[], None]) -> Struck:
+        with self._starting:
+            struck = self._process
+            killed_at = time.monotonic()
+            strike()
+        while self._process is struck:
+            time.sleep(_LOOK_S)
+        self._process.wait_until_ready()
+        return Struck(killed_at, time.monotonic())
+
+    def _keep(self) -> None:
+        while True:
+            self._process.child.wait()
+            with self._starting:
+                if not self._kept:
+                    return
+                program = self._process.program
+                self._process = start(program, self._rig.home, self._rig.environment)

@@ -1,0 +1,198 @@
+"""`kairos bench timers`: how late comes what time alone causes.
+
+People come once, all of them at first, at times of their own in the past. As the time passes, each
+enters a segment (what was left in the cart has become old), which is decided and mailed, and leaves
+another (the last visit is no longer of these minutes). Nobody comes again. The worker, which runs
+all four agents, is killed with -9 in the second of two rounds and started again at once.
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from pipeline.adapters.avro import Codec, open_codec
+from pipeline.adapters.lag import LagReader
+from pipeline.model import topics
+from pipeline.model.decision import Action
+from pipeline.model.ids import profile_id
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.profile import SegmentChange
+from pipeline.stack.groups import stage_groups
+from tests.benchmarks import configurations
+from tests.benchmarks.figures import percentile
+from tests.benchmarks.kept import KeptWorker, Struck
+from tests.benchmarks.latency import Say
+from tests.benchmarks.rig import Rig
+from tests.benchmarks.systems import Stages
+
+_SYSTEM: Final = Stages(configurations.waiting, "email")
+_LEAD_S: Final = 5.0
+_BEFORE_S: Final = 2.0
+_SETTLE_S: Final = 60.0
+_PATIENCE_S: Final = 30.0
+_MAILS: Final = topics.actions("email")
+
+
+@dataclass(frozen=True, slots=True)
+class Lateness:
+    """From when it fell due until a reader had it (ms), of those `people` of a round for whom that
+    was in `part`; what was due while the worker was dead is counted from when it was there again.
+    `what`: the record that came; `missing`: how many did not come."""
+
+    part: str
+    what: str
+    people: int
+    p50: float
+    p99: float
+    max: float
+    missing: int
+
+
+def measure(rig: Rig, people: int, seconds: float, say: Say) -> list[Lateness]:
+    """`people` fall due over `seconds` in each of the two rounds."""
+    with _SYSTEM.running(rig, 1) as arrangement:
+        worker = KeptWorker(rig, arrangement.processes[0])
+        try:
+            say(f"{people:,} people, while the worker runs")
+            found = [_Round(rig, people, seconds).lateness("the worker runs")]
+            say(f"{people:,} people, and the worker is killed")
+            crowd = _Round(rig, people, seconds)
+            time.sleep(max(0.0, crowd.begin_s + _BEFORE_S - time.monotonic()))
+            found.extend(crowd.around(worker.kill()))
+        finally:
+            worker.stop()
+    return [one for part in found for one in part]
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    """`due_s`: when it falls due (s, monotonic)."""
+
+    name: str
+    due_s: float
+
+    @property
+    def profile(self) -> str:
+        return profile_id(Identifier("email", self.name))
+
+
+class _Round:
+    """People who have come, and what is heard of them, from `begin_s` (monotonic) on."""
+
+    def __init__(self, rig: Rig, people: int, seconds: float) -> None:
+        self._ears = _Ears(rig, open_codec(rig.settings))
+        run = uuid.uuid4().hex[:12]
+        self.begin_s = time.monotonic() + _LEAD_S
+        self._people = [
+            _Person(f"{run}-{number}@example.com", self.begin_s + number * seconds / people)
+            for number in range(people)
+        ]
+        _send(rig, self._people)
+        assert LagReader(rig.settings.kafka(), stage_groups()).until_passed(_SETTLE_S)
+        if time.monotonic() > self.begin_s:
+            raise RuntimeError(f"{people:,} people take longer than {_LEAD_S:g} s to come")
+
+    def lateness(self, part: str) -> Iterator[Lateness]:
+        """Of all of them."""
+        heard = self._heard()
+        return _lateness(part, {one: one.due_s for one in self._people}, heard)
+
+    def around(self, struck: Struck) -> Iterator[Iterator[Lateness]]:
+        """Those who were due while the worker was dead, and those who were later."""
+        heard = self._heard()
+        dead = [one for one in self._people if struck.killed_at < one.due_s < struck.ready_at]
+        after = [one for one in self._people if one.due_s >= struck.ready_at]
+        away = f"it is dead, {struck.ready_at - struck.killed_at:.1f} s"
+        yield _lateness(away, dict.fromkeys(dead, struck.ready_at), heard)
+        yield _lateness("it is there again", {one: one.due_s for one in after}, heard)
+
+    def _heard(self) -> Mapping[tuple[str, str], float]:
+        profiles = [one.profile for one in self._people]
+        until_s = self._people[-1].due_s + _PATIENCE_S
+        return self._ears.heard([(one, what) for one in profiles for what in _WHATS], until_s)
+
+
+_WHATS: Final = ("entered", "exited", "mailed")
+
+
+def _lateness(
+    part: str, since: Mapping[_Person, float], heard: Mapping[tuple[str, str], float]
+) -> Iterator[Lateness]:
+    for what in _WHATS:
+        came = {one: heard.get((one.profile, what)) for one in since}
+        late = sorted(
+            max(0.0, at - since[one]) * 1000 for one, at in came.items() if at is not None
+        )
+        p50, p99, most = (percentile(late, share) for share in (0.50, 0.99, 1.0))
+        yield Lateness(part, what, len(since), p50, p99, most, len(since) - len(late))
+
+
+def _send(rig: Rig, people: Sequence[_Person]) -> None:
+    """Each has been there so long ago that it falls due as it shall."""
+    codec = open_codec(rig.settings)
+    producer = Producer({**rig.settings.kafka(), "partitioner": "murmur2_random", "linger.ms": 5})
+    wall_s = time.time() - time.monotonic()
+    now_ms = time.time_ns() // 1_000_000
+    for one in people:
+        at_ms = round((one.due_s + wall_s) * 1000) - configurations.WAIT_MS
+        who = Identifier("email", one.name)
+        cart = Interaction(one.name, "track", "cart", "web", "bench", at_ms, now_ms, (who,))
+        producer.produce(topics.INTERACTIONS, codec.encode(topics.INTERACTIONS, cart), who.key)
+    producer.flush()
+
+
+@dataclass
+class _Ears:
+    """Notes when what came; what it was is found out afterwards."""
+
+    rig: Rig
+    codec: Codec
+    arrivals: list[tuple[float, str, bytes]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._enough = threading.Event()
+        self._consumer = Consumer({**self.rig.settings.kafka(), "group.id": "ears"})
+        self._consumer.assign(list(self._ends()))
+        self._thread = threading.Thread(target=self._listen, name="ears", daemon=True)
+        self._thread.start()
+
+    def heard(
+        self, expected: Sequence[tuple[str, str]], until_s: float
+    ) -> Mapping[tuple[str, str], float]:
+        """When (s, monotonic) of which profile what was heard first; waits for what is expected."""
+        wanted = set(expected)
+        while not wanted <= (found := self._found()).keys() and time.monotonic() < until_s:
+            time.sleep(0.5)
+        self._enough.set()
+        self._thread.join()
+        self._consumer.close()
+        return found
+
+    def _found(self) -> dict[tuple[str, str], float]:
+        found: dict[tuple[str, str], float] = {}
+        for at_s, topic, value in tuple(self.arrivals):
+            record = self.codec.decode(topic, value)
+            if isinstance(record, SegmentChange) and record.why == "time passed":
+                found.setdefault((record.profile_id, record.change), at_s)
+            if isinstance(record, Action):
+                found.setdefault((record.profile_id, "mailed"), at_s)
+        return found
+
+    def _ends(self) -> Iterator[TopicPartition]:
+        for topic in (topics.SEGMENT_CHANGES, _MAILS):
+            for partition in range(self.rig.partitions):
+                _, end = self._consumer.get_watermark_offsets(TopicPartition(topic, partition))
+                yield TopicPartition(topic, partition, end)
+
+    def _listen(self) -> None:
+        while not self._enough.is_set():
+            message = self._consumer.poll(0.1)
+            if message is not None and message.error() is None:
+                value = message.value()
+                assert value is not None
+                self.arrivals.append((time.monotonic(), str(message.topic()), value))
