@@ -1,4 +1,8 @@
-"""Giving controls to the stages beside the stream, so that interactions hardly wait for them."""
+"""Giving controls to the stages beside the stream, so that interactions hardly wait for them.
+
+They are given a few at a time, and the next ones once these have had their effect. How many may go
+together is found out by how long they take: an interaction that comes meanwhile waits as long.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,11 +16,14 @@ from pipeline.adapters.lag import LagReader, Property
 from pipeline.adapters.records import Records
 from pipeline.model import topics
 from pipeline.model.outcome import Emit
+from pipeline.planning.echo import Echo
 from pipeline.stack.groups import stage_groups
 
-_CHUNK: Final = 200
-_MOST_BEHIND: Final = 1000
-_LOOK_S: Final = 0.05
+_FEW: Final = 5
+_MANY: Final = 500
+_MORE: Final = 5
+_WAIT_S: Final = 0.04
+"""So long an interaction may wait; with nothing to wait for it takes about 0.01 s."""
 _TIMEOUT_S: Final = 600.0
 
 Progress = Callable[[int], None]
@@ -35,46 +42,50 @@ def stages_run(kafka: Mapping[str, Property]) -> bool:
     return all(future.result().members for future in described.values())
 
 
+def room(given: int, took_s: float) -> int:
+    """How many to give after `given`, which took so long: a little more, or half."""
+    return max(_FEW, given // 2) if took_s > _WAIT_S else min(_MANY, given + _MORE)
+
+
 class Feeder:
-    """New interactions never wait behind more than a second's worth of what it gives."""
+    """Gives, and waits for what it gave."""
 
     def __init__(self, records: Records) -> None:
         kafka = records.settings.kafka()
-        groups = stage_groups()
         self._codec = records.codec
-        self._all = LagReader(kafka, groups)
-        self._fed = LagReader(kafka, [one for one in groups if one.name != "kairos.identity"])
+        self._lag = LagReader(kafka, stage_groups())
         self._producer = Producer({**kafka, "partitioner": "murmur2", "enable.idempotence": True})
+        self._echo = Echo(records, self.partitions)
 
     @property
     def partitions(self) -> int:
         """Of every topic that stages consume."""
-        return self._all.partitions(topics.INTERACTIONS)
+        return self._lag.partitions(topics.INTERACTIONS)
 
     def give(self, emits: Iterable[Emit], progress: Progress) -> int:
         """How many were given. Raises StalledError."""
-        given, every = 0, iter(emits)
-        while chunk := list(islice(every, _CHUNK)):
-            self._wait_for_room()
-            for emit in chunk:
-                value = self._codec.encode(emit.topic, emit.value)
-                self._producer.produce(emit.topic, value, emit.key)
-            if self._producer.flush(_TIMEOUT_S):
-                raise StalledError("Kafka did not take the controls in time")
+        given, every, most = 0, iter(emits), _FEW
+        while chunk := list(islice(every, most)):
+            most = room(most, self._have_effect(chunk))
             given += len(chunk)
             progress(given)
         return given
 
     def settle(self) -> None:
         """Returns once all that was there has had its effect. Raises StalledError."""
-        if not self._all.until_passed(_TIMEOUT_S):
+        if not self._lag.until_passed(_TIMEOUT_S):
             raise StalledError(f"the stages are still busy after {_TIMEOUT_S:.0f} s")
 
-    def _wait_for_room(self) -> None:
-        deadline = time.monotonic() + _TIMEOUT_S
-        while max(self._fed.lag().values()) > _MOST_BEHIND:
-            if time.monotonic() > deadline:
-                raise StalledError(
-                    f"the stages did not go on for {_TIMEOUT_S:.0f} s: {self._fed.lag()}"
-                )
-            time.sleep(_LOOK_S)
+    def _have_effect(self, chunk: Iterable[Emit]) -> float:
+        """How long (s) they, or an interaction behind them, took through all the stages."""
+        for emit in (*chunk, *self._echo.calls()):
+            value = self._codec.encode(emit.topic, emit.value)
+            self._producer.produce(emit.topic, value, emit.key)
+        began = time.monotonic()
+        if self._producer.flush(_TIMEOUT_S):
+            raise StalledError("Kafka did not take the controls in time")
+        if not self._echo.heard(_TIMEOUT_S):
+            raise StalledError(
+                f"the stages did not go on for {_TIMEOUT_S:.0f} s: {self._lag.lag()} records wait"
+            )
+        return time.monotonic() - began

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli.console import JsonOption, err, out, print_json
+from tests.benchmarks import apply as applying
 from tests.benchmarks import decide as decisions
 from tests.benchmarks import flow as flows
 from tests.benchmarks import latency as latencies
@@ -185,6 +186,25 @@ def timers(
     else:
         report.print_timers(figures)
         _print_footer(f"{people:,} people over {seconds:g} s, {partitions} partition(s)")
+
+
+@app.command()
+def apply(
+    profiles: Annotated[int, typer.Option(min=100, help="How many there are.")] = 20_000,
+    rate: Annotated[int, typer.Option(min=1, help="Events a second.")] = 100,
+    seconds: SecondsOption = 15.0,
+    partitions: PartitionsOption = 4,
+    json: JsonOption = False,
+) -> None:
+    """Interactions before, during and after a `config apply` that concerns every profile."""
+    plan = applying.Plan(profiles, rate, seconds)
+    with open_rig(partitions) as rig:
+        figures = applying.measure(rig, plan, _say)
+    if json:
+        _print_json("apply", figures, partitions=partitions, rate=rate)
+    else:
+        report.print_apply(figures)
+        _print_footer(f"{rate} events/s, {partitions} partition(s)")
 
 
 def _print_json(name: str, figures: Any, **plan: float) -> None:

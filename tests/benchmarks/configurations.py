@@ -1,5 +1,6 @@
 """What the real steps run by: the demonstration's configuration, and ones made here by size."""
 
+import shutil
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +28,20 @@ def demo() -> model.Bundle:
     if isinstance(bundle, list):
         raise BadConfigurationError("\n".join(map(str, bundle)))
     return bundle
+
+
+def changed_demo(folder: Path) -> None:
+    """A copy of deploy/demo in which a segment is another, and one reads a metric that is new."""
+    shutil.copytree(_DEMO, folder)
+    profile = folder / "profile.yaml"
+    when = "{all: [{name: purchase}, {property: platform, is: mobile}]}"
+    new = f"  - {{name: mobile_orders, rule: count, when: {when}}}\n"
+    profile.write_text(profile.read_text() + new)
+    for name, when in (
+        ("buyers", "{trait: purchases, gte: 2}"),
+        ("mobile-buyers", "{trait: mobile_orders, gte: 1}"),
+    ):
+        (folder / "segments" / f"{name}.yaml").write_text(f"segment: {name}\nwhen: {when}\n")
 
 
 def large() -> model.Bundle:

@@ -72,6 +72,10 @@ class Passages:
         """How long after it (s) the last record came that had taken over a second."""
         return max((at - moment for due, at in self.came if at - due > _LATE_S), default=0.0)
 
+    def latencies_ms(self, begin: float, end: float) -> list[float]:
+        """Of those that were due between the two moments (end exclusive), sorted."""
+        return sorted((at - due) * 1000 for due, at in self.came if begin <= due < end)
+
     @property
     def missing(self) -> int:
         """How many never came."""

@@ -33,6 +33,9 @@ _FOUND_SOON: Final = {
 """A broker that comes back must not wait for those who measure it; that it was away is known."""
 
 
+_NEVER: Final = threading.Event()
+
+
 class Traffic(Protocol):
     """What is sent, and how its consequence is known."""
 
@@ -134,19 +137,38 @@ class Client:
     def passages(self, rate: float, seconds: float, meanwhile: Callable[[], None]) -> Passages:
         """`rate` records a second for so long, while something is done to the system; waits for
         the last at most a minute."""
+        return self._passages((rate, seconds), meanwhile, threading.Event())
+
+    def passages_during(self, rate: float, most_s: float, what: Callable[[], None]) -> Passages:
+        """The same for as long as it is being done, at most for so long."""
+        over = threading.Event()
+
+        def done() -> None:
+            try:
+                what()
+            finally:
+                over.set()
+
+        return self._passages((rate, most_s), done, over)
+
+    def _passages(
+        self, load: tuple[float, float], meanwhile: Callable[[], None], over: threading.Event
+    ) -> Passages:
+        rate, seconds = load
         count = int(rate * seconds)
         first, records = self._prepare(count, rate)
         due_ns = _due_ns(count, rate)
         reader = _Reader(self._consumer, count, due_ns[-1] + int(_PATIENCE_S * _NS))
-        sender = threading.Thread(target=self._send, args=(records, due_ns), name="sender")
+        sender = _Sender(lambda: self._send(records, due_ns, over))
         reader.start()
         sender.start()
         meanwhile()
         sender.join()
+        reader.expect(sender.sent)
         reader.join()
-        arrived = self._matched(reader.arrivals, first, count)
+        arrived = self._matched(reader.arrivals, first, sender.sent)
         return Passages(
-            count, [(due_ns[index] / _NS, at / _NS) for index, (at, _) in arrived.items()]
+            sender.sent, [(due_ns[index] / _NS, at / _NS) for index, (at, _) in arrived.items()]
         )
 
     def _ends(self) -> Iterator[TopicPartition]:
@@ -166,14 +188,23 @@ class Client:
             for index in range(count)
         ]
 
-    def _send(self, records: Sequence[tuple[bytes, bytes]], due_ns: Sequence[int]) -> None:
+    def _send(
+        self,
+        records: Sequence[tuple[bytes, bytes]],
+        due_ns: Sequence[int],
+        over: threading.Event = _NEVER,
+    ) -> int:
+        """How many were sent until it was `over`."""
         produce, topic = self._producer.produce, self._traffic.input
-        for (key, value), due in zip(records, due_ns, strict=True):
+        for sent, ((key, value), due) in enumerate(zip(records, due_ns, strict=True)):
             wait_ns = due - time.monotonic_ns()
             if wait_ns > 0:
                 time.sleep(wait_ns / _NS)
+            if over.is_set():
+                return sent
             produce(topic, value, key)
             self._producer.poll(0)
+        return len(records)
 
     def _matched(
         self, arrivals: Sequence[tuple[int, Message]], first: int, count: int
@@ -204,6 +235,11 @@ class _Reader(threading.Thread):
         self._count = count
         self._until_ns = until_ns
 
+    def expect(self, count: int) -> None:
+        """No more than these will come, the last of them soon."""
+        self._count = count
+        self._until_ns = min(self._until_ns, time.monotonic_ns() + int(_PATIENCE_S * _NS))
+
     def run(self) -> None:
         while len(self.arrivals) < self._count and time.monotonic_ns() < self._until_ns:
             first = self._consumer.poll(0.1)
@@ -213,6 +249,18 @@ class _Reader(threading.Thread):
             for message in (first, *self._consumer.consume(_BATCH, 0)):
                 if message.error() is None:
                     self.arrivals.append((now_ns, message))
+
+
+class _Sender(threading.Thread):
+    """Sends beside what is done to the system; how many it `sent` is known when it has ended."""
+
+    def __init__(self, send: Callable[[], int]) -> None:
+        super().__init__(name="sender")
+        self.sent = 0
+        self._do = send
+
+    def run(self) -> None:
+        self.sent = self._do()
 
 
 @contextmanager

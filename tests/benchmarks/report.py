@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from pipeline.cli.console import out, print_table
+from tests.benchmarks.apply import Applied
 from tests.benchmarks.decide import Answers
 from tests.benchmarks.figures import Latency, Throughput, ratio
 from tests.benchmarks.flow import Cost
@@ -179,6 +180,21 @@ def print_timers(figures: Sequence[Lateness]) -> None:
     columns = ("due while", "what", "people", "p50", "p99", "max", "missing")
     print_table("What time alone causes: ms from when it fell due", columns, rows)
     out.print("what was due while the worker was dead: from when it was there again")
+
+
+def print_apply(one: Applied) -> None:
+    """A row per phase, and what was applied."""
+    rows = [
+        (phase.phase, phase.events, *(_ms(value) for value in (phase.p50, phase.p99, phase.max)))
+        for phase in one.phases
+    ]
+    title = f"A configuration applied to {one.profiles:,} profiles: interaction to action, ms"
+    print_table(title, ("", "events", "p50", "p99", "max"), rows)
+    out.print(
+        f"applied in {one.apply_s:.1f} s: {one.filled:,} parts of profiles filled, "
+        f"{one.evaluated:,} profiles evaluated ({one.profiles_per_s:,.0f}/s); "
+        f"{one.missing} without their action"
+    )
 
 
 def _ms(value: float) -> str:

@@ -40,8 +40,11 @@ class InteractionTraffic:
 
     input = topics.INTERACTIONS
 
-    def __init__(self, codec: Codec, name: str, channels: Sequence[str]) -> None:
+    def __init__(
+        self, codec: Codec, name: str, channels: Sequence[str], customers: int = CUSTOMERS
+    ) -> None:
         self.outputs: Sequence[str] = tuple(topics.actions(channel) for channel in channels)
+        self._customers = customers
         self._codec = codec
         self._name = name
         self._run = uuid.uuid4().hex[:12]
@@ -53,7 +56,7 @@ class InteractionTraffic:
         return interaction.identifiers[0].key.encode(), value
 
     def interaction(self, index: int, at_ms: int) -> Interaction:
-        customer = f"{self._run}-{index % CUSTOMERS}"
+        customer = f"{self._run}-{index % self._customers}"
         return Interaction(
             event_id=f"{self._run}.{index}",
             kind="track",

@@ -1,0 +1,131 @@
+"""`kairos bench apply`: interactions beside a `config apply` that concerns every profile.
+
+Each profile has come once, through all four stages. Then some come again at a steady rate, while
+`kairos config apply`, as a process of its own, changes a segment and adds one that reads a metric
+that is new: it is filled from the log, and every profile is evaluated.
+"""
+
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from pipeline.adapters.avro import open_codec
+from pipeline.adapters.lag import LagReader
+from pipeline.stack.groups import stage_groups
+from tests.benchmarks import configurations
+from tests.benchmarks.figures import Passages, percentile
+from tests.benchmarks.latency import Say
+from tests.benchmarks.load import Client
+from tests.benchmarks.rig import Rig
+from tests.benchmarks.systems import SYSTEMS, Stages
+from tests.benchmarks.traffic import InteractionTraffic
+
+_PER_S: Final = 50
+"""Far less than come through in a second, so that patience is not what fails."""
+_SETTLE_S: Final = 60.0
+_MOST_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`profiles` that there are, `rate` (events/s) at which they come again, and for how many
+    `seconds` before the change, and after it."""
+
+    profiles: int
+    rate: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """From interaction to action (ms): `p50`, `p99`, `max`, of so many `events`."""
+
+    phase: str
+    events: int
+    p50: float
+    p99: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """`apply_s`: from the command's start to its end; `filled` parts of profiles and `evaluated`
+    profiles, as it says; `missing`: interactions without their action."""
+
+    profiles: int
+    phases: tuple[Phase, ...]
+    apply_s: float
+    filled: int
+    evaluated: int
+    missing: int
+
+    @property
+    def profiles_per_s(self) -> float:
+        return self.evaluated / self.apply_s
+
+
+class _Effect(msgspec.Struct):
+    """What `config apply --json` says."""
+
+    filled: int
+    evaluated: int
+
+
+def measure(rig: Rig, plan: Plan, say: Say) -> Applied:
+    """On the demonstration's configuration, one worker."""
+    system = SYSTEMS["demo"]
+    assert isinstance(system, Stages)
+    codec = open_codec(rig.settings)
+    channels = (system.channel,)
+    traffic = InteractionTraffic(codec, configurations.EVENT, channels, plan.profiles)
+    with system.running(rig, 1), closing(Client(rig.settings.kafka(), traffic, {})) as client:
+        say(f"{plan.profiles:,} profiles")
+        client.backlog(plan.profiles, plan.profiles / _PER_S)
+        assert LagReader(rig.settings.kafka(), stage_groups()).until_idle(_SETTLE_S)
+        say(f"{plan.rate} events/s, and a configuration is applied")
+        change = _Change(rig, plan.seconds)
+        passages = client.passages_during(plan.rate, _MOST_S, change.make)
+    return change.summary(plan.profiles, passages)
+
+
+class _Change:
+    """The configuration that is applied, some time after the beginning and before the end."""
+
+    def __init__(self, rig: Rig, seconds: float) -> None:
+        self._rig = rig
+        self._seconds = seconds
+        self._folder = rig.home / "changed"
+        configurations.changed_demo(self._folder)
+        self._effect = _Effect(0, 0)
+        self._began = self._ended = 0.0
+
+    def make(self) -> None:
+        time.sleep(self._seconds)
+        self._began = time.monotonic()
+        command = self._rig.kairos("config", "apply", str(self._folder), "--json")
+        done = subprocess.run(
+            command, env=self._rig.environment, stdout=subprocess.PIPE, check=True
+        )
+        self._ended = time.monotonic()
+        self._effect = msgspec.json.decode(done.stdout, type=_Effect)
+        time.sleep(self._seconds)
+
+    def summary(self, profiles: int, passages: Passages) -> Applied:
+        begin, end = self._began, self._ended
+        phases = (
+            _phase("before", passages.latencies_ms(0.0, begin)),
+            _phase("while it is applied", passages.latencies_ms(begin, end)),
+            _phase("after", passages.latencies_ms(end, float("inf"))),
+        )
+        filled, evaluated = self._effect.filled, self._effect.evaluated
+        return Applied(profiles, phases, end - begin, filled, evaluated, passages.missing)
+
+
+def _phase(name: str, ordered: Sequence[float]) -> Phase:
+    p50, p99, most = (percentile(ordered, share) for share in (0.50, 0.99, 1.0))
+    return Phase(name, len(ordered), p50, p99, most)

@@ -1,0 +1,26 @@
+"""How many controls are given to the stages at once."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.planning.feeding import room
+
+
+def _held(per_record_s: float, empty_s: float) -> list[int]:
+    """What is given one after the other, where each takes so long beside a way of its own."""
+    given = [5]
+    for _ in range(1_000):
+        given.append(room(given[-1], empty_s + given[-1] * per_record_s))
+    return given[100:]
+
+
+@given(st.floats(0.0001, 0.002))
+def test_an_interaction_hardly_waits_longer_than_it_may(per_record_s: float) -> None:
+    """Between half and all of what goes in 0.04 s is used."""
+    waits = [0.01 + count * per_record_s for count in _held(per_record_s, 0.01)]
+    assert max(waits) <= 0.04 + 5 * per_record_s
+    assert min(waits) >= 0.01 + (0.03 / 2 - 5 * per_record_s)
+
+
+def test_where_stages_are_slow_by_themselves_it_goes_on_slowly() -> None:
+    assert set(_held(0.001, 0.5)) == {5}
