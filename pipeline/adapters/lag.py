@@ -135,6 +135,14 @@ def record_counts(kafka: Mapping[str, Property], topics: Sequence[str]) -> dict[
     return {t: sum(end for (topic, _), end in ends.items() if topic == t) for t in topics}
 
 
+def partition_ends(kafka: Mapping[str, Property], topic: str) -> dict[int, int]:
+    """The offset after the last record of each partition. KafkaException when the broker does not
+    answer."""
+    admin = AdminClient(dict(kafka))
+    places = {(topic, p) for p in range(_partitions(admin).get(topic, 0))}
+    return {partition: end for (_, partition), end in _ends(admin, places).items()}
+
+
 def _reached(committed: Mapping[Place, int], ends: Mapping[Place, int]) -> bool:
     return all(committed.get(place, 0) >= end for place, end in ends.items())
 

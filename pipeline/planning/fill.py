@@ -4,9 +4,10 @@ Every profile is told first what begins, so that until it is filled its traits s
 count. Then the log is read, and each shard told what it did. Whatever interrupts it, doing it again
 goes on: nothing counts twice.
 
-Nothing is told before identity stamps the configuration on whatever comes, in every partition.
-Probes show that: identity stamps them too, and they go through the stages behind what came before
-them.
+Nothing is told, and nobody evaluated afterwards, before identity stamps the configuration on
+whatever comes, in every partition. Probes show that: identity stamps them too, and they go through
+the stages behind what came before them. What a stage wakes by an earlier configuration is before
+the probe that tells it of this one, and so before all that follows here.
 """
 
 import time
@@ -16,6 +17,7 @@ from typing import Final, Protocol
 import msgspec
 
 from pipeline.adapters.kafka import key_in_each
+from pipeline.adapters.lag import partition_ends
 from pipeline.adapters.records import Records
 from pipeline.adapters.rocks import passing_rows
 from pipeline.enrichment.beginning import Beginning
@@ -29,7 +31,7 @@ from pipeline.model.stages import Identified, Segmented
 from pipeline.planning.feeding import Feeder, Progress, StalledError
 from pipeline.planning.past import Reader
 from pipeline.planning.people import Person, everybody
-from pipeline.planning.versions import Version, beginning, fillable, lacking
+from pipeline.planning.versions import Version, beginning
 from pipeline.rules import Rules
 
 _PROBES: Final = 100
@@ -56,17 +58,17 @@ class Stages(Protocol):
 
 
 def fill(records: Records, versions: Sequence[Version], rules: Rules, progress: Progress) -> int:
-    """How many parts of profiles were filled, after all have had effect; `rules` are those of the
-    newest of `versions`. Raises StalledError."""
-    begins, keys = beginning(versions), fillable(versions)
+    """How many parts of profiles were filled, after all have had effect and nothing runs by an
+    earlier version any more; `rules` are those of the newest of `versions`. Raises StalledError."""
+    begins = beginning(versions)
     stages = _Stages(records, progress)
     if begins.keeps or begins.gone:
         with everybody(records) as people:
             stages.give(begin(person, begins, rules) for person in people)
-    if not keys:
-        return 0
     with passing_rows() as rows:
-        reader = Reader(rows, rules, keys, begins.run, lacking(versions, keys))
+        reader = Reader(rows, rules, versions)
+        if not reader.has_to_fill:
+            stages.pass_over()
         return fill_stages(stages, reader)
 
 
@@ -107,9 +109,9 @@ def _read_until_taken_up(stages: Stages, reader: Reader) -> None:
         if not behind:
             return
     raise StalledError(
-        f"partitions {', '.join(map(str, behind))} still run by an earlier configuration, or by a "
-        "later one that is without the new metrics: start the workers again (`kairos down`, "
-        "`kairos up`), then apply the configuration again; until then the metrics count from now"
+        f"partitions {', '.join(map(str, behind))} still run by an earlier configuration: start "
+        "the workers again (`kairos down`, `kairos up`), then apply the configuration again; until "
+        "then new metrics count from now, and profiles are evaluated as their interactions come"
     )
 
 
@@ -139,6 +141,10 @@ class _Stages:
 
     def settle(self) -> None:
         self._feeder.settle()
+
+    def pass_over(self) -> None:
+        """What is in the log by now need not be read."""
+        self._positions = partition_ends(self._records.settings.kafka(), topics.SEGMENTED)
 
     def read(self, reader: Reader) -> Iterator[str]:
         positions = self._positions

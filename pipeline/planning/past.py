@@ -6,7 +6,7 @@ rows, which may be on disk.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -27,6 +27,7 @@ from pipeline.model.ids import control_id
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.stages import Identified, IdentitySection, Segmented
+from pipeline.planning.versions import Version, fillable, lacking
 from pipeline.rules import Rules
 
 _RESENT_WITHIN: Final = 50_000
@@ -65,29 +66,27 @@ class _Recent:
 
 
 class Reader:
-    """Adds up in `rows` what of the keeps and sequences `keys`, begun at `run` (ms), is missing in
-    each shard.
+    """Adds up in `rows` what is missing in each shard of what the newest of `versions` (oldest
+    first) begins to keep, as far as the log can tell it. `rules` are those of the newest."""
 
-    `lacks` says which of them the configuration with a digest has not; None: nobody knows it.
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        rules: Rules,
-        keys: frozenset[str],
-        run: int,
-        lacks: Callable[[str], frozenset[str] | None],
-    ) -> None:
+    def __init__(self, rows: Rows, rules: Rules, versions: Sequence[Version]) -> None:
+        keys = fillable(versions)
+        *before, newest = versions
         self._rows = rows
         self._rules = rules
         self._keeps = sorted(keys & rules.config.keeps.by_key.keys())
         self._sequences = [one for one in rules.config.sequences if one.name in keys]
-        self._run = run
-        self._lacks = lacks
+        self._run = newest.applied_at
+        self._lacks = lacking(versions, keys)
+        self._earlier = {one.config.digest for one in before} - {newest.config.digest}
         self._stamps: dict[int, str] = {}
         self._recent: dict[int, _Recent] = {}
         self._since: int | None = None
+
+    @property
+    def has_to_fill(self) -> bool:
+        """Whether there is anything to add up."""
+        return bool(self._keeps or self._sequences)
 
     def begins_late(self, at: int) -> None:
         """A partition's first record, received at `at` (ms), is not the first it ever had."""
@@ -98,7 +97,7 @@ class Reader:
         one, place = record.interaction, record.identity
         if record.control is not None and record.control.kind == "probe":
             self._stamps[partition] = record.control.config
-        if one is None or place is None or one.kind == "timer":
+        if not self.has_to_fill or one is None or place is None or one.kind == "timer":
             return None
         if not self._recent.setdefault(partition, _Recent()).is_new(one.event_id):
             return None
@@ -111,10 +110,10 @@ class Reader:
         return place.shard if lacking else None
 
     def is_behind(self, partition: int) -> bool:
-        """Whether interactions of the partition may yet come that something is missing in: by the
-        last probe that came through it, identity stamps a configuration that has not all."""
+        """Whether interactions of the partition may yet come that ran by an earlier version: by
+        the last probe that came through it, identity stamps one."""
         stamp = self._stamps.get(partition)
-        return stamp is None or bool(self._lacks(stamp))
+        return stamp is None or stamp in self._earlier
 
     def fills(self, shards: Iterable[str] | None = None) -> Iterator[Emit]:
         """What those, or all shards, are told."""

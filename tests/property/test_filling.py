@@ -30,7 +30,7 @@ from pipeline.planning.fill import begin, fill_stages
 from pipeline.planning.past import Reader
 from pipeline.planning.people import Person
 from pipeline.planning.plan import plan
-from pipeline.planning.versions import Version, beginning, fillable, lacking, let_go
+from pipeline.planning.versions import Version, beginning, fillable, let_go
 from pipeline.rules import Rules
 from tests.support.identity_streams import MINUTE_MS, interactions, unlink
 from tests.support.interleaving import InterleavedFlow
@@ -156,8 +156,7 @@ class _Life(_Stages):
             for _ in self.read(reader):
                 pass
             self.give(reader.fills())
-        if fillable(self.versions):
-            fill_stages(self, self._reader(world))
+        fill_stages(self, self._reader(world))
 
     def settle(self) -> None:
         if self.chance.random() < 0.3:
@@ -171,8 +170,7 @@ class _Life(_Stages):
 
     def _reader(self, world: Rules) -> Reader:
         self.log = _Log(self.flow, self.chance)
-        keys = fillable(self.versions)
-        return Reader({}, world, keys, len(self.versions), lacking(self.versions, keys))
+        return Reader({}, world, self.versions)
 
 
 @settings(max_examples=100)
@@ -312,21 +310,25 @@ def test_until_it_is_filled_a_trait_says_since_when_it_counts() -> None:
     assert "count_lately.since" not in later
 
 
-def test_where_a_worker_does_not_hear_of_a_version_nothing_is_filled_and_it_is_said() -> None:
-    flow, versions = _flow("none", "none")
-    versions[-1] = Version(_WORLDS["all"].config, versions[-1].applied_at)
-    keys = fillable(versions)
-    reader = Reader({}, _WORLDS["all"], keys, 1, lacking(versions, keys))
+@pytest.mark.parametrize(("heard", "missed"), [("none", "all"), ("all", "none")])
+def test_where_a_worker_does_not_hear_of_a_version_nothing_is_filled_and_it_is_said(
+    heard: str, missed: str
+) -> None:
+    """Also where nothing is new in it: who is evaluated by it must not be so by an earlier one
+    afterwards."""
+    flow, versions = _flow(heard, heard)
+    versions[-1] = Version(_WORLDS[missed].config, versions[-1].applied_at)
+    reader = Reader({}, _WORLDS[missed], versions)
     with pytest.raises(StalledError, match="partitions 0 still run by an earlier configuration"):
         fill_stages(_Stages(flow, random.Random(0)), reader)
-    assert not any(config_of(emit.value) == _WORLDS["all"].config.digest for emit in flow.written)
+    assert not any(config_of(one.value) == _WORLDS[missed].config.digest for one in flow.written)
 
 
 def test_what_the_log_has_no_more_is_said_to_be_missing() -> None:
     flow, versions = _flow("none", "none", "all")
-    world, keys = _WORLDS["all"], fillable(versions)
+    world = _WORLDS["all"]
     for horizon, since in ((2 * MINUTE_MS, 2 * MINUTE_MS), (0, None)):
-        reader = Reader({}, world, keys, versions[-1].applied_at, lacking(versions, keys))
+        reader = Reader({}, world, versions)
         reader.begins_late(horizon)
         log = [emit.value for emit in flow.written if emit.topic == topics.SEGMENTED]
         for record in log if since is None else log[1:]:
@@ -341,8 +343,8 @@ def test_what_the_log_has_no_more_is_said_to_be_missing() -> None:
 
 def test_who_was_forgotten_stays_forgotten() -> None:
     flow, versions = _flow("none", "all")
-    world, keys = _WORLDS["all"], fillable(versions)
-    reader = Reader({}, world, keys, versions[-1].applied_at, lacking(versions, keys))
+    world = _WORLDS["all"]
+    reader = Reader({}, world, versions)
     for emit in flow.written:
         if isinstance(emit.value, Segmented):
             reader.take(0, emit.value)
