@@ -8,7 +8,7 @@ records, which a test shows.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Any
@@ -138,12 +138,19 @@ def timer(stage: Stage, key: str, times: tuple[int, int], config: str) -> Emit:
     return Emit(topic, key, _CARRIERS[topic](control=control))
 
 
-class Flow:
-    """The four stages over rows in memory, for tests, previews and replays without Kafka."""
+def _in_memory(_: Stage) -> MutableMapping[str, Any]:
+    return {}
 
-    def __init__(self, rules: Rules) -> None:
+
+class Flow:
+    """The four stages without Kafka, for tests, previews and replays; over rows in memory, or in
+    what `rows` makes for each stage."""
+
+    def __init__(
+        self, rules: Rules, rows: Callable[[Stage], MutableMapping[str, Any]] = _in_memory
+    ) -> None:
         self.rules = rules
-        self.rows: dict[str, dict[str, Any]] = {one.name: {} for one in STAGES}
+        self.rows = {one.name: rows(one) for one in STAGES}
         self.refused: list[tuple[str, DeadLetter]] = []
         self._seen: set[str] = set()
         self._wakes: dict[tuple[str, str], int] = {}

@@ -19,8 +19,8 @@ from pipeline.identity.log import Link
 from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Known
+from pipeline.planning.people import everybody as everybody_now
 from pipeline.profiles.asking import ask, now_ms, remaining
-from pipeline.profiles.everybody import everybody as everybody_now
 from pipeline.profiles.export import export_all
 from pipeline.profiles.past import as_of
 from pipeline.profiles.person import Person, find, history, linked
@@ -95,11 +95,9 @@ def _export_all(folder: Path, at: int | None, json: bool) -> None:
     settings = Settings()
     configuration = _configuration(settings)
     records = Records.of(settings)
-    with err.status("reading profiles"):
-        if at is None:
-            people = everybody_now(records)
-        else:
-            people = as_of(records, load_rules(configuration, settings), at)
+    rules = load_rules(configuration, settings)
+    reading = everybody_now(records) if at is None else as_of(records, rules, at)
+    with err.status("reading profiles"), reading as people:
         done = export_all(people, configuration.bundle.profile.traits, folder)
     if json:
         print_json(done)

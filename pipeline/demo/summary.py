@@ -12,7 +12,7 @@ from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action, Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
-from pipeline.model.profile import Memberships, Profile
+from pipeline.planning.people import everybody
 
 _MAIN_OUTPUT = {
     "identity": topics.IDENTIFIED,
@@ -60,11 +60,14 @@ def summarise(records: Records, channels: tuple[str, ...], log_ids: frozenset[st
     decided = [
         one for _, one in records.every(topics.DECISIONS, Decision) if one.event_id in log_ids
     ]
-    members = records.latest(topics.MEMBERSHIPS, Memberships)
-    sizes = Counter(segment for one in members.values() for segment in one.segments)
+    profiles, sizes = 0, Counter[str]()
+    with everybody(records) as people:
+        for person in people:
+            profiles += 1
+            sizes.update(person.members)
     return Summary(
         stages=_stages(records),
-        profiles=len(records.latest(topics.PROFILES, Profile)),
+        profiles=profiles,
         merges=_merges(records),
         segments=dict(sorted(sizes.items())),
         campaigns=_campaigns(records, channels),

@@ -8,9 +8,9 @@ distinct counts, whatever has a window, and what every profile has; attributes t
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import pyarrow as pa
@@ -21,7 +21,7 @@ from pipeline.config.model import Trait
 from pipeline.config.names import BUILT_IN_TRAITS, approximate, is_address, since_trait
 from pipeline.model.interaction import Identifier, Known
 from pipeline.model.profile import Profile
-from pipeline.profiles.everybody import Everybody
+from pipeline.planning.people import Person
 
 _PROFILES = pa.schema(
     [("profile_id", pa.string()), ("attributes", pa.string()), ("metrics", pa.string())]
@@ -39,6 +39,8 @@ _MEMBERSHIPS = pa.schema(
 _METRIC_RULES: Final = ("count", "sum", "avg", "distinct")
 _CHUNK: Final = 10_000
 
+_Row: TypeAlias = dict[str, Any]
+
 
 class Exported(msgspec.Struct, frozen=True):
     """Rows written to each file."""
@@ -48,16 +50,23 @@ class Exported(msgspec.Struct, frozen=True):
     memberships: int
 
 
-def export_all(people: Everybody, declared: Iterable[Trait], out: Path) -> Exported:
-    """Write the three files into `out` (made when missing); existing ones are replaced."""
+def export_all(people: Iterable[Person], declared: Iterable[Trait], out: Path) -> Exported:
+    """Write the three files into `out` (made when missing), a chunk at a time; existing ones are
+    replaced."""
     out.mkdir(parents=True, exist_ok=True)
     metrics = frozenset(metric_names(declared))
-    profiles = [people.profiles[key] for key in sorted(people.profiles)]
-    return Exported(
-        _write(out / "profiles.parquet", _PROFILES, (_profile(one, metrics) for one in profiles)),
-        _write(out / "identifiers.parquet", _IDENTIFIERS, _identifiers(profiles)),
-        _write(out / "memberships.parquet", _MEMBERSHIPS, _members(people)),
-    )
+    with (
+        _table(out / "profiles.parquet", _PROFILES) as profiles,
+        _table(out / "identifiers.parquet", _IDENTIFIERS) as identifiers,
+        _table(out / "memberships.parquet", _MEMBERSHIPS) as memberships,
+    ):
+        for person in people:
+            profiles.add(_profile(person.profile, metrics))
+            for row in _identifiers(person.profile):
+                identifiers.add(row)
+            for row in _members(person):
+                memberships.add(row)
+    return Exported(profiles.rows, identifiers.rows, memberships.rows)
 
 
 def metric_names(declared: Iterable[Trait]) -> Iterator[str]:
@@ -68,7 +77,7 @@ def metric_names(declared: Iterable[Trait]) -> Iterator[str]:
             yield from (trait.name, approximate(trait.name), since_trait(trait.name))
 
 
-def _profile(profile: Profile, metrics: frozenset[str]) -> dict[str, Any]:
+def _profile(profile: Profile, metrics: frozenset[str]) -> _Row:
     shown = {name: value for name, value in profile.traits.items() if _is_shown(name)}
     return {
         "profile_id": profile.profile_id,
@@ -86,27 +95,40 @@ def _json(traits: Mapping[str, Known]) -> str:
     return msgspec.json.encode(traits).decode()
 
 
-def _identifiers(profiles: Iterable[Profile]) -> Iterator[dict[str, Any]]:
-    for profile in profiles:
-        for one in map(Identifier.parse, profile.identifiers):
-            yield {
-                "profile_id": profile.profile_id,
-                "namespace": one.namespace,
-                "value": one.value,
-            }
+def _identifiers(profile: Profile) -> Iterator[_Row]:
+    for one in map(Identifier.parse, profile.identifiers):
+        yield {"profile_id": profile.profile_id, "namespace": one.namespace, "value": one.value}
 
 
-def _members(people: Everybody) -> Iterator[dict[str, Any]]:
-    for key in sorted(people.memberships):
-        for segment, entered_at in sorted(people.memberships[key].segments.items()):
-            yield {"profile_id": key, "segment": segment, "entered_at": entered_at}
+def _members(person: Person) -> Iterator[_Row]:
+    for segment, entered_at in sorted(person.members.items()):
+        key = person.profile.profile_id
+        yield {"profile_id": key, "segment": segment, "entered_at": entered_at}
 
 
-def _write(file: Path, schema: pa.Schema, rows: Iterator[dict[str, Any]]) -> int:
-    """A chunk at a time; how many rows there were."""
-    written = 0
+class _Table:
+    """A file that is written a chunk of rows at a time."""
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self.rows = 0
+        self._writer = writer
+        self._schema = schema
+        self._chunk: list[_Row] = []
+
+    def add(self, row: _Row) -> None:
+        self.rows += 1
+        self._chunk.append(row)
+        if len(self._chunk) == _CHUNK:
+            self.write()
+
+    def write(self) -> None:
+        self._writer.write_table(pa.Table.from_pylist(self._chunk, self._schema))
+        self._chunk = []
+
+
+@contextmanager
+def _table(file: Path, schema: pa.Schema) -> Iterator[_Table]:
     with pq.ParquetWriter(file, schema) as writer:
-        while chunk := list(islice(rows, _CHUNK)):
-            writer.write_table(pa.Table.from_pylist(chunk, schema))
-            written += len(chunk)
-    return written
+        table = _Table(writer, schema)
+        yield table
+        table.write()

@@ -1,71 +1,100 @@
-"""Everybody as of a time: what had come by then, run through the stages in memory.
+"""Everybody as of a time: what had come by then, run through the stages once more.
 
-By the configuration in force now. It reads as far back as `interactions` is kept.
+By the configuration in force now. It reads as far back as `interactions` is kept. What came, and
+the states that it leaves, are on disk, for they may be many.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from heapq import merge
-from typing import Final, TypeAlias
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import ExitStack, contextmanager
+from struct import Struct as Layout
+from typing import Any, Final, TypeAlias
+
+import msgspec
 
 from pipeline.adapters.records import Records
+from pipeline.adapters.rocks import Rows, passing_rows
 from pipeline.adapters.snapshots import Stored
-from pipeline.config.compile import Configuration
 from pipeline.enrichment import view
 from pipeline.enrichment.passing import known
 from pipeline.enrichment.state import ProfileState
-from pipeline.flow import Flow, clock
+from pipeline.flow import Flow, Stage, clock
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
-from pipeline.model.profile import Memberships, Profile
 from pipeline.model.time import MAX_AHEAD_MS
-from pipeline.profiles.everybody import Everybody
+from pipeline.planning.people import Person
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
 
 _ASKED: Final = ("unlink", "forget")
+_INPUTS: Final = (topics.INTERACTIONS, topics.IDENTITIES)
+_PLACE: Final = Layout(">QIQB")
+"""Where an input stands among all: each partition in its own order, among them by when (ms) they
+were written; and which of `_INPUTS` it is of."""
 
 _Input: TypeAlias = Interaction | IdentityChange
+_State: TypeAlias = Any
 
 
-def as_of(records: Records, rules: Rules, at: int) -> Everybody:
-    """Profiles and memberships at `at` (epoch ms, inclusive)."""
-    flow = Flow(rules)
-    for record in _inputs(records, at):
-        if isinstance(record, Interaction):
-            for _ in flow.advance(clock(record)):
+@contextmanager
+def as_of(records: Records, rules: Rules, at: int) -> Iterator[Iterator[Person]]:
+    """Profiles and memberships at `at` (epoch ms, inclusive), in the order of their ids."""
+    with ExitStack() as opened:
+        flow = Flow(rules, lambda stage: _States(opened.enter_context(passing_rows()), stage))
+        for record in _inputs(records, at):
+            if isinstance(record, Interaction):
+                for _ in flow.advance(clock(record)):
+                    pass
+            for _ in flow.run(record):
                 pass
-        for _ in flow.run(record):
+        for _ in flow.advance(at):
             pass
-    for _ in flow.advance(at):
-        pass
-    return Everybody(
-        dict(_profiles(flow.rows["enrichment"], at, rules)),
-        dict(_memberships(flow.rows["segmentation"], at, rules.config)),
-    )
+        yield _people(flow, at)
 
 
-@dataclass(slots=True, order=True)
-class _Place:
-    """Where an input stands among all: each partition in its own order, among them by when (ms)
-    they were written."""
+class _States(MutableMapping[str, _State]):
+    """The states of one stage's rows, on disk."""
 
-    written: int
-    partition: int
-    offset: int
+    def __init__(self, rows: Rows, stage: Stage) -> None:
+        self._rows = rows
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode: Callable[[bytes], _State] = msgspec.msgpack.Decoder(stage.state).decode
+
+    def __getitem__(self, key: str) -> _State:
+        stored = self._rows.get(key.encode())
+        if stored is None:
+            raise KeyError(key)
+        return self._decode(stored)
+
+    def __setitem__(self, key: str, state: _State) -> None:
+        self._rows[key.encode()] = self._encode(state)
+
+    def __delitem__(self, key: str) -> None:
+        del self._rows[key.encode()]
+
+    def __iter__(self) -> Iterator[str]:
+        return (key.decode() for key, _ in self._rows.items())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _inputs(records: Records, at: int) -> Iterator[_Input]:
     """What came from outside the stages up to `at`."""
-    lanes: dict[tuple[str, int], list[tuple[_Place, _Input]]] = {}
-    for stored, record in _asked(records):
-        if clock(record) <= min(at, stored.timestamp + MAX_AHEAD_MS):
-            lane = lanes.setdefault((type(record).__name__, stored.partition), [])
-            before = lane[-1][0].written if lane else 0
-            moment = max(before, stored.timestamp)
-            lane.append((_Place(moment, stored.partition, stored.offset), record))
-    return (record for _, record in merge(*lanes.values(), key=lambda one: one[0]))
+    with passing_rows() as rows:
+        written: dict[tuple[int, int], int] = {}
+        for stored, record in _asked(records):
+            if clock(record) <= min(at, stored.timestamp + MAX_AHEAD_MS):
+                topic = 0 if isinstance(record, Interaction) else 1
+                lane = topic, stored.partition
+                written[lane] = max(written.get(lane, 0), stored.timestamp)
+                place = _PLACE.pack(written[lane], stored.partition, stored.offset, topic)
+                rows[place] = stored.value or b""
+        for place, value in rows.items():
+            *_, topic = _PLACE.unpack(place)
+            given = records.codec.decode(_INPUTS[topic], value)
+            assert isinstance(given, (Interaction, IdentityChange))
+            yield given
 
 
 def _asked(records: Records) -> Iterator[tuple[Stored, _Input]]:
@@ -80,20 +109,14 @@ def _from_outside(stored: Stored) -> bool:
     return all(name != topics.CAUSE_HEADER for name, _ in stored.headers)
 
 
-def _profiles(
-    rows: dict[str, ProfileState], at: int, rules: Rules
-) -> Iterator[tuple[str, Profile]]:
-    for key, state in rows.items():
+def _people(flow: Flow, at: int) -> Iterator[Person]:
+    memberships = flow.rows["segmentation"]
+    for key, state in flow.rows["enrichment"].items():
+        assert isinstance(state, ProfileState)
         shards = view.shards_of(state)
         if shards:
             now_ms = view.moment(shards, at)
-            traits = known(shards, now_ms, rules)
-            yield key, view.snapshot(key, state, traits, now_ms, rules.config)
-
-
-def _memberships(
-    rows: dict[str, MembershipState], at: int, config: Configuration
-) -> Iterator[tuple[str, Memberships]]:
-    for key, state in rows.items():
-        if state.members:
-            yield key, Memberships(key, state.members, at, config.digest)
+            traits = known(shards, now_ms, flow.rules)
+            profile = view.snapshot(key, state, traits, now_ms, flow.rules.config)
+            members = memberships.get(key) or MembershipState()
+            yield Person(profile, members.members, at)
