@@ -1,0 +1,63 @@
+"""Only segments that an interaction can touch are evaluated, however many there are."""
+
+from collections import Counter
+from dataclasses import replace
+
+from pipeline.conditions import Facts
+from pipeline.config import model
+from pipeline.config.compiled import Segment
+from pipeline.flow import Flow
+from pipeline.model.interaction import Identifier, Interaction
+from tests.support.worlds import rules
+
+_NAMES = tuple(f"Event {number}" for number in range(50))
+
+
+def _bundle(segments: int) -> model.Bundle:
+    """Each segment reads the count of one of 50 events."""
+    counts = (
+        model.Trait(f"count_{number}", "count", when={"name": name})
+        for number, name in enumerate(_NAMES)
+    )
+    return model.Bundle(
+        sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
+        identity=model.Identity((model.Namespace("cookie"),)),
+        channels=model.Channels((model.Channel("web"),)),
+        profile=model.ProfileRules(tuple(counts)),
+        segments=tuple(
+            model.Segment(f"s{n:03}", {"trait": f"count_{n % len(_NAMES)}", "gte": 1 + n // 50})
+            for n in range(segments)
+        ),
+    )
+
+
+def _evaluated(segments: int, name: str) -> Counter[str]:
+    """How often each segment is when the profile has come before, and now does `name`."""
+    counted: Counter[str] = Counter()
+
+    def counting(segment: Segment) -> Segment:
+        def test(facts: Facts) -> bool:
+            counted[segment.name] += 1
+            return segment.test(facts)
+
+        return replace(segment, test=test)
+
+    world = rules(_bundle(segments))
+    config = replace(world.config, segments=tuple(map(counting, world.config.segments)))
+    flow = Flow(replace(world, config=config))
+    for number, what in enumerate((*_NAMES, name)):
+        counted.clear()
+        at = 1_000 * (number + 1)
+        who = (Identifier("cookie", "k"),)
+        list(flow.run(Interaction(f"e{number}", "track", what, "web", "shop", at, at, who)))
+    return counted
+
+
+def test_those_that_read_what_changed_are_evaluated_once_and_no_others() -> None:
+    for segments in (50, 500):
+        expected = {f"s{n:03}": 1 for n in range(7, segments, 50)}
+        assert _evaluated(segments, "Event 7") == expected
+
+
+def test_nothing_is_evaluated_where_nothing_that_is_read_has_changed() -> None:
+    assert not _evaluated(500, "Something else")
