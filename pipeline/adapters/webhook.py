@@ -4,11 +4,14 @@ import hmac
 import time
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-import httpx
 import msgspec
+from aiohttp import ClientError, ClientSession, ClientTimeout
 from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
 from tenacity.wait import wait_exponential_jitter
 
@@ -16,7 +19,10 @@ from pipeline.model.decision import Action
 
 _LONGEST_REQUEST_S: Final = 30.0
 _BACK_OFF: Final = wait_exponential_jitter(multiplier=0.2, max=30, jitter=0.5)
+_TAKEN: Final = range(200, 300)
+_FAILING: Final = range(500, 600)
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
+_ENDPOINTS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ def signature(secret: str, timestamp_s: int, body: bytes) -> str:
 
 
 async def post(
-    client: httpx.AsyncClient, endpoint: Endpoint, action: Action, give_up_s: float
+    client: ClientSession, endpoint: Endpoint, action: Action, give_up_s: float
 ) -> Result:
     """At least once until `give_up_s` (epoch s); every try has the action's id as its key."""
     if time.time() >= give_up_s:
@@ -82,22 +88,38 @@ async def post(
 
 
 async def _try(
-    client: httpx.AsyncClient, endpoint: Endpoint, key: str, body: bytes, give_up_s: float
+    client: ClientSession, endpoint: Endpoint, key: str, body: bytes, give_up_s: float
 ) -> Result:
     headers = {"Content-Type": "application/json", "Idempotency-Key": key}
     if endpoint.secret is not None:
         headers["Kairos-Signature"] = signature(endpoint.secret, int(time.time()), body)
-    timeout = min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001))
+    timeout = ClientTimeout(min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001)))
     try:
-        response = await client.post(endpoint.url, content=body, headers=headers, timeout=timeout)
-    except httpx.RequestError as error:
+        async with client.post(
+            endpoint.url,
+            data=body,
+            headers=headers,
+            timeout=timeout,
+            proxy=_proxy(endpoint.url),
+            allow_redirects=False,
+        ) as response:
+            await response.read()  # a connection is used again once its answer was read
+    except (ClientError, TimeoutError) as error:
         raise _TryAgainError(f"{type(error).__name__}: {error}") from error
-    if response.is_success:
+    status = response.status
+    if status in _TAKEN:
         return Taken()
-    if response.status_code in _TRY_AGAIN or response.is_server_error:
-        why = f"status {response.status_code}"
-        raise _TryAgainError(why, _after_s(response.headers.get("retry-after")))
-    return Refused(response.status_code)
+    if status in _TRY_AGAIN or status in _FAILING:
+        raise _TryAgainError(f"status {status}", _after_s(response.headers.get("Retry-After")))
+    return Refused(status)
+
+
+@lru_cache(_ENDPOINTS)
+def _proxy(url: str) -> str | None:
+    """What HTTP_PROXY, HTTPS_PROXY and NO_PROXY say."""
+    where = urlsplit(url)
+    bypassed = where.hostname is None or proxy_bypass(where.hostname)
+    return None if bypassed else getproxies().get(where.scheme)
 
 
 def _wait(state: RetryCallState) -> float:

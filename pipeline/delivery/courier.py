@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import httpx
 import msgspec
+from aiohttp import ClientSession
 from msgspec import Struct
 from prometheus_client import Counter
 
@@ -63,7 +63,7 @@ class Courier:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        client: ClientSession,
         endpoint: Callable[[str], Endpoint | None],
         ledger: Ledger,
         reporter: Reporter,

@@ -14,10 +14,11 @@ _KEPT: Final = timedelta(days=14)
 
 
 class Entry(Struct, frozen=True, array_like=True):
-    """`report` is the outcome as the gateway takes it; `accepted`, whether the gateway has."""
+    """`report` is the outcome as the gateway takes it, empty while nobody knows; `accepted`,
+    whether the gateway has it."""
 
-    report: bytes
-    accepted: bool
+    report: bytes = b""
+    accepted: bool = False
 
 
 class Ledger:

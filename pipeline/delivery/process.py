@@ -5,8 +5,8 @@ import signal
 from dataclasses import dataclass
 from typing import Final
 
-import httpx
 import uvloop
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector
 from prometheus_client import start_http_server
 
 from pipeline.adapters.avro import open_codec
@@ -25,7 +25,8 @@ from pipeline.settings import Settings
 _START_S: Final = 30.0
 _GRACE_S: Final = 5.0
 _PRODUCE_MS: Final = 30_000
-_CONNECTIONS: Final = httpx.Limits(max_connections=256, max_keepalive_connections=64)
+_CONNECTIONS: Final = 64
+"""To one receiver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ async def _serve(settings: Settings, role: Role) -> None:
     ledger = Ledger(settings.home / "state" / "adapters" / ADAPTER / role.instance)
     publisher = Publisher(client, _PRODUCE_MS, lambda why: _fail(ended, RuntimeError(why)))
     try:
-        async with httpx.AsyncClient(limits=_CONNECTIONS) as http, asyncio.TaskGroup() as group:
+        async with _session() as http, asyncio.TaskGroup() as group:
             reporter = Reporter(http, channels.gateway)
             courier = Courier(http, channels.endpoint, ledger, reporter)
             desk = Desk(courier, codec, publisher, Lanes(group))
@@ -78,6 +79,11 @@ async def _serve(settings: Settings, role: Role) -> None:
         ledger.close()
         configurations.stop()
         withdraw(settings.home, role.name)
+
+
+def _session() -> ClientSession:
+    connector = TCPConnector(limit=0, limit_per_host=_CONNECTIONS)
+    return ClientSession(connector=connector, cookie_jar=DummyCookieJar())
 
 
 def _membership(settings: Settings, role: Role) -> dict[str, Property]:

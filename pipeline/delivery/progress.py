@@ -46,6 +46,11 @@ class Progress:
                 self._open.pop(place, None)
                 self._next.pop(place, None)
 
+    def busy(self, places: Iterable[Place]) -> bool:
+        """Whether anything of these is not done."""
+        with self._lock:
+            return any(self._open.get(place) for place in places)
+
     def in_flight(self) -> Counter[str]:
         """Records that are not done, by topic."""
         with self._lock:

@@ -10,7 +10,7 @@ from pipeline.adapters.kafka import offset_of, place_of
 from pipeline.delivery.inbox import Inbox
 from pipeline.delivery.progress import Progress
 
-_COUNT = 500
+_COUNT = 3000
 _FULL = 64
 """So many records of a topic are not taken at once."""
 

@@ -1,0 +1,94 @@
+"""Outcomes on their way to a gateway: a real HTTP server that answers as a gateway would."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
+
+from pipeline.delivery.reporter import Address, Reporter, Unacceptable
+
+Answer = Callable[[list[str]], web.Response]
+Use = Callable[[Reporter], Awaitable[Any]]
+
+
+def _gateway(answer: Answer, posts: list[list[str]]) -> web.Application:
+    async def outcomes(request: web.Request) -> web.Response:
+        posts.append((await request.json())["outcomes"])
+        await asyncio.sleep(0.02)  # so that others come meanwhile
+        return answer(posts[-1])
+
+    app = web.Application()
+    app.router.add_post("/v1/outcomes", outcomes)
+    return app
+
+
+def _reported(answer: Answer, use: Use) -> tuple[Any, list[list[str]]]:
+    """What `use` returns, and what was posted."""
+
+    async def run() -> tuple[Any, list[list[str]]]:
+        posts: list[list[str]] = []
+        async with TestServer(_gateway(answer, posts)) as server, ClientSession() as client:
+            url = str(server.make_url("")).rstrip("/")
+            return await use(Reporter(client, lambda: Address(url, "key"))), posts
+
+    return asyncio.run(run())
+
+
+def _many(count: int) -> Use:
+    async def report(reporter: Reporter) -> list[Unacceptable | None]:
+        return await asyncio.gather(*(reporter.report(b'"%d"' % n) for n in range(count)))
+
+    return report
+
+
+def _taken(_: list[str]) -> web.Response:
+    return web.json_response({"success": True})
+
+
+def test_what_comes_meanwhile_goes_together_and_each_goes_once() -> None:
+    answers, posts = _reported(_taken, _many(120))
+    assert answers == [None] * 120
+    assert [outcome for post in posts for outcome in post] == [str(n) for n in range(120)]
+    assert len(posts) < 10
+
+
+def test_a_rejected_one_is_named_and_the_others_are_taken() -> None:
+    def answer(outcomes: list[str]) -> web.Response:
+        rejected = [{"index": outcomes.index("7"), "message": "no"}] if "7" in outcomes else []
+        return web.json_response(
+            {"success": len(outcomes) > len(rejected), "rejected": rejected},
+            status=200 if len(outcomes) > len(rejected) else 400,
+        )
+
+    answers, _ = _reported(answer, _many(20))
+    assert answers == [None] * 7 + [Unacceptable(400, "no")] + [None] * 12
+
+
+def test_several_that_are_too_much_together_go_one_by_one() -> None:
+    def answer(outcomes: list[str]) -> web.Response:
+        return _taken(outcomes) if len(outcomes) == 1 else web.Response(status=413, text="large")
+
+    answers, posts = _reported(answer, _many(10))
+    assert answers == [None] * 10
+    assert sorted(int(post[0]) for post in posts if len(post) == 1) == list(range(10))
+
+
+def test_a_failing_gateway_is_asked_again() -> None:
+    answers = [web.Response(status=503), web.Response(status=200, text="{}")]
+    result, posts = _reported(lambda _: answers.pop(0), _many(1))
+    assert result == [None]
+    assert posts == [["0"], ["0"]]
+
+
+def test_one_that_is_given_up_leaves_the_others() -> None:
+    async def report(reporter: Reporter) -> list[Unacceptable | None]:
+        tasks = [asyncio.create_task(reporter.report(b'"%d"' % n)) for n in range(5)]
+        await asyncio.sleep(0.01)
+        tasks[0].cancel()
+        return await asyncio.gather(*tasks[1:])
+
+    answers, posts = _reported(_taken, report)
+    assert answers == [None] * 4
+    assert {outcome for post in posts for outcome in post} >= {"1", "2", "3", "4"}
