@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
-from aiohttp import ClientError, ClientSession, ClientTimeout
+from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout
 from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
 from tenacity.wait import wait_exponential_jitter
 
@@ -47,9 +47,11 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class TooLate:
-    """It could not be handed over while it was worth saying; `last` is the last failure."""
+    """It could not be handed over while it was worth saying; `last` is the last failure.
+    `unsure`: the receiver may have taken it, and its answer never came."""
 
     last: str
+    unsure: bool = False
 
 
 Result: TypeAlias = Taken | Refused | TooLate
@@ -61,6 +63,10 @@ class _TryAgainError(Exception):
     def __init__(self, why: str, after_s: float = 0.0) -> None:
         super().__init__(why)
         self.after_s = after_s
+
+
+class _NoAnswerError(_TryAgainError):
+    """The receiver may have taken it."""
 
 
 def signature(secret: str, timestamp_s: int, body: bytes) -> str:
@@ -76,15 +82,17 @@ async def post(
     if time.time() >= give_up_s:
         return TooLate("it was too late before the first try")
     body = msgspec.json.encode(action)
+    failures: set[type[object]] = set()
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(_TryAgainError),
         wait=_wait,
         stop=lambda state: time.time() + state.upcoming_sleep >= give_up_s,
+        after=lambda state: failures.add(type(_failure(state))),
     )
     try:
         return await retrying(_try, client, endpoint, action.action_id, body, give_up_s)
     except RetryError as error:
-        return TooLate(str(error.last_attempt.exception()))
+        return TooLate(str(error.last_attempt.exception()), _NoAnswerError in failures)
 
 
 async def _try(
@@ -104,8 +112,10 @@ async def _try(
             allow_redirects=False,
         ) as response:
             await response.read()  # a connection is used again once its answer was read
-    except (ClientError, TimeoutError) as error:
+    except ClientConnectorError as error:
         raise _TryAgainError(f"{type(error).__name__}: {error}") from error
+    except (ClientError, TimeoutError) as error:
+        raise _NoAnswerError(f"{type(error).__name__}: {error}") from error
     status = response.status
     if status in _TAKEN:
         return Taken()
@@ -122,8 +132,12 @@ def _proxy(url: str) -> str | None:
     return None if bypassed else getproxies().get(where.scheme)
 
 
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
+
+
 def _wait(state: RetryCallState) -> float:
-    failure = state.outcome.exception() if state.outcome is not None else None
+    failure = _failure(state)
     wished = failure.after_s if isinstance(failure, _TryAgainError) else 0.0
     return max(_BACK_OFF(state), wished)
 

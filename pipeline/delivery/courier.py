@@ -1,12 +1,14 @@
-"""What is done with one action: deliver it, remember that, report the outcome, remember that too.
+"""What is done with one action: remember that it is tried, deliver it, remember what came of it,
+report that, remember that too.
 
 A kill between any two of these repeats only what was not remembered: the post carries the same
-idempotency key again, the outcome has the same event id again.
+idempotency key again, the outcome has the same event id again. What may have been delivered
+counts as sent, so that caps are not exceeded.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -80,21 +82,25 @@ class Courier:
         if known is not None and known.accepted:
             _RECORDS.labels("duplicate").inc()
             return None
-        report = known.report if known is not None else await self._post(parcel)
+        tried = known is not None
+        report = (known and known.report) or await self._post(parcel, tried)
         refused = await self._reporter.report(report)
         self._ledger.put(action.action_id, Entry(report, accepted=True))
         return refused
 
-    async def _post(self, parcel: Parcel) -> bytes:
+    async def _post(self, parcel: Parcel, tried: bool) -> bytes:
         action = parcel.action
         endpoint = self._endpoint(action.channel)
         result: Result = Refused(0)
         if endpoint is not None:
+            self._ledger.put(action.action_id, Entry())
             result = await webhook.post(self._client, endpoint, action, parcel.give_up_s)
+        if tried and isinstance(result, TooLate):
+            result = replace(result, unsure=True)
         report = _report(parcel, result)
         _RECORDS.labels(report.outcome).inc()
         encoded = msgspec.json.encode(report)
-        self._ledger.put(action.action_id, Entry(encoded, accepted=False))
+        self._ledger.put(action.action_id, Entry(encoded))
         return encoded
 
 
@@ -105,5 +111,7 @@ def _report(parcel: Parcel, result: Result) -> Report:
             return Report(token, "sent", at)
         case Refused(status):
             return Report(token, "bounce", at, {"status": status})
+        case TooLate(last, unsure=True):
+            return Report(token, "sent", at, {"unconfirmed": last})
         case TooLate(last):
             return Report(token, "expired", at, {"last_failure": last})

@@ -9,7 +9,7 @@ from pipeline.adapters.snapshots import Stored
 from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction
-from tests.support.receiver import Answer, Receiver
+from tests.support.receiver import NONE, Answer, Receiver
 from tests.support.stack import Stack, eventually, stopped
 
 WRITE_KEY = "test-app-key"
@@ -97,6 +97,15 @@ def test_what_cannot_be_said_before_its_deadline_expires(stack: Stack, receiver:
     assert eventually(lambda: _outcomes(stack, post.key)) == ["expired"]
     stack.kairos("status", "--until-idle", "60")
     assert receiver.posts(device) == [post]
+
+
+def test_what_may_have_been_taken_is_not_called_expired(stack: Stack, receiver: Receiver) -> None:
+    device = uuid4().hex
+    receiver.prepare(device, *[NONE] * 20)
+    _ping(stack, device)
+    first = eventually(lambda: receiver.posts(device))[0]
+    assert eventually(lambda: _outcomes(stack, first.key)) == ["sent"]
+    assert {one.key for one in receiver.posts(device)} == {first.key}
 
 
 def test_what_is_found_after_its_deadline_is_not_said(stack: Stack, receiver: Receiver) -> None:

@@ -40,6 +40,8 @@ class Answer:
 
 
 TAKEN = Answer(204)
+NONE = Answer(0)
+"""The connection is closed instead."""
 
 
 class Receiver:
@@ -59,6 +61,9 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 answer = receiver.take(Post(self.path, headers, body, monotonic()))
+                if answer is NONE:
+                    self.close_connection = True
+                    return
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
