@@ -24,4 +24,4 @@ def run(
         raise typer.BadParameter(f"{kind!r} is not an adapter; there is {ADAPTER}")
     settings = Settings()
     logs.set_up(settings)
-    run_adapter(settings, Role(adapter_name(kind), adapter_group(kind), instance))
+    run_adapter(settings, Role(adapter_name(kind, instance), adapter_group(kind), instance))

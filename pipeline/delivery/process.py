@@ -31,7 +31,8 @@ _CONNECTIONS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """`name` in the list of processes, `group` at Kafka, `instance` among those of one group."""
+    """`name` in the list of processes and as member of the `group` at Kafka; `instance` has a
+    ledger of its own."""
 
     name: str
     group: str
@@ -91,7 +92,7 @@ def _membership(settings: Settings, role: Role) -> dict[str, Property]:
     return {
         **settings.kafka(),
         "group.id": role.group,
-        "group.instance.id": f"{role.name}-{role.instance}",
+        "group.instance.id": role.name,
         "session.timeout.ms": settings.session_timeout_ms,
     }
 

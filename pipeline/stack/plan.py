@@ -46,9 +46,9 @@ def worker_name(agents: str, instance: str) -> str:
     return f"worker-{agents}-{instance}"
 
 
-def adapter_name(adapter: str) -> str:
-    """The name under which `kairos adapter ADAPTER` is known."""
-    return f"adapter-{adapter}"
+def adapter_name(adapter: str, instance: str = "0") -> str:
+    """The name under which `kairos adapter ADAPTER --instance INSTANCE` is known."""
+    return f"adapter-{adapter}-{instance}"
 
 
 def arrange(workers: str) -> dict[str, int]:

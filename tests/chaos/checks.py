@@ -21,11 +21,13 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of a time under faults: `accepted` by the gateway, `delivered` to customers."""
+    """What came of a time under faults: `accepted` by the gateway, `delivered` to customers;
+    `altered`: posted again with another message."""
 
     evidence: Evidence
     accepted: Set[str]
     delivered: Set[str]
+    altered: Set[str]
 
 
 Check: TypeAlias = Callable[[Trial], list[str]]
@@ -128,7 +130,18 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
         *_some("delivered and never asked for", trial.delivered - wanted),
         *_some("decided and not written", chosen - wanted),
         *_some("written and not decided", wanted - chosen),
+        *_some("a key with two messages", trial.altered),
     ]
+
+
+def outcomes_are_right(trial: Trial) -> list[str]:
+    """What was delivered is reported as sent, and as nothing else."""
+    reported: defaultdict[str, set[str]] = defaultdict(set)
+    for one in trial.evidence.first_interactions.values():
+        if one.kind == "outcome":
+            reported[str(one.properties["action_id"])].add(one.name)
+    expected = {key: {"sent"} for key in trial.delivered}
+    return _differences("outcome", expected, dict(reported))
 
 
 def order_is_kept(trial: Trial) -> list[str]:
@@ -159,6 +172,7 @@ CHECKS: tuple[Check, ...] = (
     memberships_are_right,
     states_are_those_of_one_thread,
     delivered_what_was_decided,
+    outcomes_are_right,
     order_is_kept,
 )
 

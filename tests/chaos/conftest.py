@@ -20,7 +20,7 @@ def laboratory(
 ) -> Iterator[Laboratory]:
     """A running stack with a receiver, to try things on."""
     home = tmp_path_factory.mktemp("chaos")
-    with Inbox().listening() as inbox, running_stack(home, inbox.url, PARTITIONS) as stack:
+    with Inbox().listening() as inbox, running_stack(home, inbox, PARTITIONS) as stack:
         request.config.stash[_LABORATORY] = laboratory = Laboratory(stack, inbox, _SEED)
         yield laboratory
 

@@ -59,6 +59,36 @@ def adapter_kill(stack: Stack, random: Random) -> None:
         stack.wait_until_ready(ADAPTER)
 
 
+def adapters_come_and_go(stack: Stack, random: Random) -> None:
+    """A second one joins and is killed for good; beside a third the first is killed."""
+    with stack.another_adapter() as other:
+        time.sleep(_SETTLE_S)
+        other.kill()
+    with stack.another_adapter():
+        time.sleep(_SETTLE_S)
+        stack.kill(ADAPTER)
+        time.sleep(_SETTLE_S)
+        stack.wait_until_ready(ADAPTER)
+
+
+def ledger_deleted(stack: Stack, random: Random) -> None:
+    """The adapter is killed, and what it knows to be delivered is gone."""
+    for _ in range(3):
+        with stack.kept_down(ADAPTER):
+            shutil.rmtree(stack.ledger)
+        time.sleep(random.uniform(1, 3))
+        stack.wait_until_ready(ADAPTER)
+
+
+def answers_lost(stack: Stack, random: Random) -> None:
+    """The receiver has taken what the adapter does not know of; it is killed over that."""
+    with stack.inbox.losing_answers():
+        time.sleep(_SETTLE_S)
+        stack.kill(ADAPTER)
+        time.sleep(_SETTLE_S)
+        stack.wait_until_ready(ADAPTER)
+
+
 def gateway_kill(stack: Stack, random: Random) -> None:
     for _ in range(3):
         _kill_the_gateway(stack, random)
@@ -207,6 +237,9 @@ FAULTS: tuple[Fault, ...] = (
     worker_term,
     worker_stopped_beyond_its_session,
     adapter_kill,
+    adapters_come_and_go,
+    ledger_deleted,
+    answers_lost,
     gateway_kill,
     broker_kill,
     broker_restart,

@@ -1,16 +1,25 @@
 """Where the e-mails go: a receiver that honours the idempotency key, and keeps nothing else."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
 
-from tests.support.receiver import TAKEN, Answer, Post, Receiver
+from tests.support.receiver import NONE, TAKEN, Answer, Post, Receiver
+
+_SILENT_EVERY = 3
 
 
 class Inbox(Receiver):
-    """`requests` counts what was posted by key; a customer gets one message per key."""
+    """`requests` counts what was posted by key; a customer gets one message per key. `altered`
+    has the keys that were posted again with another message."""
 
     def __init__(self) -> None:
         super().__init__()
         self.requests: Counter[str] = Counter()
+        self.altered: set[str] = set()
+        self._digests: dict[str, bytes] = {}
+        self._silent = False
 
     @property
     def delivered(self) -> set[str]:
@@ -24,7 +33,20 @@ class Inbox(Receiver):
         with self._lock:
             return self.requests.total() - len(self.requests)
 
+    @contextmanager
+    def losing_answers(self) -> Iterator[None]:
+        """One in three posts is taken meanwhile without a word."""
+        self._silent = True
+        try:
+            yield
+        finally:
+            self._silent = False
+
     def take(self, post: Post) -> Answer:
+        digest = sha256(post.body).digest()
         with self._lock:
             self.requests[post.key] += 1
-        return TAKEN
+            if self._digests.setdefault(post.key, digest) != digest:
+                self.altered.add(post.key)
+            silent = self._silent and self.requests.total() % _SILENT_EVERY == 0
+        return NONE if silent else TAKEN

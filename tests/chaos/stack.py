@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +12,14 @@ import psutil
 
 from pipeline.settings import Settings
 from pipeline.stack.supervision import read_supervision
+from tests.chaos.receiver import Inbox
 from tests.support import stack as support
 from tests.support.stack import eventually
 
 CONFIGURATION = Path(__file__).parent / "configuration"
 WORKERS = 3
-ADAPTER = "adapter-webhook"
+ADAPTER = "adapter-webhook-0"
+OTHER_ADAPTER = "adapter-webhook-1"
 GATEWAY = "gateway"
 
 
@@ -26,13 +29,14 @@ def worker(number: int) -> str:
 
 
 class Stack(support.Stack):
-    """`kills`: when (epoch s) any process was."""
+    """`kills`: when (epoch s) any process was; `inbox`: where the e-mails go."""
 
     patience_s = 90.0
 
-    def __init__(self, home: Path, receiver_url: str, partitions: int) -> None:
-        variables = {"KAIROS_PARTITIONS": str(partitions), "CHAOS_RECEIVER": receiver_url}
+    def __init__(self, home: Path, inbox: Inbox, partitions: int) -> None:
+        variables = {"KAIROS_PARTITIONS": str(partitions), "CHAOS_RECEIVER": inbox.url}
         super().__init__(home, CONFIGURATION, variables)
+        self.inbox = inbox
         self.partitions = partitions
         self.kills: list[float] = []
 
@@ -70,6 +74,22 @@ class Stack(support.Stack):
         """The folder of a worker's rows."""
         return self.home / "state" / stage / str(instance)
 
+    @property
+    def ledger(self) -> Path:
+        """The folder of what the adapter knows to be delivered."""
+        return self.home / "state" / "adapters" / "webhook" / "0"
+
+    @contextmanager
+    def another_adapter(self) -> Iterator["subprocess.Popen[bytes]"]:
+        """A second one in the group meanwhile, which nobody starts again."""
+        other = self.start("adapter", "webhook", "--instance", "1")
+        try:
+            self.wait_until_ready(OTHER_ADAPTER)
+            yield other
+        finally:
+            other.terminate()
+            other.wait(self.patience_s)
+
     def kill_broker(self) -> None:
         broker = self.broker()
         self.kills.append(time.time())
@@ -91,9 +111,9 @@ class Stack(support.Stack):
 
 
 @contextmanager
-def running_stack(home: Path, receiver_url: str, partitions: int) -> Iterator[Stack]:
+def running_stack(home: Path, inbox: Inbox, partitions: int) -> Iterator[Stack]:
     """A stack; all of it has ended afterwards, and its files are gone."""
-    stack = Stack(home, receiver_url, partitions)
+    stack = Stack(home, inbox, partitions)
     try:
         stack.up()
         yield stack

@@ -67,7 +67,7 @@ class Laboratory:
 
     def _judge(self, name: str, traffic: Traffic, kills: list[float]) -> Result:
         evidence = Evidence(self._stack.settings)
-        trial = Trial(evidence, self.accepted, self._inbox.delivered)
+        trial = Trial(evidence, self.accepted, self._inbox.delivered, self._inbox.altered)
         problems = {check.__name__: check(trial) for check in CHECKS}
         before = self.results
         return Result(

@@ -13,7 +13,7 @@ from pipeline.stack.supervision import read_supervision
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, eventually, running_stack
 
-_WORKER, _GATEWAY, _ADAPTER = "worker-all-0", "gateway", "adapter-webhook"
+_WORKER, _GATEWAY, _ADAPTER = "worker-all-0", "gateway", "adapter-webhook-0"
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,7 @@ def test_what_was_delivered_stays_so_when_the_adapter_is_killed(
     _order(stack, email)
     [post] = eventually(lambda: receiver.posts(email))
     assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]
-    stack.restart("adapter-webhook")
+    stack.restart("adapter-webhook-0")
     stack.kairos("status", "--until-idle", "60")
     assert {one.key for one in receiver.posts(email)} == {post.key}
     assert set(_outcomes(stack, post.key)) == {"sent"}
@@ -115,7 +115,7 @@ def test_what_is_found_after_its_deadline_is_not_said(stack: Stack, receiver: Re
         every = stack.records.every(topics.actions("push"), Action)
         return [found for found in every if found[1].address == device]
 
-    with stopped(stack.process("adapter-webhook")):
+    with stopped(stack.process("adapter-webhook-0")):
         _ping(stack, device)
         [(stored, action)] = eventually(decided)
         last_ms = stored.timestamp + action.deadline_at - action.created_at

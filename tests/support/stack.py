@@ -72,6 +72,11 @@ class Stack:
             command, env=self._environment, capture_output=True, text=True, timeout=_COMMAND_S
         )
 
+    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """A command that goes on beside the stack's own processes."""
+        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        return subprocess.Popen(command, env=self._environment, stderr=subprocess.DEVNULL)
+
     def kairos(self, *arguments: str) -> str:
         """A command that succeeds; its output."""
         done = self.run(*arguments)
