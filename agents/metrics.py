@@ -26,7 +26,7 @@ from prometheus_client.utils import floatToGoString
 
 from agents.delivery import Output
 
-_SECONDS: Final = (
+SECONDS: Final = (
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10,
 )  # fmt: skip
 
@@ -42,16 +42,16 @@ class _Times:
     """How often something took how long, in seconds."""
 
     def __init__(self) -> None:
-        self._counts = [0] * (len(_SECONDS) + 1)
+        self._counts = [0] * (len(SECONDS) + 1)
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        self._counts[bisect_left(_SECONDS, seconds)] += 1
+        self._counts[bisect_left(SECONDS, seconds)] += 1
         self._sum += seconds
 
     def add_to(self, family: HistogramMetricFamily, stage: str) -> None:
         upto = accumulate(self._counts)
-        bounds = (*map(floatToGoString, _SECONDS), "+Inf")
+        bounds = (*map(floatToGoString, SECONDS), "+Inf")
         family.add_metric([stage], list(zip(bounds, upto, strict=True)), self._sum)
 
 
@@ -65,7 +65,9 @@ class _Flow:
         self.sent: Tally[str] = Tally()
 
 
-class _FlowCollector(Collector):
+class FlowCollector(Collector):
+    """Tells Prometheus what the stages' flows count."""
+
     def __init__(self) -> None:
         self._flows: dict[str, _Flow] = {}
 
@@ -92,15 +94,15 @@ class _FlowCollector(Collector):
         yield from (queued, spent, sent)
 
 
-_FLOWS: Final = _FlowCollector()
-REGISTRY.register(_FLOWS)
+FLOWS: Final = FlowCollector()
+REGISTRY.register(FLOWS)
 
 
 class StageMetrics:
     """One stage's metrics."""
 
     def __init__(self, stage: str) -> None:
-        self._flow = _FLOWS.of(stage)
+        self._flow = FLOWS.of(stage)
         self.repeats = _REPEATS.labels(stage)
         self.timers = _TIMERS.labels(stage)
         self.redirected = _REDIRECTED.labels(stage)

@@ -5,11 +5,14 @@ from types import ModuleType
 
 import pytest
 from faust.types import TP
-from prometheus_client import REGISTRY
+from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.parser import text_string_to_metric_families
 
 from agents import engine_metrics, metrics
+from agents.delivery import Output
 from agents.engine_metrics import EngineCollector, Figures
+from agents.metrics import StageMetrics
 from agents.store.partition import StoreSize
 
 _ROW = re.compile(r"\| `(\w+)` \| ([^|]*) \|")
@@ -27,7 +30,43 @@ def test_what_a_stage_counts() -> None:
         if isinstance(one, MetricWrapperBase)
         for family in one.describe()
     }
-    assert defined == _documented(metrics)
+    flow = StageMetrics("identity")
+    flow.observe(0.001, 0.0004)
+    flow.sent((Output("interactions.identified", b"k", b"v"),))
+    told = {
+        family.name + ("_total" if family.type == "counter" else ""): set(sample.labels) - {"le"}
+        for family in metrics.FLOWS.collect()
+        for sample in family.samples
+    }
+    assert {**defined, **told} == _documented(metrics)
+
+
+def test_times_are_counted_as_prometheus_counts_them() -> None:
+    """Against a histogram of its own, bounds included."""
+    registry = CollectorRegistry()
+    theirs = Histogram(
+        "kairos_stage_spent_seconds", "", ["stage"], buckets=metrics.SECONDS, registry=None
+    )
+    ours = metrics.FlowCollector()
+    registry.register(ours)
+    seconds = [0.0, 0.0001, 0.00010001, 0.3, 10.0, 11.0, *metrics.SECONDS]
+    for one in seconds:
+        theirs.labels("s").observe(one)
+        ours.of("s").spent.observe(one)
+    bare = {
+        (s.name, *sorted(s.labels.items())): s.value
+        for family in theirs.collect()
+        for s in family.samples
+        if not s.name.endswith("_created")
+    }
+    exposed = text_string_to_metric_families(generate_latest(registry).decode())
+    mine = {
+        (s.name, *sorted(s.labels.items())): s.value
+        for family in exposed
+        for s in family.samples
+        if s.name.startswith("kairos_stage_spent")
+    }
+    assert mine == bare
 
 
 def test_what_the_engine_counts(monkeypatch: pytest.MonkeyPatch) -> None:
