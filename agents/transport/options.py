@@ -106,6 +106,8 @@ class TransportOptions:
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
+            # A fetch that finds nothing for so long tells that a partition ends there.
+            "fetch.wait.max.ms": 50,
             "fetch.queue.backoff.ms": 10,
             "queued.max.messages.kbytes": 65_536,
             **_CLIENT,

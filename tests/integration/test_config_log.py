@@ -1,4 +1,4 @@
-"""The log of applied configurations, on a real broker."""
+"""The log of applied configurations, on the shared broker: nobody else uses this topic there."""
 
 import asyncio
 import queue
@@ -17,7 +17,6 @@ from agents.agent import Equipment
 from agents.app import App, AppOptions
 from agents.rulebook import Rulebook
 from pipeline.adapters.avro import Codec, recorded
-from pipeline.adapters.broker import Broker, BrokerOptions, Running
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import Applied, ConfigurationLog, ConfigurationLogError
 from pipeline.adapters.records import Records
@@ -34,17 +33,6 @@ from pipeline.settings import Settings
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 CODEC = Codec(recorded())
 PATIENCE_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A cluster of its own: what is in force there concerns nobody else."""
-    home = tmp_path_factory.mktemp("configuration")
-    broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
-    running = broker.start()
-    assert isinstance(running, Running), running
-    yield Settings(home=home, bootstrap_servers=running.bootstrap)
-    broker.stop()
 
 
 @contextmanager
@@ -72,24 +60,24 @@ def write(settings: Settings, value: bytes | None) -> None:
     assert producer.flush(PATIENCE_S) == 0
 
 
-def test_without_the_topic_it_says_what_to_do(own: Settings) -> None:
-    log = ConfigurationLog({**own.kafka(), "allow.auto.create.topics": False}, CODEC)
+def test_without_the_topic_it_says_what_to_do(settings: Settings) -> None:
+    log = ConfigurationLog({**settings.kafka(), "allow.auto.create.topics": False}, CODEC)
     with pytest.raises(ConfigurationLogError, match="kairos up"):
         log.start(1.0)
 
 
-def test_empty_topic(own: Settings) -> None:
-    ensure_topics(own, ())
-    with reading(own) as log:
+def test_empty_topic(settings: Settings) -> None:
+    ensure_topics(settings, ())
+    with reading(settings) as log:
         assert log.latest() is None
         assert log.history() == ()
         assert log.get("0" * 16) is None
 
 
-def test_what_is_applied_is_in_force_everywhere(own: Settings) -> None:
-    ensure_topics(own, ())
+def test_what_is_applied_is_in_force_everywhere(settings: Settings) -> None:
+    ensure_topics(settings, ())
     changes: queue.Queue[Configuration] = queue.Queue()
-    with reading(own) as one, reading(own, changes.put) as other:
+    with reading(settings) as one, reading(settings, changes.put) as other:
         first = one.apply(demo("10m"), "ada")
         assert first.changed
         assert one.apply(demo("10m"), "ada") == Applied(first.digest, changed=False)
@@ -112,12 +100,12 @@ def test_what_is_applied_is_in_force_everywhere(own: Settings) -> None:
         ]
 
 
-def test_a_later_reader_finds_everything_at_its_start(own: Settings) -> None:
-    ensure_topics(own, ())
-    with reading(own) as log:
+def test_a_later_reader_finds_everything_at_its_start(settings: Settings) -> None:
+    ensure_topics(settings, ())
+    with reading(settings) as log:
         applied = log.apply(demo("30m"), "ada")
     changes: queue.Queue[Configuration] = queue.Queue()
-    with reading(own, changes.put) as log:
+    with reading(settings, changes.put) as log:
         latest = log.latest()
         assert latest is not None
         assert latest.digest == applied.digest
@@ -125,13 +113,13 @@ def test_a_later_reader_finds_everything_at_its_start(own: Settings) -> None:
         assert changes.empty()
 
 
-def test_rubbish_in_the_topic_changes_nothing(own: Settings) -> None:
-    ensure_topics(own, ())
-    with reading(own) as log:
+def test_rubbish_in_the_topic_changes_nothing(settings: Settings) -> None:
+    ensure_topics(settings, ())
+    with reading(settings) as log:
         applied = log.apply(demo("40m"), "ada")
         forged = ConfigurationRecord("f" * 16, 1, "eve", "{}")
         for value in (b"rubbish", None, CODEC.encode(topics.CONFIGURATION, forged)):
-            write(own, value)
+            write(settings, value)
         after = log.apply(demo("50m"), "ada")
         assert log.get(forged.digest) is None
         assert log.get(applied.digest) is not None
@@ -141,14 +129,14 @@ def test_rubbish_in_the_topic_changes_nothing(own: Settings) -> None:
 
 
 def test_a_worker_stamps_no_version_older_than_those_of_before_its_assignment(
-    own: Settings,
+    settings: Settings,
 ) -> None:
     """It has missed one when it gets its partitions: what it stamped would be in neither the fill
     of a new metric nor the metric."""
-    ensure_topics(own, ())
-    _send(own, "e1")
-    late = _Late(own)
-    with reading(own) as log:
+    ensure_topics(settings, ())
+    _send(settings, "e1")
+    late = _Late(settings)
+    with reading(settings) as log:
         log.apply(demo("11m"), "ada")
         late.start(PATIENCE_S)
         missed = log.apply(demo("12m"), "ada")

@@ -231,7 +231,8 @@ def test_the_api_is_as_its_openapi_says(
     assert set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(api))) <= shapes.keys()
 
     message = somebody.message("track")
-    asked = {"interaction": {**message, "type": "track"}, "placements": ["hero"]}
+    visit = somebody.message("page", type="page")  # the track is known by then, and not decided
+    asked = {"interaction": visit, "placements": ["hero"]}
     exchanges = [
         ("/v1/track", message),
         ("/v1/batch", {"batch": [{**message, "type": "track"}, {}]}),

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -48,13 +49,13 @@ _OUTPUTS = (
     "actions.web",
     "actions.email",
 )
-_AGENTS = ["all"]
+_CODEC = Codec(recorded())
 _FOUR = ["identity", "enrichment", "segmentation", "decisioning"]
 
 
-@pytest.fixture(params=[_AGENTS, _FOUR], ids=["one-process", "four-processes"])
-def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
-    """A home of its own, with the agents running on the tests' offers."""
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    """A home of its own, with the tests' offers applied."""
     broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
     started = broker.start()
     if isinstance(started, BrokerFailure):
@@ -63,12 +64,18 @@ def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings
     ensure_topics(settings, ["web", "email"])
     with open_configuration_log(settings.kafka(), Codec(recorded())) as log:
         log.apply(_bundle(settings), "test")
-    workers = [_worker(settings, name) for name in request.param]
     yield settings
+    broker.stop()
+
+
+@contextmanager
+def _running(settings: Settings, agents: Sequence[str]) -> Iterator[None]:
+    """A process each."""
+    workers = [_worker(settings, name) for name in agents]
+    yield
     for worker in workers:
         worker.terminate()
     assert [worker.wait(30) for worker in workers] == [0] * len(workers)
-    broker.stop()
 
 
 def _bundle(settings: Settings) -> model.Bundle:
@@ -112,36 +119,53 @@ def _worker(settings: Settings, name: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
-def test_agents_and_flow_write_the_same_records(running: Settings) -> None:
-    codec = Codec(recorded())
-    config = applied_configuration(running)
+def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
+    settings: Settings,
+) -> None:
+    config = applied_configuration(settings)
     assert config is not None
-    flow = Flow(load_rules(config, running))
-    lag = LagReader(running.kafka(), stage_groups())
-    producer = Producer({**running.kafka(), "partitioner": "murmur2_random"})
-    expected: dict[str, Counter[tuple[str, bytes | None]]] = defaultdict(Counter)
-    story = _story()
-    for number, record in enumerate(story):
-        topic, key = _addressed(record)
-        value = codec.encode(topic, record)
-        producer.produce(topic, value, key, headers=[traceparent(number)])
-        producer.flush()
-        if isinstance(record, IdentityChange):
-            expected[topic][key, codec.encode(topic, record)] += 1
-        for emit in flow.run(record):
-            expected[emit.topic][emit.key, codec.encode(emit.topic, emit.value)] += 1
-        assert lag.until_idle(timeout_s=60)
+    story = _Story(settings, Flow(load_rules(config, settings)))
+    half = len(_TOLD) // 2
+    with _running(settings, ["all"]):
+        story.tell(_TOLD[:half])
+    with _running(settings, _FOUR):
+        story.tell(_TOLD[half:])
+        _check_telemetry(settings, len(_interactions(_TOLD[half:])))
+    expected = story.expected
     for topic in _OUTPUTS:
-        written = Counter((one.key, one.value) for one in scan(running.kafka(), topic))
+        written = Counter((one.key, one.value) for one in scan(settings.kafka(), topic))
         assert written == expected[topic], topic
-    came = [record for record in story if isinstance(record, Interaction)]
-    assert expected[topics.DECISIONS].total() == len(came)
+    assert expected[topics.DECISIONS].total() == len(_interactions(_TOLD))
     assert expected["actions.email"].total() > 0
     assert any(value is None for _, value in expected[topics.PROFILES])
-    changes = [codec.decode(*one) for one in _values(expected, topics.SEGMENT_CHANGES)]
+    changes = [_CODEC.decode(*one) for one in _values(expected, topics.SEGMENT_CHANGES)]
     entered = {one.segment for one in changes if isinstance(one, SegmentChange)}
     assert entered == {"buyers", "mobile", "spanish", "likely"}
-    _check_telemetry(running, codec, story)
+    _check_headers(settings)
+
+
+class _Story:
+    """Told to the agents and to the flow; `expected`: what it makes of it, by topic."""
+
+    def __init__(self, settings: Settings, flow: Flow) -> None:
+        self.expected: dict[str, Counter[tuple[str, bytes | None]]] = defaultdict(Counter)
+        self._flow = flow
+        self._lag = LagReader(settings.kafka(), stage_groups())
+        self._producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
+
+    def tell(self, records: Sequence[Interaction | IdentityChange]) -> None:
+        """Each waits for what followed from the one before."""
+        for record in records:
+            topic, key = _addressed(record)
+            value = _CODEC.encode(topic, record)
+            headers = [traceparent(_TOLD.index(record))]
+            self._producer.produce(topic, value, key, headers=headers)
+            self._producer.flush()
+            if isinstance(record, IdentityChange):
+                self.expected[topic][key, value] += 1
+            for emit in self._flow.run(record):
+                self.expected[emit.topic][emit.key, _CODEC.encode(emit.topic, emit.value)] += 1
+            assert self._lag.until_idle(timeout_s=60)
 
 
 def _values(
@@ -150,23 +174,21 @@ def _values(
     return ((topic, value) for _, value in written[topic] if value is not None)
 
 
-def _check_telemetry(
-    running: Settings, codec: Codec, story: Sequence[Interaction | IdentityChange]
-) -> None:
-    traces = {
-        record.event_id: trace_of(number)
-        for number, record in enumerate(story)
-        if isinstance(record, Interaction)
-    }
-    for stored in scan(running.kafka(), topics.DECISIONS):
-        decision = codec.decode(topics.DECISIONS, stored.value or b"")
+def _check_headers(settings: Settings) -> None:
+    traces = {one.event_id: trace_of(_TOLD.index(one)) for one in _interactions(_TOLD)}
+    for stored in scan(settings.kafka(), topics.DECISIONS):
+        decision = _CODEC.decode(topics.DECISIONS, stored.value or b"")
         assert isinstance(decision, Decision)
         check_decision_headers(stored, traces[decision.event_id])
-    eventually(lambda: metrics(running.home)["kairos_stage_lag_records", "decisioning"] == 0)
-    told = metrics(running.home)
+
+
+def _check_telemetry(settings: Settings, interactions: int) -> None:
+    """Of the processes that run, which each have processed so many interactions."""
+    eventually(lambda: metrics(settings.home)["kairos_stage_lag_records", "decisioning"] == 0)
+    told = metrics(settings.home)
     for stage in _FOUR:
         records = told["kairos_stage_read_total", stage]
-        assert records >= len(traces)
+        assert records >= interactions
         assert told["kairos_stage_spent_seconds_count", stage] == records
         assert told["kairos_stage_queued_seconds_count", stage] == records
         assert told["kairos_stage_commits_total", stage] > 0
@@ -174,34 +196,15 @@ def _check_telemetry(
     assert told["kairos_stage_dead_letters_total", "identity"] == 0
 
 
+def _interactions(records: Sequence[Interaction | IdentityChange]) -> list[Interaction]:
+    return [record for record in records if isinstance(record, Interaction)]
+
+
 def _addressed(record: Interaction | IdentityChange) -> tuple[str, str]:
     """Topic and key."""
     if isinstance(record, Interaction):
         return topics.INTERACTIONS, record.identifiers[0].key
     return topics.IDENTITIES, record.identifier
-
-
-def _story() -> Sequence[Interaction | IdentityChange]:
-    """Anonymous visits, an order that tells who it was, a second device, an alias, a device that
-    was not hers, and somebody who wants to be forgotten and comes back."""
-    day = 86_400_000
-    return [
-        _visit(1, "Home", 1_000, ["cookie:k"], ask=True),
-        _visit(2, "Home", 2_000, ["cookie:k"]),
-        _visit(3, "Order", 3_000, ["customer_id:c", "email:c@example.com", "cookie:k"]),
-        _visit(4, "Home", 4_000, ["cookie:l"], ask=True),
-        _visit(5, "Home", 5_000, ["email:c@example.com", "cookie:l"]),
-        _visit(6, "Home", 6_000, ["cookie:l"], ask=True),
-        _visit(7, "Order", 7_000, ["customer_id:d", "cookie:k"]),
-        _visit(8, "Home", 8_000, ["cookie:k"], ask=True),
-        _visit(9, "Alias", day, ["customer_id:c", "customer_id:d"], kind="alias"),
-        _visit(10, "Home", day + 1_000, ["customer_id:d"], ask=True),
-        _visit(11, "Order", day + 2_000, ["customer_id:c", "email:c@example.com"]),
-        unlink(Identifier("email", "c@example.com"), Identifier("cookie", "l"), day + 3_000),
-        _visit(12, "Home", day + 4_000, ["cookie:l"], ask=True),
-        forget(Identifier("email", "c@example.com"), day + 5_000),
-        _visit(13, "Order", day + 6_000, ["customer_id:c", "email:c@example.com"], ask=True),
-    ]
 
 
 def _visit(
@@ -219,3 +222,25 @@ def _visit(
         context=Context(ip="192.0.2.1", user_agent=PHONE, url="/?utm_source=news"),
         request=DecideRequest(f"r{number}", "g", ("hero",), at + 100) if ask else None,
     )
+
+
+_DAY = 86_400_000
+_TOLD: Sequence[Interaction | IdentityChange] = (
+    _visit(1, "Home", 1_000, ["cookie:k"], ask=True),
+    _visit(2, "Home", 2_000, ["cookie:k"]),
+    _visit(3, "Order", 3_000, ["customer_id:c", "email:c@example.com", "cookie:k"]),
+    _visit(4, "Home", 4_000, ["cookie:l"], ask=True),
+    _visit(5, "Home", 5_000, ["email:c@example.com", "cookie:l"]),
+    _visit(6, "Home", 6_000, ["cookie:l"], ask=True),
+    _visit(7, "Order", 7_000, ["customer_id:d", "cookie:k"]),
+    _visit(8, "Home", 8_000, ["cookie:k"], ask=True),
+    _visit(9, "Alias", _DAY, ["customer_id:c", "customer_id:d"], kind="alias"),
+    _visit(10, "Home", _DAY + 1_000, ["customer_id:d"], ask=True),
+    _visit(11, "Order", _DAY + 2_000, ["customer_id:c", "email:c@example.com"]),
+    unlink(Identifier("email", "c@example.com"), Identifier("cookie", "l"), _DAY + 3_000),
+    _visit(12, "Home", _DAY + 4_000, ["cookie:l"], ask=True),
+    forget(Identifier("email", "c@example.com"), _DAY + 5_000),
+    _visit(13, "Order", _DAY + 6_000, ["customer_id:c", "email:c@example.com"], ask=True),
+)
+"""Anonymous visits, an order that tells who it was, a second device, an alias, a device that was
+not hers, and somebody who wants to be forgotten and comes back."""

@@ -12,7 +12,7 @@ from agents.transport.options import TransportOptions
 from agents.transport.poller import Batch, Poller
 from tests.support.chain import produce
 
-_RECORDS = 1_500
+_RECORDS = 300
 _SLOW_S = 0.01
 
 

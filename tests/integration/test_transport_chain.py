@@ -42,7 +42,7 @@ def plan(bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., s
         prefix=prefix,
         partitions=PARTITIONS,
         hops=HOPS,
-        session_timeout_ms=6_000,
+        session_timeout_ms=3_000,
     )
 
 
@@ -104,14 +104,14 @@ def test_workers_killed_under_load_lose_nothing_count_once_and_send_once(
 ) -> None:
     sent: Counter[bytes] = Counter()
     worker = start(plan)
-    for kill in range(4):
+    for kill in range(3):
         worker.wait_until_ready()
         sent += produce(plan.bootstrap, f"{plan.prefix}.0", _records(kill * 1000, 1000))
         time.sleep(random.Random(kill).uniform(0.0, 0.6))
         worker.kill()
         worker = start(plan)
     eventually(lambda: all_committed(plan))
-    assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in _records(0, 4000))
+    assert sorted(m.value() for m in _outputs(plan)) == sorted(v for _, v in _records(0, 3000))
     assert worker.terminate() == 0
     assert _counts(_states(plan)) == [sent] * HOPS
 

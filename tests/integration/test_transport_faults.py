@@ -51,10 +51,11 @@ def test_a_worker_that_was_away_beyond_its_session_ends(
 ) -> None:
     new_topic("0")
     new_topic("1")
-    worker = start(plan)
+    session_ms = 3_000
+    worker = start(msgspec.structs.replace(plan, session_timeout_ms=session_ms))
     worker.wait_until_ready()
     worker.process.send_signal(signal.SIGSTOP)
-    time.sleep(plan.session_timeout_ms / 1000 + 2)
+    time.sleep(session_ms / 1000 + 1)
     worker.process.send_signal(signal.SIGCONT)
     assert _exit_code(worker) == 1
     assert "was lost" in worker.last_line()

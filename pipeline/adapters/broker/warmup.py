@@ -12,7 +12,7 @@ _RECORDS_A_ROUND = 5
 _TIMEOUT_S = 30.0
 
 
-def warm_up(kafka: Mapping[str, str | int | float | bool], rounds: int = 500) -> None:
+def warm_up(kafka: Mapping[str, str | int | float | bool], rounds: int = 150) -> None:
     """Sends `rounds` small batches through a scratch topic and back, then deletes it.
 
     Many small requests rather than a few large ones: it is the request path that is compiled.
