@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 LOCK := deploy/requirements.lock
 PEERS := floor,faust,quix,trivial,demo,large
 
-.PHONY: help setup demo test unit check format chaos bench lock clean
+.PHONY: help setup demo test unit thorough check format chaos bench lock clean
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -25,6 +25,9 @@ test: setup ## every test but the long ones of `make chaos`
 
 unit: setup ## the tests that need nothing but Python
 	$(BIN)/pytest tests/unit tests/property
+
+thorough: setup ## the laws of persons, profiles and segments on 2,000 cases each: ten minutes
+	$(BIN)/pytest tests/property --hypothesis-profile=thorough
 
 check: setup ## lint, format, types, import contract
 	$(BIN)/ruff check .
@@ -47,6 +50,8 @@ bench: setup ## every measurement in a short form, side by side with peers: a qu
 	$(BIN)/kairos bench decide --seconds 10 --repeats 1
 	$(BIN)/kairos bench recovery --repeats 1
 	$(BIN)/kairos bench state --profiles 20000
+	$(BIN)/kairos bench timers
+	$(BIN)/kairos bench apply --profiles 5000 --seconds 10
 
 lock: setup ## pin every dependency by hash again
 	$(PYTHON) -m venv $(VENV)-lock

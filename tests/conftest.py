@@ -3,4 +3,5 @@
 from hypothesis import settings
 
 settings.register_profile("kairos", deadline=None)  # a busy machine is no failure
+settings.register_profile("thorough", deadline=None, max_examples=2_000)
 settings.load_profile("kairos")

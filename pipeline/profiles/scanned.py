@@ -8,6 +8,7 @@ from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.profile import Memberships, Profile
+from pipeline.planning.people import everybody
 
 _DECISIONS_SHOWN = 10
 
@@ -24,8 +25,10 @@ class ScannedPeople:
             if change.kind == "resolved" and change.profile_id is not None:
                 yield change.profile_id
                 break
-        every = self.records.latest(topics.PROFILES, Profile)
-        yield from (one for one, profile in every.items() if identifier in profile.identifiers)
+        with everybody(self.records) as people:
+            for profile in (person.profile for person in people):
+                if identifier in profile.identifiers:
+                    yield profile.profile_id
 
     def profile(self, profile_id: str) -> Profile | None:
         return self.records.last(topics.PROFILES, Profile, profile_id)
