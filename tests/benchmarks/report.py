@@ -202,4 +202,6 @@ def _ms(value: float) -> str:
 
 
 def _times(value: float | None) -> str:
-    return "" if value is None else f"{value:.1f}"
+    if value is None:
+        return ""
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"

@@ -15,10 +15,12 @@ from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.topics import ensure_topics
 from pipeline.config.model import Bundle
+from pipeline.decisioning.token import TokenKey
+from pipeline.delivery.channels import ADAPTER
 from pipeline.flow import STAGES
 from pipeline.settings import Settings
-from pipeline.stack.plan import ALL, worker_name
-from tests.benchmarks import configurations
+from pipeline.stack.plan import ALL, adapter_name, worker_name
+from tests.benchmarks import configurations, webhooks
 from tests.benchmarks.load import Traffic
 from tests.benchmarks.processes import Process, Program, running
 from tests.benchmarks.rig import Rig
@@ -97,6 +99,24 @@ class Stages:
             yield Arrangement(started, traffic)
 
 
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """The webhook adapter, and the gateway that takes its outcomes."""
+
+    @contextmanager
+    def running(self, rig: Rig, processes: int) -> Iterator[Arrangement]:
+        adapter = Program(
+            "adapter", rig.kairos("adapter", ADAPTER), announces=adapter_name(ADAPTER)
+        )
+        gateway = Program("gateway", rig.kairos("gateway", "--port", "0"), announces="gateway")
+        token_key = TokenKey(rig.settings.signing_secret())
+        with webhooks.receiver() as url:
+            apply_bundle(rig.settings, webhooks.bundle(url))
+            traffic = webhooks.ActionTraffic(open_codec(rig.settings), token_key)
+            with running((gateway, adapter), rig.home, rig.environment) as started:
+                yield Arrangement(started, traffic)
+
+
 def worker_programs(rig: Rig, processes: int) -> Iterator[Program]:
     """The four agents in one process or in four."""
     for agent in (ALL,) if processes == 1 else [stage.name for stage in STAGES]:
@@ -127,15 +147,16 @@ def _quix_python() -> Path:
     return python
 
 
-SYSTEMS: Final[Mapping[str, Hops | Stages]] = {
+SYSTEMS: Final[Mapping[str, Hops | Stages | Webhooks]] = {
     "floor": Hops("floor", _our_python),
     "faust": Hops("stock_faust", _our_python),
     "quix": Hops("quix", _quix_python),
     "trivial": Hops("ours", _our_python),
     "demo": Stages(configurations.demo, "email"),
     "large": Stages(configurations.large, "push"),
+    "webhook": Webhooks(),
 }
-"""By name; the last three are Kairos."""
+"""By name; the last four are Kairos."""
 
 ABOUT: Final[Mapping[str, str]] = {
     "floor": "confluent-kafka loops, the least that four hops with state can cost",
@@ -144,6 +165,7 @@ ABOUT: Final[Mapping[str, str]] = {
     "trivial": "Kairos' transport and tables, four agents with nothing to do",
     "demo": "Kairos, the four stages by deploy/demo",
     "large": "Kairos, the four stages by 100 segments and 50 offers",
+    "webhook": "Kairos' adapter, actions to a receiver that answers at once, and their outcomes",
 }
 """What each is, in words."""
 
