@@ -45,7 +45,7 @@ chaos: setup ## kills and damages against an independent oracle
 bench: setup ## every measurement in a short form, side by side with peers: a quarter of an hour
 	$(BIN)/kairos bench flow
 	$(BIN)/kairos bench latency --systems $(PEERS) --rates 100,300 --seconds 5 --repeats 1
-	$(BIN)/kairos bench throughput --systems $(PEERS) --records 3000 --repeats 1
+	$(BIN)/kairos bench throughput --systems $(PEERS),webhook --records 3000 --repeats 1
 	$(BIN)/kairos bench stages --seconds 5
 	$(BIN)/kairos bench decide --seconds 10 --repeats 1
 	$(BIN)/kairos bench recovery --repeats 1
