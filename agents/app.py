@@ -47,7 +47,7 @@ class AppOptions:
     instance: str = "0"
     group_prefix: str = "kairos"
     commit_interval_ms: int = 250
-    session_timeout_ms: int = 6_000
+    session_timeout_ms: int = 10_000
     rows_first: bool = False
     unhurried: frozenset[str] = frozenset()
     cause_header: str | None = None

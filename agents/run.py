@@ -16,6 +16,8 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 
 _STOP_TIMEOUT_S = 20.0
+_FAILED_STOP_TIMEOUT_S = 3.0
+"""What failed commits nothing more, and whoever waits for its partitions waits for its end."""
 
 
 def run(apps: Sequence[App]) -> int:
@@ -40,7 +42,7 @@ async def _run(apps: Sequence[App]) -> int:
     stopped = asyncio.ensure_future(stop.wait())
     await asyncio.wait([stopped, *lives], return_when=asyncio.FIRST_COMPLETED)
     failed = not stop.is_set()
-    stopped_well = await _stop(apps)
+    stopped_well = await _stop(apps, _FAILED_STOP_TIMEOUT_S if failed else _STOP_TIMEOUT_S)
     for life in lives:
         life.cancel()
     return EXIT_OK if stopped_well and not failed and not _crashed(apps) else EXIT_FAILED
@@ -73,13 +75,13 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-async def _stop(apps: Sequence[App]) -> bool:
+async def _stop(apps: Sequence[App], timeout_s: float) -> bool:
     """Stop all; returns whether all have ended well and in time."""
     try:
-        async with asyncio.timeout(_STOP_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             ended = await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
     except TimeoutError:
-        logger.critical("stopping took more than %g s", _STOP_TIMEOUT_S)
+        logger.critical("stopping took more than %g s", timeout_s)
         return False
     errors = [error for error in ended if error is not None]
     for error in errors:

@@ -114,7 +114,7 @@ class Settings(BaseSettings):
         default=250, description="Longest time between two commits of an agent's input offsets"
     )
     session_timeout_ms: PositiveInt = Field(
-        default=6_000, description="Silence after which a consumer's partitions go to others"
+        default=10_000, description="Silence after which a consumer's partitions go to others"
     )
     max_action_age_s: PositiveInt = Field(
         default=300, description="An interaction older than this triggers nothing outbound"

@@ -32,7 +32,8 @@ class TransportOptions:
     #: Acknowledged offsets that wait so long for their commit end the process; longer than a broker
     #: takes to come back, shorter than the patience with deliveries.
     commit_stall_ms: int = 90_000
-    session_timeout_ms: int = 6_000
+    #: Longer than a killed broker takes to come back, with room for heartbeats on either side.
+    session_timeout_ms: int = 10_000
     #: A member that does not poll for so long loses its partitions.
     max_poll_interval_ms: int = 300_000
     #: A record that is not delivered after so long is an error that ends the process.
@@ -64,8 +65,12 @@ class TransportOptions:
 
     @property
     def heartbeat_ms(self) -> int:
-        """How often the group hears of this member."""
-        return max(self.session_timeout_ms // 4, 250)
+        """How often the group hears of this member.
+
+        Often, so that little of a session is over when a broker dies, and one that is back is found
+        before the session ends.
+        """
+        return min(max(self.session_timeout_ms // 4, 250), 1_000)
 
     @property
     def lease_ms(self) -> int:

@@ -25,6 +25,7 @@ from pipeline.settings import Settings
 _START_S: Final = 30.0
 _GRACE_S: Final = 5.0
 _PRODUCE_MS: Final = 30_000
+_HEARTBEAT_MS: Final = 1_000
 _CONNECTIONS: Final = 64
 """To one receiver."""
 
@@ -94,6 +95,7 @@ def _membership(settings: Settings, role: Role) -> dict[str, Property]:
         "group.id": role.group,
         "group.instance.id": role.name,
         "session.timeout.ms": settings.session_timeout_ms,
+        "heartbeat.interval.ms": min(settings.session_timeout_ms // 4, _HEARTBEAT_MS),
     }
 
 
