@@ -64,7 +64,7 @@ def summarise(records: Records, channels: tuple[str, ...], log_ids: frozenset[st
     with everybody(records) as people:
         for person in people:
             profiles += 1
-            sizes.update(person.members)
+            sizes.update(person.members.keys())
     return Summary(
         stages=_stages(records),
         profiles=profiles,

@@ -28,5 +28,6 @@ def test_partitions_and_processes_change_no_decision(tmp_path: Path) -> None:
     other = _played(tmp_path / "other", 5, "four")
     assert one["decisions"] > 3_000
     assert one["merges"]
+    assert 0 < max(one["segments"].values()) <= one["profiles"]
     for what in ("fingerprint", "decisions", "profiles", "merges", "segments", "campaigns"):
         assert other[what] == one[what], what
