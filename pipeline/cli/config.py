@@ -81,13 +81,15 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
     if not planned.changed:
         out.print(f"configuration {planned.digest} is in force already")
     rows = [
-        (one.segment, one.now, one.enter, one.leave, one.after, "*" if one.waits else "")
+        (one.segment, one.now, one.enter, one.leave, one.after, "*" * one.waits + "+" * one.unknown)
         for one in planned.segments
     ]
     columns = ("segment", "now", "enter", "leave", "after", "")
     print_table(f"{planned.profiles:,} profiles by configuration {planned.digest}", columns, rows)
     if any(one.waits for one in planned.segments):
         out.print("* reads interactions: the next one of each profile decides", markup=False)
+    if any(one.unknown for one in planned.segments):
+        out.print("+ reads a new trait: who enters is known once it is applied", markup=False)
     if planned.filled:
         out.print(f"filled with what came before: {', '.join(planned.filled)}")
     if planned.counting_from_now:

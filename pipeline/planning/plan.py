@@ -20,7 +20,8 @@ from pipeline.segmentation.state import MembershipState
 class SegmentPlan(Struct, frozen=True):
     """Members `now` and `after`, and how many of them `enter` and `leave`.
 
-    `waits`: the segment reads interactions, so each profile's next one decides.
+    `waits`: the segment reads interactions, so each profile's next one decides. `unknown`: it reads
+    a trait that is new or made otherwise, which profiles do not show before it is applied.
     """
 
     segment: str
@@ -29,6 +30,7 @@ class SegmentPlan(Struct, frozen=True):
     enter: int
     leave: int
     waits: bool
+    unknown: bool
 
 
 class Plan(Struct, frozen=True):
@@ -56,12 +58,15 @@ def plan(people: Iterable[Person], versions: Sequence[Version], proposed: Config
         counts.update(("now", name) for name in person.members)
         counts.update(("enter", name) for name in change.entered)
         counts.update(("leave", name) for name in change.exited)
+    unknown = _reading(_changed_traits(current, proposed), proposed)
     names = {name for _, name in counts} | {segment.name for segment in proposed.segments}
     return Plan(
         digest=proposed.digest,
         changed=current is None or current.digest != proposed.digest,
         profiles=profiles,
-        segments=tuple(_segment(name, counts, proposed) for name in sorted(names)),
+        segments=tuple(
+            _segment(name, counts, proposed, unknown=name in unknown) for name in sorted(names)
+        ),
         filled=tuple(sorted(new & fills)),
         counting_from_now=tuple(sorted(new - fills)),
     )
@@ -73,7 +78,28 @@ def _change(person: Person, proposed: Configuration) -> Change:
     return on_change(MembershipState(person.members), section, person.at, proposed)
 
 
-def _segment(name: str, counts: Counter[tuple[str, str]], proposed: Configuration) -> SegmentPlan:
+def _changed_traits(current: Configuration | None, proposed: Configuration) -> set[str]:
+    """The declared traits that are new or made otherwise, and buckets of them."""
+    before = () if current is None else current.bundle.profile.traits
+    made = {one.name for one in proposed.bundle.profile.traits if one not in before}
+    return made | frozenset(bucket.name for bucket in proposed.buckets if bucket.of in made)
+
+
+def _reading(traits: Iterable[str], config: Configuration) -> frozenset[str]:
+    """The segments that read one of `traits`, or another segment that does."""
+    index = config.segment_index
+    mask = index.reading(traits)
+    found: list[str] = []
+    for position, segment in enumerate(config.segments):  # they come after those that they read
+        if mask >> position & 1:
+            mask |= index.dependents[position]
+            found.append(segment.name)
+    return frozenset(found)
+
+
+def _segment(
+    name: str, counts: Counter[tuple[str, str]], proposed: Configuration, *, unknown: bool
+) -> SegmentPlan:
     position = proposed.segment_index.positions.get(name)
     return SegmentPlan(
         segment=name,
@@ -82,6 +108,7 @@ def _segment(name: str, counts: Counter[tuple[str, str]], proposed: Configuratio
         enter=counts["enter", name],
         leave=counts["leave", name],
         waits=position is not None and bool(proposed.segment_index.interaction >> position & 1),
+        unknown=unknown,
     )
 
 

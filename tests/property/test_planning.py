@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hypothesis import given
+from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.flow import Flow
@@ -64,3 +65,22 @@ def test_a_plan_is_what_applying_does(
     assert {(one.segment, "exited"): one.leave for one in planned.segments if one.leave} == {
         key: count for key, count in counted.items() if key[1] == "exited"
     }
+
+
+def test_a_plan_says_of_which_segments_it_cannot_know_who_enters() -> None:
+    """Those that read a trait that is new, though it be made of what is kept already."""
+    base = configuration((model.Segment("old", {"trait": "interactions", "gte": 1}),))
+    again = model.Trait("again", "count", when={"name": "Order"})
+    changed = replace(
+        base,
+        profile=model.ProfileRules((*base.profile.traits, again)),
+        segments=(
+            *base.segments,
+            model.Segment("new", {"trait": "again", "gte": 1}),
+            model.Segment("behind", {"all": [{"segment": "new"}, {"segment": "old"}]}),
+        ),
+    )
+    current, proposed = rules(base).config, rules(changed).config
+    planned = plan([], (Version(current, 1),), proposed)
+    assert {one.segment for one in planned.segments if one.unknown} == {"new", "behind"}
+    assert not any(one.unknown for one in plan([], (Version(current, 1),), current).segments)
