@@ -38,7 +38,7 @@ def take_effect(settings: Settings, log: ConfigurationLog) -> Effect:
         task = bar.add_task("filling new metrics", total=None)
         rules = load_rules(newest, settings)
         filled = fill(records, versions, rules, _teller(bar, task))
-        bar.update(task, total=filled, completed=filled)
+        bar.update(task, total=1, completed=1)
         with everybody(records) as people:
             evaluated = len(people)
             task = bar.add_task("evaluating profiles", total=evaluated)
