@@ -1,6 +1,7 @@
 """The subcommands of `kairos bench`."""
 
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, TypeVar
 
 import typer
 
@@ -18,6 +19,8 @@ from tests.benchmarks import timers as timing
 from tests.benchmarks.machine import this_machine
 from tests.benchmarks.rig import open_rig
 from tests.benchmarks.systems import ABOUT, Choice
+
+T = TypeVar("T")
 
 app = typer.Typer()
 
@@ -48,11 +51,9 @@ def latency(
     plan = latencies.Plan(_choices(systems), _numbers(rates), seconds, repeats)
     with open_rig(partitions) as rig:
         figures = latencies.measure(rig, plan, _say)
-    if json:
-        _print_json("latency", figures, partitions=partitions, seconds=seconds, repeats=repeats)
-    else:
-        report.print_latency(figures)
-        _print_footer(f"medians of {repeats} × {seconds:g} s, {partitions} partition(s)")
+    how = f"medians of {repeats} × {seconds:g} s, {partitions} partition(s)"
+    asked = {"partitions": partitions, "seconds": seconds, "repeats": repeats}
+    _show(json, ("latency", figures, report.print_latency), how, asked)
 
 
 @app.command()
@@ -67,11 +68,9 @@ def throughput(
     plan = throughputs.Plan(_choices(systems), records, repeats)
     with open_rig(partitions) as rig:
         figures = throughputs.measure(rig, plan, _say)
-    if json:
-        _print_json("throughput", figures, partitions=partitions, records=records, repeats=repeats)
-    else:
-        report.print_throughput(figures)
-        _print_footer(f"medians of {repeats} × {records:,} records, {partitions} partition(s)")
+    how = f"medians of {repeats} × {records:,} records, {partitions} partition(s)"
+    asked = {"partitions": partitions, "records": records, "repeats": repeats}
+    _show(json, ("throughput", figures, report.print_throughput), how, asked)
 
 
 @app.command()
@@ -85,11 +84,9 @@ def stages(
     """Where the time of an interaction goes, stage by stage."""
     with open_rig(partitions) as rig:
         figures = breakdowns.measure(rig, _choices(systems), (rate, seconds), _say)
-    if json:
-        _print_json("stages", figures, partitions=partitions, seconds=seconds)
-    else:
-        report.print_stages(figures)
-        _print_footer(f"{seconds:g} s, {partitions} partition(s)")
+    how = f"{seconds:g} s, {partitions} partition(s)"
+    asked = {"partitions": partitions, "seconds": seconds}
+    _show(json, ("stages", figures, report.print_stages), how, asked)
 
 
 @app.command()
@@ -110,11 +107,9 @@ def decide(
     for plan in plans:
         with open_rig(partitions) as rig:
             figures.append(decisions.measure(rig, plan, _say))
-    if json:
-        _print_json("decide", figures, partitions=partitions, seconds=seconds, repeats=repeats)
-    else:
-        report.print_decide(figures)
-        _print_footer(f"medians of {repeats} × {seconds:g} s, {partitions} partition(s)")
+    how = f"medians of {repeats} × {seconds:g} s, {partitions} partition(s)"
+    asked = {"partitions": partitions, "seconds": seconds, "repeats": repeats}
+    _show(json, ("decide", figures, report.print_decide), how, asked)
 
 
 @app.command()
@@ -127,11 +122,9 @@ def flow(
 ) -> None:
     """What an interaction costs in the pure flow, without Kafka and RocksDB."""
     figures = flows.measure(_sizes(sizes), rounds, _say)
-    if json:
-        _print_json("flow", figures, rounds=rounds)
-    else:
-        report.print_flow(figures)
-        _print_footer(f"medians of {rounds} rounds")
+    how = f"medians of {rounds} rounds"
+    asked = {"rounds": rounds}
+    _show(json, ("flow", figures, report.print_flow), how, asked)
 
 
 @app.command()
@@ -146,11 +139,9 @@ def recovery(
     plan = recoveries.Plan(rate, repeats, profiles)
     with open_rig(partitions) as rig:
         figures = recoveries.measure(rig, plan, _say)
-    if json:
-        _print_json("recovery", figures, partitions=partitions, rate=rate, repeats=repeats)
-    else:
-        report.print_recovery(figures)
-        _print_footer(f"medians of {repeats}, {rate} events/s, {partitions} partition(s)")
+    how = f"medians of {repeats}, {rate} events/s, {partitions} partition(s)"
+    asked = {"partitions": partitions, "rate": rate, "repeats": repeats}
+    _show(json, ("recovery", figures, report.print_recovery), how, asked)
 
 
 @app.command()
@@ -164,11 +155,9 @@ def state(
     [choice] = _choices(system)
     with open_rig(partitions) as rig:
         figures = states.measure(rig, choice, profiles, _say)
-    if json:
-        _print_json("state", figures, partitions=partitions)
-    else:
-        report.print_state(figures)
-        _print_footer(f"{choice}, {partitions} partition(s)")
+    how = f"{choice}, {partitions} partition(s)"
+    asked = {"partitions": partitions}
+    _show(json, ("state", figures, report.print_state), how, asked)
 
 
 @app.command()
@@ -181,11 +170,9 @@ def timers(
     """How late comes what time alone causes, also when the worker was dead at the time."""
     with open_rig(partitions) as rig:
         figures = timing.measure(rig, people, seconds, _say)
-    if json:
-        _print_json("timers", figures, partitions=partitions, people=people, seconds=seconds)
-    else:
-        report.print_timers(figures)
-        _print_footer(f"{people:,} people over {seconds:g} s, {partitions} partition(s)")
+    how = f"{people:,} people over {seconds:g} s, {partitions} partition(s)"
+    asked = {"partitions": partitions, "people": people, "seconds": seconds}
+    _show(json, ("timers", figures, report.print_timers), how, asked)
 
 
 @app.command()
@@ -200,19 +187,25 @@ def apply(
     plan = applying.Plan(profiles, rate, seconds)
     with open_rig(partitions) as rig:
         figures = applying.measure(rig, plan, _say)
+    how = f"{rate} events/s, {partitions} partition(s)"
+    asked = {"partitions": partitions, "rate": rate}
+    _show(json, ("apply", figures, report.print_apply), how, asked)
+
+
+def _show(
+    json: bool,
+    measured: tuple[str, T, Callable[[T], None]],
+    how: str,
+    asked: Mapping[str, float],
+) -> None:
+    """What was `measured` (its name, its figures, and what prints them): one document for programs
+    with what was `asked`, or a table that says `how`."""
+    name, figures, print_figures = measured
     if json:
-        _print_json("apply", figures, partitions=partitions, rate=rate)
+        print_json({"machine": this_machine(), "plan": asked, name: figures})
     else:
-        report.print_apply(figures)
-        _print_footer(f"{rate} events/s, {partitions} partition(s)")
-
-
-def _print_json(name: str, figures: Any, **plan: float) -> None:
-    print_json({"machine": this_machine(), "plan": plan, name: figures})
-
-
-def _print_footer(how: str) -> None:
-    out.print(f"{how}; {this_machine()}")
+        print_figures(figures)
+        out.print(f"{how}; {this_machine()}")
 
 
 def _choices(systems: str) -> list[Choice]:
