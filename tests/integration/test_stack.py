@@ -93,8 +93,7 @@ def test_up_with_another_configuration_has_its_effect_on_who_does_not_come(
 
 
 def test_whatever_is_killed_comes_back(second: Stack) -> None:
-    for name in (_WORKER, _GATEWAY, _ADAPTER):
-        second.restart(name)
+    second.restart(_WORKER, _GATEWAY, _ADAPTER)
     with second.client("test-app-key") as client:
         eventually(lambda: client.get("/readyz").status_code == 200)
     restarts = {one["name"]: one["restarts"] for one in second.json("status")["processes"]}

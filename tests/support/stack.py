@@ -120,11 +120,12 @@ class Stack:
         """Wait until the processes say that they are there (again)."""
         eventually(lambda: all(self._is_ready(name) for name in names), self.patience_s)
 
-    def restart(self, name: str) -> None:
-        """SIGKILL, and wait until the supervisor has brought it back."""
-        process = self.process(name)
-        process.kill()
-        eventually(lambda: self.process(name).pid != process.pid and self._is_ready(name))
+    def restart(self, *names: str) -> None:
+        """SIGKILL, and wait until the supervisor has brought them back."""
+        killed = {name: self.process(name) for name in names}
+        for process in killed.values():
+            process.kill()
+        eventually(lambda: all(self._is_back(name, process) for name, process in killed.items()))
 
     def _counted(self, metric: str, **labels: str) -> float:
         """The sum of the gateway's samples of a metric that have these labels."""
@@ -137,6 +138,9 @@ class Stack:
         supervision = read_supervision(self.home)
         child = supervision.children.get(name) if supervision else None
         return child.process.process() if child and child.process else None
+
+    def _is_back(self, name: str, killed: psutil.Process) -> bool:
+        return self.process(name).pid != killed.pid and self._is_ready(name)
 
     def _is_ready(self, name: str) -> bool:
         known = announcements(self.home).get(name)
