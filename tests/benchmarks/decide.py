@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
 
-import httpx
 import uvloop
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, encode_basic_auth
 
 from pipeline.adapters.run_state import announcements
 from pipeline.config.model import Bundle
@@ -29,7 +29,8 @@ _GATEWAY: Final = "gateway"
 _WARM_S: Final = 10.0
 _LEAD_S: Final = 0.2
 _CONNECTIONS: Final = 200
-_TIMEOUT_S: Final = 5.0
+_TIMEOUT: Final = ClientTimeout(5.0)
+_OK: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,11 @@ def measure(rig: Rig, plan: Plan, say: Say) -> Answers:
 
 
 async def _rounds(url: str, site: Site, plan: Plan, say: Say) -> list[Round]:
-    limits = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=_CONNECTIONS)
-    options: dict[str, Any] = {"base_url": url, "limits": limits, "trust_env": False}
-    async with httpx.AsyncClient(
-        auth=(site.write_key, ""), timeout=_TIMEOUT_S, **options
+    async with ClientSession(
+        url,
+        connector=TCPConnector(limit=_CONNECTIONS),
+        headers={"Authorization": encode_basic_auth(site.write_key, "")},
+        timeout=_TIMEOUT,
     ) as client:
         visitor = _Visitor(client, site)
         await _open_loop(visitor.ask, plan.rate, _WARM_S)
@@ -121,7 +123,7 @@ async def _rounds(url: str, site: Site, plan: Plan, say: Say) -> list[Round]:
 class _Visitor:
     """Everybody who looks at a page, one after the other."""
 
-    def __init__(self, client: httpx.AsyncClient, site: Site) -> None:
+    def __init__(self, client: ClientSession, site: Site) -> None:
         self._client = client
         self._placements = site.placements
 
@@ -137,15 +139,15 @@ class _Visitor:
         }
         asked = {"interaction": page, "placements": self._placements}
         try:
-            response = await self._client.post("/v1/decide", json=asked)
-        except httpx.TransportError:
+            async with self._client.post("/v1/decide", json=asked) as response:
+                answer = await response.json()
+        except (ClientError, TimeoutError):
             return None
-        return (
-            bool(response.json()["defaulted"]) if response.status_code == httpx.codes.OK else None
-        )
+        return bool(answer["defaulted"]) if response.status == _OK else None
 
     async def look(self, _: int) -> bool | None:
-        await self._client.get("/healthz")
+        async with self._client.get("/healthz") as response:
+            await response.read()
         return False
 
 
