@@ -3,7 +3,7 @@
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from faust.types.tuples import TP
 
@@ -16,6 +16,7 @@ from agents.rulebook import Rulebook
 from agents.stage import StageShell
 from agents.store.table import RawTable
 from agents.transport.murmur2 import murmur2_partition
+from agents.transport.producer import Producer
 from pipeline.flow import Stage
 from pipeline.model import topics
 
@@ -64,8 +65,11 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
 
     @app.agent(app.raw_topic(*stage.inputs), name=stage.name, concurrency=1)
     async def process(stream: Any) -> None:
+        waiting, producer = stream.channel.queue, cast(Producer, app.producer)
         async for event in stream.events():
             await shell.handle(_message(event.message))
+            if waiting.empty():
+                producer.let_go()
 
     return app
 

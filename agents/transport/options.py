@@ -12,7 +12,7 @@ _CLIENT: Mapping[str, object] = {
     "socket.nagle.disable": True,
 }
 
-_PATIENCE_MS = 10
+_PATIENCE_MS = 5
 
 
 @dataclass(frozen=True, slots=True)

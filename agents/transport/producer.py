@@ -1,8 +1,9 @@
 """Faust's producer over two librdkafka producers: a prompt and a patient one.
 
-Outputs leave at once. Changelog records, and what is sent to topics that nobody waits for, wait a
-few milliseconds for company, which spares requests, and do not hold up the outputs. Order between
-the two does not matter: a commit waits for both. Only where outputs must come `after` their rows do
+Outputs leave as soon as what they came with is processed, in bunches when there is much to do.
+Changelog records, and what is sent to topics that nobody waits for, wait some milliseconds for
+company, which spares requests, and do not hold up the outputs. Order between the two does not
+matter: a commit waits for both. Only where outputs must come `after` their rows do
 they wait for those.
 """
 
@@ -23,6 +24,7 @@ from faust.types.core import HeadersArg
 from mode import Service
 from mode.utils.times import Seconds, want_seconds
 
+from agents.transport.bunch import Bunch
 from agents.transport.epochs import Epoch
 from agents.transport.errors import DeliveryError, SessionLostError
 from agents.transport.gate import Gate
@@ -38,6 +40,9 @@ _SERVE_WHEN_AWAITED_S = 0.001
 #: Errors of a client that has nothing to do are told so late.
 _SERVE_WHEN_IDLE_S = 1.0
 _FULL_POLL_S = 0.01
+#: Between two bunches of outputs, and of records that wait for company anyway.
+_BUNCH_S = 0.003
+_PATIENT_BUNCH_S = 0.005
 
 
 class _NoBuffer(ProducerBuffer):
@@ -76,6 +81,8 @@ class Producer(BaseProducer):
         self._changelogs: Mapping[str, object] = self.app.tables._changelogs  # type: ignore[attr-defined]
         self._prompt = self._client(0)
         self._patient = self._client(options.patience_ms)
+        self._bunch = Bunch(_BUNCH_S, self.transport.fail)
+        self._patient_bunch = Bunch(_PATIENT_BUNCH_S, self.transport.fail)
 
     def send_raw(
         self,
@@ -88,9 +95,10 @@ class Producer(BaseProducer):
     ) -> None:
         """Produce without a future: the next commit is the proof of delivery.
 
+        It leaves within some milliseconds; sooner when `let_go` tells that nothing more follows.
         `after`: not before everything sent so far to this partition of the changelog is in it.
-        A record whose cause is known from before is not sent again.
-        Blocks only when the queue is full; raises DeliveryError when it stays so.
+        A record whose cause is known from before is not sent again. Where the queue is full it
+        blocks as it leaves; that it stays so ends the worker.
         """
         if self.past and self._is_past(headers):
             self.spared_total += 1
@@ -101,11 +109,14 @@ class Producer(BaseProducer):
         if headers:
             options["headers"] = headers
         self._count()
-        client = self._patient if topic in self._options.unhurried else self._prompt
+        patient = topic in self._options.unhurried
+        client, bunch = (
+            (self._patient, self._patient_bunch) if patient else (self._prompt, self._bunch)
+        )
         produce = partial(self._produce, client, topic, key, value, options)
         if after is None:
-            produce()
-        elif not self._gates[after].send(produce):
+            bunch.add(produce)
+        elif not self._gates[after].send(partial(bunch.add, produce)):
             self._held.set()
 
     def send_changelog(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
@@ -113,13 +124,21 @@ class Producer(BaseProducer):
         options = {"on_delivery": self._on_changelog, "partition": partition}
         self._count()
         self._gates[partition].written()
-        self._produce(self._patient, topic, key, value, options)
+        self._patient_bunch.add(partial(self._produce, self._patient, topic, key, value, options))
+
+    def let_go(self) -> None:
+        """Nothing more follows right now from what was read."""
+        if self._options.rows_first:
+            self._patient_bunch.complete()
+        self._bunch.complete()
 
     def cut(self) -> Epoch:
         """End the current epoch, begin another; returns the one that ended."""
         epoch = self._epoch
         epoch.close()
         self._open_epoch()
+        self._patient_bunch.leave()
+        self._bunch.leave()
         return epoch
 
     async def delivered(self, epoch: Epoch) -> None:
@@ -145,8 +164,9 @@ class Producer(BaseProducer):
             await asyncio.sleep(_SERVE_S)
 
     def queue_depth(self) -> int:
-        """Return how many records wait in librdkafka or are on their way."""
-        return len(self._prompt) + len(self._patient)
+        """Return how many records wait to leave or are on their way."""
+        held = len(self._bunch) + len(self._patient_bunch)
+        return held + len(self._prompt) + len(self._patient)
 
     # -- Faust's interface
 
@@ -240,6 +260,8 @@ class Producer(BaseProducer):
             except TimeoutError:
                 left = self.queue_depth()
                 self.transport.fail(DeliveryError(f"{left} records are undelivered at the end"))
+        for bunch in (self._bunch, self._patient_bunch):
+            bunch.drop()
         for client in (self._prompt, self._patient):
             client.purge()
             client.poll(0)
@@ -325,9 +347,12 @@ class Producer(BaseProducer):
                 else:
                     future.set_exception(DeliveryError(str(error)))
 
-        client = self._patient if is_changelog else self._prompt
+        client, bunch = (
+            (self._patient, self._patient_bunch) if is_changelog else (self._prompt, self._bunch)
+        )
         self._count()
-        self._produce(client, topic, key, value, {**options, "on_delivery": report})
+        options = {**options, "on_delivery": report}
+        bunch.add(partial(self._produce, client, topic, key, value, options))
 
     @Service.task
     async def _serve(self) -> None:
@@ -347,12 +372,14 @@ class Producer(BaseProducer):
             await self._held.wait()
             await asyncio.sleep(_SERVE_WHEN_AWAITED_S)
             self._patient.poll(0)
+            self._bunch.complete()
             if not any(gate.holds for gate in self._gates.values()):
                 self._held.clear()
 
     def _serve_reports(self) -> None:
         self._prompt.poll(0)
         self._patient.poll(0)
+        self._bunch.complete()
         self.outstanding = self.queue_depth()
 
     def _on_delivery_error(self, error: KafkaError, message: Record) -> None:

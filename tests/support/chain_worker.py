@@ -85,6 +85,8 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
             cause = f"{message.topic}/{message.partition} {message.offset}".encode()
             headers: Headers = [*before, ("hop", b"%d" % number), ("cause", cause)]
             app.producer.send_raw(target, message.key, message.value, headers=headers)
+            if stream.channel.queue.empty():
+                app.producer.let_go()
 
     @app.task
     async def ready() -> None:

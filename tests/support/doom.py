@@ -9,7 +9,7 @@ from agents.transport.producer import Producer
 
 POINTS: Final[dict[str, tuple[type, str, int]]] = {
     "a row is written and not in the changelog": (Producer, "send_changelog", 1_500),
-    "a row is on its way, its output is not": (Producer, "send_raw", 1_500),
+    "a row is handed over, its output is not": (Producer, "send_raw", 1_500),
     "a cut is made and not delivered": (Producer, "delivered", 2),
     "all is delivered and not committed": (Checkpointer, "_commit", 2),
     "all is committed and not on disk": (Checkpointer, "_persist", 2),

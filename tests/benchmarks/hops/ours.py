@@ -24,12 +24,14 @@ def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
 
     @app.agent(app.raw_topic(arguments.topic(hop)), name=f"hop{hop}")
     async def pass_on(stream: Any) -> None:
-        send = app.producer.send_raw
+        send, waiting = app.producer.send_raw, stream.channel.queue
         async for event in stream.events():
             message = event.message
             table.get_in(message.partition, message.key)
             table.put_in(message.partition, message.key, message.value)
             send(onward, message.key, message.value)
+            if waiting.empty():
+                app.producer.let_go()
 
     @app.task
     async def tell() -> None:

@@ -1,0 +1,70 @@
+"""When records leave for the broker, and in which order."""
+
+import asyncio
+
+import pytest
+
+from agents.transport.bunch import Bunch
+
+pytestmark = pytest.mark.anyio
+
+_WINDOW_S = 0.02
+
+
+class _Client:
+    """Notes what it was given, and when."""
+
+    def __init__(self) -> None:
+        self.errors: list[Exception] = []
+        self.given: list[tuple[int, float]] = []
+        self.bunch = Bunch(_WINDOW_S, self.errors.append)
+
+    def send(self, number: int) -> None:
+        now = asyncio.get_running_loop().time
+        self.bunch.add(lambda: self.given.append((number, now())))
+
+    @property
+    def numbers(self) -> list[int]:
+        return [number for number, _ in self.given]
+
+
+async def test_after_a_quiet_moment_it_leaves_at_once() -> None:
+    client = _Client()
+    client.send(1)
+    client.bunch.complete()
+    assert client.numbers == [1]
+
+
+async def test_what_follows_shortly_leaves_together_in_order() -> None:
+    client = _Client()
+    client.send(1)
+    client.bunch.complete()
+    for number in (2, 3, 4):
+        client.send(number)
+        client.bunch.complete()
+    assert client.numbers == [1]
+    assert len(client.bunch) == 3
+    await asyncio.sleep(3 * _WINDOW_S)
+    assert client.numbers == [1, 2, 3, 4]
+    assert not client.bunch
+
+
+async def test_nothing_waits_for_ever_though_nobody_says_that_it_is_complete() -> None:
+    client = _Client()
+    client.send(1)
+    await asyncio.sleep(3 * _WINDOW_S)
+    assert client.numbers == [1]
+    client.send(2)
+    await asyncio.sleep(3 * _WINDOW_S)
+    assert client.numbers == [1, 2]
+
+
+async def test_a_failure_is_told_and_what_is_dropped_does_not_leave() -> None:
+    client = _Client()
+    client.bunch.add(lambda: 1 / 0)
+    client.bunch.leave()
+    assert [type(error) for error in client.errors] == [ZeroDivisionError]
+    client.send(1)
+    client.bunch.drop()
+    await asyncio.sleep(3 * _WINDOW_S)
+    assert not client.given
