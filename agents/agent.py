@@ -69,7 +69,7 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         async for event in stream.events():
             await shell.handle(_message(event.message))
             if waiting.empty():
-                producer.let_go()
+                producer.let_go(event.message.timestamp)
 
     return app
 

@@ -1,9 +1,7 @@
 """Records that leave for the broker together.
 
 To wake librdkafka's thread costs several times what handing over another record does, and what
-leaves together is also written, read and processed together by whoever comes next. So what follows
-from inputs that were read together leaves together: at once after a quiet moment, and otherwise a
-window after what left before. The busier a stage, the larger its bunches.
+leaves together is also written, read and processed together by whoever comes next.
 """
 
 import asyncio
@@ -18,7 +16,6 @@ class Bunch:
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._held: list[Callable[[], None]] = []
-        self._opens_at = 0.0
         self._ticking = False
 
     def __len__(self) -> int:
@@ -31,16 +28,8 @@ class Bunch:
             self._ticking = True
             self._loop.call_later(self._window_s, self._tick)
 
-    def complete(self) -> None:
-        """Nothing more follows right now: leave, unless others have just left."""
-        if self._loop.time() >= self._opens_at:
-            self.leave()
-
     def leave(self) -> None:
         """Leave now."""
-        if not self._held:
-            return
-        self._opens_at = self._loop.time() + self._window_s
         held, self._held = self._held, []
         try:
             for produce in held:

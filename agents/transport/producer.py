@@ -1,6 +1,6 @@
 """Faust's producer over two librdkafka producers: a prompt and a patient one.
 
-Outputs leave as soon as what they came with is processed, in bunches when there is much to do.
+Outputs leave as soon as what was read with them is processed; in bunches where the worker is behind.
 Changelog records, and what is sent to topics that nobody waits for, wait some milliseconds for
 company, which spares requests, and do not hold up the outputs. Order between the two does not
 matter: a commit waits for both. Only where outputs must come `after` their rows do
@@ -40,9 +40,11 @@ _SERVE_WHEN_AWAITED_S = 0.001
 #: Errors of a client that has nothing to do are told so late.
 _SERVE_WHEN_IDLE_S = 1.0
 _FULL_POLL_S = 0.01
-#: Between two bunches of outputs, and of records that wait for company anyway.
+#: How long outputs wait for others where the worker is behind, and other records anyway.
 _BUNCH_S = 0.003
 _PATIENT_BUNCH_S = 0.005
+#: What stood in Kafka for so long before it was processed shows that the worker is behind.
+_BEHIND_S = 0.005
 
 
 class _NoBuffer(ProducerBuffer):
@@ -126,11 +128,14 @@ class Producer(BaseProducer):
         self._gates[partition].written()
         self._patient_bunch.add(partial(self._produce, self._patient, topic, key, value, options))
 
-    def let_go(self) -> None:
-        """Nothing more follows right now from what was read."""
+    def let_go(self, written_at: float) -> None:
+        """Nothing more follows right now from what was read; the last of it stands in Kafka since
+        `written_at` (epoch s). Where that is long ago, bunches pay."""
+        if time.time() - written_at > _BEHIND_S:
+            return
         if self._options.rows_first:
-            self._patient_bunch.complete()
-        self._bunch.complete()
+            self._patient_bunch.leave()
+        self._bunch.leave()
 
     def cut(self) -> Epoch:
         """End the current epoch, begin another; returns the one that ended."""
@@ -372,14 +377,13 @@ class Producer(BaseProducer):
             await self._held.wait()
             await asyncio.sleep(_SERVE_WHEN_AWAITED_S)
             self._patient.poll(0)
-            self._bunch.complete()
+            self._bunch.leave()
             if not any(gate.holds for gate in self._gates.values()):
                 self._held.clear()
 
     def _serve_reports(self) -> None:
         self._prompt.poll(0)
         self._patient.poll(0)
-        self._bunch.complete()
         self.outstanding = self.queue_depth()
 
     def _on_delivery_error(self, error: KafkaError, message: Record) -> None:

@@ -28,28 +28,18 @@ class _Client:
         return [number for number, _ in self.given]
 
 
-async def test_after_a_quiet_moment_it_leaves_at_once() -> None:
+async def test_what_was_added_leaves_together_in_order() -> None:
     client = _Client()
-    client.send(1)
-    client.bunch.complete()
-    assert client.numbers == [1]
-
-
-async def test_what_follows_shortly_leaves_together_in_order() -> None:
-    client = _Client()
-    client.send(1)
-    client.bunch.complete()
-    for number in (2, 3, 4):
+    for number in (1, 2, 3):
         client.send(number)
-        client.bunch.complete()
-    assert client.numbers == [1]
+    assert not client.given
     assert len(client.bunch) == 3
-    await asyncio.sleep(3 * _WINDOW_S)
-    assert client.numbers == [1, 2, 3, 4]
-    assert not client.bunch
+    client.bunch.leave()
+    assert client.numbers == [1, 2, 3]
+    assert not len(client.bunch)
 
 
-async def test_nothing_waits_for_ever_though_nobody_says_that_it_is_complete() -> None:
+async def test_nothing_waits_for_ever_though_nobody_has_it_leave() -> None:
     client = _Client()
     client.send(1)
     await asyncio.sleep(3 * _WINDOW_S)
