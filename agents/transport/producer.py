@@ -1,10 +1,10 @@
 """Faust's producer over two librdkafka producers: a prompt and a patient one.
 
-Outputs leave as soon as what was read with them is processed; in bunches where the worker is behind.
+Outputs leave once what was read with them is processed; in bunches where the worker is behind.
 Changelog records, and what is sent to topics that nobody waits for, wait some milliseconds for
 company, which spares requests, and do not hold up the outputs. Order between the two does not
-matter: a commit waits for both. Only where outputs must come `after` their rows do
-they wait for those.
+matter: a commit waits for both. Only where outputs must come `after` their rows do they wait for
+those.
 """
 
 import asyncio
