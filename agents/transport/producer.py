@@ -44,7 +44,7 @@ _FULL_POLL_S = 0.01
 _BUNCH_S = 0.003
 _PATIENT_BUNCH_S = 0.005
 #: What stood in Kafka for so long before it was processed shows that the worker is behind.
-_BEHIND_S = 0.005
+_BEHIND_S = 0.0025
 
 
 class _NoBuffer(ProducerBuffer):
