@@ -145,9 +145,12 @@ def outcomes_are_right(trial: Trial) -> list[str]:
 
 
 def order_is_kept(trial: Trial) -> list[str]:
-    """Under one key, what came by one identifier is decided in the order in which it came."""
+    """Under one key, what came by one identifier is decided in the order in which it came.
+
+    But what identity put under the profile itself does not wait for what follows a merge.
+    """
     evidence = trial.evidence
-    last: dict[tuple[str, str], int] = {}
+    last: dict[tuple[str, str, str], int] = {}
     seen: set[str] = set()
     wrong = []
     for stored, one in evidence.decisions:
@@ -155,7 +158,8 @@ def order_is_kept(trial: Trial) -> list[str]:
         if interaction is None or "step" not in interaction.properties or one.event_id in seen:
             continue
         seen.add(one.event_id)
-        lane = (stored.key, interaction.identifiers[0].key)
+        first_key = evidence.identified_under[one.event_id]
+        lane = (stored.key, first_key, interaction.identifiers[0].key)
         step = int(str(interaction.properties["step"]))
         if step < last.get(lane, -1):
             wrong.append(one.event_id)

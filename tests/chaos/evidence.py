@@ -16,6 +16,7 @@ from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action, Decision
 from pipeline.model.interaction import Interaction
 from pipeline.model.profile import Memberships, Profile
+from pipeline.model.stages import Identified
 from pipeline.settings import Settings
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -52,6 +53,16 @@ class Evidence:
             if one is not None:
                 found.setdefault(one.event_id, one)
         return found
+
+    @cached_property
+    def identified_under(self) -> dict[str, str]:
+        """The profile that identity first put each interaction under, by event id."""
+        found: dict[str, tuple[int, str]] = {}
+        for stored, one in self.records.every(topics.IDENTIFIED, Identified):
+            if one.interaction is not None:
+                event_id, mine = one.interaction.event_id, (stored.timestamp, stored.key)
+                found[event_id] = min(found.get(event_id, mine), mine)
+        return {event_id: key for event_id, (_, key) in found.items()}
 
     @cached_property
     def dead_letters(self) -> list[DeadLetterRecord]:
