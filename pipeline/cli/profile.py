@@ -62,7 +62,8 @@ def export(
         bool, typer.Option("--all", help="All profiles, as Parquet files in --out.")
     ] = False,
     out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the Parquet files.")
+        Path | None,
+        typer.Option("--out", file_okay=False, help="Folder for the Parquet files."),
     ] = None,
     at: Annotated[
         str | None,
