@@ -31,6 +31,9 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG: Final = 2048
 _GRACE_S: Final = 15
+_KEEP_ALIVE_S: Final = 75
+"""Longer than clients keep what they do not use (5 to 60 s): whoever closes first must be the one
+that sends, or a request meets a connection that is just being closed."""
 _START_S: Final = 30.0
 
 
@@ -119,6 +122,7 @@ def _options(app: Starlette) -> uvicorn.Config:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
+        timeout_keep_alive=_KEEP_ALIVE_S,
     )
 
 
