@@ -92,7 +92,7 @@ def _announce_when_ready(apps: Sequence[App], ports: Mapping[str, int], on_ready
             waiting.discard(app.conf.id)
             if not waiting:
                 gc.collect()
-                gc.freeze()  # a full collection of what stays would take as long as ten inputs
+                gc.freeze()  # inputs would wait for each full collection of what stays
                 on_ready(ports)
 
     for app in apps:

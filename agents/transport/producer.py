@@ -111,10 +111,7 @@ class Producer(BaseProducer):
         if headers:
             options["headers"] = headers
         self._count()
-        patient = topic in self._options.unhurried
-        client, bunch = (
-            (self._patient, self._patient_bunch) if patient else (self._prompt, self._bunch)
-        )
+        client, bunch = self._way(topic in self._options.unhurried)
         produce = partial(self._produce, client, topic, key, value, options)
         if after is None:
             bunch.add(produce)
@@ -282,6 +279,10 @@ class Producer(BaseProducer):
         settings = self._options.producer(linger_ms)
         return confluent_kafka.Producer({**settings, "error_cb": self.transport.on_client_error})
 
+    def _way(self, patient: bool) -> tuple[confluent_kafka.Producer, Bunch]:
+        """The client, and the bunch in which records leave for it."""
+        return (self._patient, self._patient_bunch) if patient else (self._prompt, self._bunch)
+
     def _open_epoch(self) -> None:
         epoch = self._epoch = Epoch(self._on_delivery_error)
         # Bound once per epoch, not once per record.
@@ -352,9 +353,7 @@ class Producer(BaseProducer):
                 else:
                     future.set_exception(DeliveryError(str(error)))
 
-        client, bunch = (
-            (self._patient, self._patient_bunch) if is_changelog else (self._prompt, self._bunch)
-        )
+        client, bunch = self._way(is_changelog)
         self._count()
         options = {**options, "on_delivery": report}
         bunch.add(partial(self._produce, client, topic, key, value, options))

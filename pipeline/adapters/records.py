@@ -7,7 +7,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from pipeline.adapters.avro import Codec, open_codec
-from pipeline.adapters.snapshots import FROM_THE_BEGINNING, Stored, latest, scan
+from pipeline.adapters.snapshots import FROM_THE_BEGINNING, Stored, scan
 from pipeline.settings import Settings
 
 T = TypeVar("T", bound=Struct)
@@ -37,14 +37,6 @@ class Records:
         for stored in scan(self.settings.kafka(), topic, dict(start)):
             if wanted(stored) and (record := self._decode(topic, kind, stored)) is not None:
                 yield stored, record
-
-    def latest(self, topic: str, kind: type[T]) -> dict[str, T]:
-        """The last record of each key."""
-        found = {
-            key: self._decode(topic, kind, stored)
-            for key, stored in latest(self.settings.kafka(), topic).items()
-        }
-        return {key: record for key, record in found.items() if record is not None}
 
     def last(self, topic: str, kind: type[T], key: str) -> T | None:
         """The last record of one key; None when it is a tombstone, or there is none."""

@@ -1,4 +1,4 @@
-"""Reading a topic from its beginning to where it ends now, and the latest record of each key."""
+"""Reading a topic from its beginning to where it ends now."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -65,17 +65,6 @@ def scan(
         yield from _scan(consumer, topic, start)
     finally:
         consumer.close()
-
-
-def latest(kafka: Mapping[str, str | int | float | bool], topic: str) -> dict[str, Stored]:
-    """The last record of each key of a compacted topic; keys with a tombstone are not in it."""
-    kept: dict[str, Stored] = {}
-    for record in scan(kafka, topic):
-        if record.value is None:
-            kept.pop(record.key, None)
-        else:
-            kept[record.key] = record
-    return kept
 
 
 def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[Stored]:

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
 from agents.delivery import Row
 from pipeline.adapters.records import Records
-from pipeline.adapters.snapshots import Stored, latest, scan
+from pipeline.adapters.snapshots import Stored, scan
 from pipeline.flow import Stage
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
@@ -18,8 +18,8 @@ from pipeline.model.interaction import Interaction
 from pipeline.model.profile import Memberships, Profile
 from pipeline.model.stages import Identified
 from pipeline.settings import Settings
+from tests.support.compacted import latest, latest_records
 
-T = TypeVar("T", bound=msgspec.Struct)
 EMAIL = topics.actions("email")
 
 
@@ -79,11 +79,11 @@ class Evidence:
 
     @cached_property
     def profiles(self) -> dict[str, Profile]:
-        return self.records.latest(topics.PROFILES, Profile)
+        return latest_records(self.records, topics.PROFILES, Profile)
 
     @cached_property
     def memberships(self) -> dict[str, Memberships]:
-        return self.records.latest(topics.MEMBERSHIPS, Memberships)
+        return latest_records(self.records, topics.MEMBERSHIPS, Memberships)
 
     def inputs(self, stage: Stage) -> Iterator[tuple[str, Any]]:
         """Keys and records of the stage's own input."""

@@ -19,7 +19,6 @@ from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.records import Records
-from pipeline.adapters.snapshots import latest
 from pipeline.adapters.topics import ensure_topics
 from pipeline.flow import STAGES
 from pipeline.identity.causes import profile_of
@@ -29,6 +28,7 @@ from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import Profile
 from pipeline.settings import Settings
 from pipeline.stack.groups import stage_groups
+from tests.support.compacted import latest, latest_records
 from tests.support.offers import offering_rules
 
 _START = 1_700_000_000_000
@@ -94,7 +94,7 @@ class Stack:
 
     def orders(self) -> dict[str, Any]:
         """By top identifier."""
-        profiles = self.records.latest(topics.PROFILES, Profile).values()
+        profiles = latest_records(self.records, topics.PROFILES, Profile).values()
         return {one.root: one.traits.get("orders", 0) for one in profiles}
 
 

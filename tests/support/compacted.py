@@ -1,0 +1,29 @@
+"""What is left of a compacted topic."""
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from msgspec import Struct
+
+from pipeline.adapters.records import Records
+from pipeline.adapters.snapshots import Stored, scan
+
+T = TypeVar("T", bound=Struct)
+
+
+def latest(kafka: Mapping[str, str | int | float | bool], topic: str) -> dict[str, Stored]:
+    """The last record of each key of a compacted topic; keys with a tombstone are not in it."""
+    kept: dict[str, Stored] = {}
+    for record in scan(kafka, topic):
+        if record.value is None:
+            kept.pop(record.key, None)
+        else:
+            kept[record.key] = record
+    return kept
+
+
+def latest_records(records: Records, topic: str, kind: type[T]) -> dict[str, T]:
+    """The same, decoded."""
+    stored = latest(records.settings.kafka(), topic)
+    found = {k: records.codec.decode(topic, one.value) for k, one in stored.items() if one.value}
+    return {key: record for key, record in found.items() if isinstance(record, kind)}
