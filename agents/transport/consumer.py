@@ -28,7 +28,6 @@ from pipeline.adapters.transient import is_transient
 
 T = TypeVar("T")
 
-_REQUEST_TIMEOUT_S = 15.0
 _RETRY_S = 0.1
 _PATIENCE_S = 60.0
 _DRAIN_STEP_S = 0.005
@@ -276,7 +275,7 @@ class Consumer(BaseConsumer):
     async def _committed(self) -> dict[TP, tuple[int, str]]:
         return await self._patiently(
             "the committed offsets",
-            lambda: self._kafka.committed(self._assigned, _REQUEST_TIMEOUT_S),
+            lambda: self._kafka.committed(self._assigned, self._options.request_timeout_s),
         )
 
     async def _patiently(self, what: str, ask: Callable[[], Awaitable[T]]) -> T:
@@ -428,11 +427,14 @@ class Consumer(BaseConsumer):
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
         """Ask the broker for the offsets after the last records."""
-        return {tp: (await self._kafka.watermarks(tp, _REQUEST_TIMEOUT_S))[1] for tp in partitions}
+        return {tp: (await self._watermarks(tp))[1] for tp in partitions}
 
     async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
         """Ask the broker for the offsets of the first records."""
-        return {tp: (await self._kafka.watermarks(tp, _REQUEST_TIMEOUT_S))[0] for tp in partitions}
+        return {tp: (await self._watermarks(tp))[0] for tp in partitions}
+
+    async def _watermarks(self, tp: TP) -> tuple[int, int]:
+        return await self._kafka.watermarks(tp, self._options.request_timeout_s)
 
     def topic_partitions(self, topic: str) -> int | None:
         """Return the number of partitions of `topic`."""

@@ -6,20 +6,28 @@ before that.
 """
 
 import time
+from collections.abc import Callable
 
 
 class Lease:
-    """Held while the poller was seen at work within `seconds`."""
+    """Held while the poller was seen at work within `seconds`; once over, it is never held again.
 
-    def __init__(self, seconds: float) -> None:
+    `clock` tells seconds that only grow.
+    """
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
+        self._clock = clock
         self._until = float("inf")
 
     @property
     def held(self) -> bool:
         """Whether the group cannot have given the partitions away without being asked."""
-        return time.monotonic() < self._until
+        return self._clock() < self._until
 
-    def renew(self) -> None:
-        """The poller is at work, and with it librdkafka's heartbeats."""
-        self._until = time.monotonic() + self._seconds
+    def renew(self) -> bool:
+        """The poller is at work, and with it librdkafka's heartbeats; returns whether in time."""
+        now = self._clock()
+        in_time = now < self._until
+        self._until = now + self._seconds if in_time else float("-inf")
+        return in_time

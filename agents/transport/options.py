@@ -77,6 +77,11 @@ class TransportOptions:
         """How long after its last sign of life a member surely has its partitions."""
         return max(self.session_timeout_ms - self.heartbeat_ms, self.heartbeat_ms)
 
+    @property
+    def request_timeout_s(self) -> float:
+        """How long the poller waits for an answer: the lease must not end meanwhile."""
+        return self.lease_ms / 2_000
+
     def consumer(self) -> dict[str, object]:
         """Return the settings of the group's consumer."""
         return {

@@ -195,9 +195,8 @@ class Poller(threading.Thread):
             self._kafka.close()
 
     def _renew(self) -> None:
-        if not self._lease.held:
+        if not self._lease.renew():
             self._tell(self._listener.on_lost)
-        self._lease.renew()
 
     def _subscribe(self) -> None:
         self._kafka.subscribe(
@@ -210,7 +209,7 @@ class Poller(threading.Thread):
     def _serve_calls(self) -> None:
         while self._calls:
             self._calls.popleft()()
-            self._lease.renew()  # a call may take longer than the lease; heartbeats go on
+            self._renew()
 
     def _park_or_resume(self) -> None:
         """Read nothing while too much waits; polls go on and serve callbacks.

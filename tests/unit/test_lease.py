@@ -1,0 +1,27 @@
+"""A lease that was over once is never held again, whoever comes to renew it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.transport.lease import Lease
+
+_SECONDS = 9.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 2 * _SECONDS), st.booleans()), max_size=30))
+def test_a_lease_is_held_until_the_first_time_that_it_is_renewed_too_late(
+    steps: list[tuple[float, bool]],
+) -> None:
+    now_s = 0.0
+    lease = Lease(_SECONDS, lambda: now_s)
+    assert lease.held
+    assert lease.renew()
+    renewed_at_s, over = now_s, False
+    for passes_s, renews in steps:
+        now_s += passes_s
+        over = over or now_s >= renewed_at_s + _SECONDS
+        assert lease.held is not over
+        if renews:
+            assert lease.renew() is not over
+            renewed_at_s = now_s
+            assert lease.held is not over
