@@ -5,6 +5,7 @@ checkpoint covers; `persist()` puts that set on disk together with the changelog
 corresponds to, in one atomic batch. So what is on disk is always a prefix of the changelog.
 """
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
@@ -27,10 +28,15 @@ Change = tuple[bytes, bytes | None]
 
 
 class StoreDamagedError(Exception):
-    """A database cannot be read or written; it is rebuilt at the next start of the process."""
+    """A database's files are damaged; it is rebuilt at the next start of the process."""
 
 
-class StoreInUseError(Exception):
+class StoreUnavailableError(Exception):
+    """A database cannot be opened, read or written, and its files are left as they are: the disk is
+    full, too many files are open, or there is no permission."""
+
+
+class StoreInUseError(StoreUnavailableError):
     """Another process holds the database."""
 
 
@@ -55,7 +61,10 @@ class PartitionStore:
     """Rows of one table partition; keys and values are bytes."""
 
     def __init__(self, path: Path) -> None:
-        """Open the store in `path`; one that is damaged is emptied, to be rebuilt."""
+        """Open the store in `path`; one that is damaged is emptied, to be rebuilt.
+
+        Raises StoreUnavailableError.
+        """
         self.path = path
         self._fresh: dict[bytes, bytes | None] = {}
         self._cut: dict[bytes, bytes | None] = {}
@@ -78,7 +87,7 @@ class PartitionStore:
         try:
             found: bytes | None = self._database.get(key)
         except Exception as error:
-            raise self._damaged(error) from error
+            raise self._failure(error) from error
         return found
 
     def put(self, key: bytes, value: bytes | None) -> None:
@@ -86,7 +95,10 @@ class PartitionStore:
         self._fresh[key] = value
 
     def scan(self, prefix: bytes = b"") -> Iterator[Row]:
-        """Yield the rows whose key begins with `prefix`, in key order, as they are now."""
+        """Yield the rows whose key begins with `prefix`, in key order, as they are now.
+
+        Raises StoreDamagedError, StoreUnavailableError: a scan never ends early.
+        """
         changes = {
             key: value
             for writes in (self._cut, self._fresh)
@@ -146,10 +158,9 @@ class PartitionStore:
             self._database = open_database(self.path)
             self._read_next_offset()
         except Exception as error:
-            if "LOCK" in str(error):
-                raise StoreInUseError(
-                    f"{self.path} is in use: is another worker with the same instance running?"
-                ) from error
+            failure = _failure(self.path, error)
+            if not isinstance(failure, StoreDamagedError):
+                raise failure from error
             self._remove(str(error))
             self._database = open_database(self.path)
             self._read_next_offset()
@@ -175,22 +186,45 @@ class PartitionStore:
         try:
             self._database.write(batch)
         except Exception as error:
-            raise self._damaged(error) from error
+            raise self._failure(error) from error
         self._next_offset = next_offset
 
     def _scan_disk(self, prefix: bytes) -> Iterator[Row]:
-        rows = self._database.items(from_key=prefix) if prefix else self._database.items()
+        rows = self._database.iter()
+        rows.seek(prefix)
+        while rows.valid():
+            key: bytes = rows.key()
+            if not key.startswith(prefix):
+                return
+            yield key, rows.value()
+            rows.next()
         try:
-            for key, value in rows:
-                if not key.startswith(prefix):  # type: ignore[union-attr, arg-type]
-                    return
-                yield key, value  # type: ignore[misc]
+            rows.status()  # what cannot be read ends the iteration as well
         except Exception as error:
-            raise self._damaged(error) from error
+            raise self._failure(error) from error
 
-    def _damaged(self, error: Exception) -> StoreDamagedError:
-        (self.path / _DAMAGED).touch()
-        return StoreDamagedError(f"{self.path}: {error}")
+    def _failure(self, error: Exception) -> Exception:
+        failure = _failure(self.path, error)
+        if isinstance(failure, StoreDamagedError):
+            with contextlib.suppress(OSError):  # on a full disk it is found anew
+                (self.path / _DAMAGED).touch()
+        return failure
+
+
+def _failure(path: Path, error: Exception) -> StoreDamagedError | StoreUnavailableError:
+    """What RocksDB calls corruption, and a file that is gone, is damage.
+
+    It tells so in its texts only, which also have the path.
+    """
+    told, said = f"{path}: {error}", str(error).replace(str(path), "")
+    if "While lock file" in said or "lock hold by" in said:
+        return StoreInUseError(
+            f"{path} is in use: is another worker with the same instance running?"
+        )
+    is_corrupt = said.startswith("Corruption") and "IO error" not in said
+    if is_corrupt or "No such file or directory" in said:
+        return StoreDamagedError(told)
+    return StoreUnavailableError(told)
 
 
 def _merge(rows: Iterator[Row], changes: list[Change]) -> Iterator[Row]:

@@ -1,12 +1,21 @@
 """Damaged files are noticed, said, and rebuilt; a database in use is left alone."""
 
 import logging
-from collections.abc import Callable
+import os
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from agents.store.partition import PartitionStore, StoreDamagedError, StoreInUseError
+from agents.store.partition import (
+    PartitionStore,
+    StoreDamagedError,
+    StoreInUseError,
+    StoreUnavailableError,
+)
+from tests.support.small_disk import small_disk
 
 ROWS = 20_000
 VALUE = b"value" * 40
@@ -20,6 +29,21 @@ def path(tmp_path: Path) -> Path:
     store.close()
     assert list((tmp_path / "0").glob("*.sst"))
     return tmp_path / "0"
+
+
+def _open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+@contextmanager
+def _two_files_more() -> Iterator[None]:
+    """As many the process may open."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_open_files() + 2, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 def _only(path: Path, pattern: str) -> Path:
@@ -58,6 +82,15 @@ def _read_all(store: PartitionStore) -> None:
         assert store.get(b"%06d" % n) == VALUE
 
 
+def _scan_all(store: PartitionStore) -> None:
+    assert len(list(store.scan())) == ROWS
+
+
+def _scan_some(store: PartitionStore) -> None:
+    """Those that begin so are in several blocks, of which the damaged one is not the first."""
+    assert len(list(store.scan(b"00"))) == 10_000
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -81,14 +114,17 @@ def test_what_cannot_be_opened_is_emptied_to_be_rebuilt(
     store.close()
 
 
-def test_a_flipped_bit_is_noticed_when_it_is_read_and_rebuilt_at_the_next_start(path: Path) -> None:
+@pytest.mark.parametrize("read", [_read_all, _scan_all, _scan_some])
+def test_a_flipped_bit_is_noticed_when_it_is_read_and_rebuilt_at_the_next_start(
+    path: Path, read: Callable[[PartitionStore], None]
+) -> None:
     file = _only(path, "*.sst")
     content = bytearray(file.read_bytes())
     content[len(content) // 3] ^= 0x10
     file.write_bytes(content)
     store = PartitionStore(path)
     with pytest.raises(StoreDamagedError, match="checksum"):
-        _read_all(store)
+        read(store)
     store.close()
     again = PartitionStore(path)
     assert again.next_offset == 0
@@ -119,3 +155,35 @@ def test_a_store_that_another_process_holds_is_not_taken_for_a_damaged_one(path:
         PartitionStore(path)
     assert holder.get(b"000000") == VALUE
     holder.close()
+
+
+def test_a_path_that_has_lock_in_its_name_is_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "LOCK: While lock file" / "0"
+    PartitionStore(path).close()
+    _garbled_current(path)
+    store = PartitionStore(path)
+    assert store.next_offset == 0
+    store.close()
+
+
+def test_where_too_many_files_are_open_the_state_stays(path: Path) -> None:
+    with _two_files_more(), pytest.raises(StoreUnavailableError, match="Too many open files"):
+        PartitionStore(path)
+    store = PartitionStore(path)
+    _read_all(store)
+    store.close()
+
+
+def test_on_a_full_disk_the_state_stays(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    with small_disk(disk, megabytes=2):
+        store = PartitionStore(disk / "0")
+        store.restore([(b"here", VALUE)], 1)
+        store.close()
+        (disk / "fill").write_bytes(bytes(os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize))
+        with pytest.raises(StoreUnavailableError, match="No space left"):
+            PartitionStore(disk / "0")
+        (disk / "fill").unlink()
+        store = PartitionStore(disk / "0")
+        assert (store.next_offset, store.get(b"here")) == (1, VALUE)
+        store.close()
