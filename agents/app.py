@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
+import faust.streams
 from faust.sensors import Monitor
 from faust.stores import STORES
 from faust.transport.drivers import TRANSPORTS
@@ -127,7 +128,15 @@ class App(faust.App):
 
 
 def create_app(name: str, options: AppOptions, **settings: Any) -> App:
-    """Return the app of the agent `name`; `settings` are Faust's and win over ours."""
+    """Return the app of the agent `name`; `settings` are Faust's and win over ours.
+
+    Raises RuntimeError where Faust has no compiled streams.
+    """
+    if faust.streams._CStreamIterator is None:  # type: ignore[attr-defined]
+        raise RuntimeError(
+            "Faust's compiled streams are missing (NO_CYTHON is set, or it was built without a C "
+            "compiler): the others acknowledge events at a rebalance that nobody has processed"
+        )
     return App(
         name,
         options,
