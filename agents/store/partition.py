@@ -21,6 +21,7 @@ from agents.store.rocks import META, open_database
 logger = logging.getLogger(__name__)
 
 _NEXT_OFFSET: Final = b"next-offset"
+_OWNER: Final = b"owner"
 _DAMAGED: Final = "DAMAGED"
 
 Row = tuple[bytes, bytes]
@@ -75,6 +76,11 @@ class PartitionStore:
         """Offset of the first changelog record that is not on disk."""
         return self._next_offset
 
+    @property
+    def owner(self) -> int:
+        """Number of the owner of the changelog at `next_offset`; 0: none was told so far."""
+        return self._owner
+
     def get(self, key: bytes) -> bytes | None:
         """Return the value of `key`, or None."""
         value = self._fresh.get(key, _MISSING)
@@ -119,7 +125,7 @@ class PartitionStore:
         """
         if next_offset is None:
             return
-        self._write(self._cut.items(), next_offset)
+        self._write(self._cut.items(), next_offset, self._owner)
         self._cut = {}
 
     def size(self) -> StoreSize:
@@ -130,9 +136,9 @@ class PartitionStore:
             rows=number("rocksdb.estimate-num-keys") or 0,
         )
 
-    def restore(self, changes: Iterable[Change], next_offset: int) -> None:
-        """Apply changelog records up to, not including, `next_offset`."""
-        self._write(changes, next_offset)
+    def restore(self, changes: Iterable[Change], next_offset: int, owner: int = 0) -> None:
+        """Apply changelog records up to, not including, `next_offset`, where `owner` owns it."""
+        self._write(changes, next_offset, owner)
 
     def reset(self) -> None:
         """Delete everything, to be rebuilt from the beginning of the changelog."""
@@ -156,26 +162,26 @@ class PartitionStore:
             self._remove("it was marked as damaged")
         try:
             self._database = open_database(self.path)
-            self._read_next_offset()
+            self._read_place()
         except Exception as error:
             failure = _failure(self.path, error)
             if not isinstance(failure, StoreDamagedError):
                 raise failure from error
             self._remove(str(error))
             self._database = open_database(self.path)
-            self._read_next_offset()
+            self._read_place()
 
     def _remove(self, reason: str) -> None:
         logger.warning("%s is removed and rebuilt from its changelog: %s", self.path, reason)
         shutil.rmtree(self.path)
 
-    def _read_next_offset(self) -> None:
+    def _read_place(self) -> None:
         self._meta: Rdict = self._database.get_column_family(META)
         self._meta_handle = self._database.get_column_family_handle(META)
-        stored: bytes | None = self._meta.get(_NEXT_OFFSET)
-        self._next_offset = 0 if stored is None else int(stored)
+        self._next_offset = int(self._meta.get(_NEXT_OFFSET) or b"0")
+        self._owner = int(self._meta.get(_OWNER) or b"0")
 
-    def _write(self, changes: Iterable[Change], next_offset: int) -> None:
+    def _write(self, changes: Iterable[Change], next_offset: int, owner: int) -> None:
         batch = WriteBatch(raw_mode=True)
         for key, value in changes:
             if value is None:
@@ -183,11 +189,12 @@ class PartitionStore:
             else:
                 batch.put(key, value)
         batch.put(_NEXT_OFFSET, b"%d" % next_offset, self._meta_handle)
+        batch.put(_OWNER, b"%d" % owner, self._meta_handle)
         try:
             self._database.write(batch)
         except Exception as error:
             raise self._failure(error) from error
-        self._next_offset = next_offset
+        self._next_offset, self._owner = next_offset, owner
 
     def _scan_disk(self, prefix: bytes) -> Iterator[Row]:
         rows = self._database.iter()

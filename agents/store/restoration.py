@@ -8,17 +8,16 @@ knows input topics only.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, Protocol, cast
 
 from faust.tables.manager import TableManager as BaseTableManager
 from faust.types import TP, AppT, CollectionT
-from faust.types.tuples import ConsumerMessage
 from mode import Service
 
-from agents.store.changelog import ChangelogReader, Span
+from agents.store.catch_up import CatchUp
+from agents.store.changelog import ChangelogReader
 from agents.store.store import RocksStore
-from agents.transport.records import Record
 
 logger = logging.getLogger(__name__)
 
@@ -93,47 +92,16 @@ class Restoration(Service):
     async def _restore(self, changelogs: dict[TP, CollectionT], generation_id: int) -> None:
         if not changelogs:
             return
-        loop = asyncio.get_running_loop()
-
-        def keep_going() -> bool:
-            return self._current(generation_id)
-
         reader = ChangelogReader(self.app.transport.changelog_reader_settings())
+        work = CatchUp(reader, changelogs, lambda: self._current(generation_id))
         try:
-            starts = await loop.run_in_executor(None, self._starts, reader, changelogs, keep_going)
-            batches = reader.read(starts, keep_going)
-            while batch := await loop.run_in_executor(None, next, batches, None):
-                tp, messages = batch
-                await self._apply(changelogs[tp], tp, messages)
+            await work.read()
+            owned = await self.wait(work.take_over(self.app.producer))
         finally:
-            await loop.run_in_executor(None, reader.close)
-
-    def _starts(
-        self,
-        reader: ChangelogReader,
-        changelogs: dict[TP, CollectionT],
-        keep_going: Callable[[], bool],
-    ) -> dict[TP, int]:
-        """Return where to start each partition that is not up to date."""
-        starts = {}
-        for tp, table in changelogs.items():
-            span = reader.span(tp, keep_going)
-            start = _start(table, tp, span)
-            if start < span.end:
-                starts[tp] = start
-                logger.info("restoring %s from %d to %d", tp, start, span.end)
-        return starts
-
-    async def _apply(self, table: CollectionT, tp: TP, messages: Sequence[Record]) -> None:
-        self.records_total += len(messages)
-        store = _store(table)
-        if isinstance(store, RocksStore):
-            store.partitions[tp.partition].restore(
-                [(m.key() or b"", m.value()) for m in messages], messages[-1].offset() + 1
-            )
-            return
-        decode = cast(Any, table.changelog_topic).decode
-        table.apply_changelog_batch([await decode(_faust_message(m, tp)) for m in messages])
+            self.records_total += work.records_total
+            await work.close()
+        for (topic, partition), replay in (owned.result or {}).items():
+            self.app.producer.ownership.begin((topic, partition), replay.owner, replay.end)
 
     async def _resume(self, generation_id: int) -> None:
         app = self.app
@@ -188,38 +156,3 @@ class TableManager(BaseTableManager):
         for table in self.values():
             await table.maybe_start()
         self._tables_registered.set()
-
-
-def _start(table: CollectionT, tp: TP, span: Span) -> int:
-    """Return the offset to restore from; a store that cannot be a prefix is emptied."""
-    store = _store(table)
-    if not isinstance(store, RocksStore):
-        return span.first
-    partition = store.partitions[tp.partition]
-    if partition.next_offset > span.end:
-        logger.warning(
-            "%s has %d records but the store was at %d (was the topic made anew?): rebuilding",
-            tp, span.end, partition.next_offset,
-        )  # fmt: skip
-        partition.reset()
-    return max(partition.next_offset, span.first)
-
-
-def _store(table: CollectionT) -> object:
-    return cast(Any, table).data
-
-
-def _faust_message(message: Record, tp: TP) -> ConsumerMessage:
-    kind, timestamp_ms = message.timestamp()
-    return ConsumerMessage(
-        tp.topic,
-        tp.partition,
-        message.offset(),
-        timestamp_ms / 1000.0,
-        kind,
-        message.headers(),
-        message.key(),
-        message.value(),
-        None,
-        tp=tp,
-    )

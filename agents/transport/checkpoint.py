@@ -1,8 +1,8 @@
 """The commit protocol.
 
-Cut -> everything produced before it is delivered -> offsets are committed -> the stores are put
-on disk with the changelog offsets of the cut. Being killed between any two of these steps makes
-events come again, never disappear.
+Cut -> everything produced before it is delivered -> nobody else has written to the changelogs ->
+offsets are committed -> the stores are put on disk with the changelog offsets of the cut. Being
+killed between any two of these steps makes events come again, never disappear.
 """
 
 import asyncio
@@ -83,7 +83,8 @@ class Checkpointer:
     async def run(
         self, acknowledged: Callable[[], "asyncio.Future[None]"], idle: Callable[[], bool]
     ) -> None:
-        """Commit for ever. Raises CommitStalledError, DeliveryError, StoreDamagedError.
+        """Commit for ever. Raises CommitStalledError, ChangelogTakenError, DeliveryError,
+        StoreDamagedError.
 
         `acknowledged` returns a future that the next acknowledgement completes; `idle` tells
         whether nothing has arrived lately.
@@ -108,6 +109,7 @@ class Checkpointer:
             cut_ms = time.time_ns() // 1_000_000
             epoch = self._cut()
             await self._producer.delivered(epoch)
+            self._producer.ownership.check(epoch)
             committed = bool(offsets) and await self._commit(offsets, cut_ms)
             self._persist(epoch)
             self._last_committed = committed

@@ -1,6 +1,7 @@
 """Barriers over produced records: an epoch is what was produced between two cuts."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 
 from confluent_kafka import KafkaError
@@ -14,14 +15,18 @@ class Epoch:
     """Counts the records of one epoch that are not delivered yet.
 
     `changelog_ends` maps (topic, partition) to the offset that follows the last changelog record
-    of the epoch; it is complete once the epoch is delivered.
+    of the epoch, `changelog_counts` to how many there are; they are complete once the epoch is
+    delivered.
     """
 
-    __slots__ = ("_closed", "_delivered", "_on_error", "changelog_ends", "outstanding")
+    __slots__ = (
+        "_closed", "_delivered", "_on_error", "changelog_counts", "changelog_ends", "outstanding",
+    )  # fmt: skip
 
     def __init__(self, on_error: OnError) -> None:
         self.outstanding = 0
         self.changelog_ends: dict[tuple[str, int], int] = {}
+        self.changelog_counts: dict[tuple[str, int], int] = defaultdict(int)
         self._on_error = on_error
         self._closed = False
         self._delivered: asyncio.Future[None] | None = None
@@ -40,6 +45,7 @@ class Epoch:
         if error is None:
             where = message.topic(), message.partition()
             self.changelog_ends[where] = message.offset() + 1
+            self.changelog_counts[where] += 1
         self.on_output(error, message)
 
     def close(self) -> None:

@@ -2,8 +2,8 @@
 
 
 class TransportError(Exception):
-    """Base: `DeliveryError`, `SessionLostError`, `CommitStalledError`, `UnfinishedEventError`,
-    `ClientFatalError`."""
+    """Base: `DeliveryError`, `SessionLostError`, `ChangelogTakenError`, `CommitStalledError`,
+    `UnfinishedEventError`, `ClientFatalError`."""
 
 
 class DeliveryError(TransportError):
@@ -12,6 +12,10 @@ class DeliveryError(TransportError):
 
 class SessionLostError(TransportError):
     """The group gave this member's partitions to another one."""
+
+
+class ChangelogTakenError(TransportError):
+    """Another worker has written to a changelog partition that this one owned."""
 
 
 class CommitStalledError(TransportError):

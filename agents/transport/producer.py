@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -30,6 +30,7 @@ from agents.transport.errors import DeliveryError, SessionLostError
 from agents.transport.gate import Gate
 from agents.transport.lease import Lease
 from agents.transport.murmur2 import murmur2_partition
+from agents.transport.ownership import Ownership, owner_headers
 from agents.transport.records import Headers, Record
 
 _Report = Callable[[KafkaError | None, Record], None]
@@ -69,6 +70,7 @@ class Producer(BaseProducer):
         #: Causes of records that are in the log already, and how many were not sent again.
         self.past: frozenset[bytes] = frozenset()
         self.spared_total = 0
+        self.ownership = Ownership()
         self._awaited = 0
         self._work = asyncio.Event()
         self._held = asyncio.Event()
@@ -121,9 +123,32 @@ class Producer(BaseProducer):
     def send_changelog(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
         """Produce a record of a table's changelog; None deletes the key."""
         options = {"on_delivery": self._on_changelog, "partition": partition}
+        headers = self.ownership.headers.get((topic, partition))
+        if headers is not None:
+            options["headers"] = headers
         self._count()
         self._gates[partition].written()
         self._patient_bunch.add(partial(self._produce, self._patient, topic, key, value, options))
+
+    async def write_changelog(
+        self, changelog: TP, owner: int, rows: Sequence[tuple[bytes, bytes | None]]
+    ) -> int:
+        """Write one or more `rows` to a changelog's partition as the `owner` of this number.
+
+        Returns the offset after them once they are delivered; they belong to no epoch.
+        Raises DeliveryError, SessionLostError.
+        """
+        written: list[asyncio.Future[int]] = []
+        for key, value in rows:
+            future = asyncio.get_running_loop().create_future()
+            options = {
+                "on_delivery": partial(_settle, future),
+                "partition": changelog.partition,
+                "headers": owner_headers(owner),
+            }
+            self._produce(self._patient, changelog.topic, key, value, options)
+            written.append(future)
+        return (await asyncio.gather(*written))[-1] + 1
 
     def let_go(self, written_at: float) -> None:
         """Nothing more follows right now from what was read; the last of it stands in Kafka since
@@ -397,6 +422,15 @@ class Producer(BaseProducer):
     def _raise_failure(self) -> None:
         if self.transport.failure is not None:
             raise DeliveryError(str(self.transport.failure))
+
+
+def _settle(future: "asyncio.Future[int]", error: KafkaError | None, record: Record) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(record.offset())
+    else:
+        future.set_exception(DeliveryError(f"{record.topic()} cannot be written: {error.str()}"))
 
 
 def _metadata(record: Record) -> RecordMetadata:

@@ -1,0 +1,150 @@
+"""Brings stores from where they stand to the ends of their changelogs, and takes these over.
+
+A changelog is taken over by a record at its end. Where others have written between the last record
+that was read and that one, it is read on and taken over once more: what an owner has not read is
+behind his first record, and void.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, cast
+
+from faust.types import TP, CollectionT
+from faust.types.tuples import ConsumerMessage
+
+from agents.store.changelog import ChangelogReader, Span
+from agents.store.partition import Change
+from agents.store.replay import Replay
+from agents.store.store import RocksStore
+from agents.transport.ownership import TAKE_OVER
+from agents.transport.records import Record
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class ChangelogWriter(Protocol):
+    """The producer."""
+
+    async def write_changelog(self, changelog: TP, owner: int, rows: Sequence[Change]) -> int:
+        """Write as the `owner` of this number; returns the offset after the rows."""
+        ...
+
+
+class CatchUp:
+    """Of the changelog partitions of one assignment; made for it and closed after it."""
+
+    def __init__(
+        self,
+        reader: ChangelogReader,
+        changelogs: Mapping[TP, CollectionT],
+        keep_going: Callable[[], bool],
+    ) -> None:
+        """`keep_going` tells whether the partitions are still this worker's."""
+        self.records_total = 0
+        self._reader = reader
+        self._changelogs = changelogs
+        self._keep_going = keep_going
+        self._replays: dict[TP, Replay] = {}
+
+    async def read(self) -> None:
+        """Apply what the stores lack. Raises KafkaException, StoreDamagedError."""
+        await self._read(await _in_thread(self._starts))
+
+    async def take_over(self, writer: ChangelogWriter) -> Mapping[TP, Replay]:
+        """Take the changelogs over; returns what was replayed, up to the first record of ours.
+
+        Raises KafkaException, StoreDamagedError, DeliveryError, SessionLostError.
+        """
+        behind = list(self._replays)
+        while behind and self._keep_going():
+            owned = await asyncio.gather(*(self._take_over(writer, tp) for tp in behind))
+            behind = [tp for tp, is_owned in zip(behind, owned, strict=True) if not is_owned]
+            await self._read({tp: self._replays[tp].end for tp in behind})
+        return {} if behind else self._replays
+
+    async def close(self) -> None:
+        """Close the reader."""
+        await _in_thread(self._reader.close)
+
+    def _starts(self) -> dict[TP, int]:
+        """Return where to start each partition that is not up to date."""
+        starts = {}
+        for tp, table in self._changelogs.items():
+            span = self._reader.span(tp, self._keep_going)
+            start = _start(table, tp, span)
+            store = _store(table)
+            if isinstance(store, RocksStore):
+                self._replays[tp] = Replay(store.partitions[tp.partition], span.end)
+            if start < span.end:
+                starts[tp] = start
+                logger.info("restoring %s from %d to %d", tp, start, span.end)
+        return starts
+
+    async def _read(self, starts: Mapping[TP, int]) -> None:
+        batches = self._reader.read(starts, self._keep_going)
+        while batch := await _in_thread(lambda: next(batches, None)):
+            tp, records = batch
+            self.records_total += len(records)
+            if tp in self._replays:
+                self._replays[tp].apply(records)
+            else:
+                await _apply_to_faust_s(self._changelogs[tp], tp, records)
+
+    async def _take_over(self, writer: ChangelogWriter, tp: TP) -> bool:
+        """Whether nobody has written anything that is not read."""
+        replay = self._replays[tp]
+        owner, end = replay.owner + 1, replay.end
+        first: list[Change] = [(TAKE_OVER, b"")]
+        for rows in (first, replay.rows_to_write_again()):
+            end += len(rows)
+            if rows and await writer.write_changelog(tp, owner, rows) != end:
+                return False
+        replay.taken_over(owner, end)
+        return True
+
+
+async def _in_thread(function: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(None, function)
+
+
+def _start(table: CollectionT, tp: TP, span: Span) -> int:
+    """Return the offset to restore from; a store that cannot be a prefix is emptied."""
+    store = _store(table)
+    if not isinstance(store, RocksStore):
+        return span.first
+    partition = store.partitions[tp.partition]
+    if partition.next_offset > span.end:
+        logger.warning(
+            "%s has %d records but the store was at %d (was the topic made anew?): rebuilding",
+            tp, span.end, partition.next_offset,
+        )  # fmt: skip
+        partition.reset()
+    return max(partition.next_offset, span.first)
+
+
+def _store(table: CollectionT) -> object:
+    return cast(Any, table).data
+
+
+async def _apply_to_faust_s(table: CollectionT, tp: TP, records: Sequence[Record]) -> None:
+    decode = cast(Any, table.changelog_topic).decode
+    table.apply_changelog_batch([await decode(_faust_message(one, tp)) for one in records])
+
+
+def _faust_message(message: Record, tp: TP) -> ConsumerMessage:
+    kind, timestamp_ms = message.timestamp()
+    return ConsumerMessage(
+        tp.topic,
+        tp.partition,
+        message.offset(),
+        timestamp_ms / 1000.0,
+        kind,
+        message.headers(),
+        message.key(),
+        message.value(),
+        None,
+        tp=tp,
+    )

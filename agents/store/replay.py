@@ -1,0 +1,50 @@
+"""Applies a changelog partition to its store, but for what a former owner wrote too late."""
+
+from collections.abc import Sequence
+
+from agents.store.partition import Change, PartitionStore
+from agents.transport.ownership import TAKE_OVER, owner_of
+from agents.transport.records import Record
+
+
+class Replay:
+    """`end`: what is applied (exclusive); `owner`: the number of the owner there."""
+
+    def __init__(self, store: PartitionStore, end: int) -> None:
+        """`end`: that of the changelog, unless it is read further."""
+        self.end = end
+        self.owner = store.owner
+        self._store = store
+        self._void: set[bytes] = set()
+        self._before_void: tuple[int, int] | None = None
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Apply the next records.
+
+        The store's offset stays before the first that is void: whoever reads on from there knows
+        again which rows must be written once more.
+        """
+        changes: list[Change] = []
+        for record in records:
+            key, owner = record.key() or b"", owner_of(record)
+            if key == TAKE_OVER:
+                self.owner = max(self.owner, owner or 0)
+            elif owner is not None and owner < self.owner:
+                self._before_void = self._before_void or (record.offset(), self.owner)
+                self._void.add(key)
+            else:
+                self.owner = self.owner if owner is None else owner
+                self._void.discard(key)
+                changes.append((key, record.value()))
+        self.end = records[-1].offset() + 1
+        self._store.restore(changes, *(self._before_void or (self.end, self.owner)))
+
+    def rows_to_write_again(self) -> list[Change]:
+        """The rows as they are whose last record in the changelog is void."""
+        return [(key, self._store.get(key)) for key in sorted(self._void)]
+
+    def taken_over(self, owner: int, end: int) -> None:
+        """Everything below `end` is applied, and the owner from there on is `owner`."""
+        self.owner, self.end = owner, end
+        self._void, self._before_void = set(), None
+        self._store.restore([], end, owner)

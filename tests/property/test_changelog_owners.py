@@ -1,0 +1,160 @@
+"""Rows of whoever lost a partition come too late, whatever compaction and old stores do to them.
+
+A log stands for a changelog partition. Owners follow each other; those before write on behind their
+successors' backs. The oracle is the rows that each owner wrote while he was the last.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from agents.store.partition import Change, PartitionStore
+from agents.store.replay import Replay
+from agents.transport.ownership import TAKE_OVER, owner_headers
+
+_KEYS = st.sampled_from([b"a", b"b", b"c"])
+_VALUES = st.none() | st.binary(max_size=2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    at: int
+    row: Change
+    owner: int | None
+
+    def offset(self) -> int:
+        return self.at
+
+    def key(self) -> bytes:
+        return self.row[0]
+
+    def value(self) -> bytes | None:
+        return self.row[1]
+
+    def headers(self) -> list[tuple[str, bytes]] | None:
+        return None if self.owner is None else list(owner_headers(self.owner))
+
+
+class Owners(RuleBasedStateMachine):
+    """Two workers' stores, of which the owner's is up to date, and one log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path = Path(tempfile.mkdtemp())
+        self.stores = [PartitionStore(self.path / str(number)) for number in range(2)]
+        self.log: list[_Record] = []
+        self.end = 0
+        self.repaired = 0
+        self.owner: int | None = None
+        self.rows: dict[bytes, bytes] = {}
+
+    def teardown(self) -> None:
+        self.a_state_is_rebuilt()
+        for store in self.stores:
+            store.close()
+        shutil.rmtree(self.path)
+
+    def _append(self, row: Change, owner: int | None) -> None:
+        self.log.append(_Record(self.end, row, owner))
+        self.end += 1
+
+    def _replayed(self, store: PartitionStore) -> Replay:
+        replay = Replay(store, self.end)
+        rest = [record for record in self.log if record.at >= store.next_offset]
+        if rest:
+            replay.apply(rest)  # type: ignore[arg-type]
+        return replay
+
+    @rule(key=_KEYS, value=_VALUES)
+    def the_owner_writes(self, key: bytes, value: bytes | None) -> None:
+        """Before there is one: a version that knew of no owners."""
+        self._append((key, value), self.owner)
+        if value is None:
+            self.rows.pop(key, None)
+        else:
+            self.rows[key] = value
+
+    @precondition(lambda self: self.owner is not None)
+    @rule(key=_KEYS, value=_VALUES, before=st.integers(1, 3))
+    def a_former_owner_writes(self, key: bytes, value: bytes | None, before: int) -> None:
+        if (self.owner or 0) > before:
+            self._append((key, value), (self.owner or 0) - before)
+
+    @rule(worker=st.integers(0, 1))
+    def takes_over(self, worker: int) -> None:
+        store = self.stores[worker]
+        replay = self._replayed(store)
+        assert dict(store.scan()) == self.rows
+        self.owner = replay.owner + 1
+        again = replay.rows_to_write_again()
+        for row in [(TAKE_OVER, b""), *again]:
+            self._append(row, self.owner)
+        replay.taken_over(self.owner, self.end)
+        self.repaired = self.end
+
+    @rule(worker=st.integers(0, 1))
+    def dies_before_it_has_taken_over(self, worker: int) -> None:
+        self._replayed(self.stores[worker])
+        self.stores[worker].close()
+        self.stores[worker] = PartitionStore(self.path / str(worker))
+
+    @rule(worker=st.integers(0, 1))
+    def loses_its_state(self, worker: int) -> None:
+        self.stores[worker].reset()
+
+    @rule(up_to=st.floats(0, 1))
+    def the_log_is_compacted(self, up_to: float) -> None:
+        """Rows behind which a void record stands were written again before."""
+        clean = round(self.repaired * up_to)
+        last = {record.key(): record.at for record in self.log if record.at < clean}
+        self.log = [one for one in self.log if one.at >= clean or last[one.key()] == one.at]
+
+    @rule()
+    def a_state_is_rebuilt(self) -> None:
+        store = PartitionStore(self.path / "rebuilt")
+        self._replayed(store)
+        assert dict(store.scan()) == self.rows
+        store.close()
+        shutil.rmtree(self.path / "rebuilt")
+
+
+Owners.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
+TestOwners = Owners.TestCase
+
+
+@contextmanager
+def _owners() -> Iterator[Owners]:
+    owners = Owners()
+    yield owners
+    owners.teardown()
+
+
+def test_a_store_that_is_up_to_date_knows_whose_records_come_too_late() -> None:
+    with _owners() as owners:
+        for worker in (0, 1):
+            owners.takes_over(worker)
+            owners.the_owner_writes(b"a", b"%d" % worker)
+        owners.takes_over(0)
+        owners.dies_before_it_has_taken_over(0)
+        owners.a_former_owner_writes(b"a", b"late", 2)
+        owners.dies_before_it_has_taken_over(0)
+        assert dict(owners.stores[0].scan()) == owners.rows
+
+
+def test_a_row_is_written_again_by_whoever_comes_after_one_that_died_before_it_could() -> None:
+    with _owners() as owners:
+        owners.takes_over(0)
+        owners.takes_over(1)
+        owners.the_owner_writes(b"a", b"right")
+        owners.a_former_owner_writes(b"a", b"late", 1)
+        owners.dies_before_it_has_taken_over(1)
+        owners.takes_over(1)
+        owners.the_log_is_compacted(1.0)
+        owners.a_state_is_rebuilt()
