@@ -15,11 +15,7 @@ from faust.types.tuples import ConsumerMessage
 from mode import Service
 
 from agents.transport.checkpoint import Checkpointed, Checkpointer, CommitFigures
-from agents.transport.errors import (
-    SessionLostError,
-    TransportError,
-    UnfinishedEventError,
-)
+from agents.transport.errors import SessionLostError, UnfinishedEventError
 from agents.transport.past import Past, look_back
 from agents.transport.poller import Batch, Poller
 from agents.transport.progress import Progress
@@ -184,7 +180,7 @@ class Consumer(BaseConsumer):
         self.transport.on_client_error(error)
 
     def on_crash(self, error: BaseException) -> None:
-        """The poller has ended, so does the worker."""
+        """The poller has ended or a rebalance has failed: so does the worker."""
         self.transport.fail(error)
 
     async def on_assigned(self, tps: set[TP]) -> None:
@@ -208,10 +204,7 @@ class Consumer(BaseConsumer):
         self.app.consumer_generation_id = self._generation
         if self._assigning is not None:
             await self._assigning
-        try:
-            await self.on_partitions_revoked(tps)
-        except (TransportError, KafkaException) as error:
-            self.transport.fail(error)
+        await self.on_partitions_revoked(tps)
         self._begin_generation(set())
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:

@@ -53,7 +53,7 @@ class Listener(Protocol):
         """librdkafka has something to tell."""
 
     def on_crash(self, error: BaseException) -> None:
-        """The thread has ended."""
+        """The thread has ended, or `on_assigned` or `on_revoked` has failed."""
 
 
 class Poller(threading.Thread):
@@ -337,6 +337,9 @@ class Poller(threading.Thread):
             self._serve_calls()
             self._renew()
         self._in_rebalance = False
+        ended = done.done() and not done.cancelled()
+        if ended and (error := done.exception()) is not None:
+            self._tell(self._listener.on_crash, error)
 
     def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
         try:

@@ -14,6 +14,7 @@ from tests.support.chain import produce
 
 _RECORDS = 300
 _SLOW_S = 0.01
+_PATIENCE_S = 60
 
 
 class _SlowListener:
@@ -51,25 +52,43 @@ class _SlowListener:
         self.everything.set()
 
 
+class _FailingListener(_SlowListener):
+    """Its disk is full."""
+
+    async def on_assigned(self, tps: set[TP]) -> None:
+        raise OSError("no space left")
+
+
 def test_reading_goes_on_where_it_was_however_often_it_waits(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     topic = new_topic("in", partitions=6)
     produce(bootstrap, topic, [(b"key-%d" % (n % 60), b"%d" % n) for n in range(_RECORDS)])
-    found = asyncio.run(_read(TransportOptions(bootstrap, prefix, "0"), topic))
-    assert sum(map(len, found.values())) == _RECORDS
-    for partition, offsets in found.items():
+    listener = asyncio.run(_reading(_SlowListener, TransportOptions(bootstrap, prefix, "0"), topic))
+    assert listener.error is None
+    assert sum(map(len, listener.offsets.values())) == _RECORDS
+    for partition, offsets in listener.offsets.items():
         assert offsets == list(range(len(offsets))), f"partition {partition}"
 
 
-async def _read(options: TransportOptions, topic: str) -> dict[int, list[int]]:
-    listener = _SlowListener()
+def test_what_goes_wrong_in_a_rebalance_is_told(
+    bootstrap: str, prefix: str, new_topic: Callable[..., str]
+) -> None:
+    options = TransportOptions(bootstrap, prefix, "0")
+    listener = asyncio.run(_reading(_FailingListener, options, new_topic("in")))
+    assert isinstance(listener.error, OSError)
+
+
+async def _reading(
+    kind: type[_SlowListener], options: TransportOptions, topic: str
+) -> _SlowListener:
+    listener = kind()
     listener.poller = poller = Poller(
         options.consumer(), [topic], listener, Lease(60), batch_size=5, max_batches=2
     )
     poller.start()
-    await listener.everything.wait()
+    async with asyncio.timeout(_PATIENCE_S):
+        await listener.everything.wait()
     poller.close()
     await asyncio.to_thread(poller.join)
-    assert listener.error is None
-    return listener.offsets
+    return listener
