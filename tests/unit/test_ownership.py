@@ -1,0 +1,58 @@
+"""An owner of a changelog partition notices that somebody else has written to it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.transport.epochs import Epoch
+from agents.transport.errors import ChangelogTakenError
+from agents.transport.ownership import Ownership
+
+_TOPIC: Final = "changelog"
+_BEGIN: Final = 7
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivered:
+    at: int
+
+    def topic(self) -> str:
+        return _TOPIC
+
+    def partition(self) -> int:
+        return 0
+
+    def offset(self) -> int:
+        return self.at
+
+
+def _epoch(offsets: list[int]) -> Epoch:
+    epoch = Epoch(lambda error, record: None)
+    epoch.outstanding = len(offsets)
+    for offset in offsets:
+        epoch.on_changelog(None, _Delivered(offset))  # type: ignore[arg-type]
+    return epoch
+
+
+@given(st.lists(st.lists(st.booleans(), max_size=5), max_size=5))
+def test_whatever_stands_before_an_owner_s_record_is_its_own(epochs: list[list[bool]]) -> None:
+    """The log: who wrote each record, the owner or another; by the owner's epochs."""
+    ownership = Ownership()
+    ownership.begin((_TOPIC, 0), number=3, end=_BEGIN)
+    written: list[bool] = []
+    for writers in epochs:
+        first = _BEGIN + len(written)
+        own = [first + index for index, is_own in enumerate(writers) if is_own]
+        written += writers
+        if own and not all(written[: own[-1] - _BEGIN]):
+            with pytest.raises(ChangelogTakenError, match="another worker has written"):
+                ownership.check(_epoch(own))
+            return
+        ownership.check(_epoch(own))
+
+
+def test_what_is_not_owned_is_not_watched() -> None:
+    Ownership().check(_epoch([3, 9]))
