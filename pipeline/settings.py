@@ -14,12 +14,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.broker import Broker, BrokerOptions
 from pipeline.adapters.broker.options import PREFERRED_PORT
+from pipeline.model import sizes
 
 PREFIX = "KAIROS_"
 KAFKA_PREFIX = "KAIROS_KAFKA_"
 
 # librdkafka waits up to 10 s between attempts: a broker that restarted would be found late.
-_CLIENT_DEFAULTS = {"reconnect.backoff.max.ms": 1_000}
+_CLIENT_DEFAULTS = {"reconnect.backoff.max.ms": 1_000, "message.max.bytes": sizes.RECORD}
 
 
 class NoBrokerError(Exception):
@@ -99,7 +100,9 @@ class Settings(BaseSettings):
         default=100, description="Time after which /v1/decide answers with the placements' defaults"
     )
     gateway_message_bytes: PositiveInt = Field(
-        default=512 * 1024, description="Largest body, after unpacking, of one message"
+        default=512 * 1024,
+        le=sizes.POSTED,
+        description=f"Largest body, after unpacking, of one message; at most {sizes.POSTED}",
     )
     gateway_batch_bytes: PositiveInt = Field(
         default=4 * 1024 * 1024, description="Largest body, after unpacking, of several messages"

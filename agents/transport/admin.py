@@ -1,4 +1,4 @@
-"""Creates topics and tells their partition counts."""
+"""Creates topics and tells their partition counts; one that is there must be as it is wanted."""
 
 import time
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from pipeline.adapters.topics import LARGEST_RECORD, largest_records
 from pipeline.adapters.transient import is_transient
 
 _TIMEOUT_S = 30.0
@@ -24,7 +25,8 @@ class TopicAdmin:
     def create(
         self, topic: str, partitions: int, replication: int, config: Mapping[str, str]
     ) -> None:
-        """Create `topic` unless it exists. Raises KafkaException, ValueError on another count."""
+        """Create `topic` unless it exists. Raises KafkaException, ValueError on another count or
+        where it takes smaller records."""
         new = NewTopic(topic, partitions, replication, config=dict(config))
         try:
             self._client.create_topics([new], operation_timeout=_TIMEOUT_S)[topic].result()
@@ -32,6 +34,7 @@ class TopicAdmin:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise
             self._check(topic, partitions)
+            self._check_size(topic, int(config.get(LARGEST_RECORD, 0)))
 
     def partitions(self, topic: str) -> int:
         """Return the number of partitions of `topic`. Raises KafkaException when it has none."""
@@ -57,4 +60,12 @@ class TopicAdmin:
             raise ValueError(
                 f"topic {topic} has {actual} partitions, not {partitions}: "
                 "delete it or set the number of partitions to what it has"
+            )
+
+    def _check_size(self, topic: str, wanted: int) -> None:
+        actual = largest_records(self._client, [topic]).get(topic, wanted)
+        if actual < wanted:
+            raise ValueError(
+                f"topic {topic} takes records of {actual} bytes where up to {wanted} are written: "
+                f"set its {LARGEST_RECORD} to that"
             )

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipeline.model import sizes
+
 #: Settings of any client that suit a local or a nearby cluster.
 _CLIENT: Mapping[str, object] = {
     "allow.auto.create.topics": False,
@@ -134,6 +136,7 @@ class TransportOptions:
             "linger.ms": linger_ms,
             # What Java clients do, so that every client finds a key in the same partition.
             "partitioner": "murmur2_random",
+            "message.max.bytes": sizes.RECORD,
             "message.timeout.ms": self.delivery_timeout_ms,
             "queue.buffering.max.messages": self.producer_queue,
             "queue.buffering.max.kbytes": self.producer_queue_kib,

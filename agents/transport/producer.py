@@ -32,6 +32,8 @@ from agents.transport.lease import Lease
 from agents.transport.murmur2 import murmur2_partition
 from agents.transport.ownership import Ownership, owner_headers
 from agents.transport.records import Headers, Record
+from pipeline.adapters.topics import LARGEST_RECORD
+from pipeline.model import sizes
 
 _Report = Callable[[KafkaError | None, Record], None]
 
@@ -259,7 +261,8 @@ class Producer(BaseProducer):
         ensure_created: bool = False,
     ) -> None:
         """Create a topic unless it exists."""
-        settings = {key: str(value) for key, value in (config or {}).items()}
+        settings = {LARGEST_RECORD: str(sizes.TOPIC)}
+        settings |= {key: str(value) for key, value in (config or {}).items()}
         policies = [p for p, wanted in (("compact", compacting), ("delete", deleting)) if wanted]
         if policies:
             settings["cleanup.policy"] = ",".join(policies)

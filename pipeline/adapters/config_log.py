@@ -35,7 +35,7 @@ _STOP_S: Final = 5.0
 _RETRY_S: Final = 0.1
 _ASK_S: Final = 2.0
 _MAX_BYTES: Final = 10_000_000
-"""Bounds a bundle before compression, by which a broker's own limit of 1 MB counts."""
+"""Bounds a bundle before compression; the topic's own limit counts by what is compressed."""
 
 _log = structlog.get_logger(__name__)
 

@@ -1,22 +1,30 @@
-"""Kairos' topics: partitions, clean-up and retention; creating those that are missing."""
+"""Kairos' topics: partitions, clean-up, retention and size of records; creating those that are
+missing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
+from pipeline.model import sizes
 from pipeline.model import topics as names
 from pipeline.settings import Settings
 
 FOREVER: Final = -1.0
+LARGEST_RECORD: Final = "max.message.bytes"
+"""The topic property that bounds its records."""
 _DAY_H: Final = 24.0
 _TIMEOUT_S: Final = 30.0
 _BROKER_DEFAULT: Final = -1
+_SECRET: Final = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 
 
 class Partitioning(Enum):
@@ -41,7 +49,10 @@ class Topic:
     def config(self, settings: Settings) -> dict[str, str]:
         """Kafka's topic properties. Retention counts from the append, or the records of a log
         that is played again years later would be deleted at once."""
-        properties = {"message.timestamp.type": "LogAppendTime"}
+        properties = {
+            "message.timestamp.type": "LogAppendTime",
+            LARGEST_RECORD: str(sizes.TOPIC),
+        }
         if self.retention_h is None:
             return {**properties, "cleanup.policy": "compact"}
         hours = settings.retention_hours.get(self.name, self.retention_h)
@@ -82,11 +93,29 @@ class PartitionMismatch:
 
 
 @dataclass(frozen=True, slots=True)
+class SizeMismatch:
+    """An existing topic that does not take records as large as stages may write them."""
+
+    topic: str
+    expected: int
+    found: int
+
+    def __str__(self) -> str:
+        return (
+            f"topic {self.topic} takes records of {self.found} bytes where up to {self.expected} "
+            f"are written: set its {LARGEST_RECORD} to that"
+        )
+
+
+Mismatch: TypeAlias = PartitionMismatch | SizeMismatch
+
+
+@dataclass(frozen=True, slots=True)
 class EnsuredTopics:
     """What `ensure_topics` did and found."""
 
     created: tuple[str, ...]
-    mismatched: tuple[PartitionMismatch, ...]
+    mismatched: tuple[Mismatch, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +123,7 @@ class ComparedTopics:
     """Topics that are not there, and those that are there otherwise."""
 
     missing: tuple[str, ...]
-    mismatched: tuple[PartitionMismatch, ...]
+    mismatched: tuple[Mismatch, ...]
 
 
 def topics_for(channels: Iterable[str]) -> tuple[Topic, ...]:
@@ -116,25 +145,56 @@ def ensure_topics(settings: Settings, channels: Iterable[str]) -> EnsuredTopics:
     found = _partition_counts(admin)
     missing = [topic for topic in wanted if topic.name not in found]
     created = _create(admin, missing, settings)
-    return EnsuredTopics(created, _mismatches(wanted, found, settings))
+    return EnsuredTopics(created, _mismatches(admin, wanted, found, settings))
 
 
 def compare_topics(settings: Settings, channels: Iterable[str]) -> ComparedTopics:
     """What there is against what there should be; changes nothing. KafkaException as above."""
     wanted = topics_for(channels)
-    found = _partition_counts(AdminClient({**settings.kafka(), "log_level": "0"}))
+    admin = AdminClient({**settings.kafka(), "log_level": "0"})
+    found = _partition_counts(admin)
     missing = tuple(topic.name for topic in wanted if topic.name not in found)
-    return ComparedTopics(missing, _mismatches(wanted, found, settings))
+    return ComparedTopics(missing, _mismatches(admin, wanted, found, settings))
+
+
+def largest_records(admin: AdminClient, topics: Iterable[str]) -> dict[str, int]:
+    """How many bytes a record may have, by topic; those are left out of which we may not be told.
+
+    Raises KafkaException when the cluster cannot be reached.
+    """
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+    if not resources:
+        return {}
+    told = admin.describe_configs(resources, request_timeout=_TIMEOUT_S)
+    found = ((resource.name, _unless_secret(future)) for resource, future in told.items())
+    return {name: int(config[LARGEST_RECORD].value) for name, config in found if config}
+
+
+def _unless_secret(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except KafkaException as error:
+        if error.args[0].code() in _SECRET:
+            return None
+        raise
 
 
 def _mismatches(
-    wanted: Iterable[Topic], found: Mapping[str, int], settings: Settings
-) -> tuple[PartitionMismatch, ...]:
-    return tuple(
+    admin: AdminClient, wanted: Sequence[Topic], found: Mapping[str, int], settings: Settings
+) -> tuple[Mismatch, ...]:
+    there = [topic for topic in wanted if topic.name in found]
+    counts = (
         PartitionMismatch(topic.name, topic.partitions(settings), found[topic.name])
-        for topic in wanted
-        if found.get(topic.name, topic.partitions(settings)) != topic.partitions(settings)
+        for topic in there
+        if found[topic.name] != topic.partitions(settings)
     )
+    limits = largest_records(admin, (topic.name for topic in there))
+    small = (
+        SizeMismatch(name, sizes.TOPIC, limit)
+        for name, limit in limits.items()
+        if limit < sizes.TOPIC
+    )
+    return (*counts, *small)
 
 
 def _partition_counts(admin: AdminClient) -> dict[str, int]:

@@ -88,7 +88,11 @@ async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
     if not envelope.batch:
         return bad("missing_field", "batch", "batch has no messages")
     limit = gateway.limits.message_bytes
-    judged = [_judge(raw, envelope, arrival, limit) for raw in map(bytes, envelope.batch)]
+    messages = list(map(bytes, envelope.batch))
+    if len(post.raw) - sum(map(len, messages)) > limit:
+        what = f"what a batch gives each of its messages may have {limit} bytes"
+        return Refusal(413, "too_large", what, "context")
+    judged = [_judge(raw, envelope, arrival, limit) for raw in messages]
     return await settle(gateway, judged, request.headers.get("traceparent"))
 
 

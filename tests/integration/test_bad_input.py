@@ -77,6 +77,15 @@ def test_the_gateway_names_what_is_wrong(
         assert client.get("/healthz").status_code == 200
 
 
+def test_what_a_batch_gives_each_of_its_messages_is_as_bounded_as_they_are(stack: Stack) -> None:
+    context = {"page": {"url": "x" * 600_000}}
+    body = {"batch": [{**_TRACK, "type": "track"}] * 3, "context": context}
+    with stack.client(WRITE_KEY) as client:
+        answer = client.post("/v1/batch", json=body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["field"]) == (413, "too_large", "context")
+
+
 def test_a_time_may_be_an_hour_ahead_and_no_more(stack: Stack) -> None:
     with stack.client(WRITE_KEY) as client:
         near = {**_TRACK, "timestamp": _now_ms() + _HOUR_MS - _MINUTE_MS}

@@ -8,8 +8,15 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from pipeline.adapters.broker import Broker, BrokerOptions, Running
-from pipeline.adapters.topics import PartitionMismatch, ensure_topics, topics_for
+from pipeline.adapters.topics import (
+    PartitionMismatch,
+    SizeMismatch,
+    ensure_topics,
+    topics_for,
+)
+from pipeline.model import sizes
 from pipeline.settings import Settings
+from tests.support.chain import eventually
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +49,20 @@ def config_of(settings: Settings, topic: str) -> dict[str, str]:
 
 def test_missing_topics_are_created_and_others_reported(empty: Settings, tmp_path: Path) -> None:
     admin = AdminClient(empty.kafka())
-    admin.create_topics([NewTopic("decisions", 5)], operation_timeout=30)["decisions"].result()
+    decisions = NewTopic("decisions", 5)
+    memberships = NewTopic("memberships", 3, config={"max.message.bytes": "1000000"})
+    for created in admin.create_topics([decisions, memberships], operation_timeout=30).values():
+        created.result()
 
     first = ensure_topics(empty, ["web", "email", "web"])
 
     expected = {topic.name: topic.partitions(empty) for topic in topics_for(["web", "email"])}
-    assert set(first.created) == set(expected) - {"decisions"}
-    assert first.mismatched == (PartitionMismatch("decisions", expected=3, found=5),)
-    assert partition_counts(empty) == {**expected, "decisions": 5}
+    assert set(first.created) == set(expected) - {"decisions", "memberships"}
+    assert first.mismatched == (
+        PartitionMismatch("decisions", expected=3, found=5),
+        SizeMismatch("memberships", expected=sizes.TOPIC, found=1_000_000),
+    )
+    eventually(lambda: partition_counts(empty) == {**expected, "decisions": 5})
     assert ensure_topics(empty, ["web", "email"]).created == ()
 
 
@@ -59,6 +72,7 @@ def test_clean_up_and_retention_follow_the_table_and_the_setting(empty: Settings
     assert config_of(empty, "interactions")["retention.ms"] == str(30 * 24 * 3_600_000)
     assert config_of(empty, "interactions")["message.timestamp.type"] == "LogAppendTime"
     assert config_of(empty, "replies")["retention.ms"] == "-1"
+    assert config_of(empty, "profiles")["max.message.bytes"] == str(sizes.TOPIC)
 
 
 def test_keys_of_one_kind_share_one_partition_count(empty: Settings) -> None:

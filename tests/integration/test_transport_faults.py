@@ -46,6 +46,17 @@ def test_a_record_that_cannot_be_delivered_ends_the_process_uncommitted(
     assert committed(plan.bootstrap, f"{plan.prefix}.hop0", source, 1) == [1]
 
 
+def test_a_changelog_that_takes_too_small_records_ends_the_process_at_its_start(
+    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+) -> None:
+    new_topic("0")
+    new_topic("1")
+    changelog = new_topic("hop0-counts-changelog", max_message_bytes="1000000")
+    worker = start(plan)
+    assert _exit_code(worker) == 1
+    assert f"topic {changelog} takes records of 1000000 bytes" in worker.last_line()
+
+
 def test_a_worker_that_was_away_beyond_its_session_ends(
     plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
 ) -> None:

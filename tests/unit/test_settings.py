@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from pipeline.model import sizes
 from pipeline.settings import NoBrokerError, Settings, kafka_properties
 
 
@@ -33,6 +34,7 @@ def test_an_existing_cluster_is_used_with_its_properties(monkeypatch: pytest.Mon
         "bootstrap.servers": "kafka:9092",
         "ssl.ca.location": "/ca.pem",
         "reconnect.backoff.max.ms": "250",
+        "message.max.bytes": sizes.RECORD,
     }
 
 
@@ -55,7 +57,10 @@ def test_a_given_secret_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("name", "value"), [("partitions", 0), ("broker_port", 70_000)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("partitions", 0), ("broker_port", 70_000), ("gateway_message_bytes", 1 << 20)],
+)
 def test_a_value_out_of_range_is_refused(name: str, value: int) -> None:
     with pytest.raises(ValidationError, match=name):
         Settings.model_validate({name: value})
