@@ -110,6 +110,9 @@ class _FaustPorts:
         after = partition if self._app.options.rows_first else None
         self._app.producer.send_raw(topic, key, value, headers=headers, after=after)  # type: ignore[attr-defined]
 
+    async def settle(self) -> None:
+        await self._app.consumer.commit()
+
     def committed(self, topic: str, partition: int) -> int:
         offset = self._app.consumer.committed_offset(TP(topic, partition))  # type: ignore[attr-defined]
         return 0 if offset is None else int(offset)

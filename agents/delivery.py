@@ -4,6 +4,9 @@ An input's offset is committed only after its row and its outputs are delivered,
 follow from one changelog record. So after a kill an input comes either to a row that does not know
 it (process it), or to one that does: then the outputs kept in the row's outbox are sent again.
 Records that the stage before sent again carry the cause of the first time, and are dropped.
+
+A row must be small enough to be written. So the inputs of a key that have caused much are committed
+before its next one is processed (`held`), which takes what they caused out of the row.
 """
 
 from collections.abc import Callable
@@ -135,7 +138,7 @@ def advance(
     """The row after the input; `committed(topic)` is the next offset to be read after a kill."""
     before = row or Row[S]()
     cause = position.cause
-    kept = [sent for sent in before.outbox if sent.offset >= committed(sent.topic)]
+    kept = _uncommitted(before, committed)
     kept.append(Sent(position.topic, position.offset, outputs, change.applied))
     return Row(
         state=change.state,
@@ -146,3 +149,14 @@ def advance(
         outbox=tuple(kept),
         wake=change.wake,
     )
+
+
+def held(row: Row[S], committed: Callable[[str], int]) -> int:
+    """How many bytes uncommitted inputs have caused, which the row keeps; `committed` as above."""
+    return sum(
+        len(output.value or b"") for sent in _uncommitted(row, committed) for output in sent.outputs
+    )
+
+
+def _uncommitted(row: Row[S], committed: Callable[[str], int]) -> list[Sent]:
+    return [sent for sent in row.outbox if sent.offset >= committed(sent.topic)]

@@ -20,6 +20,9 @@ TRACEPARENT: Final = "traceparent"
 CAUSE: Final = topics.CAUSE_HEADER
 TIMING: Final = "kairos-timing"
 
+_LONGEST_TIMING: Final = 1_024
+"""Bytes; the stages take some 40 each. Whoever writes to us may claim any."""
+
 
 def find(headers: Headers, name: str) -> bytes | None:
     """The first header of this name."""
@@ -38,10 +41,12 @@ def onward_trace(headers: Headers) -> bytes:
 
 
 def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: float) -> bytes:
-    """The timings so far and this stage's."""
+    """The timings so far and this stage's; too many of them are dropped."""
     mine = f"{stage}={queued_ms:.3f}/{spent_ms:.3f}".encode()
     before = find(headers, TIMING)
-    return mine if before is None else b"%b,%b" % (before, mine)
+    if before is None or len(before) > _LONGEST_TIMING:
+        return mine
+    return b"%b,%b" % (before, mine)
 
 
 def cause_of(headers: Headers) -> Cause | None:

@@ -22,6 +22,11 @@ class Message(Struct, frozen=True):
         """The key, empty when there is none."""
         return self.raw_key or b""
 
+    @property
+    def size(self) -> int:
+        """Bytes of key and value."""
+        return len(self.raw_key or b"") + len(self.value or b"")
+
 
 class Rows(Protocol):
     """The rows of one table, by partition. A write is visible at once, and in the changelog when
@@ -58,6 +63,10 @@ class Ports(Protocol):
     ) -> None:
         """Hand a record that follows from rows of `partition` to the producer; the input's commit
         waits for its delivery."""
+
+    async def settle(self) -> None:
+        """Have everything so far delivered and its inputs committed, unless they cannot be now,
+        while a group changes."""
 
     def committed(self, topic: str, partition: int) -> int:
         """The offset from which the partition would be read again after a kill."""

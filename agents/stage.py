@@ -2,8 +2,9 @@
 
 One input at a time: read its row, ask the protocol (`delivery.py`) whether it is new, run the
 step, write row and records. The transport commits the input's offset after all of them are
-delivered. An input that cannot be processed becomes a dead letter and the stage goes on, unless
-exceptions pile up: then the process ends, so that somebody looks.
+delivered. An input that cannot be processed, or from which something would follow that is too large
+to be written, becomes a dead letter and the stage goes on, unless exceptions pile up: then the
+process ends, so that somebody looks.
 """
 
 import time
@@ -16,6 +17,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from agents.dead_letters import LARGEST, dead_letter, key_of
 from agents.delivery import (
     Cause,
     Change,
@@ -26,6 +28,7 @@ from agents.delivery import (
     Repeat,
     Row,
     advance,
+    held,
     judge,
 )
 from agents.event_ids import EventIds
@@ -37,15 +40,20 @@ from agents.rulebook import Rulebook
 from agents.timers import Due, TimerChange, Timers, fired_at, standing
 from pipeline.adapters.avro import Malformed
 from pipeline.flow import Stage, config_of, control_of, timer
-from pipeline.model import topics
+from pipeline.model import sizes, topics
 from pipeline.model.control import Control
-from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect, Wake
 from pipeline.model.time import HOUR_MS, MAX_AHEAD_MS
 from pipeline.rules import Rules
 
 _ROW = b"r"
+_MUCH = 128 << 10
+"""Bytes that uncommitted inputs of a key may have caused before they are committed out of turn:
+each write of its row contains them."""
+_LARGEST_ROW = sizes.RECORD - LARGEST - _MUCH - (64 << 10)
+"""Bytes: beside a row, whatever it holds, there is room for a dead letter, and for what Kafka adds.
+Outputs are smaller than the row that keeps them."""
 _MAX_EXCEPTIONS = 50
 _EXCEPTION_WINDOW_S = 60.0
 _EMPTY_KEPT_MS = HOUR_MS
@@ -56,10 +64,16 @@ class TooManyExceptionsError(Exception):
     """Raised when steps keep failing in ways nobody foresaw; the process ends."""
 
 
-class _Effect(Struct, frozen=True):
-    """What an input changes. `row` None: nothing (anew); `interaction`: its id is remembered."""
+class OutboxFullError(Exception):
+    """Raised when inputs that should be committed are not, and no more fits beside what they
+    caused; the process ends, and sends them again first."""
 
-    row: Row[Any] | None
+
+class _Effect(Struct, frozen=True):
+    """What an input changes. `row`: as it is written, None: nothing (anew); `interaction`: its id
+    is remembered."""
+
+    row: bytes | None
     outputs: tuple[Output, ...]
     interaction: Interaction | None
     timer: TimerChange
@@ -147,11 +161,13 @@ class StageShell:
             overdue = self._overdue(message, control)
             if overdue:
                 return Forward((*overdue, Emit(message.topic, message.key.decode(), record)))
-        return self._judged(message, record, rules)
+        return await self._judged(message, record, rules)
 
     def _record(self, message: Message) -> msgspec.Struct | DeadLetter:
         if message.value is None:
             return DeadLetter("empty-value", "the record has no value")
+        if message.topic == topics.INTERACTIONS and message.size > sizes.INPUT:
+            return _too_large("key and value have", message.size, sizes.INPUT)
         if not _is_text(message.key):
             return DeadLetter("malformed-key", "the key is not UTF-8")
         decoded = self._codec.decode(message.topic, message.value)
@@ -179,12 +195,13 @@ class StageShell:
             return None
         return Redirect(Emit(message.topic, message.key.decode(errors="replace"), interaction))
 
-    def _judged(self, message: Message, record: msgspec.Struct, rules: Rules) -> _Decided:
+    async def _judged(self, message: Message, record: msgspec.Struct, rules: Rules) -> _Decided:
         # An upstream app's record has no cause of ours; its event id says whether it is a copy.
         cause = None if message.topic == topics.INTERACTIONS else cause_of(message.headers)
         position = Position(message.topic, message.partition, message.offset, cause)
         interaction = record if isinstance(record, Interaction) else None
-        row = self._row(message)
+        stored = self._ports.table.get_in(message.partition, _ROW + message.key)
+        row = None if stored is None else self._decode(stored)
         match judge(row, position):
             case Duplicate() as duplicate:
                 return duplicate
@@ -196,6 +213,10 @@ class StageShell:
                 pass
         if interaction is not None and self._known(interaction, message.partition):
             return Duplicate("event_id")
+        large = stored is not None and len(stored) > _MUCH
+        if large and row is not None and held(row, self._committed(message.partition)) > _MUCH:
+            await self._ports.settle()
+            row = self._row(message)
         return self._stepped(message, position, (record, row), rules)
 
     def _stepped(
@@ -223,8 +244,11 @@ class StageShell:
             wake = standing(before, outcome.wake, fired_at(record))
         change = Change(outcome.state, wake)
         after = advance(row, position, change, outputs, self._committed(message.partition))
+        written = self._encode(after)
+        if len(written) > _LARGEST_ROW:
+            return self._traced(message, position, row, (_oversized(after, written), ()))
         interaction = record if isinstance(record, Interaction) else None
-        return _Effect(after, outputs, interaction, TimerChange(before, wake))
+        return _Effect(written, outputs, interaction, TimerChange(before, wake))
 
     def _traced(
         self,
@@ -248,7 +272,10 @@ class StageShell:
         wake = Wake(message.timestamp_ms + _EMPTY_KEPT_MS) if row is None else before
         change = Change(state, wake, applied=False)
         after = advance(row, position, change, outputs, self._committed(message.partition))
-        return _Effect(after, outputs, None, TimerChange(before, wake))
+        written = self._encode(after)
+        if len(written) > _LARGEST_ROW and not isinstance(why, DeadLetter):
+            return self._traced(message, position, row, (_oversized(after, written), ()))
+        return _Effect(written, outputs, None, TimerChange(before, wake))
 
     def _outputs(self, outcome: Outcome[Any], given: _Given) -> tuple[Output, ...]:
         match outcome:
@@ -279,7 +306,7 @@ class StageShell:
     def _write(
         self,
         message: Message,
-        row: Row[Any] | None,
+        row: bytes | None,
         interaction: Interaction | None,
         timer: TimerChange,
     ) -> None:
@@ -289,7 +316,7 @@ class StageShell:
         if row is None:
             self._metrics.repeats.inc()
         else:
-            self._ports.table.put_in(message.partition, _ROW + message.key, self._encode(row))
+            self._ports.table.put_in(message.partition, _ROW + message.key, row)
         self._timers.end(message.partition, message.key, timer)
         if interaction is not None:
             self._ids.add(message.partition, interaction.event_id, interaction.received_at)
@@ -324,21 +351,9 @@ class StageShell:
         self._metrics.sent(outputs)
 
     def _dead_letter(self, message: Message, fault: DeadLetter) -> Output:
-        record = DeadLetterRecord(
-            stage=self._stage.name,
-            reason=fault.reason,
-            detail=fault.detail,
-            topic=message.topic,
-            partition=message.partition,
-            offset=message.offset,
-            at=message.timestamp_ms,
-            key=message.raw_key,
-            value=message.value,
-            headers=dict(message.headers),
-        )
-        return Output(
-            topics.DEAD_LETTERS, message.key, self._codec.encode(topics.DEAD_LETTERS, record)
-        )
+        record = dead_letter(self._stage.name, message, fault)
+        value = self._codec.encode(topics.DEAD_LETTERS, record)
+        return Output(topics.DEAD_LETTERS, key_of(message), value)
 
     def _unforeseen(self, error: Exception) -> DeadLetter:
         """An exception in a step is a dead letter that counts; too many of them are our fault."""
@@ -369,6 +384,16 @@ class StageShell:
         else:
             data = self._codec.extend(topic, value, given[0], given[1])
         return Output(topic, emit.key.encode(), data)
+
+
+def _oversized(row: Row[Any], written: bytes) -> DeadLetter:
+    if len(row.outbox) > 1:
+        raise OutboxFullError("a row keeps too much of what inputs caused that are not committed")
+    return _too_large("the state and what follows would have", len(written), _LARGEST_ROW)
+
+
+def _too_large(what: str, size: int, most: int) -> DeadLetter:
+    return DeadLetter("too-large", f"{what} {size} bytes, the most are {most}")
 
 
 def _is_text(key: bytes) -> bool:

@@ -33,11 +33,15 @@ _PARTITIONS = 2
 _START = 1_900_000_000_000
 
 
-def _interaction(number: int, name: str, who: Sequence[str], kind: Any = "track") -> Interaction:
+def _interaction(number: int, name: str, who: Sequence[str], size: int = 0) -> Interaction:
+    """`size`: characters of a property that it has."""
     at = _START + number * 1_000
     names = tuple(Identifier.parse(one) for one in who)
     ask = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if name == "Ask" else None
-    return Interaction(f"e{number}", kind, name, "web", "shop", at, at, names, request=ask)
+    text = {"text": "x" * size}
+    return Interaction(
+        f"e{number}", "track", name, "web", "shop", at, at, names, dict(text), request=ask
+    )
 
 
 _ACTS = st.tuples(st.sampled_from("abc"), st.sampled_from(["Order", "Ask", "View"]))
@@ -55,6 +59,15 @@ def test_whatever_is_killed_state_and_outputs_are_those_of_a_run_without_kills(
     found = _ran(stream, Random(seed), 12, copies=True)
     assert found == expected
     assert sum(map(len, expected[1][topics.DECISIONS].values())) == len(stream)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_so_it_is_where_inputs_are_committed_early_since_they_cause_much(seed: int) -> None:
+    stream = [
+        _interaction(number, name, [f"email:{who}@x"], 150_000)
+        for number, (who, name) in enumerate(zip("aabaaa", ["Order", "Ask"] * 3, strict=True))
+    ]
+    assert _ran(stream, Random(seed), 12) == _ran(stream, Random(seed), 0)
 
 
 _SHORT_STORY = [

@@ -202,6 +202,11 @@ class _Process:
         place = (topic, self._logs.partition_of(key))
         self._hand_over(place, Record(key, value, tuple(headers)))
 
+    async def settle(self) -> None:
+        for place, queued in self.in_flight().items():
+            self.deliver(place, queued)
+        self.commit()
+
     def committed(self, topic: str, partition: int) -> int:
         return self._logs.committed[topic, partition]
 

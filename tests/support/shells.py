@@ -28,7 +28,7 @@ class Sent:
 
 class Rows:
     """The ports of one stage's shell: its rows by key, and what it has sent since it was asked.
-    `next`: the offset up to which each topic is committed."""
+    `next`: the offset up to which each topic is committed; `done`: up to which it could be."""
 
     partitions: Collection[int] = (ONLY,)
 
@@ -37,6 +37,7 @@ class Rows:
         self.rows: dict[bytes, bytes] = {}
         self.sent: list[Sent] = []
         self.next: dict[str, int] = {}
+        self.done: dict[str, int] = {}
 
     def get_in(self, partition: int, key: bytes) -> bytes | None:
         return self.rows.get(key)
@@ -59,6 +60,9 @@ class Rows:
         partition: int,
     ) -> None:
         self.sent.append(Sent(topic, key, value, tuple(headers)))
+
+    async def settle(self) -> None:
+        self.next |= self.done
 
     def committed(self, topic: str, partition: int) -> int:
         return self.next.get(topic, 0)

@@ -1,0 +1,88 @@
+"""Large records neither stop a stage nor are lost: they pass, or are dead letters, bytes cut."""
+
+import time
+from uuid import uuid4
+
+from confluent_kafka import Producer
+
+from pipeline.adapters.avro import open_codec
+from pipeline.model import topics
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.decision import Decision
+from pipeline.model.interaction import Identifier, Interaction
+from tests.support.stack import Stack
+
+WRITE_KEY = "test-app-key"
+_LARGE = {f"p{number}": "x" * 16_000 for number in range(25)}
+"""400 KB, as large as a message of the gateway may nearly be."""
+
+_HUGE_BYTES = 7_990_000
+"""As large as a record may nearly be."""
+
+
+def test_several_large_messages_of_one_visitor_pass(stack: Stack) -> None:
+    visitor = uuid4().hex
+    batch = [
+        {
+            "type": "track",
+            "event": "Viewed",
+            "anonymousId": visitor,
+            "messageId": f"{visitor}-{number}",
+            "properties": _LARGE,
+        }
+        for number in range(5)
+    ]
+    workers = _workers(stack)
+    with stack.client(WRITE_KEY) as client:
+        answer = client.post("/v1/batch", json={"batch": batch})
+        assert answer.json() == {"success": True}, answer.text
+    stack.kairos("status", "--until-idle", "30")
+    decided = [one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision)]
+    assert [one for one in decided if visitor in one] == [one["messageId"] for one in batch]
+    assert _workers(stack) == workers
+
+
+def test_what_is_too_large_to_be_taken_is_a_dead_letter_and_the_next_goes_on(stack: Stack) -> None:
+    name = uuid4().hex
+    key = f"customer_id:{name}"
+    huge = _interaction(f"huge-{name}", name, {"text": "x" * _HUGE_BYTES})
+    encode = open_codec(stack.settings).encode
+    producer = Producer({**stack.settings.kafka(), "partitioner": "murmur2_random"})
+    workers = _workers(stack)
+    for value in (
+        b"x" * _HUGE_BYTES,
+        encode(topics.INTERACTIONS, huge),
+        encode(topics.INTERACTIONS, _interaction(f"good-{name}", name, {})),
+    ):
+        producer.produce(topics.INTERACTIONS, value, key, headers=[("origin", None)])
+    assert producer.flush(30) == 0
+    stack.kairos("status", "--until-idle", "30")
+    letters = [
+        letter
+        for _, letter in stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)
+        if letter.key == key.encode()
+    ]
+    assert [letter.reason for letter in letters] == ["too-large", "too-large"]
+    for letter in letters:
+        assert letter.value is not None
+        assert len(letter.value) < _HUGE_BYTES
+        assert f"{len(letter.value)} of" in letter.detail
+        assert letter.topic == topics.INTERACTIONS
+    assert letters[0].offset + 1 == letters[1].offset
+    decided = [one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision)]
+    assert [one for one in decided if name in one] == [f"good-{name}"]
+    assert _workers(stack) == workers
+
+
+def _workers(stack: Stack) -> dict[str, int]:
+    """The pids of the agents' processes: others than before, where one had to be started again."""
+    status = stack.json("status")
+    return {one["name"]: one["pid"] for one in status["processes"] if "worker" in one["name"]}
+
+
+def _interaction(event_id: str, name: str, properties: dict[str, str]) -> Interaction:
+    now = time.time_ns() // 1_000_000
+    who = (Identifier("customer_id", name),)
+    return Interaction(
+        event_id, "track", "Viewed", "web", "upstream", now, now, who, dict(properties)
+    )

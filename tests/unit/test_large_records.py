@@ -1,0 +1,154 @@
+"""Rows stay as small as Kafka takes them, whatever comes how fast, and what is too large ends."""
+
+from typing import Final
+
+import pytest
+
+from agents.delivery import Output, Row, Sent, held
+from agents.headers import onward_timing
+from agents.metrics import StageMetrics
+from agents.ports import Message
+from agents.stage import OutboxFullError, StageShell
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.flow import stage
+from pipeline.identity.causes import profile_of
+from pipeline.model import sizes, topics
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.stages import Identified, IdentitySection
+from tests.support.shells import Rows, finish, handing_over, knowing
+from tests.support.shells import Sent as Left
+from tests.support.worlds import plain_rules
+
+_NOW_MS: Final = 1_900_000_000_000
+_ADA: Final = Identifier("email", "ada@x")
+_PROFILE: Final = profile_of(_ADA.key)
+_CODEC: Final = Codec(recorded())
+
+
+class _Stage:
+    """One stage, told things that are committed when it asks for it."""
+
+    def __init__(self, name: str) -> None:
+        one = stage(name)
+        self.ports = Rows()
+        self.largest_row = 0
+        self.written = 0
+        self._offset = 0
+        self._topic = one.inputs[0]
+        self._key = (_ADA.key if name == "identity" else _PROFILE).encode()
+        self._shell = StageShell(
+            one, self.ports, handing_over(_CODEC), knowing(plain_rules()), StageMetrics(name)
+        )
+
+    def tell(self, record: Interaction | Identified | bytes) -> None:
+        value = record if isinstance(record, bytes) else _CODEC.encode(self._topic, record)
+        self.ports.done[self._topic] = self._offset
+        message = Message(self._topic, 0, self._offset, _NOW_MS, self._key, value, ())
+        finish(self._shell.handle(message))
+        self._offset += 1
+        row = self.ports.rows.get(b"r" + self._key, b"")
+        self.largest_row = max(self.largest_row, len(row))
+        self.written += len(row)
+
+    def sent(self, topic: str) -> list[Left]:
+        return [one for one in self.ports.sent if one.topic == topic]
+
+    def letters(self) -> list[DeadLetterRecord]:
+        found = [_CODEC.decode(one.topic, one.value or b"") for one in self.sent("dead-letters")]
+        return [one for one in found if isinstance(one, DeadLetterRecord)]
+
+
+def _interaction(number: int, size: int) -> Interaction:
+    properties = {"text": "x" * size}
+    return Interaction(
+        f"e{number}", "track", "View", "web", "shop", _NOW_MS, _NOW_MS, (_ADA,), dict(properties)
+    )
+
+
+def _identified(number: int, size: int) -> Identified:
+    section = IdentitySection(_PROFILE, _ADA.key, f"{_ADA.key}/0", 0, plain_rules().config.digest)
+    return Identified(interaction=_interaction(number, size), identity=section)
+
+
+def test_several_large_inputs_of_a_key_are_not_in_its_row_at_once() -> None:
+    identity = _Stage("identity")
+    for number in range(5):
+        identity.tell(_interaction(number, 400_000))
+    assert len(identity.sent(topics.IDENTIFIED)) == 5
+    assert identity.largest_row < 500_000
+
+
+def test_what_a_hot_key_writes_does_not_grow_with_the_square_of_its_inputs() -> None:
+    enrichment = _Stage("enrichment")
+    for number in range(400):
+        enrichment.tell(_identified(number, 2_000))
+    assert len(enrichment.sent(topics.ENRICHED)) == 400
+    assert enrichment.written < 400 * 150_000
+
+
+def test_the_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
+    identity = _Stage("identity")
+    room = sizes.INPUT - len(_ADA.key)
+    rest = len(_CODEC.encode(topics.INTERACTIONS, _interaction(0, 2_000_000)) or b"") - 2_000_000
+    identity.tell(_interaction(0, room - rest))
+    identity.tell(_interaction(1, room - rest + 1))
+    identity.tell(b"x" * sizes.TOPIC)
+    identity.tell(_interaction(2, 1))
+    assert [letter.offset for letter in identity.letters()] == [1, 2]
+    assert {letter.reason for letter in identity.letters()} == {"too-large"}
+    assert len(identity.sent(topics.IDENTIFIED)) == 2
+
+
+def test_what_would_cause_too_large_a_record_is_a_dead_letter_and_changes_no_state() -> None:
+    enrichment, other = _Stage("enrichment"), _Stage("enrichment")
+    enrichment.tell(_identified(0, 6_000_000))
+    [letter] = enrichment.letters()
+    assert (letter.reason, letter.stage, letter.offset) == ("too-large", "enrichment", 0)
+    assert enrichment.largest_row < sizes.RECORD
+    for one in (enrichment, other):
+        one.tell(_identified(1, 1))
+    [after] = enrichment.sent(topics.ENRICHED)
+    [expected] = other.sent(topics.ENRICHED)
+    assert after.value == expected.value
+
+
+def test_dead_letters_of_a_key_are_not_in_its_row_at_once_either() -> None:
+    enrichment = _Stage("enrichment")
+    for number in range(6):
+        enrichment.tell(_identified(number, 6_000_000))
+    assert len(enrichment.letters()) == 6
+    assert enrichment.largest_row < sizes.RECORD
+
+
+def test_where_nothing_is_committed_the_process_ends_before_a_row_is_too_large() -> None:
+    enrichment = _Stage("enrichment")
+    enrichment.tell(_identified(0, 4_000_000))
+    enrichment.ports.done = _Never()
+    with pytest.raises(OutboxFullError):
+        enrichment.tell(_identified(1, 4_000_000))
+
+
+class _Never(dict[str, int]):
+    """Of a group that is just changing."""
+
+    def __setitem__(self, topic: str, offset: int) -> None:
+        return
+
+
+def test_a_timing_that_only_grows_is_dropped() -> None:
+    timing = b""
+    for _ in range(100):
+        timing = onward_timing([("kairos-timing", timing)], "identity", 0.1, 0.1)
+        assert len(timing) < 1_100
+    assert onward_timing([("kairos-timing", b"a=1/1")], "b", 2, 3) == b"a=1/1,b=2.000/3.000"
+
+
+def test_held_is_what_inputs_that_are_not_committed_caused() -> None:
+    outbox = tuple(
+        Sent("in", offset, (Output("out", b"k", b"x" * size), Output("out", b"k", None)))
+        for offset, size in ((3, 10), (4, 100), (5, 1_000))
+    )
+    row = Row[int](outbox=outbox)
+    assert [held(row, lambda _, at=at: at) for at in (0, 4, 5, 6)] == [1_110, 1_100, 1_000, 0]  # type: ignore[misc]
+    assert held(Row[int](), lambda _: 0) == 0
