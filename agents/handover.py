@@ -13,7 +13,9 @@ from msgspec import Struct
 from pipeline.adapters.avro import Codec, Malformed
 
 _KEPT: Final = 4_096
-"""Records on their way at most; the oldest are let go of."""
+KEPT_BYTES: Final = 32 << 20
+"""Of records on their way at most, as bytes, beside which they are kept decoded; the oldest are let
+go of."""
 
 
 class Handover:
@@ -23,6 +25,7 @@ class Handover:
         self._codec = codec
         self._read = frozenset(read)
         self._under_way: OrderedDict[tuple[str, bytes], Struct] = OrderedDict()
+        self.kept_bytes = 0
 
     def encode(self, topic: str, value: Struct | None) -> bytes | None:
         """As `Codec.encode`."""
@@ -35,11 +38,19 @@ class Handover:
     def decode(self, topic: str, data: bytes) -> Struct | Malformed:
         """As `Codec.decode`."""
         known = self._under_way.pop((topic, data), None)
-        return self._codec.decode(topic, data) if known is None else known
+        if known is None:
+            return self._codec.decode(topic, data)
+        self.kept_bytes -= len(data)
+        return known
 
     def _remember(self, topic: str, value: Struct | None, data: bytes | None) -> bytes | None:
         if topic in self._read and value is not None and data is not None:
-            self._under_way[topic, data] = value
-            if len(self._under_way) > _KEPT:
-                self._under_way.popitem(last=False)
+            known = self._under_way
+            before = len(known)
+            known[topic, data] = value
+            if len(known) > before:
+                self.kept_bytes += len(data)
+            while len(known) > _KEPT or self.kept_bytes > KEPT_BYTES:
+                (_, oldest), _ = known.popitem(last=False)
+                self.kept_bytes -= len(oldest)
         return data
