@@ -255,15 +255,23 @@ class Consumer(BaseConsumer):
             for tp, (offset, note) in self._found.items()
         }
         settings, outputs = self.transport.changelog_reader_settings(), self._options.outputs
-        self._past = await self._patiently(
+        past = await self._patiently(
             "what was sent before",
             lambda: asyncio.to_thread(look_back, settings, header, outputs, committed),
         )
-        self.app.producer.past = self._past.causes
+        self._know(past)
 
     async def _commit_with_notes(self, offsets: Mapping[TP, int], cut_ms: int) -> KafkaError | None:
         noted = {tp: (o, self._past.note(tp, o, cut_ms)) for tp, o in offsets.items()}
-        return await self._kafka.commit(noted)
+        error = await self._kafka.commit(noted)
+        if error is None and self._past.is_over({**self._checkpointer.committed, **offsets}):
+            self._know(Past())
+        return error
+
+    def _know(self, past: Past) -> None:
+        """What was sent before, for as long as its inputs may come again."""
+        self._past = past
+        self.app.producer.past = past.causes
 
     async def _committed(self) -> dict[TP, tuple[int, str]]:
         return await self._patiently(

@@ -35,6 +35,10 @@ class Past:
         sent of inputs that come after it."""
         return str(self.since_ms if offset < self.ends.get(tp, 0) else now_ms)
 
+    def is_over(self, committed: Mapping[TP, int]) -> bool:
+        """Whether none of these inputs will come again: all are below what is `committed`."""
+        return all(committed.get(tp, 0) >= end for tp, end in self.ends.items())
+
 
 def look_back(
     settings: Mapping[str, object],
