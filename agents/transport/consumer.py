@@ -17,7 +17,7 @@ from mode import Service
 from agents.transport.checkpoint import Checkpointed, Checkpointer, CommitFigures
 from agents.transport.errors import SessionLostError, UnfinishedEventError
 from agents.transport.past import Past, look_back
-from agents.transport.poller import Batch, Poller
+from agents.transport.poller import Batch, Poller, Room
 from agents.transport.progress import Progress
 from agents.transport.records import Record
 from pipeline.adapters.transient import is_transient
@@ -27,6 +27,9 @@ T = TypeVar("T")
 _RETRY_S = 0.1
 _PATIENCE_S = 60.0
 _DRAIN_STEP_S = 0.005
+#: A record with so many bytes is given to the agents once they are done with all before it: what
+#: waits in their buffers is counted.
+_LARGE = 65_536
 _CLOSE_TIMEOUT_S = 5.0
 
 
@@ -74,13 +77,13 @@ class Consumer(BaseConsumer):
         if self._poller is not None:
             self._poller.subscribe(topics)
             return
+        options = self._options
         self._poller = Poller(
-            self._options.consumer(),
+            options.consumer(),
             topics,
             self,
             self.transport.lease,
-            batch_size=self._options.fetch_batch,
-            max_batches=self._options.fetch_batches,
+            Room(options.fetch_batch, options.fetch_batches, options.fetch_batches_kib * 1024),
         )
         self._poller.start()
 
@@ -311,8 +314,7 @@ class Consumer(BaseConsumer):
         super().stop_flow()
         self._version += 1
         while self._batches:
-            self._batches.popleft()
-            self._kafka.batch_done()
+            self._kafka.batch_done(self._batches.popleft())
 
     def resume_flow(self) -> None:
         """Give the agents events again."""
@@ -347,7 +349,7 @@ class Consumer(BaseConsumer):
     def on_batch(self, batch: Batch) -> None:
         """Wake the pump."""
         if batch.version != self._version:
-            self._kafka.batch_done()
+            self._kafka.batch_done(batch)
             return
         self._batches.append(batch)
         self._last_arrival = self.loop.time()
@@ -359,8 +361,9 @@ class Consumer(BaseConsumer):
             while not fetcher.should_stop:
                 await self._arrived.wait()
                 while self._batches:
-                    await self._deliver(self._batches.popleft())
-                    self._kafka.batch_done()
+                    batch = self._batches.popleft()
+                    await self._deliver(batch)
+                    self._kafka.batch_done(batch)
                 self._arrived.clear()
 
     async def _deliver(self, batch: Batch) -> None:
@@ -368,6 +371,8 @@ class Consumer(BaseConsumer):
         acking = self.app.topics.acking_topics
         producer = self.app.producer
         for record in batch.records:
+            if len(record) > _LARGE:
+                await self._all_processed(batch.version)
             if producer.congested:
                 await producer.uncongested()
             if not self.flow_active:
@@ -383,6 +388,11 @@ class Consumer(BaseConsumer):
             self.received_total += 1
             await callbacks[tp](self._to_message(tp, record))
         self._last_arrival = self.loop.time()
+
+    async def _all_processed(self, version: int) -> None:
+        """Wait for the agents, unless the assignment is another by now."""
+        while self._progress.unprocessed and version == self._version:
+            await asyncio.sleep(_DRAIN_STEP_S)
 
     def _place(self, record: Record) -> TP:
         where = record.topic(), record.partition()

@@ -49,11 +49,14 @@ class TransportOptions:
     #: The topics to look for that in; one that ends in a dot stands for all that begin so.
     outputs: tuple[str, ...] = ()
     fetch_batch: int = 256
-    #: Batches that may wait for the agents before polling stops.
+    #: Batches, and their bytes, that may wait for the agents before polling stops.
     fetch_batches: int = 16
+    fetch_batches_kib: int = 32_768
     fetch_buffer_kib: int = 16_384
-    #: Undelivered records above which no further event is given to the agents.
+    #: Undelivered records, and bytes of what is not known to be delivered, above which no further
+    #: event is given to the agents. Half of what a queue holds: so much may follow all the same.
     producer_high_water: int = 10_000
+    producer_high_water_kib: int = 32_768
     #: Hard limits of a producer's queue; above them `send_raw` blocks.
     producer_queue: int = 100_000
     producer_queue_kib: int = 65_536

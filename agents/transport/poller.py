@@ -28,10 +28,20 @@ _HIGHWATERS_EVERY_S = 1.0
 
 
 class Batch(Struct, frozen=True):
-    """Records read in one go, under one version of the assignment."""
+    """Records read in one go, under one version of the assignment; `size`: bytes of values."""
 
     version: int
     records: Sequence[Record]
+    size: int
+
+
+class Room(Struct, frozen=True):
+    """Batches of so many messages at most; fetching stops while so many `batches`, or `size` bytes
+    in them, wait to be done."""
+
+    messages: int
+    batches: int
+    size: int
 
 
 class Listener(Protocol):
@@ -65,14 +75,9 @@ class Poller(threading.Thread):
         topics: Iterable[str],
         listener: Listener,
         lease: Lease,
-        *,
-        batch_size: int,
-        max_batches: int,
+        room: Room,
     ) -> None:
-        """Join the group for `topics` once started.
-
-        Fetching stops while `max_batches` of up to `batch_size` messages wait to be done.
-        """
+        """Join the group for `topics` once started."""
         super().__init__(name="kafka-poller", daemon=True)
         #: The offset after the last record of each partition, as of about a second ago.
         self.highwaters: dict[TP, int] = {}
@@ -80,11 +85,11 @@ class Poller(threading.Thread):
         self._listener = listener
         self._lease = lease
         self._topics = sorted(topics)
-        self._batch_size = batch_size
-        self._max_batches = max_batches
+        self._room = room
         self._changed = threading.Condition()
         self._calls: deque[Callable[[], None]] = deque()
         self._waiting_batches = 0
+        self._waiting_bytes = 0
         self._starts: list[TopicPartition] = []
         self._parked: list[TopicPartition] | None = None
         self._version = 0
@@ -147,10 +152,11 @@ class Poller(threading.Thread):
         self._topics = sorted(topics)
         self._enqueue(self._subscribe)
 
-    def batch_done(self) -> None:
+    def batch_done(self, batch: Batch) -> None:
         """Make room for another batch."""
         with self._changed:
             self._waiting_batches -= 1
+            self._waiting_bytes -= batch.size
 
     def close(self) -> None:
         """Ask the thread to leave the group and end."""
@@ -216,12 +222,16 @@ class Poller(threading.Thread):
 
         Not by pause(): after resume() librdkafka reads again from where assign() began.
         """
-        if self._parked is None and self._waiting_batches >= self._max_batches:
+        room = self._room
+        if self._parked is None and self._reach(room.batches, room.size):
             self._parked = self._positions()
             self._kafka.assign([])
-        elif self._parked is not None and self._waiting_batches <= self._max_batches // 2:
+        elif self._parked is not None and not self._reach(room.batches // 2 + 1, room.size // 2):
             self._starts, self._parked = self._parked, None
             self._kafka.assign(self._starts)
+
+    def _reach(self, batches: int, size: int) -> bool:
+        return self._waiting_batches >= batches or self._waiting_bytes >= size
 
     def _hold(self) -> None:
         self._starts, self._parked = [], None
@@ -248,13 +258,15 @@ class Poller(threading.Thread):
         if first is None:
             self._update_highwaters()
             return
-        messages = cast(list[Record], [first, *self._kafka.consume(self._batch_size - 1, 0)])
+        messages = cast(list[Record], [first, *self._kafka.consume(self._room.messages - 1, 0)])
         records = [message for message in messages if self._is_record(message)]
         if not records:
             return
+        batch = Batch(self._version, records, sum(map(len, records)))
         with self._changed:
             self._waiting_batches += 1
-        self._tell(self._listener.on_batch, Batch(self._version, records))
+            self._waiting_bytes += batch.size
+        self._tell(self._listener.on_batch, batch)
         self._update_highwaters()
 
     def _is_record(self, message: Record) -> bool:

@@ -69,6 +69,10 @@ class Producer(BaseProducer):
 
     def __post_init__(self) -> None:
         self.outstanding = 0
+        #: Bytes of values sent since nothing waited, or since the last cut before which all is
+        #: delivered.
+        self.outstanding_bytes = 0
+        self._cut_bytes = 0
         #: Causes of records that are in the log already, and how many were not sent again.
         self.past: frozenset[bytes] = frozenset()
         self.spared_total = 0
@@ -83,6 +87,7 @@ class Producer(BaseProducer):
         """Connect."""
         await super().on_start()
         options = self._options = self.transport.options
+        self._high_water_bytes = options.producer_high_water_kib * 1024
         self._lease: Lease = self.transport.lease
         self._changelogs: Mapping[str, object] = self.app.tables._changelogs  # type: ignore[attr-defined]
         self._prompt = self._client(0)
@@ -114,7 +119,7 @@ class Producer(BaseProducer):
             options["partition"] = partition
         if headers:
             options["headers"] = headers
-        self._count()
+        self._count(value)
         client, bunch = self._way(topic in self._options.unhurried)
         produce = partial(self._produce, client, topic, key, value, options)
         if after is None:
@@ -128,7 +133,7 @@ class Producer(BaseProducer):
         headers = self.ownership.headers.get((topic, partition))
         if headers is not None:
             options["headers"] = headers
-        self._count()
+        self._count(value)
         self._gates[partition].written()
         self._patient_bunch.add(partial(self._produce, self._patient, topic, key, value, options))
 
@@ -166,6 +171,7 @@ class Producer(BaseProducer):
         epoch = self._epoch
         epoch.close()
         self._open_epoch()
+        self._cut_bytes = self.outstanding_bytes
         self._patient_bunch.leave()
         self._bunch.leave()
         return epoch
@@ -181,16 +187,21 @@ class Producer(BaseProducer):
         finally:
             self._awaited -= 1
         self._raise_failure()
+        self.outstanding_bytes -= self._cut_bytes
+        self._cut_bytes = 0
 
     @property
     def congested(self) -> bool:
         """Whether so much is undelivered that no further event should be processed."""
-        return self.outstanding > int(self._options.producer_high_water)
+        return self._above(self._options.producer_high_water, self._high_water_bytes)
 
     async def uncongested(self) -> None:
         """Wait until half of what congests the producer is delivered."""
-        while self.outstanding > self._options.producer_high_water // 2:
+        while self._above(self._options.producer_high_water // 2, self._high_water_bytes // 2):
             await asyncio.sleep(_SERVE_S)
+
+    def _above(self, records: int, size: int) -> bool:
+        return self.outstanding > records or self.outstanding_bytes > size
 
     def queue_depth(self) -> int:
         """Return how many records wait to leave or are on their way."""
@@ -322,10 +333,12 @@ class Producer(BaseProducer):
         if error is None:
             self._gates[record.partition()].acknowledged()
 
-    def _count(self) -> None:
+    def _count(self, value: bytes | None) -> None:
         """One record more that the current epoch waits for."""
         self._epoch.outstanding += 1
         self.outstanding += 1
+        if value is not None:
+            self.outstanding_bytes += len(value)
 
     def _produce(
         self,
@@ -382,7 +395,7 @@ class Producer(BaseProducer):
                     future.set_exception(DeliveryError(str(error)))
 
         client, bunch = self._way(is_changelog)
-        self._count()
+        self._count(value)
         options = {**options, "on_delivery": report}
         bunch.add(partial(self._produce, client, topic, key, value, options))
 
@@ -412,6 +425,8 @@ class Producer(BaseProducer):
         self._prompt.poll(0)
         self._patient.poll(0)
         self.outstanding = self.queue_depth()
+        if not self.outstanding:
+            self.outstanding_bytes = self._cut_bytes = 0
 
     def _on_delivery_error(self, error: KafkaError, message: Record) -> None:
         failure = DeliveryError(

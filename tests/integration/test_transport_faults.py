@@ -27,6 +27,9 @@ def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
         yield starting
 
 
+_MANY = 1_000
+
+
 def _exit_code(worker: Worker) -> int:
     return worker.process.wait(40)
 
@@ -122,11 +125,21 @@ def test_a_worker_that_is_stopped_while_it_starts_ends_well(
         assert worker.terminate() == 0, worker.output()
 
 
+@pytest.mark.parametrize(
+    ("value_bytes", "narrow"),
+    [(4, {"producer_high_water": 100}), (10_240, {"producer_high_water_kib": 1_000})],
+    ids=["records", "bytes"],
+)
 def test_the_pump_waits_for_a_congested_producer(
-    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+    bootstrap: str,
+    prefix: str,
+    tmp_path: Path,
+    new_topic: Callable[..., str],
+    value_bytes: int,
+    narrow: dict[str, int],
 ) -> None:
     source, target = new_topic("0"), new_topic("1")
-    produce(bootstrap, source, [(b"k", b"%d" % n) for n in range(2_000)])
+    produce(bootstrap, source, [(b"k", b"x" * value_bytes) for _ in range(_MANY)])
     options = AppOptions(
         bootstrap_servers=bootstrap,
         home=tmp_path,
@@ -135,26 +148,41 @@ def test_the_pump_waits_for_a_congested_producer(
         librdkafka={"linger.ms": "100"},  # so that records pile up
     )
     app = create_app("hop0", options, stream_buffer_maxsize=64)
-    narrow = replace(app.transport_options, producer_high_water=100)
-    app.transport_options = narrow
-    depths = asyncio.run(_depths_while_forwarding(app, source, target, 2_000))
-    assert max(depths) <= narrow.producer_high_water + 2 * 64
+    app.transport_options = replace(app.transport_options, **narrow)
+    depths = asyncio.run(
+        _forwarding(app, source, target, _MANY, lambda _: app.producer.queue_depth())
+    )
+    assert max(depths) <= 100 + 2 * 64
 
 
-async def _depths_while_forwarding(app: App, source: str, target: str, count: int) -> list[int]:
-    depths: list[int] = []
+def test_large_records_are_given_to_an_agent_one_at_a_time(
+    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+) -> None:
+    source, target = new_topic("0"), new_topic("1")
+    produce(bootstrap, source, [(b"k", b"x" * 70_000) for _ in range(50)])
+    options = AppOptions(bootstrap_servers=bootstrap, home=tmp_path, partitions=1)
+    app = create_app(f"{prefix}.large", options)
+    waiting = asyncio.run(_forwarding(app, source, target, 50, lambda queue: queue.qsize()))
+    assert waiting == [0] * 50
+
+
+async def _forwarding(
+    app: App, source: str, target: str, count: int, look: Callable[[Any], int]
+) -> list[int]:
+    """What a look at the agent's queue tells after each event."""
+    seen: list[int] = []
     done = asyncio.Event()
 
     @app.agent(app.raw_topic(source))
     async def forward(stream: Any) -> None:
         async for event in stream.events():
             app.producer.send_raw(target, event.key, event.value)
-            depths.append(app.producer.queue_depth())
-            if len(depths) == count:
+            seen.append(look(stream.channel.queue))
+            if len(seen) == count:
                 done.set()
 
     async with asyncio.timeout(60):
         await app.start()
         await done.wait()
         await app.stop()
-    return depths
+    return seen
