@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.adapters.artifacts import Artifacts
@@ -136,8 +136,17 @@ class Settings(BaseSettings):
     )
     kafka_properties: dict[str, str] = Field(
         default_factory=lambda: kafka_properties(os.environ),
+        validate_default=True,
         description="Any librdkafka property: KAIROS_KAFKA_SASL_MECHANISM is sasl.mechanism",
     )
+
+    @field_validator("kafka_properties")
+    @classmethod
+    def _may_write_records(cls, properties: dict[str, str]) -> dict[str, str]:
+        """A worker would end on its first record that is larger, again and again."""
+        if int(properties.get("message.max.bytes", sizes.RECORD)) < sizes.RECORD:
+            raise ValueError(f"message.max.bytes must be {sizes.RECORD} or more")
+        return properties
 
     def broker(self) -> Broker:
         """The embedded broker of this home."""

@@ -48,6 +48,8 @@ _BUNCH_S = 0.003
 _PATIENT_BUNCH_S = 0.005
 #: What stood in Kafka for so long before it was processed shows that the worker is behind.
 _BEHIND_S = 0.0025
+_AGAIN = "what it belongs to is processed again after a restart"
+_ADVICE = {KafkaError.MSG_SIZE_TOO_LARGE: "`kairos doctor` names topics that take too little"}
 
 
 class _NoBuffer(ProducerBuffer):
@@ -431,7 +433,7 @@ class Producer(BaseProducer):
     def _on_delivery_error(self, error: KafkaError, message: Record) -> None:
         failure = DeliveryError(
             f"a record for {message.topic()} was not delivered: {error.str()}; "
-            "what it belongs to is processed again after a restart"
+            f"{_ADVICE.get(error.code(), _AGAIN)}"
         )
         if self._awaited:
             self._awaited_epoch.fail(failure)

@@ -64,3 +64,11 @@ def test_a_given_secret_is_not_written(tmp_path: Path) -> None:
 def test_a_value_out_of_range_is_refused(name: str, value: int) -> None:
     with pytest.raises(ValidationError, match=name):
         Settings.model_validate({name: value})
+
+
+def test_clients_may_not_be_kept_from_writing_what_stages_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KAIROS_KAFKA_MESSAGE_MAX_BYTES", "1000000")
+    with pytest.raises(ValidationError, match="must be 8000000 or more"):
+        Settings()
