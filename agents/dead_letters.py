@@ -16,7 +16,6 @@ from pipeline.model.outcome import DeadLetter
 LARGEST: Final = sizes.INPUT + (128 << 10)
 """No dead letter has more bytes."""
 
-_KEY: Final = 16 << 10
 _HEADERS: Final = 64 << 10
 _DETAIL: Final = 4_000
 """Characters, of which UTF-8 may need four bytes each."""
@@ -24,7 +23,7 @@ _DETAIL: Final = 4_000
 
 def key_of(message: Message) -> bytes:
     """The key of its dead letter."""
-    return message.key[:_KEY]
+    return message.key[: sizes.KEY]
 
 
 def dead_letter(stage: str, message: Message, fault: DeadLetter) -> DeadLetterRecord:
@@ -32,7 +31,7 @@ def dead_letter(stage: str, message: Message, fault: DeadLetter) -> DeadLetterRe
     headers = dict(_within(message.headers, _HEADERS))
     value = None if message.value is None else message.value[: sizes.INPUT]
     left_out = {
-        "key": _cut(message.raw_key, _KEY),
+        "key": _cut(message.raw_key, sizes.KEY),
         "value": _cut(message.value, sizes.INPUT),
         "headers": _fewer(len(headers), len(dict(message.headers))),
     }

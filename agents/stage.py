@@ -166,8 +166,8 @@ class StageShell:
     def _record(self, message: Message) -> msgspec.Struct | DeadLetter:
         if message.value is None:
             return DeadLetter("empty-value", "the record has no value")
-        if message.topic == topics.INTERACTIONS and message.size > sizes.INPUT:
-            return _too_large("key and value have", message.size, sizes.INPUT)
+        if message.topic == topics.INTERACTIONS and (fault := _beyond_limits(message)):
+            return fault
         if not _is_text(message.key):
             return DeadLetter("malformed-key", "the key is not UTF-8")
         decoded = self._codec.decode(message.topic, message.value)
@@ -384,6 +384,14 @@ class StageShell:
         else:
             data = self._codec.extend(topic, value, given[0], given[1])
         return Output(topic, emit.key.encode(), data)
+
+
+def _beyond_limits(message: Message) -> DeadLetter | None:
+    if len(message.key) > sizes.KEY:
+        return _too_large("the key has", len(message.key), sizes.KEY)
+    if message.size > sizes.INPUT:
+        return _too_large("key and value have", message.size, sizes.INPUT)
+    return None
 
 
 def _oversized(row: Row[Any], written: bytes) -> DeadLetter:

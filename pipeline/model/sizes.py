@@ -6,6 +6,9 @@ from typing import Final
 INPUT: Final = 2 << 20
 """The largest interaction that is taken from outside; a larger one is a dead letter."""
 
+KEY: Final = 16 << 10
+"""The longest key of one; a longer one is a dead letter."""
+
 POSTED: Final = INPUT * 3 // 8
 """The largest message that a gateway may be set to take: with as much again that its batch gives
 it, and the names of nested properties written in full, it makes an interaction of `INPUT`."""

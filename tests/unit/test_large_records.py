@@ -3,6 +3,7 @@
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from agents.delivery import Output, Row, Sent, held
 from agents.headers import onward_timing
@@ -41,10 +42,11 @@ class _Stage:
             one, self.ports, handing_over(_CODEC), knowing(plain_rules()), StageMetrics(name)
         )
 
-    def tell(self, record: Interaction | Identified | bytes) -> None:
+    def tell(self, record: Interaction | Identified | bytes, key: str | None = None) -> None:
         value = record if isinstance(record, bytes) else _CODEC.encode(self._topic, record)
         self.ports.done[self._topic] = self._offset
-        message = Message(self._topic, 0, self._offset, _NOW_MS, self._key, value, ())
+        raw_key = self._key if key is None else key.encode()
+        message = Message(self._topic, 0, self._offset, _NOW_MS, raw_key, value, ())
         finish(self._shell.handle(message))
         self._offset += 1
         row = self.ports.rows.get(b"r" + self._key, b"")
@@ -98,6 +100,16 @@ def test_the_largest_input_passes_and_a_larger_one_is_a_dead_letter() -> None:
     assert [letter.offset for letter in identity.letters()] == [1, 2]
     assert {letter.reason for letter in identity.letters()} == {"too-large"}
     assert len(identity.sent(topics.IDENTIFIED)) == 2
+
+
+def test_a_key_may_be_as_long_as_its_dead_letter_can_tell() -> None:
+    long = Identifier("email", "x" * sizes.KEY)
+    identity = _Stage("identity")
+    identity.tell(replace(_interaction(0, 1), identifiers=(long,)), long.key)
+    [letter] = identity.letters()
+    assert letter.detail.startswith(f"the key has {len(long.key)} bytes")
+    assert letter.key == long.key.encode()[: sizes.KEY]
+    assert not identity.ports.rows
 
 
 def test_what_would_cause_too_large_a_record_is_a_dead_letter_and_changes_no_state() -> None:
