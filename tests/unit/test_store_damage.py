@@ -5,6 +5,7 @@ import os
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count, islice
 from pathlib import Path
 
 import pytest
@@ -31,15 +32,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "0"
 
 
-def _open_files() -> int:
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+def _third_free() -> int:
+    """Of the numbers that the process's next files get."""
+    used = {int(file.name) for file in Path("/proc/self/fd").iterdir()}
+    return next(islice((number for number in count() if number not in used), 2, None))
 
 
 @contextmanager
-def _two_files_more() -> Iterator[None]:
-    """As many the process may open."""
+def _few_files_more() -> Iterator[None]:
+    """For the process to open: the limit is one of their numbers, which may have holes."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_open_files() + 2, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_third_free(), limits[1]))
     try:
         yield
     finally:
@@ -167,7 +170,7 @@ def test_a_path_that_has_lock_in_its_name_is_no_lock(tmp_path: Path) -> None:
 
 
 def test_where_too_many_files_are_open_the_state_stays(path: Path) -> None:
-    with _two_files_more(), pytest.raises(StoreUnavailableError, match="Too many open files"):
+    with _few_files_more(), pytest.raises(StoreUnavailableError, match="Too many open files"):
         PartitionStore(path)
     store = PartitionStore(path)
     _read_all(store)
