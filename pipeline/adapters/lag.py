@@ -2,11 +2,19 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_fixed,
+)
 
 from pipeline.adapters.transient import is_transient
 
@@ -20,6 +28,30 @@ _POLL_S = 0.01
 _AWAY_S = 0.2
 
 
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, KafkaException) and is_transient(error.args[0])
+
+
+def _patiently(admin: AdminClient) -> Retrying:
+    """Calls again while a leader or coordinator is new or about to move.
+
+    An admin client keeps asking with the leader's epoch that it knows, after a restart of the
+    broker for five minutes, unless it is made to look at the topics again.
+    """
+
+    def look_again(_: RetryCallState) -> None:
+        with suppress(KafkaException):
+            admin.list_topics(timeout=_TIMEOUT_S)
+
+    return Retrying(
+        retry=retry_if_exception(_is_away),
+        stop=stop_after_delay(_TIMEOUT_S),
+        wait=wait_fixed(_POLL_S),
+        before_sleep=look_again,
+        reraise=True,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """A consumer group and everything that it consumes."""
@@ -29,14 +61,19 @@ class Group:
 
 
 class LagReader:
-    """Keeps one connection, so that a look takes a few milliseconds.
+    """Keeps its connections, so that a look takes a few milliseconds.
 
     Topics and partitions are those at the time of construction. KafkaException when the broker
     does not answer.
+
+    Commits are read by a consumer per group that never joins it. AdminClient has a call for them
+    too, which ends the process by SIGSEGV when the coordinator is new or has moved (librdkafka
+    2.16: `rd_kafka_handle_OffsetFetch` tells the client's group, and an admin client has none).
     """
 
     def __init__(self, kafka: Mapping[str, Property], groups: Sequence[Group]) -> None:
         self._admin = AdminClient(dict(kafka))
+        self._outsiders = {group.name: _outsider(kafka, group.name) for group in groups}
         partitions = _partitions(self._admin)
         self._places = {
             group.name: [(t, p) for t in group.topics for p in range(partitions.get(t, 0))]
@@ -50,7 +87,7 @@ class LagReader:
 
     def lag(self) -> dict[str, int]:
         """Records that each group has still to process; nothing committed counts as zero."""
-        committed, ends = self._committed(), self._ends()
+        committed, ends = self._all_committed(), self._ends()
         return {
             group: sum(max(0, ends[place] - committed[group].get(place, 0)) for place in places)
             for group, places in self._places.items()
@@ -63,7 +100,7 @@ class LagReader:
         equal all ends, read afterwards, nothing is under way; the ends read twice show that
         nothing came in meanwhile either.
         """
-        committed, ends = self._committed(), self._ends()
+        committed, ends = self._all_committed(), self._ends()
         passed = all(
             _reached(committed[group], {place: ends[place] for place in places})
             for group, places in self._places.items()
@@ -84,7 +121,7 @@ class LagReader:
                 if time.monotonic() > deadline or not self._pass(deadline):
                     return False
             except KafkaException as error:
-                if not is_transient(error.args[0]) or time.monotonic() > deadline:
+                if not _is_away(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(_AWAY_S)
 
@@ -96,32 +133,23 @@ class LagReader:
     def _pass(self, deadline: float) -> bool:
         for group, places in self._places.items():
             ends = _ends(self._admin, places)
-            while not _reached(self._committed(group)[group], ends):
+            while not _reached(self._committed(group), ends):
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(_POLL_S)
         return True
 
-    def _committed(self, *groups: str) -> dict[str, dict[Place, int]]:
-        """Next offset to read by group, of all when none is named; places without a commit are
-        left out."""
-        futures = [
-            self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, [TopicPartition(*p) for p in places])],
-                request_timeout=_TIMEOUT_S,
-            )[group]
-            for group, places in self._places.items()
-            if not groups or group in groups
-        ]
-        results = [future.result() for future in futures]
-        return {
-            result.group_id: {
-                (place.topic, place.partition): place.offset
-                for place in result.topic_partitions
-                if place.offset >= 0
-            }
-            for result in results
-        }
+    def _all_committed(self) -> dict[str, dict[Place, int]]:
+        return {group: self._committed(group) for group in self._places}
+
+    def _committed(self, group: str) -> dict[Place, int]:
+        """Next offset to read; places without a commit are left out."""
+        places = [TopicPartition(*place) for place in self._places[group]]
+        if not places:
+            return {}
+        committed = self._outsiders[group].committed
+        found = _patiently(self._admin)(committed, places, timeout=_TIMEOUT_S)
+        return {(place.topic, place.partition): place.offset for place in found if _known(place)}
 
     def _ends(self) -> dict[Place, int]:
         return _ends(self._admin, self._all)
@@ -147,6 +175,16 @@ def _reached(committed: Mapping[Place, int], ends: Mapping[Place, int]) -> bool:
     return all(committed.get(place, 0) >= end for place, end in ends.items())
 
 
+def _outsider(kafka: Mapping[str, Property], group: str) -> Consumer:
+    return Consumer({**kafka, "group.id": group, "enable.auto.commit": False})
+
+
+def _known(place: TopicPartition) -> bool:
+    if place.error is not None:
+        raise KafkaException(place.error)
+    return place.offset >= 0
+
+
 def _partitions(admin: AdminClient) -> dict[str, int]:
     topics = admin.list_topics(timeout=_TIMEOUT_S).topics
     return {name: len(topic.partitions) for name, topic in topics.items()}
@@ -154,7 +192,11 @@ def _partitions(admin: AdminClient) -> dict[str, int]:
 
 def _ends(admin: AdminClient, places: Iterable[Place]) -> dict[Place, int]:
     wanted = {TopicPartition(*place): _LATEST for place in places}
-    futures = admin.list_offsets(wanted, request_timeout=_TIMEOUT_S) if wanted else {}
+    return _patiently(admin)(_asked_ends, admin, wanted) if wanted else {}
+
+
+def _asked_ends(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec]) -> dict[Place, int]:
+    futures = admin.list_offsets(wanted, request_timeout=_TIMEOUT_S)
     return {
         (place.topic, place.partition): future.result().offset for place, future in futures.items()
     }

@@ -10,6 +10,7 @@ _TRANSIENT: Final = frozenset({
     KafkaError._TIMED_OUT_QUEUE,
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._UNKNOWN_PARTITION,  # of a topic that was made just now
+    KafkaError._NOENT,  # no leader is known
     KafkaError._WAIT_COORD,
     KafkaError.BROKER_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,

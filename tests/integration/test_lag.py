@@ -1,0 +1,94 @@
+"""How far groups are behind, read while the broker that knows it is new, dies and comes back."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from pipeline.adapters.broker import Broker, BrokerOptions, Running
+from pipeline.adapters.lag import Group, LagReader
+from pipeline.settings import Settings
+
+_FOLLOW = """
+import sys
+from collections.abc import Callable
+from confluent_kafka import KafkaException
+from pipeline.adapters.lag import Group, LagReader
+
+groups = [Group(f"group-{n}", ("there",)) for n in range(20)]
+reader = LagReader({"bootstrap.servers": sys.argv[1]}, groups)
+for _ in sys.stdin:
+    known = None
+    while known is None:
+        try:
+            known = set(reader.lag().values())
+        except KafkaException:
+            pass
+    print(known, flush=True)
+"""
+
+
+def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_path: Path) -> None:
+    broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
+    try:
+        running = _started(broker)
+        admin = AdminClient({"bootstrap.servers": running.bootstrap})
+        admin.create_topics([NewTopic("there")], operation_timeout=30)["there"].result()
+        reader = subprocess.Popen(
+            [sys.executable, "-c", _FOLLOW, running.bootstrap],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert _asked(reader) == "{0}\n"
+        for _ in range(2):
+            os.kill(running.pid, signal.SIGKILL)
+            running = _started(broker)
+            assert _asked(reader) == "{0}\n"
+        reader.communicate()
+        assert reader.returncode == 0
+    finally:
+        broker.stop()
+
+
+def test_lag_counts_what_is_not_committed_and_the_reader_joins_no_group(
+    settings: Settings, prefix: str, new_topic: Callable[..., str]
+) -> None:
+    topic, group = new_topic("in", partitions=2), f"{prefix}.group"
+    producer = Producer(settings.kafka())
+    for partition in (0, 0, 0, 1):
+        producer.produce(topic, b"", partition=partition)
+    assert producer.flush(30) == 0
+    reader = LagReader(settings.kafka(), [Group(group, (topic,))])
+    assert reader.lag() == {group: 4}
+    consumer = Consumer({**settings.kafka(), "group.id": group})
+    consumer.commit(offsets=[TopicPartition(topic, 0, 2)], asynchronous=False)
+    assert reader.lag() == {group: 2}
+    admin = AdminClient(settings.kafka())
+    assert admin.describe_consumer_groups([group])[group].result().members == []
+    consumer.commit(
+        offsets=[TopicPartition(topic, 0, 3), TopicPartition(topic, 1, 1)], asynchronous=False
+    )
+    assert reader.lag() == {group: 0}
+    assert reader.until_idle(timeout_s=0)
+    consumer.close()
+
+
+def _started(broker: Broker) -> Running:
+    running = broker.start()
+    assert isinstance(running, Running), running
+    return running
+
+
+def _asked(reader: subprocess.Popen[str]) -> str:
+    assert reader.stdin
+    assert reader.stdout
+    reader.stdin.write("\n")
+    reader.stdin.flush()
+    return reader.stdout.readline()
