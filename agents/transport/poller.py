@@ -19,6 +19,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from faust.types import TP
 from msgspec import Struct
 
+from agents.transport.background import background
 from agents.transport.lease import Lease
 from agents.transport.records import Record
 
@@ -98,9 +99,10 @@ class Poller(threading.Thread):
         self._commits: deque[asyncio.Future[KafkaError | None]] = deque()
         self._abandoned_commits = 0
         self._highwaters_at = 0.0
-        self._kafka = confluent_kafka.Consumer(
-            {**settings, "on_commit": self._on_commit, "error_cb": self._on_error}
-        )
+        with background():
+            self._kafka = confluent_kafka.Consumer(
+                {**settings, "on_commit": self._on_commit, "error_cb": self._on_error}
+            )
 
     # -- called in the event loop
 
@@ -187,6 +189,10 @@ class Poller(threading.Thread):
 
     def run(self) -> None:
         """Poll until closed."""
+        with background():
+            self._run()
+
+    def _run(self) -> None:
         try:
             self._subscribe()
             while not self._closing:

@@ -24,6 +24,7 @@ from faust.types.core import HeadersArg
 from mode import Service
 from mode.utils.times import Seconds, want_seconds
 
+from agents.transport.background import background
 from agents.transport.bunch import Bunch
 from agents.transport.epochs import Epoch
 from agents.transport.errors import DeliveryError, SessionLostError
@@ -318,7 +319,10 @@ class Producer(BaseProducer):
 
     def _client(self, linger_ms: float) -> confluent_kafka.Producer:
         settings = self._options.producer(linger_ms)
-        return confluent_kafka.Producer({**settings, "error_cb": self.transport.on_client_error})
+        with background():
+            return confluent_kafka.Producer(
+                {**settings, "error_cb": self.transport.on_client_error}
+            )
 
     def _way(self, patient: bool) -> tuple[confluent_kafka.Producer, Bunch]:
         """The client, and the bunch in which records leave for it."""
