@@ -48,6 +48,7 @@ class Consumer(BaseConsumer):
         self.received_total = 0
         self._assigned: set[TP] = set()
         self._positions: dict[TP, int] = {}
+        self._beginnings: Mapping[TP, int] = {}
         self._generation = 0
         self._version = 0
         self._batches: deque[Batch] = deque()
@@ -220,6 +221,7 @@ class Consumer(BaseConsumer):
         self.app.consumer_generation_id = self._generation
         self._assigned = assigned
         self._positions.clear()
+        self._beginnings = {}
         self._progress.reset()
         self._committed_offset.clear()
         self._checkpointer.committed.clear()
@@ -242,6 +244,9 @@ class Consumer(BaseConsumer):
             return {}
         self._found = found = await self._committed()
         offsets = {tp: offset for tp, (offset, _) in found.items() if offset >= 0}
+        self._beginnings = await self._patiently(
+            "where the logs begin", lambda: self.earliest_offsets(*(found.keys() - offsets.keys()))
+        )
         self._positions = {tp: offsets.get(tp, OFFSET_BEGINNING) for tp in found}
         self._progress.reset()
         self._checkpointer.committed.update(offsets)
@@ -427,13 +432,31 @@ class Consumer(BaseConsumer):
     # -- what the broker knows
 
     def lag(self) -> dict[TP, int]:
-        """Return how many records each partition has past the committed offset."""
-        committed = self._checkpointer.committed
+        """Return how many records each partition has past the committed offset, or in all where
+        there is none; partitions of which that is not known are left out."""
+        starts = {**self._beginnings, **self._checkpointer.committed}
         ends = self._kafka.highwaters
-        return {tp: end - committed.get(tp, 0) for tp, end in ends.items() if tp in self._assigned}
+        known = self._assigned & ends.keys() & starts.keys()
+        return {tp: max(ends[tp] - starts[tp], 0) for tp in known}
+
+    def waiting(self, partition: int) -> int | None:
+        """Return how many records of `partition` are not processed, in all topics; None: it is not
+        known yet."""
+        found = [self._waiting(tp) for tp in self._assigned if tp.partition == partition]
+        known = [count for count in found if count is not None]
+        return sum(known) if len(known) == len(found) else None
+
+    def _waiting(self, tp: TP) -> int | None:
+        position = self._positions.get(tp, OFFSET_BEGINNING)
+        if position < 0:
+            position = self._beginnings.get(tp, position)
+        end = self._kafka.highwaters.get(tp)
+        if end is None or position < 0:
+            return None
+        return max(end - position, 0) + self._progress.unprocessed_of(tp)
 
     def highwater(self, tp: TP) -> int:
-        """Return the offset after the last record, about a second old; -1 if unknown."""
+        """Return the offset after the last record, a second old at most; -1 if unknown."""
         return self._kafka.highwaters.get(tp, -1)
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:

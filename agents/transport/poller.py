@@ -25,7 +25,10 @@ from agents.transport.records import Record
 
 #: How long a call may wait for a poll that gets nothing.
 _POLL_S = 0.01
-_HIGHWATERS_EVERY_S = 1.0
+_HIGHWATERS_EVERY_S = 0.1
+#: What is not read at the moment is asked for, which takes the broker's answer.
+_ASK_EVERY_S = 1.0
+_ASK_S = 0.1
 
 
 class Batch(Struct, frozen=True):
@@ -80,7 +83,8 @@ class Poller(threading.Thread):
     ) -> None:
         """Join the group for `topics` once started."""
         super().__init__(name="kafka-poller", daemon=True)
-        #: The offset after the last record of each partition, as of about a second ago.
+        #: The offset after the last record of each partition that the group gave, as of a tenth
+        #: of a second ago, or of a second where the partition is not read.
         self.highwaters: dict[TP, int] = {}
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -98,7 +102,8 @@ class Poller(threading.Thread):
         self._in_rebalance = False
         self._commits: deque[asyncio.Future[KafkaError | None]] = deque()
         self._abandoned_commits = 0
-        self._highwaters_at = 0.0
+        self._owned: set[TP] = set()
+        self._highwaters_at = self._asked_at = 0.0
         with background():
             self._kafka = confluent_kafka.Consumer(
                 {**settings, "on_commit": self._on_commit, "error_cb": self._on_error}
@@ -243,6 +248,10 @@ class Poller(threading.Thread):
         self._starts, self._parked = [], None
         self._kafka.assign([])
 
+    def _own(self, tps: set[TP]) -> None:
+        self._owned = tps
+        self.highwaters = {}
+
     def _unassign(self) -> None:
         """Give the partitions back.
 
@@ -250,6 +259,7 @@ class Poller(threading.Thread):
         last one, and a second call may wait for ever, with Python's lock held.
         """
         self._starts, self._parked = [], None
+        self._own(set())
         self._kafka.unassign()
 
     def _positions(self) -> list[TopicPartition]:
@@ -288,12 +298,26 @@ class Poller(threading.Thread):
         if now - self._highwaters_at < _HIGHWATERS_EVERY_S:
             return
         self._highwaters_at = now
-        ends = {}
-        for part in self._kafka.assignment():
-            _, end = self._kafka.get_watermark_offsets(part, cached=True)
-            if end >= 0:
-                ends[TP(part.topic, part.partition)] = end
-        self.highwaters = ends
+        read = {TP(part.topic, part.partition) for part in self._kafka.assignment()}
+        ends = {
+            tp: self._kafka.get_watermark_offsets(TopicPartition(*tp), cached=True)[1]
+            for tp in read
+        }
+        unread = self._owned - read
+        if unread and now - self._asked_at >= _ASK_EVERY_S:
+            self._asked_at = now
+            ends |= self._asked(unread)
+        known = {tp: end for tp, end in ends.items() if end >= 0}
+        self.highwaters = {**self.highwaters, **known}
+
+    def _asked(self, tps: Iterable[TP]) -> dict[TP, int]:
+        ends: dict[TP, int] = {}
+        try:
+            for tp in tps:
+                _, ends[tp] = self._kafka.get_watermark_offsets(TopicPartition(*tp), _ASK_S)
+        except KafkaException as error:
+            self._on_error(error.args[0])
+        return ends
 
     def _commit(
         self, parts: list[TopicPartition], future: "asyncio.Future[KafkaError | None]"
@@ -325,7 +349,9 @@ class Poller(threading.Thread):
 
     def _on_assign(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
         self._hold()  # reading begins when the tables are restored
-        self._wait_for(self._listener.on_assigned({TP(p.topic, p.partition) for p in parts}))
+        tps = {TP(part.topic, part.partition) for part in parts}
+        self._own(tps)
+        self._wait_for(self._listener.on_assigned(tps))
 
     def _on_revoke(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
         if not self._closing:

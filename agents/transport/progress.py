@@ -30,6 +30,10 @@ class Progress:
         delivered = sum(len(offsets) for offsets in self._delivered.values())
         return delivered - sum(len(offsets) for offsets in self._acked_index.values())
 
+    def unprocessed_of(self, tp: TP) -> int:
+        """How many of them are of `tp`."""
+        return len(self._delivered.get(tp, ())) - len(self._acked_index.get(tp, ()))
+
     @property
     def waiting(self) -> bool:
         """Whether there are acknowledged offsets that are not committed."""

@@ -1,0 +1,89 @@
+"""How far a stage is behind, as its metric and its timers are told."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from faust.types import TP
+
+from agents.app import App, AppOptions, create_app
+from tests.support.chain import produce
+
+_WRITTEN = 10
+_DELETED = 6
+_LATER = 3_000
+"""More than the poller and the agent's buffer hold."""
+_PATIENCE_S = 60
+
+
+def test_what_was_deleted_before_anything_was_committed_is_no_lag(
+    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+) -> None:
+    source = new_topic("in")
+    produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    until = TopicPartition(source, 0, _DELETED)
+    admin.delete_records([until], operation_timeout=30)[until].result()
+    asyncio.run(_behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source))
+
+
+def test_what_is_written_while_reading_stands_still_counts(
+    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+) -> None:
+    source = new_topic("in")
+    produce(bootstrap, source, [(b"k", b"x")] * _LATER)
+    asyncio.run(_more_comes(_app(bootstrap, prefix, tmp_path), source, bootstrap))
+
+
+def _app(bootstrap: str, prefix: str, home: Path) -> App:
+    options = AppOptions(bootstrap, home, partitions=1, group_prefix=prefix)
+    return create_app("lag", options, stream_buffer_maxsize=64)
+
+
+def _held_up(app: App, source: str) -> asyncio.Event:
+    """An agent that does nothing until the event is set."""
+    go_on = asyncio.Event()
+
+    @app.agent(app.raw_topic(source))
+    async def wait(stream: Any) -> None:
+        async for _ in stream.events():
+            await go_on.wait()
+
+    return go_on
+
+
+async def _behind_and_up_to_date(app: App, source: str) -> None:
+    go_on = _held_up(app, source)
+    consumer: Any = app.consumer
+    await app.start()
+    await _eventually(lambda: consumer.lag() == {TP(source, 0): _WRITTEN - _DELETED})
+    await _eventually(lambda: consumer.waiting(0) == _WRITTEN - _DELETED)
+    go_on.set()
+    await _eventually(lambda: consumer.lag() == {TP(source, 0): 0})
+    assert consumer.waiting(0) == 0
+    await app.stop()
+
+
+async def _more_comes(app: App, source: str, bootstrap: str) -> None:
+    app.transport_options = replace(app.transport_options, fetch_batch=10, fetch_batches=2)
+    go_on = _held_up(app, source)
+    consumer: Any = app.consumer
+    await app.start()
+    await _eventually(lambda: consumer.lag() == {TP(source, 0): _LATER})
+    for more in (1, 2):
+        await asyncio.to_thread(produce, bootstrap, source, [(b"k", b"x")])
+        await _eventually(lambda more=more: consumer.lag() == {TP(source, 0): _LATER + more})
+        await _eventually(lambda more=more: consumer.waiting(0) == _LATER + more)
+    go_on.set()
+    await _eventually(lambda: consumer.waiting(0) == 0)
+    await app.stop()
+
+
+async def _eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(_PATIENCE_S):
+        while not holds():
+            await asyncio.sleep(0.05)
