@@ -20,7 +20,7 @@ from agents.transport.producer import Producer
 from pipeline.flow import Stage
 from pipeline.model import topics
 
-_LOOK_AT_TIMERS_S: Final = 0.2
+_LOOK_AT_TIMERS_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
     )
 
     @app.on_rebalance_complete.connect
-    async def learn(*_: object, **__: object) -> None:
+    async def begin(*_: object, **__: object) -> None:
+        shell.own_anew()
         await equipment.rulebook.catch_up()
 
     @app.timer(_LOOK_AT_TIMERS_S)  # type: ignore[untyped-decorator]
@@ -109,6 +110,10 @@ class _FaustPorts:
     ) -> None:
         after = partition if self._app.options.rows_first else None
         self._app.producer.send_raw(topic, key, value, headers=headers, after=after)  # type: ignore[attr-defined]
+
+    def waiting(self, partition: int) -> int | None:
+        found: int | None = self._app.consumer.waiting(partition)  # type: ignore[attr-defined]
+        return found
 
     async def settle(self) -> None:
         await self._app.consumer.commit()

@@ -64,6 +64,10 @@ class Ports(Protocol):
         """Hand a record that follows from rows of `partition` to the producer; the input's commit
         waits for its delivery."""
 
+    def waiting(self, partition: int) -> int | None:
+        """How many inputs of `partition` stand in the log and are not processed, about a tenth of
+        a second ago; None: it is not known yet."""
+
     async def settle(self) -> None:
         """Have everything so far delivered and its inputs committed, unless they cannot be now,
         while a group changes."""

@@ -56,6 +56,8 @@ _LARGEST_ROW = sizes.RECORD - LARGEST - _MUCH - (64 << 10)
 Outputs are smaller than the row that keeps them."""
 _MAX_EXCEPTIONS = 50
 _EXCEPTION_WINDOW_S = 60.0
+_CONGESTED = 50
+"""Inputs of a partition that wait at most where timers are told."""
 _EMPTY_KEPT_MS = HOUR_MS
 """So long a row without state stays: what was sent twice must find that it came before."""
 
@@ -113,22 +115,34 @@ class StageShell:
         timing = onward_timing(message.headers, self._stage.name, queued_ms, spent_ms)
         headers = [(TRACEPARENT, onward_trace(message.headers)), (TIMING, timing)]
         self._apply(message, decided, headers)
-        self._silence(message, record, decided)
+        self._silence(message, record)
         self._metrics.observe(queued_ms / 1000, time.perf_counter() - began)
 
     def tell_due(self, now_ms: int) -> None:
-        """Have the rows woken whose time has come by the wall clock, by records like any other."""
+        """Have the rows woken whose time has come by the wall clock, by records like any other;
+        later where much waits already, since they would hold it up and not come sooner."""
         digest = self._rulebook.newest_digest
         if digest is None:
             return
-        partitions = self._ports.partitions
-        self._timers.keep(partitions)
-        for partition in partitions:
-            for due in self._timers.due(partition, now_ms):
-                if self._is_empty(partition, due.key):
-                    self._clear(partition, due)
-                else:
-                    self._wake(due, (now_ms, digest), partition)
+        for partition in self._ports.partitions:
+            waiting = self._ports.waiting(partition)
+            if waiting == 0:
+                self._timers.give_up(partition, now_ms)
+            if waiting is not None and waiting <= _CONGESTED:
+                self._tell_due(partition, (now_ms, digest))
+
+    def own_anew(self) -> None:
+        """Partitions were given to this worker, the same as before or others."""
+        self._timers.forget()
+
+    def _tell_due(self, partition: int, now: tuple[int, str]) -> None:
+        for due in self._timers.due(partition, now[0]):
+            if self._is_empty(partition, due.key):
+                self._clear(partition, due)
+            elif self._timers.tell(partition, due, now[0]):
+                self._wake(due, now, partition)
+            else:
+                return
 
     def _is_empty(self, partition: int, key: bytes) -> bool:
         stored = self._ports.table.get_in(partition, _ROW + key)
@@ -137,7 +151,7 @@ class StageShell:
     def _clear(self, partition: int, due: Due) -> None:
         """A row that keeps nothing has remembered its last inputs for long enough."""
         self._ports.table.delete_in(partition, _ROW + due.key)
-        self._timers.fired(partition, due.key, due.at, None)
+        self._timers.fired(partition, due.key, due.at)
 
     def _wake(self, due: Due, now: tuple[int, str], partition: int) -> None:
         now_ms, digest = now
@@ -321,15 +335,12 @@ class StageShell:
         if interaction is not None:
             self._ids.add(message.partition, interaction.event_id, interaction.received_at)
 
-    def _silence(
-        self, message: Message, record: msgspec.Struct | DeadLetter, decided: _Decided
-    ) -> None:
+    def _silence(self, message: Message, record: msgspec.Struct | DeadLetter) -> None:
         """A timer has rung, whatever came of it; one that cannot be processed does not again."""
         rang_at = fired_at(record)
         if rang_at is None:
             return
-        kept = decided.timer.after if isinstance(decided, _Effect) else None
-        self._timers.fired(message.partition, message.key, rang_at, kept)
+        self._timers.fired(message.partition, message.key, rang_at)
         row = self._row(message)
         if row is not None and row.wake is not None and row.wake.at == rang_at:
             row = msgspec.structs.replace(row, wake=None)

@@ -4,7 +4,6 @@ A timer that stands earlier than its row now wants is left there: when it falls 
 when it really wants to be woken. So a customer who keeps coming costs no writes here.
 """
 
-import time
 from collections.abc import Collection, Iterator
 from itertools import chain, islice, takewhile
 from math import inf
@@ -22,7 +21,10 @@ _LOG: Final = b"tl"
 _AT: Final = Layout(">Q")
 _START: Final = len(_WALL)
 _CHUNK: Final = 500
-_AGAIN_S: Final = 5.0
+WINDOW: Final = 20
+"""So many of a partition are under way at most: what comes meanwhile waits behind them."""
+LOST_MS: Final = 60_000
+"""A record that is under way for so long where nothing waits does not come any more."""
 
 
 class Due(Struct, frozen=True):
@@ -55,11 +57,11 @@ def standing(before: Wake | None, wanted: Wake | None, fired_at: int | None) -> 
 
 
 class Timers:
-    """The timers of one table's partitions."""
+    """The timers of one table's partitions; one that is told is under way until it is removed."""
 
     def __init__(self, table: Rows) -> None:
         self._table = table
-        self._told: dict[tuple[int, bytes], float] = {}
+        self._under_way: dict[int, dict[bytes, int]] = {}
         self._earliest: dict[int, float] = {}
 
     def begin(self, partition: int, key: bytes, change: TimerChange) -> None:
@@ -74,46 +76,59 @@ class Timers:
     def end(self, partition: int, key: bytes, change: TimerChange) -> None:
         """After it was written: remove what it stood for."""
         if change.before is not None and change.after != change.before:
-            self._remove(partition, _row(key, change.before))
+            self._table.delete_in(partition, _row(key, change.before))
 
-    def fired(self, partition: int, key: bytes, at: int, kept: Wake | None) -> None:
-        """The timer for `at`, by whichever clock, has done its work; `kept` stands."""
-        for wake in (Wake(at), Wake(at, log=True)):
-            row = _row(key, wake)
-            if wake != kept and self._table.get_in(partition, row) is not None:
-                self._remove(partition, row)
+    def fired(self, partition: int, key: bytes, at: int) -> None:
+        """The timer for `at`, by whichever clock, has done its work."""
+        for row in (_row(key, Wake(at)), _row(key, Wake(at, log=True))):
+            if self._table.get_in(partition, row) is not None:
+                self._table.delete_in(partition, row)
 
-    def due(self, partition: int, now_ms: int) -> list[Due]:
-        """What is due by the wall clock, a chunk at a time; each again after seconds only."""
+    def due(self, partition: int, now_ms: int) -> Iterator[Due]:
+        """What is due by the wall clock and not under way, the earliest first, a chunk at a time;
+        timers may be told and removed meanwhile."""
         if now_ms < self._earliest.get(partition, -inf):
-            return []
+            return
         rows = self._rows(partition, _WALL)
         first = next(rows, None)
         self._earliest[partition] = inf if first is None else _time(first)
         if first is None:
-            return []
+            return
         rows = takewhile(lambda row: _time(row) <= now_ms, chain((first,), rows))
-        now_s = time.monotonic()
-        untold = (row for row in rows if now_s - self._told.get((partition, row), -inf) > _AGAIN_S)
-        found = list(islice(untold, _CHUNK))
-        self._told.update(dict.fromkeys(((partition, row) for row in found), now_s))
-        return [_due(row) for row in found]
+        under_way = self._still_under_way(partition)
+        untold = (row for row in rows if row not in under_way)
+        yield from map(_due, islice(untold, _CHUNK))
+
+    def tell(self, partition: int, due: Due, now_ms: int) -> bool:
+        """Whether the record for what is `due` may be written now; it is under way then."""
+        under_way = self._under_way.setdefault(partition, {})
+        if len(under_way) >= WINDOW:
+            return False
+        under_way[_row(due.key, Wake(due.at))] = now_ms
+        return True
+
+    def give_up(self, partition: int, now_ms: int) -> None:
+        """Nothing of the partition waits: what was told long ago is lost, and to be told again."""
+        under_way = self._under_way.get(partition, {})
+        for row in [row for row, told_at in under_way.items() if now_ms - told_at > LOST_MS]:
+            del under_way[row]
 
     def due_in_log(self, partition: int, now_ms: int) -> list[Due]:
         """What is due by a log's clock, a chunk at a time."""
         rows = takewhile(lambda row: _time(row) <= now_ms, self._rows(partition, _LOG))
         return [_due(row) for row in islice(rows, _CHUNK)]
 
-    def keep(self, partitions: Collection[int]) -> None:
-        """Only these are this worker's now."""
-        gone = self._earliest.keys() - partitions
-        if gone:
-            self._earliest = {p: at for p, at in self._earliest.items() if p not in gone}
-            self._told = {told: at for told, at in self._told.items() if told[0] not in gone}
+    def forget(self) -> None:
+        """The partitions are owned anew: what is under way, others may have told or done."""
+        self._under_way.clear()
+        self._earliest.clear()
 
-    def _remove(self, partition: int, row: bytes) -> None:
-        self._table.delete_in(partition, row)
-        self._told.pop((partition, row), None)
+    def _still_under_way(self, partition: int) -> Collection[bytes]:
+        under_way = self._under_way.setdefault(partition, {})
+        get = self._table.get_in
+        for row in [row for row in under_way if get(partition, row) is None]:
+            del under_way[row]
+        return under_way
 
     def _rows(self, partition: int, prefix: bytes) -> Iterator[bytes]:
         return (row for row, _ in self._table.scan_in(partition, prefix))

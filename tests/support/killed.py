@@ -121,7 +121,7 @@ class _Process:
         rulebook = knowing(rules)
         self._shell = StageShell(stage, self, _HANDOVER, rulebook, StageMetrics(stage.name))
 
-    def waiting(self) -> list[Place]:
+    def unread(self) -> list[Place]:
         """Inputs with something to process."""
         return [
             place for place, offset in self.next.items() if offset < len(self._logs.records[place])
@@ -201,6 +201,13 @@ class _Process:
     ) -> None:
         place = (topic, self._logs.partition_of(key))
         self._hand_over(place, Record(key, value, tuple(headers)))
+
+    def waiting(self, partition: int) -> int | None:
+        return sum(
+            len(self._logs.records[place]) - offset
+            for place, offset in self.next.items()
+            if place[1] == partition
+        )
 
     async def settle(self) -> None:
         for place, queued in self.in_flight().items():
@@ -289,17 +296,17 @@ class KilledStages:
         return [one.writes for one in self._processes]
 
     def _busy(self) -> list[_Process]:
-        return [one for one in self._processes if one.waiting() or one.in_flight()]
+        return [one for one in self._processes if one.unread() or one.in_flight()]
 
     def _go_on(self, process: _Process) -> None:
-        waiting, in_flight = process.waiting(), process.in_flight()
+        waiting, in_flight = process.unread(), process.in_flight()
         if waiting and (not in_flight or self._random.random() < 0.4):
             process.process(self._random.choice(waiting))
         else:
             process.deliver(self._random.choice(list(in_flight)))
 
     def _drain(self, process: _Process) -> None:
-        for place in process.waiting():
+        for place in process.unread():
             process.process(place)
         for place, queued in process.in_flight().items():
             process.deliver(place, queued)

@@ -28,7 +28,8 @@ class Sent:
 
 class Rows:
     """The ports of one stage's shell: its rows by key, and what it has sent since it was asked.
-    `next`: the offset up to which each topic is committed; `done`: up to which it could be."""
+    `next`: the offset up to which each topic is committed; `done`: up to which it could be;
+    `inputs`: how many wait in the log."""
 
     partitions: Collection[int] = (ONLY,)
 
@@ -38,6 +39,7 @@ class Rows:
         self.sent: list[Sent] = []
         self.next: dict[str, int] = {}
         self.done: dict[str, int] = {}
+        self.inputs: int | None = 0
 
     def get_in(self, partition: int, key: bytes) -> bytes | None:
         return self.rows.get(key)
@@ -60,6 +62,9 @@ class Rows:
         partition: int,
     ) -> None:
         self.sent.append(Sent(topic, key, value, tuple(headers)))
+
+    def waiting(self, partition: int) -> int | None:
+        return self.inputs
 
     async def settle(self) -> None:
         self.next |= self.done

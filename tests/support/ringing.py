@@ -1,0 +1,144 @@
+"""A segmentation stage whose people enter a segment as time passes, and the log of its timers."""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Final
+
+from agents.metrics import StageMetrics
+from agents.ports import Message
+from agents.stage import StageShell
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.config import model
+from pipeline.flow import control_of, stage
+from pipeline.model import topics
+from pipeline.model.ids import profile_id
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.profile import SegmentChange
+from pipeline.model.stages import Enriched, IdentitySection, ProfileSection
+from pipeline.rules import Rules
+from tests.support.shells import ONLY, Rows, Sent, finish, handing_over, knowing
+from tests.support.worlds import rules
+
+START_MS: Final = 1_900_000_000_000
+WAIT_MS: Final = 60_000
+"""So long after they came people enter the segment."""
+
+_CODEC: Final = Codec(recorded())
+
+
+@cache
+def waiting_rules() -> Rules:
+    """Who came a while ago enters a segment."""
+    left = model.Segment("left", {"trait": "came", "older_than": f"{WAIT_MS}ms"})
+    return rules(
+        model.Bundle(
+            sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
+            identity=model.Identity((model.Namespace("email"),)),
+            channels=model.Channels((model.Channel("web"),)),
+            profile=model.ProfileRules((model.Trait("came", "max", of="occurred_at"),)),
+            segments=(left,),
+        )
+    )
+
+
+class Ringing:
+    """One partition of the stage. `log`: its inputs; `told`: of the timers among them, whose
+    it is and when it fell due (ms); `entered`: who was told to have, as often as it was."""
+
+    def __init__(self) -> None:
+        self.stage = stage("segmentation")
+        self.ports = Rows()
+        self.log: list[Sent] = []
+        self.told: list[tuple[str, int]] = []
+        self.entered: list[str] = []
+        self._next = 0
+        self.start()
+
+    def start(self) -> None:
+        """The process begins, with its rows as they were left."""
+        one = handing_over(_CODEC)
+        metrics = StageMetrics(self.stage.name)
+        self._shell = StageShell(self.stage, self.ports, one, knowing(waiting_rules()), metrics)
+
+    def own_anew(self) -> None:
+        """The group has given the partition once more."""
+        self._shell.own_anew()
+
+    def come(self, who: str, at_ms: int) -> None:
+        """Somebody is there at `at_ms`: an input."""
+        name = Identifier("email", who)
+        profile = profile_id(name)
+        digest = waiting_rules().config.digest
+        record = Enriched(
+            interaction=Interaction(
+                f"{who}-{at_ms}", "track", "Cart", "web", "shop", at_ms, at_ms, (name,)
+            ),
+            identity=IdentitySection(profile, name.key, f"{name.key}/0", 0, digest),
+            profile=ProfileSection({"came": at_ms}),
+        )
+        value = _CODEC.encode(topics.ENRICHED, record)
+        self.log.append(Sent(topics.ENRICHED, profile.encode(), value, ()))
+
+    def tell_due(self, now_ms: int) -> int:
+        """Have the stage look at its timers; returns how many it told."""
+        self._shell.tell_due(now_ms)
+        rung = [one for one in self._sent() if one.topic == topics.ENRICHED]
+        self.log.extend(rung)
+        self.told.extend(map(_timer, rung))
+        return len(rung)
+
+    @property
+    def timers(self) -> list[bytes]:
+        """The rows of those that stand."""
+        return sorted(key for key in self.ports.rows if key[:2] == b"tw")
+
+    @property
+    def unprocessed(self) -> int:
+        return len(self.log) - self._next
+
+    @property
+    def next_is_timer(self) -> bool:
+        """Whether the next input is one."""
+        return bool(self.unprocessed) and _is_timer(self.log[self._next])
+
+    def timers_unprocessed(self, since: int) -> int:
+        """How many of what was told behind the first `since` timers are not processed."""
+        return min(sum(map(_is_timer, self.log[self._next :])), len(self.told) - since)
+
+    def process(self, count: int) -> None:
+        """The next inputs, as far as there are so many."""
+        for _ in range(min(count, self.unprocessed)):
+            one = self.log[self._next]
+            offset, self._next = self._next, self._next + 1
+            message = Message(
+                topics.ENRICHED, ONLY, offset, START_MS, one.key, one.value, one.headers
+            )
+            finish(self._shell.handle(message))
+            self.entered.extend(who for one in self._sent() for who in _entered(one))
+
+    def lose(self, count: int) -> None:
+        """The next inputs disappear."""
+        self._next += min(count, self.unprocessed)
+
+    def _sent(self) -> list[Sent]:
+        sent, self.ports.sent = self.ports.sent, []
+        return sent
+
+
+def _is_timer(one: Sent) -> bool:
+    return one.value is not None and control_of(_CODEC.decode(one.topic, one.value)) is not None
+
+
+def _timer(one: Sent) -> tuple[str, int]:
+    assert one.value is not None
+    control = control_of(_CODEC.decode(one.topic, one.value))
+    assert control is not None
+    assert control.due_at is not None
+    return control.cause, control.due_at
+
+
+def _entered(one: Sent) -> Iterator[str]:
+    if one.topic == topics.SEGMENT_CHANGES and one.value is not None:
+        change = _CODEC.decode(one.topic, one.value)
+        if isinstance(change, SegmentChange) and change.change == "entered":
+            yield change.profile_id

@@ -1,0 +1,104 @@
+"""How timers are told that fall due by the dozen."""
+
+from dataclasses import replace
+
+import pytest
+
+from agents.timers import LOST_MS, WINDOW
+from pipeline.model.outcome import Outcome
+from tests.support.ringing import START_MS, WAIT_MS, Ringing
+
+_MANY = 3 * WINDOW
+_DUE_MS = START_MS + WAIT_MS + 1_000
+_TICK_MS = 100
+_CONGESTED = 50
+
+
+@pytest.fixture
+def ringing() -> Ringing:
+    """Many have come and are due; nothing waits."""
+    one = Ringing()
+    for number in range(_MANY):
+        one.come(f"p{number}", START_MS + number)
+    one.process(_MANY)
+    return one
+
+
+def _ticks(ringing: Ringing, count: int, since_ms: int = _DUE_MS) -> list[int]:
+    return [ringing.tell_due(since_ms + tick * _TICK_MS) for tick in range(count)]
+
+
+def test_a_window_of_them_is_under_way_and_each_is_told_once(ringing: Ringing) -> None:
+    assert _ticks(ringing, 3) == [WINDOW, 0, 0]
+    ringing.process(7)
+    assert _ticks(ringing, 2) == [7, 0]
+    while ringing.unprocessed:
+        ringing.process(1)
+        ringing.tell_due(_DUE_MS)
+    assert len(ringing.told) == len(set(ringing.told)) == _MANY
+    assert sorted(ringing.entered) == sorted(who for who, _ in ringing.told)
+
+
+def test_the_earliest_are_told_first(ringing: Ringing) -> None:
+    assert ringing.tell_due(START_MS + WAIT_MS + 2) == 3
+    assert ringing.tell_due(START_MS + WAIT_MS + 4) == 2
+    assert ringing.tell_due(START_MS + WAIT_MS + 4) == 0
+
+
+@pytest.mark.parametrize("waiting", [_CONGESTED + 1, None])
+def test_none_is_told_where_much_waits_or_it_is_not_known(
+    ringing: Ringing, waiting: int | None
+) -> None:
+    ringing.ports.inputs = waiting
+    assert _ticks(ringing, 3) == [0, 0, 0]
+    ringing.ports.inputs = _CONGESTED
+    assert ringing.tell_due(_DUE_MS) == WINDOW
+
+
+def test_what_is_lost_is_told_again_once_nothing_waits_for_long(ringing: Ringing) -> None:
+    ringing.tell_due(_DUE_MS)
+    ringing.lose(5)
+    ringing.process(WINDOW)
+    late_ms = _DUE_MS + LOST_MS
+    assert _ticks(ringing, 2) == [WINDOW - 5, 0]
+    ringing.process(WINDOW)
+    assert ringing.tell_due(late_ms) == WINDOW - 5
+    ringing.ports.inputs = 1
+    assert ringing.tell_due(late_ms + 1) == 0
+    ringing.ports.inputs = 0
+    assert ringing.tell_due(late_ms + 1) == 5
+
+
+def test_whoever_owns_the_partition_anew_tells_what_stands(ringing: Ringing) -> None:
+    ringing.tell_due(_DUE_MS)
+    ringing.own_anew()
+    assert _ticks(ringing, 2) == [WINDOW, 0]
+
+
+def test_an_owner_anew_sees_the_timers_that_another_has_set(ringing: Ringing) -> None:
+    rows = dict(ringing.ports.rows)
+    ringing.ports.rows.clear()
+    assert ringing.tell_due(_DUE_MS) == 0
+    ringing.ports.rows.update(rows)
+    ringing.own_anew()
+    assert ringing.tell_due(_DUE_MS) == WINDOW
+
+
+def test_what_another_owner_did_leaves_room(ringing: Ringing) -> None:
+    ringing.tell_due(_DUE_MS)
+    for key in ringing.timers[:8]:
+        del ringing.ports.rows[key]
+    assert ringing.tell_due(_DUE_MS) == 8
+
+
+def test_a_timer_that_cannot_be_processed_rings_once(ringing: Ringing) -> None:
+    def fail(*_: object) -> Outcome[object]:
+        raise ValueError("cannot be processed")
+
+    ringing.stage = replace(ringing.stage, step=fail)
+    ringing.start()
+    ringing.tell_due(_DUE_MS)
+    ringing.process(WINDOW)
+    ringing.own_anew()
+    ringing.tell_due(_DUE_MS)
+    assert len(set(ringing.told)) == 2 * WINDOW
