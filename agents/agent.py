@@ -80,7 +80,7 @@ def _message(message: Any) -> Message:
         topic=message.topic,
         partition=message.partition,
         offset=message.offset,
-        timestamp_ms=int(message.timestamp * 1000),
+        timestamp_ms=round(message.timestamp * 1000),
         raw_key=message.key,
         value=message.value,
         headers=tuple(message.headers or ()),

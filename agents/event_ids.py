@@ -1,7 +1,9 @@
-"""Ids of processed interactions, in rows of their own, bucketed by period of receipt.
+"""Ids of processed interactions, in rows of their own, bucketed by period.
 
-A period is as long as the grace, so that two look-ups find an id. It is forgotten one to two
-periods after its receipt, a few with each input, oldest first.
+The time is Kafka's for the record: the same however often it is read, growing with the partition,
+and nobody's claim, unlike the times in an interaction. A period is as long as the grace, so that
+two look-ups find an id. It is forgotten one to two periods later, a few with each input, oldest
+first.
 """
 
 from itertools import islice, takewhile
@@ -25,12 +27,13 @@ class EventIds:
         self._swept: dict[int, int] = {}
 
     def known(self, partition: int, event_id: str, at_ms: int) -> bool:
-        """Whether the id was added for a time within the grace period before `at_ms`."""
+        """Whether the id was added for a time within the grace before `at_ms`, inclusive; it may be
+        known for twice as long."""
         period = at_ms // GRACE_MS
         get = self._table.get_in
         return any(
-            get(partition, _key(received, event_id)) is not None
-            for received in (period, max(period - 1, 0))
+            get(partition, _key(added, event_id)) is not None
+            for added in (period, max(period - 1, 0))
         )
 
     def add(self, partition: int, event_id: str, at_ms: int) -> None:

@@ -225,7 +225,7 @@ class StageShell:
                 return _Effect(None, sent.outputs, applied, TimerChange(None, stands))
             case New():
                 pass
-        if interaction is not None and self._known(interaction, message.partition):
+        if interaction is not None and self._known(interaction, message):
             return Duplicate("event_id")
         large = stored is not None and len(stored) > _MUCH
         if large and row is not None and held(row, self._committed(message.partition)) > _MUCH:
@@ -333,7 +333,7 @@ class StageShell:
             self._ports.table.put_in(message.partition, _ROW + message.key, row)
         self._timers.end(message.partition, message.key, timer)
         if interaction is not None:
-            self._ids.add(message.partition, interaction.event_id, interaction.received_at)
+            self._ids.add(message.partition, interaction.event_id, message.timestamp_ms)
 
     def _silence(self, message: Message, record: msgspec.Struct | DeadLetter) -> None:
         """A timer has rung, whatever came of it; one that cannot be processed does not again."""
@@ -382,8 +382,8 @@ class StageShell:
         stored = self._ports.table.get_in(message.partition, _ROW + message.key)
         return None if stored is None else self._decode(stored)
 
-    def _known(self, interaction: Interaction, partition: int) -> bool:
-        return self._ids.known(partition, interaction.event_id, interaction.received_at)
+    def _known(self, interaction: Interaction, message: Message) -> bool:
+        return self._ids.known(message.partition, interaction.event_id, message.timestamp_ms)
 
     def _committed(self, partition: int) -> Callable[[str], int]:
         return lambda topic: self._ports.committed(topic, partition)

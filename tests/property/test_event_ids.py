@@ -1,0 +1,58 @@
+"""An id is known for as long as the grace, by the log's time, and forgotten some time after it."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.event_ids import EventIds
+from pipeline.model.time import DAY_MS, GRACE_MS
+from tests.support.shells import ONLY, Rows
+
+_START_MS = 1_900_000_000_000
+_PASSES = st.sampled_from([0, 1, DAY_MS, GRACE_MS // 2, GRACE_MS - 1, GRACE_MS, GRACE_MS + 1])
+_RECORDS = st.lists(st.tuples(_PASSES, st.sampled_from("abcde"), st.booleans()), max_size=60)
+"""Each comes so long after the one before; an id; whether the process begins anew before it."""
+
+
+@given(_RECORDS, st.integers(0, GRACE_MS - 1))
+def test_an_id_is_known_for_the_grace_after_it_was_added(
+    records: list[tuple[int, str, bool]], into_period_ms: int
+) -> None:
+    """Who is known is a copy and is not added: it counts from the first."""
+    rows, at_ms = Rows(), _START_MS + into_period_ms
+    ids, added_ms = EventIds(rows), dict[str, int]()
+    for passed_ms, event_id, anew in records:
+        ids = EventIds(rows) if anew else ids
+        at_ms += passed_ms
+        age_ms = at_ms - added_ms.get(event_id, at_ms - 3 * GRACE_MS)
+        known = ids.known(ONLY, event_id, at_ms)
+        assert known or age_ms > GRACE_MS
+        assert not known or age_ms < 2 * GRACE_MS
+        if not known:
+            ids.add(ONLY, event_id, at_ms)
+            added_ms[event_id] = at_ms
+
+
+@given(_RECORDS)
+def test_adding_it_again_after_a_kill_changes_nothing(records: list[tuple[int, str, bool]]) -> None:
+    """The same record has the same time, whenever it is read."""
+    once, again = Rows(), Rows()
+    at_ms = _START_MS
+    for passed_ms, event_id, repeated in records:
+        at_ms += passed_ms
+        for rows, times in ((once, 1), (again, 2 if repeated else 1)):
+            for _ in range(times):
+                EventIds(rows).add(ONLY, event_id, at_ms)
+        for one in "abcde":
+            known = [EventIds(rows).known(ONLY, one, at_ms) for rows in (once, again)]
+            assert known[0] == known[1]
+
+
+@given(st.integers(1, 2_000))
+def test_ids_of_the_past_are_deleted_as_new_ones_come(many: int) -> None:
+    rows = Rows()
+    ids = EventIds(rows)
+    for number in range(many):
+        ids.add(ONLY, f"old-{number}", _START_MS)
+    for number in range(many + 5):
+        ids.add(ONLY, f"new-{number}", _START_MS + 3 * GRACE_MS)
+    assert len(rows.rows) == many + 5
