@@ -158,5 +158,10 @@ def held(row: Row[S], committed: Callable[[str], int]) -> int:
     )
 
 
+def has_uncommitted(row: Row[S], committed: Callable[[str], int]) -> bool:
+    """Whether an input may come again that the row must know then; `committed` as above."""
+    return bool(_uncommitted(row, committed))
+
+
 def _uncommitted(row: Row[S], committed: Callable[[str], int]) -> list[Sent]:
     return [sent for sent in row.outbox if sent.offset >= committed(sent.topic)]

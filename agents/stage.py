@@ -28,6 +28,7 @@ from agents.delivery import (
     Repeat,
     Row,
     advance,
+    has_uncommitted,
     held,
     judge,
 )
@@ -137,19 +138,19 @@ class StageShell:
 
     def _tell_due(self, partition: int, now: tuple[int, str]) -> None:
         for due in self._timers.due(partition, now[0]):
-            if self._is_empty(partition, due.key):
-                self._clear(partition, due)
+            row = self._row_in(partition, due.key)
+            if row is None or row.state is None:
+                self._clear(partition, due, row)
             elif self._timers.tell(partition, due, now[0]):
                 self._wake(due, now, partition)
             else:
                 return
 
-    def _is_empty(self, partition: int, key: bytes) -> bool:
-        stored = self._ports.table.get_in(partition, _ROW + key)
-        return stored is None or self._decode(stored).state is None
-
-    def _clear(self, partition: int, due: Due) -> None:
-        """A row that keeps nothing has remembered its last inputs for long enough."""
+    def _clear(self, partition: int, due: Due, row: Row[Any] | None) -> None:
+        """A row that keeps nothing has remembered its last inputs for long enough, unless one of
+        them may come again as it is."""
+        if row is not None and has_uncommitted(row, self._committed(partition)):
+            return
         self._ports.table.delete_in(partition, _ROW + due.key)
         self._timers.fired(partition, due.key, due.at)
 
@@ -230,7 +231,7 @@ class StageShell:
         large = stored is not None and len(stored) > _MUCH
         if large and row is not None and held(row, self._committed(message.partition)) > _MUCH:
             await self._ports.settle()
-            row = self._row(message)
+            row = self._row_in(message.partition, message.key)
         return self._stepped(message, position, (record, row), rules)
 
     def _stepped(
@@ -341,7 +342,7 @@ class StageShell:
         if rang_at is None:
             return
         self._timers.fired(message.partition, message.key, rang_at)
-        row = self._row(message)
+        row = self._row_in(message.partition, message.key)
         if row is not None and row.wake is not None and row.wake.at == rang_at:
             row = msgspec.structs.replace(row, wake=None)
             self._ports.table.put_in(message.partition, _ROW + message.key, self._encode(row))
@@ -378,8 +379,8 @@ class StageShell:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return DeadLetter("exception", f"{error!r} in {where.name}, line {where.lineno}")
 
-    def _row(self, message: Message) -> Row[Any] | None:
-        stored = self._ports.table.get_in(message.partition, _ROW + message.key)
+    def _row_in(self, partition: int, key: bytes) -> Row[Any] | None:
+        stored = self._ports.table.get_in(partition, _ROW + key)
         return None if stored is None else self._decode(stored)
 
     def _known(self, interaction: Interaction, message: Message) -> bool:

@@ -1,4 +1,5 @@
-"""A row whose state is gone stays for an hour, for what is sent twice, and is then deleted."""
+"""A row whose state is gone stays for an hour, for what is sent twice, and until its inputs are
+committed, for when they come again; it is then deleted."""
 
 import pytest
 
@@ -11,7 +12,7 @@ from pipeline.identity.causes import profile_of
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.interaction import Identifier, Interaction
-from pipeline.model.stages import Identified, IdentitySection
+from pipeline.model.stages import Enriched, Identified, IdentitySection, ProfileSection
 from tests.support.shells import Rows, finish, handing_over, knowing
 from tests.support.worlds import plain_rules
 
@@ -20,32 +21,50 @@ _HOUR_MS = 3_600_000
 _PROFILE = profile_of("email:ada@x")
 
 
-class _Enrichment:
-    """One enrichment stage, told things."""
+class _Stage:
+    """One stage, told things."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.ports = Rows()
         self._codec = Codec(recorded())
         rulebook = knowing(plain_rules())
-        one = stage("enrichment")
+        one = stage(name)
+        [self._topic] = one.inputs
         handover = handing_over(self._codec)
         self.shell = StageShell(one, self.ports, handover, rulebook, StageMetrics(one.name))
         self._offset = 0
 
-    def tell(self, record: Identified) -> None:
-        value = self._codec.encode(topics.IDENTIFIED, record)
+    def tell(self, record: Identified | Enriched) -> None:
+        value = self._codec.encode(self._topic, record)
         key = _PROFILE.encode()
-        message = Message(topics.IDENTIFIED, 0, self._offset, _NOW_MS, key, value, ())
+        self._last = Message(self._topic, 0, self._offset, _NOW_MS, key, value, ())
         self._offset += 1
-        finish(self.shell.handle(message))
+        self.come_again()
+
+    def come_again(self) -> None:
+        """The last input, as after a kill."""
+        finish(self.shell.handle(self._last))
+
+    def commit(self) -> None:
+        self.ports.next[self._topic] = self._offset
+
+    def sent(self) -> list[tuple[str, bytes | None, bytes | None]]:
+        """What was sent since this was asked."""
+        sent, self.ports.sent = self.ports.sent, []
+        return [(one.topic, one.key, one.value) for one in sent]
 
     def has_row(self) -> bool:
         return b"r" + _PROFILE.encode() in self.ports.rows
 
 
 @pytest.fixture
-def enrichment() -> _Enrichment:
-    return _Enrichment()
+def enrichment() -> _Stage:
+    return _Stage("enrichment")
+
+
+@pytest.fixture
+def segmentation() -> _Stage:
+    return _Stage("segmentation")
 
 
 def _came() -> Identified:
@@ -63,9 +82,10 @@ def _forget() -> Identified:
     return Identified(control=Control("f", "forget", _NOW_MS, "c", config))
 
 
-def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Enrichment) -> None:
+def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> None:
     enrichment.tell(_came())
     enrichment.tell(_forget())
+    enrichment.commit()
     enrichment.shell.tell_due(_NOW_MS + _HOUR_MS - 1)
     assert enrichment.has_row()
     sent = list(enrichment.ports.sent)
@@ -74,10 +94,26 @@ def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Enrichment) -
     assert enrichment.ports.sent == sent
 
 
-def test_who_comes_back_within_the_hour_stays(enrichment: _Enrichment) -> None:
+def test_who_comes_back_within_the_hour_stays(enrichment: _Stage) -> None:
     enrichment.tell(_came())
     enrichment.tell(_forget())
     enrichment.tell(_came())
     enrichment.shell.tell_due(_NOW_MS + 2 * _HOUR_MS)
     assert enrichment.has_row()
     assert [key for key in enrichment.ports.rows if key[:1] == b"t"] == []
+
+
+def test_it_stays_while_an_input_may_come_again(segmentation: _Stage) -> None:
+    came, buyer = _came(), ProfileSection({"orders": 1})
+    segmentation.tell(Enriched(interaction=came.interaction, identity=came.identity, profile=buyer))
+    segmentation.commit()
+    segmentation.sent()
+    segmentation.tell(Enriched(control=_forget().control))
+    told = segmentation.sent()
+    assert topics.SEGMENT_CHANGES in [topic for topic, _, _ in told]
+    segmentation.shell.tell_due(_NOW_MS + 2 * _HOUR_MS)
+    segmentation.come_again()
+    assert segmentation.sent() == told
+    segmentation.commit()
+    segmentation.shell.tell_due(_NOW_MS + 2 * _HOUR_MS)
+    assert not segmentation.ports.rows
