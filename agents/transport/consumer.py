@@ -303,16 +303,38 @@ class Consumer(BaseConsumer):
         await self.seek_wait({partition: offset})
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        """Continue at these offsets."""
-        for tp, offset in partitions.items():
-            self._positions[ensure_TP(tp)] = max(offset or 0, 0)
-        self._reassign()
+        """Continue at these offsets, once the agents are done with what they have; partitions that
+        are not this member's any more are left out.
+
+        Raises UnfinishedEventError: an agent that seeks waits for itself.
+        """
+        await self._go_to({ensure_TP(tp): max(o or 0, 0) for tp, o in partitions.items()})
 
     async def seek_to_beginning(self, *partitions: TP) -> None:
-        """Continue at the first offsets."""
-        for tp in partitions:
-            self._positions[ensure_TP(tp)] = OFFSET_BEGINNING
-        self._reassign()
+        """Continue at the first offsets; as `seek_wait`."""
+        await self._go_to(dict.fromkeys(map(ensure_TP, partitions), OFFSET_BEGINNING))
+
+    async def _go_to(self, positions: Mapping[TP, int]) -> None:
+        self._version += 1  # what was read and is not handed over yet will not be
+        try:
+            await self._done_with_all()
+            for tp in positions.keys() & self._assigned:
+                self._positions[tp] = positions[tp]
+                self._committed_offset.pop(tp, None)  # below it Faust takes no acknowledgements
+        finally:
+            self._reassign()
+
+    async def _done_with_all(self) -> None:
+        """Wait until the agents have processed what they were given, and note it."""
+        give_up_at = self.loop.time() + self._options.drain_ms / 1000
+        while self._progress.unprocessed:
+            if self.loop.time() > give_up_at:
+                raise UnfinishedEventError(
+                    f"an event did not end within {self._options.drain_ms} ms: nothing is sought "
+                    "while it is worked on"
+                )
+            await asyncio.sleep(_DRAIN_STEP_S)
+        self._progress.committable()
 
     def stop_flow(self) -> None:
         """Give the agents nothing more."""
