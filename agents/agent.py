@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 from faust.types.tuples import TP
@@ -25,11 +25,12 @@ _LOOK_AT_TIMERS_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What all agents of a process share."""
+    """What all agents of a process share; `apps` are theirs, in the order of their stages."""
 
     options: AppOptions
     codec: Handover
     rulebook: Rulebook
+    apps: list[App] = field(default_factory=list)
 
 
 def stage_app(stage: Stage, equipment: Equipment) -> App:
@@ -46,10 +47,11 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         outputs=stage.outputs,
     )
     app = create_app(stage.name, options)
+    equipment.apps.append(app)
     table = app.raw_table("rows")
     shell = StageShell(
         stage,
-        _FaustPorts(app, table),
+        _FaustPorts(app, table, equipment.apps),
         equipment.codec,
         equipment.rulebook,
         StageMetrics(stage.name),
@@ -90,15 +92,14 @@ def _message(message: Any) -> Message:
 class _FaustPorts:
     """The shell's ports on an app. Partition counts are equal for all inputs of a stage."""
 
-    def __init__(self, app: App, table: RawTable) -> None:
+    def __init__(self, app: App, table: RawTable, apps: Sequence[App]) -> None:
         self._app = app
+        self._apps = apps
         self.table = table
 
     @property
     def partitions(self) -> Collection[int]:
-        if self._app.rebalancing or not self._app.tables.actives_ready:
-            return ()
-        return self.table.owned_partitions
+        return self.table.owned_partitions if _is_ready(self._app) else ()
 
     def send(
         self,
@@ -112,8 +113,10 @@ class _FaustPorts:
         self._app.producer.send_raw(topic, key, value, headers=headers, after=after)  # type: ignore[attr-defined]
 
     def waiting(self, partition: int) -> int | None:
-        found: int | None = self._app.consumer.waiting(partition)  # type: ignore[attr-defined]
-        return found
+        onward = self._apps[self._apps.index(self._app) :]
+        found = [_waiting(app, partition) for app in onward]
+        known = [count for count in found if count is not None]
+        return sum(known) if len(known) == len(found) else None
 
     async def settle(self) -> None:
         await self._app.consumer.commit()
@@ -124,3 +127,11 @@ class _FaustPorts:
 
     def partition_of(self, topic: str, key: bytes) -> int:
         return murmur2_partition(key, self._app.options.partitions)
+
+
+def _is_ready(app: App) -> bool:
+    return bool(app.tables.actives_ready) and not app.rebalancing
+
+
+def _waiting(app: App, partition: int) -> int | None:
+    return app.consumer.waiting(partition) if _is_ready(app) else None  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 | metric | labels | meaning |
 | --- | --- | --- |
-| `kairos_stage_lag_records` | `stage`, `topic`, `partition` | records past the committed offset, as of about a second ago |
+| `kairos_stage_lag_records` | `stage`, `topic`, `partition` | records past the committed offset, all that there are where nothing is committed |
 | `kairos_stage_read_total` | `stage` | records given to the stage |
 | `kairos_stage_commits_total` | `stage` | commits of its offsets |
 | `kairos_stage_commit_seconds_total` | `stage` | time that Kafka took for them |

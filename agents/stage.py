@@ -58,7 +58,7 @@ Outputs are smaller than the row that keeps them."""
 _MAX_EXCEPTIONS = 50
 _EXCEPTION_WINDOW_S = 60.0
 _CONGESTED = 50
-"""Inputs of a partition that wait at most where timers are told."""
+"""Where so many inputs of a partition wait, with the timers that are told, no more are."""
 _EMPTY_KEPT_MS = HOUR_MS
 """So long a row without state stays: what was sent twice must find that it came before."""
 
@@ -129,20 +129,21 @@ class StageShell:
             waiting = self._ports.waiting(partition)
             if waiting == 0:
                 self._timers.give_up(partition, now_ms)
-            if waiting is not None and waiting <= _CONGESTED:
-                self._tell_due(partition, (now_ms, digest))
+            if waiting is not None and waiting < _CONGESTED:
+                self._tell_due(partition, (now_ms, digest), _CONGESTED - waiting)
 
     def own_anew(self) -> None:
         """Partitions were given to this worker, the same as before or others."""
         self._timers.forget()
 
-    def _tell_due(self, partition: int, now: tuple[int, str]) -> None:
+    def _tell_due(self, partition: int, now: tuple[int, str], most: int) -> None:
         for due in self._timers.due(partition, now[0]):
             row = self._row_in(partition, due.key)
             if row is None or row.state is None:
                 self._clear(partition, due, row)
-            elif self._timers.tell(partition, due, now[0]):
+            elif most and self._timers.tell(partition, due, now[0]):
                 self._wake(due, now, partition)
+                most -= 1
             else:
                 return
 

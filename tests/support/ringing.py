@@ -92,6 +92,10 @@ class Ringing:
         """The rows of those that stand."""
         return sorted(key for key in self.ports.rows if key[:2] == b"tw")
 
+    def standing(self) -> set[tuple[str, int]]:
+        """The same as in `told`."""
+        return {(row[10:].decode(), int.from_bytes(row[2:10])) for row in self.timers}
+
     @property
     def unprocessed(self) -> int:
         return len(self.log) - self._next
@@ -100,10 +104,6 @@ class Ringing:
     def next_is_timer(self) -> bool:
         """Whether the next input is one."""
         return bool(self.unprocessed) and _is_timer(self.log[self._next])
-
-    def timers_unprocessed(self, since: int) -> int:
-        """How many of what was told behind the first `since` timers are not processed."""
-        return min(sum(map(_is_timer, self.log[self._next :])), len(self.told) - since)
 
     def process(self, count: int) -> None:
         """The next inputs, as far as there are so many."""
