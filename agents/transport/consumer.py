@@ -245,7 +245,7 @@ class Consumer(BaseConsumer):
         self._found = found = await self._committed()
         offsets = {tp: offset for tp, (offset, _) in found.items() if offset >= 0}
         self._beginnings = await self._patiently(
-            "where the logs begin", lambda: self.earliest_offsets(*(found.keys() - offsets.keys()))
+            "where the logs begin", lambda: self.earliest_offsets(*found)
         )
         self._positions = {tp: offsets.get(tp, OFFSET_BEGINNING) for tp in found}
         self._progress.reset()
@@ -456,26 +456,26 @@ class Consumer(BaseConsumer):
     def lag(self) -> dict[TP, int]:
         """Return how many records each partition has past the committed offset, or in all where
         there is none; partitions of which that is not known are left out."""
-        starts = {**self._beginnings, **self._checkpointer.committed}
-        ends = self._kafka.highwaters
-        known = self._assigned & ends.keys() & starts.keys()
-        return {tp: max(ends[tp] - starts[tp], 0) for tp in known}
+        found = {tp: self._records_from(tp, self._checkpointer.committed) for tp in self._assigned}
+        return {tp: count for tp, count in found.items() if count is not None}
 
     def waiting(self, partition: int) -> int | None:
         """Return how many records of `partition` are not processed, in all topics; None: it is not
         known yet."""
-        found = [self._waiting(tp) for tp in self._assigned if tp.partition == partition]
-        known = [count for count in found if count is not None]
-        return sum(known) if len(known) == len(found) else None
+        waiting = 0
+        for tp in (tp for tp in self._assigned if tp.partition == partition):
+            unread = self._records_from(tp, self._positions)
+            if unread is None:
+                return None
+            waiting += unread + self._progress.unprocessed_of(tp)
+        return waiting
 
-    def _waiting(self, tp: TP) -> int | None:
-        position = self._positions.get(tp, OFFSET_BEGINNING)
-        if position < 0:
-            position = self._beginnings.get(tp, position)
-        end = self._kafka.highwaters.get(tp)
-        if end is None or position < 0:
+    def _records_from(self, tp: TP, offsets: Mapping[TP, int]) -> int | None:
+        """How many records there are from one of these offsets on; what is deleted is not."""
+        end, beginning = self._kafka.highwaters.get(tp), self._beginnings.get(tp)
+        if end is None or beginning is None:
             return None
-        return max(end - position, 0) + self._progress.unprocessed_of(tp)
+        return max(end - max(offsets.get(tp, beginning), beginning), 0)
 
     def highwater(self, tp: TP) -> int:
         """Return the offset after the last record, a second old at most; -1 if unknown."""

@@ -25,10 +25,21 @@ def test_what_was_deleted_before_anything_was_committed_is_no_lag(
 ) -> None:
     source = new_topic("in")
     produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    until = TopicPartition(source, 0, _DELETED)
-    admin.delete_records([until], operation_timeout=30)[until].result()
-    asyncio.run(_behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source))
+    _delete(bootstrap, source, _DELETED)
+    asyncio.run(
+        _behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source, _WRITTEN - _DELETED)
+    )
+
+
+def test_what_was_deleted_before_it_was_processed_is_no_lag(
+    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+) -> None:
+    source = new_topic("in")
+    produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
+    asyncio.run(_behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source, _WRITTEN))
+    produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
+    _delete(bootstrap, source, 2 * _WRITTEN)
+    asyncio.run(_behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source, 0))
 
 
 def test_what_is_written_while_reading_stands_still_counts(
@@ -37,6 +48,12 @@ def test_what_is_written_while_reading_stands_still_counts(
     source = new_topic("in")
     produce(bootstrap, source, [(b"k", b"x")] * _LATER)
     asyncio.run(_more_comes(_app(bootstrap, prefix, tmp_path), source, bootstrap))
+
+
+def _delete(bootstrap: str, source: str, before: int) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    until = TopicPartition(source, 0, before)
+    admin.delete_records([until], operation_timeout=30)[until].result()
 
 
 def _app(bootstrap: str, prefix: str, home: Path) -> App:
@@ -56,12 +73,12 @@ def _held_up(app: App, source: str) -> asyncio.Event:
     return go_on
 
 
-async def _behind_and_up_to_date(app: App, source: str) -> None:
+async def _behind_and_up_to_date(app: App, source: str, behind: int) -> None:
     go_on = _held_up(app, source)
     consumer: Any = app.consumer
     await app.start()
-    await _eventually(lambda: consumer.lag() == {TP(source, 0): _WRITTEN - _DELETED})
-    await _eventually(lambda: consumer.waiting(0) == _WRITTEN - _DELETED)
+    await _eventually(lambda: consumer.lag() == {TP(source, 0): behind})
+    await _eventually(lambda: consumer.waiting(0) == behind)
     go_on.set()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): 0})
     assert consumer.waiting(0) == 0
