@@ -5,18 +5,15 @@ separated by commas: how long the record waited for the stage, and how long the 
 """
 
 from collections.abc import Sequence
-from random import Random
 from typing import Final, TypeAlias
 
 from agents.delivery import Cause
+from pipeline.adapters import traces
 from pipeline.model import topics
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 
-_ids: Final = Random()
-"""Ids of traces need not be secret; the system's own source of randomness costs a call of it."""
-
-TRACEPARENT: Final = "traceparent"
+TRACEPARENT: Final = traces.HEADER
 CAUSE: Final = topics.CAUSE_HEADER
 TIMING: Final = "kairos-timing"
 
@@ -33,11 +30,8 @@ def find(headers: Headers, name: str) -> bytes | None:
 
 
 def onward_trace(headers: Headers) -> bytes:
-    """The trace goes on with a span of this hop; a record without one begins a trace."""
-    given = (find(headers, TRACEPARENT) or b"").split(b"-")
-    goes_on = len(given) == 4 and len(given[1]) == 32
-    trace = given[1] if goes_on else b"%032x" % _ids.getrandbits(128)
-    return b"00-%b-%016x-01" % (trace, _ids.getrandbits(64))
+    """The trace goes on with an id of this hop; a record without one begins a trace."""
+    return traces.going_on(find(headers, TRACEPARENT)).hop()
 
 
 def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: float) -> bytes:

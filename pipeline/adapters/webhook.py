@@ -15,6 +15,8 @@ from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTime
 from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
 from tenacity.wait import wait_exponential_jitter
 
+from pipeline.adapters import traces
+from pipeline.adapters.traces import Trace
 from pipeline.model.decision import Action
 
 _LONGEST_REQUEST_S: Final = 30.0
@@ -57,6 +59,15 @@ class TooLate:
 Result: TypeAlias = Taken | Refused | TooLate
 
 
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """What every try sends."""
+
+    key: str
+    body: bytes
+    trace: Trace
+
+
 class _TryAgainError(Exception):
     """A failure that may pass; `after_s` is the receiver's wish."""
 
@@ -76,12 +87,13 @@ def signature(secret: str, timestamp_s: int, body: bytes) -> str:
 
 
 async def post(
-    client: ClientSession, endpoint: Endpoint, action: Action, give_up_s: float
+    client: ClientSession, endpoint: Endpoint, action: Action, give_up_s: float, trace: Trace
 ) -> Result:
-    """At least once until `give_up_s` (epoch s); every try has the action's id as its key."""
+    """At least once until `give_up_s` (epoch s); every try has the action's id as its key, and is a
+    hop of `trace`."""
     if time.time() >= give_up_s:
         return TooLate("it was too late before the first try")
-    body = msgspec.json.encode(action)
+    letter = _Letter(action.action_id, msgspec.json.encode(action), trace)
     failures: set[type[object]] = set()
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(_TryAgainError),
@@ -90,22 +102,26 @@ async def post(
         after=lambda state: failures.add(type(_failure(state))),
     )
     try:
-        return await retrying(_try, client, endpoint, action.action_id, body, give_up_s)
+        return await retrying(_try, client, endpoint, letter, give_up_s)
     except RetryError as error:
         return TooLate(str(error.last_attempt.exception()), _NoAnswerError in failures)
 
 
 async def _try(
-    client: ClientSession, endpoint: Endpoint, key: str, body: bytes, give_up_s: float
+    client: ClientSession, endpoint: Endpoint, letter: _Letter, give_up_s: float
 ) -> Result:
-    headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+    headers = {
+        "Content-Type": "application/json",
+        "Idempotency-Key": letter.key,
+        traces.HEADER: letter.trace.hop().decode(),
+    }
     if endpoint.secret is not None:
-        headers["Kairos-Signature"] = signature(endpoint.secret, int(time.time()), body)
+        headers["Kairos-Signature"] = signature(endpoint.secret, int(time.time()), letter.body)
     timeout = ClientTimeout(min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001)))
     try:
         async with client.post(
             endpoint.url,
-            data=body,
+            data=letter.body,
             headers=headers,
             timeout=timeout,
             proxy=_proxy(endpoint.url),

@@ -17,6 +17,7 @@ from msgspec import Struct
 from prometheus_client import Counter
 
 from pipeline.adapters import webhook
+from pipeline.adapters.traces import Trace
 from pipeline.adapters.webhook import Endpoint, Refused, Result, Taken, TooLate
 from pipeline.delivery.ledger import Entry, Ledger
 from pipeline.delivery.reporter import Reporter, Unacceptable
@@ -33,10 +34,11 @@ _RECORDS: Final = Counter(
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """An action with the time (epoch ms) at which Kafka got it."""
+    """An action with the time (epoch ms) at which Kafka got it, and the trace that it is of."""
 
     action: Action
     written_ms: int
+    trace: Trace
 
     @property
     def give_up_s(self) -> float:
@@ -57,6 +59,7 @@ class Report(Struct, frozen=True, omit_defaults=True):
     token: str
     outcome: str
     timestamp: int
+    traceparent: str
     properties: dict[str, str | int] = msgspec.field(default_factory=dict)
 
 
@@ -94,7 +97,9 @@ class Courier:
         result: Result = Refused(0)
         if endpoint is not None:
             self._ledger.put(action.action_id, Entry())
-            result = await webhook.post(self._client, endpoint, action, parcel.give_up_s)
+            result = await webhook.post(
+                self._client, endpoint, action, parcel.give_up_s, parcel.trace
+            )
         if tried and isinstance(result, TooLate):
             result = replace(result, unsure=True)
         report = _report(parcel, result)
@@ -105,13 +110,13 @@ class Courier:
 
 
 def _report(parcel: Parcel, result: Result) -> Report:
-    token, at = parcel.action.token, parcel.own_time_ms()
+    token, at, hop = parcel.action.token, parcel.own_time_ms(), parcel.trace.hop().decode()
     match result:
         case Taken():
-            return Report(token, "sent", at)
+            return Report(token, "sent", at, hop)
         case Refused(status):
-            return Report(token, "bounce", at, {"status": status})
+            return Report(token, "bounce", at, hop, {"status": status})
         case TooLate(last, unsure=True):
-            return Report(token, "sent", at, {"unconfirmed": last})
+            return Report(token, "sent", at, hop, {"unconfirmed": last})
         case TooLate(last):
-            return Report(token, "expired", at, {"last_failure": last})
+            return Report(token, "expired", at, hop, {"last_failure": last})

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from confluent_kafka import Message
 
+from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec, Malformed
-from pipeline.adapters.kafka import Outgoing, Publisher, offset_of, place_of
+from pipeline.adapters.kafka import Outgoing, Publisher, header_of, offset_of, place_of
 from pipeline.delivery.channels import ADAPTER
 from pipeline.delivery.courier import Courier, Parcel
 from pipeline.delivery.lanes import Lanes
@@ -40,7 +41,8 @@ class Desk:
         value = message.value()
         action = self._codec.decode(topic, value) if isinstance(value, bytes) else None
         if isinstance(action, Action):
-            refused = await self._courier.deliver(Parcel(action, message.timestamp()[1]))
+            trace = traces.going_on(header_of(message, traces.HEADER))
+            refused = await self._courier.deliver(Parcel(action, message.timestamp()[1], trace))
             if refused is not None:
                 why = f"status {refused.status}: {refused.answer}"
                 await self._dead_letter(message, "outcome-refused", why)

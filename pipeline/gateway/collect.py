@@ -10,8 +10,9 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.adapters.traces import Trace
 from pipeline.gateway import body
-from pipeline.gateway.gateway import Gateway, now_ms
+from pipeline.gateway.gateway import Gateway, now_ms, trace_of
 from pipeline.gateway.messages import BATCH, MESSAGE, Batch, Kind
 from pipeline.gateway.refusal import JSON, Refusal, bad, unavailable
 from pipeline.gateway.segment import Arrival, interaction
@@ -43,10 +44,12 @@ class Settled(Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One message of several: the original bytes, and what came of them."""
+    """One message of several: the original bytes, and what came of them; `trace`: its own, where
+    that is not the request's."""
 
     raw: bytes
     result: Interaction | Refusal
+    trace: Trace | None = None
 
 
 def single(kind: Kind) -> Endpoint:
@@ -65,8 +68,7 @@ def single(kind: Kind) -> Endpoint:
         result = interaction(message, kind, arrival)
         if isinstance(result, Refusal):
             return result
-        trace = request.headers.get("traceparent")
-        failure = await gateway.write((result,), traceparent=trace)
+        failure = await gateway.write([(result, trace_of(request))])
         if failure is not None:
             return unavailable(failure.detail)
         return Response(_ACCEPTED, media_type=JSON)
@@ -93,14 +95,14 @@ async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
         what = f"what a batch gives each of its messages may have {limit} bytes"
         return Refusal(413, "too_large", what, "context")
     judged = [_judge(raw, envelope, arrival, limit) for raw in messages]
-    return await settle(gateway, judged, request.headers.get("traceparent"))
+    return await settle(gateway, judged, trace_of(request))
 
 
-async def settle(
-    gateway: Gateway, judged: Sequence[Judged], traceparent: str | None
-) -> Response | Refusal:
+async def settle(gateway: Gateway, judged: Sequence[Judged], trace: Trace) -> Response | Refusal:
     """Write the good and the bad, and answer for both; 400 when none is good."""
-    good = [one.result for one in judged if isinstance(one.result, Interaction)]
+    good = [
+        (one.result, one.trace or trace) for one in judged if isinstance(one.result, Interaction)
+    ]
     refused = [
         (index, one.raw, one.result)
         for index, one in enumerate(judged)
@@ -110,7 +112,7 @@ async def settle(
         gateway.metrics.rejected(refusal)
     limit = gateway.limits.message_bytes
     dead = [_dead_letter(refusal, raw[:limit]) for _, raw, refusal in refused]
-    failure = await gateway.write(good, dead, traceparent)
+    failure = await gateway.write(good, dead)
     if failure is not None:
         return unavailable(failure.detail)
     rejected = tuple(

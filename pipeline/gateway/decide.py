@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.adapters.kafka import Unavailable
+from pipeline.adapters.traces import Trace
 from pipeline.gateway import body
-from pipeline.gateway.gateway import Gateway, now_ms
+from pipeline.gateway.gateway import Gateway, now_ms, trace_of
 from pipeline.gateway.messages import DECIDE, DecideBody
 from pipeline.gateway.refusal import JSON, Refusal, bad, unavailable
 from pipeline.gateway.replies import Waiting
@@ -64,20 +65,21 @@ class Decide:
         record = _record(asked, arrival, gateway.instance, budget_ms)
         if isinstance(record, Refusal):
             return record
-        reply = await self._ask(gateway, record, budget_ms, request.headers.get("traceparent"))
+        reply = await self._ask(gateway, (record, trace_of(request)), budget_ms)
         if isinstance(reply, Unavailable):
             return unavailable(reply.detail)
         gateway.metrics.decided(defaulted=reply is None)
         return Response(msgspec.json.encode(_answer(asked.placements, reply)), media_type=JSON)
 
     async def _ask(
-        self, gateway: Gateway, record: Interaction, budget_ms: int, traceparent: str | None
+        self, gateway: Gateway, asked: tuple[Interaction, Trace], budget_ms: int
     ) -> Reply | Unavailable | None:
         """None when the time is spent; Unavailable where Kafka has not even taken the record."""
-        assert record.request is not None
-        request_id = record.request.request_id
+        request = asked[0].request
+        assert request is not None
+        request_id = request.request_id
         answer = self.waiting.ask(request_id)
-        writing = asyncio.create_task(gateway.write((record,), traceparent=traceparent))
+        writing = asyncio.create_task(gateway.write((asked,)))
         writing.add_done_callback(lambda done: _fail(done, answer))
         try:
             return await asyncio.wait_for(answer, budget_ms / 1000)

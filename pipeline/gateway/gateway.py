@@ -1,17 +1,16 @@
 """What every endpoint needs: the configuration in force, and a way to Kafka."""
 
-import os
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from starlette.requests import Request
 
+from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.kafka import Outgoing, Publisher, Unavailable
+from pipeline.adapters.traces import Trace
 from pipeline.config.compile import Configuration
 from pipeline.decisioning.token import TokenKey
 from pipeline.gateway import access, body
@@ -21,8 +20,6 @@ from pipeline.gateway.segment import Arrival
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction
-
-_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,27 +69,25 @@ class Gateway:
 
     async def write(
         self,
-        interactions: Sequence[Interaction],
+        interactions: Sequence[tuple[Interaction, Trace]],
         dead: Sequence[DeadLetterRecord] = (),
-        traceparent: str | None = None,
     ) -> Unavailable | None:
-        """None once Kafka has acknowledged all."""
-        trace = _trace(traceparent)
-        records = [self._record(one, trace) for one in interactions]
+        """Each goes on under its trace. None once Kafka has acknowledged all."""
+        records = [self._record(*one) for one in interactions]
         records += map(self._dead_letter, dead)
         failure = await self.publisher.publish(records)
         if failure is None:
-            self.metrics.accepted(interactions)
+            self.metrics.accepted([interaction for interaction, _ in interactions])
         else:
             self.metrics.unavailable()
         return failure
 
-    def _record(self, interaction: Interaction, trace: str) -> Outgoing:
+    def _record(self, interaction: Interaction, trace: Trace) -> Outgoing:
         return Outgoing(
             topics.INTERACTIONS,
             interaction.identifiers[0].key,
             self.codec.encode(topics.INTERACTIONS, interaction),
-            (("traceparent", f"00-{trace}-{os.urandom(8).hex()}-01".encode()),),
+            ((traces.HEADER, trace.hop()),),
         )
 
     def _dead_letter(self, dead: DeadLetterRecord) -> Outgoing:
@@ -122,8 +117,6 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _trace(traceparent: str | None) -> str:
-    """The caller's trace id (W3C Trace Context), or a new one."""
-    if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
-        return traceparent[3:35]
-    return os.urandom(16).hex()
+def trace_of(request: Request) -> Trace:
+    """The caller's trace, or a new one."""
+    return traces.going_on(request.headers.get(traces.HEADER))

@@ -7,6 +7,7 @@ from typing import Final
 from tenacity import AsyncRetrying, RetryError, retry_if_result, stop_after_delay
 from tenacity.wait import wait_exponential_jitter
 
+from pipeline.adapters import traces
 from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.outcomes import expired
 from pipeline.model.decision import Reply
@@ -46,8 +47,9 @@ class LateReplies:
             wait=wait_exponential_jitter(max=_LONGEST_WAIT_S),
             stop=stop_after_delay(_GIVE_UP_S),
         )
+        trace = traces.begin()
         try:
-            await retrying(self._gateway.write, outcomes)
+            await retrying(self._gateway.write, [(one, trace) for one in outcomes])
         except RetryError:
             ids = [outcome.event_id for outcome in outcomes]
             _log.error("these outcomes of late decisions could not be written: %s", ids)

@@ -104,7 +104,8 @@ class DecideBody(Struct, frozen=True):
 class OutcomeBody(Posted, frozen=True):
     """What became of the action that `token` stands for.
 
-    Once per action and outcome; those with a `messageId` of their own count each.
+    Once per action and outcome; those with a `messageId` of their own count each. `traceparent`:
+    where several outcomes of different traces are sent at once.
     """
 
     token: str
@@ -113,6 +114,7 @@ class OutcomeBody(Posted, frozen=True):
     sent_at: Time = None
     message_id: Id = None
     properties: dict[str, Any] | None = None
+    traceparent: str | None = None
     write_key: str | None = None
 
 

@@ -8,12 +8,13 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.adapters import traces
 from pipeline.decisioning.token import Claims, TokenKey
 from pipeline.gateway import body
 from pipeline.gateway.collect import Judged, settle
 from pipeline.gateway.flatten import flatten
-from pipeline.gateway.gateway import Gateway
-from pipeline.gateway.messages import OUTCOME, OUTCOMES, Outcomes
+from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.messages import OUTCOME, OUTCOMES, OutcomeBody, Outcomes
 from pipeline.gateway.refusal import Refusal, bad
 from pipeline.gateway.segment import Arrival, message_id
 from pipeline.model.decision import Action
@@ -38,10 +39,9 @@ async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
     if not envelope.outcomes:
         return bad("missing_field", "outcomes", "outcomes is empty")
     judged = [
-        Judged(raw, _judge(raw, envelope, arrival, gateway.tokens))
-        for raw in map(bytes, envelope.outcomes)
+        _judge(raw, envelope, arrival, gateway.tokens) for raw in map(bytes, envelope.outcomes)
     ]
-    return await settle(gateway, judged, request.headers.get("traceparent"))
+    return await settle(gateway, judged, trace_of(request))
 
 
 def expired(actions: Sequence[Action]) -> list[Interaction]:
@@ -70,12 +70,17 @@ def _envelope(raw: bytes) -> Outcomes | Refusal:
     return replace(envelope, outcomes=(msgspec.Raw(raw),))
 
 
-def _judge(
-    raw: bytes, envelope: Outcomes, arrival: Arrival, tokens: TokenKey
-) -> Interaction | Refusal:
+def _judge(raw: bytes, envelope: Outcomes, arrival: Arrival, tokens: TokenKey) -> Judged:
     posted = body.decode(raw, OUTCOME)
     if isinstance(posted, Refusal):
-        return posted
+        return Judged(raw, posted)
+    own = None if posted.traceparent is None else traces.going_on(posted.traceparent)
+    return Judged(raw, _outcome(posted, envelope, arrival, tokens), own)
+
+
+def _outcome(
+    posted: OutcomeBody, envelope: Outcomes, arrival: Arrival, tokens: TokenKey
+) -> Interaction | Refusal:
     claims = tokens.verify(posted.token)
     if claims is None:
         return bad("invalid_token", "token", "this token is not one that an action carried")

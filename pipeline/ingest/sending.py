@@ -1,12 +1,12 @@
 """Sending a file: what is good goes to Kafka, what is not is reported with its line."""
 
-import secrets
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from confluent_kafka import KafkaError, Message, Producer
 from msgspec import Struct
 
+from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import Property
 from pipeline.ingest.records import Reading
@@ -86,7 +86,6 @@ class Publisher:
     def put(self, interaction: Interaction) -> None:
         """Queue it."""
         value = self._codec.encode(topics.INTERACTIONS, interaction)
-        trace = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
         while True:
             try:
                 self._producer.produce(
@@ -94,7 +93,7 @@ class Publisher:
                     value,
                     interaction.identifiers[0].key,
                     on_delivery=self._delivered,
-                    headers=[("traceparent", trace.encode())],
+                    headers=[(traces.HEADER, traces.begin().hop())],
                 )
                 break
             except BufferError:

@@ -13,6 +13,7 @@ from tests.support.receiver import NONE, Answer, Receiver
 from tests.support.stack import Stack, eventually, stopped
 
 WRITE_KEY = "test-app-key"
+_TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def email() -> str:
     return f"{uuid4().hex[:12]}@example.com"
 
 
-def _order(stack: Stack, email: str) -> None:
+def _order(stack: Stack, email: str, headers: dict[str, str] | None = None) -> None:
     message = {
         "event": "Order",
         "userId": f"c-{email}",
@@ -28,7 +29,7 @@ def _order(stack: Stack, email: str) -> None:
         "properties": {"total": 5},
     }
     with stack.client(WRITE_KEY) as client:
-        assert client.post("/v1/track", json=message).status_code == 200
+        assert client.post("/v1/track", json=message, headers=headers).status_code == 200
 
 
 def _ping(stack: Stack, device: str) -> None:
@@ -47,17 +48,28 @@ def _outcomes(stack: Stack, action_id: str) -> list[str]:
     ]
 
 
+def _outcome_s_traceparent(stack: Stack, action_id: str) -> str | None:
+    for stored, one in stack.records.every(topics.INTERACTIONS, Interaction):
+        if one.kind == "outcome" and one.properties.get("action_id") == action_id:
+            return (dict(stored.headers)["traceparent"] or b"").decode()
+    return None
+
+
 def test_a_busy_receiver_is_asked_again_with_the_same_key(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
     unreadable = Answer(200, {"Content-Encoding": "gzip"}, b"this is no gzip")
     receiver.prepare(email, unreadable, Answer(429, {"Retry-After": "1"}))
-    _order(stack, email)
+    _order(stack, email, {"traceparent": f"00-{_TRACE}-{1:016x}-01"})
     posts = eventually(lambda: found if len(found := receiver.posts(email)) == 3 else None)
     assert len({post.key for post in posts}) == 1
     assert posts[2].at - posts[1].at >= 1.0
     assert posts[0].action["content"] == {"text": "Order 1"}
     assert eventually(lambda: _outcomes(stack, posts[0].key)) == ["sent"]
+    hops = [post.headers["traceparent"] for post in posts]
+    hops.append(eventually(lambda: _outcome_s_traceparent(stack, posts[0].key)))
+    assert {hop[:36] for hop in hops} == {f"00-{_TRACE}-"}
+    assert len(set(hops)) == len(hops)
 
 
 def test_a_receiver_that_refuses_gives_the_cap_its_place_back(

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
+from pipeline.adapters import traces
 from pipeline.adapters.webhook import Endpoint
 from pipeline.delivery.courier import Courier, Parcel
 from pipeline.delivery.ledger import Entry, Ledger
@@ -34,17 +35,24 @@ _ACTION = Action(
     token="token",
 )
 
+_TRACE = traces.begin()
 
-def _delivered(folder: Path, written_ms: int) -> list[str]:
-    """Outcomes that were reported, and `post` for each post to the receiver."""
+
+def _delivered(folder: Path, written_ms: int, hops: list[str] | None = None) -> list[str]:
+    """Outcomes that were reported, and `post` for each post to the receiver; `hops` gets what they
+    carried of the action's trace."""
     seen: list[str] = []
+    carried = [] if hops is None else hops
 
     async def gateway(request: web.Request) -> web.Response:
-        seen.extend(one["outcome"] for one in (await request.json())["outcomes"])
+        outcomes = (await request.json())["outcomes"]
+        seen.extend(one["outcome"] for one in outcomes)
+        carried.extend(one.get("traceparent", "") for one in outcomes)
         return web.json_response({"success": True})
 
-    async def receiver(_: web.Request) -> web.Response:
+    async def receiver(request: web.Request) -> web.Response:
         seen.append("post")
+        carried.append(request.headers["traceparent"])
         return web.Response(status=204)
 
     async def run() -> None:
@@ -58,7 +66,7 @@ def _delivered(folder: Path, written_ms: int) -> list[str]:
             endpoint = Endpoint(f"{url}/hook", None)
             courier = Courier(client, lambda _: endpoint, ledger, reporter)
             try:
-                assert await courier.deliver(Parcel(_ACTION, written_ms)) is None
+                assert await courier.deliver(Parcel(_ACTION, written_ms, _TRACE)) is None
             finally:
                 ledger.close()
 
@@ -81,6 +89,15 @@ def _left(folder: Path, entry: Entry) -> Path:
 def test_it_is_posted_once_and_reported(tmp_path: Path, now_ms: int) -> None:
     assert _delivered(tmp_path, now_ms) == ["post", "sent"]
     assert _delivered(tmp_path, now_ms) == []
+
+
+def test_the_post_and_its_outcome_are_hops_of_the_action_s_trace(
+    tmp_path: Path, now_ms: int
+) -> None:
+    hops: list[str] = []
+    assert _delivered(tmp_path, now_ms, hops) == ["post", "sent"]
+    assert [traces.going_on(hop) for hop in hops] == [_TRACE, _TRACE]
+    assert len(set(hops)) == len(hops)
 
 
 def test_nobody_tried_it_in_time(tmp_path: Path, now_ms: int) -> None:

@@ -1,0 +1,57 @@
+"""W3C Trace Context: what goes on, and what is malformed and begins anew."""
+
+import pytest
+
+from pipeline.adapters import traces
+
+_TRACE = "0af7651916cd43dd8448eb211c80319c"
+_PARENT = "b7ad6b7169203331"
+
+
+@pytest.mark.parametrize(
+    ("header", "flags"),
+    [
+        (f"00-{_TRACE}-{_PARENT}-01", "01"),
+        (f"00-{_TRACE}-{_PARENT}-00", "00"),
+        (f"00-{_TRACE}-{_PARENT}-03", "03"),
+        (f"00-{_TRACE}-{_PARENT}-fd", "01"),
+        (f"01-{_TRACE}-{_PARENT}-01", "01"),
+        (f"cc-{_TRACE}-{_PARENT}-00-what the future brings", "00"),
+    ],
+)
+def test_a_trace_goes_on_with_its_flags_under_an_id_of_each_hop(header: str, flags: str) -> None:
+    trace = traces.going_on(header)
+    assert trace == traces.going_on(header.encode())
+    hops = [trace.hop().decode().split("-") for _ in range(3)]
+    assert {(version, found, flag) for version, found, _, flag in hops} == {("00", _TRACE, flags)}
+    spans = {span for _, _, span, _ in hops}
+    assert len(spans - {_PARENT}) == len(hops)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "garbage",
+        f"00-{'0' * 32}-{_PARENT}-01",
+        f"00-{_TRACE}-{'0' * 16}-01",
+        f"00-{_TRACE.upper()}-{_PARENT}-01",
+        f"00-{_TRACE}-{_PARENT}-01-more",
+        f"00-{_TRACE}-{_PARENT}-01-",
+        f"00-{_TRACE}-{_PARENT}-1",
+        f"00-{_TRACE}-{_PARENT}",
+        f"00-{_TRACE}-{_PARENT}-01\n",
+        f"0-{_TRACE}-{_PARENT}-01",
+        f"ff-{_TRACE}-{_PARENT}-01",
+        f"01-{_TRACE}-{_PARENT}-01.more",
+        f"00-{_TRACE[:-1]}é-{_PARENT}-01",
+    ],
+)
+def test_what_is_malformed_begins_a_trace(header: str | None) -> None:
+    found = traces.going_on(header)
+    assert found.id.decode() != _TRACE
+    assert found != traces.going_on(header)
+    version, trace, span, flags = found.hop().decode().split("-")
+    assert (version, len(trace), len(span), flags) == ("00", 32, 16, "01")
+    assert traces.going_on(found.hop()) == found
