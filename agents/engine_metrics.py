@@ -1,18 +1,4 @@
-"""What the transport and the store of each stage tell Prometheus, about a second old.
-
-| metric | labels | meaning |
-| --- | --- | --- |
-| `kairos_stage_lag_records` | `stage`, `topic`, `partition` | records past the committed offset, all that there are where nothing is committed |
-| `kairos_stage_read_total` | `stage` | records given to the stage |
-| `kairos_stage_commits_total` | `stage` | commits of its offsets |
-| `kairos_stage_commit_seconds_total` | `stage` | time that Kafka took for them |
-| `kairos_stage_undelivered_records` | `stage` | records written that Kafka has not acknowledged |
-| `kairos_stage_spared_total` | `stage` | records that a killed worker had sent, and that were not sent again |
-| `kairos_stage_rebalances_total` | `stage` | assignments and revocations of partitions |
-| `kairos_stage_restored_total` | `stage` | changelog records read to rebuild state |
-| `kairos_stage_state_bytes` | `stage`, `partition` | size of the state's files |
-| `kairos_stage_state_rows` | `stage`, `partition` | rows of the state, as RocksDB estimates |
-"""  # noqa: E501 - a row of a table is a line
+"""What the transport and the store of each stage tell Prometheus, about a second old."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -92,17 +78,35 @@ def _families() -> dict[str, Family]:
     stage, place = ["stage"], ["stage", "partition"]
     families: list[Family] = [
         GaugeMetricFamily(
-            "kairos_stage_lag_records", "Not committed yet", labels=["stage", "topic", "partition"]
+            "kairos_stage_lag_records",
+            "Records past the committed offset, or all that there are where nothing is committed",
+            labels=["stage", "topic", "partition"],
         ),
-        CounterMetricFamily("kairos_stage_read", "Records read", labels=stage),
-        CounterMetricFamily("kairos_stage_commits", "Commits", labels=stage),
-        CounterMetricFamily("kairos_stage_commit_seconds", "Time of commits", labels=stage),
-        GaugeMetricFamily("kairos_stage_undelivered_records", "Not acknowledged", labels=stage),
-        CounterMetricFamily("kairos_stage_spared", "Not sent again", labels=stage),
-        CounterMetricFamily("kairos_stage_rebalances", "Rebalances", labels=stage),
-        CounterMetricFamily("kairos_stage_restored", "Changelog records read", labels=stage),
-        GaugeMetricFamily("kairos_stage_state_bytes", "Size of the state", labels=place),
-        GaugeMetricFamily("kairos_stage_state_rows", "Rows of the state", labels=place),
+        CounterMetricFamily("kairos_stage_read", "Records given to the stage", labels=stage),
+        CounterMetricFamily("kairos_stage_commits", "Commits of input offsets", labels=stage),
+        CounterMetricFamily(
+            "kairos_stage_commit_seconds", "Time that Kafka took for commits", labels=stage
+        ),
+        GaugeMetricFamily(
+            "kairos_stage_undelivered_records",
+            "Records written that Kafka has not acknowledged",
+            labels=stage,
+        ),
+        CounterMetricFamily(
+            "kairos_stage_spared",
+            "Records that a killed worker had sent, and that were not sent again",
+            labels=stage,
+        ),
+        CounterMetricFamily(
+            "kairos_stage_rebalances", "Assignments and revocations of partitions", labels=stage
+        ),
+        CounterMetricFamily(
+            "kairos_stage_restored", "Changelog records read to rebuild state", labels=stage
+        ),
+        GaugeMetricFamily("kairos_stage_state_bytes", "Size of the state's files", labels=place),
+        GaugeMetricFamily(
+            "kairos_stage_state_rows", "Rows of the state, as RocksDB estimates", labels=place
+        ),
     ]
     return {family.name.removeprefix("kairos_stage_"): family for family in families}
 

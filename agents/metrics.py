@@ -1,17 +1,4 @@
-"""What each stage counts, for Prometheus.
-
-| metric | labels | meaning |
-| --- | --- | --- |
-| `kairos_stage_queued_seconds` | `stage` | time from a record's Kafka timestamp to its processing |
-| `kairos_stage_spent_seconds` | `stage` | time that the stage took for one record |
-| `kairos_stage_sent_total` | `stage`, `topic` | records written |
-| `kairos_stage_duplicates_total` | `stage`, `known_by` | inputs dropped as copies |
-| `kairos_stage_repeats_total` | `stage` | inputs whose records were sent again after a kill |
-| `kairos_stage_timers_total` | `stage` | rows woken because time alone may have changed them |
-| `kairos_stage_redirected_total` | `stage` | inputs published again where they belong |
-| `kairos_stage_dropped_total` | `stage`, `reason` | inputs with nothing to do |
-| `kairos_stage_dead_letters_total` | `stage`, `reason` | inputs that could not be processed |
-"""
+"""What each stage counts, for Prometheus."""
 
 from bisect import bisect_left
 from collections import Counter as Tally
@@ -30,12 +17,22 @@ SECONDS: Final = (
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10,
 )  # fmt: skip
 
-_DUPLICATES = Counter("kairos_stage_duplicates_total", "Copies dropped", ["stage", "known_by"])
-_REPEATS = Counter("kairos_stage_repeats_total", "Inputs sent again after a kill", ["stage"])
-_TIMERS = Counter("kairos_stage_timers_total", "Rows woken by time", ["stage"])
-_REDIRECTED = Counter("kairos_stage_redirected_total", "Inputs put in their place", ["stage"])
+_DUPLICATES = Counter(
+    "kairos_stage_duplicates_total", "Inputs dropped as copies", ["stage", "known_by"]
+)
+_REPEATS = Counter(
+    "kairos_stage_repeats_total", "Inputs whose records were sent again after a kill", ["stage"]
+)
+_TIMERS = Counter(
+    "kairos_stage_timers_total", "Rows woken because time alone may have changed them", ["stage"]
+)
+_REDIRECTED = Counter(
+    "kairos_stage_redirected_total", "Inputs published again where they belong", ["stage"]
+)
 _DROPPED = Counter("kairos_stage_dropped_total", "Inputs with nothing to do", ["stage", "reason"])
-_DEAD = Counter("kairos_stage_dead_letters_total", "Inputs given up", ["stage", "reason"])
+_DEAD = Counter(
+    "kairos_stage_dead_letters_total", "Inputs that could not be processed", ["stage", "reason"]
+)
 
 
 class _Times:
@@ -78,10 +75,14 @@ class FlowCollector(Collector):
     def collect(self) -> Iterator[HistogramMetricFamily | CounterMetricFamily]:
         """Yield the families; called in the server's thread."""
         queued = HistogramMetricFamily(
-            "kairos_stage_queued_seconds", "Kafka timestamp to processing", labels=["stage"]
+            "kairos_stage_queued_seconds",
+            "Time from a record's Kafka timestamp to its processing",
+            labels=["stage"],
         )
         spent = HistogramMetricFamily(
-            "kairos_stage_spent_seconds", "Processing of one record", labels=["stage"]
+            "kairos_stage_spent_seconds",
+            "Time that the stage took for one record",
+            labels=["stage"],
         )
         sent = CounterMetricFamily(
             "kairos_stage_sent", "Records written", labels=["stage", "topic"]

@@ -1,15 +1,4 @@
-"""The gateway's Prometheus metrics.
-
-| metric | labels | what it counts |
-| --- | --- | --- |
-| `kairos_gateway_requests_total` | `route`, `status` | answered requests |
-| `kairos_gateway_request_seconds` | `route` | time from the request to its answer |
-| `kairos_gateway_accepted_total` | `kind` | interactions that Kafka acknowledged |
-| `kairos_gateway_rejected_total` | `code` | messages refused, by the error's code |
-| `kairos_gateway_unavailable_total` | | writes that Kafka did not acknowledge in time |
-| `kairos_gateway_decisions_total` | `result` | `/v1/decide`: answered, or defaulted (out of time) |
-| `kairos_gateway_expired_total` | | actions that came too late to be shown |
-"""
+"""The gateway's Prometheus metrics."""
 
 from collections import Counter as Tally
 from collections.abc import Iterable
@@ -36,11 +25,15 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._accepted = self._counter("accepted", "Acknowledged interactions", "kind")
-        self._rejected = self._counter("rejected", "Refused messages", "code")
-        self._unavailable = self._counter("unavailable", "Writes that were not acknowledged")
-        self._decisions = self._counter("decisions", "Decisions asked for", "result")
-        self._expired = self._counter("expired", "Actions too late to be shown")
+        self._accepted = self._counter("accepted", "Interactions that Kafka acknowledged", "kind")
+        self._rejected = self._counter("rejected", "Messages refused, by the error's code", "code")
+        self._unavailable = self._counter(
+            "unavailable", "Writes that Kafka did not acknowledge in time"
+        )
+        self._decisions = self._counter(
+            "decisions", "`/v1/decide`: answered, or defaulted (out of time)", "result"
+        )
+        self._expired = self._counter("expired", "Actions that came too late to be shown")
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         self._requests.labels(route, str(status)).inc()

@@ -1,17 +1,25 @@
-"""The README's tables of commands, settings and topics, made from the code.
+"""The README's tables of commands, settings, topics and metrics, made from the code.
 
 `python -m tests.support.readme` writes them anew; a test compares.
 """
 
+import pkgutil
 from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
 import click
 import typer
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
 
+import agents
+import pipeline
+from agents.engine_metrics import EngineCollector
 from pipeline.adapters.topics import FOREVER, Topic, topics_for
 from pipeline.cli.main import COMMANDS, build_app
+from pipeline.gateway.metrics import Metrics
 from pipeline.settings import PREFIX, Settings
 
 README = Path(__file__).parents[2] / "README.md"
@@ -21,7 +29,13 @@ _UNSHOWN = frozenset(("help", "install_completion", "show_completion"))
 
 def with_tables(text: str) -> str:
     """`text` with what stands between the marks of each table made anew."""
-    for name, rows in (("commands", _commands()), ("settings", _settings()), ("topics", _topics())):
+    tables = {
+        "commands": _commands(),
+        "settings": _settings(),
+        "topics": _topics(),
+        "metrics": _metrics(),
+    }
+    for name, rows in tables.items():
         before, found, rest = text.partition(f"<!-- {name} -->\n")
         _, ended, after = rest.partition(f"<!-- /{name} -->")
         assert found, f"the README has no place for the table of {name}"
@@ -91,6 +105,32 @@ def _kept(topic: Topic) -> str:
         return "for ever"
     days = topic.retention_h / 24
     return f"{days:.0f} days" if days >= 1 else f"{topic.retention_h:.0f} h"
+
+
+def _metrics() -> Iterator[str]:
+    rows = {
+        row for one in _collectors() for row in _described(one) if row[0].startswith("`kairos_")
+    }
+    return _table(("metric", "labels", "meaning"), sorted(rows))
+
+
+def _collectors() -> Iterator[Any]:
+    """Every one that some module registers, and those that programs make as they start."""
+    for package in (pipeline, agents):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                import_module(module.name)
+    yield from REGISTRY._collector_to_names
+    yield from Metrics()._registry._collector_to_names
+    yield EngineCollector()
+
+
+def _described(collector: Any) -> Iterator[tuple[str, str, str]]:
+    is_metric = isinstance(collector, MetricWrapperBase)
+    for family in collector.describe() if is_metric else collector.collect():
+        labels = collector._labelnames if is_metric else getattr(family, "_labelnames", ())
+        name = family.name + ("_total" if family.type == "counter" else "")
+        yield f"`{name}`", ", ".join(f"`{one}`" for one in labels), family.documentation
 
 
 if __name__ == "__main__":

@@ -1,35 +1,31 @@
-"""Every metric of the agents is in the table of the module that defines it, with its labels."""
+"""What the agents tell Prometheus is what the README's table says, with its labels.
+
+(That the table has all that is registered is a matter of `test_readme.py`.)
+"""
 
 import re
-from types import ModuleType
 
 import pytest
 from faust.types import TP
 from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_latest
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from agents import engine_metrics, metrics
+from agents import metrics
 from agents.delivery import Output
 from agents.engine_metrics import EngineCollector, Figures
 from agents.metrics import StageMetrics
 from agents.store.partition import StoreSize
+from tests.support.readme import README
 
 _ROW = re.compile(r"\| `(\w+)` \| ([^|]*) \|")
 
 
-def _documented(module: ModuleType) -> dict[str, set[str]]:
-    rows = _ROW.findall(module.__doc__ or "")
+def _documented() -> dict[str, set[str]]:
+    rows = _ROW.findall(README.read_text())
     return {name: set(re.findall(r"\w+", labels)) for name, labels in rows}
 
 
 def test_what_a_stage_counts() -> None:
-    defined = {
-        family.name + ("_total" if family.type == "counter" else ""): set(one._labelnames)
-        for one in vars(metrics).values()
-        if isinstance(one, MetricWrapperBase)
-        for family in one.describe()
-    }
     flow = StageMetrics("identity")
     flow.observe(0.001, 0.0004)
     flow.sent((Output("interactions.identified", b"k", b"v"),))
@@ -38,7 +34,8 @@ def test_what_a_stage_counts() -> None:
         for family in metrics.FLOWS.collect()
         for sample in family.samples
     }
-    assert {**defined, **told} == _documented(metrics)
+    assert len(told) == 3
+    assert told.items() <= _documented().items()
 
 
 def test_times_are_counted_as_prometheus_counts_them() -> None:
@@ -74,6 +71,6 @@ def test_what_the_engine_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = Figures({TP("t", 0): 7}, 1, 2, 0.5, 3, 9, 4, 5, {0: StoreSize(6, 8)})
     monkeypatch.setattr(collector, "_figures", {"identity": figures})
     told = {s.name: (set(s.labels), s.value) for f in collector.collect() for s in f.samples}
-    assert {name: labels for name, (labels, _) in told.items()} == _documented(engine_metrics)
+    assert {name: labels for name, (labels, _) in told.items()}.items() <= _documented().items()
     assert [value for _, value in told.values()] == [7, 1, 2, 0.5, 3, 9, 4, 5, 6, 8]
     assert not [f for f in REGISTRY.collect() if f.name == "kairos_stage_lag_records"]
