@@ -1,0 +1,232 @@
+"""The commit protocol, whatever is delivered when: producer, gates, epochs, progress, checkpoints.
+
+librdkafka is a stand-in that has one queue per partition, and gives them to the log at will.
+"""
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.app import AppOptions, create_app
+from agents.transport.checkpoint import Checkpointed, Checkpointer
+from agents.transport.producer import Producer
+from agents.transport.progress import Progress
+from agents.transport.transport import Transport
+
+_PARTITIONS = 2
+_INPUTS = [TP("in", partition) for partition in range(_PARTITIONS)]
+_CHANGELOG = "rows"
+_TURNS = 5
+"""Of the event loop after a step: whoever waits for a delivery goes on."""
+
+_Steps = list[tuple[str, int]]
+_STEPS: st.SearchStrategy[_Steps] = st.lists(
+    st.tuples(
+        st.sampled_from(["process", "acknowledge", "leave", "deliver", "commit", "refuse"]),
+        st.integers(0, 5),
+    ),
+    min_size=20,
+    max_size=80,
+)
+
+
+class _Written(NamedTuple):
+    """A record in the log, and the report of its delivery. Its value names the input it is of."""
+
+    where: TP
+    at: int
+    payload: bytes
+
+    def topic(self) -> str:
+        return self.where.topic
+
+    def partition(self) -> int:
+        return self.where.partition
+
+    def offset(self) -> int:
+        return self.at
+
+
+class _Kafka:
+    """A broker with a librdkafka in front."""
+
+    def __init__(self) -> None:
+        self.log: list[_Written] = []
+        self._queues: dict[TP, deque[tuple[bytes, Callable[..., None]]]] = defaultdict(deque)
+        self._ends: dict[TP, int] = defaultdict(int)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._queues.values()))
+
+    def produce(self, topic: str, value: bytes, key: bytes, **options: Any) -> None:
+        where = TP(topic, options.get("partition", 0))
+        self._queues[where].append((value, options["on_delivery"]))
+
+    def poll(self, timeout_s: float) -> int:
+        return 0
+
+    def deliver(self, choice: int) -> bool:
+        """The front of one of the queues."""
+        waiting = sorted(where for where, queue in self._queues.items() if queue)
+        if not waiting:
+            return False
+        where = waiting[choice % len(waiting)]
+        value, report = self._queues[where].popleft()
+        record = _Written(where, self._ends[where], value)
+        self._ends[where] += 1
+        self.log.append(record)
+        report(None, record)
+        return True
+
+
+class _OnKafka(Producer):
+    kafka: _Kafka
+
+    def _client(self, linger_ms: float) -> Any:
+        return self.kafka
+
+
+class _Store:
+    """Notes what would be on disk."""
+
+    def __init__(self, kafka: _Kafka) -> None:
+        self.on_disk: dict[int, int] = {}
+        self._kafka = kafka
+
+    def cut(self) -> None:
+        return
+
+    def persist(self, next_offsets: Mapping[int, int]) -> None:
+        for partition, end in next_offsets.items():
+            written = [one for one in self._kafka.log if one.where == TP(_CHANGELOG, partition)]
+            assert end <= len(written)
+            assert end >= self.on_disk.get(partition, 0)
+            self.on_disk[partition] = end
+
+
+class _Worker:
+    """One app's producer and checkpointer; every input writes a row and two outputs."""
+
+    def __init__(self, rows_first: bool) -> None:
+        options = AppOptions("", Path(), _PARTITIONS, rows_first=rows_first)
+        app = create_app("stage", options)
+        self.kafka = _Kafka()
+        self.commits: dict[TP, int] = {}
+        self._refuses = False
+        self._rows_first = rows_first
+        self._next: dict[TP, int] = dict.fromkeys(_INPUTS, 0)
+        self._unacknowledged: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
+        self._acked: dict[TP, set[int]] = defaultdict(set)
+        self._progress = Progress(self._acked, defaultdict(list))
+        self._producer = _OnKafka(Transport([], app))
+        self._producer.kafka = self.kafka
+        self._store = _Store(self.kafka)
+        self._checkpointer = Checkpointer(
+            commit=self._commit,
+            producer=self._producer,
+            progress=self._progress,
+            stores=self._stores,
+            options=app.transport_options,
+        )
+        self._checkpoint: asyncio.Task[bool] | None = None
+
+    async def run(self, steps: _Steps) -> None:
+        await self._producer.on_start()
+        for name, choice in steps:
+            getattr(self, name)(choice)
+            await self._turns()
+            self._rows_come_first()
+        self._refuses = False
+        for tp in _INPUTS:
+            while self._unacknowledged[tp]:
+                self.acknowledge(tp.partition)
+        await self._settle()
+        self.commit(0)
+        await self._settle()
+        assert self.commits == {tp: end for tp, end in self._next.items() if end}
+        assert len(self.kafka.log) == 3 * sum(self._next.values())
+
+    def process(self, choice: int) -> None:
+        tp = _INPUTS[choice % _PARTITIONS]
+        offset = self._next[tp]
+        self._next[tp] += 1
+        self._progress.delivered(tp, offset)
+        cause = b"%d %d" % (tp.partition, offset)
+        self._producer.send_changelog(_CHANGELOG, b"k", cause, tp.partition)
+        after = tp.partition if self._rows_first else None
+        for output in ("out", "actions"):
+            self._producer.send_raw(output, b"k", cause, choice % 3, after=after)
+        self._unacknowledged[tp].append(offset)
+
+    def acknowledge(self, choice: int) -> None:
+        """In any order."""
+        tp = _INPUTS[choice % _PARTITIONS]
+        if waiting := self._unacknowledged[tp]:
+            self._acked[tp].add(waiting.pop(choice % len(waiting)))
+
+    def leave(self, choice: int) -> None:
+        self._producer.let_go(time.time())
+
+    def deliver(self, choice: int) -> None:
+        for number in range(choice + 1):
+            self.kafka.deliver(choice + number)
+
+    def commit(self, choice: int) -> None:
+        if self._checkpoint is None or self._checkpoint.done():
+            self._checkpoint = asyncio.ensure_future(self._checkpointer.checkpoint())
+
+    def refuse(self, choice: int) -> None:
+        """The group is balanced again, or is no longer."""
+        self._refuses = not self._refuses
+
+    async def _commit(self, offsets: Mapping[TP, int], cut_ms: int) -> KafkaError | None:
+        """The law: what inputs before these have caused is in the log, all of it."""
+        if self._refuses:
+            return KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
+        written: dict[bytes, int] = defaultdict(int)
+        for record in self.kafka.log:
+            written[record.payload] += 1
+        for tp, end in offsets.items():
+            assert self.commits.get(tp, 0) < end <= self._next[tp]
+            assert end <= min(self._unacknowledged[tp], default=end)
+            assert all(written[b"%d %d" % (tp.partition, offset)] == 3 for offset in range(end))
+            self.commits[tp] = end
+        return None
+
+    def _stores(self) -> Iterator[tuple[str, Checkpointed]]:
+        yield _CHANGELOG, self._store
+
+    def _rows_come_first(self) -> None:
+        if not self._rows_first:
+            return
+        rows: Collection[bytes] = {
+            one.payload for one in self.kafka.log if one.where.topic == _CHANGELOG
+        }
+        assert rows >= {one.payload for one in self.kafka.log if one.where.topic != _CHANGELOG}
+
+    async def _settle(self) -> None:
+        while self.kafka or not (self._checkpoint is None or self._checkpoint.done()):
+            self.leave(0)
+            self.kafka.deliver(0)
+            await self._turns()
+
+    async def _turns(self) -> None:
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        if self._checkpoint is not None and self._checkpoint.done():
+            self._checkpoint.result()
+
+
+@given(_STEPS, st.booleans())
+def test_a_commit_never_passes_an_input_that_caused_something_undelivered(
+    steps: _Steps, rows_first: bool
+) -> None:
+    asyncio.run(_Worker(rows_first).run(steps))
