@@ -1,33 +1,34 @@
 """What must hold after any fault. A check returns what it found wrong, at most a few examples."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Set
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pipeline.adapters.rules import load_rules
-from pipeline.config.compile import Configuration
-from pipeline.flow import STAGES
+from pipeline.flow import STAGES, stage
 from pipeline.model import topics
+from pipeline.model.decision import Contact
 from pipeline.model.ids import profile_id
-from pipeline.model.interaction import Identifier
-from pipeline.rules import Rules
-from pipeline.stack.configuration import applied_configuration
+from pipeline.model.interaction import Identifier, Interaction
 from tests.chaos.evidence import Evidence
-from tests.chaos.oracle import Person, people, replayed
+from tests.chaos.oracle import Person, Told, people, replayed, told
 
 _EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of a time under faults: `accepted` by the gateway, `delivered` to customers;
-    `altered`: posted again with another message."""
+    """What came of a time under faults. `posted`: how often each message was, by event id;
+    `accepted` by the gateway; `delivered` to customers; `altered`: delivered again with another
+    message; `roll_call`: accepted after all faults, at least one for each of the `partitions`."""
 
     evidence: Evidence
+    posted: Mapping[str, int]
     accepted: Set[str]
     delivered: Set[str]
     altered: Set[str]
+    roll_call: Set[str]
+    partitions: int
 
 
 Check: TypeAlias = Callable[[Trial], list[str]]
@@ -38,15 +39,35 @@ def accepted_is_in_the_log(trial: Trial) -> list[str]:
     return _some("accepted and gone", trial.accepted - trial.evidence.first_interactions.keys())
 
 
+def written_as_often_as_posted(trial: Trial) -> list[str]:
+    """`interactions` has no more records of a message than its sender has posted."""
+    found = Counter(one.event_id for _, one in trial.evidence.interactions if one is not None)
+    return _some(
+        "written too often",
+        (
+            f"{name}: {found[name]} records of {posts} posts"
+            for name, posts in trial.posted.items()
+            if found[name] > posts
+        ),
+    )
+
+
+def passed_on_once(trial: Trial) -> list[str]:
+    """No stage writes a second record of an interaction, whatever was killed."""
+    return [
+        problem
+        for topic, found in trial.evidence.written()
+        for problem in _some(
+            f"written again to {topic}", (name for name, count in found.items() if count > 1)
+        )
+    ]
+
+
 def everything_is_processed(trial: Trial) -> list[str]:
     """A record of `interactions` is decided or a dead letter."""
     evidence = trial.evidence
     decided = {one.event_id for _, one in evidence.decisions}
-    dead = {
-        (one.partition, one.offset)
-        for one in evidence.dead_letters
-        if one.topic == topics.INTERACTIONS
-    }
+    dead = _dead(evidence)
     lost = [
         f"{stored.partition}-{stored.offset}"
         for stored, one in evidence.interactions
@@ -106,18 +127,59 @@ def states_are_those_of_one_thread(trial: Trial) -> list[str]:
     """Profiles, memberships and contact history in the changelogs: the steps' own, run by one
     thread over the stages' inputs."""
     evidence = trial.evidence
-    rules = _rules(evidence)
     return [
         problem
-        for stage in STAGES[1:]
+        for one in STAGES[1:]
         for problem in _differences(
-            stage.name, replayed(stage, evidence.inputs(stage), rules), evidence.states(stage)
+            one.name, replayed(one, evidence.inputs(one), evidence.rules), evidence.states(one)
         )
     ]
 
 
+def contact_histories_are_right(trial: Trial) -> list[str]:
+    """Whom we have told what, against plain counting; what was delivered counts for good."""
+    expected = {
+        profile_id(Identifier.parse(root)): one for root, one in told(_processed(trial)).items()
+    }
+    found = {
+        key: [one for part in state.shards.here.values() for one in part.contacts]
+        for key, state in trial.evidence.states(stage("decisioning")).items()
+    }
+    causes = {one.action_id: one.event_id for one in trial.evidence.actions}
+    return _some(
+        "contact history wrong",
+        (
+            f"{key}: {problem}"
+            for key in sorted(expected.keys() | found.keys())
+            for problem in _mistold(
+                expected.get(key, Told()), found.get(key, []), (causes, trial.delivered)
+            )
+        ),
+    )
+
+
+def _mistold(
+    expected: Told, contacts: list[Contact], known: tuple[Mapping[str, str], Set[str]]
+) -> Iterator[str]:
+    causes, delivered = known
+    about: defaultdict[str, list[str]] = defaultdict(list)
+    for one in contacts:
+        about[one.offer].append(causes.get(one.action_id, "nothing"))
+        if (one.status == "committed") != (one.action_id in delivered):
+            yield f"{one.action_id} is {one.status}"
+    thanks, tips = tuple(sorted(about.pop("thanks", []))), about.pop("tip", [])
+    if thanks != expected.thanks:
+        yield f"thanks for {thanks} instead of {expected.thanks}"
+    if len(tips) != expected.tips or not expected.views.issuperset(tips):
+        yield f"tips for {tips} instead of {expected.tips}"
+    if about:
+        yield f"nobody offers {sorted(about)}"
+
+
 def delivered_what_was_decided(trial: Trial) -> list[str]:
     """Each action reached its customer, and nothing else did."""
+    causes = {one.action_id: one.event_id for one in trial.evidence.actions}
+    about = Counter(causes[key] for key in trial.delivered & causes.keys())
     wanted = {one.action_id for one in trial.evidence.actions}
     chosen = {
         choice.action_id
@@ -131,6 +193,7 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
         *_some("decided and not written", chosen - wanted),
         *_some("written and not decided", wanted - chosen),
         *_some("a key with two messages", trial.altered),
+        *_some("two messages about one thing", (name for name, n in about.items() if n > 1)),
     ]
 
 
@@ -167,34 +230,61 @@ def order_is_kept(trial: Trial) -> list[str]:
     return _some("out of order", wrong)
 
 
+def everyone_answers_again(trial: Trial) -> list[str]:
+    """What came after all faults is decided, in every partition."""
+    evidence = trial.evidence
+    answers = {one.event_id: stored for stored, one in evidence.decisions}
+    called = [
+        stored for stored, one in evidence.interactions if one and one.event_id in trial.roll_call
+    ]
+    everywhere = set(range(trial.partitions))
+    answered = {answers[name].partition for name in trial.roll_call & answers.keys()}
+    return [
+        *_some("no answer to", trial.roll_call - answers.keys()),
+        *_some("nothing came to partition", everywhere - {one.partition for one in called}),
+        *_some("nothing decided in partition", everywhere - answered),
+    ]
+
+
 CHECKS: tuple[Check, ...] = (
     accepted_is_in_the_log,
+    written_as_often_as_posted,
+    passed_on_once,
     everything_is_processed,
     nothing_dies_later,
     decided_once,
     profiles_are_right,
     memberships_are_right,
+    contact_histories_are_right,
     states_are_those_of_one_thread,
     delivered_what_was_decided,
     outcomes_are_right,
     order_is_kept,
+    everyone_answers_again,
 )
 
 
 def _expected(trial: Trial) -> dict[str, Person]:
-    dead = {(one.partition, one.offset) for one in trial.evidence.dead_letters}
-    processed = {
-        one.event_id: one
-        for stored, one in reversed(trial.evidence.interactions)
-        if one is not None and (stored.partition, stored.offset) not in dead
+    return people(_processed(trial))
+
+
+def _processed(trial: Trial) -> Iterable[Interaction]:
+    """Each interaction that is no dead letter, as it stands in its partition first."""
+    dead = _dead(trial.evidence)
+    processed: dict[str, Interaction] = {}
+    for stored, one in trial.evidence.interactions:
+        if one is not None and (stored.partition, stored.offset) not in dead:
+            processed.setdefault(one.event_id, one)
+    return processed.values()
+
+
+def _dead(evidence: Evidence) -> set[tuple[int, int]]:
+    """Where the records of `interactions` stand that are dead letters."""
+    return {
+        (one.partition, one.offset)
+        for one in evidence.dead_letters
+        if one.topic == topics.INTERACTIONS
     }
-    return people(processed.values())
-
-
-def _rules(evidence: Evidence) -> Rules:
-    config = applied_configuration(evidence.settings)
-    assert isinstance(config, Configuration)
-    return load_rules(config, evidence.settings)
 
 
 def _differences(what: str, expected: dict[str, object], found: dict[str, object]) -> list[str]:

@@ -1,49 +1,59 @@
 """What the topics hold when everything has come to rest."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
+from typing import Any, TypeVar
 
 import msgspec
 
 from agents.delivery import Row
-from pipeline.adapters.records import Records
+from pipeline.adapters.avro import Codec, open_codec
+from pipeline.adapters.rules import load_rules
 from pipeline.adapters.snapshots import Stored, scan
+from pipeline.config.compile import Configuration
 from pipeline.flow import Stage
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action, Decision
 from pipeline.model.interaction import Interaction
 from pipeline.model.profile import Memberships, Profile
-from pipeline.model.stages import Identified
+from pipeline.model.stages import Enriched, Identified, Segmented
+from pipeline.rules import Rules
 from pipeline.settings import Settings
-from tests.support.compacted import latest, latest_records
+from pipeline.stack.configuration import applied_configuration
+from tests.support.compacted import last_of_each
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 EMAIL = topics.actions("email")
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Read when first asked for, and then kept; in order within each partition."""
+    """Read when first asked for, and then kept; in order within each partition. `log` reads a topic
+    from its beginning to where it ends now."""
 
-    settings: Settings
+    log: Callable[[str], Iterable[Stored]]
+    codec: Codec
+    rules: Rules
 
-    @cached_property
-    def records(self) -> Records:
-        return Records.of(self.settings)
+    @classmethod
+    def of(cls, settings: Settings) -> "Evidence":
+        """What is in a running broker."""
+        config = applied_configuration(settings)
+        assert isinstance(config, Configuration)
+        rules = load_rules(config, settings)
+        return cls(partial(scan, settings.kafka()), open_codec(settings), rules)
 
     @cached_property
     def interactions(self) -> list[tuple[Stored, Interaction | None]]:
         """Every record of the topic; None: it cannot be decoded."""
-        found = []
-        for stored in scan(self.settings.kafka(), topics.INTERACTIONS):
-            value = stored.value
-            record = (
-                None if value is None else self.records.codec.decode(topics.INTERACTIONS, value)
-            )
-            found.append((stored, record if isinstance(record, Interaction) else None))
-        return found
+        return [
+            (stored, record if isinstance(record, Interaction) else None)
+            for stored, record in self._decoded(topics.INTERACTIONS)
+        ]
 
     @cached_property
     def first_interactions(self) -> dict[str, Interaction]:
@@ -55,10 +65,14 @@ class Evidence:
         return found
 
     @cached_property
+    def identified(self) -> list[tuple[Stored, Identified]]:
+        return list(self._every(topics.IDENTIFIED, Identified))
+
+    @cached_property
     def identified_under(self) -> dict[str, str]:
         """The profile that identity first put each interaction under, by event id."""
         found: dict[str, tuple[int, str]] = {}
-        for stored, one in self.records.every(topics.IDENTIFIED, Identified):
+        for stored, one in self.identified:
             if one.interaction is not None:
                 event_id, mine = one.interaction.event_id, (stored.timestamp, stored.key)
                 found[event_id] = min(found.get(event_id, mine), mine)
@@ -66,39 +80,66 @@ class Evidence:
 
     @cached_property
     def dead_letters(self) -> list[DeadLetterRecord]:
-        return [one for _, one in self.records.every(topics.DEAD_LETTERS, DeadLetterRecord)]
+        return [one for _, one in self._every(topics.DEAD_LETTERS, DeadLetterRecord)]
 
     @cached_property
     def decisions(self) -> list[tuple[Stored, Decision]]:
-        return list(self.records.every(topics.DECISIONS, Decision))
+        return list(self._every(topics.DECISIONS, Decision))
 
     @cached_property
     def actions(self) -> list[Action]:
         """What was to be delivered by e-mail."""
-        return [one for _, one in self.records.every(EMAIL, Action)]
+        return [one for _, one in self._every(EMAIL, Action)]
 
     @cached_property
     def profiles(self) -> dict[str, Profile]:
-        return latest_records(self.records, topics.PROFILES, Profile)
+        return self._latest(topics.PROFILES, Profile)
 
     @cached_property
     def memberships(self) -> dict[str, Memberships]:
-        return latest_records(self.records, topics.MEMBERSHIPS, Memberships)
+        return self._latest(topics.MEMBERSHIPS, Memberships)
+
+    def written(self) -> Iterator[tuple[str, Counter[str]]]:
+        """How many records of each interaction, by event id, each topic has that stages write; by
+        profile as well where one that has moved meanwhile has it passed on to where it is."""
+        stages: tuple[
+            tuple[str, Iterable[tuple[Stored, Identified | Enriched | Segmented]]], ...
+        ] = (
+            (topics.IDENTIFIED, self.identified),
+            (topics.ENRICHED, self._every(topics.ENRICHED, Enriched)),
+            (topics.SEGMENTED, self._every(topics.SEGMENTED, Segmented)),
+        )
+        for topic, records in stages:
+            passing = ((stored.key, one.interaction) for stored, one in records)
+            yield topic, Counter(f"{one.event_id} of {key}" for key, one in passing if one)
+        yield topics.DECISIONS, Counter(one.event_id for _, one in self.decisions)
+        yield EMAIL, Counter(one.event_id for one in self.actions)
 
     def inputs(self, stage: Stage) -> Iterator[tuple[str, Any]]:
         """Keys and records of the stage's own input."""
         [topic] = stage.inputs
-        for stored in scan(self.settings.kafka(), topic):
-            record = stored.value and self.records.codec.decode(topic, stored.value)
+        for stored, record in self._decoded(topic):
             yield stored.key, record
 
     def states(self, stage: Stage) -> dict[str, Any]:
         """States by key, as the stage's changelog has them."""
         decoder = msgspec.msgpack.Decoder(Row[stage.state])  # type: ignore[name-defined]
-        changelog = latest(self.settings.kafka(), f"{stage.group}-rows-changelog")
+        changelog = last_of_each(self.log(f"{stage.group}-rows-changelog"))
         states = {
             key[1:]: decoder.decode(stored.value).state
             for key, stored in changelog.items()
             if key.startswith("r") and stored.value is not None
         }
         return {key: state for key, state in states.items() if state is not None}
+
+    def _decoded(self, topic: str) -> Iterator[tuple[Stored, Any]]:
+        for stored in self.log(topic):
+            yield stored, stored.value and self.codec.decode(topic, stored.value)
+
+    def _every(self, topic: str, kind: type[T]) -> Iterator[tuple[Stored, T]]:
+        return (one for one in self._decoded(topic) if isinstance(one[1], kind))
+
+    def _latest(self, topic: str, kind: type[T]) -> dict[str, T]:
+        kept = last_of_each(self.log(topic)).items()
+        found = {key: self.codec.decode(topic, one.value) for key, one in kept if one.value}
+        return {key: record for key, record in found.items() if isinstance(record, kind)}

@@ -1,12 +1,12 @@
 """What should have come of it, worked out by one thread from the raw topics.
 
-`people` knows nothing of Kairos's code: it gathers interactions by the identifiers that occur
-together and counts. `replayed` runs a stage's pure step over the stage's input, record by record,
-telling copies by their ids; so it says nothing of the step, and everything of what the agents make
-of it: partitions, kills, replays, rows, changelogs.
+`people` and `told` know nothing of Kairos's code: they gather interactions by the identifiers that
+occur together and count. `replayed` runs a stage's pure step over the stage's input, record by
+record, telling copies by their ids; so it says nothing of the step, and everything of what the
+agents make of it: partitions, kills, replays, rows, changelogs.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from pipeline.model.outcome import Ok
 from pipeline.rules import Rules
 
 _RANKS = {"customer_id": 0, "email": 1, "cookie": 2}
+_FRESH_MS = 300_000
+"""What was older when it came triggers nothing outbound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +36,31 @@ class Person:
         return frozenset([*buyers, *(["in-cart"] if self.last_page == "cart" else [])])
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one person is told: `thanks` for these orders (event ids, sorted), and so many `tips` on
+    any of these `views`."""
+
+    thanks: tuple[str, ...] = ()
+    tips: int = 0
+    views: frozenset[str] = frozenset()
+
+
 def people(interactions: Iterable[Interaction]) -> dict[str, Person]:
-    """Persons by their strongest identifier, of interactions that are all different. Nobody here
-    shares an identifier, so that who occurs together is one."""
+    """Persons by their strongest identifier, of interactions that are all different."""
+    return {root: _person(names, history) for root, names, history in _gathered(interactions)}
+
+
+def told(interactions: Iterable[Interaction]) -> dict[str, Told]:
+    """What they are told, by the same; `interactions` as they came by each identifier."""
+    return {root: _told(history) for root, _, history in _gathered(interactions)}
+
+
+def _gathered(
+    interactions: Iterable[Interaction],
+) -> Iterator[tuple[str, set[str], list[Interaction]]]:
+    """The strongest identifier, all identifiers, and the history of each person. Nobody here shares
+    an identifier, so that who occurs together is one."""
     histories: dict[str, list[Interaction]] = {}
     members: dict[str, set[str]] = {}
     owner: dict[str, str] = {}
@@ -50,10 +74,8 @@ def people(interactions: Iterable[Interaction]) -> dict[str, Person]:
         histories.setdefault(group, []).append(one)
         members.setdefault(group, set()).update(names)
         owner.update(dict.fromkeys(members[group], group))
-    return {
-        min(members[group], key=_strength): _person(members[group], history)
-        for group, history in histories.items()
-    }
+    for group, history in histories.items():
+        yield min(members[group], key=_strength), members[group], history
 
 
 def _strength(name: str) -> tuple[int, str]:
@@ -73,6 +95,25 @@ def _person(names: set[str], history: list[Interaction]) -> Person:
         len(orders),
         sum(float(str(one.properties["total"])) for one in orders),
         max(pages)[2] if pages else None,
+    )
+
+
+def _told(history: list[Interaction]) -> Told:
+    """Thanks for each order; one tip a day, which is longer than we look at, to a buyer who views
+    a page: at the latest when the order came by the same identifier."""
+    fresh = [one for one in history if one.received_at - one.occurred_at <= _FRESH_MS]
+    fresh_ids = {one.event_id for one in fresh}
+    buyers: set[str] = set()
+    tips = 0
+    for one in history:
+        if one.name == "Order":
+            buyers.add(one.identifiers[0].key)
+        elif one.name == "Viewed" and one.event_id in fresh_ids:
+            tips = max(tips, int(one.identifiers[0].key in buyers))
+    return Told(
+        tuple(sorted(one.event_id for one in fresh if one.name == "Order")),
+        tips,
+        frozenset(one.event_id for one in fresh if one.name == "Viewed"),
     )
 
 

@@ -3,20 +3,27 @@ sent again under the same id, and some of what is acknowledged too."""
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from random import Random
 from threading import Event, Thread
 from typing import Any
 
 import httpx
 
+from agents.transport.murmur2 import murmur2_partition
+from pipeline.model.ids import profile_id
+from pipeline.model.interaction import Identifier
+
 WRITE_KEY = "chaos-shop-key"
 STEPS = 5
 _LANES = 6
 _GROUP = 20
 _TIMEOUT_S = 8.0
+_ROLL_CALL_S = 60.0
 _PAGES = ("home", "list", "cart", "help")
 
 
@@ -33,9 +40,11 @@ class Load:
 
 
 class Traffic:
-    """`accepted` has the ids of the messages that got a 2xx; `retries` counts posts sent again."""
+    """`accepted` has the ids of the messages that got a 2xx; `posted` how often each was posted;
+    `retries` counts posts sent again."""
 
     def __init__(self, url: str, load: Load) -> None:
+        self.posted: Counter[str] = Counter()
         self.accepted: set[str] = set()
         self.retries = 0
         self._url = url
@@ -107,6 +116,7 @@ class Traffic:
 
     async def _post(self, client: httpx.AsyncClient, batch: list[dict[str, Any]]) -> None:
         while True:
+            self.posted.update(one["messageId"] for one in batch)
             try:
                 response = await client.post("/v1/batch", json={"batch": batch})
             except httpx.TransportError:
@@ -119,6 +129,37 @@ class Traffic:
                 assert response.status_code >= 500, response.text
             self.retries += 1
             await asyncio.sleep(0.2)
+
+
+def call_the_roll(url: str, run: str, partitions: int) -> set[str]:
+    """Post a message of a new customer for each partition, of those that are keyed by identifier
+    and of those that are keyed by profile; the ids of the messages, which are all accepted."""
+    names = list(_of_every_partition(f"{run}-roll", partitions))
+    batch = [
+        {"type": "track", "event": "Viewed", "messageId": name, "userId": name} for name in names
+    ]
+    with httpx.Client(auth=(WRITE_KEY, ""), timeout=_ROLL_CALL_S, trust_env=False) as client:
+        response = client.post(f"{url}/v1/batch", json={"batch": batch})
+    assert response.is_success, response.text
+    assert not response.json().get("rejected"), response.text
+    return set(names)
+
+
+def _of_every_partition(stem: str, partitions: int) -> Iterator[str]:
+    missing = {
+        (kind, number) for kind in ("interaction", "profile") for number in range(partitions)
+    }
+    for number in count():
+        customer = Identifier("customer_id", f"{stem}-{number}")
+        found = {
+            ("interaction", murmur2_partition(customer.key.encode(), partitions)),
+            ("profile", murmur2_partition(profile_id(customer).encode(), partitions)),
+        }
+        if missing & found:
+            yield customer.value
+        missing -= found
+        if not missing:
+            return
 
 
 def _message(run: str, customer: int, step: int, random: Random) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """One fault under load, and what came of it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from random import Random
+from string import ascii_uppercase
 from time import sleep
 
 from tests.chaos.checks import CHECKS, Trial
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Fault
 from tests.chaos.receiver import Inbox
-from tests.chaos.stack import Stack
-from tests.chaos.traffic import Load, Traffic
+from tests.chaos.stack import GATEWAY, Stack
+from tests.chaos.traffic import Load, Traffic, call_the_roll
 
 _BEFORE_S = 2.0
 _AFTER_S = 2.0
@@ -42,6 +44,7 @@ class Laboratory:
     def __init__(self, stack: Stack, inbox: Inbox, seed: int) -> None:
         self.results: list[Result] = []
         self.accepted: set[str] = set()
+        self.posted: Counter[str] = Counter()
         self._stack = stack
         self._inbox = inbox
         self._seed = seed
@@ -59,15 +62,27 @@ class Laboratory:
             sleep(_AFTER_S)
         finally:
             traffic.join() if customers else traffic.stop()
+        self._stack.wait_until_ready(GATEWAY)
+        called = call_the_roll(self._stack.url, load.run, self._stack.partitions)
         self._stack.wait_until_idle(_IDLE_S)
-        self.accepted |= traffic.accepted
-        result = self._judge(name, traffic, self._stack.kills[kills:])
+        self.accepted |= traffic.accepted | called
+        self.posted += traffic.posted
+        result = self._judge(name, (traffic, called), self._stack.kills[kills:])
         self.results.append(result)
         return result
 
-    def _judge(self, name: str, traffic: Traffic, kills: list[float]) -> Result:
-        evidence = Evidence(self._stack.settings)
-        trial = Trial(evidence, self.accepted, self._inbox.delivered, self._inbox.altered)
+    def _judge(self, name: str, sent: tuple[Traffic, set[str]], kills: list[float]) -> Result:
+        traffic, called = sent
+        evidence = Evidence.of(self._stack.settings)
+        trial = Trial(
+            evidence=evidence,
+            posted=self.posted,
+            accepted=self.accepted,
+            delivered=self._inbox.delivered,
+            altered=self._inbox.altered,
+            roll_call=called,
+            partitions=self._stack.partitions,
+        )
         problems = {check.__name__: check(trial) for check in CHECKS}
         before = self.results
         return Result(
@@ -98,9 +113,9 @@ def table(results: list[Result]) -> str:
     checks = [check.__name__ for check in CHECKS]
     lines = [
         f"{letter} {name.replace('_', ' ')}"
-        for letter, name in zip("ABCDEFGHIJ", checks, strict=False)
+        for letter, name in zip(ascii_uppercase, checks, strict=False)
     ]
-    head = "  ".join("ABCDEFGHIJ"[: len(checks)])
+    head = "  ".join(ascii_uppercase[: len(checks)])
     lines += [
         "",
         (

@@ -1,6 +1,6 @@
 """What is left of a compacted topic."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from msgspec import Struct
@@ -13,8 +13,13 @@ T = TypeVar("T", bound=Struct)
 
 def latest(kafka: Mapping[str, str | int | float | bool], topic: str) -> dict[str, Stored]:
     """The last record of each key of a compacted topic; keys with a tombstone are not in it."""
+    return last_of_each(scan(kafka, topic))
+
+
+def last_of_each(records: Iterable[Stored]) -> dict[str, Stored]:
+    """The same, of records that were read."""
     kept: dict[str, Stored] = {}
-    for record in scan(kafka, topic):
+    for record in records:
         if record.value is None:
             kept.pop(record.key, None)
         else:
