@@ -1,6 +1,7 @@
 """What is done to a stack while it works."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -37,7 +38,7 @@ def worker_kill(stack: Stack, random: Random) -> None:
 
 def worker_term(stack: Stack, random: Random) -> None:
     name = worker(random.randrange(WORKERS))
-    stack.process(name).terminate()
+    stack.terminate(name)
     time.sleep(_SETTLE_S)
     stack.wait_until_ready(name)
 
@@ -123,8 +124,7 @@ def members_come_and_go(stack: Stack, random: Random) -> None:
 def state_deleted(stack: Stack, random: Random) -> None:
     instance = random.randrange(WORKERS)
     with stack.kept_down(worker(instance)):
-        for stage in STAGES:
-            shutil.rmtree(stack.state(stage.name, instance))
+        stack.delete_state(instance)
     time.sleep(1)
     stack.wait_until_ready(worker(instance))
 
@@ -229,6 +229,18 @@ def wrong_partitions(stack: Stack, random: Random) -> None:
             producer.flush(30)
             worker_kill(stack, random)
     assert producer.flush(30) == 0
+
+
+def killed_at(point: str) -> Fault:
+    """A worker is killed, and when it is there again once more, at a named point."""
+
+    def killed(stack: Stack, random: Random) -> None:
+        instance = random.randrange(WORKERS)
+        stack.kill_at(point, instance)
+        stack.wait_until_ready(worker(instance))
+
+    killed.__name__ = re.sub(r"\W+", "_", point)
+    return killed
 
 
 FAULTS: tuple[Fault, ...] = (

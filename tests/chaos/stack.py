@@ -10,10 +10,13 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.flow import STAGES
 from pipeline.settings import Settings
+from pipeline.stack.log_files import log_folder
 from pipeline.stack.supervision import read_supervision
 from tests.chaos.receiver import Inbox
 from tests.support import stack as support
+from tests.support.doom import POINTS
 from tests.support.stack import eventually
 
 CONFIGURATION = Path(__file__).parent / "configuration"
@@ -29,7 +32,7 @@ def worker(number: int) -> str:
 
 
 class Stack(support.Stack):
-    """`kills`: when (epoch s) any process was; `inbox`: where the e-mails go."""
+    """`kills`: when (epoch s) any process was killed or stopped; `inbox`: where the e-mails go."""
 
     patience_s = 90.0
 
@@ -54,6 +57,22 @@ class Stack(support.Stack):
         self.kills.append(time.time())
         process.kill()
 
+    def terminate(self, name: str) -> None:
+        """SIGTERM; the supervisor starts it again."""
+        self.kills.append(time.time())
+        self.process(name).terminate()
+
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """It stands still meanwhile."""
+        self.kills.append(time.time())
+        with support.stopped(self.process(name)):
+            yield
+
+    def log(self, name: str) -> str:
+        """What the process of this name has written."""
+        return (log_folder(self.home) / f"{name}.log").read_text()
+
     @contextmanager
     def kept_down(self, name: str) -> Iterator[None]:
         """Killed, and started again only afterwards."""
@@ -69,6 +88,25 @@ class Stack(support.Stack):
             yield
         finally:
             supervisor.send_signal(signal.SIGCONT)
+
+    def kill_at(self, point: str, instance: int) -> None:
+        """A worker is killed; one that is started in its place is killed when it has come to
+        `point` (`tests.support.doom`)."""
+        with self.kept_down(worker(instance)):
+            if POINTS[point].restoring:
+                self.delete_state(instance)
+            doomed = self.start_program("tests.chaos.doomed_worker", point, str(instance))
+            try:
+                code = doomed.wait(self.patience_s)
+            finally:
+                doomed.kill()
+        assert code == -signal.SIGKILL, f"it ended with {code} and never came there: {point}"
+        self.kills.append(time.time())
+
+    def delete_state(self, instance: int) -> None:
+        """All rows of a worker that is kept down."""
+        for stage in STAGES:
+            shutil.rmtree(self.state(stage.name, instance))
 
     def state(self, stage: str, instance: int) -> Path:
         """The folder of a worker's rows."""
@@ -95,6 +133,10 @@ class Stack(support.Stack):
         self.kills.append(time.time())
         broker.kill()
         self._wait_until_gone(broker)
+
+    def stop_broker(self) -> None:
+        self.kills.append(time.time())
+        self.kairos("broker", "stop")
 
     def start_broker(self) -> None:
         self.kairos("broker", "start")

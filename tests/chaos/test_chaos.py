@@ -10,6 +10,7 @@ from tests.chaos.faults import FAULTS, Fault
 from tests.chaos.stack import ADAPTER, GATEWAY, Stack, worker
 from tests.chaos.traffic import STEPS
 from tests.chaos.trial import Laboratory
+from tests.support.doom import POINTS
 
 _RATE = 80.0
 _MUCH_RATE = 200.0
@@ -38,6 +39,14 @@ def test_a_little_chaos(laboratory: Laboratory) -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_chaos(laboratory: Laboratory, fault: Fault) -> None:
     result = laboratory.run(fault, _RATE)
+    assert result.held, result.problems
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("point", POINTS)
+def test_a_kill_at_each_point_of_the_protocol(laboratory: Laboratory, point: str) -> None:
+    result = laboratory.run(faults.killed_at(point), _RATE)
     assert result.held, result.problems
 
 

@@ -119,7 +119,7 @@ def table(results: list[Result]) -> str:
     lines += [
         "",
         (
-            f"{'fault':36}{head}  {'records':>8}{'retries':>8}{'dup.':>6}{'redel.':>7}{'dead':>6}"
+            f"{'fault':46}{head}  {'records':>8}{'retries':>8}{'dup.':>6}{'redel.':>7}{'dead':>6}"
             "  seconds from kill to output"
         ),
     ]
@@ -127,7 +127,7 @@ def table(results: list[Result]) -> str:
         marks = "  ".join("X" if one.problems[name] else "." for name in checks)
         outages = " ".join(f"{seconds:.1f}" for seconds in one.outages_s)
         lines.append(
-            f"{one.fault:36}{marks}  {one.records:8}{one.retries:8}{one.duplicates:6}"
+            f"{one.fault:46}{marks}  {one.records:8}{one.retries:8}{one.duplicates:6}"
             f"{one.redelivered:7}{one.dead_letters:6}  {outages}"
         )
     return "\n".join(lines)

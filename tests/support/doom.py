@@ -1,33 +1,99 @@
-"""Kills a worker from within, at a named point of the commit protocol."""
+"""Kills a worker from within, at a named point of the commit protocol or of a restoration."""
 
+import inspect
 import os
 import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final
 
+from agents.store.catch_up import CatchUp
+from agents.store.partition import PartitionStore
+from agents.store.replay import Replay
+from agents.store.table import RawTable
+from agents.transport.bunch import Bunch
 from agents.transport.checkpoint import Checkpointer
+from agents.transport.consumer import Consumer
+from agents.transport.epochs import Epoch
+from agents.transport.poller import Poller
 from agents.transport.producer import Producer
 
-POINTS: Final[dict[str, tuple[type, str, int]]] = {
-    "a row is written and not in the changelog": (Producer, "send_changelog", 1_500),
-    "a row is handed over, its output is not": (Producer, "send_raw", 1_500),
-    "a cut is made and not delivered": (Producer, "delivered", 2),
-    "all is delivered and not committed": (Checkpointer, "_commit", 2),
-    "all is committed and not on disk": (Checkpointer, "_persist", 2),
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The `nth` call of `owner.method`: before it, or `after` it. `restoring`: a worker comes there
+    when it has state to rebuild."""
+
+    owner: type
+    method: str
+    nth: int
+    after: bool = False
+    restoring: bool = False
+
+
+POINTS: Final[dict[str, Point]] = {
+    "an input is taken, its row is not written": Point(RawTable, "put_in", 300),
+    "a row is written and not in the changelog": Point(Producer, "send_changelog", 300),
+    "a row is handed over, its output is not": Point(Producer, "send_raw", 200),
+    "an output is handed over and has not left": Point(Producer, "send_raw", 200, after=True),
+    "a bunch is about to leave": Point(Bunch, "leave", 20),
+    "part of a bunch has left": Point(Producer, "_produce", 300, after=True),
+    "a row is delivered, which nobody knows": Point(Epoch, "on_changelog", 200),
+    "an output is delivered, which nobody knows": Point(Epoch, "on_output", 200),
+    "a cut is made and not delivered": Point(Producer, "delivered", 2),
+    "all is delivered and not committed": Point(Checkpointer, "_commit", 2),
+    "a commit is on its way": Point(Poller, "_commit", 2, after=True),
+    "all is committed and not on disk": Point(Checkpointer, "_persist", 2),
+    "one partition is on disk, the others are not": Point(PartitionStore, "persist", 5, after=True),
+    "a changelog is read in part": Point(Replay, "apply", 1, after=True, restoring=True),
+    "changelogs are read and not taken over": Point(CatchUp, "take_over", 2, restoring=True),
+    "changelogs are taken over by one stage": Point(
+        CatchUp, "take_over", 1, after=True, restoring=True
+    ),
+    "what was sent before is not looked for": Point(Consumer, "look_back", 2, restoring=True),
+    "all is restored and nothing read": Point(Consumer, "look_back", 1, after=True, restoring=True),
 }
-"""What comes next there, and the how manieth time of it is the last."""
+"""What a kill divides, and where that is."""
 
 
-def doom(point: str) -> None:
-    """SIGKILL for this process when it has come there."""
-    owner, name, last = POINTS[point]
-    goes_on = getattr(owner, name)
-    calls = 0
+def doom(name: str) -> None:
+    """SIGKILL for this process when it has come to the point of this name."""
+    point = POINTS[name]
+    call = getattr(point.owner, point.method)
+    setattr(point.owner, point.method, (_coroutine if _waits(call) else _function)(call, point))
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return goes_on(*args, **kwargs)
 
-    setattr(owner, name, call)
+def _function(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
+    calls = count(1)
+
+    def doomed(*args: Any, **kwargs: Any) -> Any:
+        last = next(calls) == point.nth
+        _die(last and not point.after)
+        result = call(*args, **kwargs)
+        _die(last)
+        return result
+
+    return doomed
+
+
+def _coroutine(call: Callable[..., Any], point: Point) -> Callable[..., Any]:
+    calls = count(1)
+
+    async def doomed(*args: Any, **kwargs: Any) -> Any:
+        last = next(calls) == point.nth
+        _die(last and not point.after)
+        result = await call(*args, **kwargs)
+        _die(last)
+        return result
+
+    return doomed
+
+
+def _waits(call: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(call)
+
+
+def _die(now: bool) -> None:
+    if now:
+        os.kill(os.getpid(), signal.SIGKILL)

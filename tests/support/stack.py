@@ -74,7 +74,11 @@ class Stack:
 
     def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
         """A command that goes on beside the stack's own processes."""
-        command = [sys.executable, "-m", "pipeline.cli", *arguments]
+        return self.start_program("pipeline.cli", *arguments)
+
+    def start_program(self, module: str, *arguments: str) -> "subprocess.Popen[bytes]":
+        """A module of this repository, as a process of the stack."""
+        command = [sys.executable, "-m", module, *arguments]
         return subprocess.Popen(command, env=self._environment, stderr=subprocess.DEVNULL)
 
     def kairos(self, *arguments: str) -> str:
