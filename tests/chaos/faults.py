@@ -3,16 +3,14 @@
 import os
 import re
 import shutil
-import signal
-import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
 from typing import TypeAlias
 
 import msgspec
-import pytest
 from confluent_kafka import Producer
 
 from pipeline.adapters.avro import open_codec
@@ -21,9 +19,11 @@ from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.time import DAY_MS
 from tests.chaos.stack import ADAPTER, GATEWAY, WORKERS, Stack, worker
+from tests.support.small_disk import small_disk
 
 Fault: TypeAlias = Callable[[Stack, Random], None]
 _SETTLE_S = 3.0
+_NO_SPACE = "No space left on device"
 
 
 def nothing(stack: Stack, random: Random) -> None:
@@ -45,10 +45,8 @@ def worker_term(stack: Stack, random: Random) -> None:
 
 def worker_stopped_beyond_its_session(stack: Stack, random: Random) -> None:
     name = worker(random.randrange(WORKERS))
-    process = stack.process(name)
-    process.send_signal(signal.SIGSTOP)
-    time.sleep(stack.settings.session_timeout_ms / 1000 + 3)
-    process.send_signal(signal.SIGCONT)
+    with stack.stopped(name):
+        time.sleep(stack.settings.session_timeout_ms / 1000 + 3)
     time.sleep(_SETTLE_S)
     stack.wait_until_ready(name)
 
@@ -102,7 +100,7 @@ def broker_kill(stack: Stack, random: Random) -> None:
 
 
 def broker_restart(stack: Stack, random: Random) -> None:
-    stack.kairos("broker", "stop")
+    stack.stop_broker()
     stack.start_broker()
     time.sleep(_SETTLE_S)
 
@@ -112,6 +110,20 @@ def broker_away_for_a_minute(stack: Stack, random: Random) -> None:
     time.sleep(60)
     stack.start_broker()
     time.sleep(_SETTLE_S)
+
+
+def broker_away_while_workers_are_killed(stack: Stack, random: Random) -> None:
+    """One dies with records in its queue, and starts where there is no broker; another as well, on
+    its return."""
+    first, second = random.sample(range(WORKERS), 2)
+    stack.kill_broker()
+    time.sleep(2)
+    stack.kill(worker(first))
+    time.sleep(15)
+    stack.start_broker()
+    stack.kill(worker(second))
+    time.sleep(_SETTLE_S)
+    stack.wait_until_ready(worker(first), worker(second))
 
 
 def members_come_and_go(stack: Stack, random: Random) -> None:
@@ -142,32 +154,26 @@ def state_damaged(stack: Stack, random: Random) -> None:
 
 
 def disk_full(stack: Stack, random: Random) -> None:
-    """One worker's state is on a small disk, which is full for ten seconds."""
+    """One worker's state is on a small disk, which is full for ten seconds, and it says so."""
     instance = random.randrange(WORKERS)
-    folder = stack.state("enrichment", instance)
-    aside = folder.with_name(f"{folder.name}.aside")
-    with stack.kept_down(worker(instance)):
+    name, folder = worker(instance), stack.state("enrichment", instance)
+    aside, disk = folder.with_name(f"{folder.name}.aside"), ExitStack()
+    with stack.kept_down(name):
         folder.rename(aside)
-        folder.mkdir()
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)],
-            capture_output=True,
-            text=True,
-        )
+        disk.enter_context(small_disk(folder, 24))
         shutil.copytree(aside, folder, dirs_exist_ok=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"a small disk needs the right to mount: {mounted.stderr.strip()}")
     try:
+        stack.wait_until_ready(name)
+        before = len(stack.log(name))
         _fill(folder / "filler")
         time.sleep(10)
+        assert _NO_SPACE in stack.log(name)[before:], "the worker never met a full disk"
         (folder / "filler").unlink()
-        time.sleep(_SETTLE_S)
-        stack.wait_until_ready(worker(instance))
     finally:
-        with stack.kept_down(worker(instance)):
-            subprocess.run(["umount", str(folder)], check=True)
+        with stack.kept_down(name):
+            disk.close()
             shutil.rmtree(aside)
-    stack.wait_until_ready(worker(instance))
+    stack.wait_until_ready(name)
 
 
 def poison(stack: Stack, random: Random) -> None:
@@ -208,12 +214,23 @@ def copies_a_day_late(stack: Stack, random: Random) -> None:
         msgspec.structs.replace(one, received_at=one.received_at + DAY_MS)
         for one in random.sample(originals, 50)
     ]
-    producer, encode = _producer(stack), open_codec(stack.settings).encode
     random.shuffle(copies)
-    for one in (*originals, *copies):
-        value = encode(topics.INTERACTIONS, one)
-        producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key)
-    assert producer.flush(30) == 0
+    _send_upstream(stack, [*originals, *copies])
+
+
+def copies_a_day_late_while_workers_are_killed(stack: Stack, random: Random) -> None:
+    """Yesterday's views and orders come now, all shuffled, one in ten of them twice."""
+    now = int(time.time() * 1000)
+    originals = [
+        msgspec.structs.replace(one, occurred_at=one.occurred_at - DAY_MS)
+        for number in range(300)
+        for one in _visit(stack, f"late-buyer-{number}", now + number)
+    ]
+    every = [*originals, *random.sample(originals, len(originals) // 10)]
+    random.shuffle(every)
+    for part in range(3):
+        _send_upstream(stack, every[part::3])
+        _kill_a_worker(stack, random)
 
 
 def wrong_partitions(stack: Stack, random: Random) -> None:
@@ -256,12 +273,14 @@ FAULTS: tuple[Fault, ...] = (
     broker_kill,
     broker_restart,
     broker_away_for_a_minute,
+    broker_away_while_workers_are_killed,
     members_come_and_go,
     state_deleted,
     state_damaged,
     disk_full,
     poison,
     copies_a_day_late,
+    copies_a_day_late_while_workers_are_killed,
     wrong_partitions,
 )
 
@@ -305,6 +324,26 @@ def _interaction(stack: Stack, name: str, at_ms: int) -> Interaction:
         identifiers=(Identifier("customer_id", name),),
         properties={"page": "cart"},
     )
+
+
+def _visit(stack: Stack, customer: str, at_ms: int) -> Iterator[Interaction]:
+    """Views a page, orders, and views another."""
+    for step, name in enumerate(("Viewed", "Order", "Viewed")):
+        yield msgspec.structs.replace(
+            _interaction(stack, customer, at_ms + step),
+            event_id=f"{customer}-{step}",
+            name=name,
+            identifiers=(Identifier("customer_id", customer), Identifier("email", f"{customer}@x")),
+            properties={"page": ("home", "list", "cart")[step], "total": 10},
+        )
+
+
+def _send_upstream(stack: Stack, interactions: Iterable[Interaction]) -> None:
+    producer, encode = _producer(stack), open_codec(stack.settings).encode
+    for one in interactions:
+        value = encode(topics.INTERACTIONS, one)
+        producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key)
+    assert producer.flush(30) == 0
 
 
 def _producer(stack: Stack) -> Producer:
