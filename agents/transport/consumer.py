@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from faust.transport.consumer import Consumer as BaseConsumer
 from faust.transport.consumer import ensure_TP, ensure_TPset
 from faust.types import TP
@@ -107,7 +107,7 @@ class Consumer(BaseConsumer):
     # -- commits
 
     def committed_offset(self, tp: TP) -> int | None:
-        """Return the committed offset (the next one to read) of `tp`, if there is one."""
+        """Return the offset from which `tp` is read after a kill, if that is known."""
         return self._checkpointer.committed.get(tp)
 
     @property
@@ -235,19 +235,18 @@ class Consumer(BaseConsumer):
 
     async def position(self, tp: TP) -> int | None:
         """Return the next offset that the agents will get, if it is known."""
-        offset = self._positions.get(ensure_TP(tp), OFFSET_BEGINNING)
-        return offset if offset >= 0 else None
+        return self._positions.get(ensure_TP(tp))
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Go to the committed offsets, or to the beginning where there is none."""
+        """Go to the committed offsets, or to the first ones where there is none."""
         if not self._assigned:
             return {}
         self._found = found = await self._committed()
-        offsets = {tp: offset for tp, (offset, _) in found.items() if offset >= 0}
         self._beginnings = await self._patiently(
             "where the logs begin", lambda: self.earliest_offsets(*found)
         )
-        self._positions = {tp: offsets.get(tp, OFFSET_BEGINNING) for tp in found}
+        offsets = {tp: offset for tp, (offset, _) in found.items()}
+        self._positions = dict(offsets)
         self._progress.reset()
         self._checkpointer.committed.update(offsets)
         self._reassign()
@@ -259,7 +258,7 @@ class Consumer(BaseConsumer):
         if header is None:
             return
         committed = {
-            tp: (max(offset, 0), int(note) if note.isdecimal() else 0)
+            tp: (offset, int(note) if note.isdecimal() else 0)
             for tp, (offset, note) in self._found.items()
         }
         settings, outputs = self.transport.changelog_reader_settings(), self._options.outputs
@@ -312,7 +311,7 @@ class Consumer(BaseConsumer):
 
     async def seek_to_beginning(self, *partitions: TP) -> None:
         """Continue at the first offsets; as `seek_wait`."""
-        await self._go_to(dict.fromkeys(map(ensure_TP, partitions), OFFSET_BEGINNING))
+        await self._go_to(await self.earliest_offsets(*map(ensure_TP, partitions)))
 
     async def _go_to(self, positions: Mapping[TP, int]) -> None:
         self._version += 1  # what was read and is not handed over yet will not be

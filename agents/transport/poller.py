@@ -112,7 +112,12 @@ class Poller(threading.Thread):
     # -- called in the event loop
 
     def assign(self, version: int, positions: Mapping[TP, int]) -> None:
-        """Read these partitions from these offsets; batches carry `version` from then on."""
+        """Read these partitions from these offsets; batches carry `version` from then on.
+
+        No offset is a logical one such as "the beginning". librdkafka has to ask what that is, asks
+        again half a second after an answer that came too late, and then goes back there, whatever
+        it was assigned meanwhile.
+        """
         parts = [TopicPartition(tp.topic, tp.partition, o) for tp, o in positions.items()]
 
         def assign() -> None:
@@ -131,7 +136,7 @@ class Poller(threading.Thread):
         return await future
 
     async def committed(self, tps: Iterable[TP], timeout_s: float) -> dict[TP, tuple[int, str]]:
-        """Return the committed offsets (negative where there is none) with their notes.
+        """Return the committed offsets with their notes; where there is none, the first offset.
 
         Raises KafkaException.
         """
@@ -142,9 +147,14 @@ class Poller(threading.Thread):
         for part in found:
             if part.error:
                 raise KafkaException(part.error)
-        return {
+        places = {
             TP(part.topic, part.partition): (part.offset, part.metadata or "") for part in found
         }
+        for tp, (offset, _) in places.items():
+            if offset < 0:
+                first, _ = await self.watermarks(tp, timeout_s)
+                places[tp] = first, ""
+        return places
 
     async def watermarks(self, tp: TP, timeout_s: float) -> tuple[int, int]:
         """Ask the broker for the first offset and the end of `tp`. Raises KafkaException."""

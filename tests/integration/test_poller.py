@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import OFFSET_BEGINNING, KafkaError
+from confluent_kafka import KafkaError
 from faust.types import TP
 
 from agents.transport.lease import Lease
@@ -16,6 +16,10 @@ from tests.support.chain import produce
 _RECORDS = 300
 _SLOW_S = 0.01
 _PATIENCE_S = 60
+_REQUEST_S = 10
+_ANEW_S = 0.02
+_LATER_S = 0.7
+"""More than the half second after which librdkafka asks again."""
 _MOST_WAITING = 20
 """Batches of few bytes: where there is room for 20 bytes, some 3 records of every batch wait."""
 
@@ -46,8 +50,16 @@ class _SlowListener:
         self.poller.batch_done(batch)
 
     async def on_assigned(self, tps: set[TP]) -> None:
+        self.poller_assigns(await self.places(tps))
+
+    async def places(self, tps: set[TP]) -> dict[TP, int]:
         assert self.poller is not None
-        self.poller.assign(1, dict.fromkeys(tps, OFFSET_BEGINNING))
+        found = await self.poller.committed(tps, _REQUEST_S)
+        return {tp: offset for tp, (offset, _) in found.items()}
+
+    def poller_assigns(self, places: dict[TP, int]) -> None:
+        assert self.poller is not None
+        self.poller.assign(1, places)
 
     async def on_revoked(self, tps: set[TP]) -> None:
         return
@@ -61,6 +73,22 @@ class _SlowListener:
     def on_crash(self, error: BaseException) -> None:
         self.error = error
         self.everything.set()
+
+
+class _HastyListener(_SlowListener):
+    """Assigns again while what was assigned is on its way, and once more when all has come."""
+
+    async def on_assigned(self, tps: set[TP]) -> None:
+        places = await self.places(tps)
+        self.poller_assigns(places)
+        await asyncio.sleep(_ANEW_S)
+        self.poller_assigns(places)
+        self.poller_assigns(places)
+        self.going_on = asyncio.create_task(self._go_on(tps))
+
+    async def _go_on(self, tps: set[TP]) -> None:
+        await self.everything.wait()
+        self.poller_assigns({tp: len(self.offsets[tp.partition]) for tp in tps})
 
 
 class _FailingListener(_SlowListener):
@@ -88,6 +116,18 @@ def test_reading_goes_on_where_it_was_however_often_it_waits(
         assert offsets == list(range(len(offsets))), f"partition {partition}"
 
 
+def test_what_was_never_committed_is_read_once_however_often_it_is_assigned(
+    bootstrap: str, prefix: str, new_topic: Callable[..., str]
+) -> None:
+    """librdkafka, asked to find the beginning, goes back there 500 ms after a late answer."""
+    topic = new_topic("in", partitions=6)
+    produce(bootstrap, topic, [(b"key-%d" % (n % 60), b"%d" % n) for n in range(_RECORDS)])
+    options, room = TransportOptions(bootstrap, prefix, "0"), Room(256, batches=16, size=1 << 20)
+    listener = asyncio.run(_reading(_HastyListener, options, topic, room, _LATER_S))
+    assert listener.error is None
+    assert sum(map(len, listener.offsets.values())) == _RECORDS
+
+
 def test_what_goes_wrong_in_a_rebalance_is_told(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
@@ -98,13 +138,18 @@ def test_what_goes_wrong_in_a_rebalance_is_told(
 
 
 async def _reading(
-    kind: type[_SlowListener], options: TransportOptions, topic: str, room: Room
+    kind: type[_SlowListener],
+    options: TransportOptions,
+    topic: str,
+    room: Room,
+    longer_s: float = 0,
 ) -> _SlowListener:
     listener = kind()
     listener.poller = poller = Poller(options.consumer(), [topic], listener, Lease(60), room)
     poller.start()
     async with asyncio.timeout(_PATIENCE_S):
         await listener.everything.wait()
+        await asyncio.sleep(longer_s)
     poller.close()
     await asyncio.to_thread(poller.join)
     return listener
