@@ -3,7 +3,8 @@
 These inputs are processed again. A record names its cause in a header, and one whose cause stands
 in the log already is not sent a second time. So that it is found quickly, only what was written
 since the inputs came, and since the last commit, is read: by the broker's clock, which is taken to
-differ from a worker's by less than two seconds. Whoever is killed while he still goes over what
+differ from a worker's by less than two seconds. Where a topic has its writers' times instead, when
+the inputs came is not known. Whoever is killed while he still goes over what
 his predecessor had sent leaves word of that one's time, not of his own.
 """
 
@@ -11,7 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from faust.types import TP
 
 from agents.transport.records import Record
@@ -71,7 +78,7 @@ class _Look:
         if since_ms is None or not places:
             return Past()
         starts = self._consumer.offsets_for_times(
-            [TopicPartition(*place, since_ms - _CLOCKS_DIFFER_MS) for place in places],
+            [TopicPartition(*place, max(since_ms - _CLOCKS_DIFFER_MS, 0)) for place in places],
             timeout=_REQUEST_S,
         )
         records = self._read([start for start in starts if start.offset >= 0])
@@ -87,7 +94,7 @@ class _Look:
         left = [TopicPartition(*tp, offset) for tp, (offset, _) in committed.items()]
         came: dict[TP, int] = {}
         for record in self._read(left, first_only=True):
-            came.setdefault(TP(record.topic(), record.partition()), record.timestamp()[1])
+            came.setdefault(TP(record.topic(), record.partition()), _came_ms(record))
         moments = (max(at, committed[tp][1]) for tp, at in came.items())
         return min(moments, default=None)
 
@@ -114,6 +121,12 @@ class _Look:
 
 def _names(output: str, topic: str) -> bool:
     return topic == output or (output.endswith(".") and topic.startswith(output))
+
+
+def _came_ms(record: Record) -> int:
+    """By the broker's clock; 0 where it is the writer's, who may claim any time."""
+    kind, at_ms = record.timestamp()
+    return at_ms if kind == TIMESTAMP_LOG_APPEND_TIME else 0
 
 
 def _header(record: Record, name: str) -> bytes | None:

@@ -1,0 +1,31 @@
+"""What is found in a real topic of what was sent before."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import Producer
+from faust.types import TP
+
+from agents.transport.options import TransportOptions
+from agents.transport.past import look_back
+
+_AHEAD_MS = 1_800_000
+"""Brokers refuse an hour and more."""
+
+
+@pytest.mark.parametrize("kind", ["CreateTime", "LogAppendTime"])
+def test_what_followed_from_an_input_is_found_whatever_time_its_writer_claims(
+    bootstrap: str, prefix: str, new_topic: Callable[..., str], kind: str
+) -> None:
+    given = new_topic("in", message_timestamp_type=kind)
+    sent = new_topic("out", message_timestamp_type=kind)
+    producer = Producer({"bootstrap.servers": bootstrap})
+    producer.produce(given, b"an input", timestamp=time.time_ns() // 1_000_000 + _AHEAD_MS)
+    assert producer.flush(30) == 0
+    producer.produce(sent, b"what followed", headers=[("cause", b"in/0 0 0")])
+    assert producer.flush(30) == 0
+    settings = TransportOptions(bootstrap, prefix, "0").changelog_reader()
+    past = look_back(settings, "cause", [sent], {TP(given, 0): (0, 0)})
+    assert past.causes == {b"in/0 0 0"}
+    assert past.ends == {TP(given, 0): 1}
