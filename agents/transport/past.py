@@ -47,6 +47,12 @@ class Past:
         return all(committed.get(tp, 0) >= end for tp, end in self.ends.items())
 
 
+def first_sent_ms(came: Mapping[TP, int], notes: Mapping[TP, int]) -> int | None:
+    """The earliest time at which records may have been sent of inputs that come again: of each
+    partition, when the first of these `came`, and what its last commit notes. None: none come."""
+    return min((max(at, notes[tp]) for tp, at in came.items()), default=None)
+
+
 def look_back(
     settings: Mapping[str, object],
     header: str,
@@ -95,8 +101,7 @@ class _Look:
         came: dict[TP, int] = {}
         for record in self._read(left, first_only=True):
             came.setdefault(TP(record.topic(), record.partition()), _came_ms(record))
-        moments = (max(at, committed[tp][1]) for tp, at in came.items())
-        return min(moments, default=None)
+        return first_sent_ms(came, {tp: note for tp, (_, note) in committed.items()})
 
     def _places(self) -> Iterator[TP]:
         for name, topic in self._consumer.list_topics(timeout=_REQUEST_S).topics.items():

@@ -50,14 +50,14 @@ class _SlowListener:
         self.poller.batch_done(batch)
 
     async def on_assigned(self, tps: set[TP]) -> None:
-        self.poller_assigns(await self.places(tps))
+        self.read_from(await self.places(tps))
 
     async def places(self, tps: set[TP]) -> dict[TP, int]:
         assert self.poller is not None
         found = await self.poller.committed(tps, _REQUEST_S)
         return {tp: offset for tp, (offset, _) in found.items()}
 
-    def poller_assigns(self, places: dict[TP, int]) -> None:
+    def read_from(self, places: dict[TP, int]) -> None:
         assert self.poller is not None
         self.poller.assign(1, places)
 
@@ -80,15 +80,15 @@ class _HastyListener(_SlowListener):
 
     async def on_assigned(self, tps: set[TP]) -> None:
         places = await self.places(tps)
-        self.poller_assigns(places)
+        self.read_from(places)
         await asyncio.sleep(_ANEW_S)
-        self.poller_assigns(places)
-        self.poller_assigns(places)
+        self.read_from(places)
+        self.read_from(places)
         self.going_on = asyncio.create_task(self._go_on(tps))
 
     async def _go_on(self, tps: set[TP]) -> None:
         await self.everything.wait()
-        self.poller_assigns({tp: len(self.offsets[tp.partition]) for tp in tps})
+        self.read_from({tp: len(self.offsets[tp.partition]) for tp in tps})
 
 
 class _FailingListener(_SlowListener):

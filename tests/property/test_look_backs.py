@@ -1,0 +1,79 @@
+"""Whoever is killed when, a look back begins before all that was sent of inputs that come again."""
+
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.transport.past import Past, first_sent_ms
+
+_PARTITIONS = 3
+_INPUTS = [TP("in", partition) for partition in range(_PARTITIONS)]
+
+_STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["comes", "comes", "is processed", "is processed", "commit", "kill"]),
+        st.integers(0, _PARTITIONS - 1),
+    ),
+    min_size=40,
+    max_size=120,
+)
+
+
+class _Lives:
+    """Workers over one log, one after the other; a step takes a millisecond."""
+
+    def __init__(self) -> None:
+        self._now_ms = 0
+        self._came: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
+        self._sent: dict[bytes, int] = {}
+        self._offsets = dict.fromkeys(_INPUTS, 0)
+        self._notes = dict.fromkeys(_INPUTS, 0)
+        self._start()
+
+    def go(self, name: str, tp: TP) -> None:
+        self._now_ms += 1
+        if name == "comes":
+            self._came[tp].append(self._now_ms)
+        elif name == "is processed" and self._reached[tp] < len(self._came[tp]):
+            self._process(tp)
+        elif name == "commit":
+            self._commit(tp)
+        elif name == "kill":
+            self._start()
+
+    def _start(self) -> None:
+        self._reached = dict(self._offsets)
+        came = {
+            tp: times[self._offsets[tp]]
+            for tp, times in self._came.items()
+            if self._offsets[tp] < len(times)
+        }
+        since_ms = first_sent_ms(came, self._notes)
+        found = (
+            {}
+            if since_ms is None
+            else {cause: at for cause, at in self._sent.items() if at >= since_ms}
+        )
+        ends = {tp: len(self._came[tp]) for tp in came}
+        self._past = Past(frozenset(found), since_ms or 0, ends)
+
+    def _process(self, tp: TP) -> None:
+        """The law: it is not sent twice."""
+        cause = b"%d %d" % (tp.partition, self._reached[tp])
+        self._reached[tp] += 1
+        if cause not in self._past.causes:
+            assert cause not in self._sent
+            self._sent[cause] = self._now_ms
+
+    def _commit(self, tp: TP) -> None:
+        self._notes[tp] = int(self._past.note(tp, self._reached[tp], self._now_ms))
+        self._offsets[tp] = self._reached[tp]
+        if self._past.is_over(self._offsets):
+            self._past = Past()
+
+
+@given(_STEPS)
+def test_what_was_sent_is_not_sent_again_by_any_later_worker(steps: list[tuple[str, int]]) -> None:
+    lives = _Lives()
+    for name, partition in steps:
+        lives.go(name, _INPUTS[partition])
