@@ -32,14 +32,12 @@ class TransportOptions:
     #: A consumer that has received nothing for so long commits what it has.
     idle_commit_ms: int = 20
     #: Acknowledged offsets that wait so long for their commit end the process; longer than a broker
-    #: takes to come back, shorter than the patience with deliveries.
+    #: takes to come back.
     commit_stall_ms: int = 90_000
     #: Longer than a killed broker takes to come back, with room for heartbeats on either side.
     session_timeout_ms: int = 10_000
     #: A member that does not poll for so long loses its partitions.
     max_poll_interval_ms: int = 300_000
-    #: A record that is not delivered after so long is an error that ends the process.
-    delivery_timeout_ms: int = 120_000
     #: Outputs wait for their rows to be in the changelog.
     rows_first: bool = False
     #: Topics whose records nobody waits for.
@@ -81,6 +79,16 @@ class TransportOptions:
     def lease_ms(self) -> int:
         """How long after its last sign of life a member surely has its partitions."""
         return max(self.session_timeout_ms - self.heartbeat_ms, self.heartbeat_ms)
+
+    @property
+    def delivery_timeout_ms(self) -> int:
+        """A record that is not delivered after so long is an error that ends the process.
+
+        No longer than the lease: librdkafka drops what is older before it sends anything, so that
+        what a stopped worker had in its queue does not leave once it goes on, behind what the new
+        owner of its partitions has written. Compacted topics would keep the older snapshot.
+        """
+        return self.lease_ms
 
     @property
     def request_timeout_s(self) -> float:

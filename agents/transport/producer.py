@@ -354,8 +354,7 @@ class Producer(BaseProducer):
         value: bytes | None,
         options: dict[str, Any],
     ) -> None:
-        if not self._lease.held:
-            raise SessionLostError("stopped for so long that its partitions may be another's")
+        self._check_lease()
         try:
             client.produce(topic, value, key, **options)
         except BufferError:
@@ -375,6 +374,7 @@ class Producer(BaseProducer):
         while time.monotonic() < give_up_at:
             client.poll(_FULL_POLL_S)
             self._raise_failure()
+            self._check_lease()
             try:
                 return client.produce(topic, value, key, **options)
             except BufferError:
@@ -442,6 +442,10 @@ class Producer(BaseProducer):
         if self._awaited:
             self._awaited_epoch.fail(failure)
         self.transport.fail(failure)
+
+    def _check_lease(self) -> None:
+        if not self._lease.held:
+            raise SessionLostError("stopped for so long that its partitions may be another's")
 
     def _raise_failure(self) -> None:
         if self.transport.failure is not None:

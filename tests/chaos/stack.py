@@ -95,7 +95,7 @@ class Stack(support.Stack):
         with self.kept_down(worker(instance)):
             if POINTS[point].restoring:
                 self.delete_state(instance)
-            doomed = self.start_program("tests.chaos.doomed_worker", point, str(instance))
+            doomed = self.start(point, str(instance), program="tests.chaos.doomed_worker")
             try:
                 code = doomed.wait(self.patience_s)
             finally:

@@ -15,8 +15,9 @@ from tests.support.chain_worker import Plan, decode_row
 
 _KEYS = 20
 _SESSION_MS = 3_000
-#: So long records stay in the queue of the worker that is stopped meanwhile.
-_LINGER_MS = 5_000
+#: So long records stay in the queue of the worker that is stopped meanwhile, which does not drop
+#: them as others do: as if they had been on their way.
+_LINGER = {"linger.ms": "5000", "message.timeout.ms": "120000"}
 _UNTIL_PROCESSED_S = 2.0
 
 
@@ -57,7 +58,7 @@ def test_rows_that_a_stopped_worker_writes_behind_its_successor_s_are_void(
             time.sleep(0.1)
         return worker
 
-    stopped = start(msgspec.structs.replace(plan, librdkafka={"linger.ms": str(_LINGER_MS)}))
+    stopped = start(msgspec.structs.replace(plan, librdkafka=_LINGER))
     stopped.wait_until_ready()
     send(0)
     eventually(lambda: all_committed(plan))

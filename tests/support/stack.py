@@ -72,14 +72,14 @@ class Stack:
             command, env=self._environment, capture_output=True, text=True, timeout=_COMMAND_S
         )
 
-    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        """A command that goes on beside the stack's own processes."""
-        return self.start_program("pipeline.cli", *arguments)
-
-    def start_program(self, module: str, *arguments: str) -> "subprocess.Popen[bytes]":
-        """A module of this repository, as a process of the stack."""
-        command = [sys.executable, "-m", module, *arguments]
-        return subprocess.Popen(command, env=self._environment, stderr=subprocess.DEVNULL)
+    def start(
+        self, *arguments: str, program: str = "pipeline.cli", variables: Mapping[str, str] = {}
+    ) -> "subprocess.Popen[bytes]":
+        """A command, or another program of this repository, that goes on beside the stack's own
+        processes; `variables` are its own."""
+        command = [sys.executable, "-m", program, *arguments]
+        environment = {**self._environment, **variables}
+        return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
     def kairos(self, *arguments: str) -> str:
         """A command that succeeds; its output."""
