@@ -278,7 +278,7 @@ class Consumer(BaseConsumer):
     def _know(self, past: Past) -> None:
         """What was sent before, for as long as its inputs may come again."""
         self._past = past
-        self.app.producer.past = past.causes
+        self.app.producer.past = past
 
     async def _committed(self) -> dict[TP, tuple[int, str]]:
         return await self._patiently(

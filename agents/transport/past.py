@@ -1,15 +1,18 @@
 """What whoever had these partitions before has sent of inputs that were not committed.
 
-These inputs are processed again. A record names its cause in a header, and one whose cause stands
-in the log already is not sent a second time. So that it is found quickly, only what was written
-since the inputs came, and since the last commit, is read: by the broker's clock, which is taken to
-differ from a worker's by less than two seconds. Where a topic has its writers' times instead, when
-the inputs came is not known. Whoever is killed while he still goes over what
-his predecessor had sent leaves word of that one's time, not of his own.
+These inputs are processed again. A record names its cause in a header, and one that stands in the
+log already, in the same topic with the same key and cause, is not sent a second time. The cause
+alone does not tell: under another configuration, or by other code, something else may follow from
+an input than did before. So that it is found quickly, only what was written since the inputs came,
+and since the last commit, is read: by the broker's clock, which is taken to differ from a worker's
+by less than two seconds. Where a topic has its writers' times instead, when the inputs came is not
+known. Whoever is killed while he still goes over what his predecessor had sent leaves word of that
+one's time, not of his own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Final, cast
 
 from confluent_kafka import (
@@ -31,11 +34,15 @@ _CLOCKS_DIFFER_MS: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """`causes` of what was sent since `since_ms` (epoch) of inputs below `ends`, exclusive."""
+    """`marks` of what was sent since `since_ms` (epoch) of inputs below `ends`, exclusive."""
 
-    causes: frozenset[bytes] = frozenset()
+    marks: frozenset[bytes] = frozenset()
     since_ms: int = 0
     ends: Mapping[TP, int] = field(default_factory=dict)
+
+    def has(self, topic: str, key: bytes | None, cause: bytes) -> bool:
+        """Whether this was sent."""
+        return mark(topic, key, cause) in self.marks
 
     def note(self, tp: TP, offset: int, now_ms: int) -> str:
         """For a commit of `offset`: the earliest time (epoch ms) at which records may have been
@@ -45,6 +52,12 @@ class Past:
     def is_over(self, committed: Mapping[TP, int]) -> bool:
         """Whether none of these inputs will come again: all are below what is `committed`."""
         return all(committed.get(tp, 0) >= end for tp, end in self.ends.items())
+
+
+def mark(topic: str, key: bytes | None, cause: bytes) -> bytes:
+    """What tells an output from others: 16 bytes, however long its key is."""
+    # Neither topics nor causes have a zero byte.
+    return blake2b(b"%b\0%b\0%b" % (topic.encode(), cause, key or b""), digest_size=16).digest()
 
 
 def first_sent_ms(came: Mapping[TP, int], notes: Mapping[TP, int]) -> int | None:
@@ -88,8 +101,12 @@ class _Look:
             timeout=_REQUEST_S,
         )
         records = self._read([start for start in starts if start.offset >= 0])
-        found = (_header(record, self._header) for record in records)
-        return Past(frozenset(cause for cause in found if cause is not None), since_ms, ends)
+        marks = frozenset(
+            mark(record.topic(), record.key(), cause)
+            for record in records
+            if (cause := _header(record, self._header)) is not None
+        )
+        return Past(marks, since_ms, ends)
 
     def _end(self, tp: TP) -> int:
         _, end = self._consumer.get_watermark_offsets(TopicPartition(*tp), _REQUEST_S)

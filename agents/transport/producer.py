@@ -32,6 +32,7 @@ from agents.transport.gate import Gate
 from agents.transport.lease import Lease
 from agents.transport.murmur2 import murmur2_partition
 from agents.transport.ownership import Ownership, owner_headers
+from agents.transport.past import Past
 from agents.transport.records import Headers, Record
 from pipeline.adapters.topics import LARGEST_RECORD
 from pipeline.model import sizes
@@ -76,8 +77,8 @@ class Producer(BaseProducer):
         #: delivered.
         self.outstanding_bytes = 0
         self._cut_bytes = 0
-        #: Causes of records that are in the log already, and how many were not sent again.
-        self.past: frozenset[bytes] = frozenset()
+        #: What is in the log already, and how much of it was not sent again.
+        self.past = Past()
         self.spared_total = 0
         self.ownership = Ownership()
         self._awaited = 0
@@ -111,10 +112,10 @@ class Producer(BaseProducer):
 
         It leaves within some milliseconds; sooner when `let_go` tells that nothing more follows.
         `after`: not before everything sent so far to this partition of the changelog is in it.
-        A record whose cause is known from before is not sent again. Where the queue is full it
-        blocks as it leaves; that it stays so ends the worker.
+        What was sent before is not sent again. Where the queue is full it blocks as it leaves; that
+        it stays so ends the worker.
         """
-        if self.past and self._is_past(headers):
+        if self.past.marks and self._is_past(topic, key, headers):
             self.spared_total += 1
             return
         options: dict[str, Any] = {"on_delivery": self._on_output}
@@ -313,9 +314,11 @@ class Producer(BaseProducer):
 
     # -- inside
 
-    def _is_past(self, headers: Headers | None) -> bool:
-        name = self._options.cause_header
-        return any(key == name and value in self.past for key, value in headers or ())
+    def _is_past(self, topic: str, key: bytes | None, headers: Headers | None) -> bool:
+        wanted = self._options.cause_header
+        return any(
+            name == wanted and self.past.has(topic, key, cause) for name, cause in headers or ()
+        )
 
     def _client(self, linger_ms: float) -> confluent_kafka.Producer:
         settings = self._options.producer(linger_ms)

@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 from faust.types import TP
 
 from agents.transport.options import TransportOptions
-from agents.transport.past import look_back
+from agents.transport.past import look_back, mark
 
 _AHEAD_MS = 1_800_000
 """Brokers refuse an hour and more."""
@@ -23,9 +23,9 @@ def test_what_followed_from_an_input_is_found_whatever_time_its_writer_claims(
     producer = Producer({"bootstrap.servers": bootstrap})
     producer.produce(given, b"an input", timestamp=time.time_ns() // 1_000_000 + _AHEAD_MS)
     assert producer.flush(30) == 0
-    producer.produce(sent, b"what followed", headers=[("cause", b"in/0 0 0")])
+    producer.produce(sent, b"what followed", b"key", headers=[("cause", b"in/0 0 0")])
     assert producer.flush(30) == 0
     settings = TransportOptions(bootstrap, prefix, "0").changelog_reader()
     past = look_back(settings, "cause", [sent], {TP(given, 0): (0, 0)})
-    assert past.causes == {b"in/0 0 0"}
+    assert past.marks == {mark(sent, b"key", b"in/0 0 0")}
     assert past.ends == {TP(given, 0): 1}

@@ -1,10 +1,11 @@
-"""Whoever is killed when, a look back begins before all that was sent of inputs that come again."""
+"""Whoever is killed when, a look back begins before all that was sent of inputs that come again,
+and does not take for sent what was not."""
 
 from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.transport.past import Past, first_sent_ms
+from agents.transport.past import Past, first_sent_ms, mark
 
 _PARTITIONS = 3
 _INPUTS = [TP("in", partition) for partition in range(_PARTITIONS)]
@@ -19,16 +20,22 @@ _STEPS = st.lists(
 )
 
 
+_Output = tuple[str, bytes, bytes]
+"""Topic, key and cause."""
+_OUTPUTS = [("out", b"a"), ("out", b"b"), ("dead-letters", b"a")]
+"""What follows from an input, depending on what a worker goes by."""
+
+
 class _Lives:
     """Workers over one log, one after the other; a step takes a millisecond."""
 
     def __init__(self) -> None:
         self._now_ms = 0
         self._came: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
-        self._sent: dict[bytes, int] = {}
+        self._sent: dict[_Output, int] = {}
         self._offsets = dict.fromkeys(_INPUTS, 0)
         self._notes = dict.fromkeys(_INPUTS, 0)
-        self._start()
+        self._start(0)
 
     def go(self, name: str, tp: TP) -> None:
         self._now_ms += 1
@@ -39,9 +46,10 @@ class _Lives:
         elif name == "commit":
             self._commit(tp)
         elif name == "kill":
-            self._start()
+            self._start(tp.partition)
 
-    def _start(self) -> None:
+    def _start(self, goes_by: int) -> None:
+        self._follows = _OUTPUTS[goes_by]
         self._reached = dict(self._offsets)
         came = {
             tp: times[self._offsets[tp]]
@@ -50,20 +58,22 @@ class _Lives:
         }
         since_ms = first_sent_ms(came, self._notes)
         found = (
-            {}
+            []
             if since_ms is None
-            else {cause: at for cause, at in self._sent.items() if at >= since_ms}
+            else [mark(*output) for output, at in self._sent.items() if at >= since_ms]
         )
         ends = {tp: len(self._came[tp]) for tp in came}
         self._past = Past(frozenset(found), since_ms or 0, ends)
 
     def _process(self, tp: TP) -> None:
-        """The law: it is not sent twice."""
-        cause = b"%d %d" % (tp.partition, self._reached[tp])
+        """The law: what follows is in the log, and was not sent twice."""
+        output = *self._follows, b"%d %d" % (tp.partition, self._reached[tp])
         self._reached[tp] += 1
-        if cause not in self._past.causes:
-            assert cause not in self._sent
-            self._sent[cause] = self._now_ms
+        if self._past.has(*output):
+            assert output in self._sent
+        else:
+            assert output not in self._sent
+            self._sent[output] = self._now_ms
 
     def _commit(self, tp: TP) -> None:
         self._notes[tp] = int(self._past.note(tp, self._reached[tp], self._now_ms))
@@ -73,7 +83,9 @@ class _Lives:
 
 
 @given(_STEPS)
-def test_what_was_sent_is_not_sent_again_by_any_later_worker(steps: list[tuple[str, int]]) -> None:
+def test_what_was_sent_and_nothing_else_is_not_sent_again_by_any_later_worker(
+    steps: list[tuple[str, int]],
+) -> None:
     lives = _Lives()
     for name, partition in steps:
         lives.go(name, _INPUTS[partition])

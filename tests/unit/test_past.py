@@ -5,7 +5,7 @@ from faust.types import TP
 from agents.transport.past import Past
 
 _IN, _OTHER = TP("in", 0), TP("in", 1)
-_PAST = Past(frozenset([b"in/0 3 0"]), since_ms=1_000, ends={_IN: 5, _OTHER: 7})
+_PAST = Past(since_ms=1_000, ends={_IN: 5, _OTHER: 7})
 
 
 def test_it_is_over_once_every_partition_is_committed_to_where_it_ended() -> None:
