@@ -49,7 +49,7 @@ class Consumer(BaseConsumer):
         self._assigned: set[TP] = set()
         self._positions: dict[TP, int] = {}
         self._beginnings: Mapping[TP, int] = {}
-        self._generation = 0
+        self._generation = self._assigned_in = 0
         self._version = 0
         self._batches: deque[Batch] = deque()
         self._arrived = asyncio.Event()
@@ -218,6 +218,7 @@ class Consumer(BaseConsumer):
 
     def _begin_generation(self, assigned: set[TP]) -> None:
         self._generation += 1
+        self._assigned_in = self._generation
         self.app.consumer_generation_id = self._generation
         self._assigned = assigned
         self._positions.clear()
@@ -226,6 +227,10 @@ class Consumer(BaseConsumer):
         self._committed_offset.clear()
         self._checkpointer.committed.clear()
         self._version += 1
+
+    def _is_wanted(self) -> bool:
+        """Whether these partitions stay this member's for now."""
+        return self._generation == self._assigned_in and not self.app.should_stop
 
     # -- positions
 
@@ -238,13 +243,21 @@ class Consumer(BaseConsumer):
         return self._positions.get(ensure_TP(tp))
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Go to the committed offsets, or to the first ones where there is none."""
+        """Go to the committed offsets, or to the first ones where there is none.
+
+        Nowhere once the partitions are taken back or the worker stops.
+        """
         if not self._assigned:
             return {}
-        self._found = found = await self._committed()
-        self._beginnings = await self._patiently(
+        found = await self._patiently("the committed offsets", self._committed)
+        if found is None:
+            return {}
+        beginnings = await self._patiently(
             "where the logs begin", lambda: self.earliest_offsets(*found)
         )
+        if beginnings is None:
+            return {}
+        self._found, self._beginnings = found, beginnings
         offsets = {tp: offset for tp, (offset, _) in found.items()}
         self._positions = dict(offsets)
         self._progress.reset()
@@ -264,9 +277,12 @@ class Consumer(BaseConsumer):
         settings, outputs = self.transport.changelog_reader_settings(), self._options.outputs
         past = await self._patiently(
             "what was sent before",
-            lambda: asyncio.to_thread(look_back, settings, header, outputs, committed),
+            lambda: asyncio.to_thread(
+                look_back, settings, header, outputs, committed, self._is_wanted
+            ),
         )
-        self._know(past)
+        if past is not None:
+            self._know(past)
 
     async def _commit_with_notes(self, offsets: Mapping[TP, int], cut_ms: int) -> KafkaError | None:
         noted = {tp: (o, self._past.note(tp, o, cut_ms)) for tp, o in offsets.items()}
@@ -281,15 +297,12 @@ class Consumer(BaseConsumer):
         self.app.producer.past = past
 
     async def _committed(self) -> dict[TP, tuple[int, str]]:
-        return await self._patiently(
-            "the committed offsets",
-            lambda: self._kafka.committed(self._assigned, self._options.request_timeout_s),
-        )
+        return await self._kafka.committed(self._assigned, self._options.request_timeout_s)
 
-    async def _patiently(self, what: str, ask: Callable[[], Awaitable[T]]) -> T:
-        """Ask again while a broker or a coordinator is away."""
+    async def _patiently(self, what: str, ask: Callable[[], Awaitable[T]]) -> T | None:
+        """Ask again while a broker or a coordinator is away; None once nobody needs the answer."""
         give_up_at = self.loop.time() + _PATIENCE_S
-        while True:
+        while self._is_wanted():
             try:
                 return await ask()
             except KafkaException as error:
@@ -297,6 +310,7 @@ class Consumer(BaseConsumer):
                     raise
                 self.log.info("waiting for %s: %s", what, error)
                 await asyncio.sleep(_RETRY_S)
+        return None
 
     async def _seek(self, partition: TP, offset: int) -> None:
         await self.seek_wait({partition: offset})

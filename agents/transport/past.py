@@ -10,7 +10,8 @@ known. Whoever is killed while he still goes over what his predecessor had sent 
 one's time, not of his own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final, cast
@@ -25,10 +26,13 @@ from confluent_kafka import (
 from faust.types import TP
 
 from agents.transport.records import Record
+from pipeline.adapters.transient import is_transient
+
+logger = logging.getLogger(__name__)
 
 _BATCH: Final = 5_000
 _WAIT_S: Final = 0.1
-_REQUEST_S: Final = 15.0
+_REQUEST_S: Final = 5.0
 _CLOCKS_DIFFER_MS: Final = 2_000
 
 
@@ -71,30 +75,42 @@ def look_back(
     header: str,
     outputs: Sequence[str],
     committed: Mapping[TP, tuple[int, int]],
-) -> Past:
+    keep_going: Callable[[], bool],
+) -> Past | None:
     """By the `header`s of what was sent to `outputs` (topics; one that ends in a dot stands for all
     whose names begin so) of inputs from their committed offsets on.
 
-    `committed` has these, and their notes' times. Blocks; raises KafkaException.
+    `committed` has these, and their notes' times. Blocks until all is read, also while a leader is
+    away; None: `keep_going` has said no. Raises KafkaException.
     """
     consumer = Consumer(dict(settings))
     try:
-        return _Look(consumer, header, outputs).back(committed)
+        past = _Look(consumer, header, outputs, keep_going).back(committed)
+        return past if keep_going() else None
     finally:
         consumer.close()
 
 
 class _Look:
-    def __init__(self, consumer: Consumer, header: str, outputs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        header: str,
+        outputs: Sequence[str],
+        keep_going: Callable[[], bool],
+    ) -> None:
         self._consumer = consumer
         self._header = header
         self._outputs = outputs
+        self._keep_going = keep_going
 
     def back(self, committed: Mapping[TP, tuple[int, int]]) -> Past:
         ends = {tp: end for tp, (offset, _) in committed.items() if (end := self._end(tp)) > offset}
         since_ms = self._since({tp: committed[tp] for tp in ends})
+        if since_ms is None or not self._keep_going():
+            return Past()
         places = list(self._places())
-        if since_ms is None or not places:
+        if not places:
             return Past()
         starts = self._consumer.offsets_for_times(
             [TopicPartition(*place, max(since_ms - _CLOCKS_DIFFER_MS, 0)) for place in places],
@@ -126,19 +142,26 @@ class _Look:
                 yield from (TP(name, partition) for partition in topic.partitions)
 
     def _read(self, starts: Sequence[TopicPartition], first_only: bool = False) -> Iterator[Record]:
-        """To the end of each partition, or one record of each."""
+        """To the end of each partition, or one record of each; less once it must not go on."""
         missing = {(part.topic, part.partition) for part in starts}
         self._consumer.assign(list(starts))
-        while missing:
+        while missing and self._keep_going():
             for message in cast(list[Record], self._consumer.consume(_BATCH, _WAIT_S)):
                 error = message.error()
                 if error is None:
                     yield message
-                if error is None and not first_only:
-                    continue
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                    raise KafkaException(error)
-                missing.discard((message.topic(), message.partition()))
+                if first_only if error is None else _is_end(error):
+                    missing.discard((message.topic(), message.partition()))
+
+
+def _is_end(error: KafkaError) -> bool:
+    """False: a leader is away. Raises KafkaException."""
+    if error.code() == KafkaError._PARTITION_EOF:
+        return True
+    if not is_transient(error):
+        raise KafkaException(error)
+    logger.warning("looking back: %s", error)
+    return False
 
 
 def _names(output: str, topic: str) -> bool:

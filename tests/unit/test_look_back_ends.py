@@ -1,0 +1,80 @@
+"""Looking back waits for a leader that is away, but not longer than somebody needs the answer."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from faust.types import TP
+
+from agents.app import App, AppOptions, create_app
+from agents.transport.options import TransportOptions
+from agents.transport.past import look_back
+
+_NOBODY = "localhost:1"
+_INPUT = TP("in", 0)
+_LOOKS = 5
+"""At whether to go on."""
+_UNREADABLE = {
+    "receive.message.max.bytes": "1512",
+    "fetch.max.bytes": "1000",
+    "message.max.bytes": "1000",
+}
+"""A client that hangs up on every larger answer, and asks anew, as if the leader were away."""
+_BEGUN_S = 0.1
+_HANGS_S = 30
+
+
+@pytest.fixture
+def broker() -> Iterator[str]:
+    """librdkafka's own, with an input; it is there for as long as its client."""
+    client = Producer({"bootstrap.servers": _NOBODY, "test.mock.num.brokers": 1, "log_level": 0})
+    client.produce(_INPUT.topic, b"x" * 10_000, partition=_INPUT.partition)
+    assert client.flush(_HANGS_S) == 0
+    [there] = client.list_topics().brokers.values()
+    yield f"{there.host}:{there.port}"
+    client.purge()
+
+
+def test_reading_ends_when_nobody_needs_what_cannot_be_read(broker: str) -> None:
+    looks = 0
+
+    def keep_going() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks <= _LOOKS
+
+    options = TransportOptions(broker, "g", "0", librdkafka={"log_level": "0", **_UNREADABLE})
+    settings = options.changelog_reader()
+    assert look_back(settings, "cause", ["out"], {_INPUT: (0, 0)}, keep_going) is None
+    assert looks > _LOOKS
+
+
+def _stop(app: App) -> None:
+    app._stopped.set()
+
+
+def _take_back(app: App) -> None:
+    app.consumer._generation += 1  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("end", [_stop, _take_back])
+def test_a_worker_whose_broker_is_away_does_not_go_on_asking(
+    tmp_path: Path, end: Callable[[App], None]
+) -> None:
+    librdkafka = {"log_level": "0"}
+    options = AppOptions(_NOBODY, tmp_path, 1, cause_header="cause", librdkafka=librdkafka)
+    asyncio.run(_ended(create_app("stage", options), end))
+
+
+async def _ended(app: App, end: Callable[[App], None]) -> None:
+    consumer = app.consumer
+    await consumer.on_start()
+    consumer._found = {_INPUT: (0, "")}  # type: ignore[attr-defined]
+    looking = asyncio.ensure_future(consumer.look_back())  # type: ignore[attr-defined]
+    await asyncio.sleep(_BEGUN_S)
+    assert not looking.done()
+    end(app)
+    async with asyncio.timeout(_HANGS_S):
+        await looking
