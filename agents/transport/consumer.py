@@ -249,16 +249,11 @@ class Consumer(BaseConsumer):
         """
         if not self._assigned:
             return {}
-        found = await self._patiently("the committed offsets", self._committed)
-        if found is None:
+        places = await self._patiently("where to begin", self._places)
+        if places is None:
             return {}
-        beginnings = await self._patiently(
-            "where the logs begin", lambda: self.earliest_offsets(*found)
-        )
-        if beginnings is None:
-            return {}
-        self._found, self._beginnings = found, beginnings
-        offsets = {tp: offset for tp, (offset, _) in found.items()}
+        self._beginnings, self._found = places
+        offsets = {tp: offset for tp, (offset, _) in self._found.items()}
         self._positions = dict(offsets)
         self._progress.reset()
         self._checkpointer.committed.update(offsets)
@@ -296,8 +291,11 @@ class Consumer(BaseConsumer):
         self._past = past
         self.app.producer.past = past
 
-    async def _committed(self) -> dict[TP, tuple[int, str]]:
-        return await self._kafka.committed(self._assigned, self._options.request_timeout_s)
+    async def _places(self) -> tuple[Mapping[TP, int], dict[TP, tuple[int, str]]]:
+        """Where the logs begin, and where to read on: what is committed, or else the beginning."""
+        beginnings = await self.earliest_offsets(*self._assigned)
+        committed = await self._kafka.committed(self._assigned, self._options.request_timeout_s)
+        return beginnings, {tp: (first, "") for tp, first in beginnings.items()} | committed
 
     async def _patiently(self, what: str, ask: Callable[[], Awaitable[T]]) -> T | None:
         """Ask again while a broker or a coordinator is away; None once nobody needs the answer."""

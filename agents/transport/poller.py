@@ -136,7 +136,7 @@ class Poller(threading.Thread):
         return await future
 
     async def committed(self, tps: Iterable[TP], timeout_s: float) -> dict[TP, tuple[int, str]]:
-        """Return the committed offsets with their notes; where there is none, the first offset.
+        """Return the committed offsets with their notes, of those that have one.
 
         Raises KafkaException.
         """
@@ -147,14 +147,11 @@ class Poller(threading.Thread):
         for part in found:
             if part.error:
                 raise KafkaException(part.error)
-        places = {
-            TP(part.topic, part.partition): (part.offset, part.metadata or "") for part in found
+        return {
+            TP(part.topic, part.partition): (part.offset, part.metadata or "")
+            for part in found
+            if part.offset >= 0
         }
-        for tp, (offset, _) in places.items():
-            if offset < 0:
-                first, _ = await self.watermarks(tp, timeout_s)
-                places[tp] = first, ""
-        return places
 
     async def watermarks(self, tp: TP, timeout_s: float) -> tuple[int, int]:
         """Ask the broker for the first offset and the end of `tp`. Raises KafkaException."""

@@ -54,8 +54,8 @@ class _SlowListener:
 
     async def places(self, tps: set[TP]) -> dict[TP, int]:
         assert self.poller is not None
-        found = await self.poller.committed(tps, _REQUEST_S)
-        return {tp: offset for tp, (offset, _) in found.items()}
+        assert await self.poller.committed(tps, _REQUEST_S) == {}
+        return {tp: (await self.poller.watermarks(tp, _REQUEST_S))[0] for tp in tps}
 
     def read_from(self, places: dict[TP, int]) -> None:
         assert self.poller is not None
