@@ -18,6 +18,9 @@ from pipeline.settings import Settings
 FOREVER: Final = -1.0
 LARGEST_RECORD: Final = "max.message.bytes"
 """The topic property that bounds its records."""
+TIMESTAMPS: Final = "message.timestamp.type"
+"""The topic property that says whose clock a record's time is of."""
+BROKER_TIME: Final = "LogAppendTime"
 _DAY_H: Final = 24.0
 _TIMEOUT_S: Final = 30.0
 _BROKER_DEFAULT: Final = -1
@@ -50,7 +53,7 @@ class Topic:
         """Kafka's topic properties. Retention counts from the append, or the records of a log
         that is played again years later would be deleted at once."""
         properties = {
-            "message.timestamp.type": "LogAppendTime",
+            TIMESTAMPS: BROKER_TIME,
             LARGEST_RECORD: str(sizes.TOPIC),
         }
         if self.retention_h is None:
@@ -107,7 +110,22 @@ class SizeMismatch:
         )
 
 
-Mismatch: TypeAlias = PartitionMismatch | SizeMismatch
+@dataclass(frozen=True, slots=True)
+class TimeMismatch:
+    """An existing topic whose records have the times that their writers claim. Stages go by the
+    broker's: how long an event id is known, what is in the future, what a killed worker sent."""
+
+    topic: str
+    found: str
+
+    def __str__(self) -> str:
+        return (
+            f"topic {self.topic} keeps its writers' times ({self.found}) where the broker's are "
+            f"needed: set its {TIMESTAMPS} to {BROKER_TIME}"
+        )
+
+
+Mismatch: TypeAlias = PartitionMismatch | SizeMismatch | TimeMismatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +180,21 @@ def largest_records(admin: AdminClient, topics: Iterable[str]) -> dict[str, int]
 
     Raises KafkaException when the cluster cannot be reached.
     """
+    found = _properties(admin, topics)
+    return {name: int(properties[LARGEST_RECORD]) for name, properties in found.items()}
+
+
+def _properties(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str, str]]:
     resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
     if not resources:
         return {}
     told = admin.describe_configs(resources, request_timeout=_TIMEOUT_S)
     found = ((resource.name, _unless_secret(future)) for resource, future in told.items())
-    return {name: int(config[LARGEST_RECORD].value) for name, config in found if config}
+    return {
+        name: {key: entry.value for key, entry in config.items()}
+        for name, config in found
+        if config
+    }
 
 
 def _unless_secret(future: Future[Any]) -> Any:
@@ -188,13 +215,18 @@ def _mismatches(
         for topic in there
         if found[topic.name] != topic.partitions(settings)
     )
-    limits = largest_records(admin, (topic.name for topic in there))
+    properties = _properties(admin, (topic.name for topic in there))
     small = (
         SizeMismatch(name, sizes.TOPIC, limit)
-        for name, limit in limits.items()
-        if limit < sizes.TOPIC
+        for name, config in properties.items()
+        if (limit := int(config[LARGEST_RECORD])) < sizes.TOPIC
     )
-    return (*counts, *small)
+    times = (
+        TimeMismatch(name, kind)
+        for name, config in properties.items()
+        if (kind := config[TIMESTAMPS]) != BROKER_TIME
+    )
+    return (*counts, *small, *times)
 
 
 def _partition_counts(admin: AdminClient) -> dict[str, int]:

@@ -11,6 +11,7 @@ from pipeline.adapters.broker import Broker, BrokerOptions, Running
 from pipeline.adapters.topics import (
     PartitionMismatch,
     SizeMismatch,
+    TimeMismatch,
     ensure_topics,
     topics_for,
 )
@@ -49,18 +50,22 @@ def config_of(settings: Settings, topic: str) -> dict[str, str]:
 
 def test_missing_topics_are_created_and_others_reported(empty: Settings, tmp_path: Path) -> None:
     admin = AdminClient(empty.kafka())
-    decisions = NewTopic("decisions", 5)
-    memberships = NewTopic("memberships", 3, config={"max.message.bytes": "1000000"})
-    for created in admin.create_topics([decisions, memberships], operation_timeout=30).values():
+    times = {"message.timestamp.type": "LogAppendTime"}
+    decisions = NewTopic("decisions", 5, config=times)
+    memberships = NewTopic("memberships", 3, config={**times, "max.message.bytes": "1000000"})
+    identities = NewTopic("identities", 3, config={"max.message.bytes": str(sizes.TOPIC)})
+    made = admin.create_topics([decisions, memberships, identities], operation_timeout=30)
+    for created in made.values():
         created.result()
 
     first = ensure_topics(empty, ["web", "email", "web"])
 
     expected = {topic.name: topic.partitions(empty) for topic in topics_for(["web", "email"])}
-    assert set(first.created) == set(expected) - {"decisions", "memberships"}
+    assert set(first.created) == set(expected) - {"decisions", "memberships", "identities"}
     assert first.mismatched == (
         PartitionMismatch("decisions", expected=3, found=5),
         SizeMismatch("memberships", expected=sizes.TOPIC, found=1_000_000),
+        TimeMismatch("identities", found="CreateTime"),
     )
     eventually(lambda: partition_counts(empty) == {**expected, "decisions": 5})
     assert ensure_topics(empty, ["web", "email"]).created == ()
