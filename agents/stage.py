@@ -149,10 +149,12 @@ class StageShell:
 
     def _clear(self, partition: int, due: Due, row: Row[Any] | None) -> None:
         """A row that keeps nothing has remembered its last inputs for long enough, unless one of
-        them may come again as it is."""
-        if row is not None and has_uncommitted(row, self._committed(partition)):
-            return
-        self._ports.table.delete_in(partition, _ROW + due.key)
+        them may come again as it is, or a kill has left this timer, and a later one stands for the
+        row."""
+        if row is not None and row.wake == Wake(due.at):
+            if has_uncommitted(row, self._committed(partition)):
+                return
+            self._ports.table.delete_in(partition, _ROW + due.key)
         self._timers.fired(partition, due.key, due.at)
 
     def _wake(self, due: Due, now: tuple[int, str], partition: int) -> None:

@@ -53,8 +53,18 @@ class _Stage:
         sent, self.ports.sent = self.ports.sent, []
         return [(one.topic, one.key, one.value) for one in sent]
 
+    def outlive(self, since_ms: int) -> None:
+        """Its row is written for an hour from `since_ms` on, and then it is killed before that
+        timer, which stands for the row no more, is removed."""
+        self.ports.rows[_timer(since_ms + _HOUR_MS)] = b""
+
     def has_row(self) -> bool:
         return b"r" + _PROFILE.encode() in self.ports.rows
+
+
+def _timer(at_ms: int) -> bytes:
+    """Its row for `_PROFILE`."""
+    return b"tw" + at_ms.to_bytes(8) + _PROFILE.encode()
 
 
 @pytest.fixture
@@ -101,6 +111,18 @@ def test_who_comes_back_within_the_hour_stays(enrichment: _Stage) -> None:
     enrichment.shell.tell_due(_NOW_MS + 2 * _HOUR_MS)
     assert enrichment.has_row()
     assert [key for key in enrichment.ports.rows if key[:1] == b"t"] == []
+
+
+def test_a_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Stage) -> None:
+    enrichment.tell(_came())
+    enrichment.tell(_forget())
+    enrichment.commit()
+    enrichment.outlive(_NOW_MS - 1_000)
+    enrichment.shell.tell_due(_NOW_MS + _HOUR_MS - 1)
+    assert enrichment.has_row()
+    assert _timer(_NOW_MS - 1_000 + _HOUR_MS) not in enrichment.ports.rows
+    enrichment.shell.tell_due(_NOW_MS + _HOUR_MS)
+    assert not enrichment.ports.rows
 
 
 def test_it_stays_while_an_input_may_come_again(segmentation: _Stage) -> None:
