@@ -22,6 +22,7 @@ Place: TypeAlias = tuple[str, int]
 """A topic and a partition of it."""
 Property: TypeAlias = str | int | float | bool
 
+_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _TIMEOUT_S = 10.0
 _POLL_S = 0.01
@@ -86,10 +87,10 @@ class LagReader:
         return sum(name == topic for name, _ in self._all)
 
     def lag(self) -> dict[str, int]:
-        """Records that each group has still to process; nothing committed counts as zero."""
+        """Records that each group has still to process; those that are deleted are none."""
         committed, ends = self._all_committed(), self._ends()
         return {
-            group: sum(max(0, ends[place] - committed[group].get(place, 0)) for place in places)
+            group: self._left(committed[group], {place: ends[place] for place in places})
             for group, places in self._places.items()
         }
 
@@ -101,14 +102,15 @@ class LagReader:
         nothing came in meanwhile either.
         """
         committed, ends = self._all_committed(), self._ends()
-        passed = all(
-            _reached(committed[group], {place: ends[place] for place in places})
+        passed = not any(
+            self._left(committed[group], {place: ends[place] for place in places})
             for group, places in self._places.items()
         )
         return passed and self._ends() == ends
 
     def until_idle(self, timeout_s: float) -> bool:
-        """Waits for `is_idle`, also while a broker is away; False when the time is over first.
+        """Waits for `is_idle`, also while a broker is away; False when the time is over first,
+        KafkaException when the broker is away then.
 
         Between two looks at everything it follows one group at a time, which asks less of the
         broker.
@@ -133,11 +135,21 @@ class LagReader:
     def _pass(self, deadline: float) -> bool:
         for group, places in self._places.items():
             ends = _ends(self._admin, places)
-            while not _reached(self._committed(group), ends):
+            while self._left(self._committed(group), ends):
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(_POLL_S)
         return True
+
+    def _left(self, committed: Mapping[Place, int], ends: Mapping[Place, int]) -> int:
+        """How many records stand in the logs between these offsets. Where the logs begin is asked
+        only of those that are behind, so that a look at what is idle stays cheap."""
+        behind = {place: committed.get(place, 0) for place in ends}
+        behind = {place: offset for place, offset in behind.items() if offset < ends[place]}
+        beginnings = _offsets(self._admin, behind, _EARLIEST)
+        return sum(
+            max(0, ends[place] - max(offset, beginnings[place])) for place, offset in behind.items()
+        )
 
     def _all_committed(self) -> dict[str, dict[Place, int]]:
         return {group: self._committed(group) for group in self._places}
@@ -171,10 +183,6 @@ def partition_ends(kafka: Mapping[str, Property], topic: str) -> dict[int, int]:
     return {partition: end for (_, partition), end in _ends(admin, places).items()}
 
 
-def _reached(committed: Mapping[Place, int], ends: Mapping[Place, int]) -> bool:
-    return all(committed.get(place, 0) >= end for place, end in ends.items())
-
-
 def _outsider(kafka: Mapping[str, Property], group: str) -> Consumer:
     return Consumer({**kafka, "group.id": group, "enable.auto.commit": False})
 
@@ -191,11 +199,15 @@ def _partitions(admin: AdminClient) -> dict[str, int]:
 
 
 def _ends(admin: AdminClient, places: Iterable[Place]) -> dict[Place, int]:
-    wanted = {TopicPartition(*place): _LATEST for place in places}
-    return _patiently(admin)(_asked_ends, admin, wanted) if wanted else {}
+    return _offsets(admin, places, _LATEST)
 
 
-def _asked_ends(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec]) -> dict[Place, int]:
+def _offsets(admin: AdminClient, places: Iterable[Place], spec: OffsetSpec) -> dict[Place, int]:
+    wanted = {TopicPartition(*place): spec for place in places}
+    return _patiently(admin)(_asked, admin, wanted) if wanted else {}
+
+
+def _asked(admin: AdminClient, wanted: dict[TopicPartition, OffsetSpec]) -> dict[Place, int]:
     futures = admin.list_offsets(wanted, request_timeout=_TIMEOUT_S)
     return {
         (place.topic, place.partition): future.result().offset for place, future in futures.items()

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -12,16 +12,21 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pipeline.adapters.broker import Broker, BrokerOptions, Running
-from pipeline.adapters.lag import Group, LagReader
+from pipeline.adapters.lag import Group, LagReader, Property
 from pipeline.settings import Settings
+from tests.support.chain import produce
 
+_WRITTEN = 10
+_PROCESSED = 7
+_BEHIND = f"{{{_WRITTEN - _PROCESSED}}}\n"
+_GROUPS = [f"group-{n}" for n in range(20)]
 _FOLLOW = """
 import sys
 from collections.abc import Callable
 from confluent_kafka import KafkaException
 from pipeline.adapters.lag import Group, LagReader
 
-groups = [Group(f"group-{n}", ("there",)) for n in range(20)]
+groups = [Group(name, ("there",)) for name in sys.argv[2:]]
 reader = LagReader({"bootstrap.servers": sys.argv[1]}, groups)
 for _ in sys.stdin:
     known = None
@@ -39,18 +44,25 @@ def test_lag_is_read_from_a_new_coordinator_and_from_one_that_comes_back(tmp_pat
     try:
         running = _started(broker)
         admin = AdminClient({"bootstrap.servers": running.bootstrap})
-        admin.create_topics([NewTopic("there")], operation_timeout=30)["there"].result()
+        admin.create_topics([NewTopic("there", 1)], operation_timeout=30)["there"].result()
+        produce(running.bootstrap, "there", [(b"k", b"x")] * _WRITTEN)
+        for group in _GROUPS:
+            _commit(
+                {"bootstrap.servers": running.bootstrap},
+                group,
+                TopicPartition("there", 0, _PROCESSED),
+            )
         reader = subprocess.Popen(
-            [sys.executable, "-c", _FOLLOW, running.bootstrap],
+            [sys.executable, "-c", _FOLLOW, running.bootstrap, *_GROUPS],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert _asked(reader) == "{0}\n"
+        assert _asked(reader) == _BEHIND
         for _ in range(2):
             os.kill(running.pid, signal.SIGKILL)
             running = _started(broker)
-            assert _asked(reader) == "{0}\n"
+            assert _asked(reader) == _BEHIND
         reader.communicate()
         assert reader.returncode == 0
     finally:
@@ -61,10 +73,7 @@ def test_lag_counts_what_is_not_committed_and_the_reader_joins_no_group(
     settings: Settings, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     topic, group = new_topic("in", partitions=2), f"{prefix}.group"
-    producer = Producer(settings.kafka())
-    for partition in (0, 0, 0, 1):
-        producer.produce(topic, b"", partition=partition)
-    assert producer.flush(30) == 0
+    _write(settings, topic, (0, 0, 0, 1))
     reader = LagReader(settings.kafka(), [Group(group, (topic,))])
     assert reader.lag() == {group: 4}
     consumer = Consumer({**settings.kafka(), "group.id": group})
@@ -78,6 +87,42 @@ def test_lag_counts_what_is_not_committed_and_the_reader_joins_no_group(
     assert reader.lag() == {group: 0}
     assert reader.until_idle(timeout_s=0)
     consumer.close()
+
+
+def test_what_was_deleted_before_it_was_committed_is_no_lag(
+    settings: Settings, prefix: str, new_topic: Callable[..., str]
+) -> None:
+    topic, group = new_topic("in", partitions=2), f"{prefix}.group"
+    _write(settings, topic, (0, 0, 0, 1, 1))
+    reader = LagReader(settings.kafka(), [Group(group, (topic,))])
+    _delete(settings, TopicPartition(topic, 0, 2))
+    assert reader.lag() == {group: 3}
+    assert not reader.is_idle()
+    assert not reader.until_passed(timeout_s=0)
+    _commit(settings.kafka(), group, TopicPartition(topic, 1, 2))
+    _delete(settings, TopicPartition(topic, 0, 3))
+    assert reader.lag() == {group: 0}
+    assert reader.is_idle()
+    assert reader.until_passed(timeout_s=0)
+
+
+def _write(settings: Settings, topic: str, partitions: Iterable[int]) -> None:
+    """A record to each."""
+    producer = Producer(settings.kafka())
+    for partition in partitions:
+        producer.produce(topic, b"", partition=partition)
+    assert producer.flush(30) == 0
+
+
+def _commit(kafka: Mapping[str, Property], group: str, offset: TopicPartition) -> None:
+    consumer = Consumer({**kafka, "group.id": group})
+    consumer.commit(offsets=[offset], asynchronous=False)
+    consumer.close()
+
+
+def _delete(settings: Settings, until: TopicPartition) -> None:
+    admin = AdminClient(settings.kafka())
+    admin.delete_records([until], operation_timeout=30)[until].result()
 
 
 def _started(broker: Broker) -> Running:
