@@ -13,6 +13,7 @@ from faust.types import TP
 from faust.types.transports import TPorTopicSet
 from faust.types.tuples import ConsumerMessage
 from mode import Service
+from mode.utils.futures import notify
 
 from agents.transport.checkpoint import Checkpointed, Checkpointer, CommitFigures
 from agents.transport.errors import SessionLostError, UnfinishedEventError
@@ -390,7 +391,8 @@ class Consumer(BaseConsumer):
             self._kafka.batch_done(batch)
             return
         self._batches.append(batch)
-        self._last_arrival = self.loop.time()
+        if batch.records:
+            self._last_arrival = self.loop.time()
         self._arrived.set()
 
     async def _drain_messages(self, fetcher: Any) -> None:
@@ -425,7 +427,20 @@ class Consumer(BaseConsumer):
             self._positions[tp] = offset + 1
             self.received_total += 1
             await callbacks[tp](self._to_message(tp, record))
-        self._last_arrival = self.loop.time()
+        if batch.records:
+            self._last_arrival = self.loop.time()
+        if batch.version == self._version:
+            self._pass(batch.reached)
+
+    def _pass(self, reached: Mapping[TP, int]) -> None:
+        """What comes up to there after the last record is none: a transaction's marker."""
+        for tp, offset in reached.items():
+            if offset <= self._positions[tp]:
+                continue
+            self._positions[tp] = offset
+            if tp.topic in self.app.topics.acking_topics:
+                self._progress.passed(tp, offset)
+                notify(self._waiting_for_ack)
 
     async def _all_processed(self, version: int) -> None:
         """Wait for the agents, unless the assignment is another by now."""

@@ -25,18 +25,23 @@ from agents.transport.records import Record
 
 #: How long a call may wait for a poll that gets nothing.
 _POLL_S = 0.01
-_HIGHWATERS_EVERY_S = 0.1
+_LOOK_EVERY_S = 0.1
 #: What is not read at the moment is asked for, which takes the broker's answer.
 _ASK_EVERY_S = 1.0
 _ASK_S = 0.1
 
 
 class Batch(Struct, frozen=True):
-    """Records read in one go, under one version of the assignment; `size`: bytes of values."""
+    """Records read in one go, under one version of the assignment; `size`: bytes of values.
+
+    `reached`: where there is news, the offset before which a partition has nothing more than these
+    records and those before them. Markers of transactions take offsets, and are no records.
+    """
 
     version: int
     records: Sequence[Record]
     size: int
+    reached: Mapping[TP, int]
 
 
 class Room(Struct, frozen=True):
@@ -103,7 +108,8 @@ class Poller(threading.Thread):
         self._commits: deque[asyncio.Future[KafkaError | None]] = deque()
         self._abandoned_commits = 0
         self._owned: set[TP] = set()
-        self._highwaters_at = self._asked_at = 0.0
+        self._reached: dict[TP, int] = {}
+        self._reached_at = self._highwaters_at = self._asked_at = 0.0
         with background():
             self._kafka = confluent_kafka.Consumer(
                 {**settings, "on_commit": self._on_commit, "error_cb": self._on_error}
@@ -124,6 +130,9 @@ class Poller(threading.Thread):
             self._version = version
             self._parked = None
             self._starts = parts
+            self._reached = {}
+            # Else librdkafka keeps the former positions until it has read something.
+            self._kafka.assign([])
             self._kafka.assign(parts)
 
         self._enqueue(assign)
@@ -278,19 +287,29 @@ class Poller(threading.Thread):
 
     def _poll(self) -> None:
         first = self._kafka.poll(_POLL_S)
-        if first is None:
-            self._update_highwaters()
-            return
-        messages = cast(list[Record], [first, *self._kafka.consume(self._room.messages - 1, 0)])
-        records = [message for message in messages if self._is_record(message)]
-        if not records:
-            return
-        batch = Batch(self._version, records, sum(map(len, records)))
+        more = [] if first is None else [first, *self._kafka.consume(self._room.messages - 1, 0)]
+        records = [message for message in cast(list[Record], more) if self._is_record(message)]
+        reached = self._newly_reached()
+        if records or reached:
+            self._hand_over(Batch(self._version, records, sum(map(len, records)), reached))
+        self._update_highwaters()
+
+    def _hand_over(self, batch: Batch) -> None:
         with self._changed:
             self._waiting_batches += 1
             self._waiting_bytes += batch.size
         self._tell(self._listener.on_batch, batch)
-        self._update_highwaters()
+
+    def _newly_reached(self) -> dict[TP, int]:
+        now = time.monotonic()
+        if now - self._reached_at < _LOOK_EVERY_S:
+            return {}
+        self._reached_at = now
+        before, positions = self._reached, self._kafka.position(self._starts)
+        self._reached = {
+            TP(at.topic, at.partition): at.offset for at in positions if at.offset >= 0
+        }
+        return {tp: offset for tp, offset in self._reached.items() if offset != before.get(tp)}
 
     def _is_record(self, message: Record) -> bool:
         error = message.error()
@@ -302,7 +321,7 @@ class Poller(threading.Thread):
 
     def _update_highwaters(self) -> None:
         now = time.monotonic()
-        if now - self._highwaters_at < _HIGHWATERS_EVERY_S:
+        if now - self._highwaters_at < _LOOK_EVERY_S:
             return
         self._highwaters_at = now
         read = {TP(part.topic, part.partition) for part in self._kafka.assignment()}

@@ -18,11 +18,17 @@ class Progress:
         self._acked_index = acked_index
         self._acked = acked
         self._delivered: dict[TP, deque[int]] = defaultdict(deque)
+        self._passed: dict[TP, int] = {}
         self._ready: dict[TP, int] = {}
 
     def delivered(self, tp: TP, offset: int) -> None:
         """Note that the agents have got `offset`."""
         self._delivered[tp].append(offset)
+        self._passed.pop(tp, None)
+
+    def passed(self, tp: TP, next_offset: int) -> None:
+        """Note that what comes before `next_offset` and was not delivered is no event."""
+        self._passed[tp] = next_offset
 
     @property
     def unprocessed(self) -> int:
@@ -36,8 +42,8 @@ class Progress:
 
     @property
     def waiting(self) -> bool:
-        """Whether there are acknowledged offsets that are not committed."""
-        return bool(self._ready) or any(self._acked_index.values())
+        """Whether there are offsets that are done with and not committed."""
+        return bool(self._ready) or any(self._acked_index.values()) or bool(self._all_passed())
 
     def committable(self) -> dict[TP, int]:
         """Return the next offset to read of each partition that has progressed."""
@@ -49,6 +55,8 @@ class Progress:
                 self._ready[tp] = offset + 1
             if tp in self._acked:
                 self._acked[tp].clear()
+        for tp in self._all_passed():
+            self._ready[tp] = self._passed.pop(tp)
         return dict(self._ready)
 
     def committed(self, offsets: Mapping[TP, int]) -> None:
@@ -62,4 +70,9 @@ class Progress:
         self._delivered.clear()
         self._acked_index.clear()
         self._acked.clear()
+        self._passed.clear()
         self._ready.clear()
+
+    def _all_passed(self) -> list[TP]:
+        """Where all that was delivered before is acknowledged."""
+        return [tp for tp in self._passed if not self._delivered.get(tp)]

@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import TopicPartition
+import pytest
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
 from agents.app import App, AppOptions, create_app
-from tests.support.chain import produce
+from tests.support.chain import committed, produce
 
 _WRITTEN = 10
 _DELETED = 6
@@ -20,11 +21,17 @@ _LATER = 3_000
 _PATIENCE_S = 60
 
 
+@pytest.fixture
+def source(bootstrap: str, new_topic: Callable[..., str]) -> str:
+    """A topic with records."""
+    topic = new_topic("in")
+    produce(bootstrap, topic, [(b"k", b"x")] * _WRITTEN)
+    return topic
+
+
 def test_what_was_deleted_before_anything_was_committed_is_no_lag(
-    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+    bootstrap: str, prefix: str, tmp_path: Path, source: str
 ) -> None:
-    source = new_topic("in")
-    produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
     _delete(bootstrap, source, _DELETED)
     asyncio.run(
         _behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source, _WRITTEN - _DELETED)
@@ -32,14 +39,43 @@ def test_what_was_deleted_before_anything_was_committed_is_no_lag(
 
 
 def test_what_was_deleted_before_it_was_processed_is_no_lag(
-    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+    bootstrap: str, prefix: str, tmp_path: Path, source: str
 ) -> None:
-    source = new_topic("in")
-    produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
     asyncio.run(_behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source, _WRITTEN))
     produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
     _delete(bootstrap, source, 2 * _WRITTEN)
     asyncio.run(_behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source, 0))
+
+
+def test_the_marker_of_a_transaction_is_no_lag(
+    bootstrap: str, prefix: str, tmp_path: Path, source: str
+) -> None:
+    writer = _Transactions(bootstrap, prefix, source)
+    end = _WRITTEN
+    for records, commit in ((2, True), (3, False)):
+        writer.write(records, commit=commit)
+        end += records + 1
+        asyncio.run(_up_to_date(_app(bootstrap, prefix, tmp_path), source))
+        assert committed(bootstrap, f"{prefix}.lag", source, 1) == [end]
+
+
+class _Transactions:
+    """Writes as a transactional app does."""
+
+    def __init__(self, bootstrap: str, prefix: str, topic: str) -> None:
+        self._topic = topic
+        self._producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": prefix})
+        self._producer.init_transactions(_PATIENCE_S)
+
+    def write(self, records: int, *, commit: bool) -> None:
+        """So many records and a marker."""
+        producer = self._producer
+        producer.begin_transaction()
+        for _ in range(records):
+            producer.produce(self._topic, b"x", b"k")
+        producer.flush(_PATIENCE_S)
+        end = producer.commit_transaction if commit else producer.abort_transaction
+        end(_PATIENCE_S)
 
 
 def test_what_is_written_while_reading_stands_still_counts(
@@ -82,6 +118,15 @@ async def _behind_and_up_to_date(app: App, source: str, behind: int) -> None:
     go_on.set()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): 0})
     assert consumer.waiting(0) == 0
+    await app.stop()
+
+
+async def _up_to_date(app: App, source: str) -> None:
+    _held_up(app, source).set()
+    consumer: Any = app.consumer
+    await app.start()
+    await _eventually(lambda: consumer.lag() == {TP(source, 0): 0})
+    await _eventually(lambda: consumer.waiting(0) == 0)
     await app.stop()
 
 
