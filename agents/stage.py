@@ -58,7 +58,10 @@ Outputs are smaller than the row that keeps them."""
 _MAX_EXCEPTIONS = 50
 _EXCEPTION_WINDOW_S = 60.0
 _CONGESTED = 50
-"""Where so many inputs of a partition wait, with the timers that are told, no more are."""
+"""So many inputs of a partition wait at most for timers to be told by the dozen beside them."""
+_ALWAYS_TOLD = 2
+"""So many are at each look however much waits: a backlog may last, and they would wait for its end
+before they were even behind it."""
 _EMPTY_KEPT_MS = HOUR_MS
 """So long a row without state stays: what was sent twice must find that it came before."""
 
@@ -121,7 +124,7 @@ class StageShell:
 
     def tell_due(self, now_ms: int) -> None:
         """Have the rows woken whose time has come by the wall clock, by records like any other;
-        later where much waits already, since they would hold it up and not come sooner."""
+        a few at a time where much waits already, since they would hold it up."""
         digest = self._rulebook.newest_digest
         if digest is None:
             return
@@ -129,8 +132,9 @@ class StageShell:
             waiting = self._ports.waiting(partition)
             if waiting == 0:
                 self._timers.give_up(partition, now_ms)
-            if waiting is not None and waiting < _CONGESTED:
-                self._tell_due(partition, (now_ms, digest), _CONGESTED - waiting)
+            if waiting is not None:
+                most = max(_CONGESTED - waiting, _ALWAYS_TOLD)
+                self._tell_due(partition, (now_ms, digest), most)
 
     def own_anew(self) -> None:
         """Partitions were given to this worker, the same as before or others."""

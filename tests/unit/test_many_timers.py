@@ -12,6 +12,7 @@ _MANY = 3 * WINDOW
 _DUE_MS = START_MS + WAIT_MS + 1_000
 _TICK_MS = 100
 _CONGESTED = 50
+_FEW = 2
 
 
 @pytest.fixture
@@ -45,14 +46,33 @@ def test_the_earliest_are_told_first(ringing: Ringing) -> None:
     assert ringing.tell_due(START_MS + WAIT_MS + 4) == 0
 
 
-@pytest.mark.parametrize("waiting", [_CONGESTED, _CONGESTED + 1, None])
-def test_none_is_told_where_much_waits_or_it_is_not_known(
-    ringing: Ringing, waiting: int | None
+@pytest.mark.parametrize("waiting", [_CONGESTED, _CONGESTED + 1, 100 * _CONGESTED])
+def test_a_few_are_told_at_each_look_where_much_waits_in_what_follows(
+    ringing: Ringing, waiting: int
 ) -> None:
-    ringing.ports.inputs = waiting
-    assert _ticks(ringing, 3) == [0, 0, 0]
+    told = 0
+    while told < _MANY:
+        ringing.ports.inputs = waiting
+        now = ringing.tell_due(_DUE_MS)
+        assert 0 < now <= _FEW
+        told += now
+        ringing.process(now)
+    assert len(set(ringing.told)) == _MANY
+
+
+def test_a_window_is_the_most_where_much_waits_in_the_stage_itself(ringing: Ringing) -> None:
+    ringing.ports.inputs = _CONGESTED
+    assert sum(_ticks(ringing, WINDOW)) == WINDOW
+
+
+def test_what_waits_leaves_so_much_room(ringing: Ringing) -> None:
     ringing.ports.inputs = _CONGESTED - 3
     assert ringing.tell_due(_DUE_MS) == 3
+
+
+def test_none_is_told_where_it_is_not_known_what_waits(ringing: Ringing) -> None:
+    ringing.ports.inputs = None
+    assert _ticks(ringing, 3) == [0, 0, 0]
 
 
 def test_what_is_lost_is_told_again_once_nothing_waits_for_long(ringing: Ringing) -> None:
