@@ -77,15 +77,17 @@ class OutboxFullError(Exception):
 
 class _Effect(Struct, frozen=True):
     """What an input changes. `row`: as it is written, None: nothing (anew); `interaction`: its id
-    is remembered."""
+    is remembered; `outcome`: what it is counted as."""
 
     row: bytes | None
     outputs: tuple[Output, ...]
     interaction: Interaction | None
     timer: TimerChange
+    outcome: "_Stateless | None" = None
 
 
-_Decided: TypeAlias = _Effect | DeadLetter | Drop | Redirect | Forward | Duplicate
+_Stateless: TypeAlias = DeadLetter | Drop | Redirect | Forward
+_Decided: TypeAlias = _Effect | _Stateless | Duplicate
 _Given: TypeAlias = tuple[msgspec.Struct, bytes | None]
 """An input, decoded and as it came."""
 
@@ -252,7 +254,7 @@ class StageShell:
         try:
             state = None if row is None else row.state
             outcome: Outcome[Any] = self._stage.step(message.key.decode(), record, state, rules)
-            outputs = self._outputs(outcome, (record, message.value))
+            outputs = self._outputs(message, outcome, record)
         except Exception as error:
             outcome, outputs = self._unforeseen(error), ()
         if not isinstance(outcome, Ok):
@@ -277,7 +279,7 @@ class StageShell:
         message: Message,
         position: Position,
         row: Row[Any] | None,
-        outcome: tuple[DeadLetter | Drop | Redirect | Forward, tuple[Output, ...]],
+        outcome: tuple[_Stateless, tuple[Output, ...]],
     ) -> _Decided:
         """What changes no state stands in the row's outbox all the same: once a later input of
         the key has moved the row on, a kill must not make this one look as if it were done."""
@@ -285,11 +287,8 @@ class StageShell:
         if isinstance(why, Drop) or (isinstance(why, Forward) and row is None):
             return why
         if isinstance(why, DeadLetter):
-            self._metrics.dead_letters.labels(self._stage.name, why.reason).inc()
-            outputs = (self._dead_letter(message, why),)
+            outputs = self._outputs(message, why)
             position = replace(position, cause=None)  # mended and sent again it is no copy
-        if isinstance(why, Redirect):
-            self._metrics.redirected.inc()
         state, before = (None, None) if row is None else (row.state, row.wake)
         wake = Wake(message.timestamp_ms + _EMPTY_KEPT_MS) if row is None else before
         change = Change(state, wake, applied=False)
@@ -297,51 +296,57 @@ class StageShell:
         written = self._encode(after)
         if len(written) > _LARGEST_ROW and not isinstance(why, DeadLetter):
             return self._traced(message, position, row, (_oversized(after, written), ()))
-        return _Effect(written, outputs, None, TimerChange(before, wake))
+        return _Effect(written, outputs, None, TimerChange(before, wake), why)
 
-    def _outputs(self, outcome: Outcome[Any], given: _Given) -> tuple[Output, ...]:
+    def _outputs(
+        self,
+        message: Message,
+        outcome: Outcome[Any] | Duplicate,
+        record: msgspec.Struct | None = None,
+    ) -> tuple[Output, ...]:
+        """What is sent of an `outcome`; `record`: the message's own, where much of it goes on."""
+        given = None if record is None else (record, message.value)
         match outcome:
             case Ok(_, emits) | Forward(emits):
                 return tuple(self._output(emit, given) for emit in emits)
             case Redirect(emit):
                 return (self._output(emit, given),)
+            case DeadLetter():
+                return (self._dead_letter(message, outcome),)
         return ()
 
     def _apply(self, message: Message, decided: _Decided, headers: list[tuple[str, bytes]]) -> None:
-        match decided:
-            case _Effect(row, outputs, interaction, timer):
-                self._write(message, row, interaction, timer)
-                self._send(message, outputs, headers)
-            case Redirect(emit):
-                self._metrics.redirected.inc()
-                self._send(message, (self._output(emit),), headers)
-            case Forward(emits):
-                self._send(message, tuple(self._output(emit) for emit in emits), headers)
+        if isinstance(decided, _Effect):
+            self._write(message, decided)
+            self._count(decided.outcome)
+            self._send(message, decided.outputs, headers)
+        else:
+            self._count(decided)
+            self._send(message, self._outputs(message, decided), headers)
+
+    def _count(self, outcome: _Stateless | Duplicate | None) -> None:
+        match outcome:
             case DeadLetter(reason):
                 self._metrics.dead_letters.labels(self._stage.name, reason).inc()
-                self._send(message, (self._dead_letter(message, decided),), headers)
+            case Redirect():
+                self._metrics.redirected.inc()
             case Duplicate(kind):
                 self._metrics.duplicates.labels(self._stage.name, kind).inc()
             case Drop(reason):
                 self._metrics.dropped.labels(self._stage.name, reason).inc()
 
-    def _write(
-        self,
-        message: Message,
-        row: bytes | None,
-        interaction: Interaction | None,
-        timer: TimerChange,
-    ) -> None:
+    def _write(self, message: Message, effect: _Effect) -> None:
         """The row before the event id: while it is not in the changelog, the input is not known.
         Its timer before the row: one that stands for nothing is harmless, a missing one is not."""
-        self._timers.begin(message.partition, message.key, timer)
-        if row is None:
+        self._timers.begin(message.partition, message.key, effect.timer)
+        if effect.row is None:
             self._metrics.repeats.inc()
         else:
-            self._ports.table.put_in(message.partition, _ROW + message.key, row)
-        self._timers.end(message.partition, message.key, timer)
-        if interaction is not None:
-            self._ids.add(message.partition, interaction.event_id, message.timestamp_ms)
+            self._ports.table.put_in(message.partition, _ROW + message.key, effect.row)
+        self._timers.end(message.partition, message.key, effect.timer)
+        if effect.interaction is not None:
+            event_id = effect.interaction.event_id
+            self._ids.add(message.partition, event_id, message.timestamp_ms)
 
     def _silence(self, message: Message, record: msgspec.Struct | DeadLetter) -> None:
         """A timer has rung, whatever came of it; one that cannot be processed does not again."""

@@ -1,0 +1,58 @@
+"""Every input that changes no state is counted once, as what became of it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client import REGISTRY
+
+from pipeline.model import sizes, topics
+from pipeline.model.outcome import DeadLetter, Drop, Emit, Outcome, Redirect
+from pipeline.model.stages import ProfileSection
+from tests.support.ringing import START_MS, Ringing
+
+_STAGE = {"stage": "segmentation"}
+_COUNTED = {
+    "too-large": ("kairos_stage_dead_letters_total", {**_STAGE, "reason": "too-large"}),
+    "because": ("kairos_stage_dead_letters_total", {**_STAGE, "reason": "because"}),
+    "late": ("kairos_stage_dropped_total", {**_STAGE, "reason": "late"}),
+    "redirected": ("kairos_stage_redirected_total", _STAGE),
+}
+
+
+def _moved(key: str, record: Any, *_: object) -> Outcome[Any]:
+    return Redirect(Emit(topics.ENRICHED, key, record))
+
+
+def _moved_and_too_large(key: str, record: Any, *_: object) -> Outcome[Any]:
+    much = ProfileSection({"text": "x" * sizes.RECORD})
+    return Redirect(Emit(topics.ENRICHED, key, msgspec.structs.replace(record, profile=much)))
+
+
+@pytest.mark.parametrize(
+    ("step", "counted"),
+    [
+        (_moved, "redirected"),
+        (_moved_and_too_large, "too-large"),
+        (lambda *_: DeadLetter("because", "of a test"), "because"),
+        (lambda *_: Drop("late"), "late"),
+    ],
+)
+def test_it_is_counted_once(step: Callable[..., Outcome[Any]], counted: str) -> None:
+    ringing = Ringing()
+    ringing.stage = replace(ringing.stage, step=step)
+    ringing.start()
+    before = _counts()
+    ringing.come("ada", START_MS)
+    ringing.process(1)
+    assert {what for what, count in _counts().items() if count > before[what]} == {counted}
+    assert _counts()[counted] == before[counted] + 1
+
+
+def _counts() -> dict[str, float]:
+    return {
+        what: REGISTRY.get_sample_value(name, labels) or 0
+        for what, (name, labels) in _COUNTED.items()
+    }
