@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from threading import Timer
 
 from agents.app import AppOptions, create_app
 from agents.transport.errors import SessionLostError
@@ -9,8 +10,8 @@ from agents.transport.lease import Lease
 
 _LEASE_S = 9.0
 _STOPPED_S = 13.0
-_TURNS_UNTIL_STOPPED = 3
-"""Looks at the clock: when the lease begins, and when each of two records leaves."""
+_WAITS_S = 0.5
+"""Before the worker is stopped: meanwhile a record has begun to wait for room."""
 
 
 def test_what_waited_for_room_when_the_lease_ended_does_not_leave(tmp_path: Path) -> None:
@@ -26,18 +27,15 @@ def test_what_waited_for_room_when_the_lease_ended_does_not_leave(tmp_path: Path
 async def _failure(options: AppOptions) -> BaseException | None:
     """What ends a worker whose queue has room for one record when it sends two."""
     app = create_app("full", options)
-    looks = 0
-
-    def clock() -> float:
-        nonlocal looks
-        looks += 1
-        return 0.0 if looks <= _TURNS_UNTIL_STOPPED else _STOPPED_S
-
+    stopped_s: list[float] = []
     transport, producer = app.transport, app.producer
-    transport.lease = Lease(_LEASE_S, clock)  # type: ignore[attr-defined]
+    transport.lease = Lease(_LEASE_S, lambda: sum(stopped_s))  # type: ignore[attr-defined]
     async with producer:
         producer.send_raw("topic", None, b"first")  # type: ignore[attr-defined]
         producer.send_raw("topic", None, b"second")  # type: ignore[attr-defined]
         transport.lease.renew()  # type: ignore[attr-defined]
+        stop = Timer(_WAITS_S, stopped_s.append, [_STOPPED_S])
+        stop.start()
         producer.cut()  # type: ignore[attr-defined]
+        stop.join()
     return app.failure
