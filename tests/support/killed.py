@@ -7,7 +7,7 @@ A row is what the changelog says of it. An input is committed when all that it c
 """
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import Any, TypeAlias
@@ -25,7 +25,7 @@ from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.rules import Rules
-from tests.support.shells import finish, knowing
+from tests.support.shells import Sending, Sent, finish, knowing
 
 Place: TypeAlias = tuple[str, int]
 """A topic and a partition of it."""
@@ -96,7 +96,7 @@ class _Queued:
     number: int
 
 
-class _Process:
+class _Process(Sending):
     """One life of a stage's process, and the ports of its shell. A write is a row that is put or
     deleted, or a record that is sent. Of a stage with several inputs a record is sent when all rows
     that were written before it are in the changelog."""
@@ -191,16 +191,9 @@ class _Process:
         rows = self._rows[partition]
         return iter(sorted((k, v) for k, v in rows.items() if k.startswith(prefix)))
 
-    def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes]],
-        partition: int,
-    ) -> None:
-        place = (topic, self._logs.partition_of(key))
-        self._hand_over(place, Record(key, value, tuple(headers)))
+    def leaves(self, record: Sent) -> None:
+        place = (record.topic, self._logs.partition_of(record.key))
+        self._hand_over(place, Record(record.key, record.value, record.headers))
 
     def waiting(self, partition: int) -> int | None:
         return sum(

@@ -1,6 +1,7 @@
 """What a stage's shell runs on without Kafka, RocksDB and Faust: rows in memory, and one
 configuration that is known."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,7 +27,25 @@ class Sent:
     headers: tuple[tuple[str, bytes], ...]
 
 
-class Rows:
+class Sending(ABC):
+    """The part of a shell's ports that takes records."""
+
+    def send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+        partition: int,
+    ) -> None:
+        self.leaves(Sent(topic, key, value, tuple(headers)))
+
+    @abstractmethod
+    def leaves(self, record: Sent) -> None:
+        """It was sent."""
+
+
+class Rows(Sending):
     """The ports of one stage's shell: its rows by key, and what it has sent since it was asked.
     `next`: the offset up to which each topic is committed; `done`: up to which it could be;
     `inputs`: how many wait in the log."""
@@ -53,15 +72,8 @@ class Rows:
     def scan_in(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted((k, v) for k, v in self.rows.items() if k.startswith(prefix)))
 
-    def send(
-        self,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes]],
-        partition: int,
-    ) -> None:
-        self.sent.append(Sent(topic, key, value, tuple(headers)))
+    def leaves(self, record: Sent) -> None:
+        self.sent.append(record)
 
     def waiting(self, partition: int) -> int | None:
         return self.inputs
