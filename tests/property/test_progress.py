@@ -1,0 +1,58 @@
+"""What may be committed where transactions' markers stand between and behind the records."""
+
+from collections import defaultdict
+
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.transport.progress import Progress
+
+_TP = TP("in", 0)
+_WHAT = st.sampled_from(["record", "marker", "acknowledge", "acknowledge", "commit"])
+
+
+class _Log:
+    """A partition as it comes to the agents, who acknowledge in any order."""
+
+    def __init__(self) -> None:
+        self.acked_index: defaultdict[TP, set[int]] = defaultdict(set)
+        self.progress = Progress(self.acked_index, defaultdict(list))
+        self.end = self.committed = 0
+        self.open: list[int] = []
+
+    def step(self, what: str, choice: int) -> None:
+        if what == "record":
+            self.progress.delivered(_TP, self.end)
+            self.open.append(self.end)
+            self.end += 1
+        elif what == "marker":
+            self.end += 1
+            self.progress.passed(_TP, self.end)
+        elif what == "acknowledge" and self.open:
+            self.acked_index[_TP].add(self.open.pop(choice % len(self.open)))
+        elif what == "commit":
+            self.commit()
+
+    def commit(self) -> None:
+        offsets = self.progress.committable()
+        assert (
+            self.committed <= offsets.get(_TP, self.committed) <= min(self.open, default=self.end)
+        )
+        self.committed = offsets.get(_TP, self.committed)
+        self.progress.committed(offsets)
+
+
+@given(st.lists(st.tuples(_WHAT, st.integers(0, 5)), max_size=40))
+def test_nothing_is_committed_before_it_is_done_and_in_the_end_all_is(
+    steps: list[tuple[str, int]],
+) -> None:
+    log = _Log()
+    for what, choice in steps:
+        log.step(what, choice)
+    while log.open:
+        log.step("acknowledge", 0)
+    assert log.progress.waiting is (log.committed < log.end)
+    log.commit()
+    assert log.committed == log.end
+    assert not log.progress.waiting
