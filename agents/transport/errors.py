@@ -1,5 +1,10 @@
 """What ends a worker. All are bugs or losses that only a restart mends."""
 
+from confluent_kafka import KafkaError
+
+#: What trying again does not mend.
+_FATAL = frozenset({KafkaError._FATAL, KafkaError._AUTHENTICATION})
+
 
 class TransportError(Exception):
     """Base: `DeliveryError`, `SessionLostError`, `ChangelogTakenError`, `CommitStalledError`,
@@ -28,3 +33,8 @@ class UnfinishedEventError(TransportError):
 
 class ClientFatalError(TransportError):
     """librdkafka raised a fatal error, for example for a fenced instance id or an unknown user."""
+
+
+def is_fatal(error: KafkaError) -> bool:
+    """Whether a client that tells this is of no use any more."""
+    return error.fatal() or error.code() in _FATAL

@@ -1,8 +1,8 @@
-"""How a worker that was stopped notices it before it writes anything more.
+"""How a worker whose partitions may be another's notices it before it writes anything more.
 
 While the process is stopped its session may end, and another member may take over its partitions.
 librdkafka tells so soon after the process goes on; what the agents have begun would be written
-before that.
+before that, and before the event loop hears what the poller has been told.
 """
 
 import time
@@ -12,7 +12,8 @@ from collections.abc import Callable
 class Lease:
     """Held while the poller was seen at work within `seconds`; once over, it is never held again.
 
-    `clock` tells seconds that only grow.
+    The poller's thread alone changes it; any thread may ask whether it is held. `clock` tells
+    seconds that only grow.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -24,6 +25,10 @@ class Lease:
     def held(self) -> bool:
         """Whether the group cannot have given the partitions away without being asked."""
         return self._clock() < self._until
+
+    def end(self) -> None:
+        """The partitions are, or may be, another's from now on."""
+        self._until = float("-inf")
 
     def renew(self) -> bool:
         """The poller is at work, and with it librdkafka's heartbeats; returns whether in time."""

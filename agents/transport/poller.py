@@ -20,6 +20,7 @@ from faust.types import TP
 from msgspec import Struct
 
 from agents.transport.background import background
+from agents.transport.errors import is_fatal
 from agents.transport.lease import Lease
 from agents.transport.records import Record
 
@@ -222,7 +223,7 @@ class Poller(threading.Thread):
                 self._poll()
                 self._renew()
         except BaseException as error:
-            self._tell(self._listener.on_crash, error)
+            self._crash(error)
         finally:
             self._closing = True
             self._kafka.close()
@@ -385,11 +386,14 @@ class Poller(threading.Thread):
         self._unassign()
 
     def _on_lost(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
-        self._unassign()
         if not self._closing:
+            self._lease.end()
             self._tell(self._listener.on_lost)
+        self._unassign()
 
     def _on_error(self, error: KafkaError) -> None:
+        if is_fatal(error):
+            self._lease.end()
         self._tell(self._listener.on_client_error, error)
 
     def _wait_for(self, coroutine: Any) -> None:
@@ -409,7 +413,11 @@ class Poller(threading.Thread):
         self._in_rebalance = False
         ended = done.done() and not done.cancelled()
         if ended and (error := done.exception()) is not None:
-            self._tell(self._listener.on_crash, error)
+            self._crash(error)
+
+    def _crash(self, error: BaseException) -> None:
+        self._lease.end()
+        self._tell(self._listener.on_crash, error)
 
     def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
         try:

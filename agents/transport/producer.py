@@ -357,7 +357,7 @@ class Producer(BaseProducer):
         value: bytes | None,
         options: dict[str, Any],
     ) -> None:
-        self._check_lease()
+        self._check_standing()
         try:
             client.produce(topic, value, key, **options)
         except BufferError:
@@ -376,8 +376,7 @@ class Producer(BaseProducer):
         give_up_at = time.monotonic() + self._options.delivery_timeout_ms / 1000
         while time.monotonic() < give_up_at:
             client.poll(_FULL_POLL_S)
-            self._raise_failure()
-            self._check_lease()
+            self._check_standing()
             try:
                 return client.produce(topic, value, key, **options)
             except BufferError:
@@ -446,9 +445,11 @@ class Producer(BaseProducer):
             self._awaited_epoch.fail(failure)
         self.transport.fail(failure)
 
-    def _check_lease(self) -> None:
+    def _check_standing(self) -> None:
+        """Whoever has failed, or may have lost its partitions, writes nothing more."""
+        self._raise_failure()
         if not self._lease.held:
-            raise SessionLostError("stopped for so long that its partitions may be another's")
+            raise SessionLostError("its partitions may be another's by now")
 
     def _raise_failure(self) -> None:
         if self.transport.failure is not None:

@@ -11,7 +11,7 @@ from faust.transport.base import Transport as BaseTransport
 from agents.transport.admin import TopicAdmin
 from agents.transport.conductor import Conductor
 from agents.transport.consumer import Consumer
-from agents.transport.errors import ClientFatalError
+from agents.transport.errors import ClientFatalError, is_fatal
 from agents.transport.lease import Lease
 from agents.transport.options import TransportOptions
 from agents.transport.producer import Producer
@@ -19,9 +19,6 @@ from agents.transport.producer import Producer
 SCHEME = "kairos-kafka"
 
 logger = logging.getLogger(__name__)
-
-#: What trying again does not mend.
-_FATAL = frozenset({KafkaError._FATAL, KafkaError._AUTHENTICATION})
 
 
 class Transport(BaseTransport):
@@ -47,7 +44,7 @@ class Transport(BaseTransport):
         return self.options.changelog_reader()
 
     def fail(self, error: BaseException) -> None:
-        """End the worker: from now on nothing is committed. Only the first error counts."""
+        """End the worker: from now on nothing is sent or committed. Only the first error counts."""
         if self.failure is not None:
             return
         self.failure = error
@@ -56,7 +53,7 @@ class Transport(BaseTransport):
 
     def on_client_error(self, error: KafkaError) -> None:
         """Log an error of a client; a fatal one ends the worker."""
-        if error.fatal() or error.code() in _FATAL:
+        if is_fatal(error):
             self.fail(ClientFatalError(error.str()))
         else:
             logger.warning("%s: %s", self.app.conf.id, error.str())

@@ -1,13 +1,16 @@
 """The thread that polls: nothing is read twice, however often it must wait for the agents."""
 
 import asyncio
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import Consumer, KafkaError
 from faust.types import TP
 
+from agents.transport.errors import is_fatal
 from agents.transport.lease import Lease
 from agents.transport.options import TransportOptions
 from agents.transport.poller import Batch, Poller, Room
@@ -17,6 +20,10 @@ _RECORDS = 300
 _SLOW_S = 0.01
 _PATIENCE_S = 60
 _REQUEST_S = 10
+_SHORT_MS = 1_000
+_TOO_LONG_S = 3
+_SETTLED_S = 0.5
+_ROOM = Room(5, batches=2, size=1 << 20)
 _ANEW_S = 0.02
 _LATER_S = 0.7
 """More than the half second after which librdkafka asks again."""
@@ -32,7 +39,10 @@ class _SlowListener:
         self.everything = asyncio.Event()
         self.error: BaseException | None = None
         self.poller: Poller | None = None
+        self.options: TransportOptions | None = None
         self.waiting = self.most_waiting = 0
+        self.lease = Lease(_PATIENCE_S)
+        self.held_when_told: bool | None = None
 
     def on_batch(self, batch: Batch) -> None:
         assert self.poller is not None
@@ -97,6 +107,53 @@ class _FailingListener(_SlowListener):
     async def on_assigned(self, tps: set[TP]) -> None:
         raise OSError("no space left")
 
+    def on_crash(self, error: BaseException) -> None:
+        self.held_when_told = self.lease.held
+        super().on_crash(error)
+
+
+class _StoppedListener(_SlowListener):
+    """The poller's thread stands still for longer than a member may, though not than its lease."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lease = Lease(_PATIENCE_S, self._clock)
+        self.stand_still = threading.Event()
+
+    def _clock(self) -> float:
+        if self.stand_still.is_set():
+            self.stand_still.clear()
+            time.sleep(_TOO_LONG_S)
+        return time.monotonic()
+
+    async def on_assigned(self, tps: set[TP]) -> None:
+        asyncio.get_running_loop().call_later(_SETTLED_S, self.stand_still.set)
+
+    def on_lost(self) -> None:
+        self.held_when_told = self.lease.held
+        self.everything.set()
+
+
+class _FencedListener(_SlowListener):
+    """Another member takes its instance id."""
+
+    async def on_assigned(self, tps: set[TP]) -> None:
+        topics = {tp.topic for tp in tps}
+        self.joining = asyncio.create_task(asyncio.to_thread(self._join, topics))
+
+    def _join(self, topics: set[str]) -> None:
+        assert self.options is not None
+        rival = Consumer(self.options.consumer())
+        rival.subscribe(list(topics))
+        while not self.everything.is_set():
+            rival.poll(0.1)
+        rival.close()
+
+    def on_client_error(self, error: KafkaError) -> None:
+        if is_fatal(error):
+            self.held_when_told = self.lease.held
+            self.everything.set()
+
 
 @pytest.mark.parametrize(
     "room", [Room(5, batches=2, size=1 << 20), Room(5, batches=100, size=20)], ids=str
@@ -132,9 +189,27 @@ def test_what_goes_wrong_in_a_rebalance_is_told(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     options = TransportOptions(bootstrap, prefix, "0")
-    room = Room(5, batches=2, size=1 << 20)
-    listener = asyncio.run(_reading(_FailingListener, options, new_topic("in"), room))
+    listener = asyncio.run(_reading(_FailingListener, options, new_topic("in"), _ROOM))
     assert isinstance(listener.error, OSError)
+    assert listener.held_when_told is False
+
+
+def test_whoever_has_lost_its_partitions_has_no_lease_when_it_hears_so(
+    bootstrap: str, prefix: str, new_topic: Callable[..., str]
+) -> None:
+    options = TransportOptions(
+        bootstrap, prefix, "0", session_timeout_ms=_SHORT_MS, max_poll_interval_ms=_SHORT_MS
+    )
+    listener = asyncio.run(_reading(_StoppedListener, options, new_topic("in"), _ROOM))
+    assert listener.held_when_told is False
+
+
+def test_whose_instance_id_another_took_has_no_lease_when_it_hears_so(
+    bootstrap: str, prefix: str, new_topic: Callable[..., str]
+) -> None:
+    options = TransportOptions(bootstrap, prefix, "0")
+    listener = asyncio.run(_reading(_FencedListener, options, new_topic("in"), _ROOM))
+    assert listener.held_when_told is False
 
 
 async def _reading(
@@ -145,7 +220,8 @@ async def _reading(
     longer_s: float = 0,
 ) -> _SlowListener:
     listener = kind()
-    listener.poller = poller = Poller(options.consumer(), [topic], listener, Lease(60), room)
+    listener.options = options
+    listener.poller = poller = Poller(options.consumer(), [topic], listener, listener.lease, room)
     poller.start()
     async with asyncio.timeout(_PATIENCE_S):
         await listener.everything.wait()

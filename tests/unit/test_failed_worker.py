@@ -1,0 +1,53 @@
+"""A worker that has failed writes nothing more, whatever its agents still do."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from faust.types import TP, RecordMetadata
+
+from agents.app import App, AppOptions, create_app
+from agents.transport.errors import ClientFatalError, DeliveryError
+from agents.transport.producer import Producer
+
+
+def test_what_is_sent_after_a_failure_does_not_reach_librdkafka(tmp_path: Path) -> None:
+    """What had reached it is told to be dropped as the producer stops."""
+
+    async def dropped() -> list[bool]:
+        app = _app(tmp_path)
+        producer: Producer = app.producer  # type: ignore[assignment]
+        async with producer:
+            reports = [await _send(producer, b"before")]
+            producer.cut()
+            reports.append(await _send(producer, b"under way"))
+            app.fail(ClientFatalError("fenced"))
+            reports.append(await _send(producer, b"after"))
+            producer.cut()
+        return [report.done() and bool(report.exception()) for report in reports]
+
+    assert asyncio.run(dropped()) == [True, False, False]
+
+
+def test_nobody_takes_a_changelog_over_after_a_failure(tmp_path: Path) -> None:
+    async def take_over() -> None:
+        app = _app(tmp_path)
+        producer: Producer = app.producer  # type: ignore[assignment]
+        async with producer, asyncio.timeout(1):
+            app.fail(ClientFatalError("fenced"))
+            await producer.write_changelog(TP("changelog", 0), 1, [(b"key", b"row")])
+
+    with pytest.raises(DeliveryError, match="fenced"):
+        asyncio.run(take_over())
+
+
+async def _send(producer: Producer, value: bytes) -> "asyncio.Future[RecordMetadata]":
+    report = await producer.send("topic", None, value, 0, None, None)
+    assert isinstance(report, asyncio.Future)
+    return report
+
+
+def _app(home: Path) -> App:
+    return create_app(
+        "failed", AppOptions(bootstrap_servers="localhost:1", home=home, partitions=1)
+    )
