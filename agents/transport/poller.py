@@ -23,11 +23,13 @@ from agents.transport.background import background
 from agents.transport.errors import is_fatal
 from agents.transport.lease import Lease
 from agents.transport.records import Record
+from agents.transport.rounds import Rounds
 
 #: How long a call may wait for a poll that gets nothing.
 _POLL_S = 0.01
 _LOOK_EVERY_S = 0.1
-#: What is not read at the moment is asked for, which takes the broker's answer.
+#: What is not read at the moment is asked for, which takes the broker's answer: no partition is
+#: waited for longer, nor another begun after so long, since the lease must not end meanwhile.
 _ASK_EVERY_S = 1.0
 _ASK_S = 0.1
 
@@ -90,7 +92,7 @@ class Poller(threading.Thread):
         """Join the group for `topics` once started."""
         super().__init__(name="kafka-poller", daemon=True)
         #: The offset after the last record of each partition that the group gave, as of a tenth
-        #: of a second ago, or of a second where the partition is not read.
+        #: of a second ago; of a second or some where the partition is not read.
         self.highwaters: dict[TP, int] = {}
         self._loop = asyncio.get_running_loop()
         self._listener = listener
@@ -111,6 +113,7 @@ class Poller(threading.Thread):
         self._owned: set[TP] = set()
         self._reached: dict[TP, int] = {}
         self._reached_at = self._highwaters_at = self._asked_at = 0.0
+        self._rounds = Rounds(self._ask, _ASK_S)
         with background():
             self._kafka = confluent_kafka.Consumer(
                 {**settings, "on_commit": self._on_commit, "error_cb": self._on_error}
@@ -333,18 +336,16 @@ class Poller(threading.Thread):
         unread = self._owned - read
         if unread and now - self._asked_at >= _ASK_EVERY_S:
             self._asked_at = now
-            ends |= self._asked(unread)
+            told, failed = self._rounds.ask(unread)
+            ends |= told
+            if failed is not None:
+                self._on_error(failed)
         known = {tp: end for tp, end in ends.items() if end >= 0}
         self.highwaters = {**self.highwaters, **known}
 
-    def _asked(self, tps: Iterable[TP]) -> dict[TP, int]:
-        ends: dict[TP, int] = {}
-        try:
-            for tp in tps:
-                _, ends[tp] = self._kafka.get_watermark_offsets(TopicPartition(*tp), _ASK_S)
-        except KafkaException as error:
-            self._on_error(error.args[0])
-        return ends
+    def _ask(self, tp: TP) -> int:
+        end: int = self._kafka.get_watermark_offsets(TopicPartition(*tp), _ASK_S)[1]
+        return end
 
     def _commit(
         self, parts: list[TopicPartition], future: "asyncio.Future[KafkaError | None]"

@@ -1,0 +1,48 @@
+"""However slow or broken partitions are, rounds stay short and every other one is told in time."""
+
+from confluent_kafka import KafkaError, KafkaException
+from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.transport.rounds import Rounds
+
+_ROUND_S = 0.1
+_LONGEST_S = 0.1
+"""An answer that takes longer is a failure."""
+
+_ANSWERS = st.tuples(st.floats(0, _LONGEST_S), st.booleans())
+
+
+@given(st.dictionaries(st.integers(0, 63), _ANSWERS, min_size=1, max_size=64))
+def test_each_partition_that_answers_is_told_and_no_round_lasts(
+    answers: dict[int, tuple[float, bool]],
+) -> None:
+    now_s = 0.0
+
+    def ask(tp: TP) -> int:
+        nonlocal now_s
+        takes_s, fails = answers[tp.partition]
+        now_s += takes_s
+        if fails:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return tp.partition
+
+    rounds = Rounds(ask, _ROUND_S, lambda: now_s)
+    tps = {TP("topic", partition) for partition in answers}
+    told: dict[TP, int] = {}
+    for _ in tps:  # as many rounds as if each had time for one only
+        began_s = now_s
+        ends, failed = rounds.ask(tps)
+        assert now_s - began_s < _ROUND_S + _LONGEST_S
+        assert failed is None or any(fails for _, fails in answers.values())
+        told |= ends
+    assert told == {tp: tp.partition for tp in tps if not answers[tp.partition][1]}
+
+
+@given(st.sets(st.integers(0, 63), min_size=1), st.sets(st.integers(0, 63), min_size=1))
+def test_other_partitions_are_asked_after_an_assignment(before: set[int], after: set[int]) -> None:
+    rounds = Rounds(lambda tp: tp.partition, _ROUND_S, lambda: 0.0)
+    for partitions in (before, after):
+        ends, failed = rounds.ask(TP("topic", partition) for partition in partitions)
+        assert (set(ends.values()), failed) == (partitions, None)
