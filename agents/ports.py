@@ -65,9 +65,9 @@ class Ports(Protocol):
         waits for its delivery."""
 
     def waiting(self, partition: int) -> int | None:
-        """How many inputs of `partition` stood in the log about a tenth of a second ago and are not
-        processed, of this stage and of those after it in its process; None: it is not known
-        yet."""
+        """How many inputs of `partition` stood in the log a tenth of a second ago (where it is not
+        read at the moment: a second, or some) and are not processed, of this stage and of those
+        after it in its process; None: it is not known yet."""
 
     async def settle(self) -> None:
         """Have everything so far delivered and its inputs committed, unless they cannot be now,

@@ -9,7 +9,7 @@ knows input topics only.
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from faust.tables.manager import TableManager as BaseTableManager
 from faust.types import TP, AppT, CollectionT
@@ -20,14 +20,6 @@ from agents.store.changelog import ChangelogReader
 from agents.store.store import RocksStore
 
 logger = logging.getLogger(__name__)
-
-
-class RestoringTransport(Protocol):
-    """What a restoration needs from the transport."""
-
-    def changelog_reader_settings(self) -> dict[str, object]:
-        """Return librdkafka's settings for a consumer outside of any group."""
-        ...
 
 
 class Restoration(Service):

@@ -504,7 +504,7 @@ class Consumer(BaseConsumer):
         return max(end - max(offsets.get(tp, beginning), beginning), 0)
 
     def highwater(self, tp: TP) -> int:
-        """Return the offset after the last record, a second old at most; -1 if unknown."""
+        """Return the offset after the last record, as of when the poller looked; -1 if unknown."""
         return self._kafka.highwaters.get(tp, -1)
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:
