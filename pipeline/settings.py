@@ -8,12 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.broker import Broker, BrokerOptions
 from pipeline.adapters.broker.options import PREFERRED_PORT
+from pipeline.adapters.membership import LEAST_SESSION_MS, lease_ms
 from pipeline.model import sizes
 
 PREFIX = "KAIROS_"
@@ -21,6 +22,9 @@ KAFKA_PREFIX = "KAIROS_KAFKA_"
 
 # librdkafka waits up to 10 s between attempts: a broker that restarted would be found late.
 _CLIENT_DEFAULTS = {"reconnect.backoff.max.ms": 1_000, "message.max.bytes": sizes.RECORD}
+
+_SESSION = ("session.timeout.ms", "heartbeat.interval.ms")
+_DELIVERY = ("message.timeout.ms", "delivery.timeout.ms")
 
 
 class NoBrokerError(Exception):
@@ -116,8 +120,11 @@ class Settings(BaseSettings):
     commit_interval_ms: PositiveInt = Field(
         default=250, description="Longest time between two commits of an agent's input offsets"
     )
-    session_timeout_ms: PositiveInt = Field(
-        default=10_000, description="Silence after which a consumer's partitions go to others"
+    session_timeout_ms: int = Field(
+        default=10_000,
+        ge=LEAST_SESSION_MS,
+        description="Silence after which a consumer's partitions go to others; "
+        f"at least {LEAST_SESSION_MS}",
     )
     max_action_age_s: PositiveInt = Field(
         default=300, description="An interaction older than this triggers nothing outbound"
@@ -146,6 +153,19 @@ class Settings(BaseSettings):
         """A worker would end on its first record that is larger, again and again."""
         if int(properties.get("message.max.bytes", sizes.RECORD)) < sizes.RECORD:
             raise ValueError(f"message.max.bytes must be {sizes.RECORD} or more")
+        return properties
+
+    @field_validator("kafka_properties")
+    @classmethod
+    def _keep_the_lease(cls, properties: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        """What a stopped worker had in its queue would leave behind its successor's records."""
+        for name in _SESSION:
+            if name in properties:
+                raise ValueError(f"{name} is not taken: set KAIROS_SESSION_TIMEOUT_MS instead")
+        longest_ms = lease_ms(info.data.get("session_timeout_ms", LEAST_SESSION_MS))
+        for name in _DELIVERY:
+            if not 1 <= int(properties.get(name, longest_ms)) <= longest_ms:
+                raise ValueError(f"{name} must be from 1 to {longest_ms}")
         return properties
 
     def broker(self) -> Broker:

@@ -26,6 +26,7 @@ from pipeline.adapters.transient import is_transient
 T = TypeVar("T")
 
 _RETRY_S = 0.1
+#: How long a worker that has nothing in hand yet waits for a broker before it ends.
 _PATIENCE_S = 60.0
 _DRAIN_STEP_S = 0.005
 #: A record with so many bytes is given to the agents once they are done with all before it: what

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipeline.adapters import membership
 from pipeline.model import sizes
 
 #: Settings of any client that suit a local or a nearby cluster.
@@ -31,8 +32,8 @@ class TransportOptions:
     commit_interval_ms: int = 250
     #: A consumer that has received nothing for so long commits what it has.
     idle_commit_ms: int = 20
-    #: Acknowledged offsets that wait so long for their commit end the process; longer than a broker
-    #: takes to come back.
+    #: Acknowledged offsets that wait so long for their commit end the process, though all that
+    #: follows from them is delivered (`delivery_timeout_ms`).
     commit_stall_ms: int = 90_000
     #: Longer than a killed broker takes to come back, with room for heartbeats on either side.
     session_timeout_ms: int = 10_000
@@ -68,17 +69,13 @@ class TransportOptions:
 
     @property
     def heartbeat_ms(self) -> int:
-        """How often the group hears of this member.
-
-        Often, so that little of a session is over when a broker dies, and one that is back is found
-        before the session ends.
-        """
-        return min(max(self.session_timeout_ms // 4, 250), 1_000)
+        """How often the group hears of this member."""
+        return membership.heartbeat_ms(self.session_timeout_ms)
 
     @property
     def lease_ms(self) -> int:
         """How long after its last sign of life a member surely has its partitions."""
-        return max(self.session_timeout_ms - self.heartbeat_ms, self.heartbeat_ms)
+        return membership.lease_ms(self.session_timeout_ms)
 
     @property
     def delivery_timeout_ms(self) -> int:

@@ -12,6 +12,7 @@ from prometheus_client import start_http_server
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.kafka import Property, Publisher
+from pipeline.adapters.membership import heartbeat_ms
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.delivery.channels import ADAPTER, Channels
 from pipeline.delivery.courier import Courier
@@ -25,7 +26,6 @@ from pipeline.settings import Settings
 _START_S: Final = 30.0
 _GRACE_S: Final = 5.0
 _PRODUCE_MS: Final = 30_000
-_HEARTBEAT_MS: Final = 1_000
 _CONNECTIONS: Final = 64
 """To one receiver."""
 
@@ -95,7 +95,7 @@ def _membership(settings: Settings, role: Role) -> dict[str, Property]:
         "group.id": role.group,
         "group.instance.id": role.name,
         "session.timeout.ms": settings.session_timeout_ms,
-        "heartbeat.interval.ms": min(settings.session_timeout_ms // 4, _HEARTBEAT_MS),
+        "heartbeat.interval.ms": heartbeat_ms(settings.session_timeout_ms),
     }
 
 

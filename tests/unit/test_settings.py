@@ -72,3 +72,31 @@ def test_clients_may_not_be_kept_from_writing_what_stages_write(
     monkeypatch.setenv("KAIROS_KAFKA_MESSAGE_MAX_BYTES", "1000000")
     with pytest.raises(ValidationError, match="must be 8000000 or more"):
         Settings()
+
+
+@pytest.mark.parametrize("name", ["MESSAGE_TIMEOUT_MS", "DELIVERY_TIMEOUT_MS"])
+@pytest.mark.parametrize("value", ["0", "5001"])
+def test_no_record_may_leave_after_the_lease(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv("KAIROS_SESSION_TIMEOUT_MS", "6000")
+    monkeypatch.setenv(f"KAIROS_KAFKA_{name}", value)
+    with pytest.raises(ValidationError, match="must be from 1 to 5000"):
+        Settings()
+    monkeypatch.setenv(f"KAIROS_KAFKA_{name}", "5000")
+    Settings()
+
+
+@pytest.mark.parametrize("name", ["SESSION_TIMEOUT_MS", "HEARTBEAT_INTERVAL_MS"])
+def test_a_session_is_told_in_one_place(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"KAIROS_KAFKA_{name}", "2000")
+    with pytest.raises(ValidationError, match="KAIROS_SESSION_TIMEOUT_MS instead"):
+        Settings()
+
+
+def test_a_session_that_a_pause_would_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAIROS_SESSION_TIMEOUT_MS", "1")
+    with pytest.raises(ValidationError, match="session_timeout_ms") as refused:
+        Settings()
+    assert len(refused.value.errors()) == 1
+    assert "greater than or equal to 3000" in str(refused.value)
