@@ -22,9 +22,10 @@ from tests.chaos.traffic import WRITE_KEY
 from tests.support.compacted import latest_records
 from tests.support.stack import Stack, eventually, running_stack
 
-_SESSION_MS = 6_000
-_LINGER_MS = 4_500
-"""So long records stay in the queue of the worker that is stopped meanwhile."""
+_SESSION_MS = 12_000
+_LINGER_MS = 6_000
+"""So long records stay in the queue of the worker that is stopped meanwhile. It is stopped well
+before that, and otherwise they are delivered well before they are given up."""
 _UNTIL_PROCESSED_S = 2.0
 _UNTIL_SETTLED_S = 3.0
 _CUSTOMER = next(

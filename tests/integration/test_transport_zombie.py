@@ -16,9 +16,11 @@ from tests.support.chain_worker import Plan, decode_row
 _KEYS = 20
 _SESSION_MS = 3_000
 #: So long records stay in the queue of the worker that is stopped meanwhile, which does not drop
-#: them as others do: as if they had been on their way.
-_LINGER = {"linger.ms": "5000", "message.timeout.ms": "120000"}
-_UNTIL_PROCESSED_S = 2.0
+#: them as others do: as if they had been on their way. A busy machine needs long for what comes
+#: before the stop.
+_LINGER_S = 10
+_LINGER = {"linger.ms": f"{_LINGER_S}000", "message.timeout.ms": "120000"}
+_UNTIL_PROCESSED_S = 3.0
 
 
 @pytest.fixture
@@ -65,12 +67,14 @@ def test_rows_that_a_stopped_worker_writes_behind_its_successor_s_are_void(
     send(1)
     time.sleep(_UNTIL_PROCESSED_S)
     stopped.process.send_signal(signal.SIGSTOP)
+    leaves_at = time.monotonic() + _LINGER_S
     successor = start(successors)
     eventually(lambda: all_committed(plan))
     send(2)
     eventually(lambda: all_committed(plan))
 
     before = ends(bootstrap, changelog, 1)[0]
+    time.sleep(max(leaves_at - time.monotonic(), 0))
     stopped.process.send_signal(signal.SIGCONT)
     assert stopped.process.wait(40) == 1
     assert ends(bootstrap, changelog, 1)[0] >= before + _KEYS, "it had nothing in its queue"
