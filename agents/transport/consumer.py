@@ -283,7 +283,7 @@ class Consumer(BaseConsumer):
 
     async def _commit_with_notes(self, offsets: Mapping[TP, int], cut_ms: int) -> KafkaError | None:
         noted = {tp: (o, self._past.note(tp, o, cut_ms)) for tp, o in offsets.items()}
-        error = await self._kafka.commit(noted)
+        error = await self._kafka.commit(noted, self._options.request_timeout_s)
         if error is None and self._past.is_over({**self._checkpointer.committed, **offsets}):
             self._know(Past())
         return error

@@ -141,11 +141,16 @@ class Poller(threading.Thread):
 
         self._enqueue(assign)
 
-    async def commit(self, offsets: Mapping[TP, tuple[int, str]]) -> KafkaError | None:
-        """Commit, with notes for whoever reads on from there; returns what went wrong."""
+    async def commit(
+        self, offsets: Mapping[TP, tuple[int, str]], timeout_s: float
+    ) -> KafkaError | None:
+        """Commit, with notes for whoever reads on from there; returns what went wrong.
+
+        `timeout_s`: how long a coordinator that is away may keep the thread in a rebalance.
+        """
         parts = [TopicPartition(*tp, offset, note) for tp, (offset, note) in offsets.items()]
         future: asyncio.Future[KafkaError | None] = self._loop.create_future()
-        self._enqueue(lambda: self._commit(parts, future))
+        self._enqueue(lambda: self._commit(parts, timeout_s, future))
         return await future
 
     async def committed(self, tps: Iterable[TP], timeout_s: float) -> dict[TP, tuple[int, str]]:
@@ -348,10 +353,16 @@ class Poller(threading.Thread):
         return end
 
     def _commit(
-        self, parts: list[TopicPartition], future: "asyncio.Future[KafkaError | None]"
+        self,
+        parts: list[TopicPartition],
+        timeout_s: float,
+        future: "asyncio.Future[KafkaError | None]",
     ) -> None:
         try:
             if self._in_rebalance:
+                # While the coordinator is away librdkafka keeps a commit as long as a session, and
+                # longer than the lease; what is committed it is asked for within a bound.
+                self._kafka.committed(parts, timeout=timeout_s)
                 done = self._kafka.commit(offsets=parts, asynchronous=False)
                 self._finish_commit(future, None, done)
             else:

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 
+import psutil
 import pytest
 from confluent_kafka import Consumer, KafkaError
 from faust.types import TP
@@ -14,6 +15,8 @@ from agents.transport.errors import is_fatal
 from agents.transport.lease import Lease
 from agents.transport.options import TransportOptions
 from agents.transport.poller import Batch, Poller, Room
+from pipeline.adapters.transient import is_transient
+from pipeline.settings import Settings
 from tests.support.chain import produce
 
 _RECORDS = 300
@@ -23,6 +26,10 @@ _REQUEST_S = 10
 _SHORT_MS = 1_000
 _TOO_LONG_S = 3
 _SETTLED_S = 0.5
+_ASKED_S = 1.0
+_LEASE_S = 10
+_AWAY_S = 15
+_LONG_SESSION_MS = 45_000
 _ROOM = Room(5, batches=2, size=1 << 20)
 _ANEW_S = 0.02
 _LATER_S = 0.7
@@ -155,6 +162,36 @@ class _FencedListener(_SlowListener):
             self.everything.set()
 
 
+class _LeavingListener(_SlowListener):
+    """Commits as its partitions are taken back, while the coordinator is away."""
+
+    broker: psutil.Process
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lease = Lease(_LEASE_S)
+        self.outcome: KafkaError | None = None
+
+    async def on_assigned(self, tps: set[TP]) -> None:
+        topics = {tp.topic for tp in tps}
+        asyncio.get_running_loop().call_later(_SETTLED_S, self._change, topics)
+
+    def _change(self, topics: set[str]) -> None:
+        assert self.poller is not None
+        self.poller.subscribe({*topics, "another"})
+
+    async def on_revoked(self, tps: set[TP]) -> None:
+        assert self.poller is not None
+        if self.everything.is_set():
+            return
+        self.broker.suspend()
+        back = asyncio.get_running_loop().call_later(_AWAY_S, self.broker.resume)
+        self.outcome = await self.poller.commit(dict.fromkeys(tps, (0, "")), _ASKED_S)
+        back.cancel()
+        self.broker.resume()
+        self.everything.set()
+
+
 @pytest.mark.parametrize(
     "room", [Room(5, batches=2, size=1 << 20), Room(5, batches=100, size=20)], ids=str
 )
@@ -202,6 +239,23 @@ def test_whoever_has_lost_its_partitions_has_no_lease_when_it_hears_so(
     )
     listener = asyncio.run(_reading(_StoppedListener, options, new_topic("in"), _ROOM))
     assert listener.held_when_told is False
+
+
+def test_a_coordinator_that_is_away_in_a_rebalance_does_not_outlast_the_lease(
+    settings: Settings, bootstrap: str, prefix: str, new_topic: Callable[..., str]
+) -> None:
+    running = settings.broker().status()
+    assert running is not None
+
+    class Leaving(_LeavingListener):
+        broker = psutil.Process(running.pid)
+
+    options = TransportOptions(bootstrap, prefix, "0", session_timeout_ms=_LONG_SESSION_MS)
+    listener = asyncio.run(_reading(Leaving, options, new_topic("in"), _ROOM))
+    assert isinstance(listener, Leaving)
+    assert listener.lease.held
+    assert listener.outcome is not None, "the coordinator was not away"
+    assert is_transient(listener.outcome)
 
 
 def test_whose_instance_id_another_took_has_no_lease_when_it_hears_so(
