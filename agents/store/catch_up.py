@@ -8,17 +8,14 @@ behind his first record, and void.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
 
-from faust.types import TP, CollectionT
-from faust.types.tuples import ConsumerMessage
+from faust.types import TP
 
 from agents.store.changelog import ChangelogReader, Span
-from agents.store.partition import Change
+from agents.store.partition import Change, PartitionStore
 from agents.store.replay import Replay
-from agents.store.store import RocksStore
 from agents.transport.ownership import TAKE_OVER
-from agents.transport.records import Record
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +36,14 @@ class CatchUp:
     def __init__(
         self,
         reader: ChangelogReader,
-        changelogs: Mapping[TP, CollectionT],
+        stores: Mapping[TP, PartitionStore],
         keep_going: Callable[[], bool],
     ) -> None:
-        """`keep_going` tells whether the partitions are still this worker's."""
+        """`stores` by the changelog's partition; `keep_going` tells whether they are still this
+        worker's."""
         self.records_total = 0
         self._reader = reader
-        self._changelogs = changelogs
+        self._stores = stores
         self._keep_going = keep_going
         self._replays: dict[TP, Replay] = {}
 
@@ -72,12 +70,10 @@ class CatchUp:
     def _starts(self) -> dict[TP, int]:
         """Return where to start each partition that is not up to date."""
         starts = {}
-        for tp, table in self._changelogs.items():
+        for tp, store in self._stores.items():
             span = self._reader.span(tp, self._keep_going)
-            start = _start(table, tp, span)
-            store = _store(table)
-            if isinstance(store, RocksStore):
-                self._replays[tp] = Replay(store.partitions[tp.partition], span.end)
+            start = _start(store, tp, span)
+            self._replays[tp] = Replay(store, span.end)
             if start < span.end:
                 starts[tp] = start
                 logger.info("restoring %s from %d to %d", tp, start, span.end)
@@ -88,10 +84,7 @@ class CatchUp:
         while batch := await _in_thread(lambda: next(batches, None)):
             tp, records = batch
             self.records_total += len(records)
-            if tp in self._replays:
-                self._replays[tp].apply(records)
-            else:
-                await _apply_to_faust_s(self._changelogs[tp], tp, records)
+            self._replays[tp].apply(records)
 
     async def _take_over(self, writer: ChangelogWriter, tp: TP) -> bool:
         """Whether nobody has written anything that is not read."""
@@ -110,41 +103,12 @@ async def _in_thread(function: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(None, function)
 
 
-def _start(table: CollectionT, tp: TP, span: Span) -> int:
+def _start(store: PartitionStore, tp: TP, span: Span) -> int:
     """Return the offset to restore from; a store that cannot be a prefix is emptied."""
-    store = _store(table)
-    if not isinstance(store, RocksStore):
-        return span.first
-    partition = store.partitions[tp.partition]
-    if partition.next_offset > span.end:
+    if store.next_offset > span.end:
         logger.warning(
             "%s has %d records but the store was at %d (was the topic made anew?): rebuilding",
-            tp, span.end, partition.next_offset,
+            tp, span.end, store.next_offset,
         )  # fmt: skip
-        partition.reset()
-    return max(partition.next_offset, span.first)
-
-
-def _store(table: CollectionT) -> object:
-    return cast(Any, table).data
-
-
-async def _apply_to_faust_s(table: CollectionT, tp: TP, records: Sequence[Record]) -> None:
-    decode = cast(Any, table.changelog_topic).decode
-    table.apply_changelog_batch([await decode(_faust_message(one, tp)) for one in records])
-
-
-def _faust_message(message: Record, tp: TP) -> ConsumerMessage:
-    kind, timestamp_ms = message.timestamp()
-    return ConsumerMessage(
-        tp.topic,
-        tp.partition,
-        message.offset(),
-        timestamp_ms / 1000.0,
-        kind,
-        message.headers(),
-        message.key(),
-        message.value(),
-        None,
-        tp=tp,
-    )
+        store.reset()
+    return max(store.next_offset, span.first)

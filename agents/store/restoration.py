@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 from faust.tables.manager import TableManager as BaseTableManager
-from faust.types import TP, AppT, CollectionT
+from faust.types import TP, AppT
 from mode import Service
 
 from agents.store.catch_up import CatchUp
 from agents.store.changelog import ChangelogReader
+from agents.store.partition import PartitionStore
 from agents.store.store import RocksStore
 
 logger = logging.getLogger(__name__)
@@ -64,28 +65,29 @@ class Restoration(Service):
 
     async def _restore_and_resume(self, assigned: set[TP], generation_id: int) -> None:
         partitions = {tp.partition for tp in assigned}
-        for table in self.tables.values():
-            if isinstance(table.data, RocksStore):
-                table.data.assign(partitions)
-        await self._restore(self._changelogs(partitions), generation_id)
+        await self._restore(self._assign(partitions), generation_id)
         if self._current(generation_id):
             await self._resume(generation_id)
 
     def _current(self, generation_id: int) -> bool:
         return bool(self.app.consumer_generation_id == generation_id) and not self.should_stop
 
-    def _changelogs(self, partitions: Iterable[int]) -> dict[TP, CollectionT]:
-        return {
-            TP(table.changelog_topic_name, partition): table
-            for table in self.tables.values()
-            for partition in partitions
-        }
+    def _assign(self, partitions: Iterable[int]) -> dict[TP, PartitionStore]:
+        """Have the tables own `partitions`; returns their stores by the changelog's partition."""
+        stores = {}
+        for table in self.tables.values():
+            if not isinstance(table.data, RocksStore):
+                raise TypeError(f"table {table.name} has a store that cannot be restored")
+            table.data.assign(partitions)
+            for partition, store in table.data.partitions.items():
+                stores[TP(table.changelog_topic_name, partition)] = store
+        return stores
 
-    async def _restore(self, changelogs: dict[TP, CollectionT], generation_id: int) -> None:
-        if not changelogs:
+    async def _restore(self, stores: dict[TP, PartitionStore], generation_id: int) -> None:
+        if not stores:
             return
         reader = ChangelogReader(self.app.transport.changelog_reader_settings())
-        work = CatchUp(reader, changelogs, lambda: self._current(generation_id))
+        work = CatchUp(reader, stores, lambda: self._current(generation_id))
         try:
             await work.read()
             owned = await self.wait(work.take_over(self.app.producer))

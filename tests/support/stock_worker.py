@@ -1,4 +1,4 @@
-"""A worker of a stock Faust agent on our transport: a table of numbers in memory, futures.
+"""A worker of a stock Faust agent on our transport: decoded values, futures.
 
 Run as `python -m tests.support.stock_worker PLAN`, a `Plan` in JSON of one hop.
 """
@@ -15,23 +15,21 @@ from tests.support.chain_worker import Plan
 
 
 def stock_app(plan: Plan) -> App:
-    """Return an app whose agent counts per key and sends the count on."""
+    """Return an app whose agent sends each number on, doubled."""
     options = AppOptions(
         bootstrap_servers=plan.bootstrap,
         home=Path(plan.home),
         partitions=plan.partitions,
         group_prefix=plan.prefix,
     )
-    app = create_app("hop0", options, store="memory://", value_serializer="json")
+    app = create_app("hop0", options, value_serializer="json")
     source = app.topic(f"{plan.prefix}.0", key_type=str, value_type=int, partitions=4)
     target = app.topic(f"{plan.prefix}.1", key_type=str, value_type=int, partitions=4)
-    table = app.Table("totals", default=int, key_type=str, value_type=int, partitions=4)
 
     @app.agent(source)
-    async def add(stream: Any) -> None:
+    async def double(stream: Any) -> None:
         async for key, value in stream.items():
-            table[key] += value
-            metadata = await (await target.send(key=key, value=table[key]))
+            metadata = await (await target.send(key=key, value=2 * value))
             print(f"sent {metadata.topic} {metadata.offset}", flush=True)
 
     @app.task
