@@ -109,7 +109,7 @@ class App(faust.App):
         Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
 
     def fail(self, error: BaseException) -> None:
-        """End the worker: from now on nothing is committed."""
+        """End the worker: from now on nothing is sent or committed."""
         cast(Transport, self.transport).fail(error)
 
     @property
