@@ -111,6 +111,7 @@ class Poller(threading.Thread):
         self._commits: deque[asyncio.Future[KafkaError | None]] = deque()
         self._abandoned_commits = 0
         self._owned: set[TP] = set()
+        self._begun: set[tuple[str | None, int | None]] = set()
         self._reached: dict[TP, int] = {}
         self._reached_at = self._highwaters_at = self._asked_at = 0.0
         self._rounds = Rounds(self._ask, _ASK_S)
@@ -133,11 +134,8 @@ class Poller(threading.Thread):
         def assign() -> None:
             self._version = version
             self._parked = None
-            self._starts = parts
             self._reached = {}
-            # Else librdkafka keeps the former positions until it has read something.
-            self._kafka.assign([])
-            self._kafka.assign(parts)
+            self._read_from(parts)
 
         self._enqueue(assign)
 
@@ -226,15 +224,18 @@ class Poller(threading.Thread):
         try:
             self._subscribe()
             while not self._closing:
-                self._serve_calls()
-                self._park_or_resume()
-                self._poll()
-                self._renew()
+                self._step()
         except BaseException as error:
             self._crash(error)
         finally:
             self._closing = True
             self._kafka.close()
+
+    def _step(self) -> None:
+        self._serve_calls()
+        self._park_or_resume()
+        self._poll()
+        self._renew()
 
     def _renew(self) -> None:
         if not self._lease.renew():
@@ -263,8 +264,13 @@ class Poller(threading.Thread):
             self._parked = self._positions()
             self._kafka.assign([])
         elif self._parked is not None and not self._reach(room.batches // 2 + 1, room.size // 2):
-            self._starts, self._parked = self._parked, None
-            self._kafka.assign(self._starts)
+            starts, self._parked = self._parked, None
+            self._read_from(starts)
+
+    def _read_from(self, starts: list[TopicPartition]) -> None:
+        self._starts = starts
+        self._begun.clear()
+        self._kafka.assign(starts)
 
     def _reach(self, batches: int, size: int) -> bool:
         return self._waiting_batches >= batches or self._waiting_bytes >= size
@@ -288,9 +294,11 @@ class Poller(threading.Thread):
         self._kafka.unassign()
 
     def _positions(self) -> list[TopicPartition]:
+        """Where to read on. What librdkafka says is of an earlier assignment until it has handed
+        over a record of this one: what lies between would never be read."""
         reached = self._kafka.position(self._starts)
         return [
-            part if part.offset >= 0 else start
+            part if (part.topic, part.partition) in self._begun else start
             for part, start in zip(reached, self._starts, strict=True)
         ]
 
@@ -298,6 +306,7 @@ class Poller(threading.Thread):
         first = self._kafka.poll(_POLL_S)
         more = [] if first is None else [first, *self._kafka.consume(self._room.messages - 1, 0)]
         records = [message for message in cast(list[Record], more) if self._is_record(message)]
+        self._begun.update((record.topic(), record.partition()) for record in records)
         reached = self._newly_reached()
         if records or reached:
             self._hand_over(Batch(self._version, records, sum(map(len, records)), reached))
@@ -314,10 +323,8 @@ class Poller(threading.Thread):
         if now - self._reached_at < _LOOK_EVERY_S:
             return {}
         self._reached_at = now
-        before, positions = self._reached, self._kafka.position(self._starts)
-        self._reached = {
-            TP(at.topic, at.partition): at.offset for at in positions if at.offset >= 0
-        }
+        before = self._reached
+        self._reached = {TP(at.topic, at.partition): at.offset for at in self._positions()}
         return {tp: offset for tp, offset in self._reached.items() if offset != before.get(tp)}
 
     def _is_record(self, message: Record) -> bool:

@@ -31,6 +31,8 @@ _LEASE_S = 10
 _AWAY_S = 15
 _LONG_SESSION_MS = 45_000
 _ROOM = Room(5, batches=2, size=1 << 20)
+
+_TIMES = 10
 _ANEW_S = 0.02
 _LATER_S = 0.7
 """More than the half second after which librdkafka asks again."""
@@ -264,6 +266,41 @@ def test_whose_instance_id_another_took_has_no_lease_when_it_hears_so(
     options = TransportOptions(bootstrap, prefix, "0")
     listener = asyncio.run(_reading(_FencedListener, options, new_topic("in"), _ROOM))
     assert listener.held_when_told is False
+
+
+def test_what_is_assigned_anew_while_much_waits_is_read_from_there(
+    bootstrap: str, prefix: str, new_topic: Callable[..., str]
+) -> None:
+    """librdkafka's position is that of the former assignment for a while."""
+    topic = new_topic("in", partitions=6)
+    produce(bootstrap, topic, [(b"key-%d" % (n % 60), b"%d" % n) for n in range(_RECORDS)])
+    options = TransportOptions(bootstrap, prefix, "0")
+    starts = asyncio.run(_first_offsets(options, topic))
+    assert starts == [0] * len(starts)
+
+
+async def _first_offsets(options: TransportOptions, topic: str) -> list[int]:
+    """Of each partition under each of several assignments from the beginning. The thread's steps
+    are taken here, since a call must come just when there is no room any more."""
+    listener = _SlowListener()
+    listener.poller = poller = Poller(options.consumer(), [topic], listener, listener.lease, _ROOM)
+    beginnings = {TP(topic, partition): 0 for partition in range(6)}
+    found: list[int] = []
+    for version in range(_TIMES):
+        poller.assign(version, beginnings)
+        await asyncio.sleep(0)
+        listener.offsets.clear()
+        while len(listener.offsets) < len(beginnings):
+            await _step(poller)
+        found += [offsets[0] for offsets in listener.offsets.values()]
+        while listener.waiting < _ROOM.batches:
+            await _step(poller)
+    return found
+
+
+async def _step(poller: Poller) -> None:
+    poller._step()
+    await asyncio.sleep(0)
 
 
 async def _reading(
