@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.broker import Broker, BrokerOptions
 from pipeline.adapters.broker.options import PREFERRED_PORT
-from pipeline.adapters.membership import LEAST_SESSION_MS, lease_ms
+from pipeline.adapters.membership import DELIVERY_MS, LEAST_SESSION_MS
 from pipeline.model import sizes
 
 PREFIX = "KAIROS_"
@@ -157,15 +157,14 @@ class Settings(BaseSettings):
 
     @field_validator("kafka_properties")
     @classmethod
-    def _keep_the_lease(cls, properties: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        """What a stopped worker had in its queue would leave behind its successor's records."""
+    def _keep_the_protocol(cls, properties: dict[str, str]) -> dict[str, str]:
+        """Leases follow from sessions; a record must not be dropped while a later one leaves."""
         for name in _SESSION:
             if name in properties:
                 raise ValueError(f"{name} is not taken: set KAIROS_SESSION_TIMEOUT_MS instead")
-        longest_ms = lease_ms(info.data.get("session_timeout_ms", LEAST_SESSION_MS))
         for name in _DELIVERY:
-            if not 1 <= int(properties.get(name, longest_ms)) <= longest_ms:
-                raise ValueError(f"{name} must be from 1 to {longest_ms}")
+            if int(properties.get(name, DELIVERY_MS)) < DELIVERY_MS:
+                raise ValueError(f"{name} must be {DELIVERY_MS} or more")
         return properties
 
     def broker(self) -> Broker:

@@ -32,9 +32,13 @@ class TransportOptions:
     commit_interval_ms: int = 250
     #: A consumer that has received nothing for so long commits what it has.
     idle_commit_ms: int = 20
-    #: Acknowledged offsets that wait so long for their commit end the process, though all that
-    #: follows from them is delivered (`delivery_timeout_ms`).
+    #: Acknowledged offsets that wait so long for their commit, which waits for deliveries, end the
+    #: process.
     commit_stall_ms: int = 90_000
+    #: A record that is not delivered after so long is dropped, and ends the process. Longer than
+    #: the above, so that none is: those that had come after it would be delivered, and who reads
+    #: them would take it for a copy, as one that comes behind what its source had told later.
+    delivery_timeout_ms: int = membership.DELIVERY_MS
     #: Longer than a killed broker takes to come back, with room for heartbeats on either side.
     session_timeout_ms: int = 10_000
     #: A member that does not poll for so long loses its partitions.
@@ -76,16 +80,6 @@ class TransportOptions:
     def lease_ms(self) -> int:
         """How long after its last sign of life a member surely has its partitions."""
         return membership.lease_ms(self.session_timeout_ms)
-
-    @property
-    def delivery_timeout_ms(self) -> int:
-        """A record that is not delivered after so long is an error that ends the process.
-
-        No longer than the lease: librdkafka drops what is older before it sends anything, so that
-        what a stopped worker had in its queue does not leave once it goes on, behind what the new
-        owner of its partitions has written. Compacted topics would keep the older snapshot.
-        """
-        return self.lease_ms
 
     @property
     def request_timeout_s(self) -> float:

@@ -294,8 +294,9 @@ class Poller(threading.Thread):
         self._kafka.unassign()
 
     def _positions(self) -> list[TopicPartition]:
-        """Where to read on. What librdkafka says is of an earlier assignment until it has handed
-        over a record of this one: what lies between would never be read."""
+        """Where to read on. What librdkafka says may be of an earlier assignment until it has
+        handed over a record of this one: what lies between would never be read. (Assigning nothing
+        first would make it forget, and may wait for ever while a group closes.)"""
         reached = self._kafka.position(self._starts)
         return [
             part if (part.topic, part.partition) in self._begun else start

@@ -5,6 +5,9 @@ from typing import Final
 LEAST_SESSION_MS: Final = 3_000
 """Shorter ones would end with every pause of a busy machine."""
 
+DELIVERY_MS: Final = 120_000
+"""How long a worker's records are tried: longer than it lives without a delivery."""
+
 _LONGEST_BEAT_MS: Final = 1_000
 
 

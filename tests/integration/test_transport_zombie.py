@@ -15,11 +15,10 @@ from tests.support.chain_worker import Plan, decode_row
 
 _KEYS = 20
 _SESSION_MS = 3_000
-#: So long records stay in the queue of the worker that is stopped meanwhile, which does not drop
-#: them as others do: as if they had been on their way. A busy machine needs long for what comes
-#: before the stop.
+#: So long records stay in the queue of the worker that is stopped meanwhile. A busy machine needs
+#: long for what comes before the stop.
 _LINGER_S = 10
-_LINGER = {"linger.ms": f"{_LINGER_S}000", "message.timeout.ms": "120000"}
+_LINGER = {"linger.ms": f"{_LINGER_S}000"}
 _UNTIL_PROCESSED_S = 3.0
 
 

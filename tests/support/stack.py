@@ -72,14 +72,11 @@ class Stack:
             command, env=self._environment, capture_output=True, text=True, timeout=_COMMAND_S
         )
 
-    def start(
-        self, *arguments: str, program: str = "pipeline.cli", variables: Mapping[str, str] = {}
-    ) -> "subprocess.Popen[bytes]":
+    def start(self, *arguments: str, program: str = "pipeline.cli") -> "subprocess.Popen[bytes]":
         """A command, or another program of this repository, that goes on beside the stack's own
-        processes; `variables` are its own."""
+        processes."""
         command = [sys.executable, "-m", program, *arguments]
-        environment = {**self._environment, **variables}
-        return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+        return subprocess.Popen(command, env=self._environment, stderr=subprocess.DEVNULL)
 
     def kairos(self, *arguments: str) -> str:
         """A command that succeeds; its output."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from agents.transport.options import TransportOptions
 from pipeline.model import sizes
 from pipeline.settings import NoBrokerError, Settings, kafka_properties
 
@@ -75,16 +76,20 @@ def test_clients_may_not_be_kept_from_writing_what_stages_write(
 
 
 @pytest.mark.parametrize("name", ["MESSAGE_TIMEOUT_MS", "DELIVERY_TIMEOUT_MS"])
-@pytest.mark.parametrize("value", ["0", "5001"])
-def test_no_record_may_leave_after_the_lease(
+@pytest.mark.parametrize("value", ["1", "119999"])
+def test_no_record_may_be_dropped_while_a_later_one_leaves(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    monkeypatch.setenv("KAIROS_SESSION_TIMEOUT_MS", "6000")
     monkeypatch.setenv(f"KAIROS_KAFKA_{name}", value)
-    with pytest.raises(ValidationError, match="must be from 1 to 5000"):
+    with pytest.raises(ValidationError, match="must be 120000 or more"):
         Settings()
-    monkeypatch.setenv(f"KAIROS_KAFKA_{name}", "5000")
+    monkeypatch.setenv(f"KAIROS_KAFKA_{name}", "120000")
     Settings()
+
+
+def test_a_worker_ends_before_a_record_is_dropped() -> None:
+    options = TransportOptions("", "", "")
+    assert options.commit_stall_ms < options.delivery_timeout_ms
 
 
 @pytest.mark.parametrize("name", ["SESSION_TIMEOUT_MS", "HEARTBEAT_INTERVAL_MS"])
