@@ -130,10 +130,7 @@ class Consumer(BaseConsumer):
         """
         if self.transport.failure is not None or self.app.crashed:
             return
-        loop = asyncio.get_running_loop()
-        give_up_at = loop.time() + self._options.drain_ms / 1000
-        while self._unacked_messages and loop.time() < give_up_at:
-            await asyncio.sleep(_DRAIN_STEP_S)
+        await self._drained(lambda: bool(self._unacked_messages))
         await self._checkpointer.checkpoint()
         if self._unacked_messages:
             raise UnfinishedEventError(
@@ -339,15 +336,21 @@ class Consumer(BaseConsumer):
 
     async def _done_with_all(self) -> None:
         """Wait until the agents have processed what they were given, and note it."""
-        give_up_at = self.loop.time() + self._options.drain_ms / 1000
-        while self._progress.unprocessed:
-            if self.loop.time() > give_up_at:
-                raise UnfinishedEventError(
-                    f"an event did not end within {self._options.drain_ms} ms: nothing is sought "
-                    "while it is worked on"
-                )
-            await asyncio.sleep(_DRAIN_STEP_S)
+        if not await self._drained(lambda: bool(self._progress.unprocessed)):
+            raise UnfinishedEventError(
+                f"an event did not end within {self._options.drain_ms} ms: nothing is sought "
+                "while it is worked on"
+            )
         self._progress.committable()
+
+    async def _drained(self, at_work: Callable[[], bool]) -> bool:
+        """Whether the agents have come to an end in the time that they are given."""
+        give_up_at = self.loop.time() + self._options.drain_ms / 1000
+        while at_work():
+            if self.loop.time() > give_up_at:
+                return False
+            await asyncio.sleep(_DRAIN_STEP_S)
+        return True
 
     def stop_flow(self) -> None:
         """Give the agents nothing more."""

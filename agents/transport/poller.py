@@ -113,7 +113,7 @@ class Poller(threading.Thread):
         self._owned: set[TP] = set()
         self._begun: set[tuple[str | None, int | None]] = set()
         self._reached: dict[TP, int] = {}
-        self._reached_at = self._highwaters_at = self._asked_at = 0.0
+        self._looked_at = self._asked_at = 0.0
         self._rounds = Rounds(self._ask, _ASK_S)
         with background():
             self._kafka = confluent_kafka.Consumer(
@@ -308,10 +308,19 @@ class Poller(threading.Thread):
         more = [] if first is None else [first, *self._kafka.consume(self._room.messages - 1, 0)]
         records = [message for message in cast(list[Record], more) if self._is_record(message)]
         self._begun.update((record.topic(), record.partition()) for record in records)
-        reached = self._newly_reached()
+        look = self._is_time_to_look()
+        reached = self._newly_reached() if look else {}
         if records or reached:
             self._hand_over(Batch(self._version, records, sum(map(len, records)), reached))
-        self._update_highwaters()
+        if look:
+            self._update_highwaters()
+
+    def _is_time_to_look(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY_S:
+            return False
+        self._looked_at = now
+        return True
 
     def _hand_over(self, batch: Batch) -> None:
         with self._changed:
@@ -320,10 +329,6 @@ class Poller(threading.Thread):
         self._tell(self._listener.on_batch, batch)
 
     def _newly_reached(self) -> dict[TP, int]:
-        now = time.monotonic()
-        if now - self._reached_at < _LOOK_EVERY_S:
-            return {}
-        self._reached_at = now
         before = self._reached
         self._reached = {TP(at.topic, at.partition): at.offset for at in self._positions()}
         return {tp: offset for tp, offset in self._reached.items() if offset != before.get(tp)}
@@ -337,18 +342,14 @@ class Poller(threading.Thread):
         return False
 
     def _update_highwaters(self) -> None:
-        now = time.monotonic()
-        if now - self._highwaters_at < _LOOK_EVERY_S:
-            return
-        self._highwaters_at = now
         read = {TP(part.topic, part.partition) for part in self._kafka.assignment()}
         ends = {
             tp: self._kafka.get_watermark_offsets(TopicPartition(*tp), cached=True)[1]
             for tp in read
         }
         unread = self._owned - read
-        if unread and now - self._asked_at >= _ASK_EVERY_S:
-            self._asked_at = now
+        if unread and time.monotonic() - self._asked_at >= _ASK_EVERY_S:
+            self._asked_at = time.monotonic()
             told, failed = self._rounds.ask(unread)
             ends |= told
             if failed is not None:
