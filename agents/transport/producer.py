@@ -98,6 +98,7 @@ class Producer(BaseProducer):
         self._patient = self._client(options.patience_ms)
         self._bunch = Bunch(_BUNCH_S, self.transport.fail)
         self._patient_bunch = Bunch(_PATIENT_BUNCH_S, self.transport.fail)
+        self.transport.upon_failure.append(self._abandon)
 
     def send_raw(
         self,
@@ -297,7 +298,7 @@ class Producer(BaseProducer):
         return True
 
     async def on_stop(self) -> None:
-        """Deliver what is left; after a failure drop it, since it may no longer be ours to send."""
+        """Deliver what is left, unless the worker fails."""
         if self.transport.failure is None:
             try:
                 async with asyncio.timeout(self._options.drain_ms / 1000):
@@ -305,14 +306,19 @@ class Producer(BaseProducer):
             except TimeoutError:
                 left = self.queue_depth()
                 self.transport.fail(DeliveryError(f"{left} records are undelivered at the end"))
-        for bunch in (self._bunch, self._patient_bunch):
-            bunch.drop()
-        for client in (self._prompt, self._patient):
-            client.purge()
-            client.poll(0)
         await super().on_stop()
 
     # -- inside
+
+    def _abandon(self) -> None:
+        """Drop what has not left: after a failure it may no longer be ours to send.
+
+        No younger record can leave in its place, since nothing is produced after a failure.
+        """
+        for bunch in (self._bunch, self._patient_bunch):
+            bunch.drop()
+        for client in (self._prompt, self._patient):
+            client.purge(in_flight=False, blocking=False)
 
     def _is_past(self, topic: str, key: bytes | None, headers: Headers | None) -> bool:
         wanted = self._options.cause_header

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import confluent_kafka
@@ -38,6 +39,8 @@ class Transport(BaseTransport):
         self.admin = TopicAdmin(self.options.admin())
         self.lease = Lease(self.options.lease_ms / 1000)
         self.failure: BaseException | None = None
+        #: Called when the worker fails, in the event loop.
+        self.upon_failure: list[Callable[[], None]] = []
 
     def changelog_reader_settings(self) -> dict[str, object]:
         """Return librdkafka's settings for a consumer outside of any group."""
@@ -49,6 +52,8 @@ class Transport(BaseTransport):
             return
         self.failure = error
         logger.error("%s fails: %s", self.app.conf.id, error)
+        for act in self.upon_failure:
+            act()
         self._crash = asyncio.ensure_future(self.app.crash(error))
 
     def on_client_error(self, error: KafkaError) -> None:

@@ -23,6 +23,7 @@ from tests.support.small_disk import small_disk
 
 Fault: TypeAlias = Callable[[Stack, Random], None]
 _SETTLE_S = 3.0
+_STALLS_S = (1, 2, 3, 5, 6, 8, 10, 12)
 _NO_SPACE = "No space left on device"
 
 
@@ -124,6 +125,14 @@ def broker_away_while_workers_are_killed(stack: Stack, random: Random) -> None:
     stack.kill(worker(second))
     time.sleep(_SETTLE_S)
     stack.wait_until_ready(worker(first), worker(second))
+
+
+def broker_stalls(stack: Stack, random: Random) -> None:
+    """It stands still for a while, shorter and longer than sessions are."""
+    for seconds in random.sample(_STALLS_S, len(_STALLS_S)):
+        with stack.broker_stopped():
+            time.sleep(seconds)
+        time.sleep(2 * _SETTLE_S)
 
 
 def members_come_and_go(stack: Stack, random: Random) -> None:
@@ -274,6 +283,7 @@ FAULTS: tuple[Fault, ...] = (
     broker_restart,
     broker_away_for_a_minute,
     broker_away_while_workers_are_killed,
+    broker_stalls,
     members_come_and_go,
     state_deleted,
     state_damaged,

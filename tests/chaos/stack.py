@@ -69,6 +69,13 @@ class Stack(support.Stack):
         with support.stopped(self.process(name)):
             yield
 
+    @contextmanager
+    def broker_stopped(self) -> Iterator[None]:
+        """It stands still meanwhile."""
+        self.kills.append(time.time())
+        with support.stopped(self.broker()):
+            yield
+
     def log(self, name: str) -> str:
         """What the process of this name has written."""
         return (log_folder(self.home) / f"{name}.log").read_text()

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from agents.app import App, AppOptions, create_app
-from tests.support.chain import Worker, all_committed, committed, eventually, produce, workers
+from tests.support.chain import Worker, all_committed, committed, ends, eventually, produce, workers
 from tests.support.chain_worker import RAISE, Plan
 
 
@@ -164,6 +164,42 @@ def test_large_records_are_given_to_an_agent_one_at_a_time(
     app = create_app(f"{prefix}.large", options)
     waiting = asyncio.run(_forwarding(app, source, target, 50, lambda queue: queue.qsize()))
     assert waiting == [0] * 50
+
+
+def test_what_is_queued_when_a_worker_fails_never_leaves(
+    bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
+) -> None:
+    source, target = new_topic("0"), new_topic("1")
+    produce(bootstrap, source, [(b"k", b"v")])
+    options = AppOptions(
+        bootstrap_servers=bootstrap,
+        home=tmp_path,
+        partitions=1,
+        librdkafka={"linger.ms": "1000"},  # so that they are queued for a while
+    )
+    asyncio.run(_failing(create_app(f"{prefix}.failing", options), source, target))
+    assert ends(bootstrap, target, 1) == [0]
+
+
+async def _failing(app: App, source: str, target: str) -> None:
+    """It fails over a full queue, and stays for longer than that needs to leave."""
+    sent = asyncio.Event()
+
+    @app.agent(app.raw_topic(source))
+    async def multiply(stream: Any) -> None:
+        async for event in stream.events():
+            for _ in range(_MANY):
+                app.producer.send_raw(target, event.key, event.value)
+            sent.set()
+
+    async with asyncio.timeout(60):
+        await app.start()
+        await sent.wait()
+        await asyncio.sleep(0.1)
+        assert app.producer.queue_depth() == _MANY
+        app.fail(RuntimeError("asked to fail"))
+        await asyncio.sleep(2)
+        await app.stop()
 
 
 async def _forwarding(
