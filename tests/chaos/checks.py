@@ -172,20 +172,23 @@ def _mistold(
         yield f"thanks for {thanks} instead of {expected.thanks}"
     if len(tips) != expected.tips or not expected.views.issuperset(tips):
         yield f"tips for {tips} instead of {expected.tips}"
+    reminders, (least, most) = len(about.pop("reminder", [])), expected.reminders
+    if not least <= reminders <= most:
+        yield f"{reminders} reminders instead of {least} to {most}"
     if about:
         yield f"nobody offers {sorted(about)}"
 
 
 def delivered_what_was_decided(trial: Trial) -> list[str]:
     """Each action reached its customer, and nothing else did."""
-    causes = {one.action_id: one.event_id for one in trial.evidence.actions}
+    causes = {one.action_id: (one.event_id, one.channel) for one in trial.evidence.actions}
     about = Counter(causes[key] for key in trial.delivered & causes.keys())
     wanted = {one.action_id for one in trial.evidence.actions}
     chosen = {
         choice.action_id
         for _, one in trial.evidence.decisions
         for choice in one.choices
-        if choice.channel == "email" and choice.action_id is not None
+        if choice.action_id is not None
     }
     return [
         *_some("not delivered", wanted - trial.delivered),

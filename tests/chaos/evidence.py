@@ -28,6 +28,7 @@ from tests.support.compacted import last_of_each
 T = TypeVar("T", bound=msgspec.Struct)
 
 EMAIL = topics.actions("email")
+PUSH = topics.actions("push")
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ class Evidence:
 
     @cached_property
     def actions(self) -> list[Action]:
-        """What was to be delivered by e-mail."""
-        return [one for _, one in self._every(EMAIL, Action)]
+        """What was to be delivered, whichever way."""
+        return [one for topic in (EMAIL, PUSH) for _, one in self._every(topic, Action)]
 
     @cached_property
     def profiles(self) -> dict[str, Profile]:
@@ -113,7 +114,8 @@ class Evidence:
             passing = ((stored.key, one.interaction) for stored, one in records)
             yield topic, Counter(f"{one.event_id} of {key}" for key, one in passing if one)
         yield topics.DECISIONS, Counter(one.event_id for _, one in self.decisions)
-        yield EMAIL, Counter(one.event_id for one in self.actions)
+        for topic in (EMAIL, PUSH):
+            yield topic, Counter(one.event_id for _, one in self._every(topic, Action))
 
     def inputs(self, stage: Stage) -> Iterator[tuple[str, Any]]:
         """Keys and records of the stage's own input."""

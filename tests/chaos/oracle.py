@@ -7,7 +7,7 @@ agents make of it: partitions, kills, replays, rows, changelogs.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.flow import Stage
@@ -29,21 +29,24 @@ class Person:
     orders: int
     spent: float
     last_page: str | None
+    is_idle: bool = field(default=False, compare=False)
+    """Has viewed a page and ordered nothing since, long ago; the profile does not say so."""
 
     @property
     def segments(self) -> frozenset[str]:
-        buyers = ["buyers"] if self.orders else []
-        return frozenset([*buyers, *(["in-cart"] if self.last_page == "cart" else [])])
+        holds = {"buyers": self.orders, "in-cart": self.last_page == "cart", "idle": self.is_idle}
+        return frozenset(name for name, held in holds.items() if held)
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one person is told: `thanks` for these orders (event ids, sorted), and so many `tips` on
-    any of these `views`."""
+    """What one person is told: `thanks` for these orders (event ids, sorted), so many `tips` on any
+    of these `views`, and at least and at most so many `reminders`."""
 
     thanks: tuple[str, ...] = ()
     tips: int = 0
     views: frozenset[str] = frozenset()
+    reminders: tuple[int, int] = (0, 0)
 
 
 def people(interactions: Iterable[Interaction]) -> dict[str, Person]:
@@ -95,12 +98,22 @@ def _person(names: set[str], history: list[Interaction]) -> Person:
         len(orders),
         sum(float(str(one.properties["total"])) for one in orders),
         max(pages)[2] if pages else None,
+        _is_idle(history),
     )
+
+
+def _is_idle(history: list[Interaction]) -> bool:
+    last_view, last_order = (
+        max((one.occurred_at for one in history if one.name == name), default=-1)
+        for name in ("Viewed", "Order")
+    )
+    return last_view > last_order
 
 
 def _told(history: list[Interaction]) -> Told:
     """Thanks for each order; one tip a day, which is longer than we look at, to a buyer who views
-    a page: at the latest when the order came by the same identifier."""
+    a page: at the latest when the order came by the same identifier. One reminder a day to whom has
+    an address and stays away; also to whom comes back, if that was late."""
     fresh = [one for one in history if one.received_at - one.occurred_at <= _FRESH_MS]
     fresh_ids = {one.event_id for one in fresh}
     buyers: set[str] = set()
@@ -114,7 +127,14 @@ def _told(history: list[Interaction]) -> Told:
         tuple(sorted(one.event_id for one in fresh if one.name == "Order")),
         tips,
         frozenset(one.event_id for one in fresh if one.name == "Viewed"),
+        _reminders(history, fresh),
     )
+
+
+def _reminders(history: list[Interaction], fresh: list[Interaction]) -> tuple[int, int]:
+    has_address = any(who.namespace == "email" for one in history for who in one.identifiers)
+    possible = has_address and any(one.name == "Viewed" for one in fresh)
+    return int(possible and _is_idle(history)), int(possible)
 
 
 def replayed(stage: Stage, inputs: Iterable[tuple[str, Any]], rules: Rules) -> dict[str, Any]:

@@ -163,7 +163,8 @@ def _of_every_partition(stem: str, partitions: int) -> Iterator[str]:
 
 
 def _message(run: str, customer: int, step: int, random: Random) -> dict[str, Any]:
-    """First a visitor, then a customer with an e-mail address, then one who comes back."""
+    """First a visitor, then a customer with an e-mail address, then one who comes back; of four
+    one does not order again, but stays away."""
     name = f"{run}-{customer}"
     message: dict[str, Any] = {
         "type": "track",
@@ -171,7 +172,8 @@ def _message(run: str, customer: int, step: int, random: Random) -> dict[str, An
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "properties": {"page": random.choice(_PAGES), "step": step},
     }
-    if step in (2, 4):
+    stays_away = customer % 4 == 3
+    if step == 2 or (step == 4 and not stays_away):
         message["event"] = "Order"
         message["properties"]["total"] = random.randrange(1, 100)
     else:

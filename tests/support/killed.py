@@ -150,6 +150,10 @@ class _Process(Sending):
         )
         self._finish(place, offset)
 
+    def tell_due(self, now_ms: int) -> None:
+        """What time alone has caused up to `now_ms`."""
+        self._shell.tell_due(now_ms)
+
     def deliver(self, place: Place, count: int = 1) -> None:
         """The log takes the front of a queue, as far as that is sent."""
         for _ in range(count):
@@ -279,6 +283,11 @@ class KilledStages:
                 self._drain(busy[0])
             except KilledError:
                 self._start_again(busy[0], lambda place, queued: queued * lands(place))
+
+    def tell_due(self, now_ms: int) -> None:
+        """Let time pass for all of them, up to `now_ms`."""
+        for one in self._processes:
+            one.tell_due(now_ms)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """States by stage and key."""

@@ -30,15 +30,17 @@ from pipeline.model.profile import Memberships, Profile
 from pipeline.rules import Rules
 from tests.chaos import checks
 from tests.chaos.checks import CHECKS, Check, Trial
-from tests.chaos.evidence import EMAIL, Evidence
+from tests.chaos.evidence import EMAIL, PUSH, Evidence
 from tests.chaos.traffic import STEPS
 from tests.support.killed import KilledStages, Logs, Record
 from tests.support.worlds import rules
 
 _CONFIGURATION = Path(__file__).parents[1] / "chaos" / "configuration"
 _PARTITIONS = 2
-_CUSTOMERS = 3
+_CUSTOMERS = 4
+_STAYS_AWAY = 3
 _START_MS = 1_900_000_000_000
+_REST_MS = _START_MS + 10_000
 _CODEC = Codec(recorded())
 
 
@@ -105,7 +107,9 @@ def _undisturbed() -> World:
         logs.put(one)
     stages = KilledStages(_rules(), logs, Random(0))
     stages.run(0)
-    actions = [one for _, one in logs.read(EMAIL)]
+    stages.tell_due(_REST_MS)
+    stages.run(0)
+    actions = [one for topic in (EMAIL, PUSH) for _, one in logs.read(topic)]
     for one in actions:
         logs.put(_sent(one))
     stages.run(0)
@@ -123,7 +127,7 @@ def _step(customer: int, step: int) -> Interaction:
     """What a customer of the traffic does in one step."""
     cookie = [("cookie", f"k{customer}")] * (step <= 2)
     known = [("customer_id", f"c{customer}"), ("email", f"{customer}@x")] * (step >= 2)
-    name = "Order" if step in (2, 4) else "Viewed"
+    name = "Order" if step == 2 or (step == 4 and customer != _STAYS_AWAY) else "Viewed"
     total: dict[str, Any] = {"total": 10 + customer} if name == "Order" else {}
     properties = {"page": ("home", "cart")[customer % 2], "step": step, **total}
     return _interaction(f"e{customer}-{step}", name, [*known, *cookie], properties)
@@ -271,6 +275,16 @@ def _is_person(record: Any) -> bool:
     return bool(record is not None and record.profile_id == _PERSON)
 
 
+def _stays_away(record: Any) -> bool:
+    person = profile_id(Identifier("customer_id", f"c{_STAYS_AWAY}"))
+    return bool(record is not None and record.profile_id == person)
+
+
+def _without_idle(one: Memberships) -> Memberships:
+    assert "idle" in one.segments
+    return replace(one, segments={name: at for name, at in one.segments.items() if name != "idle"})
+
+
 def _is_outcome(record: Any) -> bool:
     return bool(record.kind == "outcome")
 
@@ -333,6 +347,10 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
         checks.memberships_are_right,
         _alter(topics.MEMBERSHIPS, _is_person, lambda one: replace(one, segments={"in-cart": 1})),
     ),
+    "nobody notices that time has passed": (
+        checks.memberships_are_right,
+        _alter(topics.MEMBERSHIPS, _stays_away, _without_idle),
+    ),
     "a shard of a profile is missing": (
         checks.states_are_those_of_one_thread,
         _alter_state(stage("enrichment"), _without_a_shard),
@@ -344,6 +362,10 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
     "a contact counts twice": (
         checks.contact_histories_are_right,
         _contacts(lambda every: (*every, *every[:1])),
+    ),
+    "who stays away is not reminded": (
+        checks.contact_histories_are_right,
+        _contacts(lambda every: tuple(one for one in every if one.offer != "reminder")),
     ),
     "what was delivered does not count for good": (
         checks.contact_histories_are_right,
