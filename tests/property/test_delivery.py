@@ -31,6 +31,7 @@ _OUTPUTS = (
 )
 _PARTITIONS = 2
 _START = 1_900_000_000_000
+_REST = _START + 90_000
 
 
 def _interaction(number: int, name: str, who: Sequence[str], size: int = 0) -> Interaction:
@@ -59,6 +60,19 @@ def test_whatever_is_killed_state_and_outputs_are_those_of_a_run_without_kills(
     found = _ran(stream, Random(seed), 12, copies=True)
     assert found == expected
     assert sum(map(len, expected[1][topics.DECISIONS].values())) == len(stream)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(_ACTS, min_size=1, max_size=8), st.integers(0, 2**32 - 1))
+def test_so_it_is_with_what_time_alone_causes(acts: list[tuple[str, str]], seed: int) -> None:
+    stream = [
+        _interaction(number, name, [f"email:{who}@x"]) for number, (who, name) in enumerate(acts)
+    ]
+    expected = _rested(stream, Random(seed), 0)
+    found = _rested(stream, Random(seed), 12)
+    last = {who: name for who, name in acts if name != "View"}
+    assert found == expected
+    assert _entries(expected[1]) == sum(name == "Ask" for name in last.values())
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -153,6 +167,25 @@ def _ran(
     stages = KilledStages(offering_rules(), logs, random)
     stages.run(kills)
     return stages.states(), _outputs(logs)
+
+
+def _rested(
+    stream: Sequence[Interaction], random: Random, kills: int
+) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
+    """After a time in which nobody comes; whoever is killed looks again at what is due."""
+    logs = _logs(stream)
+    stages = KilledStages(offering_rules(), logs, random)
+    stages.run(kills)
+    for again in (kills, kills, kills, 0):
+        stages.tell_due(_REST)
+        stages.run(again)
+    return stages.states(), _outputs(logs)
+
+
+def _entries(outputs: dict[str, dict[str, list[Any]]]) -> int:
+    """How many have entered the segment that time alone enters."""
+    changes = outputs[topics.SEGMENT_CHANGES].values()
+    return sum(one.segment == "silent" for every in changes for one in every)
 
 
 def _logs(stream: Sequence[Interaction], copies: Random | None = None) -> Logs:

@@ -272,7 +272,7 @@ class KilledStages:
             try:
                 self._go_on(process)
             except KilledError:
-                self._start_again(process, lambda _, queued: self._random.randint(0, queued))
+                self._start_again_anyhow(process)
 
     def run_with_one_kill(self, stage: int, write: int, lands: Callable[[Place], bool]) -> None:
         """Each process by itself; that of `stage` is killed before its `write`-th write, and of
@@ -285,9 +285,12 @@ class KilledStages:
                 self._start_again(busy[0], lambda place, queued: queued * lands(place))
 
     def tell_due(self, now_ms: int) -> None:
-        """Let time pass for all of them, up to `now_ms`."""
-        for one in self._processes:
-            one.tell_due(now_ms)
+        """Let time pass for all of them, up to `now_ms`; who is doomed may be killed over that."""
+        for one in list(self._processes):
+            try:
+                one.tell_due(now_ms)
+            except KilledError:
+                self._start_again_anyhow(one)
 
     def states(self) -> dict[str, dict[str, Any]]:
         """States by stage and key."""
@@ -313,6 +316,9 @@ class KilledStages:
         for place, queued in process.in_flight().items():
             process.deliver(place, queued)
         process.commit()
+
+    def _start_again_anyhow(self, process: _Process) -> None:
+        self._start_again(process, lambda _, queued: self._random.randint(0, queued))
 
     def _start_again(self, process: _Process, landing: Callable[[Place, int], int]) -> None:
         for place, queued in process.in_flight().items():

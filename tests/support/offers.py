@@ -9,13 +9,18 @@ from tests.support.worlds import rules
 
 @cache
 def offering_rules() -> Rules:
-    """One placement with two offers, e-mail on an order, and caps on each."""
+    """One placement with two offers, e-mail on an order and to whom asks and then orders nothing
+    for a minute, and caps on each."""
     voucher = model.Offer(
         "voucher", 5.0, (model.Treatment("voucher-mail", "email", address="email"),)
     )
     reminder = model.Offer(
         "reminder", 4.0, (model.Treatment("reminder-mail", "email", address="email"),)
     )
+    question = model.Offer(
+        "question", 1.0, (model.Treatment("question-mail", "email", address="email"),)
+    )
+    silence = {"absence": {"name": "Order"}, "after": {"name": "Ask"}, "for": "60s"}
     small = model.Offer("small", 2.0, (model.Treatment("small-hero", "web", placement="hero"),))
     large = model.Offer(
         "large",
@@ -39,9 +44,13 @@ def offering_rules() -> Rules:
                 )
             ),
             profile=model.ProfileRules((model.Trait("orders", "count", when={"name": "Order"}),)),
-            segments=(model.Segment("buyers", {"trait": "orders", "gte": 1}),),
+            segments=(
+                model.Segment("buyers", {"trait": "orders", "gte": 1}),
+                model.Segment("silent", silence),
+            ),
             campaigns=(
                 model.Campaign("mail", (voucher, reminder), trigger={"name": "Order"}),
+                model.Campaign("ask", (question,), trigger={"entered": "silent"}),
                 model.Campaign("hero", (small, large)),
             ),
             policies=model.Policies(
