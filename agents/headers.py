@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 from agents.delivery import Cause
 from pipeline.adapters import traces
+from pipeline.adapters.headers import first_header
 from pipeline.model import topics
 
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
@@ -21,23 +22,15 @@ _LONGEST_TIMING: Final = 1_024
 """Bytes; the stages take some 40 each. Whoever writes to us may claim any."""
 
 
-def find(headers: Headers, name: str) -> bytes | None:
-    """The first header of this name."""
-    for key, value in headers:
-        if key == name:
-            return value
-    return None
-
-
 def onward_trace(headers: Headers) -> bytes:
     """The trace goes on with an id of this hop; a record without one begins a trace."""
-    return traces.going_on(find(headers, TRACEPARENT)).hop()
+    return traces.going_on(first_header(headers, TRACEPARENT)).hop()
 
 
 def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: float) -> bytes:
     """The timings so far and this stage's; too many of them are dropped."""
     mine = f"{stage}={queued_ms:.3f}/{spent_ms:.3f}".encode()
-    before = find(headers, TIMING)
+    before = first_header(headers, TIMING)
     if before is None or len(before) > _LONGEST_TIMING:
         return mine
     return b"%b,%b" % (before, mine)
@@ -45,5 +38,5 @@ def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: floa
 
 def cause_of(headers: Headers) -> Cause | None:
     """What the record follows from, when one of the stages wrote it."""
-    header = find(headers, CAUSE)
+    header = first_header(headers, CAUSE)
     return None if header is None else Cause.parse(header)

@@ -24,7 +24,11 @@ KAFKA_PREFIX = "KAIROS_KAFKA_"
 _CLIENT_DEFAULTS = {"reconnect.backoff.max.ms": 1_000, "message.max.bytes": sizes.RECORD}
 
 _SESSION = ("session.timeout.ms", "heartbeat.interval.ms")
-_DELIVERY = ("message.timeout.ms", "delivery.timeout.ms")
+_AT_LEAST = {
+    "message.max.bytes": sizes.RECORD,
+    "message.timeout.ms": DELIVERY_MS,
+    "delivery.timeout.ms": DELIVERY_MS,
+}
 
 
 class NoBrokerError(Exception):
@@ -42,6 +46,10 @@ def kafka_properties(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if name.startswith(KAFKA_PREFIX)
     }
+
+
+def _variable(kafka_property: str) -> str:
+    return KAFKA_PREFIX + kafka_property.upper().replace(".", "_")
 
 
 class Settings(BaseSettings):
@@ -149,22 +157,17 @@ class Settings(BaseSettings):
 
     @field_validator("kafka_properties")
     @classmethod
-    def _may_write_records(cls, properties: dict[str, str]) -> dict[str, str]:
-        """A worker would end on its first record that is larger, again and again."""
-        if int(properties.get("message.max.bytes", sizes.RECORD)) < sizes.RECORD:
-            raise ValueError(f"message.max.bytes must be {sizes.RECORD} or more")
-        return properties
-
-    @field_validator("kafka_properties")
-    @classmethod
     def _keep_the_protocol(cls, properties: dict[str, str]) -> dict[str, str]:
-        """Leases follow from sessions; a record must not be dropped while a later one leaves."""
+        """Leases follow from sessions; a record must not be dropped while a later one leaves; and a
+        worker would end on its first record that is larger, again and again."""
         for name in _SESSION:
             if name in properties:
-                raise ValueError(f"{name} is not taken: set KAIROS_SESSION_TIMEOUT_MS instead")
-        for name in _DELIVERY:
-            if int(properties.get(name, DELIVERY_MS)) < DELIVERY_MS:
-                raise ValueError(f"{name} must be {DELIVERY_MS} or more")
+                instead = "set KAIROS_SESSION_TIMEOUT_MS instead"
+                raise ValueError(f"{_variable(name)} is not taken: {instead}")
+        for name, least in _AT_LEAST.items():
+            given = properties.get(name, str(least))
+            if not given.isdecimal() or int(given) < least:
+                raise ValueError(f"{_variable(name)} must be {least} or more")
         return properties
 
     def broker(self) -> Broker:

@@ -18,6 +18,7 @@ from typing import Final
 from agents.transport.epochs import Epoch
 from agents.transport.errors import ChangelogTakenError
 from agents.transport.records import Headers, Record
+from pipeline.adapters.headers import first_header
 
 #: Key of the record by which a partition is taken over; tables have no such key.
 TAKE_OVER: Final = b"\x00owner"
@@ -31,10 +32,8 @@ def owner_headers(number: int) -> Headers:
 
 def owner_of(record: Record) -> int | None:
     """The number of the owner who wrote `record`; None: a version that had no numbers did."""
-    for name, value in record.headers() or ():
-        if name == _HEADER:
-            return int(value)
-    return None
+    number = first_header(record.headers(), _HEADER)
+    return None if number is None else int(number)
 
 
 class Ownership:

@@ -26,6 +26,7 @@ from confluent_kafka import (
 from faust.types import TP
 
 from agents.transport.records import Record
+from pipeline.adapters.headers import first_header
 from pipeline.adapters.transient import is_transient
 
 logger = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ class _Look:
         marks = frozenset(
             mark(record.topic(), record.key(), cause)
             for record in records
-            if (cause := _header(record, self._header)) is not None
+            if (cause := first_header(record.headers(), self._header)) is not None
         )
         return Past(marks, since_ms, ends)
 
@@ -172,7 +173,3 @@ def _came_ms(record: Record) -> int:
     """By the broker's clock; 0 where it is the writer's, who may claim any time."""
     kind, at_ms = record.timestamp()
     return at_ms if kind == TIMESTAMP_LOG_APPEND_TIME else 0
-
-
-def _header(record: Record, name: str) -> bytes | None:
-    return next((value for key, value in record.headers() or () if key == name), None)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from threading import Thread
-from typing import Final, TypeAlias, cast
+from typing import Final, TypeAlias
 
 from aiokafka.partitioner import murmur2
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -53,12 +53,6 @@ def key_in_each(name: str, partitions: int) -> tuple[str, ...]:
         key = f"{name}:{number}"
         found.setdefault(partition_of(key, partitions), key)
     return tuple(found[partition] for partition in range(partitions))
-
-
-def header_of(message: Message, name: str) -> bytes | None:
-    """The first header of this name."""
-    headers = cast(Sequence[tuple[str, bytes | None]], message.headers() or ())
-    return next((value for key, value in headers if key == name), None)
 
 
 def place_of(message: Message) -> Place:

@@ -10,6 +10,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from pipeline.cli.console import print_error
 
@@ -68,9 +69,14 @@ def _one_line(error: Exception) -> str:
         return _one_line(error.exceptions[0])
     message = str(error)
     if isinstance(error, ValidationError) and error.title == "Settings":
-        first = error.errors(include_url=False)[0]
-        message = f"KAIROS_{'_'.join(map(str, first['loc'])).upper()}: {first['msg']}"
+        message = _wrong_setting(error.errors(include_url=False)[0])
     return " ".join(message.split()) or type(error).__name__
+
+
+def _wrong_setting(found: ErrorDetails) -> str:
+    if found["type"] == "value_error":  # our own, which names the variable
+        return str(found["ctx"]["error"])
+    return f"KAIROS_{'_'.join(map(str, found['loc'])).upper()}: {found['msg']}"
 
 
 def build_app(command: str | None) -> typer.Typer:

@@ -3,12 +3,14 @@
 import logging
 import time
 from collections.abc import Sequence
+from typing import cast
 
 from confluent_kafka import Message
 
 from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec, Malformed
-from pipeline.adapters.kafka import Outgoing, Publisher, header_of, offset_of, place_of
+from pipeline.adapters.headers import first_header
+from pipeline.adapters.kafka import Outgoing, Publisher, offset_of, place_of
 from pipeline.delivery.channels import ADAPTER
 from pipeline.delivery.courier import Courier, Parcel
 from pipeline.delivery.lanes import Lanes
@@ -41,7 +43,8 @@ class Desk:
         value = message.value()
         action = self._codec.decode(topic, value) if isinstance(value, bytes) else None
         if isinstance(action, Action):
-            trace = traces.going_on(header_of(message, traces.HEADER))
+            headers = cast(list[tuple[str, bytes]], message.headers())
+            trace = traces.going_on(first_header(headers, traces.HEADER))
             refused = await self._courier.deliver(Parcel(action, message.timestamp()[1], trace))
             if refused is not None:
                 why = f"status {refused.status}: {refused.answer}"

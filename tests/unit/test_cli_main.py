@@ -59,6 +59,12 @@ def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_forbidden_librdkafka_property_is_named_as_it_was_set(tmp_path: Path) -> None:
+    done = kairos(tmp_path, "broker", "status", KAIROS_KAFKA_MESSAGE_TIMEOUT_MS="soon")
+    assert done.returncode == 1
+    assert done.stderr == "kairos: KAIROS_KAFKA_MESSAGE_TIMEOUT_MS must be 120000 or more\n"
+
+
 def test_debug_shows_where_an_error_comes_from(tmp_path: Path) -> None:
     done = kairos(tmp_path, "--debug", "broker", "status", KAIROS_BROKER_PORT="high")
     assert done.returncode == 1
