@@ -71,8 +71,8 @@ class TooManyExceptionsError(Exception):
 
 
 class OutboxFullError(Exception):
-    """Raised when inputs that should be committed are not, and no more fits beside what they
-    caused; the process ends, and sends them again first."""
+    """Raised when no more fits beside what inputs caused that are not committed; where they cannot
+    be committed first, the process ends."""
 
 
 class _Effect(Struct, frozen=True):
@@ -215,6 +215,8 @@ class StageShell:
             return DeadLetter(
                 "time-in-future", "received_at: more than 1 h after the record's time"
             )
+        if interaction.received_at < 0:
+            return DeadLetter("time-before-1970", "received_at: milliseconds since 1970 are meant")
         if self._ports.partition_of(message.topic, message.key) == message.partition:
             return None
         return Redirect(Emit(message.topic, message.key.decode(errors="replace"), interaction))
@@ -241,6 +243,11 @@ class StageShell:
         if large and row is not None and held(row, self._committed(message.partition)) > _MUCH:
             await self._ports.settle()
             row = self._row_in(message.partition, message.key)
+        try:
+            return self._stepped(message, position, (record, row), rules)
+        except OutboxFullError:
+            await self._ports.settle()
+        row = self._row_in(message.partition, message.key)
         return self._stepped(message, position, (record, row), rules)
 
     def _stepped(
@@ -255,14 +262,26 @@ class StageShell:
             state = None if row is None else row.state
             outcome: Outcome[Any] = self._stage.step(message.key.decode(), record, state, rules)
             outputs = self._outputs(message, outcome, record)
+            if isinstance(outcome, Ok):
+                return self._moved_on(message, position, given, (outcome, outputs))
+        except OutboxFullError:
+            raise
         except Exception as error:
             outcome, outputs = self._unforeseen(error), ()
-        if not isinstance(outcome, Ok):
-            return self._traced(message, position, row, (outcome, outputs))
+        return self._traced(message, position, row, (outcome, outputs))
+
+    def _moved_on(
+        self,
+        message: Message,
+        position: Position,
+        given: tuple[msgspec.Struct, Row[Any] | None],
+        came_of_it: tuple[Ok[Any], tuple[Output, ...]],
+    ) -> _Decided:
+        (record, row), (outcome, outputs) = given, came_of_it
         before = None if row is None else row.wake
         if outcome.state is None:
             wake: Wake | None = Wake(message.timestamp_ms + _EMPTY_KEPT_MS)
-        elif state is None:
+        elif row is None or row.state is None:
             wake = outcome.wake
         else:
             wake = standing(before, outcome.wake, fired_at(record))

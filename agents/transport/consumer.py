@@ -221,7 +221,7 @@ class Consumer(BaseConsumer):
         self.app.consumer_generation_id = self._generation
         self._assigned = assigned
         self._positions.clear()
-        self._beginnings = {}
+        self._beginnings, self._found = {}, {}
         self._progress.reset()
         self._committed_offset.clear()
         self._checkpointer.committed.clear()

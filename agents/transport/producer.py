@@ -319,6 +319,8 @@ class Producer(BaseProducer):
             bunch.drop()
         for client in (self._prompt, self._patient):
             client.purge(in_flight=False, blocking=False)
+        if self._awaited:
+            self._awaited_epoch.fail(DeliveryError(str(self.transport.failure)))
 
     def _is_past(self, topic: str, key: bytes | None, headers: Headers | None) -> bool:
         wanted = self._options.cause_header

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pipeline.adapters.snapshots import Stored
 from pipeline.flow import STAGES, stage
 from pipeline.model import topics
 from pipeline.model.decision import Contact
@@ -71,8 +72,7 @@ def everything_is_processed(trial: Trial) -> list[str]:
     lost = [
         f"{stored.partition}-{stored.offset}"
         for stored, one in evidence.interactions
-        if (stored.partition, stored.offset) not in dead
-        and (one is None or one.event_id not in decided)
+        if _place(stored) not in dead and (one is None or one.event_id not in decided)
     ]
     return _some("neither decided nor a dead letter", lost)
 
@@ -87,6 +87,25 @@ def nothing_dies_later(trial: Trial) -> list[str]:
             if one.topic != topics.INTERACTIONS
         ),
     )
+
+
+def nothing_accepted_dies(trial: Trial) -> list[str]:
+    """What the gateway accepts no stage refuses, and no step fails."""
+    dead = _dead(trial.evidence)
+    return [
+        *_some(
+            "accepted and a dead letter",
+            (
+                one.event_id
+                for stored, one in trial.evidence.interactions
+                if one and one.event_id in trial.accepted and _place(stored) in dead
+            ),
+        ),
+        *_some(
+            "a step failed",
+            (one.detail for one in trial.evidence.dead_letters if one.reason == "exception"),
+        ),
+    ]
 
 
 def decided_once(trial: Trial) -> list[str]:
@@ -255,6 +274,7 @@ CHECKS: tuple[Check, ...] = (
     passed_on_once,
     everything_is_processed,
     nothing_dies_later,
+    nothing_accepted_dies,
     decided_once,
     profiles_are_right,
     memberships_are_right,
@@ -276,7 +296,7 @@ def _processed(trial: Trial) -> Iterable[Interaction]:
     dead = _dead(trial.evidence)
     processed: dict[str, Interaction] = {}
     for stored, one in trial.evidence.interactions:
-        if one is not None and (stored.partition, stored.offset) not in dead:
+        if one is not None and _place(stored) not in dead:
             processed.setdefault(one.event_id, one)
     return processed.values()
 
@@ -288,6 +308,10 @@ def _dead(evidence: Evidence) -> set[tuple[int, int]]:
         for one in evidence.dead_letters
         if one.topic == topics.INTERACTIONS
     }
+
+
+def _place(stored: Stored) -> tuple[int, int]:
+    return stored.partition, stored.offset
 
 
 def _differences(what: str, expected: dict[str, object], found: dict[str, object]) -> list[str]:

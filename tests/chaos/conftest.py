@@ -18,11 +18,13 @@ _SEED = int(os.environ.get("KAIROS_CHAOS_SEED", "1"))
 def laboratory(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Laboratory]:
-    """A running stack with a receiver, to try things on."""
+    """A running stack with a receiver, to try things on; at the end its disks are looked at."""
     home = tmp_path_factory.mktemp("chaos")
     with Inbox().listening() as inbox, running_stack(home, inbox, PARTITIONS) as stack:
         request.config.stash[_LABORATORY] = laboratory = Laboratory(stack, inbox, _SEED)
         yield laboratory
+        if all(one.held for one in laboratory.results):
+            assert laboratory.differences_on_disk() == []
 
 
 def pytest_terminal_summary(

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TypeAlias
@@ -151,15 +152,20 @@ def state_deleted(stack: Stack, random: Random) -> None:
 
 
 def state_damaged(stack: Stack, random: Random) -> None:
+    """A file of each stage: one cannot be opened any more, in the others something is wrong that
+    may be read now, later or never."""
     instance = random.randrange(WORKERS)
-    with stack.kept_down(worker(instance)):
-        for stage in STAGES:
+    name = worker(instance)
+    with stack.kept_down(name):
+        before = len(stack.log(name))
+        damage = [_truncate, *3 * [partial(_overwrite, random)]]
+        for stage, harm in zip(STAGES, damage, strict=True):
             tables = list(stack.state(stage.name, instance).rglob("*.sst"))
             manifests = list(stack.state(stage.name, instance).rglob("MANIFEST-*"))
-            for file in (tables or manifests)[:1]:
-                _overwrite(file, random)
+            harm(random.choice(tables or manifests))
     time.sleep(1)
-    stack.wait_until_ready(worker(instance))
+    stack.wait_until_ready(name)
+    assert "rebuilt from its changelog" in stack.log(name)[before:], "no damage was noticed"
 
 
 def disk_full(stack: Stack, random: Random) -> None:
@@ -360,7 +366,11 @@ def _producer(stack: Stack) -> Producer:
     return Producer({**stack.settings.kafka(), "partitioner": "murmur2_random"})
 
 
-def _overwrite(file: Path, random: Random) -> None:
+def _truncate(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def _overwrite(random: Random, file: Path) -> None:
     with file.open("r+b") as damaged:
         damaged.seek(file.stat().st_size // 3)
         damaged.write(random.randbytes(512))

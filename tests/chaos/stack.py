@@ -83,18 +83,23 @@ class Stack(support.Stack):
     @contextmanager
     def kept_down(self, name: str) -> Iterator[None]:
         """Killed, and started again only afterwards."""
-        supervision = read_supervision(self.home)
-        supervisor = supervision.supervisor.process() if supervision else None
-        assert supervisor is not None
         process = self.process(name)
-        supervisor.send_signal(signal.SIGSTOP)
-        try:
+        with self._unsupervised():
             self.kills.append(time.time())
             process.kill()
             self._wait_until_gone(process)
             yield
-        finally:
-            supervisor.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def without_workers(self) -> Iterator[None]:
+        """All of them have ended in good order, and are started again only afterwards."""
+        workers = [self.process(worker(number)) for number in range(WORKERS)]
+        with self._unsupervised():
+            for process in workers:
+                process.terminate()
+            for process in workers:
+                self._wait_until_gone(process)
+            yield
 
     def kill_at(self, point: str, instance: int) -> None:
         """A worker is killed; one that is started in its place is killed when it has come to
@@ -152,6 +157,18 @@ class Stack(support.Stack):
         """Wait until everything has left the last stage and the adapters."""
         self.wait_until_ready(GATEWAY, ADAPTER, *map(worker, range(WORKERS)))
         self.kairos("status", "--until-idle", str(seconds))
+
+    @contextmanager
+    def _unsupervised(self) -> Iterator[None]:
+        """What ends is started again only afterwards."""
+        supervision = read_supervision(self.home)
+        supervisor = supervision.supervisor.process() if supervision else None
+        assert supervisor is not None
+        supervisor.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            supervisor.send_signal(signal.SIGCONT)
 
     def _wait_until_gone(self, process: psutil.Process) -> None:
         eventually(

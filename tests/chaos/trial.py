@@ -7,6 +7,7 @@ from string import ascii_uppercase
 from time import sleep
 
 from tests.chaos.checks import CHECKS, Trial
+from tests.chaos.disks import differences
 from tests.chaos.evidence import Evidence
 from tests.chaos.faults import Fault
 from tests.chaos.receiver import Inbox
@@ -23,8 +24,8 @@ _TIME_PASSES_S = 3.0
 @dataclass(frozen=True, slots=True)
 class Result:
     """`duplicates`: records of `actions.*` that were there already; `redelivered`: posts that the
-    receiver knew by their key; `outage_s`: the longest time from a kill to the first decision in
-    the partition that waited longest, of each kill. `problems` by check."""
+    receiver knew by their key; `outages_s`: of each kill the time to the first decision on what
+    came after it, in the partition that waited longest. `problems` by check."""
 
     fault: str
     records: int
@@ -61,6 +62,7 @@ class Laboratory:
         try:
             sleep(_BEFORE_S)
             fault(self._stack, random)
+            assert traffic.is_running, "the load was over before the fault was"
             sleep(_AFTER_S)
         finally:
             traffic.join() if customers else traffic.stop()
@@ -74,6 +76,13 @@ class Laboratory:
         result = self._judge(name, (traffic, called), self._stack.kills[kills:])
         self.results.append(result)
         return result
+
+    def differences_on_disk(self) -> list[str]:
+        """Where the workers' rows are not those of their changelogs."""
+        stack = self._stack
+        bootstrap = str(stack.settings.kafka()["bootstrap.servers"])
+        with stack.without_workers():
+            return list(differences(bootstrap, stack.home / "state", stack.partitions))
 
     def _judge(self, name: str, sent: tuple[Traffic, set[str]], kills: list[float]) -> Result:
         traffic, called = sent
@@ -105,8 +114,9 @@ class Laboratory:
 
 def _outage_s(evidence: Evidence, killed_s: float) -> float:
     first: dict[int, float] = {}
-    for stored, _ in evidence.decisions:
-        if stored.timestamp >= killed_s * 1000:
+    for stored, one in evidence.decisions:
+        interaction = evidence.first_interactions.get(one.event_id)
+        if interaction is not None and interaction.received_at >= killed_s * 1000:
             at = first.get(stored.partition, float("inf"))
             first[stored.partition] = min(at, stored.timestamp / 1000 - killed_s)
     return max(first.values(), default=float("inf"))

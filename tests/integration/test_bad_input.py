@@ -152,6 +152,7 @@ def test_what_upstream_apps_get_wrong_is_dead_lettered_and_the_next_goes_on(stac
         ("empty-value", ""): None,
         ("time-in-future", "received_at:"): _interaction("far", now + 2 * _HOUR_MS, who),
         ("time-in-future", "occurred_at:"): _interaction("far", now, who, ahead_ms=2 * _HOUR_MS),
+        ("time-before-1970", "received_at:"): _interaction("minus", -62_135_596_800_000, who),
         ("no-identifiers", "identifiers:"): _interaction("nobody", now),
         ("no-valid-identifier", "identifiers: customer_id:"): _interaction(
             "blocked", now, Identifier("customer_id", "null")

@@ -236,8 +236,20 @@ def _tell_twice(world: World) -> None:
 
 
 def _die_later(world: World) -> None:
-    place = (topics.IDENTIFIED, 0, 0, _START_MS)
-    letter = DeadLetterRecord("enrichment", "exception", "", *place, key=b"k", value=None)
+    _die(world, "enrichment", "no-such-kind", topics.IDENTIFIED)
+
+
+def _die_accepted(world: World) -> None:
+    _die(world, "identity", "no-identifier", topics.INTERACTIONS)
+
+
+def _fail(world: World) -> None:
+    _die(world, "decisioning", "exception", topics.SEGMENTED)
+
+
+def _die(world: World, stage: str, reason: str, topic: str) -> None:
+    """Of the first record of `topic`."""
+    letter = DeadLetterRecord(stage, reason, "", topic, 0, 0, _START_MS, key=b"k", value=None)
     value = _CODEC.encode(topics.DEAD_LETTERS, letter)
     world.logs.records[topics.DEAD_LETTERS, 0].append(Record(b"k", value))
 
@@ -323,6 +335,8 @@ TAMPERINGS: dict[str, tuple[Check, Tampering]] = {
         _forget(topics.DECISIONS, _of("e2-1")),
     ),
     "a stage refuses what another wrote": (checks.nothing_dies_later, _die_later),
+    "an accepted interaction is a dead letter": (checks.nothing_accepted_dies, _die_accepted),
+    "a step fails": (checks.nothing_accepted_dies, _fail),
     "an interaction is decided twice, each time differently": (
         checks.decided_once,
         _decide_differently,

@@ -141,6 +141,15 @@ def test_where_nothing_is_committed_the_process_ends_before_a_row_is_too_large()
         enrichment.tell(_identified(1, 4_000_000))
 
 
+def test_an_input_that_is_too_large_beside_a_small_one_is_a_dead_letter_as_well() -> None:
+    enrichment = _Stage("enrichment")
+    enrichment.tell(_identified(0, 1))
+    enrichment.tell(_identified(1, 6_000_000))
+    enrichment.tell(_identified(2, 1))
+    assert [(one.reason, one.offset) for one in enrichment.letters()] == [("too-large", 1)]
+    assert len(enrichment.sent(topics.ENRICHED)) == 2
+
+
 class _Never(dict[str, int]):
     """Of a group that is just changing."""
 

@@ -1,0 +1,88 @@
+"""Whether the rows on the workers' disks are those that their changelogs say."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from rocksdict import AccessType, Options, Rdict
+
+from agents.store.rocks import META
+from pipeline.adapters.headers import first_header
+from pipeline.flow import STAGES
+
+_TAKE_OVER = b"\x00owner"
+_TO_THE_END = {"enable.partition.eof": True, "enable.auto.commit": False}
+_BATCH = 10_000
+
+
+@dataclass
+class _Changelog:
+    """Of one partition: the rows, the offset after the last record, and who owns it."""
+
+    rows: dict[bytes, bytes] = field(default_factory=dict)
+    end: int = 0
+    owner: int = 0
+
+
+def differences(bootstrap: str, state: Path, partitions: int) -> Iterator[str]:
+    """A line for each partition of which no worker has the rows, or has others. `state` is the
+    folder of all workers, which have ended."""
+    for stage in STAGES:
+        logs = _changelogs(bootstrap, f"{stage.group}-rows-changelog", partitions)
+        for number, log in enumerate(logs):
+            copies = [_on_disk(one) for one in (state / stage.name).glob(f"*/rows/{number}")]
+            newest = [rows for end, rows in copies if end == log.end]
+            where = f"{stage.name}, partition {number}"
+            if log.end and not newest:
+                yield f"{where}: changelog at {log.end}, disks at {[end for end, _ in copies]}"
+            for rows in newest:
+                wrong = {key for key, _ in rows.items() ^ log.rows.items()}
+                if wrong:
+                    yield f"{where}: {len(wrong)} rows differ, e.g. {min(wrong)!r}"
+
+
+def _changelogs(bootstrap: str, topic: str, partitions: int) -> list[_Changelog]:
+    logs = [_Changelog() for _ in range(partitions)]
+    reader = Consumer({"bootstrap.servers": bootstrap, "group.id": "disks", **_TO_THE_END})
+    reader.assign([TopicPartition(topic, number, 0) for number in range(partitions)])
+    unread = partitions
+    while unread:
+        for message in reader.consume(_BATCH, 1.0):
+            error = message.error()
+            if error is None:
+                _follow(logs[message.partition()], message)
+            else:
+                assert error.code() == KafkaError._PARTITION_EOF, error
+                unread -= 1
+    reader.close()
+    return logs
+
+
+def _follow(log: _Changelog, message: Message) -> None:
+    """What a former owner wrote once there was another counts for nothing."""
+    log.end = message.offset() + 1
+    owner = int(first_header(message.headers(), "owner") or 0)
+    if owner < log.owner:
+        return
+    log.owner = owner
+    key, value = message.key(), message.value()
+    if value is None:
+        log.rows.pop(key, None)
+    elif key != _TAKE_OVER:
+        log.rows[key] = value
+
+
+def _on_disk(partition: Path) -> tuple[int, dict[bytes, bytes]]:
+    """How far the changelog was applied, and the rows."""
+    database = Rdict(
+        str(partition),
+        options=Options(raw_mode=True),
+        column_families={META: Options(raw_mode=True)},
+        access_type=AccessType.read_only(),
+    )
+    try:
+        meta = database.get_column_family(META)
+        return int(meta.get(b"next-offset") or 0), dict(database.items())
+    finally:
+        database.close()
