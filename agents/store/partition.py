@@ -147,10 +147,6 @@ class PartitionStore:
         self._fresh, self._cut = {}, {}
         self._open()
 
-    def discard(self) -> None:
-        """Forget the writes that are not on disk."""
-        self._fresh, self._cut = {}, {}
-
     def close(self) -> None:
         """Close the database; what was not persisted comes back from the changelog."""
         del self._meta_handle  # it would keep the database open

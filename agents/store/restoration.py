@@ -40,7 +40,7 @@ class Restoration(Service):
         return not self.completed.is_set()
 
     def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Stop: the generation has changed already, so a running restoration ends by itself."""
+        """Stop: the generation has changed, or the app should stop: a running restoration ends."""
         self.completed.clear()
 
     def flush_buffers(self) -> None:

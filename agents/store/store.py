@@ -51,26 +51,18 @@ class RocksStore(SerializedStore[Any, Any]):
         self.assign(())
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Return the offset of the last changelog record on disk, or None."""
-        next_offset = self.partitions[tp.partition].next_offset
-        return next_offset - 1 if next_offset else None
+        """Refuse: offsets are the partitions'."""
+        raise NotImplementedError("each partition knows its own offset")
 
     def reset_state(self) -> None:
-        """Delete the rows of every partition."""
-        for partition in self.partitions.values():
-            partition.reset()
+        """Refuse: the restoration resets what it must."""
+        raise NotImplementedError("the restoration resets partitions")
 
     def apply_changelog_batch(
         self, batch: Iterable[EventT[Any]], to_key: object, to_value: object
     ) -> None:
-        """Apply changelog events, in order."""
-        for event in batch:
-            message = event.message
-            if message.key is None:
-                raise TypeError(f"changelog record without a key: {message}")
-            self.partitions[message.partition].restore(
-                [(message.key, message.value)], message.offset + 1
-            )
+        """Refuse: tables are restored from their changelogs."""
+        raise NotImplementedError("tables are restored from their changelogs")
 
     async def backup_partition(
         self, tp: TP | int, flush: bool = True, purge: bool = False, keep: int = 1

@@ -16,7 +16,7 @@ from mode import Service
 from mode.utils.futures import notify
 
 from agents.transport.checkpoint import Checkpointed, Checkpointer, CommitFigures
-from agents.transport.errors import SessionLostError, UnfinishedEventError
+from agents.transport.errors import LogMadeAnewError, SessionLostError, UnfinishedEventError
 from agents.transport.past import Past, look_back
 from agents.transport.poller import Batch, Poller, Room
 from agents.transport.progress import Progress
@@ -97,7 +97,8 @@ class Consumer(BaseConsumer):
         return self._poller
 
     async def on_stop(self) -> None:
-        """Leave the group; the last commit was made when the streams stopped."""
+        """End reading; the last commit was made when the streams stopped. The group keeps the
+        partitions for this instance until its session is over."""
         if self._poller is not None:
             self._poller.close()
             loop = asyncio.get_running_loop()
@@ -426,6 +427,7 @@ class Consumer(BaseConsumer):
             tp, offset = self._place(record), record.offset()
             if offset < self._positions.get(tp, 0):
                 self._on_rewound(tp, offset)
+                return
             if tp.topic in acking:
                 self._progress.delivered(tp, offset)
             self._positions[tp] = offset + 1
@@ -478,8 +480,15 @@ class Consumer(BaseConsumer):
         )
 
     def _on_rewound(self, tp: TP, offset: int) -> None:
-        self.log.warning("%s goes on at %d: its records were deleted or made anew", tp, offset)
-        self._committed_offset.pop(tp, None)
+        """Rows tell copies by offsets: what has a former record's offset would be taken for one."""
+        self.transport.fail(
+            LogMadeAnewError(
+                f"{tp.topic}, partition {tp.partition}, has offset {offset} after "
+                f"{self._positions[tp] - 1}: the topic was made anew or has lost records. What "
+                f"{self._options.group_id} keeps is of the former one: begin with a new state "
+                "folder, changelog and group"
+            )
+        )
 
     # -- what the broker knows
 

@@ -1,4 +1,4 @@
-"""What ends a worker. All are bugs or losses that only a restart mends."""
+"""What ends a worker. All are bugs or losses that a restart mends, if anything does."""
 
 from confluent_kafka import KafkaError
 
@@ -8,7 +8,7 @@ _FATAL = frozenset({KafkaError._FATAL, KafkaError._AUTHENTICATION})
 
 class TransportError(Exception):
     """Base: `DeliveryError`, `SessionLostError`, `ChangelogTakenError`, `CommitStalledError`,
-    `UnfinishedEventError`, `ClientFatalError`."""
+    `UnfinishedEventError`, `LogMadeAnewError`, `ClientFatalError`."""
 
 
 class DeliveryError(TransportError):
@@ -29,6 +29,10 @@ class CommitStalledError(TransportError):
 
 class UnfinishedEventError(TransportError):
     """An agent did not end with an event while its partition had to be given back."""
+
+
+class LogMadeAnewError(TransportError):
+    """The offsets of a topic begin again below those that were read."""
 
 
 class ClientFatalError(TransportError):

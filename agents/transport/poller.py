@@ -189,7 +189,7 @@ class Poller(threading.Thread):
             self._waiting_bytes -= batch.size
 
     def close(self) -> None:
-        """Ask the thread to leave the group and end."""
+        """Ask the thread to end."""
         with self._changed:
             self._closing = True
             self._changed.notify()

@@ -306,6 +306,7 @@ class Producer(BaseProducer):
             except TimeoutError:
                 left = self.queue_depth()
                 self.transport.fail(DeliveryError(f"{left} records are undelivered at the end"))
+        self._serve_reports()  # also of what was dropped
         await super().on_stop()
 
     # -- inside

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
 from agents.app import App, AppOptions, create_app
 from tests.support.chain import Worker, all_committed, committed, ends, eventually, produce, workers
@@ -111,6 +112,21 @@ def test_an_exception_in_an_agent_ends_the_process_uncommitted(
     assert _exit_code(worker) == 1
     assert "asked to raise" in worker.last_line()
     assert committed(plan.bootstrap, f"{plan.prefix}.hop0", source, 1)[0] <= 1
+
+
+def test_a_worker_does_not_go_on_where_the_log_has_lost_what_it_had_read(
+    plan: Plan, start: Callable[[Plan], Worker], new_topic: Callable[..., str]
+) -> None:
+    source = new_topic("0")
+    new_topic("1")
+    produce(plan.bootstrap, source, [(b"k", b"new")] * 3)
+    group = {"bootstrap.servers": plan.bootstrap, "group.id": f"{plan.prefix}.hop0"}
+    consumer = Consumer(group)
+    consumer.commit(offsets=[TopicPartition(source, 0, 10)], asynchronous=False)
+    consumer.close()
+    worker = start(plan)
+    assert _exit_code(worker) == 1
+    assert f"{source}, partition 0, has offset 0 after 9" in worker.last_line()
 
 
 def test_a_worker_that_is_stopped_while_it_starts_ends_well(
