@@ -74,13 +74,17 @@ def _follow(log: _Changelog, message: Message) -> None:
 
 
 def _on_disk(partition: Path) -> tuple[int, dict[bytes, bytes]]:
-    """How far the changelog was applied, and the rows."""
-    database = Rdict(
-        str(partition),
-        options=Options(raw_mode=True),
-        column_families={META: Options(raw_mode=True)},
-        access_type=AccessType.read_only(),
-    )
+    """How far the changelog was applied, and the rows; nothing of a copy that is damaged: whose it
+    is would have rebuilt it."""
+    try:
+        database = Rdict(
+            str(partition),
+            options=Options(raw_mode=True),
+            column_families={META: Options(raw_mode=True)},
+            access_type=AccessType.read_only(),
+        )
+    except Exception:  # rocksdict has no narrower one
+        return -1, {}
     try:
         meta = database.get_column_family(META)
         return int(meta.get(b"next-offset") or 0), dict(database.items())

@@ -6,10 +6,10 @@ from random import Random
 from string import ascii_uppercase
 from time import sleep
 
-from tests.chaos.checks import CHECKS, Trial
+from tests.chaos.checks import CHECKS, Trial, copies
 from tests.chaos.disks import differences
 from tests.chaos.evidence import Evidence
-from tests.chaos.faults import Fault
+from tests.chaos.faults import STANDSTILLS, Fault
 from tests.chaos.receiver import Inbox
 from tests.chaos.stack import GATEWAY, Stack
 from tests.chaos.traffic import Load, Traffic, call_the_roll
@@ -23,13 +23,15 @@ _TIME_PASSES_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`duplicates`: records of `actions.*` that were there already; `redelivered`: posts that the
-    receiver knew by their key; `outages_s`: of each kill the time to the first decision on what
-    came after it, in the partition that waited longest. `problems` by check."""
+    """`copies`: what stages wrote again; `duplicates`: records of `actions.*` that were there
+    already; `redelivered`: posts that the receiver knew by their key; `outages_s`: of each kill the
+    time to the first decision on what came after it, in the partition that waited longest.
+    `problems` by check."""
 
     fault: str
     records: int
     retries: int
+    copies: int
     duplicates: int
     redelivered: int
     dead_letters: int
@@ -48,6 +50,7 @@ class Laboratory:
         self.results: list[Result] = []
         self.accepted: set[str] = set()
         self.posted: Counter[str] = Counter()
+        self.excused: set[tuple[str, str]] = set()
         self._stack = stack
         self._inbox = inbox
         self._seed = seed
@@ -73,7 +76,10 @@ class Laboratory:
         self._stack.wait_until_idle(_IDLE_S)
         self.accepted |= traffic.accepted | called
         self.posted += traffic.posted
-        result = self._judge(name, (traffic, called), self._stack.kills[kills:])
+        evidence = Evidence.of(self._stack.settings)
+        if fault in STANDSTILLS:
+            self.excused |= copies(evidence)
+        result = self._judge(evidence, name, (traffic, called), self._stack.kills[kills:])
         self.results.append(result)
         return result
 
@@ -84,9 +90,10 @@ class Laboratory:
         with stack.without_workers():
             return list(differences(bootstrap, stack.home / "state", stack.partitions))
 
-    def _judge(self, name: str, sent: tuple[Traffic, set[str]], kills: list[float]) -> Result:
+    def _judge(
+        self, evidence: Evidence, name: str, sent: tuple[Traffic, set[str]], kills: list[float]
+    ) -> Result:
         traffic, called = sent
-        evidence = Evidence.of(self._stack.settings)
         trial = Trial(
             evidence=evidence,
             posted=self.posted,
@@ -95,6 +102,7 @@ class Laboratory:
             altered=self._inbox.altered,
             roll_call=called,
             partitions=self._stack.partitions,
+            excused=self.excused,
         )
         problems = {check.__name__: check(trial) for check in CHECKS}
         before = self.results
@@ -102,6 +110,7 @@ class Laboratory:
             fault=name,
             records=len(evidence.interactions) - sum(one.records for one in before),
             retries=traffic.retries,
+            copies=len(copies(evidence)) - sum(one.copies for one in before),
             duplicates=len(evidence.actions)
             - len({one.action_id for one in evidence.actions})
             - sum(one.duplicates for one in before),
@@ -133,7 +142,8 @@ def table(results: list[Result]) -> str:
     lines += [
         "",
         (
-            f"{'fault':46}{head}  {'records':>8}{'retries':>8}{'dup.':>6}{'redel.':>7}{'dead':>6}"
+            f"{'fault':46}{head}  {'records':>8}{'retries':>8}{'copies':>7}{'dup.':>6}{'redel.':>7}"
+            f"{'dead':>6}"
             "  seconds from kill to output"
         ),
     ]
@@ -141,7 +151,7 @@ def table(results: list[Result]) -> str:
         marks = "  ".join("X" if one.problems[name] else "." for name in checks)
         outages = " ".join(f"{seconds:.1f}" for seconds in one.outages_s)
         lines.append(
-            f"{one.fault:46}{marks}  {one.records:8}{one.retries:8}{one.duplicates:6}"
+            f"{one.fault:46}{marks}  {one.records:8}{one.retries:8}{one.copies:7}{one.duplicates:6}"
             f"{one.redelivered:7}{one.dead_letters:6}  {outages}"
         )
     return "\n".join(lines)
