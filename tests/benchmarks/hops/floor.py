@@ -1,7 +1,8 @@
 """The floor: a loop over confluent-kafka with a RocksDB, as safe as it gets and doing nothing else.
 
 Idempotent producers with acks=all; one changelog record for each write, through a producer of its
-own with a short linger, so that it does not hold up the outputs; offsets committed after delivery.
+own with a short linger, so that it does not hold up the outputs; offsets committed once everything
+that was made of their records is delivered, which nothing waits for.
 """
 
 import signal
@@ -14,6 +15,23 @@ from rocksdict import Options, Rdict
 
 _COMMIT_S = 0.25
 _BATCH = 256
+
+
+class Round:
+    """Some inputs: where to read on after them, and how many records made of them are under way."""
+
+    def __init__(self) -> None:
+        self.positions: dict[tuple[str, int], int] = {}
+        self.under_way = 0
+
+    @property
+    def offsets(self) -> list[TopicPartition]:
+        return [TopicPartition(t, p, offset) for (t, p), offset in self.positions.items()]
+
+    def delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            raise SystemExit(f"not delivered: {error}")
+        self.under_way -= 1
 
 
 class Loop:
@@ -38,7 +56,8 @@ class Loop:
                 "fetch.queue.backoff.ms": 1,
             }
         )
-        self._positions: dict[tuple[str, int], int] = {}
+        self._round = Round()
+        self._ended: Round | None = None
         self._commit_at = time.monotonic() + _COMMIT_S
 
     def run(self, wanted: int) -> None:
@@ -57,28 +76,29 @@ class Loop:
                 self._process(message)
         self._outputs.poll(0)
         self._changelogs.poll(0)
-        if self._positions and time.monotonic() >= self._commit_at:
-            self._commit()
+        self._commit()
+
+    def _commit(self) -> None:
+        """One round at a time: what came before it is delivered too, in whatever order it was."""
+        if self._ended is not None and not self._ended.under_way:
+            self._consumer.commit(offsets=self._ended.offsets, asynchronous=True)
+            self._ended = None
+        if self._ended is None and self._round.positions and time.monotonic() >= self._commit_at:
+            self._ended, self._round = self._round, Round()
+            self._commit_at = time.monotonic() + _COMMIT_S
 
     def _process(self, message: Message) -> None:
         topic, key, value = message.topic(), message.key(), message.value()
         store = self._stores[topic]
         store.get(key)
         store[key] = value
-        partition = message.partition()
+        partition, delivered = message.partition(), self._round.delivered
         self._changelogs.produce(
-            self._changelog[topic], value, key, partition, on_delivery=_delivered
+            self._changelog[topic], value, key, partition, on_delivery=delivered
         )
-        self._outputs.produce(self._next[topic], value, key, on_delivery=_delivered)
-        self._positions[topic, partition] = message.offset() + 1
-
-    def _commit(self) -> None:
-        self._outputs.flush()
-        self._changelogs.flush()
-        offsets = [TopicPartition(t, p, offset) for (t, p), offset in self._positions.items()]
-        self._consumer.commit(offsets=offsets, asynchronous=True)
-        self._positions.clear()
-        self._commit_at = time.monotonic() + _COMMIT_S
+        self._outputs.produce(self._next[topic], value, key, on_delivery=delivered)
+        self._round.under_way += 2
+        self._round.positions[topic, partition] = message.offset() + 1
 
 
 def _producer(arguments: Arguments, linger_ms: float) -> Producer:
@@ -91,11 +111,6 @@ def _producer(arguments: Arguments, linger_ms: float) -> Producer:
             "partitioner": "murmur2_random",
         }
     )
-
-
-def _delivered(error: KafkaError | None, _: Message) -> None:
-    if error is not None:
-        raise SystemExit(f"not delivered: {error}")
 
 
 if __name__ == "__main__":
