@@ -1,8 +1,8 @@
 """`kairos bench stages`: where an interaction's time goes, by the `kairos-timing` of its action.
 
-`queued`: from the record's Kafka timestamp, which its producer set, to its processing; `spent`:
-the stage's own time, up to handing its records to the producer. What is left is the way to the
-sender's broker before the first stage, and from the last one to the reader.
+`queued`: from the record's Kafka timestamp, which the broker sets as it appends it, to its
+processing; `spent`: the stage's own time, up to handing its records to the producer. What is left
+is the way of every record from its producer into the log, and that of the last one to the reader.
 """
 
 from collections.abc import Sequence
