@@ -86,7 +86,9 @@ class Passages:
 class Latency:
     """Medians over the repeats at one rate (events/s); times in ms.
 
-    `p99s` are the repeats' own; `missing` counts over all of them.
+    Of `repeats` some may not have `reached` the rate, because a lower one was too much: they are
+    not in the medians, and sustained it no more than those that it was too much for. `p99s` are
+    the repeats' own; `missing` counts over all of them.
     """
 
     system: str
@@ -98,8 +100,15 @@ class Latency:
     p99s: tuple[float, ...]
     out_per_s: float
     missing: int
-    sustained: bool
+    repeats: int
+    reached: int
+    sustained: int
     cpu: Mapping[str, float]
+
+    @property
+    def behind(self) -> int:
+        """How many repeats did not sustain the rate."""
+        return self.repeats - self.sustained
 
     @property
     def cores(self) -> float:
@@ -140,8 +149,8 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(int(rank), 1) - 1]
 
 
-def summarise(system: str, rate: int, samples: Sequence[Sample]) -> Latency:
-    """Medians of what the samples have."""
+def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -> Latency:
+    """Medians of what the samples have, of those of `repeats` that reached the rate."""
     ordered = [sorted(sample.latencies_ms) for sample in samples]
 
     def middle(share: float) -> float:
@@ -157,7 +166,9 @@ def summarise(system: str, rate: int, samples: Sequence[Sample]) -> Latency:
         p99s=tuple(percentile(one, 0.99) for one in ordered),
         out_per_s=median(len(sample.latencies_ms) / sample.seconds for sample in samples),
         missing=sum(sample.sent - len(sample.latencies_ms) for sample in samples),
-        sustained=all(sample.sustained for sample in samples),
+        repeats=repeats,
+        reached=len(samples),
+        sustained=sum(sample.sustained for sample in samples),
         cpu={name: median(sample.cpu[name] for sample in samples) for name in samples[0].cpu},
     )
 

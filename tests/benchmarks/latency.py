@@ -37,7 +37,7 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Latency]:
                 samples[str(choice), rate].append(sample)
     order = {str(choice): place for place, choice in enumerate(plan.choices)}
     cells = sorted(samples, key=lambda cell: (cell[1], order[cell[0]]))
-    return [summarise(system, rate, samples[system, rate]) for system, rate in cells]
+    return [summarise(system, rate, samples[system, rate], plan.repeats) for system, rate in cells]
 
 
 def _measure_one(rig: Rig, choice: Choice, plan: Plan) -> list[tuple[int, Sample]]:

@@ -14,7 +14,8 @@ from tests.benchmarks.timers import Lateness
 
 
 def print_latency(figures: Sequence[Latency]) -> None:
-    """A table per rate, a row per system, with its ratios to the floor at the same rate."""
+    """A table per rate, a row per system, with its ratios to the floor at the same rate, and how
+    many of the repeats fell behind at it or before it."""
     for rate in dict.fromkeys(one.rate for one in figures):
         at_rate = [one for one in figures if one.rate == rate]
         floor = next((one for one in at_rate if one.system == "floor"), None)
@@ -41,7 +42,7 @@ def _latency_row(one: Latency, floor: Latency | None) -> tuple[object, ...]:
 def _note(one: Latency) -> str:
     if one.missing:
         return f"{one.missing:,} missing"
-    return "" if one.sustained else "falls behind"
+    return f"behind {one.behind}/{one.repeats}" if one.behind else ""
 
 
 def print_throughput(figures: Sequence[Throughput]) -> None:
