@@ -48,6 +48,11 @@ def pause_s(failures: int, spread: float) -> float:
     return longest * (0.5 + spread / 2)
 
 
+def failures_after(failures: int, lived_s: float) -> int:
+    """How many short lives in a row there are when another one has ended."""
+    return 0 if lived_s > _STEADY_S else failures + 1
+
+
 class Keeper:
     """Runs one process, again and again, until it is told to stop."""
 
@@ -83,7 +88,7 @@ class Keeper:
                 outcome = f"exited with {await self._run_once()}"
             except OSError as error:
                 outcome = f"cannot be started: {error}"
-            failures = 0 if time.monotonic() - began > _STEADY_S else failures + 1
+            failures = failures_after(failures, time.monotonic() - began)
             pause = pause_s(failures, random.random())
             _log.error("%s %s; starts again in %.1f s", self.spec.name, outcome, pause)
             await asyncio.sleep(pause)

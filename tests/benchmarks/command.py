@@ -135,7 +135,7 @@ def recovery(
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """From a kill of the worker or the broker, or a loss of state, to the first output."""
+    """From a kill of the worker or the broker, or a loss of state, to output by all partitions."""
     plan = recoveries.Plan(rate, repeats, profiles)
     with open_rig(partitions) as rig:
         figures = recoveries.measure(rig, plan, _say)

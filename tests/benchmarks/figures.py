@@ -57,24 +57,42 @@ class Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class Passage:
+    """One record that came through: when it was due, when it came (s, by one clock), and out of
+    which partition."""
+
+    due: float
+    at: float
+    partition: int
+
+    @property
+    def took(self) -> float:
+        return self.at - self.due
+
+
+@dataclass(frozen=True, slots=True)
 class Passages:
-    """Of `sent` records those that came through: when each was due, and when it came (s, by one
-    clock)."""
+    """Of `sent` records those that came through."""
 
     sent: int
-    came: Sequence[tuple[float, float]]
+    came: Sequence[Passage]
 
-    def first_after(self, moment: float) -> float:
-        """How long after it (s) the first record came that was sent after it; inf: none did."""
-        return min((at - moment for due, at in self.came if due > moment), default=inf)
+    def longest_wait_after(self, moment: float) -> float:
+        """How long after it (s) the first record that was sent after it came out of the partition
+        that waited longest for one; inf: out of one came none."""
+        first = dict.fromkeys((one.partition for one in self.came), inf)
+        for one in self.came:
+            if one.due > moment:
+                first[one.partition] = min(first[one.partition], one.at - moment)
+        return max(first.values(), default=inf)
 
     def late_until(self, moment: float) -> float:
         """How long after it (s) the last record came that had taken over a second."""
-        return max((at - moment for due, at in self.came if at - due > _LATE_S), default=0.0)
+        return max((one.at - moment for one in self.came if one.took > _LATE_S), default=0.0)
 
     def latencies_ms(self, begin: float, end: float) -> list[float]:
         """Of those that were due between the two moments (end exclusive), sorted."""
-        return sorted((at - due) * 1000 for due, at in self.came if begin <= due < end)
+        return sorted(one.took * 1000 for one in self.came if begin <= one.due < end)
 
     @property
     def missing(self) -> int:

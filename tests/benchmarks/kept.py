@@ -1,6 +1,7 @@
-"""A worker with all four agents that is started again whenever it ends, as `kairos up` does it."""
+"""A worker with all four agents, started again after each end, with pauses as `kairos up` makes."""
 
 import os
+import random
 import shutil
 import signal
 import threading
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.adapters.broker import BrokerFailure
+from pipeline.stack.supervisor import failures_after, pause_s
 from tests.benchmarks.processes import Process, start
 from tests.benchmarks.rig import NoRigError, Rig
 
@@ -75,8 +77,12 @@ class KeptWorker:
         return Struck(killed_at, time.monotonic())
 
     def _keep(self) -> None:
+        failures = 0
         while True:
+            began = time.monotonic()
             self._process.child.wait()
+            failures = failures_after(failures, time.monotonic() - began)
+            time.sleep(pause_s(failures, random.random()))
             with self._starting:
                 if not self._kept:
                     return

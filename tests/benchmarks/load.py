@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
-from tests.benchmarks.figures import Drained, Headers, Passages, Sample
+from tests.benchmarks.figures import Drained, Passage, Passages, Sample
 from tests.benchmarks.processes import CpuMeter
 
 _SWITCH_S: Final = 0.0002
@@ -113,7 +113,7 @@ class Client:
             meant_seconds=seconds,
             seconds=(last_ns - due_ns[0]) / _NS,
             latencies_ms=[(at - due_ns[index]) / 1e6 for index, (at, _) in arrived.items()],
-            headers=[headers for _, headers in arrived.values()],
+            headers=[message.headers() or () for _, message in arrived.values()],
             cpu=cpu,
         )
 
@@ -167,9 +167,11 @@ class Client:
         reader.expect(sender.sent)
         reader.join()
         arrived = self._matched(reader.arrivals, first, sender.sent)
-        return Passages(
-            sender.sent, [(due_ns[index] / _NS, at / _NS) for index, (at, _) in arrived.items()]
-        )
+        came = [
+            Passage(due_ns[index] / _NS, at / _NS, message.partition())
+            for index, (at, message) in arrived.items()
+        ]
+        return Passages(sender.sent, came)
 
     def _ends(self) -> Iterator[TopicPartition]:
         """So that nothing that was there before is read."""
@@ -208,14 +210,14 @@ class Client:
 
     def _matched(
         self, arrivals: Sequence[tuple[int, Message]], first: int, count: int
-    ) -> dict[int, tuple[int, Headers]]:
-        """When each came out first, and with which headers, by its number from 0."""
-        found: dict[int, tuple[int, Headers]] = {}
+    ) -> dict[int, tuple[int, Message]]:
+        """When each came out first, and as what, by its number from 0."""
+        found: dict[int, tuple[int, Message]] = {}
         for at_ns, message in arrivals:
             value = message.value()
             index = None if value is None else self._traffic.index_of(value)
             if index is not None and first <= index < first + count:
-                found.setdefault(index - first, (at_ns, message.headers() or ()))
+                found.setdefault(index - first, (at_ns, message))
         return found
 
 

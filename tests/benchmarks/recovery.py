@@ -1,8 +1,9 @@
-"""`kairos bench recovery`: from a kill to the first output of what was sent after it.
+"""`kairos bench recovery`: from a kill to every partition's first output of what was sent after it.
 
-Records keep being sent while the worker, which runs all four agents, or the broker is killed with
--9 and started again at once, or while the worker's state is deleted. A worker that ends is started
-again whatever ended it, as `kairos up` does: a broker that is away for long ends it too.
+Records keep being sent while the worker, which runs all four agents, is killed with -9 or its state
+is deleted, or while the broker is killed with -9 and started again at once. A worker that ends is
+started again whatever ended it, after the same pause as by `kairos up`: a broker that is away for
+long ends it too.
 """
 
 import time
@@ -40,9 +41,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """Medians, s after the kill: when the process was there again (`ready_s`), when the first
-    output came of what was sent after it (`first_s`; `firsts`: of each repeat), and the last one
-    that was late (`late_s`); `missing` counts over all repeats."""
+    """Medians, s after the kill: when the process was there again (`ready_s`), when the actions'
+    partition that waited longest had its first output of what was sent after it (`first_s`;
+    `firsts`: of each repeat), and when the last one came that was late (`late_s`); `missing`
+    counts over all repeats."""
 
     what: str
     ready_s: float
@@ -98,7 +100,7 @@ def _once(fault: Callable[[], Struck], client: Client, rate: int) -> _Passed:
 
 
 def _summary(what: str, passed: Sequence[_Passed]) -> Recovery:
-    firsts = tuple(passages.first_after(struck.killed_at) for struck, passages in passed)
+    firsts = tuple(passages.longest_wait_after(struck.killed_at) for struck, passages in passed)
     return Recovery(
         what,
         ready_s=median(struck.ready_at - struck.killed_at for struck, _ in passed),

@@ -140,7 +140,7 @@ def print_recovery(figures: Sequence[Recovery]) -> None:
         for one in figures
     ]
     columns = ("what", "there again", "first output", "each", "late until", "missing")
-    print_table("Recovery: seconds after the kill", columns, rows)
+    print_table("Recovery: seconds after the kill; output by the last partition", columns, rows)
 
 
 def print_state(one: State) -> None:

@@ -1,6 +1,8 @@
-"""What is made of measurements: who fell behind."""
+"""What is made of measurements: who fell behind, and how long the last partition waited."""
 
-from tests.benchmarks.figures import Sample, summarise
+from math import inf
+
+from tests.benchmarks.figures import Passage, Passages, Sample, summarise
 
 _RATE = 100
 _SENT = 300
@@ -31,3 +33,21 @@ def test_a_repeat_that_reached_the_rate_may_fall_behind_too() -> None:
 
 def test_nobody_falls_behind_where_all_repeats_sustain_the_rate() -> None:
     assert summarise("floor", _RATE, [_sample(2.0)] * 3, repeats=3).behind == 0
+
+
+def test_the_wait_after_a_kill_is_that_of_the_partition_that_waits_longest() -> None:
+    before = [Passage(due=1.0, at=1.1, partition=partition) for partition in (0, 1)]
+    held_up = [Passage(due=1.9, at=2.5, partition=1)]
+    after = [
+        Passage(due=2.1, at=5.0, partition=1),
+        Passage(due=2.5, at=4.0, partition=1),
+        Passage(due=2.2, at=3.0, partition=0),
+        Passage(due=2.3, at=8.0, partition=0),
+    ]
+    assert Passages(7, [*before, *held_up, *after]).longest_wait_after(2.0) == 2.0
+
+
+def test_a_partition_without_any_output_after_the_kill_waits_for_ever() -> None:
+    came = [Passage(0.0, 0.1, 0), Passage(0.0, 0.1, 1), Passage(2.0, 3.0, 0)]
+    assert Passages(3, came).longest_wait_after(1.0) == inf
+    assert Passages(1, []).longest_wait_after(1.0) == inf
