@@ -109,6 +109,7 @@ def _producer(arguments: Arguments, linger_ms: float) -> Producer:
             "acks": "all",
             "linger.ms": linger_ms,
             "partitioner": "murmur2_random",
+            "queue.buffering.max.messages": 1_000_000,  # nothing waits for room
         }
     )
 
