@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.broker import Broker, BrokerOptions
 from pipeline.adapters.broker.options import PREFERRED_PORT
+from pipeline.adapters.kafka import OURS
 from pipeline.adapters.membership import DELIVERY_MS, LEAST_SESSION_MS
 from pipeline.model import sizes
 
@@ -23,7 +24,13 @@ KAFKA_PREFIX = "KAIROS_KAFKA_"
 # librdkafka waits up to 10 s between attempts: a broker that restarted would be found late.
 _CLIENT_DEFAULTS = {"reconnect.backoff.max.ms": 1_000, "message.max.bytes": sizes.RECORD}
 
-_SESSION = ("session.timeout.ms", "heartbeat.interval.ms")
+# Told once, for all that depends on it.
+_ELSEWHERE = {
+    "bootstrap.servers": "BOOTSTRAP_SERVERS",
+    "metadata.broker.list": "BOOTSTRAP_SERVERS",
+    "session.timeout.ms": "SESSION_TIMEOUT_MS",
+    "heartbeat.interval.ms": "SESSION_TIMEOUT_MS",
+}
 _AT_LEAST = {
     "message.max.bytes": sizes.RECORD,
     "message.timeout.ms": DELIVERY_MS,
@@ -152,7 +159,8 @@ class Settings(BaseSettings):
     kafka_properties: dict[str, str] = Field(
         default_factory=lambda: kafka_properties(os.environ),
         validate_default=True,
-        description="Any librdkafka property: KAIROS_KAFKA_SASL_MECHANISM is sasl.mechanism",
+        description="Any librdkafka property (KAIROS_KAFKA_SASL_MECHANISM is sasl.mechanism) but "
+        "those on which delivery, order and groups rely",
     )
 
     @field_validator("kafka_properties")
@@ -160,10 +168,12 @@ class Settings(BaseSettings):
     def _keep_the_protocol(cls, properties: dict[str, str]) -> dict[str, str]:
         """Leases follow from sessions; a record must not be dropped while a later one leaves; and a
         worker would end on its first record that is larger, again and again."""
-        for name in _SESSION:
-            if name in properties:
-                instead = "set KAIROS_SESSION_TIMEOUT_MS instead"
+        for name in properties:
+            if name in _ELSEWHERE:
+                instead = f"set {PREFIX}{_ELSEWHERE[name]} instead"
                 raise ValueError(f"{_variable(name)} is not taken: {instead}")
+            if name in OURS:
+                raise ValueError(f"{_variable(name)} is not taken: Kairos relies on its own")
         for name, least in _AT_LEAST.items():
             given = properties.get(name, str(least))
             if not given.isdecimal() or int(given) < least:

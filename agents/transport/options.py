@@ -8,11 +8,19 @@ from pipeline.model import sizes
 
 #: Settings of any client that suit a local or a nearby cluster.
 _CLIENT: Mapping[str, object] = {
-    "allow.auto.create.topics": False,
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 500,
     "topic.metadata.refresh.interval.ms": 10_000,
     "socket.nagle.disable": True,
+}
+
+#: What every reader relies on.
+_READER: Mapping[str, object] = {
+    "allow.auto.create.topics": False,
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "earliest",
+    "isolation.level": "read_committed",
 }
 
 _PATIENCE_MS = 5
@@ -22,7 +30,8 @@ _PATIENCE_MS = 5
 class TransportOptions:
     """How a worker talks to Kafka; `_ms` are milliseconds.
 
-    `librdkafka` is passed to every client last (SASL, TLS, anything else).
+    `librdkafka` is passed to every client (SASL, TLS, tuning); it does not change what the protocol
+    relies on.
     """
 
     bootstrap_servers: str
@@ -89,68 +98,68 @@ class TransportOptions:
     def consumer(self) -> dict[str, object]:
         """Return the settings of the group's consumer."""
         return {
-            "bootstrap.servers": self.bootstrap_servers,
+            **_CLIENT,
             "client.id": self.instance_id,
-            "group.id": self.group_id,
-            "group.instance.id": self.instance_id,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            # Same partition counts and one subscription: equal numbers go to one member.
-            "partition.assignment.strategy": "range",
-            "session.timeout.ms": self.session_timeout_ms,
-            "heartbeat.interval.ms": self.heartbeat_ms,
             "max.poll.interval.ms": max(self.max_poll_interval_ms, self.session_timeout_ms),
             "fetch.min.bytes": 1,
             "fetch.wait.max.ms": 100,
             "fetch.queue.backoff.ms": 1,
             "fetch.error.backoff.ms": 50,
             "queued.max.messages.kbytes": self.fetch_buffer_kib,
-            **_CLIENT,
             **self.librdkafka,
+            **_READER,
+            "bootstrap.servers": self.bootstrap_servers,
+            "group.id": self.group_id,
+            "group.instance.id": self.instance_id,
+            "group.protocol": "classic",
+            # Same partition counts and one subscription: equal numbers go to one member.
+            "partition.assignment.strategy": "range",
+            "session.timeout.ms": self.session_timeout_ms,
+            "heartbeat.interval.ms": self.heartbeat_ms,
+            "enable.partition.eof": False,
         }
 
     def changelog_reader(self) -> dict[str, object]:
         """Return the settings of a consumer outside of any group."""
         return {
-            "bootstrap.servers": self.bootstrap_servers,
+            **_CLIENT,
             "client.id": f"{self.instance_id}-restore",
-            "group.id": self.group_id,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
             # A fetch that finds nothing for so long tells that a partition ends there.
             "fetch.wait.max.ms": 50,
             "fetch.queue.backoff.ms": 10,
             "queued.max.messages.kbytes": 65_536,
-            **_CLIENT,
             **self.librdkafka,
+            **_READER,
+            "bootstrap.servers": self.bootstrap_servers,
+            "group.id": self.group_id,
+            "enable.partition.eof": True,
         }
 
     def producer(self, linger_ms: float) -> dict[str, object]:
         """Return the settings of a producer that nothing is lost by."""
         return {
-            "bootstrap.servers": self.bootstrap_servers,
+            **_CLIENT,
             "client.id": self.instance_id,
-            "acks": "all",
-            "enable.idempotence": True,
             "linger.ms": linger_ms,
-            # What Java clients do, so that every client finds a key in the same partition.
-            "partitioner": "murmur2_random",
             "message.max.bytes": sizes.RECORD,
             "message.timeout.ms": self.delivery_timeout_ms,
             "queue.buffering.max.messages": self.producer_queue,
             "queue.buffering.max.kbytes": self.producer_queue_kib,
-            **_CLIENT,
             **self.librdkafka,
+            "allow.auto.create.topics": False,
+            "bootstrap.servers": self.bootstrap_servers,
+            "acks": "all",
+            "enable.idempotence": True,
+            "delivery.report.only.error": False,
+            # What Java clients do, so that every client finds a key in the same partition.
+            "partitioner": "murmur2_random",
         }
 
     def admin(self) -> dict[str, object]:
         """Return the settings of the admin client."""
         return {
-            "bootstrap.servers": self.bootstrap_servers,
-            "client.id": f"{self.instance_id}-admin",
             **_CLIENT,
+            "client.id": f"{self.instance_id}-admin",
             **self.librdkafka,
+            "bootstrap.servers": self.bootstrap_servers,
         }

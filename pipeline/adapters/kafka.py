@@ -15,6 +15,16 @@ Property: TypeAlias = str | int | float | bool
 Place: TypeAlias = tuple[str, int]
 """A topic and a partition of it."""
 
+OURS: Final = frozenset({
+    "acks", "request.required.acks", "enable.idempotence", "transactional.id", "partitioner",
+    "delivery.report.only.error",
+    "group.id", "group.instance.id", "group.protocol", "partition.assignment.strategy",
+    "enable.auto.commit", "auto.commit.enable", "enable.auto.offset.store",
+    "auto.offset.reset", "isolation.level", "enable.partition.eof", "allow.auto.create.topics",
+})  # fmt: skip
+"""Settings of clients that nobody else may change: with others, records would be lost, processed
+twice or out of order, or found in other partitions."""
+
 _POLL_S: Final = 0.1
 _FLUSH_S: Final = 10.0
 _QUEUE_RECORDS: Final = 20_000

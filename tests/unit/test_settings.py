@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from agents.transport.options import TransportOptions
+from pipeline.adapters.kafka import OURS
 from pipeline.model import sizes
 from pipeline.settings import NoBrokerError, Settings, kafka_properties
 
@@ -96,6 +97,21 @@ def test_a_worker_ends_before_a_record_is_dropped() -> None:
 def test_a_session_is_told_in_one_place(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(f"KAIROS_KAFKA_{name}", "2000")
     with pytest.raises(ValidationError, match="KAIROS_SESSION_TIMEOUT_MS instead"):
+        Settings()
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_what_delivery_relies_on_is_not_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    variable = f"KAIROS_KAFKA_{name.upper().replace('.', '_')}"
+    monkeypatch.setenv(variable, "0")
+    with pytest.raises(ValidationError, match=f"{variable} is not taken: Kairos relies on its own"):
+        Settings()
+
+
+@pytest.mark.parametrize("name", ["BOOTSTRAP_SERVERS", "METADATA_BROKER_LIST"])
+def test_a_cluster_is_told_in_one_place(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"KAIROS_KAFKA_{name}", "kafka:9092")
+    with pytest.raises(ValidationError, match=f"{name} is not taken: .* KAIROS_BOOTSTRAP_SERVERS"):
         Settings()
 
 

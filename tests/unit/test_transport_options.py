@@ -1,0 +1,65 @@
+"""Properties that are given reach every client of a worker, and undo nothing that it relies on."""
+
+from collections.abc import Mapping
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+
+from agents.transport.options import TransportOptions
+from pipeline.adapters.kafka import OURS
+
+_TOLD_ELSEWHERE = ("bootstrap.servers", "session.timeout.ms", "heartbeat.interval.ms")
+_TUNED = {"linger.ms": "7", "fetch.wait.max.ms": "8", "socket.nagle.disable": "false"}
+_READER = frozenset({
+    "bootstrap.servers", "group.id", "enable.auto.commit", "enable.auto.offset.store",
+    "auto.offset.reset", "isolation.level", "enable.partition.eof", "allow.auto.create.topics",
+})  # fmt: skip
+_MEMBER = frozenset({
+    "group.instance.id", "group.protocol", "partition.assignment.strategy", "session.timeout.ms",
+    "heartbeat.interval.ms",
+})  # fmt: skip
+_WRITER = frozenset({
+    "bootstrap.servers", "acks", "enable.idempotence", "partitioner", "delivery.report.only.error",
+    "allow.auto.create.topics",
+})  # fmt: skip
+
+
+def _clients(given: Mapping[str, str]) -> dict[str, dict[str, object]]:
+    options = TransportOptions("localhost:1", "group", "instance", librdkafka=given)
+    return {
+        "consumer": options.consumer(),
+        "changelog reader": options.changelog_reader(),
+        "producer": options.producer(0),
+        "admin": options.admin(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("client", "relied_on"),
+    [
+        ("consumer", _READER | _MEMBER),
+        ("changelog reader", _READER),
+        ("producer", _WRITER),
+        ("admin", {"bootstrap.servers"}),
+    ],
+)
+def test_what_a_client_relies_on_is_not_changed_by_what_is_given(
+    client: str, relied_on: frozenset[str]
+) -> None:
+    plain = _clients({})[client]
+    told = _clients(dict.fromkeys((*OURS, *_TOLD_ELSEWHERE), "other"))[client]
+    assert {name: told[name] for name in relied_on} == {name: plain[name] for name in relied_on}
+
+
+def test_tuning_is_taken() -> None:
+    for client, settings in _clients(_TUNED).items():
+        assert {name: settings[name] for name in _TUNED} == _TUNED, client
+
+
+def test_librdkafka_takes_them_all() -> None:
+    clients = _clients({"log_level": "0"})
+    Consumer(clients["consumer"]).close()
+    Consumer(clients["changelog reader"]).close()
+    Producer(clients["producer"])
+    AdminClient(clients["admin"])
