@@ -1,0 +1,102 @@
+"""Commits that do not come about end the worker, rather than let it go on for ever without any."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+from faust.types import TP
+
+from agents.app import App, AppOptions, create_app
+from agents.transport.errors import CommitStalledError
+
+pytestmark = pytest.mark.anyio
+
+_INPUT = TP("in", 0)
+_STALL_MS = 500
+_STALLED = f"not committed within {_STALL_MS} ms"
+_HANGS_S = 10
+_TIMES = 20
+
+_Commit = Callable[[Mapping[TP, int], int], Awaitable[KafkaError | None]]
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> App:
+    app = create_app("stage", AppOptions("localhost:1", tmp_path, 1, librdkafka={"log_level": "0"}))
+    app.transport_options = replace(
+        app.transport_options, commit_stall_ms=_STALL_MS, commit_interval_ms=20
+    )
+    return app
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (KafkaError._TIMED_OUT, _STALLED),
+        (KafkaError.NOT_COORDINATOR, _STALLED),
+        (KafkaError.REBALANCE_IN_PROGRESS, _STALLED),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "commit failed"),
+    ],
+)
+async def test_a_worker_whose_commits_always_fail_ends(app: App, code: int, why: str) -> None:
+    async def fail(_: Mapping[TP, int], __: int) -> KafkaError:
+        await asyncio.sleep(0)
+        return KafkaError(code)
+
+    assert why in await _end(app, fail)
+
+
+async def test_a_worker_whose_commit_is_not_answered_ends(app: App) -> None:
+    async def wait(_: Mapping[TP, int], __: int) -> None:
+        await asyncio.Event().wait()
+
+    assert _STALLED in await _end(app, wait)
+
+
+async def test_a_worker_whose_output_is_not_delivered_ends_uncommitted(app: App) -> None:
+    async def refuse(_: Mapping[TP, int], __: int) -> None:
+        pytest.fail("committed before it was delivered")
+
+    assert _STALLED in await _end(app, refuse, b"output")
+
+
+async def test_a_worker_goes_on_while_some_commits_succeed(app: App) -> None:
+    """Each fails at first, and together they take longer than one may."""
+    asked: list[int] = []
+
+    async def commit(offsets: Mapping[TP, int], _: int) -> KafkaError | None:
+        await asyncio.sleep(0)
+        asked.append(offsets[_INPUT])
+        if len(asked) % 2:
+            return KafkaError(KafkaError._TIMED_OUT)
+        if len(asked) == _TIMES:
+            return KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
+        _process(app.consumer, offsets[_INPUT])
+        return None
+
+    assert "commit failed" in await _end(app, commit)
+    assert asked == [1 + number // 2 for number in range(_TIMES)]
+
+
+async def _end(app: App, commit: _Commit, output: bytes | None = None) -> str:
+    """What ends a worker that has processed an event."""
+    consumer: Any = app.consumer
+    async with app.producer, asyncio.timeout(_HANGS_S):
+        consumer._commit_with_notes = commit
+        await consumer.on_start()
+        if output is not None:
+            app.producer.send_raw("out", None, output)  # type: ignore[attr-defined]
+        _process(consumer, 0)
+        await consumer._commit_handler.fun(consumer)
+    assert isinstance(app.failure, CommitStalledError)
+    return str(app.failure)
+
+
+def _process(consumer: Any, offset: int) -> None:
+    """Its agent has got it, and is done with it."""
+    consumer._progress.delivered(_INPUT, offset)
+    consumer._acked_index[_INPUT].add(offset)
