@@ -3,38 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from faust.types import TP
 
-from agents.app import App, AppOptions, create_app
 from tests.support.chain import committed, produce
+from tests.support.reading import BUFFER, Reading
 
 _WRITTEN = 100
-_BUFFER = 4
-_PATIENCE_S = 60
-
-
-class _Reading:
-    """An app whose agent notes the offsets that it gets; it waits at each while it may not go."""
-
-    def __init__(self, bootstrap: str, prefix: str, home: Path, source: str) -> None:
-        options = AppOptions(bootstrap, home, partitions=1, group_prefix=prefix)
-        self.app: App = create_app("seek", options, stream_buffer_maxsize=_BUFFER)
-        self.consumer: Any = self.app.consumer
-        self.offsets: list[int] = []
-        self.go = asyncio.Event()
-
-        @self.app.agent(self.app.raw_topic(source))
-        async def note(stream: Any) -> None:
-            async for event in stream.events():
-                self.offsets.append(event.message.offset)
-                await self.go.wait()
-
-    async def until(self, holds: Callable[["_Reading"], bool]) -> None:
-        async with asyncio.timeout(_PATIENCE_S):
-            while not holds(self):
-                await asyncio.sleep(0.02)
 
 
 def test_what_was_read_before_a_seek_is_not_given_to_the_agents(
@@ -44,7 +19,7 @@ def test_what_was_read_before_a_seek_is_not_given_to_the_agents(
     produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
 
     async def forward() -> list[int]:
-        reading = _Reading(bootstrap, prefix, tmp_path, source)
+        reading = Reading(bootstrap, prefix, tmp_path, source)
         await reading.app.start()
         await reading.until(lambda one: len(one.offsets) == 1)
         seek = asyncio.ensure_future(reading.consumer.seek(TP(source, 0), 50))
@@ -57,9 +32,9 @@ def test_what_was_read_before_a_seek_is_not_given_to_the_agents(
 
     offsets = asyncio.run(forward())
     had = offsets.index(50)
-    assert had <= 1 + _BUFFER + 1  # in its hands, in its buffer, and on the way there
+    assert had <= 1 + BUFFER + 1  # in its hands, in its buffer, and on the way there
     assert offsets == [*range(had), *range(50, _WRITTEN)]
-    assert committed(bootstrap, f"{prefix}.seek", source, 1) == [_WRITTEN]
+    assert committed(bootstrap, f"{prefix}.reading", source, 1) == [_WRITTEN]
 
 
 def test_what_is_read_again_behind_a_commit_is_committed_again(
@@ -69,7 +44,7 @@ def test_what_is_read_again_behind_a_commit_is_committed_again(
     produce(bootstrap, source, [(b"k", b"x")] * _WRITTEN)
 
     async def read(seek: int | None) -> list[int]:
-        reading = _Reading(bootstrap, prefix, tmp_path, source)
+        reading = Reading(bootstrap, prefix, tmp_path, source)
         reading.go.set()
         await reading.app.start()
         await reading.until(lambda one: one.consumer.waiting(0) == 0)
@@ -81,7 +56,7 @@ def test_what_is_read_again_behind_a_commit_is_committed_again(
 
     assert asyncio.run(read(None)) == list(range(_WRITTEN))
     assert asyncio.run(read(10)) == list(range(10, _WRITTEN))
-    assert committed(bootstrap, f"{prefix}.seek", source, 1) == [_WRITTEN]
+    assert committed(bootstrap, f"{prefix}.reading", source, 1) == [_WRITTEN]
 
 
 def test_a_seek_in_a_partition_of_somebody_else_does_nothing(
@@ -92,7 +67,7 @@ def test_a_seek_in_a_partition_of_somebody_else_does_nothing(
     elsewhere = TP(source, 7)
 
     async def read() -> int | None:
-        reading = _Reading(bootstrap, prefix, tmp_path, source)
+        reading = Reading(bootstrap, prefix, tmp_path, source)
         await reading.app.start()
         reading.go.set()
         await reading.until(lambda one: one.offsets != [])

@@ -1,0 +1,120 @@
+"""A partition can be paused alone, and what the broker knows of partitions can be asked for."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+from faust.types import TP
+
+from pipeline.adapters.kafka import key_in_each
+from tests.support.chain import committed, ends, produce
+from tests.support.reading import BUFFER, Reading
+
+_PAUSED, _OTHER = 0, 1
+_KEYS = [key.encode() for key in key_in_each("key", 2)]
+_MANY, _MORE = 100, 50
+_AT_REST_S = 0.5
+
+_Start = Callable[..., Reading]
+
+
+@pytest.fixture
+def source(bootstrap: str, new_topic: Callable[..., str]) -> str:
+    topic = new_topic("in", partitions=2)
+    _write(bootstrap, topic, _MANY)
+    return topic
+
+
+@pytest.fixture
+def reading(bootstrap: str, prefix: str, tmp_path: Path, source: str) -> _Start:
+    """Makes a reader, which belongs to an event loop."""
+    return lambda **narrow: Reading(bootstrap, prefix, tmp_path, source, partitions=2, **narrow)
+
+
+def test_of_a_paused_partition_nothing_comes_and_afterwards_all(
+    bootstrap: str, prefix: str, source: str, reading: _Start
+) -> None:
+    async def read() -> Reading:
+        one = reading()
+        one.go.set()
+        await one.app.start()
+        await one.until(lambda one: len(one.seen) == 2 * _MANY)
+        one.consumer.pause_partitions([TP(source, _PAUSED)])
+        _write(bootstrap, source, _MORE)
+        await one.until(lambda one: one.consumer.waiting(_PAUSED) == _MORE)
+        await one.until(lambda one: len(one.offsets_of(_OTHER)) == _MANY + _MORE)
+        await asyncio.sleep(_AT_REST_S)
+        assert one.offsets_of(_PAUSED) == list(range(_MANY))
+        one.consumer.resume_partitions([TP(source, _PAUSED)])
+        await one.until(lambda one: len(one.seen) >= 2 * (_MANY + _MORE))
+        await asyncio.sleep(_AT_REST_S)
+        await one.app.stop()
+        return one
+
+    one = asyncio.run(read())
+    for partition in (_PAUSED, _OTHER):
+        assert one.offsets_of(partition) == list(range(_MANY + _MORE))
+    assert committed(bootstrap, f"{prefix}.reading", source, 2) == [_MANY + _MORE] * 2
+
+
+@pytest.mark.parametrize(
+    "narrow", [{}, {"fetch_batch": 3, "fetch_batches": 2}], ids=["ahead", "polling waits"]
+)
+def test_of_a_pause_amid_reading_only_what_was_under_way_comes(
+    bootstrap: str, prefix: str, source: str, reading: _Start, narrow: dict[str, int]
+) -> None:
+    async def read() -> tuple[Reading, int]:
+        one = reading(**narrow)
+        await one.app.start()
+        await one.until(lambda one: len(one.seen) == 1)
+        await asyncio.sleep(_AT_REST_S)  # what can be read ahead is
+        one.consumer.pause_partitions([TP(source, _PAUSED)])
+        one.go.set()
+        await one.until(lambda one: len(one.offsets_of(_OTHER)) == _MANY)
+        await asyncio.sleep(_AT_REST_S)
+        had = len(one.offsets_of(_PAUSED))
+        one.consumer.resume_partitions([TP(source, _PAUSED)])
+        await one.until(lambda one: len(one.seen) >= 2 * _MANY)
+        await asyncio.sleep(_AT_REST_S)
+        await one.app.stop()
+        return one, had
+
+    one, had = asyncio.run(read())
+    assert had <= 1 + BUFFER + 1  # in its hands, in its buffer, and on the way there
+    for partition in (_PAUSED, _OTHER):
+        assert one.offsets_of(partition) == list(range(_MANY))
+    assert committed(bootstrap, f"{prefix}.reading", source, 2) == [_MANY] * 2
+
+
+def test_where_logs_begin_and_end_is_what_the_broker_has(
+    bootstrap: str, source: str, reading: _Start
+) -> None:
+    first, second = TP(source, 0), TP(source, 1)
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # kept: it must outlive its future
+    [deleted] = admin.delete_records([TopicPartition(*second, 30)]).values()
+    deleted.result()
+
+    async def look() -> None:
+        one = reading()
+        one.go.set()
+        await one.app.start()
+        await one.until(lambda one: one.offsets_of(1)[-1:] == [_MANY - 1])
+        assert await one.consumer.earliest_offsets(first, second) == {first: 0, second: 30}
+        assert await one.consumer.highwaters(first, second) == {first: _MANY, second: _MANY}
+        produce(bootstrap, source, [(_KEYS[0], b"x")] * _MORE)
+        known = dict(zip((first, second), ends(bootstrap, source, 2), strict=True))
+        assert known == {first: _MANY + _MORE, second: _MANY}
+        assert await one.consumer.highwaters(first, second) == known
+        await one.until(lambda one: {tp: one.consumer.highwater(tp) for tp in known} == known)
+        assert one.consumer.highwater(TP(source, 7)) == -1
+        await one.app.stop()
+
+    asyncio.run(look())
+
+
+def _write(bootstrap: str, topic: str, count: int) -> None:
+    """So many to each partition."""
+    produce(bootstrap, topic, [(key, b"x") for key in _KEYS] * count)

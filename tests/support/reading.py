@@ -1,0 +1,57 @@
+"""An app whose agent notes what it gets, for tests of how it is read for."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agents.app import App, AppOptions, create_app
+
+BUFFER = 4
+"""Events that may wait for the agent."""
+
+_PATIENCE_S = 60
+_LOOK_S = 0.02
+
+
+class Reading:
+    """The agent waits at each event while it may not `go`. `narrow`: the transport's options."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        prefix: str,
+        home: Path,
+        source: str,
+        *,
+        partitions: int = 1,
+        **narrow: int,
+    ) -> None:
+        options = AppOptions(bootstrap, home, partitions=partitions, group_prefix=prefix)
+        self.app: App = create_app("reading", options, stream_buffer_maxsize=BUFFER)
+        self.app.transport_options = replace(self.app.transport_options, **narrow)
+        self.consumer: Any = self.app.consumer
+        self.seen: list[tuple[int, int]] = []
+        self.go = asyncio.Event()
+
+        @self.app.agent(self.app.raw_topic(source))
+        async def note(stream: Any) -> None:
+            async for event in stream.events():
+                self.seen.append((event.message.partition, event.message.offset))
+                await self.go.wait()
+
+    @property
+    def offsets(self) -> list[int]:
+        """All that it got, of whatever partition."""
+        return [offset for _, offset in self.seen]
+
+    def offsets_of(self, partition: int) -> list[int]:
+        """What it got of one."""
+        return [offset for where, offset in self.seen if where == partition]
+
+    async def until(self, holds: Callable[["Reading"], bool]) -> None:
+        """Wait until that is so; else the test fails."""
+        async with asyncio.timeout(_PATIENCE_S):
+            while not holds(self):
+                await asyncio.sleep(_LOOK_S)
