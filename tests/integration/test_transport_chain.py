@@ -24,12 +24,14 @@ from tests.support.chain import (
     rows,
     workers,
 )
-from tests.support.chain_worker import Plan, decode_row
+from tests.support.chain_worker import GIVEN, Plan, decode_row
 from tests.support.doom import POINTS
 
 PARTITIONS = 4
 HOPS = 2
 KEYS = 97
+_LONG_SESSION_MS = 45_000
+"""A worker is back within it, however busy the machine is."""
 
 
 @pytest.fixture
@@ -62,7 +64,7 @@ def _outputs(plan: Plan) -> list[Any]:
 
 def _states(plan: Plan, instance: str = "0") -> list[dict[bytes, bytes]]:
     state = Path(plan.home) / "state"
-    return [rows(state / f"hop{hop}" / instance / "counts") for hop in range(HOPS)]
+    return [rows(state / f"hop{hop}" / instance / "counts") for hop in range(plan.hops)]
 
 
 def _counts(states: list[dict[bytes, bytes]]) -> list[Counter[bytes]]:
@@ -185,3 +187,50 @@ def test_members_that_join_and_leave_share_the_partitions(
     assert first.terminate() == 0
     assert _counts(_states(plan)) == [Counter(k for k, _ in _records(0, 3000))] * HOPS
     assert _counts(_states(plan, "1"))[0].total() > 0
+
+
+@pytest.mark.parametrize("killed", ["0", "1"], ids=["leader", "follower"])
+def test_a_worker_that_is_killed_and_back_within_its_session_moves_nobody_s_partitions(
+    plan: Plan, start: Callable[[Plan], Worker], killed: str
+) -> None:
+    alone = msgspec.structs.replace(plan, hops=1, session_timeout_ms=_LONG_SESSION_MS)
+    plans = {name: msgspec.structs.replace(alone, instance=name) for name in ("0", "1")}
+    running: dict[str, Worker] = {}
+    for name, one in plans.items():  # the first to join leads the group
+        running[name] = start(one)
+        running[name].wait_until_ready()
+    eventually(lambda: {_last_of(one) for one in running.values()} == {"0 1", "2 3"})
+    theirs = _last_of(running[killed])
+    [other] = (worker for name, worker in running.items() if name != killed)
+    before = other.rebalances()
+
+    sent = produce(plan.bootstrap, f"{plan.prefix}.0", _records(0, 1000))
+    eventually(lambda: all_committed(alone))
+    running[killed].kill()
+    sent += produce(plan.bootstrap, f"{plan.prefix}.0", _records(1000, 1000))
+    eventually(lambda: len(_waiting(alone)) == PARTITIONS // 2)
+    assert " ".join(map(str, _waiting(alone))) == theirs
+    running[killed] = start(plans[killed])
+    eventually(lambda: all_committed(alone))
+
+    assert running[killed].rebalances() == [f"{GIVEN} hop0 {theirs}"]
+    assert other.rebalances() == before
+    outputs = read_all(plan.bootstrap, f"{plan.prefix}.1", PARTITIONS)
+    assert sorted(m.value() for m in outputs) == sorted(v for _, v in _records(0, 2000))
+    for worker in running.values():
+        assert worker.terminate() == 0
+    counts = (_counts(_states(alone, name))[0] for name in running)
+    assert sum(counts, Counter()) == sent
+
+
+def _last_of(worker: Worker) -> str:
+    """The partitions that it was given last."""
+    return "".join(worker.rebalances()[-1:]).removeprefix(f"{GIVEN} hop0 ")
+
+
+def _waiting(plan: Plan) -> list[int]:
+    """The partitions of the first hop's input that are not committed to their ends."""
+    group, topic = f"{plan.prefix}.hop0", f"{plan.prefix}.0"
+    done = committed(plan.bootstrap, group, topic, PARTITIONS)
+    here = ends(plan.bootstrap, topic, PARTITIONS)
+    return [number for number in range(PARTITIONS) if done[number] < here[number]]

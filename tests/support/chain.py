@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from rocksdict import AccessType, Options, Rdict
 
 from agents.store.rocks import META
-from tests.support.chain_worker import Plan
+from tests.support.chain_worker import GIVEN, TAKEN, Plan
 
 _PATIENCE_S = 60.0
 
@@ -46,6 +46,10 @@ class Worker:
     def last_line(self) -> str:
         """Return the last line that is the worker's own, not librdkafka's."""
         return [line for line in self.output().splitlines() if not line.startswith("%")][-1]
+
+    def rebalances(self) -> list[str]:
+        """Return what it was given and what was taken from it, in order."""
+        return [one for one in self.output().splitlines() if one.startswith((GIVEN, TAKEN))]
 
     def kill(self) -> None:
         """SIGKILL."""

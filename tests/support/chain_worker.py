@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from faust.types import TP
 
 from agents.app import App, AppOptions, create_app
 from agents.run import run
@@ -19,6 +20,8 @@ from tests.support.doom import doom
 
 RAISE = b"raise"
 """A value at which an agent raises."""
+GIVEN, TAKEN = "GIVEN", "TAKEN"
+"""Begin the lines that tell of a hop's partitions at a rebalance."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +94,14 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
     @app.task
     async def ready() -> None:
         print("READY", flush=True)
+
+    @app.on_partitions_assigned.connect
+    async def given(_: App, assigned: set[TP], **__: object) -> None:
+        print(f"{GIVEN} hop{number}", *sorted(tp.partition for tp in assigned), flush=True)
+
+    @app.on_partitions_revoked.connect
+    async def taken(_: App, revoked: set[TP], **__: object) -> None:
+        print(f"{TAKEN} hop{number}", *sorted(tp.partition for tp in revoked), flush=True)
 
     return app
 
