@@ -1,4 +1,4 @@
-"""SASL and TLS settings reach every client of a worker: the broker's listener asks for both."""
+"""SASL and TLS settings reach every client: the broker's listener asks for both."""
 
 import datetime
 import ipaddress
@@ -23,11 +23,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.broker.options import BrokerFiles
 from pipeline.adapters.broker.ports import is_free
-from pipeline.settings import Settings
+from pipeline.settings import KAFKA_PREFIX, Settings
 from tests.support.chain import Worker, eventually, produce, read_all, workers
 from tests.support.chain_worker import Plan
+from tests.support.receiver import Receiver
+from tests.support.stack import Stack, running_stack
 
 _PASSWORD = "a secret"
+_EMAIL = "tls@example.com"
+_CONFIGURATION = Path(__file__).parent / "configuration"
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,10 @@ def _answers(client: Mapping[str, str]) -> bool:
     return True
 
 
+def _variable(name: str) -> str:
+    return KAFKA_PREFIX + name.upper().replace(".", "_")
+
+
 def _reaches(count: Callable[[], int], wanted: int) -> bool:
     return count() >= wanted
 
@@ -168,3 +176,27 @@ def test_a_worker_that_the_broker_does_not_know_ends_and_says_so(
     worker = start(msgspec.structs.replace(plan, librdkafka=wrong))
     assert worker.process.wait(40) == 1
     assert "Authentication failed" in worker.last_line()
+
+
+def test_a_whole_stack_works_over_tls_as_a_known_user(
+    secured: Secured, receiver: Receiver, tmp_path: Path
+) -> None:
+    variables = {
+        "TEST_RECEIVER": receiver.url,
+        "KAIROS_BOOTSTRAP_SERVERS": secured.secure,
+        "KAIROS_PARTITIONS": "1",
+        "KAIROS_DECIDE_BUDGET_MS": "30000",
+        **{_variable(name): value for name, value in secured.properties.items()},
+    }
+    customer = {"userId": "tls", "context": {"traits": {"email": _EMAIL}}}
+    asked = {"interaction": {**customer, "type": "page", "name": "home"}, "placements": ["hero"]}
+    order = {**customer, "event": "Order", "properties": {"total": 5}}
+    with running_stack(Stack(tmp_path, _CONFIGURATION, variables)) as stack:
+        with stack.client("test-app-key") as client:
+            answer = client.post("/v1/decide", json=asked).json()
+            assert client.post("/v1/track", json=order).status_code == 200
+        assert not answer["defaulted"]
+        assert answer["placements"]["hero"]["offer"] == "hello"
+        stack.kairos("status", "--until-idle", "60")
+        assert [one.action["offer"] for one in receiver.posts(_EMAIL)] == ["thanks"]
+        assert "adapter-webhook-0" in stack.kairos("status")
