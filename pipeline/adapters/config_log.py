@@ -19,6 +19,7 @@ from confluent_kafka import (
 )
 
 from pipeline.adapters.avro import Codec, Malformed
+from pipeline.adapters.kafka import WRITER
 from pipeline.config import canonical
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Bundle
@@ -155,8 +156,7 @@ class ConfigurationLog:
         producer = Producer(
             {
                 **self._client,
-                "enable.idempotence": True,
-                "acks": "all",
+                **WRITER,
                 "compression.type": "zstd",
                 "message.max.bytes": _MAX_BYTES,
                 "message.timeout.ms": round(timeout_s * 1000),

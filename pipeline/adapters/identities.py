@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import Property
+from pipeline.adapters.kafka import WRITER, Property
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 
@@ -17,7 +17,7 @@ class IdentityWriter:
 
     def __init__(self, kafka: Mapping[str, Property], codec: Codec) -> None:
         self._codec = codec
-        self._producer = Producer({**kafka, "partitioner": "murmur2", "enable.idempotence": True})
+        self._producer = Producer({**kafka, **WRITER})
 
     def write(self, changes: Iterable[IdentityChange]) -> None:
         """Returns once Kafka has them; KafkaException when it does not take one."""

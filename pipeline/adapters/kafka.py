@@ -25,6 +25,14 @@ OURS: Final = frozenset({
 """Settings of clients that nobody else may change: with others, records would be lost, processed
 twice or out of order, or found in other partitions."""
 
+WRITER: Final[Mapping[str, Property]] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "delivery.report.only.error": False,
+    "partitioner": "murmur2",
+}
+"""Of everything that writes, over what a user has set."""
+
 _POLL_S: Final = 0.1
 _FLUSH_S: Final = 10.0
 _QUEUE_RECORDS: Final = 20_000
@@ -97,10 +105,8 @@ class Publisher:
         self._producer = Producer(
             {
                 **client,
-                "enable.idempotence": True,
-                "acks": "all",
+                **WRITER,
                 "linger.ms": 0,
-                "partitioner": "murmur2",
                 "message.timeout.ms": timeout_ms,
                 "queue.buffering.max.messages": _QUEUE_RECORDS,
                 "error_cb": self._failed,

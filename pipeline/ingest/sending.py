@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import Property
+from pipeline.adapters.kafka import WRITER, Property
 from pipeline.ingest.records import Reading
 from pipeline.ingest.rows import Row
 from pipeline.model import topics
@@ -73,15 +73,7 @@ class Publisher:
         self._failed = 0
         self._why: KafkaError | None = None
         self._waiting = 0
-        self._producer = Producer(
-            {
-                **kafka,
-                "enable.idempotence": True,
-                "acks": "all",
-                "linger.ms": 20,
-                "partitioner": "murmur2",
-            }
-        )
+        self._producer = Producer({**kafka, **WRITER, "linger.ms": 20})
 
     def put(self, interaction: Interaction) -> None:
         """Queue it."""

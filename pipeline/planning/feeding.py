@@ -12,6 +12,7 @@ from typing import Final
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from pipeline.adapters.kafka import WRITER
 from pipeline.adapters.lag import LagReader, Property
 from pipeline.adapters.records import Records
 from pipeline.model import topics
@@ -54,7 +55,7 @@ class Feeder:
         kafka = records.settings.kafka()
         self._codec = records.codec
         self._lag = LagReader(kafka, stage_groups())
-        self._producer = Producer({**kafka, "partitioner": "murmur2", "enable.idempotence": True})
+        self._producer = Producer({**kafka, **WRITER})
         self._echo = Echo(records, self.partitions)
 
     @property
