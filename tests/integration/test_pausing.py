@@ -90,9 +90,10 @@ def test_of_a_pause_amid_reading_only_what_was_under_way_comes(
 
 
 def test_where_logs_begin_and_end_is_what_the_broker_has(
-    bootstrap: str, source: str, reading: _Start
+    bootstrap: str, source: str, reading: _Start, new_topic: Callable[..., str]
 ) -> None:
-    first, second = TP(source, 0), TP(source, 1)
+    first, second, unread = TP(source, 0), TP(source, 1), TP(new_topic("unread"), 0)
+    produce(bootstrap, unread.topic, [(b"k", b"x")] * _MORE)
     admin = AdminClient({"bootstrap.servers": bootstrap})  # kept: it must outlive its future
     [deleted] = admin.delete_records([TopicPartition(*second, 30)]).values()
     deleted.result()
@@ -107,9 +108,9 @@ def test_where_logs_begin_and_end_is_what_the_broker_has(
         produce(bootstrap, source, [(_KEYS[0], b"x")] * _MORE)
         known = dict(zip((first, second), ends(bootstrap, source, 2), strict=True))
         assert known == {first: _MANY + _MORE, second: _MANY}
-        assert await one.consumer.highwaters(first, second) == known
+        assert await one.consumer.highwaters(first, unread) == {first: known[first], unread: _MORE}
         await one.until(lambda one: {tp: one.consumer.highwater(tp) for tp in known} == known)
-        assert one.consumer.highwater(TP(source, 7)) == -1
+        assert one.consumer.highwater(unread) == -1
         await one.app.stop()
 
     asyncio.run(look())
