@@ -173,7 +173,7 @@ def disk_full(stack: Stack, random: Random) -> None:
     aside, disk = folder.with_name(f"{folder.name}.aside"), ExitStack()
     with stack.kept_down(name):
         folder.rename(aside)
-        disk.enter_context(small_disk(folder, 24))
+        disk.enter_context(small_disk(folder, 24 + _megabytes(aside)))
         shutil.copytree(aside, folder, dirs_exist_ok=True)
     try:
         stack.wait_until_ready(name)
@@ -373,6 +373,10 @@ def _overwrite_the_end(file: Path, random: Random) -> None:
     with file.open("r+b") as damaged:
         damaged.seek(max(file.stat().st_size - 512, 0))
         damaged.write(random.randbytes(512))
+
+
+def _megabytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*")) // (1 << 20)
 
 
 def _fill(file: Path) -> None:
