@@ -55,7 +55,8 @@ def kafka_properties(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _variable(kafka_property: str) -> str:
+def kafka_variable(kafka_property: str) -> str:
+    """The environment variable that sets a librdkafka property."""
     return KAFKA_PREFIX + kafka_property.upper().replace(".", "_")
 
 
@@ -171,13 +172,13 @@ class Settings(BaseSettings):
         for name in properties:
             if name in _ELSEWHERE:
                 instead = f"set {PREFIX}{_ELSEWHERE[name]} instead"
-                raise ValueError(f"{_variable(name)} is not taken: {instead}")
+                raise ValueError(f"{kafka_variable(name)} is not taken: {instead}")
             if name in OURS:
-                raise ValueError(f"{_variable(name)} is not taken: Kairos relies on its own")
+                raise ValueError(f"{kafka_variable(name)} is not taken: Kairos relies on its own")
         for name, least in _AT_LEAST.items():
             given = properties.get(name, str(least))
             if not given.isdecimal() or int(given) < least:
-                raise ValueError(f"{_variable(name)} must be {least} or more")
+                raise ValueError(f"{kafka_variable(name)} must be {least} or more")
         return properties
 
     def broker(self) -> Broker:

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
-from rocksdict import AccessType, Options, Rdict
 
 from agents.store.rocks import META
-from pipeline.adapters.headers import first_header
+from agents.transport.ownership import TAKE_OVER, owner_of
 from pipeline.flow import STAGES
+from tests.support.chain import open_to_read
 
-_TAKE_OVER = b"\x00owner"
 _TO_THE_END = {"enable.partition.eof": True, "enable.auto.commit": False}
 _BATCH = 10_000
 
@@ -62,14 +61,14 @@ def _changelogs(bootstrap: str, topic: str, partitions: int) -> list[_Changelog]
 def _follow(log: _Changelog, message: Message) -> None:
     """What a former owner wrote once there was another counts for nothing."""
     log.end = message.offset() + 1
-    owner = int(first_header(message.headers(), "owner") or 0)
+    owner = owner_of(message) or 0
     if owner < log.owner:
         return
     log.owner = owner
     key, value = message.key(), message.value()
     if value is None:
         log.rows.pop(key, None)
-    elif key != _TAKE_OVER:
+    elif key != TAKE_OVER:
         log.rows[key] = value
 
 
@@ -77,12 +76,7 @@ def _on_disk(partition: Path) -> tuple[int, dict[bytes, bytes]]:
     """How far the changelog was applied, and the rows; nothing of a copy that is damaged: whose it
     is would have rebuilt it."""
     try:
-        database = Rdict(
-            str(partition),
-            options=Options(raw_mode=True),
-            column_families={META: Options(raw_mode=True)},
-            access_type=AccessType.read_only(),
-        )
+        database = open_to_read(partition)
     except Exception:  # rocksdict has no narrower one
         return -1, {}
     try:

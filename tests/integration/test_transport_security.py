@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.broker.options import BrokerFiles
 from pipeline.adapters.broker.ports import is_free
-from pipeline.settings import KAFKA_PREFIX, Settings
+from pipeline.settings import Settings, kafka_variable
 from tests.support.chain import Worker, eventually, produce, read_all, workers
 from tests.support.chain_worker import Plan
 from tests.support.receiver import Receiver
@@ -123,10 +123,6 @@ def _answers(client: Mapping[str, str]) -> bool:
     return True
 
 
-def _variable(name: str) -> str:
-    return KAFKA_PREFIX + name.upper().replace(".", "_")
-
-
 def _reaches(count: Callable[[], int], wanted: int) -> bool:
     return count() >= wanted
 
@@ -186,7 +182,7 @@ def test_a_whole_stack_works_over_tls_as_a_known_user(
         "KAIROS_BOOTSTRAP_SERVERS": secured.secure,
         "KAIROS_PARTITIONS": "1",
         "KAIROS_DECIDE_BUDGET_MS": "30000",
-        **{_variable(name): value for name, value in secured.properties.items()},
+        **{kafka_variable(name): value for name, value in secured.properties.items()},
     }
     customer = {"userId": "tls", "context": {"traits": {"email": _EMAIL}}}
     asked = {"interaction": {**customer, "type": "page", "name": "home"}, "placements": ["hero"]}

@@ -154,15 +154,20 @@ def rows(state: Path) -> dict[bytes, bytes]:
     """Return the rows on disk of all partitions of a table; nobody may have it open."""
     found: dict[bytes, bytes] = {}
     for partition in sorted(state.iterdir()):
-        database = Rdict(
-            str(partition),
-            options=Options(raw_mode=True),
-            column_families={META: Options(raw_mode=True)},
-            access_type=AccessType.read_only(),
-        )
+        database = open_to_read(partition)
         found |= dict(database.items())
         database.close()
     return found
+
+
+def open_to_read(partition: Path) -> Rdict:
+    """Open the database of a partition, which stays as it is."""
+    return Rdict(
+        str(partition),
+        options=Options(raw_mode=True),
+        column_families={META: Options(raw_mode=True)},
+        access_type=AccessType.read_only(),
+    )
 
 
 def _consumer(bootstrap: str, group: str = "") -> Consumer:
