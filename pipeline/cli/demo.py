@@ -6,11 +6,11 @@ from shutil import which
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich import progress as bars
 
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.demo.live import RATE, Latency, Percentiles
-from pipeline.demo.run import Options, Result
+from pipeline.demo.run import Options, Progress, Result
 from pipeline.demo.run import run as run_demo
 from pipeline.demo.summary import Summary
 from pipeline.settings import Settings
@@ -21,6 +21,9 @@ _INTRODUCTION = (
     "by its authors), January to June 2024, through the gateway in its own time but as fast as it "
     "goes. How customers react to messages is [bold]simulated[/bold] (seed {seed})."
 )
+
+_PLAY_S = 60.0
+"""No day of the log begins later than this by default, so that the demo takes about a minute."""
 
 _OUTCOMES = {
     "sent": "sent",
@@ -36,7 +39,8 @@ def run(
     partitions: Annotated[int | None, typer.Option(min=1, help="Partitions of the topics.")] = None,
     seed: Annotated[int, typer.Option(help="Chooses how the simulated customers react.")] = 7,
     days: Annotated[
-        int | None, typer.Option(min=1, help="Only the first so many days of the log.")
+        str | None,
+        typer.Option(help="Only the first so many days of the log, or all of it: a number or all."),
     ] = None,
     live: Annotated[
         int, typer.Option(min=0, metavar="SECONDS", help="Live traffic after the log.")
@@ -46,16 +50,18 @@ def run(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Play a log of 31,106 events; prints stages, segments, actions, latency and a hash.
+    """Play an e-commerce log; prints stages, segments, actions, latency and a hash.
 
-    Every run begins with an empty home. The hash over the decisions is the same from run to run,
-    whatever the number of partitions and workers.
+    By default as many days of the log as fit into about a minute; --days all plays its 31,106
+    events. Every run begins with an empty home. The hash over the decisions is the same from run
+    to run for the same days, whatever the number of partitions and workers.
     """
     settings = Settings()
     if partitions is not None:
         settings = settings.model_copy(update={"partitions": partitions})
     err.print(_INTRODUCTION.format(seed=seed))
-    options = Options(seed, reset, settings.workers, days, live)
+    first, play_s = _part(days)
+    options = Options(seed, reset, settings.workers, first, play_s, live)
     result = _play(settings, options)
     if json:
         print_json(result)
@@ -64,22 +70,37 @@ def run(
     err.print("\nThe stack is still up; stop it with: kairos down")
 
 
+def _part(days: str | None) -> tuple[int | None, float | None]:
+    """Return the number of days to play and the seconds for it; None: no limit."""
+    if days is None:
+        return None, _PLAY_S
+    if days == "all":
+        return None, None
+    if not (days.isascii() and days.isdigit() and int(days)):
+        raise typer.BadParameter(
+            f"{days!r} is neither a number of days nor all", param_hint="--days"
+        )
+    return int(days), None
+
+
 def _play(settings: Settings, options: Options) -> Result:
     columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+        bars.TextColumn("  {task.description}"),
+        bars.BarColumn(),
+        bars.MofNCompleteColumn(),
+        bars.TimeElapsedColumn(),
     )
-    with Progress(*columns, console=err, refresh_per_second=4) as bar:
+    with bars.Progress(*columns, console=err, refresh_per_second=4) as bar:
         task = bar.add_task("starting", total=None)
 
-        def progress(day: str, sent: int, total: int) -> None:
-            text = f"log of {day}" if sent < total else f"live, {RATE}/s for {options.live_s} s"
-            bar.update(task, description=text, completed=sent, total=total)
+        def show(now: Progress) -> None:
+            text = f"log of {now.day}" if now.sent < now.total else f"live, {RATE}/s"
+            bar.update(task, description=text, completed=now.sent, total=now.total)
+            for line in now.lines:
+                _say(line)
 
         try:
-            return run_demo(settings, options, _say, progress)
+            return run_demo(settings, options, _say, show)
         except StackError as error:
             err.print(error.logs, markup=False, soft_wrap=True)
             raise
@@ -101,11 +122,13 @@ def _print(result: Result) -> None:
         _print_latency(result.latency)
     rate = result.events / result.seconds
     out.print(
-        f"{result.events:,} events of the log in {result.seconds:.0f} s ({rate:,.0f}/s, each day's "
+        f"days 1 to {result.days} of {result.of_days} of the log, up to {result.until}: "
+        f"{result.events:,} events in {result.seconds:.0f} s ({rate:,.0f}/s, each day's "
         "decisions awaited)\n"
         f"{summary.decisions:,} decisions, {result.defaulted} answers by default\n"
         f"configuration {result.configuration}\n"
-        f"[bold]decisions {summary.fingerprint}[/bold]",
+        f"[bold]decisions {summary.fingerprint}[/bold] (the same for every run with --days "
+        f"{result.days})",
         soft_wrap=True,
     )
     out.print(_next(result.url), markup=False, soft_wrap=True)

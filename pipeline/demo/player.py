@@ -5,12 +5,13 @@ on how fast the parts happen to be.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
 from pipeline.demo.mailbox import Mailbox
+from pipeline.demo.narrator import Update
 from pipeline.demo.reactions import Delivered, reactions
 from pipeline.demo.script import Day, Round
 from pipeline.demo.shop import Shop
@@ -54,20 +55,23 @@ class Player:
         self._pipeline = pipeline
         self._seed = seed
 
-    async def play(self, days: Sequence[Day], progress: Callable[[Day, int], None]) -> None:
-        """`progress` is told the day and how many of its events have just been sent."""
+    async def play(self, days: Iterable[Day], progress: Callable[[Update], None]) -> list[Day]:
+        """Return the days that were played; `progress` is told each round."""
+        played: list[Day] = []
         for day in days:
             await self._tick(day.date)
             shown = []
             for one in day.rounds:
-                shown.append(await self._round(one))
-                progress(day, one.events)
-            for delivered in shown:
-                await self._react(delivered)
-
-        if days:
-            await self._tick(days[-1].date + timedelta(days=1))
+                delivered = await self._round(one)
+                shown.append(delivered)
+                progress(Update(day.date, one.events, delivered, self._shop.take_answer_times()))
+            for of_round in shown:
+                await self._react(of_round)
+            played.append(day)
+        if played:
+            await self._tick(played[-1].date + timedelta(days=1))
             await self._pipeline.rest()
+        return played
 
     async def _tick(self, midnight: date) -> None:
         """What fell due by then happens. Visits need not wait for it: a customer's own due moments

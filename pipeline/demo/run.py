@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pipeline.config.compile import Configuration
 from pipeline.demo import dataset, home, script
 from pipeline.demo.live import Latency, Traffic
 from pipeline.demo.mailbox import Mailbox, serve
+from pipeline.demo.narrator import Narrator, Update
 from pipeline.demo.player import Pipeline, Player
 from pipeline.demo.shop import Shop
 from pipeline.demo.summary import Summary, summarise
@@ -30,28 +31,40 @@ _MAILBOX_PORT = 8790
 _MAILBOX_VARIABLE = "KAIROS_DEMO_WEBHOOK"
 _PORTS_TRIED = 100
 
-Progress = Callable[[str, int, int], None]
-"""Told the day, how many events were sent so far, and how many there are."""
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`lines`: what to show a person now. `sent` of `total` events were played, up to `day`."""
+
+    day: str
+    sent: int
+    total: int
+    lines: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`days`: only the first so many days of the log; None: all. `live_s`: how long live traffic
-    is sent afterwards."""
+    """`days`: play only the first so many days of the log; None: all of them. `play_s`: begin no
+    further day after so many seconds; None: play on. `live_s`: seconds of live traffic after it."""
 
     seed: int
     reset: bool
     workers: str
     days: int | None
+    play_s: float | None
     live_s: int
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`seconds`: how long the log took to play; `repeated_mails`: posted again with a known key."""
+    """`days` of `of_days` of the log were played, up to and including `until` (ISO date), with
+    `events` in `seconds`. `repeated_mails`: posted again with a known key."""
 
     url: str
     configuration: str
+    days: int
+    of_days: int
+    until: str
     events: int
     seconds: float
     repeated_mails: int
@@ -60,10 +73,12 @@ class Result:
     latency: Latency
 
 
-def run(settings: Settings, options: Options, say: Say, progress: Progress) -> Result:
+def run(
+    settings: Settings, options: Options, say: Say, progress: Callable[[Progress], None]
+) -> Result:
     """Leaves the stack up. Raises what `home`, `dataset` and `stack.control` do."""
     home.claim(settings, options.reset, say)
-    days = script.days(dataset.load(settings.cache_dir))[: options.days]
+    days = script.days(dataset.load(settings.cache_dir))
     port = _free_port()
     os.environ[_MAILBOX_VARIABLE] = f"http://127.0.0.1:{port}/email"
     stack = up(settings, CONFIGURATION, options.workers, say)
@@ -80,7 +95,9 @@ class _Stage:
     url: str
     options: Options
 
-    async def perform(self, days: list[script.Day], port: int, progress: Progress) -> Result:
+    async def perform(
+        self, days: list[script.Day], port: int, progress: Callable[[Progress], None]
+    ) -> Result:
         mailbox = Mailbox()
         kafka = self.settings.kafka()
         pipeline = Pipeline(
@@ -92,8 +109,11 @@ class _Stage:
             began = time.monotonic()
             clock = LogClock(kafka, open_codec(self.settings), self.settings.partitions)
             player = Player(shop, mailbox, pipeline, clock, self.options.seed)
-            await player.play(days, _counting(days, progress))
+            chosen = days[: self.options.days]
+            within = _within(chosen, self.options.play_s)
+            played = await player.play(within, _narrated(script.event_count(chosen), progress))
             seconds = time.monotonic() - began
+            progress(self._played(played, len(days)))
             since_ms = time.time_ns() // 1_000_000
             traffic = Traffic(self.url, self._key("live"))
             await traffic.run(self.options.live_s)
@@ -103,28 +123,44 @@ class _Stage:
         return Result(
             url=self.url,
             configuration=self.configuration.digest,
-            events=script.event_count(days),
+            days=len(played),
+            of_days=len(days),
+            until=played[-1].date.isoformat(),
+            events=script.event_count(played),
             seconds=seconds,
             repeated_mails=mailbox.repeated,
             defaulted=shop.defaulted,
-            summary=summarise(records, channels, script.event_ids(days)),
+            summary=summarise(records, channels, script.event_ids(played)),
             latency=traffic.measured(records, since_ms, channels),
         )
+
+    def _played(self, played: list[script.Day], of_days: int) -> Progress:
+        line = f"played {len(played)} of {of_days} days; live traffic for {self.options.live_s} s"
+        events = script.event_count(played)
+        return Progress(played[-1].date.isoformat(), events, events, (line,))
 
     def _key(self, source: str) -> str:
         sources = self.configuration.sources.items()
         return next(key for key, one in sources if one.name == source)
 
 
-def _counting(days: list[script.Day], progress: Progress) -> Callable[[script.Day, int], None]:
-    total, sent = script.event_count(days), 0
+def _within(days: Iterable[script.Day], play_s: float | None) -> Iterator[script.Day]:
+    """Yield days until `play_s` seconds have passed since the first was asked for."""
+    began = time.monotonic()
+    for day in days:
+        if play_s is not None and time.monotonic() - began > play_s:
+            return
+        yield day
 
-    def count(day: script.Day, events: int) -> None:
-        nonlocal sent
-        sent += events
-        progress(day.date.isoformat(), sent, total)
 
-    return count
+def _narrated(total: int, progress: Callable[[Progress], None]) -> Callable[[Update], None]:
+    narrator, began = Narrator(total), time.monotonic()
+
+    def told(update: Update) -> None:
+        lines = tuple(narrator.tell(update, time.monotonic() - began))
+        progress(Progress(update.day.isoformat(), narrator.sent, narrator.total, lines))
+
+    return told
 
 
 def _free_port() -> int:

@@ -1,6 +1,7 @@
 """The web shop's side of the gateway: sends messages, shows what comes back, reports outcomes."""
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ class Shop:
         )
         self._gate = asyncio.Semaphore(concurrency)
         self.defaulted = 0
+        self._answer_ms: list[float] = []
 
     async def __aenter__(self) -> "Shop":
         return self
@@ -39,6 +41,11 @@ class Shop:
         async with self._gate:
             shown = [await self._take(step) for step in visit]
         return [delivered for one in shown if one for delivered in one]
+
+    def take_answer_times(self) -> list[float]:
+        """Return how long each answer since the last call took, in ms."""
+        taken, self._answer_ms = self._answer_ms, []
+        return taken
 
     async def report(self, reactions: Iterable[Reaction]) -> None:
         """Sends one customer's reactions, in order."""
@@ -54,6 +61,7 @@ class Shop:
         return await self._decide(step, step.placement)
 
     async def _decide(self, step: Step, placement: str) -> Sequence[Delivered]:
+        asked = time.monotonic()
         answer = await self._post(
             "/v1/decide",
             {
@@ -62,6 +70,7 @@ class Shop:
                 "budget_ms": _BUDGET_MS,
             },
         )
+        self._answer_ms.append((time.monotonic() - asked) * 1000)
         self.defaulted += answer["defaulted"]
         action = answer["placements"][placement]
         if action is None:

@@ -1,0 +1,43 @@
+"""The play is told while it runs: first messages at once, figures every few seconds."""
+
+from datetime import date
+
+from pipeline.demo.narrator import Narrator, Update
+from pipeline.demo.reactions import Delivered
+
+_DAY = date(2024, 1, 1)
+
+
+def _message(offer: str, outbound: bool) -> Delivered:
+    return Delivered("a", "t", offer, outbound, 0)
+
+
+def test_first_message_of_each_way_is_told_at_once_and_no_second() -> None:
+    narrator = Narrator(100)
+    update = Update(_DAY, 3, [_message("bestsellers", False), _message("thanks", True)], [4.0])
+    assert list(narrator.tell(update, 1.25)) == [
+        "first web message after 1.2 s: bestsellers",
+        "first e-mail message after 1.2 s: thanks",
+    ]
+    assert list(narrator.tell(update, 1.5)) == []
+
+
+def test_figures_come_every_five_seconds_and_count_everything_so_far() -> None:
+    narrator = Narrator(100)
+    lines = [
+        line
+        for second in range(11)
+        for line in narrator.tell(
+            Update(_DAY, 10, [_message("x", False)] if second else [], [float(second)]), second
+        )
+    ]
+    assert lines == [
+        "first web message after 1.0 s: x",
+        "2024-01-01: 60 events, 5 web messages in 2.5 ms (median), 0 e-mails",
+        "2024-01-01: 110 events, 10 web messages in 5.0 ms (median), 0 e-mails",
+    ]
+
+
+def test_no_time_is_claimed_where_nobody_asked() -> None:
+    [line] = Narrator(9).tell(Update(_DAY, 9, [], []), 6.0)
+    assert line == "2024-01-01: 9 events, 0 web messages, 0 e-mails"
