@@ -61,7 +61,8 @@ class Namespace(Part, frozen=True):
     """A kind of identifier. `normalise`: how equal values are made equal.
 
     `trim` takes spaces off the ends; `lower` makes lower case as well; `email` does both and
-    refuses what is no address; `phone` makes E.164 (`+34600111222`), refusing what is no number.
+    refuses what is no address; `phone` makes E.164 (`+34600111222`, with an extension
+    `+34911234567;ext=12`), refusing what is no number.
     `limit`: at most so many of the kind are linked to one identifier; further ones are refused.
     """
 

@@ -8,6 +8,9 @@ import phonenumbers
 
 from pipeline.config import model
 
+_ABROAD: Final = "00"
+"""Stands for the plus in most countries."""
+
 Normaliser = Callable[[str], str | None]
 """The normal form of a value; None when it is none of its kind."""
 
@@ -32,13 +35,20 @@ def _email(value: str) -> str | None:
 
 
 def _phone(value: str, region: str | None) -> str | None:
+    """E.164, with an extension as RFC 3966 writes it, for those of one switchboard are several
+    people. A number that can only be dialled within its town is several numbers."""
+    given = value.strip()
+    if region is None and given.startswith(_ABROAD):
+        given = "+" + given.removeprefix(_ABROAD)
     try:
-        number = phonenumbers.parse(value, region)
+        number = phonenumbers.parse(given, region)
     except phonenumbers.NumberParseException:
         return None
-    if not phonenumbers.is_possible_number(number):
+    possible = phonenumbers.is_possible_number_with_reason(number)
+    if possible != phonenumbers.ValidationResult.IS_POSSIBLE:
         return None
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    plain = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    return f"{plain};ext={number.extension}" if number.extension else plain
 
 
 _PLAIN: Final[dict[str, Normaliser]] = {

@@ -1,35 +1,52 @@
 """Cells: what interactions add up to, in whatever order they come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from sys import float_info
 from typing import Any, Final
 
-from pipeline.enrichment.state import Cell, Value
+from pipeline.enrichment.state import Big, Cell, Value
 from pipeline.model.interaction import Scalar
 
 MILLION: Final = 1_000_000
-_MOST: Final = 2**63 - 1
+_LONG: Final = range(-(2**63), 2**63)
+_WHOLE: Final = 2.0**53
+"""From here on every float is a whole number."""
+
+_GREATEST: Final = float_info.max
 
 
-def millionths(value: Scalar) -> int | None:
+def millionths(value: Scalar) -> int | Big | None:
     """A number to add up, exactly; None for what is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return _bounded(round(value * MILLION))
+    if isinstance(value, float) and abs(value) < _WHOLE:
+        return _kept(round(value * MILLION))
+    return _kept(int(value) * MILLION)
 
 
-def number(total: int) -> int | float:
-    """The reverse of `millionths`; whole where it is whole."""
-    whole, rest = divmod(total, MILLION)
-    return whole if rest == 0 else total / MILLION
+def total(cells: Iterable[int | Big]) -> int:
+    """The exact sum of what is kept."""
+    return sum(one if isinstance(one, int) else int(one.digits, 16) for one in cells)
 
 
-def _bounded(total: int) -> int:
-    """As much as 64 bits hold: ±9.2 * 10^12."""
-    return max(-_MOST, min(_MOST, total))
+def number(millionths: int) -> int | float:
+    """The reverse of `millionths`; whole where it is whole and has at most 64 bits. Beyond what a
+    float can hold, the greatest one."""
+    whole, rest = divmod(millionths, MILLION)
+    if rest == 0 and whole in _LONG:
+        return whole
+    try:
+        return millionths / MILLION
+    except OverflowError:
+        return _GREATEST if millionths > 0 else -_GREATEST
 
 
-def _add(a: int, b: int) -> int:
-    return _bounded(a + b)
+def _kept(millionths: int) -> int | Big:
+    return millionths if millionths in _LONG else Big(f"{millionths:x}")
+
+
+def _add(a: int | Big, b: int | Big) -> int | Big:
+    return _kept(total((a, b)))
 
 
 def _latest(a: Value, b: Value) -> Value:
@@ -40,11 +57,13 @@ def _first(a: Value, b: Value) -> Value:
     return a if (a.occurred_at, a.event_id) <= (b.occurred_at, b.event_id) else b
 
 
-def _rank(value: Scalar) -> tuple[int, float, str]:
-    """Any two scalars compare: numbers before text, so that min and max never fail."""
+def _rank(value: Scalar) -> tuple[int, int | float, str]:
+    """Any two scalars compare: numbers before text, so that min and max never fail. Those that are
+    equal but written differently (1, 1.0 and true) compare by how they are written, so that the
+    order in which they came does not matter."""
     if isinstance(value, (bool, int, float)):
-        return (0, float(value), type(value).__name__)
-    return (1, 0.0, "" if value is None else value)
+        return (0, value, repr(value))
+    return (1, 0, "" if value is None else value)
 
 
 def _min(a: Scalar, b: Scalar) -> Scalar:

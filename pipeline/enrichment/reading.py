@@ -10,7 +10,7 @@ from pipeline.config.keeps import Keep
 from pipeline.config.model import KeptRule
 from pipeline.config.names import approximate, since_trait
 from pipeline.enrichment import panes, sample, terms
-from pipeline.enrichment.cells import COMBINE, MILLION, number
+from pipeline.enrichment.cells import COMBINE, MILLION, number, total
 from pipeline.enrichment.keeping import floor, next_to_leave
 from pipeline.enrichment.state import Kept, Panes, Shard, Value
 from pipeline.model.interaction import Known
@@ -80,7 +80,7 @@ def _cells(keep: Keep, shards: Sequence[Shard], now_ms: int) -> Sequence[Any]:
 def _added_up(keep: Keep, shards: Sequence[Shard], now_ms: int) -> int | None:
     """Nothing in a window is 0, nothing in a lifetime is not known."""
     cells = _cells(keep, shards, now_ms)
-    return sum(cells) if cells or keep.window_ms is not None else None
+    return total(cells) if cells or keep.window_ms is not None else None
 
 
 def _incomplete(
@@ -105,13 +105,13 @@ def _count(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:
 
 
 def _sum(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:
-    total = _added_up(trait.keeps[0], shards, now_ms)
-    return None if total is None else number(total)
+    added = _added_up(trait.keeps[0], shards, now_ms)
+    return None if added is None else number(added)
 
 
 def _average(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:
-    total, count = (_added_up(keep, shards, now_ms) for keep in trait.keeps)
-    return total / (count * MILLION) if total is not None and count else None
+    added, count = (_added_up(keep, shards, now_ms) for keep in trait.keeps)
+    return added / (count * MILLION) if added is not None and count else None
 
 
 def _best(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:

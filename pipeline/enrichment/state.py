@@ -21,7 +21,14 @@ class Value(Struct, frozen=True, array_like=True, tag=0):
     event_id: str
 
 
-Cell: TypeAlias = Scalar | Value
+class Big(Struct, frozen=True, array_like=True, tag=4):
+    """A sum in millionths that 64 bits cannot hold, in hexadecimal: sums are exact whatever comes,
+    so that the order in which it comes does not matter."""
+
+    digits: str
+
+
+Cell: TypeAlias = Scalar | Value | Big
 """What interactions add up to: a count or a sum (in millionths), the least or greatest value, or
 the first or latest one."""
 

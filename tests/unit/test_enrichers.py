@@ -108,6 +108,91 @@ def test_a_user_agent_tells_the_device(
     assert derived == {name: value for name, value in expected.items() if value is not None}
 
 
+@pytest.mark.parametrize(
+    ("text", "device_type"),
+    [
+        ("Dalvik/2.1.0 (Linux; U; Android 13; SM-G991B Build/TP1A.220624.014)", "mobile"),
+        ("Dalvik/2.1.0 (Linux; U; Android 14; Pixel 8 Build/UD1A)", "mobile"),
+        ("Dalvik/2.1.0 (Linux; U; Android 13; 2201116SG Build/TKQ1)", "mobile"),
+        ("Dalvik/2.1.0 (Linux; U; Android 12; SM-T870 Build/SP1A.210812.016)", "tablet"),
+        ("Dalvik/2.1.0 (Linux; U; Android 13; Lenovo TB-X606F Build/PPR1)", "tablet"),
+        ("Dalvik/2.1.0 (Linux; U; Android 13; Pixel Tablet Build/TQ3A)", "tablet"),
+        ("Dalvik/2.1.0 (Linux; U; Android 11; MI PAD 4 Build/OPM1)", "tablet"),
+        ("Dalvik/2.1.0 (Linux; U; Android 10; HUAWEI MediaPad M5 Build/HUAWEI)", "tablet"),
+        ("Dalvik/2.1.0 (Linux; U; Android 9; AFTMM Build/PS7233)", "tv"),
+        ("Dalvik/2.1.0 (Linux; U; Android 11; MiBOX4 Build/RTT0)", "tv"),
+        ("Dalvik/2.1.0 (Linux; U; Android 11; SHIELD Android TV Build/RQ1A)", "tv"),
+        ("okhttp/4.9.3", "other"),
+        ("okhttp/3.12.1 (Android 11; Pixel 5)", "mobile"),
+        ("MyShop/5.1.0 (com.shop; build:1; Android 13) okhttp/4.9", "mobile"),
+        ("MyApp/1.2 (Android 13; SM-X700)", "tablet"),
+        ("Shop/3 (iPhone; iOS 17.0; Scale/3.00)", "mobile"),
+        ("Shop/3 (iPad; iOS 17.0; Scale/2.00)", "tablet"),
+        ("MyApp/1.0 CFNetwork/1410.0.3 Darwin/22.6.0", "mobile"),
+        ("Mozilla/5.0 (Android 13; Tablet; rv:109.0) Gecko/115.0 Firefox/115.0", "tablet"),
+        ("Mozilla/5.0 (Android 13; Mobile; rv:109.0) Gecko/115.0 Firefox/115.0", "mobile"),
+        (
+            "Opera/9.80 (Android; Opera Mini/36.2/119.132; U; en) Presto/2.12 Version/12.16",
+            "mobile",
+        ),
+        (
+            (
+                "Mozilla/5.0 (Linux; U; Android 4.0.3; de-de; Kindle Fire Build/IML74K) "
+                "AppleWebKit/534.30 (KHTML, like Gecko) Version/4.0 Mobile Safari/534.30"
+            ),
+            "tablet",
+        ),
+        (
+            (
+                "Mozilla/5.0 (Linux; Android 11; BRAVIA 4K VH2) AppleWebKit/537.36 (KHTML, like "
+                "Gecko) Chrome/90 Safari/537.36"
+            ),
+            "tv",
+        ),
+        (
+            (
+                "Mozilla/5.0 (Linux; Android 12; Chromecast) AppleWebKit/537.36 (KHTML, like "
+                "Gecko) Chrome/90 Safari/537.36 CrKey/1.56"
+            ),
+            "tv",
+        ),
+        (
+            (
+                "Mozilla/5.0 (Web0S; Linux/SmartTV) AppleWebKit/537.36 (KHTML, like Gecko) "
+                "Chrome/79.0 Safari/537.36"
+            ),
+            "tv",
+        ),
+        ("Roku/DVP-12.0 (12.0.0.4182-88)", "tv"),
+        ("AppleTV11,1/11.1", "tv"),
+        (
+            (
+                "Mozilla/5.0 (Windows NT 10.0; Win64; x64; Xbox; Xbox One) AppleWebKit/537.36 "
+                "Chrome/44 Safari Edge/44"
+            ),
+            "other",
+        ),
+        (
+            "Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36 Chrome/120 Safari/537.36",
+            "desktop",
+        ),
+        (
+            (
+                "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+                "HeadlessChrome/120.0.0.0 Safari/537.36"
+            ),
+            "bot",
+        ),
+        ("facebookexternalhit/1.1 (+http://www.facebook.com/externalhit_uatext.php)", "bot"),
+        ("GPTBot/1.0 (+https://openai.com/gptbot)", "bot"),
+    ],
+)
+def test_apps_and_screens_are_told_by_their_model(text: str, device_type: str) -> None:
+    derived = UserAgentEnricher().derive(seen(user_agent=text))
+    assert derived["device_type"] == device_type
+    assert derived["bot"] is (device_type == "bot")
+
+
 def test_without_a_user_agent_nothing_is_said_of_it() -> None:
     assert not UserAgentEnricher().derive(seen())
     assert not UserAgentEnricher().derive(seen(user_agent=""))

@@ -1,5 +1,6 @@
 """The device in the customer's hand, by what its browser says of itself."""
 
+import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Final
@@ -19,7 +20,27 @@ _LONGEST: Final = 1_024
 _HANDHELD: Final = frozenset(
     ("iOS", "Android", "Windows Phone", "KaiOS", "BlackBerry OS", "Sailfish")
 )
-_SCREENS: Final = frozenset(("Tizen", "WebOS", "tvOS", "ATV OS X", "Chromecast", "FireTV", "Roku"))
+_SCREENS: Final = frozenset(
+    ("Tizen", "WebOS", "Web0S", "tvOS", "ATV OS X", "Chromecast Linux", "Chromecast", "FireTV",
+     "Roku")
+)  # fmt: skip
+_TELEVISION: Final = re.compile(
+    r"TV\b|\bTV|AFT[A-Z0-9]{1,6}\b|BRAVIA|MiBOX|MITV|CrKey|VIERA|SmartHub"
+)
+"""A television, or what is plugged into one: `AFT…` are Amazon's sticks, `CrKey` is Chromecast."""
+
+_TABLET: Final = re.compile(
+    r"ipad|tablet|kindle|xoom|slate|\bpixel c\b|nexus (7|9|10)\b"
+    r"|\b(sm-[txp]|gt-p|sgp|kf[a-z]{2,6}\b)"  # Samsung, Sony, Amazon
+    r"|\btb-?[0-9x]|\b(yoga|galaxy|lenovo) ?tab|\btab\b|[a-z ]pad\b",  # Lenovo and others
+    re.IGNORECASE,
+)
+"""Models of tablets, as they are named by apps, whose user agents say nothing else of it."""
+
+_CONSOLE: Final = re.compile(r"Xbox|PlayStation|Nintendo")
+_AUTOMATED: Final = re.compile(r"HeadlessChrome|PhantomJS|Chrome-Lighthouse")
+_BROWSER: Final = re.compile(r"AppleWebKit/|Gecko/")
+
 _DESKS: Final = frozenset(
     (
         "Windows",
@@ -54,7 +75,8 @@ def _parser() -> Parser:
 @lru_cache(maxsize=_KEPT)
 def _parsed(text: str) -> Mapping[str, Scalar]:
     found = _parser().parse(text)
-    bot = found.device is not None and found.device.family == "Spider"
+    spider = found.device is not None and found.device.family == "Spider"
+    bot = spider or _AUTOMATED.search(text) is not None
     derived: dict[str, Scalar] = {
         DEVICE_TYPE: "bot" if bot else _device_type(text, found),
         BOT: bot,
@@ -68,12 +90,21 @@ def _parsed(text: str) -> Mapping[str, Scalar]:
 
 def _device_type(text: str, found: Result) -> str:
     os = "" if found.os is None else found.os.family
-    device = "" if found.device is None else f"{found.device.family} {found.device.brand}"
-    if os in _SCREENS or "TV" in text or "TV" in device:
+    if os in _SCREENS or _TELEVISION.search(text):
         return "tv"
-    # Chrome says "Mobile" on a phone that runs Android, and nothing on a tablet.
-    if "iPad" in device or "Tablet" in device or (os == "Android" and "Mobile" not in text):
+    if _CONSOLE.search(text):
+        return "other"
+    if _is_tablet(text, os, found):
         return "tablet"
     if os in _HANDHELD or "Mobile" in text:
         return "mobile"
     return "desktop" if os in _DESKS else "other"
+
+
+def _is_tablet(text: str, os: str, found: Result) -> bool:
+    """A browser on Android says "Mobile" on a phone and nothing on a tablet. Whatever else runs on
+    Android (Dalvik, okhttp, an app's own name) says so on neither, and is told by its model."""
+    device = "" if found.device is None else f"{found.device.family} {found.device.model or ''}"
+    if _TABLET.search(device) or (os != "iOS" and "Tablet" in text):
+        return True
+    return os == "Android" and _BROWSER.search(text) is not None and "Mobile" not in text

@@ -1,0 +1,90 @@
+"""Sums are exact and the same in whatever order numbers come, however large they are."""
+
+import random
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from functools import reduce
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import model
+from pipeline.enrichment.shard import apply, merge
+from pipeline.enrichment.state import Shard
+from pipeline.enrichment.view import traits
+from pipeline.model.interaction import Identifier, Interaction, Known, Scalar
+from tests.support.worlds import rules
+
+_RULES = ("sum", "avg", "min", "max")
+_CONFIG = rules(
+    model.Bundle(
+        sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
+        identity=model.Identity((model.Namespace("cookie"),)),
+        channels=model.Channels((model.Channel("web"),)),
+        profile=model.ProfileRules(
+            tuple(
+                model.Trait(f"{rule}{window or ''}", rule, "properties.price", None, window)
+                for rule in _RULES
+                for window in (None, "1h")
+            )
+        ),
+    )
+).config
+_STATE = msgspec.msgpack.Decoder(Shard)
+
+_numbers = st.one_of(
+    st.integers(-(2**63), 2**63 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([9e12, -9e12, 1e308, -1e308, 1.7e308, 0.1, 2**53, 2**53 + 1, -0.0, 0.0, True]),
+)
+
+
+def _apply(prices: Iterable[Scalar], shard: Shard | None = None) -> Shard:
+    for index, price in enumerate(prices):
+        one = Interaction(
+            f"e{index}", "track", "Order", "web", "shop", 1_000, 1_000,
+            (Identifier("cookie", "k"),), {"price": price},
+        )  # fmt: skip
+        shard = apply(shard, one, _CONFIG)
+    assert shard is not None
+    return _STATE.decode(msgspec.msgpack.encode(shard))
+
+
+def _known(shards: Sequence[Shard]) -> dict[str, str]:
+    known: dict[str, Known] = traits(shards, 1_000, _CONFIG)
+    return {name: repr(value) for name, value in known.items() if name.startswith(_RULES)}
+
+
+def test_a_sum_that_leaves_64_bits_on_its_way_comes_back() -> None:
+    for prices in ([9e12, 9e12, -9e12], [-9e12, 9e12, 9e12]):
+        assert traits((_apply(prices),), 1_000, _CONFIG)["sum"] == 9 * 10**12
+    for prices in ([1e308, 1e308, -1e308, 0.5], [0.5, -1e308, 1e308, 1e308]):
+        known = traits((_apply(prices),), 1_000, _CONFIG)
+        assert known["sum"] == known["sum1h"] == 1e308
+
+
+def test_a_sum_beyond_every_number_is_the_greatest() -> None:
+    assert traits((_apply([1.7e308, 1.7e308]),), 1_000, _CONFIG)["sum"] == 1.7976931348623157e308
+    assert traits((_apply([-1.7e308] * 2),), 1_000, _CONFIG)["sum"] == -1.7976931348623157e308
+
+
+@given(st.lists(_numbers, min_size=1, max_size=30), st.randoms(use_true_random=False))
+def test_neither_order_nor_shards_change_a_sum(
+    prices: list[Scalar], shuffler: random.Random
+) -> None:
+    shuffled = list(prices)
+    shuffler.shuffle(shuffled)
+    cut = shuffler.randrange(len(shuffled) + 1)
+    halves = [_apply(half) for half in (shuffled[:cut], shuffled[cut:]) if half]
+    expected = _known((_apply(prices),))
+    assert _known((_apply(shuffled),)) == expected
+    assert _known(halves) == expected
+    assert _known((reduce(lambda a, b: merge(a, b, _CONFIG), halves),)) == expected
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=30))
+def test_whole_numbers_add_up_exactly(prices: list[int]) -> None:
+    total = sum(prices)
+    told = traits((_apply(prices),), 1_000, _CONFIG)["sum"]
+    assert told == (total if -(2**63) <= total < 2**63 else float(Fraction(total)))

@@ -1,0 +1,66 @@
+"""Phone numbers: the ways of writing one are one identifier, and two people's stay two."""
+
+import pytest
+
+from pipeline.config.model import Namespace
+from pipeline.config.normalise import normaliser
+
+_PHONE = Namespace("phone", normalise="phone")
+
+
+@pytest.mark.parametrize(
+    ("region", "written", "normal"),
+    [
+        ("ES", "911 234 567", "+34911234567"),
+        ("ES", "+34 911-234-567", "+34911234567"),
+        ("ES", "0034 911 234 567", "+34911234567"),
+        ("ES", "tel:+34-911-234-567", "+34911234567"),
+        ("GB", "020 7946 0018", "+442079460018"),
+        ("GB", "+44 (0)20 7946 0018", "+442079460018"),
+        ("IT", "06 6982 1234", "+390669821234"),
+        ("US", "011 34 911 234 567", "+34911234567"),
+        ("US", "1-800-FLOWERS", "+18003569377"),
+        ("US", "(650) 253-0000", "+16502530000"),
+        (None, "+34911234567", "+34911234567"),
+        (None, "0034911234567", "+34911234567"),
+        ("EG", "٠٢٢٧٩٢٨٠٠٠", "+20227928000"),
+    ],
+)
+def test_ways_of_writing_a_number_are_one(region: str | None, written: str, normal: str) -> None:
+    assert normaliser(_PHONE, region)(written) == normal
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "911 234 567 x12",
+        "911234567 ext. 12",
+        "+34911234567;ext=12",
+        "tel:+34-911-234-567;ext=12",
+        "911 234 567 extensión 12",
+        "911234567#12",
+    ],
+)
+def test_an_extension_is_part_of_the_number(written: str) -> None:
+    normalise = normaliser(_PHONE, "ES")
+    assert normalise(written) == "+34911234567;ext=12"
+    assert normalise("+34911234567;ext=12") == "+34911234567;ext=12"
+    assert normalise("911234567 ext. 012") == "+34911234567;ext=012"
+    assert normalise("911234567") == "+34911234567"
+
+
+@pytest.mark.parametrize(
+    ("region", "written"),
+    [
+        (None, "911234567"),
+        ("ES", "hello"),
+        ("ES", "12"),
+        ("ES", ""),
+        ("ES", "+999 123"),
+        ("ES", "911 234 567 / 911 234 568"),
+        ("US", "253-0000"),
+        ("US", "0034911234567"),
+    ],
+)
+def test_what_is_no_whole_number_identifies_nobody(region: str | None, written: str) -> None:
+    assert normaliser(_PHONE, region)(written) is None
