@@ -125,7 +125,12 @@ class Settings(BaseSettings):
         description=f"Largest body, after unpacking, of one message; at most {sizes.POSTED}",
     )
     gateway_batch_bytes: PositiveInt = Field(
-        default=4 * 1024 * 1024, description="Largest body, after unpacking, of several messages"
+        default=4 * 1024 * 1024,
+        description="Largest body, after unpacking, of several messages; without a key in the "
+        "header, that of one message counts",
+    )
+    gateway_batch_items: PositiveInt = Field(
+        default=5_000, description="Most messages, or outcomes, of one request"
     )
     gateway_timeout_ms: PositiveInt = Field(
         default=5_000, description="Time for Kafka to acknowledge, after which the answer is 503"

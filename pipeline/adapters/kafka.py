@@ -119,6 +119,8 @@ class Publisher:
         """None once Kafka has acknowledged every record."""
         if not records:
             return None
+        if len(self._producer) + len(records) > _QUEUE_RECORDS:  # refused before any is written
+            return Unavailable("too many records wait for Kafka")
         batch = _Batch(len(records), self._loop.create_future(), self._settled)
         try:
             for record in records:

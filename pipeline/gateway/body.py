@@ -1,22 +1,28 @@
 """A request's body: bounded, unpacked and decoded, without trusting any of it."""
 
-import json
 import re
 import zlib
-from math import isfinite
 from typing import Final, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 from starlette.requests import Request
 
+from pipeline.gateway import scan
 from pipeline.gateway.refusal import Refusal, bad
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 _GZIP_WINDOW: Final = 31
+_MAX_MEMBERS: Final = 64
+"""Of one gzip body: each costs a copy of what follows it."""
+
+_MANY_COMMAS: Final = 50_000
+"""A text with more may have more elements than should be decoded before they are counted."""
+
 _PATH: Final = re.compile(r"`\$\.?(.*)`$")
+_OF_ONE_PART: Final = ("not_finite", "invalid_json")
 _CONTENT_TYPES: Final = ("", "application/json", "text/plain")
 """Browsers send text/plain where they want no preflight request."""
 
@@ -29,31 +35,35 @@ async def read(request: Request, limit: int) -> bytes | Refusal:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         return _too_large(limit)
-    chunks: list[bytes] = []
-    size = 0
+    received = bytearray()
     async for chunk in request.stream():
-        size += len(chunk)
-        if size > limit:
+        received += chunk
+        if len(received) > limit:
             return _too_large(limit)
-        chunks.append(chunk)
-    body = b"".join(chunks)
+    body = bytes(received)
     if request.headers.get("content-encoding", "identity") == "gzip":
         return gunzip(body, limit)
     return body
 
 
 def gunzip(body: bytes, limit: int) -> bytes | Refusal:
-    """Unpacks no more than `limit` bytes, however small the packed form is."""
-    unpacker = zlib.decompressobj(_GZIP_WINDOW)
-    try:
-        plain = unpacker.decompress(body, limit + 1)
-    except zlib.error as error:
-        return bad("invalid_gzip", "Content-Encoding", f"the body is not gzip: {error}")
-    if len(plain) > limit:
-        return _too_large(limit)
-    if not unpacker.eof:
-        return bad("invalid_gzip", "Content-Encoding", "the gzip body ends too early")
-    return plain
+    """Unpack every member, no more than `limit` bytes in all, however small the packed form is."""
+    plain = bytearray()
+    for _ in range(_MAX_MEMBERS):
+        unpacker = zlib.decompressobj(_GZIP_WINDOW)
+        try:
+            plain += unpacker.decompress(body, limit + 1 - len(plain))
+        except zlib.error as error:
+            return bad("invalid_gzip", "Content-Encoding", f"the body is not gzip: {error}")
+        if len(plain) > limit:
+            return _too_large(limit)
+        if not unpacker.eof:
+            return bad("invalid_gzip", "Content-Encoding", "the gzip body ends too early")
+        body = unpacker.unused_data
+        if not body:
+            return bytes(plain)
+    message = f"a gzip body may have {_MAX_MEMBERS} members"
+    return Refusal(413, "too_many_members", message, "Content-Encoding")
 
 
 def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | Refusal:
@@ -66,49 +76,54 @@ def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | 
     except RecursionError:
         return bad("too_deep", None, "the JSON is nested too deeply")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        field = not_finite(bytes(raw))
+        field = scan.not_finite(bytes(raw))
         if field is not None:
-            return bad("not_finite", field, f"{field} is not a finite number")
+            what = f"{field or 'the body'} is not a finite number"
+            return bad("not_finite", field or None, what)
         if isinstance(error, msgspec.ValidationError):
             return _invalid(error)
         return bad("invalid_json", None, f"the body is not JSON in UTF-8: {error}")
 
 
-def decode_parts(raw: bytes, decoder: "msgspec.json.Decoder[S]", parts: str) -> S | Refusal:
-    """As `decode`, for a record whose field `parts` holds raw JSON.
+def decode_parts(
+    raw: bytes, decoder: "msgspec.json.Decoder[S]", parts: str, most: int
+) -> S | Refusal:
+    """As `decode`, for a record whose field `parts` holds raw JSON, of which it may have `most`.
 
-    A NaN within one part makes the whole text invalid; here it is left to that part alone.
+    What is no strict JSON within one part makes the whole text invalid; here it is left to that
+    part alone.
     """
+    if raw.count(b",") > _MANY_COMMAS:
+        split = scan.elements(raw, parts, most)
+        if split is not None and len(split.parts) > most:
+            return too_many(parts, most)
     result = decode(raw, decoder)
-    if not isinstance(result, Refusal) or result.code != "not_finite":
-        return result
-    envelope = _lenient(raw)
-    if not isinstance(envelope, dict) or not isinstance(envelope.get(parts), list):
-        return result
-    split = tuple(msgspec.Raw(json.dumps(one).encode()) for one in envelope[parts])
-    rest = decode(json.dumps({**envelope, parts: []}).encode(), decoder)
-    return rest if isinstance(rest, Refusal) else replace(rest, **{parts: split})
+    if isinstance(result, Refusal) and result.code in _OF_ONE_PART:
+        result = _decode_split(raw, decoder, parts, most) or result
+    if not isinstance(result, Refusal) and len(getattr(result, parts) or ()) > most:
+        return too_many(parts, most)
+    return result
 
 
-def not_finite(raw: bytes) -> str | None:
-    """The dotted name of the first NaN or infinite number, which strict JSON has not."""
-    todo = [("", _lenient(raw))]
-    while todo:
-        name, value = todo.pop()
-        if isinstance(value, float) and not isfinite(value):
-            return name
-        if isinstance(value, dict):
-            todo.extend((f"{name}.{key}".lstrip("."), inner) for key, inner in value.items())
-        elif isinstance(value, list):
-            todo.extend((f"{name}.{index}", inner) for index, inner in enumerate(value))
-    return None
+def too_many(field: str, most: int) -> Refusal:
+    """Refuse a list before anything of it is written."""
+    message = f"{field} may have {most} items in one request: nothing of it was taken, send fewer"
+    return Refusal(413, "too_many_items", message, field)
 
 
-def _lenient(raw: bytes) -> object:
-    try:
-        return json.loads(raw)
-    except (ValueError, RecursionError):
+def _decode_split(
+    raw: bytes, decoder: "msgspec.json.Decoder[S]", parts: str, most: int
+) -> S | Refusal | None:
+    """None where the fault is not within a part."""
+    split = scan.elements(raw, parts, most)
+    if split is None:
         return None
+    if len(split.parts) > most:
+        return too_many(parts, most)
+    rest = decode(split.rest, decoder)
+    if isinstance(rest, Refusal) or getattr(rest, parts):
+        return None
+    return replace(rest, **{parts: tuple(map(msgspec.Raw, split.parts))})
 
 
 def _unsupported(request: Request) -> Refusal | None:

@@ -81,7 +81,7 @@ async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
     post = await gateway.read(request, gateway.limits.batch_bytes)
     if isinstance(post, Refusal):
         return post
-    envelope = body.decode_parts(post.raw, BATCH, "batch")
+    envelope = body.decode_parts(post.raw, BATCH, "batch", gateway.limits.items)
     if isinstance(envelope, Refusal):
         return envelope
     arrival = post.arrival(envelope.write_key)

@@ -24,10 +24,12 @@ from pipeline.model.interaction import Interaction
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes of a body after unpacking, and milliseconds that a decision may take."""
+    """Bytes of a body after unpacking, items of a request, and milliseconds that a decision may
+    take."""
 
     message_bytes: int
     batch_bytes: int
+    items: int
     decide_ms: int
     log_decide_ms: int = 30_000
     """For a source that plays a log, where nobody waits."""
@@ -51,7 +53,11 @@ class Gateway:
         return latest or unavailable("no configuration yet; run `kairos config apply DIR`")
 
     async def read(self, request: Request, limit: int) -> "Post | Refusal":
-        """The body, once a key in the header has been found good."""
+        """The body, once a key in the header has been found good.
+
+        Without one, anybody may be sending: the body, in which the key must be, may then have no
+        more than one message may.
+        """
         config = self.configuration()
         if isinstance(config, Refusal):
             return config
@@ -62,6 +68,8 @@ class Gateway:
             source = access.sender(key, config)
             if isinstance(source, Refusal):
                 return source
+        else:
+            limit = min(limit, self.limits.message_bytes)
         raw = await body.read(request, limit)
         if isinstance(raw, Refusal):
             return raw

@@ -30,7 +30,7 @@ async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
     post = await gateway.read(request, gateway.limits.batch_bytes)
     if isinstance(post, Refusal):
         return post
-    envelope = _envelope(post.raw)
+    envelope = _envelope(post.raw, gateway.limits.items)
     if isinstance(envelope, Refusal):
         return envelope
     arrival = post.arrival(envelope.write_key)
@@ -62,9 +62,9 @@ def expired(actions: Sequence[Action]) -> list[Interaction]:
     ]
 
 
-def _envelope(raw: bytes) -> Outcomes | Refusal:
+def _envelope(raw: bytes, most: int) -> Outcomes | Refusal:
     """A single outcome is an envelope of itself."""
-    envelope = body.decode_parts(raw, OUTCOMES, "outcomes")
+    envelope = body.decode_parts(raw, OUTCOMES, "outcomes", most)
     if isinstance(envelope, Refusal) or envelope.outcomes is not None:
         return envelope
     return replace(envelope, outcomes=(msgspec.Raw(raw),))

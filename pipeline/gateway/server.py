@@ -96,6 +96,7 @@ def _gateway(settings: Settings, instance: str, ending: "_Ending") -> Gateway:
         limits=Limits(
             message_bytes=settings.gateway_message_bytes,
             batch_bytes=settings.gateway_batch_bytes,
+            items=settings.gateway_batch_items,
             decide_ms=settings.decide_budget_ms,
         ),
         configurations=configurations,

@@ -1,0 +1,114 @@
+"""JSON that a strict decoder refuses, read token by token: where its fault is, and its parts.
+
+One pass, in time linear in the text and in memory that only its depth bounds, whatever the text is.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+from typing import Final
+
+MAX_DEPTH: Final = 128
+"""Nested objects and arrays that a position is told within."""
+
+_MAX_TOKENS: Final = 1_000_000
+_MAX_NAME: Final = 100
+"""Bytes of one key in a name."""
+
+_TOKEN: Final = re.compile(
+    rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},:]|-?(?:NaN|Infinity)|-?[0-9][0-9.eE+-]*+', re.DOTALL
+)
+"""Possessive: a token is never tried twice, be it without an end."""
+
+_NUMBER: Final = b"-NI0123456789"
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """`rest` is the text with an empty array in place of that whose elements are `parts`."""
+
+    rest: bytes
+    parts: tuple[bytes, ...]
+
+
+def not_finite(raw: bytes) -> str | None:
+    """Return the dotted name of the first NaN or infinite number, which strict JSON has not.
+
+    Empty where it is no part of anything; None where there is none, or too much comes before it.
+    """
+    path: list[bytes | int] = []
+    text = b""
+    for token in _tokens(raw):
+        mark = token[:1]
+        if mark == b'"':
+            text = token
+        elif mark == b":" and path and isinstance(path[-1], bytes):
+            path[-1] = text[: _MAX_NAME + 2]
+        elif mark == b"," and path and isinstance(path[-1], int):
+            path[-1] += 1
+        elif mark in (b"{", b"["):
+            if len(path) == MAX_DEPTH:
+                return None
+            path.append(b"" if mark == b"{" else 0)
+        elif mark in (b"}", b"]") and path:
+            path.pop()
+        elif mark in _NUMBER and not _is_finite(token):
+            return ".".join(map(_name, path))
+    return None
+
+
+def elements(raw: bytes, name: str, most: int) -> Split | None:
+    """Return the array under the top-level key `name`, cut into its elements, of which at most
+    `most` are read. None where the text has no such array, or no end.
+    """
+    key = json.dumps(name).encode()
+    depth, begin, start, end = 0, -1, -1, -1
+    before = (b"", b"")
+    parts: list[bytes] = []
+    for found in _matches(raw):
+        mark = found[0][:1]
+        if depth == 1 and mark == b"[" and begin < 0 and before == (key, b":"):
+            begin, start = found.start(), found.end()
+        elif begin >= 0 and end < 0 and depth == 2 and mark in (b",", b"]"):
+            parts.append(raw[start : found.start()].strip())
+            start = found.end()
+            if mark == b"]":
+                end = found.end()
+            elif len(parts) > most:
+                return Split(b"", tuple(parts))
+        depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
+        before = (before[1], found[0] if depth == 1 else b"")
+    if end < 0 or depth != 0 or (b"" in parts and len(parts) > 1):
+        return None
+    return Split(raw[:begin] + b"[]" + raw[end:], tuple(filter(None, parts)))
+
+
+def _tokens(raw: bytes) -> Iterator[bytes]:
+    return (found[0] for found in _matches(raw))
+
+
+def _matches(raw: bytes) -> Iterator["re.Match[bytes]"]:
+    for number, found in enumerate(_TOKEN.finditer(raw)):
+        if number == _MAX_TOKENS:
+            return
+        yield found
+
+
+def _is_finite(token: bytes) -> bool:
+    if len(token) < 3 or (token.isdigit() and len(token) < 300):
+        return True
+    try:
+        return isfinite(float(token))
+    except ValueError:
+        return True
+
+
+def _name(step: bytes | int) -> str:
+    if isinstance(step, int):
+        return str(step)
+    try:
+        return str(json.loads(step))
+    except ValueError:
+        return step.strip(b'"').decode(errors="replace")

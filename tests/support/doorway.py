@@ -1,0 +1,138 @@
+"""The gateway's HTTP API in one process: real routes and codec, Kafka played by a list."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.avro.versions import recorded
+from pipeline.adapters.kafka import Outgoing, Unavailable
+from pipeline.config import model
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.decisioning.token import TokenKey
+from pipeline.gateway.app import create_app
+from pipeline.gateway.gateway import Gateway, Limits
+from pipeline.gateway.metrics import Metrics
+from pipeline.gateway.profiles import Profiles
+from pipeline.gateway.readiness import Readiness
+from pipeline.gateway.replies import Waiting
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from pipeline.profiles.view import View
+from pipeline.settings import Settings
+
+MESSAGE_BYTES = 512 * 1024
+BATCH_BYTES = 4 * 1024 * 1024
+ITEMS = 5_000
+SERVER_KEY = "office-key-1"
+
+NAMESPACES = (
+    model.Namespace("customer_id"),
+    model.Namespace("email", "email"),
+    model.Namespace("phone", "phone"),
+    model.Namespace("device"),
+    model.Namespace("cookie"),
+)
+
+
+@dataclass
+class Log:
+    """What Kafka was given; it is away while `failure` is set, and then takes `first` records."""
+
+    records: list[Outgoing] = field(default_factory=list)
+    failure: str | None = None
+    first: int = 0
+    on_publish: Callable[[Sequence[Outgoing]], None] | None = None
+
+    async def publish(self, records: Sequence[Outgoing]) -> Unavailable | None:
+        if self.failure is not None:
+            self.records += records[: self.first]
+            return Unavailable(self.failure)
+        self.records += records
+        if self.on_publish is not None:
+            self.on_publish(records)
+        return None
+
+    def topics(self) -> set[str]:
+        return {one.topic for one in self.records}
+
+
+@dataclass
+class InForce:
+    """Configurations of which this is the latest."""
+
+    config: Configuration
+
+    def latest(self) -> Configuration:
+        return self.config
+
+
+@dataclass
+class Current:
+    """A view that has everything."""
+
+    is_current: bool = True
+
+
+@dataclass
+class Doorway:
+    """`app` is what a gateway serves."""
+
+    app: Starlette
+    log: Log
+    codec: Codec
+    waiting: Waiting
+    tokens: TokenKey
+
+    def client(self, key: str | None = None) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.app),
+            base_url="http://gateway",
+            auth=None if key is None else httpx.BasicAuth(key, ""),
+        )
+
+    def interactions(self) -> list[Interaction]:
+        """Those that were written, in order."""
+        found: list[Interaction] = []
+        for one in self.log.records:
+            if one.topic == topics.INTERACTIONS:
+                value = self.codec.decode(one.topic, one.value or b"")
+                assert isinstance(value, Interaction), value
+                found.append(value)
+        return found
+
+
+def configuration(*sources: model.Source, **parts: Any) -> Configuration:
+    """With these sources, and a server key."""
+    bundle = model.Bundle(
+        sources=model.Sources(sources, (model.ServerKey("office", SERVER_KEY),)),
+        identity=model.Identity(NAMESPACES, phone_region="ES"),
+        channels=model.Channels((model.Channel("web"), model.Channel("email"))),
+        **parts,
+    )
+    compiled = compile_bundle(bundle)
+    assert isinstance(compiled, Configuration), compiled
+    return compiled
+
+
+def doorway(config: Configuration, folder: Path) -> Doorway:
+    """A gateway whose files are in `folder`."""
+    log, codec, tokens = Log(), Codec(recorded()), TokenKey("test" * 8)
+    settings = Settings(home=folder, secret="test" * 8)
+    waiting = Waiting(lambda _: None)
+    gateway = Gateway(
+        instance="gateway",
+        limits=Limits(MESSAGE_BYTES, BATCH_BYTES, ITEMS, decide_ms=1),
+        configurations=InForce(config),  # type: ignore[arg-type]
+        publisher=log,  # type: ignore[arg-type]
+        codec=codec,
+        tokens=tokens,
+        metrics=Metrics(),
+    )
+    profiles = Profiles(settings, View(folder / "view", codec), Current())  # type: ignore[arg-type]
+    app = create_app(gateway, waiting, Readiness(gateway, waiting, 2), profiles)
+    return Doorway(app, log, codec, waiting, tokens)

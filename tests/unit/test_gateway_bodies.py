@@ -1,0 +1,207 @@
+"""Bodies, before and after a key is known: bounded work, and one bad item is one bad item."""
+
+import asyncio
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import httpx
+import msgspec
+import pytest
+
+from pipeline.config import model
+from pipeline.gateway import body, scan
+from pipeline.gateway.messages import BATCH
+from pipeline.gateway.refusal import Refusal
+from tests.support.doorway import BATCH_BYTES, ITEMS, MESSAGE_BYTES, Doorway, configuration, doorway
+
+KEY = "server-key-1"
+GOOD = {"type": "track", "event": "Viewed", "anonymousId": "me"}
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Doorway:
+    return doorway(configuration(model.Source("shop", "web", KEY)), tmp_path)
+
+
+def post(door: Doorway, path: str, content: bytes, key: str | None = KEY) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with door.client(key) as client:
+            return await client.post(path, content=content)
+
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (b'{"a": {"b": [1, {"c": NaN}]}}', "a.b.1.c"),
+        (b'{"a": "NaN", "b": -Infinity, "c": NaN}', "b"),
+        (b'{"a": 1e999}', "a"),
+        (b'{"a": [1, 2, 1' + b"0" * 400 + b"]}", "a.2"),
+        (b'{"a\\"NaN": [{"x": "]}"}, Infinity]}', 'a"NaN.1'),
+        (b'{"a": 1.5e3, "b": "Infinity"}', None),
+        (b"NaN", ""),
+        (b'{"a": "' + b'\\"' * 1000, None),
+    ],
+)
+def test_first_number_that_is_not_finite_is_named(text: bytes, name: str | None) -> None:
+    assert scan.not_finite(text) == name
+
+
+def test_long_name_is_cut_in_a_refusal() -> None:
+    text = b'{"%s": [%s]}' % (b"n" * 1_000_000, b",".join([b"NaN"] * 1_000))
+    name = scan.not_finite(text)
+    assert name is not None
+    assert len(name) < 200
+
+
+HOSTILE = {
+    "zeros": b'{"batch":[' + b"0," * 2_000_000 + b"NaN]}",
+    "long name": b'{"%s": [%s]}' % (b"n" * 1_000_000, b",".join([b"NaN"] * 1_000)),
+    "objects": b'{"batch":[' + b"{}," * 1_300_000 + b"NaN]}",
+    "quotes": b'{"batch":["' + b'\\"' * 2_000_000,
+    "digits": b'{"batch":[' + b"1" * 4_000_000,
+    "open brackets": b"[" * 4_000_000,
+    "nested objects": b'{"a":' * 800_000,
+    "strings": b'{"batch":[' + b'"",' * 1_300_000 + b"NaN]}",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+def test_error_path_needs_no_more_memory_than_the_body(text: bytes) -> None:
+    tracemalloc.start()
+    try:
+        result = body.decode_parts(text, BATCH, "batch", ITEMS)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(result, Refusal)
+    assert peak < 3 * len(text) + 8_000_000
+
+
+@pytest.mark.parametrize(
+    "repeat", [b"0,", b"{},", b'"",', b'\\"', b'"\\', b"[", b'{"a":', b"1", b"1e", b"-", b"NaN,"]
+)
+def test_scanning_work_grows_with_the_text(repeat: bytes) -> None:
+    """Counted in bytes that tokens have: a token that were tried again would count again."""
+    text = b'{"batch":["' + repeat * 20_000
+    assert sum(len(found) for found in scan._TOKEN.findall(text)) <= len(text)
+    subprocess.run(
+        [sys.executable, "-c", _LIMITED, str(len(repeat))], input=text, check=True, timeout=120
+    )
+
+
+_LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+from pipeline.gateway import scan
+text = sys.stdin.buffer.read() * 8
+scan.not_finite(text), scan.elements(text, "batch", 5000)
+"""
+
+
+def test_key_in_the_header_is_checked_before_the_body_is_read(door: Doorway) -> None:
+    async def send() -> tuple[int, int]:
+        read = 0
+
+        async def body_parts() -> object:
+            nonlocal read
+            for _ in range(10):
+                read += 1
+                yield b" " * 1000
+
+        async with door.client("no-such-key") as client:
+            answer = await client.post("/v1/batch", content=body_parts())  # type: ignore[arg-type]
+        return answer.status_code, read
+
+    assert asyncio.run(send()) == (401, 0)
+
+
+def test_without_a_key_in_the_header_a_body_is_as_small_as_one_message(door: Doorway) -> None:
+    packed = gzip.compress(b'{"batch":[' + b"0," * (BATCH_BYTES // 4) + b"0]}")
+
+    async def send(key: str | None) -> int:
+        async with door.client(key) as client:
+            headers = {"content-encoding": "gzip"}
+            return (await client.post("/v1/batch", content=packed, headers=headers)).status_code
+
+    assert len(packed) < 10_000
+    assert asyncio.run(send(None)) == 413
+    text = json.dumps({"batch": [GOOD] * 1_000, "writeKey": KEY}).encode()
+    assert len(text) < MESSAGE_BYTES
+    assert post(door, "/v1/batch", text, None).status_code == 200
+
+
+def test_too_many_items_are_refused_before_any_is_written(door: Doorway) -> None:
+    for path, name in (
+        ("/v1/batch", "batch"),
+        ("/v1/import", "batch"),
+        ("/v1/outcomes", "outcomes"),
+    ):
+        text = json.dumps({name: [GOOD] * (ITEMS + 1)}).encode()
+        answer = post(door, path, text)
+        assert answer.status_code == 413
+        error = answer.json()["error"]
+        assert (error["code"], error["field"]) == ("too_many_items", name)
+        assert str(ITEMS) in error["message"]
+    assert not door.log.records
+    zeros = post(door, "/v1/batch", b'{"batch":[' + b"0," * 1_900_000 + b"0]}")
+    assert zeros.json()["error"]["code"] == "too_many_items"
+    most = post(door, "/v1/batch", json.dumps({"batch": [GOOD] * ITEMS}).encode())
+    assert most.status_code == 200
+    assert len(door.interactions()) == ITEMS
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        rb'{"type": "track", "event": "\ud83d", "anonymousId": "me"}',
+        rb'{"type": "track", "event": "x", "anonymousId": "me", "properties": {"\udc00": 1}}',
+        b'{"type": "track", "event": "\xff", "anonymousId": "me"}',
+        b'{"type": "track", "event": "x", "anonymousId": "me", "properties": {"n": NaN}}',
+        b'{"type": "track", "event": "x", "anonymousId": "me", "properties": {"n": 1e400}}',
+        b'{"type": "track", "event": "a\nb", "anonymousId": "me"}',
+        b"nonsense",
+    ],
+)
+def test_item_that_is_no_json_costs_no_other(door: Doorway, bad: bytes) -> None:
+    good = json.dumps(GOOD).encode()
+    answer = post(
+        door, "/v1/batch", b'{"sentAt": null, "batch": [%s, %s , %s]}' % (good, bad, good)
+    )
+    assert answer.status_code == 200
+    rejected = [one["index"] for one in answer.json().get("rejected", [])]
+    assert rejected in ([1], [])
+    assert len(door.interactions()) == 3 - len(rejected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b'{"batch": [1, 2', b'{"batch": [1,,2]}', b'{"batch": [1]} x', b'{"x": NaN, "batch": [{}]}'],
+)
+def test_fault_outside_the_items_refuses_the_whole(door: Doorway, text: bytes) -> None:
+    assert post(door, "/v1/batch", text).status_code == 400
+    assert not door.log.records
+
+
+def test_every_member_of_a_gzip_body_counts() -> None:
+    parts = [b'{"batch":', b"[1,2,3]", b"}"]
+    assert body.gunzip(b"".join(map(gzip.compress, parts)), 1000) == b"".join(parts)
+    over = body.gunzip(b"".join([gzip.compress(b"x" * 400)] * 3), 1000)
+    assert isinstance(over, Refusal)
+    assert over.status == 413
+    many = body.gunzip(gzip.compress(b"") * 100_000, 1000)
+    assert isinstance(many, Refusal)
+    junk = body.gunzip(gzip.compress(b"x") + os.urandom(40), 1000)
+    assert isinstance(junk, Refusal)
+
+
+def test_batch_without_items_is_still_told_so() -> None:
+    assert body.decode_parts(b'{"batch": []}', BATCH, "batch", 5) == msgspec.json.decode(
+        b'{"batch": []}', type=type(BATCH.decode(b'{"batch": []}'))
+    )
