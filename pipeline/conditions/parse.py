@@ -21,8 +21,12 @@ A condition is a mapping of one of these forms:
         for: DURATION           which was so long ago, or longer
 
 Operators, which must all hold: `is`, `is_not`, `gt`, `gte`, `lt`, `lte` take a value or another
-subject (`{trait: NAME}`, `{property: NAME}`); `in`, `not_in` a list; `contains`, `starts_with` a
-text; `exists` true or false; `within`, `older_than` a duration such as `60m`, for times.
+subject (`{trait: NAME}`, `{property: NAME}`); `in`, `not_in` a list; `contains` a text (part of
+it) or, of a list, an element; `starts_with` a text; `exists` true or false; `within`, `older_than`
+a duration such as `60m`, for times.
+
+Of a property that is a list, `in` asks whether any of its elements is one of those; `NAME.length`
+is how many it has, `NAME.0` the first.
 """
 
 import re
@@ -293,10 +297,14 @@ def _operand(operator: str, raw: object, path: Path) -> Operand:
             if isinstance(raw, list) and raw and all(_is_constant(item) for item in raw):
                 return tuple(raw)
             raise _WrongError(path, f"{operator} takes a list of values")
-        case "contains" | "starts_with":
+        case "contains":
+            if _is_constant(raw) and raw != "":
+                return cast(Constant, raw)
+            raise _WrongError(path, "contains takes a text, or any value that a list may hold")
+        case "starts_with":
             if isinstance(raw, str) and raw:
                 return raw
-            raise _WrongError(path, f"{operator} takes a text")
+            raise _WrongError(path, "starts_with takes a text")
         case "exists":
             if isinstance(raw, bool):
                 return raw

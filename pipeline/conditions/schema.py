@@ -46,7 +46,8 @@ _OPERATORS: Final[Schema] = {
     **dict.fromkeys(("is", "is_not"), _value("string", "number", "boolean")),
     **dict.fromkeys(("in", "not_in"), _LIST),
     **dict.fromkeys(("gt", "gte", "lt", "lte"), _value("string", "number")),
-    **dict.fromkeys(("contains", "starts_with"), _TEXT),
+    "contains": {"anyOf": [_TEXT, {"type": ["number", "boolean"]}]},
+    "starts_with": _TEXT,
     "exists": {"type": "boolean"},
     **dict.fromkeys(("within", "older_than"), _DURATION),
 }

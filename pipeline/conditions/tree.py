@@ -2,7 +2,8 @@
 
 A value that is absent or null is *missing*. With a missing value on either side every check is
 false, except `exists: false`, `is_not` and `not_in`, which are true. Values of different types
-are never equal and never in order: text against number is false, and true is not 1.
+are never equal and never in order: text against number is false, and true is not 1. The elements of
+a list are texts: `contains: 42` finds "42" there.
 
 `within: d` holds for `now - d < t <= now`, `older_than: d` for `t <= now - d` (t in epoch ms).
 """

@@ -115,7 +115,9 @@ class Trait(Part, frozen=True):
     `count` and `recency` (when the latest one was, epoch ms) read nothing. Without `window` it is
     an attribute, over the whole lifetime and missing until something is known; with it a metric
     over the interactions of that last time, whose count, sum and distinct begin at 0. `distinct`
-    is exact to 1,000; beyond that NAME.approximate is true. Sums have six decimals.
+    is exact to 1,000; beyond that NAME.approximate is true. Sums have six decimals. Of a property
+    that is a list, `union` and `distinct` take the elements, `latest` and `first` the list, and
+    `properties.NAME.length` is how many it has.
 
     `bucket` says between which of the `thresholds` another trait (`of: trait.spent`) lies:
     `[50, 200]` makes 1 of what is less than 50, 2 of 50 and more, 3 of 200 and more. Written the

@@ -11,7 +11,7 @@ from pipeline.config.keeps import Keep, Shape
 from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.cells import COMBINE, millionths
 from pipeline.enrichment.state import Cell, Kept, Panes, Sample, Terms, Value
-from pipeline.model.interaction import Interaction, Scalar
+from pipeline.model.interaction import Interaction, Known
 
 _ALWAYS: Final = -(1 << 53)
 
@@ -41,14 +41,14 @@ def part_of(keep: Keep, facts: Facts) -> Kept:
     if interaction is None or not keep.test(facts):
         return None
     value = keep.read(facts)
-    if value is None or isinstance(value, tuple):
+    if value is None:
         return None
     at = min(interaction.occurred_at, interaction.received_at)
     match keep.rule:
         case "distinct":
-            return sample.one(value, 0 if keep.window_ms is None else at)
+            return sample.of(value, 0 if keep.window_ms is None else at)
         case "union":
-            return terms.one(value, at)
+            return terms.of(value, at)
         case "latest":
             return Value(value, interaction.occurred_at, interaction.event_id)
     cell = _cell(keep, value, interaction)
@@ -57,14 +57,13 @@ def part_of(keep: Keep, facts: Facts) -> Kept:
     return Panes((at,), (cell,))
 
 
-def _cell(keep: Keep, value: Scalar, interaction: Interaction) -> Cell:
-    match keep.rule:
-        case "sum":
-            return millionths(value)
-        case "first":
-            return Value(value, interaction.occurred_at, interaction.event_id)
-        case _:
-            return value
+def _cell(keep: Keep, value: Known, interaction: Interaction) -> Cell:
+    """A list is neither a number nor the least or greatest of anything."""
+    if keep.rule == "first":
+        return Value(value, interaction.occurred_at, interaction.event_id)
+    if isinstance(value, tuple):
+        return None
+    return millionths(value) if keep.rule == "sum" else value
 
 
 def join(keep: Shape, a: Kept, b: Kept, clock: int) -> Kept:

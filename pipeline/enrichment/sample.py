@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Final, TypeAlias
 
 from pipeline.enrichment.state import Sample
-from pipeline.model.interaction import Scalar
+from pipeline.model.interaction import Known, Scalar
 
 EXACT: Final = 1_000
 _BITS: Final = 63
@@ -26,9 +26,10 @@ def hash_of(value: Scalar) -> int:
     return int.from_bytes(digest) >> 1
 
 
-def one(value: Scalar, at: int) -> Sample:
-    """Of one value, at `at` (ms)."""
-    return Sample({hash_of(value): at})
+def of(value: Known, at: int) -> Sample:
+    """Of one value, or of the elements of a list, at `at` (ms)."""
+    values = value if isinstance(value, tuple) else (value,)
+    return _fitting({hash_of(one): at for one in values}, (), at)
 
 
 def merge(a: Sample, b: Sample, clock: int) -> Sample:

@@ -9,14 +9,14 @@ from typing import TypeAlias
 from msgspec import Struct, field
 
 from pipeline.enrichment.sequences import Mark
-from pipeline.model.interaction import Scalar
+from pipeline.model.interaction import Known, Scalar
 from pipeline.model.shards import Shards
 
 
 class Value(Struct, frozen=True, array_like=True, tag=0):
     """A value with the interaction that gave it."""
 
-    value: Scalar
+    value: Known
     occurred_at: int
     event_id: str
 

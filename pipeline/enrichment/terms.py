@@ -2,17 +2,16 @@
 
 from typing import Final
 
-from msgspec import json
-
 from pipeline.enrichment.state import Terms
-from pipeline.model.interaction import Scalar
+from pipeline.model.interaction import Known, text_of
 
 MOST: Final = 100
 
 
-def one(value: Scalar, at: int) -> Terms:
-    """Of one value, as text, at `at` (ms)."""
-    return Terms({value if isinstance(value, str) else json.encode(value).decode(): at})
+def of(value: Known, at: int) -> Terms:
+    """Of one value, as text, or of the elements of a list, at `at` (ms)."""
+    texts = value if isinstance(value, tuple) else (text_of(value),)
+    return _latest(dict.fromkeys(texts, at))
 
 
 def merge(a: Terms, b: Terms) -> Terms:

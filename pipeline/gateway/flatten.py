@@ -1,12 +1,14 @@
-"""Nested properties as dotted scalars: `{"cart": {"total": 9}}` is `cart.total = 9`."""
+"""Nested properties as dotted scalars: `{"cart": {"total": 9}}` is `cart.total = 9`; lists as
+lists of texts."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from pipeline.gateway.refusal import Refusal, bad
-from pipeline.model.interaction import Scalar
+from pipeline.model.interaction import Scalar, text_of
 
 MAX_PROPERTIES: Final = 256
 MAX_TEXT: Final = 16_384
@@ -14,26 +16,24 @@ MAX_TEXT: Final = 16_384
 
 MAX_NAME: Final = 256
 MAX_DEPTH: Final = 16
-MAX_ELEMENTS: Final = 16
-"""So many scalars of a list become properties; longer lists, and lists of more, JSON text."""
-
 _LONG: Final = range(-(2**63), 2**63)
 
 
-def flatten(values: Mapping[str, object], field: str) -> dict[str, Scalar] | Refusal:
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """Properties by dotted names: those with one value, and those that are lists."""
+
+    scalars: dict[str, Scalar]
+    lists: dict[str, tuple[str, ...]]
+
+
+def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
     """`field` is where the values stand in the message, for the refusal."""
-    flat: dict[str, Scalar] = {}
+    flat = Flat({}, {})
     for name, value in _leaves(values, "", 0):
-        scalar = _scalar(value, f"{field}.{name}")
-        if isinstance(scalar, Refusal):
-            return scalar
-        if len(name) > MAX_NAME:
-            message = f"a name may have {MAX_NAME} characters"
-            return bad("name_too_long", f"{field}.{name[:MAX_NAME]}", message)
-        if len(flat) == MAX_PROPERTIES:
-            message = f"{field} may have {MAX_PROPERTIES} values, nested ones included"
-            return bad("too_many_properties", field, message)
-        flat[name] = scalar
+        refusal = _too_much(flat, name, field) or _put(flat, name, value, f"{field}.{name}")
+        if refusal is not None:
+            return refusal
     return flat
 
 
@@ -42,16 +42,44 @@ def _leaves(values: Mapping[str, object], prefix: str, depth: int) -> Iterator[t
         name = prefix + key
         if isinstance(value, dict) and depth < MAX_DEPTH:
             yield from _leaves(value, name + ".", depth + 1)
-        elif isinstance(value, list) and _spreads(value):
-            yield from ((f"{name}.{index}", one) for index, one in enumerate(value))
         else:
             yield name, value
 
 
-def _spreads(values: list[object]) -> bool:
-    return 0 < len(values) <= MAX_ELEMENTS and not any(
-        isinstance(one, dict | list) for one in values
-    )
+def _too_much(flat: Flat, name: str, field: str) -> Refusal | None:
+    if len(name) > MAX_NAME:
+        message = f"a name may have {MAX_NAME} characters"
+        return bad("name_too_long", f"{field}.{name[:MAX_NAME]}", message)
+    if len(flat.scalars) + len(flat.lists) == MAX_PROPERTIES:
+        message = f"{field} may have {MAX_PROPERTIES} values, nested ones included"
+        return bad("too_many_properties", field, message)
+    return None
+
+
+def _put(flat: Flat, name: str, value: object, field: str) -> Refusal | None:
+    if isinstance(value, list):
+        elements = _elements(value, field)
+        if isinstance(elements, Refusal):
+            return elements
+        flat.lists[name] = elements
+        return None
+    scalar = _scalar(value, field)
+    if isinstance(scalar, Refusal):
+        return scalar
+    flat.scalars[name] = scalar
+    return None
+
+
+def _elements(values: list[object], field: str) -> tuple[str, ...] | Refusal:
+    """What is null is no element."""
+    texts: list[str] = []
+    for index, value in enumerate(values):
+        scalar = _scalar(value, f"{field}.{index}")
+        if isinstance(scalar, Refusal):
+            return scalar
+        if scalar is not None:
+            texts.append(text_of(scalar))
+    return tuple(texts)
 
 
 def _scalar(value: object, field: str) -> Scalar | Refusal:

@@ -102,7 +102,8 @@ def _outcome(
         occurred_at=occurred,
         received_at=arrival.received_at(occurred),
         identifiers=(claims.identifier,),
-        properties={**given, **_about(claims)},
+        properties={**given.scalars, **_about(claims)},
+        lists=given.lists,
         context=Context(ip=arrival.ip),
     )
 

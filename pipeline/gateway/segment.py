@@ -8,12 +8,12 @@ import msgspec
 
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
-from pipeline.gateway.flatten import flatten
+from pipeline.gateway.flatten import Flat, flatten
 from pipeline.gateway.identifiers import identifiers
 from pipeline.gateway.messages import MAX_ID, Kind, Message, MessageContext
 from pipeline.gateway.refusal import Refusal, bad
 from pipeline.gateway.times import occurred_at
-from pipeline.model.interaction import Context, DecideRequest, Interaction, Scalar
+from pipeline.model.interaction import Context, DecideRequest, Interaction
 
 _EMPTY: Final = MessageContext()
 
@@ -65,7 +65,8 @@ def interaction(
         occurred_at=occurred,
         received_at=arrival.received_at(occurred),
         identifiers=names,
-        properties=properties,
+        properties=properties.scalars,
+        lists=properties.lists,
         context=_context(message, arrival.ip),
         request=request,
     )
@@ -89,7 +90,7 @@ def _name(message: Message, kind: Kind) -> str | Refusal:
     return kind
 
 
-def _properties(message: Message, kind: Kind) -> dict[str, Scalar] | Refusal:
+def _properties(message: Message, kind: Kind) -> Flat | Refusal:
     field = "traits" if kind in ("identify", "group") else "properties"
     values: dict[str, Any] = (message.traits if field == "traits" else message.properties) or {}
     extra = {"groupId": message.group_id} if kind == "group" else {}

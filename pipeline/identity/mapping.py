@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
-from pipeline.model.interaction import Interaction, Scalar
+from pipeline.model.interaction import Interaction
 
 
 def mapped(interaction: Interaction, config: Configuration) -> Interaction:
@@ -13,9 +13,15 @@ def mapped(interaction: Interaction, config: Configuration) -> Interaction:
     if mapping is None:
         return interaction
     facts = Facts.of(interaction)
-    made: dict[str, Scalar] = {}
+    properties, lists = dict(interaction.properties), dict(interaction.lists)
     for name, read in mapping:
         value = read(facts)
-        if value is not None and not isinstance(value, tuple):
-            made[name] = value
-    return replace(interaction, properties={**interaction.properties, **made})
+        if value is None:
+            continue
+        properties.pop(name, None)
+        lists.pop(name, None)
+        if isinstance(value, tuple):
+            lists[name] = value
+        else:
+            properties[name] = value
+    return replace(interaction, properties=properties, lists=lists)

@@ -56,6 +56,7 @@ class InteractionRow(Struct, frozen=True):
     received_at: Time = None
     properties: dict[str, Any] = {}
     context: Context = Context()
+    lists: dict[str, tuple[str, ...]] = {}
 
 
 _PROBE: Final = msgspec.json.Decoder(_Probe)
@@ -118,7 +119,8 @@ class Reading:
             occurred_at=occurred,
             received_at=received,
             identifiers=identifiers,
-            properties=properties,
+            properties=properties.scalars,
+            lists={**given.lists, **properties.lists},
             context=given.context,
         )
 

@@ -1,14 +1,17 @@
 """What a customer did, as it stands in the topic `interactions`."""
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct, field, json
+
+_WHOLE: Final = 2.0**63
+"""Whole numbers have 64 bits."""
 
 Scalar: TypeAlias = bool | int | float | str | None
 """A property value; nested objects are flattened to dotted names before they get here."""
 
 Known: TypeAlias = Scalar | tuple[str, ...]
-"""A trait's value: a property's, or a sorted set of texts."""
+"""A value as conditions and traits know it: a scalar, or a list, whose elements are texts."""
 
 Kind: TypeAlias = Literal[
     "track", "identify", "page", "screen", "group", "alias", "outcome", "timer"
@@ -61,7 +64,8 @@ class Interaction(Struct, frozen=True):
     """One thing that happened. Times are epoch milliseconds.
 
     `occurred_at` is when it happened, by the sender; `received_at` is when Kairos heard of it and
-    is the clock of every rule. `identifiers` has at least one entry.
+    is the clock of every rule. `identifiers` has at least one entry. `lists` are the properties
+    that are lists, their elements as texts (`text_of`), what is nested in them as JSON.
     """
 
     event_id: str
@@ -75,3 +79,13 @@ class Interaction(Struct, frozen=True):
     properties: dict[str, Scalar] = field(default_factory=dict)
     context: Context = field(default_factory=Context)
     request: DecideRequest | None = None
+    lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def text_of(value: Scalar) -> str:
+    """A scalar as an element of a list: 1 and 1.0 are `1`, true is `true`."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE:
+        value = int(value)
+    return json.encode(value).decode()

@@ -17,6 +17,7 @@ names = st.sampled_from(["a", "b", "c"])
 numbers = st.sampled_from([0, 1, 2, 1.5, -3, NOW - 1000, NOW - 500, NOW, NOW + 1])
 constants = st.one_of(names, numbers, st.booleans(), st.sampled_from(["ab", "1", ""]))
 scalars = st.one_of(constants, st.none())
+lists = st.lists(st.sampled_from(["a", "b", "ab", "1", "1.5", "true", ""]), max_size=3).map(tuple)
 durations = st.sampled_from(["1ms", "500ms", "1s"])
 others = st.one_of(
     st.fixed_dictionaries({"trait": names}), st.fixed_dictionaries({"property": names})
@@ -25,7 +26,8 @@ operands: dict[str, st.SearchStrategy[Any]] = {
     **dict.fromkeys(("is", "is_not"), st.one_of(constants, others)),
     **dict.fromkeys(("in", "not_in"), st.lists(constants, min_size=1, max_size=3)),
     **dict.fromkeys(("gt", "gte", "lt", "lte"), st.one_of(names, numbers, others)),
-    **dict.fromkeys(("contains", "starts_with"), names),
+    "contains": st.one_of(names, numbers, st.booleans()),
+    "starts_with": names,
     "exists": st.booleans(),
     **dict.fromkeys(("within", "older_than"), durations),
 }
@@ -63,7 +65,7 @@ def _grow(parts: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 conditions = st.recursive(leaves, _grow, max_leaves=8)
 interactions = st.builds(
-    lambda name, channel, properties, ip: Interaction(
+    lambda name, channel, properties, ip, lists: Interaction(
         "e",
         "track",
         name,
@@ -74,16 +76,19 @@ interactions = st.builds(
         (Identifier("n", "v"),),
         properties,
         Context(ip=ip, campaign={"a": "b"}, consent={"b": True}),
+        None,
+        {one: values for one, values in lists.items() if one not in properties},
     ),
     names,
     names,
     st.dictionaries(names, scalars),
     st.one_of(st.none(), names),
+    st.dictionaries(names, lists),
 )
 facts = st.builds(
     Facts,
     st.one_of(st.none(), interactions),
-    st.dictionaries(names, scalars),
+    st.dictionaries(names, st.one_of(scalars, lists)),
     st.frozensets(names),
     st.frozensets(names),
     st.just(NOW),
@@ -100,7 +105,8 @@ def value_of(subject: dict[str, str], facts: Facts) -> Any:
     if facts.interaction is None:
         return None
     if kind == "property":
-        return facts.interaction.properties.get(name)
+        given = facts.interaction
+        return given.lists[name] if name in given.lists else given.properties.get(name)
     if kind == "event":
         return getattr(facts.interaction, name)
     group, _, key = name.partition(".")
@@ -111,7 +117,16 @@ def value_of(subject: dict[str, str], facts: Facts) -> Any:
 def type_of(value: Any) -> str:
     if isinstance(value, bool):
         return "bool"
+    if isinstance(value, tuple):
+        return "list"
     return "text" if isinstance(value, str) else "number"
+
+
+def element(constant: Any) -> str:
+    """As it would stand in a list."""
+    if isinstance(constant, bool):
+        return "true" if constant else "false"
+    return constant if isinstance(constant, str) else f"{constant:g}"
 
 
 def check(operator: str, value: Any, operand: Any, facts: Facts) -> bool:
@@ -127,6 +142,12 @@ def check(operator: str, value: Any, operand: Any, facts: Facts) -> bool:
 def present(operator: str, value: Any, operand: Any) -> bool:
     kind = type_of(value)
     match operator:
+        case "in" if kind == "list":
+            return any(element(one) in value for one in operand)
+        case "contains" if kind == "list":
+            return element(operand) in value
+        case "contains" if type_of(operand) != "text":
+            return False
         case "is" | "in":
             wanted = operand if operator == "in" else [operand]
             return any(type_of(one) == kind and one == value for one in wanted)
@@ -138,7 +159,7 @@ def present(operator: str, value: Any, operand: Any) -> bool:
             if kind == "text":
                 return operand in value if operator == "contains" else value.startswith(operand)
         case _:
-            if kind == type_of(operand) != "bool":
+            if kind == type_of(operand) not in ("bool", "list"):
                 signs = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
                 order = (value > operand) - (value < operand)
                 return {1: ">", 0: "=", -1: "<"}[order] in signs[operator]

@@ -48,7 +48,7 @@ UP_TO_PROPERTIES = UP_TO_IDENTIFIERS + long(1) + text("email") + text("a@b.c") +
 
 
 def test_header_is_a_zero_byte_and_the_big_endian_schema_id() -> None:
-    (version,) = (v for v in recorded() if v.name == "interactions")
+    *_, version = (v for v in recorded() if v.name == "interactions")
     assert encoded()[:5] == b"\0" + struct.pack(">I", version.id)
 
 

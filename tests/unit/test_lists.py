@@ -1,0 +1,181 @@
+"""Properties that are lists stay lists: in conditions, in traits, in Avro, from every way in."""
+
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any
+
+import msgspec
+import pytest
+from fastavro import parse_schema, schemaless_reader
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.conditions import Facts, compile, parse
+from pipeline.config import model
+from pipeline.config.model import Source
+from pipeline.enrichment.shard import apply
+from pipeline.enrichment.state import Shard
+from pipeline.enrichment.view import traits
+from pipeline.flow import Flow
+from pipeline.gateway.messages import MESSAGE
+from pipeline.gateway.segment import Arrival, interaction
+from pipeline.ingest.records import Reading
+from pipeline.ingest.rows import Row
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction, Known
+from pipeline.model.profile import Profile
+from tests.support.worlds import plain_rules, rules
+
+_NOW = 1_800_000_000_000
+_CONFIG = plain_rules().config
+_MANY = [f"tag-{number}" for number in range(1_000)]
+
+
+def _by_http(properties: Mapping[str, Any]) -> Interaction:
+    posted = {"type": "track", "event": "Order", "anonymousId": "c", "properties": properties}
+    message = MESSAGE.decode(msgspec.json.encode(posted))
+    found = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW))
+    assert isinstance(found, Interaction), found
+    return found
+
+
+_SHOP = Source("shop", "web", "write-key-1")
+
+
+def _by_file(properties: Mapping[str, Any]) -> Interaction:
+    who = [{"namespace": "cookie", "value": "c"}]
+    raw = msgspec.json.encode({"kind": "track", "identifiers": who, "properties": properties})
+    found = Reading(_CONFIG, _SHOP, 100_000, _NOW).judge(Row(1, raw, 0))
+    assert isinstance(found, Interaction), found
+    return found
+
+
+def _by_avro(properties: Mapping[str, Any]) -> Interaction:
+    codec = Codec(recorded())
+    data = codec.encode(topics.INTERACTIONS, _by_http(properties))
+    assert data is not None
+    found = codec.decode(topics.INTERACTIONS, data)
+    assert isinstance(found, Interaction)
+    return found
+
+
+def holds(condition: Mapping[str, Any], one: Interaction) -> bool:
+    tree = parse(condition)
+    assert not isinstance(tree, tuple), tree
+    return compile(tree).test(Facts.of(one))
+
+
+@pytest.mark.parametrize("arrive", [_by_http, _by_file, _by_avro])
+@pytest.mark.parametrize(
+    ("values", "condition", "expected"),
+    [
+        (["red", "blue"], {"contains": "blue"}, True),
+        (["red", "blue"], {"contains": "blu"}, False),
+        (_MANY, {"contains": "tag-999"}, True),
+        (_MANY, {"contains": "ag-99"}, False),
+        (_MANY, {"contains": '"tag-1","tag-2"'}, False),
+        ([1, 2.0, True, None, "x"], {"contains": 2}, True),
+        ([1, 2.0, True, None, "x"], {"contains": True}, True),
+        ([1, 2.0, True, None, "x"], {"contains": "null"}, False),
+        (["red", "blue"], {"in": ["green", "blue"]}, True),
+        (["red", "blue"], {"in": ["green"]}, False),
+        (["red", "blue"], {"not_in": ["green"]}, True),
+        (["red", "blue"], {"not_in": ["green", "red"]}, False),
+        ([], {"exists": True}, True),
+        ([], {"contains": "red"}, False),
+        ([{"sku": 1}], {"contains": '{"sku":1}'}, True),
+    ],
+)
+def test_membership_is_that_of_the_list(
+    arrive: Any, values: list[Any], condition: dict[str, Any], expected: bool
+) -> None:
+    assert holds({"property": "tags", **condition}, arrive({"tags": values})) is expected
+    nested = arrive({"cart": {"tags": values}})
+    assert holds({"property": "cart.tags", **condition}, nested) is expected
+
+
+def test_a_list_is_counted_and_read_by_place() -> None:
+    one = _by_http({"tags": ["red", "blue"], "many": _MANY, "none": [], "own": {"length": 7}})
+    assert holds({"property": "tags.length", "is": 2}, one)
+    assert holds({"property": "many.length", "gte": 1_000}, one)
+    assert holds({"property": "none.length", "is": 0}, one)
+    assert holds({"property": "own.length", "is": 7}, one)
+    assert holds({"property": "tags.0", "is": "red"}, one)
+    assert holds({"property": "tags.2", "exists": False}, one)
+
+
+_RULES = ("latest", "first", "union", "distinct", "sum", "min", "max", "avg")
+_WORLD = rules(
+    model.Bundle(
+        sources=model.Sources((_SHOP,)),
+        identity=model.Identity((model.Namespace("cookie"),)),
+        channels=model.Channels((model.Channel("web"),)),
+        profile=model.ProfileRules(
+            (
+                *(model.Trait(rule, rule, "properties.tags") for rule in _RULES),
+                model.Trait("most", "max", "properties.tags.length"),
+                model.Trait("recent", "union", "properties.tags", window="1h"),
+                model.Trait("different", "distinct", "properties.tags", window="1h"),
+            )
+        ),
+        segments=(model.Segment("reds", {"trait": "union", "contains": "red"}),),
+    )
+)
+
+
+def _traits(*lists: list[Any]) -> dict[str, Known]:
+    shard: Shard | None = None
+    for number, values in enumerate(lists):
+        one = msgspec.structs.replace(
+            _by_http({"tags": values}), event_id=f"e{number}", occurred_at=_NOW + number
+        )
+        shard = apply(shard, one, _WORLD.config)
+    assert shard is not None
+    stored = msgspec.msgpack.decode(msgspec.msgpack.encode(shard), type=Shard)
+    return traits((stored,), _NOW, _WORLD.config)
+
+
+def test_traits_of_lists_are_of_their_elements() -> None:
+    known = _traits(["red", "blue"], ["blue", "green"])
+    assert known["latest"] == ("blue", "green")
+    assert known["first"] == ("red", "blue")
+    assert known["union"] == known["recent"] == ("blue", "green", "red")
+    assert known["distinct"] == known["different"] == 3
+    assert known["most"] == 2
+    assert not known.keys() & {"sum", "min", "max", "avg"}
+    assert _traits(_MANY, _MANY)["distinct"] == 1_000
+
+
+def test_lists_reach_segments_and_profiles() -> None:
+    flow = Flow(_WORLD)
+    emits = list(flow.run(_by_avro({"tags": ["red", "blue"]})))
+    [profile] = [one.value for one in emits if isinstance(one.value, Profile)]
+    assert profile.traits["latest"] == ("red", "blue")
+    assert [one.value.segment for one in emits if one.topic == topics.SEGMENT_CHANGES] == ["reds"]
+
+
+def test_a_source_may_call_a_list_otherwise() -> None:
+    source = model.Source("till", "pos", "write-key-2", properties={"tags": "properties.labels"})
+    world = msgspec.structs.replace(_WORLD.config.bundle, sources=model.Sources((_SHOP, source)))
+    one = msgspec.structs.replace(_by_http({"labels": ["red"], "tags": "none"}), source="till")
+    flow = Flow(rules(world))
+    [identified] = [e.value for e in flow.run(one) if e.topic == topics.IDENTIFIED]
+    assert identified.interaction.lists == {"labels": ("red",), "tags": ("red",)}
+    assert "tags" not in identified.interaction.properties
+
+
+def test_readers_of_older_versions_read_on_and_what_they_wrote_is_read() -> None:
+    """A client that knows only the first version reads what is written now, without the lists."""
+    versions = [one for one in recorded() if one.name == topics.INTERACTIONS]
+    old, new = Codec([versions[0]]), Codec(recorded())
+    one = _by_http({"tags": ["red"], "total": 9})
+    written = old.encode(topics.INTERACTIONS, msgspec.structs.replace(one, lists={}))
+    assert written is not None
+    read = new.decode(topics.INTERACTIONS, written)
+    assert read == msgspec.structs.replace(one, lists={})
+    data = new.encode(topics.INTERACTIONS, one)
+    assert data is not None
+    body, first, newest = BytesIO(data[5:]), versions[0].schema, versions[-1].schema
+    fields = schemaless_reader(body, parse_schema(newest), parse_schema(first))
+    assert isinstance(fields, dict)
+    assert "lists" not in fields
+    assert msgspec.convert(fields, Interaction) == msgspec.structs.replace(one, lists={})
