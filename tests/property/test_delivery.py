@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.flow import STAGES
@@ -62,8 +62,15 @@ def test_whatever_is_killed_state_and_outputs_are_those_of_a_run_without_kills(
     assert sum(map(len, expected[1][topics.DECISIONS].values())) == len(stream)
 
 
+_KILLED_OVER_ITS_LAST_LOOK = [
+    ("a", "Order"), ("b", "View"), ("c", "View"), ("a", "Order"),
+    ("c", "Ask"), ("b", "Ask"), ("b", "Ask"), ("c", "Ask"),
+]  # fmt: skip
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(_ACTS, min_size=1, max_size=8), st.integers(0, 2**32 - 1))
+@example(_KILLED_OVER_ITS_LAST_LOOK, 24081)
 def test_so_it_is_with_what_time_alone_causes(acts: list[tuple[str, str]], seed: int) -> None:
     stream = [
         _interaction(number, name, [f"email:{who}@x"]) for number, (who, name) in enumerate(acts)
@@ -172,13 +179,21 @@ def _ran(
 def _rested(
     stream: Sequence[Interaction], random: Random, kills: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
-    """After a time in which nobody comes; whoever is killed looks again at what is due."""
+    """After a time in which nobody comes; whoever is killed looks again at what is due.
+
+    A process may be killed over its very last look, so looking ends with one that nobody dies of.
+    """
     logs = _logs(stream)
     stages = KilledStages(offering_rules(), logs, random)
     stages.run(kills)
-    for again in (kills, kills, kills, 0):
+    for _ in range(3):
         stages.tell_due(_REST)
-        stages.run(again)
+        stages.run(kills)
+    killed_before = None
+    while killed_before != stages.kills:
+        killed_before = stages.kills
+        stages.tell_due(_REST)
+        stages.run(0)
     return stages.states(), _outputs(logs)
 
 
