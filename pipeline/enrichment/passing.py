@@ -1,9 +1,12 @@
-"""What time alone does to a profile: what leaves a window changes the traits that segments read.
+"""Time triggers: the moments at which time alone changes a profile, or what segments make of it.
 
-It is found before each record, up to its time, and by a `timer` when none comes. Either way the
-later stages hear of it by a `timer` with the traits as they were at the moment when it fell due.
+Enrichment alone goes through them, for itself and for segmentation, so that they come in their
+order whatever was away and for how long: before each record those up to its time, and those that
+no record finds when a `timer` comes. Each is told onward by a `timer` of its own, with the traits
+as they were at that moment.
 """
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.enrichment import view
@@ -18,40 +21,61 @@ from pipeline.model.stages import Enriched
 from pipeline.rules import Rules
 
 
-def known(shards: tuple[Shard, ...], now_ms: int, rules: Rules) -> dict[str, Known]:
-    """All traits of a profile at a moment, scores included. There is at least one shard."""
-    traits = view.traits(shards, now_ms, rules.config)
-    if rules.scorers:
-        traits.update(scores(rules.config.scores, traits, now_ms, rules.scorers))
-    return traits
+class Seen(Struct, frozen=True):
+    """A profile at `at` (ms): its shards, as they are read, and all traits, scores included. A
+    profile without shards has no traits."""
+
+    at: int
+    shards: tuple[Shard, ...]
+    traits: dict[str, Known]
+
+
+def seen(row: ProfileState, now_ms: int, rules: Rules) -> Seen:
+    """The profile at `now_ms`, or later when it has already come further."""
+    shards = view.shards_of(row)
+    return _seen_at(shards, view.moment(row, shards, now_ms), rules)
 
 
 def catch_up(
     key: str, row: ProfileState, until_ms: int, rules: Rules
 ) -> tuple[ProfileState, tuple[Emit, ...]]:
-    """What time alone did to the row up to `until_ms` (inclusive), moment by moment."""
+    """Go through what time alone did to the row up to `until_ms` (inclusive), moment by moment."""
     emits: list[Emit] = []
     shards = view.shards_of(row)
     while row.due_at is not None and row.due_at <= until_ms:
-        at = row.due_at
-        section = view.section(known(shards, at, rules), rules.config)
+        moment = _seen_at(shards, row.due_at, rules)
         timer = Control(
-            control_id=control_id(key, "timer", str(at)),
+            control_id=control_id(key, "timer", str(moment.at)),
             kind="timer",
-            at=at if view.by_log(row) else until_ms,
+            at=moment.at if view.by_log(row) else until_ms,
             cause=key,
             config=rules.config.digest,
-            due_at=at,
+            due_at=moment.at,
         )
+        section = view.section(moment.traits, rules.config)
         emits.append(Emit(topics.ENRICHED, key, Enriched(control=timer, profile=section)))
-        row = replace(row, due_at=view.due(shards, at, rules.config))
+        row = _come_to(row, moment, rules)
     return row, tuple(emits)
 
 
-def kept(row: ProfileState, emits: tuple[Emit, ...], now_ms: int, rules: Rules) -> Ok[ProfileState]:
-    """The row as of `now_ms`, to be woken when time alone next changes it."""
-    shards = view.shards_of(row)
-    due_at = view.due(shards, view.moment(shards, now_ms), rules.config)
-    if due_at != row.due_at:
-        row = replace(row, due_at=due_at)
-    return Ok(row, emits, None if due_at is None else Wake(due_at, view.by_log(row)))
+def kept(
+    row: ProfileState, emits: tuple[Emit, ...], moment: Seen, rules: Rules
+) -> Ok[ProfileState]:
+    """The row as it was seen last, to be woken when time alone may next change something."""
+    row = _come_to(row, moment, rules)
+    wake = None if row.due_at is None else Wake(row.due_at, view.by_log(row))
+    return Ok(row, emits, wake)
+
+
+def _seen_at(shards: tuple[Shard, ...], at: int, rules: Rules) -> Seen:
+    if not shards:
+        return Seen(at, shards, {})
+    traits = view.traits(shards, at, rules.config)
+    if rules.scorers:
+        traits.update(scores(rules.config.scores, traits, at, rules.scorers))
+    return Seen(at, shards, traits)
+
+
+def _come_to(row: ProfileState, moment: Seen, rules: Rules) -> ProfileState:
+    due_at = view.due(moment.shards, moment.traits, moment.at, rules.config)
+    return replace(row, at=moment.at, due_at=due_at)

@@ -32,12 +32,15 @@ def apply(
     at = interaction.occurred_at
     before = shard or Shard(first_seen=at, last_seen=at, clock=interaction.received_at)
     clock = max(before.clock, interaction.received_at)
+    log = before.log
+    if interaction.kind != "outcome":  # reported by others than those whose clock the shard is of
+        log = interaction.source in config.log_sources
     spans, ended = settle_spans(add(before.spans, at, config.session_gap_ms), clock)
     return Shard(
         first_seen=min(before.first_seen, at),
         last_seen=max(before.last_seen, at),
         clock=clock,
-        log=interaction.source in config.log_sources,
+        log=log,
         interactions=before.interactions + 1,
         identifiers=_identifiers(before.identifiers, interaction),
         left=before.left,

@@ -113,10 +113,12 @@ class Shard(Struct, frozen=True):
 
 class ProfileState(Struct, frozen=True):
     """One profile's row. `root` is the identifier that the id is made of. `early`: who left shards
-    that are still on their way here. `due_at`: when time alone next changes a trait that a segment
-    reads."""
+    that are still on their way here. `at`: the time (ms) that the profile has come to, which does
+    not go back. `due_at`: when time alone may next change a trait that a segment reads, or what a
+    segment makes of one."""
 
     root: str
     shards: Shards[Shard] = field(default_factory=Shards)
     early: dict[str, dict[str, Left]] = field(default_factory=dict)
+    at: int = 0
     due_at: int | None = None

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from pipeline.enrichment import presence, view
 from pipeline.enrichment.beginning import Beginning, Past, begin, filled
 from pipeline.enrichment.enrichers import derive
-from pipeline.enrichment.passing import catch_up, kept, known
+from pipeline.enrichment.passing import Seen, catch_up, kept, seen
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
@@ -56,11 +56,13 @@ def _interaction(
     derived = derive(interaction, rules.enrichers)
     shard = apply(row.shards.here.get(identity.shard), interaction, rules.config, derived)
     row = replace(row, shards=row.shards.put(identity.shard, shard))
-    snapshot, section = _seen(key, row, now_ms, rules)
+    moment = seen(row, now_ms, rules)
+    section = _section(moment, rules)
     if section is not None and derived:
         section = view.carrying(section, derived, rules.config)
     onward = Enriched(interaction=interaction, identity=identity, profile=section)
-    return kept(row, (*passed, Emit(topics.ENRICHED, key, onward), snapshot), now_ms, rules)
+    snapshot = _snapshot(key, row, moment, rules)
+    return kept(row, (*passed, Emit(topics.ENRICHED, key, onward), snapshot), moment, rules)
 
 
 def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect:
@@ -81,11 +83,16 @@ def _control(
         return Drop("unknown profile")
     root = "" if control.kind == "move" else control.to_root or ""
     row, passed = catch_up(key, state or ProfileState(root), control.at, rules)
+    if control.kind == "timer":
+        moment = seen(row, row.at, rules)
+        if passed:
+            passed = (*passed, _snapshot(key, row, moment, rules))
+        return kept(row, passed, moment, rules)
     changed = _changed(key, control, row, rules)
     if not isinstance(changed, tuple):
         return changed
     row, news = changed
-    return kept(row, (*passed, *news), control.at, rules)
+    return kept(row, (*passed, *news), seen(row, control.at, rules), rules)
 
 
 def _changed(
@@ -102,8 +109,6 @@ def _changed(
             return _begin(control, row)
         case "fill":
             return _fill(control, row)
-        case "timer":
-            return row, (_seen(key, row, control.at, rules)[0],)
         case _:
             return row, _refreshed(key, control, row, rules)
 
@@ -193,27 +198,29 @@ def _send(cause: Control, to: Away, shard: Shard) -> Emit:
 
 
 def _refreshed(key: str, cause: Control, row: ProfileState, rules: Rules) -> tuple[Emit, Emit]:
-    snapshot, section = _seen(key, row, cause.at, rules)
+    moment = seen(row, cause.at, rules)
     latest = view.latest_shard(row)
     refresh = Control(
         control_id=control_id(cause.control_id, "refresh", key),
         kind="refresh",
-        at=cause.at,
+        at=moment.at,
         cause=cause.control_id,
         config=cause.config,
         shard=latest,
         to_root=row.root if latest is not None else None,
         version=cause.version if latest == cause.shard else 0,
     )
-    return (Emit(topics.ENRICHED, key, Enriched(control=refresh, profile=section)), snapshot)
+    onward = Enriched(control=refresh, profile=_section(moment, rules))
+    return Emit(topics.ENRICHED, key, onward), _snapshot(key, row, moment, rules)
 
 
-def _seen(key: str, row: ProfileState, at: int, rules: Rules) -> tuple[Emit, ProfileSection | None]:
-    """The snapshot to publish, a tombstone for an empty profile, and the section to send on."""
-    shards = view.shards_of(row)
-    if not shards:
-        return Emit(topics.PROFILES, key, None), None
-    now_ms = view.moment(shards, at)
-    traits = known(shards, now_ms, rules)
-    snapshot = view.snapshot(key, row, traits, now_ms, rules.config)
-    return Emit(topics.PROFILES, key, snapshot), view.section(traits, rules.config)
+def _section(moment: Seen, rules: Rules) -> ProfileSection | None:
+    return view.section(moment.traits, rules.config) if moment.shards else None
+
+
+def _snapshot(key: str, row: ProfileState, moment: Seen, rules: Rules) -> Emit:
+    """What to publish of a profile; a tombstone where it is empty."""
+    if not moment.shards:
+        return Emit(topics.PROFILES, key, None)
+    snapshot = view.snapshot(key, row, moment.traits, moment.at, rules.config)
+    return Emit(topics.PROFILES, key, snapshot)

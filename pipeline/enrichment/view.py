@@ -1,6 +1,6 @@
 """The profile as others see it at a moment: its shards read as one."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 from pipeline.config.compile import Configuration
@@ -33,9 +33,9 @@ def by_log(state: ProfileState) -> bool:
     return latest is not None and state.shards.here[latest].log
 
 
-def moment(shards: Iterable[Shard], now_ms: int) -> int:
-    """A profile's time does not go back: `now_ms`, or later when it has heard of later."""
-    return max((now_ms, *(shard.clock for shard in shards)))
+def moment(state: ProfileState, shards: Iterable[Shard], now_ms: int) -> int:
+    """`now_ms`, or later when the profile has come further: its time does not go back."""
+    return max((now_ms, state.at, *(shard.clock for shard in shards)))
 
 
 def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[str, Known]:
@@ -55,14 +55,19 @@ def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[
     return known
 
 
-def due(shards: Sequence[Shard], now_ms: int, config: Configuration) -> int | None:
-    """When time alone may next change what a segment reads; after `now_ms`."""
+def due(
+    shards: Sequence[Shard], known: Mapping[str, Known], now_ms: int, config: Configuration
+) -> int | None:
+    """When time alone may next change what a segment reads, or what it makes of it; after
+    `now_ms`, at which the traits are `known`."""
     every = with_past(shards)
     changes = [next_change(trait, every, now_ms) for trait in config.traits if trait.timed]
-    by_age = [bucket for bucket in config.buckets if bucket.timed and bucket.by_age]
-    if by_age and shards:
-        known = traits(shards, now_ms, config)
-        changes += (next_step(bucket, known, now_ms) for bucket in by_age)
+    changes += (
+        next_step(bucket, known, now_ms)
+        for bucket in config.buckets
+        if bucket.timed and bucket.by_age
+    )
+    changes.append(config.segment_index.next_flip(known, now_ms))
     return min((at for at in changes if at is not None), default=None)
 
 

@@ -43,7 +43,7 @@ def control_id(cause: str, kind: str, subject: str) -> str:
     return _named(_CONTROL, f"{cause}/{kind}/{subject}")
 
 
-def timer_id(profile: str, at: int, cause: str = "") -> str:
+def timer_id(profile: str, at: int, cause: str) -> str:
     """The event id of what time alone did to a profile at `at` (ms); `cause`: a control's id."""
     return _named(_TIMER, f"{profile}/{at}/{cause}")
 

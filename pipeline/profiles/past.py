@@ -15,7 +15,7 @@ from pipeline.adapters.records import Records
 from pipeline.adapters.rocks import Rows, passing_rows
 from pipeline.adapters.snapshots import Stored
 from pipeline.enrichment import view
-from pipeline.enrichment.passing import known
+from pipeline.enrichment.passing import seen
 from pipeline.enrichment.state import ProfileState
 from pipeline.flow import Flow, Stage, clock
 from pipeline.model import topics
@@ -113,10 +113,8 @@ def _people(flow: Flow, at: int) -> Iterator[Person]:
     memberships = flow.rows["segmentation"]
     for key, state in flow.rows["enrichment"].items():
         assert isinstance(state, ProfileState)
-        shards = view.shards_of(state)
-        if shards:
-            now_ms = view.moment(shards, at)
-            traits = known(shards, now_ms, flow.rules)
-            profile = view.snapshot(key, state, traits, now_ms, flow.rules.config)
+        moment = seen(state, at, flow.rules)
+        if moment.shards:
+            profile = view.snapshot(key, state, moment.traits, moment.at, flow.rules.config)
             members = memberships.get(key) or MembershipState()
             yield Person(profile, members.members, at)

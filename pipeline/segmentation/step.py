@@ -1,7 +1,7 @@
 """The segmentation stage: one row per profile; entries and exits are told with their cause.
 
-What time alone changes is found before each record, up to its time, and by a `timer` when none
-comes; either way it becomes an interaction of kind `timer` at the moment when it fell due.
+What time alone changes is told by enrichment, a `timer` for each moment at which something may
+change; what does change becomes an interaction of kind `timer` that occurred at that moment.
 """
 
 from typing import Literal
@@ -13,7 +13,7 @@ from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.ids import timer_id
 from pipeline.model.interaction import Identifier, Interaction
-from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome, Wake
+from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome
 from pipeline.model.profile import Memberships, SegmentChange
 from pipeline.model.stages import (
     Enriched,
@@ -44,18 +44,14 @@ def step(
     if interaction is None or identity is None or profile is None:
         return DeadLetter("empty-record", "neither an enriched interaction nor a control")
     now_ms = max(row.at, interaction.received_at)
-    row, passed = _catch_up(key, row, now_ms, rules)
     change = on_interaction(row, profile, interaction, rules.config)
     cause = _Cause(interaction.event_id, interaction.name, now_ms)
     row, news = _changed(key, row, change, cause, rules)
-    log = row.log
-    if interaction.kind != "outcome":  # reported by others than those whose clock the row is of
-        log = interaction.source in rules.config.log_sources
-    row = _seen(replace(row, identity=identity, log=log), profile, now_ms, rules)
+    row = _seen(replace(row, identity=identity), profile, now_ms, rules)
     onward = Segmented(
         interaction=interaction, identity=identity, profile=profile, segments=_section(row, change)
     )
-    return _kept(row, (*passed, Emit(topics.SEGMENTED, key, onward), *news))
+    return _kept(row, (Emit(topics.SEGMENTED, key, onward), *news))
 
 
 def _control(
@@ -67,32 +63,13 @@ def _control(
     control = replace(control, at=max(row.at, control.at))
     if control.kind == "forget":
         return Ok(None, _refreshed(key, row, None, control, rules)[1])
-    if control.kind == "timer" and record.profile is not None:
-        return _kept(*_time_passed(key, row, record.profile, control, rules))
-    row, passed = _catch_up(key, row, control.at, rules)
     if control.kind == "timer":
-        news: _Emits = ()
-    elif control.kind == "refresh":
-        row, news = _refreshed(key, row, record.profile, control, rules)
-    else:
-        news = (onward,)
-    return _kept(row, (*passed, *news))
-
-
-def _catch_up(
-    key: str, row: MembershipState, until_ms: int, rules: Rules
-) -> tuple[MembershipState, _Emits]:
-    """What time alone did to the row up to `until_ms` (inclusive), moment by moment."""
-    emits: _Emits = ()
-    while row.due_at is not None and row.due_at <= until_ms:
-        at = row.due_at
-        profile = ProfileSection(row.traits)
-        change = on_change(row, row.traits, at, rules.config)
-        occurred = _Moment(timer_id(key, at), at, at if row.log else until_ms)
-        row, news = _told(key, row, change, (occurred, profile), rules)
-        row = _seen(row, profile, at, rules)
-        emits += news
-    return row, emits
+        if record.profile is None:
+            return DeadLetter("empty-record", "profile: a timer must have the traits of its moment")
+        return _kept(*_time_passed(key, row, record.profile, control, rules))
+    if control.kind == "refresh":
+        return _kept(*_refreshed(key, row, record.profile, control, rules))
+    return _kept(row, (onward,))
 
 
 def _time_passed(
@@ -102,14 +79,12 @@ def _time_passed(
     timer: Control,
     rules: Rules,
 ) -> tuple[MembershipState, _Emits]:
-    """Enrichment's timer brings the traits as they are from the moment on when it fell due."""
+    """Evaluate at the moment when enrichment's timer fell due, by the traits as they were then."""
     due = timer.at if timer.due_at is None else max(row.at, timer.due_at)
-    row, before = _catch_up(key, row, due - 1, rules)
     change = on_change(row, profile.traits, due, rules.config)
     occurred = _Moment(timer_id(key, due, timer.control_id), due, timer.at)
     row, news = _told(key, row, change, (occurred, profile), rules)
-    row, after = _catch_up(key, _seen(row, profile, due, rules), timer.at, rules)
-    return row, (*before, *news, *after)
+    return _seen(row, profile, due, rules), news
 
 
 def _refreshed(
@@ -224,16 +199,13 @@ def _seen(
     row: MembershipState, profile: ProfileSection, now_ms: int, rules: Rules
 ) -> MembershipState:
     """The row as evaluated at `now_ms`."""
-    config = rules.config
-    due_at = config.segment_index.next_flip(profile.traits, now_ms)
-    return replace(row, traits=profile.traits, config=config.digest, at=now_ms, due_at=due_at)
+    return replace(row, traits=profile.traits, config=rules.config.digest, at=now_ms)
 
 
 def _kept(row: MembershipState, emits: _Emits) -> Ok[MembershipState]:
     if row.identity is None and not row.members:
         return Ok(None, emits)
-    wake = None if row.due_at is None else Wake(row.due_at, row.log)
-    return Ok(row, emits, wake)
+    return Ok(row, emits)
 
 
 def _section(row: MembershipState, change: Change) -> SegmentSection:

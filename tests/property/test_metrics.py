@@ -178,12 +178,16 @@ def test_time_alone_changes_them_when_it_was_said_to(
     now = stream[-1].received_at
     known = _metrics(shards, now)
     until = now + sum(waits)
-    while (then := due(shards, now, _WORLD.config)) is not None and then <= until:
+    while (then := _due(shards, now)) is not None and then <= until:
         assert then > now
         assert _same(_metrics(shards, then - 1), known)
         now, known = then, _metrics(shards, then)
         assert _same(known, _expected(stream, now))
     assert _same(_metrics(shards, until), known)
+
+
+def _due(shards: list[Shard], now: int) -> int | None:
+    return due(shards, traits(shards, now, _WORLD.config), now, _WORLD.config)
 
 
 @given(streams(40), st.randoms(use_true_random=False))

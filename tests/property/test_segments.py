@@ -25,7 +25,7 @@ from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange
 from pipeline.model.stages import Segmented
-from tests.support.segment_streams import LAST, LATELY, configuration, segments, streams
+from tests.support.segment_streams import LAST, LATELY, WINDOWS, configuration, segments, streams
 from tests.support.worlds import rules
 
 Change = tuple[int, str, str, str]
@@ -41,9 +41,8 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
 
     def evaluate(root: str, interaction: Interaction | None, now: int) -> None:
         before, after = members.get(root, set()), set[str]()
-        orders = (one.occurred_at for one in past[root] if one.name == "Order")
-        lately = sum(now - LATELY < at <= now for at in orders)
-        traits[root].update(lately=lately, tier=1 + min(lately, 2))
+        traits[root].update(_counts(past[root], now))
+        traits[root]["tier"] = 1 + min(traits[root]["lately"], 2)
         viewed = traits[root].get("last_view")
         if viewed is not None:
             traits[root]["fresh"] = 1 + (now - viewed < 8) + (now - viewed < 3)
@@ -76,6 +75,13 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
         evaluate(root, one, now)
     pass_time(now + 1, end)
     return changes
+
+
+def _counts(past: list[Interaction], now: int) -> dict[str, int]:
+    return {
+        trait: sum(one.name == name and now - window < one.occurred_at <= now for one in past)
+        for trait, (name, window) in WINDOWS.items()
+    }
 
 
 def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A segmentation stage whose people enter a segment as time passes, and the log of its timers."""
+"""An enrichment stage whose people enter a segment as time passes, and the log of its timers."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -13,9 +13,12 @@ from pipeline.flow import control_of, stage
 from pipeline.model import topics
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.outcome import Ok
 from pipeline.model.profile import SegmentChange
-from pipeline.model.stages import Enriched, IdentitySection, ProfileSection
+from pipeline.model.stages import Enriched, Identified, IdentitySection
 from pipeline.rules import Rules
+from pipeline.segmentation.state import MembershipState
+from pipeline.segmentation.step import step as segment
 from tests.support.shells import ONLY, Rows, Sent, finish, handing_over, knowing
 from tests.support.worlds import rules
 
@@ -43,15 +46,17 @@ def waiting_rules() -> Rules:
 
 class Ringing:
     """One partition of the stage. `log`: its inputs; `told`: of the timers among them, whose
-    it is and when it fell due (ms); `entered`: who was told to have, as often as it was."""
+    it is and when it fell due (ms); `entered`: who has, after segmentation has read what the stage
+    wrote, as often as it was told so."""
 
     def __init__(self) -> None:
-        self.stage = stage("segmentation")
+        self.stage = stage("enrichment")
         self.ports = Rows()
         self.log: list[Sent] = []
         self.told: list[tuple[str, int]] = []
         self.entered: list[str] = []
         self._next = 0
+        self._members: dict[str, MembershipState | None] = {}
         self.start()
 
     def start(self) -> None:
@@ -69,20 +74,19 @@ class Ringing:
         name = Identifier("email", who)
         profile = profile_id(name)
         digest = waiting_rules().config.digest
-        record = Enriched(
+        record = Identified(
             interaction=Interaction(
                 f"{who}-{at_ms}", "track", "Cart", "web", "shop", at_ms, at_ms, (name,)
             ),
             identity=IdentitySection(profile, name.key, f"{name.key}/0", 0, digest),
-            profile=ProfileSection({"came": at_ms}),
         )
-        value = _CODEC.encode(topics.ENRICHED, record)
-        self.log.append(Sent(topics.ENRICHED, profile.encode(), value, ()))
+        value = _CODEC.encode(topics.IDENTIFIED, record)
+        self.log.append(Sent(topics.IDENTIFIED, profile.encode(), value, ()))
 
     def tell_due(self, now_ms: int) -> int:
         """Have the stage look at its timers; returns how many it told."""
         self._shell.tell_due(now_ms)
-        rung = [one for one in self._sent() if one.topic == topics.ENRICHED]
+        rung = [one for one in self._sent() if one.topic == topics.IDENTIFIED]
         self.log.extend(rung)
         self.told.extend(map(_timer, rung))
         return len(rung)
@@ -111,14 +115,27 @@ class Ringing:
             one = self.log[self._next]
             offset, self._next = self._next, self._next + 1
             message = Message(
-                topics.ENRICHED, ONLY, offset, START_MS, one.key, one.value, one.headers
+                topics.IDENTIFIED, ONLY, offset, START_MS, one.key, one.value, one.headers
             )
             finish(self._shell.handle(message))
-            self.entered.extend(who for one in self._sent() for who in _entered(one))
+            self.entered.extend(who for one in self._sent() for who in self._entering(one))
 
     def lose(self, count: int) -> None:
         """The next inputs disappear."""
         self._next += min(count, self.unprocessed)
+
+    def _entering(self, one: Sent) -> Iterator[str]:
+        """Who enters by a record for segmentation."""
+        if one.topic != topics.ENRICHED or one.value is None or one.key is None:
+            return
+        key, record = one.key.decode(), _CODEC.decode(one.topic, one.value)
+        assert isinstance(record, Enriched)
+        outcome = segment(key, record, self._members.get(key), waiting_rules())
+        assert isinstance(outcome, Ok)
+        self._members[key] = outcome.state
+        for emit in outcome.emits:
+            if isinstance(emit.value, SegmentChange) and emit.value.change == "entered":
+                yield emit.value.profile_id
 
     def _sent(self) -> list[Sent]:
         sent, self.ports.sent = self.ports.sent, []
@@ -135,10 +152,3 @@ def _timer(one: Sent) -> tuple[str, int]:
     assert control is not None
     assert control.due_at is not None
     return control.cause, control.due_at
-
-
-def _entered(one: Sent) -> Iterator[str]:
-    if one.topic == topics.SEGMENT_CHANGES and one.value is not None:
-        change = _CODEC.decode(one.topic, one.value)
-        if isinstance(change, SegmentChange) and change.change == "entered":
-            yield change.profile_id

@@ -12,11 +12,13 @@ LAST = 30
 """Streams end by this millisecond."""
 LATELY = 7
 """Milliseconds in which recent orders are counted."""
+WINDOWS = {"lately": ("Order", LATELY), "views": ("View", 4), "carts": ("Cart", 11)}
+"""Counts over windows: of what, and over how many milliseconds."""
 
 names = st.sampled_from(NAMES).map(lambda name: {"name": name})
 spans = st.sampled_from(["1ms", "3ms", "10ms"])
 traits = st.sampled_from(
-    ["last_view", "last_cart", "last_order", "orders", "lately", "page", "fresh", "tier"]
+    ["last_view", "last_cart", "last_order", "orders", *WINDOWS, "page", "fresh", "tier"]
 )
 leaves = st.one_of(
     st.builds(lambda name, span: {"trait": name, "within": span}, traits, spans),
@@ -92,7 +94,10 @@ def configuration(made: tuple[model.Segment, ...]) -> model.Bundle:
             (
                 *map(last, NAMES),
                 model.Trait("orders", "count", when={"name": "Order"}),
-                model.Trait("lately", "count", when={"name": "Order"}, window=f"{LATELY}ms"),
+                *(
+                    model.Trait(trait, "count", when={"name": name}, window=f"{window}ms")
+                    for trait, (name, window) in WINDOWS.items()
+                ),
                 model.Trait("page", "latest", of="properties.page"),
                 model.Trait("fresh", "bucket", of="trait.last_view", thresholds=("8ms", "3ms")),
                 model.Trait("tier", "bucket", of="trait.lately", thresholds=(1, 2)),

@@ -10,10 +10,9 @@ from prometheus_client import REGISTRY
 
 from pipeline.model import sizes, topics
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Outcome, Redirect
-from pipeline.model.stages import ProfileSection
 from tests.support.ringing import START_MS, Ringing
 
-_STAGE = {"stage": "segmentation"}
+_STAGE = {"stage": "enrichment"}
 _COUNTED = {
     "too-large": ("kairos_stage_dead_letters_total", {**_STAGE, "reason": "too-large"}),
     "because": ("kairos_stage_dead_letters_total", {**_STAGE, "reason": "because"}),
@@ -23,12 +22,12 @@ _COUNTED = {
 
 
 def _moved(key: str, record: Any, *_: object) -> Outcome[Any]:
-    return Redirect(Emit(topics.ENRICHED, key, record))
+    return Redirect(Emit(topics.IDENTIFIED, key, record))
 
 
 def _moved_and_too_large(key: str, record: Any, *_: object) -> Outcome[Any]:
-    much = ProfileSection({"text": "x" * sizes.RECORD})
-    return Redirect(Emit(topics.ENRICHED, key, msgspec.structs.replace(record, profile=much)))
+    much = msgspec.structs.replace(record.interaction, properties={"text": "x" * sizes.RECORD})
+    return Redirect(Emit(topics.IDENTIFIED, key, msgspec.structs.replace(record, interaction=much)))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Whose clock a profile's timers follow."""
 
 from pipeline.config import model
+from pipeline.enrichment.view import by_log
 from pipeline.flow import Flow
 from pipeline.model.interaction import Identifier, Interaction, Kind
 from tests.support.worlds import rules
@@ -12,8 +13,8 @@ def _heard(flow: Flow, number: int, kind: Kind, source: str) -> bool:
     """Whether the profile's timers follow a log after this."""
     name, times = "Cart", (number * 1_000, number * 1_000)
     list(flow.run(Interaction(f"e{number}", kind, name, "web", source, *times, _VISITOR)))
-    (row,) = flow.rows["segmentation"].values()
-    return bool(row.log)
+    (row,) = flow.rows["enrichment"].values()
+    return by_log(row)
 
 
 def test_a_log_stays_the_clock_of_its_customers_whoever_reports_outcomes() -> None:

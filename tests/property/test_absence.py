@@ -1,0 +1,169 @@
+"""What is told after an absence is what would have been told without it: moments and order too."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pipeline.config import model
+from pipeline.flow import Flow
+from pipeline.model import topics
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import SegmentChange
+from pipeline.model.stages import Segmented
+from pipeline.rules import Rules
+from tests.support.killed import KilledStages, Logs
+from tests.support.segment_streams import LAST, configuration, segments, streams
+from tests.support.worlds import rules
+
+_END = LAST + 30
+_MINUTE_MS = 60_000
+_BY_THE_WALL = model.Sources((model.Source("log", "web", "write-key-1"),))
+
+
+def _mailing(made: tuple[model.Segment, ...]) -> Rules:
+    """A world by the wall's clock that mails whoever enters any of the segments."""
+    bundle = configuration(made)
+    campaigns = tuple(
+        model.Campaign(
+            f"on-{one.segment}",
+            (
+                model.Offer(
+                    f"o-{one.segment}", 1.0, (model.Treatment(f"t-{one.segment}", "email"),)
+                ),
+            ),
+            trigger={"entered": one.segment},
+        )
+        for one in made
+    )
+    return rules(
+        replace(
+            bundle,
+            sources=_BY_THE_WALL,
+            channels=model.Channels((*bundle.channels.channels, model.Channel("email"))),
+            campaigns=campaigns,
+        )
+    )
+
+
+def _told(emits: Iterable[Emit]) -> dict[str, list[Any]]:
+    """By profile, in order: what changed in which segments, when and why, by what was known then;
+    without when it was noticed."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for emit in emits:
+        match emit.value:
+            case SegmentChange() as change:
+                found[emit.key].append(change)
+            case Segmented(interaction=Interaction() as one, profile=profile, segments=section):
+                found[emit.key].append((one.event_id, one.occurred_at, profile, section))
+            case _:
+                pass
+    return dict(found)
+
+
+def _mailed(emits: Iterable[Emit]) -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for emit in emits:
+        if isinstance(emit.value, Action):
+            found[emit.key].append((emit.value.event_id, emit.value.campaign))
+    return dict(found)
+
+
+def _lived(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> list[Emit]:
+    """What follows when somebody looks at the clock at `ticks` only."""
+    flow, waiting, emits = Flow(world), sorted(ticks), list[Emit]()
+    for one in stream:
+        while waiting and waiting[0] < one.received_at:
+            emits += flow.advance(waiting.pop(0))
+        emits += flow.run(one)
+    for tick in waiting:
+        emits += flow.advance(tick)
+    assert not flow.refused
+    return emits
+
+
+@given(segments(), streams(), st.sets(st.integers(1, _END)))
+def test_an_absence_changes_neither_what_is_told_nor_its_order(
+    made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
+) -> None:
+    """Looking at every moment, at some, and only once all is over."""
+    world = _mailing(made)
+    always = _lived(world, stream, range(1, _END + 1))
+    for others in ({*ticks, _END}, {_END}):
+        found = _lived(world, stream, others)
+        assert _told(found) == _told(always)
+        assert _mailed(found) == _mailed(always)
+
+
+@given(segments(), streams())
+def test_what_fell_due_long_ago_changes_memberships_and_sends_nothing(
+    made: tuple[model.Segment, ...], stream: list[Interaction]
+) -> None:
+    world = _mailing(made)
+    on_time = _lived(world, stream, range(1, _END + 1))
+    late = _lived(world, stream, [_END + world.max_action_age_ms])
+    assert _told(late) == _told(on_time)
+    assert _mailed(late) == _mailed(_lived(world, stream, ()))
+
+
+def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None:
+    """A count over a minute and one over two leave their windows before a recency falls due."""
+
+    def gone(window: int) -> dict[str, Any]:
+        return {"trait": f"n{window}", "gte": 1}
+
+    counted = [
+        model.Trait(f"n{window}", "count", window=f"{window}m", when={"name": "Visit"})
+        for window in (1, 2)
+    ]
+    made = (
+        model.Segment("hour", gone(1)),
+        model.Segment("pair", {"all": [{"segment": "hour"}, gone(2)]}),
+        model.Segment("never", {"all": [gone(2), {"trait": "last_seen", "older_than": "3m"}]}),
+    )
+    profile = model.ProfileRules(tuple(counted))
+    bundle = replace(configuration(made), sources=_BY_THE_WALL, profile=profile)
+    visit = Interaction("e", "track", "Visit", "web", "log", 1, 1, (Identifier("cookie", "k"),), {})
+    at_once = _lived(rules(bundle), [visit], [4 * _MINUTE_MS + 1])
+    by_minutes = _lived(rules(bundle), [visit], range(1, 5 * _MINUTE_MS, _MINUTE_MS))
+    assert _told(at_once) == _told(by_minutes)
+    changes = [one.value for one in at_once if isinstance(one.value, SegmentChange)]
+    assert [(one.segment, one.change, one.at) for one in changes] == [
+        ("hour", "entered", 1),
+        ("pair", "entered", 1),
+        ("hour", "exited", _MINUTE_MS + 1),
+        ("pair", "exited", _MINUTE_MS + 1),
+    ]
+
+
+@settings(max_examples=30)
+@given(segments(), streams(), st.integers(0, 2**32 - 1))
+def test_workers_that_come_back_tell_what_would_have_been_told(
+    made: tuple[model.Segment, ...], stream: list[Interaction], seed: int
+) -> None:
+    """The stages as processes that go on in any order, killed or not, and look at the end only."""
+    world, logs = _mailing(made), Logs(2)
+    for one in stream:
+        logs.put(one)
+    stages = KilledStages(world, logs, Random(seed))
+    stages.run(kills=5)
+    killed_before = None
+    while killed_before != stages.kills:
+        killed_before = stages.kills
+        stages.tell_due(_END)
+        stages.run(kills=0)
+    found: dict[str, list[SegmentChange]] = defaultdict(list)
+    for key, change in logs.read(topics.SEGMENT_CHANGES):
+        if change not in found[key]:
+            found[key].append(change)
+    assert found == {
+        key: changes
+        for key, told in _told(_lived(world, stream, range(1, _END + 1))).items()
+        if (changes := [one for one in told if isinstance(one, SegmentChange)])
+    }
