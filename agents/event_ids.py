@@ -1,4 +1,7 @@
-"""Ids of processed interactions, in rows of their own, bucketed by period.
+"""Events that were processed, in rows of their own, bucketed by period.
+
+A row's key is the event's (`event_key`), its value a digest of what the event said: a retry says
+the same, whereas a sender that uses an id again for something else says another thing.
 
 The time is Kafka's for the record: the same however often it is read, growing with the partition,
 and nobody's claim, unlike the times in an interaction. A period is as long as the grace, so that
@@ -19,27 +22,25 @@ _CHUNK: Final = 512
 
 
 class EventIds:
-    """The ids of one table's partitions; periods are counted from the epoch."""
+    """The events of one table's partitions; periods are counted from the epoch."""
 
     def __init__(self, table: Rows) -> None:
         self._table = table
         self._expired: dict[int, list[bytes]] = {}
         self._swept: dict[int, int] = {}
 
-    def known(self, partition: int, event_id: str, at_ms: int) -> bool:
-        """Whether the id was added for a time within the grace before `at_ms`, inclusive; it may be
+    def find(self, partition: int, event: str, at_ms: int) -> bytes | None:
+        """Return the digest of an event added within the grace before `at_ms`, inclusive; it may be
         known for twice as long."""
         period = at_ms // GRACE_MS
         get = self._table.get_in
-        return any(
-            get(partition, _key(added, event_id)) is not None
-            for added in (period, max(period - 1, 0))
-        )
+        found = (get(partition, _key(added, event)) for added in (period, max(period - 1, 0)))
+        return next((digest for digest in found if digest is not None), None)
 
-    def add(self, partition: int, event_id: str, at_ms: int) -> None:
-        """Remember the id, and forget some old ones."""
+    def add(self, partition: int, event: str, at_ms: int, digest: bytes) -> None:
+        """Remember the event, and forget some old ones."""
         period = at_ms // GRACE_MS
-        self._table.put_in(partition, _key(period, event_id), b"1")
+        self._table.put_in(partition, _key(period, event), digest)
         self._sweep(partition, period)
 
     def _sweep(self, partition: int, period: int) -> None:
@@ -57,5 +58,5 @@ class EventIds:
                 self._swept[partition] = period
 
 
-def _key(period: int, event_id: str) -> bytes:
-    return _PREFIX + _PERIOD.pack(period) + event_id.encode()
+def _key(period: int, event: str) -> bytes:
+    return _PREFIX + _PERIOD.pack(period) + event.encode()

@@ -41,10 +41,21 @@ from agents.rulebook import Rulebook
 from agents.timers import Due, TimerChange, Timers, fired_at, standing
 from pipeline.adapters.avro import Malformed
 from pipeline.flow import Stage, config_of, control_of, timer
+from pipeline.identity.naming import REUSED_ID
 from pipeline.model import sizes, topics
 from pipeline.model.control import Control
+from pipeline.model.ids import content_digest, event_key
 from pipeline.model.interaction import Interaction
-from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect, Wake
+from pipeline.model.outcome import (
+    DeadLetter,
+    Drop,
+    Emit,
+    Forward,
+    Ok,
+    Outcome,
+    Redirect,
+    Wake,
+)
 from pipeline.model.time import HOUR_MS, MAX_AHEAD_MS
 from pipeline.rules import Rules
 
@@ -237,8 +248,10 @@ class StageShell:
                 return _Effect(None, sent.outputs, applied, TimerChange(None, stands))
             case New():
                 pass
-        if interaction is not None and self._known(interaction, message):
-            return Duplicate("event_id")
+        if interaction is not None and (known := self._known(interaction, message)):
+            if known == content_digest(interaction):
+                return Duplicate("event_id")
+            return self._traced(message, position, row, (REUSED_ID, ()))
         large = stored is not None and len(stored) > _MUCH
         if large and row is not None and held(row, self._committed(message.partition)) > _MUCH:
             await self._ports.settle()
@@ -364,8 +377,9 @@ class StageShell:
             self._ports.table.put_in(message.partition, _ROW + message.key, effect.row)
         self._timers.end(message.partition, message.key, effect.timer)
         if effect.interaction is not None:
-            event_id = effect.interaction.event_id
-            self._ids.add(message.partition, event_id, message.timestamp_ms)
+            event = event_key(message.key.decode(), effect.interaction)
+            digest = content_digest(effect.interaction)
+            self._ids.add(message.partition, event, message.timestamp_ms, digest)
 
     def _silence(self, message: Message, record: msgspec.Struct | DeadLetter) -> None:
         """A timer has rung, whatever came of it; one that cannot be processed does not again."""
@@ -414,8 +428,9 @@ class StageShell:
         stored = self._ports.table.get_in(partition, _ROW + key)
         return None if stored is None else self._decode(stored)
 
-    def _known(self, interaction: Interaction, message: Message) -> bool:
-        return self._ids.known(message.partition, interaction.event_id, message.timestamp_ms)
+    def _known(self, interaction: Interaction, message: Message) -> bytes | None:
+        event = event_key(message.key.decode(), interaction)
+        return self._ids.find(message.partition, event, message.timestamp_ms)
 
     def _committed(self, partition: int) -> Callable[[str], int]:
         return lambda topic: self._ports.committed(topic, partition)

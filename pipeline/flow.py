@@ -17,14 +17,23 @@ from pipeline.decisioning.state import ContactState
 from pipeline.decisioning.step import step as decide
 from pipeline.enrichment.state import ProfileState
 from pipeline.enrichment.step import step as enrich
+from pipeline.identity.naming import REUSED_ID
 from pipeline.identity.state import IdentityState
 from pipeline.identity.step import step as identify
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.identity import IdentityChange
-from pipeline.model.ids import control_id
+from pipeline.model.ids import content_digest, control_id, event_key
 from pipeline.model.interaction import Interaction
-from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
+from pipeline.model.outcome import (
+    DeadLetter,
+    Drop,
+    Emit,
+    Forward,
+    Ok,
+    Outcome,
+    Redirect,
+)
 from pipeline.model.stages import Enriched, Identified, Segmented
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
@@ -152,7 +161,7 @@ class Flow:
         self.rules = rules
         self.rows = {one.name: rows(one) for one in STAGES}
         self.refused: list[tuple[str, DeadLetter]] = []
-        self._seen: set[str] = set()
+        self._seen: dict[str, bytes] = {}
         self._wakes: dict[tuple[str, str], int] = {}
         self._clocks: dict[str, list[tuple[int, str]]] = {one.name: [] for one in STAGES}
 
@@ -193,14 +202,18 @@ class Flow:
     def _feed(self, emit: Emit) -> tuple[Emit, ...]:
         consumer = _CONSUMER[emit.topic]
         record = emit.value
-        if isinstance(record, Interaction) and record.event_id in self._seen:
+        if isinstance(record, Interaction) and (
+            known := self._seen.get(event_key(emit.key, record))
+        ):
+            if known != content_digest(record):
+                self.refused.append((consumer.name, REUSED_ID))
             return ()
         rows = self.rows[consumer.name]
         outcome = consumer.step(emit.key, record, rows.get(emit.key), self.rules)
         if isinstance(outcome, Redirect):
             return (outcome.emit,)
         if isinstance(record, Interaction) and isinstance(outcome, (Ok, Drop)):
-            self._seen.add(record.event_id)
+            self._seen[event_key(emit.key, record)] = content_digest(record)
         if isinstance(outcome, DeadLetter):
             self.refused.append((consumer.name, outcome))
         if isinstance(outcome, Forward):

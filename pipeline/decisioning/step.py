@@ -24,7 +24,7 @@ from pipeline.model import decision as record_of
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.decision import Action, Answer, Choice, Contact, Decision, Reply
-from pipeline.model.ids import action_id, control_id, decision_id
+from pipeline.model.ids import action_id, control_id, decision_id, event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome
 from pipeline.model.shards import Away, arrival, destination
@@ -94,7 +94,7 @@ class _Filled:
 def _fill(
     interaction: Interaction, moment: Moment, known: tuple[Contact, ...], rules: Rules
 ) -> _Filled:
-    filled = _Filled(decision_id(interaction.event_id), [], [], [], [], defaultdict(list))
+    filled = _Filled(_decision_id(interaction), [], [], [], [], defaultdict(list))
     config = rules.config
     asked = interaction.request.placements if interaction.request is not None else ()
     for placement in dict.fromkeys(asked):
@@ -234,13 +234,17 @@ def _outcome(record: Segmented, interaction: Interaction, state: ContactState) -
     subject = interaction.properties.get("action_id")
     row = history.settle(state, str(subject), interaction.name)
     decision = Decision(
-        decision_id=decision_id(interaction.event_id),
+        decision_id=_decision_id(interaction),
         event_id=interaction.event_id,
         profile_id=record.identity.profile_id,
         config=record.identity.config,
         decided_at=interaction.received_at,
     )
     return Ok(row, (Emit(topics.DECISIONS, record.identity.profile_id, decision),))
+
+
+def _decision_id(interaction: Interaction) -> str:
+    return decision_id(event_key(interaction.identifiers[0].key, interaction))
 
 
 def _control(control: Control, row: ContactState) -> Outcome[ContactState]:

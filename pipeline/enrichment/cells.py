@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from sys import float_info
 from typing import Any, Final
 
+import msgspec
+
 from pipeline.enrichment.state import Big, Cell, Value
 from pipeline.model.interaction import Scalar
 
@@ -13,6 +15,7 @@ _WHOLE: Final = 2.0**53
 """From here on every float is a whole number."""
 
 _GREATEST: Final = float_info.max
+_encode: Final = msgspec.json.encode
 
 
 def millionths(value: Scalar) -> int | Big | None:
@@ -50,11 +53,18 @@ def _add(a: int | Big, b: int | Big) -> int | Big:
 
 
 def _latest(a: Value, b: Value) -> Value:
-    return a if (a.occurred_at, a.event_id) >= (b.occurred_at, b.event_id) else b
+    return a if _is_later(a, b) else b
 
 
 def _first(a: Value, b: Value) -> Value:
-    return a if (a.occurred_at, a.event_id) <= (b.occurred_at, b.event_id) else b
+    return b if _is_later(a, b) else a
+
+
+def _is_later(a: Value, b: Value) -> bool:
+    """Whether `a` came after `b`. Two senders may use one event id at the same time: then the value
+    decides, so that the order of arrival does not."""
+    one, other = (a.occurred_at, a.event_id), (b.occurred_at, b.event_id)
+    return one > other or (one == other and _encode(a.value) > _encode(b.value))
 
 
 def _rank(value: Scalar) -> tuple[int, int | float, str]:
@@ -63,7 +73,7 @@ def _rank(value: Scalar) -> tuple[int, int | float, str]:
     order in which they came does not matter."""
     if isinstance(value, (bool, int, float)):
         return (0, value, repr(value))
-    return (1, 0, "" if value is None else value)
+    return (1, -1, "") if value is None else (1, 0, value)
 
 
 def _min(a: Scalar, b: Scalar) -> Scalar:

@@ -25,6 +25,7 @@ from pipeline.identity.state import IdentityState
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.identity import Evidence, IdentityChange
+from pipeline.model.ids import event_key
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
 from pipeline.model.stages import Identified
@@ -56,7 +57,8 @@ def _interaction(
     named = replace(interaction, identifiers=names)
     if names[0].key != key:
         return Redirect(Emit(topics.INTERACTIONS, names[0].key, named))
-    cause = Cause(key, interaction.event_id, interaction.received_at, rules.config.digest)
+    event = event_key(key, interaction)
+    cause = Cause(key, event, interaction.received_at, rules.config.digest)
     row, shard = current_shard(key, state or IdentityState(root=key), interaction.received_at)
     row, own, links = _links(cause, row, named, rules)
     normal = mapped(replace(named, identifiers=own), rules.config)

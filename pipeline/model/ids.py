@@ -3,10 +3,13 @@
 from hashlib import sha1
 from uuid import UUID, uuid5
 
-from pipeline.model.interaction import Identifier
+import msgspec
+
+from pipeline.model.interaction import Identifier, Interaction
 
 _KAIROS = UUID("6f1d6c1e-5d0b-5c57-9a4e-3c6f8f1f0a52")
 _PROFILE = uuid5(_KAIROS, "profile")
+_EVENT = uuid5(_KAIROS, "event")
 _DECISION = uuid5(_KAIROS, "decision")
 _ACTION = uuid5(_KAIROS, "action")
 _CONTROL = uuid5(_KAIROS, "control")
@@ -28,9 +31,39 @@ def profile_id(top: Identifier) -> str:
     return _named(_PROFILE, top.key)
 
 
-def decision_id(event_id: str) -> str:
-    """One interaction has one decision."""
-    return _named(_DECISION, event_id)
+def event_key(strongest: str, interaction: Interaction) -> str:
+    """Identity of an event: a retry has that of the first attempt, any other event another one.
+
+    An `event_id` is its sender's own, hence unique only together with the source, the strongest
+    identifier (its key), the kind and the name. The id of an outcome is made of the action that it
+    is about, whoever reports it.
+    """
+    outcome = interaction.kind == "outcome"
+    parts = (
+        "" if outcome else interaction.source,
+        strongest,
+        interaction.kind,
+        interaction.name,
+        interaction.event_id,
+    )
+    return _named(_EVENT, msgspec.json.encode(parts).decode())
+
+
+def content_digest(interaction: Interaction) -> bytes:
+    """Eight bytes that differ where two events of one `event_key` say different things.
+
+    Times and context are left out: they vary from one attempt to the next.
+    """
+    if interaction.kind == "outcome":
+        return bytes(8)
+    said = (sorted(interaction.identifiers), interaction.properties, interaction.lists)
+    encoded = msgspec.json.encode(said, order="sorted")
+    return sha1(encoded, usedforsecurity=False).digest()[:8]
+
+
+def decision_id(event: str) -> str:
+    """One interaction has one decision; `event` is its `event_key`."""
+    return _named(_DECISION, event)
 
 
 def action_id(decision: str, slot: str) -> str:

@@ -66,6 +66,8 @@ class Interaction(Struct, frozen=True):
     `occurred_at` is when it happened, by the sender; `received_at` is when Kairos heard of it and
     is the clock of every rule. `identifiers` has at least one entry. `lists` are the properties
     that are lists, their elements as texts (`text_of`), what is nested in them as JSON.
+
+    `event_id` is the sender's own; what tells one event from all others is its `event_key`.
     """
 
     event_id: str

@@ -23,7 +23,7 @@ from pipeline.enrichment.state import Begun, Kept
 from pipeline.identity.mapping import mapped
 from pipeline.model import topics
 from pipeline.model.control import Control
-from pipeline.model.ids import control_id
+from pipeline.model.ids import control_id, event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.stages import Identified, IdentitySection, Segmented
@@ -49,20 +49,24 @@ _shard_from = msgspec.msgpack.Decoder(_Shard)
 
 
 class _Recent:
-    """The last event ids of a partition."""
+    """The last events of a partition."""
 
     def __init__(self) -> None:
         self._order: deque[str] = deque()
         self._ids: set[str] = set()
 
-    def is_new(self, event_id: str) -> bool:
-        if event_id in self._ids:
+    def is_new(self, event: str) -> bool:
+        if event in self._ids:
             return False
-        self._order.append(event_id)
-        self._ids.add(event_id)
+        self._order.append(event)
+        self._ids.add(event)
         if len(self._order) > _RESENT_WITHIN:
             self._ids.discard(self._order.popleft())
         return True
+
+
+def _event(one: Interaction) -> str:
+    return event_key(one.identifiers[0].key, one)
 
 
 class Reader:
@@ -99,7 +103,7 @@ class Reader:
             self._stamps[partition] = record.control.config
         if not self.has_to_fill or one is None or place is None or one.kind == "timer":
             return None
-        if not self._recent.setdefault(partition, _Recent()).is_new(one.event_id):
+        if not self._recent.setdefault(partition, _Recent()).is_new(_event(one)):
             return None
         name = place.shard.encode()
         row = self._rows.get(name)

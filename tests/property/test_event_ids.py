@@ -24,11 +24,11 @@ def test_an_id_is_known_for_the_grace_after_it_was_added(
         ids = EventIds(rows) if anew else ids
         at_ms += passed_ms
         age_ms = at_ms - added_ms.get(event_id, at_ms - 3 * GRACE_MS)
-        known = ids.known(ONLY, event_id, at_ms)
+        known = ids.find(ONLY, event_id, at_ms) is not None
         assert known or age_ms > GRACE_MS
         assert not known or age_ms < 2 * GRACE_MS
         if not known:
-            ids.add(ONLY, event_id, at_ms)
+            ids.add(ONLY, event_id, at_ms, b"said")
             added_ms[event_id] = at_ms
 
 
@@ -41,9 +41,9 @@ def test_adding_it_again_after_a_kill_changes_nothing(records: list[tuple[int, s
         at_ms += passed_ms
         for rows, times in ((once, 1), (again, 2 if repeated else 1)):
             for _ in range(times):
-                EventIds(rows).add(ONLY, event_id, at_ms)
+                EventIds(rows).add(ONLY, event_id, at_ms, b"said")
         for one in "abcde":
-            known = [EventIds(rows).known(ONLY, one, at_ms) for rows in (once, again)]
+            known = [EventIds(rows).find(ONLY, one, at_ms) for rows in (once, again)]
             assert known[0] == known[1]
 
 
@@ -52,7 +52,7 @@ def test_ids_of_the_past_are_deleted_as_new_ones_come(many: int) -> None:
     rows = Rows()
     ids = EventIds(rows)
     for number in range(many):
-        ids.add(ONLY, f"old-{number}", _START_MS)
+        ids.add(ONLY, f"old-{number}", _START_MS, b"said")
     for number in range(many + 5):
-        ids.add(ONLY, f"new-{number}", _START_MS + 3 * GRACE_MS)
+        ids.add(ONLY, f"new-{number}", _START_MS + 3 * GRACE_MS, b"said")
     assert len(rows.rows) == many + 5

@@ -13,6 +13,7 @@ from pipeline.adapters.kafka import partition_of
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
+from pipeline.model.ids import event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Redirect
 from pipeline.rules import Rules
@@ -74,7 +75,7 @@ class InterleavedFlow:
 
     def _process(self, stage: Stage, emit: Emit) -> None:
         record = emit.value
-        if isinstance(record, Interaction) and record.event_id in self._seen:
+        if isinstance(record, Interaction) and event_key(emit.key, record) in self._seen:
             return
         rows = self.rows[stage.name]
         rules = self.rules_for(record, self.partition(emit.key))
@@ -87,7 +88,7 @@ class InterleavedFlow:
                 else:
                     rows.pop(emit.key, None)
                 if isinstance(record, Interaction):
-                    self._seen.add(record.event_id)
+                    self._seen.add(event_key(emit.key, record))
             case Forward(emits):
                 pass
             case Redirect(one):

@@ -1,15 +1,21 @@
-"""An interaction that comes twice is known by its id, whatever times its copies claim."""
+"""An interaction that comes twice counts once, whatever times its copies claim; what only shares
+its id with another counts too."""
 
+from itertools import product
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import StageShell
 from pipeline.adapters.avro import Codec, recorded
-from pipeline.flow import stage
+from pipeline.enrichment.cells import COMBINE
+from pipeline.enrichment.state import Value
+from pipeline.flow import Flow, stage
 from pipeline.model import topics
+from pipeline.model.decision import Decision
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.time import DAY_MS, GRACE_MS
 from tests.support.shells import ONLY, Rows, finish, handing_over, knowing
@@ -17,6 +23,8 @@ from tests.support.worlds import plain_rules
 
 _NOW_MS: Final = 1_900_000_000_000
 _CODEC: Final = Codec(recorded())
+_ADA: Final = Identifier("email", "ada@x")
+_VIEW: Final = Interaction("e", "track", "View", "web", "shop", _NOW_MS, _NOW_MS, (_ADA,))
 
 
 class _Identity:
@@ -37,15 +45,18 @@ class _Identity:
     def come(self, event_id: str, claimed_ms: int, at_ms: int) -> bool:
         """An interaction that claims a time, and stands in the log since another; whether it is
         processed."""
-        who = Identifier("email", "ada@x")
-        one = Interaction(event_id, "track", "View", "web", "shop", claimed_ms, claimed_ms, (who,))
+        one = replace(_VIEW, event_id=event_id, occurred_at=claimed_ms, received_at=claimed_ms)
+        return topics.IDENTIFIED in self.process(one, at_ms)
+
+    def process(self, one: Interaction, at_ms: int = _NOW_MS) -> list[str]:
+        """The topics of what followed from an interaction."""
         value = _CODEC.encode(topics.INTERACTIONS, one)
-        key = who.key.encode()
+        key = one.identifiers[0].key.encode()
         offset, self._offset = self._offset, self._offset + 1
         message = Message(topics.INTERACTIONS, ONLY, offset, at_ms, key, value, ())
         finish(self._shell.handle(message))
         sent, self._ports.sent = self._ports.sent, []
-        return topics.IDENTIFIED in [record.topic for record in sent]
+        return [record.topic for record in sent]
 
 
 @pytest.fixture
@@ -72,3 +83,54 @@ def test_after_twice_the_grace_it_is_another(identity: _Identity) -> None:
     assert identity.come("e", _NOW_MS, _NOW_MS)
     assert not identity.come("e", _NOW_MS, _NOW_MS + GRACE_MS)
     assert identity.come("e", _NOW_MS, _NOW_MS + 2 * GRACE_MS)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(_VIEW, source="app"),
+        replace(_VIEW, identifiers=(Identifier("email", "bob@x"),)),
+        replace(_VIEW, kind="page"),
+        replace(_VIEW, name="Order Completed"),
+    ],
+    ids=["source", "customer", "kind", "name"],
+)
+def test_an_id_is_its_source_s_own_for_one_customer_kind_and_name(
+    identity: _Identity, other: Interaction
+) -> None:
+    assert topics.IDENTIFIED in identity.process(_VIEW)
+    assert topics.IDENTIFIED in identity.process(other)
+    assert identity.process(_VIEW) == []
+    assert identity.process(other) == []
+
+
+def test_an_id_used_again_for_other_contents_is_a_dead_letter(identity: _Identity) -> None:
+    cheap, dear = (replace(_VIEW, properties={"total": total}) for total in (1, 2))
+    assert topics.IDENTIFIED in identity.process(cheap)
+    assert identity.process(dear) == [topics.DEAD_LETTERS]
+    assert identity.process(cheap) == []
+
+
+def test_an_outcome_counts_once_whoever_reports_it(identity: _Identity) -> None:
+    shown = replace(_VIEW, kind="outcome", name="impression", event_id="of an action")
+    assert topics.IDENTIFIED in identity.process(shown)
+    assert identity.process(replace(shown, source="app", properties={"place": "top"})) == []
+
+
+def test_decisions_on_one_id_of_two_sources_are_two() -> None:
+    streams = [_VIEW, replace(_VIEW, source="app"), replace(_VIEW, name="Order Completed")]
+    decided = [
+        emit.value.decision_id
+        for one in streams
+        for emit in Flow(plain_rules()).run(one)
+        if isinstance(emit.value, Decision)
+    ]
+    assert len(set(decided)) == len(streams)
+
+
+@pytest.mark.parametrize("rule", ["first", "latest"])
+def test_values_of_one_id_at_one_time_do_not_depend_on_their_order(rule: str) -> None:
+    combine = COMBINE[rule]
+    values = [Value(value, _NOW_MS, "e") for value in ("gold", None, 2, ("a", "b"), True)]
+    for one, other in product(values, values):
+        assert combine(one, other) == combine(other, one)
