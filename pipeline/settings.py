@@ -135,6 +135,11 @@ class Settings(BaseSettings):
     gateway_timeout_ms: PositiveInt = Field(
         default=5_000, description="Time for Kafka to acknowledge, after which the answer is 503"
     )
+    token_hours: PositiveInt = Field(
+        default=168,
+        description="Hours after its decision for which an outcome token is taken; repeats of an "
+        "outcome are known for 168",
+    )
     gateway_url: str | None = Field(
         default=None, description="Where adapters report outcomes; unset: the home's own gateway"
     )

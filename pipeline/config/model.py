@@ -4,7 +4,7 @@ The published JSON Schemas are derived from these classes. Durations are written
 `12h`, `7d`; money is in one currency, the deployment's own.
 """
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
 
@@ -15,6 +15,9 @@ Name: TypeAlias = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Duration: TypeAlias = Annotated[str, Meta(pattern=DURATION_PATTERN)]
 Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 CurrencyCode: TypeAlias = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+ADAPTERS: Final = "adapters"
+"""The name of the source whose interactions are the outcomes that Kairos's own adapters report."""
+
 Condition: TypeAlias = Annotated[
     dict[str, object], Meta(extra_json_schema={"$ref": "#/$defs/Condition"})
 ]

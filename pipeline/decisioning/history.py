@@ -24,6 +24,9 @@ STATUS_AFTER: Final[dict[str, Status]] = {
 }
 """A message that never reached anybody gives its place under the caps back."""
 
+NOT_SHOWN: Final = frozenset(name for name, status in STATUS_AFTER.items() if status == "released")
+"""Outcomes by which places are given back."""
+
 
 def contacts(state: ContactState) -> tuple[Contact, ...]:
     """Every contact of the profile, oldest first, ties by action id."""

@@ -181,6 +181,7 @@ def _action(slot: str, winner: Candidate, decided: tuple[Moment, str], rules: Ru
         campaign=winner.campaign,
         offer=winner.offer,
         treatment=winner.treatment,
+        at=moment.now_ms,
     )
     return Action(
         action_id=action,

@@ -10,7 +10,10 @@ _SALT = "kairos.outcome"
 
 
 class Claims(Struct, frozen=True, array_like=True):
-    """What a token vouches for: enough to send the outcome to the right profile's history."""
+    """What a token vouches for: enough to send the outcome to the right profile's history.
+
+    `at` (epoch ms): when it was decided, which says until when the token is taken.
+    """
 
     action_id: str
     decision_id: str
@@ -19,6 +22,7 @@ class Claims(Struct, frozen=True, array_like=True):
     campaign: str
     offer: str
     treatment: str
+    at: int = 0
 
 
 class TokenKey:

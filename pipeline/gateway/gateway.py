@@ -24,13 +24,14 @@ from pipeline.model.interaction import Interaction
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes of a body after unpacking, items of a request, and milliseconds that a decision may
-    take."""
+    """Bytes of a body after unpacking, items of a request, milliseconds that a decision may take,
+    and that a token is taken after it."""
 
     message_bytes: int
     batch_bytes: int
     items: int
     decide_ms: int
+    token_ms: int
     log_decide_ms: int = 30_000
     """For a source that plays a log, where nobody waits."""
 

@@ -104,7 +104,9 @@ class DecideBody(Struct, frozen=True):
 class OutcomeBody(Posted, frozen=True):
     """What became of the action that `token` stands for.
 
-    Once per action and outcome; those with a `messageId` of their own count each. `traceparent`:
+    Once per action and outcome; those with a `messageId` of their own count each, but for
+    conversions: these count once per action and `properties.goal`. `bounce` and `expired`, which
+    give a place under the caps back, are taken from Kairos's own adapters only. `traceparent`:
     where several outcomes of different traces are sent at once.
     """
 

@@ -1,6 +1,7 @@
 """`/v1/outcomes`: what became of an action, as an interaction of the customer it was for."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -9,20 +10,33 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.adapters import traces
+from pipeline.config.model import ADAPTERS
+from pipeline.decisioning.history import NOT_SHOWN
 from pipeline.decisioning.token import Claims, TokenKey
 from pipeline.gateway import body
 from pipeline.gateway.collect import Judged, settle
 from pipeline.gateway.flatten import flatten
 from pipeline.gateway.gateway import Gateway, trace_of
-from pipeline.gateway.messages import OUTCOME, OUTCOMES, OutcomeBody, Outcomes
+from pipeline.gateway.messages import OUTCOME, OUTCOMES, OutcomeBody, OutcomeName, Outcomes
 from pipeline.gateway.refusal import Refusal, bad
 from pipeline.gateway.segment import Arrival, message_id
 from pipeline.model.decision import Action
 from pipeline.model.ids import outcome_id
 from pipeline.model.interaction import Context, Interaction, Scalar
+from pipeline.model.time import HOUR_MS
 
 _OWN: Final = "kairos"
 """The source of what Kairos itself says of an action."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Taking:
+    """How the outcomes of one request are taken; `token_ms`: how old a token may be."""
+
+    envelope: Outcomes
+    arrival: Arrival
+    tokens: TokenKey
+    token_ms: int
 
 
 async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
@@ -38,9 +52,8 @@ async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
         return arrival
     if not envelope.outcomes:
         return bad("missing_field", "outcomes", "outcomes is empty")
-    judged = [
-        _judge(raw, envelope, arrival, gateway.tokens) for raw in map(bytes, envelope.outcomes)
-    ]
+    taking = _Taking(envelope, arrival, gateway.tokens, gateway.limits.token_ms)
+    judged = [_judge(raw, taking) for raw in map(bytes, envelope.outcomes)]
     return await settle(gateway, judged, trace_of(request))
 
 
@@ -70,29 +83,33 @@ def _envelope(raw: bytes, most: int) -> Outcomes | Refusal:
     return replace(envelope, outcomes=(msgspec.Raw(raw),))
 
 
-def _judge(raw: bytes, envelope: Outcomes, arrival: Arrival, tokens: TokenKey) -> Judged:
+def _judge(raw: bytes, taking: _Taking) -> Judged:
     posted = body.decode(raw, OUTCOME)
     if isinstance(posted, Refusal):
         return Judged(raw, posted)
     own = None if posted.traceparent is None else traces.going_on(posted.traceparent)
-    return Judged(raw, _outcome(posted, envelope, arrival, tokens), own)
+    return Judged(raw, _outcome(posted, taking), own)
 
 
-def _outcome(
-    posted: OutcomeBody, envelope: Outcomes, arrival: Arrival, tokens: TokenKey
-) -> Interaction | Refusal:
-    claims = tokens.verify(posted.token)
+def _outcome(posted: OutcomeBody, taking: _Taking) -> Interaction | Refusal:
+    arrival = taking.arrival
+    claims = taking.tokens.verify(posted.token)
     if claims is None:
         return bad("invalid_token", "token", "this token is not one that an action carried")
-    occurred = arrival.occurred_at(posted.timestamp, posted.sent_at or envelope.sent_at)
+    occurred = arrival.occurred_at(posted.timestamp, posted.sent_at or taking.envelope.sent_at)
     if isinstance(occurred, Refusal):
         return occurred
-    detail = "" if posted.message_id is None else message_id(posted.message_id)
-    if isinstance(detail, Refusal):
-        return detail
+    received = arrival.received_at(occurred)
+    if arrival.source.name != ADAPTERS:
+        refusal = _doubt(posted.outcome, received - claims.at, taking.token_ms)
+        if refusal is not None:
+            return refusal
     given = flatten(posted.properties or {}, "properties")
     if isinstance(given, Refusal):
         return given
+    detail = _detail(posted, given)
+    if isinstance(detail, Refusal):
+        return detail
     return Interaction(
         event_id=outcome_id(claims.action_id, posted.outcome, detail),
         kind="outcome",
@@ -100,12 +117,30 @@ def _outcome(
         channel=claims.channel,
         source=arrival.source.name,
         occurred_at=occurred,
-        received_at=arrival.received_at(occurred),
+        received_at=received,
         identifiers=(claims.identifier,),
         properties={**given.scalars, **_about(claims)},
         lists=given.lists,
         context=Context(ip=arrival.ip),
     )
+
+
+def _doubt(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | None:
+    """Why somebody who only holds the token is not believed."""
+    if outcome in NOT_SHOWN:
+        what = f"{outcome} is taken from Kairos's own adapters only"
+        return Refusal(403, "not_believed", what, "outcome")
+    if age_ms > token_ms:
+        return bad("expired_token", "token", f"this token was good for {token_ms // HOUR_MS} h")
+    return None
+
+
+def _detail(posted: OutcomeBody, properties: dict[str, Scalar]) -> str | Refusal:
+    """Return what tells the outcome from others of its action."""
+    if posted.outcome == "conversion":
+        goal = properties.get("goal")
+        return "" if goal is None else str(goal)
+    return "" if posted.message_id is None else message_id(posted.message_id)
 
 
 def _about(action: Action | Claims) -> dict[str, Scalar]:

@@ -23,6 +23,7 @@ from pipeline.gateway.profiles import Profiles
 from pipeline.gateway.readiness import Readiness
 from pipeline.gateway.replies import ReplyReader, Waiting
 from pipeline.model import topics
+from pipeline.model.time import HOUR_MS
 from pipeline.profiles.following import Follower
 from pipeline.profiles.view import View
 from pipeline.settings import Settings
@@ -98,6 +99,7 @@ def _gateway(settings: Settings, instance: str, ending: "_Ending") -> Gateway:
             batch_bytes=settings.gateway_batch_bytes,
             items=settings.gateway_batch_items,
             decide_ms=settings.decide_budget_ms,
+            token_ms=settings.token_hours * HOUR_MS,
         ),
         configurations=configurations,
         publisher=Publisher(client, settings.gateway_timeout_ms, ending.fail),

@@ -61,7 +61,7 @@ class ActionTraffic:
     def _action(self, index: int, at_ms: int) -> Action:
         name, customer = f"{self._run}.{index}", f"{self._run}-{index % CUSTOMERS}"
         to = Identifier("email", f"{customer}@example.com")
-        claims = Claims(name, name, to, _CHANNEL, "confirmation", "thanks", "thanks-email")
+        claims = Claims(name, name, to, _CHANNEL, "confirmation", "thanks", "thanks-email", at_ms)
         return Action(
             action_id=name,
             decision_id=name,

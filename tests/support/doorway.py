@@ -22,12 +22,14 @@ from pipeline.gateway.readiness import Readiness
 from pipeline.gateway.replies import Waiting
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
+from pipeline.model.time import DAY_MS
 from pipeline.profiles.view import View
 from pipeline.settings import Settings
 
 MESSAGE_BYTES = 512 * 1024
 BATCH_BYTES = 4 * 1024 * 1024
 ITEMS = 5_000
+TOKEN_MS = 7 * DAY_MS
 SERVER_KEY = "office-key-1"
 
 NAMESPACES = (
@@ -126,7 +128,7 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
     waiting = Waiting(lambda _: None)
     gateway = Gateway(
         instance="gateway",
-        limits=Limits(MESSAGE_BYTES, BATCH_BYTES, ITEMS, decide_ms=1),
+        limits=Limits(MESSAGE_BYTES, BATCH_BYTES, ITEMS, decide_ms=1, token_ms=TOKEN_MS),
         configurations=InForce(config),  # type: ignore[arg-type]
         publisher=log,  # type: ignore[arg-type]
         codec=codec,

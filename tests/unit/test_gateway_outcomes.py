@@ -1,0 +1,102 @@
+"""Whom outcomes are believed of, and how often each counts."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.config import model
+from pipeline.decisioning.token import Claims
+from pipeline.model.interaction import Identifier
+from pipeline.model.time import DAY_MS, HOUR_MS
+from tests.support.doorway import TOKEN_MS, Doorway, configuration, doorway
+
+SHOP, ADAPTERS, LOG = "shop-key-1", "adapters-key-1", "log-key-12"
+NOW = time.time_ns() // 1_000_000
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Doorway:
+    sources = (
+        model.Source("shop", "web", SHOP),
+        model.Source("adapters", "email", ADAPTERS),
+        model.Source("log", "web", LOG, clock="log"),
+    )
+    return doorway(configuration(*sources), tmp_path)
+
+
+def token(door: Doorway, at: int = NOW) -> str:
+    who = Identifier("customer_id", "ana")
+    return door.tokens.sign(Claims("a-1", "d-1", who, "email", "camp", "offer", "treat", at))
+
+
+def post(door: Doorway, key: str, body: dict[str, Any]) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with door.client(key) as client:
+            return await client.post("/v1/outcomes", json=body)
+
+    return asyncio.run(send())
+
+
+@pytest.mark.parametrize("outcome", ["expired", "bounce"])
+@pytest.mark.parametrize("key", [SHOP, LOG])
+def test_holder_of_a_token_cannot_say_that_nothing_was_shown(
+    door: Doorway, outcome: str, key: str
+) -> None:
+    one = {"token": token(door), "outcome": outcome}
+    for body in (one, {"outcomes": [one]}, {**one, "messageId": "m"}):
+        answer = post(door, key, body)
+        assert answer.status_code == 400
+        error = answer.json()["error"]
+        assert (error["code"], error["field"]) == ("not_believed", "outcome")
+    assert not door.interactions()
+
+
+@pytest.mark.parametrize("outcome", ["expired", "bounce", "sent", "delivered", "complaint"])
+def test_adapters_are_believed_however_late(door: Doorway, outcome: str) -> None:
+    old = token(door, NOW - 30 * DAY_MS)
+    assert post(door, ADAPTERS, {"token": old, "outcome": outcome}).status_code == 200
+    assert [one.name for one in door.interactions()] == [outcome]
+
+
+def test_token_expires(door: Doorway) -> None:
+    fresh = token(door, NOW - TOKEN_MS + HOUR_MS)
+    stale = token(door, NOW - TOKEN_MS - 1)
+    assert post(door, SHOP, {"token": fresh, "outcome": "click"}).status_code == 200
+    for old in (stale, token(door, 0)):
+        error = post(door, SHOP, {"token": old, "outcome": "click"}).json()["error"]
+        assert (error["code"], error["field"]) == ("expired_token", "token")
+    assert len(door.interactions()) == 1
+
+
+def test_token_of_a_log_expires_by_its_time(door: Doorway) -> None:
+    at = 1_600_000_000_000
+    body = {"token": token(door, at), "outcome": "click"}
+    assert post(door, LOG, {**body, "timestamp": at + HOUR_MS}).status_code == 200
+    assert post(door, LOG, {**body, "timestamp": at + 8 * DAY_MS}).status_code == 400
+
+
+def test_conversion_counts_once_per_action_and_goal(door: Doorway) -> None:
+    one = {"token": token(door), "outcome": "conversion"}
+    bodies = [
+        one,
+        {**one, "messageId": "m-1"},
+        {**one, "messageId": "m-2", "properties": {"value": 3}},
+        {**one, "messageId": "m-3", "properties": {"goal": "order"}},
+        {**one, "messageId": "m-4", "properties": {"goal": "order"}},
+        {**one, "properties": {"goal": "visit"}},
+    ]
+    for body in bodies:
+        assert post(door, SHOP, body).status_code == 200
+    ids = [one.event_id for one in door.interactions()]
+    assert [ids.index(one) for one in ids] == [0, 0, 0, 3, 3, 5]
+
+
+def test_clicks_with_ids_of_their_own_count_each(door: Doorway) -> None:
+    one = {"token": token(door), "outcome": "click"}
+    for body in (one, one, {**one, "messageId": "m-1"}, {**one, "messageId": "m-2"}):
+        assert post(door, SHOP, body).status_code == 200
+    assert len({one.event_id for one in door.interactions()}) == 3
