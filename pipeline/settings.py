@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pipeline.adapters.artifacts import Artifacts
@@ -134,6 +134,26 @@ class Settings(BaseSettings):
     )
     gateway_timeout_ms: PositiveInt = Field(
         default=5_000, description="Time for Kafka to acknowledge, after which the answer is 503"
+    )
+    gateway_connections: PositiveInt = Field(
+        default=4_096,
+        description="Most open connections, if there are descriptors for them; beyond, the idlest "
+        "is closed",
+    )
+    gateway_connections_per_address: PositiveInt = Field(
+        default=512, description="Most open connections of one address, such as a proxy's"
+    )
+    gateway_header_bytes: PositiveInt = Field(
+        default=64 * 1024, description="Largest header of a request, its URL included"
+    )
+    gateway_header_timeout_s: PositiveFloat = Field(
+        default=10, description="Time for a connection's or a request's header to come"
+    )
+    gateway_body_timeout_s: PositiveFloat = Field(
+        default=30, description="Time for a request's body to come"
+    )
+    gateway_idle_timeout_s: PositiveFloat = Field(
+        default=75, description="Time that a connection is kept between requests"
     )
     token_hours: PositiveInt = Field(
         default=168,

@@ -4,7 +4,7 @@ from collections import Counter as Tally
 from collections.abc import Iterable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from pipeline.gateway.refusal import Refusal
 from pipeline.model.interaction import Interaction
@@ -34,10 +34,22 @@ class Metrics:
             "decisions", "`/v1/decide`: answered, or defaulted (out of time)", "result"
         )
         self._expired = self._counter("expired", "Actions that came too late to be shown")
+        self._connections = Gauge(
+            "kairos_gateway_connections", "Open connections", registry=self._registry
+        )
+        self._closed = self._counter(
+            "connections_closed", "Connections closed before their time, and why", "reason"
+        )
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def connections(self, count: int) -> None:
+        self._connections.set(count)
+
+    def connection_closed(self, reason: str) -> None:
+        self._closed.labels(reason).inc()
 
     def accepted(self, interactions: Iterable[Interaction]) -> None:
         for kind, count in Tally(one.kind for one in interactions).items():

@@ -4,7 +4,8 @@ import asyncio
 import logging
 import signal
 import socket
-from typing import Final
+from math import ceil
+from typing import Final, cast
 
 import uvicorn
 import uvloop
@@ -16,6 +17,11 @@ from pipeline.adapters.kafka import Publisher
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.decisioning.token import TokenKey
 from pipeline.gateway.app import create_app
+from pipeline.gateway.connections import (
+    ConnectionLimits,
+    Guard,
+    connections_within_descriptors,
+)
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.late import LateReplies
 from pipeline.gateway.metrics import Metrics
@@ -32,9 +38,9 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG: Final = 2048
 _GRACE_S: Final = 15
-_KEEP_ALIVE_S: Final = 75
-"""Longer than clients keep what they do not use (5 to 60 s): whoever closes first must be the one
-that sends, or a request meets a connection that is just being closed."""
+_ANSWER_S: Final = 120.0
+"""Longer than any answer takes: who has not read it by then does not."""
+
 _START_S: Final = 30.0
 
 
@@ -72,11 +78,15 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     readiness = Readiness(gateway, waiting, replies.partitions_of(topics.IDENTITIES))
     profiles = _profiles(settings, instance, gateway.codec, ending)
     replies.start()  # last: librdkafka's metadata call can hang while another thread polls
-    server = uvicorn.Server(_options(create_app(gateway, waiting, readiness, profiles)))
+    guard = Guard(_connection_limits(settings), gateway.metrics)
+    app = create_app(gateway, waiting, readiness, profiles)
+    server = uvicorn.Server(_options(app, guard, settings))
     ending.watch(server)
     announce(settings.home, instance, "ready", ports)
     _log.info("listening on %s:%s", settings.gateway_host, ports["http"])
+    watching = asyncio.create_task(guard.watch())
     await server.serve([listening])
+    watching.cancel()
     announce(settings.home, instance, "stopping", ports)
     await late.close()
     replies.close()
@@ -116,16 +126,32 @@ def _profiles(settings: Settings, instance: str, codec: Codec, ending: "_Ending"
     return Profiles(settings, view, follower)
 
 
-def _options(app: Starlette) -> uvicorn.Config:
+def _connection_limits(settings: Settings) -> ConnectionLimits:
+    return ConnectionLimits(
+        connections=connections_within_descriptors(settings.gateway_connections),
+        per_address=settings.gateway_connections_per_address,
+        header_bytes=settings.gateway_header_bytes,
+        header_s=settings.gateway_header_timeout_s,
+        body_s=settings.gateway_body_timeout_s,
+        idle_s=settings.gateway_idle_timeout_s,
+        answer_s=_ANSWER_S,
+    )
+
+
+def _options(app: Starlette, guard: Guard, settings: Settings) -> uvicorn.Config:
+    """Clients keep what they do not use for 5 to 60 s. Connections are kept longer: whoever closes
+    first must be the one that sends, or a request meets a connection that is just being closed.
+    """
     return uvicorn.Config(
         app,
+        http=cast(type[asyncio.Protocol], guard.protocol),
         lifespan="off",
         ws="none",
         access_log=False,
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_S,
-        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_keep_alive=ceil(settings.gateway_idle_timeout_s),
     )
 
 

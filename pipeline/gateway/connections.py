@@ -1,0 +1,287 @@
+"""A guard over the gateway's connections: how long each may take, how much it may send before its
+body, and how many there may be.
+
+Who needs room gets that of who has kept others waiting longest: idle connections, then those whose
+header, then those whose body has not come. A request that has come whole is always answered.
+"""
+
+import asyncio
+import logging
+import resource
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
+
+import httptools
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from pipeline.gateway.metrics import Metrics
+from pipeline.gateway.refusal import Refusal
+
+_log = logging.getLogger(__name__)
+
+_LOOK_S: Final = 0.5
+_FRAMING: Final = 8
+"""Bytes around each byte of a body that chunks may take: those of one byte take five."""
+
+_KEPT_FILES: Final = 64
+"""Descriptors that are left for Kafka's connections and the view's files."""
+
+_LEAST: Final = 8
+
+
+class Phase(IntEnum):
+    """What a connection is waiting for; of lower ones, others take the room first."""
+
+    IDLE = 0
+    HEADER = 1
+    BODY = 2
+    ANSWER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Connections in all and of one address, bytes of a header, and seconds of each phase."""
+
+    connections: int
+    per_address: int
+    header_bytes: int
+    header_s: float
+    body_s: float
+    idle_s: float
+    answer_s: float
+
+    def seconds(self, phase: Phase) -> float:
+        """How long a connection may be in `phase`."""
+        return (self.idle_s, self.header_s, self.body_s, self.answer_s)[phase]
+
+
+def connections_within_descriptors(most: int) -> int:
+    """Return `most`, or as many connections as this process can have files for.
+
+    Its soft limit of files is raised to the hard one first.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    if soft == resource.RLIM_INFINITY:
+        return most
+    free = soft - sum(1 for _ in Path("/dev/fd").iterdir()) - _KEPT_FILES
+    room = max(_LEAST, min(most, free))
+    if room < most:
+        _log.warning("%s descriptors are enough for %s connections, not %s", soft, room, most)
+    return room
+
+
+class Guard:
+    """All connections of one server."""
+
+    def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
+        self.limits = limits
+        self._metrics = metrics
+        self._open: set[GuardedProtocol] = set()
+        self._addresses: Counter[str] = Counter()
+
+    def protocol(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> "GuardedProtocol":
+        """Make the protocol of a new connection, as uvicorn asks for it."""
+        return GuardedProtocol(self, config, server_state, app_state, _loop)
+
+    async def watch(self) -> None:
+        """Close what takes too long, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            for one in [one for one in self._open if one.is_overdue]:
+                self._metrics.connection_closed(f"{one.phase.name.lower()}-timeout")
+                one.time_out()
+
+    def admit(self, connection: "GuardedProtocol") -> bool:
+        """Whether there is room for it, if need be that of another."""
+        address = connection.address
+        if self._addresses[address] >= self.limits.per_address:
+            found = self._evict(address)
+        elif len(self._open) >= self.limits.connections:
+            found = self._evict(None)
+        else:
+            found = True
+        if found:
+            self._open.add(connection)
+            self._addresses[address] += 1
+            self._metrics.connections(len(self._open))
+        return found
+
+    def leave(self, connection: "GuardedProtocol") -> None:
+        """The connection is closed, or about to be."""
+        if connection in self._open:
+            self._open.discard(connection)
+            self._addresses[connection.address] -= 1
+            if not self._addresses[connection.address]:
+                del self._addresses[connection.address]
+            self._metrics.connections(len(self._open))
+
+    def _evict(self, address: str | None) -> bool:
+        """Close the one that others can best do without; of `address`, where that is given."""
+        open_ = (one for one in self._open if address in (None, one.address))
+        idlest = min(
+            (one for one in open_ if one.phase is not Phase.ANSWER),
+            key=lambda one: (-self._addresses[one.address], one.phase, one.since),
+            default=None,
+        )
+        self._metrics.connection_closed("no-room")
+        if idlest is None:
+            return False
+        idlest.abort()
+        return True
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection: uvicorn's, which also knows its phase and what it has sent."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._guard = guard
+        self._limits = guard.limits
+        self._begun = self._headers_read = self._read = self._answered = 0
+        self._header_bytes = self._raw_header_bytes = 0
+        self._body_bytes = self._framing_bytes = 0
+        self._refusal = Refusal(400, "invalid_http", "this is not HTTP")
+        self.phase = Phase.HEADER
+        self.since = self.loop.time()
+
+    @property
+    def address(self) -> str:
+        return self.client[0] if self.client else ""
+
+    @property
+    def is_overdue(self) -> bool:
+        return self.loop.time() - self.since > self._limits.seconds(self.phase)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if not self._guard.admit(self):
+            self._refuse(Refusal(503, "too_many_connections", "no room for one more connection"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._guard.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        before, begun, body = self.phase, self._begun, self._body_bytes
+        super().data_received(data)
+        if self._begun != begun or self.transport.is_closing():
+            return
+        if before is Phase.HEADER and self.phase is Phase.HEADER:
+            self._raw_header_bytes += len(data)
+        if before is Phase.BODY and self.phase is Phase.BODY:
+            self._framing_bytes += len(data) - _FRAMING * (self._body_bytes - body)
+        if max(self._raw_header_bytes, self._framing_bytes) > self._limits.header_bytes:
+            self._refuse(self._too_large())
+
+    def time_out(self) -> None:
+        """Say what did not come, or, where the answer is not read, nothing."""
+        was_answered = self._answered >= self._begun
+        if was_answered or self.phase is Phase.ANSWER:
+            self.abort()
+        else:
+            part = self.phase.name.lower()
+            seconds = self._limits.seconds(self.phase)
+            self._refuse(Refusal(408, "timeout", f"the {part} did not come in {seconds:g} s"))
+
+    def abort(self) -> None:
+        """Give up the room at once."""
+        self._guard.leave(self)
+        self.transport.abort()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begun += 1
+        self._header_bytes = self._raw_header_bytes = 0
+        self._body_bytes = self._framing_bytes = 0
+        self._enter()
+
+    def on_url(self, url: bytes) -> None:
+        self._parsed(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._parsed(len(name) + len(value) + len(b": \r\n"))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._headers_read += 1
+        self._enter()
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._read += 1
+        self._enter()
+
+    def on_response_complete(self) -> None:
+        self._answered += 1
+        self._enter()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse in JSON what cannot be parsed."""
+        self._refuse(self._refusal)
+
+    def _enter(self) -> None:
+        """Be in the phase that is due; a request that has come whole is first to be answered."""
+        if min(self._read, self._headers_read) > self._answered:
+            phase = Phase.ANSWER
+        elif self._begun > self._headers_read:
+            phase = Phase.HEADER
+        elif self._headers_read > self._read:
+            phase = Phase.BODY
+        else:
+            phase = Phase.IDLE
+        if phase is not self.phase or phase in (Phase.IDLE, Phase.ANSWER):
+            self.phase, self.since = phase, self.loop.time()
+
+    def _parsed(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > self._limits.header_bytes:
+            self._refusal = self._too_large()
+            raise httptools.HttpParserError(self._refusal.message)
+
+    def _too_large(self) -> Refusal:
+        message = f"a header may have {self._limits.header_bytes} bytes"
+        return Refusal(431, "header_too_large", message)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer outside of any request, and close."""
+        if self.transport.is_closing():
+            return
+        body = bytes(refusal.response().body)
+        head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(STATUS_LINE[refusal.status] + head % len(body) + body)
+        if self.transport.get_write_buffer_size():  # nobody reads it
+            self.abort()
+        else:
+            self.transport.close()
+            self._guard.leave(self)
