@@ -107,7 +107,7 @@ def _outcome(posted: OutcomeBody, taking: _Taking) -> Interaction | Refusal:
     given = flatten(posted.properties or {}, "properties")
     if isinstance(given, Refusal):
         return given
-    detail = _detail(posted, given)
+    detail = _detail(posted, given.scalars)
     if isinstance(detail, Refusal):
         return detail
     return Interaction(
