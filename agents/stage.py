@@ -185,8 +185,10 @@ class StageShell:
     async def _decide(self, message: Message, record: msgspec.Struct | DeadLetter) -> _Decided:
         if isinstance(record, DeadLetter):
             return record
-        if isinstance(record, Interaction) and (fault := self._misplaced(record, message)):
-            return fault
+        if isinstance(record, Interaction):
+            if fault := self._misplaced(record, message):
+                return fault
+            record = _heard(record, message)
         digest = config_of(record)
         rules = await self._rulebook.find(digest)
         if rules is None:
@@ -442,6 +444,13 @@ class StageShell:
         else:
             data = self._codec.extend(topic, value, given[0], given[1])
         return Output(topic, emit.key.encode(), data)
+
+
+def _heard(interaction: Interaction, message: Message) -> Interaction:
+    """A clock that is ahead does not hear of things before they are written."""
+    if interaction.received_at <= message.timestamp_ms:
+        return interaction
+    return msgspec.structs.replace(interaction, received_at=message.timestamp_ms)
 
 
 def _beyond_limits(message: Message) -> DeadLetter | None:

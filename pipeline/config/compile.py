@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from pipeline.conditions import Compiled, Problem, duration_ms
 from pipeline.conditions.compile import Read
@@ -12,6 +13,7 @@ from pipeline.config.checks import check, segment_order
 from pipeline.config.compiled import Bucket, Cap, Channel, Entry, Score, Segment, Sequence, Trait
 from pipeline.config.conditions import compiled
 from pipeline.config.content import PROPERTY
+from pipeline.config.dates import start_ms
 from pipeline.config.derived import derived_in
 from pipeline.config.entries import Proposal, by_placement, outbound, proposals
 from pipeline.config.identity import IdentityRules, identity_rules
@@ -22,8 +24,12 @@ from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.readers import reader
 from pipeline.config.scores import compiled_score
 from pipeline.config.segment_index import SegmentIndex, index_of
+from pipeline.model.time import EARLIEST
 
 __all__ = ["Cap", "Channel", "Configuration", "Entry", "Segment", "Trait", "compile_bundle"]
+
+
+_EARLIEST_MS: Final = start_ms(EARLIEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,8 @@ class Configuration:
     `segments` come after those that they read. `by_placement` and `outbound` (candidates without a
     placement, by channel) have what may fill a slot, in the order of campaigns, offers, treatments.
     `sources` is keyed by write key, `server_keys` (key -> name) can read; `log_sources` are the
-    names of those that bring a log's own time.
+    names of those that bring a log's own time; `earliest` (ms): by source name, before which
+    nothing happened.
     `mappings`: by source name, the properties that are made and how each is read.
     `derived`: of what enrichers can derive, everything that anything reads; `carried`: what later
     stages read of it. `bots_count`: whether what bots do counts in traits.
@@ -46,6 +53,7 @@ class Configuration:
     sources: Mapping[str, model.Source]
     server_keys: Mapping[str, str]
     log_sources: frozenset[str]
+    earliest: Mapping[str, int]
     mappings: Mapping[str, tuple[tuple[str, Read], ...]]
     session_gap_ms: int
     derived: frozenset[str]
@@ -64,6 +72,10 @@ class Configuration:
     caps: tuple[Cap, ...]
     longest_cap_ms: int
     channels: Mapping[str, Channel]
+
+    def earliest_of(self, source: str) -> int:
+        """Before which (epoch ms) nothing of this source can have happened."""
+        return self.earliest.get(source, _EARLIEST_MS)
 
     @classmethod
     def from_json(cls, body: str) -> "Configuration":
@@ -101,6 +113,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         sources={source.write_key: source for source in bundle.sources.sources},
         server_keys={key.key: key.name for key in bundle.sources.server_keys},
         log_sources=frozenset(one.name for one in bundle.sources.sources if one.clock == "log"),
+        earliest={one.name: start_ms(one.earliest) for one in bundle.sources.sources},
         mappings={one.name: _mapping(one) for one in bundle.sources.sources if one.properties},
         session_gap_ms=duration_ms(profile.session_gap),
         derived=derived_in(profile, trees),

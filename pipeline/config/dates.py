@@ -1,4 +1,4 @@
-"""Dates of a campaign: ISO 8601, UTC unless they say otherwise."""
+"""Dates in the configuration: ISO 8601, UTC unless they say otherwise."""
 
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -11,6 +11,11 @@ def start_ms(text: str) -> int:
 def end_ms(text: str) -> int:
     """Epoch ms, exclusive; a date alone includes that day. ValueError when it is neither."""
     return _ms(_parsed(text, timedelta(days=1)))
+
+
+def day(at_ms: int) -> str:
+    """The day (UTC) of an epoch ms, such as 2024-03-01."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
 
 
 def _parsed(text: str, whole_day: timedelta) -> datetime:

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, field
 
 from pipeline.conditions.duration import DURATION_PATTERN
 from pipeline.conditions.parse import NAME_PATTERN
+from pipeline.model.time import EARLIEST
 
 Name: TypeAlias = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Duration: TypeAlias = Annotated[str, Meta(pattern=DURATION_PATTERN)]
@@ -37,12 +38,16 @@ class Source(Part, frozen=True):
     Where there is nothing at that place, the property stays as it came. The stage that knows whose
     interaction it is does so, by the configuration that it stamps on it; so it does not matter
     whether it came by HTTP, as a file, or from an app that writes to Kafka.
+
+    `earliest` (a date, UTC, 1970-01-01 or later): what claims to have happened before is refused,
+    for most likely its time is in another unit or was never set.
     """
 
     name: Name
     channel: Name
     write_key: Annotated[str, Meta(min_length=8)]
     clock: Literal["wall", "log"] = "wall"
+    earliest: str = EARLIEST
     properties: dict[str, str] = field(default_factory=dict)
 
 

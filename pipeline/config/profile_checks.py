@@ -18,16 +18,26 @@ from pipeline.config.zones import zone
 
 def profile_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     """Every problem, with its path in the bundle; conditions apart."""
-    yield from _mappings(bundle.sources)
+    yield from _sources(bundle.sources)
     yield from _traits(bundle.profile, names)
     yield from _enrichers(bundle.profile.enrichers)
     yield from score_problems(bundle.profile.scores, names)
 
 
-def _mappings(sources: model.Sources) -> Iterator[Problem]:
+def _sources(sources: model.Sources) -> Iterator[Problem]:
     for index, source in enumerate(sources.sources):
+        if not _is_since_1970(source.earliest):
+            what = f"{source.earliest!r} is no date since 1970: write 2024-03-01"
+            yield Problem(("sources", "sources", index, "earliest"), what)
         for name, of in source.properties.items():
             yield from _sent(of, ("sources", "sources", index, "properties", name))
+
+
+def _is_since_1970(day: str) -> bool:
+    try:
+        return start_ms(day) >= 0
+    except (ValueError, OverflowError):
+        return False
 
 
 def _traits(profile: model.ProfileRules, names: Names) -> Iterator[Problem]:

@@ -35,15 +35,14 @@ def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, Kept]]:
 
 
 def part_of(keep: Keep, facts: Facts) -> Kept:
-    """What an interaction brings; None: nothing. What claims to come from the future counts from
-    when it was heard of."""
+    """What an interaction brings; None: nothing."""
     interaction = facts.interaction
     if interaction is None or not keep.test(facts):
         return None
     value = keep.read(facts)
     if value is None:
         return None
-    at = min(interaction.occurred_at, interaction.received_at)
+    at = interaction.occurred_at
     match keep.rule:
         case "distinct":
             return sample.of(value, 0 if keep.window_ms is None else at)

@@ -13,7 +13,7 @@ MAX_ID: Final = 256
 
 Kind: TypeAlias = Literal["track", "identify", "page", "screen", "group", "alias"]
 Id: TypeAlias = str | int | None
-Time: TypeAlias = str | int | None
+Time: TypeAlias = str | int | float | None
 OutcomeName: TypeAlias = Literal[
     "sent",
     "delivered",

@@ -10,7 +10,7 @@ from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.gateway.flatten import Flat, flatten
 from pipeline.gateway.identifiers import identifiers
-from pipeline.gateway.messages import MAX_ID, Kind, Message, MessageContext
+from pipeline.gateway.messages import MAX_ID, Kind, Message, MessageContext, Time
 from pipeline.gateway.refusal import Refusal, bad
 from pipeline.gateway.times import occurred_at
 from pipeline.model.interaction import Context, DecideRequest, Interaction
@@ -31,10 +31,11 @@ class Arrival:
         """A source that plays a log is heard at the log's own time."""
         return occurred if self.source.clock == "log" else self.now_ms
 
-    def occurred_at(self, timestamp: str | int | None, sent_at: str | int | None) -> int | Refusal:
+    def occurred_at(self, timestamp: Time, sent_at: Time) -> int | Refusal:
         """A log's times stand as they are; others are corrected by the sender's clock."""
         skew = None if self.source.clock == "log" else sent_at
-        return occurred_at(timestamp, skew, self.now_ms)
+        earliest = self.config.earliest_of(self.source.name)
+        return occurred_at(timestamp, skew, self.now_ms, earliest)
 
 
 def interaction(

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
+from pipeline.config.compile import Configuration
+from pipeline.config.dates import day
 from pipeline.identity.causes import Cause
 from pipeline.identity.forgetting import without
 from pipeline.identity.linking import disconnect, hear, observe, rejoin, release
@@ -49,12 +51,13 @@ def step(
 def _interaction(
     key: str, interaction: Interaction, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
-    if interaction.occurred_at > interaction.received_at + MAX_AHEAD_MS:
-        return DeadLetter("time-in-future", "occurred_at: more than 1 h after received_at")
-    names = ranked(interaction, rules.config)
+    heard = _in_time(interaction, rules.config)
+    if isinstance(heard, DeadLetter):
+        return heard
+    names = ranked(heard, rules.config)
     if isinstance(names, DeadLetter):
         return names
-    named = replace(interaction, identifiers=names)
+    named = replace(heard, identifiers=names)
     if names[0].key != key:
         return Redirect(Emit(topics.INTERACTIONS, names[0].key, named))
     event = event_key(key, interaction)
@@ -65,6 +68,20 @@ def _interaction(
     identified = cause.identified(normal, row, shard)
     announced = (cause.resolved(row, None),) if state is None else ()
     return Ok(row, (identified, *announced, *links))
+
+
+def _in_time(given: Interaction, config: Configuration) -> Interaction | DeadLetter:
+    """What is ahead of its receipt happened at its receipt, so that every later stage may rely on
+    that; what cannot be true is refused."""
+    if given.occurred_at > given.received_at + MAX_AHEAD_MS:
+        return DeadLetter("time-in-future", "occurred_at: more than 1 h after received_at")
+    earliest = config.earliest_of(given.source)
+    if given.occurred_at < earliest:
+        what = f"occurred_at: before {day(earliest)}, the earliest of {given.source}; milliseconds?"
+        return DeadLetter("time-too-early", what)
+    if given.occurred_at > given.received_at:
+        return replace(given, occurred_at=given.received_at)
+    return given
 
 
 def _links(

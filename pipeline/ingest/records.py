@@ -19,10 +19,9 @@ from pipeline.gateway.flatten import flatten
 from pipeline.gateway.messages import MAX_ID, MESSAGE, Time
 from pipeline.gateway.refusal import Refusal, bad
 from pipeline.gateway.segment import Arrival, interaction
-from pipeline.gateway.times import epoch_ms
+from pipeline.gateway.times import epoch_ms, in_time
 from pipeline.ingest.rows import Row
 from pipeline.model.interaction import Context, Identifier, Interaction
-from pipeline.model.time import MAX_AHEAD_MS
 
 _FILES: Final = UUID("5d3b1f6e-6c0f-5a52-9d55-0b6c54f1f0b7")
 
@@ -98,10 +97,11 @@ class Reading:
         given = body.decode(row.raw, _INTERACTION)
         if isinstance(given, Refusal):
             return given
-        received = _time(given.received_at, "received_at", self.now_ms)
+        source = given.source or self.source.name
+        received = self._time(given.received_at, "received_at", self.now_ms, source)
         if isinstance(received, Refusal):
             return received
-        occurred = _time(given.occurred_at, "occurred_at", received)
+        occurred = self._time(given.occurred_at, "occurred_at", received, source)
         identifiers = self._identifiers(given.identifiers)
         properties = flatten(given.properties, "properties")
         if isinstance(occurred, Refusal):
@@ -115,7 +115,7 @@ class Reading:
             kind=given.kind,
             name=given.name or given.kind,
             channel=given.channel or self.source.channel,
-            source=given.source or self.source.name,
+            source=source,
             occurred_at=occurred,
             received_at=received,
             identifiers=identifiers,
@@ -123,6 +123,13 @@ class Reading:
             lists={**given.lists, **properties.lists},
             context=given.context,
         )
+
+    def _time(self, given: Time, field: str, heard_ms: int, source: str) -> int | Refusal:
+        """Epoch ms; `heard_ms` without one."""
+        at = heard_ms if given is None else epoch_ms(given, field)
+        if isinstance(at, Refusal):
+            return at
+        return in_time(at, field, heard_ms, self.config.earliest_of(source))
 
     def _identifiers(self, given: Iterable[Identifier]) -> tuple[Identifier, ...] | Refusal:
         found = [self.config.identity.normalise(one) for one in given]
@@ -137,13 +144,3 @@ class Reading:
 def _own_id(row: Row) -> str:
     """The same when the file is sent again, so that it counts once."""
     return str(uuid5(_FILES, f"{row.line}/{row.raw.decode(errors='replace')}"))
-
-
-def _time(given: Time, field: str, heard_ms: int) -> int | Refusal:
-    """Epoch ms; `heard_ms` without one, and at most an hour after it."""
-    at = heard_ms if given is None else epoch_ms(given, field)
-    if isinstance(at, int) and at > heard_ms + MAX_AHEAD_MS:
-        return bad("in_the_future", field, f"{field} is more than 1 h in the future")
-    if isinstance(at, int) and at < 0:
-        return bad("invalid_time", field, f"{field} is before 1970")
-    return at

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
+from msgspec.structs import replace
+
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.decisioning.token import TokenKey
@@ -18,8 +20,10 @@ MAX_ACTION_AGE_MS: Final = 300_000
 def rules(
     bundle: model.Bundle, places: Places | None = None, scorers: Mapping[str, Scorer] | None = None
 ) -> Rules:
-    """Rules of a bundle that is right; `places` is its geo database, `scorers` are its models."""
-    config = compile_bundle(bundle)
+    """Rules of a bundle that is right; `places` is its geo database, `scorers` are its models.
+    Tests' clocks begin at 0, hence so do their sources."""
+    sources = tuple(replace(one, earliest="1970-01-01") for one in bundle.sources.sources)
+    config = compile_bundle(replace(bundle, sources=replace(bundle.sources, sources=sources)))
     assert isinstance(config, Configuration), config
     key = TokenKey("test" * 8)
     enrichers = enrichers_for(config, places)
