@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from faust.types.tuples import TP
 
 from agents.app import App, AppOptions, create_app
-from agents.handover import Handover
+from agents.decoded_cache import DecodedCache
 from agents.headers import CAUSE
 from agents.metrics import StageMetrics
 from agents.ports import Message
@@ -28,7 +28,7 @@ class Equipment:
     """What all agents of a process share; `apps` are theirs, in the order of their stages."""
 
     options: AppOptions
-    codec: Handover
+    codec: DecodedCache
     rulebook: Rulebook
     apps: list[App] = field(default_factory=list)
 
@@ -42,7 +42,7 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
     options = replace(
         equipment.options,
         rows_first=len(stage.inputs) > 1,
-        unhurried=topics.UNHURRIED,
+        lingering_topics=topics.LINGERING_TOPICS,
         cause_header=CAUSE,
         outputs=stage.outputs,
     )
@@ -72,7 +72,7 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         async for event in stream.events():
             await shell.handle(_message(event.message))
             if waiting.empty():
-                producer.let_go(event.message.timestamp)
+                producer.flush_if_current(event.message.timestamp)
 
     return app
 
@@ -134,4 +134,4 @@ def _is_ready(app: App) -> bool:
 
 
 def _waiting(app: App, partition: int) -> int | None:
-    return app.consumer.waiting(partition) if _is_ready(app) else None  # type: ignore[attr-defined]
+    return app.consumer.unprocessed(partition) if _is_ready(app) else None  # type: ignore[attr-defined]

@@ -37,7 +37,7 @@ class AppOptions:
     """What a worker needs to know; two workers of one app differ in `instance` only.
 
     `rows_first`: outputs leave once the rows that they follow from are in the changelog.
-    `unhurried`: topics whose records nobody waits for, so that they may wait for company.
+    `lingering_topics`: topics whose records nobody waits for, so that they may wait for company.
     `cause_header`: by which outputs name their cause; what a killed worker sent to the topics
     `outputs` (a name that ends in a dot: all that begin so) is not sent again.
     """
@@ -50,7 +50,7 @@ class AppOptions:
     commit_interval_ms: int = 250
     session_timeout_ms: int = 10_000
     rows_first: bool = False
-    unhurried: frozenset[str] = frozenset()
+    lingering_topics: frozenset[str] = frozenset()
     cause_header: str | None = None
     outputs: tuple[str, ...] = ()
     librdkafka: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class AppOptions:
             commit_interval_ms=self.commit_interval_ms,
             session_timeout_ms=self.session_timeout_ms,
             rows_first=self.rows_first,
-            unhurried=self.unhurried,
+            lingering_topics=self.lingering_topics,
             cause_header=self.cause_header,
             outputs=self.outputs,
         )

@@ -41,7 +41,7 @@ class Figures:
             commits=consumer.commit_figures.commits,
             commit_seconds=consumer.commit_figures.seconds,
             undelivered=producer.queue_depth(),
-            spared=producer.spared_total,
+            spared=producer.suppressed_total,
             rebalances=app.rebalancing_count,
             restored=cast(Any, app.tables).recovery.records_total,
             state=_state(app),

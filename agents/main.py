@@ -10,8 +10,8 @@ from prometheus_client import REGISTRY, start_http_server
 from agents import decisioning, enrichment, identity, segmentation
 from agents.agent import Equipment
 from agents.app import App, AppOptions
+from agents.decoded_cache import DecodedCache
 from agents.engine_metrics import EngineCollector
-from agents.handover import Handover
 from agents.rulebook import Rulebook
 from agents.run import run as run_apps
 from pipeline.adapters.avro import open_codec
@@ -46,7 +46,9 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
     try:
         inputs = (topic for name in names for topic in stage_named(name).inputs)
         equipment = Equipment(
-            _options(settings, kafka, instance), Handover(codec, inputs), _rulebook(settings, log)
+            _options(settings, kafka, instance),
+            DecodedCache(codec, inputs),
+            _rulebook(settings, log),
         )
         apps = [AGENTS[name](equipment) for name in names]
         _measure(dict(zip(names, apps, strict=True)))

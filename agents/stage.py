@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agents.dead_letters import LARGEST, dead_letter, key_of
+from agents.decoded_cache import DecodedCache
 from agents.delivery import (
     Cause,
     Change,
@@ -33,7 +34,6 @@ from agents.delivery import (
     judge,
 )
 from agents.event_ids import EventIds
-from agents.handover import Handover
 from agents.headers import CAUSE, TIMING, TRACEPARENT, cause_of, onward_timing, onward_trace
 from agents.metrics import StageMetrics
 from agents.ports import Message, Ports
@@ -107,7 +107,12 @@ class StageShell:
     """Processes the inputs of one stage."""
 
     def __init__(
-        self, stage: Stage, ports: Ports, codec: Handover, rulebook: Rulebook, metrics: StageMetrics
+        self,
+        stage: Stage,
+        ports: Ports,
+        codec: DecodedCache,
+        rulebook: Rulebook,
+        metrics: StageMetrics,
     ) -> None:
         self._stage = stage
         self._ports = ports

@@ -15,7 +15,7 @@ from faust.types import TP
 from agents.store.changelog import ChangelogReader, Span
 from agents.store.partition import Change, PartitionStore
 from agents.store.replay import Replay
-from agents.transport.ownership import TAKE_OVER
+from agents.transport.fencing import TAKE_OVER
 
 logger = logging.getLogger(__name__)
 

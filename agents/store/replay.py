@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from agents.store.partition import Change, PartitionStore
-from agents.transport.ownership import TAKE_OVER, owner_of
+from agents.transport.fencing import TAKE_OVER, fencing_token_of
 from agents.transport.records import Record
 
 
@@ -26,7 +26,7 @@ class Replay:
         """
         changes: list[Change] = []
         for record in records:
-            key, owner = record.key() or b"", owner_of(record)
+            key, owner = record.key() or b"", fencing_token_of(record)
             if key == TAKE_OVER:
                 self.owner = max(self.owner, owner or 0)
             elif owner is not None and owner < self.owner:

@@ -95,7 +95,7 @@ class Restoration(Service):
             self.records_total += work.records_total
             await work.close()
         for (topic, partition), replay in (owned.result or {}).items():
-            self.app.producer.ownership.begin((topic, partition), replay.owner, replay.end)
+            self.app.producer.fence.begin((topic, partition), replay.owner, replay.end)
 
     async def _resume(self, generation_id: int) -> None:
         app = self.app
@@ -106,7 +106,7 @@ class Restoration(Service):
             tps = {TP(name, tp.partition) for tp in consumer.assignment()}
             await table.on_recovery_completed(tps, set())
         await consumer.perform_seek()
-        await consumer.look_back()
+        await consumer.load_sent_index()
         if not self._current(generation_id):
             return
         consumer.resume_partitions(consumer.assignment())

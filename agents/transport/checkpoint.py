@@ -109,7 +109,7 @@ class Checkpointer:
             cut_ms = time.time_ns() // 1_000_000
             epoch = self._cut()
             await self._producer.delivered(epoch)
-            self._producer.ownership.check(epoch)
+            self._producer.fence.check(epoch)
             committed = bool(offsets) and await self._commit(offsets, cut_ms)
             self._persist(epoch)
             self._last_committed = committed

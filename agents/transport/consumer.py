@@ -1,4 +1,4 @@
-"""Faust's consumer: positions, flow, rebalances, and the pump that feeds the agents."""
+"""Faust's consumer over a poller thread: positions, flow control, rebalances and the pump."""
 
 import asyncio
 import contextlib
@@ -15,31 +15,32 @@ from faust.types.tuples import ConsumerMessage
 from mode import Service
 from mode.utils.futures import notify
 
+from agents.transport.backlog import Backlog
 from agents.transport.checkpoint import Checkpointed, Checkpointer, CommitFigures
 from agents.transport.errors import LogMadeAnewError, SessionLostError, UnfinishedEventError
-from agents.transport.past import Past, look_back
-from agents.transport.poller import Batch, Poller, Room
+from agents.transport.poller import Batch, Poller, PrefetchLimits
 from agents.transport.progress import Progress
 from agents.transport.records import Record
+from agents.transport.sent_index import SentIndex, load_sent_index
 from pipeline.adapters.transient import is_transient
 
 T = TypeVar("T")
 
 _RETRY_S = 0.1
-#: How long a worker that has nothing in hand yet waits for a broker before it ends.
-_PATIENCE_S = 60.0
+#: Longest time that a worker without an assignment waits for a broker before it ends.
+_BROKER_TIMEOUT_S = 60.0
 _DRAIN_STEP_S = 0.005
-#: A record with so many bytes is given to the agents once they are done with all before it: what
-#: waits in their buffers is counted.
+#: Bytes from which a record is given to the agents only once they have processed everything before
+#: it: their buffers are bounded by the number of events, not by their size.
 _LARGE = 65_536
 _CLOSE_TIMEOUT_S = 5.0
 
 
 class Consumer(BaseConsumer):
-    """Runs in the event loop; a `Poller` thread owns librdkafka's consumer.
+    """Consumer in the event loop; a `Poller` thread owns librdkafka's.
 
-    Reading a partition begins once its position is known and the flow is active. Every change of
-    what is read makes a new version of the assignment, and batches of older versions are dropped.
+    A partition is read once its position is known and the flow is active. Every change of what is
+    read makes a new version of the assignment, and batches of older versions are dropped.
     """
 
     transport: Any
@@ -58,8 +59,8 @@ class Consumer(BaseConsumer):
         self._last_arrival = 0.0
         self._assigning: asyncio.Future[None] | None = None
         self._tps: dict[tuple[str, int], TP] = {}
-        self._found: dict[TP, tuple[int, str]] = {}
-        self._past = Past()
+        self._start_offsets: dict[TP, tuple[int, str]] = {}
+        self._sent_index = SentIndex()
 
     # -- life
 
@@ -86,7 +87,9 @@ class Consumer(BaseConsumer):
             topics,
             self,
             self.transport.lease,
-            Room(options.fetch_batch, options.fetch_batches, options.fetch_batches_kib * 1024),
+            PrefetchLimits(
+                options.fetch_batch, options.fetch_batches, options.fetch_batches_kib * 1024
+            ),
         )
         self._poller.start()
 
@@ -97,8 +100,10 @@ class Consumer(BaseConsumer):
         return self._poller
 
     async def on_stop(self) -> None:
-        """End reading; the last commit was made when the streams stopped. The group keeps the
-        partitions for this instance until its session is over."""
+        """End reading; the last commit was made when the streams stopped.
+
+        The group keeps the partitions for this instance until its session ends.
+        """
         if self._poller is not None:
             self._poller.close()
             loop = asyncio.get_running_loop()
@@ -110,22 +115,22 @@ class Consumer(BaseConsumer):
     # -- commits
 
     def committed_offset(self, tp: TP) -> int | None:
-        """Return the offset from which `tp` is read after a kill, if that is known."""
+        """Return the committed offset of `tp`, if it is known."""
         return self._checkpointer.committed.get(tp)
 
     @property
     def commit_figures(self) -> CommitFigures:
-        """How many commits there were and what they took."""
+        """Number and duration of the commits so far."""
         return self._checkpointer.figures
 
     async def commit(
         self, topics: TPorTopicSet | None = None, start_new_transaction: bool = True
     ) -> bool:
-        """Commit everything that is processed and delivered, whatever the topics."""
+        """Commit everything that is processed and delivered, of all topics."""
         return await self._checkpointer.checkpoint()
 
     async def wait_empty(self) -> None:
-        """Let the events that the agents have begun end, then commit.
+        """Wait for the events in progress, then commit.
 
         Raises UnfinishedEventError.
         """
@@ -136,7 +141,7 @@ class Consumer(BaseConsumer):
         if self._unacked_messages:
             raise UnfinishedEventError(
                 f"an event did not end within {self._options.drain_ms} ms: its partition is given "
-                "away while it may still be worked on"
+                "away while it may still be in progress"
             )
 
     @Service.task
@@ -148,10 +153,10 @@ class Consumer(BaseConsumer):
 
     @Service.task
     async def _commit_livelock_detector(self) -> None:
-        """The checkpointer watches its own progress."""
+        """Do nothing: the checkpointer watches its own progress."""
 
     async def on_task_error(self, exc: BaseException) -> None:
-        """An agent failed: nothing may be committed any more."""
+        """End the worker after an agent's failure: nothing more may be committed."""
         self.transport.fail(exc)
 
     def _next_acknowledgement(self) -> "asyncio.Future[None]":
@@ -171,7 +176,7 @@ class Consumer(BaseConsumer):
     # -- rebalances: the poller waits until these return
 
     def on_lost(self) -> None:
-        """Another member may work on our partitions already: end."""
+        """End the worker: another member may own its partitions already."""
         self.transport.fail(
             SessionLostError(
                 f"the session of {self._options.instance_id} in group {self._options.group_id} "
@@ -180,11 +185,11 @@ class Consumer(BaseConsumer):
         )
 
     def on_client_error(self, error: KafkaError) -> None:
-        """Log it; a fatal one ends the worker."""
+        """Log the error; end the worker if it is fatal."""
         self.transport.on_client_error(error)
 
     def on_crash(self, error: BaseException) -> None:
-        """The poller has ended or a rebalance has failed: so does the worker."""
+        """End the worker: its poller has ended, or a rebalance has failed."""
         self.transport.fail(error)
 
     async def on_assigned(self, tps: set[TP]) -> None:
@@ -197,13 +202,13 @@ class Consumer(BaseConsumer):
         self._assigning = self.add_future(self.on_partitions_assigned(tps, self._generation))
 
     async def on_revoked(self, tps: set[TP]) -> None:
-        """Commit what is processed and let the partitions go."""
+        """Commit what is processed and give the partitions up."""
         if self.app.should_stop:
             return
         self.app.on_rebalance_start()
         self.stop_flow()
         self.app.flow_control.suspend()
-        # What the agents have not begun is stale from here on, and a restoration ends.
+        # Events that no agent has begun are stale from here on, and a running restoration ends.
         self._generation += 1
         self.app.consumer_generation_id = self._generation
         if self._assigning is not None:
@@ -222,14 +227,14 @@ class Consumer(BaseConsumer):
         self.app.consumer_generation_id = self._generation
         self._assigned = assigned
         self._positions.clear()
-        self._beginnings, self._found = {}, {}
+        self._beginnings, self._start_offsets = {}, {}
         self._progress.reset()
         self._committed_offset.clear()
         self._checkpointer.committed.clear()
         self._version += 1
 
-    def _is_wanted(self) -> bool:
-        """Whether these partitions stay this member's for now."""
+    def _is_current_generation(self) -> bool:
+        """Whether the current assignment is still wanted."""
         return self._generation == self._assigned_in and not self.app.should_stop
 
     # -- positions
@@ -239,68 +244,69 @@ class Consumer(BaseConsumer):
         return set(self._assigned)
 
     async def position(self, tp: TP) -> int | None:
-        """Return the next offset that the agents will get, if it is known."""
+        """Return the next offset that agents will get, if it is known."""
         return self._positions.get(ensure_TP(tp))
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Go to the committed offsets, or to the first ones where there is none.
+        """Go to the committed offsets, or to the beginnings where there is none.
 
-        Nowhere once the partitions are taken back or the worker stops.
+        Does nothing once the partitions are revoked or the worker stops.
         """
         if not self._assigned:
             return {}
-        places = await self._patiently("where to begin", self._places)
+        places = await self._retry_transient("where to begin", self._find_positions)
         if places is None:
             return {}
-        self._beginnings, self._found = places
-        offsets = {tp: offset for tp, (offset, _) in self._found.items()}
+        self._beginnings, self._start_offsets = places
+        offsets = {tp: offset for tp, (offset, _) in self._start_offsets.items()}
         self._positions = dict(offsets)
         self._progress.reset()
         self._checkpointer.committed.update(offsets)
         self._reassign()
         return offsets
 
-    async def look_back(self) -> None:
-        """Have the producer know what was sent already of the events that come again."""
+    async def load_sent_index(self) -> None:
+        """Give the producer the index of outputs already sent for uncommitted inputs."""
         header = self._options.cause_header
         if header is None:
             return
         committed = {
             tp: (offset, int(note) if note.isdecimal() else 0)
-            for tp, (offset, note) in self._found.items()
+            for tp, (offset, note) in self._start_offsets.items()
         }
         settings, outputs = self.transport.changelog_reader_settings(), self._options.outputs
-        past = await self._patiently(
+        index = await self._retry_transient(
             "what was sent before",
             lambda: asyncio.to_thread(
-                look_back, settings, header, outputs, committed, self._is_wanted
+                load_sent_index, settings, header, outputs, committed, self._is_current_generation
             ),
         )
-        if past is not None:
-            self._know(past)
+        if index is not None:
+            self._set_sent_index(index)
 
     async def _commit_with_notes(self, offsets: Mapping[TP, int], cut_ms: int) -> KafkaError | None:
-        noted = {tp: (o, self._past.note(tp, o, cut_ms)) for tp, o in offsets.items()}
+        noted = {tp: (o, self._sent_index.commit_note(tp, o, cut_ms)) for tp, o in offsets.items()}
         error = await self._kafka.commit(noted, self._options.request_timeout_s)
-        if error is None and self._past.is_over({**self._checkpointer.committed, **offsets}):
-            self._know(Past())
+        if error is None and self._sent_index.is_obsolete(
+            {**self._checkpointer.committed, **offsets}
+        ):
+            self._set_sent_index(SentIndex())
         return error
 
-    def _know(self, past: Past) -> None:
-        """What was sent before, for as long as its inputs may come again."""
-        self._past = past
-        self.app.producer.past = past
+    def _set_sent_index(self, index: SentIndex) -> None:
+        self._sent_index = index
+        self.app.producer.sent_index = index
 
-    async def _places(self) -> tuple[Mapping[TP, int], dict[TP, tuple[int, str]]]:
-        """Where the logs begin, and where to read on: what is committed, or else the beginning."""
+    async def _find_positions(self) -> tuple[Mapping[TP, int], dict[TP, tuple[int, str]]]:
+        """Return the logs' beginnings, and with their notes the offsets to begin at."""
         beginnings = await self.earliest_offsets(*self._assigned)
         committed = await self._kafka.committed(self._assigned, self._options.request_timeout_s)
         return beginnings, {tp: (first, "") for tp, first in beginnings.items()} | committed
 
-    async def _patiently(self, what: str, ask: Callable[[], Awaitable[T]]) -> T | None:
-        """Ask again while a broker or a coordinator is away; None once nobody needs the answer."""
-        give_up_at = self.loop.time() + _PATIENCE_S
-        while self._is_wanted():
+    async def _retry_transient(self, what: str, ask: Callable[[], Awaitable[T]]) -> T | None:
+        """Retry `ask` while a broker or coordinator is away; None once the answer is not needed."""
+        give_up_at = self.loop.time() + _BROKER_TIMEOUT_S
+        while self._is_current_generation():
             try:
                 return await ask()
             except KafkaException as error:
@@ -314,38 +320,38 @@ class Consumer(BaseConsumer):
         await self.seek_wait({partition: offset})
 
     async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
-        """Continue at these offsets, once the agents are done with what they have; partitions that
-        are not this member's any more are left out.
+        """Continue at these offsets once the events in progress are processed.
 
-        Raises UnfinishedEventError: an agent that seeks waits for itself.
+        Partitions that are no longer assigned are left out. Raises UnfinishedEventError, also when
+        an agent seeks, which would wait for itself.
         """
-        await self._go_to({ensure_TP(tp): max(o or 0, 0) for tp, o in partitions.items()})
+        await self._seek_to({ensure_TP(tp): max(o or 0, 0) for tp, o in partitions.items()})
 
     async def seek_to_beginning(self, *partitions: TP) -> None:
         """Continue at the first offsets; as `seek_wait`."""
-        await self._go_to(await self.earliest_offsets(*map(ensure_TP, partitions)))
+        await self._seek_to(await self.earliest_offsets(*map(ensure_TP, partitions)))
 
-    async def _go_to(self, positions: Mapping[TP, int]) -> None:
-        self._version += 1  # what was read and is not handed over yet will not be
+    async def _seek_to(self, positions: Mapping[TP, int]) -> None:
+        self._version += 1  # drops what was read but not handed over
         try:
-            await self._done_with_all()
+            await self._wait_until_processed()
             for tp in positions.keys() & self._assigned:
                 self._positions[tp] = positions[tp]
                 self._committed_offset.pop(tp, None)  # below it Faust takes no acknowledgements
         finally:
             self._reassign()
 
-    async def _done_with_all(self) -> None:
-        """Wait until the agents have processed what they were given, and note it."""
+    async def _wait_until_processed(self) -> None:
+        """Wait until agents have processed what they were given, and record that progress."""
         if not await self._drained(lambda: bool(self._progress.unprocessed)):
             raise UnfinishedEventError(
-                f"an event did not end within {self._options.drain_ms} ms: nothing is sought "
-                "while it is worked on"
+                f"an event did not end within {self._options.drain_ms} ms: no seek while it is in "
+                "progress"
             )
         self._progress.committable()
 
     async def _drained(self, at_work: Callable[[], bool]) -> bool:
-        """Whether the agents have come to an end in the time that they are given."""
+        """Wait while `at_work`; return False if that lasts longer than `drain_ms`."""
         give_up_at = self.loop.time() + self._options.drain_ms / 1000
         while at_work():
             if self.loop.time() > give_up_at:
@@ -354,14 +360,14 @@ class Consumer(BaseConsumer):
         return True
 
     def stop_flow(self) -> None:
-        """Give the agents nothing more."""
+        """Stop giving events to agents."""
         super().stop_flow()
         self._version += 1
         while self._batches:
             self._kafka.batch_done(self._batches.popleft())
 
     def resume_flow(self) -> None:
-        """Give the agents events again."""
+        """Give events to agents again."""
         super().resume_flow()
         self._reassign()
 
@@ -371,15 +377,15 @@ class Consumer(BaseConsumer):
         self._reassign()
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
-        """Read these partitions again, from where the agents are."""
+        """Read these partitions again, from the agents' positions."""
         super().resume_partitions(ensure_TPset(tps))
         self._reassign()
 
     def on_buffer_full(self, tp: TP) -> None:
-        """The pump waits by itself."""
+        """Do nothing: the pump applies back-pressure itself."""
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """The pump goes on by itself."""
+        """Do nothing: the pump resumes by itself."""
 
     def _reassign(self) -> None:
         self._version += 1
@@ -424,7 +430,7 @@ class Consumer(BaseConsumer):
                 await self.can_resume_flow.wait()
             if batch.version != self._version:
                 return
-            tp, offset = self._place(record), record.offset()
+            tp, offset = self._topic_partition(record), record.offset()
             if offset < self._positions.get(tp, 0):
                 self._on_rewound(tp, offset)
                 return
@@ -436,10 +442,10 @@ class Consumer(BaseConsumer):
         if batch.records:
             self._last_arrival = self.loop.time()
         if batch.version == self._version:
-            self._pass(batch.reached)
+            self._skip_control_records(batch.reached)
 
-    def _pass(self, reached: Mapping[TP, int]) -> None:
-        """What comes up to there after the last record is none: a transaction's marker."""
+    def _skip_control_records(self, reached: Mapping[TP, int]) -> None:
+        """Advance over offsets behind the last record: transaction markers, which are no events."""
         for tp, offset in reached.items():
             if offset <= self._positions[tp]:
                 continue
@@ -449,11 +455,11 @@ class Consumer(BaseConsumer):
                 notify(self._waiting_for_ack)
 
     async def _all_processed(self, version: int) -> None:
-        """Wait for the agents, unless the assignment is another by now."""
+        """Wait until agents have processed everything, or the assignment has changed."""
         while self._progress.unprocessed and version == self._version:
             await asyncio.sleep(_DRAIN_STEP_S)
 
-    def _place(self, record: Record) -> TP:
+    def _topic_partition(self, record: Record) -> TP:
         where = record.topic(), record.partition()
         known = self._tps.get(where)
         if known is None:
@@ -480,44 +486,33 @@ class Consumer(BaseConsumer):
         )
 
     def _on_rewound(self, tp: TP, offset: int) -> None:
-        """Rows tell copies by offsets: what has a former record's offset would be taken for one."""
+        """End the worker: rows detect redeliveries by offset, and offsets would be reused."""
         self.transport.fail(
             LogMadeAnewError(
                 f"{tp.topic}, partition {tp.partition}, has offset {offset} after "
-                f"{self._positions[tp] - 1}: the topic was made anew or has lost records. What "
-                f"{self._options.group_id} keeps is of the former one: begin with a new state "
-                "folder, changelog and group"
+                f"{self._positions[tp] - 1}: the topic was made anew or has lost records. The "
+                f"state of {self._options.group_id} belongs to the former one: begin with a new "
+                "state folder, changelog and group"
             )
         )
 
-    # -- what the broker knows
+    # -- backlog and watermarks
+
+    @property
+    def backlog(self) -> Backlog:
+        """Records that are not committed or not processed yet."""
+        return Backlog(self._kafka.highwaters, self._beginnings, self._assigned, self._progress)
 
     def lag(self) -> dict[TP, int]:
-        """Return how many records each partition has past the committed offset, or in all where
-        there is none; partitions of which that is not known are left out."""
-        found = {tp: self._records_from(tp, self._checkpointer.committed) for tp in self._assigned}
-        return {tp: count for tp, count in found.items() if count is not None}
+        """Return the records past the committed offset, by partition, as far as it is known."""
+        return self.backlog.by_partition(self._checkpointer.committed)
 
-    def waiting(self, partition: int) -> int | None:
-        """Return how many records of `partition` are not processed, in all topics; None: it is not
-        known yet."""
-        waiting = 0
-        for tp in (tp for tp in self._assigned if tp.partition == partition):
-            unread = self._records_from(tp, self._positions)
-            if unread is None:
-                return None
-            waiting += unread + self._progress.unprocessed_of(tp)
-        return waiting
-
-    def _records_from(self, tp: TP, offsets: Mapping[TP, int]) -> int | None:
-        """How many records there are from one of these offsets on; what is deleted is not."""
-        end, beginning = self._kafka.highwaters.get(tp), self._beginnings.get(tp)
-        if end is None or beginning is None:
-            return None
-        return max(end - max(offsets.get(tp, beginning), beginning), 0)
+    def unprocessed(self, partition: int) -> int | None:
+        """Return the unprocessed records of `partition` in all topics; None if not known yet."""
+        return self.backlog.unprocessed(partition, self._positions)
 
     def highwater(self, tp: TP) -> int:
-        """Return the offset after the last record, as of when the poller looked; -1 if unknown."""
+        """Return the high watermark as of the poller's last look; -1 if unknown."""
         return self._kafka.highwaters.get(tp, -1)
 
     async def highwaters(self, *partitions: TP) -> Mapping[TP, int]:

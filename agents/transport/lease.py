@@ -1,8 +1,8 @@
-"""How a worker whose partitions may be another's notices it before it writes anything more.
+"""Lease on this worker's partitions: once it has run out, the worker writes nothing more.
 
 While the process is stopped its session may end, and another member may take over its partitions.
-librdkafka tells so soon after the process goes on; what the agents have begun would be written
-before that, and before the event loop hears what the poller has been told.
+librdkafka reports that only some time after the process resumes. Until then agents would go on
+writing, so every write checks this lease first.
 """
 
 import time
@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 
 class Lease:
-    """Held while the poller was seen at work within `seconds`; once over, it is never held again.
+    """Held for `seconds` after each renewal; once it has run out, it can never be held again.
 
-    The poller's thread alone changes it; any thread may ask whether it is held. `clock` tells
-    seconds that only grow.
+    Only the poller's thread changes it; any thread may ask whether it is held. `clock` returns
+    monotonic seconds.
     """
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -23,15 +23,15 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether the group cannot have given the partitions away without being asked."""
+        """Whether the group cannot have given the partitions to anybody else."""
         return self._clock() < self._until
 
     def end(self) -> None:
-        """The partitions are, or may be, another's from now on."""
+        """End the lease: the partitions are, or may be, another member's from now on."""
         self._until = float("-inf")
 
     def renew(self) -> bool:
-        """The poller is at work, and with it librdkafka's heartbeats; returns whether in time."""
+        """Extend the lease, since the poller is alive; return False if it had run out before."""
         now = self._clock()
         in_time = now < self._until
         self._until = now + self._seconds if in_time else float("-inf")

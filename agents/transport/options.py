@@ -1,4 +1,4 @@
-"""The transport's settings, and what they make of librdkafka's."""
+"""Settings of the transport, and the librdkafka settings that follow from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pipeline.adapters import membership
 from pipeline.model import sizes
 
-#: Settings of any client that suit a local or a nearby cluster.
+#: Settings of every client, for a local or a nearby cluster.
 _CLIENT: Mapping[str, object] = {
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 500,
@@ -14,7 +14,7 @@ _CLIENT: Mapping[str, object] = {
     "socket.nagle.disable": True,
 }
 
-#: What every reader relies on.
+#: Settings that every reader relies on.
 _READER: Mapping[str, object] = {
     "allow.auto.create.topics": False,
     "enable.auto.commit": False,
@@ -23,15 +23,15 @@ _READER: Mapping[str, object] = {
     "isolation.level": "read_committed",
 }
 
-_PATIENCE_MS = 5
+_LINGER_MS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class TransportOptions:
-    """How a worker talks to Kafka; `_ms` are milliseconds.
+    """Settings of a worker's Kafka clients; `_ms` are milliseconds.
 
-    `librdkafka` is passed to every client (SASL, TLS, tuning); it does not change what the protocol
-    relies on.
+    `librdkafka` is passed to every client (SASL, TLS, tuning), except for properties that the
+    commit protocol relies on.
     """
 
     bootstrap_servers: str
@@ -39,60 +39,58 @@ class TransportOptions:
     instance_id: str
     librdkafka: Mapping[str, str] = field(default_factory=dict)
     commit_interval_ms: int = 250
-    #: A consumer that has received nothing for so long commits what it has.
+    #: Idle time after which a consumer commits at once.
     idle_commit_ms: int = 20
-    #: Acknowledged offsets that wait so long for their commit, which waits for deliveries, end the
-    #: process.
+    #: Longest time that processed offsets may wait for their commit before the process ends.
     commit_stall_ms: int = 90_000
-    #: A record that is not delivered after so long is dropped, and ends the process. Longer than
-    #: the above, so that none is: those that had come after it would be delivered, and who reads
-    #: them would take it for a copy, as one that comes behind what its source had told later.
+    #: Time after which librdkafka drops an undelivered record, which ends the process. Must exceed
+    #: `commit_stall_ms`: a dropped record, resent behind later ones, would look like a duplicate.
     delivery_timeout_ms: int = membership.DELIVERY_MS
-    #: Longer than a killed broker takes to come back, with room for heartbeats on either side.
+    #: Must exceed the time that a killed broker takes to come back, plus two heartbeats.
     session_timeout_ms: int = 10_000
-    #: A member that does not poll for so long loses its partitions.
+    #: Time without a poll after which a member loses its partitions.
     max_poll_interval_ms: int = 300_000
-    #: Outputs wait for their rows to be in the changelog.
+    #: Whether outputs are held until their rows are in the changelog.
     rows_first: bool = False
-    #: Topics whose records nobody waits for.
-    unhurried: frozenset[str] = frozenset()
-    #: The header by which an output names its cause: what a killed worker sent is not sent again.
+    #: Topics whose records nobody waits for, so that they may linger.
+    lingering_topics: frozenset[str] = frozenset()
+    #: Header in which an output names its cause; used to suppress what a killed worker sent.
     cause_header: str | None = None
-    #: The topics to look for that in; one that ends in a dot stands for all that begin so.
+    #: Topics with such outputs; a name that ends in a dot stands for all that begin so.
     outputs: tuple[str, ...] = ()
     fetch_batch: int = 256
-    #: Batches, and their bytes, that may wait for the agents before polling stops.
+    #: Batches, and their bytes, that may be prefetched before polling stops.
     fetch_batches: int = 16
     fetch_batches_kib: int = 32_768
     fetch_buffer_kib: int = 16_384
-    #: Undelivered records, and bytes of what is not known to be delivered, above which no further
-    #: event is given to the agents. Half of what a queue holds: so much may follow all the same.
+    #: Undelivered records, and their bytes, above which agents get no further event. Half of the
+    #: queue's limits: outputs of events in progress still have to fit.
     producer_high_water: int = 10_000
     producer_high_water_kib: int = 32_768
-    #: Hard limits of a producer's queue; above them `send_raw` blocks.
+    #: Limits of a producer's queue, above which `send_raw` blocks.
     producer_queue: int = 100_000
     producer_queue_kib: int = 65_536
-    #: What an event that is being processed may take at a revocation or at shutdown.
+    #: Time that an event in progress gets at a revocation or at shutdown.
     drain_ms: int = 5_000
 
     @property
-    def patience_ms(self) -> int:
-        """How long records wait for company that only the commit waits for."""
-        return 0 if self.rows_first else _PATIENCE_MS
+    def linger_ms(self) -> int:
+        """How long records linger that only commits wait for."""
+        return 0 if self.rows_first else _LINGER_MS
 
     @property
     def heartbeat_ms(self) -> int:
-        """How often the group hears of this member."""
+        """Interval between two heartbeats."""
         return membership.heartbeat_ms(self.session_timeout_ms)
 
     @property
     def lease_ms(self) -> int:
-        """How long after its last sign of life a member surely has its partitions."""
+        """Time after its last sign of life for which a member surely owns its partitions."""
         return membership.lease_ms(self.session_timeout_ms)
 
     @property
     def request_timeout_s(self) -> float:
-        """How long the poller waits for an answer: the lease must not end meanwhile."""
+        """Longest wait of the poller for an answer; the lease must not end meanwhile."""
         return self.lease_ms / 2_000
 
     def consumer(self) -> dict[str, object]:
@@ -112,7 +110,7 @@ class TransportOptions:
             "group.id": self.group_id,
             "group.instance.id": self.instance_id,
             "group.protocol": "classic",
-            # Same partition counts and one subscription: equal numbers go to one member.
+            # Co-partitions the inputs: they have equal partition counts.
             "partition.assignment.strategy": "range",
             "session.timeout.ms": self.session_timeout_ms,
             "heartbeat.interval.ms": self.heartbeat_ms,
@@ -124,7 +122,7 @@ class TransportOptions:
         return {
             **_CLIENT,
             "client.id": f"{self.instance_id}-restore",
-            # A fetch that finds nothing for so long tells that a partition ends there.
+            # After such a wait without records, the partition's end is reported.
             "fetch.wait.max.ms": 50,
             "fetch.queue.backoff.ms": 10,
             "queued.max.messages.kbytes": 65_536,
@@ -136,7 +134,7 @@ class TransportOptions:
         }
 
     def producer(self, linger_ms: float) -> dict[str, object]:
-        """Return the settings of a producer that nothing is lost by."""
+        """Return the settings of an idempotent producer with acks=all."""
         return {
             **_CLIENT,
             "client.id": self.instance_id,
@@ -151,7 +149,7 @@ class TransportOptions:
             "acks": "all",
             "enable.idempotence": True,
             "delivery.report.only.error": False,
-            # What Java clients do, so that every client finds a key in the same partition.
+            # Java clients' partitioner: every client finds a key in the same partition.
             "partitioner": "murmur2_random",
         }
 

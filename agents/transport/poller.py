@@ -1,9 +1,9 @@
-"""The thread that owns a consumer: every call to librdkafka's consumer is made in it.
+"""Thread that owns a consumer: every call to librdkafka's consumer is made in it.
 
-(confluent-kafka lets one thread at a time into a consumer with rebalance callbacks, and a thread
-that polls leaves no room for others.) It hands batches over with one wake-up of the event loop
-each. A batch carries the version of the assignment that it was read under, so that what was read
-before a seek is told from what came after it.
+confluent-kafka lets one thread at a time into a consumer with rebalance callbacks, and a polling
+thread would keep others out. Batches are handed over with one wake-up of the event loop each. A
+batch carries the version of the assignment that it was read under, so that records read before a
+seek can be told from later ones.
 """
 
 import asyncio
@@ -23,22 +23,22 @@ from agents.transport.background import background
 from agents.transport.errors import is_fatal
 from agents.transport.lease import Lease
 from agents.transport.records import Record
-from agents.transport.rounds import Rounds
+from agents.transport.watermark_rounds import WatermarkRounds
 
-#: How long a call may wait for a poll that gets nothing.
+#: Longest time that a queued call waits for an empty poll.
 _POLL_S = 0.01
 _LOOK_EVERY_S = 0.1
-#: What is not read at the moment is asked for, which takes the broker's answer: no partition is
-#: waited for longer, nor another begun after so long, since the lease must not end meanwhile.
+#: End offsets of partitions that are not being read are requested from the broker. A request, and
+#: a round of requests, is bounded by _ASK_S, since the lease must not end meanwhile.
 _ASK_EVERY_S = 1.0
 _ASK_S = 0.1
 
 
 class Batch(Struct, frozen=True):
-    """Records read in one go, under one version of the assignment; `size`: bytes of values.
+    """Records read in one poll, under one version of the assignment; `size`: bytes of values.
 
-    `reached`: where there is news, the offset before which a partition has nothing more than these
-    records and those before them. Markers of transactions take offsets, and are no records.
+    `reached`: next offset to read of each partition whose position has changed. It may lie behind
+    the last record, since transaction markers take offsets and are no records.
     """
 
     version: int
@@ -47,9 +47,9 @@ class Batch(Struct, frozen=True):
     reached: Mapping[TP, int]
 
 
-class Room(Struct, frozen=True):
-    """Batches of so many messages at most; fetching stops while so many `batches`, or `size` bytes
-    in them, wait to be done."""
+class PrefetchLimits(Struct, frozen=True):
+    """Most `messages` per batch, and the unprocessed `batches`, or bytes in them (`size`), at which
+    polling stops."""
 
     messages: int
     batches: int
@@ -57,29 +57,29 @@ class Room(Struct, frozen=True):
 
 
 class Listener(Protocol):
-    """Who a poller reports to; everything is called in the event loop."""
+    """Receiver of a poller's reports; everything is called in the event loop."""
 
     def on_batch(self, batch: Batch) -> None:
-        """Records have arrived."""
+        """Take records that have arrived."""
 
     async def on_assigned(self, tps: set[TP]) -> None:
-        """The group gave these partitions; they are read once `assign` says from where."""
+        """Take over partitions; they are read once `assign` says from where."""
 
     async def on_revoked(self, tps: set[TP]) -> None:
-        """The group takes these partitions back when this returns."""
+        """Give up partitions; the group takes them back when this returns."""
 
     def on_lost(self) -> None:
-        """The group has given the partitions away already."""
+        """Notice that the group has given the partitions away already."""
 
     def on_client_error(self, error: KafkaError) -> None:
-        """librdkafka has something to tell."""
+        """Handle an error or event that librdkafka reports."""
 
     def on_crash(self, error: BaseException) -> None:
-        """The thread has ended, or `on_assigned` or `on_revoked` has failed."""
+        """Handle the end of the thread, or a failure of `on_assigned` or `on_revoked`."""
 
 
 class Poller(threading.Thread):
-    """Polls until it is closed."""
+    """Polling thread; runs until it is closed."""
 
     def __init__(
         self,
@@ -87,18 +87,18 @@ class Poller(threading.Thread):
         topics: Iterable[str],
         listener: Listener,
         lease: Lease,
-        room: Room,
+        limits: PrefetchLimits,
     ) -> None:
         """Join the group for `topics` once started."""
         super().__init__(name="kafka-poller", daemon=True)
-        #: The offset after the last record of each partition that the group gave, as of a tenth
-        #: of a second ago; of a second or some where the partition is not read.
+        #: High watermark of each assigned partition, up to 0.1 s old; up to some seconds old for
+        #: partitions that are not being read.
         self.highwaters: dict[TP, int] = {}
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._lease = lease
         self._topics = sorted(topics)
-        self._room = room
+        self._limits = limits
         self._changed = threading.Condition()
         self._calls: deque[Callable[[], None]] = deque()
         self._waiting_batches = 0
@@ -111,10 +111,10 @@ class Poller(threading.Thread):
         self._commits: deque[asyncio.Future[KafkaError | None]] = deque()
         self._abandoned_commits = 0
         self._owned: set[TP] = set()
-        self._begun: set[tuple[str | None, int | None]] = set()
+        self._delivering: set[tuple[str | None, int | None]] = set()
         self._reached: dict[TP, int] = {}
         self._looked_at = self._asked_at = 0.0
-        self._rounds = Rounds(self._ask, _ASK_S)
+        self._rounds = WatermarkRounds(self._ask, _ASK_S)
         with background():
             self._kafka = confluent_kafka.Consumer(
                 {**settings, "on_commit": self._on_commit, "error_cb": self._on_error}
@@ -125,9 +125,9 @@ class Poller(threading.Thread):
     def assign(self, version: int, positions: Mapping[TP, int]) -> None:
         """Read these partitions from these offsets; batches carry `version` from then on.
 
-        No offset is a logical one such as "the beginning". librdkafka has to ask what that is, asks
-        again half a second after an answer that came too late, and then goes back there, whatever
-        it was assigned meanwhile.
+        Offsets must be real ones, not logical ones such as "the beginning": librdkafka would have
+        to look that up, would ask again half a second after a late answer, and would then seek
+        back, whatever it was assigned meanwhile.
         """
         parts = [TopicPartition(tp.topic, tp.partition, o) for tp, o in positions.items()]
 
@@ -142,9 +142,10 @@ class Poller(threading.Thread):
     async def commit(
         self, offsets: Mapping[TP, tuple[int, str]], timeout_s: float
     ) -> KafkaError | None:
-        """Commit, with notes for whoever reads on from there; returns what went wrong.
+        """Commit offsets with notes for the next reader; return the error, if any.
 
-        `timeout_s`: how long a coordinator that is away may keep the thread in a rebalance.
+        `timeout_s`: longest time that an unreachable coordinator may block the thread during a
+        rebalance.
         """
         parts = [TopicPartition(*tp, offset, note) for tp, (offset, note) in offsets.items()]
         future: asyncio.Future[KafkaError | None] = self._loop.create_future()
@@ -152,7 +153,7 @@ class Poller(threading.Thread):
         return await future
 
     async def committed(self, tps: Iterable[TP], timeout_s: float) -> dict[TP, tuple[int, str]]:
-        """Return the committed offsets with their notes, of those that have one.
+        """Return the committed offsets and their notes of the partitions that have any.
 
         Raises KafkaException.
         """
@@ -178,12 +179,12 @@ class Poller(threading.Thread):
         return found
 
     def subscribe(self, topics: Iterable[str]) -> None:
-        """Change the topics; the group is balanced again."""
+        """Change the topics; the group rebalances."""
         self._topics = sorted(topics)
         self._enqueue(self._subscribe)
 
     def batch_done(self, batch: Batch) -> None:
-        """Make room for another batch."""
+        """Count `batch` as processed, which makes room for another."""
         with self._changed:
             self._waiting_batches -= 1
             self._waiting_bytes -= batch.size
@@ -206,9 +207,9 @@ class Poller(threading.Thread):
             try:
                 result = function()
             except KafkaException as error:
-                self._tell(_fail, future, error)
+                self._call_soon(_fail, future, error)
             else:
-                self._tell(_succeed, future, result)
+                self._call_soon(_succeed, future, result)
 
         self._enqueue(call)
         return await future
@@ -239,7 +240,7 @@ class Poller(threading.Thread):
 
     def _renew(self) -> None:
         if not self._lease.renew():
-            self._tell(self._listener.on_lost)
+            self._call_soon(self._listener.on_lost)
 
     def _subscribe(self) -> None:
         self._kafka.subscribe(
@@ -255,59 +256,63 @@ class Poller(threading.Thread):
             self._renew()
 
     def _park_or_resume(self) -> None:
-        """Read nothing while too much waits; polls go on and serve callbacks.
+        """Read nothing while the prefetch limits are reached; polls go on and serve callbacks.
 
-        Not by pause(): after resume() librdkafka reads again from where assign() began.
+        Not by pause(): after resume() librdkafka would read again from where assign() began.
         """
-        room = self._room
-        if self._parked is None and self._reach(room.batches, room.size):
+        limits = self._limits
+        if self._parked is None and self._reach(limits.batches, limits.size):
             self._parked = self._positions()
             self._kafka.assign([])
-        elif self._parked is not None and not self._reach(room.batches // 2 + 1, room.size // 2):
+        elif self._parked is not None and not self._reach(
+            limits.batches // 2 + 1, limits.size // 2
+        ):
             starts, self._parked = self._parked, None
             self._read_from(starts)
 
     def _read_from(self, starts: list[TopicPartition]) -> None:
         self._starts = starts
-        self._begun.clear()
+        self._delivering.clear()
         self._kafka.assign(starts)
 
     def _reach(self, batches: int, size: int) -> bool:
         return self._waiting_batches >= batches or self._waiting_bytes >= size
 
-    def _hold(self) -> None:
+    def _suspend_reading(self) -> None:
         self._starts, self._parked = [], None
         self._kafka.assign([])
 
-    def _own(self, tps: set[TP]) -> None:
+    def _set_owned(self, tps: set[TP]) -> None:
         self._owned = tps
         self.highwaters = {}
 
     def _unassign(self) -> None:
         """Give the partitions back.
 
-        By this one call: in a closing group librdkafka takes any change of the assignment as the
-        last one, and a second call may wait for ever, with Python's lock held.
+        In one call: in a closing group librdkafka takes any change of the assignment as the last
+        one, and a second call may block for ever, with the GIL held.
         """
         self._starts, self._parked = [], None
-        self._own(set())
+        self._set_owned(set())
         self._kafka.unassign()
 
     def _positions(self) -> list[TopicPartition]:
-        """Where to read on. What librdkafka says may be of an earlier assignment until it has
-        handed over a record of this one: what lies between would never be read. (Assigning nothing
-        first would make it forget, and may wait for ever while a group closes.)"""
+        """Return where to read on.
+
+        Until librdkafka has delivered a record of the current assignment, its position may be that
+        of an earlier one, and records in between would be skipped; so the start is taken instead.
+        """
         reached = self._kafka.position(self._starts)
         return [
-            part if (part.topic, part.partition) in self._begun else start
+            part if (part.topic, part.partition) in self._delivering else start
             for part, start in zip(reached, self._starts, strict=True)
         ]
 
     def _poll(self) -> None:
         first = self._kafka.poll(_POLL_S)
-        more = [] if first is None else [first, *self._kafka.consume(self._room.messages - 1, 0)]
+        more = [] if first is None else [first, *self._kafka.consume(self._limits.messages - 1, 0)]
         records = [message for message in cast(list[Record], more) if self._is_record(message)]
-        self._begun.update((record.topic(), record.partition()) for record in records)
+        self._delivering.update((record.topic(), record.partition()) for record in records)
         look = self._is_time_to_look()
         reached = self._newly_reached() if look else {}
         if records or reached:
@@ -326,7 +331,7 @@ class Poller(threading.Thread):
         with self._changed:
             self._waiting_batches += 1
             self._waiting_bytes += batch.size
-        self._tell(self._listener.on_batch, batch)
+        self._call_soon(self._listener.on_batch, batch)
 
     def _newly_reached(self) -> dict[TP, int]:
         before = self._reached
@@ -369,8 +374,8 @@ class Poller(threading.Thread):
     ) -> None:
         try:
             if self._in_rebalance:
-                # While the coordinator is away librdkafka keeps a commit as long as a session, and
-                # longer than the lease; what is committed it is asked for within a bound.
+                # While the coordinator is away librdkafka would keep a commit for a whole session,
+                # which is longer than the lease. A bounded request first shows that it answers.
                 self._kafka.committed(parts, timeout=timeout_s)
                 done = self._kafka.commit(offsets=parts, asynchronous=False)
                 self._finish_commit(future, None, done)
@@ -393,12 +398,12 @@ class Poller(threading.Thread):
         parts: list[TopicPartition] | None,
     ) -> None:
         failed = error or next((part.error for part in parts or () if part.error), None)
-        self._tell(_succeed, future, failed)
+        self._call_soon(_succeed, future, failed)
 
     def _on_assign(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
-        self._hold()  # reading begins when the tables are restored
+        self._suspend_reading()  # reading begins when the tables are restored
         tps = {TP(part.topic, part.partition) for part in parts}
-        self._own(tps)
+        self._set_owned(tps)
         self._wait_for(self._listener.on_assigned(tps))
 
     def _on_revoke(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
@@ -409,19 +414,19 @@ class Poller(threading.Thread):
     def _on_lost(self, kafka: confluent_kafka.Consumer, parts: list[TopicPartition]) -> None:
         if not self._closing:
             self._lease.end()
-            self._tell(self._listener.on_lost)
+            self._call_soon(self._listener.on_lost)
         self._unassign()
 
     def _on_error(self, error: KafkaError) -> None:
         if is_fatal(error):
             self._lease.end()
-        self._tell(self._listener.on_client_error, error)
+        self._call_soon(self._listener.on_client_error, error)
 
     def _wait_for(self, coroutine: Any) -> None:
-        """Run in the event loop, and serve its calls until it is done."""
+        """Run a coroutine in the event loop, and serve that loop's calls until it is done."""
         done: Future[None] = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         self._in_rebalance = True
-        # Nobody polls now, so reports of commits on their way cannot come: they are made again.
+        # Nothing polls now, so reports of commits in flight cannot arrive; they are made again.
         while self._commits:
             self._abandoned_commits += 1
             self._finish_commit(self._commits.popleft(), KafkaError(KafkaError._TIMED_OUT), None)
@@ -438,12 +443,12 @@ class Poller(threading.Thread):
 
     def _crash(self, error: BaseException) -> None:
         self._lease.end()
-        self._tell(self._listener.on_crash, error)
+        self._call_soon(self._listener.on_crash, error)
 
-    def _tell(self, function: Callable[..., None], *arguments: Any) -> None:
+    def _call_soon(self, function: Callable[..., None], *arguments: Any) -> None:
         try:
             self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # the loop is closed: nobody is there to care
+        except RuntimeError:  # the loop is closed, so no listener is left
             self._closing = True
 
 

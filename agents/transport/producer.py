@@ -1,10 +1,10 @@
-"""Faust's producer over two librdkafka producers: a prompt and a patient one.
+"""Faust's producer over two librdkafka producers: an immediate and a lingering one.
 
-Outputs leave once what was read with them is processed; in bunches where the worker is behind.
-Changelog records, and what is sent to topics that nobody waits for, wait some milliseconds for
-company, which spares requests, and do not hold up the outputs. Order between the two does not
-matter: a commit waits for both. Only where outputs must come `after` their rows do they wait for
-those.
+Outputs go through the immediate one as soon as the batch that they were read in is processed, or
+in micro-batches while the worker is behind. Changelog records, and records of topics that nobody
+waits for, linger some milliseconds, which saves requests and does not delay outputs. The order
+between the two does not matter, since a commit waits for both; only a stage whose outputs must
+come `after` their rows holds them back until then.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,46 +24,64 @@ from faust.types import TP, FutureMessage, RecordMetadata
 from faust.types.core import HeadersArg
 from mode import Service
 from mode.utils.times import Seconds, want_seconds
+from msgspec import Struct
 
 from agents.transport.background import background
-from agents.transport.bunch import Bunch
+from agents.transport.changelog_barrier import ChangelogBarrier
 from agents.transport.epochs import Epoch
 from agents.transport.errors import DeliveryError, SessionLostError
-from agents.transport.gate import Gate
+from agents.transport.fencing import ChangelogFence, fencing_headers
 from agents.transport.lease import Lease
+from agents.transport.micro_batch import MicroBatch
 from agents.transport.murmur2 import murmur2_partition
-from agents.transport.ownership import Ownership, owner_headers
-from agents.transport.past import Past
 from agents.transport.records import Headers, Record
+from agents.transport.sent_index import SentIndex
 from pipeline.adapters.topics import LARGEST_RECORD
 from pipeline.model import sizes
 
 _Report = Callable[[KafkaError | None, Record], None]
 
-#: Delivery reports are nobody's critical path but the commit's: they are served in bunches.
+#: Only commits wait for delivery reports, so these are served at an interval.
 _SERVE_S = 0.005
 _SERVE_WHEN_AWAITED_S = 0.001
-#: Errors of a client that has nothing to do are told so late.
+#: Interval at which an idle client's errors are served.
 _SERVE_WHEN_IDLE_S = 1.0
 _FULL_POLL_S = 0.01
-#: How long outputs wait for others where the worker is behind, and other records anyway.
-_BUNCH_S = 0.003
-_PATIENT_BUNCH_S = 0.005
-#: What stood in Kafka for so long before it was processed shows that the worker is behind.
+#: How long outputs linger while the worker is behind, and other records always.
+_BATCH_WINDOW_S = 0.003
+_LINGERING_BATCH_WINDOW_S = 0.005
+#: Age of a processed input above which the worker counts as behind.
 _BEHIND_S = 0.0025
 _AGAIN = "what it belongs to is processed again after a restart"
 _ADVICE = {KafkaError.MSG_SIZE_TOO_LARGE: "`kairos doctor` names topics that take too little"}
 
 
+class _ProduceRequest(Struct, frozen=True):
+    """Record to produce; `options` are those of confluent-kafka's `Producer.produce`."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """Client, and the batch in which records are handed to it."""
+
+    client: confluent_kafka.Producer
+    batch: MicroBatch
+
+
 class _NoBuffer(ProducerBuffer):
-    """Faust's buffer for what is sent from synchronous code, of which there is nothing here."""
+    """Buffer of Faust for records sent from synchronous code; unused here."""
 
     async def wait_until_ebb(self) -> None:
-        """Asked for every message."""
+        """Return at once; Faust awaits this for every message."""
 
 
 class Producer(BaseProducer):
-    """Produces in the event loop's thread only; every record counts towards an epoch."""
+    """Producer used in the event loop's thread only; every record counts towards an epoch."""
 
     transport: Any
 
@@ -73,18 +92,18 @@ class Producer(BaseProducer):
 
     def __post_init__(self) -> None:
         self.outstanding = 0
-        #: Bytes of values sent since nothing waited, or since the last cut before which all is
-        #: delivered.
+        #: Bytes of values not known to be delivered: since the queue was last empty, or since the
+        #: last cut before which all is delivered.
         self.outstanding_bytes = 0
         self._cut_bytes = 0
-        #: What is in the log already, and how much of it was not sent again.
-        self.past = Past()
-        self.spared_total = 0
-        self.ownership = Ownership()
+        #: Outputs that are in the log already, and how many of them were not sent again.
+        self.sent_index = SentIndex()
+        self.suppressed_total = 0
+        self.fence = ChangelogFence()
         self._awaited = 0
         self._work = asyncio.Event()
-        self._held = asyncio.Event()
-        self._gates: dict[int, Gate] = defaultdict(Gate)
+        self._outputs_held = asyncio.Event()
+        self._barriers: dict[int, ChangelogBarrier] = defaultdict(ChangelogBarrier)
         self._open_epoch()
 
     async def on_start(self) -> None:
@@ -94,11 +113,13 @@ class Producer(BaseProducer):
         self._high_water_bytes = options.producer_high_water_kib * 1024
         self._lease: Lease = self.transport.lease
         self._changelogs: Mapping[str, object] = self.app.tables._changelogs  # type: ignore[attr-defined]
-        self._prompt = self._client(0)
-        self._patient = self._client(options.patience_ms)
-        self._bunch = Bunch(_BUNCH_S, self.transport.fail)
-        self._patient_bunch = Bunch(_PATIENT_BUNCH_S, self.transport.fail)
-        self.transport.upon_failure.append(self._abandon)
+        fail = self.transport.fail
+        self._immediate = _Lane(self._client(0), MicroBatch(_BATCH_WINDOW_S, fail))
+        self._lingering = _Lane(
+            self._client(options.linger_ms), MicroBatch(_LINGERING_BATCH_WINDOW_S, fail)
+        )
+        self._lanes = (self._immediate, self._lingering)
+        self.transport.upon_failure.append(self._discard_queued)
 
     def send_raw(
         self,
@@ -111,41 +132,42 @@ class Producer(BaseProducer):
     ) -> None:
         """Produce without a future: the next commit is the proof of delivery.
 
-        It leaves within some milliseconds; sooner when `let_go` tells that nothing more follows.
-        `after`: not before everything sent so far to this partition of the changelog is in it.
-        What was sent before is not sent again. Where the queue is full it blocks as it leaves; that
-        it stays so ends the worker.
+        It leaves within some milliseconds, sooner after `flush_if_current`. `after`: a partition of
+        the changelog; the record is held until everything sent to that so far is acknowledged.
+        Outputs in the sent index are suppressed. Blocks while the client's queue is full, and ends
+        the worker if it stays full.
         """
-        if self.past.marks and self._is_past(topic, key, headers):
-            self.spared_total += 1
+        if self.sent_index.digests and self._was_sent(topic, key, headers):
+            self.suppressed_total += 1
             return
         options: dict[str, Any] = {"on_delivery": self._on_output}
         if partition is not None:
             options["partition"] = partition
         if headers:
             options["headers"] = headers
-        self._count(value)
-        client, bunch = self._way(topic in self._options.unhurried)
-        produce = partial(self._produce, client, topic, key, value, options)
+        self._count_outstanding(value)
+        lane = self._lane(topic in self._options.lingering_topics)
+        produce = partial(self._produce, lane.client, _ProduceRequest(topic, key, value, options))
         if after is None:
-            bunch.add(produce)
-        elif not self._gates[after].send(partial(bunch.add, produce)):
-            self._held.set()
+            lane.batch.add(produce)
+        elif not self._barriers[after].send(partial(lane.batch.add, produce)):
+            self._outputs_held.set()
 
     def send_changelog(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
         """Produce a record of a table's changelog; None deletes the key."""
         options = {"on_delivery": self._on_changelog, "partition": partition}
-        headers = self.ownership.headers.get((topic, partition))
+        headers = self.fence.headers.get((topic, partition))
         if headers is not None:
             options["headers"] = headers
-        self._count(value)
-        self._gates[partition].written()
-        self._patient_bunch.add(partial(self._produce, self._patient, topic, key, value, options))
+        self._count_outstanding(value)
+        self._barriers[partition].on_written()
+        request = _ProduceRequest(topic, key, value, options)
+        self._lingering.batch.add(partial(self._produce, self._lingering.client, request))
 
     async def write_changelog(
         self, changelog: TP, owner: int, rows: Sequence[tuple[bytes, bytes | None]]
     ) -> int:
-        """Write one or more `rows` to a changelog's partition as the `owner` of this number.
+        """Write one or more `rows` to a changelog's partition with the fencing token `owner`.
 
         Returns the offset after them once they are delivered; they belong to no epoch.
         Raises DeliveryError, SessionLostError.
@@ -154,31 +176,35 @@ class Producer(BaseProducer):
         for key, value in rows:
             future = asyncio.get_running_loop().create_future()
             options = {
-                "on_delivery": partial(_settle, future),
+                "on_delivery": partial(_complete_write, future),
                 "partition": changelog.partition,
-                "headers": owner_headers(owner),
+                "headers": fencing_headers(owner),
             }
-            self._produce(self._patient, changelog.topic, key, value, options)
+            request = _ProduceRequest(changelog.topic, key, value, options)
+            self._produce(self._lingering.client, request)
             written.append(future)
         return (await asyncio.gather(*written))[-1] + 1
 
-    def let_go(self, written_at: float) -> None:
-        """Nothing more follows right now from what was read; the last of it stands in Kafka since
-        `written_at` (epoch s). Where that is long ago, bunches pay."""
+    def flush_if_current(self, written_at: float) -> None:
+        """Hand waiting outputs over now, unless the worker is behind and batching pays.
+
+        To be called once everything that was read is processed; `written_at` (epoch s): when the
+        last of it was appended in Kafka.
+        """
         if time.time() - written_at > _BEHIND_S:
             return
         if self._options.rows_first:
-            self._patient_bunch.leave()
-        self._bunch.leave()
+            self._lingering.batch.flush()
+        self._immediate.batch.flush()
 
     def cut(self) -> Epoch:
-        """End the current epoch, begin another; returns the one that ended."""
+        """End the current epoch and begin another; return the one that ended."""
         epoch = self._epoch
         epoch.close()
         self._open_epoch()
         self._cut_bytes = self.outstanding_bytes
-        self._patient_bunch.leave()
-        self._bunch.leave()
+        self._lingering.batch.flush()
+        self._immediate.batch.flush()
         return epoch
 
     async def delivered(self, epoch: Epoch) -> None:
@@ -201,7 +227,7 @@ class Producer(BaseProducer):
         return self._above(self._options.producer_high_water, self._high_water_bytes)
 
     async def uncongested(self) -> None:
-        """Wait until half of what congests the producer is delivered."""
+        """Wait until the queue has drained to half of the high-water marks."""
         while self._above(self._options.producer_high_water // 2, self._high_water_bytes // 2):
             await asyncio.sleep(_SERVE_S)
 
@@ -209,9 +235,8 @@ class Producer(BaseProducer):
         return self.outstanding > records or self.outstanding_bytes > size
 
     def queue_depth(self) -> int:
-        """Return how many records wait to leave or are on their way."""
-        held = len(self._bunch) + len(self._patient_bunch)
-        return held + len(self._prompt) + len(self._patient)
+        """Return how many records are queued or in flight."""
+        return sum(len(lane.batch) + len(lane.client) for lane in self._lanes)
 
     # -- Faust's interface
 
@@ -226,7 +251,7 @@ class Producer(BaseProducer):
         *,
         transactional_id: str | None = None,
     ) -> Awaitable[RecordMetadata]:
-        """Produce; the future returned tells where the record went."""
+        """Produce; the returned future resolves to the record's offset."""
         future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()
         options = _options(partition, timestamp, headers)
         self._send_with_future(future, topic, key, value, options)
@@ -247,7 +272,7 @@ class Producer(BaseProducer):
         return await (await self.send(topic, key, value, partition, timestamp, headers))
 
     def send_soon(self, fut: FutureMessage) -> None:
-        """Produce at once what Faust would have buffered."""
+        """Produce at once a message that Faust would have buffered."""
         pending = fut.message
         callback = pending.callback
         if callback is not None:
@@ -294,11 +319,11 @@ class Producer(BaseProducer):
         return TP(topic, murmur2_partition(key, self.transport.admin.partitions(topic)))
 
     def supports_headers(self) -> bool:
-        """Headers are always available."""
+        """Return True: headers are always available."""
         return True
 
     async def on_stop(self) -> None:
-        """Deliver what is left, unless the worker fails."""
+        """Deliver what is queued, unless the worker has failed."""
         if self.transport.failure is None:
             try:
                 async with asyncio.timeout(self._options.drain_ms / 1000):
@@ -306,27 +331,27 @@ class Producer(BaseProducer):
             except TimeoutError:
                 left = self.queue_depth()
                 self.transport.fail(DeliveryError(f"{left} records are undelivered at the end"))
-        self._serve_reports()  # also of what was dropped
+        self._serve_reports()  # those of purged records too
         await super().on_stop()
 
     # -- inside
 
-    def _abandon(self) -> None:
-        """Drop what has not left: after a failure it may no longer be ours to send.
+    def _discard_queued(self) -> None:
+        """Drop queued records after a failure: another worker may own their partitions by now.
 
-        No younger record can leave in its place, since nothing is produced after a failure.
+        No later record can overtake them, since nothing is produced after a failure.
         """
-        for bunch in (self._bunch, self._patient_bunch):
-            bunch.drop()
-        for client in (self._prompt, self._patient):
-            client.purge(in_flight=False, blocking=False)
+        for lane in self._lanes:
+            lane.batch.drop()
+            lane.client.purge(in_flight=False, blocking=False)
         if self._awaited:
             self._awaited_epoch.fail(DeliveryError(str(self.transport.failure)))
 
-    def _is_past(self, topic: str, key: bytes | None, headers: Headers | None) -> bool:
+    def _was_sent(self, topic: str, key: bytes | None, headers: Headers | None) -> bool:
         wanted = self._options.cause_header
         return any(
-            name == wanted and self.past.has(topic, key, cause) for name, cause in headers or ()
+            name == wanted and self.sent_index.contains(topic, key, cause)
+            for name, cause in headers or ()
         )
 
     def _client(self, linger_ms: float) -> confluent_kafka.Producer:
@@ -336,9 +361,8 @@ class Producer(BaseProducer):
                 {**settings, "error_cb": self.transport.on_client_error}
             )
 
-    def _way(self, patient: bool) -> tuple[confluent_kafka.Producer, Bunch]:
-        """The client, and the bunch in which records leave for it."""
-        return (self._patient, self._patient_bunch) if patient else (self._prompt, self._bunch)
+    def _lane(self, lingering: bool) -> _Lane:
+        return self._lingering if lingering else self._immediate
 
     def _open_epoch(self) -> None:
         epoch = self._epoch = Epoch(self._on_delivery_error)
@@ -349,48 +373,38 @@ class Producer(BaseProducer):
     def _in_changelog(self, count: _Report, error: KafkaError | None, record: Record) -> None:
         count(error, record)
         if error is None:
-            self._gates[record.partition()].acknowledged()
+            self._barriers[record.partition()].on_acknowledged()
 
-    def _count(self, value: bytes | None) -> None:
-        """One record more that the current epoch waits for."""
+    def _count_outstanding(self, value: bytes | None) -> None:
+        """Count one more record that the current epoch waits for."""
         self._epoch.outstanding += 1
         self.outstanding += 1
         if value is not None:
             self.outstanding_bytes += len(value)
 
-    def _produce(
-        self,
-        client: confluent_kafka.Producer,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        options: dict[str, Any],
-    ) -> None:
-        self._check_standing()
+    def _produce(self, client: confluent_kafka.Producer, request: _ProduceRequest) -> None:
+        self._check_may_write()
         try:
-            client.produce(topic, value, key, **options)
+            client.produce(request.topic, request.value, request.key, **request.options)
         except BufferError:
-            self._produce_when_there_is_room(client, topic, key, value, options)
+            self._produce_when_there_is_room(client, request)
         if not self._work.is_set():
             self._work.set()
 
     def _produce_when_there_is_room(
-        self,
-        client: confluent_kafka.Producer,
-        topic: str,
-        key: bytes | None,
-        value: bytes | None,
-        options: dict[str, Any],
+        self, client: confluent_kafka.Producer, request: _ProduceRequest
     ) -> None:
         give_up_at = time.monotonic() + self._options.delivery_timeout_ms / 1000
         while time.monotonic() < give_up_at:
             client.poll(_FULL_POLL_S)
-            self._check_standing()
+            self._check_may_write()
             try:
-                return client.produce(topic, value, key, **options)
+                return client.produce(request.topic, request.value, request.key, **request.options)
             except BufferError:
                 continue
-        raise DeliveryError(f"the queue to the broker stayed full; {topic} cannot be written")
+        raise DeliveryError(
+            f"the queue to the broker stayed full; {request.topic} cannot be written"
+        )
 
     def _send_with_future(
         self,
@@ -411,10 +425,10 @@ class Producer(BaseProducer):
                 else:
                     future.set_exception(DeliveryError(str(error)))
 
-        client, bunch = self._way(is_changelog)
-        self._count(value)
-        options = {**options, "on_delivery": report}
-        bunch.add(partial(self._produce, client, topic, key, value, options))
+        lane = self._lane(is_changelog)
+        self._count_outstanding(value)
+        request = _ProduceRequest(topic, key, value, {**options, "on_delivery": report})
+        lane.batch.add(partial(self._produce, lane.client, request))
 
     @Service.task
     async def _serve(self) -> None:
@@ -428,19 +442,19 @@ class Producer(BaseProducer):
             self._serve_reports()
 
     @Service.task
-    async def _serve_held(self) -> None:
-        """Outputs that wait for their rows are somebody's critical path."""
+    async def _release_held_outputs(self) -> None:
+        """Serve changelog reports quickly while outputs wait for them."""
         while not self.should_stop:
-            await self._held.wait()
+            await self._outputs_held.wait()
             await asyncio.sleep(_SERVE_WHEN_AWAITED_S)
-            self._patient.poll(0)
-            self._bunch.leave()
-            if not any(gate.holds for gate in self._gates.values()):
-                self._held.clear()
+            self._lingering.client.poll(0)
+            self._immediate.batch.flush()
+            if not any(barrier.is_holding for barrier in self._barriers.values()):
+                self._outputs_held.clear()
 
     def _serve_reports(self) -> None:
-        self._prompt.poll(0)
-        self._patient.poll(0)
+        for lane in self._lanes:
+            lane.client.poll(0)
         self.outstanding = self.queue_depth()
         if not self.outstanding:
             self.outstanding_bytes = self._cut_bytes = 0
@@ -454,8 +468,8 @@ class Producer(BaseProducer):
             self._awaited_epoch.fail(failure)
         self.transport.fail(failure)
 
-    def _check_standing(self) -> None:
-        """Whoever has failed, or may have lost its partitions, writes nothing more."""
+    def _check_may_write(self) -> None:
+        """Raise unless this worker may write: it has not failed and its lease is held."""
         self._raise_failure()
         if not self._lease.held:
             raise SessionLostError("its partitions may be another's by now")
@@ -465,7 +479,9 @@ class Producer(BaseProducer):
             raise DeliveryError(str(self.transport.failure))
 
 
-def _settle(future: "asyncio.Future[int]", error: KafkaError | None, record: Record) -> None:
+def _complete_write(
+    future: "asyncio.Future[int]", error: KafkaError | None, record: Record
+) -> None:
     if future.done():
         return
     if error is None:

@@ -15,7 +15,9 @@ REPLIES: Final = "replies"
 CONFIGURATION: Final = "configuration"
 DEAD_LETTERS: Final = "dead-letters"
 
-UNHURRIED: Final = frozenset((PROFILES, MEMBERSHIPS, SEGMENT_CHANGES, DECISIONS, DEAD_LETTERS))
+LINGERING_TOPICS: Final = frozenset(
+    (PROFILES, MEMBERSHIPS, SEGMENT_CHANGES, DECISIONS, DEAD_LETTERS)
+)
 """No stage and no customer waits for their records: they may wait for company, some ms."""
 
 CAUSE_HEADER: Final = "kairos-cause"

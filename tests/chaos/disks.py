@@ -7,7 +7,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from agents.store.rocks import META
-from agents.transport.ownership import TAKE_OVER, owner_of
+from agents.transport.fencing import TAKE_OVER, fencing_token_of
 from pipeline.flow import STAGES
 from tests.support.chain import open_to_read
 
@@ -61,7 +61,7 @@ def _changelogs(bootstrap: str, topic: str, partitions: int) -> list[_Changelog]
 def _follow(log: _Changelog, message: Message) -> None:
     """What a former owner wrote once there was another counts for nothing."""
     log.end = message.offset() + 1
-    owner = owner_of(message) or 0
+    owner = fencing_token_of(message) or 0
     if owner < log.owner:
         return
     log.owner = owner

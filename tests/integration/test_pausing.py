@@ -44,7 +44,7 @@ def test_of_a_paused_partition_nothing_comes_and_afterwards_all(
         await one.until(lambda one: len(one.seen) == 2 * _MANY)
         one.consumer.pause_partitions([TP(source, _PAUSED)])
         _write(bootstrap, source, _MORE)
-        await one.until(lambda one: one.consumer.waiting(_PAUSED) == _MORE)
+        await one.until(lambda one: one.consumer.unprocessed(_PAUSED) == _MORE)
         await one.until(lambda one: len(one.offsets_of(_OTHER)) == _MANY + _MORE)
         await asyncio.sleep(_AT_REST_S)
         assert one.offsets_of(_PAUSED) == list(range(_MANY))

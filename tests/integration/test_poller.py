@@ -14,7 +14,7 @@ from faust.types import TP
 from agents.transport.errors import is_fatal
 from agents.transport.lease import Lease
 from agents.transport.options import TransportOptions
-from agents.transport.poller import Batch, Poller, Room
+from agents.transport.poller import Batch, Poller, PrefetchLimits
 from pipeline.adapters.transient import is_transient
 from pipeline.settings import Settings
 from tests.support.chain import produce
@@ -30,7 +30,7 @@ _ASKED_S = 1.0
 _LEASE_S = 10
 _AWAY_S = 15
 _LONG_SESSION_MS = 45_000
-_ROOM = Room(5, batches=2, size=1 << 20)
+_ROOM = PrefetchLimits(5, batches=2, size=1 << 20)
 
 _TIMES = 10
 _ANEW_S = 0.02
@@ -195,10 +195,12 @@ class _LeavingListener(_SlowListener):
 
 
 @pytest.mark.parametrize(
-    "room", [Room(5, batches=2, size=1 << 20), Room(5, batches=100, size=20)], ids=str
+    "room",
+    [PrefetchLimits(5, batches=2, size=1 << 20), PrefetchLimits(5, batches=100, size=20)],
+    ids=str,
 )
 def test_reading_goes_on_where_it_was_however_often_it_waits(
-    bootstrap: str, prefix: str, new_topic: Callable[..., str], room: Room
+    bootstrap: str, prefix: str, new_topic: Callable[..., str], room: PrefetchLimits
 ) -> None:
     topic = new_topic("in", partitions=6)
     produce(bootstrap, topic, [(b"key-%d" % (n % 60), b"%d" % n) for n in range(_RECORDS)])
@@ -218,7 +220,10 @@ def test_what_was_never_committed_is_read_once_however_often_it_is_assigned(
     """librdkafka, asked to find the beginning, goes back there 500 ms after a late answer."""
     topic = new_topic("in", partitions=6)
     produce(bootstrap, topic, [(b"key-%d" % (n % 60), b"%d" % n) for n in range(_RECORDS)])
-    options, room = TransportOptions(bootstrap, prefix, "0"), Room(256, batches=16, size=1 << 20)
+    options, room = (
+        TransportOptions(bootstrap, prefix, "0"),
+        PrefetchLimits(256, batches=16, size=1 << 20),
+    )
     listener = asyncio.run(_reading(_HastyListener, options, topic, room, _LATER_S))
     assert listener.error is None
     assert sum(map(len, listener.offsets.values())) == _RECORDS
@@ -307,7 +312,7 @@ async def _reading(
     kind: type[_SlowListener],
     options: TransportOptions,
     topic: str,
-    room: Room,
+    room: PrefetchLimits,
     longer_s: float = 0,
 ) -> _SlowListener:
     listener = kind()

@@ -47,10 +47,10 @@ def test_what_is_read_again_behind_a_commit_is_committed_again(
         reading = Reading(bootstrap, prefix, tmp_path, source)
         reading.go.set()
         await reading.app.start()
-        await reading.until(lambda one: one.consumer.waiting(0) == 0)
+        await reading.until(lambda one: one.consumer.unprocessed(0) == 0)
         if seek is not None:
             await reading.consumer.seek(TP(source, 0), seek)
-            await reading.until(lambda one: one.consumer.waiting(0) == 0)
+            await reading.until(lambda one: one.consumer.unprocessed(0) == 0)
         await reading.app.stop()
         return reading.offsets
 

@@ -117,10 +117,10 @@ async def _behind_and_up_to_date(app: App, source: str, behind: int) -> None:
     consumer: Any = app.consumer
     await app.start()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): behind})
-    await _eventually(lambda: consumer.waiting(0) == behind)
+    await _eventually(lambda: consumer.unprocessed(0) == behind)
     go_on.set()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): 0})
-    assert consumer.waiting(0) == 0
+    assert consumer.unprocessed(0) == 0
     await app.stop()
 
 
@@ -129,7 +129,7 @@ async def _up_to_date(app: App, source: str) -> None:
     consumer: Any = app.consumer
     await app.start()
     await _eventually(lambda: consumer.lag() == {TP(source, 0): 0})
-    await _eventually(lambda: consumer.waiting(0) == 0)
+    await _eventually(lambda: consumer.unprocessed(0) == 0)
     await app.stop()
 
 
@@ -142,9 +142,9 @@ async def _more_comes(app: App, source: str, bootstrap: str) -> None:
     for more in (1, 2):
         await asyncio.to_thread(produce, bootstrap, source, [(b"k", b"x")])
         await _eventually(lambda more=more: consumer.lag() == {TP(source, 0): _LATER + more})
-        await _eventually(lambda more=more: consumer.waiting(0) == _LATER + more)
+        await _eventually(lambda more=more: consumer.unprocessed(0) == _LATER + more)
     go_on.set()
-    await _eventually(lambda: consumer.waiting(0) == 0)
+    await _eventually(lambda: consumer.unprocessed(0) == 0)
     await app.stop()
 
 

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from agents.store.partition import Change, PartitionStore
 from agents.store.replay import Replay
-from agents.transport.ownership import TAKE_OVER, owner_headers
+from agents.transport.fencing import TAKE_OVER, fencing_headers
 
 _KEYS = st.sampled_from([b"a", b"b", b"c"])
 _VALUES = st.none() | st.binary(max_size=2)
@@ -39,7 +39,7 @@ class _Record:
         return self.row[1]
 
     def headers(self) -> list[tuple[str, bytes]] | None:
-        return None if self.owner is None else list(owner_headers(self.owner))
+        return None if self.owner is None else list(fencing_headers(self.owner))
 
 
 class Owners(RuleBasedStateMachine):

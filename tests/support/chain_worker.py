@@ -89,7 +89,7 @@ def _hop(plan: Plan, options: AppOptions, number: int) -> App:
             headers: Headers = [*before, ("hop", b"%d" % number), ("cause", cause)]
             app.producer.send_raw(target, message.key, message.value, headers=headers)
             if stream.channel.queue.empty():
-                app.producer.let_go(message.timestamp)
+                app.producer.flush_if_current(message.timestamp)
 
     @app.task
     async def ready() -> None:

@@ -12,10 +12,10 @@ from agents.store.catch_up import CatchUp
 from agents.store.partition import PartitionStore
 from agents.store.replay import Replay
 from agents.store.table import RawTable
-from agents.transport.bunch import Bunch
 from agents.transport.checkpoint import Checkpointer
 from agents.transport.consumer import Consumer
 from agents.transport.epochs import Epoch
+from agents.transport.micro_batch import MicroBatch
 from agents.transport.poller import Poller
 from agents.transport.producer import Producer
 
@@ -37,8 +37,8 @@ POINTS: Final[dict[str, Point]] = {
     "a row is written and not in the changelog": Point(Producer, "send_changelog", 300),
     "a row is handed over, its output is not": Point(Producer, "send_raw", 200),
     "an output is handed over and has not left": Point(Producer, "send_raw", 200, after=True),
-    "a bunch is about to leave": Point(Bunch, "leave", 20),
-    "part of a bunch has left": Point(Producer, "_produce", 300, after=True),
+    "a batch is about to be handed over": Point(MicroBatch, "flush", 20),
+    "part of a batch has left": Point(Producer, "_produce", 300, after=True),
     "a row is delivered, which nobody knows": Point(Epoch, "on_changelog", 200),
     "an output is delivered, which nobody knows": Point(Epoch, "on_output", 200),
     "a cut is made and not delivered": Point(Producer, "delivered", 2),
@@ -51,8 +51,10 @@ POINTS: Final[dict[str, Point]] = {
     "changelogs are taken over by one stage": Point(
         CatchUp, "take_over", 1, after=True, restoring=True
     ),
-    "what was sent before is not looked for": Point(Consumer, "look_back", 2, restoring=True),
-    "all is restored and nothing read": Point(Consumer, "look_back", 1, after=True, restoring=True),
+    "what was sent before is not looked for": Point(Consumer, "load_sent_index", 2, restoring=True),
+    "all is restored and nothing read": Point(
+        Consumer, "load_sent_index", 1, after=True, restoring=True
+    ),
 }
 """What a kill divides, and where that is."""
 

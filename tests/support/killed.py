@@ -15,8 +15,8 @@ from zlib import crc32
 
 import msgspec
 
+from agents.decoded_cache import DecodedCache
 from agents.delivery import Row
-from agents.handover import Handover
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import StageShell
@@ -44,7 +44,7 @@ class Record:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-class _Checked(Handover):
+class _Checked(DecodedCache):
     """Compares what it hands over with what the bytes say, types and all."""
 
     def decode(self, topic: str, data: bytes) -> msgspec.Struct | Malformed:

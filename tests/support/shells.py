@@ -6,7 +6,7 @@ from collections.abc import Collection, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agents.handover import Handover
+from agents.decoded_cache import DecodedCache
 from agents.rulebook import Rulebook
 from pipeline.adapters.avro import Codec
 from pipeline.config.compile import Configuration
@@ -105,9 +105,9 @@ def knowing(rules: Rules) -> Rulebook:
     return rulebook
 
 
-def handing_over(codec: Codec) -> Handover:
+def handing_over(codec: Codec) -> DecodedCache:
     """What all stages of one process share."""
-    return Handover(codec, (topic for stage in STAGES for topic in stage.inputs))
+    return DecodedCache(codec, (topic for stage in STAGES for topic in stage.inputs))
 
 
 def finish(work: Coroutine[Any, Any, Any]) -> None:

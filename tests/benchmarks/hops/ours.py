@@ -31,7 +31,7 @@ def _app(hop: int, arguments: Arguments, waiting: set[int]) -> App:
             table.put_in(message.partition, message.key, message.value)
             send(onward, message.key, message.value)
             if waiting.empty():
-                app.producer.let_go(message.timestamp)
+                app.producer.flush_if_current(message.timestamp)
 
     @app.task
     async def tell() -> None:

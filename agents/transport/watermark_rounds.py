@@ -1,4 +1,7 @@
-"""How the ends of partitions that nobody reads are asked for without keeping the poller."""
+"""Round-robin requests for the end offsets of partitions that are not being read.
+
+Each request takes the broker's answer, and the poller must not be kept for longer than its lease.
+"""
 
 import time
 from collections.abc import Callable, Iterable
@@ -7,11 +10,11 @@ from confluent_kafka import KafkaError, KafkaException
 from faust.types import TP
 
 
-class Rounds:
-    """Asks for one partition after another; a round begins where the one before ended.
+class WatermarkRounds:
+    """Asks for one partition after another; each round begins where the last one ended.
 
-    `ask` returns the offset after a partition's last record, or raises KafkaException. None is
-    asked for once a round has taken `seconds`. `clock` tells seconds that only grow.
+    `ask` returns the offset after a partition's last record, or raises KafkaException. A round
+    begins no request after `seconds`. `clock` returns monotonic seconds.
     """
 
     def __init__(
@@ -26,7 +29,7 @@ class Rounds:
         self._last: TP | None = None
 
     def ask(self, tps: Iterable[TP]) -> tuple[dict[TP, int], KafkaError | None]:
-        """Return the ends that were told, and the first thing that went wrong."""
+        """Return the end offsets that were answered, and the first error."""
         over_at = self._clock() + self._seconds
         ends: dict[TP, int] = {}
         failed: KafkaError | None = None

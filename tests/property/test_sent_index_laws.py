@@ -5,7 +5,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.transport.past import Past, first_sent_ms, mark
+from agents.transport.sent_index import SentIndex, first_sent_ms, output_digest
 
 _PARTITIONS = 3
 _INPUTS = [TP("in", partition) for partition in range(_PARTITIONS)]
@@ -60,26 +60,26 @@ class _Lives:
         found = (
             []
             if since_ms is None
-            else [mark(*output) for output, at in self._sent.items() if at >= since_ms]
+            else [output_digest(*output) for output, at in self._sent.items() if at >= since_ms]
         )
         ends = {tp: len(self._came[tp]) for tp in came}
-        self._past = Past(frozenset(found), since_ms or 0, ends)
+        self._index = SentIndex(frozenset(found), since_ms or 0, ends)
 
     def _process(self, tp: TP) -> None:
         """The law: what follows is in the log, and was not sent twice."""
         output = *self._follows, b"%d %d" % (tp.partition, self._reached[tp])
         self._reached[tp] += 1
-        if self._past.has(*output):
+        if self._index.contains(*output):
             assert output in self._sent
         else:
             assert output not in self._sent
             self._sent[output] = self._now_ms
 
     def _commit(self, tp: TP) -> None:
-        self._notes[tp] = int(self._past.note(tp, self._reached[tp], self._now_ms))
+        self._notes[tp] = int(self._index.commit_note(tp, self._reached[tp], self._now_ms))
         self._offsets[tp] = self._reached[tp]
-        if self._past.is_over(self._offsets):
-            self._past = Past()
+        if self._index.is_obsolete(self._offsets):
+            self._index = SentIndex()
 
 
 @given(_STEPS)

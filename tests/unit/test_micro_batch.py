@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agents.transport.bunch import Bunch
+from agents.transport.micro_batch import MicroBatch
 
 pytestmark = pytest.mark.anyio
 
@@ -17,11 +17,11 @@ class _Client:
     def __init__(self) -> None:
         self.errors: list[Exception] = []
         self.given: list[tuple[int, float]] = []
-        self.bunch = Bunch(_WINDOW_S, self.errors.append)
+        self.batch = MicroBatch(_WINDOW_S, self.errors.append)
 
     def send(self, number: int) -> None:
         now = asyncio.get_running_loop().time
-        self.bunch.add(lambda: self.given.append((number, now())))
+        self.batch.add(lambda: self.given.append((number, now())))
 
     @property
     def numbers(self) -> list[int]:
@@ -33,10 +33,10 @@ async def test_what_was_added_leaves_together_in_order() -> None:
     for number in (1, 2, 3):
         client.send(number)
     assert not client.given
-    assert len(client.bunch) == 3
-    client.bunch.leave()
+    assert len(client.batch) == 3
+    client.batch.flush()
     assert client.numbers == [1, 2, 3]
-    assert not len(client.bunch)
+    assert not len(client.batch)
 
 
 async def test_nothing_waits_for_ever_though_nobody_has_it_leave() -> None:
@@ -51,10 +51,10 @@ async def test_nothing_waits_for_ever_though_nobody_has_it_leave() -> None:
 
 async def test_a_failure_is_told_and_what_is_dropped_does_not_leave() -> None:
     client = _Client()
-    client.bunch.add(lambda: 1 / 0)
-    client.bunch.leave()
+    client.batch.add(lambda: 1 / 0)
+    client.batch.flush()
     assert [type(error) for error in client.errors] == [ZeroDivisionError]
     client.send(1)
-    client.bunch.drop()
+    client.batch.drop()
     await asyncio.sleep(3 * _WINDOW_S)
     assert not client.given

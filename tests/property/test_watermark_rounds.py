@@ -5,7 +5,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.transport.rounds import Rounds
+from agents.transport.watermark_rounds import WatermarkRounds
 
 _ROUND_S = 0.1
 _LONGEST_S = 0.1
@@ -28,7 +28,7 @@ def test_each_partition_that_answers_is_told_and_no_round_lasts(
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return tp.partition
 
-    rounds = Rounds(ask, _ROUND_S, lambda: now_s)
+    rounds = WatermarkRounds(ask, _ROUND_S, lambda: now_s)
     tps = {TP("topic", partition) for partition in answers}
     told: dict[TP, int] = {}
     for _ in tps:  # as many rounds as if each had time for one only
@@ -42,7 +42,7 @@ def test_each_partition_that_answers_is_told_and_no_round_lasts(
 
 @given(st.sets(st.integers(0, 63), min_size=1), st.sets(st.integers(0, 63), min_size=1))
 def test_other_partitions_are_asked_after_an_assignment(before: set[int], after: set[int]) -> None:
-    rounds = Rounds(lambda tp: tp.partition, _ROUND_S, lambda: 0.0)
+    rounds = WatermarkRounds(lambda tp: tp.partition, _ROUND_S, lambda: 0.0)
     for partitions in (before, after):
         ends, failed = rounds.ask(TP("topic", partition) for partition in partitions)
         assert (set(ends.values()), failed) == (partitions, None)

@@ -1,15 +1,15 @@
-"""Outputs that wait until the rows that they follow from are in the changelog.
+"""Barrier that holds outputs until the changelog has acknowledged the rows that they follow from.
 
 A stage with several inputs may read them in another order after a kill, and decide differently.
-Nobody has seen what it decided before, if it is sent once its row is safe.
+If an output is sent only once its row is safe, nobody has seen the decision that was lost.
 """
 
 from collections import deque
 from collections.abc import Callable
 
 
-class Gate:
-    """Of one changelog partition, whose reports come in the order of its records."""
+class ChangelogBarrier:
+    """Barrier of one changelog partition, whose delivery reports come in the order of records."""
 
     __slots__ = ("_acknowledged", "_held", "_written")
 
@@ -19,23 +19,26 @@ class Gate:
         self._held: deque[tuple[int, Callable[[], None]]] = deque()
 
     @property
-    def holds(self) -> bool:
-        """Whether an output waits."""
+    def is_holding(self) -> bool:
+        """Whether an output waits for its rows."""
         return bool(self._held)
 
-    def written(self) -> None:
-        """A record was handed to the changelog's producer."""
+    def on_written(self) -> None:
+        """Count a record that was handed to the changelog's producer."""
         self._written += 1
 
-    def acknowledged(self) -> None:
-        """The next record is in the changelog: send what waited for it."""
+    def on_acknowledged(self) -> None:
+        """Count the next record as delivered, and send the outputs that waited for it."""
         self._acknowledged += 1
         held = self._held
         while held and held[0][0] <= self._acknowledged:
             held.popleft()[1]()
 
     def send(self, output: Callable[[], None]) -> bool:
-        """Send once all that was written so far is acknowledged, in order; whether it is."""
+        """Send `output` once all rows written so far are acknowledged; return whether it has gone.
+
+        Outputs keep their order.
+        """
         if self._written == self._acknowledged:
             output()
             return True

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agents.transport.epochs import Epoch
 from agents.transport.errors import ChangelogTakenError
-from agents.transport.ownership import Ownership
+from agents.transport.fencing import ChangelogFence
 
 _TOPIC: Final = "changelog"
 _BEGIN: Final = 7
@@ -40,8 +40,8 @@ def _epoch(offsets: list[int]) -> Epoch:
 @given(st.lists(st.lists(st.booleans(), max_size=5), max_size=5))
 def test_whatever_stands_before_an_owner_s_record_is_its_own(epochs: list[list[bool]]) -> None:
     """The log: who wrote each record, the owner or another; by the owner's epochs."""
-    ownership = Ownership()
-    ownership.begin((_TOPIC, 0), number=3, end=_BEGIN)
+    ownership = ChangelogFence()
+    ownership.begin((_TOPIC, 0), token=3, end=_BEGIN)
     written: list[bool] = []
     for writers in epochs:
         first = _BEGIN + len(written)
@@ -55,4 +55,4 @@ def test_whatever_stands_before_an_owner_s_record_is_its_own(epochs: list[list[b
 
 
 def test_what_is_not_owned_is_not_watched() -> None:
-    Ownership().check(_epoch([3, 9]))
+    ChangelogFence().check(_epoch([3, 9]))

@@ -18,7 +18,7 @@ KEPT_BYTES: Final = 32 << 20
 go of."""
 
 
-class Handover:
+class DecodedCache:
     """A codec that remembers the records it wrote to the topics `read` until they are read."""
 
     def __init__(self, codec: Codec, read: Iterable[str]) -> None:

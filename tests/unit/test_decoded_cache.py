@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from agents import handover
-from agents.handover import Handover
+from agents import decoded_cache
+from agents.decoded_cache import DecodedCache
 
 _TOPIC = "t"
 
@@ -34,7 +34,7 @@ _WORDS = st.sampled_from(["a", "bb", "ccc"])
 @given(st.lists(st.tuples(st.booleans(), _WORDS), max_size=40))
 def test_each_is_handed_over_once_and_reads_as_it_was_written(acts: list[tuple[bool, str]]) -> None:
     codec = _Codec()
-    handing = Handover(codec, [_TOPIC])  # type: ignore[arg-type]
+    handing = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
     known: set[str] = set()
     misses = 0
     for write, word in acts:
@@ -51,18 +51,18 @@ def test_each_is_handed_over_once_and_reads_as_it_was_written(acts: list[tuple[b
 
 def test_no_more_than_so_many_bytes_are_kept() -> None:
     codec = _Codec()
-    handing = Handover(codec, [_TOPIC])  # type: ignore[arg-type]
+    handing = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
     written = [chr(ord("!") + number) * (1 << 20) for number in range(50)]
     for text in written:
         handing.encode(_TOPIC, _Text(text))
-        assert handing.kept_bytes <= handover.KEPT_BYTES
+        assert handing.kept_bytes <= decoded_cache.KEPT_BYTES
     for text in written:
         assert handing.decode(_TOPIC, text.encode()) == _Text(text)
-    assert codec.decoded == 50 - (handover.KEPT_BYTES >> 20)
+    assert codec.decoded == 50 - (decoded_cache.KEPT_BYTES >> 20)
     assert handing.kept_bytes == 0
 
 
 def test_topics_that_nobody_reads_here_are_not_kept() -> None:
-    handing = Handover(_Codec(), ["other"])  # type: ignore[arg-type]
+    handing = DecodedCache(_Codec(), ["other"])  # type: ignore[arg-type]
     handing.encode(_TOPIC, _Text("a"))
     assert handing.kept_bytes == 0

@@ -10,7 +10,7 @@ from faust.types import TP
 
 from agents.app import App, AppOptions, create_app
 from agents.transport.options import TransportOptions
-from agents.transport.past import look_back
+from agents.transport.sent_index import load_sent_index
 
 _NOBODY = "localhost:1"
 _INPUT = TP("in", 0)
@@ -47,7 +47,7 @@ def test_reading_ends_when_nobody_needs_what_cannot_be_read(broker: str) -> None
 
     options = TransportOptions(broker, "g", "0", librdkafka={"log_level": "0", **_UNREADABLE})
     settings = options.changelog_reader()
-    assert look_back(settings, "cause", ["out"], {_INPUT: (0, 0)}, keep_going) is None
+    assert load_sent_index(settings, "cause", ["out"], {_INPUT: (0, 0)}, keep_going) is None
     assert looks > _LOOKS
 
 
@@ -71,8 +71,8 @@ def test_a_worker_whose_broker_is_away_does_not_go_on_asking(
 async def _ended(app: App, end: Callable[[App], None]) -> None:
     consumer = app.consumer
     await consumer.on_start()
-    consumer._found = {_INPUT: (0, "")}  # type: ignore[attr-defined]
-    looking = asyncio.ensure_future(consumer.look_back())  # type: ignore[attr-defined]
+    consumer._start_offsets = {_INPUT: (0, "")}  # type: ignore[attr-defined]
+    looking = asyncio.ensure_future(consumer.load_sent_index())  # type: ignore[attr-defined]
     await asyncio.sleep(_BEGUN_S)
     assert not looking.done()
     end(app)

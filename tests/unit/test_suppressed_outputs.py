@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from agents.app import AppOptions, create_app
-from agents.transport.past import Past, mark
+from agents.transport.sent_index import SentIndex, output_digest
 
 _CAUSE = b"interactions/0 5 0"
-_SENT = Past(frozenset([mark("dead-letters", b"key", _CAUSE)]))
+_SENT = SentIndex(frozenset([output_digest("dead-letters", b"key", _CAUSE)]))
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,6 @@ async def _spared_and_sent(
 ) -> tuple[int, int]:
     producer = create_app("stage", options).producer
     await producer.on_start()
-    producer.past = _SENT  # type: ignore[attr-defined]
+    producer.sent_index = _SENT  # type: ignore[attr-defined]
     producer.send_raw(topic, key, b"value", headers=[("cause", cause)])  # type: ignore[attr-defined]
-    return producer.spared_total, producer.outstanding  # type: ignore[attr-defined]
+    return producer.suppressed_total, producer.outstanding  # type: ignore[attr-defined]

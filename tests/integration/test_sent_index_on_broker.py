@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 from faust.types import TP
 
 from agents.transport.options import TransportOptions
-from agents.transport.past import look_back, mark
+from agents.transport.sent_index import load_sent_index, output_digest
 
 _AHEAD_MS = 1_800_000
 """Brokers refuse an hour and more."""
@@ -26,7 +26,7 @@ def test_what_followed_from_an_input_is_found_whatever_time_its_writer_claims(
     producer.produce(sent, b"what followed", b"key", headers=[("cause", b"in/0 0 0")])
     assert producer.flush(30) == 0
     settings = TransportOptions(bootstrap, prefix, "0").changelog_reader()
-    past = look_back(settings, "cause", [sent], {TP(given, 0): (0, 0)}, lambda: True)
-    assert past is not None
-    assert past.marks == {mark(sent, b"key", b"in/0 0 0")}
-    assert past.ends == {TP(given, 0): 1}
+    index = load_sent_index(settings, "cause", [sent], {TP(given, 0): (0, 0)}, lambda: True)
+    assert index is not None
+    assert index.digests == {output_digest(sent, b"key", b"in/0 0 0")}
+    assert index.ends == {TP(given, 0): 1}

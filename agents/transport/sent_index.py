@@ -1,13 +1,15 @@
-"""What whoever had these partitions before has sent of inputs that were not committed.
+"""Index of outputs that a predecessor sent for uncommitted inputs; suppresses duplicates when they
+are processed again.
 
-These inputs are processed again. A record names its cause in a header, and one that stands in the
-log already, in the same topic with the same key and cause, is not sent a second time. The cause
-alone does not tell: under another configuration, or by other code, something else may follow from
-an input than did before. So that it is found quickly, only what was written since the inputs came,
-and since the last commit, is read: by the broker's clock, which is taken to differ from a worker's
-by less than two seconds. Where a topic has its writers' times instead, when the inputs came is not
-known. Whoever is killed while he still goes over what his predecessor had sent leaves word of that
-one's time, not of his own.
+A record names its cause in a header. An output that stands in its topic already, with the same key
+and cause, is not sent a second time. The cause alone would not do: under another configuration, or
+by other code, an input may cause something else than it did before.
+
+To build the index quickly, only records written since the uncommitted inputs came, and since the
+last commit, are read. That goes by the broker's clock, which is taken to differ from a worker's by
+less than two seconds. Where a topic keeps its writers' times, the inputs' times are unknown and 0.
+A worker that is killed while it still reprocesses a predecessor's inputs notes that predecessor's
+time with its commits, not its own.
 """
 
 import logging
@@ -38,61 +40,65 @@ _CLOCKS_DIFFER_MS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
-    """`marks` of what was sent since `since_ms` (epoch) of inputs below `ends`, exclusive."""
+class SentIndex:
+    """`digests` of outputs sent since `since_ms` (epoch) for inputs below `ends` (exclusive)."""
 
-    marks: frozenset[bytes] = frozenset()
+    digests: frozenset[bytes] = frozenset()
     since_ms: int = 0
     ends: Mapping[TP, int] = field(default_factory=dict)
 
-    def has(self, topic: str, key: bytes | None, cause: bytes) -> bool:
-        """Whether this was sent."""
-        return mark(topic, key, cause) in self.marks
+    def contains(self, topic: str, key: bytes | None, cause: bytes) -> bool:
+        """Return whether this output was sent."""
+        return output_digest(topic, key, cause) in self.digests
 
-    def note(self, tp: TP, offset: int, now_ms: int) -> str:
-        """For a commit of `offset`: the earliest time (epoch ms) at which records may have been
-        sent of inputs that come after it."""
+    def commit_note(self, tp: TP, offset: int, now_ms: int) -> str:
+        """Return the earliest time (epoch ms) at which outputs of inputs from `offset` on may have
+        been sent, to be stored with the commit of that offset."""
         return str(self.since_ms if offset < self.ends.get(tp, 0) else now_ms)
 
-    def is_over(self, committed: Mapping[TP, int]) -> bool:
-        """Whether none of these inputs will come again: all are below what is `committed`."""
+    def is_obsolete(self, committed: Mapping[TP, int]) -> bool:
+        """Return whether all of these inputs are committed, so that none comes again."""
         return all(committed.get(tp, 0) >= end for tp, end in self.ends.items())
 
 
-def mark(topic: str, key: bytes | None, cause: bytes) -> bytes:
-    """What tells an output from others: 16 bytes, however long its key is."""
+def output_digest(topic: str, key: bytes | None, cause: bytes) -> bytes:
+    """Return 16 bytes that identify an output, however long its key is."""
     # Neither topics nor causes have a zero byte.
     return blake2b(b"%b\0%b\0%b" % (topic.encode(), cause, key or b""), digest_size=16).digest()
 
 
 def first_sent_ms(came: Mapping[TP, int], notes: Mapping[TP, int]) -> int | None:
-    """The earliest time at which records may have been sent of inputs that come again: of each
-    partition, when the first of these `came`, and what its last commit notes. None: none come."""
+    """Return the earliest time (epoch ms) at which uncommitted inputs' outputs may have been sent.
+
+    `came`: arrival of each partition's first uncommitted input; `notes`: the notes of the last
+    commits. None: no input is uncommitted.
+    """
     return min((max(at, notes[tp]) for tp, at in came.items()), default=None)
 
 
-def look_back(
+def load_sent_index(
     settings: Mapping[str, object],
     header: str,
     outputs: Sequence[str],
     committed: Mapping[TP, tuple[int, int]],
     keep_going: Callable[[], bool],
-) -> Past | None:
-    """By the `header`s of what was sent to `outputs` (topics; one that ends in a dot stands for all
-    whose names begin so) of inputs from their committed offsets on.
+) -> SentIndex | None:
+    """Index what was sent to `outputs` for uncommitted inputs, by the cause in `header`.
 
-    `committed` has these, and their notes' times. Blocks until all is read, also while a leader is
-    away; None: `keep_going` has said no. Raises KafkaException.
+    `outputs`: topics; a name that ends in a dot stands for all that begin so. `committed`: the
+    committed offset of each input partition, and the time (epoch ms) in its commit's note. Blocks
+    until all is read, also while a leader is away; returns None once `keep_going` returns False.
+    Raises KafkaException.
     """
     consumer = Consumer(dict(settings))
     try:
-        past = _Look(consumer, header, outputs, keep_going).back(committed)
-        return past if keep_going() else None
+        index = _SentIndexReader(consumer, header, outputs, keep_going).read(committed)
+        return index if keep_going() else None
     finally:
         consumer.close()
 
 
-class _Look:
+class _SentIndexReader:
     def __init__(
         self,
         consumer: Consumer,
@@ -105,45 +111,45 @@ class _Look:
         self._outputs = outputs
         self._keep_going = keep_going
 
-    def back(self, committed: Mapping[TP, tuple[int, int]]) -> Past:
+    def read(self, committed: Mapping[TP, tuple[int, int]]) -> SentIndex:
         ends = {tp: end for tp, (offset, _) in committed.items() if (end := self._end(tp)) > offset}
         since_ms = self._since({tp: committed[tp] for tp in ends})
         if since_ms is None or not self._keep_going():
-            return Past()
-        places = list(self._places())
+            return SentIndex()
+        places = list(self._find_positions())
         if not places:
-            return Past()
+            return SentIndex()
         starts = self._consumer.offsets_for_times(
             [TopicPartition(*place, max(since_ms - _CLOCKS_DIFFER_MS, 0)) for place in places],
             timeout=_REQUEST_S,
         )
         records = self._read([start for start in starts if start.offset >= 0])
-        marks = frozenset(
-            mark(record.topic(), record.key(), cause)
+        digests = frozenset(
+            output_digest(record.topic(), record.key(), cause)
             for record in records
             if (cause := first_header(record.headers(), self._header)) is not None
         )
-        return Past(marks, since_ms, ends)
+        return SentIndex(digests, since_ms, ends)
 
     def _end(self, tp: TP) -> int:
         _, end = self._consumer.get_watermark_offsets(TopicPartition(*tp), _REQUEST_S)
         return int(end)
 
     def _since(self, committed: Mapping[TP, tuple[int, int]]) -> int | None:
-        """When the first record may have been written that is looked for; None: there is none."""
+        """Return when the first output may have been written; None: no input is uncommitted."""
         left = [TopicPartition(*tp, offset) for tp, (offset, _) in committed.items()]
         came: dict[TP, int] = {}
         for record in self._read(left, first_only=True):
             came.setdefault(TP(record.topic(), record.partition()), _came_ms(record))
         return first_sent_ms(came, {tp: note for tp, (_, note) in committed.items()})
 
-    def _places(self) -> Iterator[TP]:
+    def _find_positions(self) -> Iterator[TP]:
         for name, topic in self._consumer.list_topics(timeout=_REQUEST_S).topics.items():
             if any(_names(output, name) for output in self._outputs):
                 yield from (TP(name, partition) for partition in topic.partitions)
 
     def _read(self, starts: Sequence[TopicPartition], first_only: bool = False) -> Iterator[Record]:
-        """To the end of each partition, or one record of each; less once it must not go on."""
+        """Yield the records of each partition to its end, or only the first of each."""
         missing = {(part.topic, part.partition) for part in starts}
         self._consumer.assign(list(starts))
         while missing and self._keep_going():
@@ -156,12 +162,12 @@ class _Look:
 
 
 def _is_end(error: KafkaError) -> bool:
-    """False: a leader is away. Raises KafkaException."""
+    """Return False for a transient error. Raises KafkaException for others."""
     if error.code() == KafkaError._PARTITION_EOF:
         return True
     if not is_transient(error):
         raise KafkaException(error)
-    logger.warning("looking back: %s", error)
+    logger.warning("reading what was sent before: %s", error)
     return False
 
 
@@ -170,6 +176,6 @@ def _names(output: str, topic: str) -> bool:
 
 
 def _came_ms(record: Record) -> int:
-    """By the broker's clock; 0 where it is the writer's, who may claim any time."""
+    """Return the broker's time for the record; 0 where the topic keeps its writers' times."""
     kind, at_ms = record.timestamp()
     return at_ms if kind == TIMESTAMP_LOG_APPEND_TIME else 0

@@ -1,15 +1,18 @@
-"""Records that leave for the broker together.
+"""Records that are handed to a Kafka client together.
 
-To wake librdkafka's thread costs several times what handing over another record does, and what
-leaves together is also written, read and processed together by whoever comes next.
+Waking librdkafka's thread costs several times as much as handing over another record, and records
+that leave together are also written, read and processed together by the next stage.
 """
 
 import asyncio
 from collections.abc import Callable
 
 
-class Bunch:
-    """Of one client; used in the event loop only. `on_error` is told what handing over raised."""
+class MicroBatch:
+    """Batch of one client; used in the event loop only.
+
+    `on_error` gets the exception that handing records over raised.
+    """
 
     def __init__(self, window_s: float, on_error: Callable[[Exception], None]) -> None:
         self._window_s = window_s
@@ -22,14 +25,14 @@ class Bunch:
         return len(self._held)
 
     def add(self, produce: Callable[[], None]) -> None:
-        """Have it leave within the window, in order."""
+        """Call `produce` within the window, in the order of calls."""
         self._held.append(produce)
         if not self._ticking:
             self._ticking = True
             self._loop.call_later(self._window_s, self._tick)
 
-    def leave(self) -> None:
-        """Leave now."""
+    def flush(self) -> None:
+        """Hand everything over now."""
         held, self._held = self._held, []
         try:
             for produce in held:
@@ -38,9 +41,9 @@ class Bunch:
             self._on_error(error)
 
     def drop(self) -> None:
-        """Forget what has not left."""
+        """Forget what has not been handed over."""
         self._held.clear()
 
     def _tick(self) -> None:
         self._ticking = False
-        self.leave()
+        self.flush()
