@@ -12,6 +12,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from agents.delivery import Output
+from pipeline.config.zones import zone
+from pipeline.model.interaction import Interaction
 
 SECONDS: Final = (
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10,
@@ -30,6 +32,11 @@ _REDIRECTED = Counter(
     "kairos_stage_redirected_total", "Inputs published again where they belong", ["stage"]
 )
 _DROPPED = Counter("kairos_stage_dropped_total", "Inputs with nothing to do", ["stage", "reason"])
+_UNKNOWN_ZONES = Counter(
+    "kairos_stage_unknown_timezones_total",
+    "Interactions whose context.timezone nobody knows: the usual zone counts",
+    ["stage"],
+)
 _DEAD = Counter(
     "kairos_stage_dead_letters_total", "Inputs that could not be processed", ["stage", "reason"]
 )
@@ -107,6 +114,7 @@ class StageMetrics:
         self.repeats = _REPEATS.labels(stage)
         self.timers = _TIMERS.labels(stage)
         self.redirected = _REDIRECTED.labels(stage)
+        self._unknown_zones = _UNKNOWN_ZONES.labels(stage)
         self.duplicates = _DUPLICATES
         self.dropped = _DROPPED
         self.dead_letters = _DEAD
@@ -115,6 +123,12 @@ class StageMetrics:
         """One input was processed."""
         self._flow.queued.observe(queued_s)
         self._flow.spent.observe(spent_s)
+
+    def heard(self, interaction: Interaction) -> None:
+        """This interaction came in, from whichever way."""
+        named = interaction.context.timezone
+        if named and zone(named) is None:
+            self._unknown_zones.inc()
 
     def sent(self, outputs: tuple[Output, ...]) -> None:
         """These records were written."""

@@ -194,6 +194,7 @@ class StageShell:
             if fault := self._misplaced(record, message):
                 return fault
             record = _heard(record, message)
+            self._metrics.heard(record)
         digest = config_of(record)
         rules = await self._rulebook.find(digest)
         if rules is None:

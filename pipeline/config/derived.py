@@ -25,11 +25,12 @@ CLICK_ID: Final = "click_id"
 UNKNOWN_CURRENCY: Final = "unknown_currency"
 HOUR: Final = "hour"
 WEEKDAY: Final = "weekday"
+UNKNOWN_TIMEZONE: Final = "unknown_timezone"
 
 USER_AGENT: Final = (DEVICE_TYPE, OS, BROWSER, BOT)
 GEO: Final = (COUNTRY, REGION, CITY)
 CAMPAIGN_TAGS: Final = (*(CAMPAIGN + part for part in CAMPAIGN_PARTS), AD_NETWORK, CLICK_ID)
-LOCAL_TIME: Final = (HOUR, WEEKDAY)
+LOCAL_TIME: Final = (HOUR, WEEKDAY, UNKNOWN_TIMEZONE)
 
 
 def derived_names(enrichers: Enrichers) -> Iterator[str]:

@@ -193,7 +193,9 @@ class Currency(Part, frozen=True):
 
 class LocalTime(Part, frozen=True):
     """By the customer's clock (`context.timezone`; without one `zone`): `hour` (0 to 23) and
-    `weekday` (monday, tuesday...) at which it happened."""
+    `weekday` (monday, tuesday...) at which it happened. Zones are IANA names, whatever their case,
+    or offsets such as `GMT+2`; for one that is neither `zone` counts, and `unknown_timezone` is the
+    name that nobody knows."""
 
     zone: str = "UTC"
 

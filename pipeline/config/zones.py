@@ -1,6 +1,9 @@
 """Time zones by name, from the locked `tzdata` and not from the machine, so that a weekday is the
 same everywhere and in every replay."""
 
+import re
+from collections.abc import Mapping
+from datetime import UTC, timedelta, timezone, tzinfo
 from functools import lru_cache
 from importlib import resources
 from typing import Final
@@ -8,18 +11,52 @@ from zoneinfo import ZoneInfo
 
 _KEPT: Final = 512
 """Somewhat more zones than there are in use."""
+_LONGEST: Final = 64
+"""Characters of a name that may be one."""
+_OFFSET: Final = re.compile(
+    r"(?:utc|gmt|z)?\s*([+-])\s*([0-9]{1,2})(?::?([0-5][0-9]))?", re.IGNORECASE
+)
+_FURTHEST: Final = timedelta(hours=14)
 
 
-@lru_cache(maxsize=1)
-def _known() -> frozenset[str]:
-    return frozenset((resources.files("tzdata") / "zones").read_text().split())
+def zone(name: str) -> tzinfo | None:
+    """The zone that senders mean by `name`; None: nobody knows.
+
+    An IANA name such as Europe/Madrid, old ones included, whatever its case; or an offset such as
+    `+02:00`, `GMT+2`, `UTC-0330`, east of Greenwich with a plus. (`Etc/GMT+2` is an IANA name, in
+    which the plus is west.)
+    """
+    return _zone(name) if len(name) <= _LONGEST else None
 
 
 @lru_cache(maxsize=_KEPT)
-def zone(name: str) -> ZoneInfo | None:
-    """The zone with this IANA name, such as Europe/Madrid; None: there is none."""
-    if name not in _known():
-        return None
+def _zone(name: str) -> tzinfo | None:
+    known = _known().get(_folded(name))
+    if known is not None:
+        return _load(known)
+    if offset := _OFFSET.fullmatch(name.strip()):
+        return _fixed(*offset.groups())
+    return UTC if name.strip() in ("Z", "z") else None
+
+
+@lru_cache(maxsize=1)
+def _known() -> Mapping[str, str]:
+    names = (resources.files("tzdata") / "zones").read_text().split()
+    return {_folded(name): name for name in names}
+
+
+def _folded(name: str) -> str:
+    return name.strip().replace(" ", "_").lower()
+
+
+def _load(name: str) -> ZoneInfo:
     file = resources.files("tzdata.zoneinfo").joinpath(*name.split("/"))
     with file.open("rb") as data:
         return ZoneInfo.from_file(data, name)
+
+
+def _fixed(sign: str, hours: str, minutes: str | None) -> timezone | None:
+    offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
+    if offset > _FURTHEST:
+        return None
+    return timezone(offset if sign == "+" else -offset)

@@ -5,15 +5,19 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pipeline.config import model
-from pipeline.config.derived import HOUR, LOCAL_TIME, WEEKDAY
+from pipeline.config.derived import HOUR, LOCAL_TIME, UNKNOWN_TIMEZONE, WEEKDAY
 from pipeline.config.zones import zone
 from pipeline.model.interaction import Interaction, Scalar
 
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
+_LONGEST: Final = 64
+"""Characters of an unknown zone that are told."""
+
+
 class LocalTimeEnricher:
-    """`hour` and `weekday`."""
+    """`hour` and `weekday`; `unknown_timezone` where the usual zone had to do."""
 
     names = LOCAL_TIME
 
@@ -22,9 +26,12 @@ class LocalTimeEnricher:
 
     def derive(self, interaction: Interaction) -> Mapping[str, Scalar]:
         named = interaction.context.timezone
-        here = (zone(named) if named is not None else None) or self._usual
+        here = zone(named) if named else None
         try:
-            then = datetime.fromtimestamp(interaction.occurred_at / 1000, here)
+            then = datetime.fromtimestamp(interaction.occurred_at / 1000, here or self._usual)
         except (OverflowError, ValueError, OSError):
             return {}
-        return {HOUR: then.hour, WEEKDAY: _DAYS[then.weekday()]}
+        derived: dict[str, Scalar] = {HOUR: then.hour, WEEKDAY: _DAYS[then.weekday()]}
+        if named and here is None:
+            derived[UNKNOWN_TIMEZONE] = named[:_LONGEST]
+        return derived
