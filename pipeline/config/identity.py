@@ -3,11 +3,15 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
+from unicodedata import category
 
 from pipeline.conditions import did_you_mean
 from pipeline.config import model
 from pipeline.config.normalise import Normaliser, normaliser
 from pipeline.model.interaction import Identifier
+
+_AROUND: Final = " \t'\"`()[]{}<>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class IdentityRules:
             return f"unknown namespace {given.namespace[:100]!r}: {hint}"
         if len(given.value) > self.max_length:
             return f"longer than {self.max_length} characters"
+        if not all(map(_is_text, given.value)):
+            return f"{given.value[:100]!r} has characters that are no text"
         if self._blocks(given.value):
             return _nobody(given)
         value = normal(given.value)
@@ -46,10 +52,12 @@ class IdentityRules:
         return _nobody(given) if self._blocks(value) else Identifier(given.namespace, value)
 
     def _blocks(self, value: str) -> bool:
+        """Without a letter, or a digit other than 0, a value is a placeholder; so are a blocked one
+        in quotes or brackets."""
         bare = value.strip()
         return (
-            not bare
-            or bare.lower() in self.blocked
+            not any(one.isalnum() and one != "0" for one in bare)
+            or not self.blocked.isdisjoint((bare.lower(), bare.strip(_AROUND).lower()))
             or any(pattern.fullmatch(bare) for pattern in self.blocked_patterns)
         )
 
@@ -68,6 +76,12 @@ def identity_rules(identity: model.Identity) -> IdentityRules:
         ),
         max_length=identity.max_length,
     )
+
+
+def _is_text(one: str) -> bool:
+    """Not a control character, nor what stands for one that could not be read: two values that
+    were broken alike would be one identifier."""
+    return category(one) != "Cc" and one != "\ufffd"
 
 
 def _nobody(given: Identifier) -> str:

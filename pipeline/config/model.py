@@ -79,6 +79,24 @@ class Namespace(Part, frozen=True):
     limit: Annotated[int, Meta(ge=1)] | None = None
 
 
+PLACEHOLDERS: Final = (
+    *("null", "nil", "none", "undefined", "nan", "na", "n/a", "#n/a", "(not set)", "not set"),
+    *("[object object]", "object object", "true", "false", "empty", "default", "-1"),
+    *("anonymous", "anon", "guest", "visitor", "unknown", "user", "customer", "test"),
+    *("id", "email", "user_id", "userid", "customer_id", "distinct_id", "distinctid"),
+    *("not_authenticated", "not authenticated", "logged_out", "not_logged_in"),
+    *("ffffffff-ffff-ffff-ffff-ffffffffffff", "9774d56d682e549c"),
+)
+"""What programs send for nobody: empty values of languages and tools as text, names of fields,
+words for visitors; the max UUID, and the id that a series of Android devices had in common."""
+
+NO_ADDRESSES: Final = (
+    "(no|not|do[-_.]?not)[-_.]?reply@.*",
+    "(null|nil|none|undefined|nan|unknown|anonymous|no[-_.]?e?mail)@.*",
+)
+"""Mailboxes that nobody reads, which shops and tills fill in for customers without an address."""
+
+
 class Identity(Part, frozen=True):
     """identity.yaml; `namespaces` from the strongest to the weakest.
 
@@ -86,8 +104,9 @@ class Identity(Part, frozen=True):
     `phone_region` (ISO 3166, such as ES) is where phone numbers without a country code are.
     `max_identifiers` is the most that one person's top identifier may have, itself included:
     the links of further ones are refused, and their interactions go on without them.
-    `blocked_values` (whatever their case) and values that match one of `blocked_patterns` (regular
-    expressions for the whole value) identify nobody.
+    `blocked_values` (whatever their case, and in quotes or brackets) and values that match one of
+    `blocked_patterns` (regular expressions for the whole value) identify nobody; nor do values
+    without a letter or a digit other than 0, such as `-` or the nil UUID.
     """
 
     namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1)]
@@ -95,17 +114,8 @@ class Identity(Part, frozen=True):
     anonymous_id: Name = "cookie"
     phone_region: Annotated[str, Meta(pattern="^[A-Z]{2}$")] | None = None
     max_identifiers: Annotated[int, Meta(ge=1)] = 100
-    blocked_values: tuple[str, ...] = (
-        "",
-        "null",
-        "none",
-        "undefined",
-        "anonymous",
-        "unknown",
-        "nan",
-        "0",
-    )
-    blocked_patterns: tuple[str, ...] = ()
+    blocked_values: tuple[str, ...] = PLACEHOLDERS
+    blocked_patterns: tuple[str, ...] = NO_ADDRESSES
     max_length: Annotated[int, Meta(ge=1, le=4096)] = 1024
 
 

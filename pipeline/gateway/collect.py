@@ -6,7 +6,6 @@ from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,7 +14,7 @@ from pipeline.gateway import body
 from pipeline.gateway.gateway import Gateway, now_ms, trace_of
 from pipeline.gateway.messages import BATCH, MESSAGE, Batch, Kind
 from pipeline.gateway.refusal import JSON, Refusal, bad, unavailable
-from pipeline.gateway.segment import Arrival, interaction
+from pipeline.gateway.segment import Arrival, interaction, of_batch
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction
@@ -130,11 +129,7 @@ def _judge(raw: bytes, envelope: Batch, arrival: Arrival, limit: int) -> Judged:
         return Judged(raw, message)
     if message.type is None:
         return Judged(raw, bad("missing_field", "type", "a message in a batch needs a type"))
-    complete = replace(
-        message,
-        context=message.context or envelope.context,
-        sent_at=message.sent_at or envelope.sent_at,
-    )
+    complete = of_batch(message, envelope)
     return Judged(raw, interaction(complete, message.type, arrival))
 
 

@@ -1,63 +1,106 @@
-"""Who a message is about: its ids in the configured namespaces, normalised, the strongest first."""
+"""Who a message is about: its ids in the configured namespaces, normalised, the strongest first.
 
-from collections.abc import Iterator, Set
+- `userId` and `anonymousId`: in the namespaces that identity.yaml names for them.
+- `previousId` of an alias: as whichever of the two it is known (`identity/naming.py`).
+- `context.externalIds`: in the namespace `type`, unless their `collection` is not `users`.
+- `traits.email` and `traits.phone`, but not of group: its traits are the group's.
+- `context.traits.email`, `context.traits.phone` and `context.device.id`, of every message.
+
+What cannot be an identifier (blocked, empty, of another type) is left out beside one that can.
+"""
+
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
+from typing import Any, Final
 
 from pipeline.config.compile import Configuration
-from pipeline.gateway.messages import Message, MessageContext
+from pipeline.gateway.context import Fields, fields
+from pipeline.gateway.messages import Kind, Message
 from pipeline.gateway.refusal import Refusal, bad
 from pipeline.model.interaction import Identifier
 
-_NOBODY = MessageContext()
+_EXACT: Final = 2.0**53
+"""Up to here a float is the whole number that was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """`implied` ones were not given as ids as such: where unusable they are no fault."""
+    """`value` as it was sent. `implied`: it was not given as an id as such, so that it is not at
+    fault where the message names nobody."""
 
     field: str
     namespace: str
-    value: str
+    value: object
     implied: bool = False
 
 
-def identifiers(message: Message, config: Configuration) -> tuple[Identifier, ...] | Refusal:
+def identifiers(
+    message: Message, kind: Kind, context: Fields, config: Configuration
+) -> tuple[Identifier, ...] | Refusal:
     """At least one; the first is the strongest, whose key is the record's."""
     found: set[Identifier] = set()
-    for claim in _claims(message, config):
-        normal = config.identity.normalise(Identifier(claim.namespace, claim.value))
+    first: Refusal | None = None
+    for claim in _claims(message, kind, context, config):
+        text = id_text(claim.value)
+        if text is None:
+            normal: Identifier | str = "an id is text or a whole number"
+        else:
+            normal = config.identity.normalise(Identifier(claim.namespace, text))
         if isinstance(normal, Identifier):
             found.add(normal)
-        elif not claim.implied:
-            return bad("invalid_identifier", claim.field, f"{claim.field}: {normal}")
+        elif first is None and not claim.implied:
+            first = bad("invalid_identifier", claim.field, f"{claim.field}: {normal}")
     if not found:
         message_text = "give userId or anonymousId: the message names nobody"
-        return bad("missing_identifier", "userId", message_text)
+        return first or bad("missing_identifier", "userId", message_text)
     return config.identity.ranked(found)
 
 
-def _claims(message: Message, config: Configuration) -> Iterator[_Claim]:
+def id_text(value: object) -> str | None:
+    """Return an id as text: 42 and 42.0 are `42`. None for what is no id."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else None
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | str) else None
+
+
+def _claims(
+    message: Message, kind: Kind, context: Fields, config: Configuration
+) -> Iterator[_Claim]:
     identity = config.bundle.identity
-    context = message.context or _NOBODY
-    named = (
-        ("userId", identity.user_id, message.user_id),
-        ("anonymousId", identity.anonymous_id, message.anonymous_id),
-        ("previousId", identity.user_id, message.previous_id),
-    )
-    for field, namespace, value in named:
-        if value is not None:
-            yield _Claim(field, namespace, str(value))
-    if message.previous_id is not None:
-        previous = str(message.previous_id)
-        yield _Claim("previousId", identity.anonymous_id, previous, implied=True)
-    for index, external in enumerate(context.external_ids or ()):
-        yield _Claim(f"context.externalIds.{index}", external.type, str(external.id))
-    yield from _implied(message, context, config.identity.ranks.keys())
+    if message.user_id is not None:
+        yield _Claim("userId", identity.user_id, message.user_id)
+    if message.anonymous_id is not None:
+        yield _Claim("anonymousId", identity.anonymous_id, message.anonymous_id)
+    if kind == "alias":
+        yield from _previous(message, identity.user_id, identity.anonymous_id)
+    external = context.get("externalIds")
+    for index, one in enumerate(external if isinstance(external, list) else ()):
+        given = fields(one)
+        namespace = given.get("type")
+        if isinstance(namespace, str) and given.get("collection") in (None, "users"):
+            yield _Claim(f"context.externalIds.{index}", namespace, given.get("id"))
+    yield from _implied(message, kind, context, config.identity.ranks.keys())
 
 
-def _implied(message: Message, context: MessageContext, known: Set[str]) -> Iterator[_Claim]:
-    for traits in (message.traits or {}, context.traits or {}):
-        for name in known & {"email", "phone"} & traits.keys():
-            yield _Claim(f"traits.{name}", name, str(traits[name] or ""), implied=True)
-    if "device" in known and context.device and context.device.id is not None:
-        yield _Claim("context.device.id", "device", str(context.device.id), implied=True)
+def _previous(message: Message, user: str, anonymous: str) -> Iterator[_Claim]:
+    """Claim both kinds: which of them it is, identity knows. The message's own ids say so."""
+    previous = id_text(message.previous_id)
+    if message.previous_id is None or previous == id_text(message.user_id):
+        return
+    if previous != id_text(message.anonymous_id):
+        yield _Claim("previousId", user, message.previous_id)
+    yield _Claim("previousId", anonymous, message.previous_id, implied=True)
+
+
+def _implied(message: Message, kind: Kind, context: Fields, known: Set[str]) -> Iterator[_Claim]:
+    every: list[tuple[str, Mapping[str, Any]]] = [("context.traits", fields(context.get("traits")))]
+    if kind != "group":
+        every.append(("traits", fields(message.traits)))
+    for field, traits in every:
+        for name in sorted(known & {"email", "phone"} & traits.keys()):
+            yield _Claim(f"{field}.{name}", name, traits[name], implied=True)
+    device = fields(context.get("device")).get("id")
+    if "device" in known and device is not None:
+        yield _Claim("context.device.id", "device", device, implied=True)

@@ -1,18 +1,24 @@
 """The JSON that senders post, as records: Segment's message format and our own requests.
 
-Fields unknown here are ignored, as Segment does; a wrong type is refused by name.
+Fields unknown here are ignored, as Segment does. A wrong type is refused by name, except that of an
+identifier beside a good one and that of a field of `context`, which are left out.
 """
 
-from typing import Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Meta, Raw, Struct
 
 MAX_ID: Final = 256
 """Characters of a message id."""
 
 Kind: TypeAlias = Literal["track", "identify", "page", "screen", "group", "alias"]
 Id: TypeAlias = str | int | None
+Name: TypeAlias = Annotated[Any, Meta(description="Text or a whole number")]
+Details: TypeAlias = Annotated[Any, Meta(description="An object; `[]` stands for an empty one")]
+Surroundings: TypeAlias = Annotated[
+    Any, Meta(description="An object as Segment's; a field of the wrong type is left out")
+]
 Time: TypeAlias = str | int | float | None
 OutcomeName: TypeAlias = Literal[
     "sent",
@@ -31,55 +37,26 @@ class Posted(Struct, frozen=True, rename="camel"):
     """A record as it is posted."""
 
 
-class Page(Posted, frozen=True):
-    url: str | None = None
-    referrer: str | None = None
-
-
-class Device(Posted, frozen=True):
-    id: Id = None
-
-
-class ExternalId(Posted, frozen=True):
-    type: str
-    id: str | int
-
-
-class Consent(Posted, frozen=True):
-    category_preferences: dict[str, bool] | None = None
-
-
-class MessageContext(Posted, frozen=True):
-    """Segment's `context`, as far as it is used."""
-
-    ip: str | None = None
-    user_agent: str | None = None
-    page: Page | None = None
-    locale: str | None = None
-    timezone: str | None = None
-    campaign: dict[str, Any] | None = None
-    consent: Consent | None = None
-    external_ids: tuple[ExternalId, ...] | None = None
-    device: Device | None = None
-    traits: dict[str, Any] | None = None
-
-
 class Message(Posted, frozen=True):
-    """One Segment message; `type` is needed where the path does not say it."""
+    """One Segment message; `type` is needed where the path does not say it.
+
+    `original_timestamp` is what RudderStack's clients send for `timestamp`.
+    """
 
     type: Kind | None = None
     message_id: Id = None
-    user_id: Id = None
-    anonymous_id: Id = None
-    previous_id: Id = None
-    group_id: Id = None
+    user_id: Name = None
+    anonymous_id: Name = None
+    previous_id: Name = None
+    group_id: Any = None
     event: str | None = None
     name: str | None = None
     category: str | None = None
-    properties: dict[str, Any] | None = None
-    traits: dict[str, Any] | None = None
-    context: MessageContext | None = None
+    properties: Details = None
+    traits: Details = None
+    context: Surroundings = None
     timestamp: Time = None
+    original_timestamp: Time = None
     sent_at: Time = None
     write_key: str | None = None
 
@@ -88,7 +65,7 @@ class Batch(Posted, frozen=True):
     """`/v1/batch`; each message is decoded on its own, so that a bad one spoils no other."""
 
     batch: tuple[Raw, ...]
-    context: MessageContext | None = None
+    context: Surroundings = None
     sent_at: Time = None
     write_key: str | None = None
 

@@ -1,21 +1,19 @@
 """A Segment message as an Interaction: what each of its fields means here."""
 
 from dataclasses import dataclass
-from typing import Any, Final
 from uuid import uuid4
 
-import msgspec
+from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
+from pipeline.gateway.context import Fields, context_of, details, fields, merged
 from pipeline.gateway.flatten import Flat, flatten
 from pipeline.gateway.identifiers import identifiers
-from pipeline.gateway.messages import MAX_ID, Kind, Message, MessageContext, Time
+from pipeline.gateway.messages import MAX_ID, Batch, Kind, Message, Time
 from pipeline.gateway.refusal import Refusal, bad
 from pipeline.gateway.times import occurred_at
-from pipeline.model.interaction import Context, DecideRequest, Interaction
-
-_EMPTY: Final = MessageContext()
+from pipeline.model.interaction import DecideRequest, Interaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +40,12 @@ def interaction(
     message: Message, kind: Kind, arrival: Arrival, request: DecideRequest | None = None
 ) -> Interaction | Refusal:
     """The interaction that `message` tells of, or why it cannot be one."""
+    context = fields(message.context)
     event_id = message_id(message.message_id)
     name = _name(message, kind)
-    occurred = arrival.occurred_at(message.timestamp, message.sent_at)
-    names = identifiers(message, arrival.config)
-    properties = _properties(message, kind)
+    occurred = arrival.occurred_at(*_times(message))
+    names = identifiers(message, kind, context, arrival.config)
+    properties = _properties(message, kind, context)
     if isinstance(event_id, Refusal):
         return event_id
     if isinstance(name, Refusal):
@@ -68,19 +67,43 @@ def interaction(
         identifiers=names,
         properties=properties.scalars,
         lists=properties.lists,
-        context=_context(message, arrival.ip),
+        context=context_of(context, arrival.ip),
         request=request,
     )
 
 
+def of_batch(message: Message, batch: Batch) -> Message:
+    """Return the message with what its batch says for all of them."""
+    return replace(
+        message,
+        context=merged(batch.context, message.context),
+        sent_at=message.sent_at or batch.sent_at,
+    )
+
+
+def has_id(message: Message) -> bool:
+    """Whether its sender gave it an id; a blank one is none."""
+    return message.message_id is not None and bool(str(message.message_id).strip())
+
+
 def message_id(given: str | int | None) -> str | Refusal:
     """Without one from the sender a retry cannot be told from a new message."""
-    if given is None:
-        return str(uuid4())
-    text = str(given)
-    if 0 < len(text) <= MAX_ID:
-        return text
-    return bad("invalid_id", "messageId", f"messageId must have 1 to {MAX_ID} characters")
+    text = "" if given is None else str(given)
+    if len(text) > MAX_ID:
+        return bad("invalid_id", "messageId", f"messageId may have {MAX_ID} characters")
+    return text if text.strip() else str(uuid4())
+
+
+def _times(message: Message) -> tuple[Time, Time]:
+    """Return when it happened, and when it was sent, by the same clock.
+
+    Where both times are given, a collector on the way has corrected `timestamp` by the sender's
+    clock already.
+    """
+    if message.timestamp is None:
+        return message.original_timestamp, message.sent_at
+    corrected = message.original_timestamp is not None
+    return message.timestamp, None if corrected else message.sent_at
 
 
 def _name(message: Message, kind: Kind) -> str | Refusal:
@@ -91,31 +114,17 @@ def _name(message: Message, kind: Kind) -> str | Refusal:
     return kind
 
 
-def _properties(message: Message, kind: Kind) -> Flat | Refusal:
+def _properties(message: Message, kind: Kind, context: Fields) -> Flat | Refusal:
+    """Of identify the person's traits, of group the group's, of others the properties."""
     field = "traits" if kind in ("identify", "group") else "properties"
-    values: dict[str, Any] = (message.traits if field == "traits" else message.properties) or {}
-    extra = {"groupId": message.group_id} if kind == "group" else {}
-    if kind in ("page", "screen"):
-        extra = {"category": message.category}
-    given = {name: value for name, value in extra.items() if value is not None}
-    return flatten({**given, **values}, field)
-
-
-def _context(message: Message, ip: str | None) -> Context:
-    context = message.context or _EMPTY
-    page = context.page
-    consent = context.consent.category_preferences if context.consent else None
-    return Context(
-        ip=context.ip or ip,
-        user_agent=context.user_agent,
-        url=page.url if page else None,
-        referrer=page.referrer if page else None,
-        locale=context.locale,
-        timezone=context.timezone,
-        campaign={name: _text(value) for name, value in (context.campaign or {}).items()},
-        consent=consent or {},
-    )
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    given = details(message.traits if field == "traits" else message.properties, field)
+    if isinstance(given, Refusal):
+        return given
+    beside: Fields = {}
+    if kind == "identify":
+        beside = fields(context.get("traits"))
+    elif kind == "group" and message.group_id is not None:
+        beside = {"groupId": message.group_id}
+    elif kind in ("page", "screen") and message.category is not None:
+        beside = {"category": message.category}
+    return flatten({**beside, **given}, field)

@@ -13,6 +13,8 @@ REUSED_ID: Final = DeadLetter(
 )
 """Not a retry, or one that says something else: which of the two, its sender must say."""
 
+_PAIR_AND_ANOTHER: Final = 3
+
 
 def ranked(interaction: Interaction, config: Configuration) -> tuple[Identifier, ...] | DeadLetter:
     """Normalised identifiers without the blocked ones; a dead letter when none is left."""
@@ -29,3 +31,21 @@ def ranked(interaction: Interaction, config: Configuration) -> tuple[Identifier,
     if not valid:
         return DeadLetter("no-valid-identifier", "identifiers: " + "; ".join(refused))
     return config.identity.ranked(valid)
+
+
+def doubtful(
+    names: tuple[Identifier, ...], config: Configuration
+) -> tuple[Identifier, Identifier] | None:
+    """Return the previous id of an alias, as a user's and as an anonymous one, where nothing in the
+    alias says which of the two it is.
+
+    Segment's `previousId` may be either, hence both stand in the interaction; the row of the
+    anonymous one knows.
+    """
+    spaces = config.bundle.identity
+    users = {one.value: one for one in names if one.namespace == spaces.user_id}
+    anonymous = [one for one in names if one.namespace == spaces.anonymous_id]
+    if len(users) + len(anonymous) < _PAIR_AND_ANOTHER:
+        return None
+    pairs = ((users[one.value], one) for one in anonymous if one.value in users)
+    return next(pairs, None)

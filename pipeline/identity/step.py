@@ -21,7 +21,7 @@ from pipeline.identity.causes import Cause
 from pipeline.identity.forgetting import without
 from pipeline.identity.linking import disconnect, hear, observe, rejoin, release
 from pipeline.identity.mapping import mapped
-from pipeline.identity.naming import ranked
+from pipeline.identity.naming import doubtful, ranked
 from pipeline.identity.ownership import current_shard, displaced, owner_of
 from pipeline.identity.state import IdentityState
 from pipeline.model import topics
@@ -57,6 +57,14 @@ def _interaction(
     names = ranked(heard, rules.config)
     if isinstance(names, DeadLetter):
         return names
+    pair = doubtful(names, rules.config) if interaction.kind == "alias" else None
+    if pair is not None:
+        user, anonymous = pair
+        if anonymous.key != key:
+            both = replace(heard, identifiers=names)
+            return Redirect(Emit(topics.INTERACTIONS, anonymous.key, both))
+        other = user if state is not None else anonymous
+        names = tuple(one for one in names if one != other)
     named = replace(heard, identifiers=names)
     if names[0].key != key:
         return Redirect(Emit(topics.INTERACTIONS, names[0].key, named))

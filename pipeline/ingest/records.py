@@ -15,13 +15,15 @@ from msgspec.structs import replace
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.gateway import body
+from pipeline.gateway.context import Fields, context_in_file, details, fields
 from pipeline.gateway.flatten import flatten
+from pipeline.gateway.identifiers import id_text
 from pipeline.gateway.messages import MAX_ID, MESSAGE, Time
 from pipeline.gateway.refusal import Refusal, bad
-from pipeline.gateway.segment import Arrival, interaction
+from pipeline.gateway.segment import Arrival, has_id, interaction
 from pipeline.gateway.times import epoch_ms, in_time
 from pipeline.ingest.rows import Row
-from pipeline.model.interaction import Context, Identifier, Interaction
+from pipeline.model.interaction import Identifier, Interaction
 
 _FILES: Final = UUID("5d3b1f6e-6c0f-5a52-9d55-0b6c54f1f0b7")
 
@@ -46,15 +48,15 @@ class InteractionRow(Struct, frozen=True):
     """
 
     kind: Kind
-    identifiers: tuple[Identifier, ...]
+    identifiers: tuple[Any, ...]
     name: str | None = None
     event_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | None = None
     channel: str | None = None
     source: str | None = None
     occurred_at: Time = None
     received_at: Time = None
-    properties: dict[str, Any] = {}
-    context: Context = Context()
+    properties: Any = None
+    context: Any = None
     lists: dict[str, tuple[str, ...]] = {}
 
 
@@ -88,7 +90,7 @@ class Reading:
             text = "say which kind of message it is (or `kind`, for an Interaction)"
             return bad("missing_field", "type", text)
         kind = message.type
-        if message.message_id is None:
+        if not has_id(message):
             message = replace(message, message_id=_own_id(row))
         source = self.config.sources.get(message.write_key or "", self.source)
         return interaction(message, kind, Arrival(source, self.config, self.now_ms))
@@ -103,7 +105,8 @@ class Reading:
             return received
         occurred = self._time(given.occurred_at, "occurred_at", received, source)
         identifiers = self._identifiers(given.identifiers)
-        properties = flatten(given.properties, "properties")
+        said = details(given.properties, "properties")
+        properties = said if isinstance(said, Refusal) else flatten(said, "properties")
         if isinstance(occurred, Refusal):
             return occurred
         if isinstance(identifiers, Refusal):
@@ -121,7 +124,7 @@ class Reading:
             identifiers=identifiers,
             properties=properties.scalars,
             lists={**given.lists, **properties.lists},
-            context=given.context,
+            context=context_in_file(fields(given.context)),
         )
 
     def _time(self, given: Time, field: str, heard_ms: int, source: str) -> int | Refusal:
@@ -131,14 +134,21 @@ class Reading:
             return at
         return in_time(at, field, heard_ms, self.config.earliest_of(source))
 
-    def _identifiers(self, given: Iterable[Identifier]) -> tuple[Identifier, ...] | Refusal:
-        found = [self.config.identity.normalise(one) for one in given]
-        for index, one in enumerate(found):
-            if isinstance(one, str):
-                return bad("invalid_identifier", f"identifiers.{index}", one)
-        if not found:
-            return bad("missing_identifier", "identifiers", "it names nobody")
-        return self.config.identity.ranked(one for one in found if isinstance(one, Identifier))
+    def _identifiers(self, given: Iterable[object]) -> tuple[Identifier, ...] | Refusal:
+        """Those that are usable; the first that is not, where none is."""
+        found = [self._identifier(fields(one)) for one in given]
+        valid = [one for one in found if isinstance(one, Identifier)]
+        if valid:
+            return self.config.identity.ranked(valid)
+        for why in found:
+            return bad("invalid_identifier", "identifiers.0", str(why))
+        return bad("missing_identifier", "identifiers", "it names nobody")
+
+    def _identifier(self, given: Fields) -> Identifier | str:
+        namespace, value = given.get("namespace"), id_text(given.get("value"))
+        if not isinstance(namespace, str) or value is None:
+            return "an identifier has a namespace, and a value that is text or a whole number"
+        return self.config.identity.normalise(Identifier(namespace, value))
 
 
 def _own_id(row: Row) -> str:

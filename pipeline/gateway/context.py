@@ -1,0 +1,84 @@
+"""Segment's `context`: what surrounded a message, read field by field.
+
+Clients fill it in by themselves, so that a field of the wrong type says nothing, and costs neither
+the other fields nor the message. PHP's `[]` is an empty object.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeAlias
+
+from pipeline.gateway.refusal import Refusal, bad
+from pipeline.model.interaction import Context, text_of
+
+Fields: TypeAlias = Mapping[str, Any]
+
+_TEXTS: Final = ("ip", "user_agent", "url", "referrer", "locale", "timezone")
+_NONE: Final[Fields] = {}
+
+
+def fields(given: object) -> Fields:
+    """Return an object's fields; none of what is no object."""
+    return given if isinstance(given, dict) else _NONE
+
+
+def merged(shared: object, own: object) -> Fields:
+    """Return a message's own context over what its batch gives to all, object by object.
+
+    A null says that the client knows nothing, except within `traits`, where it clears a trait.
+    """
+    both: dict[str, Any] = {**fields(shared)}
+    for name, value in fields(own).items():
+        if isinstance(value, dict):
+            both[name] = {**fields(both.get(name)), **_known(name, value)}
+        elif value is not None:
+            both[name] = value
+    return both
+
+
+def context_of(given: Fields, ip: str | None) -> Context:
+    """Return what is used of it; `ip` is the sender's, where the context names none."""
+    page = fields(given.get("page"))
+    consent = fields(fields(given.get("consent")).get("categoryPreferences"))
+    return Context(
+        ip=_text(given.get("ip")) or ip,
+        user_agent=_text(given.get("userAgent")),
+        url=_text(page.get("url")),
+        referrer=_text(page.get("referrer")),
+        locale=_text(given.get("locale")),
+        timezone=_text(given.get("timezone")),
+        campaign=dict(_tags(fields(given.get("campaign")))),
+        consent={name: value for name, value in consent.items() if isinstance(value, bool)},
+    )
+
+
+def context_in_file(given: Fields) -> Context:
+    """Return the context of an Interaction in JSON, whose fields are named as in the topic."""
+    campaign, consent = fields(given.get("campaign")), fields(given.get("consent"))
+    return Context(
+        **{name: _text(given.get(name)) for name in _TEXTS},
+        campaign=dict(_tags(campaign)),
+        consent={name: value for name, value in consent.items() if isinstance(value, bool)},
+    )
+
+
+def details(given: object, field: str) -> Fields | Refusal:
+    """Return the properties or traits of a message, an object where they are given."""
+    if given is None or given == [] or isinstance(given, dict):
+        return fields(given)
+    return bad("invalid_field", field, f"{field} must be an object")
+
+
+def _known(name: str, values: Fields) -> Fields:
+    if name == "traits":
+        return values
+    return {field: value for field, value in values.items() if value is not None}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _tags(campaign: Fields) -> Iterator[tuple[str, str]]:
+    for name, value in campaign.items():
+        if isinstance(value, bool | int | float | str):
+            yield name, text_of(value)

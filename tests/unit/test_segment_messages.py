@@ -1,0 +1,303 @@
+"""Segment's messages as their senders mean them: who they are about, and what surrounds them."""
+
+from typing import Any, Final, get_args
+
+import pytest
+from msgspec import json
+from msgspec.structs import replace
+
+from pipeline.config import model
+from pipeline.config.compile import Configuration
+from pipeline.flow import Flow
+from pipeline.gateway import body
+from pipeline.gateway.messages import BATCH, MESSAGE, Kind, Message
+from pipeline.gateway.refusal import Refusal
+from pipeline.gateway.segment import Arrival, interaction, of_batch
+from pipeline.model.interaction import Context, Identifier, Interaction
+from pipeline.model.stages import Identified
+from tests.support.doorway import configuration
+from tests.support.worlds import plain_rules
+
+_NOW: Final = 1_800_000_000_000
+_MINUTE: Final = 60_000
+_SOURCE: Final = model.Source("shop", "web", "write-key-1")
+_CONFIG: Final = configuration(_SOURCE)
+
+
+def read(
+    kind: Kind, fields: dict[str, Any], config: Configuration = _CONFIG
+) -> Interaction | Refusal:
+    message = body.decode(json.encode(fields), MESSAGE)
+    if isinstance(message, Refusal):
+        return message
+    return interaction(message, kind, Arrival(_SOURCE, config, _NOW))
+
+
+def taken(kind: Kind, **fields: Any) -> Interaction:
+    result = read(kind, {"event": "Viewed", **fields})
+    assert isinstance(result, Interaction), result
+    return result
+
+
+def keys(kind: Kind, **fields: Any) -> list[str]:
+    return [one.key for one in taken(kind, **fields).identifiers]
+
+
+def context(**fields: Any) -> Context:
+    return taken("track", userId="u1", context=fields).context
+
+
+@pytest.mark.parametrize(
+    "useless",
+    [
+        *("", "  ", "null", '"null"', "'undefined'", "[object Object]", "{object Object}"),
+        *("(none)", "TRUE", False, "Guest", "-", "--", "?", "N/A", "#N/A", "NaN", "Unknown "),
+        *("test", "ANON", "0", "000", "0000-0000", 0, -1, "(not set)", "x" * 2_000),
+        *("00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF"),
+        *("9774D56D682E549C", "a\u0000b", "a\nb", "a\ufffd", {}, [], ["u1"], {"id": "u1"}),
+        *(1.5, 1e300),
+    ],
+)
+@pytest.mark.parametrize("field", ["userId", "anonymousId"])
+def test_a_useless_id_is_left_out_beside_a_good_one(field: str, useless: object) -> None:
+    other = "anonymousId" if field == "userId" else "userId"
+    good = {"userId": "customer_id:good", "anonymousId": "cookie:good"}[other]
+    assert keys("track", **{field: useless, other: "good"}) == [good]
+    alone = read("track", {"event": "Viewed", field: useless})
+    assert isinstance(alone, Refusal)
+    assert (alone.code, alone.field) == ("invalid_identifier", field)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("noreply@shop.es", "no-reply@shop.es", "Do.Not.Reply@x.org", "undefined@undefined"),
+        *("null@null.com", "noemail@till.example", "anonymous@shop.es"),
+    ],
+)
+def test_an_address_that_nobody_reads_identifies_nobody(address: str) -> None:
+    assert keys("identify", userId="u1", traits={"email": address}) == ["customer_id:u1"]
+
+
+@pytest.mark.parametrize("address", ["nora@shop.es", "reply@shop.es", "nan.goldin@x.org"])
+def test_an_address_of_somebody_identifies(address: str) -> None:
+    assert f"email:{address}" in keys("identify", userId="u1", traits={"email": address})
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        *((42, "42"), (42.0, "42"), (-7, "-7"), ("0042", "0042"), (" u1 ", "u1")),
+        (12345678901234567890, "12345678901234567890"),
+    ],
+)
+def test_numbers_are_ids_as_they_are_written(sent: object, meant: str) -> None:
+    assert keys("track", userId=sent) == [f"customer_id:{meant}"]
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_traits_of_a_group_are_nobody_s(kind: Kind) -> None:
+    company = {"email": "info@acme.example", "phone": "+34600111222"}
+    of_traits = ["email:info@acme.example", "phone:+34600111222"]
+    assert keys(kind, anonymousId="a1", traits=company) == [
+        *([] if kind == "group" else of_traits),
+        "cookie:a1",
+    ]
+    person = {"traits": {"email": "ada@x.org"}}
+    assert keys(kind, anonymousId="a1", traits={}, context=person) == [
+        "email:ada@x.org",
+        "cookie:a1",
+    ]
+
+
+def test_external_ids_of_what_is_no_user_are_nobody_s() -> None:
+    external = [
+        {"type": "device", "id": 7, "collection": "users"},
+        {"type": "device", "id": "of an account", "collection": "accounts"},
+        {"type": "unheard-of", "id": "x"},
+        {"id": "without a type"},
+        "no object",
+    ]
+    assert keys("track", anonymousId="a1", context={"externalIds": external}) == [
+        "device:7",
+        "cookie:a1",
+    ]
+
+
+def test_an_email_that_is_no_text_is_no_identifier() -> None:
+    for email in ({"a": "x@y.org"}, ["x@y.org"], True, None):
+        assert keys("identify", userId="u1", traits={"email": email}) == ["customer_id:u1"]
+
+
+def _identified(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Who each message is about in the end, by a stage that has seen those before it."""
+    rules = plain_rules()
+    flow = Flow(rules)
+    found: list[tuple[str, ...]] = []
+    for number, (kind, fields) in enumerate(messages):
+        one = read(kind, {"event": "Viewed", "messageId": f"m{number}", **fields}, rules.config)
+        assert isinstance(one, Interaction), one
+        emits = [emit.value for emit in flow.run(one)]
+        found += [
+            tuple(name.key for name in value.interaction.identifiers)
+            for value in emits
+            if isinstance(value, Identified) and value.interaction is not None
+        ]
+    assert not flow.refused
+    return found
+
+
+def test_the_previous_id_of_an_alias_is_what_it_is_known_as() -> None:
+    cookie, customer = {"anonymousId": "anon-123"}, {"userId": "41"}
+    assert _identified(
+        ("track", cookie),
+        ("track", customer),
+        ("alias", {"userId": "zoe", "previousId": "anon-123"}),
+        ("alias", {"userId": "zoe", "previousId": "41"}),
+    )[2:] == [
+        ("customer_id:zoe", "cookie:anon-123"),
+        ("customer_id:41", "customer_id:zoe"),
+    ]
+
+
+def test_an_alias_may_say_itself_what_its_previous_id_is() -> None:
+    assert _identified(
+        ("alias", {"userId": "zoe", "previousId": "anon-9", "anonymousId": "anon-9"})
+    ) == [("customer_id:zoe", "cookie:anon-9")]
+    assert _identified(("alias", {"userId": 42, "previousId": "42"})) == [("customer_id:42",)]
+
+
+def test_only_an_alias_has_a_previous_id() -> None:
+    assert keys("identify", userId="u1", previousId="u2") == ["customer_id:u1"]
+
+
+def _batched(message: dict[str, Any], **shared: Any) -> Message:
+    batch = body.decode(json.encode({"batch": [], **shared}), BATCH)
+    own = body.decode(json.encode(message), MESSAGE)
+    assert not isinstance(batch, Refusal)
+    assert not isinstance(own, Refusal)
+    return of_batch(own, batch)
+
+
+def test_the_context_of_a_batch_is_merged_into_each_message_s_own() -> None:
+    message = {
+        "userId": "u1",
+        "event": "Viewed",
+        "context": {"page": {"url": "https://own", "title": None}, "ip": None, "locale": "es"},
+    }
+    shared = {
+        "ip": "192.0.2.7",
+        "locale": "en",
+        "timezone": "Europe/Madrid",
+        "page": {"url": "https://shared", "referrer": "https://before"},
+        "traits": {"email": "ada@x.org"},
+    }
+    result = interaction(
+        _batched(message, context=shared), "track", Arrival(_SOURCE, _CONFIG, _NOW)
+    )
+    assert isinstance(result, Interaction)
+    assert result.context == Context(
+        ip="192.0.2.7",
+        url="https://own",
+        referrer="https://before",
+        locale="es",
+        timezone="Europe/Madrid",
+    )
+    assert [one.key for one in result.identifiers] == ["customer_id:u1", "email:ada@x.org"]
+
+
+@pytest.mark.parametrize("empty", [None, [], {}, "text", 7])
+def test_a_context_that_says_nothing_leaves_the_batch_s(empty: object) -> None:
+    message = {"userId": "u1", "event": "Viewed", "context": empty}
+    merged = _batched(message, context={"locale": "es"})
+    result = interaction(merged, "track", Arrival(_SOURCE, _CONFIG, _NOW))
+    assert isinstance(result, Interaction)
+    assert result.context.locale == "es"
+
+
+def test_traits_in_the_context_of_identify_count_below_its_own() -> None:
+    of_context = {"plan": "free", "city": "Bilbao", "old": 1}
+    identified = taken(
+        "identify",
+        userId="u1",
+        traits={"plan": "gold", "old": None},
+        context={"traits": of_context},
+    )
+    assert identified.properties == {"plan": "gold", "city": "Bilbao", "old": None}
+    for kind in ("track", "page", "screen", "group", "alias"):
+        assert "city" not in taken(kind, userId="u1", context={"traits": of_context}).properties
+
+
+@pytest.mark.parametrize("wrong", [7, True, None, [], {}, ["es"], {"a": "b"}])
+@pytest.mark.parametrize("name", ["ip", "userAgent", "locale", "timezone", "page", "campaign"])
+def test_a_context_field_of_the_wrong_type_costs_that_field(name: str, wrong: object) -> None:
+    whole = {
+        "ip": "192.0.2.7",
+        "userAgent": "agent",
+        "locale": "es",
+        "timezone": "Europe/Madrid",
+        "page": {"url": "https://x", "referrer": "https://y"},
+        "campaign": {"name": "spring"},
+        "consent": {"categoryPreferences": {"ads": True, "mail": "yes", "sms": None}},
+    }
+    empty: dict[str, Any] = {
+        "page": {"url": None, "referrer": None},
+        "campaign": {"campaign": {"a": "b"} if wrong == {"a": "b"} else {}},
+        "userAgent": {"user_agent": None},
+    }
+    assert context(**{**whole, name: wrong}) == replace(
+        context(**whole), **empty.get(name, {name: None})
+    )
+    assert context(**whole).consent == {"ads": True}
+
+
+def test_null_and_objects_are_no_campaign_tags() -> None:
+    tags = {"medium": None, "name": {"a": 1}, "term": ["x"], "source": "mail", "content": 7.0}
+    assert context(campaign=tags).campaign == {"source": "mail", "content": "7"}
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_an_empty_list_is_php_s_empty_object(kind: Kind) -> None:
+    one = taken(kind, userId="u1", properties=[], traits=[], context=[])
+    assert (one.properties, one.lists) == ({}, {})
+
+
+@pytest.mark.parametrize("wrong", ["text", 7, True, [1]])
+def test_properties_that_are_no_object_are_refused_by_name(wrong: object) -> None:
+    for kind, field in (("track", "properties"), ("identify", "traits"), ("group", "traits")):
+        refusal = read(kind, {"event": "Viewed", "userId": "u1", field: wrong})
+        assert isinstance(refusal, Refusal)
+        assert (refusal.code, refusal.field) == ("invalid_field", field)
+
+
+@pytest.mark.parametrize("name", ["timestamp", "originalTimestamp"])
+def test_the_time_is_corrected_by_the_sender_s_clock(name: str) -> None:
+    ahead = {name: _NOW + 50 * _MINUTE, "sentAt": _NOW + 52 * _MINUTE}
+    assert taken("track", userId="u1", **ahead).occurred_at == _NOW - 2 * _MINUTE
+
+
+def test_a_time_that_was_corrected_on_the_way_is_not_corrected_again() -> None:
+    times = {
+        "timestamp": _NOW - 60 * _MINUTE,
+        "originalTimestamp": _NOW - 90 * _MINUTE,
+        "sentAt": _NOW - 80 * _MINUTE,
+    }
+    assert taken("track", userId="u1", **times).occurred_at == _NOW - 60 * _MINUTE
+
+
+@pytest.mark.parametrize("blank", [None, "", " \t"])
+def test_a_blank_message_id_is_none(blank: str | None) -> None:
+    one, other = (taken("track", userId="u1", messageId=blank) for _ in range(2))
+    assert one.event_id.strip()
+    assert one.event_id != other.event_id
+
+
+def test_identifiers_alone_do_not_make_an_alias_doubtful() -> None:
+    """In Avro, too, an alias of a customer's own two names is what it says."""
+    names = (Identifier("customer_id", "c"), Identifier("cookie", "c"))
+    one = Interaction("e", "alias", "alias", "web", "shop", _NOW, _NOW, names)
+    [emit] = [
+        emit.value for emit in Flow(plain_rules()).run(one) if isinstance(emit.value, Identified)
+    ]
+    assert emit.interaction is not None
+    assert emit.interaction.identifiers == names
