@@ -31,6 +31,7 @@ from pipeline.conditions.tree import (
     Subject,
     Trait,
 )
+from pipeline.conditions.unknown import possibly, surely
 from pipeline.model.interaction import Context, Interaction, Known, Scalar, text_of
 
 Test: TypeAlias = Callable[[Facts], bool]
@@ -44,17 +45,31 @@ _ORDERS: Final[dict[str, _Order]] = {"gt": op.gt, "gte": op.ge, "lt": op.lt, "lt
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A condition ready to run. `names`: it can only hold for interactions of these names."""
+    """A condition ready to run. `names`: it can only hold for interactions of these names.
+
+    `surely` and `possibly` are for when there is no interaction: whether it is true, and whether it
+    is not false.
+    """
 
     tree: Condition
     test: Test
     reads: Reads
     names: frozenset[str] | None
+    surely: Test
+    possibly: Test
 
 
 def compile(tree: Condition) -> Compiled:
     """Done once per condition and configuration."""
-    return Compiled(tree, _test(tree), reads(tree), only_names(tree))
+    test, read = _test(tree), reads(tree)
+    return Compiled(
+        tree=tree,
+        test=test,
+        reads=read,
+        names=only_names(tree),
+        surely=_test(surely(tree)) if read.interaction else test,
+        possibly=_test(possibly(tree)) if read.interaction else test,
+    )
 
 
 def _test(tree: Condition) -> Test:

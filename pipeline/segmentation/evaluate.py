@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
+from pipeline.config.compiled import Segment
 from pipeline.model.interaction import Interaction, Known
 from pipeline.model.stages import ProfileSection
 from pipeline.segmentation.state import MembershipState
@@ -43,14 +44,14 @@ def on_interaction(
 def on_change(
     row: MembershipState, traits: Mapping[str, Known], at: int, config: Configuration
 ) -> Change:
-    """After something else left the profile with `traits` at `at` (ms). Segments that read an
-    interaction stay as they were, for there is none."""
+    """After something else left the profile with `traits` at `at` (ms). Segments change as far as
+    their conditions are decided without an interaction, and otherwise stay as they were."""
     index = config.segment_index
     mask = index.everything
     if row.config == config.digest:
         mask = index.reading(_changed(row.traits, traits)) | index.flipping(traits, at)
-    allowed = index.everything & ~index.interaction
-    return _evaluate(row, Facts(None, traits, set(row.members), _NONE, at), (mask, allowed), config)
+    facts = Facts(None, traits, set(row.members), _NONE, at)
+    return _evaluate(row, facts, (mask, index.everything), config)
 
 
 _NONE: frozenset[str] = frozenset()
@@ -76,8 +77,9 @@ def _evaluate(
         position = low.bit_length() - 1
         segment = config.segments[position]
         name = segment.name
-        holds = segment.test(facts)
-        if holds is (name in members):
+        was = name in members
+        holds = _holds(segment, facts, was)
+        if holds is was:
             continue
         mask |= index.dependents[position] & allowed
         if holds:
@@ -87,6 +89,13 @@ def _evaluate(
             members.discard(name)
             exited.append(name)
     return Change(tuple(sorted(entered)), tuple(sorted(exited)))
+
+
+def _holds(segment: Segment, facts: Facts, was: bool) -> bool:
+    """Without an interaction, only what is certain changes what `was`."""
+    if facts.interaction is not None:
+        return segment.test(facts)
+    return segment.when.possibly(facts) if was else segment.when.surely(facts)
 
 
 def _changed(before: Mapping[str, Known], after: Mapping[str, Known]) -> list[str]:

@@ -6,22 +6,33 @@ interaction and at every millisecond at which something could flip.
 
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
 from itertools import combinations
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pipeline.conditions import Condition, Facts
+from pipeline.conditions.compile import Test, compile
 from pipeline.conditions.reads import patterns
-from pipeline.conditions.tree import Absence, Check, Compare, Sequence
+from pipeline.conditions.tree import (
+    Absence,
+    All,
+    Any,
+    Check,
+    Compare,
+    EventField,
+    Not,
+    Property,
+    Sequence,
+)
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.flow import Flow
 from pipeline.identity.causes import profile_of
 from pipeline.model import topics
-from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.interaction import Identifier, Interaction, Known
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange
 from pipeline.model.stages import Segmented
@@ -35,7 +46,7 @@ Change = tuple[int, str, str, str]
 def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) -> Counter[Change]:
     """One profile a cookie."""
     changes: Counter[Change] = Counter()
-    traits: dict[str, dict[str, Any]] = {}
+    traits: dict[str, dict[str, Known]] = {}
     members: dict[str, set[str]] = {}
     past: dict[str, list[Interaction]] = {}
 
@@ -48,8 +59,8 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
             traits[root]["fresh"] = 1 + (now - viewed < 8) + (now - viewed < 3)
         facts = Facts(interaction, traits[root], after, frozenset(), now)
         for segment in config.segments:
-            stays = interaction is None and segment.when.reads.interaction
-            if segment.name in before if stays else segment.test(facts):
+            holds = _verdict(segment.when.tree, facts)
+            if segment.name in before if holds is None else holds:
                 after.add(segment.name)
         changes.update((now, root, name, "entered") for name in after - before)
         changes.update((now, root, name, "exited") for name in before - after)
@@ -75,6 +86,39 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
         evaluate(root, one, now)
     pass_time(now + 1, end)
     return changes
+
+
+def _verdict(condition: Condition, facts: Facts) -> bool | None:
+    """None: not known, for want of an interaction."""
+    match condition:
+        case All(parts):
+            return _all([_verdict(part, facts) for part in parts])
+        case Any(parts):
+            return _not(_all([_not(_verdict(part, facts)) for part in parts]))
+        case Not(part):
+            return _not(_verdict(part, facts))
+        case Compare(subject, checks):
+            return _all([_checked(Compare(subject, (check,)), facts) for check in checks])
+    return _test_of(condition)(facts)
+
+
+def _checked(compare: Compare, facts: Facts) -> bool | None:
+    sides = (compare.subject, compare.checks[0].operand)
+    asked = any(isinstance(side, Property | EventField) for side in sides)
+    return None if asked and facts.interaction is None else _test_of(compare)(facts)
+
+
+def _all(verdicts: list[bool | None]) -> bool | None:
+    return False if False in verdicts else None if None in verdicts else True
+
+
+def _not(verdict: bool | None) -> bool | None:
+    return None if verdict is None else not verdict
+
+
+@cache
+def _test_of(leaf: Condition) -> Test:
+    return compile(leaf).test
 
 
 def _counts(past: list[Interaction], now: int) -> dict[str, int]:

@@ -28,6 +28,11 @@ leaves = st.one_of(
     st.builds(lambda name: {"name": name}, st.sampled_from(NAMES)),
     st.builds(lambda page: {"property": "page", "is": page}, st.integers(0, 2)),
     st.builds(
+        lambda trait, most: {"trait": trait, "gte": {"property": "page"}, "lt": most},
+        traits,
+        st.integers(0, 40),
+    ),
+    st.builds(
         lambda steps, within, rest: {
             "sequence": [{"name": name} for name in steps],
             "within": within,

@@ -1,0 +1,134 @@
+"""What time and merges do to segments that read the interaction, or are of certain channels."""
+
+from typing import Any, Final
+
+import pytest
+
+from pipeline.config import model
+from pipeline.flow import Flow
+from pipeline.identity.causes import profile_of
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.time import DAY_MS, HOUR_MS
+from tests.support.worlds import rules
+
+_MINUTE_MS: Final = 60_000
+_COOKIE: Final = Identifier("cookie", "k")
+_CUSTOMER: Final = Identifier("customer_id", "A")
+_WITH_THE_CART: Final = {"property": "total", "gt": 100}
+
+_HESITATING: Final = {
+    "all": [
+        {"trait": "last_cart_at", "older_than": "60m", "within": "7d"},
+        {"not": {"trait": "last_purchase_at", "gte": {"trait": "last_cart_at"}}},
+        {
+            "any": [
+                {
+                    "sequence": [{"name": "catalog"}, {"name": "cart"}],
+                    "within": "2h",
+                    "without": {"name": "purchase"},
+                },
+                {"absence": {"name": "purchase"}, "after": {"name": "cart"}, "for": "4h"},
+                _WITH_THE_CART,
+            ]
+        },
+    ]
+}
+
+
+def _flow(when: dict[str, Any], channels: tuple[str, ...] = ()) -> Flow:
+    def last(name: str) -> model.Trait:
+        return model.Trait(f"last_{name}_at", "max", of="occurred_at", when={"name": name})
+
+    return Flow(
+        rules(
+            model.Bundle(
+                sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
+                identity=model.Identity(
+                    (model.Namespace("customer_id"), model.Namespace("cookie"))
+                ),
+                channels=model.Channels((model.Channel("web"), model.Channel("pos"))),
+                profile=model.ProfileRules(
+                    (
+                        last("cart"),
+                        last("purchase"),
+                        model.Trait("views", "count", when={"name": "View"}),
+                    )
+                ),
+                segments=(model.Segment("s", when, channels=channels),),
+            )
+        )
+    )
+
+
+def _come(
+    flow: Flow,
+    name: str,
+    at: int,
+    who: tuple[Identifier, ...] = (_COOKIE,),
+    channel: str = "web",
+    **properties: int,
+) -> None:
+    one = Interaction(f"{name}{at}", "track", name, channel, "shop", at, at, who, {**properties})
+    for _ in flow.run(one):
+        pass
+
+
+def _member(flow: Flow, now_ms: int | None = None, who: Identifier = _COOKIE) -> bool:
+    for _ in flow.advance(now_ms or 0):
+        pass
+    row = flow.rows["segmentation"].get(profile_of(who.key))
+    return row is not None and "s" in row.members
+
+
+@pytest.mark.parametrize("channels", [(), ("web",)], ids=["any channel", "web"])
+def test_enter_and_leave_by_time_as_far_as_the_other_parts_decide(
+    channels: tuple[str, ...],
+) -> None:
+    """A cart without a catalogue: for the first hours only its total could tell."""
+    flow, cart_at = _flow(_HESITATING, channels), HOUR_MS
+    _come(flow, "cart", cart_at, total=20)
+    assert not _member(flow, cart_at + 4 * HOUR_MS - 1)
+    assert _member(flow, cart_at + 4 * HOUR_MS)
+    assert _member(flow, cart_at + 7 * DAY_MS - 1)
+    assert not _member(flow, cart_at + 7 * DAY_MS)
+
+
+def test_enter_an_hour_after_the_cart_where_the_sequence_decides() -> None:
+    flow, cart_at = _flow(_HESITATING), HOUR_MS
+    _come(flow, "catalog", cart_at - 5 * _MINUTE_MS)
+    _come(flow, "cart", cart_at, total=20)
+    assert not _member(flow, cart_at + HOUR_MS - 1)
+    assert _member(flow, cart_at + HOUR_MS)
+
+
+def test_hold_what_only_an_interaction_could_decide() -> None:
+    flow = _flow({"any": [_WITH_THE_CART, {"trait": "views", "gte": 99}]})
+    _come(flow, "cart", 1, total=200)
+    assert _member(flow, 400 * DAY_MS)
+    _come(flow, "cart", 401 * DAY_MS, total=20)
+    assert not _member(flow, 800 * DAY_MS)
+
+
+def test_a_merge_decides_like_time() -> None:
+    """What the cookie did makes the customer a member, though no interaction came to it."""
+    flow = _flow({"all": [{"trait": "views", "gte": 2}, {"not": {"property": "x", "is": 1}}]})
+    decided = _flow({"any": [{"trait": "views", "gte": 2}, _WITH_THE_CART]})
+    for world in (flow, decided):
+        _come(world, "View", 1)
+        _come(world, "View", 2, (_CUSTOMER,))
+        assert not _member(world, who=_CUSTOMER)
+        _come(world, "Login", 3, (_CUSTOMER, _COOKIE), x=1, total=1)
+    assert not _member(flow, who=_CUSTOMER)
+    assert _member(decided, who=_CUSTOMER)
+
+
+def test_time_and_merges_evaluate_a_segment_of_a_channel_and_other_channels_do_not() -> None:
+    flow = _flow({"trait": "views", "gte": 2}, ("web",))
+    _come(flow, "View", 1)
+    _come(flow, "View", 2, channel="pos")
+    assert not _member(flow)
+    _come(flow, "Login", 3, (_CUSTOMER, _COOKIE), channel="pos")
+    assert _member(flow, who=_CUSTOMER)
+    older = _flow({"trait": "last_cart_at", "older_than": "1h"}, ("web",))
+    _come(older, "cart", 1, channel="pos")
+    assert _member(older, 1 + HOUR_MS)
