@@ -1,19 +1,30 @@
 """Sequences of interactions: the marks that a shard keeps of them, and when the last was complete.
 
 Marks are kept and not partial matches, so that shards can be merged, and late interactions take
-their place.
+their place. Marks are in the order of (time, event id), also those of one millisecond.
+
+Of many marks those are kept that the answer needs, see `_needed`: for what comes in its order the
+answer is that of all marks, however many there were. Only what comes late, or to another shard,
+among more than `CROWDED` others meets what was kept of them, and is right to a pane.
 """
 
 from collections.abc import Iterable
-from heapq import nlargest
+from collections.abc import Sequence as Ordered
+from typing import Final
 
 from msgspec import Struct
 
 from pipeline.conditions import Facts
 from pipeline.config.compiled import Sequence
+from pipeline.model.time import GRACE_MS
 
-MAX_MARKS = 100
-"""A shard keeps so many marks of one sequence, the latest ones."""
+CROWDED: Final = 160
+"""A shard that has more marks of a sequence keeps those that are needed."""
+RECENT: Final = 40
+"""So many marks are kept in any case, the latest ones."""
+PANES: Final = 24
+"""Of older marks the latest of each pane and kind are kept: so many panes has the time that is
+asked for, and so many all the time for which something late may come."""
 
 
 class Mark(Struct, frozen=True, array_like=True, order=True):
@@ -36,32 +47,75 @@ def mark(sequence: Sequence, facts: Facts) -> Mark | None:
 
 
 def union(*several: Iterable[Mark]) -> tuple[Mark, ...]:
-    """The latest marks of all, in order; commutative and associative."""
-    return tuple(sorted(nlargest(MAX_MARKS, {one for marks in several for one in marks})))
+    """All marks in order; commutative and associative."""
+    return tuple(sorted({one for marks in several for one in marks}))
 
 
 def settle(marks: tuple[Mark, ...], sequence: Sequence, now_ms: int) -> tuple[Mark, ...]:
     """Without those that no condition can ask for any more."""
     oldest = now_ms - sequence.keep_ms
-    if not marks or marks[0].at >= oldest:
-        return marks
-    return tuple(one for one in marks if one.at >= oldest)
+    if marks and marks[0].at < oldest:
+        marks = tuple(one for one in marks if one.at >= oldest)
+    return marks if len(marks) <= CROWDED else _needed(marks, sequence)
 
 
 def completed_at(marks: Iterable[Mark], sequence: Sequence) -> int | None:
-    """When (ms) the latest sequence was complete. `starts[i]`: the latest first step from which
-    step i was reached."""
+    """When (ms) the latest sequence was complete."""
+    completed = _chains(marks, sequence)[-1]
+    return completed[-1].at if completed else None
+
+
+_Chain = tuple[Mark, ...]
+"""The marks of the first steps of a sequence, one per step."""
+
+
+def _chains(marks: Iterable[Mark], sequence: Sequence) -> list[_Chain]:
+    """For each step but the last the chain that has reached it from the latest first step, then
+    the latest complete one; empty where there is none."""
     last = sequence.steps - 1
-    starts: list[int | None] = [None] * sequence.steps
-    completed = None
+    reached: list[_Chain] = [()] * last
+    completed: _Chain = ()
     for one in marks:
         if one.fits >> sequence.steps:
-            starts = [None] * sequence.steps
+            reached = [()] * last
         for step in range(last, 0, -1):
-            start = starts[step - 1]
-            if one.fits >> step & 1 and start is not None and one.at - start <= sequence.within_ms:
-                starts[step] = start
-                completed = one.at if step == last else completed
+            before = reached[step - 1]
+            if not (before and one.fits >> step & 1) or one.at - before[0].at > sequence.within_ms:
+                continue
+            if step == last:
+                completed = (*before, one)
+            elif not reached[step] or reached[step][0] != before[0]:
+                reached[step] = (*before, one)
         if one.fits & 1:
-            starts[0] = one.at
-    return completed
+            reached[0] = (one,)
+    return [*reached, completed]
+
+
+def _needed(marks: Ordered[Mark], sequence: Sequence) -> tuple[Mark, ...]:
+    """The latest marks, those of the chains that a later mark may go on from or that complete the
+    sequence, the latest of each pane and kind; and between two of these one of `without` where
+    there was one, so that no chain is complete that was broken."""
+    asked_ms = max(sequence.keep_ms - GRACE_MS, sequence.within_ms)
+    kept = {
+        *marks[-RECENT:],
+        *_one_per_pane(marks, sequence.keep_ms),
+        *_one_per_pane((one for one in marks if one.at > marks[-1].at - asked_ms), asked_ms),
+    }
+    kept.update(one for chain in _chains(marks, sequence) for one in chain)
+    needed: list[Mark] = []
+    breaking: Mark | None = None
+    for one in marks:
+        breaks = one.fits >> sequence.steps
+        if one in kept:
+            if breaking is not None and not breaks:
+                needed.append(breaking)
+            needed.append(one)
+            breaking = None
+        elif breaks:
+            breaking = one
+    return tuple(needed)
+
+
+def _one_per_pane(marks: Iterable[Mark], span_ms: int) -> Iterable[Mark]:
+    pane_ms = max(span_ms // PANES, 1)
+    return {(one.at // pane_ms, one.fits): one for one in marks}.values()

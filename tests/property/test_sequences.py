@@ -1,14 +1,17 @@
 """When a sequence was last complete, against every choice of its steps; shards in any order."""
 
 from itertools import combinations
+from random import Random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.compiled import Sequence
-from pipeline.enrichment.sequences import MAX_MARKS, Mark, completed_at, settle, union
+from pipeline.enrichment.sequences import CROWDED, PANES, Mark, completed_at, settle, union
+from pipeline.model.time import GRACE_MS
 
 _WITHIN = 4
+_LONG = 1_000
 
 marks = st.lists(
     st.builds(
@@ -56,6 +59,69 @@ def test_what_is_dropped_is_not_asked_for(found: list[Mark], now_ms: int, for_ms
         assert after == before
 
 
-def test_a_shard_keeps_the_latest_marks() -> None:
-    many = [Mark(at, "e", 1) for at in range(3 * MAX_MARKS)]
-    assert union(many) == tuple(many[-MAX_MARKS:])
+@st.composite
+def _long(draw: st.DrawFn, parts: int) -> list[Mark]:
+    """Thousands of marks in their order: stretches of one kind and stretches of several."""
+    seed = draw(st.integers(0, 2**32 - 1))
+    random, at, found = Random(seed), 0, list[Mark]()
+    while len(found) < 3_000:
+        kinds = random.sample(range(parts), random.randint(1, parts))
+        step = random.choice([1, 1, 2, _LONG // 50])
+        for _ in range(random.choice([1, 2, 5, 400])):
+            at += random.randint(0, step)
+            found.append(Mark(at, f"e{len(found):06}", 1 << random.choice(kinds)))
+    return found
+
+
+def oracle(found: list[Mark], steps: int) -> int | None:
+    """When the latest sequence was complete, trying every first step with the next of each."""
+    ends: list[int] = []
+    for start, first in enumerate(found):
+        if not first.fits & 1:
+            continue
+        step = 1
+        for one in found[start + 1 :]:
+            if one.at - first.at > _LONG or one.fits >> steps:
+                break
+            if step < steps - 1:
+                step += one.fits >> step & 1
+            elif one.fits >> step & 1:
+                ends.append(one.at)
+    return max(ends, default=None)
+
+
+@settings(max_examples=15)
+@given(st.integers(2, 4), st.sampled_from([0, _LONG, 12 * _LONG]), st.data())
+def test_however_many_marks_the_answer_is_that_of_all_of_them(
+    steps: int, for_ms: int, data: st.DataObject
+) -> None:
+    """In their order, with a part for `without`; asked a hundred times on the way."""
+    one = Sequence("~s", steps, (), None, _LONG, _LONG + for_ms)
+    found = data.draw(_long(steps + 1))
+    kept: tuple[Mark, ...] = ()
+    for count, new in enumerate(found, start=1):
+        kept = settle(union(kept, (new,)), one, new.at)
+        assert len(kept) <= 4 * CROWDED
+        if count % 30 == 0:
+            asked = [mark for mark in found[:count] if mark.at >= new.at - one.keep_ms]
+            expected, answer = oracle(asked, steps), completed_at(kept, one)
+            if expected is not None and expected > new.at - for_ms:
+                assert answer == expected
+            else:
+                assert answer is None or answer <= new.at - for_ms
+
+
+def test_a_first_step_is_not_forgotten_for_the_many_that_follow() -> None:
+    """A login and a page each second, over one shard and over two."""
+    two_hours, day = 7_200_000, 86_400_000
+    one = Sequence("~s", 2, (), None, two_hours, two_hours + day + GRACE_MS)
+    login = Mark(0, "login", 1)
+    same, other = (login,), ()
+    for second in range(1, 20_000):
+        page = Mark(second * 1_000, f"p{second}", 2)
+        same = settle(union(same, (page,)), one, page.at)
+        other = settle(union(other, (page,)), one, page.at)
+    assert completed_at(same, one) == two_hours
+    later = completed_at(union((login,), other), one)
+    assert later is not None
+    assert two_hours - (two_hours + day) // PANES <= later <= two_hours
