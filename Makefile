@@ -2,47 +2,64 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+UV := $(BIN)/uv
 LOCK := deploy/requirements.lock
+LOCK_DEV := deploy/requirements-dev.lock
+LOCK_UV := deploy/requirements-uv.lock
+INSTALL := $(UV) pip install --quiet --python $(BIN)/python --no-deps
+COMPILE := $(UV) pip compile --universal --generate-hashes --python-version 3.11 \
+	--custom-compile-command "make lock" --quiet
 PEERS := floor,faust,quix,trivial,demo,large
 
-.PHONY: help setup demo test unit thorough check format chaos bench lock clean
+.PHONY: help setup dev demo test unit thorough check format chaos bench lock clean
 help: ## show this
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(READY) ## virtual environment with the locked dependencies; leaves .venv/bin/kairos
+setup: $(READY) ## virtual environment with what running needs; leaves .venv/bin/kairos
 
-$(READY): $(LOCK) pyproject.toml
+dev: $(READY_DEV) ## what tests, lint and benchmarks need as well
+
+$(UV): $(LOCK_UV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(LOCK)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(LOCK_UV)
+	touch $@
+
+$(READY): $(UV) $(LOCK) pyproject.toml
+	$(INSTALL) --require-hashes -r $(LOCK)
+	$(INSTALL) --no-build-isolation -e .
+	touch $@
+
+$(READY_DEV): $(READY) $(LOCK_DEV)
+	$(INSTALL) --require-hashes -r $(LOCK_DEV)
 	touch $@
 
 demo: setup ## the whole stack on demonstration data
 	$(BIN)/kairos demo
 
-test: setup ## every test but the long ones of `make chaos`
+test: dev ## every test but the long ones of `make chaos`
 	$(BIN)/pytest -m "not chaos"
 
-unit: setup ## the tests that need nothing but Python
+unit: dev ## the tests that need nothing but Python
 	$(BIN)/pytest tests/unit tests/property
 
-thorough: setup ## the laws of persons, profiles and segments on 2,000 cases each: ten minutes
+thorough: dev ## the laws of persons, profiles and segments on 2,000 cases each: ten minutes
 	$(BIN)/pytest tests/property --hypothesis-profile=thorough
 
-check: setup ## lint, format, types, import contract
+check: dev ## lint, format, types, import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy pipeline agents
 	$(BIN)/lint-imports
 
-format: setup ## what `check` asks for, where it can be done by machine
+format: dev ## what `check` asks for, where it can be done by machine
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-chaos: setup ## kills and damages against an independent oracle
+chaos: dev ## kills and damages against an independent oracle
 	$(BIN)/pytest -m chaos
 
-bench: setup ## every measurement in a short form, side by side with peers: a quarter of an hour
+bench: dev ## every measurement in a short form, side by side with peers: a quarter of an hour
 	$(BIN)/kairos bench flow
 	$(BIN)/kairos bench latency --systems $(PEERS) --rates 100,300 --seconds 5 --repeats 1
 	$(BIN)/kairos bench throughput --systems $(PEERS),webhook --records 3000 --repeats 1
@@ -53,12 +70,10 @@ bench: setup ## every measurement in a short form, side by side with peers: a qu
 	$(BIN)/kairos bench timers
 	$(BIN)/kairos bench apply --profiles 5000 --seconds 10
 
-lock: setup ## pin every dependency by hash again
-	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/pip install --quiet --disable-pip-version-check uv
-	$(VENV)-lock/bin/uv pip compile pyproject.toml --group dev --universal --generate-hashes \
-		--python-version 3.11 --custom-compile-command "make lock" --quiet -o $(LOCK)
-	rm -rf $(VENV)-lock
+lock: $(UV) ## pin every dependency by hash again
+	$(COMPILE) pyproject.toml --group build -o $(LOCK)
+	$(COMPILE) --group dev -c $(LOCK) -o $(LOCK_DEV)
+	echo uv | $(COMPILE) - -o $(LOCK_UV)
 
 clean: ## stop this home's broker; remove the environment, the home and caches
 	-[ ! -x $(BIN)/kairos ] || $(BIN)/kairos broker stop

@@ -1,5 +1,6 @@
 """Every setting of Kairos, from KAIROS_* environment variables; documented in the README."""
 
+import hmac
 import os
 import secrets
 import tempfile
@@ -20,6 +21,8 @@ from pipeline.model import sizes
 
 PREFIX = "KAIROS_"
 KAFKA_PREFIX = "KAIROS_KAFKA_"
+
+_ADAPTER_KEY = b"kairos adapter key"
 
 # librdkafka waits up to 10 s between attempts: a broker that restarted would be found late.
 _CLIENT_DEFAULTS = {"reconnect.backoff.max.ms": 1_000, "message.max.bytes": sizes.RECORD}
@@ -185,7 +188,9 @@ class Settings(BaseSettings):
         default=None, description="A Confluent-compatible schema registry; unset: the gateway's own"
     )
     secret: str | None = Field(
-        default=None, description="Key that signs outcome tokens; unset: made once, in HOME/secret"
+        default=None,
+        description="Key that signs outcome tokens and proves adapters to the gateway; unset: made "
+        "once, in HOME/secret",
     )
     kafka_properties: dict[str, str] = Field(
         default_factory=lambda: kafka_properties(os.environ),
@@ -235,6 +240,10 @@ class Settings(BaseSettings):
     def signing_secret(self) -> str:
         """The key that signs outcome tokens, made at the first call when none is set."""
         return self.secret or _secret_in(self.home)
+
+    def adapter_key(self) -> str:
+        """Return the key by which adapters report outcomes: who has the secret can make it."""
+        return hmac.new(self.signing_secret().encode(), _ADAPTER_KEY, "sha256").hexdigest()
 
     def _bootstrap(self) -> str:
         if self.bootstrap_servers:

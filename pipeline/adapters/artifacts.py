@@ -25,11 +25,21 @@ class Artifacts:
         sha256 = digest_of(file)
         if not (self.folder / sha256).exists():
             self.folder.mkdir(parents=True, exist_ok=True)
-            descriptor, draft = tempfile.mkstemp(dir=self.folder)
+            descriptor, name = tempfile.mkstemp(dir=self.folder)
             os.close(descriptor)
+            draft = Path(name)
             shutil.copyfile(file, draft)
-            Path(draft).replace(self.folder / sha256)
+            sha256 = digest_of(draft)
+            draft.replace(self.folder / sha256)
         return sha256
+
+    def note(self, sha256: str, what: str) -> None:
+        """Remember something of the file with this digest, such as that it was tried."""
+        (self.folder / f"{sha256}.{what}").touch()
+
+    def is_noted(self, sha256: str, what: str) -> bool:
+        """Whether that was remembered of it, by whichever process."""
+        return (self.folder / f"{sha256}.{what}").exists()
 
     def find(self, sha256: str | None) -> Path | None:
         """The file with this digest; None when it is not here, or is damaged."""

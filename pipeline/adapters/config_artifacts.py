@@ -11,14 +11,19 @@ from msgspec.structs import replace
 
 from pipeline.adapters import model_text
 from pipeline.adapters.artifacts import Artifacts, digest_of
-from pipeline.adapters.geo import open_places
+from pipeline.adapters.folder_files import Unreadable, file_in
+from pipeline.adapters.geo import MAX_BYTES
+from pipeline.adapters.trial import geo_problem_apart, model_problem_apart
 from pipeline.conditions import Path as ValuePath
 from pipeline.conditions import Problem
 from pipeline.config.model import Bundle, Geo, Score
 
 
 def pinned(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
-    """The bundle with the digests of the files that it names, or what is wrong with them."""
+    """Return the bundle with the digests of the files that it names, or what is wrong with them.
+
+    Models and geo databases are tried in processes of their own.
+    """
     profile = bundle.profile
     geo = None if profile.enrichers.geo is None else _geo(profile.enrichers.geo, folder)
     scores = [_score(score, place, folder) for place, score in enumerate(profile.scores)]
@@ -32,31 +37,36 @@ def pinned(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
 def keep_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
     """Put the files of a bundle that was loaded from `folder` where workers find them."""
     geo = bundle.profile.enrichers.geo
+    named = [(one.model, one.sha256, model_text.MAX_BYTES) for one in bundle.profile.scores]
     if geo is not None:
-        artifacts.keep(folder / geo.database)
-    for score in bundle.profile.scores:
-        artifacts.keep(folder / score.model)
+        named.append((geo.database, geo.sha256, MAX_BYTES))
+    for name, sha256, most_bytes in named:
+        path = file_in(folder, name, most_bytes)
+        if isinstance(path, Unreadable) or artifacts.keep(path) != sha256:
+            raise OSError(f"{name} changed while it was applied: apply the folder again")
 
 
 def _geo(geo: Geo, folder: Path) -> Geo | Problem:
     path: ValuePath = ("profile", "enrichers", "geo")
-    file = _File(folder, geo.database, geo.sha256)
+    file = _File(folder, geo.database, geo.sha256, MAX_BYTES)
     problem = file.problem((*path, "database"), (*path, "sha256"))
     if problem is not None:
         return problem
-    places = open_places(file.path)
-    if isinstance(places, str):
-        return Problem((*path, "database"), f"{geo.database} is {places}")
+    unsound = geo_problem_apart(file.path)
+    if unsound is not None:
+        return Problem((*path, "database"), f"{geo.database} is {unsound}")
     return replace(geo, sha256=digest_of(file.path))
 
 
 def _score(score: Score, place: int, folder: Path) -> Score | Problem:
     path: ValuePath = ("profile", "scores", place)
-    file = _File(folder, score.model, score.sha256)
+    file = _File(folder, score.model, score.sha256, model_text.MAX_BYTES)
     problem = file.problem((*path, "model"), (*path, "sha256"))
     if problem is not None:
         return problem
-    unsound = model_text.problem(file.path.read_bytes(), len(score.features))
+    features = len(score.features)
+    unsound = model_text.problem(file.path.read_bytes(), features)
+    unsound = unsound or model_problem_apart(file.path, features)
     if unsound is not None:
         return Problem((*path, "model"), f"{score.model} is {unsound}")
     return replace(score, sha256=digest_of(file.path))
@@ -69,6 +79,7 @@ class _File:
     folder: Path
     name: str
     sha256: str | None
+    most_bytes: int
 
     @property
     def path(self) -> Path:
@@ -76,8 +87,11 @@ class _File:
 
     def problem(self, named: ValuePath, pinned: ValuePath) -> Problem | None:
         """Why it is not the file that is meant."""
+        readable = file_in(self.folder, self.name, self.most_bytes)
+        if isinstance(readable, Unreadable):
+            return Problem(named, f"{self.name} {readable.why}")
         try:
-            found = digest_of(self.path)
+            found = digest_of(readable)
         except OSError as error:
             return Problem(named, f"{self.name} cannot be read: {error.strerror}")
         if self.sha256 is not None and self.sha256 != found:

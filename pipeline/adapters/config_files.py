@@ -14,15 +14,20 @@ from typing import Final
 import msgspec
 
 from pipeline.adapters.config_artifacts import pinned
-from pipeline.adapters.yaml_text import BadYaml, Document, read_yaml
-from pipeline.conditions import Path as ValuePath
+from pipeline.adapters.config_salvage import ConfigFile, Salvage, salvaged
+from pipeline.adapters.folder_files import TooManyFilesError, Unreadable, names_in, read_in
+from pipeline.adapters.yaml_text import BadYaml, read_yaml
 from pipeline.conditions import Problem, did_you_mean
-from pipeline.config.compile import compile_bundle
-from pipeline.config.model import Bundle
+from pipeline.config.checks import check
+from pipeline.config.model import Bundle, Sources
 from pipeline.config.schema import FILE_KINDS, FileKind
 from pipeline.config.shape import shape_problems
 
 _MAX_BYTES: Final = 1_000_000
+_MAX_BYTES_TOGETHER: Final = 10_000_000
+
+_REFERENCES: Final = ("secret",)
+"""Fields whose variables are those of the process that uses them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,61 +44,92 @@ class ConfigError:
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    """One file that was read; `at` is the place of its value in the bundle."""
+class _Broken:
+    """A file of which nothing can be known."""
 
-    name: str
     kind: FileKind
-    at: ValuePath
-    document: Document
+    error: ConfigError
 
 
 def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | list[ConfigError]:
-    """The folder's bundle, checked as a whole, or every error found in it."""
+    """Return the folder's bundle, checked as a whole, or every error found in it.
+
+    What is wrong in one place hides nothing that is wrong in another: what cannot be used is left
+    out, and the rest is checked without it.
+    """
     if not folder.is_dir():
         return [ConfigError(str(folder), 1, 1, "no such folder")]
-    found = list(_files(folder, environment))
-    errors = [one for one in found if isinstance(one, ConfigError)]
-    files = [one for one in found if isinstance(one, _File)]
+    try:
+        names = list(names_in(folder))
+    except TooManyFilesError:
+        return [ConfigError(str(folder), 1, 1, "too many files for a configuration")]
+    errors = list(_strangers(names))
+    read = list(_files(folder, names, environment))
+    broken = [one for one in read if isinstance(one, _Broken)]
+    files = [one for one in read if isinstance(one, ConfigFile)]
+    errors.extend(one.error for one in broken)
+    shapes: dict[str, list[Problem]] = {}
     for file in files:
-        problems = shape_problems(file.kind, file.document.value)
-        errors.extend(_located(file, problem) for problem in problems)
-    if errors:
-        return _sorted(errors)
-    bundle = _bundle(files)
-    checked = compile_bundle(bundle)
-    if isinstance(checked, tuple):
-        return _sorted([_of_bundle(files, problem) for problem in checked])
-    named = pinned(bundle, folder)
+        refused = file.document.refused
+        errors.extend(ConfigError(file.name, *one.what.place, one.what.message) for one in refused)
+        wrong = _shape_problems(file)
+        errors.extend(_located(file, problem) for problem in wrong)
+        shapes[file.name] = [*wrong, *(Problem(one.path, one.what.message) for one in refused)]
+    salvage = salvaged(files, shapes, [one.kind for one in broken])
+    errors.extend(_found(salvage, check(salvage.bundle)))
+    named = pinned(salvage.bundle, folder)
     if isinstance(named, list):
-        return _sorted([_of_bundle(files, problem) for problem in named])
+        errors.extend(_found(salvage, named))
+    if errors:
+        return sorted(set(errors), key=lambda one: (one.file, one.line, one.column, one.message))
+    assert isinstance(named, Bundle)
     return named
 
 
-def _files(folder: Path, environment: Mapping[str, str]) -> Iterator[_File | ConfigError]:
-    yield from _strangers(folder)
+def written_keys(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return each source's write key as a valid folder has it: a bundle has digests only."""
+    name = "sources.yaml"
+    file = _file(folder, name, FILE_KINDS[name], environment)
+    assert isinstance(file, ConfigFile)
+    given = msgspec.convert(file.document.value, Sources)
+    return {one.name: one.write_key for one in given.sources}
+
+
+def _files(
+    folder: Path, names: list[str], environment: Mapping[str, str]
+) -> Iterator[ConfigFile | _Broken]:
+    left = _MAX_BYTES_TOGETHER
     for name, kind in FILE_KINDS.items():
-        path = folder / name
-        if kind.many:
-            parts = sorted(path.glob("*.yaml"))
-            for index, part in enumerate(parts):
-                yield _file(f"{name}/{part.name}", part, kind, (kind.field, index), environment)
-        elif path.exists():
-            yield _file(name, path, kind, (kind.field,), environment)
-        elif kind.required:
-            yield ConfigError(name, 1, 1, "this file is missing: a configuration needs it")
+        parts = [one for one in names if _is_part(one, name)] if kind.many else [name]
+        for part in parts:
+            if not kind.many and part not in names:
+                if kind.required:
+                    what = "this file is missing: a configuration needs it"
+                    yield _Broken(kind, ConfigError(part, 1, 1, what))
+                continue
+            file = _file(folder, part, kind, environment)
+            left -= file.size if isinstance(file, ConfigFile) else 0
+            if left < 0:
+                what = f"the files together are larger than {_MAX_BYTES_TOGETHER:,} bytes"
+                yield _Broken(kind, ConfigError(part, 1, 1, what))
+                return
+            yield file
 
 
-def _strangers(folder: Path) -> Iterator[ConfigError]:
+def _is_part(name: str, folder: str) -> bool:
+    top, _, rest = name.partition("/")
+    return top == folder and "/" not in rest and rest.endswith(".yaml")
+
+
+def _strangers(names: list[str]) -> Iterator[ConfigError]:
     """Files that look like configuration and would not be read."""
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
+    for name in names:
         top, _, rest = name.partition("/")
-        if name.startswith(".") or path.is_dir() or path.suffix not in (".yaml", ".yml"):
+        if not name.endswith((".yaml", ".yml")):
             continue
         kind = FILE_KINDS.get(top)
         wanted = kind is not None and kind.many == bool(rest) and "/" not in rest
-        if path.suffix == ".yml":
+        if name.endswith(".yml"):
             yield ConfigError(name, 1, 1, "not read: let its name end in .yaml")
         elif not wanted:
             hint = did_you_mean(top, FILE_KINDS)
@@ -101,28 +137,25 @@ def _strangers(folder: Path) -> Iterator[ConfigError]:
 
 
 def _file(
-    name: str, path: Path, kind: FileKind, at: ValuePath, environment: Mapping[str, str]
-) -> _File | ConfigError:
-    text = _text(name, path)
+    folder: Path, name: str, kind: FileKind, environment: Mapping[str, str]
+) -> ConfigFile | _Broken:
+    data = read_in(folder, name, _MAX_BYTES)
+    if isinstance(data, Unreadable):
+        return _Broken(kind, ConfigError(name, 1, 1, f"this file {data.why}"))
+    text = _text(name, data)
     if isinstance(text, ConfigError):
-        return text
-    document = read_yaml(text, environment)
+        return _Broken(kind, text)
+    document = read_yaml(text, environment, _REFERENCES)
     if isinstance(document, BadYaml):
-        return ConfigError(name, *document.place, document.message)
-    if document.value is None:
+        return _Broken(kind, ConfigError(name, *document.place, document.message))
+    if document.value is None and not document.refused:
         fields = ", ".join(field.name for field in msgspec.structs.fields(kind.record)[:3])
         mend = f"write its fields ({fields}...), or delete it"
-        return ConfigError(name, 1, 1, f"the file is empty: {mend}")
-    return _File(name, kind, at, document)
+        return _Broken(kind, ConfigError(name, 1, 1, f"the file is empty: {mend}"))
+    return ConfigFile(name, kind, document, len(data))
 
 
-def _text(name: str, path: Path) -> str | ConfigError:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        return ConfigError(name, 1, 1, f"cannot be read: {error.strerror}")
-    if len(data) > _MAX_BYTES:
-        return ConfigError(name, 1, 1, f"larger than {_MAX_BYTES:,} bytes: split it")
+def _text(name: str, data: bytes) -> str | ConfigError:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -133,31 +166,26 @@ def _text(name: str, path: Path) -> str | ConfigError:
         return ConfigError(name, before.count(b"\n") + 1, column, message)
 
 
-def _bundle(files: list[_File]) -> Bundle:
-    parts: dict[str, object] = {}
-    for file in files:
-        part = msgspec.convert(file.document.value, file.kind.record)
-        if file.kind.many:
-            known = parts.get(file.kind.field, ())
-            assert isinstance(known, tuple)
-            parts[file.kind.field] = (*known, part)
-        else:
-            parts[file.kind.field] = part
-    return msgspec.convert(parts, Bundle)
+def _shape_problems(file: ConfigFile) -> list[Problem]:
+    """What has another form than its schema asks for; what was refused already is left out."""
+    refused = {one.path for one in file.document.refused}
+    return [
+        problem
+        for problem in shape_problems(file.kind, file.document.value)
+        if refused.isdisjoint(problem.path[:length] for length in range(len(problem.path) + 1))
+    ]
 
 
-def _of_bundle(files: list[_File], problem: Problem) -> ConfigError:
-    file = next(one for one in files if one.at == problem.path[: len(one.at)])
-    return _located(file, Problem(problem.path[len(file.at) :], problem.message))
+def _found(salvage: Salvage, problems: Iterator[Problem] | list[Problem]) -> Iterator[ConfigError]:
+    for problem in problems:
+        placed = salvage.placed(problem)
+        if placed is not None:
+            yield _located(*placed)
 
 
-def _located(file: _File, problem: Problem) -> ConfigError:
+def _located(file: ConfigFile, problem: Problem) -> ConfigError:
     """At the nearest place that the file has."""
     path = problem.path
     while path not in file.document.places:
         path = path[:-1]
     return ConfigError(file.name, *file.document.places[path], problem.message)
-
-
-def _sorted(errors: list[ConfigError]) -> list[ConfigError]:
-    return sorted(set(errors), key=lambda one: (one.file, one.line, one.column, one.message))

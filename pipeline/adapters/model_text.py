@@ -1,19 +1,53 @@
 """LightGBM's text models, checked before the library sees them.
 
-The library trusts the indices in a model's trees, so that a damaged or malicious file could make it
-read any memory. A model that passes has trees and nothing else: every node is reached once, from a
-node before it, and reads a feature that is there.
+The library trusts what is in a model's trees, so that a damaged or malicious file could make it
+read any memory, loop, or end the process. A model that passes is of a strict grammar: known fields,
+plain numbers, lists of the right length; every node is reached once, from a node before it, not too
+deep, and reads a feature that is there. `trial.py` then loads it in a process of its own.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
-from math import isfinite, isnan
+from math import isfinite
 from typing import Final
 
 MAX_BYTES: Final = 50_000_000
+_MOST_LEAVES: Final = 131_072
+"""LightGBM's own limit."""
+
+_MOST_TREES: Final = 100_000
+_DEEPEST: Final = 1_000
+"""The library goes down a tree by recursion when it loads it."""
+
 _PLAIN_SPLITS: Final = range(0, 16, 2)
 """Decision types of splits by number; an odd one is by category."""
+
+_INTEGER: Final = re.compile(r"-?(?:0|[1-9][0-9]{0,9})")
+_NUMBER: Final = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?")
+_TEXT: Final = re.compile(r"[\n\x20-\x7e]*")
+_OBJECTIVE: Final = re.compile(r"[a-z_0-9]{1,40}(?: [a-z_]{1,40}(?::[0-9.eE+-]{1,40})?){0,4}")
+_LARGEST: Final = 2**31
+
+_HEAD: Final = frozenset(
+    {
+        *("version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx"),
+        *("objective", "average_output", "feature_names", "monotone_constraints"),
+        *("feature_infos", "tree_sizes"),
+    }
+)
+_NUMBERS: Final = {
+    "split": ("split_gain", "threshold", "internal_value", "internal_weight"),
+    "leaf": ("leaf_value", "leaf_weight"),
+}
+_TREE: Final = frozenset(
+    {
+        *("Tree", "num_leaves", "num_cat", "is_linear", "shrinkage", "leaf_count"),
+        *("internal_count", "split_feature", "decision_type", "left_child", "right_child"),
+        *(name for names in _NUMBERS.values() for name in names),
+    }
+)
+_NEEDED: Final = ("threshold", "leaf_value")
 
 
 class _MalformedError(Exception):
@@ -26,15 +60,20 @@ class _Tree:
     leaves: int
     fields: Mapping[str, str]
 
-    def integers(self, name: str) -> list[int]:
-        return [int(one) for one in self.texts(name, self.leaves - 1)]
+    @property
+    def name(self) -> str:
+        return f"tree {self.number}"
+
+    def integers(self, name: str, count: int) -> list[int]:
+        return [_integer(one, f"{self.name}: {name}") for one in self._texts(name, count)]
 
     def numbers(self, name: str, count: int) -> list[float]:
-        return [float(one) for one in self.texts(name, count)]
+        return [_number(one, f"{self.name}: {name}") for one in self._texts(name, count)]
 
-    def texts(self, name: str, count: int) -> list[str]:
-        found = self.fields.get(name, "").split()
-        _demand(len(found) == count, f"tree {self.number}: {name} has {len(found)} values")
+    def _texts(self, name: str, count: int) -> list[str]:
+        text = self.fields.get(name, "")
+        found = text.split(" ") if text else []
+        _demand(len(found) == count, f"{self.name}: {name} has {len(found)} values, not {count}")
         return found
 
 
@@ -47,7 +86,7 @@ def problem(data: bytes, features: int) -> str | None:
         _check(text, features)
     except UnicodeDecodeError:
         return "not a LightGBM text model: it has bytes that are no ASCII"
-    except (_MalformedError, ValueError) as error:
+    except _MalformedError as error:
         return f"not a sound LightGBM text model: {error}"
     return None
 
@@ -57,54 +96,109 @@ def _demand(holds: bool, otherwise: str) -> None:
         raise _MalformedError(otherwise)
 
 
+def _integer(text: str, what: str) -> int:
+    """C reads other forms otherwise than Python does, such as 2_0, +2 or 02."""
+    _demand(_INTEGER.fullmatch(text) is not None, f"{what}: {text[:40]!r} is no whole number")
+    value = int(text)
+    _demand(-_LARGEST <= value < _LARGEST, f"{what}: {text} is too large")
+    return value
+
+
+def _number(text: str, what: str) -> float:
+    _demand(_NUMBER.fullmatch(text) is not None, f"{what}: {text[:40]!r} is no number")
+    value = float(text)
+    _demand(isfinite(value), f"{what}: {text[:40]} is too large")
+    return value
+
+
 def _check(text: str, features: int) -> None:
+    _demand(_TEXT.fullmatch(text) is not None, "it has control characters")
     head, found, _ = text.partition("\n\n")
     _demand(bool(found) and head.startswith("tree\n"), "it does not begin as one")
-    fields = _fields(head)
+    fields = _fields(head.removeprefix("tree\n"), _HEAD, "head")
     _demand(fields.get("version") in ("v3", "v4"), "unknown version")
     single = fields.get("num_class") == fields.get("num_tree_per_iteration") == "1"
     _demand(single, "it predicts several numbers")
-    count = int(fields.get("max_feature_idx", "")) + 1
+    count = _integer(fields.get("max_feature_idx", ""), "max_feature_idx") + 1
     _demand(count == features, f"it was trained on {count} features, not on {features}")
+    _check_head(fields, features)
     for number, block in enumerate(_blocks(text, len(head) + 2, fields.get("tree_sizes", ""))):
-        inside = _fields(block)
+        _demand(number < _MOST_TREES, f"more than {_MOST_TREES:,} trees")
+        inside = _fields(block, _TREE, f"tree {number}")
         _demand(inside.get("Tree") == str(number), f"tree {number} is not where it should be")
-        _check_tree(_Tree(number, int(inside.get("num_leaves", "")), inside), features)
+        leaves = _integer(inside.get("num_leaves", ""), f"tree {number}: num_leaves")
+        _check_tree(_Tree(number, leaves, inside), features)
+
+
+def _check_head(fields: Mapping[str, str], features: int) -> None:
+    _integer(fields.get("label_index", "0"), "label_index")
+    objective = fields.get("objective")
+    plain = objective is None or _OBJECTIVE.fullmatch(objective) is not None
+    _demand(plain, "objective is none that is known")
+    for name in ("feature_names", "feature_infos"):
+        found = len(fields.get(name, "").split(" "))
+        _demand(found == features, f"{name} has {found} values, not {features}")
+    monotone = fields.get("monotone_constraints")
+    if monotone is not None:
+        signs = [_integer(one, "monotone_constraints") for one in monotone.split(" ")]
+        fits = len(signs) == features and all(one in (-1, 0, 1) for one in signs)
+        _demand(fits, "monotone_constraints")
 
 
 def _blocks(text: str, start: int, sizes: str) -> Iterator[str]:
     """The trees, by the sizes that the head gives; after them the end is due."""
-    ends = [start]
-    for size in map(int, sizes.split()):
-        _demand(size > 0, "a tree has no size")
-        ends.append(ends[-1] + size)
-    for begin, end in pairwise(ends):
-        yield text[begin:end]
-    _demand(text[ends[-1] :].startswith("end of trees"), "sizes of trees do not add up")
+    begin = start
+    for one in sizes.split(" ") if sizes else []:
+        size = _integer(one, "tree_sizes")
+        _demand(0 < size <= len(text) - begin, "a tree has no size, or more than there is")
+        yield text[begin : begin + size]
+        begin += size
+    _demand(text.startswith("end of trees\n", begin), "sizes of trees do not add up")
 
 
-def _fields(block: str) -> dict[str, str]:
-    pairs = [line.partition("=")[::2] for line in block.splitlines() if line]
+def _fields(block: str, known: frozenset[str], where: str) -> dict[str, str]:
+    pairs = [line.partition("=")[::2] for line in block.split("\n") if line]
     fields = dict(pairs)
     _demand(len(fields) == len(pairs), "a field is there twice")
+    for name in fields:
+        _demand(name in known, f"{where}: unknown field {name[:40]!r}")
     return fields
 
 
 def _check_tree(tree: _Tree, features: int) -> None:
-    name = f"tree {tree.number}"
-    _demand(tree.leaves >= 1, f"{name} has no leaves")
-    _demand(tree.fields.get("num_cat") == "0", f"{name} splits by category")
-    _demand(tree.fields.get("is_linear", "0") == "0", f"{name} has linear leaves")
-    _demand(all(map(isfinite, tree.numbers("leaf_value", tree.leaves))), f"{name}: leaf_value")
-    if tree.leaves == 1:
-        return
-    _demand(not any(map(isnan, tree.numbers("threshold", tree.leaves - 1))), f"{name}: threshold")
-    used = tree.integers("split_feature")
-    _demand(all(0 <= one < features for one in used), f"{name} reads a feature that is not there")
-    types = tree.integers("decision_type")
-    _demand(all(one in _PLAIN_SPLITS for one in types), f"{name}: decision_type")
-    left, right = tree.integers("left_child"), tree.integers("right_child")
-    _demand(_grows(left, right, tree.leaves), f"{name}: its branches make no tree")
+    _demand(tree.leaves >= 1, f"{tree.name} has no leaves")
+    _demand(tree.leaves <= _MOST_LEAVES, f"{tree.name} has too many leaves")
+    _demand(tree.fields.get("num_cat") == "0", f"{tree.name} splits by category")
+    _demand(tree.fields.get("is_linear", "0") == "0", f"{tree.name} has linear leaves")
+    _number(tree.fields.get("shrinkage", "1"), f"{tree.name}: shrinkage")
+    _check_numbers(tree)
+    if tree.leaves > 1:
+        _check_splits(tree, features)
+
+
+def _check_numbers(tree: _Tree) -> None:
+    """A tree of one leaf has no splits, and may leave out what it says of them."""
+    counts = {"split": tree.leaves - 1, "leaf": tree.leaves}
+    for kind, names in _NUMBERS.items():
+        for name in names:
+            needed = name in _NEEDED and counts[kind] > 0
+            if needed or tree.fields.get(name):
+                tree.numbers(name, counts[kind])
+    for name, count in (("leaf_count", tree.leaves), ("internal_count", tree.leaves - 1)):
+        if tree.fields.get(name):
+            tree.integers(name, count)
+
+
+def _check_splits(tree: _Tree, features: int) -> None:
+    splits = tree.leaves - 1
+    used = tree.integers("split_feature", splits)
+    fits = all(0 <= one < features for one in used)
+    _demand(fits, f"{tree.name} reads a feature that is not there")
+    types = tree.integers("decision_type", splits)
+    _demand(all(one in _PLAIN_SPLITS for one in types), f"{tree.name}: decision_type")
+    left, right = tree.integers("left_child", splits), tree.integers("right_child", splits)
+    _demand(_grows(left, right, tree.leaves), f"{tree.name}: its branches make no tree")
+    _demand(_depth(left, right) <= _DEEPEST, f"{tree.name} is deeper than {_DEEPEST}")
 
 
 def _grows(left: list[int], right: list[int], leaves: int) -> bool:
@@ -112,3 +206,13 @@ def _grows(left: list[int], right: list[int], leaves: int) -> bool:
     later = all(child < 0 or child > node for node, child in (*enumerate(left), *enumerate(right)))
     children = sorted((*left, *right))
     return later and children == [*range(-leaves, 0), *range(1, leaves - 1)]
+
+
+def _depth(left: list[int], right: list[int]) -> int:
+    """Of the deepest node; nodes come after the one that they hang under."""
+    depths = [0] * len(left)
+    for node, children in enumerate(zip(left, right, strict=True)):
+        for child in children:
+            if child >= 0:
+                depths[child] = depths[node] + 1
+    return max(depths, default=0)

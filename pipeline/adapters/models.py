@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from math import isnan
+from math import inf, isfinite, isnan, nan
 from pathlib import Path
 from typing import Final
 
@@ -10,27 +10,44 @@ from pipeline.adapters.model_text import problem
 from pipeline.enrichment.scores import Scorer
 
 _TRIALS: Final = 30
+_ODD_VALUES: Final = (0.0, nan, inf, -inf, 1e308, -1e308, 1e-308)
+
+
+def model_problem(file: Path, features: int) -> str | None:
+    """Return why the model in `file` cannot be loaded or predicts no number.
+
+    What passes as text may still end this process: see `trial.py`.
+    """
+    scorer = _read(file, features)
+    if isinstance(scorer, str):
+        return scorer
+    for value in _ODD_VALUES:
+        score = scorer([value] * features)
+        if score is None or not isfinite(score):
+            return f"not usable: it predicts {score} for features that are {value}"
+    return None
 
 
 def load_scorer(file: Path, features: int, budget_us: float) -> Scorer | str:
-    """Predicts with the model in `file`, or why it must not be used.
+    """Return what predicts with the model in `file`, or why it must not be used.
 
     `budget_us`: the most that one prediction may take, in the median of some trials made here.
     """
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    found = problem(data, features)
-    if found is not None:
-        return found
-    scorer = _scorer(data.decode())
+    scorer = _read(file, features)
     if isinstance(scorer, str):
         return scorer
     taken_us = _median_us(lambda: scorer([0.0] * features))
     if taken_us > budget_us:
         return f"too slow: one prediction takes {taken_us:.0f} of {budget_us:.0f} µs"
     return scorer
+
+
+def _read(file: Path, features: int) -> Scorer | str:
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return problem(data, features) or _scorer(data.decode())
 
 
 def _scorer(text: str) -> Scorer | str:

@@ -1,13 +1,16 @@
 """The rules of a configuration with the files that it names, found by their digests."""
 
 from collections.abc import Iterator
+from importlib.metadata import version
 
 import structlog
 
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.geo import open_places
 from pipeline.adapters.models import load_scorer
+from pipeline.adapters.trial import model_problem_apart
 from pipeline.config.compile import Configuration
+from pipeline.config.model import Score
 from pipeline.config.names import score_trait
 from pipeline.decisioning.token import TokenKey
 from pipeline.enrichment.enrichers import Places, enrichers_for
@@ -46,13 +49,23 @@ def _scorers(
     config: Configuration, artifacts: Artifacts, budget_us: float
 ) -> Iterator[tuple[str, Scorer]]:
     for score in config.bundle.profile.scores:
-        file = artifacts.find(score.sha256)
-        scorer = (
-            f"{score.sha256} is not in {artifacts.folder}"
-            if file is None
-            else load_scorer(file, len(score.features), budget_us)
-        )
+        scorer = _scorer(score, artifacts, budget_us)
         if isinstance(scorer, str):
             _log.error("no score", score=score.name, config=config.digest, reason=scorer)
         else:
             yield score_trait(score.name), scorer
+
+
+def _scorer(score: Score, artifacts: Artifacts, budget_us: float) -> Scorer | str:
+    """Loaded here once it was loaded in a process apart, by the library that this one has."""
+    file = artifacts.find(score.sha256)
+    if file is None or score.sha256 is None:
+        return f"{score.sha256} is not in {artifacts.folder}"
+    features = len(score.features)
+    tried = f"tried-{features}-{version('lightgbm')}"
+    if not artifacts.is_noted(score.sha256, tried):
+        unsound = model_problem_apart(file, features)
+        if unsound is not None:
+            return unsound
+        artifacts.note(score.sha256, tried)
+    return load_scorer(file, features, budget_us)

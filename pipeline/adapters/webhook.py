@@ -1,17 +1,25 @@
 """Webhooks: an action posted as signed JSON, tried again while it is still worth saying."""
 
+import asyncio
 import hmac
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Final, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import msgspec
-from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+)
 from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
 from tenacity.wait import wait_exponential_jitter
 
@@ -25,6 +33,9 @@ _TAKEN: Final = range(200, 300)
 _FAILING: Final = range(500, 600)
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
 _ENDPOINTS: Final = 256
+_LOOK_S: Final = 0.25
+_ANSWER_BYTES: Final = 16_384
+_ANSWER_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +44,17 @@ class Endpoint:
 
     url: str
     secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Why actions cannot be posted until somebody mends the configuration or the environment."""
+
+    why: str
+
+
+FindEndpoint: TypeAlias = Callable[[], Endpoint | Unusable | None]
+"""Asked before each try; None: the channel has no endpoint any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +109,10 @@ def signature(secret: str, timestamp_s: int, body: bytes) -> str:
 
 
 async def post(
-    client: ClientSession, endpoint: Endpoint, action: Action, give_up_s: float, trace: Trace
+    client: ClientSession, find: FindEndpoint, action: Action, give_up_s: float, trace: Trace
 ) -> Result:
-    """At least once until `give_up_s` (epoch s); every try has the action's id as its key, and is a
-    hop of `trace`."""
+    """Post at least once until `give_up_s` (epoch s); every try has the action's id as its key, and
+    is a hop of `trace`. A changed endpoint is tried at once."""
     if time.time() >= give_up_s:
         return TooLate("it was too late before the first try")
     letter = _Letter(action.action_id, msgspec.json.encode(action), trace)
@@ -100,18 +122,31 @@ async def post(
         wait=_wait,
         stop=lambda state: time.time() + state.upcoming_sleep >= give_up_s,
         after=lambda state: failures.add(type(_failure(state))),
+        sleep=partial(_sleep_unless_changed, find),
     )
     try:
-        return await retrying(_try, client, endpoint, letter, give_up_s)
+        return await retrying(_try, client, find, letter, give_up_s)
     except RetryError as error:
         return TooLate(str(error.last_attempt.exception()), _NoAnswerError in failures)
 
 
+async def _sleep_unless_changed(find: FindEndpoint, seconds: float) -> None:
+    until, before = time.monotonic() + seconds, find()
+    while (left := until - time.monotonic()) > 0 and find() == before:
+        await asyncio.sleep(min(left, _LOOK_S))
+
+
 async def _try(
-    client: ClientSession, endpoint: Endpoint, letter: _Letter, give_up_s: float
+    client: ClientSession, find: FindEndpoint, letter: _Letter, give_up_s: float
 ) -> Result:
+    endpoint = find()
+    if endpoint is None:
+        return Refused(0)
+    if isinstance(endpoint, Unusable):
+        raise _TryAgainError(endpoint.why)
     headers = {
         "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
         "Idempotency-Key": letter.key,
         traces.HEADER: letter.trace.hop().decode(),
     }
@@ -127,7 +162,7 @@ async def _try(
             proxy=_proxy(endpoint.url),
             allow_redirects=False,
         ) as response:
-            await response.read()  # a connection is used again once its answer was read
+            await _read_a_little(response)
     except ClientConnectorError as error:
         raise _TryAgainError(f"{type(error).__name__}: {error}") from error
     except (ClientError, TimeoutError) as error:
@@ -138,6 +173,23 @@ async def _try(
     if status in _TRY_AGAIN or status in _FAILING:
         raise _TryAgainError(f"status {status}", _after_s(response.headers.get("Retry-After")))
     return Refused(status)
+
+
+async def _read_a_little(response: ClientResponse) -> None:
+    """Read the answer's body if it is short, so that its connection is used again.
+
+    The status says what became of the action, whatever follows it: a longer or slower body is cut
+    off with its connection.
+    """
+    left = _ANSWER_BYTES
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            while left > 0 and (part := await response.content.read(left)):
+                left -= len(part)
+    except (ClientError, TimeoutError):
+        left = 0
+    if left <= 0:
+        response.close()
 
 
 @lru_cache(_ENDPOINTS)

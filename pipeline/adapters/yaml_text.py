@@ -1,13 +1,14 @@
 """YAML with the place of every key and item, restricted to what configuration needs.
 
 One document of mappings with text keys, lists, and plain values: no aliases, no tags, no repeated
-keys. `${NAME}` and `${NAME:-default}` in a value stand for environment variables, `$${` for `${`;
-what comes of an unquoted value is read as YAML would (`${PORT}` can be a number).
+keys. `${NAME}` and `${NAME:-default}` in a value stand for environment variables, `$${` for `${`
+(fields that the caller names stay as they are written); what comes of an unquoted value is read as
+YAML would (`${PORT}` can be a number).
 """
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -46,14 +47,6 @@ _LEFT_OPEN: Final = ("simple key", "quoted scalar")
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """`value` is made of dicts, lists and scalars; `places` has each key's or item's place."""
-
-    value: object
-    places: Mapping[Path, Place]
-
-
-@dataclass(frozen=True, slots=True)
 class BadYaml:
     """What is wrong, how to mend it, and where."""
 
@@ -61,20 +54,47 @@ class BadYaml:
     message: str
 
 
-def read_yaml(text: str, environment: Mapping[str, str]) -> Document | BadYaml:
-    """The document in `text`, or the first thing that is wrong with it."""
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A value that is not accepted."""
+
+    path: Path
+    what: BadYaml
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """`value` is made of dicts, lists and scalars; `places` has each key's or item's place.
+
+    `refused`: what is valid YAML and not accepted here; `value` has None, or the first one of
+    several, in its place.
+    """
+
+    value: object
+    places: Mapping[Path, Place]
+    refused: tuple[Refused, ...]
+
+
+def read_yaml(
+    text: str, environment: Mapping[str, str], verbatim: Collection[str] = ()
+) -> Document | BadYaml:
+    """The document in `text`, or the first thing for which it is no YAML that can be read."""
     try:
         yaml = YAML(typ="safe", pure=True)
         yaml.Composer = _Composer
         node = yaml.compose(text)
-        build = _Build(environment)
-        return Document(None if node is None else build.value(node, ()), build.places)
     except _RefusedError as refused:
         return refused.what
     except MarkedYAMLError as error:
         return _syntax(error)
     except YAMLError as error:
         return BadYaml((1, 1), " ".join(str(error).split()))
+    except (ValueError, RecursionError) as error:
+        return BadYaml((1, 1), f"YAML: {' '.join(str(error).split())}; {_OTHER_MEND}")
+    build = _Build(environment, verbatim)
+    return Document(
+        None if node is None else build.value(node, ()), build.places, tuple(build.refused)
+    )
 
 
 class _RefusedError(Exception):
@@ -121,17 +141,26 @@ class _Build:
     """Turns nodes into values and remembers where they stood."""
 
     environment: Mapping[str, str]
+    verbatim: Collection[str]
     places: dict[Path, Place] = field(default_factory=dict)
+    refused: list[Refused] = field(default_factory=list)
 
     def value(self, node: Node, path: Path) -> object:
         self.places.setdefault(path, _place(node.start_mark))
+        try:
+            return self._value(node, path)
+        except _RefusedError as refused:
+            self.refused.append(Refused(path, refused.what))
+            return None
+
+    def _value(self, node: Node, path: Path) -> object:
         if isinstance(node, MappingNode):
             return self._mapping(node, path)
         if isinstance(node, SequenceNode):
             self._refuse_tag(node, "seq")
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, ScalarNode)
-        return self._scalar(node)
+        return self._scalar(node, expands=not path or path[-1] not in self.verbatim)
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, object]:
         self._refuse_tag(node, "map")
@@ -142,7 +171,9 @@ class _Build:
                 raise _RefusedError(place, "a field's name is a text: quote it")
             key = key_node.value
             if key in found:
-                raise _RefusedError(place, f"{key!r} is there twice: keep one of them")
+                what = f"{key[:100]!r} is there twice: keep one of them"
+                self.refused.append(Refused((*path, key), BadYaml(place, what)))
+                continue
             self.places[*path, key] = place
             found[key] = self.value(value_node, (*path, key))
         return found
@@ -151,8 +182,8 @@ class _Build:
         if _kind(node) != expected:
             raise _RefusedError(_place(node.start_mark), f"{node.tag}: tags are not accepted")
 
-    def _scalar(self, node: ScalarNode) -> object:
-        text = self._expanded(node)
+    def _scalar(self, node: ScalarNode, *, expands: bool) -> object:
+        text = self._expanded(node) if expands else str(node.value)
         kind = _kind(node)
         if text != node.value and node.style is None:
             kind = _resolved(text)
@@ -162,7 +193,8 @@ class _Build:
         try:
             return read(text)
         except ValueError as error:
-            raise _RefusedError(_place(node.start_mark), f"{text[:100]!r}: {error}") from None
+            shown = "" if expands is False else f"{text[:100]!r}: "
+            raise _RefusedError(_place(node.start_mark), f"{shown}{error}") from None
 
     def _expanded(self, node: ScalarNode) -> str:
         def replacement(match: re.Match[str]) -> str:
@@ -175,7 +207,11 @@ class _Build:
                 raise _RefusedError(_place(node.start_mark), what)
             return str(value)
 
-        return _VARIABLE.sub(replacement, node.value)
+        # What comes after the last bracket has no variable, and would be looked through for the
+        # end of each one that begins there.
+        cut = node.value.rfind("}") + 1
+        head, tail = node.value[:cut], node.value[cut:]
+        return _VARIABLE.sub(replacement, head) + str(tail).replace("$${", "${")
 
 
 def _kind(node: Node) -> str:

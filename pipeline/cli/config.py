@@ -17,7 +17,9 @@ from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
 from pipeline.cli.effect import Effect, take_effect, usable_versions
 from pipeline.cli.times import iso
+from pipeline.config.canonical import from_json, to_json
 from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.keys import masked
 from pipeline.config.model import Bundle
 from pipeline.config.schema import published_files
 from pipeline.model.configuration import ConfigurationRecord
@@ -119,7 +121,7 @@ def show(
     digest: Annotated[str | None, typer.Argument(help="Or its beginning; else the newest.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """One version as it was applied, in JSON with defaults left out."""
+    """One version as it was applied, in JSON with defaults left out, keys and secrets masked."""
     with _log() as log:
         found = [one for one in log.history() if one.digest.startswith(digest or "")]
     if not found:
@@ -127,11 +129,12 @@ def show(
         print_error(f"{which}: `kairos config history` lists them")
         raise typer.Exit(1)
     newest = found[-1]
+    body = _masked(newest)
     if json:
-        print_json(_plain(newest))
+        print_json({**msgspec.structs.asdict(newest), "body": body})
     else:
         out.print(f"{newest.digest}, applied {iso(newest.applied_at)} by {newest.applied_by}")
-        print_json(msgspec.Raw(newest.body.encode()))
+        print_json(body)
 
 
 @app.command()
@@ -143,8 +146,8 @@ def schemas(folder: Folder) -> None:
         out.print(str(folder / name))
 
 
-def _plain(record: ConfigurationRecord) -> dict[str, object]:
-    return {**msgspec.structs.asdict(record), "body": msgspec.Raw(record.body.encode())}
+def _masked(record: ConfigurationRecord) -> msgspec.Raw:
+    return msgspec.Raw(to_json(masked(from_json(record.body))).encode())
 
 
 def _checked(folder: Path, json: bool) -> Configuration:

@@ -11,7 +11,7 @@ from pipeline.conditions.compile import ALWAYS, Compiled, compile
 from pipeline.conditions.duration import duration_ms
 from pipeline.conditions.facts import Facts
 from pipeline.conditions.parse import parse
-from pipeline.conditions.problem import Path, Problem, did_you_mean
+from pipeline.conditions.problem import Path, Problem, UnknownName, did_you_mean
 from pipeline.conditions.reads import Reads
 from pipeline.conditions.tree import Condition
 
@@ -23,6 +23,7 @@ __all__ = [
     "Path",
     "Problem",
     "Reads",
+    "UnknownName",
     "compile",
     "did_you_mean",
     "duration_ms",

@@ -10,15 +10,27 @@ Path: TypeAlias = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class UnknownName:
+    """A name that nothing of its kind (`segment`, `trait`...) has."""
+
+    kind: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """`message` says what is wrong and how to mend it; `path` points at the key or item."""
+    """`message` says what is wrong and how to mend it; `path` points at the key or item.
+
+    `unknown`: the name that is not there, where that is all that is wrong.
+    """
 
     path: Path
     message: str
+    unknown: UnknownName | None = None
 
     def under(self, prefix: Path) -> "Problem":
         """The same problem, seen from where the value stands under `prefix`."""
-        return Problem(prefix + self.path, self.message)
+        return Problem(prefix + self.path, self.message, self.unknown)
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:

@@ -1,8 +1,7 @@
 """What a bundle must satisfy beyond the form of its parts: everything that is named exists."""
 
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from graphlib import CycleError, TopologicalSorter
 
 from pipeline.conditions import Condition, Path, Problem, parse
@@ -11,9 +10,12 @@ from pipeline.conditions.tree import is_hidden
 from pipeline.config import canonical, model
 from pipeline.config.content import traits_in
 from pipeline.config.dates import end_ms, start_ms
+from pipeline.config.keys import examples
 from pipeline.config.names import Names, known_name, names_of
 from pipeline.config.normalise import known_region
 from pipeline.config.profile_checks import profile_problems
+from pipeline.config.regex import BadPattern, pattern
+from pipeline.config.urls import url_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +111,10 @@ def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
     if region is not None and not known_region(region):
         what = f"no country {region!r}: use its two letters of ISO 3166, such as ES"
         yield Problem(("identity", "phone_region"), what)
-    for index, pattern in enumerate(identity.blocked_patterns):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            where = ("identity", "blocked_patterns", index)
-            yield Problem(where, f"{pattern!r} is no regular expression: {error}")
+    for index, text in enumerate(identity.blocked_patterns):
+        compiled = pattern(text)
+        if isinstance(compiled, BadPattern):
+            yield Problem(("identity", "blocked_patterns", index), compiled.why)
 
 
 def _channels(channels: model.Channels) -> Iterator[Problem]:
@@ -123,10 +123,9 @@ def _channels(channels: model.Channels) -> Iterator[Problem]:
         path: Path = ("channels", "channels", index)
         if channel.adapter == "webhook" and not channel.url:
             yield Problem((*path, "adapter"), "a webhook needs `url`: where actions are posted")
-        if channel.url and not channel.url.startswith(("http://", "https://")):
-            yield Problem(
-                (*path, "url"), f"{channel.url!r} does not begin with http:// or https://"
-            )
+        wrong = [url_problem(example) for example in examples(channel.url or "http://x")]
+        if None not in wrong:
+            yield Problem((*path, "url"), str(wrong[0]))
         for place, placement in enumerate(channel.placements):
             if placement in seen:
                 what = f"placement {placement!r} is in channel {seen[placement]} already"
@@ -197,7 +196,7 @@ def _treatment(
             where = (*path, "content", part)
             for problem in known_name("trait", trait, names.traits, where):
                 mend = f"{problem.message} (a property is written {{properties.{trait}}})"
-                yield Problem(where, mend)
+                yield replace(problem, message=mend)
 
 
 def _conditions(bundle: model.Bundle, names: Names) -> Iterator[Problem]:

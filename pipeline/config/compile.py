@@ -19,6 +19,7 @@ from pipeline.config.entries import Proposal, by_placement, outbound, proposals
 from pipeline.config.identity import IdentityRules, identity_rules
 from pipeline.config.keeps import Keeps, keeps_for
 from pipeline.config.keeps import index_of as keeps_of
+from pipeline.config.keys import key_digest, stored_key
 from pipeline.config.names import address_trait
 from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.readers import reader
@@ -38,9 +39,9 @@ class Configuration:
 
     `segments` come after those that they read. `by_placement` and `outbound` (candidates without a
     placement, by channel) have what may fill a slot, in the order of campaigns, offers, treatments.
-    `sources` is keyed by write key, `server_keys` (key -> name) can read; `log_sources` are the
-    names of those that bring a log's own time; `earliest` (ms): by source name, before which
-    nothing happened.
+    `sources` is keyed by the write key's digest, `server_keys` (digest -> name) can read;
+    `log_sources` are the names of those that bring a log's own time; `earliest` (ms): by source
+    name, before which nothing happened.
     `mappings`: by source name, the properties that are made and how each is read.
     `derived`: of what enrichers can derive, everything that anything reads; `carried`: what later
     stages read of it. `bots_count`: whether what bots do counts in traits.
@@ -85,6 +86,18 @@ class Configuration:
             return made
         raise ValueError(f"{made[0].path}: {made[0].message}")
 
+    def source_with(self, write_key: str) -> model.Source | None:
+        """Return the source whose write key this is."""
+        return self.sources.get(key_digest(write_key))
+
+    def server_with(self, key: str) -> str | None:
+        """Return the name of the server key."""
+        return self.server_keys.get(key_digest(key))
+
+    def source_named(self, name: str) -> model.Source | None:
+        """Return the source with this name in sources.yaml."""
+        return next((one for one in self.sources.values() if one.name == name), None)
+
     def to_json(self) -> str:
         """The canonical JSON whose digest is `digest`."""
         return canonical.to_json(self.bundle)
@@ -110,8 +123,8 @@ def _compile(bundle: model.Bundle) -> Configuration:
         digest=canonical.digest_of(canonical.to_json(bundle)),
         bundle=bundle,
         identity=identity_rules(bundle.identity),
-        sources={source.write_key: source for source in bundle.sources.sources},
-        server_keys={key.key: key.name for key in bundle.sources.server_keys},
+        sources={stored_key(source.write_key): source for source in bundle.sources.sources},
+        server_keys={stored_key(key.key): key.name for key in bundle.sources.server_keys},
         log_sources=frozenset(one.name for one in bundle.sources.sources if one.clock == "log"),
         earliest={one.name: start_ms(one.earliest) for one in bundle.sources.sources},
         mappings={one.name: _mapping(one) for one in bundle.sources.sources if one.properties},

@@ -1,6 +1,5 @@
 """Identifiers by the rules of identity.yaml: which are stronger, which are equal, how many."""
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -9,6 +8,7 @@ from unicodedata import category
 from pipeline.conditions import did_you_mean
 from pipeline.config import model
 from pipeline.config.normalise import Normaliser, normaliser
+from pipeline.config.regex import Pattern, pattern
 from pipeline.model.interaction import Identifier
 
 _AROUND: Final = " \t'\"`()[]{}<>"
@@ -27,7 +27,7 @@ class IdentityRules:
     limits: Mapping[str, int]
     max_identifiers: int
     blocked: frozenset[str]
-    blocked_patterns: tuple[re.Pattern[str], ...]
+    blocked_patterns: tuple[Pattern, ...]
     max_length: int
 
     def ranked(self, valid: Iterable[Identifier]) -> tuple[Identifier, ...]:
@@ -58,7 +58,7 @@ class IdentityRules:
         return (
             not any(one.isalnum() and one != "0" for one in bare)
             or not self.blocked.isdisjoint((bare.lower(), bare.strip(_AROUND).lower()))
-            or any(pattern.fullmatch(bare) for pattern in self.blocked_patterns)
+            or any(blocked.matches(bare) for blocked in self.blocked_patterns)
         )
 
 
@@ -72,7 +72,9 @@ def identity_rules(identity: model.Identity) -> IdentityRules:
         max_identifiers=identity.max_identifiers,
         blocked=frozenset(value.strip().lower() for value in identity.blocked_values),
         blocked_patterns=tuple(
-            re.compile(pattern, re.IGNORECASE) for pattern in identity.blocked_patterns
+            compiled
+            for compiled in map(pattern, identity.blocked_patterns)
+            if isinstance(compiled, Pattern)
         ),
         max_length=identity.max_length,
     )

@@ -16,6 +16,10 @@ Name: TypeAlias = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Duration: TypeAlias = Annotated[str, Meta(pattern=DURATION_PATTERN)]
 Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 CurrencyCode: TypeAlias = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
+SECRET_PATTERN: Final = r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$(?!\n)"
+SecretName: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": SECRET_PATTERN})]
+"""`${NAME}`: an environment variable of the process that uses the secret. Configurations that were
+applied by earlier versions may hold the secret itself."""
 ADAPTERS: Final = "adapters"
 """The name of the source whose interactions are the outcomes that Kairos's own adapters report."""
 
@@ -41,6 +45,9 @@ class Source(Part, frozen=True):
 
     `earliest` (a date, UTC, 1970-01-01 or later): what claims to have happened before is refused,
     for most likely its time is in another unit or was never set.
+
+    `write_key` is kept as its SHA-256 only, and may be written so: `sha256:` and 64 hexadecimal
+    digits. Make keys by chance and long (`openssl rand -hex 16`).
     """
 
     name: Name
@@ -52,7 +59,7 @@ class Source(Part, frozen=True):
 
 
 class ServerKey(Part, frozen=True):
-    """A key that can read profiles and erase them."""
+    """A key that can read profiles and erase them; kept, or written, as a write key is."""
 
     name: Name
     key: Annotated[str, Meta(min_length=8)]
@@ -105,8 +112,8 @@ class Identity(Part, frozen=True):
     `max_identifiers` is the most that one person's top identifier may have, itself included:
     the links of further ones are refused, and their interactions go on without them.
     `blocked_values` (whatever their case, and in quotes or brackets) and values that match one of
-    `blocked_patterns` (regular expressions for the whole value) identify nobody; nor do values
-    without a letter or a digit other than 0, such as `-` or the nil UUID.
+    `blocked_patterns` (regular expressions of RE2 for the whole value) identify nobody; nor do
+    values without a letter or a digit other than 0, such as `-` or the nil UUID.
     """
 
     namespaces: Annotated[tuple[Namespace, ...], Meta(min_length=1)]
@@ -342,6 +349,8 @@ class Channel(Part, frozen=True):
     """A way to reach a customer. `cost` is per message, `deadline` how long it stays worth saying.
 
     `adapter: webhook` posts each action to `url`; `adapter: none` leaves the topic to others.
+    `secret` names the environment variable, of the adapter, that holds the key by which posts are
+    signed: `${NAME}`. A secret part of `url` is written `$${NAME}`, and is filled in there too.
     `placements` are the places in it that may ask what to show.
     """
 
@@ -350,7 +359,7 @@ class Channel(Part, frozen=True):
     deadline: Duration = "5m"
     adapter: Literal["none", "webhook"] = "none"
     url: str | None = None
-    secret: str | None = None
+    secret: SecretName | None = None
     placements: tuple[Name, ...] = ()
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.conditions import Path, Problem, did_you_mean
+from pipeline.conditions import Path, Problem, UnknownName, did_you_mean
 from pipeline.config.derived import derived_names
 from pipeline.config.model import Bundle
 
@@ -106,4 +106,5 @@ def names_of(bundle: Bundle) -> Names:
 def known_name(kind: str, name: str, known: Collection[str], path: Path) -> Iterator[Problem]:
     """The problem that nothing of the kind has this name; none when something has."""
     if name not in known:
-        yield Problem(path, f"unknown {kind} {name!r}: {did_you_mean(name, known)}")
+        message = f"unknown {kind} {name!r}: {did_you_mean(name, known)}"
+        yield Problem(path, message, UnknownName(kind, name))

@@ -10,6 +10,7 @@ from pipeline.conditions import Problem, did_you_mean
 from pipeline.conditions.duration import DURATION_PATTERN
 from pipeline.conditions.parse import NAME_PATTERN
 from pipeline.conditions.schema import Schema
+from pipeline.config.model import SECRET_PATTERN
 from pipeline.config.schema import FileKind, without_conditions
 
 _TYPES: Final = {
@@ -21,8 +22,12 @@ _TYPES: Final = {
     "boolean": "true or false",
     "null": "nothing",
 }
+_SECRETS: Final = ("write_key", "key", "secret")
+"""Fields whose values no message repeats."""
+
 _PATTERNS: Final = {
     NAME_PATTERN: "not a name: a letter, then letters, digits, '_', '.' or '-'",
+    SECRET_PATTERN: "not the name of a secret: write ${NAME}, and set that variable for adapters",
     DURATION_PATTERN: "not a duration such as 30s, 5m, 12h, 7d",
 }
 
@@ -46,7 +51,7 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
     elif error.validator == "required":
         yield Problem(path, f"{_missing(error)} is missing here")
     else:
-        yield Problem(path, _words(error))
+        yield Problem(path, _words(error, _shown_at(path, error.instance)))
 
 
 def _missing(error: ValidationError) -> str:
@@ -58,16 +63,16 @@ def _missing(error: ValidationError) -> str:
     return next(name for name in absent if error.message.startswith(name))
 
 
-def _words(error: ValidationError) -> str:
+def _words(error: ValidationError, shown: str) -> str:
     wanted: Any = error.validator_value
     found: Any = error.instance
     match error.validator:
         case "type":
-            return f"expected {_TYPES[wanted]}, found {_shown(found)}"
+            return f"expected {_TYPES[wanted]}, found {shown}"
         case "enum":
-            return f"{_shown(found)}: {_choice(found, wanted)}"
+            return f"{shown}: {_choice(found, wanted)}"
         case "pattern":
-            return f"{_shown(found)} is {_PATTERNS.get(wanted, f'not of the form {wanted}')}"
+            return f"{shown} is {_PATTERNS.get(wanted, f'not of the form {wanted}')}"
         case "minItems":
             return f"the list needs {wanted} or more"
         case "minLength":
@@ -84,6 +89,11 @@ def _choice(found: object, wanted: Sequence[Any]) -> str:
     if isinstance(found, str):
         return did_you_mean(found, wanted)
     return f"one of {', '.join(map(str, wanted))}"
+
+
+def _shown_at(path: tuple[str | int, ...], value: object) -> str:
+    secret = bool(path) and path[-1] in _SECRETS and isinstance(value, str | int | float)
+    return "what is written" if secret else _shown(value)
 
 
 def _shown(value: object) -> str:

@@ -9,6 +9,7 @@ counts as sent, so that caps are not exceeded.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -18,7 +19,7 @@ from prometheus_client import Counter
 
 from pipeline.adapters import webhook
 from pipeline.adapters.traces import Trace
-from pipeline.adapters.webhook import Endpoint, Refused, Result, Taken, TooLate
+from pipeline.adapters.webhook import Endpoint, Refused, Result, Taken, TooLate, Unusable
 from pipeline.delivery.ledger import Entry, Ledger
 from pipeline.delivery.reporter import Reporter, Unacceptable
 from pipeline.model.decision import Action
@@ -64,12 +65,13 @@ class Report(Struct, frozen=True, omit_defaults=True):
 
 
 class Courier:
-    """`endpoint` gives the webhook of a channel; None: the channel has none any more."""
+    """`endpoint` gives the webhook of a channel, or why it cannot be used yet; None: the channel
+    has none any more."""
 
     def __init__(
         self,
         client: ClientSession,
-        endpoint: Callable[[str], Endpoint | None],
+        endpoint: Callable[[str], Endpoint | Unusable | None],
         ledger: Ledger,
         reporter: Reporter,
     ) -> None:
@@ -93,13 +95,11 @@ class Courier:
 
     async def _post(self, parcel: Parcel, tried: bool) -> bytes:
         action = parcel.action
-        endpoint = self._endpoint(action.channel)
+        find = partial(self._endpoint, action.channel)
         result: Result = Refused(0)
-        if endpoint is not None:
+        if find() is not None:
             self._ledger.put(action.action_id, Entry())
-            result = await webhook.post(
-                self._client, endpoint, action, parcel.give_up_s, parcel.trace
-            )
+            result = await webhook.post(self._client, find, action, parcel.give_up_s, parcel.trace)
         if tried and isinstance(result, TooLate):
             result = replace(result, unsure=True)
         report = _report(parcel, result)

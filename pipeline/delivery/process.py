@@ -85,7 +85,9 @@ async def _serve(settings: Settings, role: Role) -> None:
 
 def _session() -> ClientSession:
     connector = TCPConnector(limit=0, limit_per_host=_CONNECTIONS)
-    return ClientSession(connector=connector, cookie_jar=DummyCookieJar())
+    return ClientSession(
+        connector=connector, cookie_jar=DummyCookieJar(), auto_decompress=False, read_bufsize=16_384
+    )
 
 
 def _membership(settings: Settings, role: Role) -> dict[str, Property]:

@@ -24,10 +24,10 @@ _BATCH: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The gateway's base URL and the write key of the source `adapters`."""
+    """The gateway's base URL and the key of Kairos's own adapters."""
 
     url: str
-    write_key: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Reporter:
                 data=body,
                 headers={
                     "Content-Type": "application/json",
-                    "Authorization": encode_basic_auth(address.write_key, ""),
+                    "Authorization": encode_basic_auth(address.key, ""),
                 },
                 timeout=_TIMEOUT,
             ) as response:

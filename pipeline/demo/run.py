@@ -3,12 +3,13 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.broker.ports import is_free
+from pipeline.adapters.config_files import written_keys
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
 from pipeline.adapters.records import Records
@@ -84,7 +85,8 @@ def run(
     stack = up(settings, CONFIGURATION, options.workers, say)
     configuration = applied_configuration(settings)
     assert configuration is not None
-    stage = _Stage(settings, configuration, stack.url, options)
+    keys = written_keys(CONFIGURATION)
+    stage = _Stage(settings, configuration, keys, stack.url, options)
     return asyncio.run(stage.perform(days, port, progress))
 
 
@@ -92,6 +94,7 @@ def run(
 class _Stage:
     settings: Settings
     configuration: Configuration
+    keys: Mapping[str, str]
     url: str
     options: Options
 
@@ -105,7 +108,7 @@ class _Stage:
             LagReader(kafka, all_groups(self.configuration)),
             mailbox,
         )
-        async with serve(mailbox, port), Shop(self.url, self._key("web-shop")) as shop:
+        async with serve(mailbox, port), Shop(self.url, self.keys["web-shop"]) as shop:
             began = time.monotonic()
             clock = LogClock(kafka, open_codec(self.settings), self.settings.partitions)
             player = Player(shop, mailbox, pipeline, clock, self.options.seed)
@@ -115,7 +118,7 @@ class _Stage:
             seconds = time.monotonic() - began
             progress(self._played(played, len(days)))
             since_ms = time.time_ns() // 1_000_000
-            traffic = Traffic(self.url, self._key("live"))
+            traffic = Traffic(self.url, self.keys["live"])
             await traffic.run(self.options.live_s)
             await pipeline.rest()
         records = Records.of(self.settings)
@@ -138,10 +141,6 @@ class _Stage:
         line = f"played {len(played)} of {of_days} days; live traffic for {self.options.live_s} s"
         events = script.event_count(played)
         return Progress(played[-1].date.isoformat(), events, events, (line,))
-
-    def _key(self, source: str) -> str:
-        sources = self.configuration.sources.items()
-        return next(key for key, one in sources if one.name == source)
 
 
 def _within(days: Iterable[script.Day], play_s: float | None) -> Iterator[script.Day]:

@@ -38,7 +38,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """`instance` is the key under which replies come back to this process."""
+    """`instance` is the key under which replies come back to this process; `adapter_key` is
+    what Kairos's own adapters report by."""
 
     instance: str
     limits: Limits
@@ -46,6 +47,7 @@ class Gateway:
     publisher: Publisher
     codec: Codec
     tokens: TokenKey
+    adapter_key: str
     metrics: Metrics
 
     def configuration(self) -> Configuration | Refusal:
@@ -66,7 +68,7 @@ class Gateway:
         if isinstance(key, Refusal):
             return key
         if key is not None:
-            source = access.sender(key, config)
+            source = access.sender(key, config, self.adapter_key)
             if isinstance(source, Refusal):
                 return source
         else:
@@ -74,7 +76,8 @@ class Gateway:
         raw = await body.read(request, limit)
         if isinstance(raw, Refusal):
             return raw
-        return Post(raw, key, config, request.client.host if request.client else None)
+        ip = request.client.host if request.client else None
+        return Post(raw, key, config, self.adapter_key, ip)
 
     async def write(
         self,
@@ -111,11 +114,12 @@ class Post:
     raw: bytes
     key: str | None
     config: Configuration
+    adapter_key: str
     ip: str | None
 
     def arrival(self, body_key: str | None) -> Arrival | Refusal:
         """Segment's newer clients put the key into the body."""
-        source = access.sender(self.key or body_key, self.config)
+        source = access.sender(self.key or body_key, self.config, self.adapter_key)
         if isinstance(source, Refusal):
             return source
         return Arrival(source, self.config, now_ms(), self.ip)

@@ -115,6 +115,7 @@ def _gateway(settings: Settings, instance: str, ending: "_Ending") -> Gateway:
         publisher=Publisher(client, settings.gateway_timeout_ms, ending.fail),
         codec=codec,
         tokens=TokenKey(settings.signing_secret()),
+        adapter_key=settings.adapter_key(),
         metrics=Metrics(),
     )
 

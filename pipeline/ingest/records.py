@@ -92,7 +92,7 @@ class Reading:
         kind = message.type
         if not has_id(message):
             message = replace(message, message_id=_own_id(row))
-        source = self.config.sources.get(message.write_key or "", self.source)
+        source = self.config.source_with(message.write_key or "") or self.source
         return interaction(message, kind, Arrival(source, self.config, self.now_ms))
 
     def _interaction(self, row: Row) -> Interaction | Refusal:

@@ -76,6 +76,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Itera
     """
     variables = {
         "TEST_RECEIVER": receiver.url,
+        "TEST_SIGNING_SECRET": "test-signing-secret",
         "KAIROS_PARTITIONS": "3",
         "KAIROS_DECIDE_BUDGET_MS": "30000",
         "KAIROS_GATEWAY_TIMEOUT_MS": "3000",

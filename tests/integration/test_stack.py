@@ -20,7 +20,11 @@ _WORKER, _GATEWAY, _ADAPTER = "worker-all-0", "gateway", "adapter-webhook-0"
 def second(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
     configuration = Path(__file__).parent / "configuration"
     home = tmp_path_factory.mktemp("second")
-    variables = {"TEST_RECEIVER": receiver.url, "KAIROS_PARTITIONS": "2"}
+    variables = {
+        "TEST_RECEIVER": receiver.url,
+        "TEST_SIGNING_SECRET": "test-signing-secret",
+        "KAIROS_PARTITIONS": "2",
+    }
     with running_stack(Stack(home, configuration, variables)) as stack:
         yield stack
 

@@ -179,6 +179,7 @@ def test_a_whole_stack_works_over_tls_as_a_known_user(
 ) -> None:
     variables = {
         "TEST_RECEIVER": receiver.url,
+        "TEST_SIGNING_SECRET": "test-signing-secret",
         "KAIROS_BOOTSTRAP_SERVERS": secured.secure,
         "KAIROS_PARTITIONS": "1",
         "KAIROS_DECIDE_BUDGET_MS": "30000",

@@ -26,6 +26,7 @@ from pipeline.model.time import DAY_MS
 from pipeline.profiles.view import View
 from pipeline.settings import Settings
 
+ADAPTER_KEY = "what adapters report by"
 MESSAGE_BYTES = 512 * 1024
 BATCH_BYTES = 4 * 1024 * 1024
 ITEMS = 5_000
@@ -133,6 +134,7 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
         publisher=log,  # type: ignore[arg-type]
         codec=codec,
         tokens=tokens,
+        adapter_key=ADAPTER_KEY,
         metrics=Metrics(),
     )
     profiles = Profiles(settings, View(folder / "view", codec), Current())  # type: ignore[arg-type]

@@ -162,3 +162,20 @@ def test_features_are_traits(scored: Path) -> None:
     assert isinstance(errors, list)
     told = [error.message.partition(":")[0] for error in errors]
     assert told == ["unknown trait 'score.buys'", "unknown trait 'purchase'"]
+
+
+def test_a_worker_tries_a_model_apart_before_it_loads_it(
+    scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = _bundle(scored)
+    artifacts = Artifacts(tmp_path / "artifacts")
+    keep_files(bundle, scored, artifacts)
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.abort()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with capture_logs() as said:
+        assert not _rules(bundle, artifacts).scorers
+    assert "ends the process that reads it" in said[0]["reason"]
+    monkeypatch.delenv("PYTHONPATH")
+    assert _rules(bundle, artifacts).scorers
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert _rules(bundle, artifacts).scorers, "tried once, by whichever process"

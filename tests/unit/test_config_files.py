@@ -155,6 +155,75 @@ def test_all_mistakes_of_a_folder_are_told_at_once(folder: Path) -> None:
     assert told >= {("policies.yaml", 5), ("segments/buyers.yaml", 3), ("identity.yaml", 2)}
 
 
+def test_a_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
+    """One error of each kind, each told once and none that follows from another."""
+    edit(folder / "policies.yaml", "max: 1", "max: one")
+    edit(folder / CART, "address: email", "address: mail")
+    edit(folder / CART, "budget: 500", "budget: ${NOWHERE}")
+    edit(folder / LOYALTY, "channel: web", "channel: wep")
+    edit(folder / "segments" / "loyal.yaml", "{segment: buyers}", "{segment: bying}")
+    edit(folder / "profile.yaml", "of: occurred_at", "of: ocurred_at")
+    with (folder / "profile.yaml").open("a") as profile:
+        profile.write("scores:\n  - {name: buys, model: ../model.txt, features: [views]}\n")
+    edit(folder / "channels.yaml", "url: ${KAIROS_DEMO_WEBHOOK:-http://127.0.0.1:8790/email}",
+         "url: http://[::1/email")  # fmt: skip
+    (folder / "segments" / "half.yaml").write_text("segment: [half\n")
+    told = [(one.file, one.message.split()[0]) for one in errors(folder)]
+    assert told == [
+        (CART, "NOWHERE"),
+        (CART, "unknown"),
+        (LOYALTY, "unknown"),
+        ("channels.yaml", "an"),
+        ("policies.yaml", "expected"),
+        ("profile.yaml", "nothing"),
+        ("profile.yaml", "../model.txt"),
+        ("segments/half.yaml", "YAML:"),
+    ]
+
+
+def test_an_unknown_name_is_told_although_a_file_of_another_kind_is_broken(folder: Path) -> None:
+    edit(folder / "segments" / "loyal.yaml", "{segment: buyers}", "{segment: bying}")
+    (folder / "policies.yaml").write_text("caps: [")
+    assert [one.file for one in errors(folder)] == ["policies.yaml", "segments/loyal.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("segments/buyers.yaml", "segment: buyers", "segment: buyers\nchannels: web"),
+        ("segments/buyers.yaml", "when:", "when: ["),
+        ("profile.yaml", "rule: count", "rule: counts"),
+        ("profile.yaml", "session_gap:", "traits: ["),
+        ("identity.yaml", "user_id: customer_id", "user_id: 5"),
+        ("channels.yaml", "cost: 0.02", "cost: cheap"),
+        ("channels.yaml", "url:", "url: 5 #"),
+        ("channels.yaml", "cart-banner]", "cart-banner, 5]"),
+        ("channels.yaml", "channels:", "channels: ["),
+        ("sources.yaml", "channel: mobile,", "channel: 5,"),
+        (LOYALTY, "        placement: home-hero", "        placement: 5"),
+        (CART, "trigger:", "trigger: 5\nhypothesis:"),
+    ],
+)
+def test_one_mistake_is_one_error(folder: Path, file: str, old: str, new: str) -> None:
+    """Names that a damaged file may have defined, and fields that it has wrong, count as there."""
+    edit(folder / file, old, new)
+    found = errors(folder)
+    assert {one.file for one in found} == {file}, found
+    assert not any("unknown trait" in str(one) or "unknown seg" in str(one) for one in found)
+
+
+def test_several_mistakes_in_one_file_are_all_told_in_their_order(folder: Path) -> None:
+    path = folder / "sources.yaml"
+    edit(path, "channel: mobile,", "channel: '${A}', channel: x,")
+    edit(path, "channel: pos,", "channel: !!x pos,")
+    edit(path, "name: live", "name: '${B}'")
+    found = errors(folder)
+    assert [(one.file, one.message.split()[0]) for one in found] == [
+        ("sources.yaml", word) for word in ("A", "'channel'", "tag:yaml.org,2002:x:", "B")
+    ]
+    assert found == sorted(found, key=lambda one: one.line)
+
+
 def test_not_utf8(folder: Path) -> None:
     (folder / "identity.yaml").write_bytes(b"namespaces:\n  - {name: caf\xe9}\n")
     [error] = errors(folder)

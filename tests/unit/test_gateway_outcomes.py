@@ -12,7 +12,7 @@ from pipeline.config import model
 from pipeline.decisioning.token import Claims
 from pipeline.model.interaction import Identifier
 from pipeline.model.time import DAY_MS, HOUR_MS
-from tests.support.doorway import TOKEN_MS, Doorway, configuration, doorway
+from tests.support.doorway import ADAPTER_KEY, TOKEN_MS, Doorway, configuration, doorway
 
 SHOP, ADAPTERS, LOG = "shop-key-1", "adapters-key-1", "log-key-12"
 NOW = time.time_ns() // 1_000_000
@@ -60,6 +60,13 @@ def test_adapters_are_believed_however_late(door: Doorway, outcome: str) -> None
     old = token(door, NOW - 30 * DAY_MS)
     assert post(door, ADAPTERS, {"token": old, "outcome": outcome}).status_code == 200
     assert [one.name for one in door.interactions()] == [outcome]
+
+
+def test_own_adapters_report_by_a_key_of_the_home_s_secret(door: Doorway) -> None:
+    body = {"token": token(door), "outcome": "expired"}
+    assert post(door, ADAPTER_KEY, body).status_code == 200
+    assert [(one.name, one.source) for one in door.interactions()] == [("expired", "adapters")]
+    assert post(door, ADAPTER_KEY + "x", body).status_code == 401
 
 
 def test_token_expires(door: Doorway) -> None:

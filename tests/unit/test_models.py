@@ -1,6 +1,7 @@
 """Models: they predict what their trees say, and what is no sound model is refused."""
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from math import exp, inf, isnan, nan
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.model_text import problem
 from pipeline.adapters.models import load_scorer
+from pipeline.adapters.trial import model_problem_apart
 from tests.support.trained import FEATURES, booster, model_text
 
 AMPLE_US = 1e6
@@ -134,6 +136,136 @@ def test_what_passes_can_be_loaded_and_predicts(
         value = scorer([0.0, 1.0, nan])
         assert value is not None
         assert -inf < value < inf
+
+
+NUMBERS = (
+    "2_0",
+    "+2",
+    "02",
+    "1e1",
+    "0x2",
+    " 2",
+    "2 ",
+    "\u0662",
+    "2147483648",
+    "9" * 5_000,
+    "",
+    "-0",
+)
+REALS = ("1_0.5", "nan", "inf", "-inf", "0x1p3", "1e999", "1,5", ".", "--1", "1e", "1" * 401)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize(
+    "field",
+    ["num_leaves", "left_child", "right_child", "split_feature", "decision_type", "leaf_count",
+     "max_feature_idx", "tree_sizes", "label_index"],
+)  # fmt: skip
+def test_whole_numbers_have_one_form(field: str, number: str) -> None:
+    """Others are read in one way by Python, and in another by the library."""
+    text = re.sub(rf"^{field}=\S+", f"{field}={number}", model_text(), count=1, flags=re.MULTILINE)
+    text = _right_sizes(text) if field != "tree_sizes" else text
+    assert problem(text.encode(errors="replace"), FEATURES) is not None or number == "-0"
+
+
+@pytest.mark.parametrize("number", REALS)
+@pytest.mark.parametrize(
+    "field",
+    ["threshold", "leaf_value", "leaf_weight", "split_gain", "internal_value", "shrinkage"],
+)
+def test_numbers_have_one_form(field: str, number: str) -> None:
+    text = re.sub(rf"^{field}=\S+", f"{field}={number}", model_text(), count=1, flags=re.MULTILINE)
+    assert problem(_right_sizes(text).encode(), FEATURES) is not None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("num_cat=0\n", "num_cat=0\ncat_threshold=9\n"),
+        ("num_cat=0\n", "num_cat=0\r\n"),
+        ("num_cat=0\n", "num_cat=0\x0bx\n"),
+        ("num_cat=0\n", "num_cat=0\x00\n"),
+        ("objective=binary sigmoid:1", "objective=binary sigmoid:1;x"),
+        ("feature_names=Column_0 Column_1", "feature_names=Column_0"),
+        ("feature_infos=", "feature_infos=none "),
+        ("feature_infos=", "monotone_constraints=1 2 3\nfeature_infos="),
+        ("feature_infos=", "forced=1\nfeature_infos="),
+    ],
+)
+def test_only_the_known_grammar_passes(old: str, new: str) -> None:
+    assert old in model_text()
+    text = _right_sizes(model_text().replace(old, new, 1))
+    assert problem(text.encode(), FEATURES) is not None
+
+
+def test_a_tree_that_is_too_deep_is_refused() -> None:
+    assert problem(_chain(900).encode(), 1) is None
+    assert "deeper" in str(problem(_chain(1_100).encode(), 1))
+
+
+def test_a_deep_tree_that_passes_is_loaded_and_predicts(tmp_path: Path) -> None:
+    path = tmp_path / "deep.txt"
+    path.write_text(_chain(900))
+    assert model_problem_apart(path, 1) is None
+
+
+def _chain(depth: int) -> str:
+    """A model of one tree in which each split hangs under the last."""
+    splits = range(depth)
+    fields = {
+        "num_leaves": depth + 1,
+        "num_cat": 0,
+        "split_feature": _line(0 for _ in splits),
+        "split_gain": _line(1 for _ in splits),
+        "threshold": _line(splits),
+        "decision_type": _line(2 for _ in splits),
+        "left_child": _line(~one for one in splits),
+        "right_child": _line([*range(1, depth), ~depth]),
+        "leaf_value": _line(range(depth + 1)),
+        "is_linear": 0,
+        "shrinkage": 1,
+    }
+    tree = "Tree=0\n" + "".join(f"{name}={value}\n" for name, value in fields.items()) + "\n\n"
+    head = (
+        "tree\nversion=v4\nnum_class=1\nnum_tree_per_iteration=1\nlabel_index=0\n"
+        "max_feature_idx=0\nobjective=regression\nfeature_names=a\nfeature_infos=[0:1]\n"
+    )
+    end = "end of trees\n\nfeature_importances:\n\nparameters:\nend of parameters\n"
+    return f"{head}tree_sizes={len(tree)}\n\n{tree}{end}"
+
+
+def _line(values: Iterable[int]) -> str:
+    return " ".join(map(str, values))
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_changed_model_is_refused_or_predicts(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Fuzzing: bytes are replaced, doubled or taken out anywhere before the end of the trees."""
+    text = model_text()
+    end = text.index("end of trees")
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(5, end - 1))
+        length = data.draw(st.integers(0, 3))
+        new = data.draw(st.text(st.sampled_from("0123456789-.e =\nx_"), max_size=3))
+        text = text[:start] + new + text[start + length :]
+    path = tmp_path_factory.mktemp("changed") / "model.txt"
+    path.write_text(_right_sizes(text))
+    if problem(path.read_bytes(), FEATURES) is None:
+        assert (model_problem_apart(path, FEATURES) or "not ").startswith("not ")
+
+
+def test_what_ends_the_process_that_reads_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loader that aborts, as the library does for some models."""
+    (tmp_path / "sitecustomize.py").write_text("import os\nos.abort()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    path = tmp_path / "model.txt"
+    path.write_text(model_text())
+    assert "ends the process that reads it" in str(model_problem_apart(path, FEATURES))
 
 
 @given(st.binary(max_size=300))

@@ -1,0 +1,183 @@
+"""The part of a folder that can be checked although other parts are damaged.
+
+Of a file whose form is wrong somewhere, the items and fields that are right are kept; a file that
+cannot be read at all is replaced by the least that there can be. What is left out may have defined
+names, or be what another check asks for: neither is an error then.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+
+from pipeline.adapters.yaml_text import Document
+from pipeline.conditions import Path, Problem, UnknownName
+from pipeline.config import model
+from pipeline.config.keys import without_keys
+from pipeline.config.schema import FileKind
+
+_STAND_INS: Final[Mapping[str, model.Part]] = {
+    "sources": model.Sources(()),
+    "identity": model.Identity((model.Namespace("customer_id"), model.Namespace("cookie"))),
+    "channels": model.Channels((model.Channel("web"),)),
+}
+_DEFINED_IN: Final[Mapping[str, tuple[str, ...]]] = {
+    "trait": ("profile", "identity"),
+    "derived value": ("profile",),
+    "segment": ("segments",),
+    "namespace": ("identity",),
+    "channel": ("channels", "sources"),
+    "placement": ("channels",),
+}
+
+_WORD: Final = re.compile(r"[a-z_]+")
+_AFFIXES: Final = ("identifier.", "score.", ".since", ".approximate")
+_NO_TEXTS: Final[frozenset[str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigFile:
+    """One file that could be read."""
+
+    name: str
+    kind: FileKind
+    document: Document
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is usable of a file. `kept`: of each list at its top, where in the file the items that
+    are left stand. `lost`: the names of fields that were left out."""
+
+    file: ConfigFile
+    at: Path
+    value: model.Part
+    kept: Mapping[str, Sequence[int]]
+    lost: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """A bundle of all that is usable. `lost`: per field of the bundle the texts in what was left
+    out, None where that is not known."""
+
+    bundle: model.Bundle
+    parts: tuple[_Part, ...]
+    lost: Mapping[str, frozenset[str] | None]
+
+    def placed(self, problem: Problem) -> tuple[ConfigFile, Problem] | None:
+        """Return where a problem of the bundle stands; None if it may come of what was left out."""
+        part = next((one for one in self.parts if one.at == problem.path[: len(one.at)]), None)
+        if part is None or (problem.unknown and self._may_be_lost(problem.unknown)):
+            return None
+        if part.lost.intersection(_WORD.findall(problem.message)):
+            return None
+        path = problem.path[len(part.at) :]
+        match path:
+            case (str() as field, int() as index, *rest) if field in part.kept:
+                path = (field, part.kept[field][index], *rest)
+        return part.file, replace(problem, path=path)
+
+    def _may_be_lost(self, unknown: UnknownName) -> bool:
+        stem = unknown.name
+        for affix in _AFFIXES:
+            stem = stem.removeprefix(affix).removesuffix(affix)
+        lost = [self.lost.get(field, _NO_TEXTS) for field in _DEFINED_IN[unknown.kind]]
+        return any(texts is None or not texts.isdisjoint((unknown.name, stem)) for texts in lost)
+
+
+def salvaged(
+    files: Sequence[ConfigFile],
+    problems: Mapping[str, Sequence[Problem]],
+    broken: Sequence[FileKind],
+) -> Salvage:
+    """Return what can be checked. `problems`: by file, what is wrong with its form; `broken`: the
+    kinds of the files that could not be read."""
+    parts: list[_Part] = []
+    lost: dict[str, frozenset[str] | None] = {kind.field: None for kind in broken}
+    counts: dict[str, int] = {}
+    for file in files:
+        field = file.kind.field
+        index = counts.get(field, 0)
+        at: Path = (field, index) if file.kind.many else (field,)
+        part = _usable(file, at, problems[file.name])
+        if part is not None:
+            parts.append(part)
+            counts[field] = index + 1
+        known = lost.get(field, frozenset())
+        if problems[file.name] and known is not None:
+            lost[field] = known.union(_texts(file.document.value))
+    return Salvage(_bundle(parts), tuple(parts), lost)
+
+
+def _usable(file: ConfigFile, at: Path, problems: Sequence[Problem]) -> _Part | None:
+    """Without the fields that are wrong if that can be, or else without the items they are in."""
+    value = file.document.value
+    if not isinstance(value, dict):
+        return None
+    paths = [one.path for one in problems]
+    items = {path[:2] for path in paths if len(path) == 2 and isinstance(path[1], int)}
+    for left_out in (items, {path[:2] for path in paths}):
+        kept = {
+            name: [place for place in range(len(given)) if (name, place) not in left_out]
+            for name, given in value.items()
+            if isinstance(given, list)
+        }
+        usable = _without(value, paths)
+        for name, places in kept.items():
+            if isinstance(usable.get(name), list):
+                usable[name] = [usable[name][place] for place in places]
+        try:
+            converted = msgspec.convert(usable, file.kind.record)
+        except msgspec.ValidationError:
+            continue
+        lost = frozenset(key for path in paths for key in path[-2:] if isinstance(key, str))
+        return _Part(file, at, converted, kept, lost)
+    return None
+
+
+def _without(value: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
+    """A copy without the fields that the paths lead to or into."""
+    copy = deepcopy(value)
+    for path in paths:
+        names = [place for place, key in enumerate(path) if isinstance(key, str)]
+        if not names or (len(path) == 2 and isinstance(path[1], int)):
+            continue
+        parent: Any = copy
+        for key in path[: names[-1]]:
+            inside = isinstance(parent, dict) and key in parent
+            inside = inside or (isinstance(parent, list) and isinstance(key, int))
+            parent = parent[key] if inside else None
+        if isinstance(parent, dict):
+            parent.pop(str(path[names[-1]]), None)
+    return copy
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in a value, names of fields included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _bundle(parts: Sequence[_Part]) -> model.Bundle:
+    found: dict[str, object] = dict(_STAND_INS)
+    for part in parts:
+        field = part.file.kind.field
+        if part.file.kind.many:
+            known = found.get(field, ())
+            assert isinstance(known, tuple)
+            found[field] = (*known, part.value)
+        else:
+            found[field] = part.value
+    return without_keys(msgspec.convert(found, model.Bundle))

@@ -1,0 +1,75 @@
+"""Files of a folder that somebody else wrote: regular files inside it, of a bounded size.
+
+A device, a FIFO or a link to elsewhere would make the reader wait, run out of memory, or tell what
+is none of the folder's business.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+_MOST_ENTRIES: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why a file is not taken, and the mend."""
+
+    why: str
+
+
+class TooManyFilesError(Exception):
+    """The folder holds more than any configuration; it is likely not the one that was meant."""
+
+
+def file_in(folder: Path, name: str, most_bytes: int) -> Path | Unreadable:
+    """Return the path of a regular file inside `folder` with at most `most_bytes`."""
+    relative = PurePosixPath(name)
+    if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
+        return Unreadable(
+            "is not a file of this folder: name it relative to the folder, without .."
+        )
+    path = folder / relative
+    try:
+        inside = path.resolve(strict=True).is_relative_to(folder.resolve())
+        found = path.stat()
+    except (OSError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "its links go round in a circle"
+        return Unreadable(f"cannot be read: {why}")
+    if not inside:
+        return Unreadable("is a link out of this folder: put the file itself there")
+    if not stat.S_ISREG(found.st_mode):
+        return Unreadable("is not a regular file")
+    if found.st_size > most_bytes:
+        return Unreadable(f"is larger than {most_bytes:,} bytes")
+    return path
+
+
+def read_in(folder: Path, name: str, most_bytes: int) -> bytes | Unreadable:
+    """Return what is in a file of `folder`, as far as `file_in` lets it be taken."""
+    path = file_in(folder, name, most_bytes)
+    if isinstance(path, Unreadable):
+        return path
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+            data = file.read(most_bytes + 1)
+    except OSError as error:
+        return Unreadable(f"cannot be read: {error.strerror}")
+    return data if len(data) <= most_bytes else Unreadable(f"is larger than {most_bytes:,} bytes")
+
+
+def names_in(folder: Path) -> Iterator[str]:
+    """Yield the names of all that is in `folder` but folders, hidden things apart; links to folders
+    are not followed. Raises TooManyFilesError."""
+    seen = 0
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        seen += len(folders) + len(files)
+        if seen > _MOST_ENTRIES:
+            raise TooManyFilesError
+        for name in sorted(files):
+            if not name.startswith("."):
+                yield (Path(parent) / name).relative_to(folder).as_posix()

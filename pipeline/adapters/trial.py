@@ -1,0 +1,72 @@
+"""Trying a file of unknown origin in a process of its own, with little time and memory.
+
+Native libraries that read it may abort, loop or take all memory: then that process ends, and this
+one goes on.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pipeline.adapters.geo import geo_problem
+from pipeline.adapters.models import model_problem
+
+_CPU_S: Final = 30
+_WALL_S: Final = 60.0
+_MEMORY_BYTES: Final = 4 << 30
+
+
+def model_problem_apart(file: Path, features: int) -> str | None:
+    """Return why a model cannot be used, found in a process of its own."""
+    return _apart("model", str(file), str(features))
+
+
+def geo_problem_apart(file: Path) -> str | None:
+    """Return why a geo database cannot be used, found in a process of its own."""
+    return _apart("geo", str(file))
+
+
+def _apart(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline.adapters.trial", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=_WALL_S,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+    except subprocess.TimeoutExpired:
+        return f"not usable: reading it takes more than {_WALL_S:.0f} s"
+    try:
+        found: str | None = json.loads(done.stdout.rpartition(b"\n")[2])
+    except ValueError:
+        return f"not usable: it ends the process that reads it (code {done.returncode})"
+    return found
+
+
+_TRIALS: Final[Mapping[str, Callable[..., str | None]]] = {
+    "model": lambda file, features: model_problem(Path(file), int(features)),
+    "geo": lambda file: geo_problem(Path(file)),
+}
+
+
+def _main(kind: str, *arguments: str) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        found = _TRIALS[kind](*arguments)
+    except MemoryError:
+        found = "not usable: reading it takes too much memory"
+    # The library may have printed something: the answer is the last line.
+    sys.stdout.write("\n" + json.dumps(found))
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -1,0 +1,96 @@
+"""Keys and secrets as a configuration keeps them: digests of keys, names of secrets.
+
+An applied configuration is kept for ever and read by many, so neither may stand in it in clear.
+"""
+
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Final
+
+from msgspec.structs import replace
+
+from pipeline.config.model import SECRET_PATTERN, Bundle
+
+_MARK: Final = "sha256:"
+_DIGEST: Final = re.compile(_MARK + "[0-9a-f]{64}")
+_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_MASK: Final = "***"
+_SHOWN: Final = 8
+"""Digits of a digest that are shown: enough to tell keys apart."""
+
+
+def key_digest(key: str) -> str:
+    """Return the digest of a key that somebody presents.
+
+    Keys are looked up by it. Nobody can choose a digest, so the time that a comparison of digests
+    takes tells nothing about a key.
+    """
+    return _MARK + sha256(key.encode(errors="surrogatepass")).hexdigest()
+
+
+def stored_key(written: str) -> str:
+    """Return the digest of a key as it is written in sources.yaml, which may be a digest."""
+    return written if _DIGEST.fullmatch(written) else key_digest(written)
+
+
+def without_keys(bundle: Bundle) -> Bundle:
+    """Return the bundle with digests in place of keys."""
+    given = bundle.sources
+    sources = [replace(one, write_key=stored_key(one.write_key)) for one in given.sources]
+    servers = [replace(one, key=stored_key(one.key)) for one in given.server_keys]
+    kept = replace(given, sources=tuple(sources), server_keys=tuple(servers))
+    return replace(bundle, sources=kept)
+
+
+def resolved(text: str, environment: Mapping[str, str]) -> str | None:
+    """Return `text` with every `${NAME}` replaced; None where one is not set."""
+    if any(name not in environment for name in _REFERENCE.findall(text)):
+        return None
+    return _REFERENCE.sub(lambda found: environment[found.group(1)], text)
+
+
+def examples(text: str) -> tuple[str, ...]:
+    """Return what `text` may become once every `${NAME}` in it is filled in, to be checked."""
+    if _REFERENCE.search(text) is None:
+        return (text,)
+    return tuple(_REFERENCE.sub(stand_in, text) for stand_in in ("1", "x", "http://x"))
+
+
+def masked(bundle: Bundle) -> Bundle:
+    """Return the bundle as it may be shown: no key in full, no secret, no URL's query.
+
+    Configurations that earlier versions applied may hold keys and secrets in clear.
+    """
+    given = bundle.sources
+    sources = [replace(one, write_key=_masked_key(one.write_key)) for one in given.sources]
+    servers = [replace(one, key=_masked_key(one.key)) for one in given.server_keys]
+    channels = [
+        replace(one, secret=_masked_secret(one.secret), url=_masked_url(one.url))
+        for one in bundle.channels.channels
+    ]
+    return replace(
+        bundle,
+        sources=replace(given, sources=tuple(sources), server_keys=tuple(servers)),
+        channels=replace(bundle.channels, channels=tuple(channels)),
+    )
+
+
+def _masked_key(written: str) -> str:
+    return stored_key(written)[: len(_MARK) + _SHOWN] + _MASK
+
+
+def _masked_secret(written: str | None) -> str | None:
+    named = written is None or re.search(SECRET_PATTERN, written)
+    return written if named else _MASK
+
+
+def _masked_url(written: str | None) -> str | None:
+    if written is None:
+        return None
+    before, mark, after = written.partition("://")
+    authority, slash, rest = after.partition("/")
+    _, at, host = authority.rpartition("@")
+    path, question, _ = rest.partition("?")
+    user = _MASK + at if at else ""
+    return f"{before}{mark}{user}{host}{slash}{path}{question}{_MASK if question else ''}"

@@ -1,0 +1,46 @@
+"""Regular expressions that users write, in time that is linear in the text."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import re2
+
+_LONGEST: Final = 1_000
+_MEMORY_BYTES: Final = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """An expression for a whole text, whatever its case."""
+
+    text: str
+    compiled: Any
+
+    def matches(self, value: str) -> bool:
+        return self.compiled.fullmatch(value.encode(errors="replace")) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class BadPattern:
+    """Why an expression cannot be used, and the mend."""
+
+    why: str
+
+
+def pattern(text: str) -> Pattern | BadPattern:
+    """Compile an expression in RE2's syntax."""
+    if len(text) > _LONGEST:
+        return BadPattern(f"a pattern has {_LONGEST} characters at most: write several")
+    options = re2.Options()
+    options.case_sensitive = False
+    options.log_errors = False
+    options.max_mem = _MEMORY_BYTES
+    try:
+        return Pattern(text, re2.compile(text.encode(), options))
+    except (re2.error, UnicodeEncodeError) as error:
+        reason = error.args[0]
+        words = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        return BadPattern(
+            f"{text[:100]!r} is no regular expression of RE2, which has no look-around and no "
+            f"back-references: {words}"
+        )

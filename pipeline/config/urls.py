@@ -1,0 +1,76 @@
+"""URLs that something is posted to: what makes one usable."""
+
+import re
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+import idna
+
+_MOST: Final = 2_048
+_PORTS: Final = range(1, 65_536)
+_HOST_LENGTH: Final = 253
+_UNPRINTABLE: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\]")
+_BRACKETED: Final = re.compile(r"\[[^\[\]]*\](:[0-9]+)?")
+_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+
+
+def url_problem(url: str) -> str | None:
+    """Return what keeps `url` from being posted to, and the mend; None when nothing does."""
+    if len(url) > _MOST:
+        return f"the URL is longer than {_MOST} characters"
+    if _UNPRINTABLE.search(url):
+        return "a URL has no spaces, control characters or backslashes: write them as %20 and so on"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an IPv6 address stands in brackets: http://[::1]:8080/path"
+    return _structure_problem(parts) or _port_problem(parts) or _host_problem(parts)
+
+
+def _structure_problem(parts: SplitResult) -> str | None:
+    if parts.scheme not in ("http", "https"):
+        return "a URL begins with http:// or https://"
+    if "@" in parts.netloc:
+        return "a URL has no user and no password: sign posts with `secret` instead"
+    if parts.fragment:
+        return "a URL to post to has no fragment (#): leave it out"
+    return None if parts.hostname else "the URL has no host: write https://HOST/PATH"
+
+
+def _port_problem(parts: SplitResult) -> str | None:
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port is None and not parts.netloc.endswith(":"):
+        return None
+    return None if port in _PORTS else "a port is a number from 1 to 65535"
+
+
+def _host_problem(parts: SplitResult) -> str | None:
+    host = parts.hostname or ""
+    if "[" in parts.netloc:
+        if not _BRACKETED.fullmatch(parts.netloc):
+            return f"{parts.netloc[:100]!r} is no address: write http://[::1]:8080/path"
+        return _address_problem(IPv6Address, host, zoned="%" in host)
+    if host.rpartition(".")[2].isdigit():
+        return _address_problem(IPv4Address, host)
+    try:
+        name = host if host.isascii() else idna.encode(host, uts46=True).decode()
+    except idna.IDNAError as error:
+        return f"no host can have the name {host[:100]!r}: {error}"
+    labels = name.removesuffix(".").split(".")
+    if len(name) > _HOST_LENGTH or not all(map(_LABEL.fullmatch, labels)):
+        return f"no host can have the name {host[:100]!r}"
+    return None
+
+
+def _address_problem(
+    kind: type[IPv4Address] | type[IPv6Address], host: str, *, zoned: bool = False
+) -> str | None:
+    try:
+        kind(host)
+    except AddressValueError:
+        return f"{host[:100]!r} is no IP address"
+    return f"{host[:100]!r}: leave out the zone (%)" if zoned else None

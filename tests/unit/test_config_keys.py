@@ -1,0 +1,130 @@
+"""Neither keys nor secrets stand in an applied configuration."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.config_files import load, written_keys
+from pipeline.config import canonical
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.keys import key_digest, masked, resolved
+from pipeline.config.model import Bundle, Channel, ServerKey, Source
+
+DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+KEYS = ("demo-web-shop", "demo-live-key", "demo-point-of-sale", "demo-server-key")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DEMO, tmp_path / "config"))
+
+
+def configuration(folder: Path, **environment: str) -> Configuration:
+    bundle = load(folder, environment)
+    assert isinstance(bundle, Bundle), bundle
+    compiled = compile_bundle(bundle)
+    assert isinstance(compiled, Configuration)
+    return compiled
+
+
+def append(file: Path, text: str) -> None:
+    file.write_text(file.read_text() + text)
+
+
+def test_an_applied_configuration_has_digests_of_keys_only(folder: Path) -> None:
+    applied = configuration(folder)
+    assert not any(key in applied.to_json() for key in KEYS)
+    again = Configuration.from_json(applied.to_json())
+    source = again.source_with("demo-live-key")
+    assert source is not None
+    assert source.name == "live"
+    assert again.server_with("demo-server-key") == "back-office"
+
+
+def test_a_digest_is_no_key(folder: Path) -> None:
+    applied = configuration(folder)
+    assert applied.source_with(key_digest("demo-live-key")) is None
+    assert applied.server_with(key_digest("demo-server-key")) is None
+    assert applied.source_with("\ud83d") is None
+
+
+def test_a_key_may_be_written_as_its_digest(folder: Path) -> None:
+    plain = configuration(folder)
+    sources = folder / "sources.yaml"
+    sources.write_text(sources.read_text().replace("demo-live-key", key_digest("demo-live-key")))
+    assert configuration(folder).digest == plain.digest
+
+
+def test_one_key_as_text_and_as_digest_is_there_twice(folder: Path) -> None:
+    sources = folder / "sources.yaml"
+    digest = key_digest("demo-live-key")
+    sources.write_text(sources.read_text().replace("demo-point-of-sale", digest))
+    [error] = [one for one in load(folder, {}) if "key is there twice" in str(one)]
+    assert "demo-live-key" not in str(error)
+
+
+def test_a_secret_is_named_and_never_resolved_by_who_applies(folder: Path) -> None:
+    append(folder / "channels.yaml", "    secret: ${SHOP_SECRET}\n")
+    applied = configuration(folder, SHOP_SECRET="hunter2-hunter2")
+    assert "hunter2" not in applied.to_json()
+    assert applied.channels["email"].secret == "${SHOP_SECRET}"
+    assert resolved("${SHOP_SECRET}", {"SHOP_SECRET": "hunter2"}) == "hunter2"
+    assert resolved("${SHOP_SECRET}", {}) is None
+
+
+def test_a_secret_part_of_a_url_is_named(folder: Path) -> None:
+    channels = folder / "channels.yaml"
+    url = "https://hooks.example.com/$${TOKEN}"
+    text = channels.read_text()
+    channels.write_text(text.replace("${KAIROS_DEMO_WEBHOOK:-http://127.0.0.1:8790/email}", url))
+    applied = configuration(folder, TOKEN="hunter2-hunter2")
+    assert applied.channels["email"].url == "https://hooks.example.com/${TOKEN}"
+
+
+@pytest.mark.parametrize("written", ["hunter2-hunter2", "x${SHOP}", "12345678", "${A:-hunter2}"])
+def test_a_secret_in_clear_is_refused_and_not_repeated(folder: Path, written: str) -> None:
+    append(folder / "channels.yaml", f"    secret: {written}\n")
+    [error] = load(folder, {})
+    assert error.file == "channels.yaml"
+    assert error.line == len((folder / "channels.yaml").read_text().splitlines())
+    assert "hunter2" not in error.message
+    assert "12345678" not in error.message
+
+
+def test_errors_do_not_repeat_keys(folder: Path) -> None:
+    sources = folder / "sources.yaml"
+    text = sources.read_text()
+    sources.write_text(text.replace("demo-live-key", "99887766").replace("demo-server-key", "abc"))
+    told = "\n".join(map(str, load(folder, {})))
+    assert "write_key" not in told or "99887766" not in told
+    assert "abc" not in told
+
+
+def test_what_is_shown_is_masked_also_of_what_earlier_versions_applied(folder: Path) -> None:
+    bundle = load(folder, {})
+    assert isinstance(bundle, Bundle)
+    old = Bundle(
+        sources=type(bundle.sources)(
+            (Source("shop", "web", "plain-write-key"),), (ServerKey("office", "plain-server-key"),)
+        ),
+        identity=bundle.identity,
+        channels=type(bundle.channels)(
+            (
+                Channel(
+                    "email",
+                    adapter="webhook",
+                    url="https://user:pass@hooks.example.com/in?token=abcdef",
+                    secret="plain-secret",
+                ),
+            )
+        ),
+    )
+    shown = canonical.to_json(masked(old))
+    for hidden in ("plain", "user", "pass", "abcdef"):
+        assert hidden not in shown
+    assert "hooks.example.com/in" in shown
+
+
+def test_the_keys_of_a_folder_can_be_read_from_it(folder: Path) -> None:
+    assert written_keys(folder, {})["live"] == "demo-live-key"

@@ -1,0 +1,63 @@
+"""Patterns of users run in linear time, on whatever text."""
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.config import model
+from pipeline.config.identity import identity_rules
+from pipeline.config.regex import BadPattern, Pattern, pattern
+from pipeline.model.interaction import Identifier
+
+
+@pytest.mark.parametrize("text", ["([a-z0-9]+-?)+", "(a|a)*b", "(a*)*b", "(.*,){20}x", "(x+x+)+y"])
+def test_what_makes_backtracking_explode_takes_no_time(text: str) -> None:
+    identity = model.Identity((model.Namespace("cookie"),), blocked_patterns=(text,))
+    rules = identity_rules(identity)
+    began = time.perf_counter()
+    for letter in "ax":
+        rules.normalise(Identifier("cookie", letter * 1_000 + "!"))
+    assert time.perf_counter() - began < 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "blocked", "free"),
+    [
+        ("test-.*", "TEST-1", "attest-1"),
+        (r"\d{1,3}", "007", "1234"),
+        ("ñandú", "ÑANDÚ", "nandu"),
+        ("a|b", "B", "ab"),
+    ],
+)
+def test_a_pattern_blocks_whole_values_whatever_their_case(
+    text: str, blocked: str, free: str
+) -> None:
+    compiled = pattern(text)
+    assert isinstance(compiled, Pattern)
+    assert compiled.matches(blocked)
+    assert not compiled.matches(free)
+
+
+@pytest.mark.parametrize(
+    "text", ["(?=a)b", r"(a)\1", "(?<!x)y", "[a", "(", "a{1001}", "((a{100}){100}){100}", "\ud83d",
+             "a" * 1_001]
+)  # fmt: skip
+def test_what_cannot_run_in_linear_time_is_refused_with_a_reason(text: str) -> None:
+    refused = pattern(text)
+    assert isinstance(refused, BadPattern)
+    assert len(refused.why) > 20
+
+
+@given(st.text(max_size=30), st.text(max_size=50))
+def test_any_pattern_is_refused_or_runs(text: str, value: str) -> None:
+    compiled = pattern(text)
+    if isinstance(compiled, Pattern):
+        assert compiled.matches(value) in (True, False)
+
+
+def test_a_lone_surrogate_is_matched_as_a_replacement() -> None:
+    compiled = pattern("a.")
+    assert isinstance(compiled, Pattern)
+    assert compiled.matches("a\ud83d")

@@ -1,0 +1,78 @@
+"""URLs that actions are posted to: every one that passes can be asked for, by aiohttp."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from yarl import URL
+
+from pipeline.config.urls import url_problem
+
+GOOD = (
+    "http://localhost:8790/email",
+    "https://hooks.example.com",
+    "https://hooks.example.com./in?x=1",
+    "http://[::1]:8080/x",
+    "http://[2001:db8::7]/x",
+    "http://192.0.2.7:1/x",
+    "https://münchen.example/x",
+    "https://xn--mnchen-3ya.example:65535/",
+    "http://my_service:80/hook",
+    "HTTPS://HOOKS.EXAMPLE.COM/",
+)
+BAD = (
+    "",
+    "http://",
+    "http:///x",
+    "http://[::1",
+    "http://[::1]x/",
+    "http://[1.2.3.4]/",
+    "http://[fe80::1%25eth0]/",
+    "http://::1/",
+    "http://host:0/",
+    "http://host:/",
+    "http://host:99999/",
+    "http://host:-1/",
+    "http://host:eighty/",
+    "http://host:٨٠/",
+    "http://user@host/",
+    "http://user:password@host/",
+    "http://@host/",
+    "http://host/a b",
+    "http://host/\n",
+    "http://ho\\st/",
+    "http://.host/",
+    "http://host..com/",
+    "http://-host/",
+    "http://host-/",
+    "http://" + "a" * 64 + ".example/",
+    "http://" + ".".join(["a" * 60] * 5) + "/",
+    "http://300.1.1.1/",
+    "http://1.2.3/",
+    "http://\u2488com/",
+    "http://host/#part",
+    "ftp://host/",
+    "//host/",
+    "host/path",
+    "http:host",
+    "http://host/" + "a" * 2048,
+)
+
+
+@pytest.mark.parametrize("url", GOOD)
+def test_usable_urls_pass(url: str) -> None:
+    assert url_problem(url) is None
+
+
+@pytest.mark.parametrize("url", BAD)
+def test_unusable_urls_are_refused_with_a_reason(url: str) -> None:
+    assert url_problem(url)
+
+
+@example("[::1]:80")
+@given(st.text(st.sampled_from("ab1.:[]@%-_/?#\\é٣ "), max_size=20) | st.text(max_size=20))
+def test_what_passes_has_a_host_and_a_port_for_the_client(rest: str) -> None:
+    if url_problem(f"http://{rest}") is None:
+        url = URL(f"http://{rest}")
+        assert url.host
+        assert url.port
+        assert 1 <= url.port <= 65_535

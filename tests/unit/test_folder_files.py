@@ -1,0 +1,131 @@
+"""Only regular files inside the folder are read, and only so much of them."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.config_files import load
+from pipeline.adapters.folder_files import Unreadable, read_in
+from pipeline.config.model import Bundle
+
+DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(DEMO, tmp_path / "a" / "config"))
+
+
+def _outside(folder: Path) -> Path:
+    outside = folder.parent.parent / "outside.yaml"
+    outside.write_bytes((DEMO / "policies.yaml").read_bytes())
+    return outside
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _folder(path: Path) -> None:
+    path.mkdir()
+
+
+def _circle(path: Path) -> None:
+    path.symlink_to(path)
+
+
+def _escape(path: Path) -> None:
+    path.symlink_to(_outside(path.parent))
+
+
+def _huge(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def _unlinked(path: Path) -> None:
+    path.symlink_to("nowhere.yaml")
+
+
+MAKERS = (_fifo, _device, _circle, _escape, _huge, _unlinked)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["identity.yaml", "policies.yaml", "segments/new.yaml"])
+@pytest.mark.parametrize("make", MAKERS)
+def test_what_is_no_file_of_the_folder_is_an_error_of_its_name(
+    folder: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    path = folder / name
+    path.unlink(missing_ok=True)
+    make(path)
+    found = load(folder, {})
+    assert isinstance(found, list)
+    assert [one.file for one in found] == [name]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("make", [*MAKERS, _folder])
+@pytest.mark.parametrize("field", ["model", "database"])
+def test_models_and_databases_are_files_of_the_folder(
+    folder: Path, make: Callable[[Path], None], field: str
+) -> None:
+    make(folder / "named")
+    _name(folder, field, "named")
+    [error] = _errors(folder)
+    assert error.startswith("profile.yaml:")
+    assert ": named " in error
+
+
+@pytest.mark.parametrize("field", ["model", "database"])
+@pytest.mark.parametrize("name", ["/etc/hostname", "../config/profile.yaml", "a/../b", "\\0a", ""])
+def test_names_lead_nowhere_else(folder: Path, field: str, name: str) -> None:
+    _name(folder, field, name)
+    [error] = _errors(folder)
+    assert "is not a file of this folder" in error
+
+
+def test_links_inside_the_folder_are_followed(folder: Path) -> None:
+    """As Kubernetes mounts configuration."""
+    (folder / "..data").mkdir()
+    (folder / "identity.yaml").rename(folder / "..data" / "identity.yaml")
+    (folder / "identity.yaml").symlink_to("..data/identity.yaml")
+    assert isinstance(load(folder, {}), Bundle)
+
+
+def test_a_folder_of_something_else_is_not_gone_through(tmp_path: Path) -> None:
+    for number in range(21):
+        (tmp_path / str(number)).mkdir()
+        for name in range(1_000):
+            (tmp_path / str(number) / str(name)).touch()
+    found = load(tmp_path, {})
+    assert isinstance(found, list)
+    assert "too many files" in str(found[0])
+
+
+def test_what_grows_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 11)
+    assert read_in(tmp_path, "a", 11) == b"x" * 11
+    assert isinstance(read_in(tmp_path, "a", 10), Unreadable)
+
+
+def _name(folder: Path, field: str, name: str) -> None:
+    profile = folder / "profile.yaml"
+    if field == "model":
+        more = f'scores:\n  - {{name: buys, model: "{name}", features: [views]}}\n'
+    else:
+        more = f'enrichers:\n  geo: {{database: "{name}"}}\n'
+    profile.write_text(profile.read_text() + more)
+
+
+def _errors(folder: Path) -> list[str]:
+    found = load(folder, {})
+    assert isinstance(found, list)
+    return list(map(str, found))

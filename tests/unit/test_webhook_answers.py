@@ -1,0 +1,93 @@
+"""What a receiver answers costs little, and an endpoint that is mended is found."""
+
+import asyncio
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable
+
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
+
+from pipeline.adapters import traces
+from pipeline.adapters.webhook import Endpoint, Result, Taken, TooLate, Unusable, post
+from tests.unit.test_courier import _ACTION
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def posted(
+    handler: Handler, find: Callable[[str], Endpoint | Unusable], give_up_s: float = 20.0
+) -> Result:
+    async def run() -> Result:
+        app = web.Application()
+        app.router.add_post("/hook", handler)
+        async with TestServer(app) as server, ClientSession(auto_decompress=False) as client:
+            url = str(server.make_url("/hook"))
+            until = time.time() + give_up_s
+            return await post(client, lambda: find(url), _ACTION, until, traces.begin())
+
+    return asyncio.run(run())
+
+
+def _endpoint(url: str) -> Endpoint:
+    return Endpoint(url, None)
+
+
+async def _taken(_: web.Request) -> web.Response:
+    return web.Response(status=200)
+
+
+def test_a_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
+    async def huge(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            for _ in range(800):
+                await response.write(b"x" * (1 << 20))
+        except ConnectionError:
+            pass
+        return response
+
+    tracemalloc.start()
+    began = time.monotonic()
+    assert posted(huge, _endpoint) == Taken()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50 << 20
+    assert time.monotonic() - began < 10
+
+
+def test_an_answer_that_never_ends_counts_by_its_status() -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b".")
+                await asyncio.sleep(0.05)
+        except ConnectionError:
+            return response
+
+    began = time.monotonic()
+    assert posted(endless, _endpoint) == Taken()
+    assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [Unusable("channel email: a port is a number"), Endpoint("http://127.0.0.1:1/x", None)],
+)
+def test_what_waits_is_delivered_once_its_endpoint_is_mended(broken: Endpoint | Unusable) -> None:
+    began = time.monotonic()
+
+    def find(url: str) -> Endpoint | Unusable:
+        return broken if time.monotonic() - began < 1.0 else _endpoint(url)
+
+    assert posted(_taken, find) == Taken()
+    assert time.monotonic() - began < 5
+
+
+def test_what_is_not_mended_in_time_was_never_sent() -> None:
+    result = posted(_taken, lambda _: Unusable("no host"), give_up_s=1.0)
+    assert result == TooLate("no host", unsure=False)
