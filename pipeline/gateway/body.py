@@ -10,11 +10,15 @@ from starlette.requests import Request
 
 from pipeline.gateway import scan
 from pipeline.gateway.refusal import Refusal, bad
+from pipeline.gateway.surrogates import repaired
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 _GZIP_WINDOW: Final = 31
+_GZIP: Final = ("gzip", "x-gzip")
+"""By both names, as HTTP has it."""
+
 _MAX_MEMBERS: Final = 64
 """Of one gzip body: each costs a copy of what follows it."""
 
@@ -22,7 +26,7 @@ _MANY_COMMAS: Final = 50_000
 """A text with more may have more elements than should be decoded before they are counted."""
 
 _PATH: Final = re.compile(r"`\$\.?(.*)`$")
-_OF_ONE_PART: Final = ("not_finite", "invalid_json")
+_OF_ONE_PART: Final = ("not_finite", "invalid_json", "too_deep")
 _CONTENT_TYPES: Final = ("", "application/json", "text/plain")
 """Browsers send text/plain where they want no preflight request."""
 
@@ -41,7 +45,7 @@ async def read(request: Request, limit: int) -> bytes | Refusal:
         if len(received) > limit:
             return _too_large(limit)
     body = bytes(received)
-    if request.headers.get("content-encoding", "identity") == "gzip":
+    if _encoding(request) in _GZIP:
         return gunzip(body, limit)
     return body
 
@@ -76,6 +80,10 @@ def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | 
     except RecursionError:
         return bad("too_deep", None, "the JSON is nested too deeply")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        if not isinstance(error, msgspec.ValidationError):
+            mended = repaired(bytes(raw))
+            if mended != raw:
+                return decode(mended, decoder)
         field = scan.not_finite(bytes(raw))
         if field is not None:
             what = f"{field or 'the body'} is not a finite number"
@@ -131,11 +139,15 @@ def _unsupported(request: Request) -> Refusal | None:
     if kind not in _CONTENT_TYPES:
         message = f"send application/json, not {kind}"
         return Refusal(415, "unsupported_type", message, "Content-Type")
-    encoding = request.headers.get("content-encoding", "identity")
-    if encoding not in ("identity", "gzip"):
+    encoding = _encoding(request)
+    if encoding not in ("", "identity", *_GZIP):
         message = f"send it plain or as gzip, not {encoding}"
         return Refusal(415, "unsupported_encoding", message, "Content-Encoding")
     return None
+
+
+def _encoding(request: Request) -> str:
+    return request.headers.get("content-encoding", "").strip().lower()
 
 
 def _too_large(limit: int) -> Refusal:

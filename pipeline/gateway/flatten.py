@@ -26,14 +26,25 @@ class Flat:
     scalars: dict[str, Scalar]
     lists: dict[str, tuple[str, ...]]
 
+    def get(self, name: str) -> tuple[object, ...] | None:
+        """What there is of this name: the scalar with its type, the list; None: nothing."""
+        if name not in self.scalars and name not in self.lists:
+            return None
+        scalar = self.scalars.get(name)
+        return (type(scalar), scalar, self.lists.get(name))
+
 
 def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
     """`field` is where the values stand in the message, for the refusal."""
     flat = Flat({}, {})
     for name, value in _leaves(values, "", 0):
+        before = flat.get(name)
         refusal = _too_much(flat, name, field) or _put(flat, name, value, f"{field}.{name}")
         if refusal is not None:
             return refusal
+        if before is not None and before != flat.get(name):
+            message = f"{name} stands there twice, with a dot in its name and nested"
+            return bad("ambiguous_name", f"{field}.{name}", message)
     return flat
 
 

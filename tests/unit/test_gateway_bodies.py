@@ -205,3 +205,48 @@ def test_batch_without_items_is_still_told_so() -> None:
     assert body.decode_parts(b'{"batch": []}', BATCH, "batch", 5) == msgspec.json.decode(
         b'{"batch": []}', type=type(BATCH.decode(b'{"batch": []}'))
     )
+
+
+_DEEP = b'{"type": "track", "event": "x", "userId": "u", "properties": {"a": %s}}' % (
+    b"[" * 50_000 + b"]" * 50_000
+)
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"),
+    [
+        (_DEEP, "too_deep"),
+        (b'{"type": "track", "event": "x\n", "userId": "u"}', "invalid_json"),
+        (b'{"type": "track", "event": "\xe9", "userId": "u"}', "invalid_json"),
+        (b'{"type": "track", "event": "x", "userId": "u",}', "invalid_json"),
+        (b'{"type": "track", "event": "x", "userId": 01}', "invalid_json"),
+        (b"7", "invalid_field"),
+    ],
+)
+def test_one_bad_item_of_a_batch_is_one_bad_item(door: Doorway, bad: bytes, code: str) -> None:
+    good = json.dumps(GOOD).encode()
+    answer = post(door, "/v1/batch", b'{"batch": [%s, %s, %s]}' % (good, bad, good))
+    assert answer.status_code == 200
+    assert [(one["index"], one["code"]) for one in answer.json()["rejected"]] == [(1, code)]
+    assert len(door.interactions()) == 2
+
+
+def test_half_a_surrogate_pair_costs_no_item(door: Doorway) -> None:
+    cut = b'{"type": "track", "event": "x", "anonymousId": "me", "properties": {"t": "\\ud83d"}}'
+    answer = post(door, "/v1/batch", b'{"batch": [%s, %s]}' % (json.dumps(GOOD).encode(), cut))
+    assert answer.json() == {"success": True}
+    assert [one.properties for one in door.interactions()] == [{}, {"t": "\ufffd"}]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "status"),
+    [("gzip", 200), ("GZIP", 200), (" x-gzip ", 200), ("deflate", 415), ("gzip, gzip", 415)],
+)
+def test_encodings_are_known_by_their_names(door: Doorway, encoding: str, status: int) -> None:
+    async def send() -> httpx.Response:
+        headers = {"Content-Encoding": encoding}
+        content = gzip.compress(json.dumps(GOOD).encode())
+        async with door.client(KEY) as client:
+            return await client.post("/v1/track", content=content, headers=headers)
+
+    assert asyncio.run(send()).status_code == status

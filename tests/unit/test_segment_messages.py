@@ -301,3 +301,45 @@ def test_identifiers_alone_do_not_make_an_alias_doubtful() -> None:
     ]
     assert emit.interaction is not None
     assert emit.interaction.identifiers == names
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        (rb"cut \ud83d", "cut \ufffd"),
+        (rb"\uDE00 late", "\ufffd late"),
+        (rb"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (rb"\uD83D\uDE00", "\U0001f600"),
+        (rb"\ud83d\u0041", "\ufffdA"),
+        (rb"\\ud83d", r"\ud83d"),
+        (rb"\\\ud83d\\", "\\\ufffd\\"),
+    ],
+)
+def test_half_a_surrogate_pair_is_an_unreadable_character(text: bytes, read: str) -> None:
+    raw = b'{"event": "Viewed", "userId": "u1", "properties": {"text": "%s"}}' % text
+    message = body.decode(raw, MESSAGE)
+    assert isinstance(message, Message), message
+    assert message.properties == {"text": read}
+
+
+@pytest.mark.parametrize(
+    ("nested", "name"),
+    [
+        ({"a.b": 1, "a": {"b": 2}}, "a.b"),
+        ({"a": {"b": 2}, "a.b": 1}, "a.b"),
+        ({"a": {"b.c": 1, "b": {"c": "1"}}}, "a.b.c"),
+        ({"a.b": [1, 2], "a": {"b": 1}}, "a.b"),
+        ({"a.b": None, "a": {"b": 0}}, "a.b"),
+        ({"a.b": 1, "a": {"b": True}}, "a.b"),
+    ],
+)
+def test_names_that_collide_are_refused_by_name(nested: dict[str, Any], name: str) -> None:
+    for kind, field in (("track", "properties"), ("identify", "traits"), ("group", "traits")):
+        refusal = read(kind, {"event": "Viewed", "userId": "u1", field: nested})
+        assert isinstance(refusal, Refusal)
+        assert (refusal.code, refusal.field) == ("ambiguous_name", f"{field}.{name}")
+
+
+def test_names_that_collide_with_equal_values_lose_nothing() -> None:
+    one = taken("track", userId="u1", properties={"a.b": 1, "a": {"b": 1}, "c": {"b": [2]}})
+    assert (one.properties, one.lists) == ({"a.b": 1}, {"c.b": ("2",)})
