@@ -5,7 +5,7 @@ goes on, and one that is defined anew begins anew. The key also says how parts b
 what a configuration does not have can be kept and merged all the same.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -37,13 +37,15 @@ class Shape:
 class Keep(Shape):
     """Where `test` holds, `read` gives the value to combine; None: nothing to add.
 
-    `names`: it can only hold for interactions of these names.
+    `names`: it can only hold for interactions of these names. `clears`: whether an interaction says
+    that there is no value any more; None: nothing says so.
     """
 
     key: str
     test: Test
     read: Read
     names: frozenset[str] | None
+    clears: Callable[[Interaction], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,25 @@ def _keep(trait: model.Trait, rule: KeepRule) -> Keep:
         test=when.test,
         read=_reader(rule, trait),
         names=when.names,
+        clears=_clears(trait.of) if rule == "latest" else None,
     )
+
+
+def _clears(of: str | None) -> Callable[[Interaction], bool] | None:
+    """As in Segment's API, a trait that is null in identify, or within an object that is."""
+    section, _, path = (of or "").partition(".")
+    if section != "properties":
+        return None
+    steps = path.split(".")
+    names = frozenset(".".join(steps[:count]) for count in range(1, len(steps) + 1))
+
+    def clears(interaction: Interaction) -> bool:
+        given = interaction.properties
+        return interaction.kind == "identify" and any(
+            given.get(name, 0) is None for name in names & given.keys()
+        )
+
+    return clears
 
 
 def keep_key(shape: Shape, name: str) -> str:

@@ -142,7 +142,8 @@ class Trait(Part, frozen=True):
     over the interactions of that last time, whose count, sum and distinct begin at 0. `distinct`
     is exact to 1,000; beyond that NAME.approximate is true. Sums have six decimals. Of a property
     that is a list, `union` and `distinct` take the elements, `latest` and `first` the list, and
-    `properties.NAME.length` is how many it has.
+    `properties.NAME.length` is how many it has. A property that is null in an identify clears the
+    `latest` of it, until another comes.
 
     `bucket` says between which of the `thresholds` another trait (`of: trait.spent`) lies:
     `[50, 200]` makes 1 of what is less than 50, 2 of 50 and more, 3 of 200 and more. Written the

@@ -41,7 +41,7 @@ def part_of(keep: Keep, facts: Facts) -> Kept:
         return None
     value = keep.read(facts)
     if value is None:
-        return None
+        return _cleared(keep, interaction)
     at = interaction.occurred_at
     match keep.rule:
         case "distinct":
@@ -54,6 +54,13 @@ def part_of(keep: Keep, facts: Facts) -> Kept:
     if keep.window_ms is None or cell is None:
         return cell
     return Panes((at,), (cell,))
+
+
+def _cleared(keep: Keep, interaction: Interaction) -> Kept:
+    """That there is no value any more stands in the order of time like a value."""
+    if keep.clears is None or not keep.clears(interaction):
+        return None
+    return Value(None, interaction.occurred_at, interaction.event_id)
 
 
 def _cell(keep: Keep, value: Known, interaction: Interaction) -> Cell:

@@ -8,12 +8,14 @@ from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.config.compile import Configuration
+from pipeline.config.keeps import keeps_for
 from pipeline.flow import Flow
 from pipeline.gateway import body
 from pipeline.gateway.messages import BATCH, MESSAGE, Kind, Message
 from pipeline.gateway.refusal import Refusal
 from pipeline.gateway.segment import Arrival, interaction, of_batch
 from pipeline.model.interaction import Context, Identifier, Interaction
+from pipeline.model.profile import Profile
 from pipeline.model.stages import Identified
 from tests.support.doorway import configuration
 from tests.support.worlds import plain_rules
@@ -343,3 +345,48 @@ def test_names_that_collide_are_refused_by_name(nested: dict[str, Any], name: st
 def test_names_that_collide_with_equal_values_lose_nothing() -> None:
     one = taken("track", userId="u1", properties={"a.b": 1, "a": {"b": 1}, "c": {"b": [2]}})
     assert (one.properties, one.lists) == ({"a.b": 1}, {"c.b": ("2",)})
+
+
+def _latest(*messages: dict[str, Any], kind: Kind = "identify") -> list[object]:
+    """The trait `last_page` after each message, which is older by a minute than the one before."""
+    rules = plain_rules()
+    flow = Flow(rules)
+    found = []
+    for number, fields in enumerate(messages):
+        at = fields.pop("minute", number)
+        one = read(
+            kind,
+            {"event": "x", "messageId": f"m{number}", "userId": "u1", **fields},
+            rules.config,
+        )
+        assert isinstance(one, Interaction), one
+        emits = list(flow.run(replace(one, occurred_at=_NOW - (9 - at) * _MINUTE)))
+        [known] = [emit.value for emit in emits if isinstance(emit.value, Profile)]
+        found.append(known.traits.get("last_page"))
+    return found
+
+
+def test_null_clears_a_trait_in_the_order_of_time() -> None:
+    shown, none = {"traits": {"page": "a"}}, {"traits": {"page": None}}
+    assert _latest(shown, none, {"traits": {"page": "b"}}) == ["a", None, "b"]
+    assert _latest({**none, "minute": 5}, {**shown, "minute": 1}) == [None, None]
+    assert _latest({**none, "minute": 1}, {**shown, "minute": 5}) == [None, "a"]
+    assert _latest(shown, {"traits": {}}, {"traits": {"other": None}}) == ["a", "a", "a"]
+
+
+def test_null_in_a_track_clears_nothing() -> None:
+    shown, none = {"properties": {"page": "a"}}, {"properties": {"page": None}}
+    assert _latest(shown, none, kind="track") == ["a", "a"]
+
+
+def test_null_for_an_object_clears_what_is_in_it() -> None:
+    trait = model.Trait("city", "latest", of="properties.address.city")
+    [keep] = keeps_for(trait)
+    assert keep.clears is not None
+    for traits, clears in (
+        ({"address": None}, True),
+        ({"address": {"city": None}}, True),
+        ({"address": {"street": None}}, False),
+        ({"city": None}, False),
+    ):
+        assert keep.clears(taken("identify", userId="u1", traits=traits)) is clears
