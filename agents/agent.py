@@ -1,4 +1,4 @@
-"""Binds a stage's shell to Faust: one app, one table, one agent."""
+"""Binding of a stage's shell to Faust: one app, one table, one agent."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -25,7 +25,7 @@ _LOOK_AT_TIMERS_S: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What all agents of a process share; `apps` are theirs, in the order of their stages."""
+    """Objects that all agents of a process share; `apps`: their Faust apps, in stage order."""
 
     options: AppOptions
     codec: DecodedCache
@@ -34,10 +34,10 @@ class Equipment:
 
 
 def stage_app(stage: Stage, equipment: Equipment) -> App:
-    """The Faust app that runs `stage`; its rows are in a table of that one app.
+    """Return the Faust app that runs `stage`; its rows are in a table of that app.
 
-    Several inputs may be read in another order after a kill, so what is decided then may differ:
-    what was decided before must not have left without its row.
+    Outputs of a stage with several inputs are held until their rows are in the changelog: after a
+    kill these inputs may be read in another order, and cause something else.
     """
     options = replace(
         equipment.options,
@@ -112,13 +112,13 @@ class _FaustPorts:
         after = partition if self._app.options.rows_first else None
         self._app.producer.send_raw(topic, key, value, headers=headers, after=after)  # type: ignore[attr-defined]
 
-    def waiting(self, partition: int) -> int | None:
+    def backlog(self, partition: int) -> int | None:
         onward = self._apps[self._apps.index(self._app) :]
-        found = [_waiting(app, partition) for app in onward]
+        found = [_backlog(app, partition) for app in onward]
         known = [count for count in found if count is not None]
         return sum(known) if len(known) == len(found) else None
 
-    async def settle(self) -> None:
+    async def flush_and_commit(self) -> None:
         await self._app.consumer.commit()
 
     def committed(self, topic: str, partition: int) -> int:
@@ -133,5 +133,5 @@ def _is_ready(app: App) -> bool:
     return bool(app.tables.actives_ready) and not app.rebalancing
 
 
-def _waiting(app: App, partition: int) -> int | None:
+def _backlog(app: App, partition: int) -> int | None:
     return app.consumer.unprocessed(partition) if _is_ready(app) else None  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Makes the agents' Faust apps: everything set for speed and safety, in one place."""
+"""Factory of the agents' Faust apps: everything set for speed and safety, in one place."""
 
 import logging
 from collections.abc import Mapping
@@ -28,18 +28,18 @@ STORES.aliases[STORE_SCHEME] = "agents.store.store:RocksStore"
 
 logger = logging.getLogger(__name__)
 
-#: Events an agent may have waiting; the bound on what is lost and read again at a rebalance.
+#: Most events buffered per agent: the bound on what is dropped and read again at a rebalance.
 _STREAM_BUFFER = 512
 
 
 @dataclass(frozen=True, slots=True)
 class AppOptions:
-    """What a worker needs to know; two workers of one app differ in `instance` only.
+    """Settings of a worker; two workers of one app differ in `instance` only.
 
-    `rows_first`: outputs leave once the rows that they follow from are in the changelog.
-    `lingering_topics`: topics whose records nobody waits for, so that they may wait for company.
-    `cause_header`: by which outputs name their cause; what a killed worker sent to the topics
-    `outputs` (a name that ends in a dot: all that begin so) is not sent again.
+    `rows_first`: hold outputs until the rows that they follow from are in the changelog.
+    `lingering_topics`: topics whose records nobody waits for, so that they may linger.
+    `cause_header`: header in which outputs name their cause; outputs that a killed worker sent to
+    the topics `outputs` (a name that ends in a dot: all that begin so) are not sent again.
     """
 
     bootstrap_servers: str
@@ -114,12 +114,12 @@ class App(faust.App):
 
     @property
     def failure(self) -> BaseException | None:
-        """What ended the worker."""
+        """Error that ended the worker, if any."""
         reason: BaseException | None = self.crash_reason
         return cast(Transport, self.transport).failure or reason
 
     def on_rebalance_return(self) -> None:
-        """Nothing: the tables are restored, and the rebalance has ended, before this is called."""
+        """Do nothing: tables are restored, and the rebalance over, before this is called."""
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
         # Faust acknowledges the event that an agent failed on: it must not be committed.

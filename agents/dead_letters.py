@@ -1,7 +1,7 @@
-"""What could not be processed, as a record that can always be written.
+"""Dead letters: inputs that could not be processed, as records that can always be written.
 
-Whatever came is told as it came while that is of the size of inputs. What is larger is cut, which
-the detail says; topic, partition and offset name the whole.
+An original is kept in full up to the size limit of inputs. Larger ones are cut, which the detail
+says; topic, partition and offset tell where the whole is.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.outcome import DeadLetter
 
 LARGEST: Final = sizes.INPUT + (128 << 10)
-"""No dead letter has more bytes."""
+"""Largest size of a dead letter, in bytes."""
 
 _HEADERS: Final = 64 << 10
 _DETAIL: Final = 4_000
@@ -22,12 +22,12 @@ _DETAIL: Final = 4_000
 
 
 def key_of(message: Message) -> bytes:
-    """The key of its dead letter."""
+    """Return the key of the message's dead letter."""
     return message.key[: sizes.KEY]
 
 
 def dead_letter(stage: str, message: Message, fault: DeadLetter) -> DeadLetterRecord:
-    """What `stage` says of `message`."""
+    """Return the dead letter of `message`, which `stage` could not process for `fault`."""
     headers = dict(_within(message.headers, _HEADERS))
     value = None if message.value is None else message.value[: sizes.INPUT]
     left_out = {
@@ -50,7 +50,7 @@ def dead_letter(stage: str, message: Message, fault: DeadLetter) -> DeadLetterRe
 
 
 def _within(headers: Headers, most: int) -> Iterator[tuple[str, bytes]]:
-    """The first of them that have no more bytes; Kafka also knows headers without a value."""
+    """Yield headers from the first on while they fit into `most` bytes; values may be missing."""
     size = 0
     for name, value in headers:
         size += len(name.encode()) + len(value or b"")

@@ -1,4 +1,4 @@
-"""What is best to say? Consumes interactions.segmented, keyed by profile."""
+"""Decisioning agent: what is best to say? Consumes interactions.segmented, keyed by profile."""
 
 from agents.agent import Equipment, stage_app
 from agents.app import App
@@ -6,5 +6,5 @@ from pipeline.flow import stage
 
 
 def app(equipment: Equipment) -> App:
-    """The decisioning agent."""
+    """Return the decisioning agent\'s Faust app."""
     return stage_app(stage("decisioning"), equipment)

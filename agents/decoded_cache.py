@@ -1,7 +1,7 @@
-"""What one stage of a process wrote and the next one reads: decoded already.
+"""Cache of decoded records for stages that share a process.
 
-The bytes go through Kafka all the same, and what they stand for is known by them; whoever does not
-find it here (after a restart, in another process) reads the bytes.
+Records still go through Kafka; the next stage finds the decoded form by the bytes. After a restart,
+or in another process, it decodes the bytes.
 """
 
 from collections import OrderedDict
@@ -14,12 +14,11 @@ from pipeline.adapters.avro import Codec, Malformed
 
 _KEPT: Final = 4_096
 KEPT_BYTES: Final = 32 << 20
-"""Of records on their way at most, as bytes, beside which they are kept decoded; the oldest are let
-go of."""
+"""Most encoded bytes of records that are kept decoded; the oldest are evicted."""
 
 
 class DecodedCache:
-    """A codec that remembers the records it wrote to the topics `read` until they are read."""
+    """Codec that keeps the records that it wrote to the topics `read` until they are read."""
 
     def __init__(self, codec: Codec, read: Iterable[str]) -> None:
         self._codec = codec
@@ -28,15 +27,15 @@ class DecodedCache:
         self.kept_bytes = 0
 
     def encode(self, topic: str, value: Struct | None) -> bytes | None:
-        """As `Codec.encode`."""
+        """Do as `Codec.encode`, and keep the record."""
         return self._remember(topic, value, self._codec.encode(topic, value))
 
     def extend(self, topic: str, value: Struct, before: Struct, data: bytes) -> bytes | None:
-        """As `Codec.extend`."""
+        """Do as `Codec.extend`, and keep the record."""
         return self._remember(topic, value, self._codec.extend(topic, value, before, data))
 
     def decode(self, topic: str, data: bytes) -> Struct | Malformed:
-        """As `Codec.decode`."""
+        """Take the record from the cache, or do as `Codec.decode`."""
         known = self._under_way.pop((topic, data), None)
         if known is None:
             return self._codec.decode(topic, data)

@@ -1,4 +1,4 @@
-"""What the transport and the store of each stage tell Prometheus, about a second old."""
+"""Prometheus metrics of each stage's transport and store, about a second old."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _EVERY_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What one stage's engine counts; `state` by partition."""
+    """Counts of one stage's transport and store; `state` by partition."""
 
     lag: Mapping[TP, int]
     read: int
@@ -33,7 +33,7 @@ class Figures:
 
     @classmethod
     def of(cls, app: App) -> "Figures":
-        """Take them, in the event loop of an app that has started."""
+        """Read the counts; to be called in the event loop of an app that has started."""
         consumer, producer = cast(Any, app.consumer), cast(Any, app.producer)
         return cls(
             lag=consumer.lag(),
@@ -54,13 +54,13 @@ def _state(app: App) -> Mapping[int, StoreSize]:
 
 
 class EngineCollector(Collector):
-    """Tells what the engines of the watched apps count anyway."""
+    """Collector of the watched apps' transport and store counts."""
 
     def __init__(self) -> None:
         self._figures: dict[str, Figures] = {}
 
     def watch(self, stage: str, app: App) -> None:
-        """Have the app of `stage` looked at, from when it starts."""
+        """Sample the app of `stage` at an interval, from its start on."""
 
         @app.timer(_EVERY_S)  # type: ignore[untyped-decorator]
         async def look() -> None:

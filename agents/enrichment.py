@@ -1,4 +1,4 @@
-"""What do we know? Consumes interactions.identified, keyed by profile."""
+"""Enrichment agent: what do we know? Consumes interactions.identified, keyed by profile."""
 
 from agents.agent import Equipment, stage_app
 from agents.app import App
@@ -6,5 +6,5 @@ from pipeline.flow import stage
 
 
 def app(equipment: Equipment) -> App:
-    """The enrichment agent."""
+    """Return the enrichment agent\'s Faust app."""
     return stage_app(stage("enrichment"), equipment)

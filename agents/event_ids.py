@@ -1,12 +1,11 @@
-"""Events that were processed, in rows of their own, bucketed by period.
+"""Ids of processed events, in rows of their own, bucketed by period.
 
-A row's key is the event's (`event_key`), its value a digest of what the event said: a retry says
-the same, whereas a sender that uses an id again for something else says another thing.
+A row's key is the event's (`event_key`), its value a digest of the event's content: a retry has the
+same content, while a sender that reuses an id for something else has not.
 
-The time is Kafka's for the record: the same however often it is read, growing with the partition,
-and nobody's claim, unlike the times in an interaction. A period is as long as the grace, so that
-two look-ups find an id. It is forgotten one to two periods later, a few with each input, oldest
-first.
+The time is that of the record in Kafka: it never changes, grows with the partition, and is not
+under the sender's control. A period is as long as the grace period, so that two look-ups find an
+id. Ids expire one to two periods later; a few are deleted with each input, oldest first.
 """
 
 from itertools import islice, takewhile
@@ -22,7 +21,7 @@ _CHUNK: Final = 512
 
 
 class EventIds:
-    """The events of one table's partitions; periods are counted from the epoch."""
+    """Processed events of one table's partitions; periods are counted from the epoch."""
 
     def __init__(self, table: Rows) -> None:
         self._table = table
@@ -38,7 +37,7 @@ class EventIds:
         return next((digest for digest in found if digest is not None), None)
 
     def add(self, partition: int, event: str, at_ms: int, digest: bytes) -> None:
-        """Remember the event, and forget some old ones."""
+        """Store the event's id, and delete some expired ones."""
         period = at_ms // GRACE_MS
         self._table.put_in(partition, _key(period, event), digest)
         self._sweep(partition, period)

@@ -7,7 +7,7 @@ separated by commas: how long the record waited for the stage, and how long the 
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
-from agents.delivery import Cause
+from agents.idempotence import Cause
 from pipeline.adapters import traces
 from pipeline.adapters.headers import first_header
 from pipeline.model import topics
@@ -19,16 +19,16 @@ CAUSE: Final = topics.CAUSE_HEADER
 TIMING: Final = "kairos-timing"
 
 _LONGEST_TIMING: Final = 1_024
-"""Bytes; the stages take some 40 each. Whoever writes to us may claim any."""
+"""Bytes; a stage adds about 40. Senders from outside may set this header to anything."""
 
 
 def onward_trace(headers: Headers) -> bytes:
-    """The trace goes on with an id of this hop; a record without one begins a trace."""
+    """Continue the trace with a span id for this hop; begin one where there is none."""
     return traces.going_on(first_header(headers, TRACEPARENT)).hop()
 
 
 def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: float) -> bytes:
-    """The timings so far and this stage's; too many of them are dropped."""
+    """Append this stage's timing to those so far; drop the earlier ones if they are too long."""
     mine = f"{stage}={queued_ms:.3f}/{spent_ms:.3f}".encode()
     before = first_header(headers, TIMING)
     if before is None or len(before) > _LONGEST_TIMING:
@@ -37,6 +37,6 @@ def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: floa
 
 
 def cause_of(headers: Headers) -> Cause | None:
-    """What the record follows from, when one of the stages wrote it."""
+    """Return the cause of a record that a stage wrote; None for other records."""
     header = first_header(headers, CAUSE)
     return None if header is None else Cause.parse(header)

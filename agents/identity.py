@@ -1,4 +1,4 @@
-"""Who is this? Consumes interactions and identities, keyed by an identifier."""
+"""Identity agent: who is this? Consumes interactions and identities, keyed by an identifier."""
 
 from agents.agent import Equipment, stage_app
 from agents.app import App
@@ -6,5 +6,5 @@ from pipeline.flow import stage
 
 
 def app(equipment: Equipment) -> App:
-    """The identity agent."""
+    """Return the identity agent\'s Faust app."""
     return stage_app(stage("identity"), equipment)

@@ -1,4 +1,4 @@
-"""Runs one agent, or several, in this process."""
+"""Entry point: one agent, or several, in this process."""
 
 import asyncio
 import gc
@@ -34,9 +34,9 @@ _CONFIGURATION_TIMEOUT_S = 30.0
 
 
 def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnReady) -> int:
-    """Run the agents `names` until a signal; returns the exit code.
+    """Run the agents `names` until a signal; return the exit code.
 
-    `on_ready` is told once all of them have their partitions and state, with the ports that this
+    `on_ready` is called once all of them have their partitions and state, with the ports that this
     process listens on (`metrics`).
     """
     kafka = settings.kafka()

@@ -1,4 +1,4 @@
-"""What each stage counts, for Prometheus."""
+"""Prometheus metrics of the stages."""
 
 from bisect import bisect_left
 from collections import Counter as Tally
@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from agents.delivery import Output
+from agents.idempotence import Output
 from pipeline.config.zones import zone
 from pipeline.model.interaction import Interaction
 
@@ -43,7 +43,7 @@ _DEAD = Counter(
 
 
 class _Times:
-    """How often something took how long, in seconds."""
+    """Histogram of durations in seconds."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(SECONDS) + 1)
@@ -60,8 +60,10 @@ class _Times:
 
 
 class _Flow:
-    """What every input of a stage counts, told when it is asked for: prometheus_client's own
-    metrics take a lock for each step, ten times for an interaction's way through a stage."""
+    """Counts per input of a stage, collected on request.
+
+    prometheus_client's own metrics would take a lock ten times per input.
+    """
 
     def __init__(self) -> None:
         self.queued = _Times()
@@ -70,13 +72,13 @@ class _Flow:
 
 
 class FlowCollector(Collector):
-    """Tells Prometheus what the stages' flows count."""
+    """Collector of the stages' counts per input."""
 
     def __init__(self) -> None:
         self._flows: dict[str, _Flow] = {}
 
     def of(self, stage: str) -> _Flow:
-        """What `stage` counts in this process."""
+        """Return the counts of `stage` in this process."""
         return self._flows.setdefault(stage, _Flow())
 
     def collect(self) -> Iterator[HistogramMetricFamily | CounterMetricFamily]:
@@ -107,7 +109,7 @@ REGISTRY.register(FLOWS)
 
 
 class StageMetrics:
-    """One stage's metrics."""
+    """Metrics of one stage."""
 
     def __init__(self, stage: str) -> None:
         self._flow = FLOWS.of(stage)
@@ -120,17 +122,17 @@ class StageMetrics:
         self.dead_letters = _DEAD
 
     def observe(self, queued_s: float, spent_s: float) -> None:
-        """One input was processed."""
+        """Count a processed input."""
         self._flow.queued.observe(queued_s)
         self._flow.spent.observe(spent_s)
 
     def heard(self, interaction: Interaction) -> None:
-        """This interaction came in, from whichever way."""
+        """Count an interaction that came in."""
         named = interaction.context.timezone
         if named and zone(named) is None:
             self._unknown_zones.inc()
 
     def sent(self, outputs: tuple[Output, ...]) -> None:
-        """These records were written."""
+        """Count written records."""
         for output in outputs:
             self._flow.sent[output.topic] += 1

@@ -1,4 +1,4 @@
-"""What a stage's shell needs of the world, so that it runs under Faust and in tests alike."""
+"""Ports: the interfaces through which a stage's shell reaches Kafka and its rows."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
@@ -7,7 +7,7 @@ from msgspec import Struct
 
 
 class Message(Struct, frozen=True):
-    """One input record. `raw_key` None: the sender gave none."""
+    """Input record. `raw_key` None: it has no key."""
 
     topic: str
     partition: int
@@ -19,18 +19,20 @@ class Message(Struct, frozen=True):
 
     @property
     def key(self) -> bytes:
-        """The key, empty when there is none."""
+        """Key; empty when there is none."""
         return self.raw_key or b""
 
     @property
     def size(self) -> int:
-        """Bytes of key and value."""
+        """Size of key and value in bytes."""
         return len(self.raw_key or b"") + len(self.value or b"")
 
 
 class Rows(Protocol):
-    """The rows of one table, by partition. A write is visible at once, and in the changelog when
-    the commit that covers the input succeeds."""
+    """Rows of one table, by partition.
+
+    A write is visible at once, and in the changelog when the commit that covers the input succeeds.
+    """
 
     def get_in(self, partition: int, key: bytes) -> bytes | None: ...
 
@@ -39,19 +41,18 @@ class Rows(Protocol):
     def delete_in(self, partition: int, key: bytes) -> None: ...
 
     def scan_in(self, partition: int, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """Rows whose key begins with `prefix`, in key order."""
+        """Yield the rows whose key begins with `prefix`, in key order."""
 
 
 class Ports(Protocol):
-    """Raises what the transport raises; a stage does not go on without it."""
+    """Ports of one stage. Errors are the transport's, and end the stage."""
 
     @property
     def table(self) -> Rows: ...
 
     @property
     def partitions(self) -> Collection[int]:
-        """Those that are this worker's, with their rows as they were left; none while it is
-        being decided whose they are."""
+        """Partitions that this worker owns, with restored rows; none during a rebalance."""
 
     def send(
         self,
@@ -61,20 +62,26 @@ class Ports(Protocol):
         headers: Sequence[tuple[str, bytes]],
         partition: int,
     ) -> None:
-        """Hand a record that follows from rows of `partition` to the producer; the input's commit
-        waits for its delivery."""
+        """Hand a record that follows from rows of `partition` to the producer.
 
-    def waiting(self, partition: int) -> int | None:
-        """How many inputs of `partition` stood in the log a tenth of a second ago (where it is not
-        read at the moment: a second, or some) and are not processed, of this stage and of those
-        after it in its process; None: it is not known yet."""
+        The input's commit waits for its delivery.
+        """
 
-    async def settle(self) -> None:
-        """Have everything so far delivered and its inputs committed, unless they cannot be now,
-        while a group changes."""
+    def backlog(self, partition: int) -> int | None:
+        """Return the unprocessed inputs of `partition`; None if not known yet.
+
+        Those of this stage, and of the later ones in its process, as of 0.1 s ago; some seconds ago
+        for a partition that is not being read.
+        """
+
+    async def flush_and_commit(self) -> None:
+        """Wait for the delivery of everything so far and commit its inputs.
+
+        Commits nothing during a rebalance.
+        """
 
     def committed(self, topic: str, partition: int) -> int:
-        """The offset from which the partition would be read again after a kill."""
+        """Return the offset from which the partition would be read again after a kill."""
 
     def partition_of(self, topic: str, key: bytes) -> int:
-        """The partition in which records with this key belong."""
+        """Return the partition in which records with this key belong."""

@@ -1,13 +1,11 @@
-"""The rules for each record: identity runs by the newest, later stages by the one it stamped.
+"""Rules for each record: identity runs by the newest, later stages by the version it stamped.
 
-What identity stamps in a partition never goes back to an earlier version, whoever works on it: one
-worker's log only moves on; and whoever had the partition before had stopped writing when it was
-assigned anew (its session or its lease had ended, or it had let go), so that what was stamped
-there stood in the topic by then. The next worker reads that to its end, asked for after the
-assignment, before it takes the first record (`catch_up`). So once a probe came out of a partition
-with a version, nothing comes out of it with an earlier one. Timers, which a stage stamps itself,
-follow the same rule: a version that came with a record of the partition is known to its worker,
-and to the one after it.
+Versions stamped in a partition never go backwards, across workers too. Within a worker its log only
+moves forward. A former owner had stopped writing when the partition was reassigned (its session or
+lease had ended, or it had given the partition up), so the versions that it stamped were in the
+topic by then. After the assignment, and before the first record, the new owner reads that topic to
+its end (`catch_up`). So once a probe has come out of a partition with a version, no record comes
+out of it with an earlier one. Timers, which a stage stamps itself, follow the same rule.
 """
 
 import asyncio
@@ -18,11 +16,11 @@ from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.config.compile import Configuration
 from pipeline.rules import Rules
 
-_PATIENCE_S: Final = 60.0
+_CATCH_UP_TIMEOUT_S: Final = 60.0
 
 
 class Rulebook:
-    """Finds rules by digest, reading on where a configuration is still on its way."""
+    """Rules by digest; reads on where a configuration has not arrived yet."""
 
     def __init__(self, log: ConfigurationLog, load: Callable[[Configuration], Rules]) -> None:
         self._log = log
@@ -31,12 +29,12 @@ class Rulebook:
 
     @property
     def newest_digest(self) -> str | None:
-        """The configuration in force; None before the first was applied."""
+        """Digest of the configuration in force; None before the first was applied."""
         config = self._log.latest()
         return None if config is None else config.digest
 
     async def find(self, digest: str | None) -> Rules | None:
-        """The rules named by `digest`, or the newest (None); None when there are none.
+        """Return the rules named by `digest`, or the newest (None); None when there are none.
 
         Raises ConfigurationLogError.
         """
@@ -53,8 +51,8 @@ class Rulebook:
         return None if found is None else self._rules(found)
 
     async def catch_up(self) -> None:
-        """Know every version that was applied by now. Raises ConfigurationLogError."""
-        await asyncio.to_thread(self._log.catch_up, _PATIENCE_S)
+        """Read every version that was applied by now. Raises ConfigurationLogError."""
+        await asyncio.to_thread(self._log.catch_up, _CATCH_UP_TIMEOUT_S)
 
     def _rules(self, config: Configuration) -> Rules:
         rules = self._known.get(config.digest)

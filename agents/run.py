@@ -1,4 +1,4 @@
-"""Runs one or several apps in this process until a signal or a failure."""
+"""Runner of one or several apps in this process, until a signal or a failure."""
 
 import asyncio
 import logging
@@ -17,18 +17,18 @@ EXIT_FAILED = 1
 
 _STOP_TIMEOUT_S = 20.0
 _FAILED_STOP_TIMEOUT_S = 3.0
-"""What failed commits nothing more, and whoever waits for its partitions waits for its end."""
+"""Short, since a failed worker commits nothing more, and others wait for its partitions."""
 
 
 def run(apps: Sequence[App]) -> int:
-    """Run `apps`; returns the exit code, 0 after SIGTERM or SIGINT.
+    """Run `apps`; return the exit code, 0 after SIGTERM or SIGINT.
 
     After a failure it does not return: the process ends with 1, for a supervisor to start again.
     """
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     code = runner.run(_run(apps))
     if code != EXIT_OK:
-        _say_why(apps)
+        _log_failure(apps)
         # What did not stop (a call to a broker that is away) must not keep the process alive.
         logging.shutdown()
         os._exit(code)
@@ -38,18 +38,18 @@ def run(apps: Sequence[App]) -> int:
 
 async def _run(apps: Sequence[App]) -> int:
     stop = _stop_on_signals()
-    lives = [asyncio.ensure_future(_live(app)) for app in apps]
+    tasks = [asyncio.ensure_future(_run_app(app)) for app in apps]
     stopped = asyncio.ensure_future(stop.wait())
-    await asyncio.wait([stopped, *lives], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
     failed = not stop.is_set()
     stopped_well = await _stop(apps, _FAILED_STOP_TIMEOUT_S if failed else _STOP_TIMEOUT_S)
-    for life in lives:
-        life.cancel()
+    for task in tasks:
+        task.cancel()
     return EXIT_OK if stopped_well and not failed and not _crashed(apps) else EXIT_FAILED
 
 
-def _say_why(apps: Sequence[App]) -> None:
-    """The last line of the log; what other apps say may be a consequence."""
+def _log_failure(apps: Sequence[App]) -> None:
+    """Log the failure that ended the worker as the last line; others may be its consequence."""
     reasons = [app.failure for app in apps if app.failure is not None]
     logger.critical("the worker ends: %s", reasons[0] if reasons else "it did not stop as asked")
 
@@ -58,8 +58,8 @@ def _crashed(apps: Sequence[App]) -> bool:
     return any(app.crashed for app in apps)
 
 
-async def _live(app: App) -> None:
-    """Start `app`; returns when it has crashed."""
+async def _run_app(app: App) -> None:
+    """Start `app`; return when it has crashed."""
     try:
         await app.wait(app.start())  # which may wait for a broker while something else fails
         await app.wait_until_stopped()
@@ -76,7 +76,7 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 async def _stop(apps: Sequence[App], timeout_s: float) -> bool:
-    """Stop all; returns whether all have ended well and in time."""
+    """Stop all; return whether all have ended well and in time."""
     try:
         async with asyncio.timeout(timeout_s):
             ended = await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What are they now? Consumes interactions.enriched, keyed by profile."""
+"""Segmentation agent: what are they now? Consumes interactions.enriched, keyed by profile."""
 
 from agents.agent import Equipment, stage_app
 from agents.app import App
@@ -6,5 +6,5 @@ from pipeline.flow import stage
 
 
 def app(equipment: Equipment) -> App:
-    """The segmentation agent."""
+    """Return the segmentation agent\'s Faust app."""
     return stage_app(stage("segmentation"), equipment)

@@ -19,7 +19,9 @@ from msgspec.structs import replace
 
 from agents.dead_letters import LARGEST, dead_letter, key_of
 from agents.decoded_cache import DecodedCache
-from agents.delivery import (
+from agents.event_ids import EventIds
+from agents.headers import CAUSE, TIMING, TRACEPARENT, cause_of, onward_timing, onward_trace
+from agents.idempotence import (
     Cause,
     Change,
     Duplicate,
@@ -30,11 +32,9 @@ from agents.delivery import (
     Row,
     advance,
     has_uncommitted,
-    held,
     judge,
+    outbox_bytes,
 )
-from agents.event_ids import EventIds
-from agents.headers import CAUSE, TIMING, TRACEPARENT, cause_of, onward_timing, onward_trace
 from agents.metrics import StageMetrics
 from agents.ports import Message, Ports
 from agents.rulebook import Rulebook
@@ -147,7 +147,7 @@ class StageShell:
         if digest is None:
             return
         for partition in self._ports.partitions:
-            waiting = self._ports.waiting(partition)
+            waiting = self._ports.backlog(partition)
             if waiting == 0:
                 self._timers.give_up(partition, now_ms)
             if waiting is not None:
@@ -261,13 +261,17 @@ class StageShell:
                 return Duplicate("event_id")
             return self._traced(message, position, row, (REUSED_ID, ()))
         large = stored is not None and len(stored) > _MUCH
-        if large and row is not None and held(row, self._committed(message.partition)) > _MUCH:
-            await self._ports.settle()
+        if (
+            large
+            and row is not None
+            and outbox_bytes(row, self._committed(message.partition)) > _MUCH
+        ):
+            await self._ports.flush_and_commit()
             row = self._row_in(message.partition, message.key)
         try:
             return self._stepped(message, position, (record, row), rules)
         except OutboxFullError:
-            await self._ports.settle()
+            await self._ports.flush_and_commit()
         row = self._row_in(message.partition, message.key)
         return self._stepped(message, position, (record, row), rules)
 

@@ -1,8 +1,8 @@
-"""Brings stores from where they stand to the ends of their changelogs, and takes these over.
+"""Restoration of stores to the ends of their changelogs, and the claim to own these.
 
-A changelog is taken over by a record at its end. Where others have written between the last record
-that was read and that one, it is read on and taken over once more: what an owner has not read is
-behind his first record, and void.
+A changelog is claimed by a record at its end. If others have written between the last record read
+and that one, reading goes on and the changelog is claimed again: whatever an owner has not read
+stands behind its first record, and is void.
 """
 
 import asyncio
@@ -23,15 +23,15 @@ T = TypeVar("T")
 
 
 class ChangelogWriter(Protocol):
-    """The producer."""
+    """Writer of changelog records (the producer)."""
 
     async def write_changelog(self, changelog: TP, owner: int, rows: Sequence[Change]) -> int:
-        """Write as the `owner` of this number; returns the offset after the rows."""
+        """Write with the fencing token `owner`; return the offset after the rows."""
         ...
 
 
 class CatchUp:
-    """Of the changelog partitions of one assignment; made for it and closed after it."""
+    """Restoration of one assignment's changelog partitions; made for it and closed after it."""
 
     def __init__(
         self,
@@ -39,8 +39,7 @@ class CatchUp:
         stores: Mapping[TP, PartitionStore],
         keep_going: Callable[[], bool],
     ) -> None:
-        """`stores` by the changelog's partition; `keep_going` tells whether they are still this
-        worker's."""
+        """`stores` by the changelog's partition; `keep_going`: whether they are still assigned."""
         self.records_total = 0
         self._reader = reader
         self._stores = stores
@@ -48,11 +47,11 @@ class CatchUp:
         self._replays: dict[TP, Replay] = {}
 
     async def read(self) -> None:
-        """Apply what the stores lack. Raises KafkaException, StoreDamagedError."""
+        """Apply the records that the stores lack. Raises KafkaException, StoreDamagedError."""
         await self._read(await _in_thread(self._starts))
 
     async def take_over(self, writer: ChangelogWriter) -> Mapping[TP, Replay]:
-        """Take the changelogs over; returns what was replayed, up to the first record of ours.
+        """Claim the changelogs; return the replays, up to this owner's first record.
 
         Raises KafkaException, StoreDamagedError, DeliveryError, SessionLostError.
         """
@@ -87,7 +86,7 @@ class CatchUp:
             self._replays[tp].apply(records)
 
     async def _take_over(self, writer: ChangelogWriter, tp: TP) -> bool:
-        """Whether nobody has written anything that is not read."""
+        """Claim one changelog; return False if there are records that were not read."""
         replay = self._replays[tp]
         owner, end = replay.owner + 1, replay.end
         first: list[Change] = [(TAKE_OVER, b"")]

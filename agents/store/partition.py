@@ -1,4 +1,4 @@
-"""One partition of one table: a RocksDB, and the writes that are not in it yet.
+"""Partition of a table: a RocksDB, and the writes that are not in it yet.
 
 A write is visible at once and held in memory. `cut()` closes the set of writes that the next
 checkpoint covers; `persist()` puts that set on disk together with the changelog offset it
@@ -78,7 +78,7 @@ class PartitionStore:
 
     @property
     def owner(self) -> int:
-        """Number of the owner of the changelog at `next_offset`; 0: none was told so far."""
+        """Fencing token of the changelog's owner at `next_offset`; 0: no owner so far."""
         return self._owner
 
     def get(self, key: bytes) -> bytes | None:

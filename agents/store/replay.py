@@ -1,4 +1,4 @@
-"""Applies a changelog partition to its store, but for what a former owner wrote too late."""
+"""Replay of a changelog partition into its store, without void records of former owners."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,8 @@ from agents.transport.records import Record
 
 
 class Replay:
-    """`end`: what is applied (exclusive); `owner`: the number of the owner there."""
+    """Replay of one partition; `end`: offset up to which it is applied (exclusive); `owner`: the
+    fencing token there."""
 
     def __init__(self, store: PartitionStore, end: int) -> None:
         """`end`: that of the changelog, unless it is read further."""
@@ -21,8 +22,8 @@ class Replay:
     def apply(self, records: Sequence[Record]) -> None:
         """Apply the next records.
 
-        The store's offset stays before the first that is void: whoever reads on from there knows
-        again which rows must be written once more.
+        The store's offset stays before the first void record, so that a later replay from there
+        finds again which rows must be rewritten.
         """
         changes: list[Change] = []
         for record in records:
@@ -40,11 +41,11 @@ class Replay:
         self._store.restore(changes, *(self._before_void or (self.end, self.owner)))
 
     def rows_to_write_again(self) -> list[Change]:
-        """The rows as they are whose last record in the changelog is void."""
+        """Return the current rows whose last record in the changelog is void."""
         return [(key, self._store.get(key)) for key in sorted(self._void)]
 
     def taken_over(self, owner: int, end: int) -> None:
-        """Everything below `end` is applied, and the owner from there on is `owner`."""
+        """Note that everything below `end` is applied, and `owner` is the token from there on."""
         self.owner, self.end = owner, end
         self._void, self._before_void = set(), None
         self._store.restore([], end, owner)

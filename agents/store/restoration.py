@@ -1,6 +1,6 @@
-"""Brings the tables of a worker up to date after partitions were assigned to it.
+"""Restoration of a worker's tables after partitions were assigned to it.
 
-It takes the place of Faust's own recovery (Settings.TableManager), which subscribes to the
+It replaces Faust's own recovery (Settings.TableManager), which subscribes to the
 changelogs with the group's consumer and hangs or crashes on compacted or re-created topics. Here
 changelogs are read by a consumer of their own, to their end, in batches; the group's consumer
 knows input topics only.
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class Restoration(Service):
-    """Reads what each table lacks from its changelog, then lets the streams go on."""
+    """Service that reads what each table lacks from its changelog, then resumes the streams."""
 
     def __init__(self, app: AppT, tables: "TableManager", **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -44,7 +44,7 @@ class Restoration(Service):
         self.completed.clear()
 
     def flush_buffers(self) -> None:
-        """Nothing is buffered."""
+        """Do nothing: there is no buffer."""
 
     async def on_rebalance(
         self,
@@ -59,7 +59,7 @@ class Restoration(Service):
                 await self._restore_and_resume(assigned, generation_id)
 
     async def on_stop(self) -> None:
-        """Let a restoration notice it: its stores are about to be closed."""
+        """Wait for a running restoration to end, since its stores are about to be closed."""
         async with self._working:
             pass
 
@@ -73,7 +73,7 @@ class Restoration(Service):
         return bool(self.app.consumer_generation_id == generation_id) and not self.should_stop
 
     def _assign(self, partitions: Iterable[int]) -> dict[TP, PartitionStore]:
-        """Have the tables own `partitions`; returns their stores by the changelog's partition."""
+        """Have the tables own `partitions`; return their stores by the changelog's partition."""
         stores = {}
         for table in self.tables.values():
             if not isinstance(table.data, RocksStore):

@@ -1,4 +1,4 @@
-"""How a RocksDB is opened: bounded caches and memtables, Bloom filters, compression."""
+"""RocksDB options: bounded caches and memtables, Bloom filters, compression."""
 
 from functools import cache
 from pathlib import Path
@@ -9,13 +9,13 @@ BLOCK_CACHE_BYTES = 64 * 1024 * 1024
 MEMTABLE_BYTES = 8 * 1024 * 1024
 MEMTABLES = 2
 BLOOM_BITS_PER_KEY = 10
-#: Column family of the row that says how far the changelog was applied.
+#: Column family that holds the changelog offset up to which the store is current.
 META = "meta"
 
 
 @cache
 def _block_cache() -> Cache:
-    """One block cache for every store of the process."""
+    """Return the block cache that all stores of the process share."""
     return Cache(BLOCK_CACHE_BYTES)
 
 

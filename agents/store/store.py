@@ -1,4 +1,4 @@
-"""The Faust store driver: the partitions of one table that this worker owns."""
+"""Faust store driver: the partitions of one table that this worker owns."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path

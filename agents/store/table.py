@@ -1,4 +1,4 @@
-"""A Faust table of bytes whose reads and writes cost as little as possible."""
+"""Faust table of bytes with cheap reads and writes."""
 
 from collections.abc import Iterator
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""Creates topics and tells their partition counts; one that is there must be as it is wanted."""
+"""Creation of topics, checks of existing ones, and partition counts."""
 
 import time
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _RETRY_S = 0.05
 
 
 class TopicAdmin:
-    """Blocking calls; results that cannot change for the worse are remembered."""
+    """Admin client with blocking calls; partition counts are cached."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._client = AdminClient(dict(settings))
@@ -40,11 +40,11 @@ class TopicAdmin:
         """Return the number of partitions of `topic`. Raises KafkaException when it has none."""
         known = self._partitions.get(topic)
         if known is None:
-            known = self._partitions[topic] = self._asked(topic)
+            known = self._partitions[topic] = self._ask_partitions(topic)
         return known
 
-    def _asked(self, topic: str) -> int:
-        """A broker may not know yet what another worker has just created."""
+    def _ask_partitions(self, topic: str) -> int:
+        """Ask the broker, again while it does not know the topic yet."""
         give_up_at = time.monotonic() + _TIMEOUT_S
         while True:
             metadata = self._client.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]

@@ -1,8 +1,8 @@
-"""Threads that give way to the event loop: librdkafka's own, and those that poll.
+"""Scheduling policy of threads that give way to the event loop: librdkafka's, and pollers.
 
-A thread inherits its policy from the one that makes it. Under SCHED_BATCH (Linux, sched(7)) it
-does not interrupt another one when it wakes up, but waits for its turn: a worker on a busy machine
-was interrupted four thousand times a second by records that it had no time for yet.
+A thread inherits its policy from its creator. Under SCHED_BATCH (Linux, sched(7)) it does not
+preempt another thread when it wakes up. Without it, a worker on a busy machine was preempted four
+thousand times a second by records that it had no time for yet.
 """
 
 import os
@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def background() -> Iterator[None]:
-    """This thread, and those that it makes meanwhile for as long as they live.
+    """Run this thread, and for good those that it creates meanwhile, under SCHED_BATCH.
 
-    Changes nothing where there is no such policy, or where somebody has chosen another one.
+    Does nothing where there is no such policy, or where another one was chosen.
     """
     if not hasattr(os, "SCHED_BATCH") or os.sched_getscheduler(0) != os.SCHED_OTHER:
         yield

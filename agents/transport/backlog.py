@@ -1,4 +1,4 @@
-"""How many records partitions hold that are not committed, or not processed, yet."""
+"""Backlog: records of partitions that are not committed, or not processed, yet."""
 
 from collections.abc import Collection, Mapping
 

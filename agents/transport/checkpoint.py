@@ -1,8 +1,8 @@
-"""The commit protocol.
+"""Commit protocol.
 
-Cut -> everything produced before it is delivered -> nobody else has written to the changelogs ->
-offsets are committed -> the stores are put on disk with the changelog offsets of the cut. Being
-killed between any two of these steps makes events come again, never disappear.
+Cut -> wait for the delivery of everything produced before it -> check that nobody else has written
+to the changelogs -> commit offsets -> persist the stores with the cut's changelog offsets. A kill
+between any two of these steps leads to redelivery, never to loss.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from pipeline.adapters.transient import is_transient
 logger = logging.getLogger(__name__)
 
 _RETRY_S = 0.1
-#: The group has moved on: the events are processed again by whoever has the partition.
+#: The group has rebalanced: the partition's new owner processes the events again.
 _REFUSED = frozenset({
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -36,7 +36,7 @@ _REFUSED = frozenset({
 
 @runtime_checkable
 class Checkpointed(Protocol):
-    """A store that is put on disk with the offsets of its changelog."""
+    """Store that is persisted together with its changelog offsets."""
 
     def cut(self) -> None:
         """Close the set of writes that the next `persist` puts on disk."""
@@ -49,14 +49,14 @@ class Checkpointed(Protocol):
 
 @dataclass(slots=True)
 class CommitFigures:
-    """What commits have cost so far."""
+    """Number of commits and the time they took so far."""
 
     commits: int = 0
     seconds: float = 0.0
 
 
 class Checkpointer:
-    """Commits at an interval, sooner when the consumer is idle, and on demand."""
+    """Service that commits at an interval, sooner when the consumer is idle, and on demand."""
 
     def __init__(
         self,
@@ -67,9 +67,9 @@ class Checkpointer:
         stores: Callable[[], Iterable[tuple[str, Checkpointed]]],
         options: TransportOptions,
     ) -> None:
-        """`stores` returns the stores to put on disk by the name of their changelog topic;
-        `commit` is given offsets and the time of their cut (epoch ms), and returns what went
-        wrong."""
+        """`stores` returns the stores to persist, with the names of their changelog topics;
+        `commit` takes offsets and the time of their cut (epoch ms), and returns the error, if any.
+        """
         self.committed: dict[TP, int] = {}
         self.figures = CommitFigures()
         self._commit_offsets = commit
@@ -86,7 +86,7 @@ class Checkpointer:
         """Commit for ever. Raises CommitStalledError, ChangelogTakenError, DeliveryError,
         StoreDamagedError.
 
-        `acknowledged` returns a future that the next acknowledgement completes; `idle` tells
+        `acknowledged` returns a future that the next acknowledgement completes; `idle` returns
         whether nothing has arrived lately.
         """
         loop = asyncio.get_running_loop()
@@ -103,7 +103,7 @@ class Checkpointer:
                     stalls_at = loop.time() + stall_s
 
     async def checkpoint(self) -> bool:
-        """Go through the protocol once; returns whether offsets were committed."""
+        """Run the protocol once; return whether offsets were committed."""
         async with self._lock:
             offsets = self._progress.committable()
             cut_ms = time.time_ns() // 1_000_000

@@ -1,4 +1,4 @@
-"""Faust's conductor, with its handlers in reach of the pump."""
+"""Faust's conductor, with its handlers exposed to the pump."""
 
 from collections.abc import Mapping
 
@@ -8,9 +8,9 @@ from faust.types.transports import ConsumerCallback
 
 
 class Conductor(BaseConductor):
-    """Delivers messages to the channels of the agents."""
+    """Router of messages to the agents' channels."""
 
     @property
     def callbacks(self) -> Mapping[TP, ConsumerCallback]:
-        """What takes the messages of each assigned partition."""
+        """Handler of each assigned partition's messages."""
         return self._tp_to_callback

@@ -110,7 +110,7 @@ class Consumer(BaseConsumer):
             await loop.run_in_executor(None, self._poller.join, _CLOSE_TIMEOUT_S)
 
     def close(self) -> None:
-        """Nothing to do before `on_stop`."""
+        """Do nothing: `on_stop` closes the poller."""
 
     # -- commits
 
@@ -234,7 +234,7 @@ class Consumer(BaseConsumer):
         self._version += 1
 
     def _is_current_generation(self) -> bool:
-        """Whether the current assignment is still wanted."""
+        """Return whether the current assignment is still wanted."""
         return self._generation == self._assigned_in and not self.app.should_stop
 
     # -- positions

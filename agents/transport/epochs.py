@@ -1,4 +1,4 @@
-"""Barriers over produced records: an epoch is what was produced between two cuts."""
+"""Epochs: the records produced between two cuts, and waiting for their delivery."""
 
 import asyncio
 from collections import defaultdict
@@ -12,7 +12,7 @@ OnError = Callable[[KafkaError, Record], None]
 
 
 class Epoch:
-    """Counts the records of one epoch that are not delivered yet.
+    """Count of one epoch's undelivered records.
 
     `changelog_ends` maps (topic, partition) to the offset that follows the last changelog record
     of the epoch, `changelog_counts` to how many there are; they are complete once the epoch is
@@ -32,7 +32,7 @@ class Epoch:
         self._delivered: asyncio.Future[None] | None = None
 
     def on_output(self, error: KafkaError | None, message: Record) -> None:
-        """Delivery report of an output."""
+        """Handle the delivery report of an output."""
         if error is not None:
             self._on_error(error, message)
             return
@@ -41,7 +41,7 @@ class Epoch:
             self._finish()
 
     def on_changelog(self, error: KafkaError | None, message: Record) -> None:
-        """Delivery report of a changelog record."""
+        """Handle the delivery report of a changelog record."""
         if error is None:
             where = message.topic(), message.partition()
             self.changelog_ends[where] = message.offset() + 1
@@ -49,17 +49,17 @@ class Epoch:
         self.on_output(error, message)
 
     def close(self) -> None:
-        """No further record will be produced in this epoch."""
+        """End the epoch: no further record will be produced in it."""
         self._closed = True
 
     async def delivered(self) -> None:
-        """Wait until every record of the closed epoch is delivered; raises what `fail` got."""
+        """Wait until every record of the closed epoch is delivered; raise what `fail` got."""
         if self.outstanding:
             self._delivered = asyncio.get_running_loop().create_future()
             await self._delivered
 
     def fail(self, error: Exception) -> None:
-        """Tell who waits that the epoch will never be delivered."""
+        """Raise `error` in the waiter: the epoch will never be delivered."""
         if self._delivered is not None and not self._delivered.done():
             self._delivered.set_exception(error)
 

@@ -1,8 +1,8 @@
-"""What ends a worker. All are bugs or losses that a restart mends, if anything does."""
+"""Errors that end a worker: bugs, or losses of connection or ownership that need a restart."""
 
 from confluent_kafka import KafkaError
 
-#: What trying again does not mend.
+#: Errors that a retry does not mend.
 _FATAL = frozenset({KafkaError._FATAL, KafkaError._AUTHENTICATION})
 
 
@@ -32,7 +32,7 @@ class UnfinishedEventError(TransportError):
 
 
 class LogMadeAnewError(TransportError):
-    """The offsets of a topic begin again below those that were read."""
+    """A topic's offsets begin again below those that were read."""
 
 
 class ClientFatalError(TransportError):
@@ -40,5 +40,5 @@ class ClientFatalError(TransportError):
 
 
 def is_fatal(error: KafkaError) -> bool:
-    """Whether a client that tells this is of no use any more."""
+    """Return whether a client that reports this error is unusable from then on."""
     return error.fatal() or error.code() in _FATAL

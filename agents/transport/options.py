@@ -75,7 +75,7 @@ class TransportOptions:
 
     @property
     def linger_ms(self) -> int:
-        """How long records linger that only commits wait for."""
+        """Linger time of records that only commits wait for."""
         return 0 if self.rows_first else _LINGER_MS
 
     @property

@@ -1,4 +1,4 @@
-"""Which offsets may be committed: delivered to the agents in order, and acknowledged."""
+"""Offsets that may be committed: delivered to agents in order, and acknowledged."""
 
 from collections import defaultdict, deque
 from collections.abc import Mapping, MutableMapping
@@ -7,9 +7,9 @@ from faust.types import TP
 
 
 class Progress:
-    """Offsets per partition between their delivery to the agents and their commit.
+    """Offsets per partition between their delivery to agents and their commit.
 
-    Faust's streams note acknowledgements in `acked_index` and `acked`, in any order.
+    Faust's streams record acknowledgements in `acked_index` and `acked`, in any order.
     """
 
     def __init__(
@@ -22,27 +22,27 @@ class Progress:
         self._ready: dict[TP, int] = {}
 
     def delivered(self, tp: TP, offset: int) -> None:
-        """Note that the agents have got `offset`."""
+        """Record that agents have got `offset`."""
         self._delivered[tp].append(offset)
         self._passed.pop(tp, None)
 
     def passed(self, tp: TP, next_offset: int) -> None:
-        """Note that what comes before `next_offset` and was not delivered is no event."""
+        """Record that undelivered offsets below `next_offset` are no events."""
         self._passed[tp] = next_offset
 
     @property
     def unprocessed(self) -> int:
-        """How many events the agents have and have not acknowledged."""
+        """Number of events in progress: delivered and not acknowledged."""
         delivered = sum(len(offsets) for offsets in self._delivered.values())
         return delivered - sum(len(offsets) for offsets in self._acked_index.values())
 
     def unprocessed_of(self, tp: TP) -> int:
-        """How many of them are of `tp`."""
+        """Return the number of events in progress of `tp`."""
         return len(self._delivered.get(tp, ())) - len(self._acked_index.get(tp, ()))
 
     @property
     def waiting(self) -> bool:
-        """Whether there are offsets that are done with and not committed."""
+        """Whether processed offsets wait for a commit."""
         return bool(self._ready) or any(self._acked_index.values()) or bool(self._all_passed())
 
     def committable(self) -> dict[TP, int]:
@@ -60,13 +60,13 @@ class Progress:
         return dict(self._ready)
 
     def committed(self, offsets: Mapping[TP, int]) -> None:
-        """Note that these offsets are committed."""
+        """Record that these offsets are committed."""
         for tp, offset in offsets.items():
             if self._ready.get(tp) == offset:
                 del self._ready[tp]
 
     def reset(self) -> None:
-        """Forget everything: the partitions are read again from what is committed."""
+        """Forget everything: partitions are read again from their committed offsets."""
         self._delivered.clear()
         self._acked_index.clear()
         self._acked.clear()
@@ -74,5 +74,5 @@ class Progress:
         self._ready.clear()
 
     def _all_passed(self) -> list[TP]:
-        """Where all that was delivered before is acknowledged."""
+        """Return the partitions with skipped offsets whose delivered events are acknowledged."""
         return [tp for tp in self._passed if not self._delivered.get(tp)]

@@ -1,4 +1,4 @@
-"""Bytes as they are: nothing is decoded, so nothing can fail, and a message costs little."""
+"""Faust schema of raw bytes: nothing is decoded, so nothing can fail."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from faust.types.tuples import ConsumerMessage
 
 
 class RawSchema(faust.Schema[bytes, bytes]):
-    """For topics whose keys and values are read by the agents themselves."""
+    """Schema of topics whose keys and values the agents decode themselves."""
 
     def __init__(self) -> None:
         super().__init__(key_type=bytes, value_type=bytes)
 
     def compile(self, app: AppT, **callbacks: Any) -> Any:
-        """Return the function that makes a message an event."""
+        """Return the function that turns a message into an event."""
 
         async def decode(message: ConsumerMessage, *, propagate: bool = False) -> EventT[Any]:
             return faust.Event(app, message.key, message.value, message.headers, message)

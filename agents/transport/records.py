@@ -1,4 +1,4 @@
-"""What librdkafka's messages are once they have been to the broker."""
+"""Type of librdkafka's messages that have been to the broker."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -9,7 +9,7 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class Record(Protocol):
-    """A confluent_kafka.Message with a place in a topic (its own types allow for none)."""
+    """confluent_kafka.Message with a topic, partition and offset (its own types allow for none)."""
 
     def __len__(self) -> int:
         """Return the bytes of the value."""

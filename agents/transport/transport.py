@@ -1,4 +1,4 @@
-"""The driver that Faust finds under the URL scheme `kairos-kafka`."""
+"""Faust transport driver for the URL scheme `kairos-kafka`."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Transport(BaseTransport):
-    """Makes consumers and producers, and is told what ends the worker.
+    """Factory of consumers and producers, and the place where a worker's failure is recorded.
 
     Its options are the app's `transport_options`, since a URL cannot hold them.
     """
@@ -39,7 +39,7 @@ class Transport(BaseTransport):
         self.admin = TopicAdmin(self.options.admin())
         self.lease = Lease(self.options.lease_ms / 1000)
         self.failure: BaseException | None = None
-        #: Called when the worker fails, in the event loop.
+        #: Callbacks for the worker's failure, called in the event loop.
         self.upon_failure: list[Callable[[], None]] = []
 
     def changelog_reader_settings(self) -> dict[str, object]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agents.delivery import Row
+from agents.idempotence import Row
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle

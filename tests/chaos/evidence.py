@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from agents.delivery import Row
+from agents.idempotence import Row
 from pipeline.adapters.avro import Codec, open_codec
 from pipeline.adapters.rules import load_rules
 from pipeline.adapters.snapshots import Stored, scan

@@ -16,7 +16,7 @@ from zlib import crc32
 import msgspec
 
 from agents.decoded_cache import DecodedCache
-from agents.delivery import Row
+from agents.idempotence import Row
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import StageShell
@@ -199,14 +199,14 @@ class _Process(Sending):
         place = (record.topic, self._logs.partition_of(record.key))
         self._hand_over(place, Record(record.key, record.value, record.headers))
 
-    def waiting(self, partition: int) -> int | None:
+    def backlog(self, partition: int) -> int | None:
         return sum(
             len(self._logs.records[place]) - offset
             for place, offset in self.next.items()
             if place[1] == partition
         )
 
-    async def settle(self) -> None:
+    async def flush_and_commit(self) -> None:
         for place, queued in self.in_flight().items():
             self.deliver(place, queued)
         self.commit()

@@ -75,10 +75,10 @@ class Rows(Sending):
     def leaves(self, record: Sent) -> None:
         self.sent.append(record)
 
-    def waiting(self, partition: int) -> int | None:
+    def backlog(self, partition: int) -> int | None:
         return self.inputs
 
-    async def settle(self) -> None:
+    async def flush_and_commit(self) -> None:
         self.next |= self.done
 
     def committed(self, topic: str, partition: int) -> int:

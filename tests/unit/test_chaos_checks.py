@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from agents.delivery import Row
+from agents.idempotence import Row
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.config_files import load
 from pipeline.adapters.snapshots import Stored

@@ -5,8 +5,8 @@ from typing import Final
 import pytest
 from msgspec.structs import replace
 
-from agents.delivery import Output, Row, Sent, held
 from agents.headers import onward_timing
+from agents.idempotence import Output, Row, Sent, held
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import OutboxFullError, StageShell

@@ -11,8 +11,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Histogram, generate_l
 from prometheus_client.parser import text_string_to_metric_families
 
 from agents import metrics
-from agents.delivery import Output
 from agents.engine_metrics import EngineCollector, Figures
+from agents.idempotence import Output
 from agents.metrics import StageMetrics
 from agents.store.partition import StoreSize
 from tests.support.readme import README

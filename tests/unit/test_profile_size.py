@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from agents.delivery import Row
+from agents.idempotence import Row
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.enrichment import view
 from pipeline.enrichment.panes import pane_of

@@ -1,12 +1,12 @@
-"""The delivery protocol: what a stage's row remembers so that nothing is lost or done twice.
+"""Idempotence protocol: what a row stores besides its state so that nothing is lost or done twice.
 
-An input's offset is committed only after its row and its outputs are delivered, and all of them
-follow from one changelog record. So after a kill an input comes either to a row that does not know
-it (process it), or to one that does: then the outputs kept in the row's outbox are sent again.
-Records that the stage before sent again carry the cause of the first time, and are dropped.
+An input's offset is committed only after its row and its outputs are delivered, and all of these
+are contained in one changelog record. So after a kill a redelivered input meets either a row that
+does not contain its offset (process it), or one that does: then the outputs in the row's outbox
+are sent again. Records that the previous stage sent again carry the same cause, and are dropped.
 
-A row must be small enough to be written. So the inputs of a key that have caused much are committed
-before its next one is processed (`held`), which takes what they caused out of the row.
+A row must stay small enough to be written. So once the outbox of a key has grown large
+(`outbox_bytes`), its inputs are committed before the next one is processed, which empties it.
 """
 
 from collections.abc import Callable
@@ -20,10 +20,9 @@ S = TypeVar("S")
 
 
 class Cause(Struct, frozen=True, order=True):
-    """The input that a record follows from, and which of its records it is.
+    """Input that a record follows from, and the record's index among that input's outputs.
 
-    Within one `source` (a topic's partition) causes only grow, except when something is sent
-    again.
+    Within one `source` (a topic's partition) causes only grow, except for records sent again.
     """
 
     source: str
@@ -35,7 +34,7 @@ class Cause(Struct, frozen=True, order=True):
 
     @classmethod
     def parse(cls, header: bytes) -> "Cause | None":
-        """None when it is not one of ours."""
+        """Parse a header; return None when it is not ours."""
         try:
             source, offset, index = header.decode().split(" ")
             return cls(source, int(offset), int(index))
@@ -44,7 +43,7 @@ class Cause(Struct, frozen=True, order=True):
 
 
 class Output(Struct, frozen=True, array_like=True):
-    """A record as it was sent."""
+    """Record as it was sent."""
 
     topic: str
     key: bytes
@@ -52,7 +51,7 @@ class Output(Struct, frozen=True, array_like=True):
 
 
 class Sent(Struct, frozen=True, array_like=True):
-    """Everything that followed from one input; `applied`: also a state."""
+    """Outputs of one input; `applied`: whether it changed the state, too."""
 
     topic: str
     offset: int
@@ -61,11 +60,11 @@ class Sent(Struct, frozen=True, array_like=True):
 
 
 class Row(Struct, Generic[S], frozen=True, array_like=True):
-    """A key's state, and what makes changing it idempotent, in one changelog record.
+    """State of a key, and what makes changing it idempotent, in one changelog record.
 
-    `positions`: the last offset applied, by input topic (a key has one partition in each).
-    `seen`: the last (offset, index) by source. `outbox`: what uncommitted inputs caused.
-    `wake`: the timer that stands for it.
+    `positions`: last processed offset by input topic (a key has one partition in each).
+    `seen`: last (offset, index) of causes by source. `outbox`: outputs of uncommitted inputs.
+    `wake`: the key's armed timer.
     """
 
     state: S | None = None
@@ -76,7 +75,7 @@ class Row(Struct, Generic[S], frozen=True, array_like=True):
 
 
 class Position(Struct, frozen=True):
-    """Where an input stands, and what it follows from (None: it came from outside)."""
+    """Position of an input, and its cause (None: it came from outside)."""
 
     topic: str
     partition: int
@@ -89,8 +88,8 @@ class Position(Struct, frozen=True):
 
 
 class Change(Struct, Generic[S], frozen=True):
-    """What the step made of a row, and the timer that stands after it. `applied` False: nothing,
-    the input belongs elsewhere or cannot be processed."""
+    """New state and timer of a row. `applied` False: the state is unchanged, since the input
+    belongs elsewhere or cannot be processed."""
 
     state: S | None
     wake: Wake | None = None
@@ -98,23 +97,23 @@ class Change(Struct, Generic[S], frozen=True):
 
 
 class New(Struct, frozen=True):
-    """Not processed yet."""
+    """Verdict: not processed yet."""
 
 
 class Repeat(Struct, frozen=True):
-    """Processed, and perhaps not sent: send this again."""
+    """Verdict: processed, but perhaps not sent; send this again."""
 
     sent: Sent
 
 
 class Duplicate(Struct, frozen=True):
-    """Processed and sent long since, or a copy of one that was; `kind` is counted."""
+    """Verdict: processed and committed, or a copy of such an input; `kind` labels the metric."""
 
     kind: str
 
 
 def judge(row: Row[S] | None, position: Position) -> New | Repeat | Duplicate:
-    """What to do with the input at `position`, whose key has this row."""
+    """Return whether the input at `position` is new, a repeat or a copy, by its key's row."""
     if row is None:
         return New()
     if position.offset <= row.positions.get(position.topic, -1):
@@ -135,7 +134,7 @@ def advance(
     outputs: tuple[Output, ...],
     committed: Callable[[str], int],
 ) -> Row[S]:
-    """The row after the input; `committed(topic)` is the next offset to be read after a kill."""
+    """Return the row after the input; `committed(topic)`: next offset to be read after a kill."""
     before = row or Row[S]()
     cause = position.cause
     kept = _uncommitted(before, committed)
@@ -151,15 +150,15 @@ def advance(
     )
 
 
-def held(row: Row[S], committed: Callable[[str], int]) -> int:
-    """How many bytes uncommitted inputs have caused, which the row keeps; `committed` as above."""
+def outbox_bytes(row: Row[S], committed: Callable[[str], int]) -> int:
+    """Return the bytes of outputs that uncommitted inputs have caused; `committed` as above."""
     return sum(
         len(output.value or b"") for sent in _uncommitted(row, committed) for output in sent.outputs
     )
 
 
 def has_uncommitted(row: Row[S], committed: Callable[[str], int]) -> bool:
-    """Whether an input may come again that the row must know then; `committed` as above."""
+    """Return whether the row's inputs may still be redelivered; `committed` as above."""
     return bool(_uncommitted(row, committed))
 
 
