@@ -59,12 +59,12 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
 
     @app.on_rebalance_complete.connect
     async def begin(*_: object, **__: object) -> None:
-        shell.own_anew()
+        shell.on_assignment()
         await equipment.rulebook.catch_up()
 
     @app.timer(_LOOK_AT_TIMERS_S)  # type: ignore[untyped-decorator]
-    async def tell_due() -> None:
-        shell.tell_due(time.time_ns() // 1_000_000)
+    async def fire_due_timers() -> None:
+        shell.fire_due_timers(time.time_ns() // 1_000_000)
 
     @app.agent(app.raw_topic(*stage.inputs), name=stage.name, concurrency=1)
     async def process(stream: Any) -> None:

@@ -1,7 +1,7 @@
-"""When rows want to be woken, in rows of their own ordered by time, so that nobody scans states.
+"""Timers of rows, in rows of their own ordered by time, so that due ones are found without a scan.
 
-A timer that stands earlier than its row now wants is left there: when it falls due, the row says
-when it really wants to be woken. So a customer who keeps coming costs no writes here.
+A timer that is earlier than its row now needs stays armed: when it fires, the row arms the one that
+it needs then. So a customer who keeps coming costs no writes here.
 """
 
 from collections.abc import Collection, Iterator
@@ -22,33 +22,36 @@ _AT: Final = Layout(">Q")
 _START: Final = len(_WALL)
 _CHUNK: Final = 500
 WINDOW: Final = 20
-"""So many of a partition are under way at most: what comes meanwhile waits behind them."""
+"""Most timers of a partition in flight: inputs that come meanwhile wait behind them."""
 LOST_MS: Final = 60_000
-"""A record that is under way for so long where nothing waits does not come any more."""
+"""Time in flight after which a timer record counts as lost, if the partition has no backlog."""
 
 
 class Due(Struct, frozen=True):
-    """A row's timer that fell due at `at` (ms)."""
+    """Timer of the row `key` that fell due at `at` (epoch ms)."""
 
     key: bytes
     at: int
 
 
 class TimerChange(Struct, frozen=True):
-    """The timers that stand for a row before and after an input."""
+    """Armed timer of a row before and after an input."""
 
     before: Wake | None
     after: Wake | None
 
 
 def fired_at(record: object) -> int | None:
-    """When the timer stood that this record is the ringing of."""
+    """Return when the timer was due (epoch ms) whose record this is; None for other records."""
     control = control_of(record)
     return None if control is None or control.kind != "timer" else control.due_at
 
 
-def standing(before: Wake | None, wanted: Wake | None, fired_at: int | None) -> Wake | None:
-    """The timer of a row that had `before` and now wants `wanted`; `fired_at`: which one rang."""
+def next_timer(before: Wake | None, wanted: Wake | None, fired_at: int | None) -> Wake | None:
+    """Return the timer of a row that had `before` and now needs `wanted`.
+
+    `fired_at`: due time of the timer that has just fired.
+    """
     if before is None or before.at == fired_at:
         return wanted
     if wanted is None or (before.log is wanted.log and before.at <= wanted.at):
@@ -57,15 +60,15 @@ def standing(before: Wake | None, wanted: Wake | None, fired_at: int | None) -> 
 
 
 class Timers:
-    """The timers of one table's partitions; one that is told is under way until it is removed."""
+    """Timers of one table's partitions. A timer is in flight from firing until it is cleared."""
 
     def __init__(self, table: Rows) -> None:
         self._table = table
-        self._under_way: dict[int, dict[bytes, int]] = {}
+        self._in_flight: dict[int, dict[bytes, int]] = {}
         self._earliest: dict[int, float] = {}
 
-    def begin(self, partition: int, key: bytes, change: TimerChange) -> None:
-        """Before the row `key` is written: set what it will stand for."""
+    def arm(self, partition: int, key: bytes, change: TimerChange) -> None:
+        """Arm the new timer; to be called before the row `key` is written."""
         wake = change.after
         if wake is None or wake == change.before:
             return
@@ -73,20 +76,22 @@ class Timers:
         if not wake.log:
             self._earliest[partition] = min(self._earliest.get(partition, -inf), wake.at)
 
-    def end(self, partition: int, key: bytes, change: TimerChange) -> None:
-        """After it was written: remove what it stood for."""
+    def cancel_previous(self, partition: int, key: bytes, change: TimerChange) -> None:
+        """Cancel the former timer if it changed; to be called after the row was written."""
         if change.before is not None and change.after != change.before:
             self._table.delete_in(partition, _row(key, change.before))
 
-    def fired(self, partition: int, key: bytes, at: int) -> None:
-        """The timer for `at`, by whichever clock, has done its work."""
+    def clear(self, partition: int, key: bytes, at: int) -> None:
+        """Remove the timer for `at`, by either clock: it has fired."""
         for row in (_row(key, Wake(at)), _row(key, Wake(at, log=True))):
             if self._table.get_in(partition, row) is not None:
                 self._table.delete_in(partition, row)
 
     def due(self, partition: int, now_ms: int) -> Iterator[Due]:
-        """What is due by the wall clock and not under way, the earliest first, a chunk at a time;
-        timers may be told and removed meanwhile."""
+        """Yield timers that are due by the wall clock and not in flight, the earliest first.
+
+        At most a chunk of them; timers may be fired and cleared during the iteration.
+        """
         if now_ms < self._earliest.get(partition, -inf):
             return
         rows = self._rows(partition, _WALL)
@@ -95,40 +100,40 @@ class Timers:
         if first is None:
             return
         rows = takewhile(lambda row: _time(row) <= now_ms, chain((first,), rows))
-        under_way = self._still_under_way(partition)
-        untold = (row for row in rows if row not in under_way)
-        yield from map(_due, islice(untold, _CHUNK))
+        in_flight = self._still_in_flight(partition)
+        not_fired = (row for row in rows if row not in in_flight)
+        yield from map(_due, islice(not_fired, _CHUNK))
 
-    def tell(self, partition: int, due: Due, now_ms: int) -> bool:
-        """Whether the record for what is `due` may be written now; it is under way then."""
-        under_way = self._under_way.setdefault(partition, {})
-        if len(under_way) >= WINDOW:
+    def mark_in_flight(self, partition: int, due: Due, now_ms: int) -> bool:
+        """Mark a due timer as in flight; return False if too many are already."""
+        in_flight = self._in_flight.setdefault(partition, {})
+        if len(in_flight) >= WINDOW:
             return False
-        under_way[_row(due.key, Wake(due.at))] = now_ms
+        in_flight[_row(due.key, Wake(due.at))] = now_ms
         return True
 
-    def give_up(self, partition: int, now_ms: int) -> None:
-        """Nothing of the partition waits: what was told long ago is lost, and to be told again."""
-        under_way = self._under_way.get(partition, {})
-        for row in [row for row, told_at in under_way.items() if now_ms - told_at > LOST_MS]:
-            del under_way[row]
+    def expire_lost(self, partition: int, now_ms: int) -> None:
+        """Let timers fire again whose records are lost; the partition must have no backlog."""
+        in_flight = self._in_flight.get(partition, {})
+        for row in [row for row, fired_ms in in_flight.items() if now_ms - fired_ms > LOST_MS]:
+            del in_flight[row]
 
     def due_in_log(self, partition: int, now_ms: int) -> list[Due]:
-        """What is due by a log's clock, a chunk at a time."""
+        """Return timers due by a log's clock, a chunk at most."""
         rows = takewhile(lambda row: _time(row) <= now_ms, self._rows(partition, _LOG))
         return [_due(row) for row in islice(rows, _CHUNK)]
 
     def forget(self) -> None:
-        """The partitions are owned anew: what is under way, others may have told or done."""
-        self._under_way.clear()
+        """Forget timers in flight: another worker may have cleared them before a rebalance."""
+        self._in_flight.clear()
         self._earliest.clear()
 
-    def _still_under_way(self, partition: int) -> Collection[bytes]:
-        under_way = self._under_way.setdefault(partition, {})
+    def _still_in_flight(self, partition: int) -> Collection[bytes]:
+        in_flight = self._in_flight.setdefault(partition, {})
         get = self._table.get_in
-        for row in [row for row in under_way if get(partition, row) is None]:
-            del under_way[row]
-        return under_way
+        for row in [row for row in in_flight if get(partition, row) is None]:
+            del in_flight[row]
+        return in_flight
 
     def _rows(self, partition: int, prefix: bytes) -> Iterator[bytes]:
         return (row for row, _ in self._table.scan_in(partition, prefix))

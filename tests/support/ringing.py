@@ -67,7 +67,7 @@ class Ringing:
 
     def own_anew(self) -> None:
         """The group has given the partition once more."""
-        self._shell.own_anew()
+        self._shell.on_assignment()
 
     def come(self, who: str, at_ms: int) -> None:
         """Somebody is there at `at_ms`: an input."""
@@ -85,7 +85,7 @@ class Ringing:
 
     def tell_due(self, now_ms: int) -> int:
         """Have the stage look at its timers; returns how many it told."""
-        self._shell.tell_due(now_ms)
+        self._shell.fire_due_timers(now_ms)
         rung = [one for one in self._sent() if one.topic == topics.IDENTIFIED]
         self.log.extend(rung)
         self.told.extend(map(_timer, rung))

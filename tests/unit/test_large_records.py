@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from agents.headers import onward_timing
-from agents.idempotence import Output, Row, Sent, held
+from agents.idempotence import Output, Row, Sent, outbox_bytes
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import OutboxFullError, StageShell
@@ -171,5 +171,10 @@ def test_held_is_what_inputs_that_are_not_committed_caused() -> None:
         for offset, size in ((3, 10), (4, 100), (5, 1_000))
     )
     row = Row[int](outbox=outbox)
-    assert [held(row, lambda _, at=at: at) for at in (0, 4, 5, 6)] == [1_110, 1_100, 1_000, 0]  # type: ignore[misc]
-    assert held(Row[int](), lambda _: 0) == 0
+    assert [outbox_bytes(row, lambda _, at=at: at) for at in (0, 4, 5, 6)] == [
+        1_110,
+        1_100,
+        1_000,
+        0,
+    ]  # type: ignore[misc]
+    assert outbox_bytes(Row[int](), lambda _: 0) == 0

@@ -96,10 +96,10 @@ def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> Non
     enrichment.tell(_came())
     enrichment.tell(_forget())
     enrichment.commit()
-    enrichment.shell.tell_due(_NOW_MS + _HOUR_MS - 1)
+    enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS - 1)
     assert enrichment.has_row()
     sent = list(enrichment.ports.sent)
-    enrichment.shell.tell_due(_NOW_MS + _HOUR_MS)
+    enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS)
     assert not enrichment.ports.rows
     assert enrichment.ports.sent == sent
 
@@ -108,7 +108,7 @@ def test_who_comes_back_within_the_hour_stays(enrichment: _Stage) -> None:
     enrichment.tell(_came())
     enrichment.tell(_forget())
     enrichment.tell(_came())
-    enrichment.shell.tell_due(_NOW_MS + 2 * _HOUR_MS)
+    enrichment.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
     assert enrichment.has_row()
     assert [key for key in enrichment.ports.rows if key[:1] == b"t"] == []
 
@@ -118,10 +118,10 @@ def test_a_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Sta
     enrichment.tell(_forget())
     enrichment.commit()
     enrichment.outlive(_NOW_MS - 1_000)
-    enrichment.shell.tell_due(_NOW_MS + _HOUR_MS - 1)
+    enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS - 1)
     assert enrichment.has_row()
     assert _timer(_NOW_MS - 1_000 + _HOUR_MS) not in enrichment.ports.rows
-    enrichment.shell.tell_due(_NOW_MS + _HOUR_MS)
+    enrichment.shell.fire_due_timers(_NOW_MS + _HOUR_MS)
     assert not enrichment.ports.rows
 
 
@@ -133,9 +133,9 @@ def test_it_stays_while_an_input_may_come_again(segmentation: _Stage) -> None:
     segmentation.tell(Enriched(control=_forget().control))
     told = segmentation.sent()
     assert topics.SEGMENT_CHANGES in [topic for topic, _, _ in told]
-    segmentation.shell.tell_due(_NOW_MS + 2 * _HOUR_MS)
+    segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
     segmentation.come_again()
     assert segmentation.sent() == told
     segmentation.commit()
-    segmentation.shell.tell_due(_NOW_MS + 2 * _HOUR_MS)
+    segmentation.shell.fire_due_timers(_NOW_MS + 2 * _HOUR_MS)
     assert not segmentation.ports.rows

@@ -1,0 +1,74 @@
+"""Admission of an input: decoding, and checks of what an upstream app may have got wrong."""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from agents.decoded_cache import DecodedCache
+from agents.ports import Message, Ports
+from pipeline.adapters.avro import Malformed
+from pipeline.model import sizes, topics
+from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import DeadLetter, Emit, Redirect
+from pipeline.model.time import MAX_AHEAD_MS
+
+
+class Admission:
+    """Checks of one stage's inputs."""
+
+    def __init__(self, ports: Ports, codec: DecodedCache) -> None:
+        self._ports = ports
+        self._codec = codec
+
+    def decode(self, message: Message) -> Struct | DeadLetter:
+        """Return the decoded input, or why it cannot be read."""
+        if message.value is None:
+            return DeadLetter("empty-value", "the record has no value")
+        if message.topic == topics.INTERACTIONS and (fault := _beyond_limits(message)):
+            return fault
+        if not _is_text(message.key):
+            return DeadLetter("malformed-key", "the key is not UTF-8")
+        decoded = self._codec.decode(message.topic, message.value)
+        if isinstance(decoded, Malformed):
+            return DeadLetter(decoded.reason, decoded.detail)
+        return decoded
+
+    def check(
+        self, interaction: Interaction, message: Message
+    ) -> Interaction | DeadLetter | Redirect:
+        """Check the time and partition that an upstream app chose for an interaction.
+
+        A `received_at` up to an hour ahead of the record's time, which is the broker's, is set
+        back to it.
+        """
+        if interaction.received_at > message.timestamp_ms + MAX_AHEAD_MS:
+            return DeadLetter(
+                "time-in-future", "received_at: more than 1 h after the record's time"
+            )
+        if interaction.received_at < 0:
+            return DeadLetter("time-before-1970", "received_at: milliseconds since 1970 are meant")
+        if self._ports.partition_of(message.topic, message.key) != message.partition:
+            return Redirect(Emit(message.topic, message.key.decode(errors="replace"), interaction))
+        if interaction.received_at <= message.timestamp_ms:
+            return interaction
+        return replace(interaction, received_at=message.timestamp_ms)
+
+
+def _beyond_limits(message: Message) -> DeadLetter | None:
+    if len(message.key) > sizes.KEY:
+        return too_large("the key has", len(message.key), sizes.KEY)
+    if message.size > sizes.INPUT:
+        return too_large("key and value have", message.size, sizes.INPUT)
+    return None
+
+
+def too_large(what: str, size: int, most: int) -> DeadLetter:
+    """Return the dead letter of something with `size` bytes where `most` are allowed."""
+    return DeadLetter("too-large", f"{what} {size} bytes, the most are {most}")
+
+
+def _is_text(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

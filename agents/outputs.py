@@ -1,0 +1,78 @@
+"""Encoding of a stage's outputs, and their hand-over to the producer with headers."""
+
+from typing import Any, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from agents.dead_letters import dead_letter, key_of
+from agents.decoded_cache import DecodedCache
+from agents.headers import CAUSE
+from agents.idempotence import Cause, Output
+from agents.ports import Message
+from pipeline.model import topics
+from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome, Redirect
+
+HeaderList: TypeAlias = list[tuple[str, bytes]]
+
+
+class DecodedInput(Struct, frozen=True):
+    """Input as it came and as it was decoded."""
+
+    message: Message
+    record: msgspec.Struct
+
+
+class OutputEncoder:
+    """Encoder of what one stage sends."""
+
+    def __init__(self, stage: str, codec: DecodedCache) -> None:
+        self._stage = stage
+        self._codec = codec
+
+    def of_outcome(self, outcome: Outcome[Any], given: DecodedInput) -> tuple[Output, ...]:
+        """Return a step's outputs, but for a dead letter; parts of the input's bytes are reused."""
+        match outcome:
+            case Ok(_, emits) | Forward(emits):
+                return tuple(self._extend(emit, given) for emit in emits)
+            case Redirect(emit):
+                return (self._extend(emit, given),)
+        return ()
+
+    def dead_letter(self, message: Message, fault: DeadLetter) -> Output:
+        """Return the dead letter of an input."""
+        record = dead_letter(self._stage, message, fault)
+        value = self._codec.encode(topics.DEAD_LETTERS, record)
+        return Output(topics.DEAD_LETTERS, key_of(message), value)
+
+    def dead_letter_of(self, given: DecodedInput, fault: DeadLetter) -> Output:
+        """Return the dead letter of a decoded input."""
+        return self.dead_letter(given.message, fault)
+
+    def of_message(self, outcome: Outcome[Any], message: Message) -> tuple[Output, ...]:
+        """Return the outputs of an input that no step has seen."""
+        match outcome:
+            case Forward(emits):
+                return tuple(map(self.encode, emits))
+            case Redirect(emit):
+                return (self.encode(emit),)
+            case DeadLetter():
+                return (self.dead_letter(message, outcome),)
+        return ()
+
+    def encode(self, emit: Emit) -> Output:
+        """Return a record that owes nothing to its input."""
+        return Output(emit.topic, emit.key.encode(), self._codec.encode(emit.topic, emit.value))
+
+    def _extend(self, emit: Emit, given: DecodedInput) -> Output:
+        data = given.message.value
+        if emit.value is None or data is None:
+            return self.encode(emit)
+        value = self._codec.extend(emit.topic, emit.value, given.record, data)
+        return Output(emit.topic, emit.key.encode(), value)
+
+
+def with_cause(headers: HeaderList, message: Message, index: int) -> HeaderList:
+    """Return `headers` plus the cause: the `index`th output of the input `message`."""
+    source = f"{message.topic}/{message.partition}"
+    return [*headers, (CAUSE, Cause(source, message.offset, index).header())]
