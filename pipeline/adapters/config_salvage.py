@@ -31,6 +31,8 @@ _DEFINED_IN: Final[Mapping[str, tuple[str, ...]]] = {
     "namespace": ("identity",),
     "channel": ("channels", "sources"),
     "placement": ("channels",),
+    **dict.fromkeys(("issue", "group", "offer", "campaign", "treatment"), ("campaigns",)),
+    "name in the content": ("campaigns",),
 }
 
 _WORD: Final = re.compile(r"[a-z_]+")

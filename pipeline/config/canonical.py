@@ -37,7 +37,7 @@ def digest_of(body: str) -> str:
 
 def plain(part: Struct) -> dict[str, object]:
     """The fields of `part`, and of what is in it, that differ from their defaults."""
-    values = {one.name: (getattr(part, one.name), _default(one)) for one in fields(part)}
+    values = {one.encode_name: (getattr(part, one.name), _default(one)) for one in fields(part)}
     return {name: _plain(value) for name, (value, usual) in values.items() if value != usual}
 
 

@@ -1,18 +1,23 @@
 """What a bundle must satisfy beyond the form of its parts: everything that is named exists."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 
 from pipeline.conditions import Condition, Path, Problem, parse
 from pipeline.conditions.reads import channels_named, patterns, reads
 from pipeline.conditions.tree import is_hidden
 from pipeline.config import canonical, model
-from pipeline.config.content import traits_in
-from pipeline.config.dates import end_ms, start_ms
+from pipeline.config.campaign_checks import campaign_problems
 from pipeline.config.keys import examples
 from pipeline.config.names import Names, known_name, names_of
 from pipeline.config.normalise import known_region
+from pipeline.config.policy_checks import (
+    engagement_sites,
+    policy_problems,
+    policy_sites,
+    twice,
+)
 from pipeline.config.profile_checks import profile_problems
 from pipeline.config.regex import BadPattern, pattern
 from pipeline.config.urls import url_problem
@@ -35,10 +40,10 @@ def check(bundle: model.Bundle) -> Iterator[Problem]:
     yield from _identity(bundle.identity, names)
     yield from profile_problems(bundle, names)
     yield from _channels(bundle.channels)
-    yield from _caps(bundle.policies, names)
+    yield from policy_problems(bundle, names)
     yield from _segments(bundle, names)
     for index, campaign in enumerate(bundle.campaigns):
-        yield from _campaign(campaign, ("campaigns", index), bundle, names)
+        yield from campaign_problems(campaign, ("campaigns", index), bundle, names)
     conditions = list(_conditions(bundle, names))
     yield from conditions
     if not conditions:
@@ -69,36 +74,27 @@ def _cycles(bundle: model.Bundle) -> Iterator[Problem]:
 
 def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
     sources, servers = bundle.sources.sources, bundle.sources.server_keys
-    yield from _twice("source", ("sources", "sources"), "name", [one.name for one in sources])
-    yield from _twice(
+    yield from twice("source", ("sources", "sources"), "name", [one.name for one in sources])
+    yield from twice(
         "write key", ("sources", "sources"), "write_key", [one.write_key for one in sources]
     )
     writes = {source.write_key for source in sources}
-    yield from _twice("server key", ("sources", "server_keys"), "key", [one.key for one in servers])
+    yield from twice("server key", ("sources", "server_keys"), "key", [one.key for one in servers])
     for index, server in enumerate(servers):
         if server.key in writes:
             what = "this key is a write key too: make another, for write keys must not read"
             yield Problem(("sources", "server_keys", index, "key"), what)
     spaces = [space.name for space in bundle.identity.namespaces]
-    yield from _twice("namespace", ("identity", "namespaces"), "name", spaces)
+    yield from twice("namespace", ("identity", "namespaces"), "name", spaces)
     traits = [trait.name for trait in bundle.profile.traits]
-    yield from _twice("trait", ("profile", "traits"), "name", traits)
+    yield from twice("trait", ("profile", "traits"), "name", traits)
     scores = [score.name for score in bundle.profile.scores]
-    yield from _twice("score", ("profile", "scores"), "name", scores)
+    yield from twice("score", ("profile", "scores"), "name", scores)
     channels = [channel.name for channel in bundle.channels.channels]
-    yield from _twice("channel", ("channels", "channels"), "name", channels)
-    yield from _twice("cap", ("policies", "caps"), "cap", [cap.cap for cap in bundle.policies.caps])
-    yield from _twice("segment", ("segments",), "segment", [one.segment for one in bundle.segments])
+    yield from twice("channel", ("channels", "channels"), "name", channels)
+    yield from twice("segment", ("segments",), "segment", [one.segment for one in bundle.segments])
     campaigns = [one.campaign for one in bundle.campaigns]
-    yield from _twice("campaign", ("campaigns",), "campaign", campaigns)
-
-
-def _twice(what: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            shown = "" if "key" in field else f" {value!r}"
-            message = f"the {what}{shown} is there twice: each needs its own"
-            yield Problem((*path, index, field), message)
+    yield from twice("campaign", ("campaigns",), "campaign", campaigns)
 
 
 def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
@@ -133,70 +129,11 @@ def _channels(channels: model.Channels) -> Iterator[Problem]:
             seen[placement] = channel.name
 
 
-def _caps(policies: model.Policies, names: Names) -> Iterator[Problem]:
-    for index, cap in enumerate(policies.caps):
-        if cap.channel is not None:
-            path = ("policies", "caps", index, "channel")
-            yield from known_name("channel", cap.channel, names.channels, path)
-
-
 def _segments(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     for index, segment in enumerate(bundle.segments):
         for place, channel in enumerate(segment.channels):
             path = ("segments", index, "channels", place)
             yield from known_name("channel", channel, names.heard, path)
-
-
-def _campaign(
-    campaign: model.Campaign, path: Path, bundle: model.Bundle, names: Names
-) -> Iterator[Problem]:
-    yield from _dates(campaign, path)
-    offers = [offer.offer for offer in campaign.offers]
-    yield from _twice("offer", (*path, "offers"), "offer", offers)
-    for index, offer in enumerate(campaign.offers):
-        inside: Path = (*path, "offers", index, "treatments")
-        treatments = [one.treatment for one in offer.treatments]
-        yield from _twice("treatment", inside, "treatment", treatments)
-        for place, treatment in enumerate(offer.treatments):
-            yield from _treatment(treatment, (*inside, place), bundle.channels, names)
-            if treatment.placement is None and campaign.trigger is None:
-                what = "nothing sends this: give it a placement, or the campaign a trigger"
-                yield Problem((*inside, place, "treatment"), what)
-
-
-def _dates(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
-    times = []
-    for field, text, read in (
-        ("starts", campaign.starts, start_ms),
-        ("ends", campaign.ends, end_ms),
-    ):
-        if text is None:
-            continue
-        try:
-            times.append(read(text))
-        except ValueError:
-            what = f"{text!r} is no date: write 2024-03-01 or 2024-03-01T09:00:00+01:00"
-            yield Problem((*path, field), what)
-    if len(times) == 2 and times[0] >= times[1]:
-        yield Problem((*path, "ends"), f"ends {campaign.ends}, before it starts: swap the dates")
-
-
-def _treatment(
-    treatment: model.Treatment, path: Path, channels: model.Channels, names: Names
-) -> Iterator[Problem]:
-    yield from known_name("channel", treatment.channel, names.channels, (*path, "channel"))
-    if treatment.address is not None:
-        yield from known_name("namespace", treatment.address, names.namespaces, (*path, "address"))
-    for channel in channels.channels:
-        if channel.name == treatment.channel and treatment.placement is not None:
-            where = (*path, "placement")
-            yield from known_name("placement", treatment.placement, channel.placements, where)
-    for part, text in treatment.content.items():
-        for trait in traits_in(text):
-            where = (*path, "content", part)
-            for problem in known_name("trait", trait, names.traits, where):
-                mend = f"{problem.message} (a property is written {{properties.{trait}}})"
-                yield replace(problem, message=mend)
 
 
 def _conditions(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
@@ -219,8 +156,20 @@ def _sites(bundle: model.Bundle) -> Iterator[_Site]:
         yield _Site((*path, "trigger"), campaign.trigger, entered=True)
         if campaign.goal is not None:
             yield _Site((*path, "goal", "when"), campaign.goal.when)
+        yield from _rules(campaign, path)
         for place, offer in enumerate(campaign.offers):
-            yield _Site((*path, "offers", place, "when"), offer.when)
+            inside: Path = (*path, "offers", place)
+            yield _Site((*inside, "when"), offer.when)
+            yield from _rules(offer, inside)
+            for number, treatment in enumerate(offer.treatments):
+                yield from _rules(treatment, (*inside, "treatments", number))
+    for path, raw in policy_sites(bundle.policies):
+        yield _Site(path, raw)
+
+
+def _rules(of: model.Engagement, path: Path) -> Iterator[_Site]:
+    for where, raw in engagement_sites(of, path):
+        yield _Site(where, raw)
 
 
 def _reads(tree: Condition, site: _Site, names: Names) -> Iterator[Problem]:

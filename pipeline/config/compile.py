@@ -7,12 +7,21 @@ from typing import Final
 from pipeline.conditions import Compiled, Problem, duration_ms
 from pipeline.conditions.compile import Read
 from pipeline.conditions.reads import reads
-from pipeline.config import canonical, model
+from pipeline.config import canonical, model, policies
 from pipeline.config.buckets import bucket, read_by
 from pipeline.config.checks import check, segment_order
-from pipeline.config.compiled import Bucket, Cap, Channel, Entry, Score, Segment, Sequence, Trait
+from pipeline.config.compiled import (
+    Bucket,
+    Cap,
+    Channel,
+    Constraints,
+    Entry,
+    Score,
+    Segment,
+    Sequence,
+    Trait,
+)
 from pipeline.config.conditions import compiled
-from pipeline.config.content import PROPERTY
 from pipeline.config.dates import start_ms
 from pipeline.config.derived import derived_in
 from pipeline.config.entries import Proposal, by_placement, outbound, proposals
@@ -20,7 +29,6 @@ from pipeline.config.identity import IdentityRules, identity_rules
 from pipeline.config.keeps import Keeps, keeps_for
 from pipeline.config.keeps import index_of as keeps_of
 from pipeline.config.keys import key_digest, stored_key
-from pipeline.config.names import address_trait
 from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.readers import reader
 from pipeline.config.scores import compiled_score
@@ -38,7 +46,7 @@ class Configuration:
     """One version of the configuration, ready to run.
 
     `segments` come after those that they read. `by_placement` and `outbound` (candidates without a
-    placement, by channel) have what may fill a slot, in the order of campaigns, offers, treatments.
+    placement) have what may fill a slot, in the order of campaigns, offers, treatments.
     `sources` is keyed by the write key's digest, `server_keys` (digest -> name) can read;
     `log_sources` are the names of those that bring a log's own time; `earliest` (ms): by source
     name, before which nothing happened.
@@ -69,9 +77,8 @@ class Configuration:
     segments: tuple[Segment, ...]
     segment_index: SegmentIndex
     by_placement: Mapping[str, tuple[Entry, ...]]
-    outbound: Mapping[str, tuple[Entry, ...]]
-    caps: tuple[Cap, ...]
-    longest_cap_ms: int
+    outbound: tuple[Entry, ...]
+    constraints: Constraints
     channels: Mapping[str, Channel]
 
     def earliest_of(self, source: str) -> int:
@@ -98,6 +105,11 @@ class Configuration:
         """Return the source with this name in sources.yaml."""
         return next((one for one in self.sources.values() if one.name == name), None)
 
+    @property
+    def caps(self) -> tuple[Cap, ...]:
+        """Those of everything, of campaigns and of offers."""
+        return self.constraints.caps
+
     def to_json(self) -> str:
         """The canonical JSON whose digest is `digest`."""
         return canonical.to_json(self.bundle)
@@ -111,7 +123,6 @@ def compile_bundle(bundle: model.Bundle) -> Configuration | tuple[Problem, ...]:
 
 def _compile(bundle: model.Bundle) -> Configuration:
     proposed = proposals(bundle)
-    caps = tuple(_cap(cap) for cap in bundle.policies.caps)
     segments = tuple(_segment(segment) for segment in segment_order(bundle))
     profile = bundle.profile
     agent = profile.enrichers.user_agent
@@ -142,8 +153,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         segment_index=index,
         by_placement=by_placement(proposed),
         outbound=outbound(proposed),
-        caps=caps,
-        longest_cap_ms=max((cap.window_ms for cap in caps), default=0),
+        constraints=policies.constraints(bundle),
         channels={channel.name: _channel(channel) for channel in bundle.channels.channels},
     )
 
@@ -179,10 +189,6 @@ def _segment(segment: model.Segment) -> Segment:
     return Segment(segment.segment, when.test, when, frozenset(segment.channels))
 
 
-def _cap(cap: model.Cap) -> Cap:
-    return Cap(cap.cap, cap.per, cap.max, duration_ms(cap.window), cap.channel)
-
-
 def _channel(channel: model.Channel) -> Channel:
     return Channel(channel.name, channel.adapter, channel.url, channel.secret, channel.placements)
 
@@ -190,12 +196,19 @@ def _channel(channel: model.Channel) -> Channel:
 def _conditions(
     bundle: model.Bundle, segments: tuple[Segment, ...], proposed: tuple[Proposal, ...]
 ) -> Iterator[Compiled]:
-    """Every condition over a profile."""
+    """Every condition over a profile, once each."""
+    return iter({id(one): one for one in _every_condition(bundle, segments, proposed)}.values())
+
+
+def _every_condition(
+    bundle: model.Bundle, segments: tuple[Segment, ...], proposed: tuple[Proposal, ...]
+) -> Iterator[Compiled]:
     for segment in segments:
         yield segment.when
     for campaign in bundle.campaigns:
         if campaign.goal is not None:
             yield compiled(campaign.goal.when)
+    yield from policies.conditions(bundle.policies)
     for proposal in proposed:
         yield from proposal.conditions()
 
@@ -205,7 +218,6 @@ def _read_traits(
 ) -> Iterator[str]:
     for condition in _conditions(bundle, segments, proposed):
         yield from condition.reads.traits
-    for one in (candidate for proposal in proposed for candidate in proposal.candidates):
-        yield from (name for name, _ in one.needs if not name.startswith(PROPERTY))
-        if one.address is not None:
-            yield address_trait(one.address)
+    yield from policies.traits(bundle.policies)
+    for proposal in proposed:
+        yield from proposal.traits

@@ -1,107 +1,276 @@
 """What campaigns propose, by the slot that it may fill."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from math import prod
 
 from pipeline.conditions import Compiled, duration_ms
-from pipeline.conditions.compile import Read, reader
-from pipeline.conditions.tree import Property, Trait
-from pipeline.config import model
-from pipeline.config.compiled import Campaign, Candidate, Entry
+from pipeline.config import amounts, model, policies
+from pipeline.config.compiled import (
+    APPLICABILITY,
+    ELIGIBILITY,
+    STAGES,
+    SUITABILITY,
+    Campaign,
+    Candidate,
+    Consent,
+    Entry,
+    Gate,
+    Holdout,
+    Scope,
+    Weight,
+    Worth,
+)
 from pipeline.config.conditions import compiled
-from pipeline.config.content import PROPERTY, names_in
+from pipeline.config.contents import content, is_trait
 from pipeline.config.dates import end_ms, start_ms
+from pipeline.config.names import address_trait
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A campaign with all its candidates, in the order of offers and treatments."""
+    """A campaign with all its candidates, in the order of offers and treatments; `traits`: what
+    they read beyond their conditions."""
 
     campaign: Campaign
     candidates: tuple[Candidate, ...]
+    traits: frozenset[str]
 
     def conditions(self) -> Iterator[Compiled]:
         """All that decide whether something of it is said."""
-        yield from (self.campaign.audience, self.campaign.trigger)
-        yield from (one.when for one in self.candidates)
+        yield self.campaign.trigger
+        yield from (gate.when for gate in self.campaign.gates)
+        for one in self.candidates:
+            yield from (gate.when for gate in one.gates)
+            yield from (consent.when for consent in one.consents)
+            yield from (weight.when for weight in one.weights)
 
 
 def proposals(bundle: model.Bundle) -> tuple[Proposal, ...]:
     """What each campaign proposes."""
-    channels = {channel.name: channel for channel in bundle.channels.channels}
-    return tuple(
-        Proposal(_campaign(one), tuple(_candidates(one, channels))) for one in bundle.campaigns
-    )
+    makers = _Policies.of(bundle)
+    return tuple(_proposal(campaign, makers) for campaign in bundle.campaigns)
 
 
 def by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...]]:
     """What answers each placement that may ask."""
-    return _by_slot(proposals, lambda one: one.placement)
-
-
-def outbound(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...]]:
-    """What is sent on each channel without being asked for."""
-    return _by_slot(proposals, lambda one: one.channel if one.placement is None else None)
-
-
-def _by_slot(
-    proposals: Iterable[Proposal], slot_of: Callable[[Candidate], str | None]
-) -> Mapping[str, tuple[Entry, ...]]:
-    """`slot_of` None: the candidate fills no slot of the kind."""
     slots: dict[str, tuple[Entry, ...]] = {}
     for proposal in proposals:
         filling: dict[str, list[Candidate]] = {}
         for one in proposal.candidates:
-            if (slot := slot_of(one)) is not None:
-                filling.setdefault(slot, []).append(one)
-        for slot, candidates in filling.items():
-            names = tuple(one.treatment for one in candidates)
-            entry = Entry(proposal.campaign, tuple(candidates), names)
-            slots[slot] = (*slots.get(slot, ()), entry)
+            if one.placement is not None:
+                filling.setdefault(one.placement, []).append(one)
+        for placement, candidates in filling.items():
+            entry = _entry(proposal.campaign, candidates)
+            slots[placement] = (*slots.get(placement, ()), entry)
     return slots
 
 
-def _campaign(campaign: model.Campaign) -> Campaign:
+def outbound(proposals: Iterable[Proposal]) -> tuple[Entry, ...]:
+    """What each campaign sends without being asked for, on all channels together."""
+    sent = (
+        (one.campaign, [each for each in one.candidates if each.placement is None])
+        for one in proposals
+    )
+    return tuple(_entry(campaign, candidates) for campaign, candidates in sent if candidates)
+
+
+def _entry(campaign: Campaign, candidates: list[Candidate]) -> Entry:
+    names = tuple(one.treatment for one in candidates)
+    first = min(_first_gate(one) for one in candidates)
+    return Entry(campaign, tuple(candidates), names, first)
+
+
+def _first_gate(one: Candidate) -> int:
+    if one.address is not None or one.starts_ms is not None or one.ends_ms is not None:
+        return ELIGIBILITY
+    return min((gate.stage for gate in one.gates), default=SUITABILITY)
+
+
+@dataclass(frozen=True, slots=True)
+class _Policies:
+    """What is for some candidates only, each with what it is for."""
+
+    channels: Mapping[str, model.Channel]
+    gates: tuple[tuple[model.Scope, Gate], ...]
+    consents: tuple[tuple[Scope, Consent], ...]
+    weights: tuple[tuple[Scope, Weight], ...]
+    holdouts: tuple[tuple[Scope, Holdout], ...]
+
+    @classmethod
+    def of(cls, bundle: model.Bundle) -> "_Policies":
+        every = bundle.policies
+        held = policies.NOT_TRANSACTIONAL
+        return cls(
+            channels={channel.name: channel for channel in bundle.channels.channels},
+            gates=tuple(
+                (rule.scope, policies.gate(stage, rule)) for stage, rule in policies.rules_of(every)
+            ),
+            consents=tuple(
+                (policies.scope(one.scope, held), Consent(one.consent, compiled(one.when)))
+                for one in every.consent
+            ),
+            weights=tuple(
+                (policies.scope(one.scope), Weight(one.weight, one.factor, compiled(one.when)))
+                for one in every.weights
+            ),
+            holdouts=tuple(
+                (policies.scope(one.scope, held), Holdout(one.holdout, one.share))
+                for one in every.holdouts
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A candidate as far as scopes look at it."""
+
+    issue: str | None
+    group: str | None
+    offer: str | None
+    campaign: str
+    treatment: str | None
+    channel: str | None
+    purpose: str
+
+
+def _proposal(campaign: model.Campaign, makers: _Policies) -> Proposal:
+    made = tuple(_candidates(campaign, makers))
+    return Proposal(_campaign(campaign, makers), made, frozenset(_traits(campaign, made, makers)))
+
+
+def _traits(
+    campaign: model.Campaign, made: Iterable[Candidate], makers: _Policies
+) -> Iterator[str]:
+    for one in made:
+        yield from (name for name, _ in one.content.reads if is_trait(name))
+        if one.address is not None:
+            yield address_trait(one.address)
+    for offer in campaign.offers:
+        for treatment in offer.treatments:
+            yield from amounts.traits_of(offer.value, treatment.value, treatment.p)
+
+
+def _campaign(campaign: model.Campaign, makers: _Policies) -> Campaign:
+    as_named = _Named(None, None, None, campaign.campaign, None, None, campaign.purpose)
+    gates = [
+        gate
+        for of, gate in makers.gates
+        if policies.only_of_campaigns(of) and policies.scope(of).covers(as_named)
+    ]
+    gates += [
+        policies.gate(stage, rule)
+        for stage, rule in policies.rules_of(campaign)
+        if policies.only_of_campaigns(rule.scope) and policies.scope(rule.scope).covers(as_named)
+    ]
+    if campaign.audience is not None:
+        gates.insert(0, _built_in(ELIGIBILITY, "audience", campaign.audience))
     return Campaign(
         name=campaign.campaign,
         purpose=campaign.purpose,
-        audience=compiled(campaign.audience),
         trigger=compiled(campaign.trigger),
         starts_ms=None if campaign.starts is None else start_ms(campaign.starts),
         ends_ms=None if campaign.ends is None else end_ms(campaign.ends),
+        gates=_by_stage(gates),
     )
 
 
-def _candidates(
-    campaign: model.Campaign, channels: Mapping[str, model.Channel]
-) -> Iterator[Candidate]:
+def _built_in(stage: int, rule: str, when: model.Condition) -> Gate:
+    return Gate(stage, f"{STAGES[stage]}/{rule}", compiled(when))
+
+
+def _by_stage(gates: Iterable[Gate]) -> tuple[Gate, ...]:
+    return tuple(sorted(gates, key=lambda one: one.stage))
+
+
+def _candidates(campaign: model.Campaign, makers: _Policies) -> Iterator[Candidate]:
     for offer in campaign.offers:
-        when = compiled(offer.when)
         for treatment in offer.treatments:
-            channel = channels[treatment.channel]
-            cost = treatment.cost + channel.cost
-            score = offer.value - cost
-            yield Candidate(
-                campaign=campaign.campaign,
-                offer=offer.offer,
-                treatment=treatment.treatment,
-                channel=channel.name,
-                placement=treatment.placement,
-                address=treatment.address,
-                purpose=campaign.purpose,
-                value=offer.value,
-                cost=cost,
-                deadline_ms=duration_ms(treatment.deadline or channel.deadline),
-                content=treatment.content,
-                needs=tuple(_needs(treatment.content)),
-                when=when,
-                score=score,
-                order=(-score, campaign.campaign, offer.offer, treatment.treatment),
-            )
+            yield _candidate(campaign, offer, treatment, makers)
 
 
-def _needs(content: Mapping[str, str]) -> Iterator[tuple[str, Read]]:
-    names = dict.fromkeys(name for text in content.values() for name in names_in(text))
-    for name in names:
-        of = name.removeprefix(PROPERTY)
-        yield name, reader(Trait(name) if of == name else Property(of))
+def _candidate(
+    campaign: model.Campaign, offer: model.Offer, treatment: model.Treatment, makers: _Policies
+) -> Candidate:
+    channel = makers.channels[treatment.channel]
+    value = offer.value if treatment.value is None else treatment.value
+    as_named = _Named(
+        issue=offer.issue,
+        group=offer.group,
+        offer=offer.offer,
+        campaign=campaign.campaign,
+        treatment=treatment.treatment,
+        channel=channel.name,
+        purpose=campaign.purpose,
+    )
+    made = Candidate(
+        campaign=campaign.campaign,
+        issue=offer.issue,
+        group=offer.group,
+        offer=offer.offer,
+        treatment=treatment.treatment,
+        channel=channel.name,
+        placement=treatment.placement,
+        address=treatment.address,
+        purpose=campaign.purpose,
+        transactional=campaign.purpose == "transactional",
+        p=amounts.probability(treatment.p),
+        value=amounts.reckon(value),
+        cost=treatment.cost + channel.cost,
+        lever=_lever(campaign, offer, treatment),
+        worth=None,
+        starts_ms=None if treatment.starts is None else start_ms(treatment.starts),
+        ends_ms=None if treatment.ends is None else end_ms(treatment.ends),
+        deadline_ms=duration_ms(treatment.deadline or channel.deadline),
+        content=content(treatment, channel),
+        gates=_by_stage(_gates(campaign, offer, treatment, makers, as_named)),
+        consents=tuple(each for of, each in makers.consents if of.covers(as_named)),
+        weights=tuple(each for of, each in makers.weights if of.covers(as_named)),
+        holdouts=(
+            *(each for of, each in makers.holdouts if of.covers(as_named)),
+            *_own_holdout(campaign),
+        ),
+        tie=(campaign.campaign, offer.offer, treatment.treatment),
+    )
+    return made if made.weights else replace(made, worth=_worth(made, value, treatment.p))
+
+
+def _lever(campaign: model.Campaign, offer: model.Offer, treatment: model.Treatment) -> float:
+    levers = (campaign.levers, offer.levers, treatment.levers)
+    return prod(factor for each in levers for factor in each.values())
+
+
+def _worth(made: Candidate, value: model.Amount, p: model.Probability) -> Worth | None:
+    """Where it is the same for everybody, it is known beforehand."""
+    if isinstance(value, model.Reckoned) or isinstance(p, model.Reckoned):
+        return None
+    return amounts.worth(p, value, made.cost, made.lever, made.transactional, made.tie)
+
+
+def _own_holdout(campaign: model.Campaign) -> Iterator[Holdout]:
+    if campaign.holdout > 0 and campaign.purpose != "transactional":
+        yield Holdout(f"campaign/{campaign.campaign}", campaign.holdout)
+
+
+def _gates(
+    campaign: model.Campaign,
+    offer: model.Offer,
+    treatment: model.Treatment,
+    makers: _Policies,
+    as_named: _Named,
+) -> Iterator[Gate]:
+    """What is asked of a candidate beyond what is asked of its campaign."""
+    if offer.when is not None:
+        yield _built_in(APPLICABILITY, "offer condition", offer.when)
+    for of, made in makers.gates:
+        if not policies.only_of_campaigns(of) and policies.scope(of).covers(as_named):
+            yield made
+    for stage, rule in policies.rules_of(campaign):
+        if not policies.only_of_campaigns(rule.scope) and policies.scope(rule.scope).covers(
+            as_named
+        ):
+            yield policies.gate(stage, rule)
+    for engagement in (offer, treatment):
+        for stage, rule in policies.rules_of(engagement):
+            if policies.scope(rule.scope).covers(as_named):
+                yield policies.gate(stage, rule)

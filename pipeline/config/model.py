@@ -12,9 +12,13 @@ from pipeline.conditions.duration import DURATION_PATTERN
 from pipeline.conditions.parse import NAME_PATTERN
 from pipeline.model.time import EARLIEST
 
+TIME_OF_DAY_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)"
+
 Name: TypeAlias = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Duration: TypeAlias = Annotated[str, Meta(pattern=DURATION_PATTERN)]
 Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+Share: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
+TimeOfDay: TypeAlias = Annotated[str, Meta(pattern=TIME_OF_DAY_PATTERN)]
 CurrencyCode: TypeAlias = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 SECRET_PATTERN: Final = r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$(?!\n)"
 SecretName: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": SECRET_PATTERN})]
@@ -270,13 +274,84 @@ class Segment(Part, frozen=True):
     channels: tuple[Name, ...] = ()
 
 
-class Treatment(Part, frozen=True):
+Purpose: TypeAlias = Literal["marketing", "service", "transactional"]
+Names: TypeAlias = Name | tuple[Name, ...]
+
+
+class Scope(Part, frozen=True):
+    """The messages that a policy is for: those that have, of each field given here, one of its
+    names. Without any field: all."""
+
+    issue: Names = ()
+    group: Names = ()
+    offer: Names = ()
+    campaign: Names = ()
+    treatment: Names = ()
+    channel: Names = ()
+    purpose: Purpose | tuple[Purpose, ...] = ()
+
+
+class Rule(Part, frozen=True):
+    """A condition that must hold, for the messages in `for`. `words` say why, for explanations."""
+
+    rule: Name
+    when: Condition
+    scope: Scope = field(default_factory=Scope, name="for")
+    words: str = ""
+
+
+class Engagement(Part, frozen=True, kw_only=True):
+    """Rules in their order: `eligibility` (may they have it), `applicability` (does it make sense
+    now), `suitability` (is it good for them). The first that does not hold fells the message."""
+
+    eligibility: tuple[Rule, ...] = ()
+    applicability: tuple[Rule, ...] = ()
+    suitability: tuple[Rule, ...] = ()
+
+
+class Cap(Part, frozen=True):
+    """At most `max` messages in any `window` per offer, group, issue, campaign, channel, or in all.
+
+    `channel` limits it to one channel, `for` to any messages. Transactional messages neither count
+    nor are capped, and a message counts from the decision on until it bounces or expires.
+    """
+
+    cap: Name
+    per: Literal["offer", "group", "issue", "campaign", "channel", "all"]
+    max: Annotated[int, Meta(ge=0)]
+    window: Duration
+    channel: Name | None = None
+    scope: Scope = field(default_factory=Scope, name="for")
+
+
+class Reckoned(Part, frozen=True):
+    """A number for this customer: the trait's, `times` a factor, `plus` a constant; `default` where
+    the trait is no number."""
+
+    trait: Name
+    times: float = 1.0
+    plus: float = 0.0
+    default: float = 0.0
+
+
+Amount: TypeAlias = float | Reckoned
+Probability: TypeAlias = Annotated[float, Meta(ge=0, le=1)] | Reckoned
+Levers: TypeAlias = dict[Name, Annotated[float, Meta(gt=0)]]
+
+
+class Treatment(Engagement, frozen=True):
     """The form of an offer in a channel.
 
     With `placement` it answers those who ask for that placement; without, it is sent when the
     campaign's `trigger` fires. `address` names the namespace that the channel needs (`email`);
-    a customer without one is not eligible. `content` may hold `{trait}` and
-    `{properties.name}`; where one of them is missing, the treatment is not eligible.
+    a customer without one is not eligible. `value` replaces the offer's. `p` is how likely the
+    goal is: without it the value is an expected one. `levers` multiply the score. `starts` and
+    `ends` are as a campaign's.
+
+    `content` may hold `{trait}` and `{properties.name}`, or be Jinja: `{{ trait }}`,
+    `{{ properties.name }}`, `{{ context.locale }}`, `{% if %}`, `{% for %}` and filters such as
+    `default`. Where a name is not known that has neither a value in `defaults`, nor a `default`
+    filter or an `{% if %}` around it, the treatment is not suitable.
     """
 
     treatment: Name
@@ -286,18 +361,27 @@ class Treatment(Part, frozen=True):
     cost: float = 0.0
     deadline: Duration | None = None
     content: dict[str, str] = field(default_factory=dict)
+    value: Amount | None = None
+    p: Probability = 1.0
+    levers: Levers = field(default_factory=dict)
+    starts: str | None = None
+    ends: str | None = None
+    defaults: dict[str, str | float] = field(default_factory=dict)
 
 
-class Offer(Part, frozen=True):
-    """What is proposed; `value` is what taking it is worth."""
+class Offer(Engagement, frozen=True):
+    """What is proposed; `value` is what taking it is worth. `issue` and `group` are what policies
+    gather offers by."""
 
     offer: Name
-    value: float
+    value: Amount
     treatments: Annotated[tuple[Treatment, ...], Meta(min_length=1)]
     group: Name | None = None
     issue: Name | None = None
     when: Condition | None = None
     description: str = ""
+    levers: Levers = field(default_factory=dict)
+    caps: tuple[Cap, ...] = ()
 
 
 class Goal(Part, frozen=True):
@@ -307,43 +391,116 @@ class Goal(Part, frozen=True):
     window: Duration = "7d"
 
 
-class Campaign(Part, frozen=True):
+class Budget(Part, frozen=True):
+    """Money in the deployment's own currency, which `currency` may name."""
+
+    amount: Annotated[float, Meta(ge=0)]
+    currency: CurrencyCode | None = None
+
+
+class Campaign(Engagement, frozen=True):
     """campaigns/*.yaml. `audience` says who, `trigger` on which interaction something is sent.
 
     `starts` and `ends` are ISO 8601, UTC unless they say otherwise; an `ends` without a time
-    includes that day.
+    includes that day. A transactional campaign passes by arbitration, caps, quiet hours, consent
+    and holdouts. `holdout`: this share of its customers does not get it, for comparison.
     """
 
     campaign: Name
     offers: Annotated[tuple[Offer, ...], Meta(min_length=1)]
     audience: Condition | None = None
     trigger: Condition | None = None
-    purpose: Literal["marketing", "service", "transactional"] = "marketing"
+    purpose: Purpose = "marketing"
     goal: Goal | None = None
     starts: str | None = None
     ends: str | None = None
     owner: str = ""
     hypothesis: str = ""
-    budget: float | None = None
+    budget: Annotated[float, Meta(ge=0)] | Budget | None = None
+    levers: Levers = field(default_factory=dict)
+    caps: tuple[Cap, ...] = ()
+    holdout: Share = 0.0
 
 
-class Cap(Part, frozen=True):
-    """At most `max` messages in any `window` per offer, campaign, channel, or in all.
+Outcome: TypeAlias = Literal["impression", "click", "dismiss", "conversion", "complaint", "bounce"]
 
-    `channel` limits it to one channel. Transactional messages neither count nor are capped.
+
+class Suppression(Part, frozen=True):
+    """No messages in `for` (those of marketing, unless it says otherwise) for `duration` after
+    what happened: up to, and not including, the moment at which that long has passed.
+
+    Either an interaction that fits `when` (a complaint), which silences all of `for`. Or
+    `outcome`, `count` times `within` a time: dismissed twice, five impressions; this silences
+    what is the same by `per`. Where there are several reasons, the latest one counts.
     """
 
-    cap: Name
-    per: Literal["offer", "campaign", "channel", "all"]
-    max: Annotated[int, Meta(ge=0)]
-    window: Duration
-    channel: Name | None = None
+    suppression: Name
+    duration: Duration
+    when: Condition | None = None
+    outcome: Outcome | None = None
+    count: Annotated[int, Meta(ge=1, le=20)] = 1
+    within: Duration = "30d"
+    per: Literal["treatment", "offer", "group", "issue", "campaign", "channel", "all"] = "offer"
+    scope: Scope = field(default_factory=Scope, name="for")
+    words: str = ""
 
 
-class Policies(Part, frozen=True):
-    """policies.yaml"""
+class QuietHours(Part, frozen=True):
+    """Nothing is sent from `from` (inclusive) to `to` (exclusive) by the customer's clock; who asks
+    is answered.
+
+    Their zone is an IANA name: that in `trait`, or else the interaction's `context.timezone`, or
+    else `zone`.
+    """
+
+    quiet: Name
+    begins: TimeOfDay = field(name="from")
+    ends: TimeOfDay = field(name="to")
+    zone: str = "UTC"
+    trait: Name | None = None
+    scope: Scope = field(default_factory=Scope, name="for")
+
+
+class Consent(Part, frozen=True):
+    """The messages in `for` (by purpose and channel) go only to customers for whom `when` holds."""
+
+    consent: Name
+    when: Condition
+    scope: Scope = field(default_factory=Scope, name="for")
+    words: str = ""
+
+
+class Weight(Part, frozen=True):
+    """A context weight: `factor` multiplies the score of messages in `for` while `when` holds."""
+
+    weight: Name
+    factor: Annotated[float, Meta(ge=0)]
+    when: Condition
+    scope: Scope = field(default_factory=Scope, name="for")
+
+
+class Holdout(Part, frozen=True):
+    """This `share` of customers gets none of the messages in `for`, for comparison.
+
+    Drawn when a customer would first get one, and kept. What they would have got is decided, and
+    recorded, all the same.
+    """
+
+    holdout: Name
+    share: Share
+    scope: Scope = field(default_factory=Scope, name="for")
+
+
+class Policies(Engagement, frozen=True):
+    """policies.yaml; transactional messages pass by all but eligibility, applicability and
+    suitability."""
 
     caps: tuple[Cap, ...] = ()
+    suppressions: tuple[Suppression, ...] = ()
+    quiet_hours: tuple[QuietHours, ...] = ()
+    consent: tuple[Consent, ...] = ()
+    weights: tuple[Weight, ...] = ()
+    holdouts: tuple[Holdout, ...] = ()
 
 
 class Channel(Part, frozen=True):
@@ -352,7 +509,9 @@ class Channel(Part, frozen=True):
     `adapter: webhook` posts each action to `url`; `adapter: none` leaves the topic to others.
     `secret` names the environment variable, of the adapter, that holds the key by which posts are
     signed: `${NAME}`. A secret part of `url` is written `$${NAME}`, and is filled in there too.
-    `placements` are the places in it that may ask what to show.
+    `placements` are the places in it that may ask what to show. `escape: html` makes what content
+    says of a customer safe in a page; it is the default of the channel `web`, and of parts of a
+    content that are called `html` in any channel.
     """
 
     name: Name
@@ -362,6 +521,7 @@ class Channel(Part, frozen=True):
     url: str | None = None
     secret: SecretName | None = None
     placements: tuple[Name, ...] = ()
+    escape: Literal["html", "none"] | None = None
 
 
 class Channels(Part, frozen=True):

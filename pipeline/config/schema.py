@@ -30,7 +30,7 @@ FILE_KINDS: Final[Mapping[str, FileKind]] = {
     "identity.yaml": FileKind("identity", model.Identity, "identity", required=True),
     "channels.yaml": FileKind("channels", model.Channels, "channels", required=True),
     "profile.yaml": FileKind("profile", model.ProfileRules, "profile", has_conditions=True),
-    "policies.yaml": FileKind("policies", model.Policies, "policies"),
+    "policies.yaml": FileKind("policies", model.Policies, "policies", has_conditions=True),
     "segments": FileKind("segments", model.Segment, "segment", many=True, has_conditions=True),
     "campaigns": FileKind("campaigns", model.Campaign, "campaign", many=True, has_conditions=True),
 }

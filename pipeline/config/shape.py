@@ -10,7 +10,7 @@ from pipeline.conditions import Problem, did_you_mean
 from pipeline.conditions.duration import DURATION_PATTERN
 from pipeline.conditions.parse import NAME_PATTERN
 from pipeline.conditions.schema import Schema
-from pipeline.config.model import SECRET_PATTERN
+from pipeline.config.model import SECRET_PATTERN, TIME_OF_DAY_PATTERN
 from pipeline.config.schema import FileKind, without_conditions
 
 _TYPES: Final = {
@@ -29,6 +29,7 @@ _PATTERNS: Final = {
     NAME_PATTERN: "not a name: a letter, then letters, digits, '_', '.' or '-'",
     SECRET_PATTERN: "not the name of a secret: write ${NAME}, and set that variable for adapters",
     DURATION_PATTERN: "not a duration such as 30s, 5m, 12h, 7d",
+    TIME_OF_DAY_PATTERN: 'not a time of day such as "22:00", in quotes',
 }
 
 
@@ -81,6 +82,10 @@ def _words(error: ValidationError, shown: str) -> str:
             return f"{found} is too small: {wanted} or more"
         case "maximum":
             return f"{found} is too large: {wanted} or less"
+        case "exclusiveMinimum":
+            return f"{found} is too small: more than {wanted}"
+        case "exclusiveMaximum":
+            return f"{found} is too large: less than {wanted}"
         case _:
             return error.message
 

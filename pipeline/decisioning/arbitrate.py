@@ -1,48 +1,198 @@
-"""One slot, its candidates, one winner: the highest score above nothing."""
+"""Arbitration: candidates compete for slots, and the best that nothing holds back wins each.
 
-from collections.abc import Sequence
-from operator import attrgetter
+`nothing` is always a candidate, and scores 0. An offer, its treatment and its channel are chosen
+together: outbound, all channels compete at once, a campaign says one thing, and a channel carries
+one message. A transactional message competes only with others of its own campaign.
+"""
 
-from pipeline.config import compiled as config
-from pipeline.decisioning.caps import Full, exceeded
-from pipeline.model.decision import Candidate
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.config.compiled import Candidate, Entry
+from pipeline.decisioning.constraints import Standing
+from pipeline.decisioning.eligibility import Moment, campaign_objection, objection
+from pipeline.decisioning.history import Known
+from pipeline.decisioning.holdouts import draw
+from pipeline.decisioning.price import Priced, rank
+from pipeline.decisioning.render import Unsayable, render
+from pipeline.model import decision as record_of
+from pipeline.model.decision import Assignment, Choice, Contact
+from pipeline.model.ids import action_id
+from pipeline.rules import Rules
 
 NOTHING = "nothing"
 """It scores 0."""
 
-
-def rank(eligible: Sequence[config.Candidate]) -> list[config.Candidate]:
-    """The best first; ties by name, so that the same input gives the same answer."""
-    return sorted(eligible, key=attrgetter("order"))
+_BEATEN_BY = "beaten by "
 
 
-def arbitrate(
-    slot: str, eligible: Sequence[config.Candidate], full: Sequence[Full]
-) -> tuple[config.Candidate | None, tuple[Candidate, ...]]:
-    """The winner (None: nothing) and every candidate with its fate, the best first."""
-    winner: config.Candidate | None = None
-    beaten = f"beaten by {NOTHING}"
-    judged: list[Candidate] = []
-    for one in rank(eligible):
-        if (cap := exceeded(one, full)) is not None:
-            fate = f"cap {cap.name}"
-        elif winner is not None or one.score <= 0:
-            fate = beaten
-        else:
-            winner, fate, beaten = one, "chosen", f"beaten by {one.treatment}"
-        judged.append(_judged(slot, one, fate))
-    return winner, tuple(judged)
+@dataclass(frozen=True, slots=True)
+class Win:
+    """What a slot got: a candidate, and what it says."""
+
+    slot: str
+    action_id: str
+    candidate: Candidate
+    content: dict[str, str]
 
 
-def _judged(slot: str, one: config.Candidate, fate: str) -> Candidate:
-    return Candidate(
-        slot=slot,
-        campaign=one.campaign,
-        offer=one.offer,
-        treatment=one.treatment,
-        channel=one.channel,
-        value=one.value,
-        cost=one.cost,
-        score=one.score,
-        fate=fate,
-    )
+@dataclass(slots=True)
+class Arbitration:
+    """The slots of one decision, filled one after the other; each winner counts under the caps of
+    those after it (`unsettled`: it does not yet in `standing`)."""
+
+    decision_id: str
+    moment: Moment
+    known: Known
+    rules: Rules
+    standing: Standing
+    unsettled: bool = False
+    choices: list[Choice] = field(default_factory=list)
+    wins: list[Win] = field(default_factory=list)
+    contacts: list[Contact] = field(default_factory=list)
+    judged: list[record_of.Candidate] = field(default_factory=list)
+    rejected: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    drawn: dict[str, Assignment] = field(default_factory=dict)
+
+    def answer(self, placement: str, entries: Sequence[Entry], channel: str) -> None:
+        """Fill a placement that asked."""
+        contest = _Contest({})
+        for one in self._ranked(entries, asked=True):
+            self._judge(one, placement, contest, (placement,))
+        if not contest.slots.get(placement):
+            self.choices.append(Choice(placement, channel))
+
+    def send(self, entries: Sequence[Entry]) -> None:
+        """Fill the channels of those that a trigger fires."""
+        contest = _Contest({})
+        for one in self._ranked(entries, asked=False):
+            campaign, channel = one.candidate.campaign, one.candidate.channel
+            if one.candidate.transactional:
+                self._judge(one, f"{channel}/{campaign}", contest, ((campaign,),))
+            else:
+                self._judge(one, channel, contest, ((campaign,), channel))
+        for slot, filled in contest.slots.items():
+            if not filled:
+                self.choices.append(Choice(slot, slot.partition("/")[0]))
+
+    def _ranked(self, entries: Iterable[Entry], asked: bool) -> list[Priced]:
+        eligible: list[Candidate] = []
+        for entry in entries:
+            refusal = campaign_objection(entry.campaign, self.moment, asked)
+            if refusal is not None and refusal.stage <= entry.first_gate:
+                self.rejected[refusal.label].extend(entry.treatments)
+                continue
+            for one in entry.candidates:
+                if refusal is None:
+                    own = objection(one, self.moment)
+                else:
+                    own = objection(one, self.moment, refusal.stage) or refusal
+                if own is None:
+                    eligible.append(one)
+                else:
+                    self.rejected[own.label].append(one.treatment)
+        return rank(eligible, self.moment.facts, self.rules.propensities)
+
+    def _judge(
+        self, one: Priced, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
+    ) -> None:
+        """Give `one` its slot, or say what stands in its way. `claims` go to the first."""
+        candidate, worth = one.candidate, one.worth
+        contest.slots.setdefault(slot, False)
+        fate = self._fate(one, slot, contest, claims)
+        self.judged.append(
+            record_of.Candidate(
+                slot,
+                candidate.campaign,
+                candidate.offer,
+                candidate.treatment,
+                candidate.channel,
+                worth.value,
+                candidate.cost,
+                worth.score,
+                fate,
+                worth.p,
+                worth.weight,
+            )
+        )
+
+    def _fate(
+        self, one: Priced, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
+    ) -> str:
+        candidate, taken, beaten = one.candidate, contest.taken, None
+        for claim in claims:
+            if claim in taken:
+                beaten = taken[claim]
+                break
+        if beaten is None and self.unsettled:
+            contacts = (*self.known.contacts, *self.contacts)
+            self.standing, self.unsettled = self.standing.after(contacts), False
+        if not self.standing.open or candidate.consents:
+            constraint = self.standing.objection(candidate)
+            if constraint is not None:
+                return constraint
+        if beaten is not None:
+            return beaten
+        if one.worth.score <= 0 and not candidate.transactional:
+            return _BEATEN_BY + NOTHING
+        content = render(candidate.content, self.moment.facts)
+        if isinstance(content, Unsayable):
+            return f"content {content.reason}"
+        taken.update(dict.fromkeys(claims, _BEATEN_BY + candidate.treatment))
+        contest.slots[slot] = True
+        held = self._held_out(candidate)
+        if held is not None:
+            self.choices.append(
+                Choice(slot, candidate.channel, holdout=held, would_be=candidate.treatment)
+            )
+            return f"held out by {held}"
+        self._win(one, slot, content)
+        return "chosen"
+
+    def _held_out(self, candidate: Candidate) -> str | None:
+        if not candidate.holdouts:
+            return None
+        drawn = {**self.known.holdouts, **self.drawn}
+        made = draw(candidate, self.moment.identity.profile_id, drawn, self.moment.now_ms)
+        self.drawn.update((each.holdout, each) for each in made.new)
+        return None if made.held is None else made.held.holdout
+
+    def _win(self, one: Priced, slot: str, content: dict[str, str]) -> None:
+        candidate, action = one.candidate, action_id(self.decision_id, slot)
+        self.wins.append(Win(slot, action, candidate, content))
+        self.contacts.append(
+            Contact(
+                action_id=action,
+                campaign=candidate.campaign,
+                offer=candidate.offer,
+                treatment=candidate.treatment,
+                channel=candidate.channel,
+                purpose=candidate.purpose,
+                at=self.moment.now_ms,
+                issue=candidate.issue,
+                group=candidate.group,
+            )
+        )
+        self.choices.append(
+            Choice(
+                slot=slot,
+                channel=candidate.channel,
+                action_id=action,
+                campaign=candidate.campaign,
+                offer=candidate.offer,
+                treatment=candidate.treatment,
+                score=one.worth.score,
+            )
+        )
+        self.unsettled = True
+
+
+@dataclass(slots=True)
+class _Contest:
+    """Candidates who compete. `taken`: what became of who comes later, by what was claimed (a
+    placement, a campaign's word, a channel); `slots`: whether each that somebody competed for is
+    decided."""
+
+    taken: dict[Hashable, str]
+    slots: dict[str, bool] = field(default_factory=dict)

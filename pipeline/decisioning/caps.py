@@ -1,4 +1,5 @@
-"""Caps: at most so many messages in any window, per offer, campaign, channel, or in all.
+"""Caps: at most so many messages in any window, per offer, group, issue, campaign, channel, or in
+all.
 
 A reserved message counts from the decision on, so a cap holds whatever becomes of the message.
 """
@@ -14,51 +15,55 @@ from pipeline.config.compile import Cap
 from pipeline.config.compiled import Candidate
 from pipeline.model.decision import Contact
 
-_SUBJECT: Final[Mapping[str, Callable[[Candidate | Contact], str]]] = {
+SUBJECT: Final[Mapping[str, Callable[[Candidate | Contact], str | None]]] = {
+    "treatment": attrgetter("treatment"),
     "offer": attrgetter("offer"),
+    "group": attrgetter("group"),
+    "issue": attrgetter("issue"),
     "campaign": attrgetter("campaign"),
     "channel": attrgetter("channel"),
     "all": lambda _: "",
 }
-"""Of what a cap counts the messages."""
-
-
-_NONE: Final[frozenset[str]] = frozenset()
+"""Of what a policy counts the messages; None: the message has nothing of the kind."""
 
 
 class Full(Struct, frozen=True):
     """A cap and the subjects that it leaves no room for now; None: for none at all."""
 
     cap: Cap
-    subjects: frozenset[str] | None
+    subjects: frozenset[str | None] | None
 
 
 def full(caps: Sequence[Cap], contacts: Sequence[Contact], now_ms: int) -> tuple[Full, ...]:
     """The caps that leave no room for something, in their order."""
-    found = (Full(cap, _subjects(cap, contacts, now_ms)) for cap in caps)
-    return tuple(one for one in found if one.subjects is None or one.subjects)
+    found: list[Full] = []
+    for cap in caps:
+        if len(contacts) >= cap.max:
+            subjects = _subjects(cap, contacts, now_ms)
+            if subjects is None or subjects:
+                found.append(Full(cap, subjects))
+    return tuple(found)
 
 
 def exceeded(candidate: Candidate, full: Sequence[Full]) -> Cap | None:
     """The first cap that leaves no room for `candidate`; transactional messages have none."""
-    if candidate.purpose == "transactional":
+    if candidate.transactional:
         return None
     for one in full:
         cap = one.cap
-        if cap.channel is not None and cap.channel != candidate.channel:
+        if cap.channel not in (None, candidate.channel) or not cap.scope.covers(candidate):
             continue
-        if one.subjects is None or _SUBJECT[cap.per](candidate) in one.subjects:
+        subject = SUBJECT[cap.per](candidate)
+        if subject is not None and (one.subjects is None or subject in one.subjects):
             return cap
     return None
 
 
-def _subjects(cap: Cap, contacts: Sequence[Contact], now_ms: int) -> frozenset[str] | None:
+def _subjects(cap: Cap, contacts: Sequence[Contact], now_ms: int) -> frozenset[str | None] | None:
     if cap.max == 0:
         return None
-    if len(contacts) < cap.max:
-        return _NONE
     begin_ms = now_ms - cap.window_ms
-    subject = _SUBJECT[cap.per]
+    subject = SUBJECT[cap.per]
     counts = Counter(
         subject(one)
         for one in contacts
@@ -66,5 +71,6 @@ def _subjects(cap: Cap, contacts: Sequence[Contact], now_ms: int) -> frozenset[s
         and one.status != "released"
         and one.purpose != "transactional"
         and cap.channel in (None, one.channel)
+        and cap.scope.covers(one)
     )
     return frozenset(name for name, count in counts.items() if count >= cap.max)

@@ -1,11 +1,26 @@
-"""Which treatments may be said at all: every one that may not keeps the rule that felled it."""
+"""The engagement policy: which treatments may be said, now, and are good for the customer.
+
+Every one that falls keeps the rule that felled it, as `stage/rule`. Constraints come after it.
+"""
+
+from collections.abc import Iterable
+from typing import Final
 
 from msgspec import Struct
 
 from pipeline.conditions import Facts
-from pipeline.config.compiled import Campaign, Candidate
+from pipeline.config.compiled import (
+    ELIGIBILITY,
+    STAGES,
+    SUITABILITY,
+    Campaign,
+    Candidate,
+    Gate,
+)
 from pipeline.decisioning.render import missing_name
 from pipeline.model.stages import IdentitySection
+
+_EVERY_STAGE: Final = len(STAGES)
 
 
 class Moment(Struct, frozen=True):
@@ -20,30 +35,45 @@ class Moment(Struct, frozen=True):
         return self.facts.now_ms
 
 
-def campaign_objection(campaign: Campaign, moment: Moment, asked: bool) -> str | None:
-    """The first rule that speaks against all that a campaign has, as it is recorded; `asked`:
-    somebody asked, so it needs no trigger."""
+class Objection(Struct, frozen=True):
+    """A rule that fells something, as it is recorded, and the stage that it belongs to."""
+
+    stage: int
+    label: str
+
+
+def campaign_objection(campaign: Campaign, moment: Moment, asked: bool) -> Objection | None:
+    """The first rule that speaks against all that a campaign has; `asked`: somebody asked, so it
+    needs no trigger. What no trigger fires is not looked at any further."""
     facts = moment.facts
     if campaign.starts_ms is not None and facts.now_ms < campaign.starts_ms:
-        return "campaign not begun"
+        return _NOT_BEGUN
     if campaign.ends_ms is not None and facts.now_ms >= campaign.ends_ms:
-        return "campaign over"
+        return _OVER
     if not asked and not campaign.trigger.test(facts):
-        return "trigger"
+        return NO_TRIGGER
     if not asked and moment.stale:
-        return "interaction too old"
-    return None if campaign.audience.test(facts) else "audience"
+        return _TOO_OLD
+    return _shut(campaign.gates, facts, _EVERY_STAGE)
 
 
-def objection(candidate: Candidate, moment: Moment) -> str | None:
-    """The first rule that speaks against `candidate`, whose campaign none speaks against."""
+def objection(candidate: Candidate, moment: Moment, before: int = _EVERY_STAGE) -> Objection | None:
+    """The first rule of a stage `before` that speaks against `candidate`."""
     facts = moment.facts
-    if not candidate.when.test(facts):
-        return "offer condition"
+    if candidate.starts_ms is not None and facts.now_ms < candidate.starts_ms:
+        return _TREATMENT_NOT_BEGUN
+    if candidate.ends_ms is not None and facts.now_ms >= candidate.ends_ms:
+        return _TREATMENT_OVER
     if candidate.address is not None and address(candidate, moment) is None:
-        return f"no address: {candidate.address}"
-    missing = missing_name(candidate, facts)
-    return None if missing is None else f"content needs {missing}"
+        return Objection(ELIGIBILITY, f"eligibility/no address: {candidate.address}")
+    if candidate.gates and (shut := _shut(candidate.gates, facts, before)) is not None:
+        return shut
+    if before <= SUITABILITY or not candidate.content.needs:
+        return None
+    missing = missing_name(candidate.content, facts)
+    return (
+        None if missing is None else Objection(SUITABILITY, f"suitability/content needs {missing}")
+    )
 
 
 def address(candidate: Candidate, moment: Moment) -> str | None:
@@ -52,3 +82,21 @@ def address(candidate: Candidate, moment: Moment) -> str | None:
         return None
     value = moment.facts.traits.get(f"identifier.{candidate.address}")
     return value if isinstance(value, str) else None
+
+
+def _shut(gates: Iterable[Gate], facts: Facts, before: int) -> Objection | None:
+    for gate in gates:
+        if gate.stage >= before:
+            return None
+        if not gate.when.test(facts):
+            return Objection(gate.stage, gate.label)
+    return None
+
+
+NO_TRIGGER: Final = Objection(ELIGIBILITY, "applicability/trigger")
+"""Fells a whole campaign at once, before all that is asked of the customer."""
+_TOO_OLD: Final = Objection(ELIGIBILITY, "applicability/interaction too old")
+_NOT_BEGUN: Final = Objection(ELIGIBILITY, "eligibility/campaign not begun")
+_OVER: Final = Objection(ELIGIBILITY, "eligibility/campaign over")
+_TREATMENT_NOT_BEGUN: Final = Objection(ELIGIBILITY, "eligibility/treatment not begun")
+_TREATMENT_OVER: Final = Objection(ELIGIBILITY, "eligibility/treatment over")

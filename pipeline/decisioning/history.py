@@ -1,11 +1,13 @@
 """Contact history: what counts, what an outcome changes, what may be forgotten."""
 
+from collections.abc import Iterable, Mapping
 from typing import Final, Literal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.decisioning.state import ContactState, History
-from pipeline.model.decision import Contact
+from pipeline.model.decision import Assignment, Contact
 from pipeline.model.shards import Shards
 from pipeline.model.time import GRACE_MS
 
@@ -27,33 +29,75 @@ STATUS_AFTER: Final[dict[str, Status]] = {
 NOT_SHOWN: Final = frozenset(name for name, status in STATUS_AFTER.items() if status == "released")
 """Outcomes by which places are given back."""
 
+REMEMBERED: Final = frozenset(
+    ("impression", "click", "dismiss", "conversion", "complaint", "bounce")
+)
+"""Outcomes whose times suppressions count."""
+LAST: Final = 20
+"""So many times of one outcome of one message are remembered."""
 
-def contacts(state: ContactState) -> tuple[Contact, ...]:
-    """Every contact of the profile, oldest first, ties by action id."""
-    every = [one for part in state.shards.here.values() for one in part.contacts]
-    return tuple(sorted(every, key=lambda one: (one.at, one.action_id)))
+
+class Known(Struct, frozen=True):
+    """All that decisioning remembers of a customer, whichever shard caused it.
+
+    `contacts` are in the order of time, ties by action id.
+    """
+
+    contacts: tuple[Contact, ...] = ()
+    silenced: dict[str, int] = {}
+    holdouts: dict[str, Assignment] = {}
 
 
-def add(
-    state: ContactState, shard: str, made: tuple[Contact, ...], now_ms: int, keep_ms: int
-) -> ContactState:
-    """The state with new contacts; those that no cap can count any more (`keep_ms`) go."""
-    if not made:
+def known(state: ContactState) -> Known:
+    """The whole history of the profile."""
+    parts = list(state.shards.here.values())
+    if len(parts) == 1:
+        [only] = parts
+        return Known(only.contacts, only.silenced, only.holdouts)
+    whole = History()
+    for part in parts:
+        whole = merge(whole, part)
+    return Known(whole.contacts, whole.silenced, whole.holdouts)
+
+
+def remembering(known: Known, new: History) -> Known:
+    """What is known once `new` is as well."""
+    if new == _NOTHING:
+        return known
+    whole = merge(History(known.contacts, known.silenced, known.holdouts), new)
+    return Known(whole.contacts, whole.silenced, whole.holdouts)
+
+
+def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int) -> ContactState:
+    """The state with what is `new`; what no policy can count any more (`keep_ms`) goes."""
+    if new == _NOTHING:
         return state
-    known = state.shards.here.get(shard, History())
-    kept = tuple(one for one in known.contacts if one.at > now_ms - max(keep_ms, GRACE_MS))
-    return ContactState(state.shards.put(shard, History((*kept, *made))))
+    before = state.shards.here.get(shard, _NOTHING)
+    since_ms = now_ms - max(keep_ms, GRACE_MS)
+    contacts = [one for one in before.contacts if one.at > since_ms]
+    late = new.contacts and contacts and new.contacts[0].at < contacts[-1].at
+    contacts.extend(new.contacts)
+    silenced, holdouts = before.silenced, before.holdouts
+    if silenced or new.silenced:
+        kept = {name: at for name, at in silenced.items() if at > since_ms}
+        silenced = _latest(kept, new.silenced)
+    if new.holdouts:
+        holdouts = _drawn(holdouts, new.holdouts)
+    ordered = _in_order(contacts) if late else tuple(contacts)
+    return ContactState(state.shards.put(shard, History(ordered, silenced, holdouts)))
 
 
-def settle(state: ContactState, action_id: str, outcome: str) -> ContactState:
-    """The state after `outcome` of an action; unchanged when it is unknown here.
+def settle(state: ContactState, action_id: str, outcome: str, at: int) -> ContactState:
+    """The state after `outcome` of an action, at `at` (ms); unchanged when it is unknown here.
 
     An impression cannot be taken back: committed stays committed.
     """
     status = STATUS_AFTER.get(outcome)
     if status is None:
         return state
-    here = {name: _settled(part, action_id, status) for name, part in state.shards.here.items()}
+    here = {
+        name: _settled(part, action_id, outcome, at) for name, part in state.shards.here.items()
+    }
     return ContactState(Shards(here, state.shards.away))
 
 
@@ -62,20 +106,67 @@ def merge(a: History, b: History) -> History:
     merged: dict[str, Contact] = {}
     for one in (*a.contacts, *b.contacts):
         known = merged.get(one.action_id)
-        if known is None or _STRENGTH[one.status] > _STRENGTH[known.status]:
-            merged[one.action_id] = one
-    return History(tuple(sorted(merged.values(), key=lambda one: (one.at, one.action_id))))
+        merged[one.action_id] = one if known is None else _merged(known, one)
+    return History(
+        _in_order(merged.values()),
+        _latest(a.silenced, b.silenced),
+        _drawn(a.holdouts, b.holdouts),
+    )
 
 
+_NOTHING: Final = History()
 _STRENGTH: Final[dict[Status, int]] = {"reserved": 0, "released": 1, "committed": 2}
 
 
-def _settled(part: History, action_id: str, status: Status) -> History:
-    return History(
-        tuple(
-            replace(one, status=status)
-            if one.action_id == action_id and _STRENGTH[status] > _STRENGTH[one.status]
-            else one
-            for one in part.contacts
-        )
+def _in_order(contacts: Iterable[Contact]) -> tuple[Contact, ...]:
+    return tuple(sorted(contacts, key=lambda one: (one.at, one.action_id)))
+
+
+def _merged(one: Contact, other: Contact) -> Contact:
+    stronger = one if _STRENGTH[one.status] >= _STRENGTH[other.status] else other
+    outcomes = {
+        kind: _last({*one.outcomes.get(kind, ()), *other.outcomes.get(kind, ())})
+        for kind in one.outcomes.keys() | other.outcomes.keys()
+    }
+    return replace(stronger, outcomes=dict(sorted(outcomes.items())))
+
+
+def _latest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {
+        name: max(one.get(name, at), other.get(name, at)) for name, at in {**one, **other}.items()
+    }
+
+
+def _drawn(one: Mapping[str, Assignment], other: Mapping[str, Assignment]) -> dict[str, Assignment]:
+    """The first draw of each, and whether they differ."""
+    return {name: _first(one.get(name), other.get(name)) for name in {**one, **other}}
+
+
+def _first(one: Assignment | None, other: Assignment | None) -> Assignment:
+    if one is None or other is None:
+        found = one or other
+        assert found is not None
+        return found
+    first = min(one, other, key=lambda drawn: (drawn.at, not drawn.held))
+    conflict = one.conflict or other.conflict or one.held is not other.held
+    return replace(first, conflict=conflict)
+
+
+def _last(times: Iterable[int]) -> tuple[int, ...]:
+    return tuple(sorted(times)[-LAST:])
+
+
+def _settled(part: History, action_id: str, outcome: str, at: int) -> History:
+    contacts = tuple(
+        _after(one, outcome, at) if one.action_id == action_id else one for one in part.contacts
     )
+    return replace(part, contacts=contacts)
+
+
+def _after(contact: Contact, outcome: str, at: int) -> Contact:
+    status, outcomes = STATUS_AFTER[outcome], contact.outcomes
+    if _STRENGTH[status] <= _STRENGTH[contact.status]:
+        status = contact.status
+    if outcome in REMEMBERED:
+        outcomes = {**outcomes, outcome: _last((*outcomes.get(outcome, ()), at))}
+    return replace(contact, status=status, outcomes=outcomes)

@@ -1,26 +1,42 @@
-"""Content with `{trait}` and `{properties.name}` replaced by what is known of the customer."""
+"""Content for one customer, made for the winner only."""
+
+from typing import Final
+
+from msgspec import Struct
 
 from pipeline.conditions import Facts
-from pipeline.config.compiled import Candidate
-from pipeline.config.content import filled
-from pipeline.model.interaction import Known
+from pipeline.config.compiled import Content
+from pipeline.config.templates import RenderError
+
+_ONE_LINE: Final = frozenset(("subject",))
+"""Parts that become a header, whose end a line break would be."""
 
 
-def missing_name(candidate: Candidate, facts: Facts) -> str | None:
+class Unsayable(Struct, frozen=True):
+    """Why content cannot be made."""
+
+    reason: str
+
+
+def missing_name(content: Content, facts: Facts) -> str | None:
     """A name that the content needs and nobody knows; such a message is not sent half empty."""
-    for name, read in candidate.needs:
+    for name, read in content.needs:
         if read(facts) is None:
             return name
     return None
 
 
-def render(candidate: Candidate, facts: Facts) -> dict[str, str]:
-    """The content for one customer; every name is known (`missing_name` is None)."""
-    values = {name: _text(read(facts)) for name, read in candidate.needs}
-    return {part: filled(text, values) for part, text in candidate.content.items()}
-
-
-def _text(value: Known) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+def render(content: Content, facts: Facts) -> dict[str, str] | Unsayable:
+    """Every part; what is not known has its default."""
+    values = dict(content.defaults)
+    values.update(
+        (name, value) for name, read in content.reads if (value := read(facts)) is not None
+    )
+    said: dict[str, str] = {}
+    for part, template in content.parts.items():
+        try:
+            text = template.render(values)
+        except RenderError as error:
+            return Unsayable(f"{part}: {error}")
+        said[part] = " ".join(text.split()) if part in _ONE_LINE else text
+    return said

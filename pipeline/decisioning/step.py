@@ -1,30 +1,24 @@
 """The decisioning stage: one row per profile; every interaction gets exactly one Decision.
 
-A slot is a placement that asked, or an outbound channel that a trigger opened. Slots are filled
-in order, each winner counting under the caps of those after it.
+A slot is a placement that asked, or an outbound channel that a trigger opened. Placements are
+filled in their order, then what is sent.
 """
-
-from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 
 from pipeline.conditions import Facts
-from pipeline.config.compile import Entry
-from pipeline.config.compiled import Candidate
-from pipeline.decisioning import history
-from pipeline.decisioning.arbitrate import arbitrate
-from pipeline.decisioning.caps import full
-from pipeline.decisioning.eligibility import Moment, address, campaign_objection, objection
-from pipeline.decisioning.render import render
+from pipeline.config.compiled import Entry
+from pipeline.decisioning import history, suppressions
+from pipeline.decisioning.arbitrate import Arbitration, Win
+from pipeline.decisioning.constraints import Standing
+from pipeline.decisioning.eligibility import Moment, address
+from pipeline.decisioning.history import Known
 from pipeline.decisioning.state import ContactState, History
 from pipeline.decisioning.token import Claims
-from pipeline.model import decision as record_of
 from pipeline.model import topics
 from pipeline.model.control import Control
-from pipeline.model.decision import Action, Answer, Choice, Contact, Decision, Reply
-from pipeline.model.ids import action_id, control_id, decision_id, event_key
+from pipeline.model.decision import Action, Answer, Decision, Reply
+from pipeline.model.ids import control_id, decision_id, event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome
 from pipeline.model.shards import Away, arrival, destination
@@ -44,7 +38,7 @@ def step(
     if record.interaction is None or record.identity is None or record.segments is None:
         return DeadLetter("empty-record", "neither a segmented interaction nor a control")
     if record.interaction.kind == "outcome":
-        return _outcome(record, record.interaction, state or ContactState())
+        return _outcome(record, record.interaction, state or ContactState(), rules)
     return _decide(record, record.interaction, state or ContactState(), rules)
 
 
@@ -53,128 +47,64 @@ def _decide(
 ) -> Ok[ContactState]:
     assert record.identity is not None
     moment = _moment(record, interaction, rules)
-    known = history.contacts(state)
-    filled = _fill(interaction, moment, known, rules)
+    silenced = suppressions.caused(rules.config.constraints, moment.facts)
+    before = history.known(state)
+    known = history.remembering(before, History(silenced=silenced))
+    made = _arbitrated(interaction, moment, known, rules)
+    new = History(tuple(made.contacts), silenced, made.drawn)
     decision = Decision(
-        decision_id=filled.decision,
+        decision_id=made.decision_id,
         event_id=interaction.event_id,
         profile_id=record.identity.profile_id,
         config=record.identity.config,
         decided_at=interaction.received_at,
-        choices=tuple(filled.choices),
-        candidates=tuple(filled.judged),
-        rejected={rule: tuple(names) for rule, names in sorted(filled.rejected.items())},
-        contacts=known,
+        choices=tuple(made.choices),
+        candidates=tuple(made.judged),
+        rejected={rule: tuple(names) for rule, names in sorted(made.rejected.items())},
+        contacts=before.contacts,
+        silenced=known.silenced,
+        holdouts=tuple(one for _, one in sorted({**known.holdouts, **made.drawn}.items())),
     )
-    row = history.add(
-        state,
-        record.identity.shard,
-        tuple(filled.contacts),
-        interaction.received_at,
-        rules.config.longest_cap_ms,
-    )
+    row = _remember(state, record, new, rules)
     profile = record.identity.profile_id
-    sent = [Emit(topics.actions(one.channel), profile, one) for one in filled.actions]
-    answered = _answer(interaction, filled)
+    actions = [_action(win, moment, made.decision_id, rules) for win in made.wins]
+    sent = [Emit(topics.actions(one.channel), profile, one) for one in actions]
+    answered = _answer(interaction, made.decision_id, actions)
     return Ok(row, (Emit(topics.DECISIONS, profile, decision), *sent, *answered))
 
 
-@dataclass(slots=True)
-class _Filled:
-    """What the slots got so far."""
-
-    decision: str
-    choices: list[Choice]
-    actions: list[Action]
-    contacts: list[Contact]
-    judged: list[record_of.Candidate]
-    rejected: dict[str, list[str]]
-
-
-def _fill(
-    interaction: Interaction, moment: Moment, known: tuple[Contact, ...], rules: Rules
-) -> _Filled:
-    filled = _Filled(_decision_id(interaction), [], [], [], [], defaultdict(list))
+def _arbitrated(
+    interaction: Interaction, moment: Moment, known: Known, rules: Rules
+) -> Arbitration:
     config = rules.config
+    standing = Standing.of(config.constraints, moment.facts, known)
+    made = Arbitration(_decision_id(interaction), moment, known, rules, standing)
     asked = interaction.request.placements if interaction.request is not None else ()
     for placement in dict.fromkeys(asked):
         entries = config.by_placement.get(placement, ())
-        channel = entries[0].candidates[0].channel if entries else interaction.channel
-        eligible = _eligible(entries, moment, filled, asked=True)
-        _fill_slot(placement, channel, eligible, (moment, known, filled), rules)
-    for channel, entries in config.outbound.items():
-        eligible = _eligible(entries, moment, filled, asked=False)
-        if eligible:
-            _fill_slot(channel, channel, eligible, (moment, known, filled), rules)
-    return filled
+        made.answer(placement, entries, _channel_of(entries, interaction))
+    made.send(config.outbound)
+    return made
 
 
-def _eligible(
-    entries: Sequence[Entry], moment: Moment, filled: _Filled, asked: bool
-) -> list[Candidate]:
-    eligible: list[Candidate] = []
-    for entry in entries:
-        rule = campaign_objection(entry.campaign, moment, asked)
-        if rule is not None:
-            filled.rejected[rule].extend(entry.treatments)
-            continue
-        for one in entry.candidates:
-            rule = objection(one, moment)
-            if rule is None:
-                eligible.append(one)
-            else:
-                filled.rejected[rule].append(one.treatment)
-    return eligible
+def _channel_of(entries: tuple[Entry, ...], interaction: Interaction) -> str:
+    return entries[0].candidates[0].channel if entries else interaction.channel
 
 
-def _fill_slot(
-    slot: str,
-    channel: str,
-    eligible: Sequence[Candidate],
-    so_far: tuple[Moment, tuple[Contact, ...], _Filled],
-    rules: Rules,
-) -> None:
-    moment, known, filled = so_far
-    contacts = (*known, *filled.contacts)
-    winner, judged = arbitrate(slot, eligible, full(rules.config.caps, contacts, moment.now_ms))
-    filled.judged.extend(judged)
-    if winner is None:
-        filled.choices.append(Choice(slot, channel))
-        return
-    action = _action(slot, winner, (moment, filled.decision), rules)
-    filled.actions.append(action)
-    filled.contacts.append(
-        Contact(
-            action_id=action.action_id,
-            campaign=winner.campaign,
-            offer=winner.offer,
-            treatment=winner.treatment,
-            channel=winner.channel,
-            purpose=winner.purpose,
-            at=moment.now_ms,
-        )
-    )
-    filled.choices.append(
-        Choice(
-            slot=slot,
-            channel=winner.channel,
-            action_id=action.action_id,
-            campaign=winner.campaign,
-            offer=winner.offer,
-            treatment=winner.treatment,
-            score=winner.score,
-        )
-    )
+def _remember(state: ContactState, record: Segmented, new: History, rules: Rules) -> ContactState:
+    assert record.identity is not None
+    assert record.interaction is not None
+    keep_ms = rules.config.constraints.longest_ms
+    now_ms = record.interaction.received_at
+    return history.add(state, record.identity.shard, new, now_ms, keep_ms)
 
 
-def _action(slot: str, winner: Candidate, decided: tuple[Moment, str], rules: Rules) -> Action:
-    moment, decision = decided
-    interaction = moment.facts.interaction
+def _action(win: Win, moment: Moment, decision: str, rules: Rules) -> Action:
+    interaction, winner = moment.facts.interaction, win.candidate
     assert interaction is not None
     identifier = interaction.identifiers[0]
-    action = action_id(decision, slot)
     claims = Claims(
-        action_id=action,
+        action_id=win.action_id,
         decision_id=decision,
         identifier=identifier,
         channel=winner.channel,
@@ -184,7 +114,7 @@ def _action(slot: str, winner: Candidate, decided: tuple[Moment, str], rules: Ru
         at=moment.now_ms,
     )
     return Action(
-        action_id=action,
+        action_id=win.action_id,
         decision_id=decision,
         event_id=interaction.event_id,
         profile_id=moment.identity.profile_id,
@@ -196,20 +126,20 @@ def _action(slot: str, winner: Candidate, decided: tuple[Moment, str], rules: Ru
         channel=winner.channel,
         placement=winner.placement,
         address=address(winner, moment),
-        content=render(winner, moment.facts),
+        content=win.content,
         created_at=moment.now_ms,
         deadline_at=moment.now_ms + winner.deadline_ms,
         token=rules.token_key.sign(claims),
     )
 
 
-def _answer(interaction: Interaction, filled: _Filled) -> tuple[Emit, ...]:
+def _answer(interaction: Interaction, decision: str, actions: list[Action]) -> tuple[Emit, ...]:
     request = interaction.request
     if request is None:
         return ()
-    by_placement = {one.placement: one for one in filled.actions if one.placement is not None}
+    by_placement = {one.placement: one for one in actions if one.placement is not None}
     answers = tuple(Answer(name, by_placement.get(name)) for name in request.placements)
-    reply = Reply(request.request_id, filled.decision, interaction.event_id, answers)
+    reply = Reply(request.request_id, decision, interaction.event_id, answers)
     return (Emit(topics.REPLIES, request.gateway, reply),)
 
 
@@ -229,17 +159,24 @@ def _moment(record: Segmented, interaction: Interaction, rules: Rules) -> Moment
     return Moment(facts, record.identity, stale=age > rules.max_action_age_ms)
 
 
-def _outcome(record: Segmented, interaction: Interaction, state: ContactState) -> Ok[ContactState]:
+def _outcome(
+    record: Segmented, interaction: Interaction, state: ContactState, rules: Rules
+) -> Ok[ContactState]:
     """What became of an action; nothing is said because of it, and its Decision says so."""
     assert record.identity is not None
     subject = interaction.properties.get("action_id")
-    row = history.settle(state, str(subject), interaction.name)
+    at = min(interaction.occurred_at, interaction.received_at)
+    row = history.settle(state, str(subject), interaction.name, at)
+    facts = _moment(record, interaction, rules).facts
+    silenced = suppressions.caused(rules.config.constraints, facts)
+    row = _remember(row, record, History(silenced=silenced), rules)
     decision = Decision(
         decision_id=_decision_id(interaction),
         event_id=interaction.event_id,
         profile_id=record.identity.profile_id,
         config=record.identity.config,
         decided_at=interaction.received_at,
+        silenced=silenced,
     )
     return Ok(row, (Emit(topics.DECISIONS, record.identity.profile_id, decision),))
 

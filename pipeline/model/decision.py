@@ -8,7 +8,8 @@ from pipeline.model.interaction import Identifier
 
 
 class Contact(Struct, frozen=True):
-    """One message to a customer, as caps count it. `at` (ms) is when it was decided."""
+    """One message to a customer, as caps count it. `at` (ms) is when it was decided, `outcomes`
+    when the customer did what with it: the last times (ms) of each kind."""
 
     action_id: str
     campaign: str
@@ -18,10 +19,17 @@ class Contact(Struct, frozen=True):
     purpose: Literal["marketing", "service", "transactional"]
     at: int
     status: Literal["reserved", "committed", "released"] = "reserved"
+    issue: str | None = None
+    group: str | None = None
+    outcomes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 class Candidate(Struct, frozen=True):
-    """A treatment past eligibility. `score` = value - cost; `fate` says chosen, or what beat it."""
+    """A treatment past eligibility, applicability and suitability.
+
+    `score` = (p × value − cost) × weight, where `weight` is that of the context and of levers.
+    `fate` says chosen, or what beat it or held it back.
+    """
 
     slot: str
     campaign: str
@@ -32,10 +40,26 @@ class Candidate(Struct, frozen=True):
     cost: float
     score: float
     fate: str
+    p: float = 1.0
+    weight: float = 1.0
+
+
+class Assignment(Struct, frozen=True):
+    """Whether a customer is held out, drawn at `at` (ms). `conflict`: it was drawn both ways before
+    profiles merged; the first draw holds, and the customer says nothing about lift."""
+
+    holdout: str
+    held: bool
+    at: int
+    conflict: bool = False
 
 
 class Choice(Struct, frozen=True):
-    """What fills a slot; `action_id` None: `nothing` was the best candidate."""
+    """What fills a slot; `action_id` None: `nothing` was the best candidate.
+
+    Where the customer is in `holdout`, nothing is said and `would_be` is the treatment that would
+    have been. `propensity`: how likely this choice was, given everything.
+    """
 
     slot: str
     channel: str
@@ -44,13 +68,17 @@ class Choice(Struct, frozen=True):
     offer: str | None = None
     treatment: str | None = None
     score: float = 0.0
+    holdout: str | None = None
+    would_be: str | None = None
+    propensity: float = 1.0
 
 
 class Decision(Struct, frozen=True):
     """The value of `decisions`: exactly one per interaction.
 
-    `rejected` maps the rule that felled treatments to their names. `contacts` is the contact
-    history that was read, so that the decision can be run again.
+    `rejected` maps the rule that felled treatments, as `stage/rule`, to their names. `contacts` is
+    the contact history that was read, `silenced` when (ms) interactions silenced what, and
+    `holdouts` how the customer was drawn: so the decision can be run again.
     """
 
     decision_id: str
@@ -62,6 +90,8 @@ class Decision(Struct, frozen=True):
     candidates: tuple[Candidate, ...] = ()
     rejected: dict[str, tuple[str, ...]] = field(default_factory=dict)
     contacts: tuple[Contact, ...] = ()
+    silenced: dict[str, int] = field(default_factory=dict)
+    holdouts: tuple[Assignment, ...] = ()
 
 
 class Action(Struct, frozen=True):

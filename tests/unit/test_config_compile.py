@@ -90,7 +90,7 @@ def test_candidates() -> None:
         "c", (offer,), trigger={"name": "x"}, starts="2024-01-01", ends="2024-01-31"
     )
     config = compiled(bundle(campaigns=(campaign,)))
-    [hero], [sent] = config.by_placement["hero"], config.outbound["email"]
+    [hero], [sent] = config.by_placement["hero"], config.outbound
     assert hero.treatments == ("page",)
     assert sent.treatments == ("mail", "slow-mail")
     mail, slow = sent.candidates
@@ -167,7 +167,7 @@ def test_caps() -> None:
         bundle(caps=(Cap("a", "all", 3, "1d"), Cap("b", "channel", 1, "7d", channel="email")))
     )
     assert [(cap.name, cap.window_ms) for cap in config.caps] == [("a", DAY), ("b", 7 * DAY)]
-    assert config.longest_cap_ms == 7 * DAY
+    assert config.constraints.longest_ms == 7 * DAY
 
 
 def test_the_body_gives_the_same_configuration_back() -> None:

@@ -1,0 +1,46 @@
+"""Numbers of a campaign, for everybody or for each customer."""
+
+from collections.abc import Iterator
+
+from pipeline.conditions import Facts
+from pipeline.config import model
+from pipeline.config.compiled import Reckon, Worth
+from pipeline.config.readers import is_number
+
+
+def reckon(amount: model.Amount) -> Reckon:
+    """The number for a customer."""
+    if not isinstance(amount, model.Reckoned):
+        fixed = float(amount)
+        return lambda _: fixed
+    trait, times, plus, default = amount.trait, amount.times, amount.plus, amount.default
+
+    def reckoned(facts: Facts) -> float:
+        value = facts.traits.get(trait)
+        return value * times + plus if is_number(value) else default
+
+    return reckoned
+
+
+def probability(amount: model.Probability) -> Reckon:
+    """The same, from 0 to 1."""
+    number = reckon(amount)
+    return lambda facts: min(max(number(facts), 0.0), 1.0)
+
+
+def worth(
+    p: float,
+    value: float,
+    cost: float,
+    weight: float,
+    transactional: bool,
+    tie: tuple[str, str, str],
+) -> Worth:
+    """The one place where a score is made."""
+    score = (p * value - cost) * weight
+    return Worth(p, value, weight, score, (not transactional, -score, tie))
+
+
+def traits_of(*amounts: model.Amount | None) -> Iterator[str]:
+    """The traits that they read."""
+    return (one.trait for one in amounts if isinstance(one, model.Reckoned))

@@ -1,0 +1,113 @@
+"""What campaigns must satisfy beyond their form."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from pipeline.conditions import Path, Problem
+from pipeline.config import model
+from pipeline.config.contents import is_trait, is_unknown_context, templates
+from pipeline.config.dates import end_ms, start_ms
+from pipeline.config.names import Names, known_name
+from pipeline.config.policy_checks import cap_problems, engagement_problems, twice
+from pipeline.config.reach import unreachable
+from pipeline.config.templates import BadTemplate
+
+
+def campaign_problems(
+    campaign: model.Campaign, path: Path, bundle: model.Bundle, names: Names
+) -> Iterator[Problem]:
+    """Everything that is wrong with a campaign, but for its conditions."""
+    yield from _dates(campaign, path)
+    yield from _budget(campaign, path, bundle)
+    yield from engagement_problems(campaign, path, bundle, names)
+    yield from cap_problems(campaign.caps, (*path, "caps"), bundle, names)
+    if campaign.purpose == "transactional" and campaign.holdout > 0:
+        what = "transactional messages pass by holdouts: take it off, or change the purpose"
+        yield Problem((*path, "holdout"), what)
+    offers = [offer.offer for offer in campaign.offers]
+    yield from twice("offer", (*path, "offers"), "offer", offers)
+    channels = {channel.name: channel for channel in bundle.channels.channels}
+    for index, offer in enumerate(campaign.offers):
+        at: Path = (*path, "offers", index)
+        yield from engagement_problems(offer, at, bundle, names)
+        yield from cap_problems(offer.caps, (*at, "caps"), bundle, names)
+        yield from _amount(offer.value, (*at, "value"), names)
+        treatments = [one.treatment for one in offer.treatments]
+        yield from twice("treatment", (*at, "treatments"), "treatment", treatments)
+        for place, treatment in enumerate(offer.treatments):
+            inside: Path = (*at, "treatments", place)
+            yield from engagement_problems(treatment, inside, bundle, names)
+            yield from _treatment(treatment, inside, channels, names)
+            if treatment.placement is None and campaign.trigger is None:
+                what = "nothing sends this: give it a placement, or the campaign a trigger"
+                yield Problem((*inside, "treatment"), what)
+    yield from unreachable(campaign, path)
+
+
+def _dates(of: model.Campaign | model.Treatment, path: Path) -> Iterator[Problem]:
+    times = []
+    for field, text, read in (("starts", of.starts, start_ms), ("ends", of.ends, end_ms)):
+        if text is None:
+            continue
+        try:
+            times.append(read(text))
+        except ValueError:
+            what = f"{text!r} is no date: write 2024-03-01 or 2024-03-01T09:00:00+01:00"
+            yield Problem((*path, field), what)
+    if len(times) == 2 and times[0] >= times[1]:
+        yield Problem((*path, "ends"), f"ends {of.ends}, before it starts: swap the dates")
+
+
+def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Iterator[Problem]:
+    budget, own = campaign.budget, bundle.profile.enrichers.currency
+    if not isinstance(budget, model.Budget) or budget.currency is None:
+        return
+    where = (*path, "budget", "currency")
+    if own is None:
+        what = "which currency is your own is said in profile.yaml: enrichers.currency.to"
+        yield Problem(where, f"{budget.currency}: {what}")
+    elif budget.currency != own.to:
+        what = f"money is in {own.to} here: convert the amount"
+        yield Problem(where, f"a budget in {budget.currency}, but {what}")
+
+
+def _treatment(
+    treatment: model.Treatment, path: Path, channels: Mapping[str, model.Channel], names: Names
+) -> Iterator[Problem]:
+    yield from known_name("channel", treatment.channel, names.channels, (*path, "channel"))
+    if treatment.address is not None:
+        yield from known_name("namespace", treatment.address, names.namespaces, (*path, "address"))
+    channel = channels.get(treatment.channel)
+    if channel is not None and treatment.placement is not None:
+        where = (*path, "placement")
+        yield from known_name("placement", treatment.placement, channel.placements, where)
+    yield from _dates(treatment, path)
+    yield from _amount(treatment.value, (*path, "value"), names)
+    yield from _amount(treatment.p, (*path, "p"), names)
+    yield from _content(treatment, path, channel, names)
+
+
+def _amount(amount: model.Amount | None, path: Path, names: Names) -> Iterator[Problem]:
+    if isinstance(amount, model.Reckoned):
+        yield from known_name("trait", amount.trait, names.traits, (*path, "trait"))
+
+
+def _content(
+    treatment: model.Treatment, path: Path, channel: model.Channel | None, names: Names
+) -> Iterator[Problem]:
+    read: set[str] = set()
+    for part, made in templates(treatment, channel):
+        where = (*path, "content", part)
+        if isinstance(made, BadTemplate):
+            yield Problem(where, made.message)
+            continue
+        read.update(made.names)
+        for name in made.names:
+            if is_unknown_context(name):
+                yield Problem(where, f"there is no {name}: context has locale, timezone, url...")
+            elif is_trait(name):
+                for problem in known_name("trait", name, names.traits, where):
+                    mend = f"{problem.message} (a property is written properties.{name})"
+                    yield replace(problem, message=mend)
+    for name in treatment.defaults:
+        yield from known_name("name in the content", name, read, (*path, "defaults", name))

@@ -1,0 +1,143 @@
+"""Policies as the decisioning stage runs them, and everything that they read."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
+from operator import attrgetter
+from typing import Final, get_args
+
+from pipeline.conditions import Compiled, duration_ms
+from pipeline.config import model
+from pipeline.config.compiled import (
+    STAGES,
+    Cap,
+    Constraints,
+    EventSuppression,
+    Gate,
+    OutcomeSuppression,
+    QuietHours,
+    Scope,
+)
+from pipeline.config.conditions import compiled
+from pipeline.config.zones import zone
+
+FIELDS: Final = ("issue", "group", "offer", "campaign", "treatment", "channel", "purpose")
+"""What a scope may name."""
+
+NOT_TRANSACTIONAL: Final = ("marketing", "service")
+MARKETING: Final = ("marketing",)
+
+
+def named(names: model.Names) -> tuple[str, ...]:
+    """One name, or several, as several."""
+    return (names,) if isinstance(names, str) else names
+
+
+def scope(of: model.Scope, purposes: Collection[str] = ()) -> Scope:
+    """Compiled; `purposes` stand where it names none."""
+    fields: list[tuple[Callable[[object], str | None], frozenset[str | None]]] = []
+    for field in FIELDS:
+        names = named(getattr(of, field)) or (purposes if field == "purpose" else ())
+        if names and set(names) != set(get_args(model.Purpose)):
+            fields.append((_reader(field), frozenset(names)))
+    return Scope(tuple(fields))
+
+
+@cache
+def _reader(field: str) -> Callable[[object], str | None]:
+    return attrgetter(field)
+
+
+def only_of_campaigns(of: model.Scope) -> bool:
+    """Whether it can be told of a campaign as a whole."""
+    return not any(getattr(of, field) for field in FIELDS if field not in ("campaign", "purpose"))
+
+
+def rules_of(engagement: model.Engagement) -> Iterator[tuple[int, model.Rule]]:
+    """Every rule with its stage, in the order of stages."""
+    for stage, name in enumerate(STAGES):
+        yield from ((stage, rule) for rule in getattr(engagement, name))
+
+
+def gate(stage: int, rule: model.Rule) -> Gate:
+    """Compiled."""
+    return Gate(stage, f"{STAGES[stage]}/{rule.rule}", compiled(rule.when))
+
+
+def caps(bundle: model.Bundle) -> Iterator[Cap]:
+    """Those of everything, then those of campaigns and their offers."""
+    for cap in bundle.policies.caps:
+        yield _cap(cap, scope(cap.scope))
+    for campaign in bundle.campaigns:
+        of_campaign = scope(model.Scope(campaign=campaign.campaign)).fields
+        for cap in campaign.caps:
+            yield _cap(cap, Scope((*of_campaign, *scope(cap.scope).fields)))
+        for offer in campaign.offers:
+            of_offer = scope(model.Scope(offer=offer.offer)).fields
+            for cap in offer.caps:
+                yield _cap(cap, Scope((*of_campaign, *of_offer, *scope(cap.scope).fields)))
+
+
+def constraints(bundle: model.Bundle) -> Constraints:
+    """Everything that holds a message back."""
+    every = tuple(caps(bundle))
+    suppressions = bundle.policies.suppressions
+    events = tuple(_event(one) for one in suppressions if one.outcome is None)
+    outcomes = tuple(_outcome(one) for one in suppressions if one.outcome is not None)
+    spans = (
+        *(cap.window_ms for cap in every),
+        *(one.duration_ms for one in events),
+        *(one.duration_ms + one.within_ms for one in outcomes),
+    )
+    quiet_hours = tuple(_quiet(one) for one in bundle.policies.quiet_hours)
+    return Constraints(every, events, outcomes, quiet_hours, max(spans, default=0))
+
+
+def conditions(policies: model.Policies) -> Iterator[Compiled]:
+    """Every condition of policies.yaml that no candidate has."""
+    yield from (compiled(one.when) for one in policies.suppressions if one.when is not None)
+
+
+def traits(policies: model.Policies) -> Iterable[str]:
+    """What policies.yaml reads beyond its conditions."""
+    return (one.trait for one in policies.quiet_hours if one.trait is not None)
+
+
+def minute_of_day(time: str) -> int:
+    """`22:30` as minutes since midnight."""
+    hours, minutes = time.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def _cap(cap: model.Cap, within: Scope) -> Cap:
+    return Cap(cap.cap, cap.per, cap.max, duration_ms(cap.window), cap.channel, within)
+
+
+def _event(one: model.Suppression) -> EventSuppression:
+    covered = scope(one.scope, MARKETING)
+    return EventSuppression(one.suppression, duration_ms(one.duration), compiled(one.when), covered)
+
+
+def _outcome(one: model.Suppression) -> OutcomeSuppression:
+    assert one.outcome is not None
+    return OutcomeSuppression(
+        name=one.suppression,
+        duration_ms=duration_ms(one.duration),
+        outcome=one.outcome,
+        count=one.count,
+        within_ms=duration_ms(one.within),
+        per=one.per,
+        scope=scope(one.scope, MARKETING),
+    )
+
+
+def _quiet(one: model.QuietHours) -> QuietHours:
+    where = zone(one.zone)
+    assert where is not None
+    return QuietHours(
+        name=one.quiet,
+        begins=minute_of_day(one.begins),
+        ends=minute_of_day(one.ends),
+        zone=where,
+        trait=one.trait,
+        scope=scope(one.scope, NOT_TRANSACTIONAL),
+    )

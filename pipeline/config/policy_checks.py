@@ -1,0 +1,147 @@
+"""What policies must satisfy beyond their form, in policies.yaml and in campaigns."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from pipeline.conditions import Path, Problem
+from pipeline.config import model
+from pipeline.config.compiled import STAGES
+from pipeline.config.names import Names, known_name
+from pipeline.config.policies import FIELDS, named
+from pipeline.config.zones import zone
+
+_LISTS: Final = (
+    ("caps", "cap"),
+    ("suppressions", "suppression"),
+    ("quiet_hours", "quiet"),
+    ("consent", "consent"),
+    ("weights", "weight"),
+    ("holdouts", "holdout"),
+)
+"""The lists of policies.yaml whose parts have a scope, and the field that names each."""
+_FOR_ALL: Final = ("weights",)
+"""Those of them that may be for transactional messages."""
+
+
+def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
+    """Everything that is wrong with policies.yaml."""
+    policies, known = bundle.policies, _known(bundle, names)
+    yield from engagement_problems(policies, ("policies",), bundle, names)
+    for field, name in _LISTS:
+        parts = getattr(policies, field)
+        yield from twice(name, ("policies", field), name, [getattr(one, name) for one in parts])
+        for index, one in enumerate(parts):
+            path: Path = ("policies", field, index)
+            yield from _scope_problems(one.scope, (*path, "for"), known)
+            if field not in _FOR_ALL and "transactional" in named(one.scope.purpose):
+                what = "transactional messages pass by this: leave them out"
+                yield Problem((*path, "for", "purpose"), what)
+    for index, cap in enumerate(policies.caps):
+        yield from _cap_problems(cap, ("policies", "caps", index), names)
+    for index, suppression in enumerate(policies.suppressions):
+        yield from _suppression_problems(suppression, ("policies", "suppressions", index))
+    for index, quiet in enumerate(policies.quiet_hours):
+        yield from _quiet_problems(quiet, ("policies", "quiet_hours", index), names)
+
+
+def engagement_problems(
+    of: model.Engagement, path: Path, bundle: model.Bundle, names: Names
+) -> Iterator[Problem]:
+    """Everything that is wrong with rules, but for their conditions."""
+    known = _known(bundle, names)
+    for stage in STAGES:
+        rules: tuple[model.Rule, ...] = getattr(of, stage)
+        yield from twice("rule", (*path, stage), "rule", [one.rule for one in rules])
+        for index, rule in enumerate(rules):
+            yield from _scope_problems(rule.scope, (*path, stage, index, "for"), known)
+
+
+def cap_problems(
+    caps: tuple[model.Cap, ...], path: Path, bundle: model.Bundle, names: Names
+) -> Iterator[Problem]:
+    """Everything that is wrong with the caps of a campaign, or of an offer."""
+    known = _known(bundle, names)
+    yield from twice("cap", path, "cap", [one.cap for one in caps])
+    for index, cap in enumerate(caps):
+        yield from _cap_problems(cap, (*path, index), names)
+        yield from _scope_problems(cap.scope, (*path, index, "for"), known)
+
+
+def engagement_sites(
+    of: model.Engagement, path: Path
+) -> Iterator[tuple[Path, model.Condition | None]]:
+    """Where rules have conditions."""
+    for stage in STAGES:
+        for index, rule in enumerate(getattr(of, stage)):
+            yield (*path, stage, index, "when"), rule.when
+
+
+def policy_sites(policies: model.Policies) -> Iterator[tuple[Path, model.Condition | None]]:
+    """Where policies.yaml has conditions."""
+    yield from engagement_sites(policies, ("policies",))
+    for field in ("suppressions", "consent", "weights"):
+        for index, one in enumerate(getattr(policies, field)):
+            yield ("policies", field, index, "when"), one.when
+
+
+def twice(what: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
+    """The problem of each value that stood there before; keys are not repeated in it."""
+    seen: set[str] = set()
+    for index, value in enumerate(values):
+        if value in seen:
+            shown = "" if "key" in field else f" {value!r}"
+            message = f"the {what}{shown} is there twice: each needs its own"
+            yield Problem((*path, index, field), message)
+        seen.add(value)
+
+
+def _known(bundle: model.Bundle, names: Names) -> Mapping[str, frozenset[str]]:
+    """The names that a scope may have, by field."""
+    offers = [offer for campaign in bundle.campaigns for offer in campaign.offers]
+    return {
+        "issue": _present(offer.issue for offer in offers),
+        "group": _present(offer.group for offer in offers),
+        "offer": _present(offer.offer for offer in offers),
+        "campaign": _present(campaign.campaign for campaign in bundle.campaigns),
+        "treatment": _present(one.treatment for offer in offers for one in offer.treatments),
+        "channel": names.channels,
+    }
+
+
+def _present(names: Iterable[str | None]) -> frozenset[str]:
+    return frozenset(name for name in names if name is not None)
+
+
+def _scope_problems(
+    scope: model.Scope, path: Path, known: Mapping[str, frozenset[str]]
+) -> Iterator[Problem]:
+    for field in FIELDS:
+        given = getattr(scope, field)
+        for index, name in enumerate(named(given)):
+            where = (*path, field) if isinstance(given, str) else (*path, field, index)
+            if field in known:
+                yield from known_name(field, name, known[field], where)
+
+
+def _cap_problems(cap: model.Cap, path: Path, names: Names) -> Iterator[Problem]:
+    if cap.channel is not None:
+        yield from known_name("channel", cap.channel, names.channels, (*path, "channel"))
+
+
+def _suppression_problems(one: model.Suppression, path: Path) -> Iterator[Problem]:
+    if (one.when is None) == (one.outcome is None):
+        what = "say after what: either `when`, an interaction, or `outcome`, of a message"
+        yield Problem((*path, "suppression"), what)
+    elif one.when is not None and one.count > 1:
+        what = "count is for an outcome; for so many interactions, let `when` read a metric"
+        yield Problem((*path, "count"), what)
+
+
+def _quiet_problems(one: model.QuietHours, path: Path, names: Names) -> Iterator[Problem]:
+    if one.begins == one.ends:
+        yield Problem((*path, "to"), "this is all day, or never: let `from` and `to` differ")
+    if zone(one.zone) is None:
+        what = f"no time zone {one.zone!r}: use an IANA name such as Europe/Madrid"
+        yield Problem((*path, "zone"), what)
+    if one.trait is not None:
+        yield from known_name("trait", one.trait, names.traits, (*path, "trait"))

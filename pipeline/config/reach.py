@@ -1,0 +1,123 @@
+"""Campaigns that nobody can reach, as far as their conditions alone tell."""
+
+from collections.abc import Collection, Iterable, Iterator
+from math import inf
+from typing import Final, TypeAlias
+
+from pipeline.conditions import Condition, Path, Problem, parse
+from pipeline.conditions.reads import only_names
+from pipeline.conditions.tree import All, Any, Check, Compare, Entered, Member, Not, Subject
+from pipeline.config import model
+
+_MEND = "nobody can be in it: these conditions contradict each other"
+
+
+def unreachable(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
+    """The problem that no customer can ever fulfil what a campaign, or one of its offers, asks."""
+    audience, trigger = _tree(campaign.audience), _tree(campaign.trigger)
+    asked = all(one.placement for offer in campaign.offers for one in offer.treatments)
+    whole = [one for one in (audience, None if asked else trigger) if one is not None]
+    if contradictory(whole):
+        field = "audience" if campaign.audience is not None else "trigger"
+        yield Problem((*path, field), _MEND)
+        return
+    for index, offer in enumerate(campaign.offers):
+        when = _tree(offer.when)
+        if when is not None and audience is not None and contradictory([audience, when]):
+            yield Problem((*path, "offers", index, "when"), f"{_MEND}, the audience's among them")
+        elif when is not None and contradictory([when]):
+            yield Problem((*path, "offers", index, "when"), _MEND)
+
+
+def contradictory(conditions: Iterable[Condition]) -> bool:
+    """Whether they cannot all hold; true only where that is certain."""
+    together = All(tuple(conditions))
+    parts = list(_conjuncts(together))
+    names = only_names(together)
+    if names is not None and not names:
+        return True
+    if any(
+        isinstance(one, Any) and all(contradictory([part]) for part in one.parts) for one in parts
+    ):
+        return True
+    wanted = {one for one in parts if isinstance(one, Member | Entered | Compare)}
+    if any(isinstance(one, Not) and one.part in wanted for one in parts):
+        return True
+    checks: dict[Subject, list[Check]] = {}
+    for one in parts:
+        if isinstance(one, Compare):
+            checks.setdefault(one.subject, []).extend(one.checks)
+    return any(_impossible(given) for given in checks.values())
+
+
+def _tree(raw: model.Condition | None) -> Condition | None:
+    """None also where it is wrong, which is told elsewhere."""
+    tree = None if raw is None else parse(raw)
+    return None if isinstance(tree, tuple) else tree
+
+
+def _conjuncts(tree: Condition) -> Iterator[Condition]:
+    if isinstance(tree, All):
+        for part in tree.parts:
+            yield from _conjuncts(part)
+    else:
+        yield tree
+
+
+_Bound: TypeAlias = tuple[float, bool]
+_ANY: Final[tuple[_Bound, _Bound]] = ((-inf, False), (inf, True))
+_HOLD_OF_NOTHING: Final = ("is_not", "not_in")
+
+
+def _impossible(checks: Collection[Check]) -> bool:
+    """Whether no value passes them all."""
+    absent = Check("exists", False)
+    if absent in checks:
+        return any(one.operator not in _HOLD_OF_NOTHING and one != absent for one in checks)
+    low, high = _bounds(checks)
+    (least, open_low), (most, closed_high) = low, high
+    if least > most or (least == most and (open_low or not closed_high)):
+        return True
+    values = _values(checks, ordered=(low, high) != _ANY)
+    return values is not None and not any(_within(one, low, high) for one in values)
+
+
+def _bounds(checks: Iterable[Check]) -> tuple[_Bound, _Bound]:
+    """From what (and whether it is more than that) to what (and whether that is included)."""
+    low, high = _ANY
+    for one in checks:
+        match one.operator, one.operand:
+            case "gt" | "gte", int() | float() as least:
+                low = max(low, (least, one.operator == "gt"))
+            case "lt" | "lte", int() | float() as most:
+                high = min(high, (most, one.operator == "lte"))
+    return low, high
+
+
+def _values(checks: Iterable[Check], ordered: bool) -> set[object] | None:
+    """The only values that there can be; None: any.
+
+    Of a list, which is neither equal to a value nor in order, each `in` may mean another element.
+    """
+    equal: set[object] | None = None
+    among: set[object] | None = None
+    refused: set[object] = set()
+    for one in checks:
+        match one.operator, one.operand:
+            case "is", str() | int() | float() as value:
+                equal = {value} if equal is None else equal & {value}
+            case "in", tuple() as values:
+                among = set(values) if among is None else among.intersection(values)
+            case "is_not", str() | int() | float() as value:
+                refused.add(value)
+            case "not_in", tuple() as values:
+                refused.update(values)
+    if equal is None:
+        return among - refused if among is not None and ordered else None
+    return (equal if among is None else equal & among) - refused
+
+
+def _within(value: object, low: _Bound, high: _Bound) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    return (value, False) >= low and (value, True) <= high

@@ -1,0 +1,187 @@
+"""The names that a Jinja template reads, and the refusal of what it may not do."""
+
+from typing import Any, Final
+
+from jinja2 import nodes
+from jinja2.visitor import NodeTransformer
+
+TRAIT: Final = "traits"
+"""May be written before a trait's name; needed where that is no name in Jinja."""
+
+FILTERS: Final = (
+    "abs", "capitalize", "d", "date", "default", "e", "escape", "first", "float", "int", "join",
+    "last", "length", "lower", "number", "round", "title", "trim", "truncate", "upper", "urlencode",
+)  # fmt: skip
+TESTS: Final = (
+    "defined", "undefined", "none", "number", "string", "even", "odd", "divisibleby", "in", "eq",
+    "ne", "gt", "ge", "lt", "le",
+)  # fmt: skip
+_ALLOWED: Final = (
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.List, nodes.Tuple,
+    nodes.Compare, nodes.Operand, nodes.And, nodes.Or, nodes.Not, nodes.Add, nodes.Sub, nodes.Mul,
+    nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Neg, nodes.Pos, nodes.Concat, nodes.Keyword,
+    nodes.Filter, nodes.Test, nodes.If, nodes.CondExpr, nodes.For,
+)  # fmt: skip
+
+
+class RefusedError(Exception):
+    """Carries why a template is refused."""
+
+
+class Resolver(NodeTransformer):
+    """Replaces names by variables, and refuses what a template may not do.
+
+    A name is needed unless each place that reads it stands within a `default` filter, or in an
+    `if` that tests it.
+    """
+
+    def __init__(self) -> None:
+        self.reads: dict[str, str] = {}
+        self.needs: dict[str, None] = {}
+        self._tested: frozenset[str] = frozenset()
+        self._local: str | None = None
+
+    def read(self, name: str) -> nodes.Name:
+        """The variable in place of a name."""
+        if name not in self._tested:
+            self.needs[name] = None
+        return nodes.Name(self.reads.setdefault(name, f"v{len(self.reads)}"), "load", lineno=1)
+
+    def generic_visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> nodes.Node:
+        if not isinstance(node, _ALLOWED):
+            raise RefusedError(f"line {node.lineno}: {_word(node)} is not for templates here")
+        return super().generic_visit(node, *args, **kwargs)
+
+    def visit_Name(self, node: nodes.Name) -> nodes.Node:  # noqa: N802 - as Jinja calls it
+        return node if node.name == self._local else self.read(_trait((node.name,)))
+
+    def visit_Getattr(self, node: nodes.Getattr) -> nodes.Node:  # noqa: N802
+        return self._chained(node)
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
+        if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, int):
+            node.node = self.visit(node.node)
+            return node
+        return self._chained(node)
+
+    def _chained(self, node: nodes.Getattr | nodes.Getitem) -> nodes.Node:
+        chain = _chain(node)
+        if chain is None or (chain[0] == self._local):
+            raise RefusedError(f"line {node.lineno}: only names can be read, as in properties.x")
+        if chain[0] == "loop" and self._local is not None and len(chain) == 2:
+            if chain[1] not in ("index", "index0", "first", "last", "length"):
+                raise RefusedError(f"line {node.lineno}: there is no loop.{chain[1]} here")
+            return node
+        return self.read(_trait(chain))
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
+        if self._local is not None or node.recursive or not isinstance(node.target, nodes.Name):
+            raise RefusedError(f"line {node.lineno}: one loop over one name, none inside another")
+        node.iter = self.visit(node.iter)
+        self._local = node.target.name
+        node.test = None if node.test is None else self.visit(node.test)
+        node.body = [self.visit(one) for one in node.body]
+        self._local = None
+        node.else_ = [self.visit(one) for one in node.else_]
+        return node
+
+    def visit_If(self, node: nodes.If) -> nodes.Node:  # noqa: N802
+        tests, fails = _tested_in(node.test)
+        node.test = self._within(tests | fails, node.test)
+        node.body = [self._within(tests, one) for one in node.body]
+        node.elif_ = [self._within(fails, one) for one in node.elif_]
+        node.else_ = [self._within(fails, one) for one in node.else_]
+        return node
+
+    def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:  # noqa: N802
+        tests, fails = _tested_in(node.test)
+        node.test = self._within(tests | fails, node.test)
+        node.expr1 = self._within(tests, node.expr1)
+        node.expr2 = None if node.expr2 is None else self._within(fails, node.expr2)
+        return node
+
+    def visit_And(self, node: nodes.And) -> nodes.Node:  # noqa: N802
+        tests, _ = _tested_in(node.left)
+        node.left = self.visit(node.left)
+        node.right = self._within(tests, node.right)
+        return node
+
+    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802
+        if node.name not in FILTERS or node.node is None:
+            known = ", ".join(FILTERS)
+            raise RefusedError(f"line {node.lineno}: no filter {node.name!r}: there are {known}")
+        chain = _chain(node.node)
+        if node.name in ("default", "d") and chain is not None:
+            node.node = self._within(frozenset((_trait(chain),)), node.node)
+        return self.generic_visit(node) if chain is None else self._arguments(node)
+
+    def _arguments(self, node: nodes.Filter) -> nodes.Node:
+        if isinstance(node.node, nodes.Expr) and node.name not in ("default", "d"):
+            node.node = self.visit(node.node)
+        node.args = [self.visit(one) for one in node.args]
+        node.kwargs = [self.visit(one) for one in node.kwargs]
+        return node
+
+    def visit_Test(self, node: nodes.Test) -> nodes.Node:  # noqa: N802
+        if node.name not in TESTS:
+            raise RefusedError(f"line {node.lineno}: no test {node.name!r}")
+        chain = _chain(node.node)
+        if node.name in ("defined", "undefined") and chain is not None:
+            node.node = self._within(frozenset((_trait(chain),)), node.node)
+            return node
+        return self.generic_visit(node)
+
+    def _within(self, tested: frozenset[str], node: Any) -> Any:
+        """The node where `tested` names were found to be known."""
+        before, self._tested = self._tested, self._tested | tested
+        visited = self.visit(node)
+        self._tested = before
+        return visited
+
+
+def _word(node: nodes.Node) -> str:
+    return "a call" if isinstance(node, nodes.Call) else type(node).__name__.lower()
+
+
+def _chain(node: nodes.Node) -> tuple[str, ...] | None:
+    """`a.b["c"]` as its names; None: it is something else."""
+    match node:
+        case nodes.Name():
+            return (node.name,)
+        case nodes.Getattr():
+            inner = _chain(node.node)
+            return None if inner is None else (*inner, node.attr)
+        case nodes.Getitem(arg=nodes.Const(value=str(key))):
+            inner = _chain(node.node)
+            return None if inner is None else (*inner, key)
+        case _:
+            return None
+
+
+def _trait(chain: tuple[str, ...]) -> str:
+    """The dotted name; a trait's without the word before it."""
+    return ".".join(chain[1:] if chain[0] == TRAIT and len(chain) > 1 else chain)
+
+
+_NAMELESS: Final[frozenset[str]] = frozenset()
+
+
+def _tested_in(node: nodes.Node) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that are known where the test holds, and where it does not."""
+    match node:
+        case nodes.Not():
+            holds, fails = _tested_in(node.node)
+            return fails, holds
+        case nodes.And():
+            left, right = _tested_in(node.left), _tested_in(node.right)
+            return left[0] | right[0], _NAMELESS
+        case nodes.Or():
+            left, right = _tested_in(node.left), _tested_in(node.right)
+            return _NAMELESS, left[1] | right[1]
+        case nodes.Test(name="defined") | nodes.Test(name="undefined"):
+            chain = _chain(node.node)
+            found = _NAMELESS if chain is None else frozenset((_trait(chain),))
+            return (found, _NAMELESS) if node.name == "defined" else (_NAMELESS, found)
+        case _:
+            chain = _chain(node)
+            return (_NAMELESS if chain is None else frozenset((_trait(chain),))), _NAMELESS

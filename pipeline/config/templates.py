@@ -1,0 +1,189 @@
+"""Templates of content: Jinja, sandboxed, and compiled once per text.
+
+A template reads names (`{{ views }}`, `{{ properties.category }}`, `{{ context.locale }}`) and
+nothing else: each name is replaced by a variable before the template is compiled, so that what it
+needs is known when it is loaded, and no attribute of any object can be reached from it. Calls,
+nested loops and filters that can grow without bound are refused, the length of what comes out is
+limited, so rendering ends soon whatever the data.
+
+A text without Jinja's signs may hold `{views}` and `{properties.category}` instead.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from html import escape
+from typing import Any, Final, TypeAlias
+
+import jinja2
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from pipeline.config.template_names import FILTERS, TESTS, RefusedError, Resolver
+from pipeline.config.zones import zone
+from pipeline.model.interaction import Known
+
+PROPERTY: Final = "properties."
+CONTEXT: Final = "context."
+LARGEST: Final = 20_000
+"""Characters of one rendered part."""
+
+_KEPT: Final = 4_096
+_SIGNS: Final = re.compile(r"\{\{|\{%|\{#")
+_NAME: Final = re.compile(r"\{([A-Za-z][A-Za-z0-9_.-]*)\}")
+_DATE_FORMAT: Final = re.compile(r"(%[dmYyHMjB%]|[^%])*")
+_DAY: Final = "%Y-%m-%d"
+
+
+class RenderError(Exception):
+    """Raised when a template does not work with what is known of a customer."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadTemplate:
+    """Why a text is no template."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlainTemplate:
+    """Literal text and names by turns, beginning with text."""
+
+    parts: tuple[str, ...]
+    html: bool
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name once, in order."""
+        return tuple(dict.fromkeys(self.parts[1::2]))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The names without which it says nothing sensible: all."""
+        return self.names
+
+    def render(self, values: Mapping[str, Known]) -> str:
+        """The text for `values`, by name. RenderError: it does not work with them."""
+        pieces = list(self.parts)
+        for place in range(1, len(pieces), 2):
+            value = values.get(pieces[place])
+            said = "" if value is None else shown(value)
+            pieces[place] = escape(said) if self.html else said
+        return "".join(_limited(pieces))
+
+
+@dataclass(frozen=True, slots=True)
+class JinjaTemplate:
+    """`reads`: every name, and the variable that stands for it; `needs`: the names without which
+    it says nothing sensible, in their order."""
+
+    reads: Mapping[str, str]
+    needs: tuple[str, ...]
+    compiled: jinja2.Template
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name once, in order."""
+        return tuple(self.reads)
+
+    def render(self, values: Mapping[str, Known]) -> str:
+        """The text for `values`, by name. RenderError: it does not work with them."""
+        known = {
+            variable: values[name]
+            for name, variable in self.reads.items()
+            if values.get(name) is not None
+        }
+        try:
+            context = self.compiled.new_context(known)
+            return "".join(_limited(self.compiled.root_render_func(context)))
+        except RenderError:
+            raise
+        except Exception as error:
+            raise RenderError(f"{type(error).__name__}: {error}") from error
+
+
+Template: TypeAlias = PlainTemplate | JinjaTemplate
+
+
+@lru_cache(maxsize=_KEPT)
+def template(text: str, html: bool) -> Template | BadTemplate:
+    """The compiled text; `html`: what it reads is escaped for a page."""
+    if not _SIGNS.search(text):
+        return PlainTemplate(tuple(_NAME.split(text)), html)
+    environment = _HTML if html else _PLAIN
+    resolver = Resolver()
+    try:
+        tree = resolver.visit(environment.parse(text))
+        code = environment.compile(tree)
+    except RefusedError as refused:
+        return BadTemplate(str(refused))
+    except (jinja2.TemplateError, RecursionError, SyntaxError, MemoryError) as error:
+        return BadTemplate(f"not a template: {error or type(error).__name__}")
+    compiled = jinja2.Template.from_code(environment, code, {})
+    return JinjaTemplate(resolver.reads, tuple(resolver.needs), compiled)
+
+
+def _limited(pieces: Iterable[str]) -> Iterator[str]:
+    length = 0
+    for piece in pieces:
+        length += len(piece)
+        if length > LARGEST:
+            raise RenderError(f"longer than {LARGEST:,} characters")
+        yield piece
+
+
+def shown(value: Known) -> str:
+    """A value as a customer reads it: lists with commas, numbers without a needless fraction."""
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    if isinstance(value, float):
+        return f"{value:.0f}" if value.is_integer() else f"{value:.10g}"
+    return str(value)
+
+
+def _date(at: object, form: str = _DAY, where: str = "UTC") -> str:
+    """The filter `date`: a time (epoch ms) in a zone."""
+    if isinstance(at, bool) or not isinstance(at, int | float):
+        raise RenderError("date: this is no time")
+    if not _DATE_FORMAT.fullmatch(form):
+        raise RenderError("date: only %d %m %Y %y %H %M %j %B are known")
+    return datetime.fromtimestamp(at / 1000, zone(where) or UTC).strftime(form)
+
+
+def _number(value: object, decimals: int = 0) -> str:
+    """The filter `number`: a number with so many decimals."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RenderError("number: this is no number")
+    return f"{value:.{min(max(decimals, 0), 10)}f}"
+
+
+class _Environment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, with nothing in it that can grow without bound."""
+
+    intercepted_binops = frozenset(("*", "%"))
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Text times a number is as long as one likes, and so is a text formatted."""
+        if not (isinstance(left, int | float) and isinstance(right, int | float)):
+            raise SecurityError(f"{operator} is for numbers")
+        return super().call_binop(context, operator, left, right)
+
+
+def _environment(html: bool) -> _Environment:
+    made = _Environment(autoescape=html, finalize=_final, keep_trailing_newline=True)
+    made.filters = {name: made.filters[name] for name in FILTERS if name in made.filters}
+    made.filters.update(date=_date, number=_number)
+    made.tests = {name: made.tests[name] for name in TESTS}
+    made.globals = {}
+    return made
+
+
+def _final(value: Any) -> Any:
+    return shown(value) if isinstance(value, tuple | float) else value
+
+
+_HTML: Final = _environment(html=True)
+_PLAIN: Final = _environment(html=False)

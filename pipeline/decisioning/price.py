@@ -1,0 +1,43 @@
+"""What saying something is worth: (p × value − cost) × weight of the context × levers."""
+
+from collections.abc import Sequence
+from operator import attrgetter
+
+from msgspec import Struct
+
+from pipeline.conditions import Facts
+from pipeline.config import amounts
+from pipeline.config.compiled import Candidate, Worth
+from pipeline.decisioning.propensities import Propensities
+
+
+class Priced(Struct, frozen=True):
+    """A candidate with its worth for this customer now."""
+
+    candidate: Candidate
+    worth: Worth
+
+
+def rank(
+    candidates: Sequence[Candidate], facts: Facts, learned: Propensities | None
+) -> list[Priced]:
+    """The best first, so that the same input gives the same answer."""
+    if learned is None:
+        priced = [Priced(one, one.worth or _worth(one, None, facts)) for one in candidates]
+    else:
+        priced = [
+            Priced(one, _worth(one, p, facts))
+            for one, p in zip(candidates, learned.of(candidates, facts), strict=True)
+        ]
+    priced.sort(key=attrgetter("worth.order"))
+    return priced
+
+
+def _worth(candidate: Candidate, learned: float | None, facts: Facts) -> Worth:
+    weight = candidate.lever
+    for one in candidate.weights:
+        if one.when.test(facts):
+            weight *= one.factor
+    p = candidate.p(facts) if learned is None else learned
+    value = candidate.value(facts)
+    return amounts.worth(p, value, candidate.cost, weight, candidate.transactional, candidate.tie)

@@ -1,0 +1,14 @@
+"""How likely candidates are to reach their goal."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pipeline.conditions import Facts
+from pipeline.config.compiled import Candidate
+
+
+class Propensities(Protocol):
+    """What was learned of treatments, of which a decision asks for all its candidates at once."""
+
+    def of(self, candidates: Sequence[Candidate], facts: Facts) -> Sequence[float | None]:
+        """The probability of each; None: nothing was learned yet, so what is declared stands."""

@@ -1,0 +1,36 @@
+"""Quiet hours: nothing is sent at night by the customer's clock, whatever daylight saving does."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, tzinfo
+
+from pipeline.conditions import Facts
+from pipeline.config.compiled import Candidate, QuietHours
+from pipeline.config.zones import zone
+
+
+def quiet(candidate: Candidate, rules: Iterable[QuietHours], facts: Facts) -> QuietHours | None:
+    """The first that are now, for `candidate`; none are for answers and transactional messages."""
+    if candidate.placement is not None or candidate.transactional:
+        return None
+    for one in rules:
+        if one.scope.covers(candidate) and is_quiet(one, facts):
+            return one
+    return None
+
+
+def is_quiet(rule: QuietHours, facts: Facts) -> bool:
+    """Whether it is between `begins` (inclusive) and `ends` (exclusive) where the customer is."""
+    local = datetime.fromtimestamp(facts.now_ms / 1000, UTC).astimezone(_zone(rule, facts))
+    minute = local.hour * 60 + local.minute
+    if rule.begins < rule.ends:
+        return rule.begins <= minute < rule.ends
+    return minute >= rule.begins or minute < rule.ends
+
+
+def _zone(rule: QuietHours, facts: Facts) -> tzinfo:
+    known = None if rule.trait is None else facts.traits.get(rule.trait)
+    context = None if facts.interaction is None else facts.interaction.context.timezone
+    for name in (known, context):
+        if isinstance(name, str) and (found := zone(name)) is not None:
+            return found
+    return rule.zone

@@ -1,0 +1,105 @@
+"""Suppressions: nothing of a kind for some time after what happened.
+
+What silences until a moment no longer does at that moment: after a complaint at 12:00 that
+silences for five minutes, 12:04:59 is silent and 12:05 is not.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from pipeline.conditions import Facts
+from pipeline.config.compiled import (
+    Candidate,
+    Constraints,
+    EventSuppression,
+    OutcomeSuppression,
+    Scope,
+)
+from pipeline.decisioning.caps import SUBJECT
+from pipeline.model.decision import Contact
+
+_EVERYTHING: Final = "all"
+
+
+class Silence(Struct, frozen=True):
+    """A suppression that is in force for `scope`, where what `per` says is one of `subjects`."""
+
+    name: str
+    scope: Scope
+    per: str
+    subjects: frozenset[str | None]
+
+
+def caused(constraints: Constraints, facts: Facts) -> dict[str, int]:
+    """The suppressions that this interaction causes, each with when it happened (ms)."""
+    interaction = facts.interaction
+    if interaction is None:
+        return {}
+    at = min(interaction.occurred_at, interaction.received_at)
+    name = interaction.name
+    return {
+        one.name: at
+        for one in constraints.events
+        if (one.when.names is None or name in one.when.names) and one.when.test(facts)
+    }
+
+
+def in_force(
+    constraints: Constraints,
+    silenced: Mapping[str, int],
+    contacts: Sequence[Contact],
+    now_ms: int,
+) -> tuple[Silence, ...]:
+    """All that silence something now, those by interactions first."""
+    found = [
+        Silence(one.name, one.scope, _EVERYTHING, frozenset(("",)))
+        for one in constraints.events
+        if one.name in silenced and _lasts(silenced[one.name], one, now_ms)
+    ]
+    for each in constraints.outcomes:
+        subjects = _subjects(each, contacts, now_ms)
+        if subjects:
+            found.append(Silence(each.name, each.scope, each.per, subjects))
+    return tuple(found)
+
+
+def silencing(candidate: Candidate, silences: Iterable[Silence]) -> Silence | None:
+    """The first that silences `candidate`; none does a transactional message."""
+    if candidate.transactional:
+        return None
+    for one in silences:
+        if one.scope.covers(candidate):
+            subject = SUBJECT[one.per](candidate)
+            if subject is not None and subject in one.subjects:
+                return one
+    return None
+
+
+def _lasts(at: int, one: EventSuppression | OutcomeSuppression, now_ms: int) -> bool:
+    return now_ms < at + one.duration_ms
+
+
+def _subjects(
+    one: OutcomeSuppression, contacts: Sequence[Contact], now_ms: int
+) -> frozenset[str | None]:
+    subject = SUBJECT[one.per]
+    times: dict[str | None, list[int]] = {}
+    for contact in contacts:
+        happened = contact.outcomes.get(one.outcome)
+        if happened and one.scope.covers(contact):
+            times.setdefault(subject(contact), []).extend(happened)
+    return frozenset(
+        what
+        for what, happened in times.items()
+        if (at := _reached(sorted(happened), one)) is not None and _lasts(at, one, now_ms)
+    )
+
+
+def _reached(times: Sequence[int], one: OutcomeSuppression) -> int | None:
+    """When it last was `count` times within the time; None: it never was."""
+    for last in range(len(times) - 1, one.count - 2, -1):
+        if times[last] - times[last - one.count + 1] < one.within_ms:
+            return times[last]
+    return None

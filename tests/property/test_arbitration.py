@@ -1,0 +1,264 @@
+"""The best that pays wins: offer, treatment and channel together, the same for the same input."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.model.decision import Decision
+from tests.support.deciding import (
+    Life,
+    bundle,
+    campaign,
+    candidate,
+    fates,
+    hero,
+    offer,
+    problems,
+    world,
+)
+from tests.support.worlds import rules
+
+_COSTS = {"email": 0.5, "call": 4.0, "web": 0.0}
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A treatment as it is drawn. Quarters are exact in binary, so that ties are ties."""
+
+    name: str
+    campaign: str
+    channel: str
+    p: float
+    value: float
+    cost: float
+    lever: float
+
+    @property
+    def score(self) -> float:
+        return (self.p * self.value - self.cost - _COSTS[self.channel]) * self.lever
+
+    def written(self) -> dict[str, Any]:
+        treatment = {
+            "treatment": self.name,
+            "channel": self.channel,
+            "p": self.p,
+            "cost": self.cost,
+            "levers": {"drawn": self.lever},
+        }
+        return offer(self.name, self.value, treatment)
+
+
+_quarters = st.integers(0, 40).map(lambda n: n / 4)
+
+
+@st.composite
+def _entries(draw: st.DrawFn) -> list[_Entry]:
+    return [
+        _Entry(
+            name=f"t{number}",
+            campaign=draw(st.sampled_from("ABC")),
+            channel=draw(st.sampled_from(["email", "call"])),
+            p=draw(st.sampled_from([0.25, 0.5, 1.0])),
+            value=draw(_quarters),
+            cost=draw(st.sampled_from([0.0, 0.25, 1.0])),
+            lever=draw(st.sampled_from([0.5, 1.0, 2.0])),
+        )
+        for number in range(draw(st.integers(1, 7)))
+    ]
+
+
+def _world(entries: list[_Entry]) -> list[dict[str, Any]]:
+    names = dict.fromkeys(one.campaign for one in entries)
+    return [
+        campaign(name, *(one.written() for one in entries if one.campaign == name))
+        for name in names
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(_entries())
+def test_the_best_that_pays_goes_and_takes_its_campaign_and_its_channel(
+    entries: list[_Entry],
+) -> None:
+    life = Life(world(campaigns=_world(entries)))
+    decision = life.happens("Go", 0)
+    expected: list[_Entry] = []
+    for one in sorted(entries, key=lambda each: (-each.score, each.campaign, each.name)):
+        free = all(one.campaign != o.campaign and one.channel != o.channel for o in expected)
+        if free and one.score > 0:
+            expected.append(one)
+    assert life.said() == [one.name for one in expected]
+    for one in entries:
+        record = candidate(decision, one.name)
+        assert record.score == one.score
+        assert record.score == (record.p * record.value - record.cost) * record.weight
+        assert (record.fate == "chosen") is (one in expected)
+
+
+@settings(max_examples=50, deadline=None)
+@given(_entries(), st.randoms(use_true_random=False))
+def test_the_order_in_which_things_are_written_changes_nothing(
+    entries: list[_Entry], chance: Any
+) -> None:
+    shuffled = list(entries)
+    chance.shuffle(shuffled)
+    said = []
+    for each in (entries, shuffled):
+        life = Life(world(campaigns=_world(each)))
+        life.happens("Go", 0)
+        said.append(sorted(life.said()))
+    assert said[0] == said[1]
+
+
+_MAIL = {"treatment": "mail", "channel": "email", "p": 0.02, "cost": 0}
+_CALL = {"treatment": "call", "channel": "call", "p": 0.06, "cost": 1}
+
+
+def _worth(customer: float | None) -> tuple[list[str], Decision]:
+    """Of one offer by e-mail (0.02 × worth − 0.5) and by call (0.06 × worth − 5)."""
+    value = {"trait": "worth", "times": 1, "default": 0}
+    life = Life(
+        world(traits=("worth",), campaigns=[campaign("c", offer("o", value, _MAIL, _CALL))])
+    )
+    decision = life.happens("Go", 0, **({} if customer is None else {"worth": customer}))
+    return life.said(), decision
+
+
+@pytest.mark.parametrize(
+    ("customer", "said"),
+    [(None, []), (24.9, []), (25.0, []), (25.1, ["mail"]), (112.4, ["mail"]), (112.6, ["call"])],
+)
+def test_the_channel_flips_at_the_break_even_of_what_the_customer_is_worth(
+    customer: float | None, said: list[str]
+) -> None:
+    """E-mail pays from 0.5 / 0.02 = 25 on, a call is better from (5 - 0.5) / 0.04 = 112.5 on."""
+    found, _ = _worth(customer)
+    assert found == said
+
+
+def test_nothing_goes_that_does_not_pay() -> None:
+    found, decision = _worth(10)
+    assert not found
+    assert set(fates(decision).values()) == {"beaten by nothing"}
+    assert all(choice.action_id is None for choice in decision.choices)
+
+
+def test_a_context_weight_and_a_score_of_the_profile_decide() -> None:
+    weight = {
+        "weight": "rainy",
+        "factor": 3,
+        "when": {"trait": "rain", "is": True},
+        "for": {"offer": "umbrella"},
+    }
+    likely = {"trait": "likes", "default": 0.1}
+    offers = (
+        offer("umbrella", 4, hero("umbrella-hero")),
+        offer("hat", 10, hero("hat-hero", p=likely)),
+    )
+    campaigns = [campaign("c", *offers)]
+    life = Life(
+        world(traits=("rain", "likes"), campaigns=campaigns, policies={"weights": [weight]})
+    )
+    life.happens("Home", 0, ask=["hero"])
+    assert life.said() == ["umbrella-hero"]  # 4 against 1
+    life.happens("Home", 1, ask=["hero"], likes=0.9)
+    assert life.said() == ["hat-hero"]  # 4 against 9
+    decision = life.happens("Home", 2, ask=["hero"], rain=True)
+    assert life.said() == ["umbrella-hero"]  # 12 against 9
+    assert candidate(decision, "umbrella-hero").weight == 3
+    life.happens("Home", 3, ask=["hero"], likes=7)
+    assert candidate(life.happens("Home", 4, ask=["hero"]), "hat-hero").p == 1
+
+
+def test_what_is_transactional_passes_by_arbitration() -> None:
+    campaigns = [
+        campaign("sales", offer("sale", 100)),
+        campaign("receipt", offer("receipt", 0), purpose="transactional"),
+        campaign("code", offer("code", -5), purpose="transactional"),
+    ]
+    life = Life(world(campaigns=campaigns))
+    decision = life.happens("Go", 0)
+    assert sorted(life.said()) == ["code-email", "receipt-email", "sale-email"]
+    assert {choice.slot for choice in decision.choices} == {"email", "email/code", "email/receipt"}
+    assert len({one.action_id for one in life.actions()}) == 3
+
+
+def test_in_a_placement_what_is_transactional_comes_first() -> None:
+    campaigns = [
+        campaign("sales", offer("sale", 100, hero("sale-hero"))),
+        campaign("notice", offer("notice", 0, hero("notice-hero")), purpose="transactional"),
+    ]
+    life = Life(world(campaigns=campaigns))
+    life.happens("Home", 0, ask=["hero"])
+    assert life.said() == ["notice-hero"]
+
+
+def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
+    day = 24 * 3_600_000
+    early = hero("early", value=9, ends="1970-01-01")
+    late = hero("late", value=8, starts="1970-01-02")
+    life = Life(world(campaigns=[campaign("c", offer("o", 1, early, late, hero("always")))]))
+    for at, said in ((day - 1, "early"), (day, "late")):
+        life.happens("Home", at, ask=["hero"])
+        assert life.said() == [said]
+
+
+class _Learned:
+    """What a learner would know."""
+
+    def __init__(self, known: dict[str, float]) -> None:
+        self.known = known
+
+    def of(self, candidates: Any, facts: Any) -> list[float | None]:
+        return [self.known.get(one.treatment) for one in candidates]
+
+
+def test_what_was_learned_stands_before_what_is_declared() -> None:
+    offers = (offer("a", 10, hero("a-hero", p=0.5)), offer("b", 10, hero("b-hero", p=0.4)))
+    made = world(campaigns=[campaign("c", *offers)])
+    for known, said in (({}, "a-hero"), ({"a-hero": 0.1}, "b-hero"), ({"b-hero": 0.6}, "b-hero")):
+        life = Life(replace(made, propensities=_Learned(known)))
+        life.happens("Home", 0, ask=["hero"])
+        assert life.said() == [said]
+
+
+@pytest.mark.parametrize(
+    ("parts", "where", "words"),
+    [
+        ({"budget": {"amount": 5, "currency": "USD"}}, "budget/currency", "money is in EUR here"),
+        ({"audience": {"trait": "worth", "gt": 5, "lt": 3}}, "audience", "contradict"),
+        (
+            {"audience": {"all": [{"segment": "s"}, {"not": {"segment": "s"}}]}},
+            "audience",
+            "contradict",
+        ),
+        (
+            {"trigger": {"all": [{"name": "A"}, {"name": ["B", "C"]}]}},
+            "trigger",
+            "contradict",
+        ),
+        ({"starts": "2024-02-31"}, "starts", "is no date"),
+    ],
+)
+def test_a_campaign_that_cannot_be_right_is_named(
+    parts: dict[str, Any], where: str, words: str
+) -> None:
+    base = bundle(traits=("worth",)).profile.traits
+    profile = {
+        "traits": [{"name": one.name, "rule": one.rule, "of": one.of} for one in base],
+        "enrichers": {"currency": {"to": "EUR", "amounts": {"total": "properties.total"}}},
+    }
+    found = problems(
+        profile=profile,
+        segments=[{"segment": "s", "when": {"trait": "sessions", "gte": 2}}],
+        campaigns=[campaign("c", offer("o", 1), **parts)],
+    )
+    assert [(at, words in message) for at, message in found] == [(f"campaigns/0/{where}", True)]
+
+
+def test_a_right_budget_is_taken() -> None:
+    assert rules(bundle(campaigns=[campaign("c", offer("o", 1), budget=500)]))
+    assert rules(bundle(campaigns=[campaign("c", offer("o", 1), budget={"amount": 500})]))

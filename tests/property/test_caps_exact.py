@@ -1,0 +1,168 @@
+"""A message goes exactly when every cap has room, also over merges and releases."""
+
+from dataclasses import dataclass
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Identifier
+from pipeline.model.time import HOUR_MS
+from tests.support.deciding import ADA, Life, campaign, fates, hero, offer, problems, world
+
+_COOKIE = (Identifier("cookie", "k"),)
+_OFFERS = {"a": ("cards", "gold", 9), "b": ("cards", "plain", 8), "c": ("loans", "plain", 7)}
+
+
+@dataclass(frozen=True)
+class _Cap:
+    """`scope`: a field and its value, or none."""
+
+    per: str
+    max: int
+    hours: int
+    scope: tuple[tuple[str, str], ...]
+
+    def written(self, number: int) -> dict[str, object]:
+        return {
+            "cap": f"cap{number}",
+            "per": self.per,
+            "max": self.max,
+            "window": f"{self.hours}h",
+            "for": dict(self.scope),
+        }
+
+    def counts(self, name: str) -> bool:
+        issue, group, _ = _OFFERS[name]
+        own = {"offer": name, "issue": issue, "group": group, "channel": "web"}
+        return all(own[field] == value for field, value in self.scope)
+
+    def subject(self, name: str) -> str:
+        issue, group, _ = _OFFERS[name]
+        return {"offer": name, "issue": issue, "group": group}.get(self.per, "")
+
+
+_caps = st.lists(
+    st.builds(
+        _Cap,
+        st.sampled_from(["offer", "group", "issue", "campaign", "channel", "all"]),
+        st.integers(0, 3),
+        st.integers(1, 12),
+        st.sampled_from([(), (("issue", "cards"),), (("group", "plain"),), (("offer", "b"),)]),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@dataclass
+class _Sent:
+    """A message by hand: `who` it went to, and whether it counts."""
+
+    offer: str
+    at: int
+    who: str
+    counts: bool = True
+    reached: bool = False
+
+
+@settings(max_examples=150, deadline=None)
+@given(_caps, st.lists(st.integers(0, 30), min_size=1, max_size=25), st.data())
+def test_a_message_goes_exactly_when_every_cap_has_room(
+    caps: list[_Cap], hours: list[int], data: st.DataObject
+) -> None:
+    offers = [
+        offer(name, value, hero(f"{name}-hero"), issue=issue, group=group)
+        for name, (issue, group, value) in _OFFERS.items()
+    ]
+    policies = {"caps": [cap.written(number) for number, cap in enumerate(caps)]}
+    life = Life(world(campaigns=[campaign("c", *offers)], policies=policies))
+    sent: dict[str, _Sent] = {}
+    open_actions: list[Action] = []
+    merged = False
+    for hour in sorted(hours):
+        at = hour * HOUR_MS
+        match data.draw(st.sampled_from(["ada", "cookie", "ada", "cookie", "merge", "outcome"])):
+            case "merge":
+                life.happens("Login", at, who=(*ADA, *_COOKIE))
+                merged = True
+            case "outcome" if open_actions:
+                action = data.draw(st.sampled_from(open_actions))
+                outcome = data.draw(st.sampled_from(["impression", "bounce", "expired"]))
+                life.comes_of(action, outcome, at)
+                _happened(sent[action.action_id], outcome)
+            case who:
+                name = "ada" if who == "ada" else "cookie"
+                decision = life.happens(
+                    "Home", at, who=ADA if name == "ada" else _COOKIE, ask=["hero"]
+                )
+                mine = [one for one in sent.values() if merged or one.who == name]
+                said = [one.offer for one in life.actions()]
+                assert said == _expected(caps, mine, hour), fates(decision)
+                for one in life.actions():
+                    sent[one.action_id] = _Sent(one.offer, hour, name)
+                    open_actions.append(one)
+
+
+def _happened(one: _Sent, outcome: str) -> None:
+    if outcome == "impression":
+        one.counts = one.reached = True
+    elif not one.reached:
+        one.counts = False
+
+
+def _expected(caps: list[_Cap], mine: list[_Sent], now: int) -> list[str]:
+    for name in _OFFERS:
+        if all(_has_room(cap, name, mine, now) for cap in caps):
+            return [name]
+    return []
+
+
+def _has_room(cap: _Cap, name: str, mine: list[_Sent], now: int) -> bool:
+    if not cap.counts(name):
+        return True
+    counted = [
+        one
+        for one in mine
+        if one.counts
+        and cap.counts(one.offer)
+        and cap.subject(one.offer) == cap.subject(name)
+        and now - cap.hours < one.at <= now
+    ]
+    return len(counted) < cap.max
+
+
+def test_slots_of_one_decision_count_for_each_other() -> None:
+    banner = {"treatment": "banner", "channel": "web", "placement": "banner"}
+    campaigns = [
+        campaign("c", offer("o", 5, hero("hero"), banner, {"treatment": "m", "channel": "email"}))
+    ]
+    policies = {"caps": [{"cap": "once", "per": "offer", "max": 1, "window": "1d"}]}
+    life = Life(world(campaigns=campaigns, policies=policies))
+    decision = life.happens("Go", 0, ask=["banner", "hero"])
+    assert life.said() == ["banner"]
+    assert fates(decision) == {"banner": "chosen", "hero": "cap once", "m": "cap once"}
+
+
+def test_caps_of_a_campaign_and_of_an_offer_are_for_these_only() -> None:
+    cap = {"cap": "own", "per": "all", "max": 1, "window": "1d"}
+    campaigns = [
+        campaign("c", offer("a", 9, hero("a-hero")), offer("b", 8, hero("b-hero")), caps=[cap]),
+        campaign("d", offer("e", 7, hero("e-hero"), caps=[cap]), offer("f", 6, hero("f-hero"))),
+    ]
+    life = Life(world(campaigns=campaigns))
+    said = []
+    for at in range(4):
+        life.happens("Home", at, ask=["hero"])
+        said += life.said()
+    assert said == ["a-hero", "e-hero", "f-hero", "f-hero"]
+
+
+def test_what_is_wrong_with_a_cap_is_named() -> None:
+    cap = {"cap": "own", "per": "all", "max": 1, "window": "1d", "for": {"issue": "crads"}}
+    campaigns = [campaign("c", offer("a", 9, issue="cards", caps=[cap, cap]))]
+    assert [(at, "did you mean 'cards'" in what) for at, what in problems(campaigns=campaigns)] == [
+        ("campaigns/0/offers/0/caps/1/cap", False),
+        ("campaigns/0/offers/0/caps/0/for/issue", True),
+        ("campaigns/0/offers/0/caps/1/for/issue", True),
+    ]

@@ -1,0 +1,131 @@
+"""Every treatment falls by the first rule, in the order of stages, that speaks against it; whatever
+falls by none is a candidate."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.deciding import Life, felled, hero, world
+
+_STAGES = ("eligibility", "applicability", "suitability")
+_FLAGS = ("f0", "f1", "f2", "f3")
+_OFFERS = {"a": ("cards", "gold"), "b": ("cards", "plain"), "c": ("loans", "plain")}
+_CAMPAIGNS = {"one": ("a", "b"), "two": ("c",)}
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """`owner`: policies, a campaign, an offer or a treatment; `scope` narrows it further."""
+
+    name: str
+    stage: int
+    owner: str
+    flag: str
+    scope: tuple[tuple[str, str], ...]
+
+    def is_for(self, offer: str, campaign: str) -> bool:
+        owners = {"policies", f"campaign {campaign}", f"offer {offer}", f"treatment {offer}"}
+        issue, group = _OFFERS[offer]
+        own = {
+            "issue": issue,
+            "group": group,
+            "offer": offer,
+            "campaign": campaign,
+            "treatment": f"{offer}-hero",
+            "channel": "web",
+            "purpose": "marketing",
+        }
+        return self.owner in owners and all(own[field] == name for field, name in self.scope)
+
+    def written(self) -> dict[str, Any]:
+        when = {"trait": self.flag, "is": True}
+        return {"rule": self.name, "when": when, "for": dict(self.scope)}
+
+
+_owners = st.sampled_from(
+    ["policies"]
+    + [f"campaign {name}" for name in _CAMPAIGNS]
+    + [f"{what} {name}" for name in _OFFERS for what in ("offer", "treatment")]
+)
+_scopes = st.dictionaries(
+    st.sampled_from(["issue", "group", "offer", "campaign", "treatment", "channel", "purpose"]),
+    st.integers(0, 1),
+    max_size=2,
+)
+_CHOICES = {
+    "issue": ("cards", "loans"),
+    "group": ("gold", "plain"),
+    "offer": ("a", "c"),
+    "campaign": ("one", "two"),
+    "treatment": ("a-hero", "c-hero"),
+    "channel": ("web", "email"),
+    "purpose": ("marketing", "service"),
+}
+
+
+@st.composite
+def _rules(draw: st.DrawFn) -> list[_Rule]:
+    return [
+        _Rule(
+            name=f"r{number}",
+            stage=draw(st.integers(0, 2)),
+            owner=draw(_owners),
+            flag=draw(st.sampled_from(_FLAGS)),
+            scope=tuple((field, _CHOICES[field][pick]) for field, pick in draw(_scopes).items()),
+        )
+        for number in range(draw(st.integers(0, 8)))
+    ]
+
+
+def _owned(rules: list[_Rule], owner: str) -> dict[str, Any]:
+    return {
+        stage: [one.written() for one in rules if (one.owner, one.stage) == (owner, place)]
+        for place, stage in enumerate(_STAGES)
+    }
+
+
+def _campaigns(rules: list[_Rule]) -> list[dict[str, Any]]:
+    return [
+        {
+            "campaign": campaign,
+            "offers": [
+                {
+                    "offer": name,
+                    "value": 1,
+                    "issue": _OFFERS[name][0],
+                    "group": _OFFERS[name][1],
+                    "treatments": [hero(f"{name}-hero", **_owned(rules, f"treatment {name}"))],
+                    **_owned(rules, f"offer {name}"),
+                }
+                for name in offers
+            ],
+            **_owned(rules, f"campaign {campaign}"),
+        }
+        for campaign, offers in _CAMPAIGNS.items()
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(_rules(), st.dictionaries(st.sampled_from(_FLAGS), st.booleans()))
+def test_the_first_stage_that_refuses_is_the_one_that_is_recorded(
+    rules: list[_Rule], flags: dict[str, bool]
+) -> None:
+    made = world(traits=_FLAGS, campaigns=_campaigns(rules), policies=_owned(rules, "policies"))
+    decision = Life(made).happens("Home", 0, ask=["hero"], **flags)
+    fallen = felled(decision)
+    assert sum(map(len, decision.rejected.values())) == len(fallen)
+    candidates = {one.offer for one in decision.candidates}
+    for campaign, offers in _CAMPAIGNS.items():
+        for offer in offers:
+            against = [
+                one for one in rules if one.is_for(offer, campaign) and not flags.get(one.flag)
+            ]
+            if not against:
+                assert offer in candidates
+                continue
+            stage = min(one.stage for one in against)
+            labels = {f"{_STAGES[stage]}/{one.name}" for one in against if one.stage == stage}
+            assert fallen[f"{offer}-hero"] in labels
+            assert offer not in candidates

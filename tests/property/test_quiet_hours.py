@@ -1,0 +1,114 @@
+"""Nobody is written to in their night, wherever they are and whatever their clocks do."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.support.deciding import Life, campaign, fates, hero, offer, problems, world
+
+_NIGHT = {"quiet": "night", "from": "22:00", "to": "08:00", "zone": "Europe/Madrid"}
+
+
+def _life(**rule: object) -> Life:
+    campaigns = [
+        campaign("sales", offer("o", 9), offer("page", 1, hero("page-hero"))),
+        campaign("receipt", offer("receipt", 1), purpose="transactional"),
+    ]
+    policies = {"quiet_hours": [{**_NIGHT, **rule}]}
+    return Life(world(traits=("home",), campaigns=campaigns, policies=policies))
+
+
+def _ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("at", "quiet"),
+    [
+        # Summer time begins in Madrid on 2024-03-31 at 01:00 UTC, and ends on 2024-10-27.
+        ("2024-03-30T20:59:59+00:00", False),
+        ("2024-03-30T21:00:00+00:00", True),
+        ("2024-03-31T05:59:59+00:00", True),
+        ("2024-03-31T06:00:00+00:00", False),
+        ("2024-03-30T06:59:59+00:00", True),
+        ("2024-03-30T07:00:00+00:00", False),
+        ("2024-10-26T19:59:59+00:00", False),
+        ("2024-10-26T20:00:00+00:00", True),
+        ("2024-10-27T06:59:59+00:00", True),
+        ("2024-10-27T07:00:00+00:00", False),
+    ],
+)
+def test_the_night_has_the_bounds_of_the_local_clock(at: str, quiet: bool) -> None:
+    life = _life()
+    decision = life.happens("Go", _ms(at))
+    assert (fates(decision)["o-email"] == "quiet hours night") is quiet
+
+
+def test_who_asks_is_answered_and_what_is_transactional_goes() -> None:
+    life = _life()
+    life.happens("Go", _ms("2024-01-01T23:00:00+00:00"), ask=["hero"])
+    assert sorted(life.said()) == ["page-hero", "receipt-email"]
+
+
+@pytest.mark.parametrize(
+    ("home", "context", "quiet"),
+    [
+        (None, None, False),
+        (None, "Asia/Tokyo", True),
+        ("Asia/Tokyo", None, True),
+        ("Asia/Tokyo", "Europe/Madrid", True),
+        ("Europe/Madrid", "Asia/Tokyo", False),
+        ("Mars/Olympus", "Asia/Tokyo", True),
+        ("../etc/passwd", "nowhere", False),
+    ],
+)
+def test_their_own_zone_is_before_that_of_the_device_and_that_before_ours(
+    home: str | None, context: str | None, quiet: bool
+) -> None:
+    life = _life(trait="home")
+    noon = _ms("2024-01-15T15:00:00+00:00")  # midnight in Tokyo
+    properties = {} if home is None else {"home": home}
+    life.happens("Go", noon, zone=context, **properties)
+    assert ("o-email" not in life.said()) is quiet
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
+    st.integers(0, 1439),
+    st.integers(1, 1439),
+    st.integers(-12, 12),
+)
+def test_in_a_zone_without_daylight_saving_it_is_plain_arithmetic(
+    moment: datetime, begins: int, length: int, offset: int
+) -> None:
+    ends = (begins + length) % 1440
+    life = _life(**{"from": _clock(begins), "to": _clock(ends), "zone": f"Etc/GMT{-offset:+d}"})
+    local = moment + timedelta(hours=offset)
+    since = (local.hour * 60 + local.minute - begins) % 1440
+    at = round(moment.replace(tzinfo=UTC).timestamp() * 1000)
+    life.happens("Go", at)
+    assert ("o-email" not in life.said()) is (since < length)
+
+
+def _clock(minute: int) -> str:
+    return f"{minute // 60:02d}:{minute % 60:02d}"
+
+
+@pytest.mark.parametrize(
+    ("rule", "where", "words"),
+    [
+        ({"zone": "Europe/Madird"}, "zone", "no time zone 'Europe/Madird'"),
+        ({"to": "22:00"}, "to", "let `from` and `to` differ"),
+        ({"trait": "hom"}, "trait", "did you mean 'home'?"),
+        ({"for": {"purpose": "transactional"}}, "for/purpose", "pass by"),
+        ({"for": {"channel": ["email", "emial"]}}, "for/channel/1", "did you mean 'email'?"),
+    ],
+)
+def test_what_is_wrong_is_named(rule: dict[str, object], where: str, words: str) -> None:
+    policies = {"quiet_hours": [{**_NIGHT, **rule}]}
+    [(at, message)] = problems(traits=("home",), policies=policies)
+    assert at == f"policies/quiet_hours/0/{where}"
+    assert words in message

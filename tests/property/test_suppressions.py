@@ -1,0 +1,155 @@
+"""What silences does so for exactly its time, across whatever profiles merge."""
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.model.interaction import Identifier
+from pipeline.model.time import DAY_MS, MINUTE_MS, SECOND_MS
+from tests.support.deciding import ADA, Life, campaign, fates, felled, hero, offer, world
+
+_OFFERS = (
+    offer("gold", 9, hero("gold-hero"), issue="cards"),
+    offer("house", 5, hero("house-hero"), issue="loans"),
+)
+_COMPLAINT = {"suppression": "complaint", "when": {"name": "Complaint"}, "duration": "5m"}
+_CREDIT = {
+    "suppression": "credit",
+    "when": {"name": "Credit Check Failed"},
+    "duration": "90d",
+    "for": {"issue": "cards"},
+}
+_COOKIE = (Identifier("cookie", "k"),)
+
+
+def _life(*suppressions: dict[str, object], **parts: object) -> Life:
+    campaigns = [
+        campaign("sales", *_OFFERS),
+        campaign("receipt", offer("receipt", 1), purpose="transactional", trigger={"name": "Buy"}),
+        campaign("help", offer("help", 1), purpose="service", trigger={"name": "Buy"}),
+    ]
+    return Life(world(campaigns=campaigns, policies={"suppressions": suppressions}, **parts))
+
+
+@pytest.mark.parametrize(
+    ("after_ms", "silent"),
+    [
+        (0, True),
+        (4 * MINUTE_MS + 59 * SECOND_MS, True),
+        (5 * MINUTE_MS - 1, True),
+        (5 * MINUTE_MS, False),
+        (5 * MINUTE_MS + SECOND_MS, False),
+    ],
+)
+def test_after_a_complaint_sales_are_silent_until_its_time_has_passed(
+    after_ms: int, silent: bool
+) -> None:
+    life = _life(_COMPLAINT)
+    life.happens("Complaint", DAY_MS)
+    decision = life.happens("Home", DAY_MS + after_ms, ask=["hero"])
+    assert life.said() == ([] if silent else ["gold-hero"])
+    assert (fates(decision)["gold-hero"] == "suppression complaint") is silent
+
+
+def test_a_complaint_silences_marketing_only() -> None:
+    life = _life(_COMPLAINT)
+    life.happens("Complaint", DAY_MS)
+    life.happens("Buy", DAY_MS + 1, ask=["hero"])
+    assert sorted(life.said()) == ["help-email", "receipt-email"]
+
+
+def test_a_complaint_silences_from_when_it_happened() -> None:
+    life = _life(_COMPLAINT)
+    life.happens("Complaint", DAY_MS + 4 * MINUTE_MS, occurred=DAY_MS)
+    life.happens("Home", DAY_MS + 5 * MINUTE_MS - 1, ask=["hero"])
+    assert not life.said()
+    life.happens("Home", DAY_MS + 5 * MINUTE_MS, ask=["hero"])
+    assert life.said() == ["gold-hero"]
+
+
+def test_an_interaction_is_silenced_by_what_it_causes_itself() -> None:
+    life = _life({**_COMPLAINT, "when": {"name": "Home"}})
+    life.happens("Home", 0, ask=["hero"])
+    assert not life.said()
+
+
+def test_a_complaint_before_two_identities_merged_counts() -> None:
+    life = _life(_COMPLAINT)
+    life.happens("Complaint", DAY_MS, who=ADA)
+    life.happens("Home", DAY_MS + 1, who=_COOKIE, ask=["hero"])
+    assert life.said() == ["gold-hero"]
+    life.happens("Login", DAY_MS + 2, who=(*ADA, *_COOKIE))
+    life.happens("Home", DAY_MS + 3, who=_COOKIE, ask=["hero"])
+    assert not life.said()
+
+
+def test_a_failed_credit_check_silences_cards_for_ninety_days() -> None:
+    life = _life(_CREDIT)
+    life.happens("Credit Check Failed", 0)
+    decision = life.happens("Home", 100, ask=["hero"])
+    assert life.said() == ["house-hero"]
+    assert fates(decision)["gold-hero"] == "suppression credit"
+    life.happens("Home", 90 * DAY_MS - 1, ask=["hero"])
+    assert life.said() == ["house-hero"]
+    life.happens("Home", 90 * DAY_MS, ask=["hero"])
+    assert life.said() == ["gold-hero"]
+
+
+_times = st.lists(st.integers(0, 60), min_size=1, max_size=25)
+
+
+@settings(max_examples=150, deadline=None)
+@given(_times, st.integers(1, 4), st.integers(1, 30), st.integers(1, 30), st.data())
+def test_outcomes_silence_what_they_are_of_for_as_long_as_counted_by_hand(
+    times: list[int], count: int, within: int, duration: int, data: st.DataObject
+) -> None:
+    life = _life(
+        {
+            "suppression": "tired",
+            "outcome": "dismiss",
+            "count": count,
+            "within": f"{within}m",
+            "duration": f"{duration}m",
+        }
+    )
+    dismissed: dict[str, list[int]] = {"gold": [], "house": []}
+    for minute in sorted(times):
+        at = minute * MINUTE_MS
+        decision = life.happens("Home", at, ask=["hero"])
+        for name, before in dismissed.items():
+            silent = _is_silent(before, (count, within, duration), minute)
+            assert (fates(decision)[f"{name}-hero"] == "suppression tired") is silent
+        for action in life.actions():
+            if data.draw(st.booleans()):
+                life.comes_of(action, "dismiss", at)
+                dismissed[action.offer].append(minute)
+
+
+def _is_silent(times: Iterable[int], rule: tuple[int, int, int], now: int) -> bool:
+    """Whether at some moment so many had come within the time, less than `duration` ago."""
+    count, within, duration = rule
+    moments = sorted(times)
+    return any(
+        sum(moment - within < one <= moment for one in moments if one <= moment) >= count
+        and now < moment + duration
+        for moment in moments
+    )
+
+
+def test_by_its_group_one_offer_silences_another() -> None:
+    offers = (
+        offer("a", 9, hero("a-hero"), group="g"),
+        offer("b", 8, hero("b-hero"), group="g"),
+        offer("c", 1, hero("c-hero")),
+    )
+    rule = {"suppression": "no", "outcome": "dismiss", "per": "group", "duration": "1d"}
+    policies = {"suppressions": [rule]}
+    life = Life(world(campaigns=[campaign("sales", *offers)], policies=policies))
+    life.happens("Home", 0, ask=["hero"])
+    life.comes_of(life.actions()[0], "dismiss", 1)
+    decision = life.happens("Home", 2, ask=["hero"])
+    assert life.said() == ["c-hero"]
+    assert fates(decision)["b-hero"] == "suppression no"
+    assert not felled(decision)

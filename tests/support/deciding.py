@@ -1,0 +1,151 @@
+"""A world that is written as its YAML would be, and what is decided in it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from pipeline.config.compile import compile_bundle
+from pipeline.config.model import Bundle
+from pipeline.flow import Flow
+from pipeline.model.decision import Action, Candidate, Decision
+from pipeline.model.interaction import Context, DecideRequest, Identifier, Interaction, Scalar
+from pipeline.model.outcome import Emit
+from pipeline.rules import Rules
+from tests.support.worlds import rules
+
+ADA: Final = (Identifier("customer_id", "ada"), Identifier("email", "ada@example.com"))
+CHANNELS: Final = (
+    {"name": "web", "placements": ["hero", "banner"]},
+    {"name": "email", "cost": 0.5},
+    {"name": "call", "cost": 4},
+)
+
+
+def world(**parts: Any) -> Rules:
+    """Rules of a bundle whose other parts are usual ones; a mistake in it fails the test."""
+    return rules(bundle(**parts))
+
+
+def bundle(**parts: Any) -> Bundle:
+    """`traits` are properties remembered under their own name."""
+    traits = [
+        {"name": name, "rule": "latest", "of": f"properties.{name}"}
+        for name in parts.pop("traits", ())
+    ]
+    usual: dict[str, Any] = {
+        "sources": {"sources": [{"name": "shop", "channel": "web", "write_key": "write-key-1"}]},
+        "identity": {"namespaces": [{"name": n} for n in ("customer_id", "email", "cookie")]},
+        "channels": {"channels": list(CHANNELS)},
+        "profile": {"traits": traits},
+    }
+    return msgspec.convert({**usual, **parts}, Bundle)
+
+
+def problems(**parts: Any) -> list[tuple[str, str]]:
+    """Where something is wrong with a bundle, and what."""
+    found = compile_bundle(bundle(**parts))
+    assert isinstance(found, tuple), "nothing is wrong with it"
+    return [("/".join(map(str, one.path)), one.message) for one in found]
+
+
+def campaign(name: str, *offers: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
+    """Sent on `Go`, unless it says otherwise."""
+    return {"campaign": name, "trigger": {"name": "Go"}, "offers": list(offers), **parts}
+
+
+def offer(name: str, value: Any, *treatments: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
+    """Without treatments, one e-mail."""
+    made = treatments or ({"treatment": f"{name}-email", "channel": "email"},)
+    return {"offer": name, "value": value, "treatments": list(made), **parts}
+
+
+def hero(name: str, **parts: Any) -> dict[str, Any]:
+    """A treatment in the placement `hero`."""
+    return {"treatment": name, "channel": "web", "placement": "hero", **parts}
+
+
+class Life:
+    """Interactions of a customer, by default the same one, and what follows from each."""
+
+    def __init__(self, world: Rules, who: Sequence[Identifier] = ADA) -> None:
+        self.flow = Flow(world)
+        self.who = tuple(who)
+        self.emits: list[Emit] = []
+        self._count = 0
+
+    def happens(
+        self,
+        name: str,
+        at: int,
+        /,
+        *,
+        ask: Iterable[str] = (),
+        who: Sequence[Identifier] | None = None,
+        occurred: int | None = None,
+        zone: str | None = None,
+        **properties: Scalar,
+    ) -> Decision:
+        """The decision on it; `ask`: placements."""
+        self._count += 1
+        placements = tuple(ask)
+        request = DecideRequest(f"r{self._count}", "g", placements, at + 100)
+        one = Interaction(
+            event_id=f"e{self._count}",
+            kind="track",
+            name=name,
+            channel="web",
+            source="shop",
+            occurred_at=at if occurred is None else occurred,
+            received_at=at,
+            identifiers=self.who if who is None else tuple(who),
+            properties=properties,
+            context=Context(timezone=zone),
+            request=request if placements else None,
+        )
+        return self._runs(one)
+
+    def comes_of(self, action: Action, outcome: str, at: int) -> Decision:
+        """What the customer did with a message."""
+        self._count += 1
+        one = Interaction(
+            event_id=f"o{self._count}",
+            kind="outcome",
+            name=outcome,
+            channel=action.channel,
+            source="shop",
+            occurred_at=at,
+            received_at=at,
+            identifiers=(action.identifier,),
+            properties={"action_id": action.action_id},
+        )
+        return self._runs(one)
+
+    def actions(self) -> list[Action]:
+        """What the last interaction brought."""
+        return [one.value for one in self.emits if isinstance(one.value, Action)]
+
+    def said(self) -> list[str]:
+        """The treatments of these."""
+        return [one.treatment for one in self.actions()]
+
+    def _runs(self, one: Interaction) -> Decision:
+        self.emits = list(self.flow.run(one))
+        decided = [emit.value for emit in self.emits if isinstance(emit.value, Decision)]
+        assert not self.flow.refused, self.flow.refused
+        return next(each for each in decided if each.event_id == one.event_id)
+
+
+def fates(decision: Decision) -> dict[str, str]:
+    """What became of each candidate, by treatment."""
+    return {one.treatment: one.fate for one in decision.candidates}
+
+
+def candidate(decision: Decision, treatment: str) -> Candidate:
+    """The record of one."""
+    return next(one for one in decision.candidates if one.treatment == treatment)
+
+
+def felled(decision: Decision) -> dict[str, str]:
+    """The rule that felled each treatment."""
+    return {name: rule for rule, names in decision.rejected.items() for name in names}

@@ -1,0 +1,37 @@
+"""Consent is per purpose and channel, and only what is transactional goes without."""
+
+from tests.support.deciding import Life, campaign, fates, offer, world
+
+_MAIL = {
+    "consent": "mail-marketing",
+    "when": {"trait": "mail_ok", "is": True},
+    "for": {"purpose": "marketing", "channel": "email"},
+}
+
+
+def _life() -> Life:
+    sms = {"treatment": "sale-call", "channel": "call"}
+    campaigns = [
+        campaign("sales", offer("sale", 9)),
+        campaign("calls", offer("sale", 9, sms)),
+        campaign("help", offer("help", 9), purpose="service", trigger={"name": "Help"}),
+        campaign("receipt", offer("receipt", 1), purpose="transactional"),
+    ]
+    return Life(world(traits=("mail_ok",), campaigns=campaigns, policies={"consent": [_MAIL]}))
+
+
+def test_without_consent_nothing_of_that_purpose_goes_on_that_channel() -> None:
+    life = _life()
+    decision = life.happens("Go", 0)
+    assert sorted(life.said()) == ["receipt-email", "sale-call"]
+    assert fates(decision)["sale-email"] == "consent mail-marketing"
+    life.happens("Help", 1)
+    assert life.said() == ["help-email"]
+
+
+def test_with_consent_it_goes_until_it_is_taken_back() -> None:
+    life = _life()
+    life.happens("Go", 0, mail_ok=True)
+    assert "sale-email" in life.said()
+    life.happens("Go", 1, mail_ok=False)
+    assert "sale-email" not in life.said()

@@ -1,0 +1,204 @@
+"""Templates say what is known of a customer, escaped for their channel, and can do no harm."""
+
+import time
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config.templates import LARGEST, BadTemplate, RenderError, Template, template
+from pipeline.model.interaction import Known
+from tests.support.deciding import Life, campaign, fates, felled, hero, offer, problems, world
+
+
+def _made(text: str, html: bool = False) -> Template:
+    made = template(text, html)
+    assert not isinstance(made, BadTemplate), made
+    return made
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "said"),
+    [
+        ("{views} of {properties.a.b}", {"views": 3.0, "properties.a.b": "a"}, "3 of a"),
+        ("{{ views }} of {{ properties.a.b }}", {"views": 3, "properties.a.b": "a"}, "3 of a"),
+        ("{{ traits['a-0'] }}/{{ score.churn }}", {"a-0": 5, "score.churn": 0.25}, "5/0.25"),
+        ("{% for a in tags %}{{ loop.index }}{{ a }} {% endfor %}", {"tags": ("a", "b")}, "1a 2b "),
+        ("{{ tags }}", {"tags": ("a", "b")}, "a, b"),
+        ("{{ name | default('friend') | upper }}", {}, "FRIEND"),
+        ("{{ at | date('%d/%m %H', 'Europe/Madrid') }}", {"at": 1_700_000_000_000}, "14/11 23"),
+        ("{{ total | number(2) }}", {"total": 3.14159}, "3.14"),
+        ("{{ total }}", {"total": 1_234_567.0}, "1234567"),
+        ("a { b } {{ '{' }}", {}, "a { b } {"),
+    ],
+)  # fmt: skip
+def test_names_are_replaced_by_what_is_known(
+    text: str, values: dict[str, Known], said: str
+) -> None:
+    assert _made(text).render(values) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "needs"),
+    [
+        ("{a} {properties.b}", {"a", "properties.b"}),
+        ("{{ a }} {{ b | default('x') }} {{ c | default(d) }}", {"a", "d"}),
+        ("{% if a %}{{ a }}{% else %}you{% endif %}", set()),
+        ("{% if not a %}you{% else %}{{ a }}{% endif %}", set()),
+        ("{% if a is defined and a > 3 %}{{ b }}{% endif %}", {"b"}),
+        ("{% if a > 3 %}x{% endif %}", {"a"}),
+        ("{{ a if a else 'you' }} {{ b if a else c }}", {"b", "c"}),
+        ("{{ a | default('x') }} {{ a }}", {"a"}),
+        ("{% for one in a %}{{ one }}{{ b }}{% endfor %}", {"a", "b"}),
+        ("{{ a | upper | default('x') }}", {"a"}),
+    ],
+)
+def test_a_name_is_needed_unless_it_has_a_default_or_is_tested(text: str, needs: set[str]) -> None:
+    assert set(_made(text).needs) == needs
+
+
+@pytest.mark.parametrize("text", ["{name}", "{{ name }}", "{% if name %}{{ name }}{% endif %}"])
+def test_values_are_escaped_in_a_page_and_nowhere_else(text: str) -> None:
+    values: dict[str, Known] = {"name": "<b>&"}
+    assert _made(text, html=True).render(values) == "&lt;b&gt;&amp;"
+    assert _made(text, html=False).render(values) == "<b>&"
+
+
+def test_a_list_is_escaped_in_a_page() -> None:
+    assert _made("{{ tags }}", html=True).render({"tags": ("<i>", "b")}) == "&lt;i&gt;, b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ ''.__class__ }}",
+        "{{ range(10) }}",
+        "{{ name.upper() }}",
+        "{{ 10 ** 10 ** 10 }}",
+        "{{ name | center(1000000000) }}",
+        "{{ name | safe }}",
+        "{{ name | attr('__class__') }}",
+        "{% for a in x %}{% for b in y %}{% endfor %}{% endfor %}",
+        "{% for a in x recursive %}{% endfor %}",
+        "{% set a = 1 %}",
+        "{% macro m() %}{% endmacro %}",
+        "{% include 'x' %}",
+        "{% import 'x' as y %}",
+        "{% extends 'x' %}",
+        "{{ cycler }}{{ lipsum() }}",
+        "{{ open",
+        "{% if a %}",
+        "{{ a is callable }}",
+        "{{ loop.previtem }}{% for a in x %}{{ loop.previtem }}{% endfor %}",
+        "{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}",
+    ],
+)
+def test_what_could_do_harm_is_refused_when_it_is_loaded(text: str) -> None:
+    assert isinstance(template(text, False), BadTemplate)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("{{ name * 1000000000 }}", {"name": "a"}),
+        ("{{ '%0999999999d' % 1 }}", {}),
+        ("{{ name % 5 }}", {"name": "%0999999999d"}),
+        ("{% for one in tags %}{{ text }}{% endfor %}", {"tags": ("a",) * 5_000, "text": "b" * 99}),
+        ("{{ name + 1 }}", {"name": "a"}),
+        ("{{ 1 / zero }}", {"zero": 0}),
+        ("{{ name | date }}", {"name": "yesterday"}),
+        ("{{ at | date('%9999999d') }}", {"at": 5}),
+        ("{text}", {"text": "a" * (LARGEST + 1)}),
+    ],
+)  # fmt: skip
+def test_rendering_ends_soon_and_fails_in_one_way(text: str, values: dict[str, Known]) -> None:
+    made = _made(text)
+    began = time.process_time()
+    with pytest.raises(RenderError):
+        made.render(values)
+    assert time.process_time() - began < 1
+
+
+_pieces = st.sampled_from(
+    ["{{", "}}", "{%", "%}", "{", "}", " ", "a", "b", "if", "else", "endif", "for", "in", "endfor",
+     "is", "not", "defined", "|", "default", "(", ")", "'", "x", ".", "[", "]", "0", "~", "+", "*",
+     "properties", "loop", "upper", "join", "\n"]
+)  # fmt: skip
+_values = st.dictionaries(
+    st.sampled_from(["a", "b", "x", "properties.a"]),
+    st.one_of(st.text(max_size=9), st.integers(), st.floats(), st.tuples(st.text(max_size=5))),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_pieces, max_size=14).map("".join), _values, st.booleans())
+def test_any_text_is_a_template_or_is_refused_and_any_template_renders_or_says_why(
+    text: str, values: dict[str, Known], html: bool
+) -> None:
+    made = template(text, html)
+    if isinstance(made, BadTemplate):
+        return
+    with suppress(RenderError):
+        assert len(made.render(values)) <= LARGEST
+
+
+def _decided(treatment: dict[str, object], traits: tuple[str, ...] = ("name",)) -> Life:
+    offers = (offer("best", 9, treatment), offer("next", 5, hero("plain", content={"t": "Hi"})))
+    return Life(world(traits=traits, campaigns=[campaign("c", *offers)]))
+
+
+def test_what_cannot_be_rendered_makes_room_for_the_next_and_says_why() -> None:
+    life = _decided(hero("odd", content={"t": "{{ 1 / name }}"}))
+    decision = life.happens("Home", 0, ask=["hero"], name=0)
+    assert life.said() == ["plain"]
+    assert fates(decision)["odd"].startswith("content t: ZeroDivisionError")
+    life.happens("Home", 1, ask=["hero"], name=4)
+    assert life.actions()[0].content == {"t": "0.25"}
+
+
+def test_without_what_it_needs_a_treatment_is_not_suitable() -> None:
+    life = _decided(hero("hello", content={"t": "Hello {{ name }}"}))
+    decision = life.happens("Home", 0, ask=["hero"])
+    assert felled(decision)["hello"] == "suitability/content needs name"
+    life.happens("Home", 1, ask=["hero"], name="<Ada>")
+    assert life.actions()[0].content == {"t": "Hello &lt;Ada&gt;"}
+
+
+def test_a_declared_default_stands_in() -> None:
+    life = _decided(hero("hello", content={"t": "Hello {name}"}, defaults={"name": "friend"}))
+    life.happens("Home", 0, ask=["hero"])
+    assert life.actions()[0].content == {"t": "Hello friend"}
+
+
+def test_an_email_is_escaped_where_it_is_a_page_and_its_subject_is_one_line() -> None:
+    mail = {
+        "treatment": "mail",
+        "channel": "email",
+        "content": {"subject": "Hi {name}", "html": "<b>{name}</b>", "text": "Hi {name}"},
+    }
+    life = Life(world(traits=("name",), campaigns=[campaign("c", offer("o", 5, mail))]))
+    life.happens("Go", 0, name="<A>\r\nBcc: x")
+    assert life.actions()[0].content == {
+        "subject": "Hi <A> Bcc: x",
+        "html": "<b>&lt;A&gt;\r\nBcc: x</b>",
+        "text": "Hi <A>\r\nBcc: x",
+    }
+
+
+def test_an_unknown_name_is_named_with_its_place_and_mend() -> None:
+    def found(text: str, **parts: object) -> tuple[str, str]:
+        treatment = hero("t", content={"title": text}, **parts)
+        [one] = problems(campaigns=[campaign("c", offer("o", 1, treatment))])
+        return one
+
+    at = "campaigns/0/offers/0/treatments/0/content/title"
+    for text in ("{sesions}", "{{ sesions }}", "{% if sesions > 1 %}x{% endif %}"):
+        where, message = found(text)
+        assert where == at
+        assert "unknown trait 'sesions': did you mean 'sessions'?" in message
+    assert found("{{ context.colour }}")[0] == at
+    assert "unexpected" in found("{{ open")[1] or "end of" in found("{{ open")[1]
+    where, message = found("{sessions}", defaults={"sesions": "1"})
+    assert where == "campaigns/0/offers/0/treatments/0/defaults/sesions"
+    assert "sessions" in message
