@@ -1,0 +1,359 @@
+"""Whatever comes in by HTTP, in a file or in Avro: taken alike, or refused by name; never an
+exception, and what got 200 is found again."""
+
+import asyncio
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, get_args
+
+import httpx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from agents.metrics import StageMetrics
+from agents.ports import Message
+from agents.stage import StageShell
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.config import model
+from pipeline.config.compile import Configuration
+from pipeline.decisioning.token import TokenKey
+from pipeline.flow import Flow, stage
+from pipeline.gateway.messages import Kind
+from pipeline.gateway.refusal import Refusal
+from pipeline.ingest.records import Reading
+from pipeline.ingest.rows import Row
+from pipeline.model import topics
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.decision import Decision
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import Context, Identifier, Interaction
+from pipeline.model.stages import Identified
+from pipeline.rules import Rules
+from tests.records import records
+from tests.support.doorway import MESSAGE_BYTES, Doorway, configuration, doorway
+from tests.support.shells import ONLY, Rows, finish, handing_over, knowing
+
+_KEY: Final = "server-key-1"
+_NOW: Final = 1_900_000_000_000
+_SHOP: Final = model.Source("shop", "web", _KEY)
+_CONFIG: Final = configuration(_SHOP)
+_RULES: Final = Rules(_CONFIG, TokenKey("test" * 8), 300_000, (), {})
+_CODEC: Final = Codec(recorded())
+_SOON: Final = timedelta(seconds=20)
+"""Bounded, also where the machine has much else to do."""
+
+_TEXT: Final = st.text(max_size=8)
+_LEAVES: Final = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**70), 2**70),
+    st.floats(),
+    _TEXT,
+    st.sampled_from(["", "null", "u1", "a@b.c", "+34600111222", "\ud83d", "a\u0000", "x" * 300]),
+)
+_ANYTHING: Final = st.recursive(
+    _LEAVES,
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(_TEXT, inner, max_size=4)),
+    max_leaves=8,
+)
+_DETAILS: Final = st.one_of(
+    _ANYTHING, st.dictionaries(st.sampled_from(["a", "a.b", "b", "email", "phone"]), _ANYTHING)
+)
+_IDS: Final = st.one_of(st.sampled_from(["u1", "u2", 7, 7.0, "-", "test"]), _LEAVES)
+
+
+@st.composite
+def _contexts(draw: st.DrawFn) -> object:
+    names = ["ip", "userAgent", "locale", "timezone", "page", "campaign", "consent", "traits"]
+    known = draw(st.dictionaries(st.sampled_from([*names, "externalIds", "device"]), _DETAILS))
+    if draw(st.booleans()):
+        known["externalIds"] = [
+            {"type": draw(st.sampled_from(["device", "nonesuch"])), "id": draw(_IDS)}
+        ]
+    return draw(st.one_of(st.just(known), _ANYTHING))
+
+
+@st.composite
+def _messages(draw: st.DrawFn) -> dict[str, Any]:
+    """Mostly right, so that what is wrong is looked at."""
+    fields = {
+        "messageId": st.one_of(st.none(), st.just("m1"), _LEAVES),
+        "userId": _IDS,
+        "anonymousId": _IDS,
+        "previousId": _IDS,
+        "groupId": _IDS,
+        "event": st.one_of(st.just("Viewed"), _LEAVES),
+        "name": st.one_of(st.none(), _TEXT, _LEAVES),
+        "properties": _DETAILS,
+        "traits": _DETAILS,
+        "context": _contexts(),
+        "timestamp": st.one_of(st.just("2024-01-31T12:00:00Z"), _LEAVES),
+        "originalTimestamp": st.one_of(st.none(), _LEAVES),
+        "sentAt": st.one_of(st.none(), _LEAVES),
+        "nonesuch": _ANYTHING,
+    }
+    chosen = draw(st.sets(st.sampled_from(sorted(fields)), max_size=7))
+    message = {name: draw(fields[name]) for name in sorted(chosen)}
+    return {
+        "type": draw(st.sampled_from(get_args(Kind))),
+        "event": "Viewed",
+        "userId": "u1",
+    } | message
+
+
+def _bytes_of(message: object) -> bytes:
+    """Half surrogates and NaN stand there as Python's and JavaScript's encoders write them."""
+    return json.dumps(message).encode()
+
+
+@contextmanager
+def _door(config: Configuration = _CONFIG) -> Iterator[Doorway]:
+    with TemporaryDirectory() as folder:
+        yield doorway(config, Path(folder))
+
+
+def _post(door: Doorway, path: str, content: bytes) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with door.client(_KEY) as client:
+            return await client.post(path, content=content)
+
+    return asyncio.run(send())
+
+
+def _by_file(raw: bytes) -> Interaction | Refusal:
+    return Reading(_CONFIG, _SHOP, MESSAGE_BYTES, _NOW).judge(Row(1, raw, 0))
+
+
+def _alike(one: Interaction) -> Interaction:
+    """Without what differs by the door: when it came, and the address it came from."""
+    return replace(one, received_at=0, occurred_at=0, context=replace(one.context, ip=None))
+
+
+@settings(max_examples=150, deadline=_SOON)
+@given(_messages())
+def test_a_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any]) -> None:
+    message = {"messageId": "m1", **message}
+    raw = _bytes_of(message)
+    with _door() as door:
+        answer = _post(door, f"/v1/{message['type']}", raw)
+        by_file = _by_file(raw)
+        if answer.status_code == 200:
+            [by_http] = door.interactions()
+            assert isinstance(by_file, Interaction), by_file
+            if by_http.event_id != by_file.event_id:  # each door makes ids of its own
+                by_http = replace(by_http, event_id=by_file.event_id)
+                assert not str(message["messageId"] or "").strip()
+            assert _alike(by_http) == _alike(by_file)
+            _check_found(by_http)
+        else:
+            assert answer.status_code == 400, answer.text
+            error = answer.json()["error"]
+            assert error["code"]
+            assert error["message"]
+            assert isinstance(by_file, Refusal), by_file
+            assert (by_file.code, by_file.field) == (error["code"], error["field"])
+
+
+@settings(max_examples=75, deadline=_SOON)
+@given(st.lists(st.one_of(_messages(), _ANYTHING), min_size=1, max_size=5), _contexts())
+def test_each_item_of_a_batch_is_taken_or_refused_by_itself(
+    items: list[object], context: object
+) -> None:
+    with _door() as door:
+        answer = _post(door, "/v1/batch", _bytes_of({"batch": items, "context": context}))
+        assert answer.status_code in (200, 400), answer.text
+        if answer.status_code == 400 and "rejected" not in answer.json():
+            return  # the envelope itself is wrong
+        refused = {one["index"] for one in answer.json().get("rejected", ())}
+        taken = door.interactions()
+        assert len(taken) == len(items) - len(refused)
+        letters = [one for one in door.log.records if one.topic == topics.DEAD_LETTERS]
+        assert len(letters) == len(refused)
+        for one in taken:
+            _check_found(one)
+
+
+@settings(max_examples=150, deadline=_SOON)
+@given(_messages(), st.data())
+def test_broken_bytes_are_refused_and_never_an_exception(
+    message: dict[str, Any], data: st.DataObject
+) -> None:
+    raw = _broken(_bytes_of(message), data)
+    with _door() as door:
+        for path, content in (("/v1/track", raw), ("/v1/batch", b'{"batch": [%s]}' % raw)):
+            door.log.records.clear()
+            answer = _post(door, path, content)
+            assert answer.status_code in (200, 400), answer.text
+            assert (answer.status_code == 200) is bool(door.interactions())
+
+
+def _broken(raw: bytes, data: st.DataObject) -> bytes:
+    place = data.draw(st.integers(0, len(raw)))
+    gone = data.draw(st.integers(0, 5))
+    return raw[:place] + data.draw(st.binary(max_size=5)) + raw[place + gone :]
+
+
+def _check_found(interaction: Interaction) -> None:
+    """What was taken goes through all four stages, and is decided once."""
+    flow = Flow(_RULES)
+    emits = [emit.value for emit in flow.run(interaction)]
+    assert not flow.refused
+    found = [one for one in emits if isinstance(one, Identified) and one.interaction is not None]
+    assert len(found) == sum(isinstance(one, Decision) for one in emits) == 1
+
+
+class _Identity:
+    """The identity stage, to which apps of others write."""
+
+    def __init__(self) -> None:
+        self._ports = Rows()
+        metrics = StageMetrics("identity")
+        parts = (handing_over(_CODEC), knowing(_RULES), metrics)
+        self._shell = StageShell(stage("identity"), self._ports, *parts)
+        self._offset = 0
+
+    def process(self, key: bytes, value: bytes | None) -> list[object]:
+        """What follows, redirections followed."""
+        found: list[object] = []
+        todo = [(key, value)]
+        while todo:
+            key, value = todo.pop()
+            offset, self._offset = self._offset, self._offset + 1
+            message = Message(topics.INTERACTIONS, ONLY, offset, _NOW, key, value, ())
+            finish(self._shell.handle(message))
+            sent, self._ports.sent = self._ports.sent, []
+            for one in sent:
+                if one.topic == topics.INTERACTIONS:
+                    todo.append((one.key or b"", one.value))
+                else:
+                    found.append(_CODEC.decode(one.topic, one.value or b""))
+        assert self._offset < 4, "sent round and round"
+        return found
+
+
+def _check_told(found: list[object]) -> None:
+    """It went on once, or is a dead letter with a reason that somebody foresaw."""
+    letters = [one for one in found if isinstance(one, DeadLetterRecord)]
+    identified = [one for one in found if isinstance(one, Identified)]
+    assert len(identified) + len(letters) == 1
+    assert all(one.reason != "exception" and one.detail for one in letters), letters
+    assert all(isinstance(one, (*_LETTERS, Identified)) for one in found)
+
+
+_LETTERS: Final = (DeadLetterRecord, IdentityChange)
+
+
+@settings(max_examples=200, deadline=_SOON)
+@given(
+    records(Interaction),
+    st.lists(
+        st.builds(
+            Identifier,
+            st.sampled_from([one.name for one in _CONFIG.bundle.identity.namespaces] + ["other"]),
+            st.one_of(_TEXT.filter(lambda text: text.isascii()), st.sampled_from(["u1", " A@b.c"])),
+        ),
+        max_size=4,
+    ),
+    st.integers(-(10**6), 10**6),
+)
+def test_a_record_in_avro_goes_on_once_or_is_a_dead_letter(
+    one: Interaction, names: list[Identifier], since: int
+) -> None:
+    one = replace(one, identifiers=tuple(names), occurred_at=_NOW + since, received_at=_NOW)
+    key = names[-1].key if names else ""
+    _check_told(_Identity().process(key.encode(), _CODEC.encode(topics.INTERACTIONS, one)))
+
+
+@settings(max_examples=200, deadline=_SOON)
+@given(records(Interaction), st.data())
+def test_broken_avro_is_a_dead_letter_or_another_record(
+    one: Interaction, data: st.DataObject
+) -> None:
+    value = _CODEC.encode(topics.INTERACTIONS, one)
+    assert value is not None
+    key = data.draw(st.binary(max_size=12))
+    _check_told(_Identity().process(key, _broken(value, data)))
+
+
+_NAMES: Final[Mapping[str, str]] = {
+    "userId": "customer_id",
+    "anonymousId": "cookie",
+    "email": "email",
+    "device": "device",
+}
+_VALUES: Final = st.sampled_from(
+    ["U1", " u2 ", "0042", "guest", "", "-", "Ada@X.org", "no-reply@x.org"]
+)
+
+
+@settings(max_examples=150, deadline=_SOON)
+@given(
+    st.sampled_from(["track", "page", "identify"]),
+    st.dictionaries(st.sampled_from(sorted(_NAMES)), _VALUES, min_size=1),
+    st.dictionaries(st.sampled_from(["total", "sku"]), st.one_of(st.integers(0, 9), _TEXT)),
+)
+def test_the_same_interaction_leaves_identity_whichever_way_it_came(
+    kind: Kind, ids: dict[str, str], said: dict[str, Any]
+) -> None:
+    said = {name: value for name, value in said.items() if value == _readable(value)}
+    traits = {"email": ids["email"]} if "email" in ids else {}
+    message = {
+        "type": kind,
+        "messageId": "m1",
+        "timestamp": "2024-01-31T12:00:00Z",
+        ("event" if kind == "track" else "name"): "Viewed",
+        **{name: ids[name] for name in ("userId", "anonymousId") if name in ids},
+        "traits" if kind == "identify" else "properties": {
+            **said,
+            **(traits if kind == "identify" else {}),
+        },
+        "context": {
+            "ip": "192.0.2.7",
+            "traits": traits,
+            **({"device": {"id": ids["device"]}} if "device" in ids else {}),
+        },
+    }
+    upstream = Interaction(
+        event_id="m1",
+        kind=kind,
+        name="identify" if kind == "identify" else "Viewed",
+        channel="web",
+        source="shop",
+        occurred_at=1_706_702_400_000,
+        received_at=_NOW,
+        identifiers=tuple(Identifier(_NAMES[name], value) for name, value in sorted(ids.items())),
+        properties={**said, **(traits if kind == "identify" else {})},
+        context=Context(ip="192.0.2.7"),
+    )
+    raw = _bytes_of(message)
+    with _door() as door:
+        accepted = _post(door, f"/v1/{kind}", raw).status_code == 200
+        by_http = door.interactions()
+    by_file = _by_file(raw)
+    written = _CODEC.encode(topics.INTERACTIONS, upstream)
+    by_avro = _left_identity(_Identity().process(upstream.identifiers[0].key.encode(), written))
+    assert accepted is isinstance(by_file, Interaction) is bool(by_avro)
+    if isinstance(by_file, Interaction):
+        for one in (by_http[0], by_file):
+            key = one.identifiers[0].key.encode()
+            # what the gateway heard just now is heard when the others are
+            one = replace(one, received_at=_NOW)
+            value = _CODEC.encode(topics.INTERACTIONS, one)
+            assert _left_identity(_Identity().process(key, value)) == by_avro
+
+
+def _readable(value: object) -> object:
+    return value if not isinstance(value, str) else value.encode(errors="replace").decode()
+
+
+def _left_identity(found: list[object]) -> list[Interaction]:
+    return [
+        one.interaction
+        for one in found
+        if isinstance(one, Identified) and one.interaction is not None
+    ]
