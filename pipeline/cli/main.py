@@ -1,5 +1,6 @@
 """The command `kairos`: one module of this package per command, imported when it is called."""
 
+import inspect
 import logging
 import os
 import sys
@@ -101,7 +102,8 @@ def _add(app: typer.Typer, name: str, summary: str) -> None:
     if hasattr(module, "app"):
         app.add_typer(module.app, name=name, help=summary, no_args_is_help=True)
     else:
-        app.command(name, help=summary)(module.run)
+        _, _, details = (inspect.getdoc(module.run) or "").partition("\n\n")
+        app.command(name, help=f"{summary}\n\n{details}".strip())(module.run)
 
 
 def _command_in(arguments: list[str]) -> str | None:

@@ -13,7 +13,9 @@ from pipeline.cli.console import JsonOption, err, fail, out, print_json
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.ingest.records import Reading
-from pipeline.ingest.rows import RowFile, open_rows
+from pipeline.ingest.row import FileFormat, RowFile
+from pipeline.ingest.row_ids import RowIds
+from pipeline.ingest.rows import open_rows
 from pipeline.ingest.sending import Publisher, Report, pass_on
 from pipeline.model.interaction import Interaction
 from pipeline.settings import Settings
@@ -22,7 +24,7 @@ from pipeline.stack.configure import ensure_configuration
 _OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it")
 
 
-def run(
+def run(  # noqa: PLR0913 - one for each option
     file: Annotated[Path, typer.Argument(help="NDJSON; CSV (.csv) or Parquet (.parquet).")],
     source: Annotated[
         str | None,
@@ -31,6 +33,31 @@ def run(
             "themselves (`source` and `channel`, or `writeKey`). Default: a source `file`."
         ),
     ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns that say which rows are the same, with commas: "
+            "--key properties.order_id,event. The rows are then the same in whatever file."
+        ),
+    ] = None,
+    file_id: Annotated[
+        str | None,
+        typer.Option(help="What the file is called for its rows' identity. Default: its path."),
+    ] = None,
+    encoding: Annotated[
+        str | None,
+        typer.Option(help="Such as windows-1252. Default: UTF-8 or UTF-16, which are found."),
+    ] = None,
+    delimiter: Annotated[
+        str | None,
+        typer.Option(help="Of CSV: one character, or tab. Default: found (, ; tab |)."),
+    ] = None,
+    decimal_comma: Annotated[
+        bool, typer.Option("--decimal-comma", help="Numbers of CSV are written 1.234,50.")
+    ] = False,
+    ignore: Annotated[
+        list[str] | None, typer.Option(help="A column that means nothing here; may be repeated.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Only check; send nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -38,27 +65,39 @@ def run(
 
     A record is an Interaction (it has `kind` and `identifiers`) or a message in Segment's format
     (it has `type`). In CSV and Parquet dotted columns are nested fields: `properties.price`,
-    `identifiers.email`.
+    `identifiers.email`; a column that means nothing is refused, so that none is lost.
 
-    Good records are sent, the others reported as FILE:LINE with the field at fault, and the exit
-    code is then 1. Records without an id get one from their line, so a file that is mended and
-    sent again counts once.
+    Good records are sent, the others reported as FILE:LINE with the column at fault, and the exit
+    code is then 1.
+
+    Which rows are the same, so that what is sent again counts once: a record with an id of its own
+    (`messageId`, `event_id`) is what that says; with `--key`, rows whose key columns are the same
+    are one. Without either it is the file (its full path, or `--file-id`), the row's content, and
+    its number among the equal rows of the file. So a file can be sent again after a refused row was
+    mended or taken out, and only what is new counts; equal rows count each, in one file and in
+    two; a file that was moved is another, unless `--file-id` says that it is not. A row whose
+    content was changed is another; under the same key or id, the change is refused
+    (`kairos dlq list`). Ids are remembered for 7 days.
     """
     settings = Settings()
     configuration = ensure_configuration(settings)
-    rows = open_rows(file, settings.gateway_message_bytes)
+    most = settings.gateway_message_bytes
+    ignored = frozenset(ignore or ())
+    rows = open_rows(file, FileFormat(most, encoding, delimiter, decimal_comma, ignored))
+    keys = tuple(name.strip() for name in key.split(",")) if key else ()
     reading = Reading(
         configuration,
         _source(configuration, source),
-        settings.gateway_message_bytes,
+        most,
         time.time_ns() // 1_000_000,
+        RowIds(file_id or str(file.resolve()), keys),
     )
     report = _check(rows, reading) if check else _send(rows, reading, settings)
     if json:
         print_json({"file": str(file), **msgspec.structs.asdict(report)})
     else:
         _print(file, report, "would be sent" if check else "sent")
-    if report.refused:
+    if report.refused or report.stopped:
         raise typer.Exit(1)
 
 
@@ -108,4 +147,6 @@ def _print(file: Path, report: Report, done: str) -> None:
         err.print(f"{file}:{one.line}: {field}{one.message}", markup=False, soft_wrap=True)
     if report.refused > len(report.first):
         err.print(f"... and {report.refused - len(report.first):,} more")
+    if report.stopped:
+        err.print(f"{report.stopped}: the rest was not read", markup=False, soft_wrap=True)
     out.print(f"{report.sent:,} interactions {done}, {report.refused:,} refused")

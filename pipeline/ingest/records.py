@@ -6,7 +6,6 @@ Both pass the checks that the gateway makes.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
-from uuid import UUID, uuid5
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -22,10 +21,9 @@ from pipeline.gateway.messages import MAX_ID, MESSAGE, Time
 from pipeline.gateway.refusal import Refusal, bad
 from pipeline.gateway.segment import Arrival, has_id, interaction
 from pipeline.gateway.times import epoch_ms, in_time
-from pipeline.ingest.rows import Row
+from pipeline.ingest.row import Row
+from pipeline.ingest.row_ids import RowIds
 from pipeline.model.interaction import Identifier, Interaction
-
-_FILES: Final = UUID("5d3b1f6e-6c0f-5a52-9d55-0b6c54f1f0b7")
 
 Kind = Literal["track", "identify", "page", "screen", "group", "alias", "outcome"]
 """Timers are made by the pipeline alone."""
@@ -66,12 +64,14 @@ _INTERACTION: Final = msgspec.json.Decoder(InteractionRow)
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How rows are read: `source` says whose they are where they do not; `now_ms` (epoch ms)."""
+    """How the rows of one file are read: `source` says whose they are where they do not; `now_ms`
+    (epoch ms); `ids`: of those that have none of their own."""
 
     config: Configuration
     source: Source
     max_bytes: int
     now_ms: int
+    ids: RowIds
 
     def judge(self, row: Row) -> Interaction | Refusal:
         """What the row tells of, or why it cannot be taken."""
@@ -91,7 +91,10 @@ class Reading:
             return bad("missing_field", "type", text)
         kind = message.type
         if not has_id(message):
-            message = replace(message, message_id=_own_id(row))
+            own = self.ids.of(row.raw)
+            if isinstance(own, Refusal):
+                return own
+            message = replace(message, message_id=own)
         source = self.config.source_with(message.write_key or "") or self.source
         return interaction(message, kind, Arrival(source, self.config, self.now_ms))
 
@@ -104,7 +107,7 @@ class Reading:
         if isinstance(received, Refusal):
             return received
         occurred = self._time(given.occurred_at, "occurred_at", received, source)
-        identifiers = self._identifiers(given.identifiers)
+        identifiers = self._identifiers(given.identifiers, row.identifiers)
         said = details(given.properties, "properties")
         properties = said if isinstance(said, Refusal) else flatten(said, "properties")
         if isinstance(occurred, Refusal):
@@ -113,8 +116,11 @@ class Reading:
             return identifiers
         if isinstance(properties, Refusal):
             return properties
+        own = given.event_id or self.ids.of(row.raw)
+        if isinstance(own, Refusal):
+            return own
         return Interaction(
-            event_id=given.event_id or _own_id(row),
+            event_id=own,
             kind=given.kind,
             name=given.name or given.kind,
             channel=given.channel or self.source.channel,
@@ -134,14 +140,18 @@ class Reading:
             return at
         return in_time(at, field, heard_ms, self.config.earliest_of(source))
 
-    def _identifiers(self, given: Iterable[object]) -> tuple[Identifier, ...] | Refusal:
-        """Those that are usable; the first that is not, where none is."""
+    def _identifiers(
+        self, given: Iterable[object], columns: tuple[str, ...]
+    ) -> tuple[Identifier, ...] | Refusal:
+        """Those that are usable; the first that is not, where none is. `columns`: their names in
+        a table."""
         found = [self._identifier(fields(one)) for one in given]
         valid = [one for one in found if isinstance(one, Identifier)]
         if valid:
             return self.config.identity.ranked(valid)
         for why in found:
-            return bad("invalid_identifier", "identifiers.0", str(why))
+            field = columns[0] if columns else "identifiers.0"
+            return bad("invalid_identifier", field, str(why))
         return bad("missing_identifier", "identifiers", "it names nobody")
 
     def _identifier(self, given: Fields) -> Identifier | str:
@@ -149,8 +159,3 @@ class Reading:
         if not isinstance(namespace, str) or value is None:
             return "an identifier has a namespace, and a value that is text or a whole number"
         return self.config.identity.normalise(Identifier(namespace, value))
-
-
-def _own_id(row: Row) -> str:
-    """The same when the file is sent again, so that it counts once."""
-    return str(uuid5(_FILES, f"{row.line}/{row.raw.decode(errors='replace')}"))

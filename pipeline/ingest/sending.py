@@ -10,7 +10,7 @@ from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import WRITER, Property
 from pipeline.ingest.records import Reading
-from pipeline.ingest.rows import Row
+from pipeline.ingest.row import BadRow, ReadRow, UnreadableError
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 
@@ -21,7 +21,7 @@ _FLUSH_S: Final = 60.0
 
 
 class Refused(Struct, frozen=True):
-    """A row that was not sent."""
+    """A row that was not sent; `field`: the column or field at fault."""
 
     line: int
     code: str
@@ -31,11 +31,12 @@ class Refused(Struct, frozen=True):
 
 class Report(Struct, frozen=True):
     """`sent`: how many rows were good; `refused`: how many rows were not taken, and `first`
-    the first of them."""
+    the first of them. `stopped`: why the file could not be read to its end."""
 
     sent: int
     refused: int
     first: tuple[Refused, ...]
+    stopped: str | None = None
 
 
 class NotDeliveredError(Exception):
@@ -43,7 +44,7 @@ class NotDeliveredError(Exception):
 
 
 def pass_on(
-    rows: Iterable[Row],
+    rows: Iterable[ReadRow],
     reading: Reading,
     take: Callable[[Interaction], None],
     progress: Callable[[int], None],
@@ -51,18 +52,24 @@ def pass_on(
     """Gives every good row to `take`; `progress` is told how far the file has been read."""
     sent = refused = 0
     first: list[Refused] = []
-    for number, row in enumerate(rows):
-        result = reading.judge(row)
-        if isinstance(result, Interaction):
-            take(result)
-            sent += 1
-        else:
-            refused += 1
-            if len(first) < _SHOWN:
-                first.append(Refused(row.line, result.code, result.field, result.message))
-        if number % _POLL_EVERY == 0:
-            progress(row.done)
-    return Report(sent, refused, tuple(first))
+    stopped = None
+    try:
+        for number, row in enumerate(rows):
+            result = row if isinstance(row, BadRow) else reading.judge(row)
+            if isinstance(result, Interaction):
+                take(result)
+                sent += 1
+            else:
+                refused += row.rows if isinstance(row, BadRow) else 1
+                if len(first) < _SHOWN:
+                    first.append(Refused(row.line, result.code, result.field, result.message))
+            if number % _POLL_EVERY == 0:
+                progress(row.done)
+    except UnreadableError as error:
+        if not sent and not refused:
+            raise
+        stopped = str(error)
+    return Report(sent, refused, tuple(first), stopped)
 
 
 class Publisher:

@@ -1,6 +1,6 @@
 """A row is an Interaction or a Segment message, and passes the gateway's checks either way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,13 +9,20 @@ import pytest
 from pipeline.config.model import Source
 from pipeline.gateway.refusal import Refusal
 from pipeline.ingest.records import Reading
-from pipeline.ingest.rows import Row
+from pipeline.ingest.row import Row
+from pipeline.ingest.row_ids import RowIds
 from pipeline.model.interaction import Context, Identifier, Interaction
 from tests.support.worlds import plain_rules
 
 _NOW = 1_800_000_000_000
 _HOUR = 3_600_000
-_READING = Reading(plain_rules().config, Source("file", "file", "unused-key"), 10_000, _NOW)
+_SOURCE = Source("file", "file", "unused-key")
+
+
+def reading(file: str = "a.ndjson", keys: tuple[str, ...] = ()) -> Reading:
+    return Reading(plain_rules().config, _SOURCE, 10_000, _NOW, RowIds(file, keys))
+
+
 _FULL: Mapping[str, Any] = {
     "event_id": "e1",
     "kind": "track",
@@ -35,7 +42,7 @@ _FULL: Mapping[str, Any] = {
 
 def judge(value: object, line: int = 1) -> Interaction | Refusal:
     raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
-    return _READING.judge(Row(line, raw, 0))
+    return reading().judge(Row(line, raw, 0))
 
 
 def taken(value: object, line: int = 1) -> Interaction:
@@ -73,10 +80,62 @@ def test_a_segment_message_is_read_as_the_gateway_reads_it() -> None:
     assert taken({**message, "writeKey": "write-key-1"}).source == "shop"
 
 
-def test_the_same_line_has_the_same_id_again_and_another_line_another() -> None:
-    for value in ({"type": "page", "userId": "u", "anonymousId": "c"}, _without("event_id")):
-        assert taken(value).event_id == taken(value).event_id
-        assert taken(value).event_id != taken(value, line=2).event_id
+def ids(rows: Sequence[object], file: str = "a.csv", *keys: str) -> list[str]:
+    """Of the rows of one file, in their order."""
+    whole = reading(file, keys)
+    results = [
+        whole.judge(Row(line, msgspec.json.encode(row), 0))
+        for line, row in enumerate(rows, start=1)
+    ]
+    return [one.event_id for one in results if isinstance(one, Interaction)]
+
+
+_PAGE = {"type": "page", "anonymousId": "c"}
+_ORDER = {"type": "track", "event": "Order", "anonymousId": "c"}
+_REFUSED = {"type": "track", "anonymousId": "c"}
+
+
+def test_a_file_sent_again_without_its_refused_rows_has_the_same_ids() -> None:
+    rows = [_REFUSED, _PAGE, _ORDER, _PAGE, _REFUSED, _without("event_id"), _ORDER]
+    good = [row for row in rows if row is not _REFUSED]
+    assert len(set(ids(good))) == len(good) == 5
+    assert ids(rows) == ids(good)
+    mended = [{**_ORDER, "event": "Mended"}, *rows[1:]]
+    assert ids(mended)[1:] == ids(rows)
+
+
+def test_equal_rows_of_two_files_are_two() -> None:
+    assert not set(ids([_ORDER, _PAGE], "a.csv")) & set(ids([_ORDER, _PAGE], "b.csv"))
+
+
+def test_key_columns_say_what_is_the_same_in_whatever_file() -> None:
+    def keyed(file: str, *values: object) -> list[str]:
+        rows = [{**_ORDER, "properties": {"order.id": value}} for value in values]
+        return ids(rows, file, "properties.order.id", "event")
+
+    assert keyed("a.csv", 1, 2, 2)[1:] == keyed("b.csv", 2) * 2
+    assert len(set(keyed("a.csv", 1, 2, "1", 1))) == 3
+
+
+def test_an_empty_key_column_is_named() -> None:
+    refusal = reading("a.csv", ("properties.id",)).judge(Row(1, msgspec.json.encode(_ORDER), 0))
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.field) == ("missing_key", "properties.id")
+
+
+def test_an_id_of_its_own_wins() -> None:
+    own = {**_ORDER, "messageId": "m1"}
+    assert ids([own, own], "a.csv", "event") == ["m1", "m1"]
+    assert ids([_FULL], "a.csv", "name") == ["e1"]
+
+
+def test_the_column_of_an_identifier_is_named() -> None:
+    raw = msgspec.json.encode(
+        {"kind": "page", "identifiers": [{"namespace": "email", "value": ""}]}
+    )
+    refusal = reading().judge(Row(1, raw, 0, ("identifiers.email",)))
+    assert isinstance(refusal, Refusal)
+    assert refusal.field == "identifiers.email"
 
 
 def _without(field: str) -> dict[str, Any]:

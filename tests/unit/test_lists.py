@@ -19,7 +19,8 @@ from pipeline.flow import Flow
 from pipeline.gateway.messages import MESSAGE
 from pipeline.gateway.segment import Arrival, interaction
 from pipeline.ingest.records import Reading
-from pipeline.ingest.rows import Row
+from pipeline.ingest.row import Row
+from pipeline.ingest.row_ids import RowIds
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction, Known
 from pipeline.model.profile import Profile
@@ -44,7 +45,7 @@ _SHOP = Source("shop", "web", "write-key-1")
 def _by_file(properties: Mapping[str, Any]) -> Interaction:
     who = [{"namespace": "cookie", "value": "c"}]
     raw = msgspec.json.encode({"kind": "track", "identifiers": who, "properties": properties})
-    found = Reading(_CONFIG, _SHOP, 100_000, _NOW).judge(Row(1, raw, 0))
+    found = Reading(_CONFIG, _SHOP, 100_000, _NOW, RowIds("a.ndjson")).judge(Row(1, raw, 0))
     assert isinstance(found, Interaction), found
     return found
 

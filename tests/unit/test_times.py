@@ -15,7 +15,8 @@ from pipeline.gateway.refusal import Refusal
 from pipeline.gateway.segment import Arrival, interaction
 from pipeline.gateway.times import epoch_ms
 from pipeline.ingest.records import Reading
-from pipeline.ingest.rows import Row
+from pipeline.ingest.row import Row
+from pipeline.ingest.row_ids import RowIds
 from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import DeadLetter
@@ -114,7 +115,7 @@ def _by_http(source: model.Source, at: Any) -> Interaction | Refusal | DeadLette
 def _by_file(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:
     who = [{"namespace": "cookie", "value": "c"}]
     raw = msgspec.json.encode({"kind": "track", "identifiers": who, "occurred_at": at})
-    return Reading(_CONFIG, source, 10_000, _NOW).judge(Row(1, raw, 0))
+    return Reading(_CONFIG, source, 10_000, _NOW, RowIds("a.ndjson")).judge(Row(1, raw, 0))
 
 
 def _by_avro(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:

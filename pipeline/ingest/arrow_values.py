@@ -1,0 +1,228 @@
+"""Values of Arrow as those of JSON, whatever their type: exact where JSON can be, else refused.
+
+Decimals and floats of any width are numbers (a float of 32 bits that was written as 0.1 is 0.1),
+NaN is an empty cell. Times are ISO 8601: with `Z` where the type has a zone, without where it has
+none; dates and times of day likewise. Durations are milliseconds. Bytes are text in UTF-8. Structs
+and maps are objects, lists of any kind lists. What is not finite, has more than 64 bits, is out of
+the calendar, or of a type that has no value here (intervals) is refused.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from math import isfinite, isnan
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.types as kinds
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PER_SECOND: Final = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_LONG: Final = range(-(2**63), 2**63)
+
+_Convert: TypeAlias = Callable[[Any], object]
+
+
+@dataclass(frozen=True, slots=True)
+class NoValue:
+    """Why a value is none here."""
+
+    why: str
+
+
+def values(array: pa.Array) -> Sequence[object]:
+    """The array's values: of JSON, None where empty, NoValue where there is none here."""
+    kind = array.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return _of_extension(array)
+    if kinds.is_dictionary(kind):
+        return values(array.dictionary_decode())
+    if kinds.is_run_end_encoded(kind):
+        return values(pc.run_end_decode(array))
+    if kinds.is_struct(kind):
+        return list(_structs(array))
+    if kinds.is_map(kind):
+        return list(_maps(array))
+    if kinds.is_list(kind) or kinds.is_large_list(kind) or kinds.is_fixed_size_list(kind):
+        return list(_lists(array))
+    if kinds.is_list_view(kind) or kinds.is_large_list_view(kind):
+        return list(_lists(array))
+    return _plain(array)
+
+
+def _of_extension(array: pa.ExtensionArray) -> Sequence[object]:
+    stored = array.storage
+    if array.type.extension_name == "arrow.uuid":
+        return [_each(_uuid, value) for value in stored.to_pylist()]
+    if array.type.extension_name == "arrow.bool8":
+        return [_each(bool, value) for value in stored.to_pylist()]
+    return values(stored)
+
+
+def _structs(array: pa.StructArray) -> Iterator[object]:
+    names = [field.name for field in array.type]
+    if len(set(names)) < len(names):
+        yield from _refused(array, "a struct has two fields of the same name")
+        return
+    parts = [values(part) for part in array.flatten()]
+    for place, valid in enumerate(array.is_valid().to_pylist()):
+        fields = {name: part[place] for name, part in zip(names, parts, strict=True)}
+        yield _object(fields) if valid else None
+
+
+def _lists(array: Any) -> Iterator[object]:
+    elements = iter(values(array.flatten()))
+    for length in pc.list_value_length(array).to_pylist():
+        if length is None:
+            yield None
+            continue
+        found = [next(elements) for _ in range(length)]
+        yield next((one for one in found if isinstance(one, NoValue)), found)
+
+
+def _maps(array: pa.MapArray) -> Iterator[object]:
+    kind = array.type
+    pair = pa.struct([("key", kind.key_type), ("value", kind.item_type)])
+    for entries in _lists(array.cast(pa.list_(pair))):
+        yield _map(entries) if isinstance(entries, list) else entries
+
+
+def _map(entries: list[Any]) -> object:
+    keys = [entry.get("key") for entry in entries]
+    if not all(isinstance(key, str | int) for key in keys):
+        return NoValue("the keys of a map must be texts or whole numbers")
+    found = {str(entry["key"]): entry.get("value") for entry in entries}
+    if len(found) < len(entries):
+        return NoValue("a map has the same key twice")
+    return _object(found)
+
+
+def _object(fields: dict[str, object]) -> object:
+    """Without the empty ones."""
+    bad = next((one for one in fields.values() if isinstance(one, NoValue)), None)
+    return bad or {name: value for name, value in fields.items() if value is not None}
+
+
+def _plain(array: pa.Array) -> Sequence[object]:
+    kind = array.type
+    if kinds.is_boolean(kind) or kinds.is_signed_integer(kind):
+        return array.to_pylist()  # type: ignore[no-any-return]
+    if kinds.is_floating(kind):
+        return [_each(_finite, value) for value in _doubles(array)]
+    if kinds.is_timestamp(kind) or kinds.is_time(kind) or kinds.is_duration(kind):
+        return [_each(_clock(kind), value) for value in _counts(array)]
+    for is_kind, convert in _CONVERT:
+        if is_kind(kind):
+            return [_each(convert, value) for value in _python(array)]
+    if kinds.is_null(kind):
+        return [None] * len(array)
+    return list(_refused(array, f"{kind} has no value here"))
+
+
+def _python(array: pa.Array) -> Sequence[Any]:
+    """Texts as bytes, for not every writer made sure that they are UTF-8."""
+    if kinds.is_string(array.type) or kinds.is_large_string(array.type):
+        array = array.cast(pa.large_binary())
+    elif kinds.is_string_view(array.type):
+        array = array.cast(pa.binary_view())
+    return array.to_pylist()  # type: ignore[no-any-return]
+
+
+def _doubles(array: pa.Array) -> Sequence[float | None]:
+    """A narrower float by the shortest decimal that means it."""
+    if array.type != pa.float64():
+        array = array.cast(pa.float32()).cast(pa.string()).cast(pa.float64())
+    return array.to_pylist()  # type: ignore[no-any-return]
+
+
+def _counts(array: pa.Array) -> Sequence[int | None]:
+    narrow = array.type in (pa.time32("s"), pa.time32("ms"))
+    whole = array.cast(pa.int32()).cast(pa.int64()) if narrow else array.cast(pa.int64())
+    return whole.to_pylist()  # type: ignore[no-any-return]
+
+
+def _clock(kind: Any) -> _Convert:
+    per_second = _PER_SECOND[kind.unit]
+    if kinds.is_duration(kind):
+        return lambda count: _number(Decimal(count) * 1_000 / per_second)
+    if kinds.is_time(kind):
+        return lambda count: _moment(count, per_second).partition("T")[2]
+    suffix = "Z" if kind.tz else ""
+    return lambda count: _moment(count, per_second) + suffix
+
+
+def _moment(count: int, per_second: int) -> str:
+    seconds, rest = divmod(count, per_second)
+    text = (_EPOCH + timedelta(seconds=seconds)).replace(tzinfo=None).isoformat()
+    digits = len(str(per_second)) - 1
+    fraction = f"{rest:0{digits}}".rstrip("0") if rest else ""
+    return f"{text}.{fraction}" if fraction else text
+
+
+def _each(convert: _Convert, value: Any) -> object:
+    if value is None:
+        return None
+    try:
+        return convert(value)
+    except (OverflowError, ValueError) as error:
+        return NoValue(str(error))
+
+
+def _finite(value: float) -> float | None:
+    if isnan(value):
+        return None
+    if not isfinite(value):
+        raise ValueError("it is not a finite number")
+    return value
+
+
+def _number(value: Decimal | int) -> int | float:
+    if value != int(value):
+        return float(value)
+    if int(value) not in _LONG:
+        raise ValueError("whole numbers have 64 bits here")
+    return int(value)
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise ValueError("it is not text in UTF-8") from None
+
+
+def _date(value: date) -> str:
+    return value.isoformat()
+
+
+def _uuid(value: bytes) -> str:
+    return str(UUID(bytes=value))
+
+
+def _refused(array: pa.Array, why: str) -> Iterator[object]:
+    for valid in array.is_valid().to_pylist():
+        yield NoValue(why) if valid else None
+
+
+def _is_bytes(kind: Any) -> bool:
+    return any(is_kind(kind) for is_kind in _BYTES)
+
+
+_BYTES: Final[tuple[Callable[[Any], bool], ...]] = (
+    kinds.is_binary,
+    kinds.is_large_binary,
+    kinds.is_fixed_size_binary,
+    kinds.is_binary_view,
+    kinds.is_string,
+    kinds.is_large_string,
+    kinds.is_string_view,
+)
+_CONVERT: Final[tuple[tuple[Callable[[Any], bool], _Convert], ...]] = (
+    (kinds.is_decimal, _number),
+    (_is_bytes, _text),
+    (kinds.is_unsigned_integer, _number),
+    (kinds.is_date, _date),
+)

@@ -1,0 +1,200 @@
+"""Columns as records: a dotted column is a nested field (`properties.price`, `context.page.url`,
+`identifiers.email`).
+
+A column `properties`, `traits`, `context`, `identifiers` or `lists` may hold JSON, and others may
+add to it. No column overwrites another, and none vanishes: what no record has is refused by its
+name, before any row is read.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from pipeline.conditions import did_you_mean
+from pipeline.ingest.row import UnreadableError
+
+OBJECTS: Final = frozenset({"properties", "traits", "context", "identifiers", "lists"})
+DETAILS: Final = ("properties.", "traits.", "context.traits.")
+"""Columns of these hold values of any type."""
+
+CONSENT: Final = "context.consent."
+"""Columns of this hold true or false."""
+
+_MESSAGE: Final = frozenset(
+    {"type", "messageId", "userId", "anonymousId", "previousId", "groupId", "event", "name",
+     "category", "timestamp", "originalTimestamp", "sentAt", "writeKey"}
+)  # fmt: skip
+_INTERACTION: Final = frozenset(
+    {"kind", "name", "event_id", "channel", "source", "occurred_at", "received_at"}
+)
+_OPEN: Final = frozenset({"properties", "traits", "identifiers", "lists"})
+"""What has fields of any name."""
+
+_CONTEXT: Final = frozenset({"ip", "locale", "timezone", "campaign"})
+_MESSAGE_CONTEXT: Final = _CONTEXT | {
+    "userAgent", "page.url", "page.referrer", "device.id", "traits", "externalIds",
+    "consent.categoryPreferences",
+}  # fmt: skip
+_INTERACTION_CONTEXT: Final = _CONTEXT | {"user_agent", "url", "referrer", "consent"}
+
+_Record: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why the cells of a row do not make a record; `column`: the one at fault."""
+
+    code: str
+    column: str | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a table by their names, None where one is not used; see `columns_of`."""
+
+    names: tuple[str | None, ...]
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Those of identifiers."""
+        return tuple(name for name in self.names if name and name.startswith("identifiers."))
+
+    def record(self, values: Iterable[tuple[str, object]]) -> bytes | Fault:
+        """The JSON of a row; `values`: of the columns that have one, with their names."""
+        record: _Record = {}
+        for name, value in values:
+            fault = _put(record, name, value)
+            if fault is not None:
+                return fault
+        named = record.get("identifiers")
+        if isinstance(named, dict):
+            record["identifiers"] = [
+                {"namespace": space, "value": value if isinstance(value, str) else _json(value)}
+                for space, value in named.items()
+            ]
+        try:
+            return msgspec.json.encode(record)
+        except (OverflowError, UnicodeEncodeError, RecursionError) as error:
+            return Fault("invalid_value", None, f"a value cannot be written as JSON: {error}")
+
+
+def columns_of(header: Sequence[str], ignored: AbstractSet[str]) -> Columns:
+    """Raises UnreadableError: a column stands twice, is part of another, or means nothing."""
+    names = [name.strip() for name in header]
+    used = [name for name in names if name and name not in ignored]
+    for problem in _problems(used):
+        raise UnreadableError(problem)
+    return Columns(tuple(name if name in set(used) else None for name in names))
+
+
+def known_columns(names: Iterable[str]) -> int:
+    """How many of the names mean something: where a delimiter is guessed, the most."""
+    given = [name.strip() for name in names]
+    return sum(_means_something(name, given) for name in given)
+
+
+def _problems(names: Sequence[str]) -> Iterator[str]:
+    if not names:
+        yield "it has no columns"
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        yield f"column {twice[0]!r} stands twice"
+    for name in names:
+        if not _means_something(name, names):
+            yield _meaningless(name, names)
+    for name in names:
+        whole = _parts(name)[:-1]
+        for length in range(1, len(whole) + 1):
+            part_of = ".".join(whole[:length])
+            if part_of in names and part_of not in OBJECTS:
+                yield f"column {name!r} is part of {part_of!r}, which is a column of its own"
+    if "identifiers" in names and any(name.startswith("identifiers.") for name in names):
+        yield "identifiers are in one column or in several: identifiers, or identifiers.NAME"
+
+
+def _meaningless(name: str, names: Sequence[str]) -> str:
+    hint = did_you_mean(name, sorted(_fields(names) | OBJECTS))
+    return (
+        f"column {name!r} means nothing, and would be lost ({hint}): call it properties.{name}, "
+        f"or leave it out with --ignore {name}"
+    )
+
+
+def _fields(names: Iterable[str]) -> frozenset[str]:
+    """Interactions have a `kind` (or `identifiers`), messages a `type`; a table may hold both."""
+    firsts = {name.partition(".")[0] for name in names}
+    if "type" in firsts:
+        return _MESSAGE | _INTERACTION if "kind" in firsts else _MESSAGE
+    return _INTERACTION if firsts & {"kind", "identifiers"} else _MESSAGE | _INTERACTION
+
+
+def _means_something(name: str, names: Iterable[str]) -> bool:
+    first, dot, rest = name.partition(".")
+    fields = _fields(names)
+    if not dot:
+        return name in fields or name in OBJECTS
+    if first in _OPEN:
+        return bool(rest)
+    if first != "context":
+        return False
+    known = (_MESSAGE_CONTEXT if "type" in fields else frozenset()) | (
+        _INTERACTION_CONTEXT if "kind" in fields else frozenset()
+    )
+    return any(rest == one or rest.startswith(f"{one}.") for one in known)
+
+
+def _parts(name: str) -> list[str]:
+    """Details are flattened anyway; what else is nested has its own fields."""
+    if name.startswith(DETAILS):
+        section = next(one for one in DETAILS if name.startswith(one))
+        return [*section.removesuffix(".").split("."), name.removeprefix(section)]
+    first, dot, rest = name.partition(".")
+    return [first, rest] if dot and first in ("identifiers", "lists") else name.split(".")
+
+
+def _put(record: _Record, name: str, value: object) -> Fault | None:
+    if name in OBJECTS:
+        return _merge(record, name, _parsed(value))
+    *path, last = _parts(name)
+    place = record
+    for part in path:
+        place = place.setdefault(part, {})
+        if not isinstance(place, dict):
+            return Fault("invalid_field", name, f"{part} is no object that {name} could be part of")
+    if last in place:
+        return Fault("given_twice", name, f"{name} is given twice")
+    place[last] = value
+    return None
+
+
+def _merge(record: _Record, name: str, value: object) -> Fault | None:
+    """JSON of a whole section, beside what other columns say of it."""
+    known = record.get(name)
+    if known is None:
+        record[name] = value
+        return None
+    if not isinstance(value, Mapping):
+        return Fault("invalid_field", name, f"{name} is not an object")
+    twice = sorted(known.keys() & value.keys())
+    if twice:
+        return Fault("given_twice", f"{name}.{twice[0]}", f"{name}.{twice[0]} is given twice")
+    known.update(value)
+    return None
+
+
+def _parsed(value: object) -> object:
+    """What is no JSON stays text, and is refused where an object belongs."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, RecursionError):
+        return value
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,227 @@
+"""CSV as rows: a header, then a record a row; a quoted cell may hold line breaks.
+
+A row that cannot be read costs itself alone: after a quote that nothing closes, reading goes on in
+the line after the one where it stands. Empty lines, and the header where it comes again, are no
+rows. In properties and traits what looks like a number, `true`, `false` or a JSON list is that;
+everything else is text, and an empty cell is left out.
+"""
+
+import csv
+import re
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from pipeline.ingest.columns import (
+    CONSENT,
+    DETAILS,
+    Columns,
+    Fault,
+    columns_of,
+    known_columns,
+)
+from pipeline.ingest.ndjson import NOT_TEXT, TOO_LARGE
+from pipeline.ingest.row import BadRow, FileFormat, ReadRow, Row, UnreadableError
+from pipeline.ingest.text_lines import Line, encoding_of, lines, unreadable_byte
+
+_DELIMITERS: Final = (",", ";", "\t", "|")
+_NAMES: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+_TOLD: Final = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+"""The line in which spreadsheets tell their delimiter."""
+
+_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
+_WITH_COMMA: Final = re.compile(
+    r"-?(0|[1-9][0-9]{0,17}|[1-9][0-9]{0,2}(\.[0-9]{3}){1,5})(,[0-9]{1,17})?"
+)
+
+
+class _TooLargeError(Exception):
+    """A record goes on beyond the limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """`lines`: those that it was read from; `fault`: why it could not be split into `cells`."""
+
+    lines: tuple[Line, ...]
+    cells: tuple[str, ...] = ()
+    fault: Fault | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing stands in it."""
+        return self.fault is None and not any(cell.strip() for cell in self.cells)
+
+    @property
+    def ended(self) -> bool:
+        """Whether a line break ends it."""
+        return self.lines[-1].text.endswith(("\n", "\r"))
+
+
+@dataclass(slots=True)
+class _Source:
+    """Lines one by one, some of them again; `taken`: those of the record that is being read."""
+
+    lines: Iterator[Line]
+    most: int
+    again: deque[Line] = field(default_factory=deque)
+    taken: list[Line] = field(default_factory=list)
+    size: int = 0
+
+    def begin(self) -> None:
+        """What comes next is another record."""
+        self.taken, self.size = [], 0
+
+    def __iter__(self) -> Iterator[str]:
+        while (line := self.again.popleft() if self.again else next(self.lines, None)) is not None:
+            self.taken.append(line)
+            self.size += len(line.text)
+            if line.cut or self.size > self.most:
+                raise _TooLargeError
+            yield line.text
+
+
+def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
+    """Raises UnreadableError where there is no header that can be understood."""
+    encoding = encoding_of(path, file_format.encoding)
+    most = file_format.max_bytes
+    source = _Source(lines(path, encoding, most), most)
+    delimiter = _delimiter(source, path, file_format)
+    records = _records(source, delimiter)
+    header = next((one for one in records if one.fault or not one.is_empty), None)
+    if header is None:
+        raise UnreadableError(f"{path} is empty: the first line names the columns")
+    if header.fault is not None:
+        raise UnreadableError(f"{path}:{header.lines[0].number}: {header.fault.message}")
+    try:
+        columns = columns_of(header.cells, file_format.ignored)
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}:{header.lines[0].number}: {error}") from None
+    for record in records:
+        if record.is_empty or record.cells == header.cells:
+            continue
+        yield _row(record, columns, file_format)
+
+
+def _records(source: _Source, delimiter: str) -> Iterator[_Record]:
+    csv.field_size_limit(max(source.most, 131_072))
+    reader = csv.reader(source, delimiter=delimiter, strict=True)
+    while True:
+        source.begin()
+        try:
+            cells = next(reader, None)
+            fault = None
+        except _TooLargeError:
+            what = f"a record may have {source.most} characters; is a quote left open?"
+            cells, fault = [], Fault(TOO_LARGE, None, what)
+        except csv.Error as error:
+            cells, fault = [], Fault("invalid_csv", None, f"its quotes are not right: {error}")
+        taken = tuple(source.taken)
+        if cells is None or not taken:
+            return
+        if fault is None:
+            yield _Record(taken, tuple(cells))
+            continue
+        source.again.extendleft(reversed(taken[1:]))
+        yield _Record(taken[:1], (), fault)
+        reader = csv.reader(source, delimiter=delimiter, strict=True)
+
+
+def _row(record: _Record, columns: Columns, file_format: FileFormat) -> ReadRow:
+    first, last = record.lines[0], record.lines[-1]
+    result = record.fault or _judged(record, columns, file_format)
+    if isinstance(result, Fault):
+        return BadRow(first.number, result.code, result.column, result.message, last.done)
+    return Row(first.number, result, last.done, _identifiers(record, columns))
+
+
+def _judged(record: _Record, columns: Columns, file_format: FileFormat) -> bytes | Fault:
+    cells, names = record.cells, columns.names
+    if len(cells) < len(names) and not record.ended:
+        what = f"{len(cells)} cells under {len(names)} columns: the file ends within this row"
+        return Fault("cut_off", None, what)
+    if any(cells[len(names) :]):
+        return Fault("too_many_cells", None, f"{len(cells)} cells under {len(names)} columns")
+    given: list[tuple[str, object]] = []
+    for place, (name, cell) in enumerate(zip(names, cells, strict=False), start=1):
+        if not cell:
+            continue
+        fault = unreadable_byte(cell)
+        if fault is not None:
+            return Fault(NOT_TEXT, name or f"column {place}", fault)
+        if name is None:
+            continue
+        value = _typed(name, cell, file_format)
+        if isinstance(value, Fault):
+            return value
+        given.append((name, value))
+    return columns.record(given)
+
+
+def _identifiers(record: _Record, columns: Columns) -> tuple[str, ...]:
+    """The columns of identifiers that have one in this row."""
+    if not columns.identifiers:
+        return ()
+    given = zip(columns.names, record.cells, strict=False)
+    return tuple(name for name, cell in given if cell and name and name.startswith("identifiers."))
+
+
+def _typed(column: str, cell: str, file_format: FileFormat) -> object:
+    if column.startswith(CONSENT):
+        if cell.lower() not in ("true", "false"):
+            return Fault("invalid_field", column, "consent is true or false")
+        return cell.lower() == "true"
+    if not column.startswith(DETAILS):
+        return cell
+    if cell in ("true", "false"):
+        return cell == "true"
+    if file_format.decimal_comma:
+        return _with_comma(column, cell)
+    if match := _NUMBER.fullmatch(cell):
+        return float(cell) if match[2] else int(cell)
+    return _list(cell) if cell.startswith("[") else cell
+
+
+def _with_comma(column: str, cell: str) -> object:
+    if match := _WITH_COMMA.fullmatch(cell):
+        plain = cell.replace(".", "").replace(",", ".")
+        return float(plain) if match[3] else int(plain)
+    if _NUMBER.fullmatch(cell):
+        return Fault("invalid_number", column, f"{cell!r} is no number with a decimal comma")
+    return _list(cell) if cell.startswith("[") else cell
+
+
+def _list(cell: str) -> object:
+    try:
+        found = msgspec.json.decode(cell)
+    except (msgspec.DecodeError, RecursionError):
+        return cell
+    return found if isinstance(found, list) else cell
+
+
+def _delimiter(source: _Source, path: Path, file_format: FileFormat) -> str:
+    """The one that is named, or that the file tells, or by which most columns are known."""
+    first = next(source.lines, None)
+    while first is not None and not first.text.strip():
+        first = next(source.lines, None)
+    if first is None:
+        raise UnreadableError(f"{path} is empty: the first line names the columns")
+    named = file_format.delimiter
+    if told := _TOLD.fullmatch(first.text):
+        named = named or told[1]
+    else:
+        source.again.append(first)
+    if named is None:
+        return max(_DELIMITERS, key=lambda one: known_columns(_split(first.text, one)))
+    delimiter = _NAMES.get(named.lower(), named)
+    if len(delimiter) != 1 or delimiter in '"\r\n ':
+        raise UnreadableError(f"no delimiter {named!r}: one character, or tab")
+    return delimiter
+
+
+def _split(header: str, delimiter: str) -> list[str]:
+    return next(csv.reader([header], delimiter=delimiter), [])

@@ -1,0 +1,81 @@
+"""Parquet as rows: a column or a nested field each, in batches that fit in memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.ingest.arrow_values import NoValue, values
+from pipeline.ingest.columns import Columns, Fault, columns_of
+from pipeline.ingest.row import BadRow, FileFormat, ReadRow, Row, RowFile, UnreadableError
+
+_MOST_ROWS: Final = 10_000
+_BATCH_BYTES: Final = 16 * 1024 * 1024
+"""What a batch may have unpacked, by what a row has on average."""
+
+_WRONG: Final = (OSError, pa.ArrowException)
+
+
+def parquet_file(path: Path, file_format: FileFormat) -> RowFile:
+    """Raises UnreadableError: it is no Parquet, or its columns cannot be told apart."""
+    try:
+        file = pq.ParquetFile(path, pre_buffer=False)
+        names = file.schema_arrow.names
+    except _WRONG as error:
+        raise UnreadableError(f"{path} is not Parquet: {error}") from error
+    try:
+        columns = columns_of(names, file_format.ignored)
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}: {error}") from None
+    return RowFile(file.metadata.num_rows, lambda: _rows(file, columns))
+
+
+def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:
+    """A row group that is damaged costs the rest of its rows, not the next group's."""
+    begin = 0
+    for group in range(file.metadata.num_row_groups):
+        number, end = begin, begin + file.metadata.row_group(group).num_rows
+        try:
+            for batch in file.iter_batches(_batch_rows(file, group), row_groups=[group]):
+                for row in _batch(batch, columns, number):
+                    number = row.line
+                    yield row
+        except _WRONG as error:
+            why = str(error)
+        else:
+            why = "it has fewer rows than it says"
+        if number < end:
+            what = f"this and the rest of the row group are damaged: {why}"
+            yield BadRow(number + 1, "damaged", None, what, end, rows=end - number)
+        begin = end
+
+
+def _batch_rows(file: pq.ParquetFile, group: int) -> int:
+    told = file.metadata.row_group(group)
+    each: int = max(1, told.total_byte_size // max(1, told.num_rows))
+    return max(1, min(_MOST_ROWS, _BATCH_BYTES // each))
+
+
+def _batch(batch: pa.RecordBatch, columns: Columns, before: int) -> Iterator[ReadRow]:
+    used = [
+        (name, values(array))
+        for name, array in zip(columns.names, batch.columns, strict=True)
+        if name is not None
+    ]
+    for place in range(batch.num_rows):
+        number = before + place + 1
+        given = [(name, found[place]) for name, found in used if found[place] is not None]
+        yield _row(number, given, columns)
+
+
+def _row(number: int, given: list[tuple[str, object]], columns: Columns) -> ReadRow:
+    for name, value in given:
+        if isinstance(value, NoValue):
+            return BadRow(number, "invalid_value", name, f"{name}: {value.why}", number)
+    made = columns.record(given)
+    if isinstance(made, Fault):
+        return BadRow(number, made.code, made.column, made.message, number)
+    named = tuple(name for name, _ in given if name.startswith("identifiers."))
+    return Row(number, made, number, named)

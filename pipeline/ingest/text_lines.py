@@ -1,0 +1,111 @@
+"""A text file as lines: its encoding found or named, memory bounded, bytes that are no text kept
+apart from those that are.
+
+UTF-8 and UTF-16 are found, by their mark or by where their zero bytes are. Encodings of eight bits
+cannot be told from one another, hence are named. A byte that the encoding does not know becomes a
+lone surrogate, which no text holds: the cell that it stands in is at fault, and nothing else.
+"""
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BufferedReader, TextIOWrapper
+from pathlib import Path
+from typing import Final
+
+from pipeline.ingest.row import UnreadableError
+
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SAMPLE: Final = 4_096
+_WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
+_LONE: Final = re.compile("[\ud800-\udfff]")
+_ASCII: Final = '\r\n\t,;|"+-{}[]azAZ09'
+"""What every encoding here writes as ASCII does, those of 16 bits apart."""
+
+_BROKEN: Final = "the file ends within a character"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """`number` counts from 1; `text` has its line break, unless it is the file's last or was `cut`
+    for its length; `done`: bytes read so far."""
+
+    number: int
+    text: str
+    done: int
+    cut: bool = False
+
+
+def encoding_of(path: Path, named: str | None) -> str:
+    """The codec of the file. UnreadableError: `named` is none that can be read by line."""
+    if named is not None:
+        return _known(named)
+    with path.open("rb") as file:
+        sample = file.read(_SAMPLE)
+    for mark, name in _MARKS:
+        if sample.startswith(mark):
+            return name
+    return _without_mark(sample)
+
+
+def lines(path: Path, encoding: str, longest: int) -> Iterator[Line]:
+    """Every line; of one longer than `longest` characters its beginning, marked as cut."""
+    with (
+        path.open("rb") as raw,
+        TextIOWrapper(raw, encoding, _errors(encoding), newline="") as text,
+    ):
+        yield from _lines(text, raw, longest)
+
+
+def _errors(encoding: str) -> str:
+    """How what is no text becomes lone surrogates."""
+    return "surrogatepass" if encoding in _WIDE else "surrogateescape"
+
+
+def _lines(text: TextIOWrapper, raw: BufferedReader, longest: int) -> Iterator[Line]:
+    number = 0
+    try:
+        while part := text.readline(longest + 2):
+            number += 1
+            rest = part
+            while len(rest) == longest + 2 and not rest.endswith(("\n", "\r")):
+                rest = text.readline(longest + 2)
+            yield Line(number, part, raw.tell(), cut=rest is not part)
+    except UnicodeDecodeError as error:
+        raise UnreadableError(f"line {number + 1}: {_BROKEN}") from error
+
+
+def unreadable_byte(text: str) -> str | None:
+    """What stands in `text` that is no text, in words; None: nothing."""
+    found = _LONE.search(text)
+    if found is not None:
+        code = ord(found[0])
+        what = f"byte 0x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else "half a character"
+        return f"{what} is not of the file's encoding: name it, such as --encoding windows-1252"
+    return "it holds a zero byte" if "\0" in text else None
+
+
+def _without_mark(sample: bytes) -> str:
+    """UTF-16 of mostly Latin text has a zero in every other byte."""
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    if max(even, odd) * 3 < len(sample):
+        return "utf-8"
+    return "utf-16-be" if even > odd else "utf-16-le"
+
+
+def _known(named: str) -> str:
+    try:
+        name = codecs.lookup(named).name
+        b"a\xff".decode(name, "ignore" if name in _WIDE else _errors(name))
+        fits = name in (*_WIDE, "utf-8-sig") or _ASCII.encode(name) == _ASCII.encode()
+    except (LookupError, UnicodeError):
+        fits = False
+    if not fits:
+        what = f"no text encoding {named!r}: such as utf-8, utf-16, windows-1252, iso-8859-15"
+        raise UnreadableError(what)
+    return "utf-8-sig" if name == "utf-8" else name

@@ -1,0 +1,230 @@
+"""Whatever a file holds, every row is accounted for, in bounded memory and time."""
+
+import csv
+import io
+import json
+import tracemalloc
+from collections.abc import Iterable
+from itertools import takewhile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.config.model import Source
+from pipeline.ingest.records import Reading
+from pipeline.ingest.row import BadRow, FileFormat, Row, UnreadableError
+from pipeline.ingest.row_ids import RowIds
+from pipeline.ingest.rows import open_rows
+from pipeline.ingest.sending import Report, pass_on
+from pipeline.model.interaction import Interaction
+from tests.support.worlds import plain_rules
+
+_MAX = 2_000
+_FORMAT = FileFormat(_MAX)
+_NOW = 1_800_000_000_000
+_SOURCE = Source("file", "file", "unused-key")
+_MEMORY = 8_000_000
+
+pytestmark = pytest.mark.timeout(120)
+quick = settings(deadline=2_000, suppress_health_check=[HealthCheck.too_slow])
+
+
+def _read(name: str, content: bytes) -> tuple[list[Row | BadRow], UnreadableError | None]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        rows: list[Row | BadRow] = []
+        tracemalloc.start()
+        try:
+            rows.extend(open_rows(path, _FORMAT).rows())
+        except UnreadableError as error:
+            return rows, error
+        finally:
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert peak < _MEMORY
+        return rows, None
+
+
+def _sent(rows: Iterable[Row | BadRow]) -> tuple[Report, list[Interaction]]:
+    taken: list[Interaction] = []
+    reading = Reading(plain_rules().config, _SOURCE, _MAX, _NOW, RowIds("f"))
+    return pass_on(rows, reading, taken.append, lambda _: None), taken
+
+
+def _accounted(rows: list[Row | BadRow]) -> Report:
+    report, taken = _sent(rows)
+    assert report.sent == len(taken)
+    assert report.sent + report.refused == sum(
+        row.rows if isinstance(row, BadRow) else 1 for row in rows
+    )
+    assert _sent(rows) == (report, taken)
+    return report
+
+
+_cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+_tables = st.lists(st.lists(_cells, min_size=3, max_size=3), max_size=8)
+_HEADER = ("type", "anonymousId", "properties.x")
+
+
+@quick
+@given(_tables, st.sampled_from(",;\t|"), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
+def test_what_a_writer_of_csv_writes_is_read_row_by_row(
+    table: list[list[str]], delimiter: str, encoding: str
+) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerow(_HEADER)
+    writer.writerows(table)
+    rows, error = _read("a.csv", text.getvalue().encode(encoding))
+    assert error is None
+    found = [msgspec.json.decode(row.raw) for row in rows if isinstance(row, Row)]
+    expected = [cells for cells in table if any(cell.strip() for cell in cells)]
+    assert len(found) == len(rows) == len(expected)
+    for record, cells in zip(found, expected, strict=True):
+        assert record.get("type", "") == cells[0]
+        assert record.get("anonymousId", "") == cells[1]
+    _accounted(rows)
+
+
+_GOOD = b"page,c,1\n"
+_noise = st.binary(max_size=60) | st.lists(
+    st.sampled_from([b'"', b'""', b",", b"\n", b"\r\n", b"\xe9", b"\0", b"a", b"1,5", b"\xff"]),
+    max_size=20,
+).map(b"".join)
+
+
+@quick
+@given(st.lists(_noise, max_size=6))
+def test_whatever_stands_between_good_rows_of_csv_the_file_is_read_to_its_end(
+    noise: list[bytes],
+) -> None:
+    """Each good row stands after a line break and a line that closes every quote."""
+    body = b"".join(part + b'\n"\n' + _GOOD for part in noise) + _GOOD
+    rows, error = _read("a.csv", ",".join(_HEADER).encode() + b"\n" + body)
+    assert error is None
+    report = _accounted(rows)
+    assert report.sent >= 1
+    lines = [row.line for row in rows]
+    assert lines == sorted(set(lines))
+
+
+@quick
+@given(st.binary(max_size=400))
+def test_no_bytes_are_too_odd_for_any_format(content: bytes) -> None:
+    for name in ("a.csv", "a.tsv", "a.ndjson", "a.parquet"):
+        rows, _ = _read(name, content)
+        _accounted(rows)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+_records = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["track", "page", "identify"]) | _json,
+        "event": _json,
+        "userId": _json,
+        "anonymousId": st.just("c"),
+        "messageId": _json,
+        "timestamp": st.sampled_from([1_700_000_000, "2024-01-31", 1e300]) | _json,
+        "properties": st.dictionaries(st.text(max_size=4), _json) | _json,
+        "context": _json,
+    },
+)
+
+
+@quick
+@given(st.lists(_records | _json, max_size=6), st.booleans())
+def test_every_line_of_ndjson_is_a_row(records: list[Any], ends: bool) -> None:
+    lines = [_encoded(record) for record in records]
+    rows, error = _read("a.ndjson", b"\n".join(lines) + (b"\n" if ends else b""))
+    assert error is None
+    assert len(rows) == len(lines)
+    assert [row.line for row in rows] == list(range(1, len(lines) + 1))
+    _accounted(rows)
+
+
+def _encoded(record: Any) -> bytes:
+    return json.dumps(record, ensure_ascii=False).encode("utf-8", "replace")
+
+
+_KINDS: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+    (pa.uint64(), st.integers(0, 2**64 - 1)),
+    (pa.float32(), st.floats(width=32)),
+    (pa.float64(), st.floats()),
+    (pa.string(), st.text(st.characters(exclude_categories=["Cs"]), max_size=8)),
+    (pa.binary(), st.binary(max_size=8)),
+    (pa.decimal128(20, 4), st.decimals(-(10**15), 10**15, places=4)),
+    (pa.date32(), st.dates()),
+    (pa.timestamp("ns"), st.integers(-(2**63), 2**63 - 1)),
+    (pa.timestamp("s", "UTC"), st.integers(-(2**40), 2**40)),
+    (pa.time64("ns"), st.integers(0, 86_399_999_999_999)),
+    (pa.duration("us"), st.integers(-(2**62), 2**62)),
+    (pa.list_(pa.float64()), st.lists(st.floats(), max_size=3)),
+    (pa.map_(pa.string(), pa.int8()), st.lists(st.tuples(st.sampled_from("ab"), st.just(1)))),
+    (pa.struct([("a", pa.binary())]), st.fixed_dictionaries({"a": st.binary(max_size=2)})),
+]
+
+
+@st.composite
+def _columns(draw: st.DrawFn) -> dict[str, Any]:
+    count = draw(st.integers(0, 5))
+    kinds = draw(st.lists(st.sampled_from(_KINDS), max_size=4))
+    made = {
+        f"properties.p{number}": pa.array(
+            draw(st.lists(st.none() | strategy, min_size=count, max_size=count)), kind
+        )
+        for number, (kind, strategy) in enumerate(kinds)
+    }
+    return {"type": ["page"] * count, "userId": [f"u{n}" for n in range(count)], **made}
+
+
+@quick
+@given(_columns())
+def test_every_row_of_parquet_is_a_row_whatever_its_types(columns: dict[str, Any]) -> None:
+    table = pa.table(columns)
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    rows, error = _read("a.parquet", buffer.getvalue())
+    assert error is None
+    assert [row.line for row in rows] == list(range(1, table.num_rows + 1))
+    _accounted(rows)
+
+
+@quick
+@given(st.data())
+def test_parquet_that_is_damaged_is_refused_or_accounted_for(data: st.DataObject) -> None:
+    buffer = io.BytesIO()
+    rows = {"type": ["page"] * 50, "userId": [f"u{n}" for n in range(50)]}
+    pq.write_table(pa.table(rows), buffer, row_group_size=10, use_dictionary=False)
+    content = bytearray(buffer.getvalue())
+    for place in data.draw(st.lists(st.integers(4, len(content) - 1), min_size=1, max_size=3)):
+        content[place] = data.draw(st.integers(0, 255))
+    read, error = _read("a.parquet", bytes(content))
+    report = _accounted(read)
+    if error is None:
+        told = pq.ParquetFile(io.BytesIO(bytes(content))).metadata
+        groups = [told.row_group(group).num_rows for group in range(told.num_row_groups)]
+        assert report.sent + report.refused == sum(max(0, rows) for rows in groups)
+
+
+def test_many_bad_quotes_do_not_take_long() -> None:
+    """Each is read again from its next line: a line is read a few times, not as often as there
+    are lines."""
+    for line in (b'page,"c,1\n', b'page,c,"1\n', b'"page\n', b'page,"""c,1\n', b'"""\n'):
+        rows, error = _read("a.csv", ",".join(_HEADER).encode() + b"\n" + line * 5_000)
+        assert error is None
+        assert rows
+        _accounted(list(takewhile(lambda row: row.line < 500, rows)))

@@ -1,0 +1,271 @@
+"""CSV as people really send it: what can be read is, and what cannot costs its own row."""
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pipeline.ingest.row import FileFormat, Row, UnreadableError
+from pipeline.ingest.rows import open_rows
+
+_MAX = 1_000
+_HEAD = "type,event,userId,properties.price\n"
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Any:
+    """Reads a CSV of this content: each row's line with its record, or its refusal."""
+
+    def read(content: str | bytes, **named: Any) -> list[tuple[int, Any]]:
+        path = tmp_path / "a.csv"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        rows = open_rows(path, FileFormat(_MAX, **named)).rows()
+        return [
+            (
+                row.line,
+                msgspec.json.decode(row.raw) if isinstance(row, Row) else (row.code, row.field),
+            )
+            for row in rows
+        ]
+
+    return read
+
+
+def order(price: object = 1, user: str = "u") -> dict[str, Any]:
+    return {"type": "track", "event": "Order", "userId": user, "properties": {"price": price}}
+
+
+def test_columns_are_nested_fields_and_properties_have_types(table: Any) -> None:
+    text = (
+        "type,event,userId,timestamp,properties.price,properties.sku,properties.gift,context\n"
+        'track,Order,007,1700000000000,12.5,0042,true,"{""ip"": ""192.0.2.1""}"\n'
+        'track,"two\nlines",8,2024-01-01,-3,,false,\n'
+        ",,,,,,,\n"
+        "track,Short,9\n"
+    )
+    full = {
+        "type": "track",
+        "event": "Order",
+        "userId": "007",
+        "timestamp": "1700000000000",
+        "properties": {"price": 12.5, "sku": "0042", "gift": True},
+        "context": {"ip": "192.0.2.1"},
+    }
+    two = {
+        "type": "track",
+        "event": "two\nlines",
+        "userId": "8",
+        "timestamp": "2024-01-01",
+        "properties": {"price": -3, "gift": False},
+    }
+    assert table(text) == [
+        (2, full),
+        (3, two),
+        (6, {"type": "track", "event": "Short", "userId": "9"}),
+    ]
+
+
+def test_context_is_nested_as_deep_as_its_fields_are(table: Any) -> None:
+    [(_, row)] = table(
+        "type,anonymousId,context.page.url,context.campaign.name,context.device.id,"
+        "context.traits.plan,context.consent.categoryPreferences.ads\n"
+        "page,c,https://a.example,spring,d1,3,TRUE\n"
+    )
+    assert row["context"] == {
+        "page": {"url": "https://a.example"},
+        "campaign": {"name": "spring"},
+        "device": {"id": "d1"},
+        "traits": {"plan": 3},
+        "consent": {"categoryPreferences": {"ads": True}},
+    }
+
+
+def test_identifiers_are_those_of_an_interaction(table: Any) -> None:
+    assert table("kind,identifiers.email,identifiers.cookie\npage,ada@a.example,\n") == [
+        (2, {"kind": "page", "identifiers": [{"namespace": "email", "value": "ada@a.example"}]})
+    ]
+
+
+def test_a_list_is_a_list_and_text_that_is_none_is_text(table: Any) -> None:
+    text = _HEAD + 'track,Order,u,"[""a"", 2]"\ntrack,Order,u,[sic]\ntrack,[1],u,\n'
+    assert [row for _, row in table(text)] == [
+        order(["a", 2]),
+        order("[sic]"),
+        {"type": "track", "event": "[1]", "userId": "u"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [
+        ("utf-8", None),
+        ("utf-8-sig", None),
+        ("utf-8-sig", "utf-8"),
+        ("utf-16", None),
+        ("utf-16-le", None),
+        ("utf-16-be", None),
+        ("latin-1", "latin-1"),
+        ("cp1252", "Windows-1252"),
+        ("iso-8859-15", "iso-8859-15"),
+        ("shift_jis", "shift_jis"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_encodings_are_found_or_named(
+    table: Any, encoding: str, named: str | None, end: str
+) -> None:
+    name = "Ñandú" if encoding != "shift_jis" else "日本"
+    text = (_HEAD + f"track,Order,{name},1\ntrack,Order,b,2\n").replace("\n", end)
+    assert table(text.encode(encoding), encoding=named) == [
+        (2, order(1, name)),
+        (3, order(2, "b")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("type;event;userId;properties.price\ntrack;Order;u;1\n", None),
+        ("type\tevent\tuserId\tproperties.price\ntrack\tOrder\tu\t1\n", None),
+        ("type|event|userId|properties.price\ntrack|Order|u|1\n", None),
+        ("sep=;\ntype;event;userId;properties.price\ntrack;Order;u;1\n", None),
+        ("type^event^userId^properties.price\ntrack^Order^u^1\n", "^"),
+        ("type\tevent\tuserId\tproperties.price\ntrack\tOrder\tu\t1\n", "tab"),
+        ('"type";"event";"userId";"properties.a,b,c,d"\ntrack;Order;u;1\n', None),
+    ],
+)
+def test_delimiters_are_found_or_named(table: Any, text: str, named: str | None) -> None:
+    [(_, row)] = table(text, delimiter=named)
+    assert (row["event"], row["userId"], *row["properties"].values()) == ("Order", "u", 1)
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("1.234,50", 1234.5),
+        ("1.234.567", 1234567),
+        ("0,5", 0.5),
+        ("-12,25", -12.25),
+        ("1234", 1234),
+        ("1.23", ("invalid_number", "properties.price")),
+        ("007", "007"),
+    ],
+)
+def test_a_decimal_comma_is_named(table: Any, cell: str, value: object) -> None:
+    text = f"type;event;userId;properties.price\ntrack;Order;u;{cell}\n"
+    expected = value if isinstance(value, tuple) else order(value)
+    assert table(text, decimal_comma=True) == [(2, expected)]
+    assert table(text.replace(cell, "1.234,50")) == [(2, order("1.234,50"))]
+
+
+_GOOD = "track,Order,u,1\n"
+
+
+@pytest.mark.parametrize(
+    ("bad", "code", "field"),
+    [
+        (b"track,Order,caf\xe9,1\n", "not_text", "userId"),
+        (b"track,Order,u,a\xffb\n", "not_text", "properties.price"),
+        (b"track,Or\0der,u,1\n", "not_text", "event"),
+        (b"track,Order,u,1,extra\n", "too_many_cells", None),
+        (b'track,"Or"der,u,1\n', "invalid_csv", None),
+        (b'track,"Order,u,1\n', "invalid_csv", None),
+        (b"track,Order," + b"x" * 2_000 + b",1\n", "too_large", None),
+        (b'track,"' + b"x" * 2_000 + b'",u,1\n', "too_large", None),
+    ],
+)
+def test_a_bad_row_costs_itself_and_names_its_line_and_column(
+    table: Any, bad: bytes, code: str, field: str | None
+) -> None:
+    good = _GOOD.encode()
+    content = _HEAD.encode() + good + bad + good + b'track,"two\nlines",u,1\n' + good
+    two = {**order(), "event": "two\nlines"}
+    assert table(content) == [
+        (2, order()),
+        (3, (code, field)),
+        (4, order()),
+        (5, two),
+        (7, order()),
+    ]
+
+
+def test_a_quote_left_open_costs_its_own_line_however_long_the_file_is(table: Any) -> None:
+    found = table(_HEAD + 'track,"Order,u,1\n' + _GOOD * 500)
+    assert found[0] == (2, ("too_large", None))
+    assert found[1:] == [(line, order()) for line in range(3, 503)]
+    assert table(_HEAD + _GOOD + 'track,"Order,u,1\n' + _GOOD)[1:] == [
+        (3, ("invalid_csv", None)),
+        (4, order()),
+    ]
+
+
+def test_what_is_no_row_is_not_counted(table: Any) -> None:
+    text = _HEAD + "\n" + _GOOD + ",,,\n" + _HEAD + _GOOD.strip() + ",,\n" + "\n\n  \n"
+    found = table(text)
+    assert found == [(3, order()), (6, order())]
+
+
+def test_a_last_row_that_is_cut_off_is_refused(table: Any) -> None:
+    assert table(_HEAD + _GOOD + "track,Order,u") == [(2, order()), (3, ("cut_off", None))]
+    assert table(_HEAD + "track,Order,u,1") == [(2, order())]
+
+
+@pytest.mark.parametrize(
+    ("header", "what"),
+    [
+        ("type,event,event,userId", "'event' stands twice"),
+        ("type,properties.a,userId,properties.a", "'properties.a' stands twice"),
+        ("type,event,userId,price", "'price' means nothing"),
+        ("type,event,userId,context.browser", "'context.browser' means nothing"),
+        ("type,event,event.x,userId", "'event.x' means nothing"),
+        ("type,properties.a,properties.a.b,userId", None),
+        ("type,context.campaign,context.campaign.name,userId", "is part of 'context.campaign'"),
+        ("kind,name,identifiers,identifiers.email", "in one column or in several"),
+        ("kind,name,userId,identifiers.email", "'userId' means nothing"),
+        ("a,b,c", "means nothing"),
+        ("", "empty"),
+        ("\n\n", "empty"),
+        (",,,", "no columns|empty"),
+        ('type,"event', "quote"),
+    ],
+)
+def test_columns_that_would_be_lost_are_refused_by_name(
+    table: Any, header: str, what: str | None
+) -> None:
+    if what is None:
+        assert table(header + "\n") == []
+        return
+    with pytest.raises(UnreadableError, match=what):
+        table(header + "\n")
+
+
+def test_a_column_may_be_left_out(table: Any) -> None:
+    text = "type,event,userId,price,properties.price\ntrack,Order,u,9,1\n"
+    assert table(text, ignored=frozenset({"price"})) == [(2, order())]
+
+
+def test_no_cell_overwrites_another(table: Any) -> None:
+    text = "type,event,userId,properties,properties.price\n"
+    assert table(text + 'track,Order,u,"{""price"": 2}",1\n') == [
+        (2, ("given_twice", "properties.price"))
+    ]
+    assert table(text + 'track,Order,u,"{""a"": 2}",1\n') == [
+        (2, {**order(), "properties": {"a": 2, "price": 1}})
+    ]
+    assert table(text + "track,Order,u,no json,1\n") == [(2, ("invalid_field", "properties.price"))]
+
+
+def test_a_file_larger_than_memory_is_read_in_little_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "large.csv"
+    with path.open("w") as file:
+        file.write(_HEAD)
+        file.write(_GOOD * 200_000)
+        file.write('track,"open ' + "x" * 5_000_000 + "\n")
+    tracemalloc.start()
+    count = sum(1 for _ in open_rows(path, FileFormat(_MAX)).rows())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 200_001
+    assert peak < 2_000_000

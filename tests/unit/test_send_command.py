@@ -1,0 +1,68 @@
+"""`kairos send --check` says of each bad row where it stands, counts, and sends nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import send
+from pipeline.cli.main import build_app
+from tests.support.worlds import plain_rules
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """Runs the command on a file of this content, and returns its exit code and its output."""
+    monkeypatch.setattr(send, "ensure_configuration", lambda _: plain_rules().config)
+
+    def run(content: bytes, *options: str) -> tuple[int, str]:
+        file = tmp_path / "a.csv"
+        file.write_bytes(content)
+        app = build_app("send")
+        result = CliRunner().invoke(app, ["send", str(file), "--check", *options])
+        return result.exit_code, result.output + result.stderr
+
+    return run
+
+
+_ROWS = (
+    b"type,event,anonymousId,properties.total\n"
+    b"track,Order,c,1\n"
+    b"track,Order,caf\xe9,2\n"
+    b'track,"two\nlines",c,3\n'
+    b"track,,c,4\n"
+)
+
+
+def test_bad_rows_are_told_with_line_and_column(check: Any) -> None:
+    code, said = check(_ROWS)
+    assert code == 1
+    assert "a.csv:3: anonymousId: byte 0xe9" in said
+    assert "a.csv:6: event: " in said
+    assert "2 interactions would be sent, 2 refused" in said
+
+
+def test_a_named_encoding_is_used(check: Any) -> None:
+    code, said = check(_ROWS, "--encoding", "windows-1252")
+    assert "3 interactions would be sent, 1 refused" in said
+    assert code == 1
+
+
+def test_the_help_says_which_rows_are_the_same() -> None:
+    result = CliRunner().invoke(build_app("send"), ["send", "--help"], env={"COLUMNS": "200"})
+    said = " ".join(result.output.split())
+    assert "Which rows are the same" in said
+    assert "its number among the equal rows of the file" in said
+
+
+def test_json_has_the_same(check: Any) -> None:
+    code, said = check(_ROWS, "--json", "--key", "properties.total")
+    report = msgspec.json.decode(said)
+    assert code == 1
+    assert (report["sent"], report["refused"], report["stopped"]) == (2, 2, None)
+    assert [(one["line"], one["code"], one["field"]) for one in report["first"]] == [
+        (3, "not_text", "anonymousId"),
+        (6, "missing_field", "event"),
+    ]
