@@ -44,12 +44,13 @@ from agents.transition import (
     StepResult,
     Transition,
 )
-from pipeline.flow import Stage, config_of, control_of
+from pipeline.flow import Stage
 from pipeline.identity.naming import REUSED_ID
 from pipeline.model import topics
 from pipeline.model.ids import content_digest, event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Outcome, Redirect
+from pipeline.model.records import config_of, control_of
 from pipeline.rules import Rules
 
 _MAX_EXCEPTIONS = 50

@@ -11,9 +11,10 @@ from agents.metrics import StageMetrics
 from agents.outputs import OutputEncoder
 from agents.ports import Ports
 from agents.timers import Due, Timers
-from pipeline.flow import Stage, timer
+from pipeline.flow import Stage
 from pipeline.model.control import Control
 from pipeline.model.outcome import Emit, Wake
+from pipeline.model.records import timer_record
 
 ROW: Final = b"r"
 """Prefix of the keys of state rows."""
@@ -42,7 +43,7 @@ class TimerService:
         load_row: Callable[[int, bytes], Row[Any] | None],
     ) -> None:
         self.timers = Timers(ports.table)
-        self._stage = stage
+        self._topic = stage.inputs[0]
         self._ports = ports
         self._encoder = encoder
         self._metrics = metrics
@@ -66,7 +67,8 @@ class TimerService:
         due = self.timers.due_in_log(partition, clock.at)
         self._metrics.timers.inc(len(due))
         return [
-            timer(self._stage, one.key.decode(), (one.at, clock.at), clock.config) for one in due
+            timer_record(self._topic, one.key.decode(), one.at, clock.at, clock.config)
+            for one in due
         ]
 
     def _fire_in_partition(self, partition: int, now: _Now, most: int) -> None:
@@ -92,7 +94,7 @@ class TimerService:
         self.timers.clear(partition, due.key, due.at)
 
     def _send(self, due: Due, now: _Now, partition: int) -> None:
-        emit = timer(self._stage, due.key.decode(), (due.at, now.at_ms), now.digest)
+        emit = timer_record(self._topic, due.key.decode(), due.at, now.at_ms, now.digest)
         output = self._encoder.encode(emit)
         trace = [(TRACEPARENT, onward_trace(()))]
         self._ports.send(output.topic, output.key, output.value, trace, partition)

@@ -13,8 +13,8 @@ from typing import Final
 from msgspec import Struct
 
 from agents.ports import Rows
-from pipeline.flow import control_of
 from pipeline.model.outcome import Wake
+from pipeline.model.records import control_of
 
 _WALL: Final = b"tw"
 _LOG: Final = b"tl"

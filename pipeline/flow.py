@@ -21,9 +21,8 @@ from pipeline.identity.naming import REUSED_ID
 from pipeline.identity.state import IdentityState
 from pipeline.identity.step import step as identify
 from pipeline.model import topics
-from pipeline.model.control import Control
 from pipeline.model.identity import IdentityChange
-from pipeline.model.ids import content_digest, control_id, event_key
+from pipeline.model.ids import content_digest, event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import (
     DeadLetter,
@@ -34,7 +33,7 @@ from pipeline.model.outcome import (
     Outcome,
     Redirect,
 )
-from pipeline.model.stages import Enriched, Identified, Segmented
+from pipeline.model.records import timer_record
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
 from pipeline.segmentation.step import step as segment
@@ -94,57 +93,8 @@ STAGES = (
 
 
 def stage(name: str) -> Stage:
-    """The stage of this name; KeyError when there is none."""
+    """Return the stage of this name. Raises KeyError."""
     return {one.name: one for one in STAGES}[name]
-
-
-def clock(record: object) -> int:
-    """The time (epoch ms) by which rules run on this record: its own, never the wall's."""
-    if isinstance(record, Interaction):
-        return record.received_at
-    if isinstance(record, IdentityChange):
-        return record.at
-    if isinstance(record, (Identified, Enriched, Segmented)):
-        if record.control is not None:
-            return record.control.at
-        if record.interaction is not None:
-            return record.interaction.received_at
-    return 0
-
-
-def control_of(record: object) -> Control | None:
-    """The control that the record carries, where it does."""
-    if isinstance(record, (Identified, Enriched, Segmented)):
-        return record.control
-    return None
-
-
-def config_of(record: object) -> str | None:
-    """The digest that identity stamped on the record; None where identity has yet to do so."""
-    if isinstance(record, (Identified, Enriched, Segmented)):
-        if record.identity is not None:
-            return record.identity.config
-        if record.control is not None:
-            return record.control.config
-    return None
-
-
-def timer(stage: Stage, key: str, times: tuple[int, int], config: str) -> Emit:
-    """The record that wakes the row `key`, which asked for it, on the stage's own input.
-
-    `times` (ms): when it fell due, and now.
-    """
-    due_at, now_ms = times
-    control = Control(
-        control_id=control_id(key, "timer", str(due_at)),
-        kind="timer",
-        at=now_ms,
-        cause=key,
-        config=config,
-        due_at=due_at,
-    )
-    [topic] = stage.inputs
-    return Emit(topic, key, _CARRIERS[topic](control=control))
 
 
 def _in_memory(_: Stage) -> MutableMapping[str, Any]:
@@ -179,7 +129,9 @@ class Flow:
         for one in STAGES:
             while due := self._due(one.name, now_ms):
                 at, key = due
-                yield from self.follow(timer(one, key, (at, now_ms), self.rules.config.digest))
+                yield from self.follow(
+                    timer_record(one.inputs[0], key, at, now_ms, self.rules.config.digest)
+                )
 
     def _due(self, name: str, now_ms: int) -> tuple[int, str] | None:
         """The first row of the stage `name` that wanted to be woken by now."""
@@ -231,11 +183,6 @@ class Flow:
         return outcome.emits
 
 
-_CARRIERS: dict[str, Callable[..., Identified | Enriched | Segmented]] = {
-    topics.IDENTIFIED: Identified,
-    topics.ENRICHED: Enriched,
-    topics.SEGMENTED: Segmented,
-}
 _CONSUMER = {topic: one for one in STAGES for topic in one.inputs}
 
 

@@ -21,12 +21,12 @@ from pipeline.adapters.lag import partition_ends
 from pipeline.adapters.records import Records
 from pipeline.adapters.rocks import passing_rows
 from pipeline.enrichment.beginning import Beginning
-from pipeline.flow import clock
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.identity import IdentityChange
 from pipeline.model.ids import control_id
 from pipeline.model.outcome import Emit
+from pipeline.model.records import time_of
 from pipeline.model.stages import Identified, Segmented
 from pipeline.planning.feeding import Feeder, Progress, StalledError
 from pipeline.planning.past import Reader
@@ -150,7 +150,7 @@ class _Stages:
         positions = self._positions
         for stored, record in self._records.every(topics.SEGMENTED, Segmented, start=positions):
             if stored.partition not in positions and stored.offset > 0:
-                reader.begins_late(clock(record))
+                reader.begins_late(time_of(record))
             positions[stored.partition] = stored.offset + 1
             shard = reader.take(stored.partition, record)
             if shard is not None:

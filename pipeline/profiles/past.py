@@ -17,10 +17,11 @@ from pipeline.adapters.snapshots import Stored
 from pipeline.enrichment import view
 from pipeline.enrichment.passing import seen
 from pipeline.enrichment.state import ProfileState
-from pipeline.flow import Flow, Stage, clock
+from pipeline.flow import Flow, Stage
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
+from pipeline.model.records import time_of
 from pipeline.model.time import MAX_AHEAD_MS
 from pipeline.planning.people import Person
 from pipeline.rules import Rules
@@ -43,7 +44,7 @@ def as_of(records: Records, rules: Rules, at: int) -> Iterator[Iterator[Person]]
         flow = Flow(rules, lambda stage: _States(opened.enter_context(passing_rows()), stage))
         for record in _inputs(records, at):
             if isinstance(record, Interaction):
-                for _ in flow.advance(clock(record)):
+                for _ in flow.advance(time_of(record)):
                     pass
             for _ in flow.run(record):
                 pass
@@ -84,7 +85,7 @@ def _inputs(records: Records, at: int) -> Iterator[_Input]:
     with passing_rows() as rows:
         written: dict[tuple[int, int], int] = {}
         for stored, record in _asked(records):
-            if clock(record) <= min(at, stored.timestamp + MAX_AHEAD_MS):
+            if time_of(record) <= min(at, stored.timestamp + MAX_AHEAD_MS):
                 topic = 0 if isinstance(record, Interaction) else 1
                 lane = topic, stored.partition
                 written[lane] = max(written.get(lane, 0), stored.timestamp)

@@ -18,12 +18,12 @@ from pipeline.config import model
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import Begun, ProfileState, Shard
 from pipeline.enrichment.view import shards_of, traits
-from pipeline.flow import config_of
 from pipeline.identity.requests import forget
 from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Interaction, Known
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
+from pipeline.model.records import config_of
 from pipeline.model.stages import Enriched, Segmented
 from pipeline.planning.feeding import StalledError
 from pipeline.planning.fill import begin, fill_stages

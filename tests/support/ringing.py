@@ -9,12 +9,13 @@ from agents.ports import Message
 from agents.stage import StageShell
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.config import model
-from pipeline.flow import control_of, stage
+from pipeline.flow import stage
 from pipeline.model import topics
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import Ok
 from pipeline.model.profile import SegmentChange
+from pipeline.model.records import control_of
 from pipeline.model.stages import Enriched, Identified, IdentitySection
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
