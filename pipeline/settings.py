@@ -17,6 +17,7 @@ from pipeline.adapters.broker import Broker, BrokerOptions
 from pipeline.adapters.broker.options import PREFERRED_PORT
 from pipeline.adapters.kafka import OURS
 from pipeline.adapters.membership import DELIVERY_MS, LEAST_SESSION_MS
+from pipeline.adapters.private_files import private_folder
 from pipeline.model import sizes
 
 PREFIX = "KAIROS_"
@@ -259,7 +260,7 @@ def _secret_in(home: Path) -> str:
     path = home / "secret"
     if path.exists():
         return path.read_text()
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     descriptor, draft = tempfile.mkstemp(dir=home)  # mode 0600
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(32))

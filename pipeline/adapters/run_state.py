@@ -1,44 +1,15 @@
-"""What each process of a home says of itself, as one small JSON file in `<home>/run/`.
-
-A process is known by its pid together with its start time, so a pid that the system has given to
-another program since is never taken for ours.
-"""
+"""What each process of a home says of itself, as one small JSON file in `<home>/run/`."""
 
 import os
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
-import psutil
+
+from pipeline.adapters.process_identity import Handle
 
 State: TypeAlias = Literal["starting", "ready", "stopping"]
 T = TypeVar("T")
-
-_START_TOLERANCE_S = 1.0
-
-
-class Handle(msgspec.Struct, frozen=True):
-    """A process: `started_at` is the system's start time (epoch seconds), not the writer's."""
-
-    pid: int
-    started_at: float
-
-    @classmethod
-    def of(cls, pid: int) -> "Handle | None":
-        """None when there is no such process any more."""
-        try:
-            return cls(pid, psutil.Process(pid).create_time())
-        except psutil.NoSuchProcess:
-            return None
-
-    def process(self) -> psutil.Process | None:
-        """The living process, None when it is gone or only a zombie."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.started_at) < _START_TOLERANCE_S
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-        except psutil.NoSuchProcess:
-            return None
 
 
 class Announcement(msgspec.Struct, frozen=True):
@@ -56,7 +27,12 @@ def run_folder(home: Path) -> Path:
 
 
 def announce(home: Path, name: str, state: State, ports: dict[str, int] | None = None) -> None:
-    """Say that this very process is `name` and how it is; call again whenever that changes."""
+    """Say that this very process is `name` and how it is; call again whenever that changes.
+
+    A home that was removed meanwhile is not made again.
+    """
+    if state != "starting" and not home.exists():
+        return
     me = Handle.of(os.getpid())
     assert me is not None
     write_json(_file(home, name), Announcement(name, me, state, ports or {}))

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from pipeline.adapters.private_files import private_folder
 from pipeline.settings import Settings
 from pipeline.stack.control import Say, down
 
@@ -32,7 +33,7 @@ def claim(settings: Settings, reset: bool, say: Say) -> None:
         say(f"deleting what is in {home}")
         down(settings, say)
         _empty(home)
-    home.mkdir(parents=True, exist_ok=True)
+    private_folder(home)
     (home / _MARK).touch()
 
 

@@ -21,10 +21,11 @@ from pipeline.adapters.topics import ensure_topics
 from pipeline.settings import Settings
 from pipeline.stack.configure import apply_folder, ensure_configuration
 from pipeline.stack.groups import adapter_inputs
+from pipeline.stack.home_lock import home_lock
 from pipeline.stack.log_files import open_log, tail
 from pipeline.stack.partitions import with_existing_partitions
 from pipeline.stack.plan import Plan, arrange, make_plan
-from pipeline.stack.strays import end, strays
+from pipeline.stack.strays import SUPERVISOR_MODULE, end, stray_brokers, strays
 from pipeline.stack.supervision import (
     Supervision,
     clear_supervision,
@@ -65,9 +66,15 @@ class Up:
 def up(settings: Settings, config: Path | None, workers: str, say: Say) -> Up:
     """Start, or bring into line, every process of the home; return once the pipeline answers.
 
-    `config`: a folder to apply first. Raises StackError, or ValueError for `workers`.
+    `config`: a folder to apply first. Raises StackError, HomeBusyError, or ValueError for
+    `workers`.
     """
     counts = arrange(workers)
+    with home_lock(settings.home.resolve(), say):
+        return _up(settings, config, counts, say)
+
+
+def _up(settings: Settings, config: Path | None, counts: dict[str, int], say: Say) -> Up:
     home = settings.home.resolve()
     _start_broker(settings, say)
     settings = with_existing_partitions(settings)
@@ -83,16 +90,22 @@ def up(settings: Settings, config: Path | None, workers: str, say: Say) -> Up:
 
 
 def down(settings: Settings, say: Say) -> int:
-    """Stop every process of the home, then its broker; returns how many processes there were."""
+    """Stop every process of the home, then its broker; returns how many processes there were.
+
+    Also where the home was removed while they ran. Raises HomeBusyError.
+    """
     home = settings.home.resolve()
-    count = _stop_supervised(home, say)
-    count += end(strays(home))
-    clear_supervision(home)
-    if settings.bootstrap_servers is None and settings.broker().status() is not None:
-        say("stopping the broker")
-        settings.broker().stop()
-        count += 1
-    return count
+    if not home.exists():
+        return end(strays(home)) + end(stray_brokers(home))
+    with home_lock(home, say):
+        count = _stop_supervised(home, say)
+        count += end(strays(home))
+        clear_supervision(home)
+        if settings.bootstrap_servers is None and settings.broker().status() is not None:
+            say("stopping the broker")
+            settings.broker().stop()
+            count += 1
+        return count + end(stray_brokers(home))
 
 
 def running_supervision(home: Path) -> Supervision | None:
@@ -119,6 +132,8 @@ def gateway_url(settings: Settings) -> str:
 def _start_broker(settings: Settings, say: Say) -> None:
     if settings.bootstrap_servers is not None or settings.broker().status() is not None:
         return
+    if end(stray_brokers(settings.home.resolve())):
+        say("ended the broker of a home that was removed")
     say("starting the broker")
     started = settings.broker().start()
     if isinstance(started, BrokerFailure):
@@ -177,7 +192,7 @@ def _start_supervisor(home: Path, partitions: int) -> None:
     clear_supervision(home)
     with open_log(home, "supervisor") as log:
         subprocess.Popen(
-            [sys.executable, "-m", "pipeline.stack.supervisor", str(home)],
+            [sys.executable, "-m", SUPERVISOR_MODULE, str(home)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

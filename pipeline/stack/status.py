@@ -6,7 +6,8 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
 
-from pipeline.adapters.run_state import Announcement, Handle, announcements
+from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.run_state import Announcement, announcements
 from pipeline.stack.control import running_supervision
 from pipeline.stack.plan import ProcessSpec
 from pipeline.stack.supervision import Child, read_plan, read_supervision

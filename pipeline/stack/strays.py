@@ -1,27 +1,39 @@
 """Finding and ending processes of a home that no supervisor looks after (it was killed)."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 
 from pipeline.adapters.run_state import announcements
-from pipeline.stack.supervisor import STACK_VARIABLE
+
+STACK_VARIABLE = "KAIROS_STACK"
+"""Set to the home in every process that a supervisor starts, so that strays can be found."""
+
+SUPERVISOR_MODULE = "pipeline.stack.supervisor"
 
 _TERM_S = 10.0
 _KILL_S = 5.0
 
 
 def strays(home: Path) -> list[psutil.Process]:
-    """Processes that a supervisor of this home started, and those that announced themselves."""
-    found = {process.pid: process for process in _marked(home)}
+    """Return the home's supervisor, processes that one started, and those that announced
+    themselves; also where the home was removed under them."""
+    found = {process.pid: process for process in _known(partial(_belongs, home))}
     for announcement in announcements(home).values():
         process = announcement.process.process()
         if process is not None:
             found.setdefault(process.pid, process)
     found.pop(os.getpid(), None)
     return list(found.values())
+
+
+def stray_brokers(home: Path) -> list[psutil.Process]:
+    """Return the home's brokers that no file tells of any more: the home was removed."""
+    properties = str(home / "broker" / "server.properties")
+    return list(_known(lambda process: process.cmdline()[-1:] == [properties]))
 
 
 def end(processes: Iterable[psutil.Process]) -> int:
@@ -36,10 +48,17 @@ def end(processes: Iterable[psutil.Process]) -> int:
     return len(processes)
 
 
-def _marked(home: Path) -> Iterator[psutil.Process]:
+def _belongs(home: Path, process: psutil.Process) -> bool:
+    if process.environ().get(STACK_VARIABLE) == str(home):
+        return True
+    return process.cmdline()[-3:] == ["-m", SUPERVISOR_MODULE, str(home)]
+
+
+def _known(is_meant: Callable[[psutil.Process], bool]) -> Iterator[psutil.Process]:
+    """Zombies, and what other users run, apart."""
     for process in psutil.process_iter():
         try:
-            if process.environ().get(STACK_VARIABLE) == str(home):
+            if is_meant(process):
                 yield process
         except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
             continue

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from pipeline.adapters.run_state import Handle, read_json, run_folder, write_json
+from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.run_state import read_json, run_folder, write_json
 from pipeline.stack.plan import Plan
 
 

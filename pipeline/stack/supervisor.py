@@ -2,7 +2,8 @@
 
 TERM or INT: stop everything, tier by tier. HUP: read the plan again and bring the processes into
 line with it. A process that exits is started again, at once the first time, then after growing
-pauses, for ever; what happens is in `<home>/log/supervisor.log` and in `kairos status`.
+pauses, for ever; so is the embedded broker, for which the others wait. What happens is in
+`<home>/log/supervisor.log` and in `kairos status`. A home that is removed ends everything.
 """
 
 import asyncio
@@ -16,12 +17,18 @@ import time
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
+from typing import IO
 
 from pipeline.adapters import logs
-from pipeline.adapters.run_state import Handle, run_folder, withdraw
+from pipeline.adapters.private_files import keep_to_owner
+from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.run_state import run_folder, withdraw
 from pipeline.settings import Settings
+from pipeline.stack.broker_keeper import BrokerKeeper
 from pipeline.stack.log_files import open_log, rotate
+from pipeline.stack.pauses import failures_after, pause_s
 from pipeline.stack.plan import ProcessSpec
+from pipeline.stack.strays import STACK_VARIABLE
 from pipeline.stack.supervision import (
     Child,
     Supervision,
@@ -30,34 +37,20 @@ from pipeline.stack.supervision import (
     write_supervision,
 )
 
-STACK_VARIABLE = "KAIROS_STACK"
-"""Set to the home in every process that a supervisor starts, so that strays can be found."""
-
-_STEADY_S = 10.0
-_FIRST_PAUSE_S = 0.1
-_LONGEST_PAUSE_S = 10.0
 _STOP_S = 10.0
-_ROTATION_S = 5.0
+_LOOK_S = 1.0
 
 _log = logging.getLogger("kairos.supervisor")
 
 
-def pause_s(failures: int, spread: float) -> float:
-    """How long to wait after that many short lives in a row; `spread` in [0, 1) is the jitter."""
-    longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0**failures)
-    return longest * (0.5 + spread / 2)
-
-
-def failures_after(failures: int, lived_s: float) -> int:
-    """How many short lives in a row there are when another one has ended."""
-    return 0 if lived_s > _STEADY_S else failures + 1
-
-
 class Keeper:
-    """Runs one process, again and again, until it is told to stop."""
+    """Runs one process, again and again, until it is told to stop; each time once `may_start`."""
 
-    def __init__(self, home: Path, spec: ProcessSpec, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, home: Path, spec: ProcessSpec, changed: Callable[[], None], may_start: asyncio.Event
+    ) -> None:
         self.spec = spec
+        self._may_start = may_start
         self.child = Child()
         self._home = home
         self._changed = changed
@@ -83,6 +76,7 @@ class Keeper:
     async def _keep(self) -> None:
         failures = 0
         while True:
+            await self._may_start.wait()
             began = time.monotonic()
             try:
                 outcome = f"exited with {await self._run_once()}"
@@ -118,34 +112,61 @@ class Keeper:
 
 
 class Supervisor:
-    """The keepers of one home."""
+    """The keepers of one home. `lock` is the open file whose place in the home tells whether the
+    home is still there."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, lock: IO[str]) -> None:
         self._home = home
+        self._lock = lock
+        self._broker_answers = asyncio.Event()
+        self._broker: BrokerKeeper | None = None
         self._me = Handle.of(os.getpid())
         self._keepers: dict[str, Keeper] = {}
         self._stopped = asyncio.Event()
         self._replanned = asyncio.Event()
 
     async def run(self) -> None:
-        """Until TERM or INT; then everything has stopped."""
+        """Until TERM or INT, or until the home is gone; then everything has stopped."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopped.set)
         loop.add_signal_handler(signal.SIGINT, self._stopped.set)
         loop.add_signal_handler(signal.SIGHUP, self._replanned.set)
+        self._keep_broker()
         await self._follow_plan()
-        while not self._stopped.is_set():
+        while not self._stopped.is_set() and self._has_home():
             await self._wait_for_something()
             self._rotate()
             if self._replanned.is_set():
                 self._replanned.clear()
                 await self._follow_plan()
+        if self._broker is not None:
+            self._broker.stop()
         await self._stop(list(self._keepers.values()))
-        clear_supervision(self._home)
+        if self._has_home():
+            clear_supervision(self._home)
+        elif self._broker is not None:
+            _log.error("%s was removed: everything has stopped", self._home)
+            self._broker.end()
+
+    def _keep_broker(self) -> None:
+        settings = Settings().model_copy(update={"home": self._home})
+        if settings.bootstrap_servers is None:
+            self._broker = BrokerKeeper(settings.broker(), self._has_home)
+            self._broker_answers = self._broker.answers
+        else:
+            self._broker_answers.set()
+
+    def _has_home(self) -> bool:
+        """Whether this home is there, and not another of that name."""
+        try:
+            there = lock_file(self._home).stat()
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self._lock.fileno()))
 
     async def _wait_for_something(self) -> None:
         signals = [asyncio.create_task(e.wait()) for e in (self._stopped, self._replanned)]
-        await asyncio.wait(signals, timeout=_ROTATION_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(signals, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
         for task in signals:
             task.cancel()
 
@@ -158,7 +179,7 @@ class Supervisor:
             del self._keepers[keeper.spec.name]
         for name, spec in wanted.items():
             if name not in self._keepers:
-                self._keepers[name] = Keeper(self._home, spec, self._publish)
+                self._keepers[name] = Keeper(self._home, spec, self._publish, self._broker_answers)
         self._publish()
 
     async def _stop(self, keepers: list[Keeper]) -> None:
@@ -168,6 +189,8 @@ class Supervisor:
 
     def _publish(self) -> None:
         assert self._me is not None
+        if not self._has_home():
+            return
         children = {name: keeper.child for name, keeper in self._keepers.items()}
         try:
             write_supervision(self._home, Supervision(self._me, children))
@@ -181,23 +204,28 @@ class Supervisor:
             _log.error("cannot rotate the logs: %s", error)
 
 
+def lock_file(home: Path) -> Path:
+    """Return the file that a home's supervisor holds."""
+    return run_folder(home) / "supervisor.lock"
+
+
 def main(home: Path) -> int:
     """0 when stopped as asked, 1 when another supervisor holds this home."""
+    keep_to_owner()
     logs.set_up(Settings())
-    folder = run_folder(home)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "supervisor.lock").open("w") as lock:
+    run_folder(home).mkdir(parents=True, exist_ok=True)
+    with lock_file(home).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             _log.error("another supervisor runs for %s", home)
             return 1
-        asyncio.run(_supervise(home))
+        asyncio.run(_supervise(home, lock))
     return 0
 
 
-async def _supervise(home: Path) -> None:
-    await Supervisor(home).run()
+async def _supervise(home: Path, lock: IO[str]) -> None:
+    await Supervisor(home, lock).run()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.adapters.broker import BrokerFailure
-from pipeline.stack.supervisor import failures_after, pause_s
+from pipeline.stack.pauses import failures_after, pause_s
 from tests.benchmarks.processes import Process, start
 from tests.benchmarks.rig import NoRigError, Rig
 

@@ -10,6 +10,7 @@ from threading import Timer
 import msgspec
 import psutil
 import pytest
+from msgspec.structs import replace
 
 from pipeline.adapters.broker.java import Java, find_java
 from pipeline.adapters.broker.jvm import KafkaJvm, publish_archives
@@ -22,6 +23,7 @@ from pipeline.adapters.broker.process import (
     terminate,
     write_atomically,
 )
+from pipeline.adapters.process_identity import Handle
 
 
 @pytest.fixture
@@ -126,7 +128,9 @@ def test_a_recorded_port_that_is_let_go_of_is_kept(tmp_path: Path) -> None:
 
 def test_a_pid_that_was_given_to_another_process_is_not_the_broker(files: BrokerFiles) -> None:
     me = psutil.Process()
-    record = ProcessRecord(me.pid, me.create_time() - 3_600, 9092)
+    handle = Handle.of(me.pid)
+    assert handle is not None
+    record = ProcessRecord(replace(handle, started=handle.started + "1"), 9092)
     write_atomically(files.process, msgspec.json.encode(record))
     assert recorded_process(files) is None
 

@@ -25,6 +25,7 @@ from pipeline.adapters.broker.options import (
 from pipeline.adapters.broker.ports import Ports, choose_ports, is_free
 from pipeline.adapters.broker.process import recorded_process, spawn, terminate, write_atomically
 from pipeline.adapters.broker.readiness import becomes_ready, last_error, listens
+from pipeline.adapters.private_files import close_home, private_folder
 
 _MIN_FREE_BYTES = 100 * 1024 * 1024
 _FORMAT_TIMEOUT_S = 60
@@ -64,6 +65,10 @@ class Broker:
         """What runs now."""
         found = recorded_process(self._files)
         return found[1] if found else None
+
+    def was_killed(self) -> bool:
+        """Whether it was started, does not run, and nobody stopped it."""
+        return self._files.process.exists() and self.status() is None
 
     def _answering(self) -> Running | None:
         """The broker that runs already, once it answers; None when there is none, or it dies."""
@@ -133,7 +138,8 @@ class Broker:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Two starts at the same time give one broker."""
-        self._files.root.mkdir(parents=True, exist_ok=True)
+        close_home(self._files.root.parent)
+        private_folder(self._files.root)
         with self._files.lock.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

@@ -7,17 +7,17 @@ import msgspec
 import psutil
 
 from pipeline.adapters.broker.options import HOST, BrokerFiles, Running
+from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.run_state import read_json
 
 _STOP_TIMEOUT_S = 20
 _KILL_TIMEOUT_S = 5
-_START_TIME_TOLERANCE_S = 2.0  # psutil derives it from the boot time, which clock changes move
 
 
 class ProcessRecord(msgspec.Struct, frozen=True):
-    """Pid and start time (epoch s) together name one process even after the pid is used again."""
+    """The broker's process and the port of its clients."""
 
-    pid: int
-    started_at: float
+    process: Handle
     port: int
 
 
@@ -32,23 +32,19 @@ def spawn(command: list[str], files: BrokerFiles, port: int) -> psutil.Process:
             cwd=files.root,
             start_new_session=True,
         ).pid
-    process = psutil.Process(pid)
-    record = ProcessRecord(pid, process.create_time(), port)
-    write_atomically(files.process, msgspec.json.encode(record))
-    return process
+    handle = Handle.of(pid)
+    assert handle is not None, "a child of this process is at least a zombie"
+    write_atomically(files.process, msgspec.json.encode(ProcessRecord(handle, port)))
+    return psutil.Process(pid)
 
 
 def recorded_process(files: BrokerFiles) -> tuple[psutil.Process, Running] | None:
     """The broker's live process, or None; a pid that now belongs to another process is not it."""
-    try:
-        record = msgspec.json.decode(files.process.read_bytes(), type=ProcessRecord)
-        process = psutil.Process(record.pid)
-        same = abs(process.create_time() - record.started_at) < _START_TIME_TOLERANCE_S
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError, psutil.NoSuchProcess):
+    record = read_json(files.process, ProcessRecord)
+    process = record.process.process() if record is not None else None
+    if record is None or process is None:
         return None
-    if not same or not is_alive(process):
-        return None
-    return process, Running(f"{HOST}:{record.port}", record.pid, record.port)
+    return process, Running(f"{HOST}:{record.port}", process.pid, record.port)
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -1,0 +1,43 @@
+"""Folders and files that hold customers' data: nobody but their owner may look into them."""
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+_OTHERS: Final = 0o077
+_OURS: Final = ("artifacts", "broker", "log", "run", "secret", "state")
+"""What Kairos itself writes into a home; whatever else is there is left as it is."""
+
+
+def keep_to_owner() -> None:
+    """Make all that this process and its children write from now on readable by its owner only."""
+    os.umask(_OTHERS)
+
+
+def private_folder(folder: Path) -> None:
+    """Make the folder, where it is not there, and close it to others."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _close(folder)
+
+
+def close_home(home: Path) -> None:
+    """Make the home, and close it to others with all that an earlier version left open in it."""
+    was_open = home.exists() and bool(home.stat().st_mode & _OTHERS)
+    private_folder(home)
+    if not was_open:
+        return
+    for name in _OURS:
+        _close(home / name)
+        for parent, folders, files in os.walk(home / name):
+            for inner in (*folders, *files):
+                _close(Path(parent) / inner)
+
+
+def _close(path: Path) -> None:
+    """What is gone by then, or is another user's, is none of ours."""
+    with suppress(FileNotFoundError, PermissionError):
+        mode = path.lstat().st_mode
+        if mode & _OTHERS and not stat.S_ISLNK(mode):
+            path.chmod(stat.S_IMODE(mode) & ~_OTHERS)

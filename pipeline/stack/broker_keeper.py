@@ -1,0 +1,65 @@
+"""The embedded broker, looked after: one that was killed, or that a full disk ended, comes back."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Final
+
+from pipeline.adapters.broker import Broker, BrokerFailure
+from pipeline.adapters.process_identity import Handle
+from pipeline.stack.pauses import pause_s
+from pipeline.stack.strays import end
+
+_LOOK_S: Final = 0.5
+
+_log = logging.getLogger("kairos.supervisor")
+
+
+class BrokerKeeper:
+    """Starts the broker again when it has ended although nobody stopped it.
+
+    `answers` is set while it runs: what needs it is started then only.
+    """
+
+    def __init__(self, broker: Broker, may_start: Callable[[], bool]) -> None:
+        self.answers = asyncio.Event()
+        self._broker = broker
+        self._may_start = may_start
+        self._last: Handle | None = None
+        self._task = asyncio.create_task(self._keep())
+
+    def stop(self) -> None:
+        """Look after it no longer; it stays as it is."""
+        self._task.cancel()
+
+    def end(self) -> None:
+        """End the one that was last seen: its data are gone."""
+        process = self._last.process() if self._last else None
+        if process is not None:
+            end([process])
+
+    async def _keep(self) -> None:
+        failures = 0
+        while True:
+            running = self._broker.status()
+            if running is not None:
+                self._last = Handle.of(running.pid)
+                failures = 0
+                self.answers.set()
+            else:
+                self.answers.clear()
+                failures += await self._start()
+            await asyncio.sleep(pause_s(failures, random.random()) if failures else _LOOK_S)
+
+    async def _start(self) -> int:
+        """Return 1 if that failed, 0 if it did not or should not be done."""
+        if not self._broker.was_killed() or not self._may_start():
+            return 0
+        _log.error("the broker has ended and nobody stopped it: starting it again")
+        started = await asyncio.to_thread(self._broker.start)
+        if isinstance(started, BrokerFailure):
+            _log.error("the broker does not start: %s", started.message)
+            return 1
+        _log.info("the broker runs as process %d", started.pid)
+        return 0

@@ -1,0 +1,62 @@
+"""One command at a time changes what runs in a home."""
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Final
+
+from pipeline.adapters.private_files import close_home
+
+_WAIT_S: Final = 180.0
+"""Longer than `up` takes to start everything, or to give up."""
+
+_LOOK_S: Final = 0.1
+
+
+class HomeBusyError(Exception):
+    """Another command holds the home for too long; the message says what to do."""
+
+
+@contextmanager
+def home_lock(home: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the home, once whoever holds it has let go. Raises HomeBusyError.
+
+    The system lets go for a process that ends, however it ends.
+    """
+    deadline = time.monotonic() + _WAIT_S
+    told = False
+    while True:
+        close_home(home)
+        with (home / "lock").open("a") as file:
+            if _is_taken(file):
+                if _is_still(file, home / "lock"):
+                    yield
+                    return
+                continue  # the home was removed and made anew meanwhile
+        if not told:
+            say("waiting for another `kairos up` or `kairos down` of this home")
+            told = True
+        if time.monotonic() > deadline:
+            raise HomeBusyError(
+                f"another `kairos up` or `kairos down` holds {home} for more than {_WAIT_S:.0f} s: "
+                "end it (Ctrl-C, or kill its process), then try again"
+            )
+        time.sleep(_LOOK_S)
+
+
+def _is_taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_still(file: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,181 @@
+"""A home is its owner's: private, held by one command at a time, its processes told apart."""
+
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from msgspec.structs import replace
+
+from pipeline.adapters.private_files import close_home, private_folder
+from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.run_state import announce, announcements
+from pipeline.settings import Settings
+from pipeline.stack.home_lock import home_lock
+from pipeline.stack.strays import STACK_VARIABLE, end, stray_brokers, strays
+
+
+def modes(folder: Path) -> set[int]:
+    return {path.lstat().st_mode & 0o077 for path in (folder, *folder.rglob("*"))}
+
+
+def test_a_home_of_an_earlier_version_is_closed_to_others(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "state" / "gateway").mkdir(parents=True)
+    (home / "state" / "gateway" / "rows").write_text("ana@example.com")
+    (home / "log").mkdir()
+    (home / "log" / "gateway.log").write_text("ana@example.com")
+    (home / "tool.sh").write_text("not ours")
+    (home / "tool.sh").chmod(0o755)
+    (home / "state" / "elsewhere").symlink_to(tmp_path / "outside")
+    (tmp_path / "outside").write_text("not ours")
+    for path in (home, *home.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else path.stat().st_mode | 0o044)
+    close_home(home)
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert modes(home / "log") == {0}
+    assert (home / "state" / "gateway" / "rows").stat().st_mode & 0o777 == 0o600
+    assert (home / "tool.sh").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "outside").stat().st_mode & 0o044
+
+
+def test_what_commands_write_is_the_owner_s_only(tmp_path: Path) -> None:
+    environment = {**os.environ, "KAIROS_HOME": str(tmp_path / "home")}
+    command = [
+        sys.executable,
+        "-c",
+        "import os; os.umask(0o022); from pipeline.cli.main import main",
+    ]
+    command[-1] += "; import sys; sys.argv = ['kairos', 'config', 'schemas', sys.argv[1]]; main()"
+    subprocess.run([*command, str(tmp_path / "out")], env=environment, check=True)
+    assert modes(tmp_path / "out") == {0}
+
+
+def test_the_secret_s_folder_is_private(tmp_path: Path) -> None:
+    Settings(home=tmp_path / "new", secret=None).signing_secret()
+    assert modes(tmp_path / "new") == {0}
+
+
+def test_a_folder_that_was_open_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir(mode=0o755)
+    private_folder(tmp_path / "a")
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_process_is_known_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """psutil counts from the time at which the machine started, which moves with the clock."""
+    me = Handle.of(os.getpid())
+    assert me is not None
+    monkeypatch.setattr(psutil.Process, "create_time", lambda *_: time.time() + 3_600)
+    assert me.process() is not None
+    assert Handle.of(os.getpid()) == me
+
+
+def test_a_pid_that_is_another_s_now_is_not_the_process() -> None:
+    me = Handle.of(os.getpid())
+    assert me is not None
+    assert replace(me, started=me.started + "0").process() is None
+    assert replace(me, started="another-boot/" + me.started.partition("/")[2]).process() is None
+    assert replace(me, pid=1).process() is None
+    assert Handle.of(2**22 + 1) is None
+
+
+def test_a_name_with_brackets_and_spaces_hides_no_start_time(tmp_path: Path) -> None:
+    odd = tmp_path / "a) R 1 (b"
+    shutil.copy(shutil.which("sleep") or "/bin/sleep", odd)
+    process = subprocess.Popen([odd, "30"])
+    try:
+        first = Handle.of(process.pid)
+        time.sleep(0.05)
+        assert first is not None
+        assert Handle.of(process.pid) == first
+        assert first.started.partition("/")[2].isdecimal()
+    finally:
+        process.kill()
+        process.wait()
+    assert first.process() is None
+
+
+def test_one_holds_the_home_at_a_time(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    log = tmp_path / "log"
+    workers = [context.Process(target=_held, args=(tmp_path / "home", log)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    lines = log.read_text().split()
+    assert lines[::2] == ["in"] * 3
+    assert lines[1::2] == ["out"] * 3
+
+
+def _held(home: Path, log: Path) -> None:
+    with home_lock(home, lambda _: None):
+        for line in ("in", "out"):
+            with log.open("a") as file:
+                file.write(f"{line}\n")
+            time.sleep(0.3)
+
+
+def test_a_killed_holder_lets_go(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    holder: Any = context.Process(target=_hold_for_ever, args=(tmp_path / "home", ready))
+    holder.start()
+    assert ready.wait(30)
+    holder.kill()
+    said: list[str] = []
+    with home_lock(tmp_path / "home", said.append):
+        pass
+
+
+def _hold_for_ever(home: Path, ready: Any) -> None:
+    with home_lock(home, lambda _: None):
+        ready.set()
+        time.sleep(600)
+
+
+def test_a_home_that_was_removed_and_made_anew_is_held_anew(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with home_lock(home, lambda _: None):
+        shutil.rmtree(home)
+        with home_lock(home, lambda _: None):
+            assert (home / "lock").exists()
+
+
+def test_processes_of_a_home_that_was_removed_are_found(tmp_path: Path) -> None:
+    home = tmp_path / "gone"
+    idle = "import time; time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", idle], env={STACK_VARIABLE: str(home)})
+    broker = subprocess.Popen([sys.executable, "-c", idle, f"{home}/broker/server.properties"])
+    other = subprocess.Popen([sys.executable, "-c", idle], env={STACK_VARIABLE: str(tmp_path)})
+    try:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline and not (strays(home) and stray_brokers(home)):
+            time.sleep(0.05)
+        assert [one.pid for one in strays(home)] == [child.pid]
+        assert [one.pid for one in stray_brokers(home)] == [broker.pid]
+        assert end(strays(home)) == 1
+        assert end(stray_brokers(home)) == 1
+        assert other.poll() is None
+    finally:
+        for process in (child, broker, other):
+            process.kill()
+            process.wait()
+
+
+def test_a_home_that_was_removed_is_not_made_again_by_what_ends(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    announce(home, "gateway", "starting")
+    assert announcements(home).keys() == {"gateway"}
+    shutil.rmtree(home)
+    announce(home, "gateway", "stopping")
+    assert not home.exists()
