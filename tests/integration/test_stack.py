@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,6 +119,49 @@ def test_after_everything_was_killed_up_brings_it_back(second: Stack) -> None:
     assert "ready" in second.kairos("doctor")
 
 
+def test_killed_broker_comes_back_while_the_others_wait(second: Stack) -> None:
+    names = (_WORKER, _GATEWAY, _ADAPTER)
+    before = {one["name"]: one["restarts"] for one in second.json("status")["processes"]}
+    broker = second.broker()
+    broker.kill()
+    with second.client("test-app-key") as client:
+        eventually(lambda: second.settings.broker().status() is not None)
+        eventually(lambda: client.get("/readyz").status_code == 200)
+    assert second.broker().pid != broker.pid
+    after = {one["name"]: one["restarts"] for one in second.json("status")["processes"]}
+    assert all(after[name] - before[name] <= 1 for name in names), (before, after)
+
+
+def test_broker_that_was_stopped_stays_so_and_others_are_not_restarted_in_vain(
+    second: Stack,
+) -> None:
+    second.kairos("broker", "stop")
+    second.process(_WORKER).kill()
+    time.sleep(5)
+    assert second.settings.broker().status() is None
+    supervision = read_supervision(second.home)
+    assert supervision is not None
+    assert supervision.children[_WORKER].process is None, "it waits for the broker"
+    second.kairos("broker", "start")
+    with second.client("test-app-key") as client:
+        eventually(lambda: client.get("/readyz").status_code == 200)
+
+
+def test_nobody_but_the_owner_can_read_a_home(second: Stack) -> None:
+    for path in (second.home, *second.home.rglob("*")):
+        assert path.lstat().st_mode & 0o077 == 0 or path.is_symlink(), path
+
+
+def test_up_and_down_at_the_same_time_take_turns(second: Stack) -> None:
+    for first, then in (("down", "up"), ("up", "down")):
+        processes = [second.start(first), second.start(then)]
+        assert [process.wait(200) for process in processes] == [0, 0]
+        supervision = read_supervision(second.home)
+        supervised = supervision is not None and supervision.supervisor.process() is not None
+        assert supervised == (second.settings.broker().status() is not None)
+    second.kairos("up")
+
+
 def test_down_leaves_nothing_of_this_home_and_the_other_goes_on(
     stack: Stack, second: Stack
 ) -> None:
@@ -132,3 +176,18 @@ def test_down_leaves_nothing_of_this_home_and_the_other_goes_on(
     assert "start everything with `kairos up`" in second.run("doctor").stdout
     with stack.client("test-app-key") as client:
         assert client.get("/readyz").status_code == 200
+
+
+def test_home_that_is_removed_ends_its_processes(second: Stack) -> None:
+    second.kairos("up", "--config", str(second.configuration))
+    started = [second.process(name) for name in (_WORKER, _GATEWAY, _ADAPTER)]
+    supervision = read_supervision(second.home)
+    assert supervision is not None
+    supervisor = supervision.supervisor.process()
+    assert supervisor is not None
+    everything = [second.broker(), supervisor, *started]
+    shutil.rmtree(second.home, ignore_errors=True)
+    shutil.rmtree(second.home, ignore_errors=True)
+    _, alive = psutil.wait_procs(everything, 60)
+    assert not alive
+    assert "Nothing was running" in second.kairos("down")
