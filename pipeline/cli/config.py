@@ -16,6 +16,7 @@ from pipeline.adapters.config_log import ConfigurationLog, open_configuration_lo
 from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
 from pipeline.cli.effect import Effect, take_effect, usable_versions
+from pipeline.cli.plain import plain
 from pipeline.cli.times import iso
 from pipeline.config.canonical import from_json, to_json
 from pipeline.config.compile import Configuration, compile_bundle
@@ -89,9 +90,9 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
     columns = ("segment", "now", "enter", "leave", "after", "")
     print_table(f"{planned.profiles:,} profiles by configuration {planned.digest}", columns, rows)
     if any(one.waits for one in planned.segments):
-        out.print("* reads interactions: the next one of each profile decides", markup=False)
+        out.print("* reads interactions: the next one of each profile decides")
     if any(one.unknown for one in planned.segments):
-        out.print("+ reads a new trait: who enters is known once it is applied", markup=False)
+        out.print("+ reads a new trait: who enters is known once it is applied")
     if planned.filled:
         out.print(f"filled with what came before: {', '.join(planned.filled)}")
     if planned.counting_from_now:
@@ -133,7 +134,9 @@ def show(
     if json:
         print_json({**msgspec.structs.asdict(newest), "body": body})
     else:
-        out.print(f"{newest.digest}, applied {iso(newest.applied_at)} by {newest.applied_by}")
+        out.print(
+            plain(f"{newest.digest}, applied {iso(newest.applied_at)} by {newest.applied_by}")
+        )
         print_json(body)
 
 
@@ -160,7 +163,7 @@ def _checked(folder: Path, json: bool) -> Configuration:
         print_json({"valid": False, "digest": None, "errors": bundle})
     else:
         for error in bundle:
-            err.print(str(error), markup=False, soft_wrap=True)
+            err.print(plain(str(error)), soft_wrap=True)
         print_error(f"{folder} has {len(bundle)} error{'s' if len(bundle) > 1 else ''}")
     raise typer.Exit(1)
 

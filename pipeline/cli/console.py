@@ -8,23 +8,40 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli.plain import plain, plain_json, plain_lines
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
-out: Final = Console(highlight=False)
-err: Final = Console(stderr=True, highlight=False)
+
+class PlainConsole(Console):
+    """Prints texts as they are: no markup, no emoji codes, nothing that a terminal obeys.
+
+    What is to be bold or coloured is a `Text`, made of `plain` texts.
+    """
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(plain_lines(text), **options)
+
+
+out: Final = PlainConsole()
+err: Final = PlainConsole(stderr=True)
 
 
 def print_json(value: Any) -> None:
     """`value`: anything that msgspec encodes (records, dataclasses, dicts, lists)."""
-    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    print(plain_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Numbers are aligned right; an empty line follows."""
     rows = list(rows)
     table = Table(
-        title=title,
+        title=plain(title),
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -35,14 +52,14 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(column, justify="right" if numeric else "left")
     for row in rows:
-        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row))
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else plain(str(cell)) for cell in row))
     out.print(table)
     out.print()
 
 
 def print_error(message: str) -> None:
     """One line on stderr."""
-    err.print(f"kairos: {message}", style="red", markup=False, soft_wrap=True)
+    err.print(f"kairos: {plain(message)}", style="red", soft_wrap=True)
 
 
 def fail(message: str) -> NoReturn:

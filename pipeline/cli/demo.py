@@ -17,9 +17,9 @@ from pipeline.settings import Settings
 from pipeline.stack.control import StackError
 
 _INTRODUCTION = (
-    "[bold]Kairos demo[/bold]: the e-commerce log of retentioneering 5.2.4 (Apache-2.0; synthetic, "
+    "Kairos demo: the e-commerce log of retentioneering 5.2.4 (Apache-2.0; synthetic, "
     "by its authors), January to June 2024, through the gateway in its own time but as fast as it "
-    "goes. How customers react to messages is [bold]simulated[/bold] (seed {seed})."
+    "goes. How customers react to messages is simulated (seed {seed})."
 )
 
 _PLAY_S = 60.0
@@ -102,7 +102,7 @@ def _play(settings: Settings, options: Options) -> Result:
         try:
             return run_demo(settings, options, _say, show)
         except StackError as error:
-            err.print(error.logs, markup=False, soft_wrap=True)
+            err.print(error.logs, soft_wrap=True)
             raise
 
 
@@ -127,11 +127,11 @@ def _print(result: Result) -> None:
         "decisions awaited)\n"
         f"{summary.decisions:,} decisions, {result.defaulted} answers by default\n"
         f"configuration {result.configuration}\n"
-        f"[bold]decisions {summary.fingerprint}[/bold] (the same for every run with --days "
+        f"decisions {summary.fingerprint} (the same for every run with --days "
         f"{result.days})",
         soft_wrap=True,
     )
-    out.print(_next(result.url), markup=False, soft_wrap=True)
+    out.print(_next(result.url), soft_wrap=True)
 
 
 def _next(url: str) -> str:
@@ -188,4 +188,4 @@ def _figures(found: Percentiles | None) -> list[str]:
 
 
 def _say(line: str) -> None:
-    err.print(f"  {line}", markup=False)
+    err.print(f"  {line}")

@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.text import Text
 
 from pipeline.adapters.avro import Malformed, open_codec
 from pipeline.adapters.records import Records
 from pipeline.adapters.snapshots import Stored
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
+from pipeline.cli.plain import plain_json
 from pipeline.cli.times import iso
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
@@ -82,8 +84,8 @@ def show(
         print_json(plain)
         return
     for name, value in plain.items():
-        out.print(f"[bold]{name:10}[/bold]", end="")
-        out.print(_pretty(value), markup=False)
+        out.print(Text(f"{name:10}", style="bold"), end="")
+        out.print(_pretty(value))
 
 
 def _records() -> Records:
@@ -119,4 +121,4 @@ def _text(data: bytes | None) -> str | None:
 def _pretty(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    return plain_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

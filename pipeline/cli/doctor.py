@@ -6,6 +6,7 @@ import typer
 from rich.text import Text
 
 from pipeline.cli.console import JsonOption, out, print_json
+from pipeline.cli.plain import plain
 from pipeline.settings import Settings
 from pipeline.stack.doctor import Finding, examine
 
@@ -31,8 +32,8 @@ def run(json: JsonOption = False) -> None:
 
 def _print(finding: Finding) -> None:
     line = Text(f"{finding.grade:4}", style=_STYLES[finding.grade])
-    line.append(f"  {finding.subject:22}  ", style="default")
-    line.append(finding.text, style="default")
+    line.append(f"  {plain(finding.subject):22}  ", style="default")
+    line.append(plain(finding.text), style="default")
     if finding.mend:
-        line.append(f" → {finding.mend}", style="default")
+        line.append(f" → {plain(finding.mend)}", style="default")
     out.print(line, soft_wrap=True)

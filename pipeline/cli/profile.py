@@ -11,6 +11,7 @@ from rich.tree import Tree
 from pipeline.adapters.records import Records
 from pipeline.adapters.rules import load_rules
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
+from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms, iso
 from pipeline.config.compile import Configuration
 from pipeline.config.names import TIMES, is_since
@@ -126,7 +127,7 @@ def unlink(one: Who, other: Who, json: JsonOption = False) -> None:
     if json:
         print_json({"unlinked": [first.key, second.key], "done": done, "profiles": profiles})
         return
-    out.print(f"{first.key} and {second.key} are linked no more" + _WAITING * (not done))
+    out.print(plain(f"{first.key} and {second.key} are linked no more") + _WAITING * (not done))
     for who in found.values():
         if who is not None:
             out.print(_tree(who))
@@ -149,7 +150,7 @@ def forget(who: Who, json: JsonOption = False) -> None:
     if json:
         print_json({"forgotten": names, "done": done, "at": at, "remaining": left})
         return
-    out.print(f"forgotten: {', '.join(names)}" + _WAITING * (not done))
+    out.print(plain(f"forgotten: {', '.join(names)}") + _WAITING * (not done))
     out.print("Emptied rows of the stages' state go within an hour.")
     rows = [[one.topic, "for ever" if one.until is None else iso(one.until)] for one in left]
     print_table("Records of the past remain in", ["topic", "until"], rows)
@@ -224,14 +225,16 @@ def _shown(trait: str, value: Known) -> str:
 
 def _tree(person: Person) -> Tree:
     """From the top down; an identifier whose parent is of another person hangs under the top."""
-    top = Tree(Text(person.root))
+    top = Tree(Text(plain(person.root)))
     nodes = {person.root: top}
     waiting = [link for link in person.tree if link.identifier != person.root]
     while waiting:
         placed = [link for link in waiting if link.parent in nodes] or waiting
         for link in placed:
             parent = nodes.get(link.parent or "", top)
-            nodes[link.identifier] = parent.add(Text.assemble(link.identifier, (_why(link), "dim")))
+            nodes[link.identifier] = parent.add(
+                Text.assemble(plain(link.identifier), (plain(_why(link)), "dim"))
+            )
         waiting = [link for link in waiting if link.identifier not in nodes]
     return top
 

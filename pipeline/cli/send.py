@@ -1,27 +1,32 @@
 """`kairos send`: a file of interactions, straight to Kafka."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, NoReturn
 
 import msgspec
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pipeline.adapters.avro import open_codec
-from pipeline.cli.console import JsonOption, err, fail, out, print_json
+from pipeline.cli.console import JsonOption, err, fail, out, print_error, print_json
+from pipeline.cli.plain import plain
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.ingest.records import Reading
 from pipeline.ingest.row import FileFormat, RowFile
 from pipeline.ingest.row_ids import RowIds
 from pipeline.ingest.rows import open_rows
-from pipeline.ingest.sending import Publisher, Report, pass_on
+from pipeline.ingest.sending import NotDeliveredError, Publisher, Report, pass_on
 from pipeline.model.interaction import Interaction
 from pipeline.settings import Settings
 from pipeline.stack.configure import ensure_configuration
 
 _OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it")
+
+_INTERRUPTED: Final = 130
+"""The exit code of what Ctrl-C ends."""
 
 
 def run(  # noqa: PLR0913 - one for each option
@@ -114,12 +119,27 @@ def _send(rows: RowFile, reading: Reading, settings: Settings) -> Report:
     publisher = Publisher(settings.kafka(), open_codec(settings))
     with _bar() as bar:
         task = bar.add_task("sending", total=rows.size)
-        report = pass_on(
-            rows.rows(), reading, publisher.put, lambda done: bar.update(task, completed=done)
-        )
-        publisher.finish()
+        try:
+            report = pass_on(
+                rows.rows(), reading, publisher.put, lambda done: bar.update(task, completed=done)
+            )
+            publisher.finish()
+        except KeyboardInterrupt:
+            bar.stop()
+            _interrupted(publisher)
         bar.update(task, completed=rows.size)
     return report
+
+
+def _interrupted(publisher: Publisher) -> NoReturn:
+    """Say how much has gone, once Kafka has what was on its way; a second Ctrl-C does not wait."""
+    with suppress(KeyboardInterrupt, NotDeliveredError):
+        publisher.finish()
+    print_error(
+        f"interrupted: {publisher.delivered:,} interactions are in Kafka. Send the same file again "
+        "to go on: what arrived counts once"
+    )
+    raise typer.Exit(_INTERRUPTED)
 
 
 def _check(rows: RowFile, reading: Reading) -> Report:
@@ -144,9 +164,9 @@ def _bar() -> Progress:
 def _print(file: Path, report: Report, done: str) -> None:
     for one in report.first:
         field = f"{one.field}: " if one.field else ""
-        err.print(f"{file}:{one.line}: {field}{one.message}", markup=False, soft_wrap=True)
+        err.print(plain(f"{file}:{one.line}: {field}{one.message}"), soft_wrap=True)
     if report.refused > len(report.first):
         err.print(f"... and {report.refused - len(report.first):,} more")
     if report.stopped:
-        err.print(f"{report.stopped}: the rest was not read", markup=False, soft_wrap=True)
+        err.print(plain(f"{report.stopped}: the rest was not read"), soft_wrap=True)
     out.print(f"{report.sent:,} interactions {done}, {report.refused:,} refused")

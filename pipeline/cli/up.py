@@ -46,7 +46,7 @@ def run(
     try:
         done = up(settings, config, workers or settings.workers, _say)
     except StackError as error:
-        err.print(error.logs, markup=False, soft_wrap=True)
+        err.print(error.logs, soft_wrap=True)
         raise
     effect = _effect(settings) if done.replaced else Effect()
     if json:
@@ -63,4 +63,4 @@ def _effect(settings: Settings) -> Effect:
 
 
 def _say(line: str) -> None:
-    err.print(f"  {line}", markup=False)
+    err.print(f"  {line}")

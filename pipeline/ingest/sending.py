@@ -73,10 +73,14 @@ def pass_on(
 
 
 class Publisher:
-    """The way to Kafka: an idempotent producer that waits where Kafka is slower than the file."""
+    """The way to Kafka: an idempotent producer that waits where Kafka is slower than the file.
+
+    `delivered`: how many interactions Kafka has acknowledged.
+    """
 
     def __init__(self, kafka: dict[str, Property], codec: Codec) -> None:
         self._codec = codec
+        self.delivered = 0
         self._failed = 0
         self._why: KafkaError | None = None
         self._waiting = 0
@@ -112,6 +116,8 @@ class Publisher:
             )
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None:
+        if error is None:
+            self.delivered += 1
+        else:
             self._failed += 1
             self._why = error

@@ -1,0 +1,34 @@
+"""Text that came from outside, made harmless for a terminal.
+
+Escape codes could move the cursor, recolour or retitle the terminal, or hide what is written;
+characters that turn the direction of writing could make one identifier look like another.
+"""
+
+import re
+from typing import Final
+
+_CONTROLS: Final = (
+    r"\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff"
+    r"\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+)
+_IN_LINES: Final = re.compile(f"[{_CONTROLS}]")
+_IN_LINE: Final = re.compile(f"[{_CONTROLS}\\t\\n]")
+
+
+def plain_lines(text: str) -> str:
+    """Return the text with what a terminal would obey written out, such as \\x1b."""
+    return _IN_LINES.sub(_written_out, text)
+
+
+def plain(text: str) -> str:
+    """Return the text as one line, with what a terminal would obey written out."""
+    return _IN_LINE.sub(_written_out, text)
+
+
+def plain_json(text: str) -> str:
+    """Return the same JSON, with what a terminal would obey written as JSON escapes it."""
+    return _IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape", "surrogatepass").decode()

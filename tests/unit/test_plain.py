@@ -1,0 +1,182 @@
+"""Data that is shown does nothing to a terminal, and comes out as it is."""
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.cli import config, console, dlq, doctor, profile, send, status
+from pipeline.cli.plain import plain, plain_lines
+from pipeline.identity.log import Link
+from pipeline.ingest.sending import Refused, Report
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.interaction import Identifier
+from pipeline.stack.doctor import Finding
+from pipeline.stack.status import BrokerStatus, ProcessStatus, StackStatus
+
+HOSTILE = (
+    "[/x]",
+    "[bold]not bold[/bold]",
+    ":smile:",
+    "\x1b[31mred\x1b[0m",
+    "\x1b]0;title\x07",
+    "\x9b31m",
+    "a\rb",
+    "\u202eevil",
+    "line\u2028end",
+    "\ud83d",
+    "zero\u200bwidth",
+)
+
+
+def shown(monkeypatch: pytest.MonkeyPatch, show: Callable[[], Any], *modules: Any) -> str:
+    """What a terminal of many columns gets."""
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    made = console.PlainConsole()
+    made.file, made._force_terminal, made.width = terminal, True, 2_000
+    for module in (console, *modules):
+        for name in ("out", "err"):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, made)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    show()
+    terminal.flush()
+    data = terminal.buffer
+    assert isinstance(data, io.BytesIO)
+    return data.getvalue().decode()
+
+
+def _without_styles(text: str) -> str:
+    """Rich's own codes for bold, dim and colours taken out."""
+    for code in ("0", "1", "2", "3", "31", "32", "33", "39", "1;3", "3;1"):
+        text = text.replace(f"\x1b[{code}m", "")
+    return text
+
+
+def _letter(text: str) -> DeadLetterRecord:
+    return DeadLetterRecord(
+        stage=text,
+        reason=text,
+        detail=text,
+        topic="interactions",
+        partition=0,
+        offset=0,
+        at=0,
+        key=text.encode(errors="replace"),
+        value=json.dumps({"event": text}).encode(),
+        headers={"h": text.encode(errors="replace")},
+    )
+
+
+class _Letters:
+    def __init__(self, text: str) -> None:
+        self._letter = _letter(text)
+
+    def every(self, *_: object) -> list[Any]:
+        return [(type("Stored", (), {"partition": 0, "offset": 0}), self._letter)]
+
+
+def printers(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], Any]]:
+    monkeypatch.setattr(dlq, "_records", lambda: _Letters(text))
+    person = profile.Dossier(
+        profile_id="p",
+        root=text,
+        first_seen=0,
+        last_seen=0,
+        traits={text: text, "list": (text, text)},
+        segments={text: 0},
+        tree=(Link(text, None, None), Link(text + "2", text, None)),
+        history=(),
+        decisions=(),
+    )
+    listed = StackStatus(
+        text, BrokerStatus("external", text), text, {}, (ProcessStatus(text, "ready"),)
+    )
+    return {
+        "table": lambda: console.print_table(text, [text], [[text]]),
+        "error": lambda: console.print_error(text),
+        "json": lambda: console.print_json({"a": text.encode(errors="replace").decode()}),
+        "dlq list": lambda: dlq.list_letters(None, None, 100, False),
+        "dlq show": lambda: dlq.show("0-0", False),
+        "profile show": lambda: profile._print(person),
+        "send": lambda: send._print(
+            Path(text), Report(0, 1, (Refused(1, text, text, text),)), "sent"
+        ),
+        "doctor": lambda: doctor._print(Finding(text, "bad", text, text)),
+        "status": lambda: status._print(listed),
+        "line": lambda: console.out.print(text),
+    }
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=ascii)
+@pytest.mark.parametrize("name", sorted(printers("", pytest.MonkeyPatch())))
+def test_no_command_lets_data_reach_the_terminal(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = printers(text, monkeypatch)[name]
+    seen = _without_styles(shown(monkeypatch, show, dlq, profile, send, doctor, status, config))
+    assert plain_lines(seen) == seen
+    if text.isascii() and text.isprintable():
+        assert text in seen
+
+
+@given(st.text(max_size=50))
+def test_what_is_made_plain_is_one_printable_line(text: str) -> None:
+    made = plain(text)
+    assert "\n" not in made
+    assert plain(made) == made
+    made.encode()
+
+
+@pytest.mark.parametrize("text", ["Ñandú", "日本語", "🙂", "a\\b", "١٢٣", "é"])
+def test_writing_of_all_languages_stays(text: str) -> None:
+    assert plain(text) == text
+
+
+def test_ctrl_c_in_send_says_what_went_and_how_to_go_on(tmp_path: Path) -> None:
+    """The command's own handling, with a Kafka that takes everything."""
+    program = """
+import sys, time, types
+from pipeline.cli import send
+
+class Kafka:
+    delivered = 0
+    def __init__(self, *_): pass
+    def put(self, _):
+        self.delivered += 1
+        if self.delivered == 3:
+            print("sending", flush=True)
+            time.sleep(60)
+    def finish(self): pass
+
+send.Publisher, send.open_codec = Kafka, lambda _: None
+send.pass_on = lambda rows, reading, take, progress: [take(one) for one in rows]
+rows = types.SimpleNamespace(size=9, rows=lambda: range(9))
+settings = types.SimpleNamespace(kafka=lambda: {})
+try:
+    send._send(rows, None, settings)
+except send.typer.Exit as end:
+    sys.exit(end.exit_code)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "sending\n"
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "3 interactions are in Kafka" in told
+    assert "Send the same file again" in told
+
+
+def test_an_identifier_is_shown_as_it_can_be_told_apart() -> None:
+    assert plain(Identifier("cookie", "a\u202eb").key) == "cookie:a\\u202eb"
