@@ -1,0 +1,90 @@
+"""Fuzzing the configuration: accepted, or refused with places, in bounded time and memory."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.adapters.config_files import ConfigError, load
+from pipeline.adapters.yaml_text import BadYaml, Document, read_yaml
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.model import Bundle
+
+DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+FILES = sorted(path.relative_to(DEMO).as_posix() for path in DEMO.rglob("*.yaml"))
+PIECES = st.sampled_from(
+    ["[", "]", "{", "}", ": ", "- ", "\n", "  ", "\t", "&a ", "*a", "!!int ", "!x ", "'", '"', "#",
+     "|\n", ">\n", "---\n", "...\n", "? ", "<<: ", "${A}", "${A:-", "$${B}", "null", "~", "0x1F",
+     "1e999", ".nan", "-0", "[]", "{}", "\x00", "\ufeff", "\u2028", "é", "name", "when", "any"]
+)  # fmt: skip
+TEXTS = st.lists(PIECES | st.text(max_size=5), max_size=30).map("".join)
+
+
+@given(TEXTS)
+def test_any_text_is_a_document_or_is_refused_at_a_place_in_it(text: str) -> None:
+    read = read_yaml(text, {"A": "1"})
+    assert isinstance(read, Document | BadYaml)
+    refused = [read] if isinstance(read, BadYaml) else [one.what for one in read.refused]
+    for one in refused:
+        assert one.message
+        assert 1 <= one.place[0] <= len(text.splitlines()) + 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_changed_folder_is_a_configuration_or_has_errors_with_places(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = Path(shutil.copytree(DEMO, tmp_path_factory.mktemp("fuzz") / "config"))
+    for _ in range(data.draw(st.integers(1, 4))):
+        path = folder / data.draw(st.sampled_from(FILES))
+        text = path.read_bytes().decode(errors="replace")
+        start = data.draw(st.integers(0, len(text)))
+        end = start + data.draw(st.integers(0, 20))
+        new = data.draw(TEXTS).encode(errors="surrogatepass")
+        path.write_bytes(text[:start].encode() + new + text[end:].encode())
+    loaded = load(folder, {"A": "1"})
+    if isinstance(loaded, Bundle):
+        compiled = compile_bundle(loaded)
+        assert isinstance(compiled, Configuration)
+        assert Configuration.from_json(compiled.to_json()).digest == compiled.digest
+        return
+    assert loaded
+    assert loaded == sorted(
+        set(loaded), key=lambda one: (one.file, one.line, one.column, one.message)
+    )
+    for error in loaded:
+        assert isinstance(error, ConfigError)
+        assert (folder / error.file).exists()
+        assert error.message
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "caps: " + "[" * 300_000,
+        "caps: " + "{a: " * 200_000,
+        "a: " + "${A:-" * 150_000,
+        "a: " + "$" * 900_000,
+        "a: " + "x" * 900_000,
+        "a: '" + "${A}" * 200_000 + "'",
+        "- " * 300_000,
+        "? " * 300_000,
+        "a: !" + "x" * 900_000,
+        "&a " * 300_000,
+        "a: " + "9" * 900_000,
+        '"' + "\\" * 900_000,
+        "#" * 900_000,
+        "a: |\n" + " \n" * 400_000,
+    ],
+    ids=lambda text: ascii(text[:20]),
+)
+def test_a_file_made_to_cost_much_costs_little(text: str) -> None:
+    began = time.process_time()
+    read = read_yaml(text, {"A": "1"})
+    assert isinstance(read, Document | BadYaml)
+    assert time.process_time() - began < 30
