@@ -1,0 +1,270 @@
+"""`kairos insights`: figures about what happened, from tables."""
+
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar, get_args
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
+from pipeline.cli.times import epoch_ms
+from pipeline.conditions.duration import duration_ms
+from pipeline.insights.attribution import MODELS, ModelOptions
+from pipeline.insights.heuristics import DIRECT
+from pipeline.insights.markov import ORDERS
+from pipeline.insights.off_policy import Bounds, Estimate, OffPolicy, evaluate, read_log
+from pipeline.insights.questions import (
+    AUTO,
+    AttributionAnswer,
+    AttributionQuestion,
+    Draws,
+    Order,
+    answer,
+)
+from pipeline.insights.shapley import Worth
+from pipeline.insights.tables import Engine
+from pipeline.insights.touches import SEEN, Support, TouchOptions, Unit
+
+app = typer.Typer()
+
+MemoryOption = Annotated[
+    str | None,
+    typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
+]
+SpillOption = Annotated[
+    Path | None, typer.Option(help="Folder for what does not fit; default: the system's.")
+]
+
+_T = TypeVar("_T")
+_SCOPES: Final = {"global": "global credit", "journey": "per-journey credit"}
+_CREDIT_NOT_CAUSE: Final = "Credit, not cause: only a holdout measures what a channel adds."
+
+
+@app.command()
+def attribution(  # noqa: PLR0913 - a command's options
+    paths: Annotated[
+        Path | None,
+        typer.Option(
+            help="Aggregated paths: path (channels joined by ` > `), conversions, value, nulls."
+        ),
+    ] = None,
+    touches: Annotated[
+        Path | None,
+        typer.Option(
+            help="Touches: profile_id, occurred_at, channel, kind (touch or conversion), value; "
+            "where they are known event_id, touch (sent, seen, clicked), campaign, message, "
+            "sequence."
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(help=", ".join(MODELS))] = "markov",
+    order: Annotated[str, typer.Option(help="Of a Markov model: 1 to 4, or auto.")] = "1",
+    nulls: Annotated[
+        bool, typer.Option(help="Whether Markov models look at paths without conversion.")
+    ] = True,
+    unit: Annotated[str, typer.Option(help=", ".join(get_args(Unit)))] = "channel",
+    only: Annotated[
+        str | None, typer.Option(help=f"Only touches that were {', '.join(SEEN)}.")
+    ] = None,
+    lookback: Annotated[str, typer.Option(help="How long a touch may get credit.")] = "30d",
+    session: Annotated[
+        str | None,
+        typer.Option(help="A touch that repeats the one before within this time is none."),
+    ] = None,
+    half_life: Annotated[str, typer.Option(help="Of credit under time-decay.")] = "7d",
+    since: Annotated[
+        str | None,
+        typer.Option(
+            help="When the table begins; a conversion that looks back further is left out."
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="When the table ends; default: with its last row.")
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Of times that name none, such as Europe/Madrid.")
+    ] = None,
+    direct: Annotated[
+        list[str] | None, typer.Option(help="Channels that last-non-direct passes by.")
+    ] = None,
+    worth: Annotated[
+        str, typer.Option(help=f"Of a coalition under shapley-full: {', '.join(get_args(Worth))}.")
+    ] = "conversions",
+    replicates: Annotated[
+        int, typer.Option(min=0, help="Of the bootstrap; 0: no intervals.")
+    ] = 200,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap and of order auto.")] = 0,
+    memory: MemoryOption = None,
+    spill: SpillOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Credit channels for conversions and their value, from touches or from aggregated paths.
+
+    Credits add up to the totals. Intervals (of conversions, 95 %) are by bootstrap over customers,
+    for aggregated paths over paths.
+    """
+    file = paths or touches
+    if file is None or (paths and touches):
+        raise typer.BadParameter("say either --paths FILE or --touches FILE")
+    question = AttributionQuestion(
+        file=file,
+        paths=paths is not None,
+        model=_one_of("--model", model, tuple(MODELS)),
+        order=_order(order),
+        options=ModelOptions(
+            nulls=nulls,
+            direct=frozenset(direct) if direct else DIRECT,
+            worth=_one_of("--worth", worth, get_args(Worth)),
+        ),
+        touches=TouchOptions(
+            unit=_one_of("--unit", unit, get_args(Unit)),
+            touch=None if only is None else _one_of("--only", only, SEEN),
+            lookback_ms=_duration(lookback),
+            session_ms=_duration(session) if session else 0,
+            since_ms=epoch_ms(since) if since else None,
+            until_ms=epoch_ms(until) if until else None,
+            zone=timezone,
+        ),
+        half_life_ms=_duration(half_life),
+        draws=Draws(replicates, seed),
+    )
+    found = answer(question, Engine(memory, spill))
+    if json:
+        print_json(_plain(found, question.touches))
+    else:
+        _print_attribution(found, question)
+
+
+@app.command("off-policy")
+def off_policy(
+    log: Annotated[
+        Path,
+        typer.Option(
+            help="Decisions (CSV, Parquet, NDJSON): reward, propensity, target_propensity; for DR "
+            "q_logged and q_target."
+        ),
+    ],
+    anytime: Annotated[
+        bool,
+        typer.Option("--anytime", help="Intervals that hold at every n, for bounded rewards."),
+    ] = False,
+    least: Annotated[float, typer.Option(help="Least possible reward, for --anytime.")] = 0.0,
+    most: Annotated[float, typer.Option(help="Greatest possible reward, for --anytime.")] = 1.0,
+    memory: MemoryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Estimate what another policy would have earned on the decisions of a log.
+
+    IPS, self-normalised IPS and, where the log has a model's rewards, the doubly robust estimate,
+    with 95 % intervals.
+    """
+    with Engine(memory).open() as connection:
+        decisions = read_log(connection, log)
+    try:
+        found = evaluate(decisions, Bounds(least, most) if anytime else None)
+    except ValueError as error:
+        fail(f"{log}: reward: {error}: say --least and --most")
+    if json:
+        print_json(found)
+    else:
+        _print_off_policy(found)
+
+
+def _one_of(option: str, given: str, known: tuple[_T, ...]) -> _T:
+    for one in known:
+        if one == given:
+            return one
+    raise typer.BadParameter(f"{option} {given}: is none of {', '.join(map(str, known))}")
+
+
+def _order(text: str) -> Order:
+    if text == AUTO:
+        return "auto"
+    if text in map(str, ORDERS):
+        return int(text)
+    raise typer.BadParameter(f"--order {text}: is none of {', '.join(map(str, ORDERS))}, {AUTO}")
+
+
+def _duration(text: str) -> int:
+    try:
+        return duration_ms(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _plain(found: AttributionAnswer, touches: TouchOptions) -> dict[str, Any]:
+    """For aggregated paths nothing but the attribution; for touches also what it rests on."""
+    plain: dict[str, Any] = msgspec.to_builtins(found.attribution)
+    if found.support is not None:
+        plain["credit"] = found.scope
+        plain["unit"] = touches.unit
+        plain["support"] = found.support
+    return plain
+
+
+def _print_attribution(found: AttributionAnswer, question: AttributionQuestion) -> None:
+    result = found.attribution
+    order = f", order {result.order}" if result.order else ""
+    print_table(
+        f"{result.model}{order}: {_SCOPES[found.scope]}",
+        [question.touches.unit, "conversions", "95 %", "value", "removal effect"],
+        [
+            (
+                _shown(one.channel),
+                f"{one.conversions:,.1f}",
+                _range(one.low, one.high),
+                f"{one.value:,.2f}",
+                "" if one.removal_effect is None else f"{one.removal_effect:.1%}",
+            )
+            for one in result.channels
+        ],
+    )
+    out.print(f"{result.conversions:,.0f} conversions, value {result.value:,.2f}")
+    if found.support is not None:
+        _print_support(found.support)
+    if not result.channels:
+        out.print("There is no touch and no conversion to credit.")
+    err.print(_CREDIT_NOT_CAUSE)
+
+
+def _print_support(support: Support) -> None:
+    touches = ", ".join(f"{count:,} {how}" for how, count in support.touches.items())
+    out.print(
+        f"From {support.journeys:,} journeys of {support.customers:,} customers; touches: "
+        f"{touches or 'none'}."
+    )
+    out.print(
+        f"Left out: {support.unfinished:,} journeys that may still convert, {support.unseen:,} "
+        f"conversions that look back further than the table, {support.repeated:,} repeated rows."
+    )
+
+
+def _print_off_policy(found: OffPolicy) -> None:
+    estimates = {"IPS": found.ips, "self-normalised IPS": found.snips, "doubly robust": found.dr}
+    print_table(
+        "Mean reward of the target policy",
+        ["estimate", "value", "95 %"],
+        [
+            (name, _number(one), _range(one.low, one.high, 6))
+            for name, one in estimates.items()
+            if one is not None
+        ],
+    )
+    out.print(f"{found.n:,} decisions, worth {found.ess:,.1f} of the target policy's own")
+
+
+def _number(estimate: Estimate) -> str:
+    return "not known" if estimate.value is None else f"{estimate.value:.6g}"
+
+
+def _range(low: float | None, high: float | None, digits: int = 0) -> str:
+    if low is None or high is None:
+        return ""
+    return f"{low:.{digits}g} to {high:.{digits}g}" if digits else f"{low:,.1f} to {high:,.1f}"
+
+
+def _shown(name: str) -> str:
+    """Names come from data: neither markup nor control characters reach the terminal."""
+    return escape(
+        "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
+    )

@@ -1,0 +1,1 @@
+"""Figures about what happened: attribution of conversions, and the worth of another policy."""

@@ -1,0 +1,228 @@
+"""Attribution: the credit of each channel for conversions and their value, by a chosen model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+
+from pipeline.insights import heuristics, markov, shapley
+from pipeline.insights.paths import NO_TOUCH, Floats, PathCounts, sum_by
+
+# Global credit divides all conversions at once by a property of the channels; journey credit
+# divides each path's conversions among its own touches.
+Scope: TypeAlias = Literal["global", "journey"]
+
+MODELS: Final[dict[str, Scope]] = {
+    "first": "journey",
+    "last": "journey",
+    "last-non-direct": "journey",
+    "linear": "journey",
+    "position": "journey",
+    "time-decay": "journey",
+    "markov": "global",
+    "markov-journey": "journey",
+    "shapley": "journey",
+    "shapley-full": "global",
+    "shao-li": "journey",
+}
+TIMED: Final = "time-decay"  # needs the times of touches, which paths do not have
+_SWEEPS: Final = 50  # over the states, for each channel above order 1
+WITH_ORDER: Final = frozenset({"markov", "markov-journey"})
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """`nulls`: whether the Markov models look at paths that never converted."""
+
+    order: int = 1
+    nulls: bool = True
+    direct: frozenset[str] = heuristics.DIRECT
+    worth: shapley.Worth = "conversions"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Credits:
+    """By channel; effects are NaN where the model has none, or nothing to lose."""
+
+    conversions: Floats
+    values: Floats
+    removal_effects: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelCredit:
+    """One channel's; `low` and `high` bound its conversions with 95 % confidence."""
+
+    channel: str
+    conversions: float
+    value: float
+    removal_effect: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """What `kairos insights attribution` prints; the channels' credits add up to the totals."""
+
+    model: str
+    order: int | None
+    conversions: float
+    value: float
+    channels: tuple[ChannelCredit, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interval:
+    """By channel, for its conversions."""
+
+    low: Floats
+    high: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fit:
+    """A model prepared for certain paths: `credit` takes them seen other numbers of times, for
+    only what counts change is done again; `effort` is about how many steps that takes."""
+
+    credit: Callable[[PathCounts], Credits]
+    effort: int
+
+
+def fit(model: str, options: ModelOptions, paths: PathCounts) -> Fit:
+    """Prepare a model for paths."""
+    touches = len(paths.codes) + len(paths.channels)
+    if model in WITH_ORDER:
+        windows = markov.Windows.of(paths, options.order)
+        how = _markov if model == "markov" else _markov_by_journey
+        states = len(paths.channels) ** 2 if options.order == 1 else _SWEEPS * windows.count
+        effort = touches + states * len(paths.channels)
+        return Fit(lambda seen: how(seen, windows, options), effort)
+    if model == "shapley-full":
+        players = min(len(paths.channels), shapley.MOST_PLAYERS)
+        return Fit(
+            lambda seen: _global(seen, *shapley.shapley_full(seen, options.worth)),
+            touches + players * 2**players,
+        )
+    if model == "shapley":
+        sets, shares = shapley.shapley_simplified(paths)
+        return Fit(lambda seen: _by_set(seen, sets, shares), touches)
+    if model == "shao-li":
+        pairs = int((paths.lengths.astype(np.float64) ** 2).sum())
+        return Fit(lambda seen: _by_set(seen, *shapley.shao_li(seen)), pairs)
+    rule = _rule(model, options)(paths)
+    return Fit(lambda seen: _by_touch(seen, rule), touches)
+
+
+def attribute(
+    model: str, options: ModelOptions, paths: PathCounts, interval: Interval | None = None
+) -> Attribution:
+    """Credit every channel; the most credited come first."""
+    credits = fit(model, options, paths).credit(paths)
+    order = options.order if model in WITH_ORDER else None
+    return assemble((model, order), paths, credits, interval)
+
+
+def assemble(
+    model: tuple[str, int | None],
+    paths: PathCounts,
+    credits: Credits,
+    interval: Interval | None,
+) -> Attribution:
+    """The result in plain numbers; conversions without any touch get a row of their own."""
+    channels = [
+        ChannelCredit(
+            channel,
+            float(credits.conversions[index]),
+            float(credits.values[index]),
+            _known(credits.removal_effects[index]),
+            _known(interval.low[index]) if interval else None,
+            _known(interval.high[index]) if interval else None,
+        )
+        for index, channel in enumerate(paths.channels)
+    ]
+    untouched = paths.lengths == 0
+    if paths.conversions[untouched].any():
+        conversions = float(paths.conversions[untouched].sum())
+        channels.append(ChannelCredit(NO_TOUCH, conversions, float(paths.values[untouched].sum())))
+    channels.sort(key=lambda one: (-one.conversions, -one.value, one.channel))
+    return Attribution(
+        *model,
+        conversions=float(paths.conversions.sum()),
+        value=float(paths.values.sum()),
+        channels=tuple(channels),
+    )
+
+
+def _known(number: float) -> float | None:
+    return None if np.isnan(number) else float(number)
+
+
+def _rule(model: str, options: ModelOptions) -> heuristics.Shares:
+    rules: dict[str, heuristics.Shares] = {
+        "first": heuristics.first_touch,
+        "last": heuristics.last_touch,
+        "last-non-direct": heuristics.last_non_direct(options.direct),
+        "linear": heuristics.linear,
+        "position": heuristics.position_based,
+    }
+    return rules[model]
+
+
+def _by_touch(paths: PathCounts, shares: Floats) -> Credits:
+    owners = paths.owners
+    return Credits(
+        sum_by(paths.codes, shares * paths.conversions[owners], len(paths.channels)),
+        sum_by(paths.codes, shares * paths.values[owners], len(paths.channels)),
+        np.full(len(paths.channels), np.nan),
+    )
+
+
+def _by_set(paths: PathCounts, sets: shapley.ChannelSets, shares: Floats) -> Credits:
+    return Credits(
+        sum_by(sets.channel, shares * paths.conversions[sets.path], len(paths.channels)),
+        sum_by(sets.channel, shares * paths.values[sets.path], len(paths.channels)),
+        np.full(len(paths.channels), np.nan),
+    )
+
+
+def _global(paths: PathCounts, conversions: Floats, values: Floats) -> Credits:
+    """From shares that add up to 1."""
+    touched = paths.lengths > 0
+    return Credits(
+        conversions * paths.conversions[touched].sum(),
+        values * paths.values[touched].sum(),
+        np.full(len(paths.channels), np.nan),
+    )
+
+
+def _effects(
+    paths: PathCounts, windows: markov.Windows, options: ModelOptions
+) -> markov.RemovalEffects:
+    seen = paths if options.nulls else paths.without_nulls()
+    return markov.solve(seen, windows, options.order)
+
+
+def _markov(paths: PathCounts, windows: markov.Windows, options: ModelOptions) -> Credits:
+    effects = _effects(paths, windows, options)
+    found = _global(paths, _shares(effects.conversions), _shares(effects.values))
+    return Credits(found.conversions, found.values, effects.conversions)
+
+
+def _markov_by_journey(
+    paths: PathCounts, windows: markov.Windows, options: ModelOptions
+) -> Credits:
+    """Each path's credit in proportion to the removal effects of its touches."""
+    effects = _effects(paths, windows, options)
+    owners = paths.owners
+    weights = np.nan_to_num(effects.conversions)[paths.codes]
+    sums = sum_by(owners, weights, len(paths.conversions))[owners]
+    even = 1.0 / paths.lengths[owners]
+    found = _by_touch(paths, np.divide(weights, sums, out=even, where=sums > 0))
+    return Credits(found.conversions, found.values, effects.conversions)
+
+
+def _shares(effects: Floats) -> Floats:
+    known = np.nan_to_num(effects)
+    return known / known.sum() if known.sum() > 0 else np.zeros_like(known)

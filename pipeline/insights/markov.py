@@ -1,0 +1,250 @@
+"""The Markov model: how many conversions would be lost if a channel led nowhere.
+
+At order k a state is the window of the last k channels (a shorter path is one state), and
+consecutive identical states are one. Removing a channel sends every state that contains it to the
+null state. The absorbing chain is solved exactly.
+
+Written after Anderl et al. (2016) and the definition of the package ChannelAttribution, which
+samples.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse import csgraph
+from scipy.sparse.linalg import splu
+
+from pipeline.insights.paths import Floats, Ints, PathCounts, sum_by
+
+ORDERS: Final = (1, 2, 3, 4)
+
+# Most states that lead to each other in circles, whose block is inverted as a dense matrix.
+_MOST_TANGLED: Final = 4_000
+# Most states × channels above order 1, where each channel is a chain to be solved.
+_MOST_WORK: Final = 50_000_000
+# Up to so many states a chain is factored, whatever it looks like.
+_SMALL: Final = 1_500
+_MOST_SWEEPS: Final = 5_000
+_AT_REST: Final = 1e-16
+
+
+class TooLargeError(Exception):
+    """Raised when an exact solution would take too long; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """The states of paths at one order, and the steps between them.
+
+    `first[i]` and `last[i]` are the states of path i (−1: it is empty); step j goes from `source`
+    to `target` in the path `step_path`; `members` has a row per state and a column per channel.
+    """
+
+    count: int
+    first: Ints
+    last: Ints
+    source: Ints
+    target: Ints
+    step_path: Ints
+    members: Any
+
+    @staticmethod
+    def of(paths: PathCounts, order: int) -> "Windows":
+        positions = np.arange(len(paths.codes))
+        within = positions - paths.offsets[:-1][paths.owners]
+        window = rolling(paths.codes + 1, within, order)
+        full = within >= np.minimum(order, paths.lengths[paths.owners]) - 1
+        kept = positions[full]
+        state_of, state = _numbered(window[kept])
+        owner = paths.owners[kept]
+        first = np.full(len(paths.conversions), -1, dtype=np.int64)
+        last = first.copy()
+        first[owner[::-1]] = state[::-1]
+        last[owner] = state
+        steps = np.flatnonzero((owner[1:] == owner[:-1]) & (state[1:] != state[:-1]))
+        return Windows(
+            count=len(state_of),
+            first=first,
+            last=last,
+            source=state[steps],
+            target=state[steps + 1],
+            step_path=owner[steps],
+            members=_members(paths, kept[state_of], order),
+        )
+
+
+def _numbered(labels: Ints) -> tuple[Ints, Ints]:
+    """A position of each distinct label, and the number of each position's; small labels, as all
+    are at order 1, need no sorting."""
+    most = int(labels.max(initial=0))
+    if most > 4 * len(labels) + 1_000:
+        position, number = np.unique(labels, return_index=True, return_inverse=True)[1:]
+        return position, number
+    somewhere = np.full(most + 1, -1, dtype=np.int64)
+    somewhere[labels] = np.arange(len(labels))
+    present = somewhere >= 0
+    return somewhere[present], (np.cumsum(present) - 1)[labels]
+
+
+def rolling(symbols: Ints, within: Ints, order: int) -> Ints:
+    """A number for the last `order` symbols at each position, fewer where its path begins."""
+    window = symbols
+    for _ in range(order - 1):
+        before = np.where(within > 0, np.concatenate(([0], window[:-1])), 0)[: len(window)]
+        pairs = before * (int(symbols.max(initial=0)) + 1) + symbols
+        window = np.unique(pairs, return_inverse=True)[1] + 1
+    return window
+
+
+def _members(paths: PathCounts, ends: Ints, order: int) -> Any:
+    """Which channels the window that ends at each of `ends` contains."""
+    begins = np.maximum(paths.offsets[:-1][paths.owners[ends]], ends - order + 1)
+    sizes = ends - begins + 1
+    rows = np.repeat(np.arange(len(ends)), sizes)
+    offsets = np.arange(int(sizes.sum())) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    columns = paths.codes[np.repeat(begins, sizes) + offsets]
+    shape = (len(ends), len(paths.channels))
+    found = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+    found.data[:] = 1.0  # a channel that is there twice
+    return found.tocsc()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chain:
+    """Probabilities: `steps` between states, `start` into each; and what a visit of a state
+    brings by ending there, in conversions and in value."""
+
+    steps: Any
+    start: Floats
+    rewards: Floats
+    at_once: Floats
+
+    @staticmethod
+    def of(paths: PathCounts, windows: Windows) -> "Chain":
+        """Paths that are seen no time at all add no state: their rows stay empty."""
+        seen = paths.conversions + paths.nulls
+        touched = windows.first >= 0
+        weights = seen[windows.step_path]
+        shape = (windows.count, windows.count)
+        steps = sparse.csr_array((weights, (windows.source, windows.target)), shape=shape)
+        ended = windows.last[touched]
+        leaving = sum_by(windows.source, weights, windows.count)
+        leaving += sum_by(ended, seen[touched], windows.count)
+        scale = np.divide(1.0, leaving, out=np.zeros(windows.count), where=leaving > 0)
+        results = np.stack((paths.conversions, paths.values), axis=1)
+        rewards = np.zeros((windows.count, 2))
+        np.add.at(rewards, ended, results[touched])
+        begun = sum_by(windows.first[touched], seen[touched], windows.count)
+        total = seen.sum() or 1.0
+        return Chain(
+            steps=(sparse.diags_array(scale) @ steps).tocsr(),
+            start=begun / total,
+            rewards=rewards * scale[:, None],
+            at_once=results[~touched].sum(axis=0) / total,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RemovalEffects:
+    """By channel: the share of conversions, and of value, that would be lost without it. NaN where
+    nothing converts, so that there is nothing to lose."""
+
+    conversions: Floats
+    values: Floats
+
+
+def removal_effects(paths: PathCounts, order: int) -> RemovalEffects:
+    """Solve the chain of `paths` with and without each channel."""
+    return solve(paths, Windows.of(paths, order), order)
+
+
+def solve(paths: PathCounts, windows: Windows, order: int) -> RemovalEffects:
+    """As `removal_effects`, where the windows are known."""
+    chain = Chain.of(paths, windows)
+    if order == 1:
+        kept, lost = _lose_states(chain)
+        by_channel = windows.members.T @ lost
+    else:
+        kept, by_channel = _lose_sets(chain, windows)
+    whole = kept + chain.at_once
+    effects = np.full(by_channel.shape, np.nan)
+    np.divide(by_channel, whole, out=effects, where=whole > 0)
+    effects = np.clip(effects, 0.0, 1.0)
+    return RemovalEffects(effects[:, 0], effects[:, 1])
+
+
+def _lose_states(chain: Chain) -> tuple[Floats, Floats]:
+    """Rewards from the start, and how much of them passes through each state.
+
+    A state is reached with the probability visits ÷ returns, and what comes after it is lost.
+    """
+    ahead = _accumulate(chain.steps, chain.rewards)
+    visits = _accumulate(chain.steps.T.tocsr(), chain.start)
+    reached = visits / _returns(chain.steps)
+    return chain.start @ ahead, reached[:, None] * ahead
+
+
+def _lose_sets(chain: Chain, windows: Windows) -> tuple[Floats, Floats]:
+    """As above for sets of states: the chain is solved again without each channel's."""
+    channels = windows.members.shape[1]
+    if channels * windows.count > _MOST_WORK:
+        raise TooLargeError(
+            f"{channels:,} channels with {windows.count:,} states are too many for an exact "
+            "solution above order 1: take order 1, or a coarser unit"
+        )
+    whole = chain.start @ _accumulate(chain.steps, chain.rewards)
+    lost = np.zeros((channels, 2))
+    for channel in range(channels):
+        inside = np.zeros(windows.count, dtype=bool)
+        begin, end = windows.members.indptr[channel : channel + 2]
+        inside[windows.members.indices[begin:end]] = True
+        outside = np.flatnonzero(~inside)
+        rest = chain.steps[outside][:, outside]
+        kept = chain.start[outside] @ _accumulate(rest, chain.rewards[outside])
+        lost[channel] = whole - kept
+    return whole, lost
+
+
+def _accumulate(steps: Any, each: Floats) -> Floats:
+    """Solve x = each + steps · x.
+
+    In large chains the factors fill, while the sum each + steps · each + … comes to rest after a
+    few times the length of a path; where it does not, the factors must do.
+    """
+    size = steps.shape[0]
+    if size == 0:
+        return each
+    if size > _SMALL:
+        found = each
+        for _ in range(_MOST_SWEEPS):
+            found, before = each + steps @ found, found
+            if np.abs(found - before).max() <= _AT_REST * np.abs(found).max():
+                return np.asarray(found, dtype=np.float64)
+    system = (sparse.eye_array(size) - steps).tocsc()
+    solved: Floats = splu(system, permc_spec="MMD_AT_PLUS_A").solve(each)
+    return solved
+
+
+def _returns(steps: Any) -> Floats:
+    """How often each state is visited once it has been reached: the diagonal of (I − steps)⁻¹,
+    for which only the states in circles with it matter."""
+    size = steps.shape[0]
+    diagonal = np.ones(size)
+    if size == 0:
+        return diagonal
+    label = csgraph.connected_components(steps, connection="strong")[1]
+    members = np.argsort(label, kind="stable")
+    sizes = np.bincount(label)
+    if sizes.max() > _MOST_TANGLED:
+        raise TooLargeError(
+            f"{sizes.max():,} channels lead to each other in circles; an exact solution takes at "
+            f"most {_MOST_TANGLED:,}: take a coarser unit, or another model"
+        )
+    ends = np.cumsum(sizes)
+    for circle in np.flatnonzero(sizes > 1):
+        inside = members[ends[circle] - sizes[circle] : ends[circle]]
+        block = np.eye(len(inside)) - steps[inside][:, inside].toarray()
+        diagonal[inside] = np.diag(np.linalg.inv(block))
+    return diagonal

@@ -1,0 +1,201 @@
+"""Off-policy evaluation: what another policy would have earned on the decisions of this one.
+
+Three estimates of the mean reward: inverse propensity scores (IPS), self-normalised (SNIPS), and
+doubly robust (DR), which corrects a model's rewards by the weighted errors it made.
+
+Intervals at 95 %: by default from the estimates' standard errors (for SNIPS by the delta method)
+with Student's t, which is right for large n and bounded weights; `anytime` holds for every n and
+at every look, for rewards within known bounds and weights of any size (Karampatziakis, Mineiro &
+Ramdas 2021: a bet against each value that is too high, whose gain is a non-negative martingale).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import duckdb
+import numpy as np
+from scipy.special import stdtrit
+
+from pipeline.insights.paths import Floats
+from pipeline.insights.tables import Column, TableError, read_table
+
+IntervalMethod: TypeAlias = Literal["asymptotic", "anytime"]
+
+CONFIDENCE: Final = 0.95
+_SIDE: Final = (1.0 - CONFIDENCE) / 2.0
+_BISECTIONS: Final = 60
+_MOST_OF_THE_STAKE: Final = 0.5  # that a bet may lose in one step
+
+_COLUMNS: Final = (
+    Column("reward", "number"),
+    Column("propensity", "share", above_zero=True),
+    Column("target_propensity", "share"),
+    Column("q_logged", "number", required=False),
+    Column("q_target", "number", required=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Least and greatest reward that is possible."""
+
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Log:
+    """One entry per logged decision; `weights` = target ÷ logged propensity."""
+
+    rewards: Floats
+    weights: Floats
+    q_logged: Floats | None = None
+    q_target: Floats | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean reward with its interval; None where the log does not carry it."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class OffPolicy:
+    """What `kairos insights off-policy` prints. `ess`: effective sample size, of how many equal
+    weights these are worth."""
+
+    n: int
+    ess: float
+    ips: Estimate
+    snips: Estimate
+    dr: Estimate | None
+
+
+def read_log(connection: duckdb.DuckDBPyConnection, file: Path) -> Log:
+    """Read a table of logged decisions."""
+    table = read_table(connection, file, _COLUMNS)
+    if not table.rows:
+        raise TableError(f"{file}: has no rows")
+    modelled = {"q_logged", "q_target"} & table.present
+    if len(modelled) == 1:
+        (missing,) = {"q_logged", "q_target"} - modelled
+        raise TableError(f"{file}: has no column {missing!r}, which DR needs beside {modelled}")
+    found = connection.execute(f"SELECT * FROM {table.name}").fetchnumpy()
+
+    def column(name: str) -> Floats:
+        return np.asarray(found[name], dtype=np.float64)
+
+    with np.errstate(over="ignore"):
+        weights = column("target_propensity") / column("propensity")
+        squares = float(((weights * np.maximum(np.abs(column("reward")), 1.0)) ** 2).sum())
+    if not np.isfinite(squares):
+        raise TableError(f"{file}: propensity: so small, beside reward, that weights overflow")
+    return Log(
+        rewards=column("reward"),
+        weights=weights,
+        q_logged=column("q_logged") if modelled else None,
+        q_target=column("q_target") if modelled else None,
+    )
+
+
+def evaluate(log: Log, anytime: Bounds | None = None) -> OffPolicy:
+    """Estimate the target policy's mean reward; `anytime`: with intervals for rewards so bounded.
+
+    The anytime interval bounds the mean itself, so it stands beside IPS and SNIPS alike; it is not
+    made for DR, whose terms have no sign.
+    """
+    weights = log.weights
+    squares = float(weights @ weights)
+    ess = float(weights.sum()) ** 2 / squares if squares else 0.0
+    ips, snips, dr = _ips(log), _snips(log), _dr(log)
+    if anytime is not None:
+        low, high = anytime_interval(log, anytime)
+        ips = Estimate(ips.value, low, high)
+        snips = Estimate(snips.value, low, high) if snips.value is not None else snips
+        dr = Estimate(dr.value, None, None) if dr else None
+    return OffPolicy(len(weights), ess, ips, snips, dr)
+
+
+def _ips(log: Log) -> Estimate:
+    return _mean(log.weights * log.rewards)
+
+
+def _snips(log: Log) -> Estimate:
+    total = log.weights.sum()
+    if not total:
+        return Estimate(None, None, None)
+    value = float(log.weights @ log.rewards / total)
+    influence = log.weights * (log.rewards - value) * len(log.weights) / total
+    around = _mean(influence)
+    if around.low is None or around.high is None:
+        return Estimate(value, None, None)
+    return Estimate(value, value + around.low, value + around.high)
+
+
+def _dr(log: Log) -> Estimate | None:
+    if log.q_logged is None or log.q_target is None:
+        return None
+    return _mean(log.q_target + log.weights * (log.rewards - log.q_logged))
+
+
+def _mean(terms: Floats) -> Estimate:
+    """With an interval where there are two terms that differ."""
+    value = float(terms.mean())
+    if len(terms) < 2 or not terms.std():
+        return Estimate(value, None, None)
+    reach = float(stdtrit(len(terms) - 1, 1.0 - _SIDE) * terms.std(ddof=1) / np.sqrt(len(terms)))
+    return Estimate(value, value - reach, value + reach)
+
+
+def anytime_interval(log: Log, bounds: Bounds) -> tuple[float, float]:
+    """Bounds of the mean that hold at every n at once, with weights whose mean is 1.
+
+    ValueError when a reward is outside `bounds`.
+    """
+    spread = bounds.high - bounds.low
+    if spread <= 0 or log.rewards.min() < bounds.low or log.rewards.max() > bounds.high:
+        raise ValueError(
+            f"rewards go from {log.rewards.min():g} to {log.rewards.max():g}, which is not within "
+            f"{bounds.low:g} to {bounds.high:g}"
+        )
+    scaled = (log.rewards - bounds.low) / spread
+    least = _lower_bound(log.weights * scaled)
+    most = 1.0 - _lower_bound(log.weights * (1.0 - scaled))
+    return bounds.low + spread * least, bounds.low + spread * max(most, least)
+
+
+def _lower_bound(terms: Floats) -> float:
+    """The greatest mean below 1 that a bet on higher terms refutes.
+
+    Whoever stakes a share λ ≤ ½ / mean of the capital on term − mean can lose half of it at most,
+    and multiplies it by 1 ÷ error with no more chance than error while the mean is not exceeded.
+    The shares are chosen from earlier terms only.
+    """
+    stakes = _stakes(terms)
+    needed = np.log(1.0 / _SIDE)
+
+    def refuted(mean: float) -> bool:
+        share = np.minimum(stakes, _MOST_OF_THE_STAKE / mean)
+        return bool(np.cumsum(np.log1p(share * (terms - mean))).max() >= needed)
+
+    low, high = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if refuted(middle) else (low, middle)
+    return low
+
+
+def _stakes(terms: Floats) -> Floats:
+    """Before each term: the share that suits the variance of those before it (with ¼ and a mean
+    of ½ as the first guess), as for an empirical Bernstein bound."""
+    before = np.arange(1, len(terms) + 1)
+    sums = np.concatenate(([0.0], np.cumsum(terms)[:-1]))
+    squares = np.concatenate(([0.0], np.cumsum(terms**2)[:-1]))
+    means = (sums + 0.5) / before
+    variances = np.maximum((squares + 0.5) / before - means**2, 1e-6)
+    stakes: Floats = np.sqrt(2.0 * np.log(1.0 / _SIDE) / (variances * before * np.log1p(before)))
+    return stakes

@@ -1,0 +1,45 @@
+"""Aggregated paths: a table of path, conversions, value, nulls."""
+
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from pipeline.insights.paths import NO_TOUCH, PathCounts, PathRow, count_paths
+from pipeline.insights.tables import Column, TableError, read_table
+
+SEPARATOR: Final = " > "
+
+_COLUMNS: Final = (
+    Column("path", "text", blank=True),
+    Column("conversions", "amount"),
+    Column("value", "amount", required=False),
+    Column("nulls", "amount", required=False),
+)
+
+
+def read_paths(connection: duckdb.DuckDBPyConnection, file: Path) -> PathCounts:
+    """Read and add up a table of paths."""
+    table = read_table(connection, file, _COLUMNS)
+    found = connection.execute(
+        "SELECT path, sum(conversions), coalesce(sum(value), 0), coalesce(sum(nulls), 0), "
+        f"max(conversions = 0 AND value > 0) FROM {table.name} GROUP BY path ORDER BY path"
+    ).fetchall()
+    rows = []
+    for text, conversions, value, nulls, unearned in found:
+        if unearned:
+            raise TableError(f"{file}: value: path {text!r} has a value but no conversion")
+        rows.append(PathRow(_split(file, text), conversions, value, nulls))
+    return count_paths(rows)
+
+
+def _split(file: Path, text: str | None) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    # A separator at an end has lost its blank to the trimming of the cell.
+    path = tuple(channel.strip() for channel in f" {text} ".split(SEPARATOR))
+    if not all(path):
+        raise TableError(f"{file}: path: {text!r} has a channel without a name")
+    if NO_TOUCH in path:
+        raise TableError(f"{file}: path: the name {NO_TOUCH!r} is taken: rename that channel")
+    return path

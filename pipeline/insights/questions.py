@@ -1,0 +1,131 @@
+"""A question about attribution with all its settings, and its answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import duckdb
+
+from pipeline.insights.attribution import (
+    MODELS,
+    TIMED,
+    WITH_ORDER,
+    Attribution,
+    ModelOptions,
+    Scope,
+    assemble,
+    fit,
+)
+from pipeline.insights.markov import ORDERS
+from pipeline.insights.order import choose_order
+from pipeline.insights.path_table import read_paths
+from pipeline.insights.paths import PathCounts
+from pipeline.insights.resampling import Customers, affordable, bootstrap
+from pipeline.insights.tables import Engine, TableError
+from pipeline.insights.touches import Journeys, Support, TouchOptions, read_touches
+
+AUTO: Final = "auto"
+Order: TypeAlias = int | Literal["auto"]
+
+_WEEK_MS: Final = 7 * 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """How often the customers are drawn again for an interval (0: there is none), from where."""
+
+    replicates: int = 200
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionQuestion:
+    """`paths`: the file has aggregated paths, otherwise touches, read as `touches` says."""
+
+    file: Path
+    paths: bool
+    model: str = "markov"
+    order: Order = 1
+    options: ModelOptions = field(default_factory=ModelOptions)
+    touches: TouchOptions = field(default_factory=TouchOptions)
+    half_life_ms: int = _WEEK_MS
+    draws: Draws = field(default_factory=Draws)
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionAnswer:
+    """`scope`: whether credit was divided over all conversions at once or within each journey;
+    `support`: what a table of touches carried."""
+
+    attribution: Attribution
+    scope: Scope
+    support: Support | None
+
+
+def answer(question: AttributionQuestion, engine: Engine) -> AttributionAnswer:
+    """Read the table and credit its channels; TableError, TooLargeError and NoWorthError say why
+    there is no answer."""
+    with engine.open() as connection:
+        try:
+            if question.paths:
+                return _from_paths(question, connection)
+            return _from_touches(question, connection)
+        except duckdb.OutOfMemoryException as error:
+            raise TableError(
+                f"{question.file}: needs more memory than allowed: raise --memory"
+            ) from error
+
+
+def _from_paths(
+    question: AttributionQuestion, connection: duckdb.DuckDBPyConnection
+) -> AttributionAnswer:
+    if question.model == TIMED:
+        raise TableError(f"{question.file}: paths have no times, which {TIMED} needs: give touches")
+    paths = read_paths(connection, question.file)
+    return _model(question, paths, lambda: Customers.of_paths(paths), None)
+
+
+def _from_touches(
+    question: AttributionQuestion, connection: duckdb.DuckDBPyConnection
+) -> AttributionAnswer:
+    journeys = read_touches(connection, question.file, question.touches)
+    paths, support = journeys.path_counts(), journeys.support()
+    if question.model == TIMED:
+        return _timed(question, journeys, paths, support)
+    return _model(question, paths, lambda: journeys.customers(paths), support)
+
+
+def _timed(
+    question: AttributionQuestion, journeys: Journeys, paths: PathCounts, support: Support
+) -> AttributionAnswer:
+    credits, interval = journeys.time_decay(question.half_life_ms)
+    found = assemble((TIMED, None), paths, credits, interval)
+    return AttributionAnswer(found, MODELS[TIMED], support)
+
+
+def _model(
+    question: AttributionQuestion,
+    paths: PathCounts,
+    customers: Callable[[], Customers],
+    support: Support | None,
+) -> AttributionAnswer:
+    options = question.options
+    order = None
+    if question.model in WITH_ORDER:
+        order = _order(question, paths)
+        options = replace(options, order=order)
+    fitted = fit(question.model, options, paths)
+    credits = fitted.credit(paths)
+    interval = None
+    if replicates := affordable(question.draws.replicates, fitted):
+        interval = bootstrap(paths, customers(), fitted, replicates, question.draws.seed)
+    found = assemble((question.model, order), paths, credits, interval)
+    return AttributionAnswer(found, MODELS[question.model], support)
+
+
+def _order(question: AttributionQuestion, paths: PathCounts) -> int:
+    if question.order == AUTO:
+        return choose_order(paths, question.draws.seed)
+    assert question.order in ORDERS, question.order
+    return question.order

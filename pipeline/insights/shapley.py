@@ -1,0 +1,142 @@
+"""Credit by which channels a path has, whatever their order: Shapley values and Shao–Li."""
+
+from dataclasses import dataclass
+from math import comb
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from scipy import sparse
+
+from pipeline.insights.markov import TooLargeError
+from pipeline.insights.paths import Floats, Ints, PathCounts, sum_by
+
+MOST_PLAYERS: Final = 12
+_MOST_PAIRS: Final = 20_000_000
+
+# Worth of a coalition: what the paths within it brought, or how often those paths converted.
+Worth: TypeAlias = Literal["conversions", "rate"]
+
+
+class NoWorthError(Exception):
+    """Raised where a game has nothing to divide; the message says why."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChannelSets:
+    """Each distinct channel of each path once: pairs of path and channel, sorted by path."""
+
+    path: Ints
+    channel: Ints
+    sizes: Ints
+
+    @staticmethod
+    def of(paths: PathCounts) -> "ChannelSets":
+        shape = (len(paths.conversions), len(paths.channels))
+        once = np.ones(len(paths.codes))
+        met = sparse.csr_array((once, paths.codes.copy(), paths.offsets.copy()), shape=shape)
+        met.sum_duplicates()
+        sizes = np.diff(met.indptr).astype(np.int64)
+        path = np.repeat(np.arange(shape[0]), sizes)
+        return ChannelSets(path, met.indices.astype(np.int64), sizes)
+
+
+def shapley_simplified(paths: PathCounts) -> tuple[ChannelSets, Floats]:
+    """A path's credit in equal parts to its distinct channels: the Shapley value of the game in
+    which a coalition is worth all that paths within it brought (Zhao et al. 2018)."""
+    sets = ChannelSets.of(paths)
+    return sets, 1.0 / sets.sizes[sets.path]
+
+
+def shapley_full(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats]:
+    """Shares of each channel in conversions and in value by the full game, over all coalitions."""
+    players = len(paths.channels)
+    if players > MOST_PLAYERS:
+        raise TooLargeError(
+            f"the full Shapley game takes at most {MOST_PLAYERS} channels, there are "
+            f"{players:,}: take `shapley`, or a coarser unit"
+        )
+    sets = ChannelSets.of(paths)
+    mask = np.bincount(sets.path, 2.0**sets.channel, minlength=len(paths.conversions)).astype(
+        np.int64
+    )
+    seen = _within(mask, paths.conversions + paths.nulls, players)
+
+    def shares(results: Floats, name: str) -> Floats:
+        if not results.any():
+            return np.zeros(players, dtype=np.float64)
+        game = _within(mask, results, players)
+        if worth == "rate":
+            game = np.divide(game, seen, out=np.zeros_like(game), where=seen > 0)
+        found = _shapley_values(game, players)
+        total = float(found.sum())
+        if total <= 1e-12 * np.abs(game).max():
+            raise NoWorthError(
+                f"paths with touches bring no higher rate of {name} than those without, so there "
+                "is nothing to divide by rate: take worth `conversions`"
+            )
+        return found / total
+
+    touched = paths.lengths > 0 if worth == "conversions" else np.ones_like(mask, dtype=bool)
+    return (
+        shares(np.where(touched, paths.conversions, 0.0), "conversions"),
+        shares(np.where(touched, paths.values, 0.0), "value"),
+    )
+
+
+def _within(mask: Ints, amounts: Floats, players: int) -> Floats:
+    """Of each coalition: the sum over paths that have no channel outside of it."""
+    sums = sum_by(mask, amounts, 2**players)
+    coalitions = np.arange(2**players)
+    for player in range(players):
+        with_player = coalitions[(coalitions >> player) & 1 == 1]
+        sums[with_player] += sums[with_player ^ (1 << player)]
+    return sums
+
+
+def _shapley_values(game: Floats, players: int) -> Floats:
+    """What each player adds, on average over all orders of joining."""
+    coalitions = np.arange(2**players)
+    sizes = np.bitwise_count(coalitions).astype(np.int64)
+    weight = np.array([1.0 / (players * comb(players - 1, size)) for size in range(players)])
+    values = np.zeros(players)
+    for player in range(players):
+        without = coalitions[(coalitions >> player) & 1 == 0]
+        added = game[without | (1 << player)] - game[without]
+        values[player] = added @ weight[sizes[without]]
+    return values
+
+
+def shao_li(paths: PathCounts) -> tuple[ChannelSets, Floats]:
+    """A path's credit in proportion to how often people convert who met a channel alone or beside
+    each of the path's others (Shao & Li 2011, second order); less than nothing counts as nothing,
+    and where no channel of a path has any, all have the same."""
+    sets = ChannelSets.of(paths)
+    size = sets.sizes[sets.path]
+    if int(size.sum()) > _MOST_PAIRS:
+        raise TooLargeError(
+            "paths have too many distinct channels for Shao–Li: take a coarser unit, or `linear`"
+        )
+    with_others, alone = _rates(sets, paths)
+    alone_in_path = sum_by(sets.path, alone, len(sets.sizes))[sets.path]
+    # Σ over the others j of rate(i, j) − rate(i) − rate(j)
+    beyond = (with_others - alone) - (size - 1) * alone - (alone_in_path - alone)
+    weights = np.maximum(alone + beyond / (2.0 * np.maximum(size - 1, 1)), 0.0)
+    in_path = sum_by(sets.path, weights, len(sets.sizes))[sets.path]
+    return sets, np.divide(weights, in_path, out=1.0 / size, where=in_path > 0)
+
+
+def _rates(sets: ChannelSets, paths: PathCounts) -> tuple[Floats, Floats]:
+    """For each channel of each path: conversion rates of paths with it and another of the path,
+    summed over the path's channels (itself included), and of paths with it."""
+    size = sets.sizes[sets.path]
+    begins = (np.cumsum(sets.sizes) - sets.sizes)[sets.path]
+    one = np.repeat(np.arange(len(size)), size)
+    other = np.repeat(begins - np.cumsum(size) + size, size) + np.arange(len(one))
+    pair = sets.channel[one] * len(paths.channels) + sets.channel[other]
+    if len(paths.channels) ** 2 > _MOST_PAIRS:
+        pair = np.unique(pair, return_inverse=True)[1]
+    pairs = int(pair.max(initial=-1)) + 1
+    seen = sum_by(pair, (paths.conversions + paths.nulls)[sets.path[one]], pairs)
+    converted = sum_by(pair, paths.conversions[sets.path[one]], pairs)
+    rate = np.divide(converted, seen, out=np.zeros_like(seen), where=seen > 0)[pair]
+    return sum_by(one, rate, len(size)), rate[one == other]

@@ -1,0 +1,383 @@
+"""Tables of analysts (CSV, Parquet, NDJSON) in DuckDB, checked cell by cell before they are used.
+
+A wrong cell, a missing column or a file that was cut is a TableError that names the file and, for
+what has one, the line (in Parquet: the row) and the column.
+"""
+
+import csv
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+Kind: TypeAlias = Literal["text", "amount", "number", "share", "time"]
+Format: TypeAlias = Literal["csv", "parquet", "ndjson"]
+
+_FORMATS: Final[dict[str, Format]] = {
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+}
+_LONGEST_LINE: Final = 64 * 1024 * 1024
+_ZONE: Final = "(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
+
+
+class TableError(Exception):
+    """Raised for a table that cannot be used; the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Limits of DuckDB: beyond `memory` (such as 500MB; None: most of the machine's) it writes to
+    `folder` (None: the system's temporary one)."""
+
+    memory: str | None = None
+    folder: Path | None = None
+    threads: int | None = None
+
+    @contextmanager
+    def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with tempfile.TemporaryDirectory(prefix="kairos-", dir=self.folder) as spill:
+            connection = duckdb.connect(":memory:")
+            try:
+                connection.execute("SET temp_directory = $folder", {"folder": spill})
+                connection.execute("SET enable_progress_bar = false")
+                connection.execute("SET TimeZone = 'UTC'")
+                if self.memory:
+                    _set_memory(connection, self.memory)
+                if self.threads:
+                    connection.execute(f"SET threads = {self.threads:d}")
+                yield connection
+            finally:
+                connection.close()
+
+
+def _set_memory(connection: duckdb.DuckDBPyConnection, limit: str) -> None:
+    try:
+        connection.execute("SET memory_limit = $limit", {"limit": limit})
+    except duckdb.Error as error:
+        raise TableError(f"--memory {limit}: say a size, such as 500MB or 4GB") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column that is read. Kinds: text; amount (a number, not negative); number; share (a number
+    from 0 to 1); time. A missing one that is not `required` is read as `default`."""
+
+    name: str
+    kind: Kind
+    required: bool = True
+    default: str | None = None  # an SQL literal, also for its blank cells
+    blank: bool = False  # a blank cell is no fault
+    blank_unless: str = ""  # SQL over raw cells: then a blank one is a fault all the same
+    above_zero: bool = False
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file as a view of DuckDB, with the columns asked for in their types; times in µs."""
+
+    name: str
+    present: frozenset[str]
+    rows: int
+
+
+def read_table(
+    connection: duckdb.DuckDBPyConnection,
+    file: Path,
+    columns: Sequence[Column],
+    zone: str | None = None,
+) -> Table:
+    """Make a view of `file` and check every cell. `zone`: the time zone of times that say none."""
+    source = _Source.of(connection, file)
+    _check_columns(source, columns)
+    if zone is not None and not _is_zone(zone):
+        raise TableError(f"--timezone {zone}: is no time zone, such as Europe/Madrid")
+    trimmed = source.format != "parquet"
+    cells = [_Cell(column, source.types.get(column.name), zone, trimmed) for column in columns]
+    try:
+        rows = _check_cells(connection, source, cells)
+        selected = ", ".join(f"{cell.value} AS {_quoted(cell.column.name)}" for cell in cells)
+        connection.execute(f"CREATE OR REPLACE VIEW checked AS SELECT {selected} FROM {source.sql}")
+    except duckdb.Error as error:
+        raise _damaged(file, error) from error
+    return Table("checked", frozenset(source.types), rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    file: Path
+    format: Format
+    sql: str
+    types: dict[str, str]
+
+    @staticmethod
+    def of(connection: duckdb.DuckDBPyConnection, file: Path) -> "_Source":
+        form = _FORMATS.get(file.suffix.lower())
+        if form is None:
+            raise TableError(f"{file}: is not .csv, .parquet, .ndjson or .jsonl")
+        if not file.is_file():
+            raise TableError(f"{file}: is not there" if not file.exists() else f"{file}: no file")
+        if file.stat().st_size == 0:
+            raise TableError(f"{file}: is empty, without even a header")
+        name = "'" + _literal_path(file).replace("'", "''") + "'"
+        if form == "csv":
+            return _Source(file, form, *_csv(file, name))
+        if form == "ndjson":
+            return _Source(file, form, *_ndjson(file, name))
+        sql = f"read_parquet({name})"
+        try:
+            described = connection.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()
+        except duckdb.Error as error:
+            raise _damaged(file, error) from error
+        return _Source(file, form, sql, {row[0]: row[1] for row in described})
+
+    def place(self, row: int) -> str:
+        """Where the row with this number (from 1) is."""
+        if self.format == "csv":
+            return f"{self.file}:{_csv_line(self.file, row)}"
+        if self.format == "ndjson":
+            return f"{self.file}:{_ndjson_line(self.file, row)}"
+        return f"{self.file}: row {row:,}"
+
+
+def _csv(file: Path, name: str) -> tuple[str, dict[str, str]]:
+    header = _header(file)
+    types = dict.fromkeys(header, "VARCHAR")
+    if len(types) < len(header):
+        twice = next(one for one in header if header.count(one) > 1)
+        raise TableError(f"{file}:1: column {twice!r} is there twice")
+    columns = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in header)
+    sql = (
+        f"read_csv({name}, columns = {{{columns}}}, auto_detect = false, header = true, "
+        f"delim = ',', quote = '\"', escape = '\"', nullstr = '', null_padding = false, "
+        f"strict_mode = true, max_line_size = {_LONGEST_LINE})"
+    )
+    return sql, types
+
+
+def _header(file: Path) -> list[str]:
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            header = next(csv.reader(lines), [])
+    except UnicodeDecodeError as error:
+        raise TableError(f"{file}: is not in UTF-8") from error
+    except csv.Error as error:
+        raise TableError(f"{file}:1: {error}") from error
+    if not any(header):
+        raise TableError(f"{file}:1: has no header")
+    return header
+
+
+def _ndjson(file: Path, name: str) -> tuple[str, dict[str, str]]:
+    """Columns are the fields of any line; each line is read here once, which finds a bad one."""
+    fields: dict[str, str] = {}
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise TableError(f"{file}:{number}: is no JSON ({error})") from error
+            if not isinstance(record, dict):
+                raise TableError(f"{file}:{number}: is no JSON object")
+            fields.update(dict.fromkeys(record, "VARCHAR"))
+    if not fields:
+        raise TableError(f"{file}: is empty")
+    columns = ", ".join(f"{_literal(field)}: 'VARCHAR'" for field in fields)
+    sql = (
+        f"read_json({name}, format = 'newline_delimited', columns = {{{columns}}}, "
+        f"maximum_object_size = {_LONGEST_LINE})"
+    )
+    return sql, fields
+
+
+def _check_columns(source: _Source, columns: Sequence[Column]) -> None:
+    for column in columns:
+        if column.required and column.name not in source.types:
+            there = ", ".join(sorted(source.types))
+            raise TableError(f"{source.file}: has no column {column.name!r}; it has {there}")
+
+
+class _Cell:
+    """SQL for a column: its typed value, and what is wrong with a cell. Blanks around a cell mean
+    something in Parquet only."""
+
+    def __init__(
+        self, column: Column, type_name: str | None, zone: str | None, trimmed: bool
+    ) -> None:
+        self.column = column
+        self.raw = f"CAST({_quoted(column.name)} AS VARCHAR)" if type_name else "NULL"
+        self.faults: list[tuple[str, str]] = []
+        default = column.default or "NULL"
+        if type_name is None:
+            self.value = default
+            return
+        source = _quoted(column.name)
+        if type_name == "VARCHAR":
+            source = f"NULLIF(TRIM({source}), '')" if trimmed else f"NULLIF({source}, '')"
+        value = (
+            source
+            if column.kind == "text" and type_name == "VARCHAR"
+            else self._typed(source, type_name, zone)
+        )
+        if not column.blank and column.default is None:
+            self.faults.append((f"{source} IS NULL", "is blank"))
+        elif column.blank_unless:
+            self.faults.append((f"{source} IS NULL AND ({column.blank_unless})", "is blank"))
+        self._check_value(source, value)
+        self.value = f"COALESCE({value}, {default})" if column.default else value
+
+    def _typed(self, source: str, type_name: str, zone: str | None) -> str:
+        if self.column.kind == "text":
+            return f"CAST({source} AS VARCHAR)"
+        if self.column.kind != "time":
+            return f"TRY_CAST({source} AS DOUBLE)"
+        return self._time(source, type_name, zone)
+
+    def _time(self, source: str, type_name: str, zone: str | None) -> str:
+        """µs since 1970: from ms in whole numbers, from a time with its zone, or in `zone`."""
+        if type_name == "TIMESTAMP WITH TIME ZONE":
+            return f"epoch_us({source})"
+        local = f"timezone({_literal(zone)}, CAST({source} AS TIMESTAMP))" if zone else None
+        if type_name.startswith("TIMESTAMP") or type_name == "DATE":
+            if local is None:
+                self.faults.append((f"{source} IS NOT NULL", "has no time zone (--timezone ZONE)"))
+                return "NULL"
+            return f"epoch_us({local})"
+        text = f"CAST({source} AS VARCHAR)"
+        digits = f"regexp_full_match({text}, '[0-9]+')"
+        zoned = f"regexp_matches({text}, '[0-9][T ].*{_ZONE}')"
+        unzoned = f"NOT {digits} AND NOT {zoned} AND TRY_CAST({text} AS TIMESTAMP) IS NOT NULL"
+        if local is None:
+            self.faults.append((unzoned, "has no time zone (--timezone ZONE)"))
+            elsewhere = "NULL"
+        else:
+            elsewhere = f"epoch_us(timezone({_literal(zone)}, TRY_CAST({text} AS TIMESTAMP)))"
+        return (
+            f"CASE WHEN {digits} THEN TRY_CAST({text} AS BIGINT) * 1000 "
+            f"WHEN {zoned} THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) ELSE {elsewhere} END"
+        )
+
+    def _check_value(self, source: str, value: str) -> None:
+        column = self.column
+        if column.choices:
+            known = ", ".join(_literal(choice) for choice in column.choices)
+            words = f"is none of {', '.join(column.choices)}"
+            self.faults.append((f"{source} IS NOT NULL AND {value} NOT IN ({known})", words))
+        if column.kind == "time":
+            self.faults.append((f"{source} IS NOT NULL AND {value} IS NULL", "is no time"))
+        if column.kind in ("text", "time"):
+            return
+        number = f"{source} IS NOT NULL AND ({value} IS NULL OR NOT isfinite({value}))"
+        self.faults.append((number, "is no finite number"))
+        if column.above_zero:
+            self.faults.append((f"{value} <= 0", "is not above 0"))
+        elif column.kind != "number":
+            self.faults.append((f"{value} < 0", "is negative"))
+        if column.kind == "share":
+            self.faults.append((f"{value} > 1", "is above 1"))
+
+
+def _literal(text: str | None) -> str:
+    return "'" + (text or "").replace("'", "''") + "'"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _check_cells(
+    connection: duckdb.DuckDBPyConnection, source: _Source, cells: Sequence[_Cell]
+) -> int:
+    """Count the rows; refuse the first bad one."""
+    faults = [(cell, *fault) for cell in cells for fault in cell.faults]
+    counts = ", ".join(f"count(*) FILTER (WHERE {bad})" for _, bad, _ in faults)
+    found = connection.execute(f"SELECT count(*), {counts or 'NULL'} FROM {source.sql}").fetchone()
+    assert found is not None
+    wrong = [fault for fault, count in zip(faults, found[1:], strict=False) if count]
+    if wrong:
+        raise _first_fault(connection, source, wrong)
+    return int(found[0])
+
+
+def _first_fault(
+    connection: duckdb.DuckDBPyConnection,
+    source: _Source,
+    faults: Sequence[tuple[_Cell, str, str]],
+) -> TableError:
+    """The fault of the earliest row."""
+    first = []
+    for cell, bad, words in faults:
+        found = connection.execute(
+            f"SELECT number, cell FROM (SELECT row_number() OVER () AS number, {cell.raw} AS cell, "
+            f"{bad} AS bad FROM {source.sql}) WHERE bad ORDER BY number LIMIT 1"
+        ).fetchone()
+        assert found is not None
+        first.append((int(found[0]), cell.column.name, found[1], words))
+    row, column, shown, words = min(first, key=lambda one: one[0])
+    what = "" if shown is None or not str(shown).strip() else f"{str(shown)[:80]!r} "
+    return TableError(f"{source.place(row)}: {column}: {what}{words}")
+
+
+def _csv_line(file: Path, row: int) -> int:
+    """The line on which the record begins; the header is the first record."""
+    line = 1
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        reader = csv.reader(lines)
+        next(reader, None)
+        for record in reader:
+            row -= bool(record)
+            if row == 0:
+                return line + 1
+            line = reader.line_num
+    return line
+
+
+def _ndjson_line(file: Path, row: int) -> int:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            row -= bool(line.strip())
+            if row == 0:
+                return number
+    return 0
+
+
+def _literal_path(file: Path) -> str:
+    """The path with what DuckDB would expand in it marked as plain characters."""
+    return re.sub(r"([*?\[])", r"[\1]", str(file))
+
+
+def _damaged(file: Path, error: duckdb.Error) -> TableError:
+    """DuckDB's own message, shortened to the place and the first sentence."""
+    message = str(error)
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return TableError(f"{file}: needs more memory than allowed: raise --memory")
+    line = re.search(r"Line: (\d+)", message)
+    place = f"{file}:{line.group(1)}" if line else str(file)
+    if found := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message):
+        return TableError(f"{place}: has {found.group(2)} columns instead of {found.group(1)}")
+    if "nterminated quote" in message or "unquoted" in message.lower():
+        return TableError(f"{place}: a quotation mark is never closed, or the file was cut there")
+    if "magic bytes" in message or "Parquet" in message or "parquet" in message:
+        return TableError(f"{file}: is damaged or was cut (no whole Parquet file)")
+    first = " ".join(message.split("\n")[0].split())
+    return TableError(f"{place}: {first}")
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError):
+        return False
+    return True

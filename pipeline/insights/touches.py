@@ -1,0 +1,399 @@
+"""From a table of touches and conversions to path counts, in SQL.
+
+A conversion's journey is the touches of its customer since the conversion before, as far back as
+the lookback. Touches that no conversion follows within the lookback are journeys without
+conversion, parted where more than a lookback passes between two; one whose lookback had not yet
+passed when the table ends is left out, for it may still convert. Conversions of a customer at the
+same instant share their journey. Touches at the same instant come in the order of their names, and
+before a conversion at that instant; times count to the millisecond. Customers are told apart by 64
+bits of their id: among two million, two are taken for one with a chance of one in ten million.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, Final, Literal, TypeAlias
+
+import duckdb
+import numpy as np
+from scipy import sparse
+
+from pipeline.insights.attribution import Credits, Interval
+from pipeline.insights.paths import NO_TOUCH, Floats, PathCounts, sum_by
+from pipeline.insights.resampling import Customers
+from pipeline.insights.tables import Column, TableError, read_table
+
+Unit: TypeAlias = Literal["channel", "campaign", "message", "sequence"]
+Seen: TypeAlias = Literal["sent", "seen", "clicked"]
+SEEN: Final[tuple[Seen, ...]] = ("sent", "seen", "clicked")
+
+_TOUCH: Final = "kind = 'touch'"
+
+# An event is one whole number that sorts by time, conversions after touches, units by name:
+# milliseconds since the first event, a bit for conversions, the unit's code. One number sorts
+# several times faster than three columns.
+_UNIT_BITS: Final = 20
+_CONVERSION: Final = 1 << _UNIT_BITS
+_TIME_BITS: Final = _UNIT_BITS + 1
+_LONGEST_MS: Final = 1 << (62 - _TIME_BITS)
+_UNITS: Final = _CONVERSION - 1
+_EVERYTHING_BUT_TIME: Final = _CONVERSION | _UNITS
+_Z_95: Final = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True, slots=True)
+class TouchOptions:
+    """Durations in ms. `touch`: only touches of that kind, by the column `touch`; `since`,
+    `until`: from when to when the table is complete (default: it says nothing of its beginning,
+    and ends with its last row); conversions whose lookback begins before `since` are left out."""
+
+    unit: Unit = "channel"
+    touch: Seen | None = None
+    lookback_ms: int = 30 * 86_400_000
+    session_ms: int = 0
+    since_ms: int | None = None
+    until_ms: int | None = None
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """What the figures rest on. `touches`: by the column `touch` (`touch` where there is none);
+    `unfinished`: journeys left out because they may still convert; `unseen`: conversions left out
+    because their lookback begins before the table does; `repeated`: rows with an id seen before."""
+
+    customers: int
+    journeys: int
+    conversions: int
+    touches: dict[str, int]
+    unfinished: int
+    unseen: int
+    repeated: int
+
+
+def read_touches(
+    connection: duckdb.DuckDBPyConnection, file: Path, options: TouchOptions
+) -> "Journeys":
+    """Read a table of touches and make its journeys."""
+    names = dict.fromkeys(("channel", options.unit))
+    columns = [
+        Column("profile_id", "text"),
+        Column("occurred_at", "time"),
+        Column("kind", "text", choices=("touch", "conversion")),
+        Column("value", "amount", required=False, default="0.0"),
+        Column("event_id", "text", required=False, blank=True),
+        Column("touch", "text", options.touch is not None, blank=True, choices=SEEN),
+        *(
+            Column(name, "text", blank=True, blank_unless=_TOUCH if name == "channel" else "")
+            for name in names
+        ),
+    ]
+    table = read_table(connection, file, columns, options.zone)
+    return Journeys(connection, file, options, "event_id" in table.present)
+
+
+class Journeys:
+    """Journeys in temporary tables of a connection, made by the same plain SQL step by step."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        file: Path,
+        options: TouchOptions,
+        with_ids: bool,
+    ) -> None:
+        self._connection = connection
+        connection.execute("SET preserve_insertion_order = false")
+        self._file = file
+        self._options = options
+        self._lookback = options.lookback_ms
+        self._repeated = self._load_rows(with_ids)
+        self._begin, self._end = self._span()
+        self._units = self._load_units()
+        self._load_events()
+        self._load_journeys()
+
+    def support(self) -> Support:
+        """How much the figures rest on."""
+        customers, journeys, conversions = self._row(
+            "SELECT count(DISTINCT customer), count(*), coalesce(sum(conversions), 0)::BIGINT "
+            "FROM journeys"
+        )
+        touches = self._connection.execute(
+            "SELECT coalesce(touch, 'touch') AS how, count(*) FROM rows WHERE NOT converted "
+            "GROUP BY how ORDER BY how"
+        ).fetchall()
+        (unfinished,) = self._row("SELECT count(*) FROM chained WHERE NOT finished")
+        (unseen,) = self._row(
+            "SELECT coalesce(sum(conversions), 0)::BIGINT FROM outcomes WHERE NOT seen"
+        )
+        return Support(
+            customers, journeys, conversions, dict(touches), unfinished, unseen, self._repeated
+        )
+
+    def path_counts(self) -> PathCounts:
+        """Distinct paths with how often each converted, and did not."""
+        found = self._connection.sql(
+            "SELECT path, conversions, value, nulls FROM path_counts ORDER BY id"
+        ).to_arrow_table()
+        lists = found.column("path").combine_chunks()
+        lengths = np.asarray(lists.value_lengths(), dtype=np.int64)
+        return PathCounts(
+            channels=self._units,
+            offsets=np.concatenate(([0], np.cumsum(lengths))),
+            codes=np.asarray(lists.flatten(), dtype=np.int64),
+            conversions=_floats(found.column("conversions")),
+            values=_floats(found.column("value")),
+            nulls=_floats(found.column("nulls")),
+        )
+
+    def customers(self, paths: PathCounts) -> Customers:
+        """Customers by what they did: those with equal journeys are of one kind."""
+        found = self._connection.execute(
+            """
+            WITH numbered AS (
+                SELECT j.customer, p.id AS path, j.conversions
+                FROM journeys AS j JOIN path_counts AS p ON j.path = p.path
+            ), done AS (
+                SELECT customer, list_sort(list(
+                    struct_pack(path := path, conversions := conversions))) AS did
+                FROM numbered GROUP BY customer
+            ), kinds AS (
+                SELECT did, count(*) AS customers, min(customer) AS one_of_them
+                FROM done GROUP BY did
+            )
+            SELECT id, customers, one.path AS path, one.conversions AS conversions
+            FROM (
+                SELECT row_number() OVER (ORDER BY one_of_them) - 1 AS id, customers,
+                    unnest(did) AS one
+                FROM kinds
+            )
+            """
+        ).fetchnumpy()
+        kind = np.asarray(found["id"], dtype=np.int64)
+        path = np.asarray(found["path"], dtype=np.int64)
+        conversions = np.asarray(found["conversions"], dtype=np.float64)
+        counts = np.zeros(int(kind.max(initial=-1)) + 1)
+        counts[kind] = found["customers"]
+        shape = (len(counts), len(paths.conversions))
+
+        def table(amounts: Floats) -> Any:
+            return sparse.csr_array((amounts, (kind, path)), shape=shape)
+
+        return Customers(counts, table(conversions), table((conversions == 0).astype(np.float64)))
+
+    def time_decay(self, half_life_ms: int) -> tuple[Credits, Interval | None]:
+        """Credit that halves with every half-life between touch and conversion.
+
+        It depends on times, which paths do not have: it is summed up here, with the interval to
+        which a bootstrap over customers converges for a sum.
+        """
+        found = self._connection.execute(
+            f"""
+            WITH weighed AS (
+                SELECT customer, moment, key & {_UNITS} AS code,
+                    pow(2.0, ((key >> {_TIME_BITS}) - moment) / {float(half_life_ms)}) AS weight
+                FROM steps WHERE moment IS NOT NULL
+            ), totals AS (
+                SELECT customer, moment, sum(weight) AS total FROM weighed GROUP BY customer, moment
+            ), credited AS (
+                SELECT w.customer, w.code, sum(o.conversions * w.weight / t.total) AS conversions,
+                    sum(o.value * w.weight / t.total) AS value
+                FROM weighed AS w
+                JOIN totals AS t ON w.customer = t.customer AND w.moment = t.moment
+                JOIN outcomes AS o ON w.customer = o.customer AND w.moment = o.moment
+                WHERE o.seen
+                GROUP BY w.customer, w.code
+            )
+            SELECT code, sum(conversions) AS conversions, sum(value) AS value,
+                sum(conversions * conversions) AS squares
+            FROM credited GROUP BY code
+            """
+        ).fetchnumpy()
+        code = np.asarray(found["code"], dtype=np.int64)
+
+        def by_unit(name: str) -> Floats:
+            return sum_by(code, np.asarray(found[name], dtype=np.float64), len(self._units))
+
+        credits = Credits(
+            by_unit("conversions"), by_unit("value"), np.full(len(self._units), np.nan)
+        )
+        (customers,) = self._row("SELECT count(DISTINCT customer) FROM journeys")
+        if customers < 2:
+            return credits, None
+        variance = by_unit("squares") - credits.conversions**2 / customers
+        reach = _Z_95 * np.sqrt(np.maximum(variance, 0.0))
+        low = np.maximum(credits.conversions - reach, 0.0)
+        return credits, Interval(low, credits.conversions + reach)
+
+    def _load_rows(self, with_ids: bool) -> int:
+        """Rows up to `until`, each id once; how many were repeated."""
+        options = self._options
+        until = "TRUE" if options.until_ms is None else f"occurred_at <= {options.until_ms * 1000}"
+        first = (
+            "QUALIFY event_id IS NULL OR row_number() OVER "
+            "(PARTITION BY event_id ORDER BY occurred_at, profile_id, kind) = 1"
+            if with_ids
+            else ""
+        )
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE VIEW rows AS
+            SELECT hash(profile_id) AS customer, occurred_at // 1000 AS ms,
+                kind = 'conversion' AS converted,
+                coalesce({options.unit}, '(no {options.unit})') AS unit, value, touch
+            FROM checked WHERE {until} {first}
+            """
+        )
+        if not with_ids:
+            return 0
+        (repeated,) = self._row(
+            "SELECT count(event_id) - count(DISTINCT event_id) FROM checked WHERE " + until
+        )
+        return int(repeated)
+
+    def _span(self) -> tuple[int, int]:
+        begin, end = self._row("SELECT coalesce(min(ms), 0), coalesce(max(ms), 0) FROM rows")
+        if self._options.until_ms is not None:
+            end = self._options.until_ms
+        if end - begin >= _LONGEST_MS:
+            raise TableError(
+                f"{self._file}: occurred_at: times span more than "
+                f"{_LONGEST_MS // 31_557_600_000} years: one of them is wrong"
+            )
+        return begin, end
+
+    def _load_units(self) -> tuple[str, ...]:
+        touched = f"NOT converted AND {self._touch_is_asked()}"
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE units AS
+            SELECT unit, row_number() OVER (ORDER BY unit) - 1 AS code
+            FROM (SELECT DISTINCT unit FROM rows WHERE {touched})
+            """
+        )
+        found = self._connection.execute("SELECT unit FROM units ORDER BY code").fetchall()
+        units = tuple(unit for (unit,) in found)
+        if len(units) > _UNITS:
+            raise TableError(
+                f"{self._file}: {self._options.unit}: {len(units):,} different ones, at most "
+                f"{_UNITS:,} are possible: take a coarser unit"
+            )
+        if NO_TOUCH in units:
+            raise TableError(
+                f"{self._file}: {self._options.unit}: the name {NO_TOUCH!r} is taken: rename it"
+            )
+        return units
+
+    def _touch_is_asked(self) -> str:
+        asked = self._options.touch
+        return f"touch = '{asked}'" if asked else "TRUE"
+
+    def _load_events(self) -> None:
+        """`events`: one number per touch or conversion; `outcomes`: conversions by customer and
+        instant."""
+        since = self._options.since_ms
+        seen = "TRUE" if since is None else f"moment >= {since + self._lookback - self._begin}"
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE events AS
+            SELECT customer, ((ms - {self._begin}) << {_TIME_BITS})
+                + CASE WHEN converted THEN {_CONVERSION} ELSE code END AS key
+            FROM rows LEFT JOIN units ON rows.unit = units.unit
+            WHERE converted OR {self._touch_is_asked()}
+            """
+        )
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE outcomes AS
+            SELECT customer, moment, conversions, value, {seen} AS seen
+            FROM (
+                SELECT customer, ms - {self._begin} AS moment, count(*) AS conversions,
+                    sum(value) AS value
+                FROM rows WHERE converted GROUP BY customer, ms
+            )
+            """
+        )
+        if self._options.session_ms:
+            self._join_sessions()
+
+    def _join_sessions(self) -> None:
+        """Drop touches that repeat the one before within the session gap."""
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE events AS
+            SELECT customer, key FROM (
+                SELECT customer, key, lag(key) OVER (PARTITION BY customer ORDER BY key) AS before
+                FROM events
+            )
+            WHERE before IS NULL OR (key & {_CONVERSION}) > 0
+                OR (key & {_EVERYTHING_BUT_TIME}) <> (before & {_EVERYTHING_BUT_TIME})
+                OR (key >> {_TIME_BITS}) - (before >> {_TIME_BITS}) > {self._options.session_ms}
+            """
+        )
+
+    def _load_journeys(self) -> None:
+        """Cut each customer's events, read backwards, where a journey ends."""
+        ahead = f"(goal >> {_TIME_BITS}) - (key >> {_TIME_BITS})"
+        gap = f"(later >> {_TIME_BITS}) - (key >> {_TIME_BITS})"
+        ahead_of_later = f"(goal >> {_TIME_BITS}) - (later >> {_TIME_BITS})"
+        back = self._lookback
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE steps AS
+            SELECT customer, key,
+                CASE WHEN {ahead} < {back} THEN goal >> {_TIME_BITS} END AS moment,
+                count(CASE WHEN later IS NULL OR (later & {_CONVERSION}) > 0 OR {gap} >= {back}
+                        OR ({ahead} >= {back} AND {ahead_of_later} < {back})
+                    THEN 1 END) OVER (PARTITION BY customer ORDER BY key DESC) AS journey
+            FROM (
+                SELECT customer, key, lag(key) OVER latest_first AS later,
+                    min(CASE WHEN (key & {_CONVERSION}) > 0 THEN key END) OVER latest_first AS goal
+                FROM events WINDOW latest_first AS (PARTITION BY customer ORDER BY key DESC)
+            ) WHERE (key & {_CONVERSION}) = 0
+            """
+        )
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE chained AS
+            SELECT customer, max(moment) AS moment, list_sort(list(key)) AS keys,
+                max(moment) IS NOT NULL OR {self._end - self._begin} - (max(key) >> {_TIME_BITS})
+                    >= {back} AS finished
+            FROM steps GROUP BY customer, journey
+            """
+        )
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE journeys AS
+            WITH paths AS (
+                SELECT customer, moment, list_transform(keys, lambda key: key & {_UNITS}) AS path
+                FROM chained WHERE finished
+            )
+            SELECT o.customer, coalesce(p.path, []) AS path, o.conversions, o.value
+            FROM outcomes AS o
+            LEFT JOIN paths AS p ON o.customer = p.customer AND o.moment = p.moment
+            WHERE o.seen
+            UNION ALL
+            SELECT customer, path, 0, 0.0 FROM paths WHERE moment IS NULL
+            """
+        )
+        self._connection.execute(
+            """
+            CREATE OR REPLACE TEMP TABLE path_counts AS
+            SELECT row_number() OVER () - 1 AS id, path, conversions, value, nulls
+            FROM (
+                SELECT path, sum(conversions) AS conversions, sum(value) AS value,
+                    sum(CASE WHEN conversions = 0 THEN 1 ELSE 0 END) AS nulls
+                FROM journeys GROUP BY path
+            )
+            """
+        )
+
+    def _row(self, sql: str) -> tuple[Any, ...]:
+        found = self._connection.execute(sql).fetchone()
+        assert found is not None
+        return tuple(found)
+
+
+def _floats(column: Any) -> Floats:
+    return np.array(column.to_numpy(), dtype=np.float64)

@@ -1,0 +1,77 @@
+"""Attribution by other means: whole matrices, all orders of joining, counting one by one."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import pairwise, permutations
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.insights.paths import PathRow
+
+
+def channels_of(rows: Sequence[PathRow]) -> list[str]:
+    return sorted({channel for row in rows for channel in row.path})
+
+
+def removal_effects_by_matrix(
+    rows: Sequence[PathRow], order: int, what: Callable[[PathRow], float]
+) -> dict[str, float]:
+    """What each channel's removal loses of `what`, from the whole matrix with its states taken
+    out, inverted anew for each."""
+    flow: defaultdict[tuple[object, object], float] = defaultdict(float)
+    gain: defaultdict[object, float] = defaultdict(float)
+    leaving: defaultdict[object, float] = defaultdict(float)
+    for row in rows:
+        size = min(order, len(row.path))
+        windows = [row.path[end - size : end] for end in range(size, len(row.path) + 1) if size]
+        states: list[object] = ["begin"]
+        for window in windows:
+            if window != states[-1]:
+                states.append(window)
+        seen = row.conversions + row.nulls
+        for one, following in pairwise(states):
+            flow[one, following] += seen
+        for state in states:
+            leaving[state] += seen
+        gain[states[-1]] += what(row)
+    names = [state for state, seen in leaving.items() if seen]
+    where = {state: index for index, state in enumerate(names)}
+    steps = np.zeros((len(names), len(names)))
+    for (one, following), seen in flow.items():
+        if seen:
+            steps[where[one], where[following]] += seen / leaving[one]
+    gains = np.array([gain[state] / leaving[state] for state in names])
+
+    def worth(removed: str | None) -> float:
+        kept = [where[state] for state in names if state == "begin" or removed not in state]
+        inverse = np.linalg.inv(np.eye(len(kept)) - steps[np.ix_(kept, kept)])
+        return float(inverse[kept.index(where["begin"])] @ gains[kept])
+
+    whole = worth(None)
+    return {channel: 1.0 - worth(channel) / whole for channel in channels_of(rows)}
+
+
+def shapley_by_permutations(
+    players: Sequence[str], worth: Callable[[frozenset[str]], float]
+) -> dict[str, float]:
+    """The mean of what each player adds, over every order of joining."""
+    added: defaultdict[str, float] = defaultdict(float)
+    orders = list(permutations(players))
+    for order in orders:
+        for place, player in enumerate(order):
+            before = frozenset(order[:place])
+            added[player] += worth(before | {player}) - worth(before)
+    return {player: added[player] / len(orders) for player in players}
+
+
+def write_csv(file: Path, lines: Sequence[str]) -> Path:
+    file.write_text("".join(f"{line}\n" for line in lines))
+    return file
+
+
+def write_parquet(file: Path, rows: Sequence[dict[str, object]]) -> Path:
+    pq.write_table(pa.Table.from_pylist(list(rows)), file)
+    return file

@@ -1,0 +1,324 @@
+"""Attribution models against closed forms and against solutions by other means."""
+
+import math
+import random
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from pipeline.insights.attribution import (
+    MODELS,
+    TIMED,
+    Attribution,
+    ModelOptions,
+    attribute,
+    fit,
+)
+from pipeline.insights.markov import TooLargeError, removal_effects
+from pipeline.insights.order import choose_order, order_scores
+from pipeline.insights.paths import NO_TOUCH, PathRow, count_paths
+from pipeline.insights.resampling import Customers, bootstrap
+from pipeline.insights.shapley import NoWorthError
+from tests.support.attribution import (
+    channels_of,
+    removal_effects_by_matrix,
+    shapley_by_permutations,
+)
+
+ON_PATHS = [model for model in MODELS if model != TIMED]
+
+# Anderl et al.'s kind of example: C1 > C2 > C3 converts, C1 does not, C2 > C3 does not.
+BOOK = [
+    PathRow(("C1", "C2", "C3"), 1.0, 10.0),
+    PathRow(("C1",), 0.0, 0.0, 1.0),
+    PathRow(("C2", "C3"), 0.0, 0.0, 1.0),
+]
+
+
+def _random_rows(seed: int, channels: int = 5, count: int = 60) -> list[PathRow]:
+    chance = random.Random(seed)
+    names = [f"c{index}" for index in range(channels)]
+    rows = []
+    for _ in range(count):
+        path = tuple(chance.choice(names) for _ in range(chance.randint(1, 7)))
+        conversions = float(chance.randint(0, 3))
+        value = conversions * chance.uniform(1, 50)
+        rows.append(PathRow(path, conversions, value, float(chance.randint(0, 4))))
+    return rows
+
+
+def _credits(model: str, rows: Sequence[PathRow], **options: object) -> dict[str, float]:
+    found = attribute(model, ModelOptions(**options), count_paths(rows))  # type: ignore[arg-type]
+    return {one.channel: one.conversions for one in found.channels}
+
+
+def _values(found: Attribution) -> dict[str, float]:
+    return {one.channel: one.value for one in found.channels}
+
+
+def test_removal_effects_of_the_textbook_chain() -> None:
+    """P(conversion) = ⅓: start → C1 ⅔, C2 ⅓; C1 → C2 ½; C2 → C3; C3 → conversion ½."""
+    effects = removal_effects(count_paths(BOOK), 1)
+    assert effects.conversions == pytest.approx([0.5, 1.0, 1.0], abs=1e-12)
+    credit = _credits("markov", BOOK)
+    assert credit == pytest.approx({"C1": 0.2, "C2": 0.4, "C3": 0.4}, abs=1e-12)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("nulls", [True, False])
+def test_removal_effects_equal_those_of_whole_matrices(order: int, seed: int, nulls: bool) -> None:
+    rows = _random_rows(seed)
+    seen = rows if nulls else [PathRow(row.path, row.conversions, row.value) for row in rows]
+    found = attribute("markov", ModelOptions(order=order, nulls=nulls), count_paths(rows))
+    expected = removal_effects_by_matrix(seen, order, lambda row: row.conversions)
+    by_value = removal_effects_by_matrix(seen, order, lambda row: row.value)
+    effects = {one.channel: one.removal_effect for one in found.channels}
+    assert effects == pytest.approx(expected, abs=1e-10)
+    total = sum(by_value.values())
+    shares = {channel: effect / total for channel, effect in by_value.items()}
+    assert {channel: value / found.value for channel, value in _values(found).items()} == (
+        pytest.approx(shares, abs=1e-10)
+    )
+
+
+def test_consecutive_identical_states_are_one() -> None:
+    """a a a b: at order 1 as a b; at order 2 as (a a) (a b), which is not a b."""
+    repeated = [PathRow(("a", "a", "a", "b"), 1.0, 1.0, 2.0), PathRow(("b", "b"), 2.0, 2.0, 1.0)]
+    once = [PathRow(("a", "b"), 1.0, 1.0, 2.0), PathRow(("b",), 2.0, 2.0, 1.0)]
+    at_one = [removal_effects(count_paths(rows), 1).conversions for rows in (repeated, once)]
+    assert at_one[0] == pytest.approx(at_one[1], abs=1e-15)
+    expected = removal_effects_by_matrix(repeated, 2, lambda row: row.conversions)
+    found = removal_effects(count_paths(repeated), 2).conversions
+    assert found == pytest.approx(list(expected.values()), abs=1e-12)
+
+
+@pytest.mark.parametrize("model", ON_PATHS)
+@pytest.mark.parametrize("seed", range(3))
+def test_credits_add_up(model: str, seed: int) -> None:
+    rows = [*_random_rows(seed), PathRow((), 3.0, 7.5, 2.0)]
+    found = attribute(model, ModelOptions(order=2), count_paths(rows))
+    assert found.conversions == sum(row.conversions for row in rows)
+    for total, part in ((found.conversions, "conversions"), (found.value, "value")):
+        parts = [getattr(one, part) for one in found.channels]
+        assert math.fsum(parts) == pytest.approx(total, rel=1e-12)
+        assert all(math.isfinite(one) for one in parts)
+
+
+@pytest.mark.parametrize("model", ON_PATHS)
+def test_an_only_channel_gets_everything(model: str) -> None:
+    rows = [PathRow(("mail",), 2.0, 20.0, 5.0), PathRow(("mail", "mail"), 1.0, 4.0)]
+    found = attribute(model, ModelOptions(), count_paths(rows))
+    assert _values(found) == pytest.approx({"mail": 24.0})
+    assert found.channels[0].conversions == pytest.approx(3.0)
+    assert found.channels[0].removal_effect in (None, pytest.approx(1.0))
+
+
+@pytest.mark.parametrize("model", ON_PATHS)
+def test_paths_that_never_convert_credit_nobody(model: str) -> None:
+    rows = [PathRow(("a", "b"), 0.0, 0.0, 4.0), PathRow(("b",), 0.0, 0.0, 0.0)]
+    found = attribute(model, ModelOptions(), count_paths(rows))
+    assert (found.conversions, found.value) == (0.0, 0.0)
+    assert [one.conversions for one in found.channels] == [0.0, 0.0]
+    assert [one.removal_effect for one in found.channels] == [None, None]
+
+
+@pytest.mark.parametrize("model", ON_PATHS)
+def test_no_paths_at_all_have_no_channels(model: str) -> None:
+    found = attribute(model, ModelOptions(), count_paths([]))
+    assert (found.conversions, found.value, found.channels) == (0.0, 0.0, ())
+
+
+@pytest.mark.parametrize("model", ON_PATHS)
+def test_conversions_without_touch_are_no_channels(model: str) -> None:
+    found = attribute(model, ModelOptions(), count_paths([PathRow((), 2.0, 9.0, 1.0), *BOOK]))
+    untouched = next(one for one in found.channels if one.channel == NO_TOUCH)
+    assert (untouched.conversions, untouched.value) == (2.0, 9.0)
+    assert untouched.removal_effect is None
+    without = attribute(model, ModelOptions(), count_paths(BOOK))
+    credit = {one.channel: one.conversions for one in found.channels if one != untouched}
+    assert credit == pytest.approx({one.channel: one.conversions for one in without.channels})
+
+
+def test_heuristics_on_one_path_of_each_length() -> None:
+    rows = [
+        PathRow(("a",), 1.0),
+        PathRow(("a", "b"), 10.0),
+        PathRow(("c", "a", "b", "Direct"), 100.0),
+        PathRow(("direct",), 1000.0),
+    ]
+    everything = {"a": 0.0, "b": 0.0, "c": 0.0, "Direct": 0.0, "direct": 0.0}
+    expected = {
+        "first": {"a": 11.0, "c": 100.0, "direct": 1000.0},
+        "last": {"a": 1.0, "b": 10.0, "Direct": 100.0, "direct": 1000.0},
+        "last-non-direct": {"a": 1.0, "b": 110.0, "direct": 1000.0},
+        "linear": {"a": 31.0, "b": 30.0, "c": 25.0, "Direct": 25.0, "direct": 1000.0},
+        "position": {"a": 16.0, "b": 15.0, "c": 40.0, "Direct": 40.0, "direct": 1000.0},
+    }
+    for model, credit in expected.items():
+        assert _credits(model, rows) == pytest.approx({**everything, **credit}), model
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_simplified_shapley_equals_all_orders_of_joining(seed: int) -> None:
+    rows = _random_rows(seed)
+
+    def worth(coalition: frozenset[str]) -> float:
+        return sum(row.conversions for row in rows if set(row.path) <= coalition)
+
+    expected = shapley_by_permutations(channels_of(rows), worth)
+    assert _credits("shapley", rows) == pytest.approx(expected, abs=1e-9)
+    assert _credits("shapley-full", rows) == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_full_game_by_rate_equals_all_orders_of_joining(seed: int) -> None:
+    rows = _random_rows(seed, channels=4)
+
+    def worth(coalition: frozenset[str]) -> float:
+        within = [row for row in rows if set(row.path) <= coalition]
+        seen = sum(row.conversions + row.nulls for row in within)
+        return sum(row.conversions for row in within) / seen if seen else 0.0
+
+    values = shapley_by_permutations(channels_of(rows), worth)
+    total = sum(row.conversions for row in rows)
+    expected = {name: total * one / sum(values.values()) for name, one in values.items()}
+    assert _credits("shapley-full", rows, worth="rate") == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_full_game_by_rate_refuses_where_touches_add_nothing() -> None:
+    rows = [PathRow((), 1.0), PathRow(("a",), 1.0, 0.0, 9.0)]
+    with pytest.raises(NoWorthError, match="no higher rate of conversions"):
+        _credits("shapley-full", rows, worth="rate")
+
+
+def test_the_full_game_takes_twelve_channels() -> None:
+    twelve = [PathRow(tuple(f"c{index}" for index in range(12)), 12.0)]
+    assert _credits("shapley-full", twelve) == pytest.approx({f"c{i}": 1.0 for i in range(12)})
+    with pytest.raises(TooLargeError, match="at most 12"):
+        _credits("shapley-full", [PathRow(tuple(f"c{index}" for index in range(13)), 1.0)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_shao_li_equals_its_formula_path_by_path(seed: int) -> None:
+    rows = _random_rows(seed)
+
+    def rate(*channels: str) -> float:
+        within = [row for row in rows if set(channels) <= set(row.path)]
+        seen = sum(row.conversions + row.nulls for row in within)
+        return sum(row.conversions for row in within) / seen if seen else 0.0
+
+    expected = dict.fromkeys(channels_of(rows), 0.0)
+    for row in rows:
+        met = sorted(set(row.path))
+        weights = {}
+        for one in met:
+            others = [rate(one, two) - rate(one) - rate(two) for two in met if two != one]
+            beyond = sum(others) / (2 * len(others)) if others else 0.0
+            weights[one] = max(rate(one) + beyond, 0.0)
+        total = sum(weights.values())
+        for one in met:
+            share = weights[one] / total if total else 1 / len(met)
+            expected[one] += share * row.conversions
+    assert _credits("shao-li", rows) == pytest.approx(expected, abs=1e-9)
+
+
+def test_journey_credit_of_a_markov_model_follows_removal_effects() -> None:
+    """The only converting path has effects ½, 1, 1: it is divided 1 : 2 : 2."""
+    assert _credits("markov-journey", BOOK) == pytest.approx({"C1": 0.2, "C2": 0.4, "C3": 0.4})
+    rows = [*BOOK, PathRow(("C1",), 4.0)]
+    assert _credits("markov-journey", rows)["C1"] > 4.0
+
+
+def test_large_chains_agree_with_whole_matrices() -> None:
+    """More states than are factored at once."""
+    chance = random.Random(3)
+    names = [f"c{index}" for index in range(14)]
+    rows = [
+        PathRow(
+            tuple(chance.choice(names) for _ in range(6)), 1.0, 2.0, float(chance.randint(0, 5))
+        )
+        for _ in range(500)
+    ]
+    found = removal_effects(count_paths(rows), 3).conversions
+    expected = removal_effects_by_matrix(rows, 3, lambda row: row.conversions)
+    assert found == pytest.approx(list(expected.values()), abs=1e-10)
+
+
+def test_a_hundred_thousand_channels_in_one_path() -> None:
+    path = tuple(f"c{index:06}" for index in range(100_000))
+    found = attribute("markov", ModelOptions(), count_paths([PathRow(path, 1.0, 5.0, 3.0)]))
+    assert {one.removal_effect for one in found.channels} == {1.0}
+    assert found.channels[0].conversions == pytest.approx(1e-5)
+
+
+def test_too_many_channels_in_circles_are_refused() -> None:
+    names = [f"c{index:06}" for index in range(5_000)]
+    circle = [
+        PathRow((one, two), 1.0) for one, two in zip(names, [*names[1:], names[0]], strict=True)
+    ]
+    with pytest.raises(TooLargeError, match="5,000 channels lead to each other"):
+        removal_effects(count_paths(circle), 1)
+
+
+def test_the_order_of_what_made_the_paths_is_found() -> None:
+    """The next channel depends on the last one, or on whether the last two are equal."""
+
+    def made(order: int) -> list[PathRow]:
+        chance = random.Random(order)
+        rows = []
+        for _ in range(4_000):
+            path = [chance.choice("ab"), chance.choice("ab")]
+            while chance.random() < 0.8:  # else their length would tell where they end
+                likely = {1: "ba"["ab".index(path[-1])], 2: "ab"[path[-1] == path[-2]]}[order]
+                path.append(likely if chance.random() < 0.9 else chance.choice("ab"))
+            rows.append(PathRow(tuple(path), float(chance.random() < 0.3), 0.0, 1.0))
+        return rows
+
+    assert choose_order(count_paths(made(1)), seed=0) == 1
+    assert choose_order(count_paths(made(2)), seed=0) == 2
+    scores = order_scores(count_paths(made(2)), seed=0)
+    assert all(math.isfinite(score) and score < 0 for score in scores.values())
+
+
+def test_the_bootstrap_covers_what_theory_says() -> None:
+    """First-touch conversions of a channel are binomial: σ = √(n p (1 − p))."""
+    rows = [PathRow(("a",), 300.0, 300.0, 400.0), PathRow(("b",), 100.0, 100.0, 200.0)]
+    paths = count_paths(rows)
+    fitted = fit("first", ModelOptions(), paths)
+    interval = bootstrap(paths, Customers.of_paths(paths), fitted, 2_000, seed=1)
+    assert interval is not None
+    for index, successes in enumerate((300.0, 100.0)):
+        sigma = math.sqrt(successes * (1 - successes / 1000))
+        assert interval.low[index] == pytest.approx(successes - 1.96 * sigma, abs=0.25 * sigma)
+        assert interval.high[index] == pytest.approx(successes + 1.96 * sigma, abs=0.25 * sigma)
+
+
+def test_the_bootstrap_draws_customers_not_paths() -> None:
+    """Ten customers with a hundred equal journeys each: as uncertain as ten, not as a thousand."""
+    paths = count_paths([PathRow(("a",), 500.0), PathRow(("b",), 500.0)])
+    one_each = np.eye(2) * 100.0
+    clustered = Customers(np.array([5.0, 5.0]), one_each, np.zeros((2, 2)))
+    fitted = fit("last", ModelOptions(), paths)
+    wide = bootstrap(paths, clustered, fitted, 500, seed=0)
+    narrow = bootstrap(paths, Customers.of_paths(paths), fitted, 500, seed=0)
+    assert wide is not None
+    assert narrow is not None
+    width, naive = (one.high[0] - one.low[0] for one in (wide, narrow))
+    assert 5 * naive < width <= 1_000
+
+
+@pytest.mark.parametrize("rows", [[], [PathRow(("a",), 1.0)], [PathRow(("a",), 2.5, 0.0, 1.5)]])
+def test_there_is_no_interval_without_customers_to_draw(rows: list[PathRow]) -> None:
+    paths = count_paths(rows)
+    fitted = fit("linear", ModelOptions(), paths)
+    assert bootstrap(paths, Customers.of_paths(paths), fitted, 50, seed=0) is None
+
+
+def test_rows_of_the_same_path_add_up() -> None:
+    doubled = count_paths([*BOOK, *BOOK])
+    assert len(doubled.conversions) == len(BOOK)
+    assert doubled.conversions.sum() == 2 * sum(row.conversions for row in BOOK)
+    assert list(doubled.codes) == list(chain([0, 1, 2], [0], [1, 2]))
