@@ -38,6 +38,7 @@ SpillOption = Annotated[
 
 _T = TypeVar("_T")
 _SCOPES: Final = {"global": "global credit", "journey": "per-journey credit"}
+_MOST_SHOWN: Final = 100
 _CREDIT_NOT_CAUSE: Final = "Credit, not cause: only a holdout measures what a channel adds."
 
 
@@ -216,9 +217,11 @@ def _print_attribution(found: AttributionAnswer, question: AttributionQuestion) 
                 f"{one.value:,.2f}",
                 "" if one.removal_effect is None else f"{one.removal_effect:.1%}",
             )
-            for one in result.channels
+            for one in result.channels[:_MOST_SHOWN]
         ],
     )
+    if len(result.channels) > _MOST_SHOWN:
+        out.print(f"... and {len(result.channels) - _MOST_SHOWN:,} more: --json has them all")
     out.print(f"{result.conversions:,.0f} conversions, value {result.value:,.2f}")
     if found.support is not None:
         _print_support(found.support)

@@ -26,7 +26,7 @@ _MOST_TANGLED: Final = 4_000
 _MOST_WORK: Final = 50_000_000
 # Up to so many states a chain is factored, whatever it looks like.
 _SMALL: Final = 1_500
-_MOST_SWEEPS: Final = 5_000
+_MOST_SWEEPS: Final = 2_000
 _AT_REST: Final = 1e-16
 
 

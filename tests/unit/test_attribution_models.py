@@ -264,15 +264,16 @@ def test_too_many_channels_in_circles_are_refused() -> None:
 
 
 def test_the_order_of_what_made_the_paths_is_found() -> None:
-    """The next channel depends on the last one, or on whether the last two are equal."""
+    """The next channel depends on the last one, or on whether the last two are both b."""
 
     def made(order: int) -> list[PathRow]:
         chance = random.Random(order)
         rows = []
         for _ in range(4_000):
-            path = [chance.choice("ab"), chance.choice("ab")]
-            while chance.random() < 0.8:  # else their length would tell where they end
-                likely = {1: "ba"["ab".index(path[-1])], 2: "ab"[path[-1] == path[-2]]}[order]
+            path = [chance.choice("ab")]
+            while chance.random() < 0.8:
+                before = path[-order:]
+                likely = "ab"[len(before) == order and before[0] == before[-1] == "ab"[order - 1]]
                 path.append(likely if chance.random() < 0.9 else chance.choice("ab"))
             rows.append(PathRow(tuple(path), float(chance.random() < 0.3), 0.0, 1.0))
         return rows

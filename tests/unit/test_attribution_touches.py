@@ -1,0 +1,352 @@
+"""From a table of touches to journeys: against the definition, told row by row."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipeline.insights.attribution import MODELS
+from pipeline.insights.paths import NO_TOUCH, PathCounts
+from pipeline.insights.questions import AttributionAnswer, AttributionQuestion, Draws, answer
+from pipeline.insights.resampling import Customers
+from pipeline.insights.tables import Engine, TableError
+from pipeline.insights.touches import Journeys, TouchOptions, read_touches
+from tests.support.attribution import write_csv, write_parquet
+
+DAY = 86_400_000
+START = 1_704_067_200_000  # 2024-01-01
+HEADER = "profile_id,occurred_at,channel,kind,value"
+
+
+def _touch(who: str, day: float, channel: str) -> str:
+    return f"{who},{START + round(day * DAY)},{channel},touch,"
+
+
+def _conversion(who: str, day: float, value: float = 1.0) -> str:
+    return f"{who},{START + round(day * DAY)},,conversion,{value}"
+
+
+def _end(day: float) -> str:
+    """Somebody else's conversion without touch, so that the table goes on until then."""
+    return _conversion("last", day, 0.0)
+
+
+def _paths(found: PathCounts) -> dict[tuple[str, ...], tuple[float, float, float]]:
+    paths = {}
+    for index in range(len(found.conversions)):
+        codes = found.codes[found.offsets[index] : found.offsets[index + 1]]
+        counts = (found.conversions[index], found.values[index], found.nulls[index])
+        paths[tuple(found.channels[code] for code in codes)] = tuple(map(float, counts))
+    return paths  # type: ignore[return-value]
+
+
+def _journeys(
+    connection: duckdb.DuckDBPyConnection, folder: Path, lines: Sequence[str], **options: object
+) -> Journeys:
+    file = write_csv(folder / "touches.csv", [HEADER, *lines])
+    return read_touches(connection, file, TouchOptions(**options))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def connection() -> "duckdb.DuckDBPyConnection":
+    with Engine(threads=1).open() as opened:
+        yield opened
+
+
+def test_a_conversion_ends_a_journey(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    lines = [
+        _touch("p", 1, "mail"),
+        _touch("p", 2, "web"),
+        _conversion("p", 3, 10.0),
+        _touch("p", 4, "sms"),
+        _conversion("p", 5, 20.0),
+        _conversion("p", 6, 40.0),
+    ]
+    paths = _paths(_journeys(connection, tmp_path, lines).path_counts())
+    assert paths == {("mail", "web"): (1, 10, 0), ("sms",): (1, 20, 0), (): (1, 40, 0)}
+
+
+def test_the_lookback_is_open_at_its_beginning(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    lines = [
+        _touch("p", 0, "at the edge"),
+        _touch("p", 0.001, "within"),
+        _conversion("p", 30, 5.0),
+    ]
+    paths = _paths(_journeys(connection, tmp_path, lines).path_counts())
+    assert paths == {("at the edge",): (0, 0, 1), ("within",): (1, 5, 0)}
+
+
+def test_journeys_without_conversion_are_parted_by_a_lookback_and_censored(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    lines = [
+        _touch("p", 0, "a"),
+        _touch("p", 29, "b"),
+        _touch("p", 59, "c"),
+        _touch("late", 60, "d"),
+        _touch("late", 71, "e"),
+        _end(100),
+    ]
+    journeys = _journeys(connection, tmp_path, lines)
+    paths = _paths(journeys.path_counts())
+    assert paths == {("a", "b"): (0, 0, 1), ("c",): (0, 0, 1), (): (1, 0, 0)}
+    assert journeys.support().unfinished == 1
+
+
+def test_order_of_rows_does_not_matter_and_equal_times_go_by_name(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    lines = [
+        _conversion("p", 2, 7.0),
+        _touch("p", 2, "z"),
+        _touch("p", 1, "b"),
+        _touch("p", 1, "a"),
+        _conversion("p", 2, 1.0),
+    ]
+    for shuffled in (lines, lines[::-1]):
+        paths = _paths(_journeys(connection, tmp_path, shuffled).path_counts())
+        assert paths == {("a", "b", "z"): (2, 8, 0)}
+
+
+def test_a_session_counts_a_repeated_channel_once(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    minute = 1 / 1440
+    lines = [
+        *(_touch("p", at * minute, "web") for at in (0, 20, 40)),
+        _touch("p", 45 * minute, "mail"),
+        _touch("p", 50 * minute, "web"),
+        _touch("p", 81 * minute, "web"),
+        _conversion("p", 1),
+    ]
+    paths = _paths(_journeys(connection, tmp_path, lines, session_ms=30 * 60_000).path_counts())
+    assert set(paths) == {("web", "mail", "web", "web")}
+
+
+def test_conversions_that_look_back_beyond_the_table_are_left_out(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    lines = [_touch("p", 1, "a"), _conversion("p", 5), _touch("p", 39, "b"), _conversion("p", 40)]
+    journeys = _journeys(connection, tmp_path, lines, since_ms=START)
+    assert _paths(journeys.path_counts()) == {("b",): (1, 1, 0)}
+    assert journeys.support().unseen == 1
+
+
+def test_what_is_after_until_is_not_there(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    lines = [_touch("p", 1, "a"), _touch("q", 1, "b"), _conversion("p", 50)]
+    journeys = _journeys(connection, tmp_path, lines, until_ms=START + 40 * DAY)
+    assert _paths(journeys.path_counts()) == {("a",): (0, 0, 1), ("b",): (0, 0, 1)}
+
+
+def test_a_channel_may_contain_the_separator(tmp_path: Path) -> None:
+    lines = [HEADER, _touch("p", 1, "a > b"), _touch("p", 2, '"x, ""y"""'), _conversion("p", 3)]
+    found = _answer(write_csv(tmp_path / "t.csv", lines), "linear")
+    assert {one.channel: one.conversions for one in found.attribution.channels} == {
+        "a > b": 0.5,
+        'x, "y"': 0.5,
+    }
+
+
+def _answer(file: Path, model: str = "markov", **options: object) -> AttributionAnswer:
+    question = AttributionQuestion(
+        file,
+        paths=False,
+        model=model,
+        touches=TouchOptions(**options),
+        draws=Draws(40),  # type: ignore[arg-type]
+    )
+    return answer(question, Engine(threads=1))
+
+
+def test_units_touches_and_repeated_ids_are_as_asked(tmp_path: Path) -> None:
+    rows = [
+        ("p", 1, "mail", "spring", "sent", "e1"),
+        ("p", 2, "mail", None, "clicked", "e2"),
+        ("p", 2, "mail", None, "clicked", "e2"),
+        ("q", 2, "web", "spring", "clicked", "e3"),
+    ]
+    plain = [
+        {
+            "profile_id": who,
+            "occurred_at": START + day * DAY,
+            "channel": channel,
+            "kind": "touch",
+            "value": 0.0,
+            "campaign": campaign,
+            "touch": touch,
+            "event_id": event,
+        }
+        for who, day, channel, campaign, touch, event in rows
+    ]
+    conversion = {**plain[0], "kind": "conversion", "value": 9.0, "occurred_at": START + 3 * DAY}
+    conversions = [{**conversion, "event_id": "e4"}, {**conversion, "event_id": "e4"}]
+    file = write_parquet(tmp_path / "touches.parquet", [*plain, *conversions])
+    found = _answer(file, "linear", unit="campaign", touch="clicked")
+    assert [(one.channel, one.conversions) for one in found.attribution.channels] == [
+        ("(no campaign)", 1.0),
+        ("spring", 0.0),
+    ]
+    assert found.attribution.value == 9.0
+    assert found.support is not None
+    assert found.support.touches == {"clicked": 2, "sent": 1}
+    assert found.support.repeated == 2
+
+
+def test_credit_decays_by_half_lives(tmp_path: Path) -> None:
+    """Touches 1 and 3 half-lives before: ½ to ⅛, so four fifths and one fifth."""
+    lines = [_touch("p", 7, "a"), _touch("p", 21, "b"), _conversion("p", 28, 100.0)]
+    found = _answer(write_csv(tmp_path / "t.csv", [HEADER, *lines]), "time-decay")
+    values = {one.channel: one.value for one in found.attribution.channels}
+    assert values == pytest.approx({"a": 20.0, "b": 80.0})
+
+
+@pytest.mark.parametrize("zone", ["Europe/Madrid", "America/Lima"])
+def test_times_are_read_in_every_form(tmp_path: Path, zone: str) -> None:
+    with_zone = ["2024-01-01T10:00:00+02:00", "2024-01-01 08:00:00Z", str(START + 8 * 3_600_000)]
+    lines = [f"p,{text},c{index},touch,0" for index, text in enumerate(with_zone)]
+    file = write_csv(tmp_path / "t.csv", [HEADER, *lines, "p,2024-01-01T08:00:00Z,,conversion,1"])
+    found = _answer(file, "linear")
+    assert [one.conversions for one in found.attribution.channels] == pytest.approx([1 / 3] * 3)
+    local = write_csv(tmp_path / "l.csv", [HEADER, "p,2024-01-01 10:00:00,a,touch,0"])
+    with pytest.raises(TableError, match=r"l\.csv:2: occurred_at: .* has no time zone"):
+        _answer(local)
+    naive = [
+        {"profile_id": "p", "occurred_at": datetime(2024, 1, 1), "channel": "a", "kind": "touch"}
+    ]
+    file = write_parquet(tmp_path / "n.parquet", naive)
+    with pytest.raises(TableError, match=r"row 1: occurred_at: .* has no time zone"):
+        _answer(file)
+    assert _answer(file, zone=zone).attribution.channels[0].channel == "a"
+
+
+def test_typed_parquet_times_are_read(tmp_path: Path) -> None:
+    rows = [
+        {"profile_id": "p", "occurred_at": at, "channel": "a", "kind": kind}
+        for at, kind in (
+            (datetime(2024, 1, 1, tzinfo=UTC), "touch"),
+            (datetime(2024, 1, 2, tzinfo=UTC), "conversion"),
+        )
+    ]
+    found = _answer(write_parquet(tmp_path / "t.parquet", rows), "last")
+    assert (found.attribution.conversions, found.attribution.value) == (1.0, 0.0)
+
+
+def _expected_paths(
+    events: Sequence[tuple[str, int, str | None]], lookback: int
+) -> Counter[tuple[tuple[str, ...], bool]]:
+    """By going through each customer's events in order, as the definition says."""
+    found: Counter[tuple[tuple[str, ...], bool]] = Counter()
+    end = max(at for _, at, _ in events)
+    for who in {who for who, _, _ in events}:
+        mine = [(at, channel is None, channel or "") for name, at, channel in events if name == who]
+        pending: list[tuple[int, str]] = []
+        seen_conversions: set[int] = set()
+        for at, converted, channel in [*sorted(mine), (10**18, True, "")]:
+            if not converted:
+                pending.append((at, channel))
+                continue
+            inside = tuple(name for when, name in pending if at - when < lookback)
+            run: list[tuple[int, str]] = []
+            for when, name in [*(one for one in pending if at - one[0] >= lookback), (10**19, "")]:
+                if run and when - run[-1][0] >= lookback:
+                    if end - run[-1][0] >= lookback:
+                        found[tuple(name for _, name in run), False] += 1
+                    run = []
+                run.append((when, name))
+            pending = []
+            if at < 10**18 and (at not in seen_conversions):
+                found[inside, True] += sum(1 for when, is_one, _ in mine if is_one and when == at)
+                seen_conversions.add(at)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_journeys_equal_those_told_event_by_event(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, seed: int
+) -> None:
+    chance = random.Random(seed)
+    events = [
+        (f"p{chance.randint(0, 12)}", chance.randint(0, 400), chance.choice([None, "a", "b", "c"]))
+        for _ in range(250)
+    ]
+    lines = [
+        f"{who},{START + at},{channel or ''},{'touch' if channel else 'conversion'},1"
+        for who, at, channel in events
+    ]
+    journeys = _journeys(connection, tmp_path, lines, lookback_ms=20)
+    paths = journeys.path_counts()
+    expected = _expected_paths(events, 20)
+    found = Counter(
+        {
+            (path, converted): round(count)
+            for path, (conversions, _, nulls) in _paths(paths).items()
+            for converted, count in ((True, conversions), (False, nulls))
+            if count
+        }
+    )
+    assert found == expected
+    _check_customers(journeys.customers(paths), paths, len({who for who, _, _ in events}))
+
+
+def _check_customers(customers: Customers, paths: PathCounts, most: int) -> None:
+    """Drawn each once, they are what was seen."""
+    assert 0 < customers.counts.sum() <= most
+    assert customers.counts @ customers.conversions == pytest.approx(paths.conversions)
+    assert customers.counts @ customers.nulls == pytest.approx(paths.nulls)
+
+
+def test_a_hundred_thousand_channels(tmp_path: Path) -> None:
+    lines = [HEADER]
+    lines += [
+        _touch(f"p{index % 50_000}", 1 + index / 1e6, f"c{index}") for index in range(100_000)
+    ]
+    lines += [_conversion(f"p{index}", 2) for index in range(0, 50_000, 5)]
+    found = _answer(write_csv(tmp_path / "t.csv", lines), lookback_ms=DAY)
+    assert len(found.attribution.channels) == 100_000
+    assert found.attribution.conversions == 10_000
+    assert sum(one.conversions for one in found.attribution.channels) == pytest.approx(10_000)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_little_data_gets_a_plain_answer(tmp_path: Path, model: str) -> None:
+    nothing = _answer(write_csv(tmp_path / "none.csv", [HEADER]), model)
+    assert nothing.attribution.channels == ()
+    one = _answer(
+        write_csv(tmp_path / "one.csv", [HEADER, _touch("p", 0, "a"), _conversion("p", 1)]), model
+    )
+    assert [(c.conversions, c.low, c.high) for c in one.attribution.channels] == [(1, None, None)]
+    unconverted = _answer(
+        write_csv(tmp_path / "null.csv", [HEADER, _touch("p", 0, "a"), _touch("q", 50, "a")]), model
+    )
+    assert unconverted.attribution.conversions == 0
+    assert [c.conversions for c in unconverted.attribution.channels] == [0.0]
+    untouched = _answer(write_csv(tmp_path / "bare.csv", [HEADER, _conversion("p", 1)]), model)
+    assert [c.channel for c in untouched.attribution.channels] == [NO_TOUCH]
+
+
+def test_more_than_memory_holds_goes_to_disk(tmp_path: Path) -> None:
+    file = tmp_path / "touches.parquet"
+    with Engine(threads=2).open() as connection:
+        connection.execute(
+            f"""COPY (
+                SELECT md5((i // 4)::VARCHAR) AS profile_id,
+                    CASE WHEN i % 4 = 3 THEN 'conversion' ELSE 'touch' END AS kind,
+                    'c' || (hash(i) % 10) AS channel, {START} + i % 4 * 1000 AS occurred_at,
+                    2.5 AS value
+                FROM range(2_000_000) AS t(i)) TO '{file}' (FORMAT parquet)"""
+        )
+    question = AttributionQuestion(file, paths=False, model="first", draws=Draws(0))
+    within = answer(question, Engine(memory="160MB", folder=tmp_path, threads=2)).attribution
+    assert (within.conversions, within.value) == (500_000, 1_250_000)
+    assert within == answer(question, Engine(threads=2)).attribution
+    with pytest.raises(TableError, match="more memory than allowed"):
+        answer(question, Engine(memory="5MB", folder=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["touches.parquet"]

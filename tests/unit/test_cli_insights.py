@@ -1,0 +1,238 @@
+"""`kairos insights`: what it prints, and what it says about bad tables."""
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.main import build_app
+from tests.support.attribution import write_csv, write_parquet
+
+PATHS = ["path,conversions,value,nulls", "a > b,2,20,3", "b,1,5,1", "a > a,0,0,2"]
+TOUCHES = "profile_id,occurred_at,channel,kind,value"
+LOG = "reward,propensity,target_propensity"
+GOOD_TOUCH = "p,1704067200000,mail,touch,0"
+GOOD_ENTRY = "1,0.5,0.5"
+
+
+def _run(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(build_app("insights"), ["insights", *arguments])
+    message = str(done.exception) if done.exception and done.exit_code == 1 else done.stderr
+    return done.exit_code, done.stdout, " ".join(message.split())
+
+
+def _json(*arguments: str) -> dict[str, Any]:
+    code, printed, error = _run(*arguments, "--json")
+    assert code == 0, error
+    assert "NaN" not in printed
+    assert "Infinity" not in printed
+    found = json.loads(printed)
+    assert isinstance(found, dict)
+    return found
+
+
+def test_attribution_prints_its_contract(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "paths.csv", PATHS)
+    found = _json(
+        "attribution", "--paths", str(file), "--model", "markov", "--order", "1", "--seed", "7"
+    )
+    assert list(found) == ["model", "order", "conversions", "value", "channels"]
+    assert (found["model"], found["order"]) == ("markov", 1)
+    assert (found["conversions"], found["value"]) == (3.0, 25.0)
+    for one in found["channels"]:
+        assert list(one) == ["channel", "conversions", "value", "removal_effect", "low", "high"]
+        assert one["low"] <= one["high"]
+    for part in ("conversions", "value"):
+        total = math.fsum(one[part] for one in found["channels"])
+        assert total == pytest.approx(found[part], rel=1e-9)
+    again = _json("attribution", "--paths", str(file), "--seed", "7")
+    assert again == found
+
+
+def test_attribution_of_touches_also_says_what_it_rests_on(tmp_path: Path) -> None:
+    lines = [TOUCHES, GOOD_TOUCH, "p,1704067300000,,conversion,9.5"]
+    found = _json("attribution", "--touches", str(write_csv(tmp_path / "t.csv", lines)))
+    assert found["channels"][0]["value"] == 9.5
+    assert (found["credit"], found["unit"]) == ("global", "channel")
+    assert found["support"] == {
+        "customers": 1,
+        "journeys": 1,
+        "conversions": 1,
+        "touches": {"touch": 1},
+        "unfinished": 0,
+        "unseen": 0,
+        "repeated": 0,
+    }
+
+
+def test_off_policy_prints_its_contract(tmp_path: Path) -> None:
+    plain = write_csv(tmp_path / "log.csv", [LOG, GOOD_ENTRY, "0,0.5,0.25"])
+    found = _json("off-policy", "--log", str(plain))
+    assert list(found) == ["n", "ess", "ips", "snips", "dr"]
+    assert list(found["ips"]) == ["value", "low", "high"]
+    assert found["dr"] is None
+    modelled = write_csv(tmp_path / "m.csv", [f"{LOG},q_logged,q_target", "1,0.5,0.5,0.4,0.6"])
+    assert _json("off-policy", "--log", str(modelled))["dr"]["value"] == pytest.approx(1.2)
+    bounded = _json("off-policy", "--log", str(plain), "--anytime")
+    assert 0 <= bounded["ips"]["low"] <= bounded["ips"]["high"] <= 1
+
+
+def test_names_from_data_are_shown_as_they_are(tmp_path: Path) -> None:
+    lines = [PATHS[0], "[red]x[/red] > \x1b[31my,1,1,0"]
+    code, printed, _ = _run("attribution", "--paths", str(write_csv(tmp_path / "p.csv", lines)))
+    assert code == 0
+    assert "[red]x[/red]" in printed
+    assert "\x1b[31my" not in printed
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], "is empty, without even a header"),
+        (["conversions", "1"], "has no column 'path'; it has conversions"),
+        (["path,conversions,path", "a,1,b"], "p.csv:1: column 'path' is there twice"),
+        ([*PATHS, "a,-1,0,0"], "p.csv:5: conversions: '-1' is negative"),
+        ([*PATHS, "a,nan,0,0"], "p.csv:5: conversions: 'nan' is no finite number"),
+        ([*PATHS, "a,1e999,0,0"], "p.csv:5: conversions: '1e999' is no finite number"),
+        ([*PATHS, "a,many,0,0"], "p.csv:5: conversions: 'many' is no finite number"),
+        ([*PATHS, "a,1,,0"], "p.csv:5: value: is blank"),
+        ([*PATHS, "a,1,-3,0"], "p.csv:5: value: '-3' is negative"),
+        ([*PATHS, "a,1,3,-1"], "p.csv:5: nulls: '-1' is negative"),
+        ([*PATHS, "a,0,3,1"], "value: path 'a' has a value but no conversion"),
+        ([*PATHS, "a > > b,1,1,1", "a >  > b,1,1,1"], "has a channel without a name"),
+        ([*PATHS, "a > ,1,1,1"], "path: 'a >' has a channel without a name"),
+        ([*PATHS, "(no touch),1,1,1"], "the name '(no touch)' is taken"),
+        ([*PATHS, "a > b,1"], "p.csv:5: has 2 columns instead of 4"),
+        ([*PATHS, "a,1,2,3,4"], "p.csv:5: has 5 columns instead of 4"),
+        ([*PATHS, '"a\nb",1,1,1', "c,x,1,1"], "p.csv:7: conversions: 'x' is no finite number"),
+    ],
+)
+def test_bad_paths_are_refused_with_their_place(
+    tmp_path: Path, lines: Sequence[str], expected: str
+) -> None:
+    code, _, error = _run("attribution", "--paths", str(write_csv(tmp_path / "p.csv", lines)))
+    assert code == 1
+    assert expected in error
+    assert "p.csv" in error
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("p,2024-01-01 10:00:00,mail,touch,0", "t.csv:3: occurred_at: .* has no time zone"),
+        ("p,yesterday,mail,touch,0", "t.csv:3: occurred_at: 'yesterday' is no time"),
+        ("p,2024-13-01T00:00:00Z,mail,touch,0", "t.csv:3: occurred_at: .* is no time"),
+        (",1704067200000,mail,touch,0", "t.csv:3: profile_id: is blank"),
+        ("p,,mail,touch,0", "t.csv:3: occurred_at: is blank"),
+        ("p,1704067200000,,touch,0", "t.csv:3: channel: is blank"),
+        ("p,1704067200000,mail,click,0", "t.csv:3: kind: 'click' is none of touch, conversion"),
+        ("p,1704067200000,mail,conversion,-5", "t.csv:3: value: '-5' is negative"),
+        ("p,1704067200000,(no touch),touch,0", "channel: the name '\\(no touch\\)' is taken"),
+        ("p,99999999999999999999,mail,touch,0", "t.csv:3: occurred_at: .* is no time"),
+        ("p,9204067200000000,mail,touch,0", "times span more than"),
+        ("p,1704067200000,mail", "t.csv:3: has 3 columns instead of 5"),
+    ],
+)
+def test_bad_touches_are_refused_with_their_place(tmp_path: Path, line: str, expected: str) -> None:
+    file = write_csv(tmp_path / "t.csv", [TOUCHES, GOOD_TOUCH, line])
+    code, _, error = _run("attribution", "--touches", str(file))
+    assert code == 1
+    assert re.search(expected, error), error
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([LOG], "l.csv: has no rows"),
+        (["reward,propensity", "1,1"], "has no column 'target_propensity'"),
+        ([LOG, GOOD_ENTRY, "1,0,0.5"], "l.csv:3: propensity: '0' is not above 0"),
+        ([LOG, GOOD_ENTRY, "1,-0.1,0.5"], "l.csv:3: propensity: '-0.1' is not above 0"),
+        ([LOG, GOOD_ENTRY, "1,1.5,0.5"], "l.csv:3: propensity: '1.5' is above 1"),
+        ([LOG, GOOD_ENTRY, "1,0.5,1.01"], "l.csv:3: target_propensity: '1.01' is above 1"),
+        ([LOG, GOOD_ENTRY, "NaN,0.5,0.5"], "l.csv:3: reward: 'NaN' is no finite number"),
+        ([LOG, GOOD_ENTRY, ",0.5,0.5"], "l.csv:3: reward: is blank"),
+        ([LOG, "1,1e-320,1"], "weights overflow"),
+        ([f"{LOG},q_logged", "1,1,1,1"], "has no column 'q_target'"),
+        ([LOG, GOOD_ENTRY, '"1,0.5'], "l.csv:3: "),
+    ],
+)
+def test_bad_logs_are_refused_with_their_place(
+    tmp_path: Path, lines: Sequence[str], expected: str
+) -> None:
+    code, _, error = _run("off-policy", "--log", str(write_csv(tmp_path / "l.csv", lines)))
+    assert code == 1
+    assert expected in error
+
+
+def test_bad_lines_of_ndjson_are_refused_with_their_place(tmp_path: Path) -> None:
+    good = '{"reward": 1, "propensity": 0.5, "target_propensity": 0.5}'
+    for bad, expected in (
+        ('{"reward": 1, "propen', "l.ndjson:3: is no JSON"),
+        ("[1]", "l.ndjson:3: is no JSON object"),
+        ('{"reward": 1, "propensity": 0.5}', "l.ndjson:3: target_propensity: is blank"),
+        (good.replace("0.5,", "2,"), "l.ndjson:3: propensity: '2' is above 1"),
+        (good.replace("1,", "NaN,"), "l.ndjson:3: reward: "),
+        (good.replace("1,", "[1],"), "l.ndjson:3: reward: '[1]' is no finite number"),
+    ):
+        code, _, error = _run(
+            "off-policy", "--log", str(write_csv(tmp_path / "l.ndjson", [good, "", bad]))
+        )
+        assert code == 1, bad
+        assert expected in error
+
+
+def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
+    whole = write_parquet(tmp_path / "l.parquet", [{"reward": 1.0, "propensity": 0.5}] * 100)
+    whole.write_bytes(whole.read_bytes()[:-30])
+    code, _, error = _run("off-policy", "--log", str(whole))
+    assert code == 1
+    assert "l.parquet: is damaged or was cut" in error
+
+
+def test_a_csv_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    file.write_bytes("path,conversions\ncañón,1\n".encode("latin-1"))
+    code, _, error = _run("attribution", "--paths", str(file))
+    assert code == 1
+    assert "p.csv" in error
+
+
+def test_a_file_name_is_never_a_pattern(tmp_path: Path) -> None:
+    write_csv(tmp_path / "pa.csv", [PATHS[0], "other,9,9,9"])
+    file = write_csv(tmp_path / "p[a]*'?.csv", PATHS)
+    assert _json("attribution", "--paths", str(file))["conversions"] == 3.0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("attribution",),
+        ("attribution", "--paths", "p.csv", "--touches", "t.csv"),
+        ("attribution", "--paths", "p.csv", "--model", "magic"),
+        ("attribution", "--paths", "p.csv", "--order", "5"),
+        ("attribution", "--touches", "t.csv", "--lookback", "soon"),
+        ("attribution", "--touches", "t.csv", "--unit", "moon"),
+        ("off-policy",),
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
+    assert _run(*arguments)[0] == 2
+
+
+def test_what_cannot_be_answered_says_why(tmp_path: Path) -> None:
+    file = str(write_csv(tmp_path / "p.csv", PATHS))
+    for arguments, expected in (
+        (("--paths", file, "--model", "time-decay"), "paths have no times"),
+        (("--paths", str(tmp_path / "no.csv")), "no.csv: is not there"),
+        (("--paths", str(tmp_path)), "is not .csv, .parquet, .ndjson or .jsonl"),
+        (("--touches", file, "--timezone", "Mars/Olympus"), "has no column"),
+        (("--paths", file, "--memory", "lots"), "say a size"),
+    ):
+        code, _, error = _run("attribution", *arguments)
+        assert code == 1, arguments
+        assert expected in error

@@ -1,0 +1,147 @@
+"""Off-policy estimates: closed forms and coverage by simulation."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.insights.off_policy import Bounds, Estimate, Log, anytime_interval, evaluate, read_log
+from pipeline.insights.tables import Engine
+from tests.support.attribution import write_csv, write_parquet
+
+HEADER = "reward,propensity,target_propensity"
+
+
+def _read(file: Path) -> Log:
+    with Engine(threads=1).open() as connection:
+        return read_log(connection, file)
+
+
+def test_estimates_of_a_log_worked_out_by_hand(tmp_path: Path) -> None:
+    """Weights 2, ½, 0, 1: IPS (2 + 0 + 0 + 1)/4; SNIPS 3/3.5; DR adds what the model missed."""
+    lines = [
+        f"{HEADER},q_logged,q_target",
+        "1,0.5,1,0.5,0.6",
+        "0,0.8,0.4,0.2,0.3",
+        "1,0.2,0,0.9,0.1",
+        "1,0.5,0.5,0.5,0.5",
+    ]
+    found = evaluate(_read(write_csv(tmp_path / "log.csv", lines)))
+    assert found.n == 4
+    assert found.ess == pytest.approx(3.5**2 / 5.25)
+    assert found.ips.value == pytest.approx(0.75)
+    assert found.snips.value == pytest.approx(3 / 3.5)
+    assert found.dr is not None
+    assert found.dr.value == pytest.approx((0.6 + 1.0 + 0.3 - 0.1 + 0.1 + 0.5 + 0.5) / 4)
+    for estimate in (found.ips, found.snips, found.dr):
+        assert estimate.value is not None
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.low < estimate.value < estimate.high
+
+
+def test_the_policy_that_ran_is_worth_its_mean_reward(tmp_path: Path) -> None:
+    rewards = np.random.default_rng(0).random(500)
+    rows = [
+        {"reward": float(one), "propensity": 0.25, "target_propensity": 0.25} for one in rewards
+    ]
+    found = evaluate(_read(write_parquet(tmp_path / "log.parquet", rows)))
+    assert found.ess == pytest.approx(500)
+    assert found.ips.value == pytest.approx(rewards.mean())
+    assert found.snips == Estimate(*map(pytest.approx, _bounds_of(found.ips)))
+    assert found.dr is None
+
+
+def _bounds_of(estimate: Estimate) -> tuple[float | None, float | None, float | None]:
+    return estimate.value, estimate.low, estimate.high
+
+
+def test_every_format_says_the_same(tmp_path: Path) -> None:
+    rows = [
+        {"reward": 1.5, "propensity": 0.5, "target_propensity": 0.25},
+        {"reward": -2.0, "propensity": 1.0, "target_propensity": 0.75},
+    ]
+    lines = [",".join(str(value) for value in row.values()) for row in rows]
+    found = [
+        evaluate(_read(file))
+        for file in (
+            write_csv(tmp_path / "a.csv", [HEADER, *lines]),
+            write_parquet(tmp_path / "a.parquet", rows),
+            write_csv(tmp_path / "a.ndjson", [str(row).replace("'", '"') for row in rows]),
+        )
+    ]
+    assert found[0] == found[1] == found[2]
+    assert found[0].ips.value == pytest.approx((0.75 - 1.5) / 2)
+
+
+def test_what_the_log_cannot_say_is_not_said() -> None:
+    one = evaluate(Log(np.array([1.0]), np.array([2.0])))
+    assert _bounds_of(one.ips) == (2.0, None, None)
+    unlike = evaluate(Log(np.array([1.0, 0.0]), np.zeros(2)))
+    assert (unlike.ess, unlike.ips.value, _bounds_of(unlike.snips)) == (
+        0.0,
+        0.0,
+        (None, None, None),
+    )
+
+
+def _simulated(chance: np.random.Generator, size: int) -> tuple[Log, float]:
+    """Three contexts, four actions; a cautious policy ran, a bold one is judged; the model is
+    wrong on purpose. Beside the log: the bold policy's true mean reward."""
+    context = chance.integers(0, 3, size)
+    logged = np.array([[0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25], [0.1, 0.1, 0.2, 0.6]])
+    target = np.array([[0.1, 0.2, 0.2, 0.5], [0.7, 0.1, 0.1, 0.1], [0.3, 0.3, 0.3, 0.1]])
+    truth = np.array([[0.1, 0.2, 0.3, 0.4], [0.5, 0.1, 0.2, 0.1], [0.3, 0.6, 0.2, 0.1]])
+    model = truth * 0.5 + 0.1
+    draw = chance.random(size)[:, None]
+    action = (draw > np.cumsum(logged[context], axis=1)[:, :-1]).sum(axis=1)
+    reward = (chance.random(size) < truth[context, action]).astype(float)
+    weights = target[context, action] / logged[context, action]
+    judged = (target * model).sum(axis=1)[context]
+    log = Log(reward, weights, model[context, action], judged)
+    return log, float((target * truth).sum(axis=1).mean())
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
+    chance = np.random.default_rng(11)
+    hits = {"ips": 0, "snips": 0, "dr": 0}
+    for _ in range(600):
+        log, truth = _simulated(chance, 400)
+        found = evaluate(log)
+        for name in hits:
+            estimate = getattr(found, name)
+            hits[name] += estimate.low <= truth <= estimate.high
+    shares = {name: count / 600 for name, count in hits.items()}
+    assert all(0.92 <= share <= 0.98 for share in shares.values()), shares
+
+
+def test_anytime_intervals_cover_the_truth_at_every_look() -> None:
+    """With weights of up to 100, at looks from 20 decisions on: at most one log in twenty misses,
+    and the interval of all decisions says something."""
+    chance = np.random.default_rng(5)
+    missed, widths = 0, []
+    for _ in range(150):
+        rare = chance.random(2_000) < 0.01
+        weights = np.where(rare, 50.0, 0.5 / 0.99)
+        rewards = (chance.random(2_000) < np.where(rare, 0.8, 0.1)).astype(float)
+        truth = 0.5 * 0.8 + 0.5 * 0.1
+        bounds = [
+            anytime_interval(Log(rewards[:look], weights[:look]), Bounds())
+            for look in (20, 100, 500, 2_000)
+        ]
+        missed += any(not low <= truth <= high for low, high in bounds)
+        widths.append(bounds[-1][1] - bounds[-1][0])
+    assert missed <= 0.05 * 150
+    assert np.median(widths) < 0.8
+
+
+def test_anytime_intervals_follow_the_bounds_of_rewards() -> None:
+    log, _ = _simulated(np.random.default_rng(3), 3_000)
+    low, high = anytime_interval(log, Bounds())
+    scaled = Log(log.rewards * 20.0 - 5.0, log.weights)
+    assert anytime_interval(scaled, Bounds(-5.0, 15.0)) == pytest.approx(
+        (low * 20 - 5, high * 20 - 5)
+    )
+    with pytest.raises(ValueError, match="not within 0 to 1"):
+        anytime_interval(scaled, Bounds())
+    assert 0.0 < low < high < 1.0
