@@ -17,6 +17,7 @@ from pipeline.config.compile import Configuration
 from pipeline.gateway.context import Fields, fields
 from pipeline.gateway.messages import Kind, Message
 from pipeline.gateway.refusal import Refusal, bad
+from pipeline.identity.naming import doubtful
 from pipeline.model.interaction import Identifier
 
 _EXACT: Final = 2.0**53
@@ -39,6 +40,7 @@ def identifiers(
 ) -> tuple[Identifier, ...] | Refusal:
     """At least one; the first is the strongest, whose key is the record's."""
     found: set[Identifier] = set()
+    names_somebody = False
     first: Refusal | None = None
     for claim in _claims(message, kind, context, config):
         text = id_text(claim.value)
@@ -48,12 +50,15 @@ def identifiers(
             normal = config.identity.normalise(Identifier(claim.namespace, text))
         if isinstance(normal, Identifier):
             found.add(normal)
+            names_somebody |= claim.field != "previousId"
         elif first is None and not claim.implied:
             first = bad("invalid_identifier", claim.field, f"{claim.field}: {normal}")
-    if not found:
+    if not names_somebody:
         message_text = "give userId or anonymousId: the message names nobody"
         return first or bad("missing_identifier", "userId", message_text)
-    return config.identity.ranked(found)
+    names = config.identity.ranked(found)
+    pair = doubtful(names, config) if kind == "alias" else ()
+    return (*(one for one in names if one not in pair), *pair)
 
 
 def id_text(value: object) -> str | None:

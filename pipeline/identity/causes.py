@@ -39,6 +39,14 @@ class Cause:
         """The child is told of evidence, and where it would stand."""
         return self._change("link", child, self.key, row, evidence)
 
+    def alias(self, previous: str, evidence: Evidence) -> Emit:
+        """The row of an alias's previous id is asked what kind of id that is."""
+        return self._change("alias", previous, self.key, evidence=evidence)
+
+    def aliased(self, stronger: str, weaker: str, evidence: Evidence) -> Emit:
+        """The stronger identifier of an alias is told of the weaker one."""
+        return self._change("aliased", stronger, weaker, evidence=evidence)
+
     def refused(self, child: str, parent: str, evidence: Evidence) -> Emit:
         """For readers: a link was shown, and is not made."""
         return self._change("refused", child, parent, evidence=evidence)
@@ -128,6 +136,8 @@ class Cause:
         self,
         kind: Literal[
             "link",
+            "alias",
+            "aliased",
             "refused",
             "released",
             "returned",

@@ -1,5 +1,6 @@
 """An interaction's identifiers, made equal where they mean the same, the strongest first."""
 
+from collections.abc import Collection
 from typing import Final
 
 from pipeline.config.compile import Configuration
@@ -33,19 +34,17 @@ def ranked(interaction: Interaction, config: Configuration) -> tuple[Identifier,
     return config.identity.ranked(valid)
 
 
-def doubtful(
-    names: tuple[Identifier, ...], config: Configuration
-) -> tuple[Identifier, Identifier] | None:
+def doubtful(names: Collection[Identifier], config: Configuration) -> tuple[Identifier, ...]:
     """Return the previous id of an alias, as a user's and as an anonymous one, where nothing in the
-    alias says which of the two it is.
+    alias says which of the two it is; else nothing.
 
     Segment's `previousId` may be either, hence both stand in the interaction; the row of the
     anonymous one knows.
     """
+    if len(names) < _PAIR_AND_ANOTHER:
+        return ()
     spaces = config.bundle.identity
     users = {one.value: one for one in names if one.namespace == spaces.user_id}
-    anonymous = [one for one in names if one.namespace == spaces.anonymous_id]
-    if len(users) + len(anonymous) < _PAIR_AND_ANOTHER:
-        return None
+    anonymous = (one for one in names if one.namespace == spaces.anonymous_id)
     pairs = ((users[one.value], one) for one in anonymous if one.value in users)
-    return next(pairs, None)
+    return next(pairs, ())

@@ -12,6 +12,7 @@ that follow; each row empties itself and tells those that know it (`forgotten`).
 """
 
 from collections.abc import Iterator
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -57,17 +58,13 @@ def _interaction(
     names = ranked(heard, rules.config)
     if isinstance(names, DeadLetter):
         return names
-    pair = doubtful(names, rules.config) if interaction.kind == "alias" else None
-    if pair is not None:
-        user, anonymous = pair
-        if anonymous.key != key:
-            both = replace(heard, identifiers=names)
-            return Redirect(Emit(topics.INTERACTIONS, anonymous.key, both))
-        other = user if state is not None else anonymous
-        names = tuple(one for one in names if one != other)
-    named = replace(heard, identifiers=names)
-    if names[0].key != key:
-        return Redirect(Emit(topics.INTERACTIONS, names[0].key, named))
+    pair = doubtful(names, rules.config) if interaction.kind == "alias" else ()
+    certain = tuple(one for one in names if one not in pair)
+    if certain[0].key != key:
+        return Redirect(
+            Emit(topics.INTERACTIONS, certain[0].key, replace(heard, identifiers=names))
+        )
+    named = replace(heard, identifiers=certain)
     event = event_key(key, interaction)
     cause = Cause(key, event, interaction.received_at, rules.config.digest)
     row, shard = current_shard(key, state or IdentityState(root=key), interaction.received_at)
@@ -75,7 +72,8 @@ def _interaction(
     normal = mapped(replace(named, identifiers=own), rules.config)
     identified = cause.identified(normal, row, shard)
     announced = (cause.resolved(row, None),) if state is None else ()
-    return Ok(row, (identified, *announced, *links))
+    asked = tuple(cause.alias(one.key, _evidence(named)) for one in pair[1:])
+    return Ok(row, (identified, *announced, *links, *asked))
 
 
 def _in_time(given: Interaction, config: Configuration) -> Interaction | DeadLetter:
@@ -98,24 +96,35 @@ def _links(
     """The row, the identifiers that are its person's, and what the weaker ones must be told; only
     an alias links within one namespace."""
     strongest, *weaker = interaction.identifiers
-    alias = interaction.kind == "alias"
-    evidence = Evidence(
-        interaction.occurred_at, interaction.event_id, "alias" if alias else "together"
-    )
+    evidence = _evidence(interaction)
     own = [strongest]
     emits: list[Emit] = []
     for child in weaker:
-        if child.namespace == strongest.namespace and not alias:
+        if child.namespace == strongest.namespace and evidence.rule != "alias":
             continue
-        observed = observe(row, child, evidence, rules.config.identity)
-        row = observed.state
-        if observed.fate == "linked":
+        row, fate, told = _show(cause, row, child, evidence, rules)
+        if fate == "linked":
             own.append(child)
-        if observed.fate == "refused":
-            emits.append(cause.refused(child.key, cause.key, evidence))
-        if observed.news is not None:
-            emits.append(cause.link(child.key, row, observed.news))
+        emits += told
     return row, tuple(own), tuple(emits)
+
+
+def _evidence(interaction: Interaction) -> Evidence:
+    rule: Literal["together", "alias"] = "alias" if interaction.kind == "alias" else "together"
+    return Evidence(interaction.occurred_at, interaction.event_id, rule)
+
+
+def _show(
+    cause: Cause, row: IdentityState, child: Identifier, evidence: Evidence, rules: Rules
+) -> tuple[IdentityState, str, tuple[Emit, ...]]:
+    """The row after evidence of a weaker identifier, what became of it, and who must be told."""
+    observed = observe(row, child, evidence, rules.config.identity)
+    if observed.fate == "refused":
+        return observed.state, "refused", (cause.refused(child.key, cause.key, evidence),)
+    if observed.news is None:
+        return observed.state, observed.fate, ()
+    told = cause.link(child.key, observed.state, observed.news)
+    return observed.state, observed.fate, (told,)
 
 
 def _change(
@@ -129,6 +138,8 @@ def _change(
     if change.kind in ("unlink", "unlinked"):
         row = state or IdentityState(root=key)
         return _unlinked(cause, row, change.other, first=change.kind == "unlink")
+    if change.kind in ("alias", "aliased"):
+        return _alias(cause, state, change, rules)
     if change.kind in ("link", "root"):
         return _told(cause, state or IdentityState(root=key), change, rules)
     if state is None:
@@ -138,6 +149,27 @@ def _change(
     if change.kind == "returned":
         return _returned(cause, state, change.other)
     return _released(cause, state, change.other, change.evidence)
+
+
+def _alias(
+    cause: Cause, state: IdentityState | None, change: IdentityChange, rules: Rules
+) -> Outcome[IdentityState]:
+    """The row of a previous id knows whether it is an anonymous one; if it is not, it is a
+    customer's. Then the stronger of the two that the alias links is told of the weaker."""
+    other, evidence = change.other, change.evidence
+    if other is None or evidence is None:
+        return DeadLetter("incomplete-change", f"evidence: a {change.kind} must carry it")
+    if change.kind == "alias":
+        previous = Identifier.parse(cause.key)
+        if state is None:
+            previous = replace(previous, namespace=rules.config.bundle.identity.user_id)
+        both = rules.config.identity.ranked((previous, Identifier.parse(other)))
+        told = cause.aliased(both[0].key, both[-1].key, evidence)
+        return Forward((told,)) if state is None else Ok(state, (told,))
+    row = state or IdentityState(root=cause.key)
+    announced = (cause.resolved(row, None),) if state is None else ()
+    row, _, news = _show(cause, row, Identifier.parse(other), evidence, rules)
+    return Ok(row, (*announced, *news))
 
 
 def _told(

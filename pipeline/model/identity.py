@@ -2,6 +2,8 @@
 
 The record's key is `identifier`, whose row changes or changed:
 `link`: an interaction showed `identifier` together with the stronger `other`, whose top is `root`.
+`alias`: `other` has `identifier` for a previous id, which may be an anonymous or a customer's one.
+`aliased`: so an alias showed the stronger `identifier` together with `other`.
 `released`: `other` (weaker) does not follow `identifier` now; tell it if newer evidence comes.
 `returned`: `other` (weaker) follows `identifier` again, for want of whom it followed.
 `root`: `other`, a parent of `identifier`, now stands under `root`.
@@ -41,6 +43,8 @@ class IdentityChange(Struct, frozen=True):
     change_id: str
     kind: Literal[
         "link",
+        "alias",
+        "aliased",
         "released",
         "returned",
         "root",

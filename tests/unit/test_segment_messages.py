@@ -14,6 +14,7 @@ from pipeline.gateway import body
 from pipeline.gateway.messages import BATCH, MESSAGE, Kind, Message
 from pipeline.gateway.refusal import Refusal
 from pipeline.gateway.segment import Arrival, interaction, of_batch
+from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Context, Identifier, Interaction
 from pipeline.model.profile import Profile
 from pipeline.model.stages import Identified
@@ -149,17 +150,40 @@ def _identified(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]
     return found
 
 
-def test_the_previous_id_of_an_alias_is_what_it_is_known_as() -> None:
-    cookie, customer = {"anonymousId": "anon-123"}, {"userId": "41"}
-    assert _identified(
-        ("track", cookie),
-        ("track", customer),
-        ("alias", {"userId": "zoe", "previousId": "anon-123"}),
-        ("alias", {"userId": "zoe", "previousId": "41"}),
-    )[2:] == [
-        ("customer_id:zoe", "cookie:anon-123"),
-        ("customer_id:41", "customer_id:zoe"),
-    ]
+def _persons(*messages: tuple[Kind, dict[str, Any]]) -> dict[str, str]:
+    """Every identifier that is known in the end, with its person's strongest."""
+    rules = plain_rules()
+    flow = Flow(rules)
+    known: dict[str, str] = {}
+    for number, (kind, fields) in enumerate(messages):
+        one = read(kind, {"event": "Viewed", "messageId": f"m{number}", **fields}, rules.config)
+        assert isinstance(one, Interaction), one
+        for emit in flow.run(one):
+            if isinstance(emit.value, IdentityChange) and emit.value.kind == "resolved":
+                known[emit.value.identifier] = str(emit.value.root)
+    assert not flow.refused
+    return known
+
+
+@pytest.mark.parametrize("user", ["zoe", "42", "ann", "b"])
+def test_the_previous_id_of_an_alias_is_what_it_is_known_as(user: str) -> None:
+    cookie = ("track", {"anonymousId": "anon-123"})
+    alias = ("alias", {"userId": user, "previousId": "anon-123"})
+    root = f"customer_id:{user}"
+    assert _persons(cookie, alias) == {"cookie:anon-123": root, root: root}
+    with_cookie = {"anonymousId": "c-9"}
+    assert _persons(("track", with_cookie), ("alias", {**alias[1], **with_cookie}), cookie)[
+        "cookie:c-9"
+    ] in (root, "customer_id:anon-123")
+
+
+@pytest.mark.parametrize(("user", "previous"), [("42", "41"), ("41", "42"), ("zoe", "ann")])
+@pytest.mark.parametrize("known", [True, False])
+def test_an_alias_of_two_customers_makes_them_one(user: str, previous: str, known: bool) -> None:
+    customers = [("track", {"userId": name}) for name in (user, previous)] if known else []
+    alias = ("alias", {"userId": user, "previousId": previous})
+    both = {f"customer_id:{name}" for name in (user, previous)}
+    assert _persons(*customers, alias) == dict.fromkeys(both, min(both))
 
 
 def test_an_alias_may_say_itself_what_its_previous_id_is() -> None:
@@ -167,6 +191,13 @@ def test_an_alias_may_say_itself_what_its_previous_id_is() -> None:
         ("alias", {"userId": "zoe", "previousId": "anon-9", "anonymousId": "anon-9"})
     ) == [("customer_id:zoe", "cookie:anon-9")]
     assert _identified(("alias", {"userId": 42, "previousId": "42"})) == [("customer_id:42",)]
+
+
+def test_an_alias_of_nobody_is_refused() -> None:
+    for fields, field in (({}, "userId"), ({"userId": "guest"}, "userId")):
+        refusal = read("alias", {"previousId": "anon-123", **fields})
+        assert isinstance(refusal, Refusal)
+        assert refusal.field == field
 
 
 def test_only_an_alias_has_a_previous_id() -> None:
