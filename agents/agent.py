@@ -1,5 +1,6 @@
 """Binding of a stage's shell to Faust: one app, one table, one agent."""
 
+import asyncio
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from faust.types.tuples import TP
 from agents.app import App, AppOptions, create_app
 from agents.decoded_cache import DecodedCache
 from agents.headers import CAUSE
+from agents.heartbeat import Heartbeat
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.rulebook import Rulebook
@@ -21,6 +23,7 @@ from pipeline.flow import Stage
 from pipeline.model import topics
 
 _LOOK_AT_TIMERS_S: Final = 0.1
+_LOOK_AT_BEATS_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,16 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
     app = create_app(stage.name, options)
     equipment.apps.append(app)
     table = app.raw_table("rows")
+    ports = _FaustPorts(app, table, equipment.apps)
     shell = StageShell(
         stage,
-        _FaustPorts(app, table, equipment.apps),
+        ports,
         equipment.codec,
         equipment.rulebook,
         StageMetrics(stage.name),
+        options.cleaning.empty_kept_ms,
     )
+    heartbeat = Heartbeat(stage, ports, options.cleaning.beat_ms)
 
     @app.on_rebalance_complete.connect
     async def begin(*_: object, **__: object) -> None:
@@ -65,6 +71,11 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
     @app.timer(_LOOK_AT_TIMERS_S)  # type: ignore[untyped-decorator]
     async def fire_due_timers() -> None:
         shell.fire_due_timers(time.time_ns() // 1_000_000)
+
+    @app.timer(min(options.cleaning.beat_ms / 1000, _LOOK_AT_BEATS_S))  # type: ignore[untyped-decorator]
+    async def clean() -> None:
+        partitions = heartbeat.beat(time.time_ns() // 1_000_000)
+        await asyncio.to_thread(table.compact, partitions)
 
     @app.agent(app.raw_topic(*stage.inputs), name=stage.name, concurrency=1)
     async def process(stream: Any) -> None:

@@ -20,6 +20,7 @@ from agents.transport.options import TransportOptions
 from agents.transport.raw import RawSchema
 from agents.transport.transport import SCHEME as TRANSPORT_SCHEME
 from agents.transport.transport import Transport
+from pipeline.adapters.cleaning import DAILY, Cleaning
 
 # Faust tells at "info" of every one of its services that starts or stops.
 Service.mundane_level = "debug"
@@ -40,6 +41,7 @@ class AppOptions:
     `lingering_topics`: topics whose records nobody waits for, so that they may linger.
     `cause_header`: header in which outputs name their cause; outputs that a killed worker sent to
     the topics `outputs` (a name that ends in a dot: all that begin so) are not sent again.
+    `cleaning`: how soon what was deleted is gone from changelogs and disks.
     """
 
     bootstrap_servers: str
@@ -54,6 +56,7 @@ class AppOptions:
     cause_header: str | None = None
     outputs: tuple[str, ...] = ()
     librdkafka: Mapping[str, str] = field(default_factory=dict)
+    cleaning: Cleaning = DAILY
 
     def transport(self, name: str) -> TransportOptions:
         """Return the transport's options for the app `name`."""
@@ -68,6 +71,7 @@ class AppOptions:
             lingering_topics=self.lingering_topics,
             cause_header=self.cause_header,
             outputs=self.outputs,
+            changelog=self.cleaning.compacted(),
         )
 
     def state_directory(self, name: str) -> Path:

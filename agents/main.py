@@ -15,6 +15,7 @@ from agents.engine_metrics import EngineCollector
 from agents.rulebook import Rulebook
 from agents.run import run as run_apps
 from pipeline.adapters.avro import open_codec
+from pipeline.adapters.cleaning import Cleaning
 from pipeline.adapters.config_log import ConfigurationLog, Property
 from pipeline.adapters.rules import load_rules
 from pipeline.flow import stage as stage_named
@@ -79,6 +80,7 @@ def _options(settings: Settings, kafka: Mapping[str, Property], instance: str) -
         instance=instance,
         commit_interval_ms=settings.commit_interval_ms,
         session_timeout_ms=settings.session_timeout_ms,
+        cleaning=Cleaning(settings.forget_hours),
         librdkafka=properties,
     )
 

@@ -36,6 +36,7 @@ from agents.rulebook import Rulebook
 from agents.timer_service import ROW, TimerService
 from agents.timers import fired_at
 from agents.transition import (
+    EMPTY_ROW_MS,
     LARGE_OUTBOX,
     Effect,
     KeyedInput,
@@ -77,6 +78,7 @@ class StageShell:
         codec: DecodedCache,
         rulebook: Rulebook,
         metrics: StageMetrics,
+        empty_row_ms: int = EMPTY_ROW_MS,
     ) -> None:
         self._stage = stage
         self._ports = ports
@@ -85,7 +87,7 @@ class StageShell:
         self._ids = EventIds(ports.table)
         self._admission = Admission(ports, codec)
         self._encoder = OutputEncoder(stage.name, codec)
-        self._transition = Transition(ports.committed, self._encoder.dead_letter_of)
+        self._transition = Transition(ports.committed, self._encoder.dead_letter_of, empty_row_ms)
         self._timer_service = TimerService(stage, ports, self._encoder, metrics, self._load_row)
         self._timers = self._timer_service.timers
         self._exceptions: deque[float] = deque(maxlen=_MAX_EXCEPTIONS)

@@ -24,7 +24,7 @@ LARGEST_ROW: Final = sizes.RECORD - LARGEST - LARGE_OUTBOX - (64 << 10)
 """Most bytes of a row: beside it there is room for a dead letter and Kafka's overhead. Outputs are
 smaller than the row that contains them."""
 EMPTY_ROW_MS: Final = HOUR_MS
-"""How long a row without state is kept, so that copies of its inputs are still recognised."""
+"""How long by default a row without state is kept, so that copies of its inputs are still recognised."""
 
 Stateless: TypeAlias = DeadLetter | Drop | Redirect | Forward
 """Outcomes that change no state."""
@@ -71,15 +71,18 @@ class OutboxFull(Struct, frozen=True):
 class Transition:
     """Transitions of one stage's rows.
 
-    `committed(topic, partition)`: next offset to be read after a kill; `dead_letter`: encodes one.
+    `committed(topic, partition)`: next offset to be read after a kill; `dead_letter`: encodes one;
+    `empty_row_ms`: how long a row without state is kept.
     """
 
     def __init__(
         self,
         committed: Callable[[str, int], int],
         dead_letter: Callable[[DecodedInput, DeadLetter], Output],
+        empty_row_ms: int,
     ) -> None:
         self._committed = committed
+        self._empty_row_ms = empty_row_ms
         self._dead_letter = dead_letter
         self._encode = msgspec.msgpack.Encoder().encode
 
@@ -110,7 +113,9 @@ class Transition:
             outputs = (self._dead_letter(keyed.given, outcome),)
             position = replace(position, cause=None)  # mended and sent again, it is no copy
         state, before = (None, None) if row is None else (row.state, row.wake)
-        wake = Wake(keyed.given.message.timestamp_ms + EMPTY_ROW_MS) if row is None else before
+        wake = (
+            Wake(keyed.given.message.timestamp_ms + self._empty_row_ms) if row is None else before
+        )
         after = self._advance(row, position, Change(state, wake, applied=False), outputs)
         written = self._encode(after)
         if len(written) > LARGEST_ROW and not isinstance(outcome, DeadLetter):
@@ -123,7 +128,7 @@ class Transition:
         row = keyed.row
         before = None if row is None else row.wake
         if outcome.state is None:
-            wake: Wake | None = Wake(keyed.given.message.timestamp_ms + EMPTY_ROW_MS)
+            wake: Wake | None = Wake(keyed.given.message.timestamp_ms + self._empty_row_ms)
         elif row is None or row.state is None:
             wake = outcome.wake
         else:

@@ -109,6 +109,11 @@ class Settings(BaseSettings):
         description='Hours that a topic keeps records, as JSON {"topic": hours}; -1: forever. '
         "Applied when the topic is created; the defaults are in the table of topics",
     )
+    forget_hours: PositiveFloat = Field(
+        default=24.0,
+        description="Hours after which nothing of a person who was forgotten is left in snapshots, "
+        "changelogs and the workers' state. Applied when a topic is created",
+    )
     workers: str = Field(
         default="all",
         description="Processes of the agents that `kairos up` runs: all, four, all=2, or how many "

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from rocksdict import Rdict, WriteBatch
@@ -69,6 +70,8 @@ class PartitionStore:
         self.path = path
         self._fresh: dict[bytes, bytes | None] = {}
         self._cut: dict[bytes, bytes | None] = {}
+        self._compacting = Lock()
+        self._closed = False
         self._open()
 
     @property
@@ -136,6 +139,17 @@ class PartitionStore:
             rows=number("rocksdb.estimate-num-keys") or 0,
         )
 
+    def compact(self) -> None:
+        """Rewrite the files, so that what was deleted or overwritten is gone from the disk.
+
+        May run in another thread beside everything else; `close` waits for it.
+        """
+        with self._compacting:
+            if self._closed:
+                return
+            self._database.flush()
+            self._database.compact_range(None, None)
+
     def restore(self, changes: Iterable[Change], next_offset: int, owner: int = 0) -> None:
         """Apply changelog records up to, not including, `next_offset`, where `owner` owns it."""
         self._write(changes, next_offset, owner)
@@ -145,13 +159,16 @@ class PartitionStore:
         self.close()
         shutil.rmtree(self.path)
         self._fresh, self._cut = {}, {}
+        self._closed = False
         self._open()
 
     def close(self) -> None:
         """Close the database; what was not persisted comes back from the changelog."""
-        del self._meta_handle  # it would keep the database open
-        self._meta.close()
-        self._database.close()
+        with self._compacting:
+            self._closed = True
+            del self._meta_handle  # it would keep the database open
+            self._meta.close()
+            self._database.close()
 
     def _open(self) -> None:
         if (self.path / _DAMAGED).exists():

@@ -9,6 +9,8 @@ BLOCK_CACHE_BYTES = 64 * 1024 * 1024
 MEMTABLE_BYTES = 8 * 1024 * 1024
 MEMTABLES = 2
 BLOOM_BITS_PER_KEY = 10
+#: Size at which a manifest is written anew, without the first keys of files that are gone.
+MANIFEST_BYTES = 1024
 #: Column family that holds the changelog offset up to which the store is current.
 META = "meta"
 
@@ -35,6 +37,7 @@ def _options() -> Options:
     options.set_max_open_files(128)
     options.set_max_background_jobs(2)
     options.set_keep_log_file_num(2)
+    options.set_max_manifest_file_size(MANIFEST_BYTES)
     options.set_stats_dump_period_sec(0)
     return options
 

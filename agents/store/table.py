@@ -1,6 +1,6 @@
 """Faust table of bytes with cheap reads and writes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -67,6 +67,14 @@ class RawTable(faust.Table[bytes, bytes]):
     def scan_in(self, partition: int, prefix: bytes) -> Iterator[Row]:
         """Yield the rows of `partition` whose key begins with `prefix`, in key order."""
         return self._partition_stores[partition].scan(prefix)
+
+    def compact(self, partitions: Iterable[int]) -> None:
+        """Remove from the disk what was deleted or overwritten, one of `partitions` after the
+        other as far as they are still here; it takes a while, and may be called in any thread."""
+        for partition in partitions:
+            store = self._partition_stores.get(partition)
+            if store is not None:
+                store.compact()
 
     @property
     def owned_partitions(self) -> frozenset[int]:

@@ -58,6 +58,8 @@ class TransportOptions:
     cause_header: str | None = None
     #: Topics with such outputs; a name that ends in a dot stands for all that begin so.
     outputs: tuple[str, ...] = ()
+    #: Topic properties of changelogs.
+    changelog: Mapping[str, str] = field(default_factory=dict)
     fetch_batch: int = 256
     #: Batches, and their bytes, that may be prefetched before polling stops.
     fetch_batches: int = 16

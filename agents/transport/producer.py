@@ -307,6 +307,8 @@ class Producer(BaseProducer):
         policies = [p for p, wanted in (("compact", compacting), ("delete", deleting)) if wanted]
         if policies:
             settings["cleanup.policy"] = ",".join(policies)
+        if compacting:
+            settings |= self._options.changelog
         if retention:
             settings["retention.ms"] = str(int(want_seconds(retention) * 1000))
         loop = asyncio.get_running_loop()

@@ -11,11 +11,11 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
+from pipeline.adapters.cleaning import FOREVER, Cleaning, expiring
 from pipeline.model import sizes
 from pipeline.model import topics as names
 from pipeline.settings import Settings
 
-FOREVER: Final = -1.0
 LARGEST_RECORD: Final = "max.message.bytes"
 """The topic property that bounds its records."""
 TIMESTAMPS: Final = "message.timestamp.type"
@@ -56,11 +56,16 @@ class Topic:
             TIMESTAMPS: BROKER_TIME,
             LARGEST_RECORD: str(sizes.TOPIC),
         }
+        hours = self.hours(settings)
+        if hours is None:
+            return {**properties, **Cleaning(settings.forget_hours).compacted()}
+        return {**properties, **expiring(hours)}
+
+    def hours(self, settings: Settings) -> float | None:
+        """How long a record is kept; None: compacted."""
         if self.retention_h is None:
-            return {**properties, "cleanup.policy": "compact"}
-        hours = settings.retention_hours.get(self.name, self.retention_h)
-        milliseconds = -1 if hours == FOREVER else round(hours * 3_600_000)
-        return {**properties, "cleanup.policy": "delete", "retention.ms": str(milliseconds)}
+            return None
+        return settings.retention_hours.get(self.name, self.retention_h)
 
 
 TOPICS: Final = (

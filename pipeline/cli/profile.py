@@ -151,9 +151,10 @@ def forget(who: Who, json: JsonOption = False) -> None:
         print_json({"forgotten": names, "done": done, "at": at, "remaining": left})
         return
     out.print(plain(f"forgotten: {', '.join(names)}") + _WAITING * (not done))
-    out.print("Emptied rows of the stages' state go within an hour.")
-    rows = [[one.topic, "for ever" if one.until is None else iso(one.until)] for one in left]
-    print_table("Records of the past remain in", ["topic", "until"], rows)
+    rows = [
+        [one.topic, "it is deleted there" if one.until is None else iso(one.until)] for one in left
+    ]
+    print_table("Records of the past remain in", ["place", "until, at the latest"], rows)
 
 
 def _identifier(who: str, settings: Settings) -> Identifier:

@@ -15,6 +15,9 @@ REPLIES: Final = "replies"
 CONFIGURATION: Final = "configuration"
 DEAD_LETTERS: Final = "dead-letters"
 
+SNAPSHOTS: Final = (PROFILES, MEMBERSHIPS)
+"""Topics that keep the latest record of each key."""
+
 LINGERING_TOPICS: Final = frozenset(
     (PROFILES, MEMBERSHIPS, SEGMENT_CHANGES, DECISIONS, DEAD_LETTERS)
 )

@@ -17,7 +17,8 @@ from prometheus_client.metrics import MetricWrapperBase
 import agents
 import pipeline
 from agents.engine_metrics import EngineCollector
-from pipeline.adapters.topics import FOREVER, Topic, topics_for
+from pipeline.adapters.cleaning import FOREVER
+from pipeline.adapters.topics import Topic, topics_for
 from pipeline.cli.main import COMMANDS, build_app
 from pipeline.gateway.metrics import Metrics
 from pipeline.settings import PREFIX, Settings

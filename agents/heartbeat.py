@@ -1,0 +1,41 @@
+"""Heartbeat of a stage's partitions, without which Kafka does not clean those that are idle.
+
+Kafka closes a segment only as it appends, and cleans none that is open.
+"""
+
+from itertools import count
+from typing import Final
+
+from agents.ports import Ports
+from pipeline.flow import Stage
+from pipeline.model import topics
+
+_ROW: Final = b"beat"
+"""Key of the row with the time (epoch ms) of the partition's last beat."""
+
+
+class Heartbeat:
+    """Appends to changelogs and snapshot topics every `interval_ms`, across restarts."""
+
+    def __init__(self, stage: Stage, ports: Ports, interval_ms: int) -> None:
+        self._snapshots = [topic for topic in stage.outputs if topic in topics.SNAPSHOTS]
+        self._ports = ports
+        self._interval_ms = interval_ms
+
+    def beat(self, now_ms: int) -> list[int]:
+        """Append to the partitions whose time it is; returns these."""
+        due = [one for one in self._ports.partitions if now_ms >= self._next(one)]
+        for partition in due:
+            self._ports.table.put_in(partition, _ROW, str(now_ms).encode())
+            for topic in self._snapshots:
+                self._ports.send(topic, self._key_in(topic, partition), None, (), partition)
+        return due
+
+    def _next(self, partition: int) -> int:
+        last = self._ports.table.get_in(partition, _ROW)
+        return 0 if last is None else int(last) + self._interval_ms
+
+    def _key_in(self, topic: str, partition: int) -> bytes:
+        """Return a key of nobody's that belongs in `partition`."""
+        keys = (b"beat-%d" % number for number in count())
+        return next(key for key in keys if self._ports.partition_of(topic, key) == partition)

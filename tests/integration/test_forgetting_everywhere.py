@@ -1,0 +1,139 @@
+"""Who was forgotten is nowhere any more once the time that the command tells is over."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
+from pipeline.adapters.config_log import open_configuration_log
+from pipeline.adapters.lag import LagReader
+from pipeline.adapters.topics import TOPICS, ensure_topics
+from pipeline.identity import requests
+from pipeline.identity.causes import profile_of
+from pipeline.model import topics
+from pipeline.model.interaction import Context, Identifier, Interaction
+from pipeline.profiles.asking import ask, now_ms
+from pipeline.settings import Settings, kafka_properties
+from pipeline.stack.groups import stage_groups
+from tests.support.offers import offering_rules
+
+_HOUR_S: Final = 3_600
+_FORGET_S: Final = 40
+_KEPT_S: Final = 15
+_PATIENCE_S: Final = 240
+_ADA: Final = ("customer_id:ada-4711", "email:ada.lovelace@example.com", "cookie:cookie-of-ada")
+_TRACES: Final = (
+    b"ada-4711",
+    b"ada.lovelace",
+    b"cookie-of-ada",
+    b"203.0.113.77",
+    profile_of(_ADA[0]).encode(),
+)
+_IN_THE_FILES_OF: Final = ("state", "ledgers", "log", "artifacts")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Iterator[Settings]:
+    broker = Broker(BrokerOptions(tmp_path, Settings().cache_dir, port=0))
+    started = broker.start()
+    if isinstance(started, BrokerFailure):
+        pytest.fail(started.message)
+    hours = {one.name: _KEPT_S / _HOUR_S for one in TOPICS if one.retention_h is not None}
+    hours |= {topics.actions(channel): _KEPT_S / _HOUR_S for channel in ("web", "email")}
+    del hours[topics.CONFIGURATION]
+    yield Settings(
+        home=tmp_path,
+        bootstrap_servers=started.bootstrap,
+        partitions=2,
+        retention_hours=hours,
+        forget_hours=_FORGET_S / _HOUR_S,
+        kafka_properties=kafka_properties({}),
+    )
+    broker.stop()
+
+
+@pytest.fixture
+def worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    ensure_topics(settings, ["web", "email"])
+    with open_configuration_log(settings.kafka(), Codec(recorded())) as log:
+        log.apply(offering_rules().config.bundle, "test")
+    for name in ("home", "bootstrap_servers", "partitions", "forget_hours"):
+        monkeypatch.setenv(f"KAIROS_{name.upper()}", str(getattr(settings, name)))
+    command = [sys.executable, "-m", "pipeline.cli", "worker", "all"]
+    process = subprocess.Popen(command, start_new_session=True)
+    yield
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.usefixtures("worker")
+def test_nothing_is_left_of_a_forgotten_person_after_the_time_told(settings: Settings) -> None:
+    """In no topic, changelogs included, and in no file of the home but Kafka's own."""
+    _come(settings, "1", *_ADA)
+    _come(settings, "2", "customer_id:bob", "email:bob@example.com")
+    LagReader(settings.kafka(), stage_groups()).until_idle(timeout_s=60)
+    assert _places(settings) >= {
+        f"kairos.{name}-rows-changelog" for name in ("identity", "enrichment")
+    }
+    assert ask(settings, requests.forget(Identifier.parse(_ADA[1]), now_ms()))
+    give_up_at = time.monotonic() + _PATIENCE_S
+    while (places := _places(settings)) and time.monotonic() < give_up_at:
+        print(time.monotonic(), sorted(places))
+        time.sleep(2)
+    assert places == set()
+    assert b"bob" in b"".join(_records(settings, "profiles"))
+
+
+def _come(settings: Settings, event_id: str, *names: str) -> None:
+    at, who = now_ms(), tuple(map(Identifier.parse, names))
+    context = Context(ip="203.0.113.77")
+    one = Interaction(event_id, "track", "Order", "web", "shop", at, at, who, {}, context)
+    producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
+    value = Codec(recorded()).encode(topics.INTERACTIONS, one)
+    producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key)
+    producer.flush()
+
+
+def _places(settings: Settings) -> set[str]:
+    """The topics and files that have a trace of her."""
+    names = AdminClient(settings.kafka()).list_topics(timeout=10).topics
+    found = {
+        name
+        for name in names
+        if not name.startswith("__")
+        and any(trace in record for record in _records(settings, name) for trace in _TRACES)
+    }
+    for folder in _IN_THE_FILES_OF:
+        for path in (settings.home / folder).rglob("*"):
+            if path.is_file() and any(trace in path.read_bytes() for trace in _TRACES):
+                found.add(str(path.relative_to(settings.home)))
+    return found
+
+
+def _records(settings: Settings, topic: str) -> list[bytes]:
+    """Keys, values and headers of all that Kafka still has."""
+    consumer = Consumer({**settings.kafka(), "group.id": "reader", "enable.auto.commit": False})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        found: list[bytes] = []
+        for partition in partitions:
+            first, end = consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=10
+            )
+            consumer.assign([TopicPartition(topic, partition, first)])
+            while first < end and (message := consumer.poll(0.3)) is not None:
+                first = (message.offset() or 0) + 1
+                headers = b"".join(value or b"" for _, value in message.headers() or ())
+                found.append((message.key() or b"") + (message.value() or b"") + headers)
+        return found
+    finally:
+        consumer.close()
