@@ -19,7 +19,10 @@ from agents.stage import StageShell
 from agents.store.table import RawTable
 from agents.transport.murmur2 import murmur2_partition
 from agents.transport.producer import Producer
+from agents.watermark import Watermark
+from pipeline.adapters.lag import Group
 from pipeline.flow import Stage
+from pipeline.flow import stage as stage_named
 from pipeline.model import topics
 
 _LOOK_AT_TIMERS_S: Final = 0.1
@@ -68,14 +71,21 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         shell.on_assignment()
         await equipment.rulebook.catch_up()
 
+    watermark = None if stage.before is None else _watermark(stage.before, options)
+    if watermark is not None:
+        app.task(watermark.follow)
+
     @app.timer(_LOOK_AT_TIMERS_S)  # type: ignore[untyped-decorator]
     async def fire_due_timers() -> None:
-        shell.fire_due_timers(time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000 if watermark is None else watermark.passed_ms
+        shell.fire_due_timers(now_ms)
 
     @app.timer(min(options.cleaning.beat_ms / 1000, _LOOK_AT_BEATS_S))  # type: ignore[untyped-decorator]
     async def clean() -> None:
         partitions = heartbeat.beat(time.time_ns() // 1_000_000)
-        await asyncio.to_thread(table.compact, partitions)
+        if partitions:
+            await ports.flush_and_commit()  # what was deleted since the last input goes to disk too
+            await asyncio.to_thread(table.compact, partitions)
 
     @app.agent(app.raw_topic(*stage.inputs), name=stage.name, concurrency=1)
     async def process(stream: Any) -> None:
@@ -86,6 +96,12 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
                 producer.flush_if_current(event.message.timestamp)
 
     return app
+
+
+def _watermark(before: str, options: AppOptions) -> Watermark:
+    kafka = {**options.librdkafka, "bootstrap.servers": options.bootstrap_servers}
+    group = Group(options.transport(before).group_id, stage_named(before).inputs)
+    return Watermark(kafka, group)
 
 
 def _message(message: Any) -> Message:

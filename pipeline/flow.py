@@ -44,7 +44,8 @@ class Stage:
     """One stage: the topics that it consumes, its step, and the type of its rows.
 
     `outputs`: the topics that it writes and others hardly do; `actions.` stands for those of all
-    channels.
+    channels. `before`: the stage whose records its timers must not overtake; None: its rows ask
+    for no timers.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Stage:
     outputs: tuple[str, ...]
     step: Callable[[str, Any, Any, Rules], Outcome[Any]]
     state: type
+    before: str | None = None
 
     @property
     def group(self) -> str:
@@ -73,6 +75,7 @@ STAGES = (
         (topics.ENRICHED, topics.PROFILES, topics.DEAD_LETTERS),
         enrich,
         ProfileState,
+        before="identity",
     ),
     Stage(
         "segmentation",

@@ -148,6 +148,7 @@ class PartitionStore:
             if self._closed:
                 return
             self._database.flush()
+            self._meta.flush()  # the write-ahead log is shared
             self._database.compact_range(None, None)
 
     def restore(self, changes: Iterable[Change], next_offset: int, owner: int = 0) -> None:

@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
+from pipeline.adapters.cleaning import CLEANER_MS, longest_kept_ms
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.records import Records
@@ -26,6 +27,7 @@ from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import Profile
+from pipeline.model.time import DAY_MS
 from pipeline.settings import Settings
 from pipeline.stack.groups import stage_groups
 from tests.support.compacted import latest, latest_records
@@ -173,8 +175,11 @@ def test_who_is_forgotten_is_gone_and_comes_back_as_somebody_new(
     assert set(answer["forgotten"]) == names
     assert answer["done"]
     until = {one["topic"]: one["until"] for one in answer["remaining"]}
-    assert until["interactions"] == answer["at"] + 30 * 86_400_000
-    assert not {topics.PROFILES, topics.MEMBERSHIPS} & until.keys()
+    assert until["interactions"] == answer["at"] + longest_kept_ms(30 * 24.0)
+    forgotten = answer["at"] + DAY_MS + CLEANER_MS
+    changelogs = {f"{stage.group}-rows-changelog" for stage in STAGES}
+    assert {until[name] for name in {*topics.SNAPSHOTS, *changelogs}} == {forgotten}
+    assert topics.REPLIES in until
     assert stack.orders() == {who: count for who, count in before.items() if who not in names}
     snapshots = latest(stack.settings.kafka(), topics.MEMBERSHIPS)
     assert not {profile_of(name) for name in names} & snapshots.keys()

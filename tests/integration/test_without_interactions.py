@@ -38,6 +38,7 @@ from pipeline.stack.groups import stage_groups
 
 _CODEC = Codec(recorded())
 _WAIT_S = 3
+_CROWD = 300
 _MINUTE = 60_000
 _HOUR = 60 * _MINUTE
 
@@ -190,6 +191,26 @@ def _who_never_comes_back_is_told_across_a_kill(stack: Stack) -> None:
     time.sleep(max(0, at / 1000 + 2 + _WAIT_S - time.time()))
     stack.start()
     _is_told(stack, "gone@b", at + 2000)
+
+
+def test_what_came_while_workers_were_away_counts_before_what_fell_due_later(stack: Stack) -> None:
+    """Bought before the time, behind much else in the same partition: never said to have left."""
+    at = time.time_ns() // 1_000_000
+    stack.send("Cart", "back@c", at, "shop")
+    stack.rest()
+    stack.kill()
+    for number in range(_CROWD):
+        stack.send("View", "back@c", at + 1 + number, "shop")
+    stack.send("Order", "back@c", at + 1 + _CROWD, "shop")
+    time.sleep(max(0, at / 1000 + _WAIT_S + 1 - time.time()))
+    changes = len(stack.changes())
+    stack.start()
+    stack.rest()
+    since = stack.changes()[changes:]
+    assert [(one.change, one.segment, one.at) for one in since] == [
+        ("exited", "lately", at + _WAIT_S * 1000)
+    ]
+    assert not [one for one in stack.mails() if one.address == "back@c"]
 
 
 def _is_told(stack: Stack, who: str, at: int) -> None:

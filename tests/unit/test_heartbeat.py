@@ -1,0 +1,39 @@
+"""Every partition is appended to now and then, and no more often, also across restarts."""
+
+from agents.heartbeat import Heartbeat
+from pipeline.adapters.cleaning import Cleaning, expiring, longest_kept_ms
+from pipeline.flow import stage
+from pipeline.model import topics
+from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS
+from tests.support.shells import Rows
+
+
+def test_append_to_changelog_and_snapshots_once_per_interval() -> None:
+    ports = Rows()
+    for now_ms in (5_000, 5_999, 6_000, 6_500, 7_100):
+        Heartbeat(stage("enrichment"), ports, 1_000).beat(now_ms)
+    assert [(one.topic, one.value) for one in ports.sent] == [(topics.PROFILES, None)] * 3
+    assert list(ports.rows.values()) == [b"7100"]
+
+
+def test_a_stage_without_snapshots_appends_to_its_changelog_alone() -> None:
+    ports = Rows()
+    assert Heartbeat(stage("identity"), ports, 1_000).beat(5_000) == [0]
+    assert (ports.sent, list(ports.rows.values())) == ([], [b"5000"])
+
+
+def test_the_steps_of_cleaning_fit_into_the_time_to_forget() -> None:
+    """A row's own time, twice closing and cleaning segments, and the tombstone's age."""
+    for hours in (24.0, 1.0, 0.01):
+        cleaning = Cleaning(hours)
+        closed_ms = cleaning.part_ms + cleaning.beat_ms
+        total_ms = cleaning.empty_kept_ms + 2 * closed_ms + cleaning.part_ms
+        assert total_ms <= hours * HOUR_MS
+        assert set(cleaning.compacted()) >= {"max.compaction.lag.ms", "segment.ms"}
+
+
+def test_an_expiring_topic_closes_its_segments_often() -> None:
+    assert expiring(1.0)["segment.ms"] == str(6 * MINUTE_MS)
+    assert expiring(2400.0)["segment.ms"] == str(7 * DAY_MS)
+    assert longest_kept_ms(1.0) == 76 * MINUTE_MS
+    assert longest_kept_ms(-1.0) is None

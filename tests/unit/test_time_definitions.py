@@ -1,0 +1,119 @@
+"""What `pipeline/README.md` defines of time, windows, sequences and sets."""
+
+from typing import Any, Final
+
+import pytest
+
+from pipeline.config import model
+from pipeline.flow import Flow
+from pipeline.identity.causes import profile_of
+from pipeline.model.interaction import Identifier, Interaction, Known
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import Profile
+from pipeline.model.time import DAY_MS, GRACE_MS, HOUR_MS, MINUTE_MS
+from tests.support.worlds import rules
+
+_START: Final = 1_700_000_000_000
+_COOKIE: Final = Identifier("cookie", "k")
+_GAP_MS: Final = 30 * MINUTE_MS
+_PAGES: Final = {"sequence": [{"name": "A"}, {"name": "B"}], "within": "2h"}
+
+
+class _World:
+    """One profile, told of interactions and of the time."""
+
+    def __init__(self, **segments: dict[str, Any]) -> None:
+        self._flow = Flow(
+            rules(
+                model.Bundle(
+                    sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
+                    identity=model.Identity((model.Namespace("cookie"),)),
+                    channels=model.Channels((model.Channel("web"),)),
+                    profile=model.ProfileRules(
+                        (
+                            model.Trait("hourly", "count", window="1h"),
+                            model.Trait("ever", "count"),
+                            model.Trait("page", "latest", of="properties.page"),
+                            model.Trait("last", "recency"),
+                            model.Trait("pages", "union", of="properties.page"),
+                        )
+                    ),
+                    segments=tuple(model.Segment(name, when) for name, when in segments.items()),
+                )
+            )
+        )
+        self._emits: list[Emit] = []
+
+    def come(
+        self, event_id: str, received_at: int, occurred_at: int | None = None, **properties: Any
+    ) -> None:
+        at = received_at if occurred_at is None else occurred_at
+        name = event_id[-1]
+        one = Interaction(
+            event_id, "track", name, "web", "shop", at, received_at, (_COOKIE,), properties
+        )
+        self._emits += self._flow.run(one)
+        assert not self._flow.refused
+
+    def members(self, now_ms: int) -> set[str]:
+        self._emits += self._flow.advance(now_ms)
+        return set(self._flow.rows["segmentation"][profile_of(_COOKIE.key)].members)
+
+    def traits(self) -> dict[str, Known]:
+        return [one.value for one in self._emits if isinstance(one.value, Profile)][-1].traits
+
+
+def test_count_a_clock_ahead_as_receipt_in_windows_latest_and_recency_alike() -> None:
+    world = _World(recent={"trait": "last", "within": "5m"}, busy={"trait": "hourly", "gte": 2})
+    world.come("fast", _START, _START + 50 * MINUTE_MS, page=1)
+    assert world.traits()["last"] == _START
+    world.come("right", _START + MINUTE_MS, page=2)
+    assert (world.traits()["page"], world.traits()["last"]) == (2, _START + MINUTE_MS)
+    assert world.members(_START + 6 * MINUTE_MS - 1) == {"recent", "busy"}
+    assert world.members(_START + 6 * MINUTE_MS) == {"busy"}
+    assert world.members(_START + HOUR_MS) == set()
+
+
+def test_a_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
+    world = _World(both=_PAGES)
+    world.come("1A", _START, _START + 50 * MINUTE_MS)
+    world.come("1B", _START + MINUTE_MS)
+    assert world.members(_START + MINUTE_MS) == {"both"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"), [("1A", "2B", {"both"}), ("2A", "1B", set())]
+)
+def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
+    first: str, second: str, found: set[str]
+) -> None:
+    """Whichever comes first."""
+    for order in ((first, second), (second, first)):
+        world = _World(both=_PAGES)
+        for event_id in order:
+            world.come(event_id, _START)
+        assert world.members(_START) == found
+
+
+@pytest.mark.parametrize(("gap_ms", "sessions"), [(_GAP_MS, 1), (_GAP_MS + 1, 2)])
+def test_a_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, sessions: int) -> None:
+    world = _World()
+    world.come("1A", _START)
+    world.come("2A", _START + gap_ms)
+    assert world.traits()["sessions"] == sessions
+
+
+def test_what_is_later_than_the_grace_counts_where_its_moment_still_lies() -> None:
+    """In a lifetime always, in a window while that holds its moment; it is not the latest."""
+    world = _World()
+    world.come("1A", _START + GRACE_MS + DAY_MS, page=1)
+    world.come("2A", _START + GRACE_MS + DAY_MS, _START, page=2)
+    assert (world.traits()["ever"], world.traits()["hourly"]) == (2, 1)
+    assert (world.traits()["page"], world.traits()["pages"]) == (1, ("1", "2"))
+
+
+def test_a_union_keeps_the_hundred_latest() -> None:
+    world = _World()
+    for number in range(150):
+        world.come(f"{number}A", _START + number, page=f"p{number:03}")
+    assert world.traits()["pages"] == tuple(f"p{number:03}" for number in range(50, 150))
