@@ -196,6 +196,8 @@ def _who_never_comes_back_is_told_across_a_kill(stack: Stack) -> None:
 
 def test_what_came_while_workers_were_away_counts_before_what_fell_due_later(stack: Stack) -> None:
     """Bought before the time, behind much else in the same partition: never said to have left."""
+    stack.send("View", "back@c", time.time_ns() // 1_000_000, "shop")
+    stack.rest()  # the worker is there
     at = time.time_ns() // 1_000_000
     stack.send("Cart", "back@c", at, "shop")
     stack.rest()
