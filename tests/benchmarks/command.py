@@ -9,6 +9,7 @@ from pipeline.cli.console import JsonOption, err, out, print_json
 from tests.benchmarks import apply as applying
 from tests.benchmarks import decide as decisions
 from tests.benchmarks import flow as flows
+from tests.benchmarks import insights as crediting
 from tests.benchmarks import latency as latencies
 from tests.benchmarks import recovery as recoveries
 from tests.benchmarks import report
@@ -190,6 +191,20 @@ def apply(
     how = f"{rate} events/s, {partitions} partition(s)"
     asked = {"partitions": partitions, "rate": rate}
     _show(json, ("apply", figures, report.print_apply), how, asked)
+
+
+@app.command()
+def insights(
+    journeys: Annotated[int, typer.Option(min=100, help="How many, of 4 touches.")] = 1_800_000,
+    threads: Annotated[int, typer.Option(min=1, help="Of DuckDB.")] = 2,
+    repeats: RepeatsOption = 3,
+    json: JsonOption = False,
+) -> None:
+    """From a table of touches in Parquet to credits by Markov order 1 and four heuristics."""
+    figures = crediting.measure(journeys, threads, repeats, _say)
+    how = f"medians of {repeats}, {threads} thread(s)"
+    asked = {"journeys": journeys, "threads": threads, "repeats": repeats}
+    _show(json, ("insights", figures, report.print_insights), how, asked)
 
 
 def _show(

@@ -7,6 +7,7 @@ from tests.benchmarks.apply import Applied
 from tests.benchmarks.decide import Answers
 from tests.benchmarks.figures import Latency, Throughput, ratio
 from tests.benchmarks.flow import Cost
+from tests.benchmarks.insights import AttributionCost
 from tests.benchmarks.recovery import Recovery
 from tests.benchmarks.stages import Breakdown
 from tests.benchmarks.state import State
@@ -124,6 +125,14 @@ def print_flow(figures: Sequence[Cost]) -> None:
     stages = tuple(figures[0].steps) if figures else ()
     columns = ("segments/metrics/offers", *stages, "steps", "decode", "encode", "rows")
     print_table("Pure flow: µs per interaction", columns, rows)
+
+
+def print_insights(figures: AttributionCost) -> None:
+    """A row, with the seconds of each part."""
+    columns = ("touches", "journeys", "path counts", *figures.models, "total")
+    parts = (figures.paths, *figures.models.values(), figures.total)
+    row = (f"{figures.touches:,}", f"{figures.journeys:,}", *(f"{part:.2f}" for part in parts))
+    print_table("From Parquet to credits: seconds", columns, [row])
 
 
 def print_recovery(figures: Sequence[Recovery]) -> None:

@@ -1,0 +1,110 @@
+"""`kairos bench insights`: from a table of touches in Parquet to credits, on this machine.
+
+The table is made by DuckDB from a seed: journeys of some 4 touches on 10 channels, of which one in
+eight converts; customers have 1.2 of them on average.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from pipeline.insights.attribution import ModelOptions, attribute
+from pipeline.insights.paths import PathCounts
+from pipeline.insights.tables import Engine
+from pipeline.insights.touches import TouchOptions, read_touches
+
+MODELS: Final = ("markov", "first", "last", "linear", "position")
+_TOUCHES_PER_JOURNEY: Final = 4.17
+_JOURNEYS_PER_CUSTOMER: Final = 1.2
+_DAY_MS: Final = 86_400_000
+_BEGIN_MS: Final = 1_700_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class AttributionCost:
+    """Seconds, medians over repeats: `paths` from Parquet to path counts, `models` by name."""
+
+    touches: int
+    journeys: int
+    paths: float
+    models: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return self.paths + sum(self.models.values())
+
+
+def measure(
+    journeys: int, threads: int, repeats: int, say: Callable[[str], None]
+) -> AttributionCost:
+    """Make the table once, read and credit it `repeats` times."""
+    with tempfile.TemporaryDirectory(prefix="kairos-bench-") as folder:
+        file = Path(folder) / "touches.parquet"
+        say(f"making {journeys:,} journeys")
+        touches = _make(file, journeys, threads)
+        runs = []
+        for repeat in range(repeats):
+            runs.append(_run(file, threads))
+            say(f"run {repeat + 1} of {repeats}: {sum(runs[-1].values()):.1f} s")
+    middle = {name: median(run[name] for run in runs) for name in runs[0]}
+    paths = middle.pop("paths")
+    return AttributionCost(touches, journeys, paths, middle)
+
+
+def _run(file: Path, threads: int) -> dict[str, float]:
+    spent = {}
+    began = time.perf_counter()
+    paths = _paths(file, threads)
+    spent["paths"] = time.perf_counter() - began
+    for model in MODELS:
+        began = time.perf_counter()
+        attribute(model, ModelOptions(), paths)
+        spent[model] = time.perf_counter() - began
+    return spent
+
+
+def _paths(file: Path, threads: int) -> PathCounts:
+    with Engine(threads=threads).open() as connection:
+        return read_touches(connection, file, TouchOptions()).path_counts()
+
+
+def _make(file: Path, journeys: int, threads: int) -> int:
+    """Lengths are geometric, times between touches exponential, all from the number of the row."""
+    customers = round(journeys / _JOURNEYS_PER_CUSTOMER)
+    with Engine(threads=threads).open() as connection:
+        connection.execute(
+            f"""
+            CREATE TEMP TABLE journeys AS
+            SELECT i, md5((hash(i, 1) % {customers})::VARCHAR) AS profile_id,
+                1 + floor(ln(1 - {_unit(2)}) / ln(1 - 1 / {_TOUCHES_PER_JOURNEY}))::INT AS touches,
+                {_BEGIN_MS} + (hash(i, 3) % {300 * _DAY_MS})::BIGINT AS begins,
+                hash(i, 4) % 8 = 0 AS converts
+            FROM range({journeys}) AS t(i)
+            """
+        )
+        connection.execute(
+            f"""
+            COPY (
+                SELECT profile_id, make_timestamp(1000 * (begins + step * {_DAY_MS // 2}
+                        + (hash(i, step) % {_DAY_MS // 2})::BIGINT))::TIMESTAMPTZ AS occurred_at,
+                    CASE WHEN step < touches THEN 'touch' ELSE 'conversion' END AS kind,
+                    'channel ' || (hash(i, step, 5) % 100)::INT // 10 AS channel,
+                    CASE WHEN step < touches THEN 0.0 ELSE (hash(i, 6) % 10_000) / 100 END AS value
+                FROM (
+                    SELECT *, unnest(range(touches + converts::INT)) AS step FROM journeys
+                )
+            ) TO '{file}' (FORMAT parquet)
+            """
+        )
+        found = connection.execute("SELECT sum(touches)::BIGINT FROM journeys").fetchone()
+    assert found is not None
+    return int(found[0])
+
+
+def _unit(salt: int) -> str:
+    """SQL for a number in [0, 1)."""
+    return f"(hash(i, {salt}) % 1_000_000) / 1_000_000"
