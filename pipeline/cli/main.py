@@ -27,6 +27,8 @@ COMMANDS: Final = {
     "config": "Check a configuration, put it in force, look back.",
     "broker": "Start, stop or look at the embedded Kafka broker.",
     "send": "Send a file of interactions straight to Kafka.",
+    "explain": "Say why a decision is as it is.",
+    "preview": "Decide for a customer without writing anything.",
     "profile": "Show a customer, or export all of them.",
     "dlq": "Look at what could not be processed.",
     "gateway": "Serve the HTTP API.",

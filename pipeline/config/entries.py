@@ -237,7 +237,7 @@ def _candidate(
 
 def _lever(campaign: model.Campaign, offer: model.Offer, treatment: model.Treatment) -> float:
     levers = (campaign.levers, offer.levers, treatment.levers)
-    return prod(factor for each in levers for factor in each.values())
+    return prod((factor for each in levers for factor in each.values()), start=1.0)
 
 
 def _worth(made: Candidate, value: model.Amount, p: model.Probability) -> Worth | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pipeline.config.compiled import Candidate, Entry
 from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.eligibility import Moment, campaign_objection, objection
-from pipeline.decisioning.history import Known
+from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.holdouts import draw
 from pipeline.decisioning.price import Priced, rank
 from pipeline.decisioning.render import Unsayable, render
@@ -24,7 +24,7 @@ from pipeline.rules import Rules
 NOTHING = "nothing"
 """It scores 0."""
 
-_BEATEN_BY = "beaten by "
+BEATEN_BY = "beaten by "
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Arbitration:
 
     decision_id: str
     moment: Moment
-    known: Known
+    known: Remembered
     rules: Rules
     standing: Standing
     unsettled: bool = False
@@ -135,11 +135,11 @@ class Arbitration:
         if beaten is not None:
             return beaten
         if one.worth.score <= 0 and not candidate.transactional:
-            return _BEATEN_BY + NOTHING
+            return BEATEN_BY + NOTHING
         content = render(candidate.content, self.moment.facts)
         if isinstance(content, Unsayable):
             return f"content {content.reason}"
-        taken.update(dict.fromkeys(claims, _BEATEN_BY + candidate.treatment))
+        taken.update(dict.fromkeys(claims, BEATEN_BY + candidate.treatment))
         contest.slots[slot] = True
         held = self._held_out(candidate)
         if held is not None:

@@ -8,7 +8,7 @@ from pipeline.conditions import Facts
 from pipeline.config.compiled import Candidate, Constraints
 from pipeline.decisioning import caps, quiet_hours, suppressions
 from pipeline.decisioning.caps import Full
-from pipeline.decisioning.history import Known
+from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.suppressions import Silence
 from pipeline.model.decision import Contact
 
@@ -24,7 +24,7 @@ class Standing(Struct, frozen=True):
     open: bool
 
     @classmethod
-    def of(cls, rules: Constraints, facts: Facts, known: Known) -> "Standing":
+    def of(cls, rules: Constraints, facts: Facts, known: Remembered) -> "Standing":
         """Before anything is decided."""
         silences = suppressions.in_force(rules, known.silenced, known.contacts, facts.now_ms)
         full = caps.full(rules.caps, known.contacts, facts.now_ms)

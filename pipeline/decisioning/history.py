@@ -37,7 +37,7 @@ LAST: Final = 20
 """So many times of one outcome of one message are remembered."""
 
 
-class Known(Struct, frozen=True):
+class Remembered(Struct, frozen=True):
     """All that decisioning remembers of a customer, whichever shard caused it.
 
     `contacts` are in the order of time, ties by action id.
@@ -48,24 +48,24 @@ class Known(Struct, frozen=True):
     holdouts: dict[str, Assignment] = {}
 
 
-def known(state: ContactState) -> Known:
+def known(state: ContactState) -> Remembered:
     """The whole history of the profile."""
     parts = list(state.shards.here.values())
     if len(parts) == 1:
         [only] = parts
-        return Known(only.contacts, only.silenced, only.holdouts)
+        return Remembered(only.contacts, only.silenced, only.holdouts)
     whole = History()
     for part in parts:
         whole = merge(whole, part)
-    return Known(whole.contacts, whole.silenced, whole.holdouts)
+    return Remembered(whole.contacts, whole.silenced, whole.holdouts)
 
 
-def remembering(known: Known, new: History) -> Known:
+def remembering(known: Remembered, new: History) -> Remembered:
     """What is known once `new` is as well."""
     if new == _NOTHING:
         return known
     whole = merge(History(known.contacts, known.silenced, known.holdouts), new)
-    return Known(whole.contacts, whole.silenced, whole.holdouts)
+    return Remembered(whole.contacts, whole.silenced, whole.holdouts)
 
 
 def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int) -> ContactState:

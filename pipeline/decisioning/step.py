@@ -12,7 +12,7 @@ from pipeline.decisioning import history, suppressions
 from pipeline.decisioning.arbitrate import Arbitration, Win
 from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.eligibility import Moment, address
-from pipeline.decisioning.history import Known
+from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.state import ContactState, History
 from pipeline.decisioning.token import Claims
 from pipeline.model import topics
@@ -74,7 +74,7 @@ def _decide(
 
 
 def _arbitrated(
-    interaction: Interaction, moment: Moment, known: Known, rules: Rules
+    interaction: Interaction, moment: Moment, known: Remembered, rules: Rules
 ) -> Arbitration:
     config = rules.config
     standing = Standing.of(config.constraints, moment.facts, known)

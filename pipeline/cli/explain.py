@@ -1,0 +1,112 @@
+"""`kairos explain`: why a decision is as it is."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from pipeline.adapters.avro import open_codec
+from pipeline.adapters.config_log import open_configuration_log
+from pipeline.adapters.records import Records
+from pipeline.adapters.rules import load_rules
+from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
+from pipeline.cli.times import iso
+from pipeline.config.compile import Configuration
+from pipeline.decisioning.explain import Explanation, explain, run_again
+from pipeline.decisioning.explain.phrases import Language, phrase
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.model.stages import Segmented
+from pipeline.settings import Settings
+
+
+class Tongue(StrEnum):
+    """The languages of explanations."""
+
+    EN = "en"
+    ES = "es"
+
+    @property
+    def language(self) -> Language:
+        """As the explanation takes it."""
+        return self.value
+
+
+LangOption = Annotated[Tongue, typer.Option("--lang", help="Language of the words.")]
+
+
+def run(
+    decision: Annotated[str, typer.Argument(metavar="DECISION_ID")],
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Decide again on the same record, and compare.")
+    ] = False,
+    lang: LangOption = Tongue.EN,
+    json: JsonOption = False,
+) -> None:
+    """Say why this and why not that: every candidate with its numbers, every rule that felled one,
+    and the smallest change that would flip the result."""
+    settings = Settings()
+    records = Records.of(settings)
+    found = _find(records, decision)
+    config = _configuration(settings, found)
+    explanation = explain(found, config, lang.language)
+    if rerun:
+        explanation = replace(explanation, same=_same(records, found, config))
+    if json:
+        print_json(explanation)
+    else:
+        print_explanation(explanation, lang.language)
+
+
+def print_explanation(explanation: Explanation, language: Language) -> None:
+    """For people: the words, and a table of candidates for each slot."""
+    when = iso(explanation.decided_at)
+    out.print(f"decision {explanation.decision_id} of {when}, configuration {explanation.config}")
+    out.print(explanation.words, markup=False)
+    if explanation.same is not UNSET:
+        out.print(phrase(language, "rerun same" if explanation.same else "rerun other"))
+    out.print()
+    columns = ["treatment", "channel", "p", "value", "cost", "weight", "score", "fate"]
+    for slot in explanation.slots:
+        rows = [[getattr(one, column) for column in columns] for one in slot.candidates]
+        if rows:
+            print_table(slot.slot, columns, rows)
+
+
+def _find(records: Records, decision_id: str) -> Decision:
+    wanted = decision_id.encode()
+    every = records.every(
+        topics.DECISIONS, Decision, lambda one: one.value is not None and wanted in one.value
+    )
+    found = next((one for _, one in every if one.decision_id == decision_id), None)
+    if found is None:
+        fail(
+            f"no decision {decision_id}: `kairos profile show NAMESPACE:VALUE` lists the last ones"
+        )
+    return found
+
+
+def _configuration(settings: Settings, decision: Decision) -> Configuration:
+    with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
+        config = log.get(decision.config)
+    if config is None:
+        fail(f"its configuration {decision.config} is not known any more")
+    return config
+
+
+def _same(records: Records, decision: Decision, config: Configuration) -> bool:
+    """Whether the record that was decided gives the same decision again."""
+    rules = load_rules(config, records.settings)
+    event = decision.event_id.encode()
+    inputs = records.every(
+        topics.SEGMENTED,
+        Segmented,
+        lambda one: one.key == decision.profile_id and one.value is not None and event in one.value,
+    )
+    made = (run_again(decision, record, rules) for _, record in inputs)
+    again = next((one for one in made if one and one.decision_id == decision.decision_id), None)
+    if again is None:
+        fail("the record that was decided is no longer in interactions.segmented")
+    return again == decision

@@ -1,0 +1,171 @@
+"""`kairos preview`: what would be decided now, without writing anything."""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import uuid4
+
+import typer
+from msgspec.structs import replace
+
+from agents.stored_rows import stored_states
+from pipeline.adapters.records import Records
+from pipeline.adapters.rules import load_rules
+from pipeline.cli.console import JsonOption, fail, print_json
+from pipeline.cli.explain import LangOption, Tongue, print_explanation
+from pipeline.config.compile import Configuration
+from pipeline.config.model import Source
+from pipeline.decisioning.explain import Explanation, explain
+from pipeline.flow import Flow, Stage
+from pipeline.gateway.refusal import Refusal
+from pipeline.ingest.records import Reading
+from pipeline.ingest.rows import open_rows
+from pipeline.model.decision import Decision
+from pipeline.model.ids import profile_id
+from pipeline.model.interaction import DecideRequest, Identifier, Interaction
+from pipeline.profiles.person import find
+from pipeline.profiles.scanned import ScannedPeople
+from pipeline.settings import Settings
+from pipeline.stack.configuration import applied_configuration
+
+_NAME = "Preview"
+_OWN = Source(name="preview", channel="web", write_key="no key: nobody sends by it")
+
+
+def run(
+    who: Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identifier.")],
+    channel: Annotated[
+        str | None, typer.Option(help="Where the customer is; its placements ask.")
+    ] = None,
+    placement: Annotated[
+        list[str] | None, typer.Option(help="A placement that asks; may be given several times.")
+    ] = None,
+    event: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="What happens: a record as `kairos send` reads it. Without one, something that "
+            "triggers nothing.",
+        ),
+    ] = None,
+    lang: LangOption = Tongue.EN,
+    json: JsonOption = False,
+) -> None:
+    """Decide for a customer as the pipeline would now, and say why; writes nothing, uses no cap.
+
+    The event goes through all four stages, on the state that they have. Without --placement all
+    placements of --channel ask, or of every channel.
+    """
+    settings = Settings()
+    config = applied_configuration(settings)
+    if config is None:
+        fail("no configuration was applied yet: `kairos config apply DIR`")
+    identifier = _identifier(who, config)
+    asked = _placements(config, channel, placement)
+    happens = _asking(_interaction(event, identifier, channel, config), asked)
+    explanation = _preview(settings, config, happens, lang)
+    if json:
+        print_json(explanation)
+    else:
+        print_explanation(explanation, lang.language)
+
+
+def _identifier(who: str, config: Configuration) -> Identifier:
+    try:
+        normal = config.identity.normalise(Identifier.parse(who))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}, for example email:ada@example.com") from error
+    if isinstance(normal, str):
+        raise typer.BadParameter(normal)
+    return normal
+
+
+def _placements(
+    config: Configuration, channel: str | None, given: list[str] | None
+) -> tuple[str, ...]:
+    """Those that ask."""
+    channels = config.channels
+    if channel is not None and channel not in channels:
+        fail(f"channels.yaml has no channel {channel!r}; it has {', '.join(sorted(channels))}")
+    known = [
+        name for one in channels.values() if channel in (None, one.name) for name in one.placements
+    ]
+    for name in given or ():
+        if name not in known:
+            fail(f"there is no placement {name!r}; there are {', '.join(known) or 'none'}")
+    return tuple(given or known)
+
+
+def _interaction(
+    file: Path | None, identifier: Identifier, channel: str | None, config: Configuration
+) -> Interaction:
+    now_ms = time.time_ns() // 1_000_000
+    source = replace(_OWN, channel=channel or _OWN.channel)
+    if file is None:
+        return Interaction(
+            event_id=str(uuid4()),
+            kind="track",
+            name=_NAME,
+            channel=source.channel,
+            source=source.name,
+            occurred_at=now_ms,
+            received_at=now_ms,
+            identifiers=(identifier,),
+        )
+    settings = Settings()
+    reading = Reading(config, source, settings.gateway_message_bytes, now_ms)
+    row = next(iter(open_rows(file, settings.gateway_message_bytes).rows()), None)
+    if row is None:
+        fail(f"{file} has no record")
+    given = reading.judge(row)
+    if isinstance(given, Refusal):
+        fail(f"{file}:{row.line}: {given.message}")
+    names = config.identity.ranked({identifier, *given.identifiers})
+    return replace(given, event_id=str(uuid4()), identifiers=names)
+
+
+def _asking(interaction: Interaction, placements: tuple[str, ...]) -> Interaction:
+    if not placements:
+        return interaction
+    until = interaction.received_at
+    return replace(interaction, request=DecideRequest(str(uuid4()), "preview", placements, until))
+
+
+def _preview(
+    settings: Settings, config: Configuration, interaction: Interaction, lang: Tongue
+) -> Explanation:
+    names = {one.key for one in interaction.identifiers}
+    identifiers, profiles = _reach(settings, names)
+
+    def rows(stage: Stage) -> dict[str, Any]:
+        keys = identifiers if stage.name == "identity" else profiles
+        return dict(stored_states(settings, stage, keys))
+
+    flow = Flow(load_rules(config, settings), rows)
+    made = [emit.value for emit in flow.run(interaction)]
+    for stage, refused in flow.refused:
+        fail(f"{stage}: {refused.reason}: {refused.detail}")
+    decisions = [one for one in made if isinstance(one, Decision)]
+    mine = [one for one in decisions if one.event_id == interaction.event_id]
+    if not mine:
+        fail("nothing is decided on this")
+    return explain(mine[-1], config, lang.language)
+
+
+def _reach(settings: Settings, names: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Every identifier and every profile that the interaction may touch."""
+    people = ScannedPeople(Records.of(settings))
+    identifiers, profiles = set(names), {profile_id(Identifier.parse(one)) for one in names}
+    for one in _persons(people, names):
+        identifiers |= one[0]
+        profiles.add(one[1])
+    return identifiers, profiles
+
+
+def _persons(people: ScannedPeople, names: Iterable[str]) -> Iterator[tuple[set[str], str]]:
+    for name in names:
+        person = find(people, Identifier.parse(name))
+        if person is not None:
+            yield {link.identifier for link in person.tree}, person.profile_id

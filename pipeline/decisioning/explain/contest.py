@@ -1,0 +1,132 @@
+"""What is to be said of a slot: who won and by how much, what speaks for and against each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING
+from pipeline.decisioning.explain.flip import Flip, smallest_flip
+from pipeline.decisioning.explain.phrases import Language, phrase
+from pipeline.decisioning.explain.rules_in_words import Felled, constraint_of
+from pipeline.model.decision import Candidate, Choice
+
+_TOLD: Final = 5
+"""So many of those that fell are told of in words; the others are listed only."""
+_HELD_OUT: Final = "held out by "
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """A slot with those who competed for it, the best first. `winner` is also who would have won
+    but for a holdout; `everywhere` are the candidates of all slots."""
+
+    choice: Choice
+    winner: Candidate | None
+    candidates: Sequence[Candidate]
+    everywhere: Sequence[Candidate]
+    felled: tuple[Felled, ...]
+    language: Language
+
+    @property
+    def transactional(self) -> bool:
+        """Whether it is a slot of its own, for which nothing else competes."""
+        return "/" in self.choice.slot
+
+    def flip(self) -> Flip | None:
+        """The smallest change that gives the slot to another, or to nobody."""
+        if self.transactional:
+            return None
+        return smallest_flip(self.candidates, self.everywhere, self.winner, self.language)
+
+    def words(self, flip: Flip | None) -> Iterator[str]:
+        """Why this, why not that, and what would flip it."""
+        yield from self._result()
+        for one in self.felled[:_TOLD]:
+            yield self._phrase("fallen", treatment=one.treatment, words=one.words)
+        if len(self.felled) > _TOLD:
+            yield self._phrase("more fallen", count=len(self.felled) - _TOLD)
+        if flip is not None:
+            yield self._phrase("flip", what=flip.what, start=flip.start, end=flip.end)
+
+    def pros(self, one: Candidate) -> Iterator[str]:
+        """What speaks for a candidate."""
+        if one is self.winner:
+            yield self._phrase("best")
+        worth = one.p * one.value
+        if worth > 0:
+            yield self._phrase("worth", amount=worth, p=one.p, value=one.value)
+        if one.cost == 0:
+            yield self._phrase("cheap")
+        if one.weight > 1:
+            yield self._phrase("raised", weight=one.weight)
+
+    def cons(self, one: Candidate) -> Iterator[str]:
+        """What speaks against it."""
+        if one.cost > 0:
+            yield self._phrase("costs", cost=one.cost)
+        if one.p < 1:
+            yield self._phrase("unlikely", p=one.p)
+        if one.weight < 1:
+            yield self._phrase("lowered", weight=one.weight)
+        yield from self._objection(one)
+
+    def _objection(self, one: Candidate) -> Iterator[str]:
+        kind = constraint_of(one.fate)
+        if kind is not None:
+            yield self._phrase(kind, name=one.fate.removeprefix(f"{kind} "))
+        elif one.fate.startswith(_HELD_OUT):
+            yield self._phrase("held out by", name=one.fate.removeprefix(_HELD_OUT))
+        elif one.fate.startswith(BEATEN_BY):
+            yield self._beaten(one, one.fate.removeprefix(BEATEN_BY))
+
+    def _beaten(self, one: Candidate, winner: str) -> str:
+        if winner == NOTHING:
+            return self._phrase("worth nothing")
+        better = next((each for each in self.everywhere if each.treatment == winner), None)
+        if better is None or better.slot != one.slot or better.score < one.score:
+            return self._phrase("another channel", winner=winner)
+        return self._phrase("beaten", gap=better.score - one.score, winner=winner)
+
+    def _result(self) -> Iterator[str]:
+        choice, winner = self.choice, self.winner
+        if winner is None:
+            yield self._phrase("nothing", slot=choice.slot)
+            yield self._best_of_none()
+            return
+        if choice.holdout is not None:
+            yield self._phrase(
+                "held", slot=choice.slot, holdout=choice.holdout, treatment=winner.treatment
+            )
+            return
+        yield self._phrase(
+            "chosen",
+            slot=choice.slot,
+            treatment=winner.treatment,
+            offer=winner.offer,
+            campaign=winner.campaign,
+            channel=winner.channel,
+            score=winner.score,
+            sum=self._sum(winner),
+        )
+        if self.transactional:
+            yield self._phrase("transactional")
+        for one in self.candidates:
+            if one.fate == BEATEN_BY + winner.treatment:
+                yield self._phrase("runner-up", treatment=one.treatment, score=one.score)
+                return
+
+    def _best_of_none(self) -> str:
+        for one in self.candidates:
+            if one.fate == BEATEN_BY + NOTHING:
+                return self._phrase(
+                    "nothing pays", treatment=one.treatment, score=one.score, sum=self._sum(one)
+                )
+            if one.fate.startswith(BEATEN_BY):
+                return self._phrase("instead", winner=one.fate.removeprefix(BEATEN_BY))
+        return self._phrase("nothing left")
+
+    def _sum(self, one: Candidate) -> str:
+        return self._phrase("sum", p=one.p, value=one.value, cost=one.cost, weight=one.weight)
+
+    def _phrase(self, key: str, /, **parts: object) -> str:
+        return phrase(self.language, key, **parts)

@@ -1,0 +1,167 @@
+"""A Decision explained: by slot, every candidate with its numbers, and what felled the others."""
+
+from collections.abc import Sequence
+
+from msgspec import UNSET, Struct, UnsetType
+
+from pipeline.config.compile import Configuration
+from pipeline.decisioning.explain.contest import Contest
+from pipeline.decisioning.explain.flip import Flip
+from pipeline.decisioning.explain.phrases import Language, phrase
+from pipeline.decisioning.explain.rules_in_words import Felled, RuleWords, constraint_of
+from pipeline.model.decision import Candidate, Choice, Decision
+
+
+class ChosenTreatment(Struct, frozen=True):
+    """What a slot got."""
+
+    treatment: str
+    offer: str
+    campaign: str
+    channel: str
+
+
+class ExplainedCandidate(Struct, frozen=True):
+    """`score` = (`p` × `value` − `cost`) × `weight`."""
+
+    treatment: str
+    channel: str
+    p: float
+    value: float
+    cost: float
+    weight: float
+    score: float
+    fate: str
+    pros: tuple[str, ...]
+    cons: tuple[str, ...]
+
+
+class ExplainedSlot(Struct, frozen=True):
+    """One slot; `holdout` and `would_be` are there where the customer is held out."""
+
+    slot: str
+    chosen: ChosenTreatment | None
+    propensity: float
+    candidates: tuple[ExplainedCandidate, ...]
+    rejected: tuple[Felled, ...]
+    flip: Flip | None
+    words: str
+    holdout: str | UnsetType = UNSET
+    would_be: str | UnsetType = UNSET
+
+
+class Explanation(Struct, frozen=True):
+    """`same`: whether the decision, run again, was the same; where it was."""
+
+    decision_id: str
+    profile_id: str
+    decided_at: int
+    config: str
+    snapshot: str | None
+    slots: tuple[ExplainedSlot, ...]
+    words: str
+    same: bool | UnsetType = UNSET
+
+
+def explain(decision: Decision, config: Configuration, language: Language) -> Explanation:
+    """By the configuration that the decision names."""
+    rules = RuleWords.of(config.bundle, language)
+    fallen = _fallen(decision, config, rules)
+    choices = {one.slot: one for one in decision.choices}
+    opened = tuple(choices)
+    for slot in fallen:
+        choices.setdefault(slot, Choice(slot, slot))
+    slots = {
+        slot: _slot(choice, decision.candidates, tuple(fallen.get(slot, ())), rules)
+        for slot, choice in choices.items()
+    }
+    silent = "nothing asked" if decision.rejected or decision.candidates else "outcome"
+    said = [slots[slot].words for slot in opened]
+    return Explanation(
+        decision_id=decision.decision_id,
+        profile_id=decision.profile_id,
+        decided_at=decision.decided_at,
+        config=decision.config,
+        snapshot=None,
+        slots=tuple(slots.values()),
+        words="\n".join(said) if said else phrase(language, silent),
+    )
+
+
+def _fallen(decision: Decision, config: Configuration, rules: RuleWords) -> dict[str, list[Felled]]:
+    """What fell before arbitration, by the slot that it would have competed for."""
+    asked = {choice.slot for choice in decision.choices}
+    where: dict[str, dict[str, None]] = {}
+    for placement, entries in config.by_placement.items():
+        if placement in asked:
+            for name in (name for entry in entries for name in entry.treatments):
+                where.setdefault(name, {})[placement] = None
+    for one in (one for entry in config.outbound for one in entry.candidates):
+        where.setdefault(one.treatment, {})[one.channel] = None
+    fallen: dict[str, list[Felled]] = {}
+    for label, names in decision.rejected.items():
+        for name in dict.fromkeys(names):
+            for slot in where.get(name, ()):
+                fallen.setdefault(slot, []).append(rules.felled(name, label))
+    return fallen
+
+
+def _slot(
+    choice: Choice,
+    everywhere: Sequence[Candidate],
+    fallen: tuple[Felled, ...],
+    rules: RuleWords,
+) -> ExplainedSlot:
+    candidates = [one for one in everywhere if one.slot == choice.slot]
+    held_back = tuple(
+        rules.held_back(one.treatment, one.fate, kind)
+        for one in candidates
+        if (kind := constraint_of(one.fate)) is not None
+    )
+    winner = next((one for one in candidates if one.treatment == _said(choice)), None)
+    contested = Contest(
+        choice=choice,
+        winner=winner,
+        candidates=candidates,
+        everywhere=everywhere,
+        felled=(*held_back, *fallen),
+        language=rules.language,
+    )
+    flip = contested.flip()
+    held = choice.holdout is not None
+    return ExplainedSlot(
+        slot=choice.slot,
+        chosen=_chosen(choice),
+        propensity=choice.propensity,
+        candidates=tuple(_candidate(one, contested) for one in candidates),
+        rejected=contested.felled,
+        flip=flip,
+        words=" ".join(contested.words(flip)),
+        holdout=choice.holdout if choice.holdout is not None else UNSET,
+        would_be=choice.would_be if held and choice.would_be is not None else UNSET,
+    )
+
+
+def _said(choice: Choice) -> str | None:
+    return choice.treatment or choice.would_be
+
+
+def _chosen(choice: Choice) -> ChosenTreatment | None:
+    if choice.treatment is None or choice.offer is None or choice.campaign is None:
+        return None
+    return ChosenTreatment(choice.treatment, choice.offer, choice.campaign, choice.channel)
+
+
+def _candidate(one: Candidate, contest: Contest) -> ExplainedCandidate:
+    return ExplainedCandidate(
+        treatment=one.treatment,
+        channel=one.channel,
+        p=one.p,
+        value=one.value,
+        cost=one.cost,
+        weight=one.weight,
+        score=one.score,
+        fate=one.fate,
+        pros=tuple(contest.pros(one)),
+        cons=tuple(contest.cons(one)),
+    )

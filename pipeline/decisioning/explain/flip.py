@@ -1,0 +1,95 @@
+"""The smallest change of one number that would flip what a slot got."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct, field
+
+from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING
+from pipeline.decisioning.explain.phrases import Language, phrase
+from pipeline.decisioning.explain.rules_in_words import constraint_of
+from pipeline.model.decision import Candidate
+
+_BEYOND: Final = 1e-6
+"""A change goes so far beyond the break-even, relatively: at it, names would decide."""
+
+
+class Flip(Struct, frozen=True):
+    """`what` has to change, and how."""
+
+    what: str
+    start: float | str = field(name="from")
+    end: float | str = field(name="to")
+
+
+class _Change(Struct, frozen=True):
+    """A number of a candidate and its new value; `size` is relative to what it was."""
+
+    candidate: Candidate
+    field: str
+    start: float
+    end: float
+
+    @property
+    def size(self) -> float:
+        return abs(self.end - self.start) / max(abs(self.start), 0.01)
+
+
+def smallest_flip(
+    candidates: Sequence[Candidate],
+    everywhere: Sequence[Candidate],
+    winner: Candidate | None,
+    language: Language,
+) -> Flip | None:
+    """Of a slot's `candidates`, those of other slots being `everywhere`; None: no single number
+    flips it."""
+    changes = [*_raised(candidates, everywhere)]
+    if winner is not None:
+        rivals = [one.score for one in candidates if one.fate == BEATEN_BY + winner.treatment]
+        changes += _scored(winner, max([0.0, *rivals]), up=False)
+    if changes:
+        least = min(changes, key=lambda one: one.size)
+        what = phrase(language, f"{least.field} of", treatment=least.candidate.treatment)
+        return Flip(what, least.start, least.end)
+    for one in candidates:
+        if winner is None and one.score > 0 and constraint_of(one.fate) is not None:
+            what = f"{one.fate}, {one.treatment}"
+            return Flip(what, phrase(language, "in force"), phrase(language, "lifted"))
+    return None
+
+
+def _raised(candidates: Sequence[Candidate], everywhere: Sequence[Candidate]) -> Iterator[_Change]:
+    """What would make one who was beaten beat who beat it."""
+    scores = {one.treatment: one.score for one in everywhere if not one.fate.startswith(BEATEN_BY)}
+    scores[NOTHING] = 0.0
+    for one in candidates:
+        if one.fate.startswith(BEATEN_BY):
+            target = scores.get(one.fate.removeprefix(BEATEN_BY))
+            if target is not None:
+                yield from _scored(one, max(target, 0.0), up=True)
+
+
+def _scored(one: Candidate, score: float, up: bool) -> Iterator[_Change]:
+    """The changes that bring `one` just above (`up`) or below a score."""
+    if one.weight <= 0:
+        return
+    worth = score / one.weight
+    if one.p > 0:
+        yield _changed(one, "value", one.value, (worth + one.cost) / one.p, up)
+    if one.value > 0:
+        p = _changed(one, "p", one.p, (worth + one.cost) / one.value, up)
+        if 0 <= p.end <= 1:
+            yield p
+    cost = _changed(one, "cost", one.cost, one.p * one.value - worth, not up)
+    if cost.end >= 0:
+        yield cost
+
+
+def _changed(one: Candidate, field: str, start: float, even: float, up: bool) -> _Change:
+    """Just beyond the break-even, in six digits."""
+    beyond = even + max(abs(even), 1e-3) * (_BEYOND if up else -_BEYOND)
+    digits = 6 - math.ceil(math.log10(max(abs(beyond), 1e-9)))
+    factor = 10.0**digits
+    rounded = (math.ceil if up else math.floor)(beyond * factor) / factor
+    return _Change(one, field, start, rounded)

@@ -1,0 +1,132 @@
+"""The sentences of an explanation, in each language."""
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+Language: TypeAlias = Literal["en", "es"]
+
+PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
+    "en": {
+        "nothing asked": "Nothing asked for an answer, and no trigger fired: nothing was decided.",
+        "outcome": "This tells what became of a message, and nothing is said because of it.",
+        "chosen": "{slot}: {treatment} (offer {offer}, campaign {campaign}) on {channel}, "
+        "score {score} = {sum}.",
+        "transactional": "It is transactional, so it competes with nothing else.",
+        "runner-up": "The next best, {treatment}, scores {score}.",
+        "nothing": "{slot}: nothing is said.",
+        "nothing pays": "The best candidate, {treatment}, scores {score} = {sum}, and what is not "
+        "positive loses to nothing.",
+        "instead": "{winner} is said instead.",
+        "nothing left": "Nobody was left to compete.",
+        "held": "{slot}: nothing is said, for the customer is held out by {holdout}; it would have "
+        "been {treatment}.",
+        "fallen": "Not {treatment}: {words}",
+        "more fallen": "And {count} more that fell before.",
+        "flip": "The smallest change that flips it: {what} from {start} to {end}.",
+        "sum": "({p} × {value} − {cost}) × {weight}",
+        "value of": "value of {treatment}",
+        "p of": "p of {treatment}",
+        "cost of": "cost of {treatment}",
+        "worth": "expected to bring {amount} ({p} of {value})",
+        "cheap": "costs nothing",
+        "raised": "counts {weight} times in this context and by its levers",
+        "best": "the best of those that nothing holds back",
+        "costs": "costs {cost}",
+        "unlikely": "the goal is reached in {p} of cases",
+        "lowered": "counts only {weight} times in this context and by its levers",
+        "beaten": "scores {gap} less than {winner}",
+        "worth nothing": "does not pay",
+        "another channel": "{winner} speaks for the campaign, or on the channel, already",
+        "campaign not begun": "the campaign has not begun.",
+        "campaign over": "the campaign is over.",
+        "treatment not begun": "its dates have not begun.",
+        "treatment over": "its dates are over.",
+        "trigger": "this interaction does not trigger the campaign.",
+        "interaction too old": "the interaction was too old on arrival to trigger a message.",
+        "audience": "the customer is not in the campaign's audience.",
+        "offer condition": "the offer's own condition does not hold.",
+        "no address": "no {name} is known to reach the customer.",
+        "content needs": "its content needs {name}, which is not known.",
+        "rule": "the rule {name} does not hold.",
+        "consent": "the customer has not agreed to it ({name}).",
+        "suppression": "{name} silences it for a time.",
+        "quiet hours": "these are quiet hours where the customer is ({name}).",
+        "cap": "the customer had as many messages as {name} allows.",
+        "content": "its content cannot be made: {name}.",
+        "held out by": "the customer is held out by {name}.",
+        "in force": "in force",
+        "lifted": "lifted",
+        "rerun same": "Run again, the decision is the same.",
+        "rerun other": "Run again, the decision is another one.",
+    },
+    "es": {
+        "nothing asked": "Nadie pidió respuesta y no saltó ningún disparador: no se decidió nada.",
+        "outcome": "Esto cuenta qué fue de un mensaje, y por ello no se dice nada.",
+        "chosen": "{slot}: {treatment} (oferta {offer}, campaña {campaign}) por {channel}, "
+        "puntuación {score} = {sum}.",
+        "transactional": "Es transaccional, así que no compite con nada más.",
+        "runner-up": "El siguiente mejor, {treatment}, puntúa {score}.",
+        "nothing": "{slot}: no se dice nada.",
+        "nothing pays": "El mejor candidato, {treatment}, puntúa {score} = {sum}, y lo que no es "
+        "positivo pierde frente a no decir nada.",
+        "instead": "En su lugar se dice {winner}.",
+        "nothing left": "No quedó nadie para competir.",
+        "held": "{slot}: no se dice nada, porque el cliente está en el grupo de control {holdout}; "
+        "habría sido {treatment}.",
+        "fallen": "No {treatment}: {words}",
+        "more fallen": "Y {count} más que cayeron antes.",
+        "flip": "El menor cambio que lo invierte: {what} de {start} a {end}.",
+        "sum": "({p} × {value} − {cost}) × {weight}",
+        "value of": "valor de {treatment}",
+        "p of": "p de {treatment}",
+        "cost of": "coste de {treatment}",
+        "worth": "se espera que aporte {amount} ({p} de {value})",
+        "cheap": "no cuesta nada",
+        "raised": "cuenta {weight} veces en este contexto y por sus palancas",
+        "best": "el mejor de los que nada impide",
+        "costs": "cuesta {cost}",
+        "unlikely": "el objetivo se alcanza en {p} de los casos",
+        "lowered": "cuenta solo {weight} veces en este contexto y por sus palancas",
+        "beaten": "puntúa {gap} menos que {winner}",
+        "worth nothing": "no compensa",
+        "another channel": "{winner} ya habla por la campaña o en el canal",
+        "campaign not begun": "la campaña no ha empezado.",
+        "campaign over": "la campaña ha terminado.",
+        "treatment not begun": "sus fechas no han empezado.",
+        "treatment over": "sus fechas han terminado.",
+        "trigger": "esta interacción no dispara la campaña.",
+        "interaction too old": "la interacción llegó demasiado tarde para disparar un mensaje.",
+        "audience": "el cliente no está en la audiencia de la campaña.",
+        "offer condition": "no se cumple la condición de la propia oferta.",
+        "no address": "no se conoce {name} para llegar al cliente.",
+        "content needs": "su contenido necesita {name}, que no se conoce.",
+        "rule": "no se cumple la regla {name}.",
+        "consent": "el cliente no lo ha consentido ({name}).",
+        "suppression": "{name} lo silencia durante un tiempo.",
+        "quiet hours": "son horas de silencio donde está el cliente ({name}).",
+        "cap": "el cliente recibió tantos mensajes como permite {name}.",
+        "content": "su contenido no se puede componer: {name}.",
+        "held out by": "el cliente está en el grupo de control {name}.",
+        "in force": "en vigor",
+        "lifted": "levantada",
+        "rerun same": "Ejecutada otra vez, la decisión es la misma.",
+        "rerun other": "Ejecutada otra vez, la decisión es otra.",
+    },
+}
+
+
+_DECIMAL: Final[Mapping[Language, str]] = {"en": ".", "es": ","}
+
+
+def number(language: Language, value: float) -> str:
+    """A figure as people read it."""
+    shown = f"{value:.2f}" if value == round(value, 2) and value % 1 else f"{value:.6g}"
+    return shown.replace(".", _DECIMAL[language])
+
+
+def phrase(language: Language, key: str, /, **parts: object) -> str:
+    """The sentence under `key`, with figures and names filled in."""
+    shown = {
+        of: number(language, one) if isinstance(one, float) else one for of, one in parts.items()
+    }
+    return PHRASES[language][key].format_map(shown)

@@ -1,0 +1,85 @@
+"""What felled a treatment: its stage, its rule, and what that says in words."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from pipeline.config import model
+from pipeline.config.compiled import STAGES
+from pipeline.decisioning.explain.phrases import Language, phrase
+
+CONSTRAINT: Final = "constraint"
+_BUILT_IN: Final = (
+    "campaign not begun", "campaign over", "treatment not begun", "treatment over", "trigger",
+    "interaction too old", "audience", "offer condition",
+)  # fmt: skip
+_NAMING: Final = ("content needs", "no address:")
+_CONSTRAINTS: Final = ("consent", "suppression", "quiet hours", "cap", "content")
+
+
+class Felled(Struct, frozen=True):
+    """A treatment that fell, at which stage, and by which rule."""
+
+    treatment: str
+    stage: str
+    rule: str
+    words: str
+
+
+def constraint_of(fate: str) -> str | None:
+    """The kind of constraint that a fate tells of; None: it tells of none."""
+    return next((kind for kind in _CONSTRAINTS if fate.startswith(f"{kind} ")), None)
+
+
+class RuleWords(Struct, frozen=True):
+    """What the rules of a configuration say, in a language."""
+
+    language: Language
+    own: Mapping[tuple[str, str], str]
+
+    @classmethod
+    def of(cls, bundle: model.Bundle, language: Language) -> "RuleWords":
+        """Those that the configuration has words for."""
+        return cls(language, {key: words for key, words in _own(bundle) if words})
+
+    def felled(self, treatment: str, label: str) -> Felled:
+        """By the engagement policy; `label` is `stage/rule`."""
+        stage, _, rule = label.partition("/")
+        return Felled(treatment, stage, rule, self._rule(stage, rule))
+
+    def held_back(self, treatment: str, fate: str, kind: str) -> Felled:
+        """By a constraint of this kind."""
+        name = fate.removeprefix(f"{kind} ")
+        own = self.own.get((kind, name))
+        words = phrase(self.language, kind, name=name)
+        return Felled(treatment, CONSTRAINT, fate, words if own is None else f"{words} {own}")
+
+    def _rule(self, stage: str, rule: str) -> str:
+        if rule in _BUILT_IN:
+            return phrase(self.language, rule)
+        for prefix in _NAMING:
+            if rule.startswith(f"{prefix} "):
+                name = rule.removeprefix(f"{prefix} ")
+                return phrase(self.language, prefix.rstrip(":"), name=name)
+        words = phrase(self.language, "rule", name=rule)
+        own = self.own.get((stage, rule))
+        return words if own is None else f"{words} {own}"
+
+
+def _own(bundle: model.Bundle) -> Iterator[tuple[tuple[str, str], str]]:
+    policies = bundle.policies
+    yield from _of_rules(policies)
+    for campaign in bundle.campaigns:
+        yield from _of_rules(campaign)
+        for offer in campaign.offers:
+            yield from _of_rules(offer)
+            for treatment in offer.treatments:
+                yield from _of_rules(treatment)
+    yield from ((("suppression", one.suppression), one.words) for one in policies.suppressions)
+    yield from ((("consent", one.consent), one.words) for one in policies.consent)
+
+
+def _of_rules(of: model.Engagement) -> Iterator[tuple[tuple[str, str], str]]:
+    for stage in STAGES:
+        yield from (((stage, rule.rule), rule.words) for rule in getattr(of, stage))

@@ -1,0 +1,86 @@
+"""Every decision of the demonstration, run again from what it recorded, is the same."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from pipeline.adapters.config_files import load as load_config
+from pipeline.config.model import Bundle, Source
+from pipeline.decisioning.explain import explain, run_again
+from pipeline.demo import dataset, script
+from pipeline.flow import Flow
+from pipeline.ingest.records import Reading
+from pipeline.ingest.rows import Row
+from pipeline.model.decision import Action, Decision
+from pipeline.model.interaction import DecideRequest, Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.stages import Segmented
+from tests.support.worlds import rules
+
+_DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+_SHOP = Source(name="web-shop", channel="web", write_key="not used here")
+
+
+@pytest.mark.timeout(600)
+def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    bundle = load_config(_DEMO, {})
+    assert isinstance(bundle, Bundle)
+    made = rules(bundle)
+    flow = Flow(made)
+    segmented: dict[tuple[str, str], Segmented] = {}
+    chosen = 0
+    for one in _interactions(flow, dataset.load(tmp_path_factory.mktemp("demo"))):
+        decisions: list[Decision] = []
+        for emit in _follows(flow, one):
+            if isinstance(emit.value, Segmented) and emit.value.interaction is not None:
+                segmented[emit.key, emit.value.interaction.event_id] = emit.value
+            if isinstance(emit.value, Decision):
+                decisions.append(emit.value)
+        for decision in decisions:
+            record = segmented[decision.profile_id, decision.event_id]
+            assert run_again(decision, record, made) == decision
+            chosen += sum(choice.action_id is not None for choice in decision.choices)
+            if decision.candidates:
+                assert explain(decision, made.config, "es").slots
+    assert chosen > 3_000
+    assert not flow.refused
+
+
+def _interactions(flow: Flow, log: list[dataset.LogEvent]) -> Iterator[Interaction]:
+    for day in script.days(log):
+        for one in day.rounds:
+            for step in (step for visit in one.visits for step in visit):
+                reading = Reading(flow.rules.config, _SHOP, 100_000, step.at)
+                for message in step.messages:
+                    given = reading.judge(Row(1, msgspec.json.encode(message), 0))
+                    assert isinstance(given, Interaction), given
+                    given = replace(given, received_at=given.occurred_at)
+                    if step.placement is not None:
+                        asked = DecideRequest("r", "g", (step.placement,), step.at)
+                        given = replace(given, request=asked)
+                    yield given
+
+
+def _follows(flow: Flow, one: Interaction) -> list[Emit]:
+    """With what falls due before it, and what customers make of what they are told."""
+    emits = [*flow.advance(one.received_at), *flow.run(one)]
+    for action in [emit.value for emit in emits if isinstance(emit.value, Action)]:
+        name = ("impression", "dismiss", "bounce", "click")[int(action.action_id[0], 16) % 4]
+        outcome = Interaction(
+            event_id=action.action_id,
+            kind="outcome",
+            name=name,
+            channel=action.channel,
+            source="web-shop",
+            occurred_at=action.created_at,
+            received_at=one.received_at,
+            identifiers=(action.identifier,),
+            properties={"action_id": action.action_id},
+        )
+        emits += flow.run(outcome)
+    return emits

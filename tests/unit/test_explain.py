@@ -1,0 +1,199 @@
+"""An explanation says why this and why not that, with numbers that add up, and a change that flips
+it when it is made."""
+
+import re
+from string import Formatter
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.decisioning.explain import Explanation, explain
+from pipeline.decisioning.explain.phrases import PHRASES, number
+from pipeline.model.decision import Decision
+from pipeline.model.time import DAY_MS
+from tests.support.deciding import Life, campaign, hero, offer, world
+
+_POLICIES: dict[str, Any] = {
+    "caps": [{"cap": "once", "per": "offer", "max": 1, "window": "1d", "for": {"offer": "old"}}],
+    "suppressions": [
+        {
+            "suppression": "credit",
+            "when": {"name": "Credit Check Failed"},
+            "duration": "90d",
+            "for": {"issue": "cards"},
+            "words": "The credit check failed.",
+        }
+    ],
+}
+_CAMPAIGNS = [
+    campaign(
+        "page",
+        offer("old", 9, hero("old-hero")),
+        offer("gold", 8, hero("gold-hero"), issue="cards"),
+        offer("best", 6, hero("best-hero", p=0.5)),
+        offer("next", 3, hero("next-hero", cost=1)),
+        offer("rich", 99, hero("rich-hero", content={"t": "{worth}"})),
+        offer(
+            "adult",
+            99,
+            hero("adult-hero"),
+            eligibility=[
+                {"rule": "adults", "when": {"trait": "age", "gte": 18}, "words": "For adults only."}
+            ],
+        ),
+    ),
+    campaign("mail", offer("mail", 0.25)),
+]
+
+
+def _life() -> Life:
+    return Life(world(traits=("age", "worth"), campaigns=_CAMPAIGNS, policies=_POLICIES))
+
+
+def _decided() -> tuple[Decision, Life]:
+    life = _life()
+    life.happens("Credit Check Failed", 0)
+    life.happens("Home", 1, ask=["hero"])
+    return life.happens("Go", 2, ask=["hero"]), life
+
+
+def _explained(decision: Decision, life: Life, language: Any = "en") -> Explanation:
+    return explain(decision, life.flow.rules.config, language)
+
+
+def _json(explanation: Explanation) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(explanation))
+
+
+def test_it_has_the_shape_that_others_rely_on() -> None:
+    told = _json(_explained(*_decided()))
+    assert list(told) == [
+        "decision_id", "profile_id", "decided_at", "config", "snapshot", "slots", "words",
+    ]  # fmt: skip
+    assert [slot["slot"] for slot in told["slots"]] == ["hero", "email"]
+    for slot in told["slots"]:
+        assert list(slot) == [
+            "slot", "chosen", "propensity", "candidates", "rejected", "flip", "words",
+        ]  # fmt: skip
+        for one in slot["candidates"]:
+            assert list(one) == [
+                "treatment", "channel", "p", "value", "cost", "weight", "score", "fate", "pros",
+                "cons",
+            ]  # fmt: skip
+            score = (one["p"] * one["value"] - one["cost"]) * one["weight"]
+            assert one["score"] == pytest.approx(score)
+        for one in slot["rejected"]:
+            assert list(one) == ["treatment", "stage", "rule", "words"]
+            assert one["words"]
+        assert slot["flip"] is None or list(slot["flip"]) == ["what", "from", "to"]
+    [hero_slot, mail] = told["slots"]
+    assert hero_slot["chosen"] == {
+        "treatment": "best-hero", "offer": "best", "campaign": "page", "channel": "web",
+    }  # fmt: skip
+    assert mail["chosen"] is None
+
+
+def test_every_stage_says_what_it_felled_and_why() -> None:
+    slot = _json(_explained(*_decided()))["slots"][0]
+    assert {one["treatment"]: (one["stage"], one["rule"]) for one in slot["rejected"]} == {
+        "old-hero": ("constraint", "cap once"),
+        "gold-hero": ("constraint", "suppression credit"),
+        "rich-hero": ("suitability", "content needs worth"),
+        "adult-hero": ("eligibility", "adults"),
+    }
+    words = {one["treatment"]: one["words"] for one in slot["rejected"]}
+    assert words["adult-hero"].endswith("For adults only.")
+    assert words["gold-hero"].endswith("The credit check failed.")
+    assert "score 3 = (0.50 × 6 − 0) × 1" in slot["words"]
+    assert "The next best, next-hero, scores 2." in slot["words"]
+
+
+def test_spanish_says_the_same_in_spanish() -> None:
+    decision, life = _decided()
+    told = _explained(decision, life, "es")
+    assert "puntuación 3 = (0,50 × 6 − 0) × 1" in told.words
+    assert "no se dice nada" in told.words
+    english = _explained(decision, life)
+    assert [slot.candidates[0].score for slot in told.slots] == [
+        slot.candidates[0].score for slot in english.slots
+    ]
+
+
+def test_each_sentence_is_in_every_language_with_the_same_parts() -> None:
+    english, spanish = PHRASES["en"], PHRASES["es"]
+    assert english.keys() == spanish.keys()
+    for key, text in english.items():
+        parts = [{part for _, part, *_ in Formatter().parse(each) if part}
+                 for each in (text, spanish[key])]  # fmt: skip
+        assert parts[0] == parts[1], key
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.5, "0.50"), (2.0, "2"), (1 / 3, "0.333333"), (1234.5, "1234.50")]
+)
+def test_figures_are_short(value: float, shown: str) -> None:
+    assert number("en", value) == shown
+    assert number("es", value) == shown.replace(".", ",")
+
+
+def test_what_nothing_was_decided_on_says_so() -> None:
+    life = Life(world(campaigns=[campaign("c", offer("o", 1))]))
+    decision = life.happens("Elsewhere", DAY_MS)
+    told = _explained(decision, life)
+    assert told.words == PHRASES["en"]["nothing asked"]
+    [slot] = told.slots
+    assert (slot.chosen, slot.rejected[0].rule) == (None, "trigger")
+    life.happens("Go", DAY_MS)
+    outcome = life.comes_of(life.actions()[0], "click", DAY_MS + 1)
+    assert _explained(outcome, life).words == PHRASES["en"]["outcome"]
+
+
+_quarters = st.integers(0, 40).map(lambda n: n / 4)
+_offers = st.lists(
+    st.tuples(
+        _quarters,
+        st.sampled_from([0.25, 0.5, 1.0]),
+        st.sampled_from([0.0, 0.5, 2.0]),
+        st.sampled_from([0.5, 1.0, 3.0]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def _said(numbers: list[dict[str, float]]) -> tuple[list[str], Explanation]:
+    offers = [
+        offer(
+            f"o{place}",
+            one["value"],
+            hero(f"t{place}", p=one["p"], cost=one["cost"], levers={"drawn": one["lever"]}),
+        )
+        for place, one in enumerate(numbers)
+    ]
+    life = Life(world(campaigns=[campaign("c", *offers)]))
+    decision = life.happens("Home", 0, ask=["hero"])
+    return life.said(), _explained(decision, life)
+
+
+@settings(max_examples=150, deadline=None)
+@given(_offers)
+def test_the_change_that_is_told_flips_it_and_half_of_it_does_not(
+    drawn: list[tuple[float, float, float, float]],
+) -> None:
+    numbers = [dict(zip(("value", "p", "cost", "lever"), one, strict=True)) for one in drawn]
+    before, told = _said(numbers)
+    flip = _json(told)["slots"][0]["flip"]
+    assert flip is not None
+    found = re.fullmatch(r"(value|p|cost) of t(\d)", flip["what"])
+    assert found is not None
+    field, place = found[1], int(found[2])
+    assert numbers[place][field] == flip["from"]
+    for share, flipped in ((1.0, True), (0.5, False)):
+        changed = [dict(one) for one in numbers]
+        changed[place][field] = flip["from"] + share * (flip["to"] - flip["from"])
+        after, _ = _said(changed)
+        if abs(flip["to"] - flip["from"]) > 1e-4 or flipped:
+            assert (after != before) is flipped
