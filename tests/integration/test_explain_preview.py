@@ -1,0 +1,73 @@
+"""`kairos explain` and `kairos preview` on a running stack: what is said is what was decided, and
+what is previewed is what comes."""
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from tests.support.stack import Stack
+
+_SHAPE = ["decision_id", "profile_id", "decided_at", "config", "snapshot", "slots", "words"]
+
+
+def _decide(stack: Stack, who: str) -> Any:
+    with stack.client("test-app-key") as client:
+        asked = {
+            "interaction": {"type": "page", "name": "Home", "userId": who},
+            "placements": ["hero"],
+        }
+        return client.post("/v1/decide", json=asked).raise_for_status().json()
+
+
+def _hero(explanation: Any) -> Any:
+    return next(slot for slot in explanation["slots"] if slot["slot"] == "hero")
+
+
+def test_what_is_previewed_comes_and_what_came_is_explained(stack: Stack) -> None:
+    who = f"c-{uuid4()}"
+    name = f"customer_id:{who}"
+    asking = ("preview", name, "--placement", "hero")
+    assert _hero(stack.json(*asking))["chosen"]["treatment"] == "hello-hero"
+    first = _decide(stack, who)
+    assert first["placements"]["hero"]["treatment"] == "hello-hero"
+
+    told = stack.json("explain", first["decision_id"], "--rerun")
+    assert list(told) == [*_SHAPE, "same"]
+    assert told["same"] is True
+    assert told["decision_id"] == first["decision_id"]
+    assert _hero(told)["chosen"]["treatment"] == "hello-hero"
+    assert _hero(told)["candidates"][1]["fate"] == "beaten by hello-hero"
+
+    for _ in range(2):  # a preview uses up no cap
+        seen = stack.json(*asking)
+        assert list(seen) == _SHAPE
+        assert _hero(seen)["chosen"]["treatment"] == "again-hero"
+        assert _hero(seen)["rejected"][0]["rule"] == "cap offer-once-a-day"
+    second = _decide(stack, who)
+    assert second["placements"]["hero"]["treatment"] == "again-hero"
+    assert _hero(stack.json("explain", second["decision_id"], "--rerun"))["rejected"]
+
+
+def test_an_event_of_a_file_goes_through_all_stages(stack: Stack, tmp_path: Path) -> None:
+    who = f"c-{uuid4()}"
+    event = tmp_path / "event.ndjson"
+    identifiers = [{"namespace": "email", "value": f"{who}@example.com"}]
+    event.write_text(json.dumps({"kind": "track", "name": "Order", "identifiers": identifiers}))
+    told = stack.json("preview", f"customer_id:{who}", "--event", str(event))
+    mail = next(slot for slot in told["slots"] if slot["slot"] == "email")
+    assert mail["chosen"]["treatment"] == "thanks-email"
+    shown = stack.run("preview", f"customer_id:{who}", "--event", str(event), "--lang", "es")
+    assert "puntuación" in shown.stdout
+    assert stack.run("profile", "show", f"customer_id:{who}").returncode == 1
+
+
+def test_what_is_not_there_is_said(stack: Stack) -> None:
+    for arguments, words in (
+        (("explain", "no-such-decision"), "no decision no-such-decision"),
+        (("preview", "customer_id:x", "--placement", "hro"), "there is no placement 'hro'"),
+        (("preview", "customer_id:x", "--channel", "wep"), "has no channel 'wep'"),
+    ):
+        done = stack.run(*arguments)
+        assert done.returncode == 1
+        assert words in done.stderr
