@@ -20,6 +20,8 @@ from pipeline.decisioning.explain import Explanation, explain
 from pipeline.flow import Flow, Stage
 from pipeline.gateway.refusal import Refusal
 from pipeline.ingest.records import Reading
+from pipeline.ingest.row import BadRow, FileFormat
+from pipeline.ingest.row_ids import RowIds
 from pipeline.ingest.rows import open_rows
 from pipeline.model.decision import Decision
 from pipeline.model.ids import profile_id
@@ -114,13 +116,13 @@ def _interaction(
             received_at=now_ms,
             identifiers=(identifier,),
         )
-    settings = Settings()
-    reading = Reading(config, source, settings.gateway_message_bytes, now_ms)
-    row = next(iter(open_rows(file, settings.gateway_message_bytes).rows()), None)
+    most = Settings().gateway_message_bytes
+    reading = Reading(config, source, most, now_ms, RowIds(str(file), ()))
+    row = next(iter(open_rows(file, FileFormat(most)).rows()), None)
     if row is None:
         fail(f"{file} has no record")
-    given = reading.judge(row)
-    if isinstance(given, Refusal):
+    given = row if isinstance(row, BadRow) else reading.judge(row)
+    if isinstance(given, Refusal | BadRow):
         fail(f"{file}:{row.line}: {given.message}")
     names = config.identity.ranked({identifier, *given.identifiers})
     return replace(given, event_id=str(uuid4()), identifiers=names)

@@ -13,7 +13,8 @@ from pipeline.decisioning.explain import explain, run_again
 from pipeline.demo import dataset, script
 from pipeline.flow import Flow
 from pipeline.ingest.records import Reading
-from pipeline.ingest.rows import Row
+from pipeline.ingest.row import Row
+from pipeline.ingest.row_ids import RowIds
 from pipeline.model.decision import Action, Decision
 from pipeline.model.interaction import DecideRequest, Interaction
 from pipeline.model.outcome import Emit
@@ -55,7 +56,7 @@ def _interactions(flow: Flow, log: list[dataset.LogEvent]) -> Iterator[Interacti
     for day in script.days(log):
         for one in day.rounds:
             for step in (step for visit in one.visits for step in visit):
-                reading = Reading(flow.rules.config, _SHOP, 100_000, step.at)
+                reading = Reading(flow.rules.config, _SHOP, 100_000, step.at, RowIds("log"))
                 for message in step.messages:
                     given = reading.judge(Row(1, msgspec.json.encode(message), 0))
                     assert isinstance(given, Interaction), given

@@ -1,0 +1,60 @@
+"""Mistakes in policies and campaigns are told with file, line and mend."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.config_files import load
+from pipeline.config.model import Bundle
+
+_DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+_POLICIES = "policies.yaml"
+_CART = "campaigns/cart-recovery.yaml"
+_LOYALTY = "campaigns/loyalty.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(_DEMO, tmp_path / "config"))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (_POLICIES, "max: 3, window: 30d", "max: -3, window: 30d", "-3 is too small: 0 or more"),
+        (_POLICIES, "per: offer, max: 3", "per: ofer, max: 3", "did you mean 'offer'?"),
+        (_POLICIES, "share: 0.05", "share: 1", "1 is too large: less than 1"),
+        (_POLICIES, "purpose: marketing", "purpos: marketing", "did you mean 'purpose'?"),
+        (_POLICIES, "outcome: dismiss, count: 2", "count: 2", "either `when`"),
+        (_POLICIES, "outcome: dismiss", "outcome: dismissed", "did you mean 'dismiss'?"),
+        (_POLICIES, "duration: 5m", "duration: 5 minutes", "not a duration"),
+        (_POLICIES, "cap: ten-messages-a-day", "cap: one-email-a-day", "is there twice"),
+        (_CART, "budget: 500", "budget: -500", "-500 is too small"),
+        (_CART, "budget: 500", "budget: {amount: 500, currency: USD}", "enrichers.currency.to"),
+        (_CART, "value: 9", "value: {trait: veiws}", "did you mean 'views'?"),
+        (_CART, "cost: 3.5   ", "p: 1.5      ", "1.5 is too large: 1 or less"),
+        (_CART, "issue: retain", "levers: {push: 0}", "0 is too small: more than 0"),
+        (_CART, "{cart_adds} things", "{{ cart_ads }} things", "unknown trait 'cart_ads'"),
+        (_CART, "{cart_adds} things", "{{ cart_adds }", "template"),
+        (_CART, "{cart_adds} things", "{{ cart_adds.upper() }}", "a call is not for templates"),
+        (_LOYALTY, "audience: {segment: loyal}", "audience: {trait: views, gt: 5, lt: 5}",
+         "nobody can be in it"),
+        (_LOYALTY, "starts: 2024-02-01", "starts: 31/02/2024", "is no date"),
+        (_LOYALTY, "when: {not: {segment: mobile-strugglers}}", "when: {not: {segment: x}}",
+         "unknown segment 'x'"),
+        (_LOYALTY, "goal: {", "holdout: 2\ngoal: {", "2 is too large: less than 1"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_where_it_stands(
+    folder: Path, file: str, old: str, new: str, said: str
+) -> None:
+    path = folder / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    errors = load(folder, {})
+    assert not isinstance(errors, Bundle)
+    line = text[: text.index(old)].count("\n") + 1
+    told = [one for one in errors if one.file == file and said in one.message]
+    assert [abs(one.line - line) <= 1 for one in told] == [True], errors
