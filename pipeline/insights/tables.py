@@ -25,6 +25,7 @@ _FORMATS: Final[dict[str, Format]] = {
     ".parquet": "parquet",
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
+    ".json": "ndjson",
 }
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 _ZONE: Final = "(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
@@ -124,7 +125,7 @@ class _Source:
     def of(connection: duckdb.DuckDBPyConnection, file: Path) -> "_Source":
         form = _FORMATS.get(file.suffix.lower())
         if form is None:
-            raise TableError(f"{file}: is not .csv, .parquet, .ndjson or .jsonl")
+            raise TableError(f"{file}: is none of {', '.join(_FORMATS)}")
         if not file.is_file():
             raise TableError(f"{file}: is not there" if not file.exists() else f"{file}: no file")
         if file.stat().st_size == 0:

@@ -229,7 +229,7 @@ def test_what_cannot_be_answered_says_why(tmp_path: Path) -> None:
     for arguments, expected in (
         (("--paths", file, "--model", "time-decay"), "paths have no times"),
         (("--paths", str(tmp_path / "no.csv")), "no.csv: is not there"),
-        (("--paths", str(tmp_path)), "is not .csv, .parquet, .ndjson or .jsonl"),
+        (("--paths", str(tmp_path)), "is none of .csv, .parquet, .ndjson, .jsonl, .json"),
         (("--touches", file, "--timezone", "Mars/Olympus"), "has no column"),
         (("--paths", file, "--memory", "lots"), "say a size"),
     ):

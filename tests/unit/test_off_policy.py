@@ -68,9 +68,10 @@ def test_every_format_says_the_same(tmp_path: Path) -> None:
             write_csv(tmp_path / "a.csv", [HEADER, *lines]),
             write_parquet(tmp_path / "a.parquet", rows),
             write_csv(tmp_path / "a.ndjson", [str(row).replace("'", '"') for row in rows]),
+            write_csv(tmp_path / "a.json", [str(row).replace("'", '"') for row in rows]),
         )
     ]
-    assert found[0] == found[1] == found[2]
+    assert all(one == found[0] for one in found)
     assert found[0].ips.value == pytest.approx((0.75 - 1.5) / 2)
 
 
