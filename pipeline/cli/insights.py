@@ -5,7 +5,6 @@ from typing import Annotated, Any, Final, TypeVar, get_args
 
 import msgspec
 import typer
-from rich.markup import escape
 
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.times import epoch_ms
@@ -211,7 +210,7 @@ def _print_attribution(found: AttributionAnswer, question: AttributionQuestion) 
         [question.touches.unit, "conversions", "95 %", "value", "removal effect"],
         [
             (
-                _shown(one.channel),
+                one.channel,
                 f"{one.conversions:,.1f}",
                 _range(one.low, one.high),
                 f"{one.value:,.2f}",
@@ -264,10 +263,3 @@ def _range(low: float | None, high: float | None, digits: int = 0) -> str:
     if low is None or high is None:
         return ""
     return f"{low:.{digits}g} to {high:.{digits}g}" if digits else f"{low:,.1f} to {high:,.1f}"
-
-
-def _shown(name: str) -> str:
-    """Names come from data: neither markup nor control characters reach the terminal."""
-    return escape(
-        "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
-    )
