@@ -37,6 +37,7 @@ def check(bundle: model.Bundle) -> Iterator[Problem]:
     """Every problem, with its path in the bundle."""
     names = names_of(bundle)
     yield from _duplicates(bundle)
+    yield from _sources(bundle.sources, names)
     yield from _identity(bundle.identity, names)
     yield from profile_problems(bundle, names)
     yield from _channels(bundle.channels)
@@ -95,6 +96,23 @@ def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
     yield from twice("segment", ("segments",), "segment", [one.segment for one in bundle.segments])
     campaigns = [one.campaign for one in bundle.campaigns]
     yield from twice("campaign", ("campaigns",), "campaign", campaigns)
+
+
+def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
+    for index, source in enumerate(sources.sources):
+        path: Path = ("sources", "sources", index)
+        for place, name in enumerate(source.asserts or ()):
+            where = (*path, "asserts", place)
+            yield from known_name("namespace", name, names.namespaces, where)
+        if source.trust == "trusted":
+            for field in ("asserts", "secret"):
+                if getattr(source, field) is not None:
+                    what = f"{field} is for sources with `trust: public`: the others are believed"
+                    yield Problem((*path, field), what)
+        elif source.clock == "log":
+            yield Problem((*path, "trust"), "a source with `clock: log` cannot be public")
+        elif source.name == model.ADAPTERS:
+            yield Problem((*path, "trust"), "the source of Kairos's own adapters cannot be public")
 
 
 def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:

@@ -33,6 +33,7 @@ from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.readers import reader
 from pipeline.config.scores import compiled_score
 from pipeline.config.segment_index import SegmentIndex, index_of
+from pipeline.config.voices import Voice, voices
 from pipeline.model.time import EARLIEST
 
 __all__ = ["Cap", "Channel", "Configuration", "Entry", "Segment", "Trait", "compile_bundle"]
@@ -49,7 +50,8 @@ class Configuration:
     placement) have what may fill a slot, in the order of campaigns, offers, treatments.
     `sources` is keyed by the write key's digest, `server_keys` (digest -> name) can read;
     `log_sources` are the names of those that bring a log's own time; `earliest` (ms): by source
-    name, before which nothing happened.
+    name, before which nothing happened; `voices`: by source name, what the public ones may say of
+    whom.
     `mappings`: by source name, the properties that are made and how each is read.
     `derived`: of what enrichers can derive, everything that anything reads; `carried`: what later
     stages read of it. `bots_count`: whether what bots do counts in traits.
@@ -63,6 +65,7 @@ class Configuration:
     server_keys: Mapping[str, str]
     log_sources: frozenset[str]
     earliest: Mapping[str, int]
+    voices: Mapping[str, Voice]
     mappings: Mapping[str, tuple[tuple[str, Read], ...]]
     session_gap_ms: int
     derived: frozenset[str]
@@ -136,6 +139,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         identity=identity_rules(bundle.identity),
         sources={stored_key(source.write_key): source for source in bundle.sources.sources},
         server_keys={stored_key(key.key): key.name for key in bundle.sources.server_keys},
+        voices=voices(bundle),
         log_sources=frozenset(one.name for one in bundle.sources.sources if one.clock == "log"),
         earliest={one.name: start_ms(one.earliest) for one in bundle.sources.sources},
         mappings={one.name: _mapping(one) for one in bundle.sources.sources if one.properties},

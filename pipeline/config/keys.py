@@ -63,7 +63,10 @@ def masked(bundle: Bundle) -> Bundle:
     Configurations that earlier versions applied may hold keys and secrets in clear.
     """
     given = bundle.sources
-    sources = [replace(one, write_key=_masked_key(one.write_key)) for one in given.sources]
+    sources = [
+        replace(one, write_key=_masked_key(one.write_key), secret=_masked_secret(one.secret))
+        for one in given.sources
+    ]
     servers = [replace(one, key=_masked_key(one.key)) for one in given.server_keys]
     channels = [
         replace(one, secret=_masked_secret(one.secret), url=_masked_url(one.url))

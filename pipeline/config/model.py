@@ -52,6 +52,15 @@ class Source(Part, frozen=True):
 
     `write_key` is kept as its SHA-256 only, and may be written so: `sha256:` and 64 hexadecimal
     digits. Make keys by chance and long (`openssl rand -hex 16`).
+
+    `trust: public` is for keys that stand in pages and apps, where anybody can read them. What
+    comes by HTTP with such a key speaks for the device that sent it: of its identifiers only those
+    of the namespaces in `asserts` count, and the user id where `context.proof` has its HMAC-SHA256
+    (hexadecimal) by `secret`, made by the customer's own server. Other identifiers, be they ids or
+    addresses in traits, are left out; traits stay what the device says. `asserts` is, where it is
+    not given, the namespace of anonymous ids, and `device` unless a treatment is addressed to it;
+    or every namespace where no source (`adapters` apart) is trusted and there is no `secret`, for
+    then nobody is known to a trusted one.
     """
 
     name: Name
@@ -59,6 +68,9 @@ class Source(Part, frozen=True):
     write_key: Annotated[str, Meta(min_length=8)]
     clock: Literal["wall", "log"] = "wall"
     earliest: str = EARLIEST
+    trust: Literal["trusted", "public"] = "trusted"
+    asserts: tuple[Name, ...] | None = None
+    secret: SecretName | None = None
     properties: dict[str, str] = field(default_factory=dict)
 
 

@@ -27,7 +27,7 @@ _SECRETS: Final = ("write_key", "key", "secret")
 
 _PATTERNS: Final = {
     NAME_PATTERN: "not a name: a letter, then letters, digits, '_', '.' or '-'",
-    SECRET_PATTERN: "not the name of a secret: write ${NAME}, and set that variable for adapters",
+    SECRET_PATTERN: "no name of a secret: write ${NAME}, and set that variable where it is used",
     DURATION_PATTERN: "not a duration such as 30s, 5m, 12h, 7d",
     TIME_OF_DAY_PATTERN: 'not a time of day such as "22:00", in quotes',
 }

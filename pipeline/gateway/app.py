@@ -8,6 +8,7 @@ from typing import Final, get_args
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -30,9 +31,18 @@ _log = logging.getLogger(__name__)
 _BATCH_PATHS: Final = ("/v1/batch", "/v1/import")
 """Segment's older clients post batches to /v1/import."""
 
-_PROFILES: Final = "/v1/profiles/{path:path}"
+_PROFILES: Final = "/v1/profiles/{path:text}"
 
 _CODES: Final = {404: "not_found", 405: "method_not_allowed"}
+
+
+class _TextConvertor(PathConvertor):
+    """The rest of a path, line breaks and all."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("text", _TextConvertor())
 
 
 def create_app(
@@ -43,7 +53,7 @@ def create_app(
     posts |= {f"/v1/{kind}": single(kind) for kind in get_args(Kind)}
     posts |= dict.fromkeys(_BATCH_PATHS, batch)
     posts["/v1/outcomes"] = outcomes
-    return Starlette(
+    app = Starlette(
         routes=[
             *(_route("POST", path, endpoint, gateway) for path, endpoint in posts.items()),
             _route("GET", _PROFILES, profiles.read, gateway),
@@ -54,6 +64,8 @@ def create_app(
         ],
         exception_handlers={HTTPException: _http_error, Exception: _bug},
     )
+    app.router.redirect_slashes = False  # its answers are no JSON
+    return app
 
 
 def _route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Route:

@@ -1,8 +1,10 @@
 """What every endpoint needs: the configuration in force, and a way to Kafka."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.requests import Request
 
@@ -12,11 +14,15 @@ from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.kafka import Outgoing, Publisher, Unavailable
 from pipeline.adapters.traces import Trace
 from pipeline.config.compile import Configuration
+from pipeline.config.keys import resolved
+from pipeline.config.model import Source
+from pipeline.config.voices import Voice
 from pipeline.decisioning.token import TokenKey
 from pipeline.gateway import access, body
 from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.refusal import Refusal, unavailable
 from pipeline.gateway.segment import Arrival
+from pipeline.gateway.trust import Speaker
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction
@@ -77,7 +83,7 @@ class Gateway:
         if isinstance(raw, Refusal):
             return raw
         ip = request.client.host if request.client else None
-        return Post(raw, key, config, self.adapter_key, ip)
+        return Post(raw, key, config, self, ip)
 
     async def write(
         self,
@@ -114,15 +120,22 @@ class Post:
     raw: bytes
     key: str | None
     config: Configuration
-    adapter_key: str
+    gateway: Gateway
     ip: str | None
 
     def arrival(self, body_key: str | None) -> Arrival | Refusal:
         """Segment's newer clients put the key into the body."""
-        source = access.sender(self.key or body_key, self.config, self.adapter_key)
+        source = access.sender(self.key or body_key, self.config, self.gateway.adapter_key)
         if isinstance(source, Refusal):
             return source
-        return Arrival(source, self.config, now_ms(), self.ip)
+        voice = self.config.voices.get(source.name)
+        speaker = None if voice is None else self._speaker(source, voice)
+        return Arrival(source, self.config, now_ms(), self.ip, speaker)
+
+    def _speaker(self, source: Source, voice: Voice) -> Speaker:
+        secret = None if voice.secret is None else resolved(voice.secret, os.environ)
+        on_unproven = partial(self.gateway.metrics.unproven, source.name)
+        return Speaker(voice, secret, self.config, on_unproven)
 
 
 def now_ms() -> int:

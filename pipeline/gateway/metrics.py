@@ -34,6 +34,9 @@ class Metrics:
             "decisions", "`/v1/decide`: answered, or defaulted (out of time)", "result"
         )
         self._expired = self._counter("expired", "Actions that came too late to be shown")
+        self._unproven = self._counter(
+            "unproven", "Messages of public sources that claimed more than they may", "source"
+        )
         self._connections = Gauge(
             "kairos_gateway_connections", "Open connections", registry=self._registry
         )
@@ -44,6 +47,9 @@ class Metrics:
     def answered(self, route: str, status: int, seconds: float) -> None:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
+
+    def unproven(self, source: str) -> None:
+        self._unproven.labels(source).inc()
 
     def connections(self, count: int) -> None:
         self._connections.set(count)

@@ -9,21 +9,26 @@ from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.gateway.context import Fields, context_of, details, fields, merged
 from pipeline.gateway.flatten import Flat, flatten
-from pipeline.gateway.identifiers import identifiers
+from pipeline.gateway.identifiers import id_text, identifiers
 from pipeline.gateway.messages import MAX_ID, Batch, Kind, Message, Time
 from pipeline.gateway.refusal import Refusal, bad
 from pipeline.gateway.times import occurred_at
+from pipeline.gateway.trust import Speaker
 from pipeline.model.interaction import DecideRequest, Interaction
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """How something reached us: from whom, when (epoch ms), and under which configuration."""
+    """How something reached us: from whom, when (epoch ms), and under which configuration.
+
+    `speaker` is a public source, which may not speak for everybody.
+    """
 
     source: Source
     config: Configuration
     now_ms: int
     ip: str | None = None
+    speaker: Speaker | None = None
 
     def received_at(self, occurred: int) -> int:
         """A source that plays a log is heard at the log's own time."""
@@ -45,6 +50,8 @@ def interaction(
     name = _name(message, kind)
     occurred = arrival.occurred_at(*_times(message))
     names = identifiers(message, kind, context, arrival.config)
+    if arrival.speaker is not None and not isinstance(names, Refusal):
+        names = arrival.speaker.allowed(names, id_text(message.user_id), context.get("proof"))
     properties = _properties(message, kind, context)
     if isinstance(event_id, Refusal):
         return event_id

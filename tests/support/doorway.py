@@ -114,7 +114,9 @@ def configuration(*sources: model.Source, **parts: Any) -> Configuration:
     bundle = model.Bundle(
         sources=model.Sources(sources, (model.ServerKey("office", SERVER_KEY),)),
         identity=model.Identity(NAMESPACES, phone_region="ES"),
-        channels=model.Channels((model.Channel("web"), model.Channel("email"))),
+        channels=model.Channels(
+            (model.Channel("web", placements=("hero",)), model.Channel("email"))
+        ),
         **parts,
     )
     compiled = compile_bundle(bundle)

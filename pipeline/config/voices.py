@@ -1,0 +1,52 @@
+"""What public sources may say of whom, compiled."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.config import model
+
+_DEVICE: Final = "device"
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """`asserts`: the namespaces whose identifiers a public source may name without proof;
+    `secret`: as it is configured."""
+
+    asserts: frozenset[str]
+    secret: str | None
+
+
+def voices(bundle: model.Bundle) -> dict[str, Voice]:
+    """Return those of the public sources, by name."""
+    return {
+        one.name: Voice(_asserts(one, bundle), one.secret)
+        for one in bundle.sources.sources
+        if one.trust == "public"
+    }
+
+
+def _asserts(source: model.Source, bundle: model.Bundle) -> frozenset[str]:
+    """Without a source that is trusted nobody is known to one, so that there is nothing to protect.
+
+    A device is not asserted where messages are addressed to devices.
+    """
+    if source.asserts is not None:
+        return frozenset(source.asserts)
+    if source.secret is None and not any(map(_is_trusted, bundle.sources.sources)):
+        return frozenset(space.name for space in bundle.identity.namespaces)
+    anonymous = bundle.identity.anonymous_id
+    return frozenset({anonymous, *({_DEVICE} - set(_addressed(bundle)))})
+
+
+def _is_trusted(source: model.Source) -> bool:
+    return source.trust == "trusted" and source.name != model.ADAPTERS
+
+
+def _addressed(bundle: model.Bundle) -> Iterator[str]:
+    for campaign in bundle.campaigns:
+        for offer in campaign.offers:
+            for treatment in offer.treatments:
+                if treatment.address is not None:
+                    yield treatment.address

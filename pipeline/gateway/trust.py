@@ -1,0 +1,66 @@
+"""Whom a source may speak for: what a public key says of others is not taken for true."""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final, TypeAlias
+
+from pipeline.config.compile import Configuration
+from pipeline.config.voices import Voice
+from pipeline.gateway.refusal import Refusal, unavailable
+from pipeline.model.interaction import Identifier
+
+Named: TypeAlias = tuple[Identifier, ...]
+
+_FIELD: Final = "context.proof"
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A public source. `secret` has its value, where the environment has one; `on_unproven` is told
+    of each message that claims more than it may."""
+
+    voice: Voice
+    secret: str | None
+    config: Configuration
+    on_unproven: Callable[[], None]
+
+    def allowed(self, found: Named, user_id: str | None, shown: object) -> Named | Refusal:
+        """Return whom a message is about, as far as this source may say so; `shown` is its proof.
+
+        The rest is left out, so that the message counts for the device.
+        """
+        proven = None
+        if shown is not None and user_id is not None:
+            proven = self._proven(user_id, shown)
+        if isinstance(proven, Refusal):
+            return proven
+        kept = tuple(one for one in found if one.namespace in self.voice.asserts or one == proven)
+        if kept == found:
+            return found
+        self.on_unproven()
+        what = "the key is a public one: give anonymousId, or the proof of userId in context.proof"
+        return kept or Refusal(403, "proof_required", what, "userId")
+
+    def _proven(self, user_id: str, shown: object) -> Identifier | Refusal | None:
+        """Return the user id as the identifier that is proven."""
+        if self.voice.secret is None:
+            return Refusal(403, "invalid_proof", "the source has no secret to check it by", _FIELD)
+        if not self.secret:
+            return unavailable(f"the gateway's environment has no {self.voice.secret}")
+        claimed = Identifier(self.config.bundle.identity.user_id, user_id)
+        normal = self.config.identity.normalise(claimed)
+        if not isinstance(normal, Identifier):
+            return None
+        given = str(shown).strip().lower().encode(errors="replace")
+        for text in (user_id, normal.value):
+            if hmac.compare_digest(given, proof(self.secret, text).encode()):
+                return normal
+        what = "it is not the HMAC-SHA256, in hexadecimal, of this userId by the source's secret"
+        return Refusal(403, "invalid_proof", what, _FIELD)
+
+
+def proof(secret: str, user_id: str) -> str:
+    """Return the proof that a customer's own server gives out for a user id."""
+    return hmac.new(secret.encode(), user_id.encode(errors="replace"), sha256).hexdigest()

@@ -1,0 +1,239 @@
+"""Every route of the gateway takes anything at all: bounded, never a fault, errors in JSON.
+
+What got 200 was written, and what is refused is told with its place and reason.
+"""
+
+import asyncio
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, get_args
+from urllib.parse import quote
+
+import httpx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.adapters.kafka import Outgoing
+from pipeline.config import model
+from pipeline.decisioning.token import Claims
+from pipeline.gateway.messages import Kind
+from pipeline.model import topics
+from pipeline.model.decision import Reply
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import Identifier
+from tests.support.doorway import SERVER_KEY, Doorway, configuration, doorway
+
+SHOP, WEB, LOG = "server-key-1", "public-key-1", "log-key-123"
+POSTS: Final = (
+    *(f"/v1/{kind}" for kind in get_args(Kind)),
+    "/v1/batch",
+    "/v1/import",
+    "/v1/decide",
+    "/v1/outcomes",
+)
+GETS: Final = (
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/config",
+    "/mode",
+    "/subjects",
+    "/schemas/types",
+)
+_FIELDS: Final = [
+    *("type", "userId", "anonymousId", "previousId", "groupId", "event", "name", "category"),
+    *("properties", "traits", "context", "timestamp", "sentAt", "originalTimestamp", "messageId"),
+    *("writeKey", "batch", "interaction", "placements", "budget_ms", "token", "outcome"),
+    *("outcomes", "traceparent", "proof", "externalIds", "id", "device", "ip", "userAgent"),
+    *("page", "url", "locale", "timezone", "campaign", "consent", "categoryPreferences", "goal"),
+    *("email", "phone"),
+]
+_TEXTS: Final = st.one_of(
+    st.sampled_from(
+        ["", "ana", "null", "\x00", "a\nb", "\ud83d", "2024-01-01", "ana@example.com", "hero", SHOP]
+    ),
+    st.sampled_from([*get_args(Kind), "click", "conversion", "expired"]),
+    st.text(max_size=20),
+    st.text(st.characters(exclude_categories=()), max_size=5),
+)
+_SCALARS: Final = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-(2**80), 2**80),
+    st.floats(),
+    _TEXTS,
+)
+_VALUES: Final = st.recursive(
+    _SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(_FIELDS) | _TEXTS, inner, max_size=6)
+    ),
+    max_leaves=25,
+)
+_MESSAGES: Final = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(_FIELDS, _VALUES),
+        "type": st.sampled_from(get_args(Kind)) | _VALUES,
+        "event": _TEXTS,
+        "anonymousId": _TEXTS | st.integers(),
+        "userId": _TEXTS | st.integers(),
+    },
+)
+_BODIES: Final = st.one_of(
+    _MESSAGES,
+    st.builds(lambda batch: {"batch": batch}, st.lists(_MESSAGES | _VALUES, max_size=5)),
+    st.builds(lambda many: {"outcomes": many}, st.lists(_MESSAGES | _VALUES, max_size=5)),
+    st.builds(
+        lambda message, names: {"interaction": message, "placements": names},
+        _MESSAGES,
+        st.lists(_TEXTS, max_size=3) | _VALUES,
+    ),
+    _VALUES,
+).map(lambda value: json.dumps(value).encode())
+
+
+@st.composite
+def _mutated(draw: st.DrawFn) -> bytes:
+    """JSON with something in it that is none."""
+    text = draw(_BODIES)
+    at = draw(st.integers(0, len(text)))
+    until = draw(st.integers(at, min(len(text), at + 10)))
+    put = draw(st.sampled_from([b"", b"NaN", b"\\ud800", b"\xff", b"[" * 2_000, b'"', b"1e999"]))
+    return text[:at] + put + text[until:]
+
+
+_RAW: Final = _BODIES | _mutated() | st.binary(max_size=100)
+_KEYS: Final = st.sampled_from([SHOP, WEB, LOG, SERVER_KEY, "wrong", None])
+
+
+@contextmanager
+def opened() -> Iterator[Doorway]:
+    """A gateway whose stages answer probes at once."""
+    with TemporaryDirectory() as folder:
+        sources = (
+            model.Source("shop", "web", SHOP),
+            model.Source("web", "web", WEB, trust="public"),
+            model.Source("log", "web", LOG, clock="log"),
+        )
+        door = doorway(configuration(*sources), Path(folder))
+
+        def answer(records: Sequence[Outgoing]) -> None:
+            for one in records:
+                probe = door.codec.decode(one.topic, one.value or b"")
+                if isinstance(probe, IdentityChange) and probe.request is not None:
+                    door.waiting.deliver([Reply(probe.request.request_id, None, None)])
+
+        door.log.on_publish = answer
+        yield door
+
+
+def sent(door: Doorway, key: str | None, method: str, path: str, **parts: Any) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with door.client(key) as client:
+            return await client.request(method, path, **parts)
+
+    return asyncio.run(send())
+
+
+def check(answer: httpx.Response) -> Any:
+    """The answer in JSON: an error that is told, or what was asked for."""
+    assert answer.status_code < 500, answer.text
+    found = answer.json()
+    if answer.status_code >= 400:
+        error = found["error"]
+        assert set(error) == {"code", "message", "field"}
+        assert error["code"]
+        assert error["message"]
+        assert len(answer.content) < 100_000
+    return found
+
+
+@given(st.sampled_from(POSTS), _KEYS, _RAW, st.booleans())
+@settings(max_examples=200)
+def test_posts(path: str, key: str | None, raw: bytes, packs: bool) -> None:
+    with opened() as door:
+        headers = {"content-encoding": "gzip"} if packs else {}
+        content = gzip.compress(raw) if packs else raw
+        answer = sent(door, key, "POST", path, content=content, headers=headers)
+        found = check(answer)
+        written = len(door.interactions())
+        if path in ("/v1/batch", "/v1/import", "/v1/outcomes") and answer.status_code == 200:
+            letters = sum(one.topic == topics.DEAD_LETTERS for one in door.log.records)
+            assert letters == len(found.get("rejected", ()))
+            assert written > 0
+        elif answer.status_code == 200:
+            assert written == 1
+        else:
+            assert written == 0
+
+
+@given(st.sampled_from(POSTS), st.binary(max_size=60), _KEYS, st.binary(max_size=200))
+def test_headers_and_packed_bodies(path: str, header: bytes, key: str | None, raw: bytes) -> None:
+    with opened() as door:
+        for headers in (
+            [(b"authorization", header)],
+            [(b"authorization", b"Basic " + header)],
+            [(b"content-type", header)],
+            [(b"content-encoding", header)],
+            [(b"content-encoding", b"gzip")],
+            [(b"content-length", b"9" * 30)],
+            [(b"traceparent", header)],
+        ):
+            check(sent(door, key, "POST", path, content=raw, headers=headers))
+
+
+@given(_MESSAGES, st.integers(-(2**63), 2**63 - 1))
+def test_outcomes_with_a_good_token(message: dict[str, Any], at: int) -> None:
+    with opened() as door:
+        who = Identifier("customer_id", "ana")
+        token = door.tokens.sign(Claims("a", "d", who, "web", "c", "o", "t", at))
+        body = json.dumps({**message, "token": token, "outcome": "click"})
+        for key in (SHOP, WEB, LOG):
+            check(sent(door, key, "POST", "/v1/outcomes", content=body.encode()))
+
+
+@given(
+    st.sampled_from(["customer_id", "email", "phone", "cookie", "tax"]) | _TEXTS,
+    st.text(st.characters(codec="utf-8"), max_size=20),
+    st.sampled_from(["GET", "DELETE", "PUT"]),
+    st.sampled_from([SERVER_KEY, SHOP, None]),
+    st.sampled_from(["", "/export", "/more", "?x=1", "%ff", "%"]),
+)
+def test_profile_routes(
+    namespace: str, value: str, method: str, key: str | None, tail: str
+) -> None:
+    space = quote(namespace.encode(errors="replace"), safe="")
+    with opened() as door:
+        check(sent(door, key, method, f"/v1/profiles/{space}/{quote(value, safe='')}{tail}"))
+
+
+@given(
+    st.sampled_from(GETS)
+    | st.builds(lambda name: f"/schemas/ids/{quote(name, safe='')}", st.text(max_size=30))
+    | st.builds(lambda name: f"/subjects/{quote(name, safe='')}/versions", st.text(max_size=9))
+    | st.builds(lambda n: f"/subjects/interactions-value/versions/{quote(n)}", st.text(max_size=30))
+)
+def test_what_needs_no_key(path: str) -> None:
+    with opened() as door:
+        answer = sent(door, None, "GET", path)
+        assert answer.status_code < 500
+        if path != "/metrics":
+            answer.json()
+        kept = {topics.INTERACTIONS, topics.IDENTITIES}
+        assert not kept & door.log.topics()
+
+
+@given(_RAW)
+def test_schema_lookups(raw: bytes) -> None:
+    with opened() as door:
+        answer = sent(door, None, "POST", "/subjects/interactions-value", content=raw)
+        assert answer.status_code < 500
+        answer.json()

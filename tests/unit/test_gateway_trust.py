@@ -1,0 +1,268 @@
+"""What a public key may say of whom, by every route, and what the pipeline makes of it."""
+
+import asyncio
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from pipeline.config import model
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.decisioning.token import TokenKey
+from pipeline.flow import Flow
+from pipeline.model.decision import Action, Reply
+from pipeline.model.interaction import DecideRequest, Identifier
+from pipeline.rules import Rules
+from tests.support.doorway import Doorway, configuration, doorway
+
+SHOP, WEB, OPEN = "server-key-1", "public-key-1", "public-key-2"
+SECRET = "a secret of the web source"
+ANA = Identifier("customer_id", "ana")
+MAIL = Identifier("email", "evil@example.com")
+COOKIE = Identifier("cookie", "thief")
+
+_ORDERS = model.ProfileRules((model.Trait("orders", "count", when={"name": "Order"}),))
+_CAMPAIGNS = (
+    model.Campaign(
+        "thanks",
+        (model.Offer("thanks", 5.0, (model.Treatment("mail", "email", address="email"),)),),
+        trigger={"name": "Order"},
+        purpose="transactional",
+    ),
+    model.Campaign(
+        "vip",
+        (model.Offer("vip", 5.0, (model.Treatment("hero", "web", placement="hero"),)),),
+        audience={"trait": "orders", "gte": 1},
+    ),
+)
+
+
+def sources(**web: Any) -> tuple[model.Source, ...]:
+    return (
+        model.Source("shop", "web", SHOP),
+        model.Source("web", "web", WEB, trust="public", **{"secret": "${WEB_SECRET}", **web}),
+    )
+
+
+@pytest.fixture(autouse=True)
+def secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_SECRET", SECRET)
+
+
+@pytest.fixture
+def config() -> Configuration:
+    return configuration(*sources(), profile=_ORDERS, campaigns=_CAMPAIGNS)
+
+
+@pytest.fixture
+def door(config: Configuration, tmp_path: Path) -> Doorway:
+    return doorway(config, tmp_path)
+
+
+def post(door: Doorway, key: str, path: str, body: dict[str, Any]) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with door.client(key) as client:
+            return await client.post(path, json=body)
+
+    return asyncio.run(send())
+
+
+def signed(user: str, secret: str = SECRET) -> dict[str, str]:
+    return {"proof": hmac.new(secret.encode(), user.encode(), hashlib.sha256).hexdigest()}
+
+
+CLAIMS: dict[str, dict[str, Any]] = {
+    "userId": {"userId": "ana"},
+    "email in traits": {"traits": {"email": MAIL.value}},
+    "email in context.traits": {"context": {"traits": {"email": MAIL.value}}},
+    "phone": {"traits": {"phone": "+34600111222"}},
+    "external id": {"context": {"externalIds": [{"type": "customer_id", "id": "ana"}]}},
+    "external address": {"context": {"externalIds": [{"type": "email", "id": MAIL.value}]}},
+    "previousId": {"previousId": "ana"},
+    "proof of another": {"userId": "ana", "previousId": "bob", "context": {}},
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS.values(), ids=CLAIMS.keys())
+@pytest.mark.parametrize("kind", ["identify", "track", "page", "group", "alias", "screen"])
+def test_claim_of_a_public_key_stays_with_its_device(
+    door: Doorway, kind: str, claim: dict[str, Any]
+) -> None:
+    message = {"anonymousId": "thief", "event": "Viewed", "groupId": "g", **claim}
+    if kind == "alias":
+        message = {"previousId": "thief", **message}
+    assert post(door, WEB, f"/v1/{kind}", message).status_code == 200
+    batch = {"batch": [{"type": kind, **message}], "context": message.get("context", {})}
+    assert post(door, WEB, "/v1/batch", batch).status_code == 200
+    asked = {"interaction": {"type": kind, **message}, "placements": ["hero"]}
+    assert post(door, WEB, "/v1/decide", asked).status_code == 200
+    written = door.interactions()
+    assert len(written) == 3
+    for one in written:
+        assert COOKIE in one.identifiers
+        assert {name.namespace for name in one.identifiers} == {"cookie"}
+
+
+def test_traits_of_a_public_key_are_kept_as_what_the_device_says(door: Doorway) -> None:
+    message = {"anonymousId": "thief", "traits": {"email": MAIL.value, "plan": "gold"}}
+    post(door, WEB, "/v1/identify", message)
+    [one] = door.interactions()
+    assert one.properties == {"email": MAIL.value, "plan": "gold"}
+
+
+def test_proof_is_of_the_user_id_alone(door: Doorway) -> None:
+    message = {
+        "userId": "ana",
+        "anonymousId": "mine",
+        "previousId": "bob",
+        "traits": {"email": MAIL.value},
+        "context": signed("ana"),
+    }
+    for kind in ("identify", "alias"):
+        assert post(door, WEB, f"/v1/{kind}", message).status_code == 200
+    for one in door.interactions():
+        assert one.identifiers[0] == ANA
+        assert {name.namespace for name in one.identifiers[1:]} == {"cookie"}
+        assert Identifier("customer_id", "bob") not in one.identifiers
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [signed("bob"), signed("ana", "another secret"), {"proof": ""}, {"proof": "ñ"}, signed("ana ")],
+)
+def test_wrong_proof_is_refused(door: Doorway, shown: dict[str, str]) -> None:
+    message = {"userId": "ana", "anonymousId": "thief", "context": shown}
+    answer = post(door, WEB, "/v1/identify", message)
+    assert answer.status_code == 403
+    assert answer.json()["error"]["field"] == "context.proof"
+    assert not door.interactions()
+
+
+def test_proof_that_cannot_be_checked_is_not_taken_yet(
+    door: Doorway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WEB_SECRET")
+    message = {"userId": "ana", "anonymousId": "mine", "context": signed("ana")}
+    answer = post(door, WEB, "/v1/identify", message)
+    assert answer.status_code == 503
+    assert "${WEB_SECRET}" in answer.json()["error"]["message"]
+
+
+def test_without_a_device_a_claim_is_refused_by_name(door: Doorway) -> None:
+    for body in ({"userId": "ana", "event": "Viewed"}, {"userId": "new", "event": "Viewed"}):
+        answer = post(door, WEB, "/v1/track", body)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["field"]) == (
+            403,
+            "proof_required",
+            "userId",
+        )
+    assert not door.interactions()
+
+
+def test_trusted_key_is_believed(door: Doorway) -> None:
+    message = {"userId": "ana", "traits": {"email": "ana@example.com"}, "context": {"proof": "x"}}
+    assert post(door, SHOP, "/v1/identify", message).status_code == 200
+    [one] = door.interactions()
+    assert one.identifiers == (ANA, Identifier("email", "ana@example.com"))
+
+
+def run(door: Doorway, config: Configuration) -> list[Any]:
+    """What the pipeline makes of all that was written."""
+    flow = Flow(Rules(config, TokenKey("test" * 8), 300_000))
+    return [emit.value for one in door.interactions() for emit in flow.run(one)]
+
+
+def test_order_is_confirmed_to_the_address_that_the_shop_knows(
+    door: Doorway, config: Configuration
+) -> None:
+    evil = {"userId": "ana", "anonymousId": "thief", "traits": {"email": MAIL.value}}
+    ana = {"userId": "ana", "traits": {"email": "ana@example.com"}}
+    alias = {"userId": "ana", "previousId": "thief"}
+    posts = [
+        (WEB, "identify", evil),
+        (SHOP, "identify", ana),
+        (WEB, "identify", evil),
+        (WEB, "alias", {**alias, "anonymousId": "thief"}),
+        (SHOP, "track", {"userId": "ana", "event": "Order"}),
+    ]
+    for key, kind, body in posts:
+        assert post(door, key, f"/v1/{kind}", body).status_code == 200
+    actions = [one for one in run(door, config) if isinstance(one, Action)]
+    assert [one.address for one in actions] == ["ana@example.com"]
+
+
+@pytest.mark.parametrize(("shown", "offer"), [({}, None), (signed("ana"), "vip")])
+def test_offers_are_shown_to_who_proves_to_be_the_customer(
+    door: Doorway, config: Configuration, shown: dict[str, str], offer: str | None
+) -> None:
+    order = {"userId": "ana", "traits": {"email": "ana@example.com"}, "event": "Order"}
+    assert post(door, SHOP, "/v1/track", order).status_code == 200
+    visit = {"type": "page", "userId": "ana", "anonymousId": "c", "context": shown}
+    asked = {"interaction": visit, "placements": ["hero"]}
+    assert post(door, WEB, "/v1/decide", asked).status_code == 200
+    [reply] = [one for one in run(door, config) if isinstance(one, Reply)]
+    [answer] = reply.answers
+    assert (answer.action and answer.action.offer) == offer
+
+
+def test_shop_without_a_trusted_source_needs_no_proof(tmp_path: Path) -> None:
+    only = (
+        model.Source("open", "web", OPEN, trust="public"),
+        model.Source("adapters", "email", "adapters-key-1"),
+    )
+    door = doorway(configuration(*only), tmp_path)
+    message = {"userId": "ana", "anonymousId": "mine", "traits": {"email": "ana@example.com"}}
+    assert post(door, OPEN, "/v1/identify", message).status_code == 200
+    [one] = door.interactions()
+    assert one.identifiers[0] == ANA
+    assert len(one.identifiers) == 3
+
+
+def test_namespaces_that_a_public_source_may_assert_are_a_setting(tmp_path: Path) -> None:
+    door = doorway(configuration(*sources(asserts=("cookie", "email"))), tmp_path)
+    message = {"userId": "ana", "anonymousId": "thief", "traits": {"email": MAIL.value}}
+    assert post(door, WEB, "/v1/identify", message).status_code == 200
+    [one] = door.interactions()
+    assert one.identifiers == (MAIL, COOKIE)
+
+
+def test_device_that_messages_are_addressed_to_is_not_asserted() -> None:
+    push = model.Treatment("push", "web", address="device")
+    campaign = model.Campaign("c", (model.Offer("o", 1.0, (push,)),), trigger={"name": "Order"})
+    addressed = configuration(*sources(), campaigns=(campaign,))
+    assert addressed.voices["web"].asserts == {"cookie"}
+    assert configuration(*sources()).voices["web"].asserts == {"cookie", "device"}
+
+
+@pytest.mark.parametrize(
+    ("source", "field"),
+    [
+        (model.Source("web", "web", WEB, trust="public", clock="log"), "trust"),
+        (model.Source("adapters", "web", WEB, trust="public"), "trust"),
+        (model.Source("web", "web", WEB, trust="public", asserts=("tax",)), "asserts"),
+        (model.Source("web", "web", WEB, secret="s"), "secret"),
+        (model.Source("web", "web", WEB, asserts=("cookie",)), "asserts"),
+    ],
+)
+def test_sources_that_make_no_sense_are_refused(source: model.Source, field: str) -> None:
+    bundle = configuration(model.Source("shop", "web", SHOP)).bundle
+    wrong = replace(bundle, sources=model.Sources((source,)))
+    problems = compile_bundle(wrong)
+    assert isinstance(problems, tuple)
+    assert field in problems[0].path
+
+
+def test_decide_request_of_a_public_key_is_the_devices(door: Doorway) -> None:
+    asked = {
+        "interaction": {"type": "page", "userId": "ana", "anonymousId": "thief"},
+        "placements": ["hero"],
+    }
+    post(door, WEB, "/v1/decide", asked)
+    [one] = door.interactions()
+    assert isinstance(one.request, DecideRequest)
+    assert one.identifiers == (COOKIE,)
