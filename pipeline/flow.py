@@ -64,7 +64,7 @@ class Stage:
 STAGES = (
     Stage(
         "identity",
-        (topics.INTERACTIONS, topics.IDENTITIES),
+        (topics.INTERACTIONS, topics.IDENTITIES, topics.PROBES),
         (topics.IDENTIFIED, topics.IDENTITIES, topics.DEAD_LETTERS),
         identify,
         IdentityState,

@@ -71,6 +71,7 @@ class Topic:
 TOPICS: Final = (
     Topic(names.INTERACTIONS, Partitioning.IDENTIFIER, 30 * _DAY_H),
     Topic(names.IDENTITIES, Partitioning.IDENTIFIER, 365 * _DAY_H),
+    Topic(names.PROBES, Partitioning.IDENTIFIER, 1.0),
     Topic(names.IDENTIFIED, Partitioning.PROFILE, 7 * _DAY_H),
     Topic(names.ENRICHED, Partitioning.PROFILE, 7 * _DAY_H),
     Topic(names.SEGMENTED, Partitioning.PROFILE, 90 * _DAY_H),

@@ -37,7 +37,7 @@ async def read(request: Request, limit: int) -> bytes | Refusal:
     if refusal is not None:
         return refusal
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
+    if declared.isdecimal() and int(declared) > limit:
         return _too_large(limit)
     received = bytearray()
     async for chunk in request.stream():

@@ -68,6 +68,7 @@ def single(kind: Kind) -> Endpoint:
         if isinstance(result, Refusal):
             return result
         failure = await gateway.write([(result, trace_of(request))])
+        post.remember(arrival, taken=failure is None)
         if failure is not None:
             return unavailable(failure.detail)
         return Response(_ACCEPTED, media_type=JSON)
@@ -94,7 +95,9 @@ async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
         what = f"what a batch gives each of its messages may have {limit} bytes"
         return Refusal(413, "too_large", what, "context")
     judged = [_judge(raw, envelope, arrival, limit) for raw in messages]
-    return await settle(gateway, judged, trace_of(request))
+    answer = await settle(gateway, judged, trace_of(request))
+    post.remember(arrival, taken=isinstance(answer, Response))
+    return answer
 
 
 async def settle(gateway: Gateway, judged: Sequence[Judged], trace: Trace) -> Response | Refusal:

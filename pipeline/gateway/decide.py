@@ -66,6 +66,7 @@ class Decide:
         if isinstance(record, Refusal):
             return record
         reply = await self._ask(gateway, (record, trace_of(request)), budget_ms)
+        post.remember(arrival, taken=not isinstance(reply, Unavailable))
         if isinstance(reply, Unavailable):
             return unavailable(reply.detail)
         gateway.metrics.decided(defaulted=reply is None)

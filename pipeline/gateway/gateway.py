@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from starlette.requests import Request
@@ -19,6 +19,7 @@ from pipeline.config.model import Source
 from pipeline.config.voices import Voice
 from pipeline.decisioning.token import TokenKey
 from pipeline.gateway import access, body
+from pipeline.gateway.attempts import Attempts
 from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.refusal import Refusal, unavailable
 from pipeline.gateway.segment import Arrival
@@ -55,6 +56,7 @@ class Gateway:
     tokens: TokenKey
     adapter_key: str
     metrics: Metrics
+    attempts: Attempts = field(default_factory=Attempts)
 
     def configuration(self) -> Configuration | Refusal:
         """The one in force."""
@@ -130,7 +132,15 @@ class Post:
             return source
         voice = self.config.voices.get(source.name)
         speaker = None if voice is None else self._speaker(source, voice)
-        return Arrival(source, self.config, now_ms(), self.ip, speaker)
+        ids = self.gateway.attempts.ids(source.name, self.raw)
+        return Arrival(source, self.config, now_ms(), self.ip, speaker, ids)
+
+    def remember(self, arrival: Arrival, *, taken: bool) -> None:
+        """Note what became of it, for when it is sent again."""
+        if taken:
+            self.gateway.attempts.taken(arrival.source.name, self.raw)
+        else:
+            self.gateway.attempts.failed(arrival.source.name, self.raw, arrival.ids)
 
     def _speaker(self, source: Source, voice: Voice) -> Speaker:
         secret = None if voice.secret is None else resolved(voice.secret, os.environ)

@@ -140,7 +140,7 @@ def _detail(posted: OutcomeBody, properties: dict[str, Scalar]) -> str | Refusal
     if posted.outcome == "conversion":
         goal = properties.get("goal")
         return "" if goal is None else str(goal)
-    return "" if posted.message_id is None else message_id(posted.message_id)
+    return message_id(posted.message_id, str)
 
 
 def _about(action: Action | Claims) -> dict[str, Scalar]:

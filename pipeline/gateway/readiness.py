@@ -1,4 +1,7 @@
-"""`/readyz`: a probe goes through all the stages, in every partition, and must come back."""
+"""`/readyz`: a probe goes through all the stages, in every partition, and must come back.
+
+Anybody may ask, so probes are few, and have a topic that is kept for an hour.
+"""
 
 import asyncio
 from dataclasses import dataclass
@@ -17,6 +20,8 @@ from pipeline.model.interaction import DecideRequest
 
 _WAIT_MS: Final = 2_000
 _FRESH_MS: Final = 1_000
+_READY_MS: Final = 5_000
+"""How long it is not asked again whether everything works, since it just did."""
 
 
 class Ready(Struct, frozen=True):
@@ -33,7 +38,7 @@ class _Found:
 
 
 class Readiness:
-    """Probes at most once a second, however many ask."""
+    """Probes at most once a second, and once in five while all works, however many ask."""
 
     def __init__(self, gateway: Gateway, waiting: Waiting, partitions: int) -> None:
         self._gateway = gateway
@@ -44,7 +49,8 @@ class Readiness:
 
     async def ready(self) -> Ready:
         async with self._probing:
-            if now_ms() - self._found.at_ms > _FRESH_MS:
+            fresh_ms = _READY_MS if self._found.ready.ready else _FRESH_MS
+            if now_ms() - self._found.at_ms > fresh_ms:
                 self._found = _Found(now_ms(), await self._probe())
         return self._found.ready
 
@@ -83,5 +89,5 @@ class Readiness:
             config=config,
             request=request,
         )
-        value = self._gateway.codec.encode(topics.IDENTITIES, probe)
-        return Outgoing(topics.IDENTITIES, key, value)
+        value = self._gateway.codec.encode(topics.PROBES, probe)
+        return Outgoing(topics.PROBES, key, value)

@@ -1,12 +1,13 @@
 """A Segment message as an Interaction: what each of its fields means here."""
 
-from dataclasses import dataclass
-from uuid import uuid4
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
+from pipeline.gateway.attempts import MessageIds
 from pipeline.gateway.context import Fields, context_of, details, fields, merged
 from pipeline.gateway.flatten import Flat, flatten
 from pipeline.gateway.identifiers import id_text, identifiers
@@ -21,7 +22,8 @@ from pipeline.model.interaction import DecideRequest, Interaction
 class Arrival:
     """How something reached us: from whom, when (epoch ms), and under which configuration.
 
-    `speaker` is a public source, which may not speak for everybody.
+    `speaker` is a public source, which may not speak for everybody; `ids` are for messages without
+    one.
     """
 
     source: Source
@@ -29,6 +31,7 @@ class Arrival:
     now_ms: int
     ip: str | None = None
     speaker: Speaker | None = None
+    ids: MessageIds = field(default_factory=MessageIds)
 
     def received_at(self, occurred: int) -> int:
         """A source that plays a log is heard at the log's own time."""
@@ -46,7 +49,7 @@ def interaction(
 ) -> Interaction | Refusal:
     """The interaction that `message` tells of, or why it cannot be one."""
     context = fields(message.context)
-    event_id = message_id(message.message_id)
+    event_id = message_id(message.message_id, arrival.ids)
     name = _name(message, kind)
     occurred = arrival.occurred_at(*_times(message))
     names = identifiers(message, kind, context, arrival.config)
@@ -93,12 +96,12 @@ def has_id(message: Message) -> bool:
     return message.message_id is not None and bool(str(message.message_id).strip())
 
 
-def message_id(given: str | int | None) -> str | Refusal:
+def message_id(given: str | int | None, new_id: Callable[[], str]) -> str | Refusal:
     """Without one from the sender a retry cannot be told from a new message."""
     text = "" if given is None else str(given)
     if len(text) > MAX_ID:
         return bad("invalid_id", "messageId", f"messageId may have {MAX_ID} characters")
-    return text if text.strip() else str(uuid4())
+    return text if text.strip() else new_id()
 
 
 def _times(message: Message) -> tuple[Time, Time]:

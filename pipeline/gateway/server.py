@@ -75,7 +75,7 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     late = LateReplies(gateway)
     waiting = Waiting(late.expire)
     replies = ReplyReader(settings.kafka(), instance, gateway.codec, waiting)
-    readiness = Readiness(gateway, waiting, replies.partitions_of(topics.IDENTITIES))
+    readiness = Readiness(gateway, waiting, replies.partitions_of(topics.PROBES))
     profiles = _profiles(settings, instance, gateway.codec, ending)
     replies.start()  # last: librdkafka's metadata call can hang while another thread polls
     guard = Guard(_connection_limits(settings), gateway.metrics)

@@ -4,6 +4,7 @@ from typing import Final
 
 INTERACTIONS: Final = "interactions"
 IDENTITIES: Final = "identities"
+PROBES: Final = "probes"
 IDENTIFIED: Final = "interactions.identified"
 ENRICHED: Final = "interactions.enriched"
 SEGMENTED: Final = "interactions.segmented"

@@ -63,7 +63,7 @@ def remaining(settings: Settings, channels: tuple[str, ...], at: int) -> list[Re
     ]
     for topic in topics_for(channels):
         hours = topic.hours(settings)
-        if topic.name == topics.CONFIGURATION:
+        if topic.name in (topics.CONFIGURATION, topics.PROBES):
             continue
         kept_ms = None if hours is None else longest_kept_ms(hours)
         until = forgotten if hours is None else None if kept_ms is None else at + kept_ms

@@ -250,3 +250,40 @@ def test_encodings_are_known_by_their_names(door: Doorway, encoding: str, status
             return await client.post("/v1/track", content=content, headers=headers)
 
     assert asyncio.run(send()).status_code == status
+
+
+NAMELESS = [{**GOOD, "event": f"e{number % 3}"} for number in range(9)]
+
+
+@pytest.mark.parametrize("first", [0, 4, 9])
+def test_body_that_was_not_taken_counts_once_when_it_is_sent_again(
+    door: Doorway, first: int
+) -> None:
+    text = json.dumps({"batch": NAMELESS}).encode()
+    door.log.failure, door.log.first = "away", first
+    for _ in range(3):
+        assert post(door, "/v1/batch", text).status_code == 503
+    door.log.failure = None
+    assert post(door, "/v1/batch", text).status_code == 200
+    assert len(door.interactions()) == 3 * first + 9
+    assert len({one.event_id for one in door.interactions()}) == 9
+
+
+@pytest.mark.parametrize("path", ["/v1/track", "/v1/batch"])
+def test_equal_bodies_that_were_taken_count_each(door: Doorway, path: str) -> None:
+    text = json.dumps({**GOOD, "batch": [GOOD]}).encode()
+    door.log.failure, door.log.first = "away", 1
+    assert post(door, path, text).status_code == 503
+    door.log.failure = None
+    for _ in range(3):
+        assert post(door, path, text).status_code == 200
+    assert len(door.interactions()) == 4
+    assert len({one.event_id for one in door.interactions()}) == 3
+
+
+def test_schema_that_is_nested_too_deeply_is_refused(door: Doorway) -> None:
+    deep = json.dumps({"schema": "[" * 100_000}).encode()
+    for text in (deep, b"[" * 100_000, b'{"schema": "\\ud800"}', b"\xff"):
+        answer = post(door, "/subjects/interactions-value", text, None)
+        assert answer.status_code == 422
+        assert answer.json()["error_code"] == 42201

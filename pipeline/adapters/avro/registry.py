@@ -87,7 +87,7 @@ class Registry:
             return _no_subject(of_subject)
         try:
             asked = msgspec.json.decode(msgspec.json.decode(body, type=_LookUp).schema)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             return _error(42201, f"Invalid schema: {error}")
         found = [version for version in history if version.schema == asked]
         if not found:

@@ -1,6 +1,7 @@
 """Which record class a topic carries, and under which names its schema is kept.
 
-All `actions.<channel>` topics share the schema `actions`.
+All `actions.<channel>` topics share the schema `actions`, and `probes` carries that of
+`identities`, without a subject of its own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -38,7 +39,9 @@ CLASSES: Final[Mapping[str, type[Struct]]] = {
 
 
 def schema_name(topic: str) -> str:
-    """The name of the topic's schema: `actions` for `actions.web`, else the topic itself."""
+    """The name of the topic's schema: `actions` for `actions.web`; mostly the topic itself."""
+    if topic == topics.PROBES:
+        return topics.IDENTITIES
     return ACTIONS if topic.startswith(topics.actions("")) else topic
 
 

@@ -1,0 +1,62 @@
+"""What asking whether the gateway is ready writes, and where."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pipeline.adapters.kafka import Outgoing
+from pipeline.adapters.topics import TOPICS
+from pipeline.config import model
+from pipeline.flow import Flow
+from pipeline.gateway import readiness
+from pipeline.model import topics
+from pipeline.model.decision import Reply
+from pipeline.model.identity import IdentityChange
+from tests.support.doorway import Doorway, configuration, doorway
+from tests.support.worlds import plain_rules
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Doorway:
+    return doorway(configuration(model.Source("shop", "web", "server-key-1")), tmp_path)
+
+
+async def asked(door: Doorway, times: int) -> list[httpx.Response]:
+    async with door.client() as client:
+        return await asyncio.gather(*(client.get("/readyz") for _ in range(times)))
+
+
+def answering(door: Doorway) -> None:
+    """Put the four stages behind the topic of probes."""
+    flow = Flow(plain_rules())
+
+    def run(records: Sequence[Outgoing]) -> None:
+        for one in records:
+            probe = door.codec.decode(one.topic, one.value or b"")
+            assert isinstance(probe, IdentityChange)
+            found = [emit.value for emit in flow.run(probe)]
+            door.waiting.deliver([reply for reply in found if isinstance(reply, Reply)])
+
+    door.log.on_publish = run
+
+
+def test_many_who_ask_cause_one_probe_a_partition(door: Doorway) -> None:
+    answering(door)
+    answers = asyncio.run(asked(door, 50))
+    assert {one.status_code for one in answers} == {200}
+    assert len(door.log.records) == 2
+
+
+def test_probes_are_in_a_topic_that_is_soon_deleted(
+    door: Doorway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness, "_WAIT_MS", 50)
+    [answer] = asyncio.run(asked(door, 1))
+    assert answer.status_code == 503
+    assert len(answer.json()["missing"]) == 2
+    assert door.log.topics() == {topics.PROBES}
+    [kept] = [one.retention_h for one in TOPICS if one.name == topics.PROBES]
+    assert kept == 1
