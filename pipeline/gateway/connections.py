@@ -64,7 +64,8 @@ class ConnectionLimits:
 def connections_within_descriptors(most: int) -> int:
     """Return `most`, or as many connections as this process can have files for.
 
-    Its soft limit of files is raised to the hard one first.
+    Half of them: as many more may come at once, before the idlest are closed for them. The soft
+    limit of files is raised to the hard one first.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
@@ -73,7 +74,7 @@ def connections_within_descriptors(most: int) -> int:
     if soft == resource.RLIM_INFINITY:
         return most
     free = soft - sum(1 for _ in Path("/dev/fd").iterdir()) - _KEPT_FILES
-    room = max(_LEAST, min(most, free))
+    room = max(_LEAST, min(most, free // 2))
     if room < most:
         _log.warning("%s descriptors are enough for %s connections, not %s", soft, room, most)
     return room

@@ -146,6 +146,7 @@ def _options(app: Starlette, guard: Guard, settings: Settings) -> uvicorn.Config
     return uvicorn.Config(
         app,
         http=cast(type[asyncio.Protocol], guard.protocol),
+        backlog=min(_BACKLOG, guard.limits.connections),
         lifespan="off",
         ws="none",
         access_log=False,

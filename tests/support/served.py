@@ -15,6 +15,7 @@ from threading import Thread
 from typing import Any, Final, cast
 
 import uvicorn
+import uvloop
 
 from pipeline.config import model
 from pipeline.gateway.connections import (
@@ -34,7 +35,7 @@ def serving(folder: Path, limits: ConnectionLimits) -> Iterator[int]:
     door = doorway(configuration(model.Source("shop", "web", KEY)), folder)
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     server = _server(door.app, Guard(limits, Metrics()))
-    thread = Thread(target=lambda: asyncio.run(_serve(*server, listening)), daemon=True)
+    thread = Thread(target=lambda: uvloop.run(_serve(*server, listening)), daemon=True)
     thread.start()
     try:
         yield listening.getsockname()[1]
@@ -45,7 +46,10 @@ def serving(folder: Path, limits: ConnectionLimits) -> Iterator[int]:
 
 def _server(app: Any, guard: Guard) -> tuple[uvicorn.Server, Guard]:
     http = cast(type[asyncio.Protocol], guard.protocol)
-    config = uvicorn.Config(app, http=http, lifespan="off", ws="none", log_config=None)
+    backlog = min(2_048, guard.limits.connections)
+    config = uvicorn.Config(
+        app, http=http, backlog=backlog, lifespan="off", ws="none", log_config=None
+    )
     return uvicorn.Server(config), guard
 
 

@@ -170,9 +170,9 @@ def test_few_descriptors_are_enough_for_who_sends(tmp_path: Path) -> None:
     ) as server:
         assert server.stdout is not None
         port, room = map(int, server.stdout.readline().split())
-        assert room < 100
+        assert room < 60
         with ExitStack() as open_:
-            for _ in range(300):
+            for _ in range(90):
                 open_.enter_context(connected(port, b"POST /v1/tr"))
             assert [track(port) for _ in range(5)] == [200] * 5
         assert server.stdin is not None
