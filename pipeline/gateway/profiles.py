@@ -48,11 +48,13 @@ class Erasing(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """`identifier` is in its normal form."""
+    """`identifier` is in its normal form; or as it was given, where the configuration in force
+    takes it for nobody's (`refusal`), yet may have taken it for somebody's once."""
 
     identifier: Identifier
     config: Configuration
     export: bool
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Profiles:
         found = await asyncio.to_thread(self._export if asked.export else self._find, asked)
         if found is None:
             message = f"nobody is known as {asked.identifier.key}"
-            return Refusal(404, "unknown_profile", message, "value")
+            return asked.refusal or Refusal(404, "unknown_profile", message, "value")
         return _json(found)
 
     async def erase(self, gateway: Gateway, request: Request) -> Response | Refusal:
@@ -83,6 +85,8 @@ class Profiles:
             return asked
         if asked.export:
             return Refusal(405, "method_not_allowed", "an export cannot be deleted")
+        if asked.refusal is not None and await asyncio.to_thread(self._find, asked) is None:
+            return asked.refusal
         at = now_ms()
         change = forget(asked.identifier, at)
         value = gateway.codec.encode(topics.IDENTITIES, change)
@@ -131,11 +135,14 @@ def _asked(gateway: Gateway, request: Request) -> _Asked | Refusal:
 def _identified(
     config: Configuration, namespace: str, value: str, *, export: bool
 ) -> _Asked | Refusal:
-    normal = config.identity.normalise(Identifier(namespace, value))
+    given = Identifier(namespace, value)
+    normal = config.identity.normalise(given)
     if isinstance(normal, Identifier):
         return _Asked(normal, config, export)
-    field = "value" if namespace in config.identity.ranks else "namespace"
-    return bad("invalid_identifier", field, f"{field}: {normal}")
+    if namespace not in config.identity.ranks:
+        return bad("invalid_identifier", "namespace", f"namespace: {normal}")
+    refusal = bad("invalid_identifier", "value", f"value: {normal}")
+    return _Asked(given, config, export, refusal)
 
 
 def _parts(request: Request) -> list[str]:

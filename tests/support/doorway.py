@@ -90,6 +90,7 @@ class Doorway:
     codec: Codec
     waiting: Waiting
     tokens: TokenKey
+    view: View
 
     def client(self, key: str | None = None) -> httpx.AsyncClient:
         return httpx.AsyncClient(
@@ -139,6 +140,7 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
         adapter_key=ADAPTER_KEY,
         metrics=Metrics(),
     )
-    profiles = Profiles(settings, View(folder / "view", codec), Current())  # type: ignore[arg-type]
+    view = View(folder / "view", codec)
+    profiles = Profiles(settings, view, Current())  # type: ignore[arg-type]
     app = create_app(gateway, waiting, Readiness(gateway, waiting, 2), profiles)
-    return Doorway(app, log, codec, waiting, tokens)
+    return Doorway(app, log, codec, waiting, tokens, view)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from pipeline.config import model
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
+from pipeline.model.profile import Profile
+from pipeline.profiles.view import Arrived
 from tests.support.doorway import SERVER_KEY, Doorway, configuration, doorway
 
 
@@ -28,22 +30,49 @@ def opened(folder: str | Path) -> Doorway:
     return doorway(configuration(model.Source("shop", "web", "server-key-1")), Path(folder))
 
 
+def known(door: Doorway, key: str) -> None:
+    """Let the view know a person by this identifier alone."""
+    ana = Profile("p-1", key, (key,), {"plan": "gold"}, 1, 1, 1, "digest")
+    value = door.codec.encode(topics.PROFILES, ana)
+    door.view.apply([Arrived(topics.PROFILES, 0, 0, "p-1", value)])
+
+
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).map(lambda s: f"x{s}x"))
 @example("a\nb")
-@example("a\r\n\u2028b/c?d#e%2Fé;=&+ \x00\x85f")
-def test_any_id_can_be_read_and_erased(value: str) -> None:
+@example("null")
+@example("a\r\n\u2028b/c?d#e%2Fé;=&+ \x00\x85f\n")
+def test_whoever_is_stored_can_be_read_and_erased_by_any_id(value: str) -> None:
     with TemporaryDirectory() as folder:
         door = opened(folder)
+        key = f"customer_id:{value}"
         path = f"customer_id/{quote(value, safe='')}"
+        known(door, key)
         for tail in ("", "/export"):
-            assert ask(door, "GET", path + tail).json()["error"]["code"] == "unknown_profile"
+            found = ask(door, "GET", path + tail)
+            assert (found.status_code, found.json()["root"]) == (200, key)
         answer = ask(door, "DELETE", path)
-        assert answer.status_code == 202
-        assert answer.json()["identifiers"] == [f"customer_id:{value}"]
+        assert (answer.status_code, answer.json()["identifiers"]) == (202, [key])
         [record] = door.log.records
         change = door.codec.decode(topics.IDENTITIES, record.value or b"")
         assert isinstance(change, IdentityChange)
-        assert (change.kind, change.identifier) == ("forget", f"customer_id:{value}")
+        assert (change.kind, change.identifier) == ("forget", key)
+
+
+@pytest.mark.parametrize("value", ["a%0Ab", "null", "%20", "a%00"])
+def test_ids_of_nobody_are_refused_where_nobody_is_stored_by_them(
+    tmp_path: Path, value: str
+) -> None:
+    door = opened(tmp_path)
+    for method in ("GET", "DELETE"):
+        error = ask(door, method, f"customer_id/{value}").json()["error"]
+        assert (error["code"], error["field"]) == ("invalid_identifier", "value")
+    assert not door.log.records
+
+
+def test_somebody_not_known_yet_can_be_erased(tmp_path: Path) -> None:
+    door = opened(tmp_path)
+    assert ask(door, "GET", "customer_id/ana").json()["error"]["code"] == "unknown_profile"
+    assert ask(door, "DELETE", "customer_id/ana").status_code == 202
 
 
 @pytest.mark.parametrize("path", ["", "customer_id", "customer_id/a/b", "customer_id/a/export/c"])
