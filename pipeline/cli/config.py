@@ -24,8 +24,8 @@ from pipeline.config.keys import masked
 from pipeline.config.model import Bundle
 from pipeline.config.schema import published_files
 from pipeline.model.configuration import ConfigurationRecord
-from pipeline.planning.people import everybody
-from pipeline.planning.plan import plan as make_plan
+from pipeline.rollout.people import everybody
+from pipeline.rollout.plan import plan as make_plan
 from pipeline.settings import Settings
 
 app = typer.Typer()

@@ -9,11 +9,11 @@ from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.records import Records
 from pipeline.adapters.rules import load_rules
 from pipeline.cli.console import err
-from pipeline.planning.feeding import stages_run
-from pipeline.planning.fill import fill
-from pipeline.planning.people import everybody
-from pipeline.planning.reevaluate import reevaluate
-from pipeline.planning.versions import Version
+from pipeline.rollout.backfill import fill
+from pipeline.rollout.people import everybody
+from pipeline.rollout.reevaluate import reevaluate
+from pipeline.rollout.throttled_feed import stages_run
+from pipeline.rollout.versions import Version
 from pipeline.settings import Settings
 
 

@@ -20,12 +20,12 @@ from pipeline.identity.log import Link
 from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Known
-from pipeline.planning.people import everybody as everybody_now
 from pipeline.profiles.asking import ask, now_ms, remaining
 from pipeline.profiles.export import export_all
 from pipeline.profiles.past import as_of
 from pipeline.profiles.person import Person, find, history, linked
 from pipeline.profiles.scanned import ScannedPeople
+from pipeline.rollout.people import everybody as everybody_now
 from pipeline.settings import Settings
 from pipeline.stack.configuration import applied_configuration
 

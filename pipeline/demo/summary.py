@@ -12,7 +12,7 @@ from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action, Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
-from pipeline.planning.people import everybody
+from pipeline.rollout.people import everybody
 
 _MAIN_OUTPUT = {
     "identity": topics.IDENTIFIED,

@@ -21,7 +21,7 @@ from pipeline.config.model import Trait
 from pipeline.config.names import BUILT_IN_TRAITS, approximate, is_address, since_trait
 from pipeline.model.interaction import Identifier, Known
 from pipeline.model.profile import Profile
-from pipeline.planning.people import Person
+from pipeline.rollout.people import Person
 
 _PROFILES = pa.schema(
     [("profile_id", pa.string()), ("attributes", pa.string()), ("metrics", pa.string())]

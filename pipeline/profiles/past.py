@@ -23,7 +23,7 @@ from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
 from pipeline.model.records import time_of
 from pipeline.model.time import MAX_AHEAD_MS
-from pipeline.planning.people import Person
+from pipeline.rollout.people import Person
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
 

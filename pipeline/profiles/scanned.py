@@ -8,7 +8,7 @@ from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.profile import Memberships, Profile
-from pipeline.planning.people import everybody
+from pipeline.rollout.people import everybody
 
 _DECISIONS_SHOWN = 10
 

@@ -27,12 +27,12 @@ from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import SegmentChange
-from pipeline.planning.feeding import stages_run
-from pipeline.planning.fill import fill
-from pipeline.planning.people import Person, everybody
-from pipeline.planning.plan import plan
-from pipeline.planning.reevaluate import reevaluate
-from pipeline.planning.versions import Version
+from pipeline.rollout.backfill import fill
+from pipeline.rollout.people import Person, everybody
+from pipeline.rollout.plan import plan
+from pipeline.rollout.reevaluate import reevaluate
+from pipeline.rollout.throttled_feed import stages_run
+from pipeline.rollout.versions import Version
 from pipeline.settings import Settings
 from pipeline.stack.groups import stage_groups
 

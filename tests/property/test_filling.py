@@ -25,12 +25,12 @@ from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from pipeline.model.records import config_of
 from pipeline.model.stages import Enriched, Segmented
-from pipeline.planning.feeding import StalledError
-from pipeline.planning.fill import begin, fill_stages
-from pipeline.planning.past import Reader
-from pipeline.planning.people import Person
-from pipeline.planning.plan import plan
-from pipeline.planning.versions import Version, beginning, fillable, let_go
+from pipeline.rollout.backfill import begin, fill_stages
+from pipeline.rollout.backfill_reader import Reader
+from pipeline.rollout.people import Person
+from pipeline.rollout.plan import plan
+from pipeline.rollout.throttled_feed import StalledError
+from pipeline.rollout.versions import Version, beginning, fillable, let_go
 from pipeline.rules import Rules
 from tests.support.identity_streams import MINUTE_MS, interactions, unlink
 from tests.support.interleaving import InterleavedFlow

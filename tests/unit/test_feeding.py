@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.planning.feeding import room
+from pipeline.rollout.throttled_feed import room
 
 _ROUNDING = 1e-9
 

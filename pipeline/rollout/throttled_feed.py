@@ -17,7 +17,7 @@ from pipeline.adapters.lag import LagReader, Property
 from pipeline.adapters.records import Records
 from pipeline.model import topics
 from pipeline.model.outcome import Emit
-from pipeline.planning.echo import Echo
+from pipeline.rollout.round_trip_probe import Echo
 from pipeline.stack.groups import stage_groups
 
 _FEW: Final = 5

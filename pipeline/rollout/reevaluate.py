@@ -8,8 +8,8 @@ from pipeline.model.control import Control
 from pipeline.model.ids import control_id
 from pipeline.model.outcome import Emit
 from pipeline.model.stages import Identified
-from pipeline.planning.feeding import Feeder, Progress
-from pipeline.planning.people import Person
+from pipeline.rollout.people import Person
+from pipeline.rollout.throttled_feed import Feeder, Progress
 
 
 def reevaluate(records: Records, people: Iterable[Person], digest: str, progress: Progress) -> None:

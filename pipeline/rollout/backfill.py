@@ -28,10 +28,10 @@ from pipeline.model.ids import control_id
 from pipeline.model.outcome import Emit
 from pipeline.model.records import time_of
 from pipeline.model.stages import Identified, Segmented
-from pipeline.planning.feeding import Feeder, Progress, StalledError
-from pipeline.planning.past import Reader
-from pipeline.planning.people import Person, everybody
-from pipeline.planning.versions import Version, beginning
+from pipeline.rollout.backfill_reader import Reader
+from pipeline.rollout.people import Person, everybody
+from pipeline.rollout.throttled_feed import Feeder, Progress, StalledError
+from pipeline.rollout.versions import Version, beginning
 from pipeline.rules import Rules
 
 _PROBES: Final = 100

@@ -27,7 +27,7 @@ from pipeline.model.ids import control_id, event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.stages import Identified, IdentitySection, Segmented
-from pipeline.planning.versions import Version, fillable, lacking
+from pipeline.rollout.versions import Version, fillable, lacking
 from pipeline.rules import Rules
 
 _RESENT_WITHIN: Final = 50_000

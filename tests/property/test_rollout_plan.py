@@ -12,10 +12,10 @@ from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Memberships, Profile, SegmentChange
-from pipeline.planning.people import Person
-from pipeline.planning.plan import plan
-from pipeline.planning.reevaluate import refresh
-from pipeline.planning.versions import Version
+from pipeline.rollout.people import Person
+from pipeline.rollout.plan import plan
+from pipeline.rollout.reevaluate import refresh
+from pipeline.rollout.versions import Version
 from tests.support.segment_streams import configuration, segments, streams
 from tests.support.worlds import rules
 

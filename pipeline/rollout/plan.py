@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.compile import Configuration
-from pipeline.planning.people import Person
-from pipeline.planning.versions import Version, fillable
+from pipeline.rollout.people import Person
+from pipeline.rollout.versions import Version, fillable
 from pipeline.segmentation.evaluate import Change, on_change
 from pipeline.segmentation.state import MembershipState
 
