@@ -17,7 +17,7 @@ from agents.run import run as run_apps
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.cleaning import Cleaning
 from pipeline.adapters.config_log import ConfigurationLog, Property
-from pipeline.adapters.rules import load_rules
+from pipeline.adapters.load_rules import load_rules
 from pipeline.flow import stage as stage_named
 from pipeline.settings import Settings
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from rich.progress import Progress, TaskID
 
 from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.records import Records
-from pipeline.adapters.rules import load_rules
 from pipeline.cli.console import err
 from pipeline.rollout.backfill import fill
 from pipeline.rollout.people import everybody

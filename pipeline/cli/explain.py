@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import open_configuration_log
+from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.records import Records
-from pipeline.adapters.rules import load_rules
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
 from pipeline.cli.times import iso
 from pipeline.config.compile import Configuration

@@ -10,8 +10,8 @@ import typer
 from msgspec.structs import replace
 
 from agents.stored_rows import stored_states
+from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.records import Records
-from pipeline.adapters.rules import load_rules
 from pipeline.cli.console import JsonOption, fail, print_json
 from pipeline.cli.explain import LangOption, Tongue, print_explanation
 from pipeline.config.compile import Configuration
@@ -26,8 +26,8 @@ from pipeline.ingest.rows import open_rows
 from pipeline.model.decision import Decision
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
-from pipeline.profiles.person import find
-from pipeline.profiles.scanned import ScannedPeople
+from pipeline.profile_reads.person import find
+from pipeline.profile_reads.topic_scan import ScannedPeople
 from pipeline.settings import Settings
 from pipeline.stack.configuration import applied_configuration
 

@@ -8,8 +8,8 @@ from msgspec.structs import asdict
 from rich.text import Text
 from rich.tree import Tree
 
+from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.records import Records
-from pipeline.adapters.rules import load_rules
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms, iso
@@ -20,11 +20,11 @@ from pipeline.identity.log import Link
 from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Known
-from pipeline.profiles.asking import ask, now_ms, remaining
-from pipeline.profiles.export import export_all
-from pipeline.profiles.past import as_of
-from pipeline.profiles.person import Person, find, history, linked
-from pipeline.profiles.scanned import ScannedPeople
+from pipeline.profile_reads.as_of import as_of
+from pipeline.profile_reads.export import export_all
+from pipeline.profile_reads.identity_requests import ask, now_ms, remaining
+from pipeline.profile_reads.person import Person, find, history, linked
+from pipeline.profile_reads.topic_scan import ScannedPeople
 from pipeline.rollout.people import everybody as everybody_now
 from pipeline.settings import Settings
 from pipeline.stack.configuration import applied_configuration

@@ -9,7 +9,7 @@ from pipeline.gateway.decide import Decided
 from pipeline.gateway.messages import Batch, DecideBody, Kind, Message, OutcomeBody, Outcomes
 from pipeline.gateway.profiles import Erasing, Exported
 from pipeline.gateway.readiness import Ready
-from pipeline.profiles.person import Person
+from pipeline.profile_reads.person import Person
 
 _RECORDS: Final = (
     Message,

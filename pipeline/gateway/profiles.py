@@ -20,10 +20,10 @@ from pipeline.identity.requests import forget
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier
-from pipeline.profiles.asking import Remaining, remaining
-from pipeline.profiles.following import Follower
-from pipeline.profiles.person import Person, find, history
-from pipeline.profiles.view import View
+from pipeline.profile_reads.identity_requests import Remaining, remaining
+from pipeline.profile_reads.person import Person, find, history
+from pipeline.profile_reads.view import View
+from pipeline.profile_reads.view_updater import Follower
 from pipeline.settings import Settings
 
 _PREFIX: Final = "/v1/profiles/"

@@ -30,8 +30,8 @@ from pipeline.gateway.readiness import Readiness
 from pipeline.gateway.replies import ReplyReader, Waiting
 from pipeline.model import topics
 from pipeline.model.time import HOUR_MS
-from pipeline.profiles.following import Follower
-from pipeline.profiles.view import View
+from pipeline.profile_reads.view import View
+from pipeline.profile_reads.view_updater import Follower
 from pipeline.settings import Settings
 
 _log = logging.getLogger(__name__)

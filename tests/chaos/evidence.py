@@ -10,7 +10,7 @@ import msgspec
 
 from agents.idempotence import Row
 from pipeline.adapters.avro import Codec, open_codec
-from pipeline.adapters.rules import load_rules
+from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.snapshots import Stored, scan
 from pipeline.config.compile import Configuration
 from pipeline.flow import Stage

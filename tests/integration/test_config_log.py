@@ -19,8 +19,8 @@ from agents.rulebook import Rulebook
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import Applied, ConfigurationLog, ConfigurationLogError
+from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.records import Records
-from pipeline.adapters.rules import load_rules
 from pipeline.adapters.topics import ensure_topics
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Bundle, ProfileRules

@@ -20,7 +20,7 @@ from pipeline.identity import requests
 from pipeline.identity.causes import profile_of
 from pipeline.model import topics
 from pipeline.model.interaction import Context, Identifier, Interaction
-from pipeline.profiles.asking import ask, now_ms
+from pipeline.profile_reads.identity_requests import ask, now_ms
 from pipeline.settings import Settings, kafka_properties
 from pipeline.stack.groups import stage_groups
 from tests.support.offers import offering_rules

@@ -15,7 +15,7 @@ from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.lag import LagReader
-from pipeline.adapters.rules import load_rules
+from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.snapshots import scan
 from pipeline.adapters.topics import ensure_topics
 from pipeline.config import model

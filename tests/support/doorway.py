@@ -23,7 +23,7 @@ from pipeline.gateway.replies import Waiting
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.model.time import DAY_MS
-from pipeline.profiles.view import View
+from pipeline.profile_reads.view import View
 from pipeline.settings import Settings
 
 ADAPTER_KEY = "what adapters report by"

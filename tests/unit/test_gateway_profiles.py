@@ -14,7 +14,7 @@ from pipeline.config import model
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.profile import Profile
-from pipeline.profiles.view import Arrived
+from pipeline.profile_reads.view import Arrived
 from tests.support.doorway import SERVER_KEY, Doorway, configuration, doorway
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.kafka import Place, Property, offset_of, place_of
-from pipeline.profiles.view import TOPICS, Arrived, View
+from pipeline.profile_reads.view import TOPICS, Arrived, View
 
 _log = logging.getLogger(__name__)
 
