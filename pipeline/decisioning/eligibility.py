@@ -3,7 +3,7 @@
 Every one that falls keeps the rule that felled it, as `stage/rule`. Constraints come after it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -18,17 +18,22 @@ from pipeline.config.compiled import (
     Gate,
 )
 from pipeline.decisioning.render import missing_name
+from pipeline.model.belongings import Belonging
 from pipeline.model.stages import IdentitySection
 
 _EVERY_STAGE: Final = len(STAGES)
 
 
 class Moment(Struct, frozen=True):
-    """One interaction as decisioning sees it. `stale`: too old to trigger anything outbound."""
+    """One interaction as decisioning sees it. `stale`: too old to trigger anything outbound;
+    `shown`: identifiers that nothing but what was shown then (ms) says are the customer's;
+    `belongings`: whose those are that were the customer's."""
 
     facts: Facts
     identity: IdentitySection
     stale: bool
+    shown: Mapping[str, int]
+    belongings: Mapping[str, Belonging]
 
     @property
     def now_ms(self) -> int:
@@ -64,8 +69,8 @@ def objection(candidate: Candidate, moment: Moment, before: int = _EVERY_STAGE) 
         return _TREATMENT_NOT_BEGUN
     if candidate.ends_ms is not None and facts.now_ms >= candidate.ends_ms:
         return _TREATMENT_OVER
-    if candidate.address is not None and address(candidate, moment) is None:
-        return Objection(ELIGIBILITY, f"eligibility/no address: {candidate.address}")
+    if candidate.address is not None and (shut := _unreachable(candidate, moment)) is not None:
+        return shut
     if candidate.gates and (shut := _shut(candidate.gates, facts, before)) is not None:
         return shut
     if before <= SUITABILITY or not candidate.content.needs:
@@ -74,6 +79,24 @@ def objection(candidate: Candidate, moment: Moment, before: int = _EVERY_STAGE) 
     return (
         None if missing is None else Objection(SUITABILITY, f"suitability/content needs {missing}")
     )
+
+
+def _unreachable(candidate: Candidate, moment: Moment) -> Objection | None:
+    to = address(candidate, moment)
+    if to is None:
+        return Objection(ELIGIBILITY, f"eligibility/no address: {candidate.address}")
+    if _is_anothers(f"{candidate.address}:{to}", moment):
+        return Objection(ELIGIBILITY, f"eligibility/address of another: {candidate.address}")
+    return None
+
+
+def _is_anothers(identifier: str, moment: Moment) -> bool:
+    """Whether the identifier's own row said last that it is not this customer's. What was shown
+    since is confirmed before anything is sent there."""
+    if identifier in moment.shown:
+        return False
+    belonging = moment.belongings.get(identifier)
+    return belonging is not None and not belonging.here
 
 
 def address(candidate: Candidate, moment: Moment) -> str | None:

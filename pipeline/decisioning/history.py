@@ -84,7 +84,8 @@ def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int
     if new.holdouts:
         holdouts = _drawn(holdouts, new.holdouts)
     ordered = _in_order(contacts) if late else tuple(contacts)
-    return ContactState(state.shards.put(shard, History(ordered, silenced, holdouts)))
+    part = History(ordered, silenced, holdouts, (*before.awaiting, *new.awaiting))
+    return replace(state, shards=state.shards.put(shard, part))
 
 
 def settle(state: ContactState, action_id: str, outcome: str, at: int) -> ContactState:
@@ -98,7 +99,7 @@ def settle(state: ContactState, action_id: str, outcome: str, at: int) -> Contac
     here = {
         name: _settled(part, action_id, outcome, at) for name, part in state.shards.here.items()
     }
-    return ContactState(Shards(here, state.shards.away))
+    return replace(state, shards=Shards(here, state.shards.away))
 
 
 def merge(a: History, b: History) -> History:
@@ -111,6 +112,7 @@ def merge(a: History, b: History) -> History:
         _in_order(merged.values()),
         _latest(a.silenced, b.silenced),
         _drawn(a.holdouts, b.holdouts),
+        tuple({one.action.action_id: one for one in (*a.awaiting, *b.awaiting)}.values()),
     )
 
 

@@ -2,20 +2,32 @@
 
 from msgspec import Struct, field
 
-from pipeline.model.decision import Assignment, Contact
+from pipeline.model.belongings import Belonging
+from pipeline.model.decision import Action, Assignment, Contact
 from pipeline.model.shards import Shards
+
+
+class AwaitingAction(Struct, frozen=True):
+    """An action that is not sent before its address, `identifier`, which an interaction showed at
+    `shown_at` (ms), is confirmed to be the customer's."""
+
+    identifier: str
+    shown_at: int
+    action: Action
 
 
 class History(Struct, frozen=True):
     """The contacts of one shard, oldest first; when (ms) its interactions last silenced what; and
-    the holdouts that were drawn because of it, by name."""
+    the holdouts that were drawn because of it, by name; and what is yet to be sent."""
 
     contacts: tuple[Contact, ...] = ()
     silenced: dict[str, int] = field(default_factory=dict)
     holdouts: dict[str, Assignment] = field(default_factory=dict)
+    awaiting: tuple[AwaitingAction, ...] = ()
 
 
 class ContactState(Struct, frozen=True):
-    """One profile's row."""
+    """One profile's row. `belongings`: whose the identifiers are that were the customer's."""
 
     shards: Shards[History] = field(default_factory=Shards)
+    belongings: dict[str, Belonging] = field(default_factory=dict)

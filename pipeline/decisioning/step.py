@@ -5,28 +5,31 @@ filled in their order, then what is sent.
 """
 
 import msgspec
+from msgspec.structs import replace
 
 from pipeline.conditions import Facts
 from pipeline.config.compiled import Entry
-from pipeline.decisioning import history, suppressions
+from pipeline.decisioning import history, holding, suppressions
 from pipeline.decisioning.arbitrate import Arbitration, Win
 from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.eligibility import Moment, address
 from pipeline.decisioning.history import Remembered
-from pipeline.decisioning.state import ContactState, History
+from pipeline.decisioning.state import AwaitingAction, ContactState, History
 from pipeline.decisioning.token import Claims
 from pipeline.model import topics
+from pipeline.model.belongings import told, without
 from pipeline.model.control import Control
 from pipeline.model.decision import Action, Answer, Decision, Reply
 from pipeline.model.ids import control_id, decision_id, event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome
-from pipeline.model.shards import Away, arrival, destination
+from pipeline.model.shards import Away, Erasure, arrival, destination
 from pipeline.model.stages import ProfileSection, Segmented
 from pipeline.rules import Rules
 
 _history_bytes = msgspec.msgpack.Encoder()
 _history_from = msgspec.msgpack.Decoder(History)
+_erasure_from = msgspec.msgpack.Decoder(Erasure)
 
 
 def step(
@@ -34,7 +37,7 @@ def step(
 ) -> Outcome[ContactState]:
     """`key` is the profile id; the state is that profile's row, or None at first sight."""
     if record.control is not None:
-        return _control(record.control, state or ContactState())
+        return _control(key, record.control, state or ContactState())
     if record.interaction is None or record.identity is None or record.segments is None:
         return DeadLetter("empty-record", "neither a segmented interaction nor a control")
     if record.interaction.kind == "outcome":
@@ -46,12 +49,13 @@ def _decide(
     record: Segmented, interaction: Interaction, state: ContactState, rules: Rules
 ) -> Ok[ContactState]:
     assert record.identity is not None
-    moment = _moment(record, interaction, rules)
+    moment = _moment(record, interaction, state, rules)
     silenced = suppressions.caused(rules.config.constraints, moment.facts)
     before = history.known(state)
     known = history.remembering(before, History(silenced=silenced))
     made = _arbitrated(interaction, moment, known, rules)
-    new = History(tuple(made.contacts), silenced, made.drawn)
+    actions, waiting = _divided(made, moment, rules)
+    new = History(tuple(made.contacts), silenced, made.drawn, waiting)
     decision = Decision(
         decision_id=made.decision_id,
         event_id=interaction.event_id,
@@ -67,10 +71,25 @@ def _decide(
     )
     row = _remember(state, record, new, rules)
     profile = record.identity.profile_id
-    actions = [_action(win, moment, made.decision_id, rules) for win in made.wins]
     sent = [Emit(topics.actions(one.channel), profile, one) for one in actions]
     answered = _answer(interaction, made.decision_id, actions)
     return Ok(row, (Emit(topics.DECISIONS, profile, decision), *sent, *answered))
+
+
+def _divided(
+    made: Arbitration, moment: Moment, rules: Rules
+) -> tuple[list[Action], tuple[AwaitingAction, ...]]:
+    """What is sent now, and what waits for its address."""
+    actions: list[Action] = []
+    waiting: list[AwaitingAction] = []
+    for win in made.wins:
+        action = _action(win, moment, made.decision_id, rules)
+        waits = holding.awaiting(action, win.candidate.address, moment)
+        if waits is None:
+            actions.append(action)
+        else:
+            waiting.append(waits)
+    return actions, tuple(waiting)
 
 
 def _arbitrated(
@@ -143,7 +162,9 @@ def _answer(interaction: Interaction, decision: str, actions: list[Action]) -> t
     return (Emit(topics.REPLIES, request.gateway, reply),)
 
 
-def _moment(record: Segmented, interaction: Interaction, rules: Rules) -> Moment:
+def _moment(
+    record: Segmented, interaction: Interaction, state: ContactState, rules: Rules
+) -> Moment:
     assert record.identity is not None
     assert record.segments is not None
     profile = record.profile or ProfileSection({})
@@ -156,7 +177,13 @@ def _moment(record: Segmented, interaction: Interaction, rules: Rules) -> Moment
         now_ms=interaction.received_at,
     )
     age = interaction.received_at - interaction.occurred_at
-    return Moment(facts, record.identity, stale=age > rules.max_action_age_ms)
+    return Moment(
+        facts=facts,
+        identity=record.identity,
+        stale=age > rules.max_action_age_ms,
+        shown=profile.shown,
+        belongings=state.belongings,
+    )
 
 
 def _outcome(
@@ -167,7 +194,7 @@ def _outcome(
     subject = interaction.properties.get("action_id")
     at = min(interaction.occurred_at, interaction.received_at)
     row = history.settle(state, str(subject), interaction.name, at)
-    facts = _moment(record, interaction, rules).facts
+    facts = _moment(record, interaction, state, rules).facts
     silenced = suppressions.caused(rules.config.constraints, facts)
     row = _remember(row, record, History(silenced=silenced), rules)
     decision = Decision(
@@ -185,33 +212,65 @@ def _decision_id(interaction: Interaction) -> str:
     return decision_id(event_key(interaction.identifiers[0].key, interaction))
 
 
-def _control(control: Control, row: ContactState) -> Outcome[ContactState]:
+def _control(key: str, control: Control, row: ContactState) -> Outcome[ContactState]:
     if control.kind == "move":
         return _move(control, row)
     if control.kind == "arrive":
-        return _arrive(control, row)
+        return _arrive(key, control, row)
     if control.kind == "forget":
         return Ok(None)
+    if control.kind in ("join", "leave"):
+        return _belongs(key, control, row)
+    if control.kind == "erase":
+        return _erase(control, row)
     if control.kind == "probe" and control.request is not None:
         reply = Reply(control.request.request_id, None, None)
         return Forward((Emit(topics.REPLIES, control.request.gateway, reply),))
     return Drop(f"nothing to do on {control.kind}")
 
 
+def _belongs(key: str, change: Control, row: ContactState) -> Ok[ContactState]:
+    """An identifier is the customer's, or is no more: what waited for that is sent, or never is."""
+    row = replace(row, belongings=told(row.belongings, change))
+    if change.version < 0:
+        row = holding.deny(row, change.identifier, change.until)
+    return Ok(*_confirmed(key, row, change))
+
+
+def _confirmed(
+    key: str, row: ContactState, control: Control
+) -> tuple[ContactState, tuple[Emit, ...]]:
+    """Send what waited, which may have come here with its shard."""
+    row, actions = holding.confirm(row, control.at)
+    mine = (replace(one, profile_id=key) for one in actions)
+    return row, tuple(Emit(topics.actions(one.channel), key, one) for one in mine)
+
+
+def _erase(erase: Control, row: ContactState) -> Outcome[ContactState]:
+    if erase.state is None:
+        return DeadLetter("empty-record", "state: an erase must say what is forgotten")
+    erasure = _erasure_from.decode(erase.state)
+    row = replace(row, shards=row.shards.without(erasure.shards))
+    row = holding.deny(row, erase.identifier, None)
+    if not erasure.shown_only:
+        row = replace(row, belongings=without(row.belongings, erase.identifier))
+    return Ok(None if row == ContactState() else row)
+
+
 def _move(move: Control, row: ContactState) -> Ok[ContactState]:
     shards, leaving = row.shards.depart(move)
     sent = () if leaving is None else (_send(move, destination(move), leaving),)
-    return Ok(ContactState(shards), sent)
+    return Ok(replace(row, shards=shards), sent)
 
 
-def _arrive(arrive: Control, row: ContactState) -> Outcome[ContactState]:
+def _arrive(key: str, arrive: Control, row: ContactState) -> Outcome[ContactState]:
     if arrive.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
     part = _history_from.decode(arrive.state)
     received = row.shards.receive(arrive, part, history.merge)
     if isinstance(received, Away):
         return Ok(row, (_send(arrive, received, part),))
-    return Ok(ContactState(received))
+    return Ok(*_confirmed(key, replace(row, shards=received), arrive))
 
 
 def _send(cause: Control, to: Away, part: History) -> Emit:

@@ -6,10 +6,13 @@ no record finds when a `timer` comes. Each is told onward by a `timer` of its ow
 as they were at that moment.
 """
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.enrichment import view
+from pipeline.enrichment.presence import NOTHING_SHOWN
 from pipeline.enrichment.scores import scores
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
@@ -30,9 +33,12 @@ class Seen(Struct, frozen=True):
     traits: dict[str, Known]
 
 
-def seen(row: ProfileState, now_ms: int, rules: Rules) -> Seen:
-    """The profile at `now_ms`, or later when it has already come further."""
-    shards = view.shards_of(row)
+def seen(
+    row: ProfileState, now_ms: int, rules: Rules, shown: Mapping[str, int] = NOTHING_SHOWN
+) -> Seen:
+    """The profile at `now_ms`, or later when it has already come further; with identifiers that
+    were `shown` (when, ms)."""
+    shards = view.shards_of(row, shown)
     return _seen_at(shards, view.moment(row, shards, now_ms), rules)
 
 

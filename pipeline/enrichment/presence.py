@@ -1,36 +1,65 @@
-"""Which identifiers a profile names: those that its shards brought, without those that left.
+"""Which identifiers a profile names: those whose own rows said so last.
 
-A device that passes to somebody else, or whose link is taken away, is not one of this customer's
-any more, whatever it did here.
+What an interaction shows is taken for the customer's, for that interaction, until the row of what
+it shows has heard of it.
 """
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
 
 from msgspec.structs import replace
 
-from pipeline.enrichment.state import Left, Shard
-from pipeline.model.control import Control
+from pipeline.enrichment.state import Shard
+from pipeline.model.belongings import Belonging, Belongings, latest
+from pipeline.model.interaction import Interaction
+from pipeline.model.stages import IdentitySection
 
-_ANY = ""
-
-
-def told(left: dict[str, Left], leave: Control) -> dict[str, Left]:
-    """What a shard knows after a `leave`; of two for the same identifier the later counts."""
-    return latest_left(left, {leave.identifier or _ANY: Left(leave.at, leave.until)})
+NOTHING_SHOWN: Final[Mapping[str, int]] = MappingProxyType({})
 
 
-def latest_left(a: dict[str, Left], b: dict[str, Left]) -> dict[str, Left]:
-    """What two parts of a shard were told, together; `b` is not older where it is as new."""
-    newer = {name: one for name, one in b.items() if name not in a or one.at >= a[name].at}
-    return {**a, **newer} if newer else a
+def vouched(known: Belongings, interaction: Interaction, identity: IdentitySection) -> Belongings:
+    """After an interaction, whose strongest identifier's row stamped it."""
+    if identity.own_version is None:
+        return known
+    own = Belonging(identity.own_version, True, interaction.occurred_at)
+    return latest(known, interaction.identifiers[0].key, own)
 
 
-def present(shard: Shard) -> Shard:
-    """The shard with those identifiers only that are still the customer's."""
-    if not shard.left:
+def shown(known: Belongings, interaction: Interaction, identity: IdentitySection) -> dict[str, int]:
+    """What is taken to be the customer's though its own row has not said so yet: when (ms) it was
+    shown."""
+    if identity.own_version is None:
+        return {}
+    _, *weaker = interaction.identifiers
+    claimed = {**identity.shown, **{one.key: interaction.occurred_at for one in weaker}}
+    return {name: at for name, at in claimed.items() if _is_news(known.get(name), at)}
+
+
+def named(known: Belongings, also: Mapping[str, int]) -> dict[str, int]:
+    """The customer's identifiers, each with when (ms) that was known at the latest."""
+    return {**{name: one.as_of for name, one in known.items() if one.here}, **also}
+
+
+def present(shards: tuple[Shard, ...], names: Mapping[str, int]) -> tuple[Shard, ...]:
+    """The shards with those identifiers only that are the customer's. One that none of them saw
+    is put with the first."""
+    if not shards:
+        return shards
+    seen = {name for shard in shards for name in shard.identifiers}
+    unseen = {name: at for name, at in names.items() if name not in seen}
+    first, *rest = (_only(shard, names) for shard in shards)
+    if unseen:
+        first = replace(first, identifiers={**first.identifiers, **unseen})
+    return (first, *rest)
+
+
+def _only(shard: Shard, names: Mapping[str, int]) -> Shard:
+    if shard.identifiers.keys() <= names.keys():
         return shard
-    kept = {name: at for name, at in shard.identifiers.items() if not _gone(shard, name, at)}
+    kept = {name: at for name, at in shard.identifiers.items() if name in names}
     return replace(shard, identifiers=kept)
 
 
-def _gone(shard: Shard, name: str, seen_at: int) -> bool:
-    heard = (shard.left.get(_ANY), shard.left.get(name))
-    return any(one and (one.until is None or seen_at <= one.until) for one in heard)
+def _is_news(belonging: Belonging | None, at: int) -> bool:
+    return belonging is None or (not belonging.here and at > belonging.as_of)

@@ -8,7 +8,6 @@ from pipeline.config.compile import Configuration
 from pipeline.config.keeps import shape_of
 from pipeline.enrichment.beginning import lasting, merged
 from pipeline.enrichment.keeping import is_counted, join, parts_of
-from pipeline.enrichment.presence import latest_left
 from pipeline.enrichment.sequences import Mark, mark, settle
 from pipeline.enrichment.sequences import union as union_of_marks
 from pipeline.enrichment.sessions import add, union
@@ -43,7 +42,6 @@ def apply(
         log=log,
         interactions=before.interactions + 1,
         identifiers=_identifiers(before.identifiers, interaction),
-        left=before.left,
         kept=_kept(before.kept, facts, clock, config) if counts else before.kept,
         begun=lasting(before.begun, clock) if before.begun else before.begun,
         spans=spans,
@@ -62,7 +60,6 @@ def merge(a: Shard, b: Shard, config: Configuration) -> Shard:
         log=a.log and b.log,
         interactions=a.interactions + b.interactions,
         identifiers=latest_of(a.identifiers, b.identifiers),
-        left=latest_left(a.left, b.left),
         kept={
             key: join(shape_of(key), a.kept.get(key), b.kept.get(key), clock)
             for key in {**a.kept, **b.kept}

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from msgspec import Struct, field
 
 from pipeline.enrichment.sequences import Mark
+from pipeline.model.belongings import Belonging
 from pipeline.model.interaction import Known, Scalar
 from pipeline.model.shards import Shards
 
@@ -79,22 +80,14 @@ class Span(Struct, frozen=True, array_like=True, order=True):
     last: int
 
 
-class Left(Struct, frozen=True, array_like=True):
-    """Told at `at` (ms): an identifier seen here up to `until` (ms; None: whenever) is not the
-    customer's any more."""
-
-    at: int
-    until: int | None
-
-
 class Shard(Struct, frozen=True):
     """What one identifier brought under one owner. `clock` is the latest `received_at`; `log`: the
     latest interaction came in a log's own time. `spans` are the recent sessions, in order and
     apart by more than the session gap; `ended` counts those that are too old to change.
-    `left` has the identifiers that are somebody else's now. `kept`: what the traits are made of,
-    by the keys of keeps: of each, the interactions whose configuration has it; `begun`: of those
-    whose configuration had it not. `sequences`: what a sequence needs of the interactions, in
-    order, by its name.
+    `identifiers`: those that it saw, each with its latest time (ms). `kept`: what the traits are
+    made of, by the keys of keeps: of each, the interactions whose configuration has it; `begun`:
+    of those whose configuration had it not. `sequences`: what a sequence needs of the
+    interactions, in order, by its name.
     """
 
     first_seen: int
@@ -103,7 +96,6 @@ class Shard(Struct, frozen=True):
     log: bool = False
     interactions: int = 0
     identifiers: dict[str, int] = field(default_factory=dict)
-    left: dict[str, Left] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
     begun: dict[str, Begun] = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
@@ -112,13 +104,13 @@ class Shard(Struct, frozen=True):
 
 
 class ProfileState(Struct, frozen=True):
-    """One profile's row. `root` is the identifier that the id is made of. `early`: who left shards
-    that are still on their way here. `at`: the time (ms) that the profile has come to, which does
-    not go back. `due_at`: when time alone may next change a trait that a segment reads, or what a
-    segment makes of one."""
+    """One profile's row. `root` is the identifier that the id is made of; empty until something
+    says it. `belongings`: the identifiers that are the customer's, and those that no more are.
+    `at`: the time (ms) that the profile has come to, which does not go back. `due_at`: when time
+    alone may next change a trait that a segment reads, or what a segment makes of one."""
 
     root: str
     shards: Shards[Shard] = field(default_factory=Shards)
-    early: dict[str, dict[str, Left]] = field(default_factory=dict)
+    belongings: dict[str, Belonging] = field(default_factory=dict)
     at: int = 0
     due_at: int | None = None

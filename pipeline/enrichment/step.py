@@ -13,10 +13,11 @@ from pipeline.enrichment.passing import Seen, catch_up, kept, seen
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
+from pipeline.model.belongings import told, without
 from pipeline.model.control import Control
 from pipeline.model.ids import control_id
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
-from pipeline.model.shards import Away, arrival, destination
+from pipeline.model.shards import Away, Erasure, arrival, destination
 from pipeline.model.stages import Enriched, Identified, IdentitySection, ProfileSection
 from pipeline.rules import Rules
 
@@ -24,6 +25,7 @@ _shard_bytes = msgspec.msgpack.Encoder()
 _shard_from = msgspec.msgpack.Decoder(Shard)
 _beginning_from = msgspec.msgpack.Decoder(Beginning)
 _past_from = msgspec.msgpack.Decoder(Past)
+_erasure_from = msgspec.msgpack.Decoder(Erasure)
 
 _Changed: TypeAlias = tuple[ProfileState, tuple[Emit, ...]]
 """A row after a control, and the records that follow."""
@@ -48,6 +50,10 @@ def _interaction(
     assert interaction is not None
     assert identity is not None
     row = state or ProfileState(root=identity.root)
+    if row.root and not identity.root:
+        identity = replace(identity, root=row.root)
+    elif identity.root and not row.root:
+        row = replace(row, root=identity.root)
     onward_to = row.shards.left(identity.shard, identity.version)
     if onward_to is not None:
         return _follow(record, identity, onward_to)
@@ -56,8 +62,14 @@ def _interaction(
     derived = derive(interaction, rules.enrichers)
     shard = apply(row.shards.here.get(identity.shard), interaction, rules.config, derived)
     row = replace(row, shards=row.shards.put(identity.shard, shard))
+    row = replace(row, belongings=presence.vouched(row.belongings, interaction, identity))
     moment = seen(row, now_ms, rules)
-    section = _section(moment, rules)
+    shown = presence.shown(row.belongings, interaction, identity)
+    section = _section(seen(row, now_ms, rules, shown) if shown else moment, rules)
+    if shown and section is not None:
+        section = replace(section, shown=shown)
+    if identity.shown:
+        identity = replace(identity, shown={})
     if section is not None and derived:
         section = view.carrying(section, derived, rules.config)
     onward = Enriched(interaction=interaction, identity=identity, profile=section)
@@ -66,8 +78,16 @@ def _interaction(
 
 
 def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect:
-    """A late interaction goes where its shard went."""
-    moved = replace(identity, profile_id=to.to_profile, root=to.to_root, version=to.version)
+    """A late interaction goes where its shard went; whose its identifiers are, it does not say
+    there, nor who the customer is."""
+    moved = replace(
+        identity,
+        profile_id=to.to_profile,
+        root="",
+        version=to.version,
+        own_version=None,
+        shown={},
+    )
     return Redirect(Emit(topics.IDENTIFIED, to.to_profile, replace(record, identity=moved)))
 
 
@@ -79,6 +99,8 @@ def _control(
     if control.kind == "forget":
         onward = Emit(topics.ENRICHED, key, Enriched(control=control))
         return Ok(None, (onward, Emit(topics.PROFILES, key, None)))
+    if control.kind == "erase":
+        return _erase(key, control, state, rules)
     if state is None and control.kind in ("refresh", "timer", "begin", "fill"):
         return Drop("unknown profile")
     root = "" if control.kind == "move" else control.to_root or ""
@@ -103,8 +125,8 @@ def _changed(
             return _move(key, control, row, rules)
         case "arrive":
             return _arrive(key, control, row, rules)
-        case "leave":
-            return _leave(key, control, row, rules)
+        case "join" | "leave":
+            return _belongs(key, control, row, rules)
         case "begin":
             return _begin(control, row)
         case "fill":
@@ -127,7 +149,7 @@ def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> _Changed:
 def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> _Changed | DeadLetter:
     if arrive.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
-    row, part = _complete(row, arrive.shard or "", _shard_from.decode(arrive.state))
+    part = _shard_from.decode(arrive.state)
     received = row.shards.receive(arrive, part, partial(merge, config=rules.config))
     if isinstance(received, Away):
         return row, (_send(arrive, received, part),)
@@ -135,33 +157,45 @@ def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> _Chan
     return row, _refreshed(key, arrive, row, rules)
 
 
-def _complete(row: ProfileState, name: str, part: Shard) -> tuple[ProfileState, Shard]:
-    """An arriving shard with what was told of it before it came."""
-    early = row.early.get(name)
-    if early is None:
-        return row, part
-    rest = {one: heard for one, heard in row.early.items() if one != name}
-    return replace(row, early=rest), replace(part, left=presence.latest_left(part.left, early))
+def _belongs(key: str, change: Control, row: ProfileState, rules: Rules) -> _Changed:
+    """An identifier is the customer's, or is no more; later stages hear of it as well."""
+    row = replace(
+        row,
+        root=row.root or change.to_root or "",
+        belongings=told(row.belongings, change),
+    )
+    onward = Emit(topics.ENRICHED, key, Enriched(control=change))
+    if not row.shards.here:
+        return row, (onward,)
+    return row, (onward, *_refreshed(key, change, row, rules))
 
 
-def _leave(
-    key: str, leave: Control, row: ProfileState, rules: Rules
-) -> _Changed | Redirect | DeadLetter:
-    """An identifier is not the customer's any more; told where its shard is, or will be."""
-    name = leave.shard
-    if name is None:
-        return DeadLetter("empty-record", "shard: a leave must name one")
-    onward_to = row.shards.left(name, leave.version)
-    if onward_to is not None:
-        sent = replace(leave, version=onward_to.version)
-        return Redirect(Emit(topics.IDENTIFIED, onward_to.to_profile, Identified(control=sent)))
-    shard = row.shards.here.get(name)
-    if shard is None:
-        heard = presence.told(row.early.get(name, {}), leave)
-        return replace(row, early={**row.early, name: heard}), ()
-    shard = replace(shard, left=presence.told(shard.left, leave))
-    row = replace(row, shards=row.shards.put(name, shard))
-    return row, _refreshed(key, leave, row, rules)
+def _erase(
+    key: str, erase: Control, state: ProfileState | None, rules: Rules
+) -> Outcome[ProfileState]:
+    """An identifier, and shards, were forgotten."""
+    if erase.state is None:
+        return DeadLetter("empty-record", "state: an erase must say what is forgotten")
+    erasure = _erasure_from.decode(erase.state)
+    onward = Emit(topics.ENRICHED, key, Enriched(control=erase))
+    if state is None:
+        return Forward((onward,))
+    row, passed = catch_up(key, state, erase.at, rules)
+    shards = row.shards.without(erasure.shards)
+    here = {name: _unseen(shard, erase.identifier) for name, shard in shards.here.items()}
+    row = replace(row, shards=replace(shards, here=here))
+    if not erasure.shown_only:
+        row = replace(row, belongings=without(row.belongings, erase.identifier))
+    if not (here or row.shards.away or row.belongings):
+        return Ok(None, (*passed, onward, *_refreshed(key, erase, row, rules)))
+    news = _refreshed(key, erase, row, rules) if state.shards.here else ()
+    return kept(row, (*passed, onward, *news), seen(row, erase.at, rules), rules)
+
+
+def _unseen(shard: Shard, name: str | None) -> Shard:
+    if name not in shard.identifiers:
+        return shard
+    return replace(shard, identifiers={k: at for k, at in shard.identifiers.items() if k != name})
 
 
 def _begin(control: Control, row: ProfileState) -> _Changed | DeadLetter:

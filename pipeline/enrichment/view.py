@@ -6,7 +6,7 @@ from itertools import chain
 from pipeline.config.compile import Configuration
 from pipeline.enrichment import sequences, sessions
 from pipeline.enrichment.buckets import bucket_of, next_step
-from pipeline.enrichment.presence import present
+from pipeline.enrichment.presence import NOTHING_SHOWN, named, present
 from pipeline.enrichment.reading import next_change, values, with_past
 from pipeline.enrichment.shard import latest_of
 from pipeline.enrichment.state import ProfileState, Shard
@@ -15,10 +15,12 @@ from pipeline.model.profile import Profile
 from pipeline.model.stages import ProfileSection
 
 
-def shards_of(state: ProfileState) -> tuple[Shard, ...]:
-    """In the order of their names, with the identifiers that are still the customer's."""
+def shards_of(state: ProfileState, shown: Mapping[str, int] = NOTHING_SHOWN) -> tuple[Shard, ...]:
+    """In the order of their names, with the identifiers that are the customer's, among them those
+    that an interaction showed (when, ms)."""
     here = state.shards.here
-    return tuple(present(here[name]) for name in sorted(here))
+    shards = tuple(here[name] for name in sorted(here))
+    return present(shards, named(state.belongings, shown))
 
 
 def latest_shard(state: ProfileState) -> str | None:
@@ -81,7 +83,7 @@ def carrying(
 ) -> ProfileSection:
     """Of what was derived, too, only what is read later on."""
     carried = {name: value for name, value in derived.items() if name in config.carried}
-    return ProfileSection(section.traits, carried)
+    return ProfileSection(section.traits, carried, section.shown)
 
 
 def snapshot(

@@ -1,7 +1,11 @@
 """The records that follow from one input of one row, each with an id derived from the input's."""
 
-from typing import Literal
+from typing import Final, Literal
 
+import msgspec
+from msgspec.structs import replace
+
+from pipeline.identity.linking import unconfirmed
 from pipeline.identity.state import IdentityState, Placement
 from pipeline.model import topics
 from pipeline.model.control import Control
@@ -9,12 +13,25 @@ from pipeline.model.identity import Evidence, IdentityChange
 from pipeline.model.ids import control_id, profile_id
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import Emit
+from pipeline.model.shards import Erasure
 from pipeline.model.stages import Identified, IdentitySection
 
 
 def profile_of(root: str) -> str:
     """The profile id of the person whose top identifier has this key."""
     return profile_id(Identifier.parse(root))
+
+
+_MAX_VISITED: Final = 1000
+"""An identifier remembers so many profiles that may know it, the latest ones."""
+
+
+def visiting(row: IdentityState, root: str) -> IdentityState:
+    """The row, whose identifier the profile under `root` is about to know."""
+    profile = profile_of(root)
+    if profile in row.visited:
+        return row
+    return replace(row, visited=(*row.visited, profile)[-_MAX_VISITED:])
 
 
 class Cause:
@@ -29,8 +46,15 @@ class Cause:
     def identified(self, interaction: Interaction, row: IdentityState, shard: str) -> Emit:
         """The interaction goes on, with who it is."""
         profile = profile_of(row.root)
-        version = row.shards[shard].version
-        section = IdentitySection(profile, row.root, shard, version, self._config)
+        section = IdentitySection(
+            profile_id=profile,
+            root=row.root,
+            shard=shard,
+            version=row.shards[shard].version,
+            config=self._config,
+            own_version=row.version,
+            shown=unconfirmed(row),
+        )
         return Emit(
             topics.IDENTIFIED, profile, Identified(interaction=interaction, identity=section)
         )
@@ -51,13 +75,17 @@ class Cause:
         """For readers: a link was shown, and is not made."""
         return self._change("refused", child, parent, evidence=evidence)
 
-    def released(self, parent: str, evidence: Evidence | None) -> Emit:
-        """The parent is told that this identifier follows another, and by which evidence."""
-        return self._change("released", parent, self.key, evidence=evidence)
+    def released(self, parent: str) -> Emit:
+        """The parent is told that this identifier follows another."""
+        return self._change("released", parent, self.key)
 
     def returned(self, parent: str) -> Emit:
-        """The parent is told that this identifier follows it again."""
+        """The parent is told that this identifier follows it."""
         return self._change("returned", parent, self.key)
+
+    def conceded(self, child: str) -> Emit:
+        """The child is told that there is no evidence that it has not heard."""
+        return self._change("conceded", child, self.key)
 
     def root(self, child: str, row: IdentityState) -> Emit:
         """The child is told of this row's new top."""
@@ -79,6 +107,21 @@ class Cause:
         """Who knows this identifier is told that it was forgotten."""
         return self._change("forgotten", other, self.key)
 
+    def adopt(self, owner: str, shard: str, place: Placement) -> Emit:
+        """The owner of what this identifier did takes it over."""
+        change = IdentityChange(
+            change_id=self._id("adopt", f"{owner}/{shard}"),
+            kind="adopt",
+            identifier=owner,
+            at=self.at,
+            config=self._config,
+            other=owner,
+            root=place.root,
+            version=place.version,
+            shard=shard,
+        )
+        return Emit(topics.IDENTITIES, owner, change)
+
     def erased(self) -> Emit:
         """For readers: nothing of before counts for this identifier."""
         return self._change("erased", self.key, None)
@@ -98,25 +141,57 @@ class Cause:
         )
         return Emit(topics.IDENTIFIED, profile_of(source), Identified(control=control))
 
-    def leave(
-        self, shard: tuple[str, Placement], identifier: str | None, until_ms: int | None
+    def belongs(
+        self, kind: Literal["join", "leave"], root: str, version: int, until_ms: int
     ) -> Emit:
-        """A shard's profile is told that an identifier (None: any) that it saw up to then (None:
-        whenever) is not its own any more; 0: that it is again."""
-        name, place = shard
+        """The profile under `root` is told that this identifier belongs to it, or no more, as of
+        its `version`-th top and the evidence up to `until_ms`."""
+        profile = profile_of(root)
         control = Control(
-            control_id=self._id("leave", f"{name}/{identifier}"),
+            control_id=self._id(kind, f"{self.key}/{profile}/{version}"),
+            kind=kind,
+            at=self.at,
+            cause=self._cause,
+            config=self._config,
+            to_root=root if kind == "join" else None,
+            version=version,
+            identifier=self.key,
+            until=until_ms,
+        )
+        return Emit(topics.IDENTIFIED, profile, Identified(control=control))
+
+    def declined(self, parent: str) -> Emit:
+        """The parent is told that this identifier has too many already."""
+        return self._change("declined", parent, self.key)
+
+    def erase(self, profile: str, identifier: str | None, erasure: Erasure) -> Emit:
+        """A profile forgets an identifier, and shards."""
+        control = Control(
+            control_id=self._id("erase", f"{profile}/{identifier}"),
+            kind="erase",
+            at=self.at,
+            cause=self._cause,
+            config=self._config,
+            identifier=identifier,
+            state=msgspec.msgpack.encode(erasure),
+        )
+        return Emit(topics.IDENTIFIED, profile, Identified(control=control))
+
+    def denied(self, row: IdentityState, child: str, until_ms: int) -> Emit:
+        """The row's profile is told that what its interactions showed of a child, up to then, is
+        void."""
+        profile = profile_of(row.root)
+        control = Control(
+            control_id=self._id("denied", f"{profile}/{child}"),
             kind="leave",
             at=self.at,
             cause=self._cause,
             config=self._config,
-            shard=name,
-            to_root=place.root,
-            version=place.version,
-            identifier=identifier,
+            version=-1,
+            identifier=child,
             until=until_ms,
         )
-        return Emit(topics.IDENTIFIED, profile_of(place.root), Identified(control=control))
+        return Emit(topics.IDENTIFIED, profile, Identified(control=control))
 
     def forget_profile(self) -> Emit:
         """The stages delete the profile that this identifier is the top of."""
@@ -139,6 +214,8 @@ class Cause:
             "alias",
             "aliased",
             "refused",
+            "declined",
+            "conceded",
             "released",
             "returned",
             "root",

@@ -1,9 +1,20 @@
-"""What a row keeps when another identifier was forgotten."""
+"""What a row keeps, and what it gives away, when an identifier is forgotten."""
 
 from msgspec.structs import replace
 
+from pipeline.identity.causes import profile_of
 from pipeline.identity.ownership import owner_of
 from pipeline.identity.state import IdentityState, Placement
+
+
+def orphans(state: IdentityState) -> dict[str, str]:
+    """Of the shards of a row that is forgotten those that belong to another person: its owner."""
+    owners = ((name, owner_of(place, state)) for name, place in state.shards.items())
+    return {
+        name: owner
+        for name, owner in owners
+        if owner is not None and state.parents[owner].root != state.root
+    }
 
 
 def without(state: IdentityState, other: str) -> IdentityState:
@@ -13,6 +24,8 @@ def without(state: IdentityState, other: str) -> IdentityState:
         parents={name: one for name, one in state.parents.items() if name != other},
         children={name: one for name, one in state.children.items() if name != other},
         cuts={name: at for name, at in state.cuts.items() if name != other},
+        awaited=tuple(name for name in state.awaited if name != other),
+        visited=tuple(one for one in state.visited if one != profile_of(other)),
         shards={
             name: _unclaimed(place, other)
             for name, place in state.shards.items()

@@ -51,12 +51,21 @@ def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence |
         return state, None
     if known.seen > known.told and state.counts(child, known.seen):
         return _keep(state, child, Child(known.seen, known.seen, follows=True)), known.seen
-    return _keep(state, child, replace(known, follows=False)), None
+    return _keep(state, child, replace(known, follows=False, confirmed=False)), None
 
 
 def rejoin(state: IdentityState, child: str) -> IdentityState:
-    """`child` follows again."""
-    return _keep(state, child, replace(state.children[child], follows=True))
+    """`child` says that it follows."""
+    return _keep(state, child, replace(state.children[child], follows=True, confirmed=True))
+
+
+def unconfirmed(state: IdentityState) -> dict[str, int]:
+    """The children that were told and have not answered yet: when (ms) they were shown."""
+    return {
+        name: one.told.occurred_at
+        for name, one in state.children.items()
+        if one.follows and not one.confirmed
+    }
 
 
 def hear(state: IdentityState, change: IdentityChange, parent: str, root: str) -> IdentityState:

@@ -12,30 +12,36 @@ from typing import Final
 from msgspec.structs import replace
 
 from pipeline.identity.state import Claim, IdentityState, Placement
+from pipeline.model.ids import control_id
 
-_CLAIMANTS: Final = 4
+_CLAIMANTS: Final = 128
 """So many parents are remembered per shard: what more of them did is not told apart."""
 
-_MAX_SHARDS: Final = 100
+_MAX_SHARDS: Final = 128
 """Beyond it, an owner's last shard takes what is new, whoever came after the owner."""
 
 
-def current_shard(identifier: str, state: IdentityState, now_ms: int) -> tuple[IdentityState, str]:
-    """The shard of the identifier's present claimants, begun here if there was none."""
+def current_shard(identifier: str, state: IdentityState, cause: str) -> tuple[IdentityState, str]:
+    """The shard of the identifier's present claimants, begun here if there was none. Its name,
+    which others keep, tells nobody the identifier; `cause`: id of the interaction."""
     claims = tuple(islice(state.claims(), _CLAIMANTS))
     known = _shard_of(claims, state)
     if known is not None:
         return state, known
-    name = f"{identifier}/{now_ms}.{len(state.shards)}"
+    name = control_id(cause, "shard", f"{identifier}/{len(state.shards)}")
     begun = Placement(claims=claims, root=state.root, version=0)
     return replace(state, shards={**state.shards, name: begun}), name
 
 
 def _shard_of(claims: tuple[Claim, ...], state: IdentityState) -> str | None:
-    every = reversed(state.shards.items())
-    crowded = len(state.shards) >= _MAX_SHARDS
-    compared = 1 if crowded else _CLAIMANTS
-    return next((name for name, one in every if one.claims[:compared] == claims[:compared]), None)
+    """The latest one that the same parents claim."""
+    compared = 1 if len(state.shards) >= _MAX_SHARDS else _CLAIMANTS
+    wanted = [one.parent for one in claims[:compared]]
+    for name, place in reversed(state.shards.items()):
+        standing = (one.parent for one in place.claims if _stands(one, state))
+        if list(islice(standing, compared)) == wanted:
+            return name
+    return None
 
 
 def owner_of(place: Placement, state: IdentityState) -> str | None:
@@ -49,7 +55,8 @@ def owner_of(place: Placement, state: IdentityState) -> str | None:
 
 def _stands(claim: Claim, state: IdentityState) -> bool:
     parent = state.parents.get(claim.parent)
-    uncut = state.cuts.get(claim.parent, 0) == claim.cut
+    cut = state.cuts.get(claim.parent)
+    uncut = cut is None or claim.since > cut
     return uncut and parent is not None and parent.evidence is not None
 
 
@@ -60,5 +67,18 @@ def displaced(identifier: str, state: IdentityState) -> dict[str, Placement]:
         owner = owner_of(place, state)
         root = identifier if owner is None else state.parents[owner].root
         if root != place.root:
-            moved[name] = replace(place, root=root, version=place.version + 1)
+            moved[name] = _moved(place, root)
     return moved
+
+
+def left_behind(state: IdentityState) -> dict[str, Placement]:
+    """Of the adopted shards those that are not under the row's root, as they should be."""
+    return {
+        name: _moved(place, state.root)
+        for name, place in state.adopted.items()
+        if place.root != state.root
+    }
+
+
+def _moved(place: Placement, root: str) -> Placement:
+    return replace(place, root=root, version=place.version + 1)

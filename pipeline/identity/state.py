@@ -24,19 +24,22 @@ class Child(Struct, frozen=True, array_like=True):
 
     `seen` is the latest evidence, `told` the latest that was sent to it. While the child follows,
     newer evidence changes nothing for it and stays here; when it follows somebody else it says
-    so, and is told anew as soon as there is evidence that it has not heard.
+    so, and is told anew as soon as there is evidence that it has not heard. `confirmed`: it said
+    that it follows, hence its profile knows it.
     """
 
     seen: Evidence
     told: Evidence
     follows: bool
+    confirmed: bool = False
 
 
 class Claim(Struct, frozen=True, array_like=True):
-    """A parent, and how far its link was cut when it made the claim: cut further, it is void."""
+    """A parent, and when (ms) the evidence occurred by which it claims: a cut from then on voids
+    the claim."""
 
     parent: str
-    cut: int
+    since: int
 
 
 class Placement(Struct, frozen=True, array_like=True):
@@ -53,7 +56,10 @@ class IdentityState(Struct, frozen=True):
 
     `version` counts the tops that it has had. `parents` are in the order in which their evidence
     first counted. `cuts`: the other end of a link -> when (ms) it was taken away; evidence of up
-    to then, inclusive, does not count.
+    to then, inclusive, does not count. `adopted`: shards of forgotten identifiers that belong to
+    this one. `visited`: ids of the profiles that may know this identifier, to be told when it is
+    forgotten. `awaited`: parents that it left and that may yet have newer evidence; until they
+    answer it tells nobody whom it follows. `told`: the parent and the version that it told last.
     """
 
     root: str
@@ -63,6 +69,10 @@ class IdentityState(Struct, frozen=True):
     children: dict[str, Child] = field(default_factory=dict)
     shards: dict[str, Placement] = field(default_factory=dict)
     cuts: dict[str, int] = field(default_factory=dict)
+    adopted: dict[str, Placement] = field(default_factory=dict)
+    visited: tuple[str, ...] = ()
+    awaited: tuple[str, ...] = ()
+    told: tuple[str | None, int] = (None, 0)
 
     def counts(self, other: str, evidence: Evidence) -> bool:
         """Whether this evidence of a link with `other` is newer than the link's last cut."""
@@ -74,5 +84,5 @@ class IdentityState(Struct, frozen=True):
         shown = [
             (one.evidence, name) for name, one in self.parents.items() if one.evidence is not None
         ]
-        for _, name in sorted(shown, reverse=True):
-            yield Claim(name, self.cuts.get(name, 0))
+        for evidence, name in sorted(shown, reverse=True):
+            yield Claim(name, evidence.occurred_at)

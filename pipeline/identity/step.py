@@ -3,34 +3,41 @@
 An interaction is processed in the row of its strongest identifier and goes on at once under that
 row's root. Everything between rows travels as a record on `identities`, so that each row has one
 writer: a parent tells a child of evidence (`link`) and of a new top (`root`), a child that follows
-another says so (`released`). Evidence, tops and cuts only move forward, hence every order of
-delivery ends in the same trees: those of the evidence that is newer than its link's last cut.
+another says so (`released`), and so does one that follows (`returned`). Evidence, tops and cuts
+only move forward, hence every order of delivery ends in the same trees: those of the evidence that
+is newer than its link's last cut.
+
+Which profile an identifier belongs to is said by its own row alone: with each interaction that it
+is the strongest of, and by a `leave` and a `join` when its top changes, numbered by its tops. What
+an interaction shows belongs to its profile until the shown identifier's row has had its say.
 
 A link is taken away by an `unlink` to one of its ends, which tells the other (`unlinked`). A person
 is forgotten by a `forget` to any identifier: it goes up to the top, and from there down to all
-that follow; each row empties itself and tells those that know it (`forgotten`).
+that follow; each row empties itself and tells those that know it (`forgotten`), and gives what it
+did for somebody else to its owner (`adopt`).
 """
 
-from collections.abc import Iterator
 from typing import Literal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.dates import day
-from pipeline.identity.causes import Cause
-from pipeline.identity.forgetting import without
+from pipeline.identity.causes import Cause, profile_of, visiting
+from pipeline.identity.forgetting import orphans, without
 from pipeline.identity.linking import disconnect, hear, observe, rejoin, release
 from pipeline.identity.mapping import mapped
 from pipeline.identity.naming import doubtful, ranked
-from pipeline.identity.ownership import current_shard, displaced, owner_of
-from pipeline.identity.state import IdentityState
+from pipeline.identity.ownership import current_shard, displaced, left_behind
+from pipeline.identity.state import IdentityState, Placement
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.identity import Evidence, IdentityChange
 from pipeline.model.ids import event_key
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
+from pipeline.model.shards import Erasure
 from pipeline.model.stages import Identified
 from pipeline.model.time import MAX_AHEAD_MS
 from pipeline.rules import Rules
@@ -67,8 +74,8 @@ def _interaction(
     named = replace(heard, identifiers=certain)
     event = event_key(key, interaction)
     cause = Cause(key, event, interaction.received_at, rules.config.digest)
-    row, shard = current_shard(key, state or IdentityState(root=key), interaction.received_at)
-    row, own, links = _links(cause, row, named, rules)
+    row, shard = current_shard(key, state or IdentityState(root=key), event)
+    row, own, links = _links(cause, visiting(row, row.root), named, rules)
     normal = mapped(replace(named, identifiers=own), rules.config)
     identified = cause.identified(normal, row, shard)
     announced = (cause.resolved(row, None),) if state is None else ()
@@ -142,13 +149,30 @@ def _change(
         return _alias(cause, state, change, rules)
     if change.kind in ("link", "root"):
         return _told(cause, state or IdentityState(root=key), change, rules)
+    if state is None and change.kind == "released":
+        return Ok(None, (cause.conceded(change.other),))
     if state is None:
         return Drop("forgotten already")
-    if change.kind == "forgotten":
-        return _other_forgotten(cause, state, change.other)
-    if change.kind == "returned":
-        return _returned(cause, state, change.other)
-    return _released(cause, state, change.other, change.evidence)
+    return _heard(cause, state, change, change.other)
+
+
+def _heard(
+    cause: Cause, row: IdentityState, change: IdentityChange, other: str
+) -> Outcome[IdentityState]:
+    """What `other` told, which a row makes something of only while it is not forgotten."""
+    match change.kind:
+        case "adopt":
+            return _adopted(cause, row, change)
+        case "forgotten":
+            return _other_forgotten(cause, row, other)
+        case "declined":
+            return _declined(cause, row, other)
+        case "conceded":
+            return Ok(*_answered(cause, row, other))
+        case "returned":
+            return _returned(row, other)
+        case _:
+            return _released(cause, row, other)
 
 
 def _alias(
@@ -166,8 +190,10 @@ def _alias(
         both = rules.config.identity.ranked((previous, Identifier.parse(other)))
         told = cause.aliased(both[0].key, both[-1].key, evidence)
         return Forward((told,)) if state is None else Ok(state, (told,))
-    row = state or IdentityState(root=cause.key)
-    announced = (cause.resolved(row, None),) if state is None else ()
+    row = state or visiting(IdentityState(root=cause.key), cause.key)
+    announced: tuple[Emit, ...] = ()
+    if state is None:
+        announced = (cause.resolved(row, None), cause.belongs("join", row.root, row.version, 0))
     row, _, news = _show(cause, row, Identifier.parse(other), evidence, rules)
     return Ok(row, (*announced, *news))
 
@@ -183,32 +209,44 @@ def _told(
         return DeadLetter("incomplete-change", "evidence: a link must carry it")
     most = rules.config.identity.max_identifiers
     if change.evidence is not None and parent not in row.parents and len(row.parents) >= most:
-        told = cause.released(parent, change.evidence)
+        told = cause.declined(parent)
         return Ok(row, (told, cause.refused(cause.key, parent, change.evidence)))
     heard = hear(row, change, parent, root)
     loser = parent if change.kind == "link" else None
-    return Ok(*_settled(cause, row, heard, (loser, change.evidence)))
+    return Ok(*_settled(cause, row, heard, _Told(loser, change.evidence)))
 
 
-def _released(
-    cause: Cause, row: IdentityState, child: str, winner: Evidence | None
-) -> Outcome[IdentityState]:
-    """A child follows another; it is not named among what it did here up to then."""
+def _released(cause: Cause, row: IdentityState, child: str) -> Outcome[IdentityState]:
+    """A child follows another; interactions named it as this row's until now."""
     if child not in row.children:
-        return Drop("unknown child")
+        return Ok(row, (cause.conceded(child),))
+    until_ms = row.children[child].told.occurred_at
     row, news = release(row, child)
-    told = () if news is None else (cause.link(child, row, news),)
-    if winner is None:
-        return Ok(row, told)
-    until_ms = max(winner.occurred_at, row.cuts.get(child, 0))
-    return Ok(row, (*told, *_leaving(cause, row, child, until_ms)))
+    answer = cause.conceded(child) if news is None else cause.link(child, row, news)
+    return Ok(row, (answer, cause.denied(row, child, until_ms)))
 
 
-def _returned(cause: Cause, row: IdentityState, child: str) -> Outcome[IdentityState]:
-    """A child follows again: it is named once more among what it did here."""
+def _declined(cause: Cause, row: IdentityState, child: str) -> Outcome[IdentityState]:
+    """A child that does not know this row could not have it forget: it is as if never shown."""
     if child not in row.children:
         return Drop("unknown child")
-    return Ok(rejoin(row, child), _leaving(cause, row, child, 0))
+    rest = {name: one for name, one in row.children.items() if name != child}
+    told = _erasing(cause, row, child, Erasure(shown_only=True))
+    until_ms = row.children[child].seen.occurred_at
+    return Ok(replace(row, children=rest), (*told, cause.denied(row, child, until_ms)))
+
+
+def _erasing(cause: Cause, row: IdentityState, other: str, erasure: Erasure) -> tuple[Emit, ...]:
+    """To every profile that has a part that may have seen `other` with this row's identifier."""
+    places = (*row.shards.values(), *row.adopted.values())
+    profiles = dict.fromkeys(profile_of(place.root) for place in places)
+    return tuple(cause.erase(profile, other, erasure) for profile in profiles)
+
+
+def _returned(row: IdentityState, child: str) -> Outcome[IdentityState]:
+    if child not in row.children:
+        return Drop("unknown child")
+    return Ok(rejoin(row, child))
 
 
 def _unlinked(cause: Cause, row: IdentityState, other: str, first: bool) -> Ok[IdentityState]:
@@ -217,49 +255,82 @@ def _unlinked(cause: Cause, row: IdentityState, other: str, first: bool) -> Ok[I
     told = (cause.unlinked(other),) if first else ()
     if news is not None:
         told = (*told, cause.link(other, after, news))
-    left = _leaving(cause, after, other, cause.at) if other in after.children else ()
-    after, emits = _settled(cause, row, after, (None, None))
-    return Ok(after, (*told, *left, *emits))
+    if other in after.children:
+        told = (*told, cause.denied(after, other, cause.at))
+    after, emits = _settled(cause, row, after, _Told())
+    return Ok(after, (*told, *emits))
 
 
-def _leaving(cause: Cause, row: IdentityState, child: str, until_ms: int) -> tuple[Emit, ...]:
-    return tuple(cause.leave(one, child, until_ms) for one in row.shards.items())
+class _Told(Struct, frozen=True):
+    """Who told of a link, and by which evidence; None: nobody did."""
+
+    teller: str | None = None
+    evidence: Evidence | None = None
 
 
 def _settled(
-    cause: Cause,
-    before: IdentityState,
-    row: IdentityState,
-    told: tuple[str | None, Evidence | None],
+    cause: Cause, before: IdentityState, row: IdentityState, told: _Told
 ) -> tuple[IdentityState, tuple[Emit, ...]]:
-    """Choose the parent anew, and tell everybody whom that concerns. `told`: by whom, and what."""
-    teller, evidence = told
+    """Choose the parent anew, and tell everybody whom that concerns."""
     best = next(row.claims(), None)
     parent = None if best is None else best.parent
     root = cause.key if parent is None else row.parents[parent].root
     row = replace(row, parent=parent, root=root, version=before.version + (root != before.root))
-    winner = None if parent is None else row.parents[parent].evidence
-    losers = {teller, before.parent} - {parent, None}
-    emits = [cause.released(loser, winner) for loser in sorted(filter(None, losers))]
-    if parent is not None and parent not in (before.parent, teller):
-        emits.append(cause.returned(parent))
+    losers = {told.teller, before.parent} - {parent, None}
+    emits = [cause.released(loser) for loser in sorted(filter(None, losers))]
     if root != before.root:
-        emits.append(cause.resolved(row, evidence))
+        emits.append(cause.resolved(row, told.evidence))
+        if profile_of(before.root) in row.visited:
+            emits.append(
+                cause.belongs("leave", before.root, row.version, _heard_until(before, row))
+            )
+    if told.teller is not None and told.teller == parent == row.told[0]:
+        emits.append(cause.returned(parent))
+    if parent != before.parent and before.parent is not None:
+        row = replace(row, awaited=tuple(dict.fromkeys((*row.awaited, before.parent))))
+    row, announced = _answered(cause, row, told.teller)
+    row, moves = _moves(cause, row)
+    return row, (*emits, *announced, *moves)
+
+
+def _answered(
+    cause: Cause, row: IdentityState, parent: str | None
+) -> tuple[IdentityState, tuple[Emit, ...]]:
+    """Once no parent that this identifier left may claim it back, tell whom it follows: its
+    parent, its children, and the profile of its top."""
+    row = replace(row, awaited=tuple(one for one in row.awaited if one != parent))
+    if row.awaited or row.told == (row.parent, row.version):
+        return row, ()
+    emits = []
+    before, version = row.told
+    if row.parent is not None and row.parent != before:
+        emits.append(cause.returned(row.parent))
+    if row.version != version:
         emits.extend(cause.root(child, row) for child in row.children)
-    moves = displaced(cause.key, row)
-    emits.extend(cause.move(name, row.shards[name].root, to) for name, to in moves.items())
-    row = replace(row, shards={**row.shards, **moves})
-    emits.extend(_handed_over(cause, before, row))
-    return row, tuple(emits)
+        emits.append(cause.belongs("join", row.root, row.version, _heard_until(row)))
+        row = visiting(row, row.root)
+    return replace(row, told=(row.parent, row.version)), tuple(emits)
 
 
-def _handed_over(cause: Cause, before: IdentityState, row: IdentityState) -> Iterator[Emit]:
-    """What was done under an owner of before names nobody there any more, or does so again."""
-    for name, place in row.shards.items():
-        was_past = owner_of(before.shards[name], before) != before.parent
-        is_past = owner_of(place, row) != row.parent
-        if is_past is not was_past:
-            yield cause.leave((name, place), None, None if is_past else 0)
+def _heard_until(*rows: IdentityState) -> int:
+    return max((at for row in rows for at in (*row.cuts.values(), *_occurred(row))), default=0)
+
+
+def _occurred(row: IdentityState) -> tuple[int, ...]:
+    return tuple(one.evidence.occurred_at for one in row.parents.values() if one.evidence)
+
+
+def _moves(cause: Cause, row: IdentityState) -> tuple[IdentityState, tuple[Emit, ...]]:
+    """Every shard goes where it must be."""
+    moves, adopted = displaced(cause.key, row), left_behind(row)
+    places = {**row.shards, **row.adopted}
+    emits = tuple(
+        cause.move(name, places[name].root, to) for name, to in {**moves, **adopted}.items()
+    )
+    row = replace(row, shards={**row.shards, **moves}, adopted={**row.adopted, **adopted})
+    for place in moves.values():
+        row = visiting(row, place.root)
+    return row, emits
 
 
 def _forget(cause: Cause, row: IdentityState | None) -> Ok[IdentityState]:
@@ -274,13 +345,33 @@ def _other_forgotten(cause: Cause, row: IdentityState, other: str) -> Ok[Identit
     if row.parent == other:
         return _erased(cause, row, other)
     after = without(row, other)
-    return Ok(None if after == IdentityState(root=cause.key) else after)
+    gone = tuple(name for name in row.shards if name not in after.shards)
+    told = [*_erasing(cause, after, other, Erasure())]
+    if gone:
+        told += (cause.erase(profile, None, Erasure(gone)) for profile in row.visited)
+    empty = replace(after, visited=()) == IdentityState(root=cause.key)
+    after, announced = _answered(cause, after, other)
+    return Ok(None if empty else after, (*told, *announced))
 
 
 def _erased(cause: Cause, row: IdentityState, teller: str | None) -> Ok[IdentityState]:
-    known = dict.fromkeys((*row.children, *row.parents))
-    told = tuple(cause.forgotten(other) for other in known if other != teller)
+    known = dict.fromkeys((*row.children, *row.parents, *row.cuts))
+    told = [cause.forgotten(other) for other in known if other != teller]
+    given = orphans(row)
+    told += (cause.adopt(owner, name, row.shards[name]) for name, owner in given.items())
+    gone = tuple(name for name in (*row.shards, *row.adopted) if name not in given)
+    told += (cause.erase(profile, cause.key, Erasure(gone)) for profile in row.visited)
     return Ok(None, (cause.forget_profile(), cause.erased(), *told))
+
+
+def _adopted(
+    cause: Cause, row: IdentityState, change: IdentityChange
+) -> Ok[IdentityState] | DeadLetter:
+    """What a forgotten identifier did for this one stays with it."""
+    if change.shard is None or change.root is None:
+        return DeadLetter("incomplete-change", "shard, root: an adopt must name both")
+    place = Placement((), change.root, change.version)
+    return Ok(*_moves(cause, replace(row, adopted={**row.adopted, change.shard: place})))
 
 
 def _pass_on(key: str, change: IdentityChange, rules: Rules) -> Forward:

@@ -5,8 +5,11 @@
 `refresh`: the profile, or the configuration, changed without an interaction; the stages evaluate
 it anew.
 `timer`: time alone changed the profile, or is about to: the row was to be woken at `due_at`.
-`leave`: up to `until` (ms), `identifier` (None: any) in `shard` was somebody else's after all.
+`join`, `leave`: `identifier` belongs to the profile, or no more, as of its `version`-th top; it
+has heard of all evidence of up to `until` (ms) that ever counted. A `leave` with a negative
+version: what the profile's interactions showed of it up to then is void.
 `forget`: nothing is left of the profile, in any stage.
+`erase`: `identifier` was forgotten, and so were the shards that `state` (an `Erasure`) names.
 `clock`: a log's time has come to `at`; passes through every stage and wakes what is due by it.
 `begin`: the configuration begins to keep, and lets go of, what `state` names.
 `fill`: `state` has what `shard` did before its keeps were in the configuration.
@@ -32,10 +35,12 @@ class Control(Struct, frozen=True):
         "arrive",
         "refresh",
         "timer",
+        "join",
         "leave",
         "begin",
         "fill",
         "forget",
+        "erase",
         "clock",
         "probe",
     ]

@@ -5,12 +5,16 @@ The record's key is `identifier`, whose row changes or changed:
 `alias`: `other` has `identifier` for a previous id, which may be an anonymous or a customer's one.
 `aliased`: so an alias showed the stronger `identifier` together with `other`.
 `released`: `other` (weaker) does not follow `identifier` now; tell it if newer evidence comes.
-`returned`: `other` (weaker) follows `identifier` again, for want of whom it followed.
+`returned`: `other` (weaker) follows `identifier`.
+`conceded`: `other`, whom `identifier` left, has no evidence that `identifier` has not heard.
+`declined`: `other` (weaker) has too many parents already; `identifier` forgets that it saw it.
 `root`: `other`, a parent of `identifier`, now stands under `root`.
 `unlink`: the link with `other` is taken away until there is evidence that occurred after `at`.
 `unlinked`: the same, as the one end tells the other.
 `forget`: the person that `identifier` belongs to is forgotten.
 `forgotten`: `other` was; who followed it is forgotten with it, others forget that they saw it.
+`adopt`: `shard`, under `root` by its `version`-th move, was brought by an identifier that is
+forgotten and belongs to `identifier`.
 For readers, changing nothing:
 `resolved`: `identifier` now belongs to `profile_id` under `root`.
 `refused`: `evidence` showed a link with `other`, and there are too many already.
@@ -54,7 +58,10 @@ class IdentityChange(Struct, frozen=True):
         "forgotten",
         "resolved",
         "refused",
+        "declined",
+        "conceded",
         "erased",
+        "adopt",
         "clock",
         "probe",
     ]
@@ -67,3 +74,4 @@ class IdentityChange(Struct, frozen=True):
     profile_id: str | None = None
     evidence: Evidence | None = None
     request: DecideRequest | None = None
+    shard: str | None = None

@@ -5,7 +5,7 @@ the stage that holds it sends it on its own input as an `arrive`. Whatever order
 profile in, a shard ends where the highest version said.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Generic, TypeVar
 
 from msgspec import Struct, field
@@ -20,8 +20,15 @@ class Away(Struct, frozen=True, array_like=True):
     """Where a shard went, by which of its moves."""
 
     to_profile: str
-    to_root: str
     version: int
+
+
+class Erasure(Struct, frozen=True, array_like=True):
+    """The `state` of an `erase`: the shards that are forgotten, and whether of the identifier only
+    what interactions showed is."""
+
+    shards: tuple[str, ...] = ()
+    shown_only: bool = False
 
 
 class Shards(Struct, Generic[T], frozen=True):
@@ -48,6 +55,15 @@ class Shards(Struct, Generic[T], frozen=True):
         rest = Shards(_without(self.here, shard), {**self.away, shard: target})
         return rest, self.here.get(shard)
 
+    def without(self, shards: Collection[str]) -> "Shards[T]":
+        """Nothing is known of `shards`, which were forgotten."""
+        if self.here.keys().isdisjoint(shards) and self.away.keys().isdisjoint(shards):
+            return self
+        return Shards(
+            {name: part for name, part in self.here.items() if name not in shards},
+            {name: away for name, away in self.away.items() if name not in shards},
+        )
+
     def receive(self, arrive: Control, part: T, merge: Callable[[T, T], T]) -> "Shards[T] | Away":
         """Take in an arrived part, or say where it has to go on to."""
         shard, target = _target(arrive)
@@ -59,14 +75,15 @@ class Shards(Struct, Generic[T], frozen=True):
 
 
 def arrival(move: Control, to: Away, state: bytes, control_id: str) -> Control:
-    """The `arrive` that takes `state` to `to`, following from `move`."""
+    """The `arrive` that takes `state` to `to`, following from `move`. Where it goes on from where
+    the move sent it, it does not say to whom: an identifier that is kept could not be forgotten."""
     return replace(
         move,
         control_id=control_id,
         kind="arrive",
         cause=move.control_id,
         to_profile=to.to_profile,
-        to_root=to.to_root,
+        to_root=move.to_root if to.to_profile == move.to_profile else None,
         version=to.version,
         state=state,
     )
@@ -78,9 +95,9 @@ def destination(move: Control) -> Away:
 
 
 def _target(control: Control) -> tuple[str, Away]:
-    if control.shard is None or control.to_profile is None or control.to_root is None:
+    if control.shard is None or control.to_profile is None:
         raise ValueError(f"{control.kind} {control.control_id} names no shard or no target")
-    return control.shard, Away(control.to_profile, control.to_root, control.version)
+    return control.shard, Away(control.to_profile, control.version)
 
 
 def _without(entries: dict[str, T], key: str) -> dict[str, T]:

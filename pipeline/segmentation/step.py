@@ -134,7 +134,7 @@ def _told(
 ) -> tuple[MembershipState, _Emits]:
     """A change by time alone, as an interaction that is decided like any other."""
     moment, profile = timer
-    if row.identity is None or not change:
+    if row.identity is None or not row.identity.root or not change:
         return row, ()
     interaction = Interaction(
         event_id=moment.event_id,

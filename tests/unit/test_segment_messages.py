@@ -329,11 +329,13 @@ def test_identifiers_alone_do_not_make_an_alias_doubtful() -> None:
     """In Avro, too, an alias of a customer's own two names is what it says."""
     names = (Identifier("customer_id", "c"), Identifier("cookie", "c"))
     one = Interaction("e", "alias", "alias", "web", "shop", _NOW, _NOW, names)
-    [emit] = [
-        emit.value for emit in Flow(plain_rules()).run(one) if isinstance(emit.value, Identified)
+    written = [emit.value for emit in Flow(plain_rules()).run(one)]
+    [went_on] = [
+        value.interaction
+        for value in written
+        if isinstance(value, Identified) and value.interaction is not None
     ]
-    assert emit.interaction is not None
-    assert emit.interaction.identifiers == names
+    assert went_on.identifiers == names
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""Actions that wait until their address has said that it is the customer's.
+
+What an interaction shows may be another person's by the address's own row, which hears of it a
+moment later. So an action to such an address is decided, and counts under the caps, but is not
+sent before that row has joined the profile; when it does not, the action is withdrawn.
+"""
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from pipeline.decisioning.eligibility import Moment
+from pipeline.decisioning.state import AwaitingAction, ContactState, History
+from pipeline.model.belongings import Belonging
+from pipeline.model.decision import Action
+from pipeline.model.shards import Shards
+
+
+def awaiting(action: Action, namespace: str | None, moment: Moment) -> AwaitingAction | None:
+    """The action as it waits for its address; None: it need not. The answer to who asked goes to
+    who asked."""
+    if namespace is None or action.placement is not None:
+        return None
+    identifier = f"{namespace}:{action.address}"
+    shown_at = moment.shown.get(identifier)
+    belonging = moment.belongings.get(identifier)
+    if shown_at is None or (belonging is not None and belonging.here):
+        return None
+    return AwaitingAction(identifier, shown_at, action)
+
+
+def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Action, ...]]:
+    """The state after what waited was sent, as far as its addresses are the customer's by now, and
+    what is sent. What is not theirs, or is too late, is withdrawn."""
+    sent = tuple(
+        one.action
+        for part in state.shards.here.values()
+        for one in part.awaiting
+        if one.action.deadline_at > now_ms and _is_here(state.belongings.get(one.identifier))
+    )
+    ids = {one.action_id for one in sent}
+    state = _withdraw(
+        state,
+        lambda one: (
+            one.action.action_id not in ids
+            and (one.action.deadline_at <= now_ms or _is_void(one, state.belongings))
+        ),
+    )
+    here = {
+        name: replace(
+            part,
+            awaiting=tuple(one for one in part.awaiting if one.action.action_id not in ids),
+        )
+        for name, part in state.shards.here.items()
+    }
+    return replace(state, shards=Shards(here, state.shards.away)), sent
+
+
+def deny(state: ContactState, identifier: str | None, until_ms: int | None) -> ContactState:
+    """The state after what waits for an identifier, shown up to `until_ms` (None: whenever), was
+    withdrawn."""
+    return _withdraw(
+        state,
+        lambda one: one.identifier == identifier and (until_ms is None or one.shown_at <= until_ms),
+    )
+
+
+def _is_here(belonging: Belonging | None) -> bool:
+    return belonging is not None and belonging.here
+
+
+def _is_void(one: AwaitingAction, belongings: dict[str, Belonging]) -> bool:
+    """Whether its address's row knew what was shown when it said that it is another's."""
+    belonging = belongings.get(one.identifier)
+    return belonging is not None and not belonging.here and belonging.as_of >= one.shown_at
+
+
+def _withdraw(state: ContactState, gone: Callable[[AwaitingAction], bool]) -> ContactState:
+    here = {name: _without(part, gone) for name, part in state.shards.here.items()}
+    return replace(state, shards=Shards(here, state.shards.away))
+
+
+def _without(part: History, gone: Callable[[AwaitingAction], bool]) -> History:
+    """An action that is never sent has its place under the caps back."""
+    ids = {one.action.action_id for one in part.awaiting if gone(one)}
+    if not ids:
+        return part
+    return replace(
+        part,
+        contacts=tuple(one for one in part.contacts if one.action_id not in ids),
+        awaiting=tuple(one for one in part.awaiting if one.action.action_id not in ids),
+    )

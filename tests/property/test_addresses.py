@@ -1,0 +1,99 @@
+"""Nothing is ever sent to an address that is another person's, and no address is lost."""
+
+from collections.abc import Iterable, Sequence
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipeline.flow import Flow
+from pipeline.identity.causes import profile_of
+from pipeline.model import topics
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Identifier
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import Profile
+from tests.support.identity_streams import Record
+from tests.support.interleaving import InterleavedFlow
+from tests.support.persons import at, mailing_rules, order, persons, roots, streams
+
+_ADDRESSES = {"email": "email", "sms": "phone"}
+"""The namespace of each channel's addresses."""
+
+_ONE_PERSON: list[Record] = [
+    at(1, "customer_id:A", "card:1", "email:x"),
+    at(2, "email:x", "phone:7"),
+    at(3, "card:1", "email:x"),
+]
+"""The e-mail goes from one parent to another, and stays with the same person."""
+
+
+@settings(max_examples=300, deadline=None)
+@example(_ONE_PERSON, None)
+@given(streams(), st.data())
+def test_profiles_name_their_persons_identifiers_in_every_order_of_delivery(
+    stream: list[Record], data: st.DataObject | None
+) -> None:
+    if data is None:
+        partitions, choose = 1, lambda _: 0
+    else:
+        random = data.draw(st.randoms(use_true_random=False))
+        partitions, choose = data.draw(st.integers(1, 4)), random.randrange
+    flow = InterleavedFlow(mailing_rules(), partitions, choose)
+    for one in stream:
+        flow.put(one)
+        for _ in range(choose(4)):
+            _step(flow)
+    while _step(flow):
+        pass
+    found = {profile_of(top): names for top, names in persons(stream).items()}
+    assert _named(flow.written) == {key: found.get(key, set()) for key in _named(flow.written)}
+    already = len(flow.written)
+    for number, (top, names) in enumerate(persons(stream).items()):
+        flow.put(order(Identifier.parse(top), stream, number))
+        flow.drain()
+        sent = set(_sent_to(flow.written[already:]))
+        already = len(flow.written)
+        assert sent <= {(profile_of(top), name) for name in names}
+        reached = {Identifier.parse(name).namespace for _, name in sent}
+        owned = {Identifier.parse(name).namespace for name in names}
+        assert reached == owned & set(_ADDRESSES.values())
+
+
+@settings(max_examples=300, deadline=None)
+@given(streams())
+def test_no_message_goes_to_an_address_that_is_another_persons_at_that_moment(
+    stream: list[Record],
+) -> None:
+    flow = Flow(mailing_rules())
+    for number, one in enumerate(stream, 1):
+        emits = list(flow.run(one))
+        assert not flow.refused
+        owners = roots(stream[:number])
+        for profile, address in _sent_to(emits):
+            assert profile_of(owners[address]) == profile
+
+
+def _step(flow: InterleavedFlow) -> bool:
+    """Nothing is sent where the profile's log said by then that the address is another's."""
+    before = len(flow.written)
+    processed = flow.step()
+    for profile, address in _sent_to(flow.written[before:]):
+        belonging = flow.rows["decisioning"][profile].belongings.get(address)
+        assert belonging is None or belonging.here
+    return processed
+
+
+def _named(written: Iterable[Emit]) -> dict[str, set[str]]:
+    """The identifiers that each profile's last snapshot names."""
+    last = {one.key: one.value for one in written if one.topic == topics.PROFILES}
+    return {
+        key: set(profile.identifiers)
+        for key, profile in last.items()
+        if isinstance(profile, Profile)
+    }
+
+
+def _sent_to(emits: Sequence[Emit]) -> Iterable[tuple[str, str]]:
+    for emit in emits:
+        if isinstance(emit.value, Action) and emit.value.address is not None:
+            yield emit.key, f"{_ADDRESSES[emit.value.channel]}:{emit.value.address}"

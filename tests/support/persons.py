@@ -1,0 +1,157 @@
+"""Small worlds of people who share cards, addresses and devices, and whose is what by definition.
+
+The oracle knows the definition only: the evidence that a stream shows, the links that it takes
+away, and that the latest evidence that still counts wins.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Final
+
+import networkx
+from hypothesis import strategies as st
+
+from pipeline.config import model
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.rules import Rules
+from tests.support.identity_streams import Record, unlink
+from tests.support.worlds import rules
+
+_VALUES: Final = {
+    "customer_id": "ABC",
+    "card": "12",
+    "email": "xy",
+    "phone": "78",
+    "cookie": "kl",
+}
+NAMES: Final = [
+    Identifier(namespace, value) for namespace, values in _VALUES.items() for value in values
+]
+RANKS: Final = {namespace: rank for rank, namespace in enumerate(_VALUES)}
+_FRESH_MS: Final = 10**9
+"""When the streams happen, in ms."""
+
+
+@cache
+def mailing_rules(max_identifiers: int = 100) -> Rules:
+    """An order is confirmed by e-mail and by SMS."""
+    offers = (
+        model.Offer("mail", 1.0, (model.Treatment("mail", "email", address="email"),)),
+        model.Offer("text", 1.0, (model.Treatment("text", "sms", address="phone"),)),
+    )
+    return rules(
+        model.Bundle(
+            sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
+            identity=model.Identity(
+                tuple(model.Namespace(name) for name in _VALUES), max_identifiers=max_identifiers
+            ),
+            channels=model.Channels((model.Channel("email"), model.Channel("sms"))),
+            profile=model.ProfileRules(
+                (
+                    model.Trait("orders", "count", when={"name": "Order"}),
+                    model.Trait("spent", "sum", of="properties.total"),
+                )
+            ),
+            segments=(
+                model.Segment("buyers", {"trait": "orders", "gte": 1}),
+                model.Segment("mailable", {"trait": "identifier.email", "exists": True}),
+            ),
+            campaigns=tuple(
+                model.Campaign(one.offer, (one,), trigger={"name": "Order"}) for one in offers
+            ),
+        )
+    )
+
+
+@st.composite
+def interactions(draw: st.DrawFn, number: int, received_ms: int) -> Interaction:
+    """One that occurred at its receipt, or some time before, perhaps in the very ms of another."""
+    names = draw(st.sets(st.sampled_from(NAMES), min_size=1, max_size=3))
+    ago_ms = draw(st.sampled_from([0, 0, 0, 1, 2, 40, 100_000]))
+    return Interaction(
+        event_id=f"e{draw(st.integers(0, 9))}-{number}",
+        kind=draw(st.sampled_from(["track", "track", "track", "track", "alias"])),
+        name=draw(st.sampled_from(["View", "Order"])),
+        channel="web",
+        source="shop",
+        occurred_at=received_ms - ago_ms,
+        received_at=received_ms,
+        identifiers=tuple(sorted(names, key=_rank)),
+        properties={"total": draw(st.integers(0, 9))},
+    )
+
+
+@st.composite
+def streams(draw: st.DrawFn, most: int = 16, unlinked: bool = True) -> list[Record]:
+    """In the order of receipt, some at the same time; links are taken away as of then or before."""
+    now_ms = _FRESH_MS
+    stream: list[Record] = []
+    for number in range(draw(st.integers(1, most))):
+        now_ms += draw(st.sampled_from([0, 1, 2, 50_000]))
+        if unlinked and draw(st.integers(0, 5)) == 0:
+            one, other = draw(st.permutations(NAMES))[:2]
+            ago_ms = draw(st.sampled_from([0, 0, 1, 2, 50_000]))
+            stream.append(unlink(one.key, other.key, now_ms - ago_ms))
+        else:
+            stream.append(draw(interactions(number, now_ms)))
+    return stream
+
+
+def order(name: Identifier, stream: Sequence[Record], number: int = 0) -> Interaction:
+    """An order by `name`, after all of the stream."""
+    last = max(one.received_at if isinstance(one, Interaction) else one.at for one in stream)
+    at = last + 1000 + number
+    return Interaction(f"order-{number}", "track", "Order", "web", "shop", at, at, (name,))
+
+
+def parents(stream: Sequence[Record]) -> dict[str, str]:
+    """The parent is the one of the latest evidence that is newer than the last cut of its link."""
+    cuts: dict[frozenset[str | None], int] = {}
+    for one in stream:
+        if isinstance(one, IdentityChange):
+            ends = frozenset((one.identifier, one.other))
+            cuts[ends] = max(cuts.get(ends, 0), one.at)
+    shown: dict[str, list[tuple[int, str, str]]] = {}
+    for one in stream:
+        if isinstance(one, IdentityChange):
+            continue
+        strongest, *weaker = sorted(one.identifiers, key=_rank)
+        for name in weaker:
+            linked = name.namespace != strongest.namespace or one.kind == "alias"
+            if linked and one.occurred_at > cuts.get(frozenset((name.key, strongest.key)), 0):
+                shown.setdefault(name.key, []).append(
+                    (one.occurred_at, one.event_id, strongest.key)
+                )
+    return {name: max(every)[-1] for name, every in shown.items()}
+
+
+def roots(stream: Sequence[Record]) -> dict[str, str]:
+    """Everybody's top."""
+    forest = networkx.DiGraph(parents(stream).items())
+    came = [one for one in stream if isinstance(one, Interaction)]
+    forest.add_nodes_from(name.key for one in came for name in one.identifiers)
+    found = {}
+    for tree in networkx.weakly_connected_components(forest):
+        [top] = [name for name in tree if forest.out_degree(name) == 0]
+        found.update(dict.fromkeys(tree, top))
+    return found
+
+
+def persons(stream: Sequence[Record]) -> dict[str, set[str]]:
+    """Each top's identifiers."""
+    found: dict[str, set[str]] = {}
+    for name, top in roots(stream).items():
+        found.setdefault(top, set()).add(name)
+    return found
+
+
+def _rank(name: Identifier) -> tuple[int, str]:
+    return RANKS[name.namespace], name.value
+
+
+def at(minute: int, *names: str, event: str | None = None, name: str = "View") -> Interaction:
+    """An interaction of that minute, with the strongest name first."""
+    ms = minute * 60_000
+    who = tuple(sorted(map(Identifier.parse, names), key=_rank))
+    return Interaction(event or f"e{minute}", "track", name, "web", "shop", ms, ms, who)

@@ -1,0 +1,158 @@
+"""Whose is what: shared devices of many, late news, and what waits for an address's own word."""
+
+from collections.abc import Iterable
+
+from pipeline.decisioning.state import ContactState
+from pipeline.flow import Flow
+from pipeline.identity.causes import profile_of
+from pipeline.model import topics
+from pipeline.model.control import Control
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import Profile
+from pipeline.model.stages import Identified, IdentitySection
+from tests.support.identity_streams import MINUTE_MS, Record, unlink
+from tests.support.persons import at, mailing_rules
+
+
+def told(stream: Iterable[Record], most: int = 100) -> dict[str, Profile]:
+    """The last snapshot of each top's profile, by the top."""
+    flow = Flow(mailing_rules(most))
+    last = {
+        emit.key: emit.value
+        for one in stream
+        for emit in flow.run(one)
+        if emit.topic == topics.PROFILES
+    }
+    assert not flow.refused
+    return {one.root: one for one in last.values() if isinstance(one, Profile)}
+
+
+def counts(profiles: dict[str, Profile]) -> dict[str, object]:
+    return {root: one.traits["interactions"] for root, one in profiles.items()}
+
+
+def shared(customers: int) -> list[Interaction]:
+    """Each customer logs in on the same device, which goes on alone for a minute."""
+    stream = []
+    for number in range(customers):
+        stream.append(at(2 * number + 1, f"customer_id:c{number}", "cookie:k"))
+        stream.append(at(2 * number + 2, "cookie:k"))
+    return stream
+
+
+def unlinked(first: int, last: int, minute: int) -> list[Record]:
+    return [
+        unlink(f"customer_id:c{number}", "cookie:k", minute * MINUTE_MS)
+        for number in range(first, last + 1)
+    ]
+
+
+def test_without_the_last_four_of_six_owners_a_device_is_the_second_owners() -> None:
+    found = counts(told([*shared(6), *unlinked(2, 5, 20)]))
+    assert found["customer_id:c0"] == 2
+    assert found["customer_id:c1"] == 2 + 4
+    assert [found[f"customer_id:c{number}"] for number in range(2, 6)] == [1] * 4
+
+
+def test_without_its_last_99_owners_a_device_is_that_of_the_one_before() -> None:
+    found = counts(told([*shared(100), *unlinked(1, 99, 300)]))
+    assert found["customer_id:c0"] == 1 + 100
+    assert found["customer_id:c50"] == 1
+
+
+def test_without_more_than_128_owners_a_device_is_its_first_owners() -> None:
+    found = counts(told([*shared(140), *unlinked(5, 139, 400)], most=200))
+    assert (found["customer_id:c0"], found["customer_id:c4"]) == (2 + 8, 2 + 127)
+    assert sum(int(str(one)) for one in found.values()) == 280
+
+
+def test_the_hundred_and_first_owner_of_a_device_is_refused_and_not_named_with_it() -> None:
+    profiles = told(shared(101))
+    assert profiles["customer_id:c99"].identifiers == ("cookie:k", "customer_id:c99")
+    assert profiles["customer_id:c100"].identifiers == ("customer_id:c100",)
+
+
+def test_what_comes_late_of_a_device_is_its_present_owners() -> None:
+    late = Interaction(
+        "late", "track", "View", "web", "shop", 2, 400_000, at(1, "cookie:k").identifiers
+    )
+    stream = [at(1, "customer_id:A", "cookie:k"), at(3, "customer_id:B", "cookie:k"), late]
+    assert counts(told(stream)) == {"customer_id:A": 1, "customer_id:B": 2}
+
+
+def test_an_unlink_older_than_the_evidence_takes_nothing_away() -> None:
+    stream = [at(3, "customer_id:A", "cookie:k"), at(4, "cookie:k")]
+    cut = unlink("customer_id:A", "cookie:k", 2 * MINUTE_MS)
+    assert counts(told([*stream, cut])) == {"customer_id:A": 2}
+
+
+class _Stages:
+    """The stages but for identity, fed by hand."""
+
+    def __init__(self) -> None:
+        self.flow = Flow(mailing_rules())
+        self.config = self.flow.rules.config.digest
+
+    def order(self, customer: str, *shown: str) -> list[Action]:
+        one = at(10, customer, *shown, name="Order")
+        section = IdentitySection(
+            profile_id=profile_of(customer),
+            root=customer,
+            shard=f"of-{customer}",
+            version=0,
+            config=self.config,
+            own_version=0,
+        )
+        return self._actions(Identified(interaction=one, identity=section), customer)
+
+    def told(self, kind: str, customer: str, name: str, version: int) -> list[Action]:
+        control = Control(
+            control_id=f"{kind}-{name}-{version}",
+            kind=kind,  # type: ignore[arg-type]
+            at=10 * MINUTE_MS,
+            cause="test",
+            config=self.config,
+            version=version,
+            identifier=name,
+            until=10 * MINUTE_MS,
+        )
+        return self._actions(Identified(control=control), customer)
+
+    def _actions(self, record: Identified, customer: str) -> list[Action]:
+        first = Emit(topics.IDENTIFIED, profile_of(customer), record)
+        followed = list(self.flow.follow(first))
+        return [emit.value for emit in followed if isinstance(emit.value, Action)]
+
+    def contacts(self, customer: str) -> int:
+        row: ContactState = self.flow.rows["decisioning"][profile_of(customer)]
+        return sum(len(part.contacts) for part in row.shards.here.values())
+
+
+def test_a_message_waits_until_its_address_says_that_it_is_the_customers() -> None:
+    stages = _Stages()
+    assert stages.order("customer_id:A", "email:x") == []
+    [action] = stages.told("join", "customer_id:A", "email:x", 1)
+    assert (action.address, action.profile_id) == ("x", profile_of("customer_id:A"))
+    assert stages.told("join", "customer_id:A", "email:x", 1) == []
+    assert stages.contacts("customer_id:A") == 1
+
+
+def test_a_message_to_an_address_of_another_is_never_sent_and_not_remembered() -> None:
+    stages = _Stages()
+    assert stages.order("customer_id:A", "email:x") == []
+    assert stages.told("leave", "customer_id:A", "email:x", -1) == []
+    assert stages.contacts("customer_id:A") == 0
+    assert stages.told("join", "customer_id:A", "email:x", 3) == []
+
+
+def test_of_two_words_of_an_address_the_higher_version_counts_in_whatever_order() -> None:
+    for versions in ((1, 2), (2, 1)):
+        stages = _Stages()
+        for version in versions:
+            kind = "join" if version == 1 else "leave"
+            stages.told(kind, "customer_id:A", "email:x", version)
+        stages.order("customer_id:A")
+        assert stages.order("customer_id:A") == []
+        assert stages.flow.rows["enrichment"][profile_of("customer_id:A")].belongings
