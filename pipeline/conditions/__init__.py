@@ -1,10 +1,10 @@
-"""Conditions: parsed from their written form to a typed tree, compiled once to closures.
+"""Conditions: parsed from a written form to a typed tree, compiled once to closures.
 
     tree = parse({"trait": "age", "gte": 18})     # Condition, or the problems found
     adult = compile(tree)                         # Compiled
     adult.test(facts)                             # bool
 
-The written form is described in `parse.py`, what holds when in `tree.py`.
+The written form is described in `parse.py`, its meaning in `tree.py`.
 """
 
 from pipeline.conditions.compile import ALWAYS, Compiled, compile

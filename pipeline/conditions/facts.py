@@ -1,4 +1,4 @@
-"""What a condition is tested against."""
+"""Inputs of a condition."""
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -18,11 +18,11 @@ def _nothing() -> Mapping[str, Scalar]:
 
 
 class Facts(Struct, frozen=True):
-    """One customer at one moment. `interaction` is None when something else is the cause;
-    `derived` is what the enrichers made of it.
+    """Knowledge of one customer at one moment.
 
-    `segments` are the memberships after this interaction, `entered` those that it brought.
-    `now_ms` is the record's clock (epoch ms).
+    `interaction`: None when something else is the cause; `derived`: its values by the enrichers.
+    `segments`: the memberships after it; `entered`: the segments that it caused to be entered.
+    `now_ms`: the record's clock (epoch ms).
     """
 
     interaction: Interaction | None
@@ -34,5 +34,5 @@ class Facts(Struct, frozen=True):
 
     @classmethod
     def of(cls, interaction: Interaction, derived: Mapping[str, Scalar] = NOTHING) -> "Facts":
-        """An interaction alone, with nothing known of who it was."""
+        """Return the facts of an interaction alone, without anything known of the customer."""
         return cls(interaction, NOTHING, _NOWHERE, _NOWHERE, interaction.received_at, derived)

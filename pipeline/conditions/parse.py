@@ -1,4 +1,4 @@
-"""From the written form (YAML or JSON, already loaded) to the tree.
+"""Parser of a condition's written form (YAML or JSON, already loaded).
 
 A condition is a mapping of one of these forms:
 
@@ -6,27 +6,27 @@ A condition is a mapping of one of these forms:
     segment: NAME              member of the segment after this interaction
     entered: NAME              brought into it by this interaction
     name: TEXT or [TEXT, ...]  the interaction's name; likewise kind, channel and source;
-                               several of the four together must all fit
+                               if several of the four are given, all must fit
     trait: NAME                the profile's value, with one or more operators
     property: NAME             the interaction's property, likewise
     context: NAME              locale, ip, campaign.source, consent.marketing..., likewise
-    derived: NAME              what an enricher made of it: device_type, country..., likewise
+    derived: NAME              value of an enricher: device_type, country..., likewise
     event: name|kind|channel|source                           likewise
     sequence: [condition, ...]  these interactions came in this order, with
-        within: DURATION        at most so long from the first to the last
-        without: condition      no such interaction between them (may be left out)
-        for: DURATION           holds so long after the last (left out: as long as within)
+        within: DURATION        the most time from the first to the last
+        without: condition      no such interaction between them (optional)
+        for: DURATION           time after the last for which it holds (default: within)
     absence: condition          no such interaction came
         after: condition        since the latest of these,
-        for: DURATION           which was so long ago, or longer
+        for: DURATION           which is at least this time ago
 
 Operators, which must all hold: `is`, `is_not`, `gt`, `gte`, `lt`, `lte` take a value or another
 subject (`{trait: NAME}`, `{property: NAME}`); `in`, `not_in` a list; `contains` a text (part of
 it) or, of a list, an element; `starts_with` a text; `exists` true or false; `within`, `older_than`
 a duration such as `60m`, for times.
 
-Of a property that is a list, `in` asks whether any of its elements is one of those; `NAME.length`
-is how many it has, `NAME.0` the first.
+Of a property that is a list, `in` holds if any element is one of those given; `NAME.length` is the
+number of elements, `NAME.0` the first.
 """
 
 import re
@@ -74,34 +74,34 @@ _Raw: TypeAlias = dict[str, object]
 _Form: TypeAlias = Callable[[_Raw, Path], Condition]
 
 
-class _WrongError(Exception):
-    """Carries problems up to the nearest place that can go on, at the latest to `parse`."""
+class _ParseError(Exception):
+    """Problems found; caught where parsing can go on, at the latest in `parse`."""
 
     def __init__(self, path: Path, message: str) -> None:
         self.problems = [Problem(path, message)]
 
 
 def parse(raw: object) -> Condition | tuple[Problem, ...]:
-    """The tree, or every problem found, with paths relative to `raw`."""
+    """Return the tree, or every problem found, with paths relative to `raw`."""
     try:
         return _condition(raw, ())
-    except _WrongError as wrong:
-        return tuple(wrong.problems)
+    except _ParseError as error:
+        return tuple(error.problems)
 
 
 def _condition(raw: object, path: Path) -> Condition:
     if len(path) > 2 * MAX_DEPTH:
-        raise _WrongError(path, f"nested deeper than {MAX_DEPTH} conditions")
+        raise _ParseError(path, f"nested deeper than {MAX_DEPTH} conditions")
     if not isinstance(raw, dict) or not raw:
-        raise _WrongError(path, "a condition is a mapping such as {trait: age, gte: 18}")
+        raise _ParseError(path, "a condition is a mapping such as {trait: age, gte: 18}")
     return _form(raw, path)(raw, path)
 
 
 def _form(raw: _Raw, path: Path) -> _Form:
     for key in raw:
         if key not in _KEYS:
-            what = f"{key!r} is not part of a condition: {did_you_mean(str(key), _KEYS)}"
-            raise _WrongError((*path, key), what)
+            message = f"{key!r} is not part of a condition: {did_you_mean(str(key), _KEYS)}"
+            raise _ParseError((*path, key), message)
     patterns = [key for key in raw if key in _PATTERNS]
     if patterns:
         _refuse_others(patterns[0], raw, path, _COMPANIONS[patterns[0]])
@@ -115,23 +115,23 @@ def _form(raw: _Raw, path: Path) -> _Form:
         return _ALONE[alone[0]]
     if len(subjects) > 1 or (subjects and fields):
         both = " and ".join([*subjects, *fields][:2])
-        raise _WrongError(path, f"{both} are two conditions: put each in a list under all")
+        raise _ParseError(path, f"{both} are two conditions: put each in a list under all")
     if subjects:
         if not operators:
-            what = f"{subjects[0]} needs an operator: {', '.join(OPERATORS)}"
-            raise _WrongError((*path, subjects[0]), what)
+            message = f"{subjects[0]} needs an operator: {', '.join(OPERATORS)}"
+            raise _ParseError((*path, subjects[0]), message)
         return _compare
     if operators:
         mend = f"write {{event: {fields[0]}, ...}}" if fields else "add a subject such as trait"
-        raise _WrongError((*path, operators[0]), f"{operators[0]} has no subject: {mend}")
+        raise _ParseError((*path, operators[0]), f"{operators[0]} has no subject: {mend}")
     return _fields
 
 
 def _refuse_others(key: str, raw: _Raw, path: Path, friends: tuple[str, ...] = ()) -> None:
     for other in raw:
         if other != key and other not in friends:
-            what = f"{key} stands alone: put it and {other} in a list under all"
-            raise _WrongError((*path, other), what)
+            message = f"{key} stands alone: put it and {other} in a list under all"
+            raise _ParseError((*path, other), message)
 
 
 def _all(raw: _Raw, path: Path) -> Condition:
@@ -157,7 +157,7 @@ def _entered(raw: _Raw, path: Path) -> Condition:
 def _sequence(raw: _Raw, path: Path) -> Condition:
     steps = _parts(raw["sequence"], (*path, "sequence"))
     if len(steps) < 2:
-        raise _WrongError((*path, "sequence"), "a sequence takes a list of two or more conditions")
+        raise _ParseError((*path, "sequence"), "a sequence takes a list of two or more conditions")
     within = _required_duration(raw, "within", path)
     without = _condition(raw["without"], (*path, "without")) if "without" in raw else None
     return Sequence(
@@ -170,8 +170,8 @@ def _sequence(raw: _Raw, path: Path) -> Condition:
 
 def _absence(raw: _Raw, path: Path) -> Condition:
     if "after" not in raw:
-        what = "absence needs after: the interaction since which it is waited for"
-        raise _WrongError((*path, "absence"), what)
+        message = "absence needs after: the interaction from which on it counts"
+        raise _ParseError((*path, "absence"), message)
     return Absence(
         _condition(raw["absence"], (*path, "absence")),
         _condition(raw["after"], (*path, "after")),
@@ -181,7 +181,7 @@ def _absence(raw: _Raw, path: Path) -> Condition:
 
 def _required_duration(raw: _Raw, key: str, path: Path) -> int:
     if key not in raw:
-        raise _WrongError(path, f"{key} is missing: a duration such as 2h")
+        raise _ParseError(path, f"{key} is missing: a duration such as 2h")
     return _duration(key, raw[key], (*path, key))
 
 
@@ -200,19 +200,19 @@ _KEYS: Final = (
 
 
 def _parts(raw: object, path: Path) -> tuple[Condition, ...]:
-    """Goes on after a part that is wrong, so that one reading finds all mistakes."""
+    """Parse a list of conditions; go on after a wrong part, so that all problems are found."""
     if not isinstance(raw, list) or not raw:
-        raise _WrongError(path, f"{path[-1]} takes a list of one or more conditions")
+        raise _ParseError(path, f"{path[-1]} takes a list of one or more conditions")
     parts: list[Condition] = []
-    wrongs: list[_WrongError] = []
+    errors: list[_ParseError] = []
     for index, part in enumerate(raw):
         try:
             parts.append(_condition(part, (*path, index)))
-        except _WrongError as wrong:
-            wrongs.append(wrong)
-    if wrongs:
-        wrongs[0].problems = [problem for wrong in wrongs for problem in wrong.problems]
-        raise wrongs[0]
+        except _ParseError as error:
+            errors.append(error)
+    if errors:
+        errors[0].problems = [problem for error in errors for problem in error.problems]
+        raise errors[0]
     return tuple(parts)
 
 
@@ -228,10 +228,10 @@ def _texts(key: str, raw: object, path: Path) -> tuple[str, ...]:
     given = raw if isinstance(raw, list) else [raw]
     texts = tuple(text for text in given if isinstance(text, str) and text)
     if not texts or len(texts) < len(given):
-        raise _WrongError(path, f"{key} takes a text or a list of texts")
+        raise _ParseError(path, f"{key} takes a text or a list of texts")
     for text in texts if key == "kind" else ():
         if text not in KINDS:
-            raise _WrongError(path, f"no kind {text!r}: {did_you_mean(text, KINDS)}")
+            raise _ParseError(path, f"no kind {text!r}: {did_you_mean(text, KINDS)}")
     return texts
 
 
@@ -262,25 +262,25 @@ def _subject(key: str, raw: object, path: Path) -> Subject:
 def _name(raw: object, path: Path) -> str:
     if isinstance(raw, str) and re.search(NAME_PATTERN, raw):
         return raw
-    what = f"{raw!r} is not a name: a letter, then letters, digits, '_', '.' or '-'"
-    raise _WrongError(path, what)
+    message = f"{raw!r} is not a name: a letter, then letters, digits, '_', '.' or '-'"
+    raise _ParseError(path, message)
 
 
 def _property(raw: object, path: Path) -> str:
     if isinstance(raw, str) and raw:
         return raw
-    raise _WrongError(path, "property takes the name of a property")
+    raise _ParseError(path, "property takes the name of a property")
 
 
 def _event_field(raw: object, path: Path) -> EventName:
     if raw in EVENT_FIELDS:
         return cast(EventName, raw)
     known = f"one of {', '.join(EVENT_FIELDS)}"
-    raise _WrongError(path, f"event takes {known}; a name is written {{name: {raw}}}")
+    raise _ParseError(path, f"event takes {known}; a name is written {{name: {raw}}}")
 
 
 def is_context_field(name: str) -> bool:
-    """Whether `name` is a field of the context, dotted inside `campaign` and `consent`."""
+    """Return whether `name` is a field of the context, dotted inside `campaign` and `consent`."""
     return re.search(CONTEXT_PATTERN, name) is not None
 
 
@@ -288,7 +288,7 @@ def _context_field(raw: object, path: Path) -> str:
     if isinstance(raw, str) and is_context_field(raw):
         return raw
     known = "ip, user_agent, url, referrer, locale, timezone, campaign.NAME, consent.NAME"
-    raise _WrongError(path, f"no context field {raw!r}: there are {known}")
+    raise _ParseError(path, f"no context field {raw!r}: there are {known}")
 
 
 def _operand(operator: str, raw: object, path: Path) -> Operand:
@@ -296,19 +296,19 @@ def _operand(operator: str, raw: object, path: Path) -> Operand:
         case "in" | "not_in":
             if isinstance(raw, list) and raw and all(_is_constant(item) for item in raw):
                 return tuple(raw)
-            raise _WrongError(path, f"{operator} takes a list of values")
+            raise _ParseError(path, f"{operator} takes a list of values")
         case "contains":
             if _is_constant(raw) and raw != "":
                 return cast(Constant, raw)
-            raise _WrongError(path, "contains takes a text, or any value that a list may hold")
+            raise _ParseError(path, "contains takes a text, or any value that a list may hold")
         case "starts_with":
             if isinstance(raw, str) and raw:
                 return raw
-            raise _WrongError(path, "starts_with takes a text")
+            raise _ParseError(path, "starts_with takes a text")
         case "exists":
             if isinstance(raw, bool):
                 return raw
-            raise _WrongError(path, "exists takes true or false")
+            raise _ParseError(path, "exists takes true or false")
         case "within" | "older_than":
             return _duration(operator, raw, path)
         case _:
@@ -319,18 +319,18 @@ def _duration(operator: str, raw: object, path: Path) -> int:
     try:
         return duration_ms(raw if isinstance(raw, str) else repr(raw))
     except ValueError as error:
-        raise _WrongError(path, f"{operator}: {error}") from None
+        raise _ParseError(path, f"{operator}: {error}") from None
 
 
 def _value(operator: str, raw: object, path: Path) -> Operand:
     if isinstance(raw, dict):
         return _other(raw, path)
     if raw is None:
-        raise _WrongError(path, f"{operator} needs a value; for none write exists: false")
+        raise _ParseError(path, f"{operator} needs a value; for none write exists: false")
     if not _is_constant(raw):
-        raise _WrongError(path, f"{operator} takes one value; for several use in")
+        raise _ParseError(path, f"{operator} takes one value; for several use in")
     if isinstance(raw, bool) and operator not in ("is", "is_not"):
-        raise _WrongError(path, f"{operator} compares numbers or texts, not true or false")
+        raise _ParseError(path, f"{operator} compares numbers or texts, not true or false")
     return cast(Constant, raw)
 
 
@@ -341,7 +341,7 @@ def _other(raw: _Raw, path: Path) -> Trait | Property:
         case [("property", name)]:
             return Property(_property(name, (*path, "property")))
         case _:
-            raise _WrongError(path, "another value is {trait: NAME} or {property: NAME}")
+            raise _ParseError(path, "another value is {trait: NAME} or {property: NAME}")
 
 
 def _is_constant(raw: object) -> bool:

@@ -1,4 +1,4 @@
-"""What is wrong with something written, and where in it."""
+"""Problems in written values, with their paths."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Path: TypeAlias = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class UnknownName:
-    """A name that nothing of its kind (`segment`, `trait`...) has."""
+    """Name that nothing of its kind (`segment`, `trait`…) has."""
 
     kind: str
     name: str
@@ -19,9 +19,10 @@ class UnknownName:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """`message` says what is wrong and how to mend it; `path` points at the key or item.
+    """Problem in a written value.
 
-    `unknown`: the name that is not there, where that is all that is wrong.
+    `message` says what is wrong and how to mend it; `path` points at the key or item. `unknown`:
+    the undefined name, if that is all that is wrong.
     """
 
     path: Path
@@ -29,12 +30,12 @@ class Problem:
     unknown: UnknownName | None = None
 
     def under(self, prefix: Path) -> "Problem":
-        """The same problem, seen from where the value stands under `prefix`."""
+        """Return the problem with `prefix` before its path."""
         return Problem(prefix + self.path, self.message, self.unknown)
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """The end of an error message: the nearest known name, or else what there is."""
+    """Return the end of an error message: the nearest known name, else the known names."""
     close = get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]!r}?"

@@ -1,4 +1,4 @@
-"""What a condition depends on, so that only what can have changed is evaluated."""
+"""Dependencies of a condition, so that only conditions with changed inputs are evaluated."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from pipeline.conditions.tree import (
 _Leaf: TypeAlias = Compare | Member | Entered | Sequence | Absence
 
 CLOCK_OPERATORS: Final = frozenset(("within", "older_than"))
-"""Those whose outcome the passing of time alone can change."""
+"""Operators whose result can change as time passes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reads:
-    """Names read of each kind; `clock`: the passing of time alone can change the outcome."""
+    """Names that a condition reads, by kind; `clock`: its result can change as time passes."""
 
     traits: frozenset[str]
     properties: frozenset[str]
@@ -44,16 +44,18 @@ class Reads:
 
     @property
     def interaction(self) -> bool:
-        """Whether it depends on the interaction itself."""
+        """Whether the condition reads the interaction itself."""
         return bool(self.properties or self.context or self.event or self.derived)
 
 
 def reads(tree: Condition) -> Reads:
-    """Everything that `tree` reads."""
+    """Return all that `tree` reads."""
     leaves = list(_leaves(tree))
     subjects = [subject for leaf in leaves for subject in _subjects(leaf)]
     return Reads(
-        traits=frozenset(s.name for s in subjects if isinstance(s, Trait)).union(_hidden(leaves)),
+        traits=frozenset(s.name for s in subjects if isinstance(s, Trait)).union(
+            _pattern_traits(leaves)
+        ),
         properties=frozenset(s.name for s in subjects if isinstance(s, Property)),
         context=frozenset(s.name for s in subjects if isinstance(s, ContextField)),
         event=frozenset(s.name for s in subjects if isinstance(s, EventField)),
@@ -66,24 +68,25 @@ def reads(tree: Condition) -> Reads:
 
 
 def spans(tree: Condition) -> frozenset[tuple[str, int]]:
-    """Traits that are compared with the clock, each with the time (ms) after which that flips."""
+    """Return traits compared with the clock, each with the time (ms) after which the result
+    flips."""
     return frozenset(span for leaf in _leaves(tree) for span in _spans(leaf))
 
 
 def patterns(tree: Condition) -> Iterator[Sequence | Absence]:
-    """The sequences and absences in it, whose traits must be kept."""
+    """Yield the sequences and absences in `tree`, whose traits must be kept."""
     for leaf in _leaves(tree):
         if isinstance(leaf, Sequence | Absence):
             yield leaf
 
 
 def only_names(tree: Condition) -> frozenset[str] | None:
-    """The interaction names outside which the condition cannot hold; None: it can for any."""
+    """Return the interaction names outside which `tree` cannot hold; None: it can for any."""
     match tree:
         case Compare(EventField("name"), checks):
-            return _meet([_names_of(check) for check in checks])
+            return _intersect([_names_of(check) for check in checks])
         case All(parts):
-            return _meet([only_names(part) for part in parts])
+            return _intersect([only_names(part) for part in parts])
         case Any(parts):
             sets = [only_names(part) for part in parts]
             known = [names for names in sets if names is not None]
@@ -93,7 +96,7 @@ def only_names(tree: Condition) -> frozenset[str] | None:
 
 
 def channels_named(tree: Condition) -> frozenset[str]:
-    """The channels that the interaction's channel is compared with, for equality."""
+    """Return the channels that the interaction's channel is compared with for equality."""
     checks = [
         check
         for leaf in _leaves(tree)
@@ -113,7 +116,7 @@ def _names_of(check: Check) -> frozenset[str] | None:
             return None
 
 
-def _meet(sets: list[frozenset[str] | None]) -> frozenset[str] | None:
+def _intersect(sets: list[frozenset[str] | None]) -> frozenset[str] | None:
     known = [names for names in sets if names is not None]
     return frozenset.intersection(*known) if known else None
 
@@ -130,7 +133,7 @@ def _spans(leaf: _Leaf) -> Iterator[tuple[str, int]]:
             yield leaf.traits[0], leaf.for_ms
 
 
-def _hidden(leaves: list[_Leaf]) -> Iterator[str]:
+def _pattern_traits(leaves: list[_Leaf]) -> Iterator[str]:
     for leaf in leaves:
         if isinstance(leaf, Sequence):
             yield leaf.trait

@@ -1,6 +1,6 @@
-"""The written form of a condition as a JSON Schema; it accepts what `parse` accepts.
+"""JSON Schema of a condition's written form; it accepts what `parse` accepts.
 
-The one thing that it cannot say is the greatest depth.
+It cannot express the maximum depth.
 """
 
 from typing import Final
@@ -37,7 +37,7 @@ def _one_or_more(item: Schema) -> Schema:
 
 
 def _value(*types: str) -> Schema:
-    """A constant of one of the types, or another value to compare with."""
+    """Return the schema of a constant of one of `types`, or of another subject to compare with."""
     others = [_one_key("trait", _NAME), _one_key("property", _TEXT)]
     return {"anyOf": [{"type": list(types)}, *others]}
 
@@ -117,4 +117,4 @@ CONDITION: Final[Schema] = {
         _ABSENCE,
     ],
 }
-"""Stands under `$defs/Condition` of the schemas that use it."""
+"""To be placed at `$defs/Condition` of the schemas that use it."""

@@ -1,4 +1,4 @@
-"""A condition as a typed tree, and what each part of it means.
+"""Typed tree of a condition, and the meaning of each part.
 
 A value that is absent or null is *missing*. With a missing value on either side every check is
 false, except `exists: false`, `is_not` and `not_in`, which are true. Values of different types
@@ -32,35 +32,35 @@ Operator: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """A named value of the profile."""
+    """Named value of the profile."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A property of the interaction, nested names dotted."""
+    """Property of the interaction; nested names are dotted."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ContextField:
-    """A circumstance of the interaction: `locale`, `campaign.source`, `consent.marketing`..."""
+    """Field of the interaction's context: `locale`, `campaign.source`, `consent.marketing`…"""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class EventField:
-    """A field of the interaction itself."""
+    """Field of the interaction itself."""
 
     name: EventName
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """What an enricher made of the interaction: `device_type`, `country`..."""
+    """Value that an enricher derived from the interaction: `device_type`, `country`…"""
 
     name: str
 
@@ -72,7 +72,7 @@ Operand: TypeAlias = Constant | tuple[Constant, ...] | Trait | Property
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`operand` is a tuple for `in` and `not_in`, milliseconds for `within` and `older_than`."""
+    """Operator and operand; a tuple for `in` and `not_in`, ms for `within` and `older_than`."""
 
     operator: Operator
     operand: Operand
@@ -80,7 +80,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """All `checks` hold for the subject's value."""
+    """Holds when all `checks` hold for the subject's value."""
 
     subject: Subject
     checks: tuple[Check, ...]
@@ -88,45 +88,45 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The customer is in the segment after this interaction."""
+    """Holds when the customer is in the segment after this interaction."""
 
     segment: str
 
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """This interaction brought the customer into the segment."""
+    """Holds when this interaction made the customer enter the segment."""
 
     segment: str
 
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Every part holds; true without parts."""
+    """Holds when every part holds; true without parts."""
 
     parts: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Any:
-    """Some part holds; false without parts."""
+    """Holds when some part holds; false without parts."""
 
     parts: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """The part does not hold."""
+    """Holds when the part does not."""
 
     part: "Condition"
 
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """All `steps` were taken in their order, the last at most `within_ms` after the first and
-    without an interaction that fits `without` between them, at most `for_ms` ago.
+    """Holds when all `steps` were taken in order, at most `for_ms` ago.
 
-    `trait` names the time (ms) of the last step of the latest such sequence.
+    The last step comes at most `within_ms` after the first, without an interaction that fits
+    `without` in between. `trait` names the time (ms) of the last step of the latest such sequence.
     """
 
     steps: "tuple[Condition, ...]"
@@ -136,18 +136,18 @@ class Sequence:
 
     @property
     def parts(self) -> "tuple[Condition, ...]":
-        """The conditions on interactions that it is made of."""
+        """Conditions on interactions that the sequence is made of."""
         return self.steps if self.without is None else (*self.steps, self.without)
 
     @property
     def trait(self) -> str:
-        return _hidden(("sequence", self.steps, self.without, self.within_ms))
+        return _hidden_name(("sequence", self.steps, self.without, self.within_ms))
 
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """The latest interaction that fits `after` is `for_ms` ago or more, and none that fits `of`
-    came with it or since."""
+    """Holds when the latest interaction that fits `after` is at least `for_ms` ago, and none that
+    fits `of` came with it or since."""
 
     of: "Condition"
     after: "Condition"
@@ -155,28 +155,28 @@ class Absence:
 
     @property
     def parts(self) -> "tuple[Condition, ...]":
-        """The conditions on interactions that it is made of."""
+        """Conditions on interactions that the absence is made of."""
         return (self.of, self.after)
 
     @property
     def traits(self) -> tuple[str, str]:
-        """Names of the latest times (ms) of `after` and of `of`."""
+        """Names of the traits with the latest times (ms) of `after` and of `of`."""
         return latest_time_of(self.after), latest_time_of(self.of)
 
 
 def latest_time_of(condition: "Condition") -> str:
-    """The name of the trait with the latest time of an interaction that fits."""
-    return _hidden(("latest", condition))
+    """Return the name of the trait with the latest time of an interaction that fits."""
+    return _hidden_name(("latest", condition))
 
 
 def is_hidden(trait: str) -> bool:
-    """Whether the trait belongs to a condition, and nobody gave it its name."""
+    """Return whether the trait belongs to a condition instead of being declared."""
     return trait.startswith(_HIDDEN)
 
 
-def _hidden(what: object) -> str:
-    """The same meaning has the same name, in every configuration."""
-    return _HIDDEN + sha256(repr(what).encode()).hexdigest()[:16]
+def _hidden_name(meaning: object) -> str:
+    """Return a name derived from the meaning, hence the same in every configuration."""
+    return _HIDDEN + sha256(repr(meaning).encode()).hexdigest()[:16]
 
 
 _HIDDEN: Final = "~"

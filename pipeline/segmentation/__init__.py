@@ -1,1 +1,1 @@
-"""What are they now? Memberships, evaluated for each interaction."""
+"""Segment memberships of a profile, evaluated for each interaction."""

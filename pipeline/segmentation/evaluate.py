@@ -1,4 +1,4 @@
-"""Which segments hold now: only those are evaluated that something they read can have changed."""
+"""Incremental evaluation: only segments that read a changed input are evaluated."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from pipeline.segmentation.state import MembershipState
 
 
 class Change(Struct, frozen=True):
-    """The segments that began and ceased to hold, sorted."""
+    """Segments that were entered and exited, sorted."""
 
     entered: tuple[str, ...]
     exited: tuple[str, ...]
@@ -28,41 +28,46 @@ def on_interaction(
     interaction: Interaction,
     config: Configuration,
 ) -> Change:
-    """After `interaction`, which left the profile like that. A late one does not turn the
-    profile's time back."""
+    """Return the change caused by `interaction`, which left the profile as `profile`.
+
+    A late interaction does not turn the profile's time back.
+    """
     traits = profile.traits
     index = config.segment_index
     allowed = index.allowed(interaction)
     mask = index.everything
     if row.config == config.digest:
-        mask = index.touched(interaction, row.members) | index.reading(_changed(row.traits, traits))
+        mask = index.touched(interaction, row.members) | index.reading(
+            _changed_traits(row.traits, traits)
+        )
     now_ms = max(row.at, interaction.received_at)
     facts = Facts(interaction, traits, set(row.members), _NONE, now_ms, profile.derived)
-    return _evaluate(row, facts, (mask, allowed), config)
+    return _evaluate(row, facts, mask, allowed, config)
 
 
 def on_change(
     row: MembershipState, traits: Mapping[str, Known], at: int, config: Configuration
 ) -> Change:
-    """After something else left the profile with `traits` at `at` (ms). Segments change as far as
-    their conditions are decided without an interaction, and otherwise stay as they were."""
+    """Return the change caused by anything but an interaction, which left `traits` at `at` (ms).
+
+    Segments whose condition is unknown without an interaction stay as they were.
+    """
     index = config.segment_index
     mask = index.everything
     if row.config == config.digest:
-        mask = index.reading(_changed(row.traits, traits)) | index.flipping(traits, at)
+        mask = index.reading(_changed_traits(row.traits, traits)) | index.flipping(traits, at)
     facts = Facts(None, traits, set(row.members), _NONE, at)
-    return _evaluate(row, facts, (mask, index.everything), config)
+    return _evaluate(row, facts, mask, index.everything, config)
 
 
 _NONE: frozenset[str] = frozenset()
 
 
 def _evaluate(
-    row: MembershipState, facts: Facts, masks: tuple[int, int], config: Configuration
+    row: MembershipState, facts: Facts, mask: int, allowed: int, config: Configuration
 ) -> Change:
-    """Segments in dependency order; one that changes brings in those that read it."""
+    """Evaluate the segments of `mask` in dependency order, and those that read a changed one."""
     index = config.segment_index
-    mask, allowed = masks
     mask &= allowed
     members = facts.segments
     assert isinstance(members, set)
@@ -77,9 +82,9 @@ def _evaluate(
         position = low.bit_length() - 1
         segment = config.segments[position]
         name = segment.name
-        was = name in members
-        holds = _holds(segment, facts, was)
-        if holds is was:
+        is_member = name in members
+        holds = _holds(segment, facts, is_member)
+        if holds is is_member:
             continue
         mask |= index.dependents[position] & allowed
         if holds:
@@ -91,15 +96,15 @@ def _evaluate(
     return Change(tuple(sorted(entered)), tuple(sorted(exited)))
 
 
-def _holds(segment: Segment, facts: Facts, was: bool) -> bool:
-    """Without an interaction, only what is certain changes what `was`."""
+def _holds(segment: Segment, facts: Facts, is_member: bool) -> bool:
+    """Return whether the segment holds now; if that is unknown, it stays as it was."""
     if facts.interaction is not None:
         return segment.test(facts)
-    return segment.when.possibly(facts) if was else segment.when.surely(facts)
+    return segment.when.possibly(facts) if is_member else segment.when.surely(facts)
 
 
-def _changed(before: Mapping[str, Known], after: Mapping[str, Known]) -> list[str]:
-    """The traits that differ; true is not 1."""
+def _changed_traits(before: Mapping[str, Known], after: Mapping[str, Known]) -> list[str]:
+    """Return the traits that differ; true is not 1."""
     changed = [name for name in before if name not in after]
     for name, value in after.items():
         known = before.get(name)

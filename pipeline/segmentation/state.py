@@ -1,4 +1,4 @@
-"""What segmentation keeps for one profile."""
+"""State of segmentation: one row per profile."""
 
 from msgspec import Struct, field
 
@@ -7,8 +7,11 @@ from pipeline.model.stages import IdentitySection
 
 
 class MembershipState(Struct, frozen=True):
-    """`members`: segment -> entered at (ms). The rest says by what they were evaluated last: the
-    traits, whose they are, the configuration (digest), and when (`at`, ms)."""
+    """Memberships of one profile, and the inputs of their last evaluation.
+
+    `members`: segment -> entered at (ms). The evaluation read `traits` of `identity` by the
+    configuration with the digest `config`, as of `at` (ms).
+    """
 
     members: dict[str, int] = field(default_factory=dict)
     traits: dict[str, Known] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""The segmentation stage: one row per profile; entries and exits are told with their cause.
+"""Segmentation stage: one row per profile; publishes entries and exits with their cause.
 
-What time alone changes is told by enrichment, a `timer` for each moment at which something may
-change; what does change becomes an interaction of kind `timer` that occurred at that moment.
+Enrichment sends a `timer` control for each moment at which time alone may change a segment. Such a
+change becomes an interaction of kind `timer` that occurred at that moment.
 """
 
 from typing import Literal
@@ -27,34 +27,63 @@ from pipeline.segmentation.evaluate import Change, on_change, on_interaction
 from pipeline.segmentation.state import MembershipState
 
 TIMER_NAME = "Time Passed"
-"""The name of the interactions that time alone causes, with channel and source `timer`."""
+"""Name of the interactions that time alone causes; their channel and source are `timer`."""
 
-_Emits = tuple[Emit, ...]
+
+class _Cause(Struct, frozen=True):
+    """Cause of a change: an id, a description, and its time (ms)."""
+
+    id: str
+    why: str
+    at: int
+
+
+class _Transition(Struct, frozen=True):
+    """Next row and the records to write with it."""
+
+    row: MembershipState
+    emits: tuple[Emit, ...] = ()
+
+
+class _Moment(Struct, frozen=True):
+    """Moment at which a timer fell due.
+
+    `event_id`: of the interaction that a change at that moment becomes; `noticed_at` (ms): when the
+    timer fired; `profile`: the traits as they were at `at` (ms).
+    """
+
+    event_id: str
+    at: int
+    noticed_at: int
+    profile: ProfileSection
 
 
 def step(
     key: str, record: Enriched, state: MembershipState | None, rules: Rules
 ) -> Outcome[MembershipState]:
-    """`key` is the profile id; the state is that profile's row, or None at first sight."""
+    """Evaluate the segments of the profile `key` after `record`; `state` None: a new profile."""
     row = state or MembershipState()
     control = record.control
     if control is not None:
-        return _control(key, record, control, row, rules)
+        return _apply_control(key, record, control, row, rules)
     interaction, identity, profile = record.interaction, record.identity, record.profile
     if interaction is None or identity is None or profile is None:
         return DeadLetter("empty-record", "neither an enriched interaction nor a control")
     now_ms = max(row.at, interaction.received_at)
     change = on_interaction(row, profile, interaction, rules.config)
     cause = _Cause(interaction.event_id, interaction.name, now_ms)
-    row, news = _changed(key, row, change, cause, rules)
-    row = _seen(replace(row, identity=identity), profile, now_ms, rules)
-    onward = Segmented(
-        interaction=interaction, identity=identity, profile=profile, segments=_section(row, change)
+    changed = _apply_change(key, row, change, cause, rules)
+    row = _mark_evaluated(replace(changed.row, identity=identity), profile, now_ms, rules)
+    segmented = Segmented(
+        interaction=interaction,
+        identity=identity,
+        profile=profile,
+        segments=_segment_section(row, change),
     )
-    return _kept(row, (Emit(topics.SEGMENTED, key, onward), *news))
+    return _outcome(_Transition(row, (Emit(topics.SEGMENTED, key, segmented), *changed.emits)))
 
 
-def _control(
+def _apply_control(
     key: str, record: Enriched, control: Control, row: MembershipState, rules: Rules
 ) -> Outcome[MembershipState]:
     onward = Emit(topics.SEGMENTED, key, Segmented(control=control))
@@ -62,80 +91,37 @@ def _control(
         return Forward((onward,))
     control = replace(control, at=max(row.at, control.at))
     if control.kind == "forget":
-        return Ok(None, _refreshed(key, row, None, control, rules)[1])
+        return Ok(None, _refresh(key, row, None, control, rules).emits)
     if control.kind == "timer":
         if record.profile is None:
             return DeadLetter("empty-record", "profile: a timer must have the traits of its moment")
-        return _kept(*_time_passed(key, row, record.profile, control, rules))
+        return _outcome(_apply_timer(key, row, record.profile, control, rules))
     if control.kind == "refresh":
-        return _kept(*_refreshed(key, row, record.profile, control, rules))
-    return _kept(row, (onward,))
+        return _outcome(_refresh(key, row, record.profile, control, rules))
+    return _outcome(_Transition(row, (onward,)))
 
 
-def _time_passed(
+def _apply_timer(
     key: str,
     row: MembershipState,
     profile: ProfileSection,
     timer: Control,
     rules: Rules,
-) -> tuple[MembershipState, _Emits]:
-    """Evaluate at the moment when enrichment's timer fell due, by the traits as they were then."""
+) -> _Transition:
+    """Evaluate the segments as of the moment when enrichment's timer fell due."""
     due = timer.at if timer.due_at is None else max(row.at, timer.due_at)
     change = on_change(row, profile.traits, due, rules.config)
-    occurred = _Moment(timer_id(key, due, timer.control_id), due, timer.at)
-    row, news = _told(key, row, change, (occurred, profile), rules)
-    return _seen(row, profile, due, rules), news
+    moment = _Moment(timer_id(key, due, timer.control_id), due, timer.at, profile)
+    changed = _change_by_time(key, row, change, moment, rules)
+    return _Transition(_mark_evaluated(changed.row, profile, due, rules), changed.emits)
 
 
-def _refreshed(
-    key: str,
-    row: MembershipState,
-    profile: ProfileSection | None,
-    refresh: Control,
-    rules: Rules,
-) -> tuple[MembershipState, _Emits]:
-    """What is left of a profile that moved away belongs to no segment."""
-    if profile is None:
-        change = Change((), tuple(row.members))
-    else:
-        change = on_change(row, profile.traits, refresh.at, rules.config)
-    evaluated = Segmented(control=refresh, profile=profile, segments=_section(row, change))
-    why = "forgotten" if refresh.kind == "forget" else "profile or configuration changed"
-    cause = _Cause(refresh.control_id, why, refresh.at)
-    row, news = _changed(key, row, change, cause, rules)
-    emits = (Emit(topics.SEGMENTED, key, evaluated), *news)
-    if profile is None:
-        return MembershipState(), (*emits, Emit(topics.MEMBERSHIPS, key, None))
-    row = replace(row, identity=_identity(key, refresh) or row.identity)
-    return _seen(row, profile, refresh.at, rules), emits
-
-
-def _identity(key: str, refresh: Control) -> IdentitySection | None:
-    """Who a profile is of which no interaction has come yet; None: the refresh does not say."""
-    if refresh.shard is None or refresh.to_root is None:
-        return None
-    return IdentitySection(key, refresh.to_root, refresh.shard, refresh.version, refresh.config)
-
-
-class _Moment(Struct, frozen=True):
-    """A timer's event id, when it fell due, and when that was noticed (ms)."""
-
-    event_id: str
-    at: int
-    noticed_at: int
-
-
-def _told(
-    key: str,
-    row: MembershipState,
-    change: Change,
-    timer: tuple[_Moment, ProfileSection],
-    rules: Rules,
-) -> tuple[MembershipState, _Emits]:
-    """A change by time alone, as an interaction that is decided like any other."""
-    moment, profile = timer
+def _change_by_time(
+    key: str, row: MembershipState, change: Change, moment: _Moment, rules: Rules
+) -> _Transition:
+    """Apply a change by time alone, and publish it as an interaction to be decided like others."""
     if row.identity is None or not row.identity.root or not change:
-        return row, ()
+        return _Transition(row)
     interaction = Interaction(
         event_id=moment.event_id,
         kind="timer",
@@ -148,30 +134,53 @@ def _told(
     )
     cause = _Cause(moment.event_id, "time passed", moment.at)
     identity = replace(row.identity, config=rules.config.digest)
-    row, news = _changed(key, row, change, cause, rules)
-    onward = Segmented(
+    changed = _apply_change(key, row, change, cause, rules)
+    segmented = Segmented(
         interaction=interaction,
         identity=identity,
-        profile=profile,
-        segments=_section(row, change),
+        profile=moment.profile,
+        segments=_segment_section(changed.row, change),
     )
-    return row, (Emit(topics.SEGMENTED, key, onward), *news)
+    emits = (Emit(topics.SEGMENTED, key, segmented), *changed.emits)
+    return _Transition(changed.row, emits)
 
 
-class _Cause(Struct, frozen=True):
-    """What brought a change: an id, words for it, and its time (ms)."""
+def _refresh(
+    key: str,
+    row: MembershipState,
+    profile: ProfileSection | None,
+    refresh: Control,
+    rules: Rules,
+) -> _Transition:
+    """Evaluate the segments without an interaction; `profile` None: it is gone, and leaves all."""
+    if profile is None:
+        change = Change((), tuple(row.members))
+    else:
+        change = on_change(row, profile.traits, refresh.at, rules.config)
+    segmented = Segmented(control=refresh, profile=profile, segments=_segment_section(row, change))
+    why = "forgotten" if refresh.kind == "forget" else "profile or configuration changed"
+    cause = _Cause(refresh.control_id, why, refresh.at)
+    changed = _apply_change(key, row, change, cause, rules)
+    emits = (Emit(topics.SEGMENTED, key, segmented), *changed.emits)
+    if profile is None:
+        return _Transition(MembershipState(), (*emits, Emit(topics.MEMBERSHIPS, key, None)))
+    row = replace(changed.row, identity=_identity_of(key, refresh) or row.identity)
+    return _Transition(_mark_evaluated(row, profile, refresh.at, rules), emits)
 
-    id: str
-    why: str
-    at: int
+
+def _identity_of(key: str, refresh: Control) -> IdentitySection | None:
+    """Return the identity that a refresh carries for a profile without interactions, if any."""
+    if refresh.shard is None or refresh.to_root is None:
+        return None
+    return IdentitySection(key, refresh.to_root, refresh.shard, refresh.version, refresh.config)
 
 
-def _changed(
+def _apply_change(
     key: str, row: MembershipState, change: Change, cause: _Cause, rules: Rules
-) -> tuple[MembershipState, _Emits]:
-    """The row after the change, one record per entry and exit, and a snapshot when any."""
+) -> _Transition:
+    """Update the members; write a record per entry and exit, and a snapshot if there is any."""
     if not change:
-        return row, ()
+        return _Transition(row)
     members = dict(row.members)
     for name in change.exited:
         del members[name]
@@ -187,27 +196,28 @@ def _changed(
         Emit(
             topics.SEGMENT_CHANGES,
             key,
-            SegmentChange(key, name, what, cause.why, cause.at, cause.id, digest),
+            SegmentChange(key, name, direction, cause.why, cause.at, cause.id, digest),
         )
-        for name, what in changes
+        for name, direction in changes
     ]
     emits.append(Emit(topics.MEMBERSHIPS, key, Memberships(key, members, cause.at, digest)))
-    return replace(row, members=members), tuple(emits)
+    return _Transition(replace(row, members=members), tuple(emits))
 
 
-def _seen(
+def _mark_evaluated(
     row: MembershipState, profile: ProfileSection, now_ms: int, rules: Rules
 ) -> MembershipState:
-    """The row as evaluated at `now_ms`."""
+    """Return the row as evaluated at `now_ms` by the profile's traits and the configuration."""
     return replace(row, traits=profile.traits, config=rules.config.digest, at=now_ms)
 
 
-def _kept(row: MembershipState, emits: _Emits) -> Ok[MembershipState]:
-    if row.identity is None and not row.members:
-        return Ok(None, emits)
-    return Ok(row, emits)
+def _outcome(transition: _Transition) -> Ok[MembershipState]:
+    """Return the outcome; a row without identity and members is not stored."""
+    row = transition.row
+    is_empty = row.identity is None and not row.members
+    return Ok(None if is_empty else row, transition.emits)
 
 
-def _section(row: MembershipState, change: Change) -> SegmentSection:
-    """After `change`, which the row has undergone."""
+def _segment_section(row: MembershipState, change: Change) -> SegmentSection:
+    """Return the section of a row that `change` has led to."""
     return SegmentSection(tuple(row.members), change.entered, change.exited)

@@ -201,7 +201,7 @@ def test_compiled_means_what_is_written(written: dict[str, Any], facts: Facts) -
 
 
 @given(conditions, facts)
-def test_it_holds_for_its_names_only(written: dict[str, Any], facts: Facts) -> None:
+def test_condition_holds_only_for_its_names(written: dict[str, Any], facts: Facts) -> None:
     tree = parse(written)
     assert not isinstance(tree, tuple)
     bound = only_names(tree)

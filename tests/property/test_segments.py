@@ -196,7 +196,7 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
 
 
 @given(segments(), streams())
-def test_what_time_alone_causes_is_decided(
+def test_changes_by_time_alone_are_decided(
     made: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
     """Every entry or exit stands in the interaction that caused it, and that one is decided."""
@@ -248,7 +248,7 @@ def _members(flow: Flow, came: Interaction) -> set[str]:
     return set(flow.rows["segmentation"][profile_of(came.identifiers[0].key)].members)
 
 
-def test_what_falls_due_at_one_moment_changes_together() -> None:
+def test_timers_of_one_moment_change_segments_together() -> None:
     """The order leaves its window when the view is older than 1 ms."""
     both = {"all": [{"trait": "last_view", "older_than": "1ms"}, {"trait": "lately", "gte": 1}]}
     world = rules(configuration((model.Segment("s", both),)))

@@ -215,7 +215,7 @@ def test_wrong(written: object, path: tuple[str, ...], said: str) -> None:
     assert said in problems[0].message
 
 
-def test_every_wrong_part_is_told() -> None:
+def test_every_wrong_part_is_reported() -> None:
     problems = parse({"all": [{"name": 1}, {"name": "fine"}, {"any": [{}, {"trait": "x"}]}]})
     assert isinstance(problems, tuple)
     assert [problem.path for problem in problems] == [
@@ -248,7 +248,7 @@ def test_depth_is_bounded() -> None:
         ),
         (
             {"absence": {"name": "a"}, "for": "1h"},
-            "absence needs after: the interaction since which it is waited for",
+            "absence needs after: the interaction from which on it counts",
         ),
         (
             {"absence": {"name": "a"}, "after": {"name": "b"}, "within": "1h"},

@@ -53,11 +53,11 @@ def _evaluated(segments: int, name: str) -> Counter[str]:
     return counted
 
 
-def test_those_that_read_what_changed_are_evaluated_once_and_no_others() -> None:
+def test_only_segments_that_read_a_change_are_evaluated_and_once() -> None:
     for segments in (50, 500):
         expected = {f"s{n:03}": 1 for n in range(7, segments, 50)}
         assert _evaluated(segments, "Event 7") == expected
 
 
-def test_nothing_is_evaluated_where_nothing_that_is_read_has_changed() -> None:
+def test_no_segment_is_evaluated_without_a_changed_input() -> None:
     assert not _evaluated(500, "Something else")

@@ -81,7 +81,7 @@ def _member(flow: Flow, now_ms: int | None = None, who: Identifier = _COOKIE) ->
 
 
 @pytest.mark.parametrize("channels", [(), ("web",)], ids=["any channel", "web"])
-def test_enter_and_leave_by_time_as_far_as_the_other_parts_decide(
+def test_time_changes_a_segment_if_its_known_parts_decide(
     channels: tuple[str, ...],
 ) -> None:
     """A cart without a catalogue: for the first hours only its total could tell."""
@@ -93,7 +93,7 @@ def test_enter_and_leave_by_time_as_far_as_the_other_parts_decide(
     assert not _member(flow, cart_at + 7 * DAY_MS)
 
 
-def test_enter_an_hour_after_the_cart_where_the_sequence_decides() -> None:
+def test_sequence_enters_by_time_an_hour_after_the_cart() -> None:
     flow, cart_at = _flow(_HESITATING), HOUR_MS
     _come(flow, "catalog", cart_at - 5 * _MINUTE_MS)
     _come(flow, "cart", cart_at, total=20)
@@ -101,7 +101,7 @@ def test_enter_an_hour_after_the_cart_where_the_sequence_decides() -> None:
     assert _member(flow, cart_at + HOUR_MS)
 
 
-def test_hold_what_only_an_interaction_could_decide() -> None:
+def test_unknown_condition_keeps_the_membership() -> None:
     flow = _flow({"any": [_WITH_THE_CART, {"trait": "views", "gte": 99}]})
     _come(flow, "cart", 1, total=200)
     assert _member(flow, 400 * DAY_MS)
