@@ -179,7 +179,8 @@ class Candidate:
     Without `placement` it is sent on `channel` when the campaign's trigger holds. `cost` includes
     the channel's. `p` and `value` are read of the customer, unless the `worth` is the same for all;
     `lever` is the product of all levers. `gates` are in the order of stages. `consents`, `weights`
-    and `holdouts` are those that are for it. `tie` orders what scores the same.
+    and `holdouts` are those that are for it. `tie` orders what scores the same. `confirm_ms`:
+    within this time it must be told that it was shown.
     """
 
     campaign: str
@@ -200,6 +201,7 @@ class Candidate:
     starts_ms: int | None
     ends_ms: int | None
     deadline_ms: int
+    confirm_ms: int | None
     content: Content
     gates: tuple[Gate, ...]
     consents: tuple[Consent, ...]

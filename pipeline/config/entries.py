@@ -222,6 +222,7 @@ def _candidate(
         starts_ms=None if treatment.starts is None else start_ms(treatment.starts),
         ends_ms=None if treatment.ends is None else end_ms(treatment.ends),
         deadline_ms=duration_ms(treatment.deadline or channel.deadline),
+        confirm_ms=None if channel.confirm_within is None else duration_ms(channel.confirm_within),
         content=content(treatment, channel),
         gates=_by_stage(_gates(campaign, offer, treatment, makers, as_named)),
         consents=tuple(each for of, each in makers.consents if of.covers(as_named)),

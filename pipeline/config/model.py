@@ -523,7 +523,9 @@ class Channel(Part, frozen=True):
     signed: `${NAME}`. A secret part of `url` is written `$${NAME}`, and is filled in there too.
     `placements` are the places in it that may ask what to show. `escape: html` makes what content
     says of a customer safe in a page; it is the default of the channel `web`, and of parts of a
-    content that are called `html` in any channel.
+    content that are called `html` in any channel. `confirm_within`: where every message that is
+    shown is reported (an impression, a click), one that is not within this time of its decision was
+    not shown, since its answer was lost, and gives its place under the caps back.
     """
 
     name: Name
@@ -534,6 +536,7 @@ class Channel(Part, frozen=True):
     secret: SecretName | None = None
     placements: tuple[Name, ...] = ()
     escape: Literal["html", "none"] | None = None
+    confirm_within: Duration | None = None
 
 
 class Channels(Part, frozen=True):

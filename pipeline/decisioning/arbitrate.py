@@ -27,6 +27,11 @@ NOTHING = "nothing"
 BEATEN_BY = "beaten by "
 
 
+def place_in(placement: str, place: int) -> str:
+    """The slot of a place in a placement, counted from 1."""
+    return placement if place == 1 else f"{placement}#{place}"
+
+
 @dataclass(frozen=True, slots=True)
 class Win:
     """What a slot got: a candidate, and what it says."""
@@ -55,11 +60,16 @@ class Arbitration:
     rejected: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     drawn: dict[str, Assignment] = field(default_factory=dict)
 
-    def answer(self, placement: str, entries: Sequence[Entry], channel: str) -> None:
-        """Fill a placement that asked."""
+    def answer(self, placement: str, entries: Sequence[Entry], channel: str, limit: int) -> None:
+        """Fill a placement that asked, with at most `limit` different offers in order."""
         contest = _Contest({})
+        place = 1
         for one in self._ranked(entries, asked=True):
-            self._judge(one, placement, contest, (placement,))
+            slot = place_in(placement, place)
+            offer = one.candidate.campaign, one.candidate.offer
+            self._judge(one, slot, contest, (offer, slot))
+            if place < limit and contest.slots[slot]:
+                place += 1
         if not contest.slots.get(placement):
             self.choices.append(Choice(placement, channel))
 
@@ -160,6 +170,7 @@ class Arbitration:
 
     def _win(self, one: Priced, slot: str, content: dict[str, str]) -> None:
         candidate, action = one.candidate, action_id(self.decision_id, slot)
+        now_ms, confirm_ms = self.moment.now_ms, candidate.confirm_ms
         self.wins.append(Win(slot, action, candidate, content))
         self.contacts.append(
             Contact(
@@ -169,9 +180,10 @@ class Arbitration:
                 treatment=candidate.treatment,
                 channel=candidate.channel,
                 purpose=candidate.purpose,
-                at=self.moment.now_ms,
+                at=now_ms,
                 issue=candidate.issue,
                 group=candidate.group,
+                until=None if confirm_ms is None else now_ms + confirm_ms,
             )
         )
         self.choices.append(

@@ -1,7 +1,8 @@
 """Caps: at most so many messages in any window, per offer, group, issue, campaign, channel, or in
 all.
 
-A reserved message counts from the decision on, so a cap holds whatever becomes of the message.
+A reserved message counts from the decision on, so a cap holds whatever becomes of the message; on
+a channel that confirms what it shows, until the time for that has passed.
 """
 
 from collections import Counter
@@ -68,7 +69,7 @@ def _subjects(cap: Cap, contacts: Sequence[Contact], now_ms: int) -> frozenset[s
         subject(one)
         for one in contacts
         if one.at > begin_ms
-        and one.status != "released"
+        and one.counts(now_ms)
         and one.purpose != "transactional"
         and cap.channel in (None, one.channel)
         and cap.scope.covers(one)

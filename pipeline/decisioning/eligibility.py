@@ -21,6 +21,8 @@ from pipeline.decisioning.render import missing_name
 from pipeline.model.belongings import Belonging
 from pipeline.model.stages import IdentitySection
 
+ANOTHERS: Final = "eligibility/address of another: "
+"""Begins what is recorded where an address is not the customer's; its namespace follows."""
 _EVERY_STAGE: Final = len(STAGES)
 
 
@@ -86,7 +88,7 @@ def _unreachable(candidate: Candidate, moment: Moment) -> Objection | None:
     if to is None:
         return Objection(ELIGIBILITY, f"eligibility/no address: {candidate.address}")
     if _is_anothers(f"{candidate.address}:{to}", moment):
-        return Objection(ELIGIBILITY, f"eligibility/address of another: {candidate.address}")
+        return Objection(ELIGIBILITY, f"{ANOTHERS}{candidate.address}")
     return None
 
 

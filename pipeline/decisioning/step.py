@@ -98,10 +98,11 @@ def _arbitrated(
     config = rules.config
     standing = Standing.of(config.constraints, moment.facts, known)
     made = Arbitration(_decision_id(interaction), moment, known, rules, standing)
-    asked = interaction.request.placements if interaction.request is not None else ()
-    for placement in dict.fromkeys(asked):
+    request = interaction.request
+    for placement in dict.fromkeys(request.placements if request is not None else ()):
         entries = config.by_placement.get(placement, ())
-        made.answer(placement, entries, _channel_of(entries, interaction))
+        limit = 1 if request is None else request.limits.get(placement, 1)
+        made.answer(placement, entries, _channel_of(entries, interaction), limit)
     made.send(config.outbound)
     return made
 
@@ -156,10 +157,16 @@ def _answer(interaction: Interaction, decision: str, actions: list[Action]) -> t
     request = interaction.request
     if request is None:
         return ()
-    by_placement = {one.placement: one for one in actions if one.placement is not None}
-    answers = tuple(Answer(name, by_placement.get(name)) for name in request.placements)
+    answers = tuple(
+        _in_placement(name, [one for one in actions if one.placement == name])
+        for name in request.placements
+    )
     reply = Reply(request.request_id, decision, interaction.event_id, answers)
     return (Emit(topics.REPLIES, request.gateway, reply),)
+
+
+def _in_placement(name: str, actions: list[Action]) -> Answer:
+    return Answer(name, actions[0], tuple(actions[1:])) if actions else Answer(name)
 
 
 def _moment(

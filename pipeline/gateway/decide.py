@@ -14,7 +14,7 @@ from pipeline.adapters.kafka import Unavailable
 from pipeline.adapters.traces import Trace
 from pipeline.gateway import body
 from pipeline.gateway.gateway import Gateway, now_ms, trace_of
-from pipeline.gateway.messages import DECIDE, DecideBody
+from pipeline.gateway.messages import DECIDE, DecideBody, Wanted
 from pipeline.gateway.refusal import JSON, Refusal, bad, unavailable
 from pipeline.gateway.replies import Waiting
 from pipeline.gateway.segment import Arrival, interaction
@@ -23,6 +23,7 @@ from pipeline.model.interaction import DecideRequest, Interaction
 
 _MAX_PLACEMENTS: Final = 32
 _MAX_NAME: Final = 100
+_MAX_LIMIT: Final = 100
 
 
 class Shown(Struct, frozen=True):
@@ -38,10 +39,11 @@ class Shown(Struct, frozen=True):
 
 
 class Decided(Struct, frozen=True):
-    """`placements`: what to show in each; None is the placement's own default."""
+    """`placements`: what to show in each; None is the placement's own default. One that was asked
+    for with a `limit` has a list, which may be empty."""
 
     decision_id: str | None
-    placements: dict[str, Shown | None]
+    placements: dict[str, Shown | list[Shown] | None]
     defaulted: bool
 
 
@@ -119,30 +121,42 @@ def _record(
         return bad("missing_field", "interaction.type", "say which type of message it is")
     if budget_ms <= 0:
         return bad("invalid_field", "budget_ms", "budget_ms must be positive")
-    names = asked.placements
+    names = [_name(one) for one in asked.placements]
     if not 0 < len(names) <= _MAX_PLACEMENTS or not all(0 < len(n) <= _MAX_NAME for n in names):
         message = f"give 1 to {_MAX_PLACEMENTS} names of at most {_MAX_NAME} characters"
         return bad("invalid_field", "placements", message)
+    limits = {one.placement: one.limit for one in asked.placements if isinstance(one, Wanted)}
+    if not all(0 < limit <= _MAX_LIMIT for limit in limits.values()):
+        return bad("invalid_field", "placements", f"limit: give 1 to {_MAX_LIMIT}")
     wanted = DecideRequest(
         request_id=str(uuid4()),
         gateway=instance,
         placements=tuple(dict.fromkeys(names)),
         deadline_at=now_ms() + budget_ms,
+        limits=limits,
     )
     return interaction(asked.interaction, kind, arrival, wanted)
 
 
-def _answer(placements: tuple[str, ...], reply: Reply | None) -> Decided:
-    if reply is None:
-        return Decided(None, dict.fromkeys(placements), True)
-    actions = {answer.placement: answer.action for answer in reply.answers}
-    shown = {name: _shown(actions.get(name)) for name in placements}
-    return Decided(reply.decision_id, shown, False)
+def _name(asked: str | Wanted) -> str:
+    return asked if isinstance(asked, str) else asked.placement
 
 
-def _shown(action: Action | None) -> Shown | None:
-    if action is None:
-        return None
+def _answer(placements: tuple[str | Wanted, ...], reply: Reply | None) -> Decided:
+    answers = () if reply is None else reply.answers
+    actions = {answer.placement: answer.actions for answer in answers}
+    shown = {_name(one): _in_placement(one, actions.get(_name(one), ())) for one in placements}
+    return Decided(None if reply is None else reply.decision_id, shown, reply is None)
+
+
+def _in_placement(asked: str | Wanted, actions: tuple[Action, ...]) -> Shown | list[Shown] | None:
+    shown = [_shown(action) for action in actions]
+    if isinstance(asked, Wanted):
+        return shown
+    return shown[0] if shown else None
+
+
+def _shown(action: Action) -> Shown:
     return Shown(
         action_id=action.action_id,
         campaign=action.campaign,

@@ -28,7 +28,7 @@ class LateReplies:
 
     def expire(self, reply: Reply) -> None:
         """Returns at once; Kafka being away is waited out."""
-        actions = [answer.action for answer in reply.answers if answer.action is not None]
+        actions = [action for answer in reply.answers for action in answer.actions]
         if not actions:
             return
         self._gateway.metrics.expired(len(actions))

@@ -70,11 +70,19 @@ class Batch(Posted, frozen=True):
     write_key: str | None = None
 
 
+class Wanted(Struct, frozen=True):
+    """A placement that wants a list: at most `limit` actions of different offers, the best
+    first."""
+
+    placement: str
+    limit: int
+
+
 class DecideBody(Struct, frozen=True):
     """`/v1/decide`; `budget_ms` may only shorten the gateway's own limit."""
 
     interaction: Message
-    placements: tuple[str, ...]
+    placements: tuple[str | Wanted, ...]
     budget_ms: int | None = None
 
 

@@ -9,7 +9,8 @@ from pipeline.model.interaction import Identifier
 
 class Contact(Struct, frozen=True):
     """One message to a customer, as caps count it. `at` (ms) is when it was decided, `outcomes`
-    when the customer did what with it: the last times (ms) of each kind."""
+    when the customer did what with it: the last times (ms) of each kind. `until` (ms): if nobody
+    has told by then that it was shown, it was not."""
 
     action_id: str
     campaign: str
@@ -22,6 +23,13 @@ class Contact(Struct, frozen=True):
     issue: str | None = None
     group: str | None = None
     outcomes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    until: int | None = None
+
+    def counts(self, now_ms: int) -> bool:
+        """Whether it has a place under caps."""
+        if self.status == "reserved":
+            return self.until is None or now_ms < self.until
+        return self.status == "committed"
 
 
 class Candidate(Struct, frozen=True):
@@ -56,6 +64,8 @@ class Assignment(Struct, frozen=True):
 
 class Choice(Struct, frozen=True):
     """What fills a slot; `action_id` None: `nothing` was the best candidate.
+
+    The further places of a placement that wants several are slots too: `grid#2`, `grid#3`...
 
     Where the customer is in `holdout`, nothing is said and `would_be` is the treatment that would
     have been. `propensity`: how likely this choice was, given everything.
@@ -119,10 +129,17 @@ class Action(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """`action` None: show the placement's default."""
+    """`action` None: show the placement's default. `more`: the next best, where more than one was
+    asked for."""
 
     placement: str
     action: Action | None = None
+    more: tuple[Action, ...] = ()
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """All of them, the best first."""
+        return () if self.action is None else (self.action, *self.more)
 
 
 class Reply(Struct, frozen=True):

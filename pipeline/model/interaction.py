@@ -52,12 +52,16 @@ class Context(Struct, frozen=True):
 
 
 class DecideRequest(Struct, frozen=True):
-    """Somebody waits for the decision: answer `placements` to `gateway` by `deadline_at` (ms)."""
+    """Somebody waits for the decision: answer `placements` to `gateway` by `deadline_at` (ms).
+
+    `limits`: how many actions a placement wants, where more than one.
+    """
 
     request_id: str
     gateway: str
     placements: tuple[str, ...]
     deadline_at: int
+    limits: dict[str, int] = field(default_factory=dict)
 
 
 class Interaction(Struct, frozen=True):

@@ -49,6 +49,25 @@ def test_what_is_previewed_comes_and_what_came_is_explained(stack: Stack) -> Non
     assert _hero(stack.json("explain", second["decision_id"], "--rerun"))["rejected"]
 
 
+def test_a_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:
+    message = {"type": "page", "name": "Home", "userId": f"c-{uuid4()}"}
+    with stack.client("test-app-key") as client:
+
+        def shown(*placements: Any) -> Any:
+            body = {"interaction": message, "placements": placements}
+            return client.post("/v1/decide", json=body)
+
+        answered = shown({"placement": "hero", "limit": 5}, {"placement": "banner", "limit": 2})
+        found = answered.raise_for_status().json()["placements"]
+        assert [one["treatment"] for one in found["hero"]] == ["hello-hero", "again-hero"]
+        assert len({one["token"] for one in found["hero"]}) == 2
+        assert found["banner"] == []
+        for limit in (0, -1, 101):
+            refused = shown({"placement": "hero", "limit": limit})
+            assert refused.status_code == 400
+            assert refused.json()["error"]["field"] == "placements"
+
+
 def test_an_event_of_a_file_goes_through_all_stages(stack: Stack, tmp_path: Path) -> None:
     who = f"c-{uuid4()}"
     event = tmp_path / "event.ndjson"

@@ -65,18 +65,33 @@ class _Sent:
     counts: bool = True
     reached: bool = False
 
+    def is_lost(self, confirm: int | None, now: int) -> bool:
+        """Whether it is too late to be told that it was shown."""
+        return confirm is not None and not self.reached and now >= self.at + confirm
+
 
 @settings(max_examples=150, deadline=None)
-@given(_caps, st.lists(st.integers(0, 30), min_size=1, max_size=25), st.data())
+@given(
+    _caps,
+    st.sampled_from([None, 3]),
+    st.lists(st.integers(0, 30), min_size=1, max_size=25),
+    st.data(),
+)
 def test_a_message_goes_exactly_when_every_cap_has_room(
-    caps: list[_Cap], hours: list[int], data: st.DataObject
+    caps: list[_Cap], confirm: int | None, hours: list[int], data: st.DataObject
 ) -> None:
     offers = [
         offer(name, value, hero(f"{name}-hero"), issue=issue, group=group)
         for name, (issue, group, value) in _OFFERS.items()
     ]
     policies = {"caps": [cap.written(number) for number, cap in enumerate(caps)]}
-    life = Life(world(campaigns=[campaign("c", *offers)], policies=policies))
+    web = {"name": "web", "placements": ["hero"]}
+    if confirm is not None:
+        web["confirm_within"] = f"{confirm}h"
+    made = world(
+        campaigns=[campaign("c", *offers)], policies=policies, channels={"channels": [web]}
+    )
+    life = Life(made)
     sent: dict[str, _Sent] = {}
     open_actions: list[Action] = []
     merged = False
@@ -96,7 +111,11 @@ def test_a_message_goes_exactly_when_every_cap_has_room(
                 decision = life.happens(
                     "Home", at, who=ADA if name == "ada" else _COOKIE, ask=["hero"]
                 )
-                mine = [one for one in sent.values() if merged or one.who == name]
+                mine = [
+                    one
+                    for one in sent.values()
+                    if (merged or one.who == name) and not one.is_lost(confirm, hour)
+                ]
                 said = [one.offer for one in life.actions()]
                 assert said == _expected(caps, mine, hour), fates(decision)
                 for one in life.actions():

@@ -8,7 +8,7 @@ import msgspec
 from pipeline.config.compile import compile_bundle
 from pipeline.config.model import Bundle
 from pipeline.flow import Flow
-from pipeline.model.decision import Action, Candidate, Decision
+from pipeline.model.decision import Action, Candidate, Decision, Reply
 from pipeline.model.interaction import Context, DecideRequest, Identifier, Interaction, Scalar
 from pipeline.model.outcome import Emit
 from pipeline.rules import Rules
@@ -80,16 +80,17 @@ class Life:
         at: int,
         /,
         *,
-        ask: Iterable[str] = (),
+        ask: Iterable[str] | Mapping[str, int] = (),
         who: Sequence[Identifier] | None = None,
         occurred: int | None = None,
         zone: str | None = None,
         **properties: Scalar,
     ) -> Decision:
-        """The decision on it; `ask`: placements."""
+        """The decision on it; `ask`: placements, perhaps with how many each wants."""
         self._count += 1
         placements = tuple(ask)
-        request = DecideRequest(f"r{self._count}", "g", placements, at + 100)
+        limits = dict(ask) if isinstance(ask, Mapping) else {}
+        request = DecideRequest(f"r{self._count}", "g", placements, at + 100, limits)
         one = Interaction(
             event_id=f"e{self._count}",
             kind="track",
@@ -124,6 +125,13 @@ class Life:
     def actions(self) -> list[Action]:
         """What the last interaction brought."""
         return [one.value for one in self.emits if isinstance(one.value, Action)]
+
+    def answers(self) -> dict[str, list[str]]:
+        """The treatments in the reply to it, by placement."""
+        [reply] = [one.value for one in self.emits if isinstance(one.value, Reply)]
+        return {
+            one.placement: [action.treatment for action in one.actions] for one in reply.answers
+        }
 
     def said(self) -> list[str]:
         """The treatments of these."""

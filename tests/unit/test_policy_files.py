@@ -24,8 +24,7 @@ def folder(tmp_path: Path) -> Path:
     [
         (_POLICIES, "max: 3, window: 30d", "max: -3, window: 30d", "-3 is too small: 0 or more"),
         (_POLICIES, "per: offer, max: 3", "per: ofer, max: 3", "did you mean 'offer'?"),
-        (_POLICIES, "share: 0.05", "share: 1", "1 is too large: less than 1"),
-        (_POLICIES, "purpose: marketing", "purpos: marketing", "did you mean 'purpose'?"),
+        (_POLICIES, "duration: 5m", "duration: 5m\n    for: {purpos: service}", "mean 'purpose'?"),
         (_POLICIES, "outcome: dismiss, count: 2", "count: 2", "either `when`"),
         (_POLICIES, "outcome: dismiss", "outcome: dismissed", "did you mean 'dismiss'?"),
         (_POLICIES, "duration: 5m", "duration: 5 minutes", "not a duration"),

@@ -46,7 +46,7 @@ def smallest_flip(
     flips it."""
     changes = [*_raised(candidates, everywhere)]
     if winner is not None:
-        rivals = [one.score for one in candidates if one.fate == BEATEN_BY + winner.treatment]
+        rivals = [one.score for one in everywhere if _is_rival(one, winner)]
         changes += _scored(winner, max([0.0, *rivals]), up=False)
     if changes:
         least = min(changes, key=lambda one: one.size)
@@ -57,6 +57,14 @@ def smallest_flip(
             what = f"{one.fate}, {one.treatment}"
             return Flip(what, phrase(language, "in force"), phrase(language, "lifted"))
     return None
+
+
+def _is_rival(one: Candidate, winner: Candidate) -> bool:
+    """Whether it would have the winner's place if it were better."""
+    if one.fate.startswith(BEATEN_BY):
+        return one.slot == winner.slot and one.fate == BEATEN_BY + winner.treatment
+    same = one.slot.partition("#")[0] == winner.slot.partition("#")[0]
+    return same and one.slot != winner.slot and one.score <= winner.score
 
 
 def _raised(candidates: Sequence[Candidate], everywhere: Sequence[Candidate]) -> Iterator[_Change]:

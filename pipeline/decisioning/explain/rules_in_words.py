@@ -14,7 +14,7 @@ _BUILT_IN: Final = (
     "campaign not begun", "campaign over", "treatment not begun", "treatment over", "trigger",
     "interaction too old", "audience", "offer condition",
 )  # fmt: skip
-_NAMING: Final = ("content needs", "no address:")
+_NAMING: Final = ("content needs", "no address:", "address of another:")
 _CONSTRAINTS: Final = ("consent", "suppression", "quiet hours", "cap", "content")
 
 

@@ -1,0 +1,55 @@
+"""A placement that wants a list gets the best offers in order, each once, within the caps."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.decisioning.explain import explain
+from pipeline.gateway.messages import DECIDE, Wanted
+from tests.support.deciding import Life, campaign, fates, hero, offer, world
+
+_values = st.lists(st.integers(-3, 9), min_size=1, max_size=9)
+
+
+@settings(max_examples=150, deadline=None)
+@given(_values, st.integers(1, 6), st.integers(1, 6))
+def test_the_best_that_pay_come_in_order_and_fill_the_cap(
+    values: list[int], limit: int, room: int
+) -> None:
+    offers = [
+        offer(f"o{n}", value, hero(f"t{n}"), hero(f"u{n}", cost=1))
+        for n, value in enumerate(values)
+    ]
+    caps = [{"cap": "few", "per": "all", "max": room, "window": "1d"}]
+    life = Life(world(campaigns=[campaign("c", *offers)], policies={"caps": caps}))
+    decision = life.happens("Home", 0, ask={"hero": limit, "banner": 1})
+    paying = [n for n in range(len(values)) if values[n] > 0]
+    best = sorted(paying, key=lambda n: (-values[n], f"o{n}"))[: min(limit, room)]
+    expected = [f"t{n}" for n in best]
+    assert life.answers() == {"hero": expected, "banner": []}
+    slots = ["hero", *(f"hero#{place}" for place in range(2, limit + 1))]
+    chosen = [choice.slot for choice in decision.choices if choice.action_id is not None]
+    assert chosen == slots[: len(expected)]
+    assert len({one.action_id for one in life.actions()}) == len(expected)
+
+
+def test_an_explanation_tells_of_each_place() -> None:
+    offers = [offer(f"o{n}", n + 1, hero(f"t{n}")) for n in range(4)]
+    life = Life(world(campaigns=[campaign("c", *offers)]))
+    decision = life.happens("Home", 0, ask={"hero": 2})
+    first, second = explain(decision, life.flow.rules.config, "en").slots
+    assert (first.slot, second.slot) == ("hero", "hero#2")
+    assert first.flip is not None
+    assert (first.flip.what, first.flip.start) == ("p of t3", 1.0)
+    assert 0.749 < float(first.flip.end) < 0.75
+    assert second.flip is not None
+    assert fates(decision)["t1"] == "beaten by t2"
+
+
+@pytest.mark.parametrize(
+    ("asked", "read"),
+    [(b'"hero"', "hero"), (b'{"placement": "hero", "limit": 5}', Wanted("hero", 5))],
+)
+def test_both_forms_of_asking_are_read(asked: bytes, read: object) -> None:
+    body = DECIDE.decode(b'{"interaction": {"type": "page"}, "placements": [' + asked + b"]}")
+    assert body.placements == (read,)

@@ -1,0 +1,45 @@
+"""A decision is run again from what it recorded, whatever the state that it was made on."""
+
+from msgspec.structs import replace
+
+from pipeline.decisioning.explain import explain, run_again
+from pipeline.decisioning.state import ContactState
+from pipeline.decisioning.step import step
+from pipeline.model.belongings import Belonging
+from pipeline.model.decision import Decision
+from pipeline.model.outcome import Ok
+from pipeline.model.stages import Segmented
+from tests.support.deciding import Life, campaign, felled, offer, world
+
+_MAIL = {"treatment": "mail", "channel": "email", "address": "email"}
+
+
+def _record(life: Life) -> Segmented:
+    records = (one.value for one in life.emits if isinstance(one.value, Segmented))
+    return next(one for one in records if one.interaction is not None)
+
+
+def test_an_address_that_was_somebody_elses_is_so_again() -> None:
+    life = Life(world(campaigns=[campaign("c", offer("o", 5, _MAIL), offer("p", 3))]))
+    life.happens("Go", 0)
+    record = _record(life)
+    record = replace(record, profile=replace(record.profile, shown={}))  # the address's row spoke
+    key = record.identity.profile_id
+    assert record.profile.traits["identifier.email"] == "ada@example.com"
+    others = {"email:ada@example.com": Belonging(1, here=False, as_of=9)}
+    outcome = step(key, record, ContactState(belongings=others), life.flow.rules)
+    assert isinstance(outcome, Ok)
+    [decision] = [one.value for one in outcome.emits if isinstance(one.value, Decision)]
+    assert felled(decision)["mail"] == "eligibility/address of another: email"
+    assert run_again(decision, record, life.flow.rules) == decision
+    words = explain(decision, life.flow.rules.config, "en").slots[0].rejected[0].words
+    assert words == "the email that is known belongs to somebody else."
+
+
+def test_what_was_decided_otherwise_is_not_the_same() -> None:
+    life = Life(world(campaigns=[campaign("c", offer("o", 5))]))
+    decision = life.happens("Go", 0)
+    record = _record(life)
+    other = world(campaigns=[campaign("c", offer("o", 6))])
+    assert run_again(decision, record, life.flow.rules) == decision
+    assert run_again(decision, record, other) != decision
