@@ -1,0 +1,82 @@
+"""The bank's customers: who they are, by which names they are known, and how they live."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.model.interaction import Identifier
+from pipeline.simulate.draws import Draws
+from pipeline.simulate.offers import GOLD, HIGH_INTENT, Intent, Tier
+
+_KNOWN: Final = 0.7
+"""Share of people who are customers from the start; the others may open an account."""
+
+_MOST_COOKIES: Final = 3
+_HAS_APP: Final = 0.5
+_FALLS_SILENT: Final = 0.2
+
+_NUMBERS: Final = 10**8
+_STRIDE: Final = 7_919  # without a factor of 10, so that it meets every number once
+_SEED_STRIDE: Final = 104_729
+MOST_CUSTOMERS: Final = 10**7
+
+_FIRST_NAMES: Final = (
+    *("Ana", "Luis", "Marta", "Jorge", "Elena", "Pablo", "Sara", "Diego", "Clara", "Hugo"),
+    *("Irene", "Mateo", "Nuria", "Oscar", "Paula", "Ruben", "Sofia", "Tomas", "Vera", "Ivan"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedCustomer:
+    """Everything about a person that does not change. `known`: a customer from the start.
+
+    `intent` is what nobody observes. `email` and `phone` are in their normal form. `silent_from`
+    (a share of the world's time): nothing is heard from then on.
+    """
+
+    index: int
+    draws: Draws
+    known: bool
+    tier: Tier
+    intent: Intent
+    first_name: str
+    customer_id: Identifier
+    email: Identifier
+    phone: Identifier
+    card: Identifier
+    cookies: tuple[Identifier, ...]
+    device: Identifier | None
+    visits_a_day: float
+    payments_a_day: float
+    silent_from: float | None
+
+
+def customer(seed: int, index: int) -> SimulatedCustomer:
+    """The customer of this number, who is the same in a world of any size."""
+    draws = Draws.of(seed, "customer", index)
+    tier: Tier = "gold" if draws.happens(GOLD, "tier") else "standard"
+    name = _FIRST_NAMES[draws.index(len(_FIRST_NAMES), "name")]
+    cookies = 1 + draws.index(_MOST_COOKIES, "cookies")
+    has_app = draws.happens(_HAS_APP, "app")
+    silent = draws.happens(_FALLS_SILENT, "falls silent")
+    return SimulatedCustomer(
+        index=index,
+        draws=draws,
+        known=draws.happens(_KNOWN, "known"),
+        tier=tier,
+        intent="high" if draws.happens(HIGH_INTENT[tier], "intent") else "low",
+        first_name=name,
+        customer_id=Identifier("customer_id", f"C{seed}-{index:07d}"),
+        email=Identifier("email", f"{name.lower()}.{seed}.{index:07d}@mail.example"),
+        phone=Identifier("phone", _phone(seed, index)),
+        card=Identifier("card", draws.token("card", 16)),
+        cookies=tuple(Identifier("cookie", draws.token(f"cookie {n}")) for n in range(cookies)),
+        device=Identifier("device", draws.token("device")) if has_app else None,
+        visits_a_day=draws.between(0.05, 0.5, "visits"),
+        payments_a_day=draws.between(0.0, 0.3, "payments"),
+        silent_from=draws.between(0.2, 0.9, "silent from") if silent else None,
+    )
+
+
+def _phone(seed: int, index: int) -> str:
+    """A Spanish mobile number in E.164; no two customers of a world have the same."""
+    return f"+346{(index * _STRIDE + seed * _SEED_STRIDE) % _NUMBERS:08d}"

@@ -1,0 +1,74 @@
+"""What happened to one customer, written down as the world goes on."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from pipeline.model.interaction import Identifier, Kind, Scalar
+from pipeline.model.time import DAY_MS
+from pipeline.simulate.customers import SimulatedCustomer
+from pipeline.simulate.events import WorldEvent
+
+START_MS: Final = round(datetime(2024, 1, 1, tzinfo=UTC).timestamp() * 1000)
+"""The world's first moment: the same in every world, and long past, so that files can be sent."""
+
+MOST_DAYS: Final = 730
+"""The world ends before the machine's clock does, so that nothing in it is in the future."""
+
+
+def end_of(days: int) -> int:
+    """The last moment of a world of so many days, exclusive (epoch ms)."""
+    return START_MS + days * DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One happening, as its channel tells of it; `identifiers` the strongest first."""
+
+    channel: str
+    name: str
+    identifiers: tuple[Identifier, ...]
+    kind: Kind = "track"
+    placement: str | None = None
+
+
+class Diary:
+    """The events of one customer from the world's first moment to its last, exclusive."""
+
+    def __init__(self, seed: int, who: SimulatedCustomer, days: int) -> None:
+        self.who = who
+        self.days = days
+        self.end_ms = end_of(days)
+        self._seed = seed
+        self._events: list[WorldEvent] = []
+
+    @property
+    def silent_from_ms(self) -> int:
+        """When the customer falls silent; the world's end for who never does."""
+        share = self.who.silent_from
+        return self.end_ms if share is None else START_MS + round(share * self.days * DAY_MS)
+
+    def at(self, day: float) -> int:
+        """The moment `day` days after the first."""
+        return START_MS + round(day * DAY_MS)
+
+    def note(self, at: int, scene: Scene, **properties: Scalar) -> None:
+        """Write a scene down; what would come after the world's end does not happen."""
+        if at >= self.end_ms:
+            return
+        event = WorldEvent(
+            at=at,
+            person=self.who.index,
+            event_id=f"bank-{self._seed}-{self.who.index}-{len(self._events)}",
+            kind=scene.kind,
+            name=scene.name,
+            channel=scene.channel,
+            identifiers=scene.identifiers,
+            properties=properties,
+            placement=scene.placement,
+        )
+        self._events.append(event)
+
+    def events(self) -> list[WorldEvent]:
+        """Everything so far in the order of time."""
+        return sorted(self._events, key=lambda one: one.at)

@@ -1,0 +1,60 @@
+"""Seeded chance whose every draw has a name, so that one draw more moves no other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from math import log
+
+_BITS = 53
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """Draws of one subject: the same seed, subject and name give the same number on any machine."""
+
+    root: bytes
+
+    @classmethod
+    def of(cls, seed: int, *subject: object) -> "Draws":
+        """Draws of `subject`, independent of those of any other."""
+        path = "/".join(map(str, (seed, *subject)))
+        return cls(blake2b(path.encode(), digest_size=32).digest())
+
+    def about(self, name: str) -> "Draws":
+        """Draws of a part of the subject."""
+        return Draws(blake2b(name.encode(), key=self.root, digest_size=32).digest())
+
+    def uniform(self, name: str) -> float:
+        """A number in [0, 1)."""
+        digest = blake2b(name.encode(), key=self.root, digest_size=8).digest()
+        return (int.from_bytes(digest) >> (64 - _BITS)) / (1 << _BITS)
+
+    def happens(self, chance: float, name: str) -> bool:
+        """Whether something with this probability comes to pass."""
+        return self.uniform(name) < chance
+
+    def between(self, low: float, high: float, name: str) -> float:
+        """A number in [low, high), evenly spread."""
+        return low + (high - low) * self.uniform(name)
+
+    def index(self, count: int, name: str) -> int:
+        """One of 0 to `count` − 1, each as likely."""
+        return int(self.uniform(name) * count)
+
+    def choice(self, shares: Mapping[str, float], name: str) -> str:
+        """One of the keys, with its share (which add up to 1) as its probability."""
+        left = self.uniform(name)
+        *others, last = shares
+        for key in others:
+            left -= shares[key]
+            if left < 0:
+                return key
+        return last
+
+    def exponential(self, mean: float, name: str) -> float:
+        """A waiting time with this mean."""
+        return -mean * log(1.0 - self.uniform(name))
+
+    def token(self, name: str, digits: int = 32) -> str:
+        """A hexadecimal id."""
+        return blake2b(name.encode(), key=self.root, digest_size=digits // 2).hexdigest()

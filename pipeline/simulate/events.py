@@ -1,0 +1,92 @@
+"""What happens in the world, as a line of a file and as a message to the gateway."""
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.model.interaction import Identifier, Interaction, Kind, Scalar
+
+SOURCES: Final = {
+    "web": "bank-web",
+    "app": "bank-app",
+    "pos": "bank-pos",
+    "branch": "bank-branch",
+    "call": "call-centre",
+    "email": "outreach",
+    "api": "core-banking",
+}
+"""The source that tells of what happens in a channel; deploy/bank/sources.yaml has them all."""
+
+_BESIDE: Final = ("email", "phone")
+
+
+class WorldEvent(Struct, frozen=True):
+    """`at`: epoch ms; `person`: the customer's index. `placement`: where somebody waits for an
+    answer. `identifiers`: as they were given, the strongest first."""
+
+    at: int
+    person: int
+    event_id: str
+    kind: Kind
+    name: str
+    channel: str
+    identifiers: tuple[Identifier, ...]
+    properties: dict[str, Scalar]
+    placement: str | None = None
+
+    def interaction(self) -> Interaction:
+        """As it would stand in the topic: heard when it happened."""
+        return Interaction(
+            event_id=self.event_id,
+            kind=self.kind,
+            name=self.name,
+            channel=self.channel,
+            source=SOURCES[self.channel],
+            occurred_at=self.at,
+            received_at=self.at,
+            identifiers=self.identifiers,
+            properties=self.properties,
+        )
+
+    def message(self, message_id: str) -> dict[str, Any]:
+        """As a message in Segment's format that happens now."""
+        named = {one.namespace: one.value for one in self.identifiers}
+        traits = {key: named[key] for key in _BESIDE if key in named}
+        context: dict[str, Any] = {"traits": traits}
+        if "device" in named:
+            context["device"] = {"id": named["device"]}
+        if "card" in named:
+            context["externalIds"] = [{"type": "card", "id": named["card"], "collection": "users"}]
+        message: dict[str, Any] = {"type": self.kind, "messageId": message_id, "context": context}
+        if "customer_id" in named:
+            message["userId"] = named["customer_id"]
+        if "cookie" in named:
+            message["anonymousId"] = named["cookie"]
+        if self.kind == "track":
+            message["event"] = self.name
+        elif self.kind in ("page", "screen"):
+            message["name"] = self.name
+        message["traits" if self.kind == "identify" else "properties"] = self.properties
+        return message
+
+
+_LINE: Final = msgspec.json.Encoder()
+
+
+def line(event: WorldEvent) -> bytes:
+    """One line of `interactions.ndjson`, without its end."""
+    one = event.interaction()
+    return _LINE.encode(
+        {
+            "event_id": one.event_id,
+            "kind": one.kind,
+            "name": one.name,
+            "channel": one.channel,
+            "source": one.source,
+            "occurred_at": one.occurred_at,
+            "received_at": one.received_at,
+            "identifiers": one.identifiers,
+            "properties": one.properties,
+        }
+    )

@@ -1,0 +1,122 @@
+"""The world as files: the log of interactions, tables for analysts, and the truth.
+
+One customer at a time is in memory, and of the log as much as one sorted run.
+"""
+
+import csv
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TextIO
+
+import msgspec
+
+from pipeline.simulate import tables
+from pipeline.simulate.diary import START_MS, end_of
+from pipeline.simulate.events import line
+from pipeline.simulate.sorting import SortedLines
+from pipeline.simulate.truth import statement
+from pipeline.simulate.world import Biography, WorldSize, biography
+
+INTERACTIONS: Final = "interactions.ndjson"
+TRUTH: Final = "truth.json"
+TOUCHPOINTS: Final = "touchpoints.csv"
+JOURNEYS: Final = "journeys.csv"
+POLICY: Final = "policy.csv"
+NAMES: Final = (INTERACTIONS, TRUTH, TOUCHPOINTS, JOURNEYS, POLICY)
+
+_PART: Final = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the files hold; `policy_rows`: decisions logged for off-policy evaluation."""
+
+    folder: str
+    interactions: int
+    persons: int
+    policy_rows: int
+    synthetic: bool = True
+
+
+def write(size: WorldSize, folder: Path, progress: Callable[[int], None]) -> Written:
+    """Write the world's files into `folder`; they appear when all are whole.
+
+    `progress` is told how many customers are done. OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with SortedLines(folder) as log, _Files(folder, size) as files:
+        for index in range(size.customers):
+            life = biography(size, index, policy=True)
+            if life.events:
+                files.add(life)
+            for event in life.events:
+                log.add(event.at, line(event))
+            progress(index + 1)
+        with (folder / (INTERACTIONS + _PART)).open("wb") as out:
+            out.writelines(one + b"\n" for one in log)
+        interactions = len(log)
+    for name in NAMES:
+        (folder / (name + _PART)).replace(folder / name)
+    return Written(str(folder), interactions, files.persons, files.policy_rows)
+
+
+class _Files:
+    """The tables and the truth while they are written, customer by customer."""
+
+    def __init__(self, folder: Path, size: WorldSize) -> None:
+        self.persons = 0
+        self.policy_rows = 0
+        self._folder = folder
+        self._size = size
+        self._end_ms = end_of(size.days)
+        self._open = ExitStack()
+
+    def __enter__(self) -> "_Files":
+        self._touchpoints = self._table(TOUCHPOINTS, tables.TOUCHPOINTS)
+        self._journeys = self._table(JOURNEYS, tables.JOURNEYS)
+        self._policy = self._table(POLICY, tables.POLICY)
+        self._truth: BinaryIO = self._open.enter_context(
+            (self._folder / (TRUTH + _PART)).open("wb")
+        )
+        self._truth.write(_head(self._size))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._truth.write(b"\n}}\n")
+        self._open.close()
+
+    def add(self, life: Biography) -> None:
+        """Write what is told of one customer."""
+        self._touchpoints.writerows(tables.touchpoints(life))
+        self._journeys.writerows(tables.journeys(life))
+        for row in tables.policy(life, self._end_ms):
+            self._policy.writerow(row)
+            self.policy_rows += 1
+        names = [one.key for one in life.identifiers]
+        person = msgspec.json.encode(life.profile_id) + b": " + msgspec.json.encode(names)
+        self._truth.write((b",\n" if self.persons else b"\n") + person)
+        self.persons += 1
+
+    def _table(self, name: str, head: tables.Row) -> Any:
+        file: TextIO = self._open.enter_context(
+            (self._folder / (name + _PART)).open("w", newline="", encoding="utf-8")
+        )
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(head)
+        return table
+
+
+def _head(size: WorldSize) -> bytes:
+    """The truth up to its persons, each of whom is a line."""
+    about = {
+        "synthetic": True,
+        "world": "bank",
+        "seed": size.seed,
+        "customers": size.customers,
+        "days": size.days,
+        "starts": tables.iso(START_MS),
+        **statement(),
+    }
+    return msgspec.json.format(msgspec.json.encode(about), indent=1)[:-2] + b',\n"persons": {'

@@ -1,0 +1,187 @@
+"""A customer's life: visits, payments, credit checks, complaints, silence, and the offers met."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from pipeline.model.interaction import Identifier
+from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS
+from pipeline.simulate.contacts import Meeting, meet
+from pipeline.simulate.diary import Diary, Scene
+from pipeline.simulate.offers import SALES, WINDOW_MS, BankOffer
+
+HOME: Final = "Home"
+HOME_PLACEMENT: Final = "home-hero"
+RECEIPT_PLACEMENT: Final = "receipt"
+
+_LOGS_IN: Final = 0.4
+_MONTH: Final = 30.0
+_COMPLAINS: Final = 0.05  # a month
+_CHECKED: Final = 0.08  # a month, for reasons of its own
+_CHECK_FAILS: Final = 0.3
+_REQUEST_FAILS: Final = 0.15
+_CREDIT: Final = ("cards", "loans")
+_PRODUCTS: Final = ("gold-card", "travel-insurance", "personal-loan", "savings", "mortgage")
+_CATEGORIES: Final = {
+    "gold-card": "cards",
+    "travel-insurance": "insurance",
+    "personal-loan": "loans",
+}
+_MOST_VIEWS: Final = 3
+_TOPICS: Final = ("fees", "waiting time", "app", "declined payment")
+_MERCHANTS: Final = ("groceries", "fuel", "restaurant", "clothes", "pharmacy")
+
+
+def introduce(diary: Diary, at: int) -> None:
+    """The bank's own systems tell who the customer is, and that there is a card."""
+    who = diary.who
+    names = (who.customer_id, who.email, who.phone)
+    told = Scene("api", "identify", names, kind="identify")
+    diary.note(at, told, first_name=who.first_name, tier=who.tier, consent_marketing=True)
+    diary.note(at + MINUTE_MS, Scene("api", "Card Issued", (who.customer_id, who.card)))
+
+
+def visit_as_customer(diary: Diary, since: int) -> None:
+    """Visit the site and the app; every device logs in at least once, and so becomes known."""
+    who = diary.who
+    devices = who.cookies if who.device is None else (*who.cookies, who.device)
+    visits = [
+        (at, devices[who.draws.index(len(devices), f"device {at}")])
+        for at in visit_times(diary, since)
+    ]
+    last = {device: at for at, device in visits}
+    known = {device for at, device in visits if _logs_in(diary, at)}
+    for at, device in visits:
+        forced = device not in known and last[device] == at
+        _visit(diary, at, device, logs_in=forced or _logs_in(diary, at))
+
+
+def visit_as_stranger(diary: Diary, until: int) -> None:
+    """Look around with one browser, known by its cookie only."""
+    for at in visit_times(diary, diary.at(0)):
+        if at < until:
+            _visit(diary, at, diary.who.cookies[0], logs_in=False)
+
+
+def visit_times(diary: Diary, since: int) -> Iterator[int]:
+    """At most one visit a day, by day, until the customer falls silent."""
+    draws = diary.who.draws
+    for day in range(diary.days):
+        if draws.happens(diary.who.visits_a_day, f"visits on day {day}"):
+            at = diary.at(day + draws.between(7 / 24, 22 / 24, f"hour of day {day}"))
+            if since <= at < diary.silent_from_ms:
+                yield at
+
+
+def pay(diary: Diary, since: int) -> None:
+    """Pay by card in shops, where a receipt is printed."""
+    draws = diary.who.draws
+    for day in range(diary.days):
+        if draws.happens(diary.who.payments_a_day, f"pays on day {day}"):
+            at = diary.at(day + draws.between(9 / 24, 21 / 24, f"pays at {day}"))
+            if since <= at < diary.silent_from_ms:
+                _payment(diary, at)
+
+
+def complain(diary: Diary, since: int) -> None:
+    """Perhaps complain by phone, known by the number only."""
+    draws = diary.who.draws
+    if draws.happens(_in_world(diary, _COMPLAINS), "complains"):
+        at = _some_time(diary, since, "complains at")
+        if at < diary.silent_from_ms:
+            topic = _TOPICS[draws.index(len(_TOPICS), "topic")]
+            diary.note(at, Scene("call", "Complaint", (diary.who.phone,)), topic=topic)
+
+
+def check_credit(diary: Diary, since: int) -> int | None:
+    """Perhaps have one's credit checked; return when it failed."""
+    draws = diary.who.draws
+    if not draws.happens(_in_world(diary, _CHECKED), "is checked"):
+        return None
+    at = _some_time(diary, since, "checked at")
+    failed = draws.happens(_CHECK_FAILS, "fails the check")
+    _credit_check(diary, at, "mortgage", failed)
+    return at if failed else None
+
+
+def meet_sales(diary: Diary, failed_at: int | None, policy: bool) -> None:
+    """Meet each sales offer once, unless one has fallen silent or may not have credit."""
+    for offer in SALES:
+        at = _meeting_at(diary, offer)
+        barred = failed_at is not None and failed_at <= at and offer.campaign in _CREDIT
+        if at >= diary.silent_from_ms or barred:
+            continue
+        _occasion(diary, offer, at)
+        reached = meet(diary, Meeting(offer, at, (diary.who.customer_id,), policy))
+        if reached is not None:
+            _reach(diary, offer, reached)
+
+
+def _meeting_at(diary: Diary, offer: BankOffer) -> int:
+    """Early enough for the goal's window to end in the world, where the world is long enough."""
+    days = max(diary.days - WINDOW_MS / DAY_MS, diary.days / 2)
+    return diary.at(diary.who.draws.between(0.1, days, f"{offer.offer} meeting"))
+
+
+def _occasion(diary: Diary, offer: BankOffer, at: int) -> None:
+    """What the customer does just then: pay, or come to the site."""
+    if offer.occasion == "payment":
+        _payment(diary, at)
+        return
+    who = diary.who
+    names = (who.customer_id, who.cookies[0])
+    diary.note(at, Scene("web", HOME, names, "page", HOME_PLACEMENT))
+
+
+def _reach(diary: Diary, offer: BankOffer, at: int) -> None:
+    who = diary.who
+    goal = Scene(offer.goal_channel, offer.goal, (who.customer_id,))
+    diary.note(at, goal, value=offer.value, offer=offer.offer)
+    if offer.campaign in _CREDIT:
+        failed = who.draws.happens(_REQUEST_FAILS, f"{offer.offer} refused")
+        _credit_check(diary, at + MINUTE_MS, offer.offer, failed)
+
+
+def _visit(diary: Diary, at: int, device: Identifier, logs_in: bool) -> None:
+    who = diary.who
+    if device.namespace == "device":
+        home = Scene("app", HOME, (device,), "screen")
+    else:
+        home = Scene("web", HOME, (device,), "page", HOME_PLACEMENT)
+    diary.note(at, home)
+    names: tuple[Identifier, ...] = (device,)
+    if logs_in:
+        names = (who.customer_id, device)
+        diary.note(at + 20 * SECOND_MS, Scene(home.channel, "Logged In", names))
+    for number in range(who.draws.index(_MOST_VIEWS + 1, f"views {at}")):
+        product = _PRODUCTS[who.draws.index(len(_PRODUCTS), f"view {number} {at}")]
+        category = _CATEGORIES.get(product, "other")
+        viewed = Scene(home.channel, "Product Viewed", names)
+        seen_at = at + (40 + 30 * number) * SECOND_MS
+        diary.note(seen_at, viewed, product=product, category=category)
+
+
+def _payment(diary: Diary, at: int) -> None:
+    who = diary.who
+    cents = 100 + round(who.draws.exponential(3_500, f"amount {at}"))
+    merchant = _MERCHANTS[who.draws.index(len(_MERCHANTS), f"merchant {at}")]
+    paid = Scene("pos", "Card Payment", (who.card,), placement=RECEIPT_PLACEMENT)
+    diary.note(at, paid, amount=cents / 100, currency="EUR", merchant=merchant)
+
+
+def _credit_check(diary: Diary, at: int, product: str, failed: bool) -> None:
+    told = Scene("api", "Credit Check Completed", (diary.who.customer_id,))
+    diary.note(at, told, product=product, result="failed" if failed else "passed")
+
+
+def _logs_in(diary: Diary, at: int) -> bool:
+    return diary.who.draws.happens(_LOGS_IN, f"logs in {at}")
+
+
+def _in_world(diary: Diary, monthly: float) -> float:
+    """The chance of something in the whole of the world's time."""
+    escapes: float = (1 - monthly) ** (diary.days / _MONTH)
+    return 1 - escapes
+
+
+def _some_time(diary: Diary, since: int, name: str) -> int:
+    return since + HOUR_MS + round((diary.end_ms - since) * diary.who.draws.uniform(name))

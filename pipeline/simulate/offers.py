@@ -1,0 +1,226 @@
+"""The bank's offers and how people react to them: the numbers that make the world's truth.
+
+A customer who is contacted clicks with probability `click`, and one who clicked is persuaded with
+probability `persuaded`. Some would reach the goal anyway, with probability b, contacted or not. So
+
+    P(goal | contacted) = b + (1 - b) * click * persuaded,    effect = (1 - b) * click * persuaded.
+
+b depends on the customer's intent, which nobody observes. It is drawn before anything else and has
+nothing to do with who may be contacted, hence its mean over an offer's audience is known.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, Literal, TypeAlias
+
+from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS
+
+Tier: TypeAlias = Literal["gold", "standard"]
+Intent: TypeAlias = Literal["high", "low"]
+Chances: TypeAlias = Mapping[str, float]
+
+NOTHING: Final = "nothing"
+WINDOW_MS: Final = 3 * DAY_MS
+"""Within so long of the contact the goal is reached, or not at all."""
+
+GOLD: Final = 0.3
+"""Share of customers whose tier is gold; the tier is a trait that the bank knows."""
+
+HIGH_INTENT: Final[Mapping[Tier, float]] = {"gold": 0.5, "standard": 0.2}
+"""Share of customers with high intent in each tier."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """How an offer does in a channel. `seen`: that a message is noticed; `click`: that it is
+    clicked (a call: that the customer is interested), noticed or not; `after_ms`: when it comes,
+    after the decision."""
+
+    seen: float
+    click: float
+    persuaded: float
+    after_ms: int
+
+    @property
+    def moved(self) -> float:
+        """P(persuaded), for who would not reach the goal anyway."""
+        return self.click * self.persuaded
+
+
+def _web(click: float, persuaded: float) -> Arm:
+    return Arm(seen=0.9, click=click, persuaded=persuaded, after_ms=200)
+
+
+def _email(click: float, persuaded: float) -> Arm:
+    return Arm(seen=0.45, click=click, persuaded=persuaded, after_ms=MINUTE_MS)
+
+
+def _call(click: float, persuaded: float) -> Arm:
+    return Arm(seen=0.7, click=click, persuaded=persuaded, after_ms=2 * HOUR_MS)
+
+
+def _receipt(click: float, persuaded: float) -> Arm:
+    return Arm(seen=0.8, click=click, persuaded=persuaded, after_ms=100)
+
+
+@dataclass(frozen=True, slots=True)
+class BankOffer:
+    """`anyway`: b for each intent. `shares`: the policy that ran, by channel and `nothing`; each
+    contact is drawn by it, except where `agents` is set: then call-centre agents choose whom to
+    call, with that probability for each intent, and nobody logs it. `occasion`: where the decision
+    is made."""
+
+    offer: str
+    campaign: str
+    goal: str
+    goal_channel: str
+    value: float
+    anyway: Chances
+    arms: Mapping[str, Arm]
+    shares: Chances = field(default_factory=dict)
+    agents: Chances = field(default_factory=dict)
+    occasion: Literal["home", "payment"] = "home"
+
+    def mean_anyway(self, tier: Tier) -> float:
+        """The mean of b over customers of a tier."""
+        high = HIGH_INTENT[tier]
+        return high * self.anyway["high"] + (1 - high) * self.anyway["low"]
+
+    def conversion(self, channel: str, tier: Tier) -> float:
+        """P(goal | contacted by `channel`, or not at all with `nothing`) in a tier."""
+        b = self.mean_anyway(tier)
+        return b if channel == NOTHING else b + (1 - b) * self.arms[channel].moved
+
+
+CARD: Final = BankOffer(
+    offer="gold-card",
+    campaign="cards",
+    goal="Card Requested",
+    goal_channel="web",
+    value=60.0,
+    anyway={"high": 0.20, "low": 0.03},
+    arms={"email": _email(0.20, 0.30), "web": _web(0.12, 0.40), "call": _call(0.40, 0.45)},
+    shares={NOTHING: 0.4, "email": 0.2, "web": 0.2, "call": 0.2},
+)
+INSURANCE: Final = BankOffer(
+    offer="travel-insurance",
+    campaign="insurance",
+    goal="Insurance Bought",
+    goal_channel="web",
+    value=25.0,
+    anyway={"high": 0.10, "low": 0.04},
+    arms={"email": _email(0.25, 0.35), "web": _web(0.15, 0.35)},
+    shares={NOTHING: 0.5, "email": 0.25, "web": 0.25},
+)
+LOAN: Final = BankOffer(
+    offer="personal-loan",
+    campaign="loans",
+    goal="Loan Requested",
+    goal_channel="branch",
+    value=200.0,
+    anyway={"high": 0.30, "low": 0.02},
+    arms={"call": _call(0.30, 0.10)},
+    agents={"high": 0.7, "low": 0.05},
+)
+CASHBACK: Final = BankOffer(
+    offer="cashback",
+    campaign="receipts",
+    goal="Cashback Activated",
+    goal_channel="app",
+    value=8.0,
+    anyway={"high": 0.05, "low": 0.02},
+    arms={"pos": _receipt(0.30, 0.60)},
+    shares={NOTHING: 0.5, "pos": 0.5},
+    occasion="payment",
+)
+FRIEND: Final = BankOffer(
+    offer="bring-a-friend",
+    campaign="friends",
+    goal="Friend Recommended",
+    goal_channel="web",
+    value=40.0,
+    anyway={"high": 0.04, "low": 0.02},
+    arms={"email": _email(0.15, 0.40), "web": _web(0.10, 0.30)},
+    shares={NOTHING: 0.5, "email": 0.25, "web": 0.25},
+)
+SALES: Final = (CARD, INSURANCE, LOAN, CASHBACK, FRIEND)
+"""Each customer who was there from the start meets each of these once."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnboardingStep:
+    """A mandatory step. `at_once`: that it is done in one go with the step before; who stalls is
+    reminded, or not, by the policy of `reminder` a day later."""
+
+    event: str
+    channel: str
+    at_once: float
+    reminder: BankOffer
+
+
+def _reminder(offer: str, goal: str, **arms: Arm) -> BankOffer:
+    return BankOffer(
+        offer=offer,
+        campaign="onboarding",
+        goal=goal,
+        goal_channel="web",
+        value=30.0,
+        anyway={"high": 0.15, "low": 0.15},
+        arms=arms,
+        shares=dict.fromkeys((NOTHING, *arms), 1 / (1 + len(arms))),
+    )
+
+
+STEPS: Final = (
+    OnboardingStep(
+        "Terms Accepted",
+        "web",
+        0.80,
+        _reminder(
+            "terms-reminder",
+            "Terms Accepted",
+            email=_email(0.40, 0.80),
+            web=_web(0.20, 0.60),
+            call=_call(0.30, 0.50),
+        ),
+    ),
+    OnboardingStep(
+        "Income Given",
+        "web",
+        0.70,
+        _reminder(
+            "income-help",
+            "Income Given",
+            email=_email(0.25, 0.40),
+            web=_web(0.25, 0.50),
+            call=_call(0.60, 0.80),
+        ),
+    ),
+    OnboardingStep(
+        "Photo Uploaded",
+        "app",
+        0.60,
+        _reminder(
+            "photo-help",
+            "Photo Uploaded",
+            email=_email(0.20, 0.30),
+            web=_web(0.55, 0.80),
+            call=_call(0.40, 0.40),
+        ),
+    ),
+    OnboardingStep(
+        "Account Opened",
+        "api",
+        0.85,
+        _reminder(
+            "opening-help",
+            "Account Opened",
+            email=_email(0.35, 0.70),
+            web=_web(0.20, 0.40),
+            call=_call(0.30, 0.30),
+        ),
+    ),
+)
+"""In their order, after `Onboarding Started`."""
+
+OFFERS: Final = (*SALES, *(step.reminder for step in STEPS))

@@ -1,0 +1,57 @@
+"""Opening an account: mandatory steps, where people stall, and what reminders do about it."""
+
+from typing import Final
+
+from pipeline.model.time import DAY_MS, MINUTE_MS
+from pipeline.simulate.contacts import Meeting, meet
+from pipeline.simulate.diary import Diary, Scene
+from pipeline.simulate.life import HOME, HOME_PLACEMENT, introduce
+from pipeline.simulate.offers import STEPS, OnboardingStep
+
+STARTED: Final = "Onboarding Started"
+
+_STARTS: Final = 0.8
+_LATEST_START: Final = 0.6
+"""Share of the world's time within which people begin, so that most come to their end in it."""
+
+_REMINDED_MS: Final = DAY_MS
+
+
+def starts_at(diary: Diary) -> int | None:
+    """When the customer begins to open an account, if ever."""
+    draws = diary.who.draws
+    if not draws.happens(_STARTS, "starts onboarding"):
+        return None
+    return diary.at(draws.between(0.02, _LATEST_START, "starts at") * diary.days)
+
+
+def open_account(diary: Diary, at: int, policy: bool) -> int | None:
+    """Go through the steps from `at` on; return when the account was opened, if ever."""
+    who = diary.who
+    browser = who.cookies[0]
+    names = (who.email, who.phone, browser)
+    before, after = (who.email, browser), (who.customer_id, *names)
+    diary.note(at, Scene("web", HOME, (browser,), "page", HOME_PLACEMENT))
+    diary.note(at + MINUTE_MS, Scene("web", STARTED, names))
+    diary.note(
+        at + MINUTE_MS + 1, Scene("web", "identify", names, "identify"), first_name=who.first_name
+    )
+    moment = at + MINUTE_MS
+    for step in STEPS:
+        done_at = _take(diary, step, moment, policy)
+        if done_at is None:
+            return None
+        moment = done_at
+        told_as = after if step is STEPS[-1] else before
+        diary.note(moment, Scene(step.channel, step.event, told_as))
+    introduce(diary, moment + MINUTE_MS)
+    return moment
+
+
+def _take(diary: Diary, step: OnboardingStep, since: int, policy: bool) -> int | None:
+    """Return when the step is done: at once, or after a stall with or without a reminder."""
+    draws = diary.who.draws
+    if draws.happens(step.at_once, f"{step.event} at once"):
+        return since + MINUTE_MS + round(draws.exponential(10 * MINUTE_MS, f"{step.event} takes"))
+    reminded_at = since + _REMINDED_MS
+    return meet(diary, Meeting(step.reminder, reminded_at, (diary.who.email,), policy))

@@ -1,0 +1,57 @@
+"""Sorting more lines than memory holds: sorted runs on disk, merged as they are read."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from heapq import merge
+from pathlib import Path
+from typing import Final
+
+_LINES_PER_RUN: Final = 200_000
+_KEY_WIDTH: Final = 32
+
+
+class SortedLines:
+    """Lines in the order of their keys, equal keys in the order in which they were added.
+
+    Use it as a context: its runs are in a temporary folder inside `folder`, gone at the end.
+    """
+
+    def __init__(self, folder: Path | None = None, lines_per_run: int = _LINES_PER_RUN) -> None:
+        self._temporary = tempfile.TemporaryDirectory(prefix=".sorting-", dir=folder)
+        self._most = lines_per_run
+        self._added = 0
+        self._lines: list[bytes] = []
+        self._runs: list[Path] = []
+
+    def __enter__(self) -> "SortedLines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._temporary.cleanup()
+
+    def __len__(self) -> int:
+        return self._added
+
+    def add(self, key: int, line: bytes) -> None:
+        """Keep a line, without its end; `key` is not negative."""
+        # Numbers of fixed width compare as bytes do.
+        self._lines.append(b"%020d%012d%b\n" % (key, self._added, line))
+        self._added += 1
+        if len(self._lines) >= self._most:
+            self._spill()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield every line once it is known that none comes before it."""
+        self._lines.sort()
+        with ExitStack() as runs:
+            files = [runs.enter_context(run.open("rb")) for run in self._runs]
+            for one in merge(*files, self._lines):
+                yield one[_KEY_WIDTH:-1]
+
+    def _spill(self) -> None:
+        self._lines.sort()
+        run = Path(self._temporary.name) / f"{len(self._runs)}"
+        run.write_bytes(b"".join(self._lines))
+        self._runs.append(run)
+        self._lines = []

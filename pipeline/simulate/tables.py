@@ -1,0 +1,78 @@
+"""A biography as rows for analysts: touches, onboarding cases, and logged decisions."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from pipeline.model.interaction import Scalar
+from pipeline.simulate.contacts import CLICKED, SEEN, SENT, WITHHELD
+from pipeline.simulate.events import WorldEvent
+from pipeline.simulate.offers import OFFERS, SALES, STEPS, WINDOW_MS
+from pipeline.simulate.onboarding import STARTED
+from pipeline.simulate.truth import JUDGED, q_logged, q_target, target_propensity
+from pipeline.simulate.world import Biography
+
+TOUCHPOINTS: Final = (
+    *("profile_id", "occurred_at", "channel", "kind", "value"),
+    *("campaign", "message", "touch"),
+)
+JOURNEYS: Final = ("case_id", "occurred_at", "name", "channel")
+POLICY: Final = ("reward", "propensity", "target_propensity", "q_logged", "q_target")
+
+_TOUCH_OF: Final = {SENT: "sent", SEEN: "seen", CLICKED: "clicked"}
+_SALES_GOALS: Final = {one.goal: one for one in SALES}
+_STEP_NAMES: Final = {STARTED, *(step.event for step in STEPS)}
+_ONBOARDING: Final = STEPS[0].reminder.campaign
+_AFTER_MS: Final = {
+    (one.offer, channel): arm.after_ms for one in OFFERS for channel, arm in one.arms.items()
+}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+Row = tuple[Scalar, ...]
+
+
+def touchpoints(life: Biography) -> Iterator[Row]:
+    """Messages as touches, goals of sales offers as conversions with their value."""
+    for event in life.events:
+        about = event.properties
+        touch, goal = _TOUCH_OF.get(event.name), _SALES_GOALS.get(event.name)
+        if touch is not None:
+            named = (about["campaign"], about["treatment"], touch)
+            yield (life.profile_id, iso(event.at), event.channel, "touch", None, *named)
+        elif goal is not None:
+            rest = (goal.value, goal.campaign, None, None)
+            yield (life.profile_id, iso(event.at), event.channel, "conversion", *rest)
+
+
+def journeys(life: Biography) -> Iterator[Row]:
+    """Steps of onboarding, and the reminders that were sent between them."""
+    for event in life.events:
+        reminder = event.name == SENT and event.properties["campaign"] == _ONBOARDING
+        if event.name in _STEP_NAMES or reminder:
+            yield (life.profile_id, iso(event.at), event.name, event.channel)
+
+
+def policy(life: Biography, end_ms: int) -> Iterator[Row]:
+    """Decisions on the offer that is judged whose window ended within the world."""
+    for event in life.events:
+        if event.name not in (SENT, WITHHELD) or event.properties["offer"] != JUDGED.offer:
+            continue
+        channel = str(event.properties["channel"])
+        decided_at = event.at - _AFTER_MS.get((JUDGED.offer, channel), 0)
+        if decided_at + WINDOW_MS <= end_ms:
+            yield (
+                int(any(_is_goal(one, decided_at) for one in life.events)),
+                JUDGED.shares[channel],
+                target_propensity(channel, life.who.tier),
+                round(q_logged(channel), 9),
+                round(q_target(life.who.tier), 9),
+            )
+
+
+def _is_goal(event: WorldEvent, decided_at: int) -> bool:
+    return event.name == JUDGED.goal and decided_at < event.at <= decided_at + WINDOW_MS
+
+
+def iso(at: int) -> str:
+    """Epoch ms as ISO 8601 in UTC."""
+    return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds")

@@ -1,0 +1,135 @@
+"""The truth of the world in closed form: what an analysis of its log should find."""
+
+from typing import Any, Final
+
+from pipeline.simulate.offers import (
+    CARD,
+    GOLD,
+    HIGH_INTENT,
+    LOAN,
+    NOTHING,
+    OFFERS,
+    STEPS,
+    WINDOW_MS,
+    BankOffer,
+    Chances,
+    Tier,
+)
+
+TIER_SHARES: Final[dict[Tier, float]] = {"gold": GOLD, "standard": 1 - GOLD}
+
+JUDGED: Final = CARD
+"""The offer whose decisions `policy.csv` logs."""
+
+_TARGET: Final[dict[Tier, Chances]] = {
+    "gold": {NOTHING: 0.05, "email": 0.1, "web": 0.05, "call": 0.8},
+    "standard": {NOTHING: 0.1, "email": 0.7, "web": 0.1, "call": 0.1},
+}
+"""The policy judged in `policy.csv`: calls for gold customers, e-mails for the others."""
+
+
+def target_propensity(channel: str, tier: Tier) -> float:
+    """Probability of `channel` under the policy judged."""
+    return _TARGET[tier][channel]
+
+
+def expected_conversion(offer: BankOffer, channel: str) -> float:
+    """P(goal | contacted by `channel`) over all customers; `nothing`: of who is not contacted."""
+    return sum(share * offer.conversion(channel, tier) for tier, share in TIER_SHARES.items())
+
+
+def effect(offer: BankOffer, channel: str) -> float:
+    """The average causal effect of a contact on reaching the goal within the window."""
+    return expected_conversion(offer, channel) - expected_conversion(offer, NOTHING)
+
+
+def q_logged(channel: str) -> float:
+    """The reward that a plain model expects of an action; it does not know tiers, so it errs."""
+    return expected_conversion(JUDGED, channel)
+
+
+def q_target(tier: Tier) -> float:
+    """The plain model's mean reward under the policy judged."""
+    return sum(share * q_logged(channel) for channel, share in _TARGET[tier].items())
+
+
+def naive_difference(offer: BankOffer) -> float:
+    """P(goal | called) − P(goal | not called) where agents choose whom to call: what a comparison
+    finds that takes their choice for chance."""
+    called, others = _Mean(), _Mean()
+    moved = offer.arms["call"].moved
+    for tier, share in TIER_SHARES.items():
+        for intent, part in (("high", HIGH_INTENT[tier]), ("low", 1 - HIGH_INTENT[tier])):
+            b, chosen = offer.anyway[intent], offer.agents[intent]
+            called.add(share * part * chosen, b + (1 - b) * moved)
+            others.add(share * part * (1 - chosen), b)
+    return called.value - others.value
+
+
+class _Mean:
+    def __init__(self) -> None:
+        self._weight = self._sum = 0.0
+
+    def add(self, weight: float, value: float) -> None:
+        self._weight += weight
+        self._sum += weight * value
+
+    @property
+    def value(self) -> float:
+        return self._sum / self._weight
+
+
+def statement() -> dict[str, Any]:
+    """Everything that is true of the world whatever its seed."""
+    return {
+        "synthetic": True,
+        "note": "A synthetic bank: none of these people, actions and figures are real.",
+        "window_ms": WINDOW_MS,
+        "offers": {one.offer: _of_offer(one) for one in OFFERS},
+        "goals": {one.offer: one.goal for one in OFFERS},
+        "baselines": {one.offer: _rounded(expected_conversion(one, NOTHING)) for one in OFFERS},
+        "confounded": [
+            {
+                "offer": LOAN.offer,
+                "channel": "call",
+                "why": "agents call those who would ask for a loan anyway",
+                "naive": _rounded(naive_difference(LOAN)),
+                "effect": _rounded(effect(LOAN, "call")),
+            }
+        ],
+        "best_channel_per_step": {step.event: _best_channel(step.reminder) for step in STEPS},
+        "policy": {
+            "offer": JUDGED.offer,
+            "logged": dict(JUDGED.shares),
+            "target": {tier: dict(shares) for tier, shares in _TARGET.items()},
+            "logged_value": _rounded(_value(dict.fromkeys(TIER_SHARES, JUDGED.shares))),
+            "target_value": _rounded(_value(_TARGET)),
+        },
+    }
+
+
+def _of_offer(offer: BankOffer) -> dict[str, dict[str, float]]:
+    return {
+        channel: {
+            "click": arm.click,
+            "conversion": _rounded(expected_conversion(offer, channel)),
+            "effect": _rounded(effect(offer, channel)),
+        }
+        for channel, arm in offer.arms.items()
+    }
+
+
+def _best_channel(offer: BankOffer) -> str:
+    return max(offer.arms, key=lambda channel: effect(offer, channel))
+
+
+def _value(policy: dict[Tier, Chances]) -> float:
+    return sum(
+        TIER_SHARES[tier] * share * JUDGED.conversion(channel, tier)
+        for tier, shares in policy.items()
+        for channel, share in shares.items()
+    )
+
+
+def _rounded(value: float) -> float:
+    return round(value, 9)

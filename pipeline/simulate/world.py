@@ -1,0 +1,84 @@
+"""The world: each customer's life, independent of how many others there are."""
+
+from dataclasses import dataclass
+
+from pipeline.model.ids import profile_id
+from pipeline.model.interaction import Identifier
+from pipeline.model.time import HOUR_MS
+from pipeline.simulate.customers import SimulatedCustomer, customer
+from pipeline.simulate.diary import Diary
+from pipeline.simulate.events import WorldEvent
+from pipeline.simulate.life import (
+    check_credit,
+    complain,
+    introduce,
+    meet_sales,
+    pay,
+    visit_as_customer,
+    visit_as_stranger,
+)
+from pipeline.simulate.onboarding import open_account, starts_at
+
+
+@dataclass(frozen=True, slots=True)
+class WorldSize:
+    """Customers are numbered from 0; `seed` chooses everything about them."""
+
+    customers: int
+    days: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Biography:
+    """A customer and all that happened, in the order of time."""
+
+    who: SimulatedCustomer
+    events: tuple[WorldEvent, ...]
+
+    @property
+    def identifiers(self) -> tuple[Identifier, ...]:
+        """Every name that was heard, the strongest first."""
+        heard = {one for event in self.events for one in event.identifiers}
+        who = self.who
+        ranked = (who.customer_id, who.email, who.phone, who.card, who.device, *who.cookies)
+        return tuple(one for one in ranked if one in heard)
+
+    @property
+    def profile_id(self) -> str:
+        """The id of the profile that all these names should end in."""
+        return profile_id(self.identifiers[0])
+
+
+def biography(size: WorldSize, index: int, policy: bool) -> Biography:
+    """The life of one customer; with `policy` the world sends messages by its own (contacts.py)."""
+    who = customer(size.seed, index)
+    diary = Diary(size.seed, who, size.days)
+    if who.known:
+        _live_as_customer(diary, policy)
+    else:
+        _come_to_be_customer(diary, policy)
+    return Biography(who, tuple(diary.events()))
+
+
+def _live_as_customer(diary: Diary, policy: bool) -> None:
+    known_at = diary.at(0) + round(diary.who.draws.between(0, HOUR_MS, "told at"))
+    introduce(diary, known_at)
+    _go_on(diary, known_at)
+    failed_at = check_credit(diary, known_at)
+    meet_sales(diary, failed_at, policy)
+
+
+def _come_to_be_customer(diary: Diary, policy: bool) -> None:
+    starts = starts_at(diary)
+    opened = None if starts is None else open_account(diary, starts, policy)
+    visit_as_stranger(diary, diary.end_ms if opened is None else opened)
+    if opened is not None:
+        _go_on(diary, opened + HOUR_MS)
+
+
+def _go_on(diary: Diary, since: int) -> None:
+    """What every customer does."""
+    visit_as_customer(diary, since)
+    pay(diary, since)
+    complain(diary, since)

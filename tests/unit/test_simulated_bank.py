@@ -1,0 +1,303 @@
+"""The synthetic bank is the same for the same seed, and its truth is what its log shows."""
+
+import csv
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.adapters.config_files import load
+from pipeline.cli import send
+from pipeline.cli.main import build_app
+from pipeline.config.model import Bundle, Source
+from pipeline.flow import Flow
+from pipeline.ingest.records import Reading
+from pipeline.ingest.row import Row
+from pipeline.ingest.row_ids import RowIds
+from pipeline.model.ids import profile_id
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.rules import Rules
+from pipeline.simulate.files import INTERACTIONS, JOURNEYS, NAMES, POLICY, TOUCHPOINTS, TRUTH, write
+from pipeline.simulate.world import WorldSize
+from tests.support.worlds import rules
+
+_ROOT = Path(__file__).parents[2]
+_BANK = _ROOT / "deploy" / "bank"
+_SIGMAS = 4.0
+_LATER_MS = 1_790_000_000_000
+
+
+class SimulatedWorld:
+    """The files in a folder, read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def truth(self) -> dict[str, Any]:
+        truth: dict[str, Any] = json.loads((self.folder / TRUTH).read_text())
+        return truth
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines()]
+
+    def lines(self) -> list[bytes]:
+        return (self.folder / INTERACTIONS).read_bytes().splitlines()
+
+    def table(self, name: str) -> list[dict[str, str]]:
+        with (self.folder / name).open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    def digests(self) -> dict[str, str]:
+        return {
+            name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in NAMES
+        }
+
+
+def world(folder: Path, size: WorldSize) -> SimulatedWorld:
+    write(size, folder, lambda _: None)
+    return SimulatedWorld(folder)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> SimulatedWorld:
+    return world(tmp_path_factory.mktemp("small"), WorldSize(80, 20, 11))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> SimulatedWorld:
+    return world(tmp_path_factory.mktemp("large"), WorldSize(5_000, 10, 5))
+
+
+@pytest.fixture(scope="module")
+def bank_rules() -> Rules:
+    bundle = load(_BANK, {})
+    assert isinstance(bundle, Bundle), bundle
+    return rules(bundle)
+
+
+def by_command(folder: Path, seed: int, hash_seed: str) -> SimulatedWorld:
+    options = ["--customers", "40", "--days", "9", "--seed", str(seed), "--out", str(folder)]
+    command = [sys.executable, "-m", "pipeline.cli", "simulate", "bank", *options]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    subprocess.run(command, check=True, env=environment, capture_output=True)
+    return SimulatedWorld(folder)
+
+
+def test_the_same_seed_writes_the_same_bytes_in_any_process(tmp_path: Path) -> None:
+    first = by_command(tmp_path / "a", 3, "1")
+    again = by_command(tmp_path / "b", 3, "2")
+    other = by_command(tmp_path / "c", 4, "1")
+    assert first.digests() == again.digests()
+    assert not set(first.digests().values()) & set(other.digests().values())
+    assert {path.name for path in first.folder.iterdir()} == set(NAMES)
+
+
+def test_a_customers_life_is_the_same_in_a_larger_world(tmp_path: Path) -> None:
+    few = world(tmp_path / "few", WorldSize(15, 12, 2))
+    many = world(tmp_path / "many", WorldSize(40, 12, 2))
+    assert set(few.lines()) < set(many.lines())
+    assert few.truth["persons"].items() < many.truth["persons"].items()
+
+
+def test_lines_are_in_the_order_of_time_and_ids_are_not_repeated(small: SimulatedWorld) -> None:
+    events = small.events
+    times = [one["occurred_at"] for one in events]
+    assert times == sorted(times)
+    assert len({one["event_id"] for one in events}) == len(events)
+
+
+def test_every_line_passes_the_checks_of_send(
+    small: SimulatedWorld, bank_rules: Rules, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "ensure_configuration", lambda _: bank_rules.config)
+    file = str(small.folder / INTERACTIONS)
+    result = CliRunner().invoke(build_app("send"), ["send", file, "--check", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["sent"] == len(small.lines())
+
+
+def test_persons_are_those_that_identity_finds(small: SimulatedWorld, bank_rules: Rules) -> None:
+    flow = Flow(bank_rules)
+    source = Source("file", "file", "unused-key")
+    reading = Reading(bank_rules.config, source, 10_000, _LATER_MS, RowIds("file"))
+    for number, raw in enumerate(small.lines()):
+        one = reading.judge(Row(number, raw, 0))
+        assert isinstance(one, Interaction), one
+        for _ in flow.run(one):
+            pass
+    assert not flow.refused
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for identifier, row in flow.rows["identity"].items():
+        found[profile_id(Identifier.parse(row.root))].add(identifier)
+    told = {person: set(names) for person, names in small.truth["persons"].items()}
+    assert found == told
+    assert max(map(len, told.values())) > 5
+    assert min(map(len, told.values())) == 1
+
+
+def test_everything_that_a_bank_has_happens(large: SimulatedWorld) -> None:
+    names = {one["name"] for one in large.events}
+    assert names >= {
+        *("Home", "Logged In", "Product Viewed", "Card Payment", "Complaint", "Card Issued"),
+        *("Credit Check Completed", "Card Requested", "Loan Requested", "Insurance Bought"),
+        *("Friend Recommended", "Onboarding Started", "Terms Accepted", "Income Given"),
+        *("Photo Uploaded", "Account Opened", "Message Sent", "Message Clicked"),
+    }
+    channels = {one["channel"] for one in large.events}
+    assert channels == {"web", "app", "pos", "branch", "call", "email", "api"}
+
+
+@dataclass(frozen=True)
+class Share:
+    """`hits` of `n`."""
+
+    hits: int
+    n: int
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.n
+
+    @property
+    def variance(self) -> float:
+        return self.value * (1 - self.value) / self.n
+
+
+def conversions(large: SimulatedWorld, offer: str) -> dict[str, Share]:
+    """By the channel of the contact; `nothing` where the policy held a message back."""
+    goal = large.truth["goals"][offer]
+    persons = person_of(large)
+    arm: dict[str, str] = {}
+    reached: set[str] = set()
+    for one in large.events:
+        person = persons[key(one)]
+        if one["name"] == goal:
+            reached.add(person)
+        elif (
+            one["name"] in ("Message Sent", "Message Withheld")
+            and one["properties"]["offer"] == offer
+        ):
+            arm[person] = one["properties"]["channel"]
+    sizes = Counter(arm.values())
+    hits = Counter(channel for person, channel in arm.items() if person in reached)
+    return {channel: Share(hits[channel], n) for channel, n in sizes.items()}
+
+
+def person_of(large: SimulatedWorld) -> dict[str, str]:
+    return {name: who for who, names in large.truth["persons"].items() for name in names}
+
+
+def key(event: dict[str, Any]) -> str:
+    first = event["identifiers"][0]
+    return f"{first['namespace']}:{first['value']}"
+
+
+_RANDOMISED = [
+    *(("gold-card", channel) for channel in ("email", "web", "call")),
+    *(("travel-insurance", channel) for channel in ("email", "web")),
+    *(("bring-a-friend", channel) for channel in ("email", "web")),
+    ("cashback", "pos"),
+]
+
+
+@pytest.mark.parametrize(("offer", "channel"), _RANDOMISED)
+def test_randomised_arms_recover_the_stated_effect(
+    large: SimulatedWorld, offer: str, channel: str
+) -> None:
+    arms = conversions(large, offer)
+    told = large.truth["offers"][offer][channel]
+    treated, control = arms[channel], arms["nothing"]
+    error = sqrt(treated.variance + control.variance)
+    assert abs(treated.value - told["conversion"]) < _SIGMAS * sqrt(treated.variance)
+    assert abs(treated.value - control.value - told["effect"]) < _SIGMAS * error
+    assert error < 0.03
+
+
+def test_the_confounded_comparison_overstates_the_effect(large: SimulatedWorld) -> None:
+    [confounded] = large.truth["confounded"]
+    offer = confounded["offer"]
+    persons = person_of(large)
+    goal = large.truth["goals"][offer]
+    customers = {persons[key(one)] for one in large.events if one["name"] == "identify"}
+    called, reached = set(), set()
+    for one in large.events:
+        if one["name"] == goal:
+            reached.add(persons[key(one)])
+        elif one["name"] == "Message Sent" and one["properties"]["offer"] == offer:
+            called.add(persons[key(one)])
+    treated = Share(len(called & reached), len(called))
+    others = Share(len((customers - called) & reached), len(customers - called))
+    naive, error = treated.value - others.value, sqrt(treated.variance + others.variance)
+    assert naive - confounded["effect"] > 5 * error
+    assert naive > 3 * confounded["effect"]
+
+
+@pytest.mark.parametrize(("offer", "channel"), [*_RANDOMISED, ("personal-loan", "call")])
+def test_clicks_are_as_likely_as_stated(large: SimulatedWorld, offer: str, channel: str) -> None:
+    counts: Counter[str] = Counter()
+    for one in large.events:
+        about = one["properties"]
+        if about.get("offer") == offer and about.get("channel") == channel:
+            counts[one["name"]] += 1
+    clicked = Share(counts["Message Clicked"], counts["Message Sent"])
+    told = large.truth["offers"][offer][channel]["click"]
+    assert abs(clicked.value - told) < _SIGMAS * sqrt(told * (1 - told) / clicked.n)
+
+
+def test_logged_decisions_give_the_value_of_the_policy_judged(large: SimulatedWorld) -> None:
+    rows = [{name: float(cell) for name, cell in row.items()} for row in large.table(POLICY)]
+    assert len(rows) > 1_000
+    truth = large.truth["policy"]
+    rewards = [row["reward"] for row in rows]
+    weighted = [row["reward"] * row["target_propensity"] / row["propensity"] for row in rows]
+    for values, told in ((rewards, truth["logged_value"]), (weighted, truth["target_value"])):
+        mean = sum(values) / len(values)
+        variance = sum((one - mean) ** 2 for one in values) / len(values) ** 2
+        assert abs(mean - told) < _SIGMAS * sqrt(variance)
+    assert truth["target_value"] > truth["logged_value"]
+
+
+def test_the_best_channel_of_a_step_has_the_greatest_effect(large: SimulatedWorld) -> None:
+    truth = large.truth
+    step_of = {goal: offer for offer, goal in truth["goals"].items()}
+    assert len(truth["best_channel_per_step"]) == 4
+    for step, channel in truth["best_channel_per_step"].items():
+        arms = truth["offers"][step_of[step]]
+        assert arms[channel]["effect"] == max(arm["effect"] for arm in arms.values())
+
+
+def test_tables_tell_of_the_same_world(small: SimulatedWorld) -> None:
+    persons = small.truth["persons"]
+    events = Counter(one["name"] for one in small.events)
+    touches = small.table(TOUCHPOINTS)
+    assert {row["profile_id"] for row in touches} <= persons.keys()
+    kinds = Counter(row["kind"] for row in touches)
+    assert kinds["touch"] == sum(
+        events[name] for name in ("Message Sent", "Message Seen", "Message Clicked")
+    )
+    assert kinds["conversion"] == sum(
+        events[name]
+        for name in (
+            *("Card Requested", "Insurance Bought", "Loan Requested"),
+            *("Cashback Activated", "Friend Recommended"),
+        )
+    )
+    names = Counter(row["name"] for row in small.table(JOURNEYS))
+    for step in ("Onboarding Started", *small.truth["best_channel_per_step"]):
+        assert names[step] == events[step] > 0
+
+
+def test_the_truth_says_that_it_is_synthetic(small: SimulatedWorld) -> None:
+    assert small.truth["synthetic"] is True

@@ -1,0 +1,25 @@
+"""Lines are sorted however many runs they take, and their runs are gone afterwards."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from pipeline.simulate.sorting import SortedLines
+
+
+@pytest.mark.parametrize("lines_per_run", [1, 7, 1_000])
+def test_lines_come_by_key_then_as_added(tmp_path: Path, lines_per_run: int) -> None:
+    chance = Random(1)
+    given = [(chance.randrange(50), f"line {n}".encode()) for n in range(300)]
+    with SortedLines(tmp_path, lines_per_run) as lines:
+        for key, line in given:
+            lines.add(key, line)
+        assert len(lines) == len(given)
+        assert list(lines) == [line for _, line in sorted(given, key=lambda one: one[0])]
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_lines_give_none(tmp_path: Path) -> None:
+    with SortedLines(tmp_path) as lines:
+        assert not list(lines)
