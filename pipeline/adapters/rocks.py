@@ -50,7 +50,7 @@ def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:
 
 
 @contextmanager
-def passing_rows() -> Iterator[Rows]:
+def temporary_rows() -> Iterator[Rows]:
     """A database for what is too much for memory, as long as it is needed; its rows are in the
     order of their keys, and to delete one that is not there is no error."""
     with TemporaryDirectory(prefix="kairos-") as folder:

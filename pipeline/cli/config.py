@@ -24,7 +24,7 @@ from pipeline.config.keys import masked
 from pipeline.config.model import Bundle
 from pipeline.config.schema import published_files
 from pipeline.model.configuration import ConfigurationRecord
-from pipeline.rollout.people import everybody
+from pipeline.rollout.member_profiles import open_profiles
 from pipeline.rollout.plan import plan as make_plan
 from pipeline.settings import Settings
 
@@ -76,7 +76,7 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
     proposed = _checked(folder, json)
     with _log() as log:
         versions = usable_versions(log)
-    with everybody(Records.of(Settings())) as people:
+    with open_profiles(Records.of(Settings())) as people:
         planned = make_plan(people, versions, proposed)
     if json:
         print_json(planned)

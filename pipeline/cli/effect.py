@@ -9,10 +9,10 @@ from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.records import Records
 from pipeline.cli.console import err
-from pipeline.rollout.backfill import fill
-from pipeline.rollout.people import everybody
+from pipeline.rollout.backfill import backfill
+from pipeline.rollout.member_profiles import open_profiles
 from pipeline.rollout.reevaluate import reevaluate
-from pipeline.rollout.throttled_feed import stages_run
+from pipeline.rollout.throttled_feed import are_stages_running
 from pipeline.rollout.versions import Version
 from pipeline.settings import Settings
 
@@ -28,7 +28,7 @@ class Effect:
 def take_effect(settings: Settings, log: ConfigurationLog) -> Effect:
     """Fills what the newest configuration begins to keep, and evaluates everybody by it."""
     records = Records.of(settings)
-    if not stages_run(settings.kafka()):
+    if not are_stages_running(settings.kafka()):
         err.print("the stages do not run: nothing is filled, and profiles are evaluated as their")
         err.print("interactions come; apply it again when they do")
         return Effect()
@@ -37,9 +37,9 @@ def take_effect(settings: Settings, log: ConfigurationLog) -> Effect:
     with Progress(console=err) as bar:
         task = bar.add_task("filling new metrics", total=None)
         rules = load_rules(newest, settings)
-        filled = fill(records, versions, rules, _teller(bar, task))
+        filled = backfill(records, versions, rules, _teller(bar, task))
         bar.update(task, total=1, completed=1)
-        with everybody(records) as people:
+        with open_profiles(records) as people:
             evaluated = len(people)
             task = bar.add_task("evaluating profiles", total=evaluated)
             reevaluate(records, people, newest.digest, _teller(bar, task))

@@ -26,8 +26,8 @@ from pipeline.ingest.rows import open_rows
 from pipeline.model.decision import Decision
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
-from pipeline.profile_reads.person import find
-from pipeline.profile_reads.topic_scan import ScannedPeople
+from pipeline.profile_reads.person import find_person
+from pipeline.profile_reads.topic_scan import TopicScan
 from pipeline.settings import Settings
 from pipeline.stack.configuration import applied_configuration
 
@@ -158,7 +158,7 @@ def _preview(
 
 def _reach(settings: Settings, names: Iterable[str]) -> tuple[set[str], set[str]]:
     """Every identifier and every profile that the interaction may touch."""
-    people = ScannedPeople(Records.of(settings))
+    people = TopicScan(Records.of(settings))
     identifiers, profiles = set(names), {profile_id(Identifier.parse(one)) for one in names}
     for one in _persons(people, names):
         identifiers |= one[0]
@@ -166,8 +166,8 @@ def _reach(settings: Settings, names: Iterable[str]) -> tuple[set[str], set[str]
     return identifiers, profiles
 
 
-def _persons(people: ScannedPeople, names: Iterable[str]) -> Iterator[tuple[set[str], str]]:
+def _persons(people: TopicScan, names: Iterable[str]) -> Iterator[tuple[set[str], str]]:
     for name in names:
-        person = find(people, Identifier.parse(name))
+        person = find_person(people, Identifier.parse(name))
         if person is not None:
             yield {link.identifier for link in person.tree}, person.profile_id

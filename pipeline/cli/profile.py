@@ -8,6 +8,7 @@ from msgspec.structs import asdict
 from rich.text import Text
 from rich.tree import Tree
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
@@ -22,10 +23,10 @@ from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Known
 from pipeline.profile_reads.as_of import as_of
 from pipeline.profile_reads.export import export_all
-from pipeline.profile_reads.identity_requests import ask, now_ms, remaining
-from pipeline.profile_reads.person import Person, find, history, linked
-from pipeline.profile_reads.topic_scan import ScannedPeople
-from pipeline.rollout.people import everybody as everybody_now
+from pipeline.profile_reads.identity_requests import remaining_records, request_and_wait
+from pipeline.profile_reads.person import Person, find_person, link_history, were_linked
+from pipeline.profile_reads.topic_scan import TopicScan
+from pipeline.rollout.member_profiles import open_profiles
 from pipeline.settings import Settings
 from pipeline.stack.configuration import applied_configuration
 
@@ -98,7 +99,7 @@ def _export_all(folder: Path, at: int | None, json: bool) -> None:
     configuration = _configuration(settings)
     records = Records.of(settings)
     rules = load_rules(configuration, settings)
-    reading = everybody_now(records) if at is None else as_of(records, rules, at)
+    reading = open_profiles(records) if at is None else as_of(records, rules, at)
     with err.status("reading profiles"), reading as people:
         done = export_all(people, configuration.bundle.profile.traits, folder)
     if json:
@@ -119,10 +120,10 @@ def unlink(one: Who, other: Who, json: JsonOption = False) -> None:
     """
     settings = Settings()
     first, second = _identifier(one, settings), _identifier(other, settings)
-    if not linked(_people(), first, second):
+    if not were_linked(_people(), first, second):
         fail(f"{first.key} and {second.key} are not linked: see `kairos profile show {first.key}`")
-    done = ask(settings, requests.unlink(first, second, now_ms()))
-    found = {name.key: find(_people(), name) for name in (first, second)}
+    done = request_and_wait(settings, requests.unlink(first, second, now_ms()))
+    found = {name.key: find_person(_people(), name) for name in (first, second)}
     profiles = {name: who and who.profile_id for name, who in found.items()}
     if json:
         print_json({"unlinked": [first.key, second.key], "done": done, "profiles": profiles})
@@ -143,9 +144,9 @@ def forget(who: Who, json: JsonOption = False) -> None:
     identifier = _identifier(who, settings)
     person = _find(identifier)
     at = now_ms()
-    done = ask(settings, requests.forget(identifier, at))
+    done = request_and_wait(settings, requests.forget(identifier, at))
     configuration = applied_configuration(settings)
-    left = remaining(settings, tuple(configuration.channels) if configuration else (), at)
+    left = remaining_records(settings, tuple(configuration.channels) if configuration else (), at)
     names = [link.identifier for link in person.tree]
     if json:
         print_json({"forgotten": names, "done": done, "at": at, "remaining": left})
@@ -176,12 +177,12 @@ def _configuration(settings: Settings) -> Configuration:
     return configuration
 
 
-def _people() -> ScannedPeople:
-    return ScannedPeople(Records.of(Settings()))
+def _people() -> TopicScan:
+    return TopicScan(Records.of(Settings()))
 
 
 def _find(identifier: Identifier) -> Person:
-    person = find(_people(), identifier)
+    person = find_person(_people(), identifier)
     if person is None:
         fail(f"nobody is known as {identifier.key}")
     return person
@@ -191,7 +192,7 @@ def _dossier(identifier: Identifier) -> Dossier:
     people, person = _people(), _find(identifier)
     return Dossier(
         **asdict(person),
-        history=history(people, person),
+        history=link_history(people, person),
         decisions=people.decisions(person.profile_id, person.root),
     )
 

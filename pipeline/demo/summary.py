@@ -12,7 +12,7 @@ from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action, Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
-from pipeline.rollout.people import everybody
+from pipeline.rollout.member_profiles import open_profiles
 
 _MAIN_OUTPUT = {
     "identity": topics.IDENTIFIED,
@@ -61,7 +61,7 @@ def summarise(records: Records, channels: tuple[str, ...], log_ids: frozenset[st
         one for _, one in records.every(topics.DECISIONS, Decision) if one.event_id in log_ids
     ]
     profiles, sizes = 0, Counter[str]()
-    with everybody(records) as people:
+    with open_profiles(records) as people:
         for person in people:
             profiles += 1
             sizes.update(person.members.keys())

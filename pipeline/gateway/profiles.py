@@ -20,10 +20,10 @@ from pipeline.identity.requests import forget
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier
-from pipeline.profile_reads.identity_requests import Remaining, remaining
-from pipeline.profile_reads.person import Person, find, history
+from pipeline.profile_reads.identity_requests import Remaining, remaining_records
+from pipeline.profile_reads.person import Person, find_person, link_history
 from pipeline.profile_reads.view import View
-from pipeline.profile_reads.view_updater import Follower
+from pipeline.profile_reads.view_updater import ViewUpdater
 from pipeline.settings import Settings
 
 _PREFIX: Final = "/v1/profiles/"
@@ -59,18 +59,18 @@ class _Asked:
 
 @dataclass(frozen=True, slots=True)
 class Profiles:
-    """The endpoints; `follower` keeps `view` up."""
+    """The endpoints; `view_updater` keeps `view` up."""
 
     settings: Settings
     view: View
-    follower: Follower
+    view_updater: ViewUpdater
 
     async def read(self, gateway: Gateway, request: Request) -> Response | Refusal:
         """The person, or with `/export` everything on them."""
         asked = _asked(gateway, request)
         if isinstance(asked, Refusal):
             return asked
-        if not self.follower.is_current:
+        if not self.view_updater.is_current:
             return unavailable("the profiles are still being read from Kafka")
         found = await asyncio.to_thread(self._export if asked.export else self._find, asked)
         if found is None:
@@ -99,7 +99,7 @@ class Profiles:
         return _json(Erasing(tuple(known), at, self._records(asked.config, at)), 202)
 
     def _find(self, asked: _Asked) -> Person | None:
-        return find(self.view, asked.identifier)
+        return find_person(self.view, asked.identifier)
 
     def _export(self, asked: _Asked) -> Exported | None:
         person = self._find(asked)
@@ -107,12 +107,12 @@ class Profiles:
             return None
         return Exported(
             **asdict(person),
-            history=history(self.view, person),
+            history=link_history(self.view, person),
             records=self._records(asked.config, now_ms()),
         )
 
     def _records(self, config: Configuration, at: int) -> tuple[Remaining, ...]:
-        return tuple(remaining(self.settings, tuple(config.channels), at))
+        return tuple(remaining_records(self.settings, tuple(config.channels), at))
 
 
 def _asked(gateway: Gateway, request: Request) -> _Asked | Refusal:

@@ -31,7 +31,7 @@ from pipeline.gateway.replies import ReplyReader, Waiting
 from pipeline.model import topics
 from pipeline.model.time import HOUR_MS
 from pipeline.profile_reads.view import View
-from pipeline.profile_reads.view_updater import Follower
+from pipeline.profile_reads.view_updater import ViewUpdater
 from pipeline.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     announce(settings.home, instance, "stopping", ports)
     await late.close()
     replies.close()
-    profiles.follower.close()
+    profiles.view_updater.close()
     profiles.view.close()
     await gateway.publisher.close()
     withdraw(settings.home, instance)
@@ -122,9 +122,9 @@ def _gateway(settings: Settings, instance: str, ending: "_Ending") -> Gateway:
 
 def _profiles(settings: Settings, instance: str, codec: Codec, ending: "_Ending") -> Profiles:
     view = View(settings.home / "state" / "gateway" / instance, codec)
-    follower = Follower(settings.kafka(), view, ending.fail)
-    follower.start()
-    return Profiles(settings, view, follower)
+    view_updater = ViewUpdater(settings.kafka(), view, ending.fail)
+    view_updater.start()
+    return Profiles(settings, view, view_updater)
 
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:

@@ -1,1 +1,1 @@
-"""Reading profiles back from the topics: one person, or all of them as Parquet."""
+"""Reads of profiles for people: one person, all of them, now or as of a time."""

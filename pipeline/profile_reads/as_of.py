@@ -1,7 +1,7 @@
-"""Everybody as of a time: what had come by then, run through the stages once more.
+"""Profiles as of a time, by replaying all earlier input through the stages.
 
-By the configuration in force now. It reads as far back as `interactions` is kept. What came, and
-the states that it leaves, are on disk, for they may be many.
+The configuration is the one in force now; the replay reaches back as far as the retention of
+`interactions`. Inputs and states are on disk, because they may be many.
 """
 
 from collections.abc import Callable, Iterator, MutableMapping
@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from pipeline.adapters.records import Records
-from pipeline.adapters.rocks import Rows, passing_rows
+from pipeline.adapters.rocks import Rows, temporary_rows
 from pipeline.adapters.snapshots import Stored
 from pipeline.enrichment import view
 from pipeline.enrichment.passing import seen
@@ -23,25 +23,24 @@ from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
 from pipeline.model.records import time_of
 from pipeline.model.time import MAX_AHEAD_MS
-from pipeline.rollout.people import Person
+from pipeline.rollout.member_profiles import MemberProfile
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
 
-_ASKED: Final = ("unlink", "forget")
+_REQUEST_KINDS: Final = ("unlink", "forget")
 _INPUTS: Final = (topics.INTERACTIONS, topics.IDENTITIES)
 _PLACE: Final = Layout(">QIQB")
-"""Where an input stands among all: each partition in its own order, among them by when (ms) they
-were written; and which of `_INPUTS` it is of."""
+"""Sort key of an input: write time (ms), partition, offset, and index of its topic in `_INPUTS`."""
 
 _Input: TypeAlias = Interaction | IdentityChange
 _State: TypeAlias = Any
 
 
 @contextmanager
-def as_of(records: Records, rules: Rules, at: int) -> Iterator[Iterator[Person]]:
-    """Profiles and memberships at `at` (epoch ms, inclusive), in the order of their ids."""
+def as_of(records: Records, rules: Rules, at: int) -> Iterator[Iterator[MemberProfile]]:
+    """Provide the profiles with memberships at `at` (epoch ms, inclusive), in the order of ids."""
     with ExitStack() as opened:
-        flow = Flow(rules, lambda stage: _States(opened.enter_context(passing_rows()), stage))
+        flow = Flow(rules, lambda stage: _StateRows(opened.enter_context(temporary_rows()), stage))
         for record in _inputs(records, at):
             if isinstance(record, Interaction):
                 for _ in flow.advance(time_of(record)):
@@ -50,11 +49,11 @@ def as_of(records: Records, rules: Rules, at: int) -> Iterator[Iterator[Person]]
                 pass
         for _ in flow.advance(at):
             pass
-        yield _people(flow, at)
+        yield _member_profiles(flow, at)
 
 
-class _States(MutableMapping[str, _State]):
-    """The states of one stage's rows, on disk."""
+class _StateRows(MutableMapping[str, _State]):
+    """States of one stage's rows, on disk."""
 
     def __init__(self, rows: Rows, stage: Stage) -> None:
         self._rows = rows
@@ -81,10 +80,10 @@ class _States(MutableMapping[str, _State]):
 
 
 def _inputs(records: Records, at: int) -> Iterator[_Input]:
-    """What came from outside the stages up to `at`."""
-    with passing_rows() as rows:
+    """Yield the input from outside the stages up to `at`, in the order of writing."""
+    with temporary_rows() as rows:
         written: dict[tuple[int, int], int] = {}
-        for stored, record in _asked(records):
+        for stored, record in _outside_records(records):
             if time_of(record) <= min(at, stored.timestamp + MAX_AHEAD_MS):
                 topic = 0 if isinstance(record, Interaction) else 1
                 lane = topic, stored.partition
@@ -98,19 +97,19 @@ def _inputs(records: Records, at: int) -> Iterator[_Input]:
             yield given
 
 
-def _asked(records: Records) -> Iterator[tuple[Stored, _Input]]:
-    yield from records.every(topics.INTERACTIONS, Interaction, _from_outside)
-    for stored, change in records.every(topics.IDENTITIES, IdentityChange, _from_outside):
-        if change.kind in _ASKED:
+def _outside_records(records: Records) -> Iterator[tuple[Stored, _Input]]:
+    yield from records.every(topics.INTERACTIONS, Interaction, _is_from_outside)
+    for stored, change in records.every(topics.IDENTITIES, IdentityChange, _is_from_outside):
+        if change.kind in _REQUEST_KINDS:
             yield stored, change
 
 
-def _from_outside(stored: Stored) -> bool:
-    """What the stages wrote themselves follows again by itself."""
+def _is_from_outside(stored: Stored) -> bool:
+    """Return whether no stage wrote the record; records of stages are derived again."""
     return all(name != topics.CAUSE_HEADER for name, _ in stored.headers)
 
 
-def _people(flow: Flow, at: int) -> Iterator[Person]:
+def _member_profiles(flow: Flow, at: int) -> Iterator[MemberProfile]:
     memberships = flow.rows["segmentation"]
     for key, state in flow.rows["enrichment"].items():
         assert isinstance(state, ProfileState)
@@ -118,4 +117,4 @@ def _people(flow: Flow, at: int) -> Iterator[Person]:
         if moment.shards:
             profile = view.snapshot(key, state, moment.traits, moment.at, flow.rules.config)
             members = memberships.get(key) or MembershipState()
-            yield Person(profile, members.members, at)
+            yield MemberProfile(profile, members.members, at)

@@ -1,8 +1,8 @@
-"""All profiles as three Parquet files, for DuckDB and its like.
+"""Export of all profiles as three Parquet files, for DuckDB and the like.
 
 `profiles.parquet`: profile_id, attributes, metrics (both JSON text: `attributes->>'plan'` in
 DuckDB; their names and types differ from profile to profile). Metrics are counts, sums, averages,
-distinct counts, whatever has a window, and what every profile has; attributes the other traits.
+distinct counts, traits with a window, and built-in traits; the others are attributes.
 `identifiers.parquet`: profile_id, namespace, value.
 `memberships.parquet`: profile_id, segment, entered_at (UTC).
 """
@@ -21,7 +21,7 @@ from pipeline.config.model import Trait
 from pipeline.config.names import BUILT_IN_TRAITS, approximate, is_address, since_trait
 from pipeline.model.interaction import Identifier, Known
 from pipeline.model.profile import Profile
-from pipeline.rollout.people import Person
+from pipeline.rollout.member_profiles import MemberProfile
 
 _PROFILES = pa.schema(
     [("profile_id", pa.string()), ("attributes", pa.string()), ("metrics", pa.string())]
@@ -42,7 +42,7 @@ _CHUNK: Final = 10_000
 _Row: TypeAlias = dict[str, Any]
 
 
-class Exported(msgspec.Struct, frozen=True):
+class ExportCounts(msgspec.Struct, frozen=True):
     """Rows written to each file."""
 
     profiles: int
@@ -50,9 +50,10 @@ class Exported(msgspec.Struct, frozen=True):
     memberships: int
 
 
-def export_all(people: Iterable[Person], declared: Iterable[Trait], out: Path) -> Exported:
-    """Write the three files into `out` (made when missing), a chunk at a time; existing ones are
-    replaced."""
+def export_all(
+    people: Iterable[MemberProfile], declared: Iterable[Trait], out: Path
+) -> ExportCounts:
+    """Write the three files into `out`, a chunk at a time; existing files are replaced."""
     out.mkdir(parents=True, exist_ok=True)
     metrics = frozenset(metric_names(declared))
     with (
@@ -66,11 +67,11 @@ def export_all(people: Iterable[Person], declared: Iterable[Trait], out: Path) -
                 identifiers.add(row)
             for row in _members(person):
                 memberships.add(row)
-    return Exported(profiles.rows, identifiers.rows, memberships.rows)
+    return ExportCounts(profiles.rows, identifiers.rows, memberships.rows)
 
 
 def metric_names(declared: Iterable[Trait]) -> Iterator[str]:
-    """The traits that are metrics; every other one is an attribute."""
+    """Yield the names of traits that are metrics; every other trait is an attribute."""
     yield from BUILT_IN_TRAITS
     for trait in declared:
         if trait.window is not None or trait.rule in _METRIC_RULES:
@@ -87,7 +88,7 @@ def _profile(profile: Profile, metrics: frozenset[str]) -> _Row:
 
 
 def _is_shown(trait: str) -> bool:
-    """Identifiers have a file of their own."""
+    """Return whether a trait is exported; identifiers have a file of their own."""
     return not (is_hidden(trait) or is_address(trait))
 
 
@@ -100,14 +101,14 @@ def _identifiers(profile: Profile) -> Iterator[_Row]:
         yield {"profile_id": profile.profile_id, "namespace": one.namespace, "value": one.value}
 
 
-def _members(person: Person) -> Iterator[_Row]:
+def _members(person: MemberProfile) -> Iterator[_Row]:
     for segment, entered_at in sorted(person.members.items()):
         key = person.profile.profile_id
         yield {"profile_id": key, "segment": segment, "entered_at": entered_at}
 
 
 class _Table:
-    """A file that is written a chunk of rows at a time."""
+    """Parquet file that is written a chunk of rows at a time."""
 
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
         self.rows = 0

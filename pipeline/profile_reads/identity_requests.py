@@ -1,6 +1,4 @@
-"""Asking the stages to take a link away, or to forget somebody, and what remains afterwards."""
-
-import time
+"""Requests to unlink or forget, and the records of the past that remain afterwards."""
 
 from msgspec import Struct
 
@@ -18,7 +16,7 @@ from pipeline.stack.groups import stage_groups
 
 _PATIENCE_S = 30.0
 _GENERATIONS = 6
-"""A request goes up to the top and from there down, one generation at a time."""
+"""Longest way of a request in the identity tree: up to the top, and down again."""
 _LEDGERS_KEPT_MS = 14 * DAY_MS
 _STATE = "(the workers' state on disk)"
 _LEDGERS = "(the adapters' ledgers on disk)"
@@ -29,32 +27,31 @@ _BEYOND = (
 
 
 class Remaining(Struct, frozen=True):
-    """A place with records of the past that nothing reads back into a profile: a topic, or
-    what `topic` says in words. `until` (epoch ms) is when the last of them is gone; None: it stays
-    until somebody deletes it."""
+    """Place with records of the past that are never read back into a profile.
+
+    `topic`: a topic, or a description in brackets. `until` (epoch ms): when the last record is
+    gone; None: it stays until somebody deletes it.
+    """
 
     topic: str
     until: int | None
 
 
-def now_ms() -> int:
-    """The clock of what is asked, epoch milliseconds."""
-    return time.time_ns() // 1_000_000
+def request_and_wait(settings: Settings, change: IdentityChange) -> bool:
+    """Write a request; return whether every stage has processed it in time.
 
-
-def ask(settings: Settings, change: IdentityChange) -> bool:
-    """Whether every stage has done it, a while after Kafka has it; otherwise they will do it when
-    they run. KafkaException when Kafka does not take it."""
+    Otherwise the stages process it when they run. Raises KafkaException if it cannot be written.
+    """
     IdentityWriter(settings.kafka(), open_codec(settings)).write([change])
     lag = LagReader(settings.kafka(), stage_groups())
     return all(lag.until_passed(_PATIENCE_S) for _ in range(_GENERATIONS))
 
 
-def remaining(settings: Settings, channels: tuple[str, ...], at: int) -> list[Remaining]:
-    """Where records from before `at` (ms) can still be found, and until when.
+def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) -> list[Remaining]:
+    """Return where records from before `at` (ms) can still be found, and until when.
 
-    For each topic as it is created by these settings. State and snapshots no longer tell what was
-    forgotten, yet Kafka's and the workers' files have it until they are cleaned.
+    Retention is that of topics created with these settings. State and snapshots no longer show what
+    was forgotten, but the files of Kafka and of the workers have it until they are cleaned.
     """
     forgotten = at + round(settings.forget_hours * HOUR_MS) + CLEANER_MS
     found = [

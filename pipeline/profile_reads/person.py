@@ -1,4 +1,4 @@
-"""Everything known of one person."""
+"""One person: profile, identity tree and segments."""
 
 from collections.abc import Collection, Iterator
 from typing import Protocol
@@ -11,28 +11,30 @@ from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Known
 from pipeline.model.profile import Memberships, Profile
 
-_TOLD = ("link", "refused", "unlink", "unlinked")
+_SHOWN_KINDS = ("link", "refused", "unlink", "unlinked")
 
 
-class People(Protocol):
-    """Where persons are read from; identifiers are given by their keys, `namespace:value`."""
+class PersonSource(Protocol):
+    """Source of persons; identifiers are given by their keys, `namespace:value`."""
 
     def owners(self, identifier: str) -> Iterator[str]:
-        """Ids of profiles that it may belong to, the likeliest first."""
+        """Yield ids of profiles that may have the identifier, the most likely first."""
 
     def profile(self, profile_id: str) -> Profile | None:
-        """The latest snapshot; None when nothing is left under the id."""
+        """Return the latest snapshot; None if nothing is left under the id."""
 
     def memberships(self, profile_id: str) -> Memberships | None:
-        """As `profile`."""
+        """Return the latest memberships; None if nothing is left under the id."""
 
     def changes(self, identifiers: Collection[str]) -> list[IdentityChange]:
-        """What the log of identities says of each since it was forgotten last, in its order."""
+        """Return the log entries of each identifier since it was last forgotten, in order."""
 
 
 class Person(Struct, frozen=True):
-    """`tree`: each identifier with its parent. `segments` maps each to when it was entered (epoch
-    ms)."""
+    """Knowledge of one person.
+
+    `tree`: each identifier with its parent. `segments`: segment -> entered at (epoch ms).
+    """
 
     profile_id: str
     root: str
@@ -43,8 +45,8 @@ class Person(Struct, frozen=True):
     segments: dict[str, int]
 
 
-def find(people: People, identifier: Identifier) -> Person | None:
-    """The person that an identifier belongs to now; None when it was never seen."""
+def find_person(people: PersonSource, identifier: Identifier) -> Person | None:
+    """Return the person who has the identifier now; None if it was never seen."""
     found = (people.profile(one) for one in people.owners(identifier.key))
     profile = next((one for one in found if one is not None), None)
     if profile is None:
@@ -63,15 +65,15 @@ def find(people: People, identifier: Identifier) -> Person | None:
     )
 
 
-def history(people: People, person: Person) -> tuple[IdentityChange, ...]:
-    """How the tree came to be so, in the order of time."""
+def link_history(people: PersonSource, person: Person) -> tuple[IdentityChange, ...]:
+    """Return the changes that led to the tree, in the order of time."""
     names = {link.identifier for link in person.tree}
-    told = (change for change in people.changes(names) if change.kind in _TOLD)
+    told = (change for change in people.changes(names) if change.kind in _SHOWN_KINDS)
     return tuple(sorted(told, key=lambda one: one.at))
 
 
-def linked(people: People, one: Identifier, other: Identifier) -> bool:
-    """Whether something ever linked the two, whoever they belong to now."""
+def were_linked(people: PersonSource, one: Identifier, other: Identifier) -> bool:
+    """Return whether the two were ever linked, whoever has them now."""
     ends = {one.key, other.key}
     shown = (change for change in people.changes(ends) if change.kind == "link")
     return any({change.identifier, change.other} == ends for change in shown)

@@ -1,4 +1,4 @@
-"""Persons as the topics have them now, read from their beginning for each question."""
+"""Persons read from the topics, each time from their beginning."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.profile import Memberships, Profile
-from pipeline.rollout.people import everybody
+from pipeline.rollout.member_profiles import open_profiles
 
 _DECISIONS_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
-class ScannedPeople:
-    """For commands: nothing needs to run but the broker."""
+class TopicScan:
+    """Source of persons for commands: only the broker needs to run."""
 
     records: Records
 
     def owners(self, identifier: str) -> Iterator[str]:
-        """By what the log of identities said last; where it says nothing any more, by profiles."""
+        """Yield the owner by the log of identities, then those by snapshots of profiles."""
         for change in reversed(self.changes({identifier})):
             if change.kind == "resolved" and change.profile_id is not None:
                 yield change.profile_id
                 break
-        with everybody(self.records) as people:
+        with open_profiles(self.records) as people:
             for profile in (person.profile for person in people):
                 if identifier in profile.identifiers:
                     yield profile.profile_id
@@ -47,7 +47,7 @@ class ScannedPeople:
         return [change for changes in since.values() for change in changes]
 
     def decisions(self, profile_id: str, root: str) -> tuple[Decision, ...]:
-        """The last ones since the person was forgotten, if it ever was."""
+        """Return the last decisions since the person was last forgotten."""
         since_ms = self._erased_at(root)
         mine = self.records.every(
             topics.DECISIONS,
@@ -58,6 +58,7 @@ class ScannedPeople:
         return tuple(ordered[-_DECISIONS_SHOWN:])
 
     def _erased_at(self, identifier: str) -> int:
-        """By the broker's clock (epoch ms); -1: never."""
+        """Return when the identifier was last erased, by the broker's clock (epoch ms); -1:
+        never."""
         mine = self.records.every(topics.IDENTITIES, IdentityChange, lambda s: s.key == identifier)
         return max((stored.timestamp for stored, one in mine if one.kind == "erased"), default=-1)

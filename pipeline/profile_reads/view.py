@@ -1,16 +1,16 @@
-"""Every person on local disk, kept up from `profiles`, `memberships` and `identities`.
+"""View of every person on local disk, updated from `profiles`, `memberships` and `identities`.
 
 Rows, by the first byte of their key:
 
     p profile id                 the snapshot, with its identifiers beside it
     m profile id                 the memberships
     n identifier                 the profile whose snapshot names it
-    r identifier                 the profile that the log of identities says it belongs to
-    c identifier, place in log   one change of it, since it was forgotten last
-    o topic, partition           the offset up to which all of this was applied
-    v                            what the whole view is of
+    r identifier                 the profile that has it by the log of identities
+    c identifier, place in log   one change of it, since it was last forgotten
+    o topic, partition           the next offset to apply
+    v                            format, cluster and age of the view
 
-A batch of records and its offsets are written at once, so a killed process goes on where it was.
+A batch of records and its offsets are written atomically, so a killed process resumes there.
 """
 
 import logging
@@ -38,10 +38,10 @@ TOPICS: Final = (topics.PROFILES, topics.MEMBERSHIPS, topics.IDENTITIES)
 
 _FORMAT: Final = 1
 _FRESH_S: Final = 12 * 3600
-"""Half of the time for which Kafka keeps tombstones by default: an older view could miss one."""
+"""Half of Kafka's default retention of tombstones: an older view could miss one."""
 
 _ORIGIN: Final = b"v"
-_PASSING: Final = frozenset({"probe", "clock"})
+_TRANSIENT_KINDS: Final = frozenset({"probe", "clock"})
 _NUMBER: Final = Layout(">q")
 _LENGTH: Final = Layout(">H")
 _PLACE: Final = Layout(">iq")
@@ -50,8 +50,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 @dataclass(frozen=True, slots=True)
-class Arrived:
-    """A record of one of `TOPICS`; `value` None: a tombstone."""
+class ViewRecord:
+    """Record of one of `TOPICS`; `value` None: a tombstone."""
 
     topic: str
     partition: int
@@ -66,7 +66,7 @@ class _Snapshot(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Origin(msgspec.Struct, frozen=True):
-    """`written_at`: epoch seconds."""
+    """Format, cluster and time of the last write (`written_at`, epoch seconds)."""
 
     format: int
     cluster: str
@@ -74,7 +74,7 @@ class _Origin(msgspec.Struct, frozen=True):
 
 
 class View:
-    """One writer; any thread may read. One that is damaged is emptied.
+    """Database of persons with one writer; any thread may read. A damaged one is emptied.
 
     Raises DatabaseInUseError.
     """
@@ -87,61 +87,60 @@ class View:
         self._rows = self._open()
 
     def resume(self, cluster: str, ends: Mapping[Place, int]) -> dict[Place, int]:
-        """Where to go on in each partition of the Kafka cluster with this id; `ends` are its end
-        offsets now.
+        """Return the next offset of each partition of the Kafka cluster with this id.
 
-        A view of another cluster, of a log that was made again, or so old that Kafka may have
-        dropped tombstones since, is emptied.
+        `ends`: the end offsets now. The view is emptied if it is of another cluster or of recreated
+        topics, or so old that Kafka may have removed tombstones since.
         """
         self._cluster = cluster
         offsets = {place: self._offset(place) for place in ends}
-        reason = self._misfit(offsets, ends)
+        reason = self._reason_to_rebuild(offsets, ends)
         if reason is None:
             return offsets
         self._rows.close()
-        self._rows = self._anew(reason)
+        self._rows = self._rebuild(reason)
         return dict.fromkeys(ends, 0)
 
-    def apply(self, records: Iterable[Arrived]) -> None:
-        """In the order of each partition; all or, when it raises, nothing."""
-        writes = _Writes(self._rows)
+    def apply(self, records: Iterable[ViewRecord]) -> None:
+        """Apply records in the order of each partition; all or, if it raises, none."""
+        writes = _PendingWrites(self._rows)
         for one in records:
             self._apply(one, writes)
             writes.put(_offset_key((one.topic, one.partition)), _NUMBER.pack(one.offset + 1))
         self._write(writes)
 
     def owners(self, identifier: str) -> Iterator[str]:
-        """Ids of profiles that it may belong to, the likeliest first."""
+        """Yield ids of profiles that may have the identifier, the most likely first."""
         for kind in (b"r", b"n"):
             found = self._rows.get(kind + identifier.encode())
             if found is not None:
                 yield found.decode()
 
     def profile(self, profile_id: str) -> Profile | None:
-        """The latest snapshot; None when nothing is left under the id."""
+        """Return the latest snapshot; None if nothing is left under the id."""
         row = self._rows.get(b"p" + profile_id.encode())
         if row is None:
             return None
-        return self._decoded(topics.PROFILES, self._snapshots.decode(row).value, Profile)
+        return self._decode(topics.PROFILES, self._snapshots.decode(row).value, Profile)
 
     def memberships(self, profile_id: str) -> Memberships | None:
-        """As `profile`."""
+        """Return the latest memberships; None if nothing is left under the id."""
         row = self._rows.get(b"m" + profile_id.encode())
-        return None if row is None else self._decoded(topics.MEMBERSHIPS, row, Memberships)
+        return None if row is None else self._decode(topics.MEMBERSHIPS, row, Memberships)
 
     def changes(self, identifiers: Collection[str]) -> list[IdentityChange]:
-        """What the log says of each since it was forgotten last, in its order."""
+        """Return the log entries of each identifier since it was last forgotten, in order."""
         found = (
-            self._decoded(topics.IDENTITIES, value, IdentityChange)
+            self._decode(topics.IDENTITIES, value, IdentityChange)
             for identifier in identifiers
-            for _, value in _scan(self._rows, _changes_of(identifier))
+            for _, value in _scan(self._rows, _change_prefix(identifier))
         )
         return [change for change in found if change is not None]
 
     def close(self) -> None:
         self._rows.close()
 
-    def _apply(self, record: Arrived, writes: "_Writes") -> None:
+    def _apply(self, record: ViewRecord, writes: "_PendingWrites") -> None:
         if record.topic == topics.PROFILES:
             self._apply_profile(record, writes)
         elif record.topic == topics.MEMBERSHIPS:
@@ -149,12 +148,12 @@ class View:
         else:
             self._apply_change(record, writes)
 
-    def _apply_profile(self, record: Arrived, writes: "_Writes") -> None:
+    def _apply_profile(self, record: ViewRecord, writes: "_PendingWrites") -> None:
         mine = record.key.encode()
         row = b"p" + mine
         before = writes.get(row)
         old = self._snapshots.decode(before).identifiers if before is not None else ()
-        profile = self._decoded(topics.PROFILES, record.value, Profile)
+        profile = self._decode(topics.PROFILES, record.value, Profile)
         new = profile.identifiers if profile is not None else ()
         for name in set(old) - set(new):
             if writes.get(named := b"n" + name.encode()) == mine:
@@ -164,21 +163,21 @@ class View:
         snapshot = record.value and msgspec.msgpack.encode(_Snapshot(new, record.value))
         writes.put(row, snapshot if profile is not None else None)
 
-    def _apply_change(self, record: Arrived, writes: "_Writes") -> None:
-        change = self._decoded(topics.IDENTITIES, record.value, IdentityChange)
-        if change is None or change.kind in _PASSING:
+    def _apply_change(self, record: ViewRecord, writes: "_PendingWrites") -> None:
+        change = self._decode(topics.IDENTITIES, record.value, IdentityChange)
+        if change is None or change.kind in _TRANSIENT_KINDS:
             return
         owner = b"r" + change.identifier.encode()
         if change.kind == "erased":
             writes.put(owner, None)
-            writes.delete_all(_changes_of(change.identifier))
+            writes.delete_all(_change_prefix(change.identifier))
         else:
             place = _PLACE.pack(record.partition, record.offset)
-            writes.put(_changes_of(change.identifier) + place, record.value)
+            writes.put(_change_prefix(change.identifier) + place, record.value)
             if change.kind == "resolved" and change.profile_id is not None:
                 writes.put(owner, change.profile_id.encode())
 
-    def _decoded(self, topic: str, value: bytes | None, kind: type[T]) -> T | None:
+    def _decode(self, topic: str, value: bytes | None, kind: type[T]) -> T | None:
         record = None if value is None else self._codec.decode(topic, value)
         return record if isinstance(record, kind) else None
 
@@ -192,15 +191,17 @@ class View:
         except DatabaseInUseError:
             raise
         except Exception as error:
-            return self._anew(str(error))
+            return self._rebuild(str(error))
 
-    def _anew(self, reason: str) -> Rdict:
+    def _rebuild(self, reason: str) -> Rdict:
         _log.warning("%s is emptied and read from Kafka again: %s", self._folder, reason)
         shutil.rmtree(self._folder)
         return open_rows(self._folder)
 
-    def _misfit(self, offsets: Mapping[Place, int], ends: Mapping[Place, int]) -> str | None:
-        """Why what is there cannot be gone on with."""
+    def _reason_to_rebuild(
+        self, offsets: Mapping[Place, int], ends: Mapping[Place, int]
+    ) -> str | None:
+        """Return why the stored view cannot be continued; None: it can."""
         stored = self._rows.get(_ORIGIN)
         if stored is None:
             return None
@@ -211,14 +212,14 @@ class View:
             return "a topic was made again"
         return "it is too old" if time.time() - origin.written_at > _FRESH_S else None
 
-    def _write(self, writes: "_Writes") -> None:
+    def _write(self, writes: "_PendingWrites") -> None:
         origin = _Origin(_FORMAT, self._cluster, time.time())
         writes.put(_ORIGIN, msgspec.json.encode(origin))
         self._rows.write(writes.batch())
 
 
-class _Writes:
-    """What is about to be written, laid over what is there."""
+class _PendingWrites:
+    """Writes about to be made, laid over the stored rows."""
 
     def __init__(self, rows: Rdict) -> None:
         self._rows = rows
@@ -231,7 +232,7 @@ class _Writes:
         return found
 
     def put(self, key: bytes, value: bytes | None) -> None:
-        """None deletes it."""
+        """Write a row; `value` None deletes it."""
         self._changed[key] = value
 
     def delete_all(self, prefix: bytes) -> None:
@@ -257,8 +258,8 @@ def _scan(rows: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         yield key, value
 
 
-def _changes_of(identifier: str) -> bytes:
-    """With its length in front, one identifier's rows begin like no other's."""
+def _change_prefix(identifier: str) -> bytes:
+    """Return the prefix of an identifier's changes; its length makes the prefix unambiguous."""
     name = identifier.encode()
     return b"c" + _LENGTH.pack(len(name)) + name
 

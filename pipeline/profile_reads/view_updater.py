@@ -1,4 +1,4 @@
-"""A thread that keeps a view at the ends of its topics."""
+"""Thread that keeps a view at the ends of its topics."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.kafka import Place, Property, offset_of, place_of
-from pipeline.profile_reads.view import TOPICS, Arrived, View
+from pipeline.profile_reads.view import TOPICS, View, ViewRecord
 
 _log = logging.getLogger(__name__)
 
@@ -16,11 +16,14 @@ _TIMEOUT_S: Final = 30.0
 _POLL_S: Final = 0.1
 _BATCH: Final = 500
 _FETCH: Final = {"fetch.min.bytes": 65_536, "fetch.wait.max.ms": 100}
-"""A view may be a moment behind; many small fetches would cost the broker more than they give."""
+"""Fetches are large: a view may lag a moment, and many small ones would burden the broker."""
 
 
-class Follower:
-    """`failed` is called in the thread, with the reason, when the process must end."""
+class ViewUpdater:
+    """Updater of one view.
+
+    `failed` is called in the thread, with the reason, when the process must end.
+    """
 
     def __init__(
         self, client: Mapping[str, Property], view: View, failed: Callable[[str], None]
@@ -43,15 +46,15 @@ class Follower:
 
     @property
     def is_current(self) -> bool:
-        """Whether everything that the topics held at the start is in the view."""
+        """Whether the view has everything that the topics held at the start."""
         return self._thread.is_alive() and not self._behind
 
     def start(self) -> None:
-        """Raises KafkaException when Kafka is away, LookupError when it has not these topics."""
+        """Start the thread. Raises KafkaException, or LookupError if a topic is missing."""
         metadata = self._consumer.list_topics(timeout=_TIMEOUT_S)
         missing = [topic for topic in TOPICS if topic not in metadata.topics]
         if missing:
-            raise LookupError(f"no topic {', '.join(missing)}: `kairos up` makes them")
+            raise LookupError(f"no topic {', '.join(missing)}: `kairos up` creates them")
         places = [(topic, p) for topic in TOPICS for p in metadata.topics[topic].partitions]
         ends = {place: self._end(place) for place in places}
         offsets = self._view.resume(metadata.cluster_id or "", ends)
@@ -72,13 +75,13 @@ class Follower:
     def _run(self) -> None:
         try:
             while not self._closing:
-                self._take(self._consumer.consume(_BATCH, _POLL_S))
+                self._apply(self._consumer.consume(_BATCH, _POLL_S))
         except Exception as error:
-            _log.exception("the view cannot be kept up")
-            self._failed(f"the view of profiles cannot be kept up: {error}")
+            _log.exception("the view cannot be updated")
+            self._failed(f"the view of profiles cannot be updated: {error}")
 
-    def _take(self, messages: Sequence[Message]) -> None:
-        records = [_arrived(one) for one in messages if one.error() is None]
+    def _apply(self, messages: Sequence[Message]) -> None:
+        records = [_view_record(one) for one in messages if one.error() is None]
         if records:
             self._view.apply(records)
         for message in messages:
@@ -90,10 +93,10 @@ class Follower:
             elif error.fatal():
                 raise KafkaException(error)
             else:
-                _log.warning("the view is not kept up: %s", error)
+                _log.warning("the view is not updated: %s", error)
 
 
-def _arrived(message: Message) -> Arrived:
+def _view_record(message: Message) -> ViewRecord:
     topic, partition = place_of(message)
     key = (message.key() or b"").decode(errors="replace")
-    return Arrived(topic, partition, offset_of(message), key, message.value())
+    return ViewRecord(topic, partition, offset_of(message), key, message.value())

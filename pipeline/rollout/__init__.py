@@ -1,1 +1,1 @@
-"""What a configuration would change, and putting that into effect for customers who do not come."""
+"""Rollout of a configuration: its plan, its back-fill, and the re-evaluation of profiles."""

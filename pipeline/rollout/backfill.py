@@ -1,25 +1,25 @@
-"""Fills what a configuration begins to keep with what came before it, beside the stream.
+"""Back-fill of a configuration's new keeps with what came before it, beside the stream.
 
-Every profile is told first what begins, so that until it is filled its traits say since when they
-count. Then the log is read, and each shard told what it did. Whatever interrupts it, doing it again
-goes on: nothing counts twice.
+First every profile is sent a `begin`, so that until it is filled its traits say since when they
+count. Then the log is read, and each shard is sent its totals. An interrupted back-fill may be
+repeated: nothing counts twice.
 
-Nothing is told, and nobody evaluated afterwards, before identity stamps the configuration on
-whatever comes, in every partition. Probes show that: identity stamps them too, and they go through
-the stages behind what came before them. What a stage wakes by an earlier configuration is before
-the probe that tells it of this one, and so before all that follows here.
+Totals are sent, and profiles evaluated, only once identity stamps the configuration on all input,
+in every partition. Probes show that: identity stamps them too, and they pass the stages behind the
+records before them. What a stage fires by an earlier configuration is before the probe that
+announces this one, and so before everything sent here.
 """
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, Protocol
 
 import msgspec
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import key_in_each
 from pipeline.adapters.lag import partition_ends
 from pipeline.adapters.records import Records
-from pipeline.adapters.rocks import passing_rows
+from pipeline.adapters.rocks import temporary_rows
 from pipeline.enrichment.beginning import Beginning
 from pipeline.model import topics
 from pipeline.model.control import Control
@@ -28,64 +28,68 @@ from pipeline.model.ids import control_id
 from pipeline.model.outcome import Emit
 from pipeline.model.records import time_of
 from pipeline.model.stages import Identified, Segmented
-from pipeline.rollout.backfill_reader import Reader
-from pipeline.rollout.people import Person, everybody
-from pipeline.rollout.throttled_feed import Feeder, Progress, StalledError
-from pipeline.rollout.versions import Version, beginning
+from pipeline.rollout.backfill_reader import BackfillReader
+from pipeline.rollout.member_profiles import MemberProfile, open_profiles
+from pipeline.rollout.throttled_feed import Progress, StalledError, ThrottledFeed
+from pipeline.rollout.versions import Version, newest_beginning
 from pipeline.rules import Rules
 
 _PROBES: Final = 100
-"""So often each partition is asked; all stages answer in about half a second."""
+"""Most probes per partition; all stages answer one in about half a second."""
 
 _bytes = msgspec.msgpack.Encoder()
 
 
-class Stages(Protocol):
-    """What is filled, and the log that it writes."""
+class BackfillTarget(Protocol):
+    """Stages to be back-filled, and the log that they write."""
 
     @property
     def partitions(self) -> int: ...
 
-    def give(self, emits: Iterable[Emit]) -> int:
-        """How many it was given."""
+    def feed(self, emits: Iterable[Emit]) -> int:
+        """Write the records and return their number, once they are processed."""
 
-    def settle(self) -> None:
-        """Returns once all that was there has had its effect."""
+    def wait_until_processed(self) -> None:
+        """Return once all records present so far are processed."""
 
-    def read(self, reader: Reader) -> Iterator[str]:
-        """Has `reader` take what is new in the log; the shards that something is missing in
-        because of it."""
+    def read(self, reader: BackfillReader) -> Iterator[str]:
+        """Add what is new in the log to `reader`; yield shards that lack something of it."""
 
 
-def fill(records: Records, versions: Sequence[Version], rules: Rules, progress: Progress) -> int:
-    """How many parts of profiles were filled, after all have had effect and nothing runs by an
-    earlier version any more; `rules` are those of the newest of `versions`. Raises StalledError."""
-    begins = beginning(versions)
-    stages = _Stages(records, progress)
+def backfill(
+    records: Records, versions: Sequence[Version], rules: Rules, progress: Progress
+) -> int:
+    """Back-fill the newest of `versions`, and return the number of filled parts of profiles.
+
+    On return the fills are processed, and nothing runs by an earlier version any more. `rules`:
+    those of the newest version. Raises StalledError.
+    """
+    begins = newest_beginning(versions)
+    stages = _RunningStages(records, progress)
     if begins.keeps or begins.gone:
-        with everybody(records) as people:
-            stages.give(begin(person, begins, rules) for person in people)
-    with passing_rows() as rows:
-        reader = Reader(rows, rules, versions)
+        with open_profiles(records) as people:
+            stages.feed(begin_control(person, begins, rules) for person in people)
+    with temporary_rows() as rows:
+        reader = BackfillReader(rows, rules, versions)
         if not reader.has_to_fill:
-            stages.pass_over()
-        return fill_stages(stages, reader)
+            stages.skip_log()
+        return backfill_stages(stages, reader)
 
 
-def fill_stages(stages: Stages, reader: Reader) -> int:
-    """Reads their log, and tells each shard what it did."""
-    _read_until_taken_up(stages, reader)
-    filled = stages.give(reader.fills())
-    stages.settle()
-    # What was on its way meanwhile by an earlier configuration is behind what was read.
+def backfill_stages(stages: BackfillTarget, reader: BackfillReader) -> int:
+    """Read the log, send each shard its totals, and return their number."""
+    _probe_until_in_force(stages, reader)
+    filled = stages.feed(reader.fill_records())
+    stages.wait_until_processed()
+    # Records in flight by an earlier configuration come after those read above.
     while late := set(stages.read(reader)):
-        stages.give(reader.fills(sorted(late)))
-        stages.settle()
+        stages.feed(reader.fill_records(sorted(late)))
+        stages.wait_until_processed()
     return filled
 
 
-def begin(person: Person, begins: Beginning, rules: Rules) -> Emit:
-    """Tells one profile what begins."""
+def begin_control(person: MemberProfile, begins: Beginning, rules: Rules) -> Emit:
+    """Return the control that makes one profile begin its new keeps."""
     profile = person.profile.profile_id
     digest = rules.config.digest
     control = Control(
@@ -99,12 +103,13 @@ def begin(person: Person, begins: Beginning, rules: Rules) -> Emit:
     return Emit(topics.IDENTIFIED, profile, Identified(control=control))
 
 
-def _read_until_taken_up(stages: Stages, reader: Reader) -> None:
+def _probe_until_in_force(stages: BackfillTarget, reader: BackfillReader) -> None:
+    """Probe all partitions until every one runs by the new version. Raises StalledError."""
     for number in range(_PROBES):
-        stages.give(_probes(stages.partitions, number))
-        stages.settle()
+        stages.feed(_probes(stages.partitions, number))
+        stages.wait_until_processed()
         for _ in stages.read(reader):
-            pass  # all shards are told
+            pass  # all shards are filled afterwards
         behind = [one for one in range(stages.partitions) if reader.is_behind(one)]
         if not behind:
             return
@@ -116,42 +121,42 @@ def _read_until_taken_up(stages: Stages, reader: Reader) -> None:
 
 
 def _probes(partitions: int, number: int) -> Iterator[Emit]:
-    at = time.time_ns() // 1_000_000
+    at = now_ms()
     for key in key_in_each("probe", partitions):
         change = control_id(key, "probe", f"{at}/{number}")
         probe = IdentityChange(change, "probe", identifier=key, at=at, config="")
         yield Emit(topics.IDENTITIES, key, probe)
 
 
-class _Stages:
-    """Those that run."""
+class _RunningStages:
+    """Stages of a running stack."""
 
     def __init__(self, records: Records, progress: Progress) -> None:
         self._records = records
         self._progress = progress
-        self._feeder = Feeder(records)
+        self._feed = ThrottledFeed(records)
         self._positions: dict[int, int] = {}
 
     @property
     def partitions(self) -> int:
-        return self._feeder.partitions
+        return self._feed.partitions
 
-    def give(self, emits: Iterable[Emit]) -> int:
-        return self._feeder.give(emits, self._progress)
+    def feed(self, emits: Iterable[Emit]) -> int:
+        return self._feed.feed(emits, self._progress)
 
-    def settle(self) -> None:
-        self._feeder.settle()
+    def wait_until_processed(self) -> None:
+        self._feed.wait_until_processed()
 
-    def pass_over(self) -> None:
-        """What is in the log by now need not be read."""
+    def skip_log(self) -> None:
+        """Skip what is in the log by now."""
         self._positions = partition_ends(self._records.settings.kafka(), topics.SEGMENTED)
 
-    def read(self, reader: Reader) -> Iterator[str]:
+    def read(self, reader: BackfillReader) -> Iterator[str]:
         positions = self._positions
         for stored, record in self._records.every(topics.SEGMENTED, Segmented, start=positions):
             if stored.partition not in positions and stored.offset > 0:
-                reader.begins_late(time_of(record))
+                reader.note_truncation(time_of(record))
             positions[stored.partition] = stored.offset + 1
-            shard = reader.take(stored.partition, record)
+            shard = reader.add(stored.partition, record)
             if shard is not None:
                 yield shard

@@ -1,8 +1,8 @@
-"""What shards did before a configuration's new keeps, added up from `interactions.segmented`.
+"""Totals of what shards did before a configuration's new keeps, from `interactions.segmented`.
 
-That topic knows of each interaction which shard it belongs to and which configuration it ran by,
-and is kept longer than `interactions`. There are as many shards as customers: they are added up in
-rows, which may be on disk.
+That topic has the shard and the configuration of each interaction, and longer retention than
+`interactions`. As there are as many shards as customers, the totals are kept in rows, which may be
+on disk.
 """
 
 from collections import deque
@@ -27,15 +27,15 @@ from pipeline.model.ids import control_id, event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.stages import Identified, IdentitySection, Segmented
-from pipeline.rollout.versions import Version, fillable, lacking
+from pipeline.rollout.versions import Version, backfillable_keys, missing_keys_by_digest
 from pipeline.rules import Rules
 
 _RESENT_WITHIN: Final = 50_000
-"""What a killed worker sends again comes after fewer records of its partition than this."""
+"""Most records of a partition between the first and second copy that a killed worker sends."""
 
 
-class _Shard(Struct):
-    """`by`: how many interactions ran by each configuration (digest)."""
+class _ShardTotals(Struct):
+    """Totals of one shard; `by`: number of interactions by configuration digest."""
 
     place: IdentitySection
     clock: int = 0
@@ -45,11 +45,11 @@ class _Shard(Struct):
 
 
 _bytes = msgspec.msgpack.Encoder()
-_shard_from = msgspec.msgpack.Decoder(_Shard)
+_shard_from = msgspec.msgpack.Decoder(_ShardTotals)
 
 
-class _Recent:
-    """The last events of a partition."""
+class _RecentEvents:
+    """Keys of the latest events of a partition."""
 
     def __init__(self) -> None:
         self._order: deque[str] = deque()
@@ -65,74 +65,79 @@ class _Recent:
         return True
 
 
-def _event(one: Interaction) -> str:
+def _event_key(one: Interaction) -> str:
     return event_key(one.identifiers[0].key, one)
 
 
-class Reader:
-    """Adds up in `rows` what is missing in each shard of what the newest of `versions` (oldest
-    first) begins to keep, as far as the log can tell it. `rules` are those of the newest."""
+class BackfillReader:
+    """Totals, in `rows`, of each shard for the keeps that the newest version begins.
+
+    `versions`: the oldest first; `rules`: those of the newest. Only what the log still has is
+    counted.
+    """
 
     def __init__(self, rows: Rows, rules: Rules, versions: Sequence[Version]) -> None:
-        keys = fillable(versions)
+        keys = backfillable_keys(versions)
         *before, newest = versions
         self._rows = rows
         self._rules = rules
         self._keeps = sorted(keys & rules.config.keeps.by_key.keys())
         self._sequences = [one for one in rules.config.sequences if one.name in keys]
         self._run = newest.applied_at
-        self._lacks = lacking(versions, keys)
+        self._missing_keys = missing_keys_by_digest(versions, keys)
         self._earlier = {one.config.digest for one in before} - {newest.config.digest}
         self._stamps: dict[int, str] = {}
-        self._recent: dict[int, _Recent] = {}
+        self._recent: dict[int, _RecentEvents] = {}
         self._since: int | None = None
 
     @property
     def has_to_fill(self) -> bool:
-        """Whether there is anything to add up."""
+        """Whether the newest version begins any keep or sequence."""
         return bool(self._keeps or self._sequences)
 
-    def begins_late(self, at: int) -> None:
-        """A partition's first record, received at `at` (ms), is not the first it ever had."""
+    def note_truncation(self, at: int) -> None:
+        """Record that a partition's log begins only at `at` (ms): earlier records were deleted."""
         self._since = max(at, self._since or at)
 
-    def take(self, partition: int, record: Segmented) -> str | None:
-        """In the order of the partition; the shard that something is missing in because of it."""
+    def add(self, partition: int, record: Segmented) -> str | None:
+        """Add a record, in the order of its partition; return its shard if that lacks it."""
         one, place = record.interaction, record.identity
         if record.control is not None and record.control.kind == "probe":
             self._stamps[partition] = record.control.config
         if not self.has_to_fill or one is None or place is None or one.kind == "timer":
             return None
-        if not self._recent.setdefault(partition, _Recent()).is_new(_event(one)):
+        if not self._recent.setdefault(partition, _RecentEvents()).is_new(_event_key(one)):
             return None
         name = place.shard.encode()
         row = self._rows.get(name)
-        shard = _Shard(place) if row is None else _shard_from.decode(row)
-        lacking = self._lacks(place.config)
-        self._add(shard, one, place, lacking)
+        shard = _ShardTotals(place) if row is None else _shard_from.decode(row)
+        missing = self._missing_keys(place.config)
+        self._add_to_shard(shard, one, place, missing)
         self._rows[name] = _bytes.encode(shard)
-        return place.shard if lacking else None
+        return place.shard if missing else None
 
     def is_behind(self, partition: int) -> bool:
-        """Whether interactions of the partition may yet come that ran by an earlier version: by
-        the last probe that came through it, identity stamps one."""
+        """Return whether interactions stamped with an earlier version may still come.
+
+        Identity stamps each probe; the last one that passed the partition tells its version.
+        """
         stamp = self._stamps.get(partition)
         return stamp is None or stamp in self._earlier
 
-    def fills(self, shards: Iterable[str] | None = None) -> Iterator[Emit]:
-        """What those, or all shards, are told."""
+    def fill_records(self, shards: Iterable[str] | None = None) -> Iterator[Emit]:
+        """Yield the `fill` controls of `shards`; None: of all."""
         if shards is None:
             for name, row in self._rows.items():
-                yield self._fill(name.decode(), row)
+                yield self._fill_record(name.decode(), row)
             return
         for shard in shards:
             known = self._rows.get(shard.encode())
             assert known is not None
-            yield self._fill(shard, known)
+            yield self._fill_record(shard, known)
 
-    def _fill(self, name: str, row: bytes) -> Emit:
+    def _fill_record(self, name: str, row: bytes) -> Emit:
         shard = _shard_from.decode(row)
-        past = Past({key: self._begun(key, shard) for key in self._keeps}, shard.marks)
+        past = Past({key: self._backfill_of(key, shard) for key in self._keeps}, shard.marks)
         place = shard.place
         digest = self._rules.config.digest
         count = sum(shard.by.values())
@@ -148,33 +153,37 @@ class Reader:
         )
         return Emit(topics.IDENTIFIED, place.profile_id, Identified(control=control))
 
-    def _begun(self, key: str, shard: _Shard) -> Begun:
-        covered = sum(n for digest, n in shard.by.items() if key in (self._lacks(digest) or ()))
+    def _backfill_of(self, key: str, shard: _ShardTotals) -> Begun:
+        covered = sum(
+            n for digest, n in shard.by.items() if key in (self._missing_keys(digest) or ())
+        )
         return Begun(self._run, covered, self._since, shard.kept.get(key))
 
-    def _add(
+    def _add_to_shard(
         self,
-        shard: _Shard,
-        came: Interaction,
+        shard: _ShardTotals,
+        interaction: Interaction,
         place: IdentitySection,
-        lacking: frozenset[str] | None,
+        missing: frozenset[str] | None,
     ) -> None:
         if place.version >= shard.place.version:
             shard.place = place
-        shard.clock = max(shard.clock, came.received_at)
-        if lacking is not None:
+        shard.clock = max(shard.clock, interaction.received_at)
+        if missing is not None:
             shard.by[place.config] = shard.by.get(place.config, 0) + 1
-            self._keep(shard, came, lacking)
+            self._aggregate(shard, interaction, missing)
 
-    def _keep(self, shard: _Shard, came: Interaction, lacking: frozenset[str]) -> None:
-        """Sequences know their interactions, so that one more time changes nothing."""
+    def _aggregate(
+        self, shard: _ShardTotals, interaction: Interaction, missing: frozenset[str]
+    ) -> None:
+        """Add an interaction to the totals; adding it to a sequence again changes nothing."""
         config = self._rules.config
-        one = mapped(came, config)
+        one = mapped(interaction, config)
         facts = Facts.of(one, derive(one, self._rules.enrichers))
         if not is_counted(facts, config):
             return
         for key, part in parts_of(facts, config):
-            if key in lacking:
+            if key in missing:
                 shard.kept[key] = join(shape_of(key), shard.kept.get(key), part, shard.clock)
         for sequence in self._sequences:
             if (new := mark(sequence, facts)) is not None:

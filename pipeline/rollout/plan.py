@@ -1,7 +1,7 @@
-"""What a configuration would change: who enters and leaves which segment, counted beforehand.
+"""Plan of a rollout: who would enter and leave which segment.
 
-Each person is evaluated as of the last record about them, so that the configuration in force
-changes nothing.
+Each profile is evaluated as of its latest record, so that the configuration in force changes
+nothing.
 """
 
 from collections import Counter
@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.compile import Configuration
-from pipeline.rollout.people import Person
-from pipeline.rollout.versions import Version, fillable
+from pipeline.rollout.member_profiles import MemberProfile
+from pipeline.rollout.versions import Version, backfillable_keys
 from pipeline.segmentation.evaluate import Change, on_change
 from pipeline.segmentation.state import MembershipState
 
@@ -21,7 +21,8 @@ class SegmentPlan(Struct, frozen=True):
     """Members `now` and `after`, and how many of them `enter` and `leave`.
 
     `waits`: the segment reads interactions, so each profile's next one decides. `unknown`: it reads
-    a trait that is new or made otherwise, which profiles do not show before it is applied.
+    a trait that is new or differently defined, which profiles lack until the configuration is
+    applied.
     """
 
     segment: str
@@ -33,10 +34,13 @@ class SegmentPlan(Struct, frozen=True):
     unknown: bool
 
 
-class Plan(Struct, frozen=True):
-    """`filled`: traits that are new or kept by another rule, and will be filled from the log with
-    what came before; `counting_from_now`: those that cannot be. Segments that read them change
-    when they are, and as interactions come."""
+class RolloutPlan(Struct, frozen=True):
+    """Effect of applying a configuration.
+
+    `filled`: new or redefined traits that will be back-filled from the log; `counting_from_now`:
+    those that cannot be. Segments that read them change once they are filled, and with each
+    interaction.
+    """
 
     digest: str
     changed: bool
@@ -46,47 +50,49 @@ class Plan(Struct, frozen=True):
     counting_from_now: tuple[str, ...]
 
 
-def plan(people: Iterable[Person], versions: Sequence[Version], proposed: Configuration) -> Plan:
-    """What applying `proposed` after `versions` (oldest first) would do to `people`."""
+def plan(
+    people: Iterable[MemberProfile], versions: Sequence[Version], proposed: Configuration
+) -> RolloutPlan:
+    """Return the effect on `people` of applying `proposed` after `versions` (oldest first)."""
     current = versions[-1].config if versions else None
     new, fills = _new_traits(versions, proposed)
     counts: Counter[tuple[str, str]] = Counter()
     profiles = 0
     for person in people:
         profiles += 1
-        change = _change(person, proposed)
+        change = _expected_change(person, proposed)
         counts.update(("now", name) for name in person.members)
         counts.update(("enter", name) for name in change.entered)
         counts.update(("leave", name) for name in change.exited)
-    unknown = _reading(_changed_traits(current, proposed), proposed)
+    unknown = _segments_reading(_changed_traits(current, proposed), proposed)
     names = {name for _, name in counts} | {segment.name for segment in proposed.segments}
-    return Plan(
+    return RolloutPlan(
         digest=proposed.digest,
         changed=current is None or current.digest != proposed.digest,
         profiles=profiles,
         segments=tuple(
-            _segment(name, counts, proposed, unknown=name in unknown) for name in sorted(names)
+            _segment_plan(name, counts, proposed, unknown=name in unknown) for name in sorted(names)
         ),
         filled=tuple(sorted(new & fills)),
         counting_from_now=tuple(sorted(new - fills)),
     )
 
 
-def _change(person: Person, proposed: Configuration) -> Change:
+def _expected_change(person: MemberProfile, proposed: Configuration) -> Change:
     traits = person.profile.traits
     section = {name: traits[name] for name in proposed.read_traits if name in traits}
     return on_change(MembershipState(person.members), section, person.at, proposed)
 
 
 def _changed_traits(current: Configuration | None, proposed: Configuration) -> set[str]:
-    """The declared traits that are new or made otherwise, and buckets of them."""
+    """Return the declared traits that are new or redefined, and their buckets."""
     before = () if current is None else current.bundle.profile.traits
     made = {one.name for one in proposed.bundle.profile.traits if one not in before}
     return made | frozenset(bucket.name for bucket in proposed.buckets if bucket.of in made)
 
 
-def _reading(traits: Iterable[str], config: Configuration) -> frozenset[str]:
-    """The segments that read one of `traits`, or another segment that does."""
+def _segments_reading(traits: Iterable[str], config: Configuration) -> frozenset[str]:
+    """Return the segments that read one of `traits`, or another segment that does."""
     index = config.segment_index
     mask = index.reading(traits)
     found: list[str] = []
@@ -97,7 +103,7 @@ def _reading(traits: Iterable[str], config: Configuration) -> frozenset[str]:
     return frozenset(found)
 
 
-def _segment(
+def _segment_plan(
     name: str, counts: Counter[tuple[str, str]], proposed: Configuration, *, unknown: bool
 ) -> SegmentPlan:
     position = proposed.segment_index.positions.get(name)
@@ -115,13 +121,12 @@ def _segment(
 def _new_traits(
     versions: Sequence[Version], proposed: Configuration
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """The declared traits that are made of something that was not kept, and those of them that the
-    log can tell all of."""
+    """Return the declared traits with new keeps, and those whose keeps the log has in full."""
     if not versions:
         return frozenset(), frozenset()
     after = (*versions, Version(proposed, versions[-1].applied_at))
     new = proposed.keeps.by_key.keys() - versions[-1].kept
-    told = fillable(after)
+    told = backfillable_keys(after)
     made = {
         trait.name: new.intersection(keep.key for keep in trait.keeps)
         for trait in proposed.traits

@@ -1,4 +1,4 @@
-"""Evaluates every profile by the configuration in force, beside the stream and behind it."""
+"""Re-evaluation of every profile by the configuration in force, beside the stream."""
 
 from collections.abc import Iterable
 
@@ -8,22 +8,24 @@ from pipeline.model.control import Control
 from pipeline.model.ids import control_id
 from pipeline.model.outcome import Emit
 from pipeline.model.stages import Identified
-from pipeline.rollout.people import Person
-from pipeline.rollout.throttled_feed import Feeder, Progress
+from pipeline.rollout.member_profiles import MemberProfile
+from pipeline.rollout.throttled_feed import Progress, ThrottledFeed
 
 
-def reevaluate(records: Records, people: Iterable[Person], digest: str, progress: Progress) -> None:
-    """One refresh a profile, as of the last record about it; returns once all have had effect.
+def reevaluate(
+    records: Records, people: Iterable[MemberProfile], digest: str, progress: Progress
+) -> None:
+    """Refresh each profile as of its latest record; return once all refreshes are processed.
 
-    Done again it changes nothing. Raises StalledError.
+    Idempotent. Raises StalledError.
     """
-    feeder = Feeder(records)
-    feeder.give((refresh(person, digest) for person in people), progress)
-    feeder.settle()
+    feed = ThrottledFeed(records)
+    feed.feed((refresh(person, digest) for person in people), progress)
+    feed.wait_until_processed()
 
 
-def refresh(person: Person, digest: str) -> Emit:
-    """Has the stages evaluate one profile by the configuration `digest`."""
+def refresh(person: MemberProfile, digest: str) -> Emit:
+    """Return the control that has the stages evaluate one profile by the configuration `digest`."""
     profile = person.profile
     control = Control(
         control_id=control_id(digest, "refresh", profile.profile_id),

@@ -1,4 +1,4 @@
-"""How long records take through all the stages now: as long as an interaction would wait."""
+"""Probe of the time that a record takes through all stages, which an interaction would wait."""
 
 import time
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from confluent_kafka import Consumer, TopicPartition
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import key_in_each, partition_of
 from pipeline.adapters.records import Records
 from pipeline.model import topics
@@ -18,8 +19,8 @@ _POLL_S = 0.1
 _TIMEOUT_S = 10.0
 
 
-class Echo:
-    """Calls out into every partition by probes, and hears them come back from the last stage."""
+class RoundTripProbe:
+    """Sends a probe into every partition and waits for the replies of the last stage."""
 
     def __init__(self, records: Records, partitions: int) -> None:
         self._name = f"echo-{uuid4()}"
@@ -35,9 +36,9 @@ class Echo:
         _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)
         self._consumer.assign([TopicPartition(topics.REPLIES, partition, end)])
 
-    def calls(self) -> Iterator[Emit]:
-        """What is to be written; what was called before is not waited for any longer."""
-        at = time.time_ns() // 1_000_000
+    def probes(self) -> Iterator[Emit]:
+        """Yield the probes of a new round trip; replies to earlier ones count no more."""
+        at = now_ms()
         self._awaited.clear()
         for key in self._keys:
             request = DecideRequest(str(uuid4()), self._name, (), at)
@@ -47,8 +48,8 @@ class Echo:
             )
             yield Emit(topics.IDENTITIES, key, probe)
 
-    def heard(self, timeout_s: float) -> bool:
-        """Returns once all have come back; False when they do not in time."""
+    def wait_for_replies(self, timeout_s: float) -> bool:
+        """Return True once all probes are answered, False if that takes longer."""
         deadline = time.monotonic() + timeout_s
         while self._awaited:
             message = self._consumer.poll(_POLL_S)

@@ -1,7 +1,7 @@
-"""Giving controls to the stages beside the stream, so that interactions hardly wait for them.
+"""Feed of controls to the running stages, throttled so that interactions hardly wait for them.
 
-They are given a few at a time, and the next ones once these have had their effect. How many may go
-together is found out by how long they take: an interaction that comes meanwhile waits as long.
+Controls are written in small batches, each after the previous one has passed all stages. The batch
+size follows from the measured time: an interaction that comes meanwhile waits as long.
 """
 
 import time
@@ -17,75 +17,79 @@ from pipeline.adapters.lag import LagReader, Property
 from pipeline.adapters.records import Records
 from pipeline.model import topics
 from pipeline.model.outcome import Emit
-from pipeline.rollout.round_trip_probe import Echo
+from pipeline.rollout.round_trip_probe import RoundTripProbe
 from pipeline.stack.groups import stage_groups
 
-_FEW: Final = 5
-_MANY: Final = 500
-_MORE: Final = 5
-_WAIT_S: Final = 0.04
-"""So long an interaction may wait; with nothing to wait for it takes about 0.01 s."""
+_MIN_BATCH: Final = 5
+_MAX_BATCH: Final = 500
+_BATCH_STEP: Final = 5
+_MAX_ADDED_WAIT_S: Final = 0.04
+"""Longest time that an interaction may wait for a batch; an empty one takes about 0.01 s."""
 _TIMEOUT_S: Final = 600.0
 
 Progress = Callable[[int], None]
-"""Told how many records have been given to the stages."""
+"""Called with the number of records written so far."""
 
 
 class StalledError(Exception):
-    """The stages do not keep up, or do not run; what was given to them stays given."""
+    """The stages do not keep up, or do not run; records already written stay written."""
 
 
-def stages_run(kafka: Mapping[str, Property]) -> bool:
-    """Whether each stage has a worker."""
+def are_stages_running(kafka: Mapping[str, Property]) -> bool:
+    """Return whether each stage has a worker."""
     groups = [group.name for group in stage_groups()]
-    admin = AdminClient(dict(kafka))  # its answers come as long as it is there
+    admin = AdminClient(dict(kafka))  # kept until its futures are resolved
     described = admin.describe_consumer_groups(groups)
     return all(future.result().members for future in described.values())
 
 
-def room(given: int, took_s: float) -> int:
-    """How many to give after `given`, which took so long: a little more, or half."""
-    return max(_FEW, given // 2) if took_s > _WAIT_S else min(_MANY, given + _MORE)
+def next_batch_size(size: int, took_s: float) -> int:
+    """Return the size after a batch of `size` that took `took_s`: a little more, or half."""
+    return (
+        max(_MIN_BATCH, size // 2)
+        if took_s > _MAX_ADDED_WAIT_S
+        else min(_MAX_BATCH, size + _BATCH_STEP)
+    )
 
 
-class Feeder:
-    """Gives, and waits for what it gave."""
+class ThrottledFeed:
+    """Writes records for the stages and waits for their effect."""
 
     def __init__(self, records: Records) -> None:
         kafka = records.settings.kafka()
         self._codec = records.codec
         self._lag = LagReader(kafka, stage_groups())
         self._producer = Producer({**kafka, **WRITER})
-        self._echo = Echo(records, self.partitions)
+        self._probe = RoundTripProbe(records, self.partitions)
 
     @property
     def partitions(self) -> int:
-        """Of every topic that stages consume."""
+        """Number of partitions of the topics that stages consume."""
         return self._lag.partitions(topics.INTERACTIONS)
 
-    def give(self, emits: Iterable[Emit], progress: Progress) -> int:
-        """How many were given. Raises StalledError."""
-        given, every, most = 0, iter(emits), _FEW
-        while chunk := list(islice(every, most)):
-            most = room(most, self._have_effect(chunk))
-            given += len(chunk)
-            progress(given)
-        return given
+    def feed(self, emits: Iterable[Emit], progress: Progress) -> int:
+        """Write all records, and return their number. Raises StalledError."""
+        written, pending, size = 0, iter(emits), _MIN_BATCH
+        while batch := list(islice(pending, size)):
+            size = next_batch_size(size, self._write_and_wait(batch))
+            written += len(batch)
+            progress(written)
+        return written
 
-    def settle(self) -> None:
-        """Returns once all that was there has had its effect. Raises StalledError."""
+    def wait_until_processed(self) -> None:
+        """Return once all records present so far are processed. Raises StalledError."""
         if not self._lag.until_passed(_TIMEOUT_S):
             raise StalledError(f"the stages are still busy after {_TIMEOUT_S:.0f} s")
 
-    def _have_effect(self, chunk: Iterable[Emit]) -> float:
-        """How long (s) they, or an interaction behind them, took through all the stages."""
-        for emit in (*chunk, *self._echo.calls()):
+    def _write_and_wait(self, batch: Iterable[Emit]) -> float:
+        """Write a batch, and return the time (s) until it has passed all stages."""
+        for emit in (*batch, *self._probe.probes()):
             value = self._codec.encode(emit.topic, emit.value)
             self._producer.produce(emit.topic, value, emit.key)
         began = time.monotonic()
         if self._producer.flush(_TIMEOUT_S):
             raise StalledError("Kafka did not take the controls in time")
-        if not self._echo.heard(_TIMEOUT_S):
+        if not self._probe.wait_for_replies(_TIMEOUT_S):
             raise StalledError(
                 f"the stages did not go on for {_TIMEOUT_S:.0f} s: {self._lag.lag()} records wait"
             )

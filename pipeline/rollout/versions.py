@@ -1,4 +1,4 @@
-"""What each version of the configuration began to keep, and let go of, by the log of them all."""
+"""Keeps that each version of the configuration begins and drops, by the log of all versions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,34 +9,36 @@ from pipeline.config.compile import Configuration
 from pipeline.enrichment.beginning import Beginning
 from pipeline.model.time import GRACE_MS
 
-LET_GO_AFTER_MS: Final = GRACE_MS
-"""So long what it has no more is kept, so that taking a change back costs nothing."""
+DROP_AFTER_MS: Final = GRACE_MS
+"""Time for which an unused keep is retained, so that reverting a change costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """A configuration and when (ms) it was applied."""
+    """Configuration and the time (ms) when it was applied."""
 
     config: Configuration
     applied_at: int
 
     @property
     def kept(self) -> frozenset[str]:
-        """The keys of its keeps, and the names of its sequences."""
+        """Keys of its keeps, and names of its sequences."""
         return frozenset(self.config.keeps.by_key).union(one.name for one in self.config.sequences)
 
 
-def beginning(versions: Sequence[Version]) -> Beginning:
-    """What the newest of `versions` (oldest first, one at least) begins. The first of all begins
-    nothing, for there is nothing before it."""
+def newest_beginning(versions: Sequence[Version]) -> Beginning:
+    """Return the keeps that the newest of `versions` (oldest first, at least one) begins.
+
+    The very first version begins nothing, since nothing precedes it.
+    """
     *before, newest = versions
     known = before[-1].kept if before else newest.kept
     new = newest.config.keeps.by_key.keys() - known
-    return Beginning(newest.applied_at, tuple(sorted(new)), tuple(sorted(let_go(versions))))
+    return Beginning(newest.applied_at, tuple(sorted(new)), tuple(sorted(dropped_keys(versions))))
 
 
-def let_go(versions: Sequence[Version]) -> frozenset[str]:
-    """What the newest lets go of: no version has had it for long."""
+def dropped_keys(versions: Sequence[Version]) -> frozenset[str]:
+    """Return the keys that the newest version drops: no version has had them for long."""
     ended: dict[str, int] = {}
     for earlier, later in pairwise(versions):
         ended.update(dict.fromkeys(earlier.kept - later.kept, later.applied_at))
@@ -44,21 +46,28 @@ def let_go(versions: Sequence[Version]) -> frozenset[str]:
     return frozenset(
         one
         for one, at in ended.items()
-        if one not in newest.kept and newest.applied_at - at > LET_GO_AFTER_MS
+        if one not in newest.kept and newest.applied_at - at > DROP_AFTER_MS
     )
 
 
-def fillable(versions: Sequence[Version]) -> frozenset[str]:
-    """Of what the newest begins, the keeps and sequences that the log can tell all of: none whose
-    earlier part may have been let go of."""
+def backfillable_keys(versions: Sequence[Version]) -> frozenset[str]:
+    """Return the new keys of the newest version that the log has in full.
+
+    Keys whose earlier part may have been dropped are left out.
+    """
     *before, newest = versions
     new = newest.kept - before[-1].kept if before else frozenset[str]()
-    gone = frozenset[str]().union(*(let_go(versions[:count]) for count in range(1, len(versions))))
+    gone = frozenset[str]().union(
+        *(dropped_keys(versions[:count]) for count in range(1, len(versions)))
+    )
     return new - gone
 
 
-def lacking(
+def missing_keys_by_digest(
     versions: Sequence[Version], keys: frozenset[str]
 ) -> Callable[[str], frozenset[str] | None]:
-    """Says which of `keys` the configuration with a digest has not; None: no version has it."""
+    """Return a function from a digest to those of `keys` that its version lacks.
+
+    It returns None for a digest that no version has.
+    """
     return {one.config.digest: keys - one.kept for one in versions}.get

@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.topics import TOPICS, ensure_topics
@@ -20,7 +21,7 @@ from pipeline.identity import requests
 from pipeline.identity.causes import profile_of
 from pipeline.model import topics
 from pipeline.model.interaction import Context, Identifier, Interaction
-from pipeline.profile_reads.identity_requests import ask, now_ms
+from pipeline.profile_reads.identity_requests import request_and_wait
 from pipeline.settings import Settings, kafka_properties
 from pipeline.stack.groups import stage_groups
 from tests.support.offers import offering_rules
@@ -84,7 +85,7 @@ def test_nothing_is_left_of_a_forgotten_person_after_the_time_told(settings: Set
     assert _places(settings) >= {
         f"kairos.{name}-rows-changelog" for name in ("identity", "enrichment")
     }
-    assert ask(settings, requests.forget(Identifier.parse(_ADA[1]), now_ms()))
+    assert request_and_wait(settings, requests.forget(Identifier.parse(_ADA[1]), now_ms()))
     give_up_at = time.monotonic() + _PATIENCE_S
     while (places := _places(settings)) and time.monotonic() < give_up_at:
         time.sleep(2)

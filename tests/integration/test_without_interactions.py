@@ -27,11 +27,11 @@ from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import SegmentChange
-from pipeline.rollout.backfill import fill
-from pipeline.rollout.people import Person, everybody
+from pipeline.rollout.backfill import backfill
+from pipeline.rollout.member_profiles import MemberProfile, open_profiles
 from pipeline.rollout.plan import plan
 from pipeline.rollout.reevaluate import reevaluate
-from pipeline.rollout.throttled_feed import stages_run
+from pipeline.rollout.throttled_feed import are_stages_running
 from pipeline.rollout.versions import Version
 from pipeline.settings import Settings
 from pipeline.stack.groups import stage_groups
@@ -149,7 +149,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     broker.stop()
 
 
-def test_what_no_interaction_causes(stack: Stack) -> None:
+def test_time_and_configurations_act_without_interactions(stack: Stack) -> None:
     _a_log_has_its_own_time(stack)
     _who_never_comes_back_is_told_across_a_kill(stack)
     _a_new_configuration_reaches_those_who_do_not_come(stack)
@@ -194,7 +194,7 @@ def _who_never_comes_back_is_told_across_a_kill(stack: Stack) -> None:
     _is_told(stack, "gone@b", at)
 
 
-def test_what_came_while_workers_were_away_counts_before_what_fell_due_later(stack: Stack) -> None:
+def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
     """Bought before the time, behind much else in the same partition: never said to have left."""
     stack.send("View", "back@c", time.time_ns() // 1_000_000, "shop")
     stack.rest()  # the worker is there
@@ -245,9 +245,9 @@ def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
         applied = log.apply(config.bundle, "test")
     told: list[int] = []
     rules = load_rules(config, stack.settings)
-    assert stages_run(stack.settings.kafka())
+    assert are_stages_running(stack.settings.kafka())
     for _ in range(2):
-        assert fill(records, versions, rules, lambda _: None) == len(everyone)
+        assert backfill(records, versions, rules, lambda _: None) == len(everyone)
         reevaluate(records, _people(records), applied.digest, told.append)
     assert told == [len(everyone)] * 2
     news = [one for one in stack.changes() if one.config == applied.digest]
@@ -266,8 +266,8 @@ def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
     assert again.traits["orders"] == 2
 
 
-def _people(records: Records) -> list[Person]:
-    with everybody(records) as people:
+def _people(records: Records) -> list[MemberProfile]:
+    with open_profiles(records) as people:
         assert len(people) == len(list(people))
         return list(people)
 

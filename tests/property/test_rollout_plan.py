@@ -12,7 +12,7 @@ from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Memberships, Profile, SegmentChange
-from pipeline.rollout.people import Person
+from pipeline.rollout.member_profiles import MemberProfile
 from pipeline.rollout.plan import plan
 from pipeline.rollout.reevaluate import refresh
 from pipeline.rollout.versions import Version
@@ -20,7 +20,7 @@ from tests.support.segment_streams import configuration, segments, streams
 from tests.support.worlds import rules
 
 
-def people(emits: Iterable[Emit]) -> list[Person]:
+def people(emits: Iterable[Emit]) -> list[MemberProfile]:
     latest = {(emit.topic, emit.key): emit.value for emit in emits}
     found = []
     for (topic, key), profile in latest.items():
@@ -28,14 +28,14 @@ def people(emits: Iterable[Emit]) -> list[Person]:
             members = latest.get((topics.MEMBERSHIPS, key))
             if isinstance(members, Memberships):
                 at = max(profile.updated_at, members.updated_at)
-                found.append(Person(profile, members.segments, at))
+                found.append(MemberProfile(profile, members.segments, at))
             else:
-                found.append(Person(profile, {}, profile.updated_at))
+                found.append(MemberProfile(profile, {}, profile.updated_at))
     return found
 
 
 @given(segments(), segments(), streams())
-def test_a_plan_is_what_applying_does(
+def test_plan_equals_the_effect_of_applying(
     before: tuple[model.Segment, ...],
     after: tuple[model.Segment, ...],
     stream: list[Interaction],
@@ -67,7 +67,7 @@ def test_a_plan_is_what_applying_does(
     }
 
 
-def test_a_plan_says_of_which_segments_it_cannot_know_who_enters() -> None:
+def test_plan_marks_segments_whose_entries_are_unknown() -> None:
     """Those that read a trait that is new, though it be made of what is kept already."""
     base = configuration((model.Segment("old", {"trait": "interactions", "gte": 1}),))
     again = model.Trait("again", "count", when={"name": "Order"})

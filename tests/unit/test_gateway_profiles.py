@@ -14,7 +14,7 @@ from pipeline.config import model
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.profile import Profile
-from pipeline.profile_reads.view import Arrived
+from pipeline.profile_reads.view import ViewRecord
 from tests.support.doorway import SERVER_KEY, Doorway, configuration, doorway
 
 
@@ -34,7 +34,7 @@ def known(door: Doorway, key: str) -> None:
     """Let the view know a person by this identifier alone."""
     ana = Profile("p-1", key, (key,), {"plan": "gold"}, 1, 1, 1, "digest")
     value = door.codec.encode(topics.PROFILES, ana)
-    door.view.apply([Arrived(topics.PROFILES, 0, 0, "p-1", value)])
+    door.view.apply([ViewRecord(topics.PROFILES, 0, 0, "p-1", value)])
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=20).map(lambda s: f"x{s}x"))

@@ -1,4 +1,4 @@
-"""Every profile as the last records left it."""
+"""Profiles with their memberships, by the latest records."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.records import Records
-from pipeline.adapters.rocks import Rows, passing_rows
+from pipeline.adapters.rocks import Rows, temporary_rows
 from pipeline.adapters.snapshots import scan
 from pipeline.model import topics
 from pipeline.model.profile import Memberships, Profile
@@ -17,23 +17,23 @@ Members: TypeAlias = dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """A profile with its memberships, as of `at` (ms), when either last changed."""
+class MemberProfile:
+    """Profile with its memberships, as of `at` (ms), when either last changed."""
 
     profile: Profile
     members: Members
     at: int
 
 
-class People:
-    """All of them, in the order of their ids; on disk, for they may be many."""
+class MemberProfiles:
+    """All profiles in the order of their ids; on disk, because they may be many."""
 
     def __init__(self, profiles: Rows, memberships: Rows, codec: Codec) -> None:
         self._profiles = profiles
         self._memberships = memberships
         self._codec = codec
 
-    def __iter__(self) -> Iterator[Person]:
+    def __iter__(self) -> Iterator[MemberProfile]:
         for key, value in self._profiles.items():
             profile = self._codec.decode(topics.PROFILES, value)
             if isinstance(profile, Profile):
@@ -42,22 +42,22 @@ class People:
     def __len__(self) -> int:
         return sum(1 for _ in self._profiles.items())
 
-    def _person(self, profile: Profile, value: bytes | None) -> Person:
+    def _person(self, profile: Profile, value: bytes | None) -> MemberProfile:
         memberships = None if value is None else self._codec.decode(topics.MEMBERSHIPS, value)
         if not isinstance(memberships, Memberships):
-            return Person(profile, {}, profile.updated_at)
+            return MemberProfile(profile, {}, profile.updated_at)
         at = max(profile.updated_at, memberships.updated_at)
-        return Person(profile, memberships.segments, at)
+        return MemberProfile(profile, memberships.segments, at)
 
 
 @contextmanager
-def everybody(records: Records) -> Iterator[People]:
-    """As of now."""
-    with passing_rows() as profiles, passing_rows() as memberships:
+def open_profiles(records: Records) -> Iterator[MemberProfiles]:
+    """Provide all profiles as of now."""
+    with temporary_rows() as profiles, temporary_rows() as memberships:
         for topic, rows in ((topics.PROFILES, profiles), (topics.MEMBERSHIPS, memberships)):
             for stored in scan(records.settings.kafka(), topic):
                 if stored.value is None:
                     del rows[stored.key.encode()]
                 else:
                     rows[stored.key.encode()] = stored.value
-        yield People(profiles, memberships, records.codec)
+        yield MemberProfiles(profiles, memberships, records.codec)

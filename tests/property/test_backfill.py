@@ -25,12 +25,12 @@ from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from pipeline.model.records import config_of
 from pipeline.model.stages import Enriched, Segmented
-from pipeline.rollout.backfill import begin, fill_stages
-from pipeline.rollout.backfill_reader import Reader
-from pipeline.rollout.people import Person
+from pipeline.rollout.backfill import backfill_stages, begin_control
+from pipeline.rollout.backfill_reader import BackfillReader
+from pipeline.rollout.member_profiles import MemberProfile
 from pipeline.rollout.plan import plan
 from pipeline.rollout.throttled_feed import StalledError
-from pipeline.rollout.versions import Version, beginning, fillable, let_go
+from pipeline.rollout.versions import Version, backfillable_keys, dropped_keys, newest_beginning
 from pipeline.rules import Rules
 from tests.support.identity_streams import MINUTE_MS, interactions, unlink
 from tests.support.interleaving import InterleavedFlow
@@ -111,17 +111,17 @@ class _Stages:
     def partitions(self) -> int:
         return self.flow.partitions
 
-    def give(self, emits: Iterable[Emit]) -> int:
+    def feed(self, emits: Iterable[Emit]) -> int:
         """Some of it twice."""
         given = list(emits)
         again = [emit for emit in given if self.chance.random() < 0.3]
         self.flow.give("cli", [*given, *again])
         return len(given)
 
-    def settle(self) -> None:
+    def wait_until_processed(self) -> None:
         self.flow.drain()
 
-    def read(self, reader: Reader) -> Iterator[str]:
+    def read(self, reader: BackfillReader) -> Iterator[str]:
         yield from self.log.read(reader)
 
 
@@ -150,32 +150,34 @@ class _Life(_Stages):
     def apply(self, world: Rules) -> None:
         """Fills while life goes on; perhaps once more, after it was interrupted too early."""
         self.versions.append(Version(world.config, len(self.versions) + 1))
-        self.give(begin(one, beginning(self.versions), world) for one in _people(self.flow))
+        self.feed(
+            begin_control(one, newest_beginning(self.versions), world) for one in _people(self.flow)
+        )
         if self.chance.random() < 0.5:
             reader = self._reader(world)
             for _ in self.read(reader):
                 pass
-            self.give(reader.fills())
-        fill_stages(self, self._reader(world))
+            self.feed(reader.fill_records())
+        backfill_stages(self, self._reader(world))
 
-    def settle(self) -> None:
+    def wait_until_processed(self) -> None:
         if self.chance.random() < 0.3:
             self.goes_on(1)
-        super().settle()
+        super().wait_until_processed()
 
-    def read(self, reader: Reader) -> Iterator[str]:
+    def read(self, reader: BackfillReader) -> Iterator[str]:
         yield from super().read(reader)
         if self.chance.random() < 0.3:
             self.goes_on(1)
 
-    def _reader(self, world: Rules) -> Reader:
+    def _reader(self, world: Rules) -> BackfillReader:
         self.log = _Log(self.flow, self.chance)
-        return Reader({}, world, self.versions)
+        return BackfillReader({}, world, self.versions)
 
 
 @settings(max_examples=100)
 @given(histories(), st.lists(st.integers(0, 8), min_size=4, max_size=4), st.data())
-def test_filled_is_as_if_it_had_always_been_there(
+def test_backfill_equals_having_kept_it_from_the_start(
     history: list[str], counts: list[int], data: st.DataObject
 ) -> None:
     life = _Life(_WORLDS[history[0]], data)
@@ -201,7 +203,7 @@ _begun = st.dictionaries(
 
 
 @given(_begun, _begun, _begun)
-def test_parts_of_a_shard_that_were_told_different_things_know_the_most_of_it(
+def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
     a: dict[str, Begun], b: dict[str, Begun], c: dict[str, Begun]
 ) -> None:
     def joined(one: dict[str, Begun], other: dict[str, Begun]) -> dict[str, Begun]:
@@ -226,20 +228,22 @@ class _Log:
         self._chance = chance
         self._read = 0
 
-    def read(self, reader: Reader) -> Iterator[str]:
+    def read(self, reader: BackfillReader) -> Iterator[str]:
         written = self._flow.written
         new, self._read = written[self._read :], len(written)
         for emit in (one for one in new if one.topic == topics.SEGMENTED):
             assert isinstance(emit.value, Segmented)
             for _ in range(1 + (self._chance.random() < 0.2)):
-                shard = reader.take(self._flow.partition(emit.key), emit.value)
+                shard = reader.add(self._flow.partition(emit.key), emit.value)
                 if shard is not None:
                     yield shard
 
 
-def _people(flow: InterleavedFlow) -> list[Person]:
+def _people(flow: InterleavedFlow) -> list[MemberProfile]:
     last = {emit.key: emit.value for emit in flow.written if emit.topic == topics.PROFILES}
-    return [Person(one, {}, one.updated_at) for one in last.values() if isinstance(one, Profile)]
+    return [
+        MemberProfile(one, {}, one.updated_at) for one in last.values() if isinstance(one, Profile)
+    ]
 
 
 def _as_if_always_there(flow: InterleavedFlow, world: Rules, now_ms: int) -> None:
@@ -297,10 +301,12 @@ def _flow(*names: str) -> tuple[_Versioned, list[Version]]:
     return flow, versions
 
 
-def test_until_it_is_filled_a_trait_says_since_when_it_counts() -> None:
+def test_trait_says_since_when_it_counts_until_it_is_filled() -> None:
     flow, versions = _flow("none", "all")
     world = _WORLDS["all"]
-    flow.give("cli", [begin(one, beginning(versions), world) for one in _people(flow)])
+    flow.give(
+        "cli", [begin_control(one, newest_beginning(versions), world) for one in _people(flow)]
+    )
     flow.drain()
     known = traits(shards_of(_row(flow)), 3 * MINUTE_MS, world.config)
     assert (known["count"], known["count.since"]) == (1, 2 * MINUTE_MS)
@@ -311,45 +317,43 @@ def test_until_it_is_filled_a_trait_says_since_when_it_counts() -> None:
 
 
 @pytest.mark.parametrize(("heard", "missed"), [("none", "all"), ("all", "none")])
-def test_where_a_worker_does_not_hear_of_a_version_nothing_is_filled_and_it_is_said(
-    heard: str, missed: str
-) -> None:
+def test_partition_behind_an_earlier_version_stalls_and_is_named(heard: str, missed: str) -> None:
     """Also where nothing is new in it: who is evaluated by it must not be so by an earlier one
     afterwards."""
     flow, versions = _flow(heard, heard)
     versions[-1] = Version(_WORLDS[missed].config, versions[-1].applied_at)
-    reader = Reader({}, _WORLDS[missed], versions)
+    reader = BackfillReader({}, _WORLDS[missed], versions)
     with pytest.raises(StalledError, match="partitions 0 still run by an earlier configuration"):
-        fill_stages(_Stages(flow, random.Random(0)), reader)
+        backfill_stages(_Stages(flow, random.Random(0)), reader)
     assert not any(config_of(one.value) == _WORLDS[missed].config.digest for one in flow.written)
 
 
-def test_what_the_log_has_no_more_is_said_to_be_missing() -> None:
+def test_truncated_log_is_shown_as_counting_since_its_beginning() -> None:
     flow, versions = _flow("none", "none", "all")
     world = _WORLDS["all"]
     for horizon, since in ((2 * MINUTE_MS, 2 * MINUTE_MS), (0, None)):
-        reader = Reader({}, world, versions)
-        reader.begins_late(horizon)
+        reader = BackfillReader({}, world, versions)
+        reader.note_truncation(horizon)
         log = [emit.value for emit in flow.written if emit.topic == topics.SEGMENTED]
         for record in log if since is None else log[1:]:
             assert isinstance(record, Segmented)
-            reader.take(0, record)
-        flow.give("cli", reader.fills())
+            reader.add(0, record)
+        flow.give("cli", reader.fill_records())
         flow.drain()
         known = traits(shards_of(_row(flow)), 4 * MINUTE_MS, world.config)
         assert known["count"] == (3 if since is None else 2)
         assert known.get("count.since") == since
 
 
-def test_who_was_forgotten_stays_forgotten() -> None:
+def test_backfill_brings_no_forgotten_person_back() -> None:
     flow, versions = _flow("none", "all")
     world = _WORLDS["all"]
-    reader = Reader({}, world, versions)
+    reader = BackfillReader({}, world, versions)
     for emit in flow.written:
         if isinstance(emit.value, Segmented):
-            reader.take(0, emit.value)
-    fills = [begin(one, beginning(versions), world) for one in _people(flow)]
-    fills += reader.fills()
+            reader.add(0, emit.value)
+    fills = [begin_control(one, newest_beginning(versions), world) for one in _people(flow)]
+    fills += reader.fill_records()
     flow.put(forget(Identifier("cookie", "k"), 3 * MINUTE_MS))
     flow.drain()
     flow.give("cli", fills)
@@ -361,19 +365,19 @@ def test_who_was_forgotten_stays_forgotten() -> None:
     assert traits(shards_of(_row(flow)), 5 * MINUTE_MS, world.config)["count"] == 1
 
 
-def test_what_was_left_for_long_is_let_go_and_then_counts_from_now() -> None:
+def test_keep_unused_for_long_is_dropped_and_counts_from_now() -> None:
     """Four versions, eight days apart."""
     flow, versions = _flow("all", "none", "none", "all")
     keep = next(iter(_WORLDS["all"].config.keeps.by_key))
-    assert not let_go(versions[:2])
-    assert keep in let_go(versions[:3])
-    assert not fillable(versions)
-    assert not let_go(versions)
+    assert not dropped_keys(versions[:2])
+    assert keep in dropped_keys(versions[:3])
+    assert not backfillable_keys(versions)
+    assert not dropped_keys(versions)
     world = _WORLDS["none"]
     [shard] = _row(flow).shards.here.values()
     assert keep in shard.kept
-    gone = beginning(versions[:3])
-    flow.give("cli", [begin(one, gone, world) for one in _people(flow)])
+    gone = newest_beginning(versions[:3])
+    flow.give("cli", [begin_control(one, gone, world) for one in _people(flow)])
     flow.drain()
     [shard] = _row(flow).shards.here.values()
     assert (shard.kept, shard.begun, shard.sequences) == ({}, {}, {})
@@ -382,7 +386,7 @@ def test_what_was_left_for_long_is_let_go_and_then_counts_from_now() -> None:
     assert not planned.filled
 
 
-def test_a_plan_says_what_will_be_filled() -> None:
+def test_plan_names_traits_to_be_filled() -> None:
     _, versions = _flow("half")
     planned = plan([], versions, _WORLDS["all"].config)
     assert set(planned.filled) == set(_EVERY[1::2])
