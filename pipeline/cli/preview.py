@@ -18,11 +18,11 @@ from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.decisioning.explain import Explanation, explain
 from pipeline.flow import Flow, Stage
-from pipeline.gateway.refusal import Refusal
 from pipeline.ingest.records import Reading
 from pipeline.ingest.row import BadRow, FileFormat
 from pipeline.ingest.row_ids import RowIds
 from pipeline.ingest.rows import open_rows
+from pipeline.intake.refusal import Refusal
 from pipeline.model.decision import Decision
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction

@@ -16,7 +16,7 @@ from pipeline.adapters.membership import heartbeat_ms
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.delivery.channels import ADAPTER, Channels
 from pipeline.delivery.courier import Courier
-from pipeline.delivery.desk import Desk
+from pipeline.delivery.dispatcher import Dispatcher
 from pipeline.delivery.inbox import Inbox
 from pipeline.delivery.lanes import Lanes
 from pipeline.delivery.ledger import Ledger
@@ -60,12 +60,12 @@ async def _serve(settings: Settings, role: Role) -> None:
         async with _session() as http, asyncio.TaskGroup() as group:
             reporter = Reporter(http, channels.gateway)
             courier = Courier(http, channels.endpoint, ledger, reporter)
-            desk = Desk(courier, codec, publisher, Lanes(group))
+            dispatcher = Dispatcher(courier, codec, publisher, Lanes(group))
             inbox = Inbox(
                 _membership(settings, role),
-                desk.progress,
+                dispatcher.progress,
                 channels.topics,
-                desk.receive,
+                dispatcher.receive,
                 lambda error: _fail(ended, error),
             )
             inbox.start()
@@ -74,7 +74,7 @@ async def _serve(settings: Settings, role: Role) -> None:
             await _until_asked(ended)
             announce(settings.home, role.name, "stopping", ports)
             inbox.stop_reading()
-            await desk.lanes.drain(_GRACE_S)
+            await dispatcher.lanes.drain(_GRACE_S)
             await inbox.close()
     finally:
         await publisher.close()

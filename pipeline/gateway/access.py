@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from pipeline.config.compile import Configuration
 from pipeline.config.model import ADAPTERS, Source
-from pipeline.gateway.refusal import Refusal
+from pipeline.intake.refusal import Refusal
 
 _CHALLENGE: Final = (("WWW-Authenticate", 'Basic realm="kairos"'),)
 

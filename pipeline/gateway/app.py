@@ -5,7 +5,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, get_args
 
-import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.convertors import PathConvertor, register_url_convertor
@@ -17,14 +16,15 @@ from starlette.routing import Route
 from pipeline.gateway.collect import Endpoint, batch, single
 from pipeline.gateway.decide import Decide
 from pipeline.gateway.gateway import Gateway
-from pipeline.gateway.messages import Kind
 from pipeline.gateway.openapi import document
 from pipeline.gateway.outcomes import outcomes
 from pipeline.gateway.profiles import Profiles
 from pipeline.gateway.readiness import Readiness
-from pipeline.gateway.refusal import JSON, Refusal
 from pipeline.gateway.registry_routes import registry_routes
 from pipeline.gateway.replies import Waiting
+from pipeline.gateway.responses import JSON, error_response, json_response
+from pipeline.intake.messages import Kind
+from pipeline.intake.refusal import Refusal
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ def _route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Rout
             result = Refusal(400, "disconnected", "the connection ended within the body")
         if isinstance(result, Refusal):
             metrics.rejected(result)
-            result = result.response()
+            result = error_response(result)
         metrics.answered(path, result.status_code, time.perf_counter() - started)
         return result
 
@@ -89,7 +89,7 @@ def _route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Rout
 def _health(gateway: Gateway, readiness: Readiness) -> Iterable[Route]:
     async def readyz(_: Request) -> Response:
         found = await readiness.ready()
-        return Response(msgspec.json.encode(found), 200 if found.ready else 503, media_type=JSON)
+        return json_response(found, 200 if found.ready else 503)
 
     async def metrics(_: Request) -> Response:
         return Response(gateway.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
@@ -111,9 +111,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
     code = _CODES.get(error.status_code, "refused")
     message = f"{request.method} {request.url.path}: {error.detail}"
     headers = tuple((error.headers or {}).items())
-    return Refusal(error.status_code, code, message, headers=headers).response()
+    return error_response(Refusal(error.status_code, code, message, headers=headers))
 
 
 async def _bug(request: Request, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return Refusal(500, "internal", "this is a fault of the gateway; its log says more").response()
+    fault = Refusal(500, "internal", "this is a fault of the gateway; its log says more")
+    return error_response(fault)

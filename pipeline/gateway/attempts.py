@@ -4,24 +4,13 @@ What Kafka acknowledged of the first attempt then counts once. This process reme
 gateway, or a sender that changes the body (a new `sentAt`), needs ids of the sender's own.
 """
 
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID
+
+from pipeline.intake.message_ids import MessageIds
 
 _MOST: Final = 10_000
-
-
-@dataclass(slots=True)
-class MessageIds:
-    """Ids in the order in which they are asked for."""
-
-    seed: UUID = field(default_factory=uuid4)
-    given: int = 0
-
-    def __call__(self) -> str:
-        self.given += 1
-        return str(uuid5(self.seed, str(self.given)))
 
 
 class Attempts:

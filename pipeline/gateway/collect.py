@@ -4,17 +4,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.adapters.traces import Trace
-from pipeline.gateway import body
 from pipeline.gateway.gateway import Gateway, now_ms, trace_of
-from pipeline.gateway.messages import BATCH, MESSAGE, Batch, Kind
-from pipeline.gateway.refusal import JSON, Refusal, bad, unavailable
-from pipeline.gateway.segment import Arrival, interaction, of_batch
+from pipeline.gateway.responses import JSON, json_response
+from pipeline.intake.decoding import decode, decode_parts
+from pipeline.intake.messages import BATCH, MESSAGE, Batch, Kind
+from pipeline.intake.refusal import Refusal, bad, unavailable
+from pipeline.intake.segment_api import Arrival, interaction, of_batch
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction
@@ -58,7 +58,7 @@ def single(kind: Kind) -> Endpoint:
         post = await gateway.read(request, gateway.limits.message_bytes)
         if isinstance(post, Refusal):
             return post
-        message = body.decode(post.raw, MESSAGE)
+        message = decode(post.raw, MESSAGE)
         if isinstance(message, Refusal):
             return message
         arrival = post.arrival(message.write_key)
@@ -81,7 +81,7 @@ async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
     post = await gateway.read(request, gateway.limits.batch_bytes)
     if isinstance(post, Refusal):
         return post
-    envelope = body.decode_parts(post.raw, BATCH, "batch", gateway.limits.items)
+    envelope = decode_parts(post.raw, BATCH, "batch", gateway.limits.items)
     if isinstance(envelope, Refusal):
         return envelope
     arrival = post.arrival(envelope.write_key)
@@ -127,7 +127,7 @@ async def settle(gateway: Gateway, judged: Sequence[Judged], trace: Trace) -> Re
 def _judge(raw: bytes, envelope: Batch, arrival: Arrival, limit: int) -> Judged:
     if len(raw) > limit:
         return Judged(raw, bad("too_large", None, f"a message may have {limit} bytes"))
-    message = body.decode(raw, MESSAGE)
+    message = decode(raw, MESSAGE)
     if isinstance(message, Refusal):
         return Judged(raw, message)
     if message.type is None:
@@ -154,7 +154,7 @@ def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:
 
 def _answer(rejected: tuple[Rejected, ...], *, success: bool) -> Response:
     if success:
-        return Response(msgspec.json.encode(Settled(True, rejected)), media_type=JSON)
+        return json_response(Settled(True, rejected))
     first = rejected[0]
     error = {"code": first.code, "message": first.message, "field": first.field}
-    return Response(msgspec.json.encode(Settled(False, rejected, error)), 400, media_type=JSON)
+    return json_response(Settled(False, rejected, error), 400)

@@ -21,7 +21,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from pipeline.gateway.metrics import Metrics
-from pipeline.gateway.refusal import Refusal
+from pipeline.gateway.responses import error_response
+from pipeline.intake.refusal import Refusal
 
 _log = logging.getLogger(__name__)
 
@@ -278,7 +279,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Answer outside of any request, and close."""
         if self.transport.is_closing():
             return
-        body = bytes(refusal.response().body)
+        body = bytes(error_response(refusal).body)
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[refusal.status] + head % len(body) + body)
         if self.transport.get_write_buffer_size():  # nobody reads it

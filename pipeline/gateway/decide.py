@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
-import msgspec
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.adapters.kafka import Unavailable
 from pipeline.adapters.traces import Trace
-from pipeline.gateway import body
 from pipeline.gateway.gateway import Gateway, now_ms, trace_of
-from pipeline.gateway.messages import DECIDE, DecideBody, Wanted
-from pipeline.gateway.refusal import JSON, Refusal, bad, unavailable
 from pipeline.gateway.replies import Waiting
-from pipeline.gateway.segment import Arrival, interaction
+from pipeline.gateway.responses import json_response
+from pipeline.intake.decoding import decode
+from pipeline.intake.messages import DECIDE, DecideBody, Wanted
+from pipeline.intake.refusal import Refusal, bad, unavailable
+from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.model.decision import Action, Reply
 from pipeline.model.interaction import DecideRequest, Interaction
 
@@ -57,7 +57,7 @@ class Decide:
         post = await gateway.read(request, gateway.limits.message_bytes)
         if isinstance(post, Refusal):
             return post
-        asked = body.decode(post.raw, DECIDE)
+        asked = decode(post.raw, DECIDE)
         if isinstance(asked, Refusal):
             return asked
         arrival = post.arrival(asked.interaction.write_key)
@@ -72,7 +72,7 @@ class Decide:
         if isinstance(reply, Unavailable):
             return unavailable(reply.detail)
         gateway.metrics.decided(defaulted=reply is None)
-        return Response(msgspec.json.encode(_answer(asked.placements, reply)), media_type=JSON)
+        return json_response(_answer(asked.placements, reply))
 
     async def _ask(
         self, gateway: Gateway, asked: tuple[Interaction, Trace], budget_ms: int

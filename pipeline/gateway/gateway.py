@@ -21,9 +21,9 @@ from pipeline.decisioning.token import TokenKey
 from pipeline.gateway import access, body
 from pipeline.gateway.attempts import Attempts
 from pipeline.gateway.metrics import Metrics
-from pipeline.gateway.refusal import Refusal, unavailable
-from pipeline.gateway.segment import Arrival
-from pipeline.gateway.trust import Speaker
+from pipeline.intake.refusal import Refusal, unavailable
+from pipeline.intake.segment_api import Arrival
+from pipeline.intake.trust import Speaker
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction

@@ -6,9 +6,9 @@ import msgspec
 
 from pipeline.gateway.collect import Settled
 from pipeline.gateway.decide import Decided
-from pipeline.gateway.messages import Batch, DecideBody, Kind, Message, OutcomeBody, Outcomes
 from pipeline.gateway.profiles import Erasing, Exported
 from pipeline.gateway.readiness import Ready
+from pipeline.intake.messages import Batch, DecideBody, Kind, Message, OutcomeBody, Outcomes
 from pipeline.profile_reads.person import Person
 
 _RECORDS: Final = (

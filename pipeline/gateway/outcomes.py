@@ -13,13 +13,13 @@ from pipeline.adapters import traces
 from pipeline.config.model import ADAPTERS
 from pipeline.decisioning.history import NOT_SHOWN
 from pipeline.decisioning.token import Claims, TokenKey
-from pipeline.gateway import body
 from pipeline.gateway.collect import Judged, settle
-from pipeline.gateway.flatten import flatten
 from pipeline.gateway.gateway import Gateway, trace_of
-from pipeline.gateway.messages import OUTCOME, OUTCOMES, OutcomeBody, OutcomeName, Outcomes
-from pipeline.gateway.refusal import Refusal, bad
-from pipeline.gateway.segment import Arrival, message_id
+from pipeline.intake.decoding import decode, decode_parts
+from pipeline.intake.flatten import flatten
+from pipeline.intake.messages import OUTCOME, OUTCOMES, OutcomeBody, OutcomeName, Outcomes
+from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.segment_api import Arrival, message_id
 from pipeline.model.decision import Action
 from pipeline.model.ids import outcome_id
 from pipeline.model.interaction import Context, Interaction, Scalar
@@ -77,14 +77,14 @@ def expired(actions: Sequence[Action]) -> list[Interaction]:
 
 def _envelope(raw: bytes, most: int) -> Outcomes | Refusal:
     """A single outcome is an envelope of itself."""
-    envelope = body.decode_parts(raw, OUTCOMES, "outcomes", most)
+    envelope = decode_parts(raw, OUTCOMES, "outcomes", most)
     if isinstance(envelope, Refusal) or envelope.outcomes is not None:
         return envelope
     return replace(envelope, outcomes=(msgspec.Raw(raw),))
 
 
 def _judge(raw: bytes, taking: _Taking) -> Judged:
-    posted = body.decode(raw, OUTCOME)
+    posted = decode(raw, OUTCOME)
     if isinstance(posted, Refusal):
         return Judged(raw, posted)
     own = None if posted.traceparent is None else traces.going_on(posted.traceparent)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 from starlette.requests import Request
@@ -15,8 +14,9 @@ from pipeline.adapters.kafka import Outgoing
 from pipeline.config.compile import Configuration
 from pipeline.gateway import access
 from pipeline.gateway.gateway import Gateway, now_ms
-from pipeline.gateway.refusal import JSON, Refusal, bad, unavailable
+from pipeline.gateway.responses import json_response
 from pipeline.identity.requests import forget
+from pipeline.intake.refusal import Refusal, bad, unavailable
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier
@@ -76,7 +76,7 @@ class Profiles:
         if found is None:
             message = f"nobody is known as {asked.identifier.key}"
             return asked.refusal or Refusal(404, "unknown_profile", message, "value")
-        return _json(found)
+        return json_response(found)
 
     async def erase(self, gateway: Gateway, request: Request) -> Response | Refusal:
         """202 once Kafka has the request, also for somebody whom the view does not know yet."""
@@ -96,7 +96,7 @@ class Profiles:
             return unavailable(failure.detail)
         person = await asyncio.to_thread(self._find, asked)
         known = (link.identifier for link in person.tree) if person else (change.identifier,)
-        return _json(Erasing(tuple(known), at, self._records(asked.config, at)), 202)
+        return json_response(Erasing(tuple(known), at, self._records(asked.config, at)), 202)
 
     def _find(self, asked: _Asked) -> Person | None:
         return find_person(self.view, asked.identifier)
@@ -149,7 +149,3 @@ def _parts(request: Request) -> list[str]:
     """Of the path as it was sent: a value may have slashes, percent-encoded."""
     sent = request.scope["raw_path"].decode("ascii", errors="replace")
     return [unquote(part) for part in sent.removeprefix(_PREFIX).split("/")]
-
-
-def _json(value: Struct, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type=JSON)

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from pipeline.adapters.kafka import Outgoing, key_in_each
 from pipeline.gateway.gateway import Gateway, now_ms
-from pipeline.gateway.refusal import Refusal
 from pipeline.gateway.replies import Waiting
+from pipeline.intake.refusal import Refusal
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import DecideRequest

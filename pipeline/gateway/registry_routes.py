@@ -11,7 +11,8 @@ from pipeline.adapters.avro import SchemaVersion
 from pipeline.adapters.avro.registry import CONTENT_TYPE, Answer, Registry
 from pipeline.gateway import body
 from pipeline.gateway.gateway import Gateway
-from pipeline.gateway.refusal import Refusal
+from pipeline.gateway.responses import error_response
+from pipeline.intake.refusal import Refusal
 
 _MAX_SCHEMA_BYTES = 1 << 20
 
@@ -27,7 +28,7 @@ def registry_routes(gateway: Gateway, versions: Iterable[SchemaVersion]) -> Iter
     async def look_up(request: Request) -> Response:
         raw = await body.read(request, _MAX_SCHEMA_BYTES)
         if isinstance(raw, Refusal):
-            return raw.response()
+            return error_response(raw)
         return _response(registry().look_up(request.path_params["subject"], raw))
 
     def get(path: str, answer: Callable[..., Answer]) -> Route:

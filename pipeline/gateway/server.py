@@ -22,8 +22,8 @@ from pipeline.gateway.connections import (
     Guard,
     connections_within_descriptors,
 )
+from pipeline.gateway.expired_replies import LateReplies
 from pipeline.gateway.gateway import Gateway, Limits
-from pipeline.gateway.late import LateReplies
 from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.profiles import Profiles
 from pipeline.gateway.readiness import Readiness

@@ -13,16 +13,16 @@ from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
-from pipeline.gateway import body
-from pipeline.gateway.context import Fields, context_in_file, details, fields
-from pipeline.gateway.flatten import flatten
-from pipeline.gateway.identifiers import id_text
-from pipeline.gateway.messages import MAX_ID, MESSAGE, Time
-from pipeline.gateway.refusal import Refusal, bad
-from pipeline.gateway.segment import Arrival, has_id, interaction
-from pipeline.gateway.times import epoch_ms, in_time
 from pipeline.ingest.row import Row
 from pipeline.ingest.row_ids import RowIds
+from pipeline.intake.context import Fields, context_in_file, details, fields
+from pipeline.intake.decoding import decode
+from pipeline.intake.flatten import flatten
+from pipeline.intake.identifiers import id_text
+from pipeline.intake.messages import MAX_ID, MESSAGE, Time
+from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.segment_api import Arrival, has_id, interaction
+from pipeline.intake.times import epoch_ms, in_time
 from pipeline.model.interaction import Identifier, Interaction
 
 Kind = Literal["track", "identify", "page", "screen", "group", "alias", "outcome"]
@@ -77,13 +77,13 @@ class Reading:
         """What the row tells of, or why it cannot be taken."""
         if len(row.raw) > self.max_bytes:
             return bad("too_large", None, f"a record may have {self.max_bytes} bytes")
-        probe = body.decode(row.raw, _PROBE)
+        probe = decode(row.raw, _PROBE)
         if isinstance(probe, Refusal):
             return probe
         return self._interaction(row) if probe.is_interaction() else self._message(row)
 
     def _message(self, row: Row) -> Interaction | Refusal:
-        message = body.decode(row.raw, MESSAGE)
+        message = decode(row.raw, MESSAGE)
         if isinstance(message, Refusal):
             return message
         if message.type is None:
@@ -99,7 +99,7 @@ class Reading:
         return interaction(message, kind, Arrival(source, self.config, self.now_ms))
 
     def _interaction(self, row: Row) -> Interaction | Refusal:
-        given = body.decode(row.raw, _INTERACTION)
+        given = decode(row.raw, _INTERACTION)
         if isinstance(given, Refusal):
             return given
         source = given.source or self.source.name

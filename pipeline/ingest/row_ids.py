@@ -13,7 +13,7 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from pipeline.gateway.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, bad
 
 _FILES: Final = UUID("5d3b1f6e-6c0f-5a52-9d55-0b6c54f1f0b7")
 _COUNT: Final = (

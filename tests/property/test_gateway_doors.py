@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pipeline.adapters.kafka import Outgoing
 from pipeline.config import model
 from pipeline.decisioning.token import Claims
-from pipeline.gateway.messages import Kind
+from pipeline.intake.messages import Kind
 from pipeline.model import topics
 from pipeline.model.decision import Reply
 from pipeline.model.identity import IdentityChange

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.decisioning.explain import explain
-from pipeline.gateway.messages import DECIDE, Wanted
+from pipeline.intake.messages import DECIDE, Wanted
 from tests.support.deciding import Life, campaign, fates, hero, offer, world
 
 _values = st.lists(st.integers(-3, 9), min_size=1, max_size=9)

@@ -23,10 +23,10 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.decisioning.token import TokenKey
 from pipeline.flow import Flow, stage
-from pipeline.gateway.messages import Kind
-from pipeline.gateway.refusal import Refusal
 from pipeline.ingest.records import Reading
 from pipeline.ingest.rows import Row
+from pipeline.intake.messages import Kind
+from pipeline.intake.refusal import Refusal
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Decision

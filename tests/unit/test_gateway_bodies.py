@@ -14,9 +14,11 @@ import msgspec
 import pytest
 
 from pipeline.config import model
-from pipeline.gateway import body, scan
-from pipeline.gateway.messages import BATCH
-from pipeline.gateway.refusal import Refusal
+from pipeline.gateway import body
+from pipeline.intake import scan
+from pipeline.intake.decoding import decode_parts
+from pipeline.intake.messages import BATCH
+from pipeline.intake.refusal import Refusal
 from tests.support.doorway import BATCH_BYTES, ITEMS, MESSAGE_BYTES, Doorway, configuration, doorway
 
 KEY = "server-key-1"
@@ -76,7 +78,7 @@ HOSTILE = {
 def test_error_path_needs_no_more_memory_than_the_body(text: bytes) -> None:
     tracemalloc.start()
     try:
-        result = body.decode_parts(text, BATCH, "batch", ITEMS)
+        result = decode_parts(text, BATCH, "batch", ITEMS)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -99,7 +101,7 @@ def test_scanning_work_grows_with_the_text(repeat: bytes) -> None:
 _LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
-from pipeline.gateway import scan
+from pipeline.intake import scan
 text = sys.stdin.buffer.read() * 8
 scan.not_finite(text), scan.elements(text, "batch", 5000)
 """
@@ -202,7 +204,7 @@ def test_every_member_of_a_gzip_body_counts() -> None:
 
 
 def test_batch_without_items_is_still_told_so() -> None:
-    assert body.decode_parts(b'{"batch": []}', BATCH, "batch", 5) == msgspec.json.decode(
+    assert decode_parts(b'{"batch": []}', BATCH, "batch", 5) == msgspec.json.decode(
         b'{"batch": []}', type=type(BATCH.decode(b'{"batch": []}'))
     )
 

@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from pipeline.config.model import Source
-from pipeline.gateway.refusal import Refusal
 from pipeline.ingest.records import Reading
 from pipeline.ingest.row import Row
 from pipeline.ingest.row_ids import RowIds
+from pipeline.intake.refusal import Refusal
 from pipeline.model.interaction import Context, Identifier, Interaction
 from tests.support.worlds import plain_rules
 

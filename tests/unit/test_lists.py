@@ -16,11 +16,11 @@ from pipeline.enrichment.shard import apply
 from pipeline.enrichment.state import Shard
 from pipeline.enrichment.view import traits
 from pipeline.flow import Flow
-from pipeline.gateway.messages import MESSAGE
-from pipeline.gateway.segment import Arrival, interaction
 from pipeline.ingest.records import Reading
 from pipeline.ingest.row import Row
 from pipeline.ingest.row_ids import RowIds
+from pipeline.intake.messages import MESSAGE
+from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction, Known
 from pipeline.model.profile import Profile

@@ -10,10 +10,10 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.config.keeps import keeps_for
 from pipeline.flow import Flow
-from pipeline.gateway import body
-from pipeline.gateway.messages import BATCH, MESSAGE, Kind, Message
-from pipeline.gateway.refusal import Refusal
-from pipeline.gateway.segment import Arrival, interaction, of_batch
+from pipeline.intake.decoding import decode
+from pipeline.intake.messages import BATCH, MESSAGE, Kind, Message
+from pipeline.intake.refusal import Refusal
+from pipeline.intake.segment_api import Arrival, interaction, of_batch
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Context, Identifier, Interaction
 from pipeline.model.profile import Profile
@@ -30,7 +30,7 @@ _CONFIG: Final = configuration(_SOURCE)
 def read(
     kind: Kind, fields: dict[str, Any], config: Configuration = _CONFIG
 ) -> Interaction | Refusal:
-    message = body.decode(json.encode(fields), MESSAGE)
+    message = decode(json.encode(fields), MESSAGE)
     if isinstance(message, Refusal):
         return message
     return interaction(message, kind, Arrival(_SOURCE, config, _NOW))
@@ -205,8 +205,8 @@ def test_only_an_alias_has_a_previous_id() -> None:
 
 
 def _batched(message: dict[str, Any], **shared: Any) -> Message:
-    batch = body.decode(json.encode({"batch": [], **shared}), BATCH)
-    own = body.decode(json.encode(message), MESSAGE)
+    batch = decode(json.encode({"batch": [], **shared}), BATCH)
+    own = decode(json.encode(message), MESSAGE)
     assert not isinstance(batch, Refusal)
     assert not isinstance(own, Refusal)
     return of_batch(own, batch)
@@ -352,7 +352,7 @@ def test_identifiers_alone_do_not_make_an_alias_doubtful() -> None:
 )
 def test_half_a_surrogate_pair_is_an_unreadable_character(text: bytes, read: str) -> None:
     raw = b'{"event": "Viewed", "userId": "u1", "properties": {"text": "%s"}}' % text
-    message = body.decode(raw, MESSAGE)
+    message = decode(raw, MESSAGE)
     assert isinstance(message, Message), message
     assert message.properties == {"text": read}
 

@@ -10,13 +10,13 @@ import pytest
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.flow import Flow
-from pipeline.gateway.messages import MESSAGE
-from pipeline.gateway.refusal import Refusal
-from pipeline.gateway.segment import Arrival, interaction
-from pipeline.gateway.times import epoch_ms
 from pipeline.ingest.records import Reading
 from pipeline.ingest.row import Row
 from pipeline.ingest.row_ids import RowIds
+from pipeline.intake.messages import MESSAGE
+from pipeline.intake.refusal import Refusal
+from pipeline.intake.segment_api import Arrival, interaction
+from pipeline.intake.times import epoch_ms
 from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import DeadLetter

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from pipeline.gateway.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, bad
 from pipeline.model.interaction import Scalar, text_of
 
 MAX_PROPERTIES: Final = 256

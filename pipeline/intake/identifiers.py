@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.config.compile import Configuration
-from pipeline.gateway.context import Fields, fields
-from pipeline.gateway.messages import Kind, Message
-from pipeline.gateway.refusal import Refusal, bad
 from pipeline.identity.naming import doubtful
+from pipeline.intake.context import Fields, fields
+from pipeline.intake.messages import Kind, Message
+from pipeline.intake.refusal import Refusal, bad
 from pipeline.model.interaction import Identifier
 
 _EXACT: Final = 2.0**53

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 from pipeline.config.compile import Configuration
 from pipeline.config.voices import Voice
-from pipeline.gateway.refusal import Refusal, unavailable
+from pipeline.intake.refusal import Refusal, unavailable
 from pipeline.model.interaction import Identifier
 
 Named: TypeAlias = tuple[Identifier, ...]

@@ -7,7 +7,7 @@ the other fields nor the message. PHP's `[]` is an empty object.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
-from pipeline.gateway.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, bad
 from pipeline.model.interaction import Context, text_of
 
 Fields: TypeAlias = Mapping[str, Any]

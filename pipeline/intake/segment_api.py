@@ -7,14 +7,14 @@ from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
-from pipeline.gateway.attempts import MessageIds
-from pipeline.gateway.context import Fields, context_of, details, fields, merged
-from pipeline.gateway.flatten import Flat, flatten
-from pipeline.gateway.identifiers import id_text, identifiers
-from pipeline.gateway.messages import MAX_ID, Batch, Kind, Message, Time
-from pipeline.gateway.refusal import Refusal, bad
-from pipeline.gateway.times import occurred_at
-from pipeline.gateway.trust import Speaker
+from pipeline.intake.context import Fields, context_of, details, fields, merged
+from pipeline.intake.flatten import Flat, flatten
+from pipeline.intake.identifiers import id_text, identifiers
+from pipeline.intake.message_ids import MessageIds
+from pipeline.intake.messages import MAX_ID, Batch, Kind, Message, Time
+from pipeline.intake.refusal import Refusal, bad
+from pipeline.intake.times import occurred_at
+from pipeline.intake.trust import Speaker
 from pipeline.model.interaction import DecideRequest, Interaction
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pipeline.config.dates import day
-from pipeline.gateway.refusal import Refusal, bad
+from pipeline.intake.refusal import Refusal, bad
 from pipeline.model.time import MAX_AHEAD_MS, SECOND_MS
 
 _LAST_MS: Final = 253_402_300_799_999

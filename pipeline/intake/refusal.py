@@ -1,12 +1,6 @@
 """Why a request, or one message of it, is not taken: a value that becomes the JSON error."""
 
 from dataclasses import dataclass
-from typing import Final
-
-import msgspec
-from starlette.responses import Response
-
-JSON: Final = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +12,6 @@ class Refusal:
     message: str
     field: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
-
-    def response(self) -> Response:
-        """`{"error": {"code", "message", "field"}}`"""
-        body = {"error": {"code": self.code, "message": self.message, "field": self.field}}
-        return Response(msgspec.json.encode(body), self.status, dict(self.headers), JSON)
 
 
 def bad(code: str, field: str | None, message: str) -> Refusal:

@@ -22,7 +22,7 @@ from pipeline.model.decision import Action
 _log = logging.getLogger(__name__)
 
 
-class Desk:
+class Dispatcher:
     """What cannot be delivered at all becomes a dead letter."""
 
     def __init__(self, courier: Courier, codec: Codec, publisher: Publisher, lanes: Lanes) -> None:
