@@ -1,4 +1,4 @@
-"""Every setting of Kairos, from KAIROS_* environment variables; documented in the README."""
+"""Every setting of Kairos, from KAIROS_* environment variables; documented in deploy/README.md."""
 
 import hmac
 import os

@@ -1,4 +1,4 @@
-"""Names of the topics, once (design: the table of topics in the README)."""
+"""Names of the topics, once (design: the table of topics in schemas/README.md)."""
 
 from typing import Final
 

@@ -14,7 +14,7 @@ from pipeline.adapters.kafka import partition_of
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.interaction import Identifier, Interaction
-from tests.support.readme import README
+from tests.support.readme import metric_rows
 from tests.support.stack import Stack, eventually, stopped
 
 WRITE_KEY = "test-app-key"
@@ -212,7 +212,7 @@ def test_metrics_are_those_documented(client: httpx.Client, somebody: Customer) 
     client.post("/v1/track", json={})
     text = client.get("/metrics").text
     told = re.findall(r"^# TYPE (kairos_\w+) ", text, re.MULTILINE)
-    rows = re.findall(r"^\| `(kairos_gateway_\w+)` \|", README.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `(kairos_gateway_\w+)` \|", metric_rows(), re.MULTILINE)
     assert {name for name in told if not name.endswith("_created")} == set(rows)
     assert 'kairos_gateway_requests_total{route="/v1/track",status="200"}' in text
     assert 'kairos_gateway_rejected_total{code="missing_field"}' in text

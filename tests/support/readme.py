@@ -1,4 +1,4 @@
-"""The README's tables of commands, settings, topics and metrics, made from the code.
+"""Tables of commands, settings, topics and metrics in the documents, made from the code.
 
 `python -m tests.support.readme` writes them anew; a test compares.
 """
@@ -23,25 +23,38 @@ from pipeline.cli.main import COMMANDS, build_app
 from pipeline.gateway.metrics import Metrics
 from pipeline.settings import PREFIX, Settings
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+TABLES = {
+    "commands": ROOT / "deploy" / "README.md",
+    "settings": ROOT / "deploy" / "README.md",
+    "metrics": ROOT / "deploy" / "README.md",
+    "topics": ROOT / "schemas" / "README.md",
+}
+"""The document that has each table."""
 
 _UNSHOWN = frozenset(("help", "install_completion", "show_completion"))
 
 
-def with_tables(text: str) -> str:
-    """`text` with what stands between the marks of each table made anew."""
-    tables = {
-        "commands": _commands(),
-        "settings": _settings(),
-        "topics": _topics(),
-        "metrics": _metrics(),
+def metric_rows() -> str:
+    """Return the document with the table of metrics."""
+    return TABLES["metrics"].read_text()
+
+
+def with_tables(document: Path) -> str:
+    """Return the text of `document` with each of its tables made from the code."""
+    text = document.read_text()
+    makers = {
+        "commands": _commands,
+        "settings": _settings,
+        "topics": _topics,
+        "metrics": _metrics,
     }
-    for name, rows in tables.items():
+    for name in (name for name, place in TABLES.items() if place == document):
         before, found, rest = text.partition(f"<!-- {name} -->\n")
         _, ended, after = rest.partition(f"<!-- /{name} -->")
-        assert found, f"the README has no place for the table of {name}"
-        assert ended, f"the README's table of {name} has no end"
-        text = "".join([before, found, *(f"{row}\n" for row in rows), ended, after])
+        assert found, f"{document} has no place for the table of {name}"
+        assert ended, f"the table of {name} in {document} has no end"
+        text = "".join([before, found, *(f"{row}\n" for row in makers[name]()), ended, after])
     return text
 
 
@@ -135,4 +148,5 @@ def _described(collector: Any) -> Iterator[tuple[str, str, str]]:
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text()))
+    for place in set(TABLES.values()):
+        place.write_text(with_tables(place))

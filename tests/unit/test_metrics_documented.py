@@ -1,4 +1,4 @@
-"""What the agents tell Prometheus is what the README's table says, with its labels.
+"""What the agents tell Prometheus is what the documented table says, with its labels.
 
 (That the table has all that is registered is a matter of `test_readme.py`.)
 """
@@ -15,13 +15,13 @@ from agents.engine_metrics import EngineCollector, Figures
 from agents.idempotence import Output
 from agents.metrics import StageMetrics
 from agents.store.partition import StoreSize
-from tests.support.readme import README
+from tests.support.readme import metric_rows
 
 _ROW = re.compile(r"\| `(\w+)` \| ([^|]*) \|")
 
 
 def _documented() -> dict[str, set[str]]:
-    rows = _ROW.findall(README.read_text())
+    rows = _ROW.findall(metric_rows())
     return {name: set(re.findall(r"\w+", labels)) for name, labels in rows}
 
 

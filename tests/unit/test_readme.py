@@ -1,26 +1,42 @@
-"""The README says what the code does."""
+"""The documents say what the code does."""
 
 import re
+import subprocess
 from pathlib import Path
 
-from tests.support.readme import README, with_tables
+import pytest
 
-ROOT = README.parent
+from tests.support.readme import ROOT, TABLES, with_tables
+
+_DOCUMENTS = [
+    Path(line)
+    for line in subprocess.run(
+        ["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+]
+_FIRST_PAGE_WORDS = 900
 
 
-def test_its_tables_are_those_of_the_code() -> None:
-    text = README.read_text()
-    assert with_tables(text) == text, "run `python -m tests.support.readme`"
+@pytest.mark.parametrize("document", sorted(set(TABLES.values())), ids=lambda d: d.parent.name)
+def test_tables_are_those_of_the_code(document: Path) -> None:
+    assert with_tables(document) == document.read_text(), "run `python -m tests.support.readme`"
 
 
-def test_every_file_that_it_names_is_there() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README.read_text())
-    assert links
-    missing = [link for link in links if not (ROOT / Path(link)).exists()]
+@pytest.mark.parametrize("document", _DOCUMENTS, ids=str)
+def test_every_linked_file_exists(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", (ROOT / document).read_text())
+    missing = [link for link in links if not (ROOT / document.parent / link).exists()]
     assert not missing
 
 
-def test_every_target_that_it_names_is_in_the_makefile() -> None:
-    targets = set(re.findall(r"`make ([a-z]+)`", README.read_text()))
+@pytest.mark.parametrize("document", _DOCUMENTS, ids=str)
+def test_every_named_make_target_exists(document: Path) -> None:
+    targets = set(re.findall(r"`make ([a-z]+)`", (ROOT / document).read_text()))
     known = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert targets <= known
+
+
+def test_first_page_is_short_and_leads_to_the_others() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert len(text.split()) <= _FIRST_PAGE_WORDS
+    assert "deploy/README.md" in text
