@@ -7,7 +7,7 @@ have other files, which the YAML names.
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +73,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
         refused = file.document.refused
         errors.extend(ConfigError(file.name, *one.what.place, one.what.message) for one in refused)
         wrong = _shape_problems(file)
-        errors.extend(_located(file, problem) for problem in wrong)
+        errors.extend(located(file, problem) for problem in wrong)
         shapes[file.name] = [*wrong, *(Problem(one.path, one.what.message) for one in refused)]
     salvage = salvaged(files, shapes, [one.kind for one in broken])
     errors.extend(_found(salvage, check(salvage.bundle)))
@@ -93,6 +93,20 @@ def written_keys(folder: Path, environment: Mapping[str, str] = os.environ) -> d
     assert isinstance(file, ConfigFile)
     given = msgspec.convert(file.document.value, Sources)
     return {one.name: one.write_key for one in given.sources}
+
+
+def load_file(
+    path: Path, kind: FileKind, environment: Mapping[str, str] = os.environ
+) -> ConfigFile | list[ConfigError]:
+    """Return one file of a configuration, read by itself, or all that is wrong with its form."""
+    file = _file(path.parent, path.name, kind, environment)
+    if isinstance(file, _Broken):
+        return [replace(file.error, file=str(path))]
+    file = replace(file, name=str(path))
+    refused = [
+        ConfigError(file.name, *one.what.place, one.what.message) for one in file.document.refused
+    ]
+    return refused + [located(file, problem) for problem in _shape_problems(file)] or file
 
 
 def _files(
@@ -180,11 +194,11 @@ def _found(salvage: Salvage, problems: Iterator[Problem] | list[Problem]) -> Ite
     for problem in problems:
         placed = salvage.placed(problem)
         if placed is not None:
-            yield _located(*placed)
+            yield located(*placed)
 
 
-def _located(file: ConfigFile, problem: Problem) -> ConfigError:
-    """At the nearest place that the file has."""
+def located(file: ConfigFile, problem: Problem) -> ConfigError:
+    """Return the problem at the nearest place that the file has."""
     path = problem.path
     while path not in file.document.places:
         path = path[:-1]

@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
+from pipeline.cli.insights_journeys import journeys
 from pipeline.cli.times import epoch_ms
 from pipeline.conditions.duration import duration_ms
 from pipeline.insights.attribution import MODELS, ModelOptions
@@ -26,6 +27,7 @@ from pipeline.insights.tables import Engine
 from pipeline.insights.touches import SEEN, Support, TouchOptions, Unit
 
 app = typer.Typer()
+app.command()(journeys)
 
 MemoryOption = Annotated[
     str | None,

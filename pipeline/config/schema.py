@@ -9,6 +9,7 @@ import msgspec
 
 from pipeline.conditions.schema import CONDITION, REF, Schema
 from pipeline.config import model
+from pipeline.config.journey import Journey
 
 _LOOSE: Final[Schema] = {"type": "object"}
 
@@ -35,6 +36,9 @@ FILE_KINDS: Final[Mapping[str, FileKind]] = {
     "campaigns": FileKind("campaigns", model.Campaign, "campaign", many=True, has_conditions=True),
 }
 """By the name of the file or folder in a configuration's folder."""
+
+JOURNEY: Final = FileKind("journeys", Journey, "journey", many=True, has_conditions=True)
+"""Not among them, for no stage runs journeys: analyses read a journey's file by itself."""
 
 
 def published(kind: FileKind) -> Schema:
@@ -83,5 +87,5 @@ def published_files() -> dict[str, str]:
             msgspec.json.encode(published(kind), order="sorted"), indent=2
         ).decode()
         + "\n"
-        for kind in FILE_KINDS.values()
+        for kind in (*FILE_KINDS.values(), JOURNEY)
     }

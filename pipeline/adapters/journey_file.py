@@ -1,0 +1,20 @@
+"""A journey's YAML file to the journey, or to errors that name file, line, column and mend."""
+
+from pathlib import Path
+
+import msgspec
+
+from pipeline.adapters.config_files import ConfigError, load_file, located
+from pipeline.config.journey import Journey
+from pipeline.config.journey_checks import journey_problems
+from pipeline.config.schema import JOURNEY
+
+
+def load_journey(path: Path) -> Journey | list[ConfigError]:
+    """Return the journey in the file, or every error found in it."""
+    file = load_file(path, JOURNEY)
+    if isinstance(file, list):
+        return sorted(file, key=lambda one: (one.line, one.column, one.message))
+    journey = msgspec.convert(file.document.value, Journey)
+    problems = [located(file, problem) for problem in journey_problems(journey)]
+    return sorted(set(problems), key=lambda one: (one.line, one.column)) or journey

@@ -1,0 +1,156 @@
+"""Requirements of a journey beyond the form of its parts: it can be walked, and it ends."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import fsum
+from typing import Final
+
+from pipeline.conditions import Condition, Path, Problem, parse
+from pipeline.conditions.reads import only_names
+from pipeline.conditions.tree import Compare, EventField
+from pipeline.config import model
+from pipeline.config.journey import Journey, JourneyStage, JourneyStep
+
+_OF_A_STEP: Final = ("reached", "mandatory", "within", "prompts")
+
+
+@dataclass(frozen=True, slots=True)
+class _PlacedStep:
+    """A step with its path in the file and its stage; `names`: the only interactions by which it
+    is reached (None: there may be others)."""
+
+    step: JourneyStep
+    path: Path
+    stage: int
+    names: frozenset[str] | None
+
+
+def journey_problems(journey: Journey) -> Iterator[Problem]:
+    """Every problem, with its path in the file."""
+    for index, stage in enumerate(journey.steps):
+        yield from _stage_problems(stage, ("steps", index))
+    yield from _condition_problems(journey)
+    placed = list(_placed(journey))
+    yield from _repeated(placed)
+    yield from _unreachable(journey, placed)
+    if not (journey.goal or journey.exit or any(one.step.mandatory for one in placed)):
+        what = "this journey cannot end: give it a goal, an exit, or a mandatory step"
+        yield Problem(("journey",), what)
+
+
+def _stage_problems(stage: JourneyStage, path: Path) -> Iterator[Problem]:
+    kinds = [kind for kind in ("step", "any_order", "split") if getattr(stage, kind) is not None]
+    if not kinds:
+        yield Problem(path, "a part of a journey is a step, any_order, or split: name one")
+    elif len(kinds) > 1:
+        yield Problem((*path, kinds[1]), f"{kinds[0]} and {kinds[1]} are two parts: write each as "
+                      "an item of its own")  # fmt: skip
+    if stage.step is None:
+        for name in _OF_A_STEP:
+            if getattr(stage, name) not in (None, ()):
+                yield Problem((*path, name), f"{name} belongs to a step: name the step")
+    elif stage.reached is None:
+        what = "'reached' is missing here: the interaction by which the step is reached"
+        yield Problem(path, what)
+    if stage.any_order is not None and not stage.any_order:
+        yield Problem((*path, "any_order"), "the list needs 1 or more")
+    if stage.split is not None:
+        yield from _arm_problems(stage.split.arms, (*path, "split", "arms"))
+
+
+def _arm_problems(arms: dict[str, float], path: Path) -> Iterator[Problem]:
+    if len(arms) < 2:
+        yield Problem(path, "a split needs 2 arms or more")
+    elif abs(fsum(arms.values()) - 1) > 1e-6:
+        total = fsum(arms.values())
+        yield Problem(path, f"the shares add up to {total:.6g}: let them add up to 1")
+
+
+def _condition_problems(journey: Journey) -> Iterator[Problem]:
+    for path, raw in _conditions(journey):
+        tree = parse(raw)
+        if isinstance(tree, tuple):
+            yield from (problem.under(path) for problem in tree)
+
+
+def _conditions(journey: Journey) -> Iterator[tuple[Path, model.Condition]]:
+    if journey.goal is not None:
+        yield ("goal", "when"), journey.goal.when
+    if journey.enter is not None:
+        yield ("enter", "when"), journey.enter.when
+    for index, raw in enumerate(journey.exit):
+        yield ("exit", index), raw
+    for _, path, step in _steps(journey):
+        yield (*path, "reached"), step.reached
+
+
+def _steps(journey: Journey) -> Iterator[tuple[int, Path, JourneyStep]]:
+    for index, stage in enumerate(journey.steps):
+        for place, step in enumerate(stage.steps()):
+            path: Path = ("steps", index)
+            yield index, path if stage.any_order is None else (*path, "any_order", place), step
+
+
+def _placed(journey: Journey) -> Iterator[_PlacedStep]:
+    for stage, path, step in _steps(journey):
+        tree = parse(step.reached)
+        names = None if isinstance(tree, tuple) else only_names(tree)
+        yield _PlacedStep(step, path, stage, names)
+
+
+def _repeated(placed: list[_PlacedStep]) -> Iterator[Problem]:
+    steps: set[str] = set()
+    by_name: dict[str, str] = {}
+    for one in placed:
+        name = one.step.step
+        if name in steps:
+            what = f"the step {name!r} is there twice: each needs its own name"
+            yield Problem((*one.path, "step"), what)
+        steps.add(name)
+        for reached in sorted(_plain_names(one.step.reached)):
+            if reached in by_name:
+                what = (
+                    f"{reached!r} reaches the step {by_name[reached]!r} already: let each step be "
+                    "reached by an interaction of its own"
+                )
+                yield Problem((*one.path, "reached"), what)
+            by_name.setdefault(reached, name)
+
+
+def _unreachable(journey: Journey, placed: list[_PlacedStep]) -> Iterator[Problem]:
+    """Steps by whose interactions one leaves, or that come after the end."""
+    leaving = frozenset().union(*(_plain_names(raw) for raw in journey.exit))
+    goal = _plain_names(journey.goal.when) if journey.goal else frozenset()
+    end: tuple[int, str] | None = None
+    for one in placed:
+        path, name = (*one.path, "step"), one.step.step
+        if end is not None and one.stage > end[0]:
+            yield Problem(path, f"nobody can reach the step {name!r}: {end[1]}")
+            continue
+        if one.names is not None and one.names <= leaving:
+            if one.names:
+                why = f"{min(one.names)!r} is an exit, by which the journey ends before"
+            else:
+                why = "no interaction has two names at once; for one or the other use any"
+            yield Problem(path, f"nobody can reach the step {name!r}: {why}")
+            why = f"the step {name!r} before it is mandatory, and nobody can reach it"
+        elif one.names is not None and one.names <= goal:
+            why = f"the step {name!r} before it is mandatory, and reaches the goal, which ends it"
+        else:
+            continue
+        if one.step.mandatory:
+            end = (one.stage, why)
+
+
+def _plain_names(raw: model.Condition) -> frozenset[str]:
+    """The names of interactions any of which is enough for the condition."""
+    tree = parse(raw)
+    if isinstance(tree, tuple) or not _of_name(tree):
+        return frozenset()
+    return only_names(tree) or frozenset()
+
+
+def _of_name(tree: Condition) -> bool:
+    return (
+        isinstance(tree, Compare) and tree.subject == EventField("name") and len(tree.checks) == 1
+    )

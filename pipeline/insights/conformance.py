@@ -1,0 +1,94 @@
+"""How actual paths compare with a defined journey: fitness, funnel and drop-offs."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from pipeline.insights.defined import DefinedCases, steps_named
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A distinct path of steps, and how well it fits the plan (from 0 to 1)."""
+
+    path: tuple[str, ...]
+    cases: int
+    fitness: float
+    fits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FunnelStep:
+    """Cases that reached a step after the mandatory ones before it."""
+
+    step: str
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropOff:
+    """Cases that failed after a step (None: before any); `share` is of all cases."""
+
+    after: str | None
+    cases: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Conformance:
+    """Shares and means are over cases; None where there is none."""
+
+    cases: int
+    variants: tuple[Variant, ...]
+    fits_share: float | None
+    mean_fitness: float | None
+    funnel: tuple[FunnelStep, ...]
+    drop_offs: tuple[DropOff, ...]
+
+
+def conformance(found: DefinedCases) -> Conformance:
+    """Sum up the variants."""
+    cases = sum(one.cases for one in found.variants)
+    fitting = sum(one.cases for one in found.variants if one.alignment.fits)
+    fitness = sum(one.cases * one.alignment.fitness for one in found.variants)
+    return Conformance(
+        cases,
+        tuple(
+            Variant(
+                steps_named(found.plan, one.path),
+                one.cases,
+                one.alignment.fitness,
+                one.alignment.fits,
+            )
+            for one in found.variants
+        ),
+        fitting / cases if cases else None,
+        fitness / cases if cases else None,
+        funnel(found),
+        drop_offs(found, cases),
+    )
+
+
+def funnel(found: DefinedCases) -> tuple[FunnelStep, ...]:
+    """Cases that reached each step, in the order of the plan."""
+    reached: Counter[int] = Counter()
+    for one in found.variants:
+        for step, _ in one.progress.reached:
+            reached[step] += one.cases
+    return tuple(
+        FunnelStep(step.name, reached[number]) for number, step in enumerate(found.plan.steps)
+    )
+
+
+def drop_offs(found: DefinedCases, cases: int) -> tuple[DropOff, ...]:
+    """Cases that failed by the last step reached, in the order of the plan; unfinished ones are
+    none of them."""
+    dropped: Counter[int] = Counter()
+    for one in found.variants:
+        last = one.progress.reached[-1][0] if one.progress.reached else -1
+        dropped[last] += one.outcomes.get("dropped", 0)
+    names = (None, *(step.name for step in found.plan.steps))
+    return tuple(
+        DropOff(names[step + 1], count, count / cases)
+        for step, count in sorted(dropped.items())
+        if count
+    )

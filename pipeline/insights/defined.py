@@ -1,0 +1,252 @@
+"""Cases of a table of events against a defined journey, in SQL, down to counts of distinct paths.
+
+A case begins with its first event that enters the journey, or else with its first event. It
+reaches the goal by an event within the window from then on and not after an exit; without a goal,
+by its last mandatory step. A case that did not, has not left by an exit, and whose window is not
+over when the table ends is unfinished: it may still succeed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import pyarrow as pa
+
+from pipeline.conditions import Condition, Facts, compile, did_you_mean, duration_ms, parse
+from pipeline.conditions.compile import Test
+from pipeline.conditions.reads import only_names, reads
+from pipeline.config.journey import Journey
+from pipeline.insights.events import EventLog
+from pipeline.insights.tables import TableError
+from pipeline.journeys.alignment import Alignment, align
+from pipeline.journeys.plan import JourneyPlan, Progress, progress
+from pipeline.model.interaction import Interaction
+
+CaseOutcome: TypeAlias = Literal["converted", "dropped", "unfinished"]
+
+LONGEST: Final = 100_000
+"""Steps of one case at most; more come of a case_id that is none."""
+
+_TABLE_HAS: Final = frozenset(("name", "channel"))
+
+
+@dataclass(frozen=True, slots=True)
+class VariantCases:
+    """A distinct path, numbers of its steps, with its cases by outcome."""
+
+    path: tuple[int, ...]
+    cases: int
+    outcomes: Mapping[CaseOutcome, int]
+    alignment: Alignment
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class DefinedCases:
+    """The temporary table `outcomes` has a row per case (variant, begun, channel, times, goal_at,
+    left_at, closes, outcome; times in µs); `unseen`: steps that no event reaches, each with what
+    the table has instead."""
+
+    log: EventLog
+    journey: Journey
+    plan: JourneyPlan
+    variants: tuple[VariantCases, ...]
+    unseen: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """Tests of an event: each step's, in the order of the plan, and those of the journey."""
+
+    steps: tuple[Test, ...]
+    goal: Test | None
+    enter: Test | None
+    exits: tuple[Test, ...]
+
+
+def compare(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
+    """Follow every case of the table through the journey that `file` defines."""
+    plan = JourneyPlan.of(journey)
+    unseen = _load_marks(log, journey, plan, file)
+    _load_cases(log)
+    paths = _load_variants(log)
+    found = [progress(plan, path) for path, _ in paths]
+    _load_outcomes(log, journey, found)
+    counted = dict(
+        log.connection.execute(
+            """
+            SELECT variant, map_from_entries(list((outcome, cases)))
+            FROM (SELECT variant, outcome, count(*) AS cases FROM outcomes GROUP BY ALL)
+            GROUP BY variant
+            """
+        ).fetchall()
+    )
+    variants = tuple(
+        VariantCases(path, cases, counted[number], align(plan, path), found[number])
+        for number, (path, cases) in enumerate(paths)
+    )
+    return DefinedCases(log, journey, plan, variants, unseen)
+
+
+def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) -> tuple[str, ...]:
+    """`marks`: what an event of a name and a channel means for the journey."""
+    rules = _rules(journey, file)
+    pairs = log.connection.execute("SELECT DISTINCT name, channel FROM events").fetchall()
+    marks = [mark for name, channel in pairs if (mark := _mark(name, channel, rules, plan, file))]
+    columns = {
+        "name": pa.array([mark["name"] for mark in marks], pa.string()),
+        "channel": pa.array([mark["channel"] for mark in marks], pa.string()),
+        "step": pa.array([mark["step"] for mark in marks], pa.int32()),
+        **{
+            what: pa.array([mark[what] for mark in marks], pa.bool_())
+            for what in ("goal", "enters", "leaves")
+        },
+    }
+    log.connection.register("marks", pa.table(columns))
+    reached = {mark["step"] for mark in marks}
+    names = {name for name, _ in pairs}
+    missing = [one for number, one in enumerate(_reached_by(journey)) if number not in reached]
+    return tuple(_not_seen(step, tree, names) for step, tree in missing)
+
+
+def _not_seen(step: str, tree: Condition, names: set[str]) -> str:
+    wanted = sorted(only_names(tree) or ())
+    shown = f" ({wanted[0]!r}: {did_you_mean(wanted[0], names)})" if wanted else ""
+    return f"no event reaches the step {step!r}{shown}"
+
+
+def _rules(journey: Journey, file: Path) -> _Rules:
+    steps = _reached_by(journey)
+    return _Rules(
+        tuple(_test(tree, f"the step {name!r}", file) for name, tree in steps),
+        _test(_tree(journey.goal.when), "the goal", file) if journey.goal else None,
+        _test(_tree(journey.enter.when), "enter", file) if journey.enter else None,
+        tuple(_test(_tree(raw), "exit", file) for raw in journey.exit),
+    )
+
+
+def _reached_by(journey: Journey) -> list[tuple[str, Condition]]:
+    return [(step.step, _tree(step.reached)) for stage in journey.steps for step in stage.steps()]
+
+
+def _tree(raw: dict[str, object]) -> Condition:
+    tree = parse(raw)
+    assert not isinstance(tree, tuple), tree
+    return tree
+
+
+def _test(tree: Condition, what: str, file: Path) -> Test:
+    read = reads(tree)
+    beyond = [
+        *(f"property {name}" for name in read.properties),
+        *(f"context {name}" for name in read.context),
+        *(f"derived {name}" for name in read.derived),
+        *(f"trait {name}" for name in read.traits),
+        *(f"segment {name}" for name in read.segments | read.entered),
+        *read.event - _TABLE_HAS,
+    ]
+    if beyond:
+        raise TableError(
+            f"{file}: {what} reads {min(beyond)}, and a table of events has name and channel only"
+        )
+    return compile(tree).test
+
+
+def _mark(
+    name: str, channel: str, rules: _Rules, plan: JourneyPlan, file: Path
+) -> dict[str, Any] | None:
+    facts = Facts.of(Interaction("", "track", name, channel, "", 0, 0, ()))
+    steps = [number for number, test in enumerate(rules.steps) if test(facts)]
+    if len(steps) > 1:
+        one, other = (plan.steps[number].name for number in steps[:2])
+        raise TableError(
+            f"{file}: an event {name!r} in the channel {channel!r} reaches the steps {one!r} and "
+            f"{other!r}: let each step be reached by events of its own"
+        )
+    mark = {
+        "name": name,
+        "channel": channel,
+        "step": steps[0] if steps else None,
+        "goal": rules.goal is not None and rules.goal(facts),
+        "enters": rules.enter is not None and rules.enter(facts),
+        "leaves": any(test(facts) for test in rules.exits),
+    }
+    return mark if steps or mark["goal"] or mark["enters"] or mark["leaves"] else None
+
+
+def _load_cases(log: EventLog) -> None:
+    log.connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE cases AS
+        SELECT case_id, coalesce(min(moment) FILTER (enters), min(moment)) AS begun,
+            arg_min(channel, (moment, line)) AS channel,
+            coalesce(list(step ORDER BY moment, line) FILTER (step IS NOT NULL), []) AS path,
+            coalesce(list(moment ORDER BY moment, line) FILTER (step IS NOT NULL), []) AS times,
+            coalesce(list(moment ORDER BY moment) FILTER (goal), []) AS goals,
+            coalesce(list(moment ORDER BY moment) FILTER (leaves), []) AS exits
+        FROM events LEFT JOIN marks USING (name, channel) GROUP BY case_id
+        """
+    )
+
+
+def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
+    """`variants`: the distinct paths by number, the most frequent first."""
+    longest = log.connection.execute(
+        "SELECT case_id, len(path) AS steps FROM cases ORDER BY steps DESC, case_id LIMIT 1"
+    ).fetchone()
+    if longest and longest[1] > LONGEST:
+        raise TableError(
+            f"{log.file}: the case {longest[0]!r} has {longest[1]:,} steps, at most {LONGEST:,} "
+            "are possible: is case_id the right column?"
+        )
+    log.connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE variants AS
+        SELECT row_number() OVER (ORDER BY cases DESC, path) - 1 AS variant, path, cases
+        FROM (SELECT path, count(*) AS cases FROM cases GROUP BY path)
+        """
+    )
+    found = log.connection.execute("SELECT path, cases FROM variants ORDER BY variant").fetchall()
+    return [(tuple(path), cases) for path, cases in found]
+
+
+def _load_outcomes(log: EventLog, journey: Journey, found: list[Progress]) -> None:
+    """`outcomes`: how each case ended, and when."""
+    complete = [one.complete for one in found]
+    log.connection.register(
+        "completions",
+        pa.table(
+            {
+                "variant": pa.array(range(len(complete)), pa.int64()),
+                "place": pa.array(complete, pa.int64()),
+            }
+        ),
+    )
+    first_goal = "list_min(list_filter(goals, lambda moment: moment >= begun))"
+    goal = first_goal if journey.goal else "CASE WHEN place IS NOT NULL THEN times[place + 1] END"
+    window = duration_ms(journey.goal.window) * 1000 if journey.goal else None
+    in_time = "TRUE" if window is None else f"goal_at - begun < {window}"
+    open_still = "FALSE" if window is None else f"{log.end} - begun < {window}"
+    closes = log.end if window is None else f"least(begun + {window}, {log.end})"
+    log.connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE outcomes AS
+        SELECT *, {closes} AS closes,
+            CASE WHEN goal_at IS NOT NULL AND {in_time}
+                    AND (left_at IS NULL OR goal_at <= left_at) THEN 'converted'
+                WHEN left_at IS NULL AND {open_still} THEN 'unfinished'
+                ELSE 'dropped' END AS outcome
+        FROM (
+            SELECT v.variant, c.begun, c.channel, c.times, {goal} AS goal_at,
+                list_min(list_filter(exits, lambda moment: moment >= begun)) AS left_at
+            FROM cases AS c JOIN variants AS v ON c.path = v.path
+            JOIN completions AS d ON v.variant = d.variant
+        )
+        """
+    )
+
+
+def steps_named(plan: JourneyPlan, numbers: Iterator[int] | tuple[int, ...]) -> tuple[str, ...]:
+    """The names of steps."""
+    return tuple(plan.steps[number].name for number in numbers)

@@ -1,0 +1,79 @@
+"""A table of events: case_id, occurred_at, name, and perhaps channel and event_id.
+
+Events of a case come in the order of their times; those at the same time in the order in which the
+table has them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from pipeline.insights.tables import Column, read_table
+
+_COLUMNS: Final = (
+    Column("case_id", "text"),
+    Column("occurred_at", "time"),
+    Column("name", "text"),
+    Column("channel", "text", required=False, blank=True),
+    Column("event_id", "text", required=False, blank=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EventOptions:
+    """`until_ms`: when the table ends (default: with its last row), later rows are left out;
+    `zone`: the time zone of times that say none."""
+
+    until_ms: int | None = None
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventLog:
+    """The temporary table `events` (case_id, moment in µs, name, channel, line) of a connection.
+
+    `end`: when it ends, in µs; `repeated`: rows left out for an event_id seen before.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    file: Path
+    rows: int
+    repeated: int
+    end: int
+
+
+def read_events(
+    connection: duckdb.DuckDBPyConnection, file: Path, options: EventOptions
+) -> EventLog:
+    """Check a table of events and load it."""
+    read_table(connection, file, _COLUMNS, options.zone)
+    until = "TRUE" if options.until_ms is None else f"moment <= {options.until_ms * 1000}"
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE loaded AS
+        SELECT * FROM (
+            SELECT case_id, occurred_at AS moment, name, coalesce(channel, '') AS channel, event_id,
+                row_number() OVER () AS line
+            FROM checked
+        ) WHERE {until}
+        """
+    )
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP VIEW events AS
+        SELECT case_id, moment, name, channel, line FROM loaded WHERE event_id IS NULL
+        UNION ALL
+        SELECT arg_min(case_id, line), arg_min(moment, line), arg_min(name, line),
+            arg_min(channel, line), min(line)
+        FROM loaded WHERE event_id IS NOT NULL GROUP BY event_id
+        """
+    )
+    found = connection.execute(
+        "SELECT count(*), count(event_id) - count(DISTINCT event_id), max(moment) FROM loaded"
+    ).fetchone()
+    assert found is not None
+    rows, repeated, last = found
+    end = (last or 0) if options.until_ms is None else options.until_ms * 1000
+    return EventLog(connection, file, rows - repeated, repeated, end)

@@ -1,0 +1,1 @@
+"""Journeys as pure rules: the plan that a file defines, and how actual paths compare with it."""

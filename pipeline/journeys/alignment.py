@@ -1,0 +1,99 @@
+"""Optimal alignment of a path with a plan.
+
+A path may leave out a mandatory step (a model move) or have a step that the plan does not have at
+that place (a log move): one each. Optional steps are left out at no cost. An alignment picks, for
+stages in their order, steps of the path that stand in that order, of one stage in any order and
+each step once; it costs the length of the path and the mandatory steps, less two for each
+mandatory step picked and one for each optional one. So the least cost is that of the heaviest
+pick, found in one pass over the path: exactly, in time proportional to the length of the path times
+the number of steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pipeline.journeys.plan import JourneyPlan
+
+_Picks: TypeAlias = "tuple[int, _Picks] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """`skipped`: mandatory steps that the path does not have; `repeated`: picked steps that it has
+    again; `swapped`: steps that it has in another place than the plan. Numbers of steps."""
+
+    cost: int
+    fitness: float
+    skipped: tuple[int, ...]
+    repeated: tuple[int, ...]
+    swapped: tuple[int, ...]
+
+    @property
+    def fits(self) -> bool:
+        """Whether the path is one of the plan's."""
+        return self.cost == 0
+
+
+def align(plan: JourneyPlan, path: Sequence[int]) -> Alignment:
+    """Align a path, the numbers of its steps, at the least cost.
+
+    Fitness is 1 − cost / (length of the path + shortest path of the plan); 1 where both are empty.
+    """
+    weight, picks = _heaviest(plan, path)
+    longest = len(path) + plan.shortest
+    cost = longest - weight
+    picked: set[int] = set()
+    while picks is not None:
+        step, picks = picks
+        picked.add(step)
+    there = set(path)
+    again = {step for step in picked if path.count(step) > 1}
+    skipped = {step for step, one in enumerate(plan.steps) if one.mandatory} - there
+    return Alignment(
+        cost,
+        1.0 - cost / longest if longest else 1.0,
+        tuple(sorted(skipped)),
+        tuple(sorted(again)),
+        tuple(sorted(there - picked)),
+    )
+
+
+@dataclass(slots=True)
+class _Pick:
+    """The steps of one stage picked from a place in the path on, after the best pick before it."""
+
+    begin: int
+    before: int
+    weight: int
+    picks: _Picks
+
+
+def _heaviest(plan: JourneyPlan, path: Sequence[int]) -> tuple[int, _Picks]:
+    """The greatest weight of a pick, and the steps picked."""
+    stages = plan.stages()
+    best: list[tuple[int, _Picks]] = [(0, None)] * (len(stages) + 1)
+    """Of the stages before each, in the path so far."""
+    open_picks: list[list[_Pick]] = [[] for _ in stages]
+    latest: dict[int, int] = {}
+    for place, step in enumerate(path):
+        stage = plan.steps[step].stage
+        weight = 2 if plan.steps[step].mandatory else 1
+        tried = open_picks[stage]
+        # A pick that begins later is of use only after a better one of the stages before.
+        if not tried or best[stage][0] > tried[-1].before:
+            tried.append(_Pick(place, best[stage][0], *best[stage]))
+        since = latest.get(step, -1)
+        latest[step] = place
+        for pick in tried:
+            if pick.begin > since:
+                pick.weight += weight
+                pick.picks = (step, pick.picks)
+                _improve(best, stage + 1, pick)
+    return best[-1]
+
+
+def _improve(best: list[tuple[int, _Picks]], stage: int, pick: _Pick) -> None:
+    while stage < len(best) and best[stage][0] < pick.weight:
+        best[stage] = (pick.weight, pick.picks)
+        stage += 1

@@ -1,0 +1,117 @@
+"""Alignments cost the least that is possible: every path of small plans is tried one by one."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations, permutations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.journeys.alignment import align
+from pipeline.journeys.plan import JourneyPlan, PlannedStep, progress
+
+STAGES = st.lists(st.lists(st.booleans(), min_size=1, max_size=3), min_size=0, max_size=4)
+
+
+@st.composite
+def plans_and_paths(draw: st.DrawFn) -> tuple[JourneyPlan, list[int]]:
+    stages = draw(STAGES)
+    steps = [
+        PlannedStep(f"s{number}-{place}", number, mandatory)
+        for number, stage in enumerate(stages)
+        for place, mandatory in enumerate(stage)
+    ]
+    known = st.integers(0, len(steps) - 1) if steps else st.nothing()
+    path = draw(st.lists(known, max_size=9)) if steps else []
+    return JourneyPlan(tuple(steps)), path
+
+
+def paths_of(plan: JourneyPlan) -> list[tuple[int, ...]]:
+    """Every path that the plan allows."""
+    paths: list[tuple[int, ...]] = [()]
+    for stage in plan.stages():
+        mandatory = [step for step in stage if plan.steps[step].mandatory]
+        optional = [step for step in stage if not plan.steps[step].mandatory]
+        taken = [
+            order
+            for size in range(len(optional) + 1)
+            for some in combinations(optional, size)
+            for order in permutations([*mandatory, *some])
+        ]
+        paths = [(*path, *order) for path in paths for order in taken]
+    return paths
+
+
+def moves(path: Sequence[int], model: Sequence[int]) -> int:
+    """Insertions and deletions between the two, by the table of edit distances."""
+    row = list(range(len(model) + 1))
+    for place, step in enumerate(path, start=1):
+        before, row = row, [place]
+        for other, wanted in enumerate(model, start=1):
+            cost = min(before[other], row[-1]) + 1
+            row.append(min(cost, before[other - 1]) if step == wanted else cost)
+    return row[-1]
+
+
+def is_within(part: Sequence[int], path: Sequence[int]) -> bool:
+    rest = iter(path)
+    return all(step in rest for step in part)
+
+
+@given(plans_and_paths())
+def test_cost_is_the_least_over_all_paths_of_the_plan(
+    case: tuple[JourneyPlan, list[int]],
+) -> None:
+    plan, path = case
+    allowed = paths_of(plan)
+    least = min(moves(path, model) for model in allowed)
+    longest = len(path) + min(len(model) for model in allowed)
+    found = align(plan, path)
+    assert found.cost == least
+    assert found.fitness == (1 - least / longest if longest else 1)
+    assert found.fits is (tuple(path) in allowed)
+
+
+@given(plans_and_paths())
+def test_deviations_add_up_to_the_cost(case: tuple[JourneyPlan, list[int]]) -> None:
+    plan, path = case
+    found = align(plan, path)
+    mandatory = {step for step, one in enumerate(plan.steps) if one.mandatory}
+    again = len(path) - len(set(path))
+    moved = sum(2 if step in mandatory else 1 for step in found.swapped)
+    assert found.cost == len(found.skipped) + moved + again
+    assert set(found.skipped) == mandatory - set(path)
+    assert set(found.repeated) | set(found.swapped) >= {s for s in path if path.count(s) > 1}
+
+
+def prefixes_ending_with(plan: JourneyPlan, step: int) -> Iterator[tuple[int, ...]]:
+    for path in paths_of(plan):
+        if step in path:
+            yield path[: path.index(step) + 1]
+
+
+@given(plans_and_paths())
+def test_a_step_is_reached_where_the_path_contains_a_way_of_the_plan_to_it(
+    case: tuple[JourneyPlan, list[int]],
+) -> None:
+    plan, path = case
+    reached = {step for step, _ in progress(plan, path).reached}
+    for step in range(len(plan.steps)):
+        ways = prefixes_ending_with(plan, step)
+        assert (step in reached) is any(is_within(way, path) for way in ways)
+
+
+@given(plans_and_paths())
+def test_a_path_is_complete_with_the_shortest_prefix_that_has_all_mandatory_steps(
+    case: tuple[JourneyPlan, list[int]],
+) -> None:
+    plan, path = case
+    allowed = [way for way in paths_of(plan) if len(way) == plan.shortest]
+    expected = next(
+        (
+            place
+            for place in range(len(path))
+            if plan.shortest and any(is_within(way, path[: place + 1]) for way in allowed)
+        ),
+        None,
+    )
+    assert progress(plan, path).complete == expected

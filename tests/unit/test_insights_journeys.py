@@ -1,0 +1,301 @@
+"""`kairos insights journeys --defined`: cases, fitness, funnel and drop-offs of small tables."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.main import build_app
+from tests.support.attribution import write_csv, write_parquet
+from tests.support.journeys import (
+    DAY,
+    ONBOARDING,
+    START,
+    case,
+    write_events,
+    write_journey,
+)
+
+HEADER = "case_id,occurred_at,name,channel"
+KEYS = ["cases", "variants", "fits_share", "mean_fitness", "funnel", "drop_offs"]
+LATE = case("late", 60, "other")
+"""Somebody else's event, by which everybody's window is over."""
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(build_app("insights"), ["insights", "journeys", *arguments])
+    message = str(done.exception) if done.exception and done.exit_code == 1 else ""
+    return done.exit_code, done.stdout, " ".join(f"{done.stderr} {message}".split())
+
+
+def analyse(file: Path, journey: Path, *more: str) -> dict[str, Any]:
+    code, printed, error = run("--events", str(file), "--defined", str(journey), "--json", *more)
+    assert code == 0, error
+    assert "NaN" not in printed
+    assert "Infinity" not in printed
+    found = json.loads(printed)
+    assert isinstance(found, dict)
+    return found
+
+
+def funnel(found: dict[str, Any]) -> dict[str, int]:
+    return {one["step"]: one["cases"] for one in found["funnel"]}
+
+
+def drop_offs(found: dict[str, Any]) -> dict[str | None, int]:
+    return {one["after"]: one["cases"] for one in found["drop_offs"]}
+
+
+def test_it_prints_its_contract(tmp_path: Path) -> None:
+    events = write_events(
+        tmp_path,
+        case("a", 0, "start", "terms", "photo", "income", "open"),
+        case("b", 0, "start", "page", "terms", "income"),
+        case("c", 0, "start", "income", "terms"),
+        case("d", 0, "start", "terms", "terms", "income", "open"),
+        case("e", 0, "start", "page"),
+        LATE,
+    )
+    found = analyse(events, write_journey(tmp_path))
+    assert list(found) == KEYS
+    assert found["cases"] == 6
+    assert found["variants"] == [
+        {"path": [], "cases": 2, "fitness": 0.0, "fits": False},
+        {"path": ["terms", "terms", "income"], "cases": 1, "fitness": 0.8, "fits": False},
+        {"path": ["terms", "income"], "cases": 1, "fitness": 1.0, "fits": True},
+        {"path": ["terms", "photo", "income"], "cases": 1, "fitness": 1.0, "fits": True},
+        {"path": ["income", "terms"], "cases": 1, "fitness": 0.5, "fits": False},
+    ]
+    assert found["fits_share"] == 2 / 6
+    assert found["mean_fitness"] == pytest.approx((0.8 + 1 + 1 + 0.5) / 6)
+    assert found["funnel"] == [
+        {"step": "terms", "cases": 4},
+        {"step": "income", "cases": 3},
+        {"step": "photo", "cases": 1},
+    ]
+    assert found["drop_offs"] == [
+        {"after": None, "cases": 1, "share": 1 / 6},
+        {"after": "terms", "cases": 1, "share": 1 / 6},
+        {"after": "income", "cases": 1, "share": 1 / 6},
+    ]
+
+
+def test_csv_and_parquet_give_the_same(tmp_path: Path) -> None:
+    lines = [*case("a", 0, "start", "terms", "income"), *case("b", 9, "terms"), *LATE]
+    keys = HEADER.split(",")
+    rows = [dict(zip(keys, line.split(","), strict=True)) for line in lines]
+    typed = [{**row, "occurred_at": int(row["occurred_at"])} for row in rows]
+    journey = write_journey(tmp_path)
+    expected = analyse(write_events(tmp_path, lines), journey)
+    assert analyse(write_parquet(tmp_path / "e.parquet", typed), journey) == expected
+
+
+def test_windows_that_are_not_over_are_no_drop_offs(tmp_path: Path) -> None:
+    old, young = case("old", 0, "start", "terms"), case("young", 10, "start", "terms")
+    end = case("end", 31, "start")
+    found = analyse(write_events(tmp_path, old, young, end), write_journey(tmp_path))
+    assert found["cases"] == 3
+    assert drop_offs(found) == {"terms": 1}
+    assert funnel(found)["terms"] == 2
+
+
+def test_until_says_when_the_table_ends(tmp_path: Path) -> None:
+    events = write_events(tmp_path, case("a", 0, "start", "terms"))
+    journey = write_journey(tmp_path)
+    assert drop_offs(analyse(events, journey)) == {}
+    assert drop_offs(analyse(events, journey, "--until", "2024-03-01")) == {"terms": 1}
+    assert analyse(events, journey, "--until", "2023-03-01")["cases"] == 0
+
+
+def test_an_exit_ends_a_case_before_its_window_does(tmp_path: Path) -> None:
+    events = write_events(
+        tmp_path,
+        case("left", 0, "start", "terms", "cancel", "open"),
+        case("goal-first", 0, "start", "terms", "open", "cancel"),
+    )
+    assert drop_offs(analyse(events, write_journey(tmp_path))) == {"terms": 1}
+
+
+def test_a_goal_counts_within_its_window_from_entering(tmp_path: Path) -> None:
+    window = 30
+
+    def gap(name: str, begin: float, end: float) -> list[str]:
+        return [*case(name, begin, "start"), *case(name, end, "open")]
+
+    inside, after = gap("inside", 1, window + 0.99), gap("after", 1, window + 1)
+    before = [*case("before", 0, "open"), *case("before", 1, "start")]
+    found = analyse(write_events(tmp_path, inside, after, before, LATE), write_journey(tmp_path))
+    assert drop_offs(found) == {None: 2}
+
+
+def test_without_a_goal_the_last_mandatory_step_is_it(tmp_path: Path) -> None:
+    text = ONBOARDING.replace("goal: {when: {name: Account Opened}, window: 30d}\n", "")
+    events = write_events(
+        tmp_path, case("a", 0, "terms", "income"), case("b", 0, "terms"), case("c", 0, "income")
+    )
+    assert drop_offs(analyse(events, write_journey(tmp_path, text))) == {None: 1, "terms": 1}
+
+
+def test_events_come_in_the_order_of_their_times_then_of_the_table(tmp_path: Path) -> None:
+    backwards = case("a", 0, "terms", "income")[::-1]
+    moment = START + 5 * DAY
+    same = [f"b,{moment},Terms Accepted,", f"b,{moment},Income Given,"]
+    other = [f"c,{moment},Income Given,", f"c,{moment},Terms Accepted,"]
+    found = analyse(write_events(tmp_path, backwards, same, other), write_journey(tmp_path))
+    paths = {tuple(one["path"]): one["cases"] for one in found["variants"]}
+    assert paths == {("terms", "income"): 2, ("income", "terms"): 1}
+
+
+def test_an_event_id_counts_once(tmp_path: Path) -> None:
+    lines = [f"{HEADER},event_id"]
+    lines += [f"{line},same" for line in case("a", 0, "terms", "terms")]
+    lines += [f"{line}," for line in case("b", 0, "terms", "terms")]
+    found = analyse(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))
+    assert sorted(one["path"] for one in found["variants"]) == [["terms"], ["terms", "terms"]]
+
+
+def test_a_step_may_ask_for_a_channel(tmp_path: Path) -> None:
+    text = ONBOARDING.replace("{name: Terms Accepted}", "{name: Terms Accepted, channel: app}")
+    events = write_events(tmp_path, case("a", 0, "terms"), case("b", 0, "terms", channel="app"))
+    assert funnel(analyse(events, write_journey(tmp_path, text)))["terms"] == 1
+
+
+@pytest.mark.parametrize("name", ["a > b", "[red]x[/]", 'quo"te', "ñandú 😀", "'; DROP", "%s{0}"])
+def test_names_may_be_anything(tmp_path: Path, name: str) -> None:
+    reached = json.dumps(name, ensure_ascii=False)
+    text = ONBOARDING.replace("{name: Terms Accepted}", f"{{name: {reached}}}")
+    cell = '"' + name.replace('"', '""') + '"'
+    lines = [HEADER, f"{cell},{START},{cell},{cell}", f"b,{START + 60 * DAY},x,y"]
+    events, journey = write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path, text)
+    assert funnel(analyse(events, journey))["terms"] == 1
+    code, printed, _ = run("--events", str(events), "--defined", str(journey))
+    assert code == 0
+    assert "terms" in printed
+
+
+def test_tables_for_people_say_the_same(tmp_path: Path) -> None:
+    events = write_events(tmp_path, case("a", 0, "start", "terms", "income"), LATE)
+    code, printed, _ = run("--events", str(events), "--defined", str(write_journey(tmp_path)))
+    words = " ".join(printed.split())
+    assert code == 0
+    assert "onboarding: paths of 2 cases" in words
+    assert "terms > income 1 1.00 yes" in words
+    assert "50.0% went as planned, mean fitness 0.50" in words
+
+
+def test_steps_that_the_table_does_not_have_are_told(tmp_path: Path) -> None:
+    events = write_events(tmp_path, case("a", 0, "start", "Terms Acepted"))
+    journey = write_journey(tmp_path)
+    code, printed, error = run("--events", str(events), "--defined", str(journey), "--json")
+    assert code == 0
+    assert json.loads(printed)["variants"] == [
+        {"path": [], "cases": 1, "fitness": 0.0, "fits": False}
+    ]
+    assert f"{journey}: no event reaches the step 'terms'" in error
+    assert "'Terms Accepted': did you mean 'Terms Acepted'?" in error
+
+
+def test_an_empty_table_has_no_shares(tmp_path: Path) -> None:
+    found = analyse(write_events(tmp_path), write_journey(tmp_path))
+    assert found == {
+        "cases": 0,
+        "variants": [],
+        "fits_share": None,
+        "mean_fitness": None,
+        "funnel": [{"step": step, "cases": 0} for step in ("terms", "income", "photo")],
+        "drop_offs": [],
+    }
+    code, _, _ = run(
+        "--events", str(tmp_path / "events.csv"), "--defined", str(tmp_path / "journey.yaml")
+    )
+    assert code == 0
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "e.csv: is empty, without even a header"),
+        (["case_id,name", "a,b"], "has no column 'occurred_at'; it has case_id, name"),
+        ([HEADER, "a,2024-01-01 10:00:00,x,web"], "e.csv:2: occurred_at: '2024-01-01 10:00"),
+        ([HEADER, "a,yesterday,x,web"], "e.csv:2: occurred_at: 'yesterday' is no time"),
+        ([HEADER, f"a,{START},x,web", f",{START},x,web"], "e.csv:3: case_id: is blank"),
+        ([HEADER, f"a,{START},,web"], "e.csv:2: name: is blank"),
+        ([HEADER, f"a,{START},x,web", f"a,{START}"], "e.csv:3: has 2 columns instead of 4"),
+        ([HEADER, f'a,{START},"x,web'], "e.csv:2: a quotation mark is never closed"),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_refused_with_their_place(
+    tmp_path: Path, lines: Sequence[str], said: str
+) -> None:
+    file = write_csv(tmp_path / "e.csv", lines)
+    code, _, error = run("--events", str(file), "--defined", str(write_journey(tmp_path)))
+    assert code == 1
+    assert said in error
+
+
+def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
+    rows = [{"case_id": "a", "occurred_at": START, "name": "x"}] * 100
+    whole = write_parquet(tmp_path / "e.parquet", rows)
+    whole.write_bytes(whole.read_bytes()[:-30])
+    code, _, error = run("--events", str(whole), "--defined", str(write_journey(tmp_path)))
+    assert code == 1
+    assert "e.parquet: is damaged or was cut" in error
+
+
+@pytest.mark.parametrize(
+    ("reached", "said"),
+    [
+        (
+            "{property: total, gt: 3}",
+            "the step 'terms' reads property total, and a table of events",
+        ),
+        ("{segment: buyers}", "the step 'terms' reads segment buyers"),
+        ("{kind: track}", "the step 'terms' reads kind"),
+        ("{any: [{name: x}, {channel: web}]}", "reaches the steps 'terms' and 'income'"),
+    ],
+)
+def test_journeys_that_a_table_cannot_answer_are_refused(
+    tmp_path: Path, reached: str, said: str
+) -> None:
+    journey = write_journey(tmp_path, ONBOARDING.replace("{name: Terms Accepted}", reached))
+    events = write_events(tmp_path, case("a", 0, "start", "income"))
+    code, _, error = run("--events", str(events), "--defined", str(journey))
+    assert code == 1
+    assert said in error
+    assert str(journey) in error
+
+
+def test_a_bad_journey_is_refused_with_its_place(tmp_path: Path) -> None:
+    journey = write_journey(tmp_path, ONBOARDING.replace("mandatory", "mandatry", 1))
+    code, _, error = run("--events", str(tmp_path / "no.csv"), "--defined", str(journey))
+    assert code == 1
+    assert f"{journey}:8:5: unknown field 'mandatry': did you mean 'mandatory'?" in error
+
+
+def test_a_case_that_is_too_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.insights.defined.LONGEST", 3)
+    events = write_events(tmp_path, case("a", 0, "terms"), case("bot", 0, *["terms"] * 4))
+    code, _, error = run("--events", str(events), "--defined", str(write_journey(tmp_path)))
+    assert code == 1
+    assert "the case 'bot' has 4 steps, at most 3 are possible" in error
+
+
+def test_the_funnel_loses_drop_offs_open_cases_and_goals_out_of_order(tmp_path: Path) -> None:
+    text = "journey: line\ngoal: {when: {name: d}, window: 9d}\nsteps:\n" + "".join(
+        f"  - {{step: {name}, mandatory: true, reached: {{name: {name}}}}}\n" for name in "abcd"
+    )
+    cases = [
+        case(f"{number}-{path}", 0, *path)
+        for number in range(2)
+        for path in ("abcd", "ab", "ba", "c", "abd")
+    ]
+    found = analyse(write_events(tmp_path, *cases, LATE), write_journey(tmp_path, text))
+    reached = [found["cases"], *funnel(found).values()]
+    assert reached == [11, 8, 6, 2, 2]
+    open_before_a, goal_after_b = 1, 2
+    assert drop_offs(found) == {None: 11 - 8 - open_before_a, "a": 8 - 6, "b": 6 - 2 - goal_after_b}
+    assert math.fsum(one["share"] for one in found["drop_offs"]) == pytest.approx(6 / 11)

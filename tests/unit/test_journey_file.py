@@ -1,0 +1,154 @@
+"""Files of journeys: what is accepted, and what is said of mistakes."""
+
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from pipeline.adapters.config_files import ConfigError
+from pipeline.adapters.journey_file import load_journey
+from pipeline.adapters.yaml_text import Document, read_yaml
+from pipeline.config.journey import EnterAfter, Journey
+from pipeline.config.schema import JOURNEY, published
+from pipeline.journeys.plan import JourneyPlan, PlannedStep
+from tests.support.journeys import ONBOARDING
+
+WEEK = 7 * 86_400_000
+
+
+def _load(folder: Path, text: str) -> Journey | list[ConfigError]:
+    file = folder / "onboarding.yaml"
+    file.write_text(text)
+    return load_journey(file)
+
+
+def _journey(folder: Path, text: str) -> Journey:
+    found = _load(folder, text)
+    assert isinstance(found, Journey), found
+    return found
+
+
+def _replaced(old: str, new: str) -> str:
+    assert old in ONBOARDING
+    return ONBOARDING.replace(old, new, 1)
+
+
+def test_a_journey_becomes_its_plan(tmp_path: Path) -> None:
+    journey = _journey(tmp_path, ONBOARDING)
+    assert JourneyPlan.of(journey).steps == (
+        PlannedStep("terms", 0, True, WEEK),
+        PlannedStep("income", 1, True),
+        PlannedStep("photo", 1, False),
+    )
+    assert (journey.holdout, journey.exit) == (0.05, ({"name": "Onboarding Cancelled"},))
+
+
+def test_a_split_adds_no_stage_to_the_plan(tmp_path: Path) -> None:
+    text = ONBOARDING + "  - {step: last, reached: {name: Last}}\n"
+    assert JourneyPlan.of(_journey(tmp_path, text)).steps[-1] == PlannedStep("last", 2)
+
+
+@pytest.mark.parametrize(
+    ("again", "read"),
+    [("never", "never"), ("always", "always"), ("{after: 90d}", EnterAfter("90d"))],
+)
+def test_a_journey_may_be_entered_again(tmp_path: Path, again: str, read: object) -> None:
+    enter = _journey(tmp_path, _replaced("again: never", f"again: {again}")).enter
+    assert enter is not None
+    assert enter.again == read
+
+
+def test_the_published_schema_accepts_a_journey() -> None:
+    document = read_yaml(ONBOARDING, {})
+    assert isinstance(document, Document)
+    assert Draft202012Validator(published(JOURNEY)).is_valid(document.value)
+
+
+TERMS = "reached: {name: Terms Accepted}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "at", "said"),
+    [
+        ("mandatory:", "mandatry:", "mandatry", "unknown field 'mandatry': did you mean 'manda"),
+        ("window:", "windw:", "windw", "unknown field 'windw': did you mean 'window'?"),
+        ("within: 7d", "within: a week", "within", "not a duration such as 30s"),
+        ("again: never", "again: often", "again", "known: always, never"),
+        ("holdout: 0.05", "holdout: 1.5", "holdout", "too large"),
+        ("most: 3", "most: 0", "most: 0", "too small"),
+        (TERMS, "{}", "{}\n    within", "YAML"),
+        (f"{TERMS}\n", "description: x\n", "description", "unknown field 'description'"),
+        (f"    {TERMS}\n", "", "step: terms", "'reached' is missing here"),
+        (TERMS, "reached: {nam: x}", "nam: x", "'nam' is not part of a condition: did you mean"),
+        ("- step: terms", "- stepp: terms", "stepp", "unknown field 'stepp': did you mean 'step'?"),
+        ("- step: terms\n    m", "- m", "mandatory", "mandatory belongs to a step"),
+        (
+            "step: income",
+            "step: terms",
+            "terms\n        mandatory",
+            "the step 'terms' is there twice",
+        ),
+        (
+            "Income Given",
+            "Terms Accepted",
+            "        reached: {name: Terms",
+            "reaches the step 'terms'",
+        ),
+        ("mail-first: 0.5", "mail-first: 0.6", "arms", "the shares add up to 1.1"),
+        ("mail-first: 0.5, ", "", "arms", "a split needs 2 arms or more"),
+        ("by: share", "by: chance", "by: chance", "known: share"),
+        ("Onboarding Cancelled", "Terms Accepted", "step: terms", "is an exit, by which"),
+        ("Onboarding Cancelled", "Terms Accepted", "step: income", "before it is mandatory, and"),
+        ("Account Opened", "Terms Accepted", "step: photo", "reaches the goal, which ends it"),
+        (
+            TERMS,
+            "reached: {all: [{name: a}, {name: b}]}",
+            "step: terms",
+            "nobody can reach the step 'terms': no interaction has two names at once",
+        ),
+        ("- split:", "- any_order: []\n    split:", "split:", "any_order and split are two parts"),
+        ("steps:\n", "steps: []\nx:\n", "x:", "unknown field 'x'"),
+    ],
+)
+def test_mistakes_are_named_with_line_and_mend(
+    tmp_path: Path, old: str, new: str, at: str, said: str
+) -> None:
+    text = _replaced(old, new)
+    errors = _load(tmp_path, text)
+    assert isinstance(errors, list), "this should not have been accepted"
+    found = [one for one in errors if said in one.message]
+    assert found, errors
+    wanted = new if at not in text else at
+    line = text[: text.index(wanted)].count("\n") + 1
+    assert line in [one.line for one in found], (line, found)
+    assert all(one.file == str(tmp_path / "onboarding.yaml") for one in errors)
+
+
+def test_a_journey_without_goal_exit_and_mandatory_step_cannot_end(tmp_path: Path) -> None:
+    text = "journey: j\nsteps:\n  - {step: a, reached: {name: a}}\n"
+    errors = _load(tmp_path, text)
+    assert isinstance(errors, list)
+    assert str(errors[0]) == (
+        f"{tmp_path / 'onboarding.yaml'}:1:1: this journey cannot end: give it a goal, an exit, or "
+        "a mandatory step"
+    )
+    for end in ("goal: {when: {name: b}}\n", "exit: [{name: b}]\n"):
+        assert isinstance(_load(tmp_path, text + end), Journey)
+    assert isinstance(_load(tmp_path, text.replace("{step: a,", "{step: a, mandatory: true,")),
+                      Journey)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "the file is empty"), ("journey: [", "YAML"), ("- a\n", "expected fields, found a list")],
+)
+def test_what_is_no_journey_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    errors = _load(tmp_path, text)
+    assert isinstance(errors, list)
+    assert said in errors[0].message
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    errors = load_journey(tmp_path / "none.yaml")
+    assert isinstance(errors, list)
+    assert "cannot be read: No such file" in str(errors[0])
