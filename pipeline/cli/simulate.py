@@ -6,10 +6,13 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from pipeline.cli.console import JsonOption, err, out, print_json
+from pipeline.cli.console import JsonOption, err, out, print_json, print_table
+from pipeline.settings import Settings
+from pipeline.simulate.audience import Played
 from pipeline.simulate.customers import MOST_CUSTOMERS
 from pipeline.simulate.diary import MOST_DAYS
 from pipeline.simulate.files import NAMES, Written, write
+from pipeline.simulate.live import LiveOptions, play
 from pipeline.simulate.world import WorldSize
 
 app = typer.Typer()
@@ -21,14 +24,21 @@ def worlds() -> None:
 
 
 @app.command()
-def bank(
+def bank(  # noqa: PLR0913 - one for each option
     customers: Annotated[int, typer.Option(min=1, max=MOST_CUSTOMERS, help="How many people.")],
     days: Annotated[int, typer.Option(min=1, max=MOST_DAYS, help="How long they are followed.")],
-    folder: Annotated[
-        Path,
-        typer.Option("--out", metavar="DIR", help=f"Write {', '.join(NAMES)} into this folder."),
-    ],
     seed: Annotated[int, typer.Option(min=0, help="Chooses everything about them.")] = 7,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help=f"Write {', '.join(NAMES)} into this folder."),
+    ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="Play it to this home's stack, which runs deploy/bank.")
+    ] = False,
+    rate: Annotated[float, typer.Option(min=0.1, help="Live: interactions a second.")] = 50.0,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Live: stop after so long. Default: play it all.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Make a synthetic bank whose truth is known.
@@ -40,12 +50,20 @@ def bank(
     With --out the world sends messages by a randomised policy of its own, whose propensities it
     logs; call-centre agents, though, call those who would buy anyway. The same seed writes the
     same bytes. What each file holds: pipeline/simulate/README.md.
+
+    With --live the stack decides (`kairos up --config deploy/bank` first): events are sent to the
+    gateway one after the other at the rate, and customers react to the actions that they get.
     """
-    written = _write(WorldSize(customers, days, seed), folder)
+    if (folder is None) != live:
+        raise typer.BadParameter("give either --out DIR or --live", param_hint="--out")
+    size = WorldSize(customers, days, seed)
+    done = _play(size, rate, seconds) if folder is None else _write(size, folder)
     if json:
-        print_json(written)
+        print_json(done)
+    elif isinstance(done, Played):
+        _print_played(done)
     else:
-        _print_written(written)
+        _print_written(done)
 
 
 def _write(size: WorldSize, folder: Path) -> Written:
@@ -59,5 +77,31 @@ def _print_written(written: Written) -> None:
         f"A synthetic bank in {written.folder}: {written.interactions:,} interactions of "
         f"{written.persons:,} persons, {written.policy_rows:,} logged decisions "
         f"({', '.join(NAMES)})",
+        soft_wrap=True,
+    )
+
+
+def _play(size: WorldSize, rate: float, seconds: float | None) -> Played:
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task("preparing", total=None)
+
+        def show(sent: int, total: int) -> None:
+            bar.update(task, description="interactions", completed=sent, total=total)
+
+        return play(Settings(), size, LiveOptions(rate, seconds, show))
+
+
+def _print_played(played: Played) -> None:
+    kinds = ("impression", "click", "dismiss", "conversion")
+    rows = [
+        [named, count, *(played.outcomes[named][kind] for kind in kinds)]
+        for named, count in sorted(played.actions.items())
+    ]
+    print_table("Actions and simulated reactions", ["offer/channel", "actions", *kinds], rows)
+    part = "the whole world" if played.finished else "a part of the world"
+    out.print(
+        f"A synthetic bank, {part}: {played.sent:,} interactions sent to {played.url}, "
+        f"{played.asked:,} asked for an answer, {played.defaulted:,} answered by default, "
+        f"{played.failed:,} failed",
         soft_wrap=True,
     )

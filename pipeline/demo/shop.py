@@ -3,29 +3,19 @@
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
 
-import httpx
-
+from pipeline.adapters.gateway_client import GatewayClient
 from pipeline.demo.reactions import Delivered, Reaction
 from pipeline.demo.script import Step, Visit
 
-_TIMEOUT_S = 60.0
 _BUDGET_MS = 30_000
 
 
-class RefusedError(Exception):
-    """The gateway did not take what the demo sent; the message has its answer."""
-
-
 class Shop:
-    """One keep-alive client with a write key; `concurrency` visitors at a time."""
+    """One client with a write key; `concurrency` visitors at a time."""
 
     def __init__(self, url: str, write_key: str, concurrency: int = 16) -> None:
-        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
-        self._client = httpx.AsyncClient(
-            base_url=url, auth=(write_key, ""), timeout=_TIMEOUT_S, limits=limits, trust_env=False
-        )
+        self._client = GatewayClient(url, write_key, concurrency)
         self._gate = asyncio.Semaphore(concurrency)
         self.defaulted = 0
         self._answer_ms: list[float] = []
@@ -34,7 +24,7 @@ class Shop:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        await self._client.close()
 
     async def visit(self, visit: Visit) -> list[Delivered]:
         """Takes one visitor through the steps, in order; returns what was shown."""
@@ -52,17 +42,17 @@ class Shop:
         outcomes = [{"token": r.token, "outcome": r.outcome, "timestamp": r.at} for r in reactions]
         if outcomes:
             async with self._gate:
-                await self._post("/v1/outcomes", {"outcomes": outcomes})
+                await self._client.post("/v1/outcomes", {"outcomes": outcomes})
 
     async def _take(self, step: Step) -> Sequence[Delivered]:
         if step.placement is None:
-            await self._post("/v1/batch", {"batch": step.messages})
+            await self._client.post("/v1/batch", {"batch": step.messages})
             return ()
         return await self._decide(step, step.placement)
 
     async def _decide(self, step: Step, placement: str) -> Sequence[Delivered]:
         asked = time.monotonic()
-        answer = await self._post(
+        answer = await self._client.post(
             "/v1/decide",
             {
                 "interaction": step.messages[0],
@@ -79,10 +69,3 @@ class Shop:
             action["action_id"], action["token"], action["offer"], outbound=False, at=step.at
         )
         return (delivered,)
-
-    async def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        response = await self._client.post(path, json=body)
-        answer: dict[str, Any] = response.json()
-        if response.status_code != httpx.codes.OK or answer.get("rejected"):
-            raise RefusedError(f"POST {path}: {response.status_code} {response.text[:500]}")
-        return answer

@@ -1,0 +1,42 @@
+"""A sender's side of the gateway: one write key, kept-alive connections."""
+
+from typing import Any, Final
+
+import httpx
+
+_TIMEOUT_S: Final = 60.0
+_SHOWN: Final = 500
+
+
+class GatewayRefusedError(Exception):
+    """The gateway did not take what was sent; the message has its answer. `status`: of HTTP."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class GatewayClient:
+    """Posts JSON by a write key; `concurrency`: most requests at a time."""
+
+    def __init__(self, url: str, write_key: str, concurrency: int) -> None:
+        limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)
+        self._client = httpx.AsyncClient(
+            base_url=url, auth=(write_key, ""), timeout=_TIMEOUT_S, limits=limits, trust_env=False
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the answer. Raises GatewayRefusedError; httpx.HTTPError where there is none."""
+        response = await self._client.post(path, json=body)
+        text = response.text[:_SHOWN]
+        if response.status_code != httpx.codes.OK:
+            message = f"POST {path}: {response.status_code} {text}"
+            raise GatewayRefusedError(message, response.status_code)
+        answer: dict[str, Any] = response.json()
+        if answer.get("rejected"):
+            raise GatewayRefusedError(f"POST {path}: {text}", response.status_code)
+        return answer

@@ -1,0 +1,134 @@
+"""The bank's customers at the gateway: their events are sent, and they react to what comes back."""
+
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+
+from pipeline.adapters.gateway_client import GatewayClient, GatewayRefusedError
+from pipeline.model.decision import Action
+from pipeline.simulate.customers import customer
+from pipeline.simulate.events import WorldEvent
+from pipeline.simulate.offers import BankOffer
+from pipeline.simulate.reactions import Contacted, bank_offer, outcomes
+from pipeline.simulate.world import WorldSize
+
+_BUSY: Final = frozenset((429, 503))
+"""Answers after which the play goes on."""
+
+
+@dataclass(slots=True)
+class Played:
+    """What became of the world. `actions`: messages that reached customers, as OFFER/CHANNEL, and
+    `outcomes` what customers did about them; `sent`: events, of which `asked` wanted an answer;
+    `failed`: requests without a good answer; `finished`: the whole world was played."""
+
+    url: str
+    synthetic: bool = True
+    sent: int = 0
+    asked: int = 0
+    defaulted: int = 0
+    failed: int = 0
+    finished: bool = False
+    actions: Counter[str] = field(default_factory=Counter)
+    outcomes: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+
+class Audience:
+    """Customers of one world; `clients` by channel. What they do is counted in `played`."""
+
+    def __init__(self, size: WorldSize, clients: dict[str, GatewayClient], played: Played) -> None:
+        self._seed = size.seed
+        self._clients = clients
+        self._played = played
+        # Ids are of this play: the stack remembers those of an earlier one for a week.
+        self._run = f"{time.time_ns():x}"
+        self._people: dict[str, int] = {}
+        self._reached: set[tuple[int, str]] = set()
+
+    async def live(self, event: WorldEvent) -> None:
+        """Send an event, and react to the answer where it asks for one."""
+        for one in event.identifiers:
+            self._people[one.key] = event.person
+        message = event.message(f"{self._run}-{event.event_id}")
+        if event.placement is None:
+            await self._post(event.channel, f"/v1/{event.kind}", message)
+        else:
+            await self._ask(event, message, event.placement)
+        self._played.sent += 1
+
+    async def receive(self, action: Action) -> None:
+        """React to an e-mail or a call."""
+        person = self._people.get(action.identifier.key)
+        if person is not None:
+            contacted = Contacted(action.action_id, action.token, action.offer, action.channel)
+            await self._react(contacted, person)
+
+    async def _ask(self, event: WorldEvent, message: dict[str, Any], placement: str) -> None:
+        asked = {"interaction": message, "placements": [placement]}
+        self._played.asked += 1
+        answer = await self._post(event.channel, "/v1/decide", asked)
+        if answer is None:
+            return
+        self._played.defaulted += answer["defaulted"]
+        shown = answer["placements"][placement]
+        if shown is not None:
+            contacted = Contacted(
+                shown["action_id"], shown["token"], shown["offer"], shown["channel"]
+            )
+            await self._react(contacted, event.person)
+
+    async def _react(self, contacted: Contacted, person: int) -> None:
+        """Report what the customer does, and reach the offer's goal, but once in a life."""
+        who = customer(self._seed, person)
+        named = f"{contacted.offer}/{contacted.channel}"
+        self._played.actions[named] += 1
+        offer = bank_offer(contacted)
+        done = list(outcomes(contacted, who))
+        if offer is None or not done:
+            return
+        if (person, offer.offer) in self._reached and "conversion" in done:
+            done.remove("conversion")
+        if "conversion" in done:
+            self._reached.add((person, offer.offer))
+            await self._reach(offer, person, contacted.action_id)
+        reports = [
+            {
+                "token": contacted.token,
+                "outcome": one,
+                **({"properties": {"goal": offer.goal}} if one == "conversion" else {}),
+            }
+            for one in done
+        ]
+        if await self._post("web", "/v1/outcomes", {"outcomes": reports}) is not None:
+            self._played.outcomes[named].update(done)
+
+    async def _reach(self, offer: BankOffer, person: int, action_id: str) -> None:
+        who = customer(self._seed, person)
+        known = who.customer_id if who.known else who.email
+        event = WorldEvent(
+            at=0,
+            person=person,
+            event_id=f"goal-{action_id}",
+            kind="track",
+            name=offer.goal,
+            channel=offer.goal_channel,
+            identifiers=(known,),
+            properties={"value": offer.value, "offer": offer.offer},
+        )
+        message = event.message(f"{self._run}-{event.event_id}")
+        await self._post(event.channel, "/v1/track", message)
+
+    async def _post(self, channel: str, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        """None where the stack was too busy or did not answer, which is counted."""
+        try:
+            return await self._clients[channel].post(path, body)
+        except httpx.HTTPError:
+            self._played.failed += 1
+        except GatewayRefusedError as refused:
+            if refused.status not in _BUSY:
+                raise
+            self._played.failed += 1
+        return None

@@ -1,0 +1,174 @@
+"""The world played to a stack: its events go to the gateway, its customers react to the answers.
+
+World time is squeezed: events follow each other at a fixed rate, and happen when they are sent.
+Here the stack decides, so the world sends no messages of its own.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from pipeline.adapters.config_files import load, written_keys
+from pipeline.adapters.gateway_client import GatewayClient, GatewayRefusedError
+from pipeline.config.model import Bundle
+from pipeline.demo.mailbox import Mailbox, serve
+from pipeline.settings import Settings
+from pipeline.simulate.audience import Audience, Played
+from pipeline.simulate.events import SOURCES, WorldEvent
+from pipeline.simulate.sorting import SortedLines
+from pipeline.simulate.world import WorldSize, biography
+from pipeline.stack.control import gateway_url
+
+CONFIGURATION: Final = Path(__file__).parents[2] / "deploy" / "bank"
+
+_HERE: Final = ("127.0.0.1", "localhost", "::1")
+_CONNECTIONS: Final = 8
+_MOST_IN_FLIGHT: Final = 500
+_LOOK_S: Final = 0.1
+_LINGER_S: Final = 5.0
+"""So long e-mails and calls are still taken after the last event."""
+
+_EVENT: Final = msgspec.json.Decoder(WorldEvent)
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+class NotTheBankError(Exception):
+    """The stack cannot be played to; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """`rate`: events a second; `seconds`: stop after so long, None: play the whole world.
+    `progress` is told how many of how many events are on their way."""
+
+    rate: float
+    seconds: float | None
+    progress: Callable[[int, int], None]
+
+
+def play(settings: Settings, size: WorldSize, options: LiveOptions) -> Played:
+    """Play the world to the stack of this home.
+
+    Raises StackError without a gateway, NotTheBankError where it has another configuration or the
+    port of the bank's mailbox is taken.
+    """
+    played = Played(gateway_url(settings))
+    with SortedLines() as log, _mended():
+        for index in range(size.customers):
+            for event in biography(size, index, policy=False).events:
+                log.add(event.at, _ENCODER.encode(event))
+        script = _Script(map(_EVENT.decode, log), len(log))
+        asyncio.run(_perform(size, script, options, played))
+    return played
+
+
+@dataclass(frozen=True, slots=True)
+class _Script:
+    """The events in the order of time, and how many they are."""
+
+    events: Iterable[WorldEvent]
+    count: int
+
+
+@contextmanager
+def _mended() -> Iterator[None]:
+    """Say what to do about the gateway's refusal."""
+    try:
+        yield
+    except ExceptionGroup as group:
+        refused = group.subgroup(GatewayRefusedError)
+        if refused is None:
+            raise
+        mend = "does this home run deploy/bank? `kairos up --config deploy/bank`"
+        raise NotTheBankError(f"{_first(refused)}; {mend}") from None
+
+
+def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
+
+
+async def _perform(size: WorldSize, script: _Script, options: LiveOptions, played: Played) -> None:
+    keys = written_keys(CONFIGURATION)
+    clients = {
+        channel: GatewayClient(played.url, keys[source], _CONNECTIONS)
+        for channel, source in SOURCES.items()
+    }
+    mailbox = Mailbox()
+    mailbox.door.set()
+    async with AsyncExitStack() as stack:
+        for client in clients.values():
+            stack.push_async_callback(client.close)
+        for port in _mailbox_ports():
+            try:
+                await stack.enter_async_context(serve(mailbox, port))
+            except OSError as error:
+                what = f"port {port}, to which the bank's e-mails and calls go, cannot be had"
+                mend = "set KAIROS_BANK_WEBHOOK to another, for `kairos up` too"
+                raise NotTheBankError(f"{what} ({error.strerror}): {mend}") from error
+        audience = Audience(size, clients, played)
+        async with asyncio.TaskGroup() as tasks:
+            reader = tasks.create_task(_read(mailbox, audience, tasks))
+            await _Pace(tasks, audience, options).keep(script, played)
+            await asyncio.sleep(_LINGER_S)
+            reader.cancel()
+
+
+async def _read(mailbox: Mailbox, audience: Audience, tasks: asyncio.TaskGroup) -> None:
+    """E-mails and calls reach their customers as they come."""
+    while True:
+        for action in mailbox.take():
+            tasks.create_task(audience.receive(action))
+        await asyncio.sleep(_LOOK_S)
+
+
+class _Pace:
+    """Sends events at their rate, whether or not earlier ones were answered, up to a number of them
+    in flight; those of one customer one after the other."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, audience: Audience, options: LiveOptions) -> None:
+        self._tasks = tasks
+        self._audience = audience
+        self._options = options
+        self._room = asyncio.Semaphore(_MOST_IN_FLIGHT)
+        self._latest: dict[int, asyncio.Task[None]] = {}
+
+    async def keep(self, script: _Script, played: Played) -> None:
+        """Return when the last event is on its way."""
+        began, seconds = time.monotonic(), self._options.seconds
+        for number, event in enumerate(script.events):
+            after_s = number / self._options.rate
+            if seconds is not None and max(after_s, time.monotonic() - began) >= seconds:
+                return
+            await asyncio.sleep(max(0.0, began + after_s - time.monotonic()))
+            await self._room.acquire()
+            before = self._latest.get(event.person)
+            self._latest[event.person] = self._tasks.create_task(self._send(event, before))
+            self._options.progress(number + 1, script.count)
+        played.finished = True
+
+    async def _send(self, event: WorldEvent, before: "asyncio.Task[None] | None") -> None:
+        try:
+            if before is not None:
+                await asyncio.wait((before,))
+            await self._audience.live(event)
+        finally:
+            self._room.release()
+            if self._latest.get(event.person) is asyncio.current_task():
+                del self._latest[event.person]
+
+
+def _mailbox_ports() -> frozenset[int]:
+    """The ports of this machine to which the bank's channels post."""
+    bundle = load(CONFIGURATION)
+    if not isinstance(bundle, Bundle):
+        raise NotTheBankError("; ".join(map(str, bundle)))
+    urls = [urlsplit(one.url) for one in bundle.channels.channels if one.url is not None]
+    return frozenset(url.port for url in urls if url.port and url.hostname in _HERE)

@@ -1,0 +1,48 @@
+"""What a customer does about an action of the stack, by the truth of the world."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.simulate.contacts import reaches_anyway, reception
+from pipeline.simulate.customers import SimulatedCustomer
+from pipeline.simulate.offers import OFFERS, BankOffer
+
+_DISMISSES: Final = 0.04
+_BY_NAME: Final = {one.offer: one for one in OFFERS}
+
+
+@dataclass(frozen=True, slots=True)
+class Contacted:
+    """An action that reached the customer."""
+
+    action_id: str
+    token: str
+    offer: str
+    channel: str
+
+
+def bank_offer(contacted: Contacted) -> BankOffer | None:
+    """The offer, where the world knows how people take it in this channel."""
+    offer = _BY_NAME.get(contacted.offer)
+    return offer if offer is not None and contacted.channel in offer.arms else None
+
+
+def outcomes(contacted: Contacted, who: SimulatedCustomer) -> Iterator[str]:
+    """Yield the outcomes in their order; the same action always has the same.
+
+    Who would reach the goal anyway does so in their own time, and not because of this.
+    """
+    offer = bank_offer(contacted)
+    if offer is None:
+        return
+    draws = who.draws.about(contacted.action_id)
+    taken = reception(offer.arms[contacted.channel], draws)
+    if taken.seen:
+        yield "impression"
+    if taken.clicked:
+        yield "click"
+    elif taken.seen and draws.happens(_DISMISSES, "dismisses"):
+        yield "dismiss"
+    if taken.persuaded and not reaches_anyway(offer, who):
+        yield "conversion"

@@ -1,0 +1,65 @@
+"""The synthetic bank played to a stack that runs deploy/bank: its customers are known, get actions
+and react to them."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.broker.ports import is_free
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from pipeline.simulate.live import CONFIGURATION
+from pipeline.simulate.world import WorldSize, biography
+from tests.support.stack import Stack, running_stack
+
+_SIZE = WorldSize(40, 20, 6)
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    port = next(one for one in range(18_795, 18_895) if is_free(one))
+    variables = {
+        "KAIROS_BANK_WEBHOOK": f"http://127.0.0.1:{port}",
+        "KAIROS_PARTITIONS": "2",
+        "KAIROS_DECIDE_BUDGET_MS": "2000",
+    }
+    home = tmp_path_factory.mktemp("bank")
+    with running_stack(Stack(home, CONFIGURATION, variables)) as stack:
+        yield stack
+
+
+def test_customers_get_actions_react_and_are_known(bank: Stack) -> None:
+    size = ("--customers", str(_SIZE.customers), "--days", str(_SIZE.days))
+    options = (*size, "--seed", str(_SIZE.seed), "--live", "--rate", "60")
+    played = bank.json("simulate", "bank", *options)
+    lives = [biography(_SIZE, index, policy=False) for index in range(_SIZE.customers)]
+    assert played["synthetic"] is True
+    assert (played["finished"], played["failed"]) == (True, 0)
+    assert played["sent"] == sum(len(life.events) for life in lives)
+    channels = {named.partition("/")[2] for named in played["actions"]}
+    assert channels >= {"web", "pos", "email"}
+
+    bank.kairos("status", "--until-idle", "60")
+    reported: Counter[str] = Counter()
+    for counts in played["outcomes"].values():
+        reported.update(counts)
+    assert reported["impression"] > 20
+    heard = Counter(
+        one.name
+        for _, one in bank.records.every(topics.INTERACTIONS, Interaction)
+        if one.kind == "outcome" and one.source == "bank-web"
+    )
+    assert heard == reported
+    life = max(lives, key=lambda one: len(one.identifiers))
+    person = bank.json("profile", "show", life.identifiers[0].key)
+    assert person["profile_id"] == life.profile_id
+
+
+def test_a_stack_of_another_configuration_is_named(bank: Stack, tmp_path: Path) -> None:
+    other = Path(__file__).parents[2] / "deploy" / "demo"
+    bank.kairos("up", "--config", str(other))
+    refused = bank.run("simulate", "bank", "--customers", "5", "--days", "5", "--live")
+    assert refused.returncode == 1
+    assert "kairos up --config deploy/bank" in refused.stderr

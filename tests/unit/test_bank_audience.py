@@ -1,0 +1,98 @@
+"""Played to a stack, the world says what its files say, and its customers react by its truth."""
+
+from collections import Counter
+from math import sqrt
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.adapters.config_files import load, written_keys
+from pipeline.cli.main import build_app
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.model import Bundle, Source
+from pipeline.ingest.records import Reading
+from pipeline.ingest.row import Row
+from pipeline.ingest.row_ids import RowIds
+from pipeline.model.interaction import Interaction
+from pipeline.simulate.customers import customer
+from pipeline.simulate.events import SOURCES, line
+from pipeline.simulate.live import CONFIGURATION
+from pipeline.simulate.offers import CARD, SALES
+from pipeline.simulate.reactions import Contacted, outcomes
+from pipeline.simulate.truth import expected_conversion
+from pipeline.simulate.world import WorldSize, biography
+
+_NOW = 1_790_000_000_000
+
+
+@pytest.fixture(scope="module")
+def bank() -> Configuration:
+    bundle = load(CONFIGURATION, {})
+    assert isinstance(bundle, Bundle), bundle
+    config = compile_bundle(bundle)
+    assert isinstance(config, Configuration)
+    return config
+
+
+def taken(config: Configuration, raw: bytes) -> Interaction:
+    source = Source("file", "file", "unused-key")
+    one = Reading(config, source, 10_000, _NOW, RowIds("file")).judge(Row(1, raw, 0))
+    assert isinstance(one, Interaction), one
+    return one
+
+
+def test_a_message_to_the_gateway_means_what_the_line_of_the_file_means(
+    bank: Configuration,
+) -> None:
+    keys = written_keys(CONFIGURATION, {})
+    seen: set[str] = set()
+    for index in range(25):
+        for event in biography(WorldSize(25, 15, 4), index, policy=True).events:
+            key = keys[SOURCES[event.channel]]
+            message = {**event.message("m"), "writeKey": key}
+            live, filed = taken(bank, msgspec.json.encode(message)), taken(bank, line(event))
+            for field in ("kind", "name", "channel", "source", "identifiers"):
+                assert getattr(live, field) == getattr(filed, field), field
+            assert filed.properties.items() <= live.properties.items()
+            seen.add(event.name)
+    assert len(seen) > 12
+
+
+@pytest.mark.parametrize(
+    ("offer", "channel"), [(one.offer, channel) for one in SALES for channel in one.arms]
+)
+def test_reactions_have_the_stated_probabilities(offer: str, channel: str) -> None:
+    [stated] = [one for one in SALES if one.offer == offer]
+    arm, n = stated.arms[channel], 3_000
+    counts: Counter[str] = Counter()
+    for index in range(n):
+        contacted = Contacted(f"action-{index}", "token", offer, channel)
+        counts.update(outcomes(contacted, customer(9, index)))
+    induced = expected_conversion(stated, channel) - expected_conversion(stated, "nothing")
+    for name, told in (("impression", arm.seen), ("click", arm.click), ("conversion", induced)):
+        assert abs(counts[name] / n - told) < 4 * sqrt(told * (1 - told) / n), name
+
+
+def test_the_same_action_has_the_same_outcomes_and_another_its_own() -> None:
+    who = customer(9, 1)
+
+    def of(action: str) -> tuple[str, ...]:
+        return tuple(outcomes(Contacted(action, "token", CARD.offer, "call"), who))
+
+    assert of("a") == of("a")
+    assert len({of(f"action-{n}") for n in range(50)}) > 2
+
+
+def test_nobody_reacts_to_what_the_world_does_not_know() -> None:
+    who = customer(9, 1)
+    assert not list(outcomes(Contacted("a", "token", "unknown", "web"), who))
+    assert not list(outcomes(Contacted("a", "token", CARD.offer, "sms"), who))
+
+
+@pytest.mark.parametrize("options", [[], ["--live", "--out", "folder"]])
+def test_the_command_wants_either_files_or_live(options: list[str]) -> None:
+    size = ["--customers", "1", "--days", "1"]
+    result = CliRunner().invoke(build_app("simulate"), ["simulate", "bank", *size, *options])
+    assert result.exit_code == 2
+    assert "either --out DIR or --live" in result.stderr
