@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from pipeline.conditions import Compiled, Facts
 from pipeline.conditions.compile import Read, Test
-from pipeline.config.keeps import Keep
+from pipeline.config.keeps import Aggregate
 from pipeline.config.model import KeptRule, Purpose
 from pipeline.config.templates import Template
 from pipeline.model.interaction import Known
@@ -31,7 +31,7 @@ class Trait:
 
     name: str
     rule: KeptRule
-    keeps: tuple[Keep, ...]
+    keeps: tuple[Aggregate, ...]
     timed: bool
 
 

@@ -34,7 +34,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Keep(Shape):
+class Aggregate(Shape):
     """Where `test` holds, `read` gives the value to combine; None: nothing to add.
 
     `names`: it can only hold for interactions of these names. `clears`: whether an interaction says
@@ -52,16 +52,16 @@ class Keep(Shape):
 class Keeps:
     """All keeps by key, and those that an interaction of a name can touch."""
 
-    by_key: Mapping[str, Keep]
-    by_name: Mapping[str, tuple[Keep, ...]]
-    any_name: tuple[Keep, ...]
+    by_key: Mapping[str, Aggregate]
+    by_name: Mapping[str, tuple[Aggregate, ...]]
+    any_name: tuple[Aggregate, ...]
 
-    def touched(self, interaction: Interaction) -> tuple[Keep, ...]:
+    def touched(self, interaction: Interaction) -> tuple[Aggregate, ...]:
         """Those that `interaction` may add to."""
         return self.by_name.get(interaction.name, self.any_name)
 
 
-def keeps_for(trait: model.Trait) -> tuple[Keep, ...]:
+def keeps_for(trait: model.Trait) -> tuple[Aggregate, ...]:
     """What a trait is made of: one keep; for an average the sum and the count; of a bucket the
     trait that it reads has them."""
     match trait.rule:
@@ -75,7 +75,7 @@ def keeps_for(trait: model.Trait) -> tuple[Keep, ...]:
             return (_keep(trait, rule),)
 
 
-def index_of(keeps: Iterable[Keep]) -> Keeps:
+def index_of(keeps: Iterable[Aggregate]) -> Keeps:
     """The index of `keeps`, equal ones once."""
     by_key = {keep.key: keep for keep in keeps}
     names = {name for keep in by_key.values() for name in keep.names or ()}
@@ -91,10 +91,10 @@ def index_of(keeps: Iterable[Keep]) -> Keeps:
     )
 
 
-def _keep(trait: model.Trait, rule: KeepRule) -> Keep:
+def _keep(trait: model.Trait, rule: KeepRule) -> Aggregate:
     when = compiled(trait.when)
     shape = Shape(rule, None if trait.window is None else duration_ms(trait.window))
-    return Keep(
+    return Aggregate(
         key=_key(shape, trait),
         rule=shape.rule,
         window_ms=shape.window_ms,

@@ -8,7 +8,7 @@ from pipeline.conditions import tree as conditions
 from pipeline.conditions.reads import patterns
 from pipeline.config import readers
 from pipeline.config.compiled import Sequence, Trait
-from pipeline.config.keeps import Keep, Shape, keep_key
+from pipeline.config.keeps import Aggregate, Shape, keep_key
 from pipeline.model.time import GRACE_MS
 
 _LATEST: Final = Shape("max", None)
@@ -40,7 +40,7 @@ def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, Trait]]:
                 for part in pattern.parts:
                     when = compile(part)
                     name = conditions.latest_time_of(part)
-                    keep = Keep(
+                    keep = Aggregate(
                         rule=_LATEST.rule,
                         window_ms=_LATEST.window_ms,
                         key=keep_key(_LATEST, name),

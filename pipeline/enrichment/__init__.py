@@ -1,1 +1,1 @@
-"""What do we know? The unified profile, folded from shards."""
+"""Enrichment stage: what do we know? The unified profile, folded from shards."""

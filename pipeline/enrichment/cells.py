@@ -19,7 +19,7 @@ _encode: Final = msgspec.json.encode
 
 
 def millionths(value: Scalar) -> int | Big | None:
-    """A number to add up, exactly; None for what is no number."""
+    """Return a number to add up, exactly; None for what is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, float) and abs(value) < _WHOLE:
@@ -28,13 +28,15 @@ def millionths(value: Scalar) -> int | Big | None:
 
 
 def total(cells: Iterable[int | Big]) -> int:
-    """The exact sum of what is kept."""
+    """Return the exact sum."""
     return sum(one if isinstance(one, int) else int(one.digits, 16) for one in cells)
 
 
 def number(millionths: int) -> int | float:
-    """The reverse of `millionths`; whole where it is whole and has at most 64 bits. Beyond what a
-    float can hold, the greatest one."""
+    """Return the reverse of `millionths`; whole where it is whole and has at most 64 bits.
+
+    Beyond the range of floats, the greatest one.
+    """
     whole, rest = divmod(millionths, MILLION)
     if rest == 0 and whole in _LONG:
         return whole
@@ -61,8 +63,11 @@ def _first(a: Value, b: Value) -> Value:
 
 
 def _is_later(a: Value, b: Value) -> bool:
-    """Whether `a` came after `b`. Two senders may use one event id at the same time: then the value
-    decides, so that the order of arrival does not."""
+    """Return whether `a` came after `b`.
+
+    Two senders may use one event id at the same time: then the value decides, so that the order of
+    arrival does not.
+    """
     one, other = (a.occurred_at, a.event_id), (b.occurred_at, b.event_id)
     return one > other or (one == other and _encode(a.value) > _encode(b.value))
 

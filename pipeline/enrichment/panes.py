@@ -19,7 +19,7 @@ _EXACT: Final = 8
 
 
 def pane_of(window_ms: int) -> int:
-    """The length of its panes, ms."""
+    """Return the length of the panes in ms."""
     return max(1, window_ms // _PANES)
 
 
@@ -33,7 +33,7 @@ def prune(panes: Panes, floor: int, pane: int) -> Panes:
 
 
 def merge(a: Panes, b: Panes, pane: int, combine: Combine) -> Panes:
-    """As if the interactions of both had come to one."""
+    """Merge as if the interactions of both had come to one."""
     for at, cell in zip(b.ats, b.cells, strict=True):
         a = _add(a, (at, cell, at in b.whole), pane, combine)
     return a
@@ -68,13 +68,13 @@ def _put(panes: Panes, at: int, cell: Cell, combine: Combine) -> Panes:
 
 
 def within(panes: Panes, floor: int) -> tuple[Cell, ...]:
-    """The cells after `floor`."""
+    """Return the cells after `floor`."""
     if not panes.ats or panes.ats[0] > floor:
         return panes.cells
     return panes.cells[bisect_right(panes.ats, floor) :]
 
 
 def next_to_leave(panes: Panes, floor: int) -> int | None:
-    """The moment of the first cell after `floor`."""
+    """Return the moment of the first cell after `floor`."""
     place = bisect_right(panes.ats, floor)
     return panes.ats[place] if place < len(panes.ats) else None

@@ -1,4 +1,4 @@
-"""What a profile's traits are at a moment, from what its shards have kept."""
+"""Traits of a profile at a moment, from its shards' aggregates."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
@@ -6,12 +6,12 @@ from typing import Any, Final, TypeAlias
 
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.compiled import Trait
-from pipeline.config.keeps import Keep
+from pipeline.config.keeps import Aggregate
 from pipeline.config.model import KeptRule
 from pipeline.config.names import approximate, since_trait
 from pipeline.enrichment import panes, sample, terms
+from pipeline.enrichment.aggregates import floor, next_to_leave
 from pipeline.enrichment.cells import COMBINE, MILLION, number, total
-from pipeline.enrichment.keeping import floor, next_to_leave
 from pipeline.enrichment.state import Kept, Panes, Shard, Value
 from pipeline.model.interaction import Known
 
@@ -21,8 +21,10 @@ _Read: TypeAlias = Callable[[Trait, Sequence[Shard], int], Known]
 def values(
     traits: Sequence[Trait], shards: Sequence[Shard], now_ms: int
 ) -> Iterator[tuple[str, Known]]:
-    """Each trait that has a value, by its name; NAME.approximate where that is so; NAME.since
-    where what came up to then (ms) may be missing."""
+    """Return each trait that has a value, by its name.
+
+    NAME.approximate tells where it is; NAME.since up to when (ms) something may be missing.
+    """
     every = with_past(shards)
     for trait in traits:
         if trait.rule == "distinct":
@@ -34,7 +36,7 @@ def values(
 
 
 def with_past(shards: Sequence[Shard]) -> Sequence[Shard]:
-    """What came before the keeps of a shard reads like one more shard."""
+    """Return the shards, and back-filled interactions as one more shard."""
     if not any(shard.begun for shard in shards):
         return shards
     return (*shards, *map(_past, shards))
@@ -48,7 +50,7 @@ def _past(shard: Shard) -> Shard:
 
 
 def next_change(trait: Trait, shards: Sequence[Shard], now_ms: int) -> int | None:
-    """When time alone may next change the trait, which has a window; after `now_ms`."""
+    """Return when time alone may next change the trait, which has a window, after `now_ms`."""
     soonest = None
     for keep in trait.keeps:
         low = floor(keep, now_ms)
@@ -59,11 +61,11 @@ def next_change(trait: Trait, shards: Sequence[Shard], now_ms: int) -> int | Non
     return None if soonest is None else now_ms + soonest
 
 
-def _parts(keep: Keep, shards: Sequence[Shard]) -> list[Any]:
+def _parts(keep: Aggregate, shards: Sequence[Shard]) -> list[Any]:
     return [kept for shard in shards if (kept := shard.kept.get(keep.key)) is not None]
 
 
-def _cells(keep: Keep, shards: Sequence[Shard], now_ms: int) -> Sequence[Any]:
+def _cells(keep: Aggregate, shards: Sequence[Shard], now_ms: int) -> Sequence[Any]:
     low = floor(keep, now_ms)
     cells: list[Any] = []
     for shard in shards:
@@ -77,8 +79,8 @@ def _cells(keep: Keep, shards: Sequence[Shard], now_ms: int) -> Sequence[Any]:
     return cells
 
 
-def _added_up(keep: Keep, shards: Sequence[Shard], now_ms: int) -> int | None:
-    """Nothing in a window is 0, nothing in a lifetime is not known."""
+def _added_up(keep: Aggregate, shards: Sequence[Shard], now_ms: int) -> int | None:
+    """Return the sum; nothing in a window is 0, nothing in a lifetime is unknown."""
     cells = _cells(keep, shards, now_ms)
     return total(cells) if cells or keep.window_ms is not None else None
 

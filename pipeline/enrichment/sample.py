@@ -1,8 +1,8 @@
-"""How many distinct values: exact to 1,000, beyond that from an even sample of their hashes.
+"""Count of distinct values: exact to 1,000, beyond that from an even sample of their hashes.
 
 When more than 1,000 are kept, only hashes that begin with `level` zero bits stay, which is one in
-2^level whatever the values are; so samples of several shards or times become one by the higher
-level. Once nothing that was sampled is in the window any more, the count is exact again.
+2^level whatever the values are; so samples of several shards or times merge by the higher level.
+Once nothing that was sampled is in the window any more, the count is exact again.
 """
 
 from collections.abc import Mapping
@@ -27,13 +27,13 @@ def hash_of(value: Scalar) -> int:
 
 
 def of(value: Known, at: int) -> Sample:
-    """Of one value, or of the elements of a list, at `at` (ms)."""
+    """Return the sample of one value, or of the elements of a list, at `at` (ms)."""
     values = value if isinstance(value, tuple) else (value,)
     return _fitting({hash_of(one): at for one in values}, (), at)
 
 
 def merge(a: Sample, b: Sample, clock: int) -> Sample:
-    """As if the values of both had come to one; `clock` (ms) is the latest time they know of."""
+    """Merge as if the values of both had come to one; `clock` (ms): latest known time."""
     levels = _merged_levels(a.levels, b.levels)
     ats = dict(a.ats) if levels == a.levels else _even(a.ats, levels)
     for hashed, at in _even(b.ats, levels).items():
@@ -59,7 +59,7 @@ def count(sample: Sample, floor: int) -> tuple[int, bool]:
 
 
 def next_to_leave(sample: Sample, floor: int) -> int | None:
-    """The first moment after `floor` that something in it belongs to."""
+    """Return the first moment after `floor` that something in it belongs to."""
     moments = (*sample.ats.values(), *(until for until, _ in sample.levels))
     return min((at for at in moments if at > floor), default=None)
 
@@ -69,7 +69,7 @@ def _zeros(hashed: int) -> int:
 
 
 def _even(ats: Mapping[int, int], levels: _Levels) -> dict[int, int]:
-    """Those that a sample of these levels keeps."""
+    """Return the hashes that a sample of these levels keeps."""
     return {hashed: at for hashed, at in ats.items() if _zeros(hashed) >= _level_at(levels, at)}
 
 
@@ -89,7 +89,7 @@ def _fitting(ats: dict[int, int], levels: _Levels, clock: int) -> Sample:
 
 
 def _merged_levels(a: _Levels, b: _Levels) -> _Levels:
-    """The higher of both at every time."""
+    """Return the higher level of both at every time."""
     if not a or not b:
         return a or b
     untils = sorted({until for until, _ in (*a, *b)})

@@ -1,4 +1,4 @@
-"""What models make of a profile's traits."""
+"""Scores: predictions of models from a profile's traits."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import nan
@@ -16,7 +16,7 @@ Scorer: TypeAlias = Callable[[Sequence[float]], float | None]
 def scores(
     wanted: Sequence[Score], known: Mapping[str, Known], now_ms: int, scorers: Mapping[str, Scorer]
 ) -> dict[str, Known]:
-    """Each score by its trait's name; those whose model is not there are missing."""
+    """Return each score by its trait's name, without those whose model is not there."""
     found: dict[str, Known] = {}
     for one in wanted:
         scorer = scorers.get(one.name)

@@ -36,7 +36,7 @@ class Mark(Struct, frozen=True, array_like=True, order=True):
 
 
 def mark(sequence: Sequence, facts: Facts) -> Mark | None:
-    """Of an interaction; None when it fits no part."""
+    """Return the mark of an interaction; None when it fits no part."""
     interaction = facts.interaction
     if interaction is None:
         return None
@@ -47,7 +47,7 @@ def mark(sequence: Sequence, facts: Facts) -> Mark | None:
 
 
 def union(*several: Iterable[Mark]) -> tuple[Mark, ...]:
-    """All marks in order; commutative and associative."""
+    """Return all marks in order; commutative and associative."""
     return tuple(sorted({one for marks in several for one in marks}))
 
 
@@ -60,7 +60,7 @@ def settle(marks: tuple[Mark, ...], sequence: Sequence, now_ms: int) -> tuple[Ma
 
 
 def completed_at(marks: Iterable[Mark], sequence: Sequence) -> int | None:
-    """When (ms) the latest sequence was complete."""
+    """Return when (ms) the latest sequence was complete."""
     completed = _chains(marks, sequence)[-1]
     return completed[-1].at if completed else None
 
@@ -70,8 +70,10 @@ _Chain = tuple[Mark, ...]
 
 
 def _chains(marks: Iterable[Mark], sequence: Sequence) -> list[_Chain]:
-    """For each step but the last the chain that has reached it from the latest first step, then
-    the latest complete one; empty where there is none."""
+    """Return, for each step but the last, the chain to it from the latest first step.
+
+    Then the latest complete chain; empty where there is none.
+    """
     last = sequence.steps - 1
     reached: list[_Chain] = [()] * last
     completed: _Chain = ()
@@ -92,9 +94,12 @@ def _chains(marks: Iterable[Mark], sequence: Sequence) -> list[_Chain]:
 
 
 def _needed(marks: Ordered[Mark], sequence: Sequence) -> tuple[Mark, ...]:
-    """The latest marks, those of the chains that a later mark may go on from or that complete the
-    sequence, the latest of each pane and kind; and between two of these one of `without` where
-    there was one, so that no chain is complete that was broken."""
+    """Return the marks that later answers may need.
+
+    The latest ones, those of chains that a later mark may continue or that are complete, the latest
+    of each pane and kind; and between two of these one of `without` where there was one, so that no
+    broken chain looks complete.
+    """
     asked_ms = max(sequence.keep_ms - GRACE_MS, sequence.within_ms)
     kept = {
         *marks[-RECENT:],

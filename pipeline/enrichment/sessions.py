@@ -24,7 +24,7 @@ def union(spans: Iterable[Span], gap_ms: int) -> tuple[Span, ...]:
 
 
 def add(spans: tuple[Span, ...], at: int, gap_ms: int) -> tuple[Span, ...]:
-    """The spans with an interaction at `at`; in-order arrival touches the last one only."""
+    """Return the spans with an interaction at `at`; in-order arrival touches only the last one."""
     if not spans or at - spans[-1].last > gap_ms:
         return (*spans, Span(at, at))
     if at >= spans[-1].first:
@@ -34,7 +34,7 @@ def add(spans: tuple[Span, ...], at: int, gap_ms: int) -> tuple[Span, ...]:
 
 
 def settle(spans: tuple[Span, ...], now_ms: int) -> tuple[tuple[Span, ...], int]:
-    """The spans to keep, and how many of `spans` have ended for good."""
+    """Return the spans to keep, and how many of `spans` have ended for good."""
     if len(spans) <= USUAL_SPANS:
         return spans, 0
     recent = sum(span.last > now_ms - GRACE_MS for span in spans)

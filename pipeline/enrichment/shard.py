@@ -6,8 +6,8 @@ from pipeline.conditions import Facts
 from pipeline.conditions.facts import NOTHING
 from pipeline.config.compile import Configuration
 from pipeline.config.keeps import shape_of
-from pipeline.enrichment.beginning import lasting, merged
-from pipeline.enrichment.keeping import is_counted, join, parts_of
+from pipeline.enrichment.aggregates import is_counted, join, parts_of
+from pipeline.enrichment.backfill import lasting, merged
 from pipeline.enrichment.sequences import Mark, mark, settle
 from pipeline.enrichment.sequences import union as union_of_marks
 from pipeline.enrichment.sessions import add, union
@@ -25,7 +25,7 @@ def apply(
     config: Configuration,
     derived: Mapping[str, Scalar] = NOTHING,
 ) -> Shard:
-    """The shard after `interaction`, of which the enrichers made `derived`."""
+    """Return the shard after `interaction`, of which the enrichers made `derived`."""
     facts = Facts.of(interaction, derived)
     counts = is_counted(facts, config)
     at = interaction.occurred_at
@@ -99,7 +99,7 @@ def _identifiers(known: dict[str, int], interaction: Interaction) -> dict[str, i
 
 
 def latest_of(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
-    """The latest time of each, of many those that are the latest."""
+    """Return the latest time of each; of many, those that are the latest."""
     merged = {key: max(a.get(key, at), b.get(key, at)) for key, at in {**a, **b}.items()}
     if len(merged) <= MAX_IDENTIFIERS:
         return merged
@@ -110,8 +110,11 @@ def latest_of(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
 def _kept(
     known: dict[str, Kept], facts: Facts, clock: int, config: Configuration
 ) -> dict[str, Kept]:
-    """What the configuration in force keeps goes on. What only others keep stays as it is: theirs
-    may be the next interaction, while a new one comes into force."""
+    """Return the aggregates after an interaction of the configuration in force.
+
+    Those of other configurations stay as they are: the next interaction may be theirs, while a new
+    configuration comes into force.
+    """
     kept = dict(known)
     for key, part in parts_of(facts, config):
         kept[key] = join(shape_of(key), known.get(key), part, clock)

@@ -1,4 +1,4 @@
-"""What enrichment keeps for one profile.
+"""Row of the enrichment stage: one profile.
 
 A shard is a commutative monoid under `merge`: interactions in any order, over any shards, fold to
 the same profile.
@@ -60,11 +60,11 @@ class Terms(Struct, frozen=True, array_like=True, tag=3):
 Kept: TypeAlias = Cell | Panes | Sample | Terms
 
 
-class Begun(Struct, frozen=True, array_like=True):
-    """What came before a keep was in the configuration that was applied at `run` (ms).
+class Backfill(Struct, frozen=True, array_like=True):
+    """Interactions from before an aggregate was in the configuration applied at `run` (ms).
 
-    `part` is made of `covered` interactions that were found in the log (-1: nobody looked). What
-    came before `since` (ms) may be missing; None: nothing is.
+    `part` is made of `covered` interactions found in the log (-1: not looked for yet). Those before
+    `since` (ms) may be missing; None: none is.
     """
 
     run: int
@@ -81,13 +81,13 @@ class Span(Struct, frozen=True, array_like=True, order=True):
 
 
 class Shard(Struct, frozen=True):
-    """What one identifier brought under one owner. `clock` is the latest `received_at`; `log`: the
-    latest interaction came in a log's own time. `spans` are the recent sessions, in order and
-    apart by more than the session gap; `ended` counts those that are too old to change.
-    `identifiers`: those that it saw, each with its latest time (ms). `kept`: what the traits are
-    made of, by the keys of keeps: of each, the interactions whose configuration has it; `begun`:
-    of those whose configuration had it not. `sequences`: what a sequence needs of the
-    interactions, in order, by its name.
+    """Part of a profile that one identifier brought under one owner.
+
+    `clock`: latest `received_at`; `log`: the latest interaction came in a log's own time. `spans`:
+    recent sessions, in order and apart by more than the session gap; `ended`: number of those too
+    old to change. `identifiers`: those that it saw, each with its latest time (ms). `kept`: the
+    aggregates that traits are made of, by key, of interactions whose configuration has them;
+    `begun`: of those from before. `sequences`: the marks that each sequence needs, by name.
     """
 
     first_seen: int
@@ -97,7 +97,7 @@ class Shard(Struct, frozen=True):
     interactions: int = 0
     identifiers: dict[str, int] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
-    begun: dict[str, Begun] = field(default_factory=dict)
+    begun: dict[str, Backfill] = field(default_factory=dict)
     spans: tuple[Span, ...] = ()
     ended: int = 0
     sequences: dict[str, tuple[Mark, ...]] = field(default_factory=dict)

@@ -6,12 +6,12 @@ from typing import TypeAlias
 import msgspec
 from msgspec.structs import replace
 
-from pipeline.enrichment import presence, view
-from pipeline.enrichment.beginning import Beginning, Past, begin, filled
+from pipeline.enrichment import named_identifiers, view
+from pipeline.enrichment.backfill import NewAggregates, ShardHistory, begin, filled
 from pipeline.enrichment.enrichers import derive
-from pipeline.enrichment.passing import Seen, catch_up, kept, seen
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
+from pipeline.enrichment.time_triggers import Seen, catch_up, kept, seen
 from pipeline.model import topics
 from pipeline.model.belongings import told, without
 from pipeline.model.control import Control
@@ -23,8 +23,8 @@ from pipeline.rules import Rules
 
 _shard_bytes = msgspec.msgpack.Encoder()
 _shard_from = msgspec.msgpack.Decoder(Shard)
-_beginning_from = msgspec.msgpack.Decoder(Beginning)
-_past_from = msgspec.msgpack.Decoder(Past)
+_beginning_from = msgspec.msgpack.Decoder(NewAggregates)
+_past_from = msgspec.msgpack.Decoder(ShardHistory)
 _erasure_from = msgspec.msgpack.Decoder(Erasure)
 
 _Changed: TypeAlias = tuple[ProfileState, tuple[Emit, ...]]
@@ -62,9 +62,9 @@ def _interaction(
     derived = derive(interaction, rules.enrichers)
     shard = apply(row.shards.here.get(identity.shard), interaction, rules.config, derived)
     row = replace(row, shards=row.shards.put(identity.shard, shard))
-    row = replace(row, belongings=presence.vouched(row.belongings, interaction, identity))
+    row = replace(row, belongings=named_identifiers.vouched(row.belongings, interaction, identity))
     moment = seen(row, now_ms, rules)
-    shown = presence.shown(row.belongings, interaction, identity)
+    shown = named_identifiers.shown(row.belongings, interaction, identity)
     section = _section(seen(row, now_ms, rules, shown) if shown else moment, rules)
     if shown and section is not None:
         section = replace(section, shown=shown)
@@ -78,8 +78,9 @@ def _interaction(
 
 
 def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect:
-    """A late interaction goes where its shard went; whose its identifiers are, it does not say
-    there, nor who the customer is."""
+    """Send a late interaction after its shard, without identifiers: there it does not say whose
+    they are.
+    """
     moved = replace(
         identity,
         profile_id=to.to_profile,
@@ -136,7 +137,7 @@ def _changed(
 
 
 def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> _Changed:
-    """The shard leaves; later stages hear of the move, and of what is left of the profile."""
+    """Send the shard away; later stages hear of the move, and of the rest of the profile."""
     shards, leaving = row.shards.depart(move)
     row = replace(row, shards=shards)
     onward = Emit(topics.ENRICHED, key, Enriched(control=move))
@@ -158,7 +159,9 @@ def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> _Chan
 
 
 def _belongs(key: str, change: Control, row: ProfileState, rules: Rules) -> _Changed:
-    """An identifier is the customer's, or is no more; later stages hear of it as well."""
+    """Record that an identifier is the customer's, or no longer is; later stages hear of it as
+    well.
+    """
     row = replace(
         row,
         root=row.root or change.to_root or "",
@@ -173,7 +176,7 @@ def _belongs(key: str, change: Control, row: ProfileState, rules: Rules) -> _Cha
 def _erase(
     key: str, erase: Control, state: ProfileState | None, rules: Rules
 ) -> Outcome[ProfileState]:
-    """An identifier, and shards, were forgotten."""
+    """Forget an identifier, and shards."""
     if erase.state is None:
         return DeadLetter("empty-record", "state: an erase must say what is forgotten")
     erasure = _erasure_from.decode(erase.state)
@@ -199,7 +202,7 @@ def _unseen(shard: Shard, name: str | None) -> Shard:
 
 
 def _begin(control: Control, row: ProfileState) -> _Changed | DeadLetter:
-    """Nothing is sent on: a refresh follows when all is filled."""
+    """Begin new aggregates; nothing is sent on, since a refresh follows when all are filled."""
     if control.state is None:
         return DeadLetter("empty-record", "state: a begin must say what begins")
     beginning = _beginning_from.decode(control.state)
@@ -208,7 +211,7 @@ def _begin(control: Control, row: ProfileState) -> _Changed | DeadLetter:
 
 
 def _fill(control: Control, row: ProfileState) -> _Changed | Redirect | Drop | DeadLetter:
-    """It follows its shard; what was forgotten stays so."""
+    """Back-fill a shard's aggregates, wherever it moved; what was forgotten stays forgotten."""
     name = control.shard
     if control.state is None or name is None:
         return DeadLetter("empty-record", "state, shard: a fill must have both")
@@ -253,7 +256,7 @@ def _section(moment: Seen, rules: Rules) -> ProfileSection | None:
 
 
 def _snapshot(key: str, row: ProfileState, moment: Seen, rules: Rules) -> Emit:
-    """What to publish of a profile; a tombstone where it is empty."""
+    """Return what to publish of a profile; a tombstone where it is empty."""
     if not moment.shards:
         return Emit(topics.PROFILES, key, None)
     snapshot = view.snapshot(key, row, moment.traits, moment.at, rules.config)

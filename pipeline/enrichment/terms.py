@@ -9,13 +9,13 @@ MOST: Final = 100
 
 
 def of(value: Known, at: int) -> Terms:
-    """Of one value, as text, or of the elements of a list, at `at` (ms)."""
+    """Return the set of one value, as text, or of the elements of a list, at `at` (ms)."""
     texts = value if isinstance(value, tuple) else (text_of(value),)
     return _latest(dict.fromkeys(texts, at))
 
 
 def merge(a: Terms, b: Terms) -> Terms:
-    """The union."""
+    """Return the union."""
     return _latest({**a.ats, **{text: max(at, a.ats.get(text, at)) for text, at in b.ats.items()}})
 
 
@@ -27,12 +27,12 @@ def prune(terms: Terms, floor: int) -> Terms:
 
 
 def within(terms: Terms, floor: int) -> tuple[str, ...]:
-    """The texts after `floor`, sorted."""
+    """Return the texts after `floor`, sorted."""
     return tuple(sorted(text for text, at in terms.ats.items() if at > floor))
 
 
 def next_to_leave(terms: Terms, floor: int) -> int | None:
-    """The first moment after `floor` that a text belongs to."""
+    """Return the first moment after `floor` that a text belongs to."""
     return min((at for at in terms.ats.values() if at > floor), default=None)
 
 

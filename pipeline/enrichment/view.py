@@ -6,7 +6,7 @@ from itertools import chain
 from pipeline.config.compile import Configuration
 from pipeline.enrichment import sequences, sessions
 from pipeline.enrichment.buckets import bucket_of, next_step
-from pipeline.enrichment.presence import NOTHING_SHOWN, named, present
+from pipeline.enrichment.named_identifiers import NOTHING_SHOWN, named, present
 from pipeline.enrichment.reading import next_change, values, with_past
 from pipeline.enrichment.shard import latest_of
 from pipeline.enrichment.state import ProfileState, Shard
@@ -16,21 +16,23 @@ from pipeline.model.stages import ProfileSection
 
 
 def shards_of(state: ProfileState, shown: Mapping[str, int] = NOTHING_SHOWN) -> tuple[Shard, ...]:
-    """In the order of their names, with the identifiers that are the customer's, among them those
-    that an interaction showed (when, ms)."""
+    """Return the shards in the order of their names, with the customer's identifiers only.
+
+    Those that an interaction showed (when, ms) are among them.
+    """
     here = state.shards.here
     shards = tuple(here[name] for name in sorted(here))
     return present(shards, named(state.belongings, shown))
 
 
 def latest_shard(state: ProfileState) -> str | None:
-    """The shard that the latest interaction came to; None when there is none."""
+    """Return the shard of the latest interaction; None when there is none."""
     here = state.shards.here
     return max(here, key=lambda name: (here[name].last_seen, name), default=None)
 
 
 def by_log(state: ProfileState) -> bool:
-    """Whether its time is a log's own."""
+    """Return whether the profile's time is a log's own."""
     latest = latest_shard(state)
     return latest is not None and state.shards.here[latest].log
 
@@ -60,8 +62,10 @@ def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[
 def due(
     shards: Sequence[Shard], known: Mapping[str, Known], now_ms: int, config: Configuration
 ) -> int | None:
-    """When time alone may next change what a segment reads, or what it makes of it; after
-    `now_ms`, at which the traits are `known`."""
+    """Return when time alone may next change what a segment reads, or decides.
+
+    After `now_ms`, at which the traits are `known`.
+    """
     every = with_past(shards)
     changes = [next_change(trait, every, now_ms) for trait in config.traits if trait.timed]
     changes += (
@@ -74,14 +78,14 @@ def due(
 
 
 def section(known: dict[str, Known], config: Configuration) -> ProfileSection:
-    """Only what the active configuration reads travels on."""
+    """Return the traits that the active configuration reads; only these travel on."""
     return ProfileSection({name: known[name] for name in config.read_traits if name in known})
 
 
 def carrying(
     section: ProfileSection, derived: dict[str, Scalar], config: Configuration
 ) -> ProfileSection:
-    """Of what was derived, too, only what is read later on."""
+    """Return the derived values that later stages read."""
     carried = {name: value for name, value in derived.items() if name in config.carried}
     return ProfileSection(section.traits, carried, section.shown)
 
@@ -89,7 +93,7 @@ def carrying(
 def snapshot(
     key: str, state: ProfileState, known: dict[str, Known], now_ms: int, config: Configuration
 ) -> Profile:
-    """The value of `profiles`."""
+    """Return the value of `profiles`."""
     shards = shards_of(state)
     last_seen = max(shard.last_seen for shard in shards)
     return Profile(

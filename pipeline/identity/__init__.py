@@ -1,1 +1,1 @@
-"""Who is this? Links between identifiers, the trees they form, and where shards belong."""
+"""Identity stage: who is this? Links between identifiers, the trees they form, and shards."""

@@ -18,7 +18,7 @@ from pipeline.model.stages import Identified, IdentitySection
 
 
 def profile_of(root: str) -> str:
-    """The profile id of the person whose top identifier has this key."""
+    """Return the profile id of the person whose top identifier has this key."""
     return profile_id(Identifier.parse(root))
 
 
@@ -27,14 +27,14 @@ _MAX_VISITED: Final = 1000
 
 
 def visiting(row: IdentityState, root: str) -> IdentityState:
-    """The row, whose identifier the profile under `root` is about to know."""
+    """Return the records of the row whose identifier the profile under `root` is about to know."""
     profile = profile_of(root)
     if profile in row.visited:
         return row
     return replace(row, visited=(*row.visited, profile)[-_MAX_VISITED:])
 
 
-class Cause:
+class RecordFactory:
     """`key`: whose row it is; `at` (ms): the clock of the input; `config`: digest in force."""
 
     def __init__(self, key: str, cause: str, at: int, config: str) -> None:
@@ -44,7 +44,7 @@ class Cause:
         self._config = config
 
     def identified(self, interaction: Interaction, row: IdentityState, shard: str) -> Emit:
-        """The interaction goes on, with who it is."""
+        """Return the interaction with who it is, for the next stage."""
         profile = profile_of(row.root)
         section = IdentitySection(
             profile_id=profile,
@@ -60,55 +60,55 @@ class Cause:
         )
 
     def link(self, child: str, row: IdentityState, evidence: Evidence) -> Emit:
-        """The child is told of evidence, and where it would stand."""
+        """Tell the child of evidence, and of the root that it would have."""
         return self._change("link", child, self.key, row, evidence)
 
     def alias(self, previous: str, evidence: Evidence) -> Emit:
-        """The row of an alias's previous id is asked what kind of id that is."""
+        """Ask the row of an alias's previous id which kind of id that is."""
         return self._change("alias", previous, self.key, evidence=evidence)
 
     def aliased(self, stronger: str, weaker: str, evidence: Evidence) -> Emit:
-        """The stronger identifier of an alias is told of the weaker one."""
+        """Tell the stronger identifier of an alias of the weaker one."""
         return self._change("aliased", stronger, weaker, evidence=evidence)
 
     def refused(self, child: str, parent: str, evidence: Evidence) -> Emit:
-        """For readers: a link was shown, and is not made."""
+        """Record for readers that a link was shown and is not made."""
         return self._change("refused", child, parent, evidence=evidence)
 
     def released(self, parent: str) -> Emit:
-        """The parent is told that this identifier follows another."""
+        """Tell the parent that this identifier follows another one."""
         return self._change("released", parent, self.key)
 
     def returned(self, parent: str) -> Emit:
-        """The parent is told that this identifier follows it."""
+        """Tell the parent that this identifier follows it."""
         return self._change("returned", parent, self.key)
 
     def conceded(self, child: str) -> Emit:
-        """The child is told that there is no evidence that it has not heard."""
+        """Tell the child that it has heard of all evidence."""
         return self._change("conceded", child, self.key)
 
     def root(self, child: str, row: IdentityState) -> Emit:
-        """The child is told of this row's new top."""
+        """Tell the child of this row's new top."""
         return self._change("root", child, self.key, row)
 
     def resolved(self, row: IdentityState, evidence: Evidence | None) -> Emit:
-        """For readers: whose this identifier is now."""
+        """Record for readers whose this identifier is now."""
         return self._change("resolved", self.key, row.parent, row, evidence)
 
     def unlinked(self, other: str) -> Emit:
-        """The other end of a link is told that it was taken away."""
+        """Tell the other end of a link that it was taken away."""
         return self._change("unlinked", other, self.key)
 
     def forget(self, top: str) -> Emit:
-        """The top of the person is asked to forget."""
+        """Ask the top of the person to forget."""
         return self._change("forget", top, self.key)
 
     def forgotten(self, other: str) -> Emit:
-        """Who knows this identifier is told that it was forgotten."""
+        """Tell a row that knows this identifier that it was forgotten."""
         return self._change("forgotten", other, self.key)
 
     def adopt(self, owner: str, shard: str, place: Placement) -> Emit:
-        """The owner of what this identifier did takes it over."""
+        """Have the owner of this identifier's interactions take them over."""
         change = IdentityChange(
             change_id=self._id("adopt", f"{owner}/{shard}"),
             kind="adopt",
@@ -123,11 +123,11 @@ class Cause:
         return Emit(topics.IDENTITIES, owner, change)
 
     def erased(self) -> Emit:
-        """For readers: nothing of before counts for this identifier."""
+        """Record for readers that nothing before this counts for this identifier."""
         return self._change("erased", self.key, None)
 
     def move(self, shard: str, source: str, to: Placement) -> Emit:
-        """The profile under `source` must send a shard on."""
+        """Tell the profile under `source` to send a shard on."""
         control = Control(
             control_id=self._id("move", f"{shard}/{to.version}"),
             kind="move",
@@ -144,8 +144,10 @@ class Cause:
     def belongs(
         self, kind: Literal["join", "leave"], root: str, version: int, until_ms: int
     ) -> Emit:
-        """The profile under `root` is told that this identifier belongs to it, or no more, as of
-        its `version`-th top and the evidence up to `until_ms`."""
+        """Tell the profile under `root` that this identifier belongs to it, or no longer does.
+
+        As of its `version`-th top and the evidence up to `until_ms`.
+        """
         profile = profile_of(root)
         control = Control(
             control_id=self._id(kind, f"{self.key}/{profile}/{version}"),
@@ -161,11 +163,11 @@ class Cause:
         return Emit(topics.IDENTIFIED, profile, Identified(control=control))
 
     def declined(self, parent: str) -> Emit:
-        """The parent is told that this identifier has too many already."""
+        """Tell the parent that this identifier has too many parents already."""
         return self._change("declined", parent, self.key)
 
     def erase(self, profile: str, identifier: str | None, erasure: Erasure) -> Emit:
-        """A profile forgets an identifier, and shards."""
+        """Tell a profile to forget an identifier, and shards."""
         control = Control(
             control_id=self._id("erase", f"{profile}/{identifier}"),
             kind="erase",
@@ -178,8 +180,7 @@ class Cause:
         return Emit(topics.IDENTIFIED, profile, Identified(control=control))
 
     def denied(self, row: IdentityState, child: str, until_ms: int) -> Emit:
-        """The row's profile is told that what its interactions showed of a child, up to then, is
-        void."""
+        """Tell the row's profile that what its interactions showed of a child so far is void."""
         profile = profile_of(row.root)
         control = Control(
             control_id=self._id("denied", f"{profile}/{child}"),
@@ -194,7 +195,7 @@ class Cause:
         return Emit(topics.IDENTIFIED, profile, Identified(control=control))
 
     def forget_profile(self) -> Emit:
-        """The stages delete the profile that this identifier is the top of."""
+        """Tell the stages to delete the profile that this identifier is the top of."""
         control = Control(
             control_id=self._id("forget", self.key),
             kind="forget",

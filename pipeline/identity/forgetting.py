@@ -1,4 +1,4 @@
-"""What a row keeps, and what it gives away, when an identifier is forgotten."""
+"""Forgetting of an identifier: what its row keeps, and what it gives away."""
 
 from msgspec.structs import replace
 
@@ -8,7 +8,7 @@ from pipeline.identity.state import IdentityState, Placement
 
 
 def orphans(state: IdentityState) -> dict[str, str]:
-    """Of the shards of a row that is forgotten those that belong to another person: its owner."""
+    """Return the shards of a forgotten row that belong to another person, by their owner."""
     owners = ((name, owner_of(place, state)) for name, place in state.shards.items())
     return {
         name: owner
@@ -18,7 +18,7 @@ def orphans(state: IdentityState) -> dict[str, str]:
 
 
 def without(state: IdentityState, other: str) -> IdentityState:
-    """The row as if `other` had never been seen; the shards that it owned went with it."""
+    """Return the row as if `other` had never been seen; the shards that it owned go with it."""
     return replace(
         state,
         parents={name: one for name, one in state.parents.items() if name != other},

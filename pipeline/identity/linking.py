@@ -26,7 +26,7 @@ class Observed(Struct, frozen=True):
 def observe(
     state: IdentityState, child: Identifier, evidence: Evidence, rules: IdentityRules
 ) -> Observed:
-    """An interaction showed `child` with the stronger identifier of this row."""
+    """Record that an interaction showed `child` with the stronger identifier of this row."""
     key = child.key
     if not state.counts(key, evidence):
         return Observed(state, "outdated")
@@ -60,7 +60,7 @@ def rejoin(state: IdentityState, child: str) -> IdentityState:
 
 
 def unconfirmed(state: IdentityState) -> dict[str, int]:
-    """The children that were told and have not answered yet: when (ms) they were shown."""
+    """Return the children that have not answered yet, and when (ms) they were shown."""
     return {
         name: one.told.occurred_at
         for name, one in state.children.items()
@@ -69,8 +69,10 @@ def unconfirmed(state: IdentityState) -> dict[str, int]:
 
 
 def hear(state: IdentityState, change: IdentityChange, parent: str, root: str) -> IdentityState:
-    """The row after its `parent` told of evidence (`link`) or of a new top: each part of what is
-    known only ever becomes newer."""
+    """Return the row after its `parent` told of evidence (`link`) or of a new top.
+
+    Each part of what is known only ever becomes newer.
+    """
     told = change.evidence
     if told is not None and not state.counts(parent, told):
         told = None
@@ -86,8 +88,10 @@ def hear(state: IdentityState, change: IdentityChange, parent: str, root: str) -
 def disconnect(
     state: IdentityState, other: str, until_ms: int
 ) -> tuple[IdentityState, Evidence | None]:
-    """The link with `other`, whichever of the two is the stronger, is taken away until newer
-    evidence comes; returns what is known of it that the other has not heard."""
+    """Cut the link with `other`, the stronger or the weaker one, until newer evidence comes.
+
+    Return what is known of it that the other has not heard.
+    """
     if state.cuts.get(other, -1) >= until_ms:
         return state, None
     state = replace(state, cuts={**state.cuts, other: until_ms})
@@ -109,7 +113,7 @@ def _stands(state: IdentityState, name: str, parent: Parent) -> IdentityState:
 
 
 def _full(state: IdentityState, namespace: str, rules: IdentityRules) -> bool:
-    """A child that left counts on: its past is here."""
+    """Return whether no child fits any more; one that left counts on, since its past is here."""
     if len(state.children) + 2 > rules.max_identifiers:
         return True
     limit = rules.limits.get(namespace)

@@ -16,8 +16,10 @@ class Link(Struct, frozen=True):
 
 
 def links(changes: Iterable[IdentityChange]) -> dict[str, Link]:
-    """Each identifier's link to its parent: the latest evidence that is newer than the link's last
-    cut. `changes`: in the order of the log, at least within each identifier."""
+    """Return each identifier's link to its parent: the latest evidence newer than the last cut.
+
+    `changes`: in the order of the log, at least within each identifier.
+    """
     shown: dict[str, dict[str, Evidence]] = {}
     cuts: dict[str, dict[str, int]] = {}
     for change in changes:

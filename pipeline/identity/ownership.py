@@ -1,9 +1,9 @@
-"""Which shard an interaction belongs to, and where every shard must be.
+"""Shards: which one an interaction belongs to, and where each must be.
 
-A shard is what an identifier did while the same parents claimed it in the same order; it belongs
-to the first of them whose claim still stands. So when a link is taken away, each shard goes where
-it would have been had the link never been: to the next claimant of its time, or, where there was
-none, to the first owner after it, as goes what was done before there was any.
+A shard is what an identifier did while the same parents claimed it in the same order; it belongs to
+the first of them whose claim still holds. So when a link is taken away, each shard goes where it
+would have been had the link never been: to the next claimant of its time, or, where there was none,
+to the first owner after it, like what was done before there was any.
 """
 
 from itertools import islice
@@ -22,8 +22,10 @@ _MAX_SHARDS: Final = 128
 
 
 def current_shard(identifier: str, state: IdentityState, cause: str) -> tuple[IdentityState, str]:
-    """The shard of the identifier's present claimants, begun here if there was none. Its name,
-    which others keep, tells nobody the identifier; `cause`: id of the interaction."""
+    """Return the shard of the identifier's present claimants; begin one if there is none.
+
+    Its name, which others keep, does not reveal the identifier; `cause`: id of the interaction.
+    """
     claims = tuple(islice(state.claims(), _CLAIMANTS))
     known = _shard_of(claims, state)
     if known is not None:
@@ -34,7 +36,7 @@ def current_shard(identifier: str, state: IdentityState, cause: str) -> tuple[Id
 
 
 def _shard_of(claims: tuple[Claim, ...], state: IdentityState) -> str | None:
-    """The latest one that the same parents claim."""
+    """Return the latest shard that the same parents claim."""
     compared = 1 if len(state.shards) >= _MAX_SHARDS else _CLAIMANTS
     wanted = [one.parent for one in claims[:compared]]
     for name, place in reversed(state.shards.items()):
@@ -45,7 +47,7 @@ def _shard_of(claims: tuple[Claim, ...], state: IdentityState) -> str | None:
 
 
 def owner_of(place: Placement, state: IdentityState) -> str | None:
-    """The parent that a shard belongs to; None: the identifier itself."""
+    """Return the parent that a shard belongs to; None: the identifier itself."""
     for claim in place.claims:
         if _stands(claim, state):
             return claim.parent
@@ -61,7 +63,7 @@ def _stands(claim: Claim, state: IdentityState) -> bool:
 
 
 def displaced(identifier: str, state: IdentityState) -> dict[str, Placement]:
-    """The shards that are not under their owner's root, with the placement that they need."""
+    """Return the shards that are not under their owner's root, with their right placement."""
     moved: dict[str, Placement] = {}
     for name, place in state.shards.items():
         owner = owner_of(place, state)
@@ -72,7 +74,7 @@ def displaced(identifier: str, state: IdentityState) -> dict[str, Placement]:
 
 
 def left_behind(state: IdentityState) -> dict[str, Placement]:
-    """Of the adopted shards those that are not under the row's root, as they should be."""
+    """Return the adopted shards that are not under the row's root, with their right placement."""
     return {
         name: _moved(place, state.root)
         for name, place in state.adopted.items()

@@ -1,4 +1,4 @@
-"""What people ask of the identity stage, as records on `identities`."""
+"""Requests of people to the identity stage, as records on `identities`."""
 
 from pipeline.model.identity import IdentityChange
 from pipeline.model.ids import control_id

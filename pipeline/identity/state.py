@@ -1,4 +1,4 @@
-"""What identity keeps for one identifier."""
+"""Row of the identity stage: one identifier."""
 
 from collections.abc import Iterator
 
@@ -43,8 +43,11 @@ class Claim(Struct, frozen=True, array_like=True):
 
 
 class Placement(Struct, frozen=True, array_like=True):
-    """Where a shard is: under `root`, by its `version`-th move. `claims`: who owned the identifier
-    when the shard's interactions came, and who would have, were the owner's link not there."""
+    """Place of a shard: under `root`, by its `version`-th move.
+
+    `claims`: who owned the identifier when the shard's interactions came, and who would have, were
+    the owner's link not there.
+    """
 
     claims: tuple[Claim, ...]
     root: str
@@ -75,12 +78,14 @@ class IdentityState(Struct, frozen=True):
     told: tuple[str | None, int] = (None, 0)
 
     def counts(self, other: str, evidence: Evidence) -> bool:
-        """Whether this evidence of a link with `other` is newer than the link's last cut."""
+        """Return whether this evidence of a link with `other` is newer than the link's last cut."""
         cut = self.cuts.get(other)
         return cut is None or evidence.occurred_at > cut
 
     def claims(self) -> Iterator[Claim]:
-        """The parents with evidence that counts, the latest by (occurred_at, event_id) first."""
+        """Return the parents with evidence that counts, the latest by (occurred_at, event_id)
+        first.
+        """
         shown = [
             (one.evidence, name) for name, one in self.parents.items() if one.evidence is not None
         ]

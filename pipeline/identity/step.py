@@ -24,7 +24,7 @@ from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.dates import day
-from pipeline.identity.causes import Cause, profile_of, visiting
+from pipeline.identity.causes import RecordFactory, profile_of, visiting
 from pipeline.identity.forgetting import orphans, without
 from pipeline.identity.linking import disconnect, hear, observe, rejoin, release
 from pipeline.identity.mapping import mapped
@@ -73,7 +73,7 @@ def _interaction(
         )
     named = replace(heard, identifiers=certain)
     event = event_key(key, interaction)
-    cause = Cause(key, event, interaction.received_at, rules.config.digest)
+    cause = RecordFactory(key, event, interaction.received_at, rules.config.digest)
     row, shard = current_shard(key, state or IdentityState(root=key), event)
     row, own, links = _links(cause, visiting(row, row.root), named, rules)
     normal = mapped(replace(named, identifiers=own), rules.config)
@@ -84,8 +84,10 @@ def _interaction(
 
 
 def _in_time(given: Interaction, config: Configuration) -> Interaction | DeadLetter:
-    """What is ahead of its receipt happened at its receipt, so that every later stage may rely on
-    that; what cannot be true is refused."""
+    """Set a time ahead of its receipt back to it, or refuse one that cannot be true.
+
+    Later stages rely on `occurred_at <= received_at`.
+    """
     if given.occurred_at > given.received_at + MAX_AHEAD_MS:
         return DeadLetter("time-in-future", "occurred_at: more than 1 h after received_at")
     earliest = config.earliest_of(given.source)
@@ -98,10 +100,12 @@ def _in_time(given: Interaction, config: Configuration) -> Interaction | DeadLet
 
 
 def _links(
-    cause: Cause, row: IdentityState, interaction: Interaction, rules: Rules
+    cause: RecordFactory, row: IdentityState, interaction: Interaction, rules: Rules
 ) -> tuple[IdentityState, tuple[Identifier, ...], tuple[Emit, ...]]:
-    """The row, the identifiers that are its person's, and what the weaker ones must be told; only
-    an alias links within one namespace."""
+    """Return the row, the identifiers that are its person's, and what to tell the weaker ones.
+
+    Only an alias links within one namespace.
+    """
     strongest, *weaker = interaction.identifiers
     evidence = _evidence(interaction)
     own = [strongest]
@@ -122,9 +126,9 @@ def _evidence(interaction: Interaction) -> Evidence:
 
 
 def _show(
-    cause: Cause, row: IdentityState, child: Identifier, evidence: Evidence, rules: Rules
+    cause: RecordFactory, row: IdentityState, child: Identifier, evidence: Evidence, rules: Rules
 ) -> tuple[IdentityState, str, tuple[Emit, ...]]:
-    """The row after evidence of a weaker identifier, what became of it, and who must be told."""
+    """Return the row after evidence of a weaker identifier, the result, and whom to tell."""
     observed = observe(row, child, evidence, rules.config.identity)
     if observed.fate == "refused":
         return observed.state, "refused", (cause.refused(child.key, cause.key, evidence),)
@@ -137,7 +141,7 @@ def _show(
 def _change(
     key: str, change: IdentityChange, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
-    cause = Cause(key, change.change_id, change.at, rules.config.digest)
+    cause = RecordFactory(key, change.change_id, change.at, rules.config.digest)
     if change.kind == "forget":
         return _forget(cause, state)
     if change.other is None:
@@ -157,9 +161,9 @@ def _change(
 
 
 def _heard(
-    cause: Cause, row: IdentityState, change: IdentityChange, other: str
+    cause: RecordFactory, row: IdentityState, change: IdentityChange, other: str
 ) -> Outcome[IdentityState]:
-    """What `other` told, which a row makes something of only while it is not forgotten."""
+    """Apply a message of another row, unless this one is forgotten."""
     match change.kind:
         case "adopt":
             return _adopted(cause, row, change)
@@ -176,10 +180,12 @@ def _heard(
 
 
 def _alias(
-    cause: Cause, state: IdentityState | None, change: IdentityChange, rules: Rules
+    cause: RecordFactory, state: IdentityState | None, change: IdentityChange, rules: Rules
 ) -> Outcome[IdentityState]:
-    """The row of a previous id knows whether it is an anonymous one; if it is not, it is a
-    customer's. Then the stronger of the two that the alias links is told of the weaker."""
+    """Decide which kind of id an alias's previous id is: anonymous if this row says so.
+
+    Otherwise it is a customer's. Then the stronger of the two is told of the weaker.
+    """
     other, evidence = change.other, change.evidence
     if other is None or evidence is None:
         return DeadLetter("incomplete-change", f"evidence: a {change.kind} must carry it")
@@ -199,9 +205,9 @@ def _alias(
 
 
 def _told(
-    cause: Cause, row: IdentityState, change: IdentityChange, rules: Rules
+    cause: RecordFactory, row: IdentityState, change: IdentityChange, rules: Rules
 ) -> Outcome[IdentityState]:
-    """A parent told of evidence, or of its new top."""
+    """Apply a parent's message: evidence, or its new top."""
     parent, root = change.other, change.root
     if parent is None or root is None:
         return DeadLetter("incomplete-change", f"root: a {change.kind} must name one")
@@ -216,8 +222,8 @@ def _told(
     return Ok(*_settled(cause, row, heard, _Told(loser, change.evidence)))
 
 
-def _released(cause: Cause, row: IdentityState, child: str) -> Outcome[IdentityState]:
-    """A child follows another; interactions named it as this row's until now."""
+def _released(cause: RecordFactory, row: IdentityState, child: str) -> Outcome[IdentityState]:
+    """Let a child go that follows another now; interactions named it as this row's so far."""
     if child not in row.children:
         return Ok(row, (cause.conceded(child),))
     until_ms = row.children[child].told.occurred_at
@@ -226,8 +232,8 @@ def _released(cause: Cause, row: IdentityState, child: str) -> Outcome[IdentityS
     return Ok(row, (answer, cause.denied(row, child, until_ms)))
 
 
-def _declined(cause: Cause, row: IdentityState, child: str) -> Outcome[IdentityState]:
-    """A child that does not know this row could not have it forget: it is as if never shown."""
+def _declined(cause: RecordFactory, row: IdentityState, child: str) -> Outcome[IdentityState]:
+    """Undo the showing of a child that has too many parents, which could not be forgotten."""
     if child not in row.children:
         return Drop("unknown child")
     rest = {name: one for name, one in row.children.items() if name != child}
@@ -236,8 +242,10 @@ def _declined(cause: Cause, row: IdentityState, child: str) -> Outcome[IdentityS
     return Ok(replace(row, children=rest), (*told, cause.denied(row, child, until_ms)))
 
 
-def _erasing(cause: Cause, row: IdentityState, other: str, erasure: Erasure) -> tuple[Emit, ...]:
-    """To every profile that has a part that may have seen `other` with this row's identifier."""
+def _erasing(
+    cause: RecordFactory, row: IdentityState, other: str, erasure: Erasure
+) -> tuple[Emit, ...]:
+    """Return what to tell every profile whose part may have seen `other` with this identifier."""
     places = (*row.shards.values(), *row.adopted.values())
     profiles = dict.fromkeys(profile_of(place.root) for place in places)
     return tuple(cause.erase(profile, other, erasure) for profile in profiles)
@@ -249,8 +257,10 @@ def _returned(row: IdentityState, child: str) -> Outcome[IdentityState]:
     return Ok(rejoin(row, child))
 
 
-def _unlinked(cause: Cause, row: IdentityState, other: str, first: bool) -> Ok[IdentityState]:
-    """Of the two ends, the one that was asked tells the other."""
+def _unlinked(
+    cause: RecordFactory, row: IdentityState, other: str, first: bool
+) -> Ok[IdentityState]:
+    """Cut a link; the end that was asked tells the other."""
     after, news = disconnect(row, other, cause.at)
     told = (cause.unlinked(other),) if first else ()
     if news is not None:
@@ -262,14 +272,14 @@ def _unlinked(cause: Cause, row: IdentityState, other: str, first: bool) -> Ok[I
 
 
 class _Told(Struct, frozen=True):
-    """Who told of a link, and by which evidence; None: nobody did."""
+    """Teller of a link, and the evidence for it; None: there is none."""
 
     teller: str | None = None
     evidence: Evidence | None = None
 
 
 def _settled(
-    cause: Cause, before: IdentityState, row: IdentityState, told: _Told
+    cause: RecordFactory, before: IdentityState, row: IdentityState, told: _Told
 ) -> tuple[IdentityState, tuple[Emit, ...]]:
     """Choose the parent anew, and tell everybody whom that concerns."""
     best = next(row.claims(), None)
@@ -294,7 +304,7 @@ def _settled(
 
 
 def _answered(
-    cause: Cause, row: IdentityState, parent: str | None
+    cause: RecordFactory, row: IdentityState, parent: str | None
 ) -> tuple[IdentityState, tuple[Emit, ...]]:
     """Once no parent that this identifier left may claim it back, tell whom it follows: its
     parent, its children, and the profile of its top."""
@@ -320,8 +330,8 @@ def _occurred(row: IdentityState) -> tuple[int, ...]:
     return tuple(one.evidence.occurred_at for one in row.parents.values() if one.evidence)
 
 
-def _moves(cause: Cause, row: IdentityState) -> tuple[IdentityState, tuple[Emit, ...]]:
-    """Every shard goes where it must be."""
+def _moves(cause: RecordFactory, row: IdentityState) -> tuple[IdentityState, tuple[Emit, ...]]:
+    """Return the moves that bring every shard where it must be."""
     moves, adopted = displaced(cause.key, row), left_behind(row)
     places = {**row.shards, **row.adopted}
     emits = tuple(
@@ -333,15 +343,15 @@ def _moves(cause: Cause, row: IdentityState) -> tuple[IdentityState, tuple[Emit,
     return row, emits
 
 
-def _forget(cause: Cause, row: IdentityState | None) -> Ok[IdentityState]:
-    """The person is forgotten from its top down."""
+def _forget(cause: RecordFactory, row: IdentityState | None) -> Ok[IdentityState]:
+    """Forget the person from its top down."""
     if row is not None and row.root != cause.key:
         return Ok(row, (cause.forget(row.root),))
     return _erased(cause, row or IdentityState(root=cause.key), None)
 
 
-def _other_forgotten(cause: Cause, row: IdentityState, other: str) -> Ok[IdentityState]:
-    """Who followed it is forgotten with it; others forget that they ever saw it."""
+def _other_forgotten(cause: RecordFactory, row: IdentityState, other: str) -> Ok[IdentityState]:
+    """Forget this identifier too if it followed the forgotten one, else that it ever saw it."""
     if row.parent == other:
         return _erased(cause, row, other)
     after = without(row, other)
@@ -354,7 +364,7 @@ def _other_forgotten(cause: Cause, row: IdentityState, other: str) -> Ok[Identit
     return Ok(None if empty else after, (*told, *announced))
 
 
-def _erased(cause: Cause, row: IdentityState, teller: str | None) -> Ok[IdentityState]:
+def _erased(cause: RecordFactory, row: IdentityState, teller: str | None) -> Ok[IdentityState]:
     known = dict.fromkeys((*row.children, *row.parents, *row.cuts))
     told = [cause.forgotten(other) for other in known if other != teller]
     given = orphans(row)
@@ -365,9 +375,9 @@ def _erased(cause: Cause, row: IdentityState, teller: str | None) -> Ok[Identity
 
 
 def _adopted(
-    cause: Cause, row: IdentityState, change: IdentityChange
+    cause: RecordFactory, row: IdentityState, change: IdentityChange
 ) -> Ok[IdentityState] | DeadLetter:
-    """What a forgotten identifier did for this one stays with it."""
+    """Take over what a forgotten identifier did for this one."""
     if change.shard is None or change.root is None:
         return DeadLetter("incomplete-change", "shard, root: an adopt must name both")
     place = Placement((), change.root, change.version)
@@ -375,7 +385,7 @@ def _adopted(
 
 
 def _pass_on(key: str, change: IdentityChange, rules: Rules) -> Forward:
-    """What is for every stage."""
+    """Pass on a control that is for every stage."""
     control = Control(
         control_id=change.change_id,
         kind="clock" if change.kind == "clock" else "probe",

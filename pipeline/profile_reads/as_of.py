@@ -15,8 +15,8 @@ from pipeline.adapters.records import Records
 from pipeline.adapters.rocks import Rows, temporary_rows
 from pipeline.adapters.snapshots import Stored
 from pipeline.enrichment import view
-from pipeline.enrichment.passing import seen
 from pipeline.enrichment.state import ProfileState
+from pipeline.enrichment.time_triggers import seen
 from pipeline.flow import Flow, Stage
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange

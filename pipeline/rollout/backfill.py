@@ -20,7 +20,7 @@ from pipeline.adapters.kafka import key_in_each
 from pipeline.adapters.lag import partition_ends
 from pipeline.adapters.records import Records
 from pipeline.adapters.rocks import temporary_rows
-from pipeline.enrichment.beginning import Beginning
+from pipeline.enrichment.backfill import NewAggregates
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.identity import IdentityChange
@@ -88,7 +88,7 @@ def backfill_stages(stages: BackfillTarget, reader: BackfillReader) -> int:
     return filled
 
 
-def begin_control(person: MemberProfile, begins: Beginning, rules: Rules) -> Emit:
+def begin_control(person: MemberProfile, begins: NewAggregates, rules: Rules) -> Emit:
     """Return the control that makes one profile begin its new keeps."""
     profile = person.profile.profile_id
     digest = rules.config.digest

@@ -15,11 +15,11 @@ from msgspec import Struct, field
 from pipeline.adapters.rocks import Rows
 from pipeline.conditions import Facts
 from pipeline.config.keeps import shape_of
-from pipeline.enrichment.beginning import Past
+from pipeline.enrichment.aggregates import is_counted, join, parts_of
+from pipeline.enrichment.backfill import ShardHistory
 from pipeline.enrichment.enrichers import derive
-from pipeline.enrichment.keeping import is_counted, join, parts_of
 from pipeline.enrichment.sequences import Mark, mark, union
-from pipeline.enrichment.state import Begun, Kept
+from pipeline.enrichment.state import Backfill, Kept
 from pipeline.identity.mapping import mapped
 from pipeline.model import topics
 from pipeline.model.control import Control
@@ -137,7 +137,9 @@ class BackfillReader:
 
     def _fill_record(self, name: str, row: bytes) -> Emit:
         shard = _shard_from.decode(row)
-        past = Past({key: self._backfill_of(key, shard) for key in self._keeps}, shard.marks)
+        past = ShardHistory(
+            {key: self._backfill_of(key, shard) for key in self._keeps}, shard.marks
+        )
         place = shard.place
         digest = self._rules.config.digest
         count = sum(shard.by.values())
@@ -153,11 +155,11 @@ class BackfillReader:
         )
         return Emit(topics.IDENTIFIED, place.profile_id, Identified(control=control))
 
-    def _backfill_of(self, key: str, shard: _ShardTotals) -> Begun:
+    def _backfill_of(self, key: str, shard: _ShardTotals) -> Backfill:
         covered = sum(
             n for digest, n in shard.by.items() if key in (self._missing_keys(digest) or ())
         )
-        return Begun(self._run, covered, self._since, shard.kept.get(key))
+        return Backfill(self._run, covered, self._since, shard.kept.get(key))
 
     def _add_to_shard(
         self,

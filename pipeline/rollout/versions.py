@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Final
 
 from pipeline.config.compile import Configuration
-from pipeline.enrichment.beginning import Beginning
+from pipeline.enrichment.backfill import NewAggregates
 from pipeline.model.time import GRACE_MS
 
 DROP_AFTER_MS: Final = GRACE_MS
@@ -26,7 +26,7 @@ class Version:
         return frozenset(self.config.keeps.by_key).union(one.name for one in self.config.sequences)
 
 
-def newest_beginning(versions: Sequence[Version]) -> Beginning:
+def newest_beginning(versions: Sequence[Version]) -> NewAggregates:
     """Return the keeps that the newest of `versions` (oldest first, at least one) begins.
 
     The very first version begins nothing, since nothing precedes it.
@@ -34,7 +34,9 @@ def newest_beginning(versions: Sequence[Version]) -> Beginning:
     *before, newest = versions
     known = before[-1].kept if before else newest.kept
     new = newest.config.keeps.by_key.keys() - known
-    return Beginning(newest.applied_at, tuple(sorted(new)), tuple(sorted(dropped_keys(versions))))
+    return NewAggregates(
+        newest.applied_at, tuple(sorted(new)), tuple(sorted(dropped_keys(versions)))
+    )
 
 
 def dropped_keys(versions: Sequence[Version]) -> frozenset[str]:

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.enrichment.shard import apply, merge
-from pipeline.enrichment.state import Begun, ProfileState, Shard
+from pipeline.enrichment.state import Backfill, ProfileState, Shard
 from pipeline.enrichment.view import shards_of, traits
 from pipeline.identity.requests import forget
 from pipeline.model import topics
@@ -194,7 +194,7 @@ def test_backfill_equals_having_kept_it_from_the_start(
 _begun = st.dictionaries(
     st.sampled_from("ab"),
     st.builds(
-        lambda run, covered, since: Begun(run, covered, since, covered),
+        lambda run, covered, since: Backfill(run, covered, since, covered),
         st.integers(1, 2),
         st.integers(-1, 2),
         st.one_of(st.none(), st.integers(0, 2)),
@@ -204,9 +204,9 @@ _begun = st.dictionaries(
 
 @given(_begun, _begun, _begun)
 def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
-    a: dict[str, Begun], b: dict[str, Begun], c: dict[str, Begun]
+    a: dict[str, Backfill], b: dict[str, Backfill], c: dict[str, Backfill]
 ) -> None:
-    def joined(one: dict[str, Begun], other: dict[str, Begun]) -> dict[str, Begun]:
+    def joined(one: dict[str, Backfill], other: dict[str, Backfill]) -> dict[str, Backfill]:
         parts = (Shard(0, 0, 0, begun=begun) for begun in (one, other))
         return merge(*parts, plain_rules().config).begun
 

@@ -1,4 +1,4 @@
-"""What is derived from one interaction alone: one small part for each kind of thing."""
+"""Enrichers: things derived from one interaction alone, one small part for each kind."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -18,13 +18,15 @@ _NOTHING: Final[dict[str, Scalar]] = {}
 
 
 def enrichers_for(config: Configuration, places: Places | None = None) -> tuple[Enricher, ...]:
-    """Those that the configuration asks for and reads something of; `places` is its geo database,
-    None: there is none, or it could not be opened."""
+    """Return the enrichers that the configuration asks for and reads something of.
+
+    `places`: the geo database; None: there is none, or it could not be opened.
+    """
     return tuple(one for one in _every(config, places) if config.derived.intersection(one.names))
 
 
 def derive(interaction: Interaction, enrichers: tuple[Enricher, ...]) -> dict[str, Scalar]:
-    """What all of them make of an interaction; what is not known is left out."""
+    """Return what all enrichers derive from an interaction; unknown things are left out."""
     if not enrichers:
         return _NOTHING
     derived: dict[str, Scalar] = {}

@@ -1,4 +1,4 @@
-"""What brought the customer: Segment's `context.campaign`, or the parameters of the URL."""
+"""Campaign that brought the customer: Segment's `context.campaign`, or the URL's parameters."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -52,7 +52,7 @@ class CampaignEnricher:
 
 
 def _parameters(url: str | None) -> dict[str, str]:
-    """Of each name the first with a value; of what is no URL, none."""
+    """Return the first value of each name; nothing for what is no URL."""
     if url is None or "?" not in url:
         return {}
     try:

@@ -1,4 +1,4 @@
-"""What every enricher is, and what it may need of the world."""
+"""Interface of enrichers, and what they may need of the world."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,13 +15,12 @@ class Enricher(Protocol):
         """Everything that it may derive."""
 
     def derive(self, interaction: Interaction) -> Mapping[str, Scalar]:
-        """What is known, by name; what is not is left out. Nothing that a sender writes makes it
-        raise."""
+        """Return what is known, by name; nothing that a sender writes makes it raise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an address is; None: not known."""
+    """Location of an address; None: not known."""
 
     country: str | None = None
     region: str | None = None

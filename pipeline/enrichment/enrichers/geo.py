@@ -1,4 +1,4 @@
-"""Where the customer is, by the address that the device had."""
+"""Location of the customer, by the device's address."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What the clock on the customer's wall said."""
+"""Local time of the customer."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -68,7 +68,7 @@ class UserAgentEnricher:
 
 @cache
 def _parser() -> Parser:
-    """Of the locked list of expressions; made at the first use."""
+    """Return the parser over the locked list of expressions, made at the first use."""
     return Parser(Resolver(load_lazy_builtins()))
 
 
@@ -102,8 +102,11 @@ def _device_type(text: str, found: Result) -> str:
 
 
 def _is_tablet(text: str, os: str, found: Result) -> bool:
-    """A browser on Android says "Mobile" on a phone and nothing on a tablet. Whatever else runs on
-    Android (Dalvik, okhttp, an app's own name) says so on neither, and is told by its model."""
+    """Return whether an Android device is a tablet.
+
+    A browser says "Mobile" on a phone and nothing on a tablet. Other apps (Dalvik, okhttp, an app's
+    own name) say so on neither, and are told by the model.
+    """
     device = "" if found.device is None else f"{found.device.family} {found.device.model or ''}"
     if _TABLET.search(device) or (os != "iOS" and "Tablet" in text):
         return True

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.enrichment import view
-from pipeline.enrichment.presence import NOTHING_SHOWN
+from pipeline.enrichment.named_identifiers import NOTHING_SHOWN
 from pipeline.enrichment.scores import scores
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.model import topics
@@ -36,8 +36,10 @@ class Seen(Struct, frozen=True):
 def seen(
     row: ProfileState, now_ms: int, rules: Rules, shown: Mapping[str, int] = NOTHING_SHOWN
 ) -> Seen:
-    """The profile at `now_ms`, or later when it has already come further; with identifiers that
-    were `shown` (when, ms)."""
+    """Return the profile at `now_ms`, or later when it has already come further.
+
+    `shown`: identifiers that an interaction showed, and when (ms).
+    """
     shards = view.shards_of(row, shown)
     return _seen_at(shards, view.moment(row, shards, now_ms), rules)
 
@@ -67,7 +69,7 @@ def catch_up(
 def kept(
     row: ProfileState, emits: tuple[Emit, ...], moment: Seen, rules: Rules
 ) -> Ok[ProfileState]:
-    """The row as it was seen last, to be woken when time alone may next change something."""
+    """Return the row with a timer for the next moment at which time alone may change it."""
     row = _come_to(row, moment, rules)
     wake = None if row.due_at is None else Wake(row.due_at, view.by_log(row))
     return Ok(row, emits, wake)

@@ -1,5 +1,6 @@
-"""What is kept of interactions. Each kind is a commutative monoid: one interaction makes a part,
-and two parts become one."""
+"""Aggregates of interactions. Each kind is a commutative monoid: one interaction makes a part, and
+two parts become one.
+"""
 
 from collections.abc import Iterator
 from typing import Final
@@ -7,7 +8,7 @@ from typing import Final
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
 from pipeline.config.derived import BOT
-from pipeline.config.keeps import Keep, Shape
+from pipeline.config.keeps import Aggregate, Shape
 from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.cells import COMBINE, millionths
 from pipeline.enrichment.state import Cell, Kept, Panes, Sample, Terms, Value
@@ -17,25 +18,25 @@ _ALWAYS: Final = -(1 << 53)
 
 
 def floor(keep: Shape, now_ms: int) -> int:
-    """The last moment (ms) before the keep's window; a lifetime has everything after it."""
+    """Return the last moment (ms) before the window; everything is after it for a lifetime."""
     return _ALWAYS if keep.window_ms is None else now_ms - keep.window_ms
 
 
 def is_counted(facts: Facts, config: Configuration) -> bool:
-    """Whether the interaction adds to anything; one of a bot may not."""
+    """Return whether the interaction counts; a bot's may not."""
     return config.bots_count or facts.derived.get(BOT) is not True
 
 
 def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, Kept]]:
-    """What an interaction that is counted adds to each keep of the configuration, by key."""
+    """Return what a counted interaction adds to each aggregate of the configuration, by key."""
     if facts.interaction is not None:
         for keep in config.keeps.touched(facts.interaction):
             if (part := part_of(keep, facts)) is not None:
                 yield keep.key, part
 
 
-def part_of(keep: Keep, facts: Facts) -> Kept:
-    """What an interaction brings; None: nothing."""
+def part_of(keep: Aggregate, facts: Facts) -> Kept:
+    """Return what an interaction adds; None: nothing."""
     interaction = facts.interaction
     if interaction is None or not keep.test(facts):
         return None
@@ -56,15 +57,15 @@ def part_of(keep: Keep, facts: Facts) -> Kept:
     return Panes((at,), (cell,))
 
 
-def _cleared(keep: Keep, interaction: Interaction) -> Kept:
-    """That there is no value any more stands in the order of time like a value."""
+def _cleared(keep: Aggregate, interaction: Interaction) -> Kept:
+    """Return the part that clears a value; it is ordered by time like a value."""
     if keep.clears is None or not keep.clears(interaction):
         return None
     return Value(None, interaction.occurred_at, interaction.event_id)
 
 
-def _cell(keep: Keep, value: Known, interaction: Interaction) -> Cell:
-    """A list is neither a number nor the least or greatest of anything."""
+def _cell(keep: Aggregate, value: Known, interaction: Interaction) -> Cell:
+    """Return the value to keep; a list is neither a number nor a least or greatest."""
     if keep.rule == "first":
         return Value(value, interaction.occurred_at, interaction.event_id)
     if isinstance(value, tuple):
@@ -73,7 +74,7 @@ def _cell(keep: Keep, value: Known, interaction: Interaction) -> Cell:
 
 
 def join(keep: Shape, a: Kept, b: Kept, clock: int) -> Kept:
-    """As if all of both had come to one; `clock` (ms) is the latest time that they know of."""
+    """Merge two parts as if all interactions had come to one; `clock` (ms): latest known time."""
     match a, b:
         case None, _:
             return b
@@ -96,7 +97,7 @@ def join(keep: Shape, a: Kept, b: Kept, clock: int) -> Kept:
 
 
 def next_to_leave(kept: Kept, low: int) -> int | None:
-    """The first moment after `low` (ms) that something in a window's part belongs to."""
+    """Return the first moment after `low` (ms) that something in a window's part belongs to."""
     match kept:
         case Panes():
             return panes.next_to_leave(kept, low)

@@ -10,34 +10,35 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.config.keeps import shape_of
-from pipeline.enrichment.keeping import floor, next_to_leave
+from pipeline.enrichment.aggregates import floor, next_to_leave
 from pipeline.enrichment.sequences import Mark, union
-from pipeline.enrichment.state import Begun, Shard
+from pipeline.enrichment.state import Backfill, Shard
 
 
-class Beginning(Struct, frozen=True):
-    """What the configuration that was applied at `run` (ms) begins to keep, by key, and the keys
-    and sequences (`gone`) that are let go of."""
+class NewAggregates(Struct, frozen=True):
+    """Keeps that the configuration applied at `run` (ms) introduces, by key, and the keys and
+    sequences (`gone`) that are dropped.
+    """
 
     run: int
     keeps: tuple[str, ...]
     gone: tuple[str, ...]
 
 
-class Past(Struct, frozen=True):
-    """What one shard did before: for each keep, by key, and for each sequence, by name."""
+class ShardHistory(Struct, frozen=True):
+    """Earlier interactions of one shard: for each keep, by key, and for each sequence, by name."""
 
-    begun: dict[str, Begun]
+    begun: dict[str, Backfill]
     sequences: dict[str, tuple[Mark, ...]]
 
 
-def begin(shard: Shard, beginning: Beginning) -> Shard:
-    """From here on its keeps count, and until the log is read not from any earlier."""
+def begin(shard: Shard, beginning: NewAggregates) -> Shard:
+    """Start the keeps: they count from here, and until the log is read nothing earlier."""
     gone = frozenset(beginning.gone)
     begun = {key: one for key, one in shard.begun.items() if key not in gone}
     for key in beginning.keeps:
         if key not in begun or begun[key].run < beginning.run:
-            begun[key] = Begun(beginning.run, since=shard.clock)
+            begun[key] = Backfill(beginning.run, since=shard.clock)
     return replace(
         shard,
         begun=begun,
@@ -46,7 +47,7 @@ def begin(shard: Shard, beginning: Beginning) -> Shard:
     )
 
 
-def filled(shard: Shard, past: Past) -> Shard:
+def filled(shard: Shard, past: ShardHistory) -> Shard:
     """With what the log tells of before."""
     found = {key: _reaching(shard, one) for key, one in past.begun.items()}
     known = shard.sequences
@@ -54,31 +55,31 @@ def filled(shard: Shard, past: Past) -> Shard:
     return replace(shard, begun=merged(shard.begun, found), sequences={**known, **marks})
 
 
-def _reaching(shard: Shard, begun: Begun) -> Begun:
-    """A log that begins before the shard did has all of it."""
+def _reaching(shard: Shard, begun: Backfill) -> Backfill:
+    """Return what the log has of a shard: all, if the log begins before the shard did."""
     since = begun.since
     return replace(begun, since=None) if since is not None and shard.first_seen > since else begun
 
 
-def merged(a: dict[str, Begun], b: dict[str, Begun]) -> dict[str, Begun]:
-    """Of each the one that knows more; commutative, associative, and the same twice is once."""
+def merged(a: dict[str, Backfill], b: dict[str, Backfill]) -> dict[str, Backfill]:
+    """Return of each the one that knows more; commutative, associative and idempotent."""
     if not (a and b):
         return a or b
     better = {key: one for key, one in b.items() if key not in a or _rank(one) > _rank(a[key])}
     return {**a, **better}
 
 
-def _rank(one: Begun) -> tuple[int, int, bool, int]:
+def _rank(one: Backfill) -> tuple[int, int, bool, int]:
     return (one.run, one.covered, one.since is None, one.since or 0)
 
 
-def lasting(begun: dict[str, Begun], clock: int) -> dict[str, Begun]:
+def lasting(begun: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
     """Without what has left its window as a whole."""
     over = [key for key, one in begun.items() if _is_over(key, one, clock)]
     return {key: one for key, one in begun.items() if key not in over} if over else begun
 
 
-def _is_over(key: str, one: Begun, clock: int) -> bool:
+def _is_over(key: str, one: Backfill, clock: int) -> bool:
     shape = shape_of(key)
     low = floor(shape, clock)
     if shape.window_ms is None or (one.since is not None and one.since > low):

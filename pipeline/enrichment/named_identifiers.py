@@ -1,7 +1,7 @@
-"""Which identifiers a profile names: those whose own rows said so last.
+"""Identifiers that a profile names: those whose own rows said so last.
 
-What an interaction shows is taken for the customer's, for that interaction, until the row of what
-it shows has heard of it.
+An identifier that an interaction shows is taken for the customer's, for that interaction, until its
+own row has heard of it.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,9 @@ def vouched(known: Belongings, interaction: Interaction, identity: IdentitySecti
 
 
 def shown(known: Belongings, interaction: Interaction, identity: IdentitySection) -> dict[str, int]:
-    """What is taken to be the customer's though its own row has not said so yet: when (ms) it was
-    shown."""
+    """Return the identifiers taken for the customer's before their own rows said so, with times
+    (ms).
+    """
     if identity.own_version is None:
         return {}
     _, *weaker = interaction.identifiers
@@ -37,13 +38,15 @@ def shown(known: Belongings, interaction: Interaction, identity: IdentitySection
 
 
 def named(known: Belongings, also: Mapping[str, int]) -> dict[str, int]:
-    """The customer's identifiers, each with when (ms) that was known at the latest."""
+    """Return the customer's identifiers, each with the latest time (ms) at which that was known."""
     return {**{name: one.as_of for name, one in known.items() if one.here}, **also}
 
 
 def present(shards: tuple[Shard, ...], names: Mapping[str, int]) -> tuple[Shard, ...]:
-    """The shards with those identifiers only that are the customer's. One that none of them saw
-    is put with the first."""
+    """Return the shards with only those identifiers that are the customer's.
+
+    One that no shard saw is put with the first.
+    """
     if not shards:
         return shards
     seen = {name for shard in shards for name in shard.identifiers}
