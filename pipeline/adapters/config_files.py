@@ -26,8 +26,9 @@ from pipeline.config.shape import shape_problems
 _MAX_BYTES: Final = 1_000_000
 _MAX_BYTES_TOGETHER: Final = 10_000_000
 
-_REFERENCES: Final = ("secret",)
-"""Fields whose variables are those of the process that uses them."""
+_REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {"channels.yaml": ("secret", "url")}
+"""Fields, by file, whose variables are resolved by the process that uses them: what stands in an
+applied configuration is kept for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
         errors.extend(located(file, problem) for problem in wrong)
         shapes[file.name] = [*wrong, *(Problem(one.path, one.what.message) for one in refused)]
     salvage = salvaged(files, shapes, [one.kind for one in broken])
-    errors.extend(_found(salvage, check(salvage.bundle)))
+    errors.extend(_found(salvage, check(salvage.bundle, environment)))
     named = pinned(salvage.bundle, folder)
     if isinstance(named, list):
         errors.extend(_found(salvage, named))
@@ -159,7 +160,7 @@ def _file(
     text = _text(name, data)
     if isinstance(text, ConfigError):
         return _Broken(kind, text)
-    document = read_yaml(text, environment, _REFERENCES)
+    document = read_yaml(text, environment, _REFERENCES.get(name, ()))
     if isinstance(document, BadYaml):
         return _Broken(kind, ConfigError(name, *document.place, document.message))
     if document.value is None and not document.refused:

@@ -16,7 +16,9 @@ import msgspec
 from aiohttp import (
     ClientConnectorError,
     ClientError,
+    ClientOSError,
     ClientResponse,
+    ClientResponseError,
     ClientSession,
     ClientTimeout,
 )
@@ -164,15 +166,27 @@ async def _try(
         ) as response:
             await _read_a_little(response)
     except ClientConnectorError as error:
-        raise _TryAgainError(f"{type(error).__name__}: {error}") from error
+        raise _TryAgainError(_reason(error)) from error
     except (ClientError, TimeoutError) as error:
-        raise _NoAnswerError(f"{type(error).__name__}: {error}") from error
+        raise _NoAnswerError(_reason(error)) from error
     status = response.status
     if status in _TAKEN:
         return Taken()
     if status in _TRY_AGAIN or status in _FAILING:
         raise _TryAgainError(f"status {status}", _after_s(response.headers.get("Retry-After")))
     return Refused(status)
+
+
+def _reason(error: ClientError | TimeoutError) -> str:
+    """Return the failure as an outcome keeps it: without the path and query of the URL, in which
+    there may be a secret."""
+    name = type(error).__name__
+    match error:
+        case ClientOSError(strerror=str(detail)):
+            return f"{name}: {detail}"
+        case ClientResponseError():
+            return f"{name}: {error.message}"
+    return name
 
 
 async def _read_a_little(response: ClientResponse) -> None:

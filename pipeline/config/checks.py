@@ -1,15 +1,17 @@
 """What a bundle must satisfy beyond the form of its parts: everything that is named exists."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from types import MappingProxyType
+from typing import Final
 
 from pipeline.conditions import Condition, Path, Problem, parse
 from pipeline.conditions.reads import channels_named, patterns, reads
 from pipeline.conditions.tree import is_hidden
 from pipeline.config import canonical, model
 from pipeline.config.campaign_checks import campaign_problems
-from pipeline.config.keys import examples
+from pipeline.config.keys import possible, reference_problem
 from pipeline.config.names import Names, known_name, names_of
 from pipeline.config.normalise import known_region
 from pipeline.config.policy_checks import (
@@ -22,6 +24,8 @@ from pipeline.config.profile_checks import profile_problems
 from pipeline.config.regex import BadPattern, pattern
 from pipeline.config.urls import url_problem
 
+_UNKNOWN: Final[Mapping[str, str]] = MappingProxyType({})
+
 
 @dataclass(frozen=True, slots=True)
 class _Site:
@@ -33,14 +37,19 @@ class _Site:
     entered: bool = False
 
 
-def check(bundle: model.Bundle) -> Iterator[Problem]:
-    """Every problem, with its path in the bundle."""
+def check(
+    bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN
+) -> Iterator[Problem]:
+    """Yield every problem, with its path in the bundle.
+
+    Where `environment` has the variables that a URL refers to, the URL is checked with them.
+    """
     names = names_of(bundle)
     yield from _duplicates(bundle)
     yield from _sources(bundle.sources, names)
     yield from _identity(bundle.identity, names)
     yield from profile_problems(bundle, names)
-    yield from _channels(bundle.channels)
+    yield from _channels(bundle.channels, environment)
     yield from policy_problems(bundle, names)
     yield from _segments(bundle, names)
     for index, campaign in enumerate(bundle.campaigns):
@@ -131,20 +140,25 @@ def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
             yield Problem(("identity", "blocked_patterns", index), compiled.why)
 
 
-def _channels(channels: model.Channels) -> Iterator[Problem]:
+def _channels(channels: model.Channels, environment: Mapping[str, str]) -> Iterator[Problem]:
     seen: dict[str, str] = {}
     for index, channel in enumerate(channels.channels):
         path: Path = ("channels", "channels", index)
         if channel.adapter == "webhook" and not channel.url:
             yield Problem((*path, "adapter"), "a webhook needs `url`: where actions are posted")
-        wrong = [url_problem(example) for example in examples(channel.url or "http://x")]
-        if None not in wrong:
-            yield Problem((*path, "url"), str(wrong[0]))
+        wrong = _url_problem(channel.url, environment) if channel.url else None
+        if wrong is not None:
+            yield Problem((*path, "url"), wrong)
         for place, placement in enumerate(channel.placements):
             if placement in seen:
                 what = f"placement {placement!r} is in channel {seen[placement]} already"
                 yield Problem((*path, "placements", place), what)
             seen[placement] = channel.name
+
+
+def _url_problem(written: str, environment: Mapping[str, str]) -> str | None:
+    wrong = [url_problem(url) for url in possible(written, environment)]
+    return reference_problem(written) or (wrong[0] if None not in wrong else None)
 
 
 def _segments(bundle: model.Bundle, names: Names) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from pipeline.config.model import SECRET_PATTERN, Bundle
 
 _MARK: Final = "sha256:"
 _DIGEST: Final = re.compile(_MARK + "[0-9a-f]{64}")
-_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _MASK: Final = "***"
 _SHOWN: Final = 8
 """Digits of a digest that are shown: enough to tell keys apart."""
@@ -44,17 +44,37 @@ def without_keys(bundle: Bundle) -> Bundle:
 
 
 def resolved(text: str, environment: Mapping[str, str]) -> str | None:
-    """Return `text` with every `${NAME}` replaced; None where one is not set."""
-    if any(name not in environment for name in _REFERENCE.findall(text)):
+    """Return `text` with every `${NAME}` and `${NAME:-default}` replaced; None where one without a
+    default is not set."""
+
+    def value(found: re.Match[str]) -> str:
+        name, default = found.groups()
+        return environment.get(name, default)
+
+    unset = (
+        name not in environment and default is None
+        for name, default in map(re.Match.groups, _REFERENCE.finditer(text))
+    )
+    return None if any(unset) else _REFERENCE.sub(value, text)
+
+
+def reference_problem(text: str) -> str | None:
+    """Return what is wrong with how `text` refers to variables."""
+    if "${" not in _REFERENCE.sub("", text) and "$${" not in text:
         return None
-    return _REFERENCE.sub(lambda found: environment[found.group(1)], text)
+    return "write ${NAME} or ${NAME:-default} for a variable of the adapter's environment"
 
 
-def examples(text: str) -> tuple[str, ...]:
-    """Return what `text` may become once every `${NAME}` in it is filled in, to be checked."""
-    if _REFERENCE.search(text) is None:
-        return (text,)
-    return tuple(_REFERENCE.sub(stand_in, text) for stand_in in ("1", "x", "http://x"))
+def possible(text: str, environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what `text` is once it is resolved, or, where `environment` has not all of its
+    variables, examples of what it may become."""
+    known = resolved(text, environment)
+    if known is not None:
+        return (known,)
+    return tuple(
+        _REFERENCE.sub(lambda found: environment.get(found.group(1), stand_in), text)
+        for stand_in in ("1", "x", "http://x")
+    )
 
 
 def masked(bundle: Bundle) -> Bundle:

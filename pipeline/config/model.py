@@ -520,7 +520,8 @@ class Channel(Part, frozen=True):
 
     `adapter: webhook` posts each action to `url`; `adapter: none` leaves the topic to others.
     `secret` names the environment variable, of the adapter, that holds the key by which posts are
-    signed: `${NAME}`. A secret part of `url` is written `$${NAME}`, and is filled in there too.
+    signed: `${NAME}`. Variables in `url` (`${NAME}`, `${NAME:-default}`) are the adapter's too: the
+    configuration keeps their names, never their values.
     `placements` are the places in it that may ask what to show. `escape: html` makes what content
     says of a customer safe in a page; it is the default of the channel `web`, and of parts of a
     content that are called `html` in any channel. `confirm_within`: where every message that is

@@ -1,4 +1,7 @@
-"""URLs that something is posted to: what makes one usable."""
+"""URLs that something is posted to: what makes one usable.
+
+No reason repeats a part of the URL: there may be a secret in it.
+"""
 
 import re
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
@@ -6,6 +9,7 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 import idna
+from yarl import URL
 
 _MOST: Final = 2_048
 _PORTS: Final = range(1, 65_536)
@@ -13,6 +17,11 @@ _HOST_LENGTH: Final = 253
 _UNPRINTABLE: Final = re.compile(r"[\s\x00-\x1f\x7f-\x9f\\]")
 _BRACKETED: Final = re.compile(r"\[[^\[\]]*\](:[0-9]+)?")
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+
+_NO_NAME: Final = (
+    "no host can have this name: its parts have up to 63 letters, digits, - and _, "
+    "and no - at either end"
+)
 
 
 def url_problem(url: str) -> str | None:
@@ -25,7 +34,12 @@ def url_problem(url: str) -> str | None:
         parts = urlsplit(url)
     except ValueError:
         return "an IPv6 address stands in brackets: http://[::1]:8080/path"
-    return _structure_problem(parts) or _port_problem(parts) or _host_problem(parts)
+    return (
+        _structure_problem(parts)
+        or _port_problem(parts)
+        or _host_problem(parts)
+        or _client_problem(url)
+    )
 
 
 def _structure_problem(parts: SplitResult) -> str | None:
@@ -52,17 +66,17 @@ def _host_problem(parts: SplitResult) -> str | None:
     host = parts.hostname or ""
     if "[" in parts.netloc:
         if not _BRACKETED.fullmatch(parts.netloc):
-            return f"{parts.netloc[:100]!r} is no address: write http://[::1]:8080/path"
+            return "that is no IPv6 address: write http://[::1]:8080/path"
         return _address_problem(IPv6Address, host, zoned="%" in host)
     if host.rpartition(".")[2].isdigit():
         return _address_problem(IPv4Address, host)
     try:
         name = host if host.isascii() else idna.encode(host, uts46=True).decode()
-    except idna.IDNAError as error:
-        return f"no host can have the name {host[:100]!r}: {error}"
+    except idna.IDNAError:
+        return _NO_NAME
     labels = name.removesuffix(".").split(".")
     if len(name) > _HOST_LENGTH or not all(map(_LABEL.fullmatch, labels)):
-        return f"no host can have the name {host[:100]!r}"
+        return _NO_NAME
     return None
 
 
@@ -72,5 +86,15 @@ def _address_problem(
     try:
         kind(host)
     except AddressValueError:
-        return f"{host[:100]!r} is no IP address"
-    return f"{host[:100]!r}: leave out the zone (%)" if zoned else None
+        return "the host is no IP address, and no host has a number for its last name"
+    return "leave out the zone (%) of the address" if zoned else None
+
+
+def _client_problem(url: str) -> str | None:
+    """Return what the HTTP client's own reading of the URL finds wrong with it."""
+    try:
+        read = URL(url)
+        usable = read.raw_host and read.port in _PORTS
+    except ValueError:
+        usable = False
+    return None if usable else "HTTP clients refuse this URL: look for invisible characters in it"

@@ -190,4 +190,5 @@ def test_home_that_is_removed_ends_its_processes(second: Stack) -> None:
     shutil.rmtree(second.home, ignore_errors=True)
     _, alive = psutil.wait_procs(everything, 60)
     assert not alive
+    assert not second.home.exists()
     assert "Nothing was running" in second.kairos("down")

@@ -299,10 +299,10 @@ def test_environment_in_values(folder: Path) -> None:
     path = folder / "channels.yaml"
     edit(path, "cost: 0.02", "cost: ${COST:-0.5}")
     edit(path, "deadline: 1h", 'deadline: "${HOURS}h"')
-    bundle = load(folder, {"HOURS": "2", "KAIROS_DEMO_WEBHOOK": "http://mail/"})
+    bundle = load(folder, {"HOURS": "2"})
     assert isinstance(bundle, Bundle)
     email = bundle.channels.channels[1]
-    assert (email.cost, email.deadline, email.url) == (0.5, "2h", "http://mail/")
+    assert (email.cost, email.deadline) == (0.5, "2h")
 
 
 def test_environment_escape(folder: Path) -> None:

@@ -73,13 +73,66 @@ def test_a_secret_is_named_and_never_resolved_by_who_applies(folder: Path) -> No
     assert resolved("${SHOP_SECRET}", {}) is None
 
 
-def test_a_secret_part_of_a_url_is_named(folder: Path) -> None:
+def set_url(folder: Path, url: str) -> None:
     channels = folder / "channels.yaml"
-    url = "https://hooks.example.com/$${TOKEN}"
     text = channels.read_text()
     channels.write_text(text.replace("${KAIROS_DEMO_WEBHOOK:-http://127.0.0.1:8790/email}", url))
-    applied = configuration(folder, TOKEN="hunter2-hunter2")
-    assert applied.channels["email"].url == "https://hooks.example.com/${TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("url", "used"),
+    [
+        ("https://hooks.example.com/${TOKEN}", "https://hooks.example.com/hunter2-hunter2"),
+        ("'${WHOLE}'", "https://hooks.example.com/in?token=hunter2"),
+        ("https://hooks.example.com:${PORT:-8443}/${TOKEN}?t=${TOKEN}",
+         "https://hooks.example.com:8443/hunter2-hunter2?t=hunter2-hunter2"),
+        ("${BASE:-https://hooks.example.com}/x", "https://hooks.example.com/x"),
+    ],
+)  # fmt: skip
+def test_variables_of_a_url_are_resolved_where_it_is_used(
+    folder: Path, url: str, used: str
+) -> None:
+    set_url(folder, url)
+    environment = {
+        "TOKEN": "hunter2-hunter2",
+        "WHOLE": "https://hooks.example.com/in?token=hunter2",
+    }
+    applied = configuration(folder, **environment)
+    assert "hunter2" not in applied.to_json()
+    kept = applied.channels["email"].url
+    assert kept == url.strip("'")
+    assert resolved(kept, environment) == used
+    assert configuration(folder).digest == applied.digest
+
+
+@pytest.mark.parametrize("field", ["secret", "url"])
+def test_variables_of_fields_that_are_only_called_so_are_resolved_at_load(
+    folder: Path, field: str
+) -> None:
+    path = folder / "campaigns" / "cart-recovery.yaml"
+    text = path.read_text()
+    assert "content: {" in text
+    path.write_text(text.replace("content: {", f"content: {{{field}: 'https://${{HOST}}/', ", 1))
+    assert "https://shop.example/" in configuration(folder, HOST="shop.example").to_json()
+
+
+@pytest.mark.parametrize(
+    "url", ["https://hooks.example.com/$${TOKEN}", "https://x/${TOKEN", "https://x/${A B}"]
+)
+def test_reference_in_a_url_that_nothing_would_resolve_is_refused(folder: Path, url: str) -> None:
+    set_url(folder, url)
+    [error] = load(folder, {"TOKEN": "hunter2"})
+    assert error.file == "channels.yaml"
+    assert "write ${NAME}" in error.message
+
+
+def test_url_is_checked_as_the_environment_makes_it(folder: Path) -> None:
+    set_url(folder, "https://hooks.example.com:${PORT}/x")
+    assert not isinstance(load(folder, {}), list)
+    assert not isinstance(load(folder, {"PORT": "8443"}), list)
+    [error] = load(folder, {"PORT": "99123"})
+    assert "port" in error.message
+    assert "99123" not in error.message
 
 
 @pytest.mark.parametrize("written", ["hunter2-hunter2", "x${SHOP}", "12345678", "${A:-hunter2}"])

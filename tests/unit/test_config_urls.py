@@ -49,6 +49,10 @@ BAD = (
     "http://300.1.1.1/",
     "http://1.2.3/",
     "http://\u2488com/",
+    "http://0\xad/",
+    "http://hooks\u200b.example.com/",
+    "http://hooks\ufe0f.example.com/",
+    "http://\u2060hooks.example.com/",
     "http://host/#part",
     "ftp://host/",
     "//host/",
@@ -68,11 +72,18 @@ def test_unusable_urls_are_refused_with_a_reason(url: str) -> None:
     assert url_problem(url)
 
 
+@pytest.mark.parametrize("url", BAD)
+def test_reason_repeats_no_part_of_the_url(url: str) -> None:
+    hidden = url.replace("host", "hunter2").replace("com", "hunter2")
+    assert "hunter2" not in (url_problem(hidden) or "")
+
+
 @example("[::1]:80")
+@example("0\xad")
 @given(st.text(st.sampled_from("ab1.:[]@%-_/?#\\é٣ "), max_size=20) | st.text(max_size=20))
 def test_what_passes_has_a_host_and_a_port_for_the_client(rest: str) -> None:
     if url_problem(f"http://{rest}") is None:
         url = URL(f"http://{rest}")
-        assert url.host
+        assert url.raw_host
         assert url.port
         assert 1 <= url.port <= 65_535

@@ -91,3 +91,17 @@ def test_what_waits_is_delivered_once_its_endpoint_is_mended(broken: Endpoint | 
 def test_what_is_not_mended_in_time_was_never_sent() -> None:
     result = posted(_taken, lambda _: Unusable("no host"), give_up_s=1.0)
     assert result == TooLate("no host", unsure=False)
+
+
+def test_outcome_of_a_broken_answer_has_no_part_of_the_url() -> None:
+    async def nonsense(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.write(b"HTTP/1.1 two hundred\r\n\r\n")
+        request.transport.close()
+        return web.Response()
+
+    result = posted(nonsense, lambda url: Endpoint(f"{url}?token=hunter2", None), give_up_s=1.0)
+    assert isinstance(result, TooLate)
+    assert result.unsure
+    assert result.last.startswith("ClientResponseError: ")
+    assert "hunter2" not in result.last
