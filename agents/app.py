@@ -21,6 +21,7 @@ from agents.transport.raw import RawSchema
 from agents.transport.transport import SCHEME as TRANSPORT_SCHEME
 from agents.transport.transport import Transport
 from pipeline.adapters.cleaning import DAILY, Cleaning
+from pipeline.adapters.private_files import make_folder
 
 # Faust tells at "info" of every one of its services that starts or stops.
 Service.mundane_level = "debug"
@@ -110,7 +111,7 @@ class App(faust.App):
 
     async def on_first_start(self) -> None:
         """Make the data directory."""
-        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
+        make_folder(self.options.home, Path(self.conf.datadir))
 
     def fail(self, error: BaseException) -> None:
         """End the worker: from now on nothing is sent or committed."""

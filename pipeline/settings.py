@@ -17,7 +17,7 @@ from pipeline.adapters.broker import Broker, BrokerOptions
 from pipeline.adapters.broker.options import PREFERRED_PORT
 from pipeline.adapters.kafka import OURS
 from pipeline.adapters.membership import DELIVERY_MS, LEAST_SESSION_MS
-from pipeline.adapters.private_files import private_folder
+from pipeline.adapters.private_files import make_home
 from pipeline.model import sizes
 
 PREFIX = "KAIROS_"
@@ -265,7 +265,7 @@ def _secret_in(home: Path) -> str:
     path = home / "secret"
     if path.exists():
         return path.read_text()
-    private_folder(home)
+    make_home(home)
     descriptor, draft = tempfile.mkstemp(dir=home)  # mode 0600
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_urlsafe(32))

@@ -43,9 +43,9 @@ def _options() -> Options:
 
 
 def open_database(path: Path) -> Rdict:
-    """Open or create the database in `path`.
+    """Open or create the database in `path`, whose parent exists: it went with its home otherwise.
 
     Raises Exception (rocksdict has no narrower one) when it is damaged or in use.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    path.mkdir(exist_ok=True)
     return Rdict(str(path), options=_options(), column_families={META: Options(raw_mode=True)})

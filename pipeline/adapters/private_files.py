@@ -1,10 +1,14 @@
 """Folders and files that hold customers' data: nobody but their owner may look into them."""
 
+import errno
 import os
 import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+SUPERVISED: Final = "KAIROS_STACK"
+"""Variable that is set to the home in every process of a stack, its supervisor included."""
 
 _OTHERS: Final = 0o077
 _OURS: Final = ("artifacts", "broker", "log", "run", "secret", "state")
@@ -22,10 +26,30 @@ def private_folder(folder: Path) -> None:
     _close(folder)
 
 
+def make_home(home: Path) -> None:
+    """Make the home, where it is not there, and close it to others.
+
+    A process of the home's own stack does not make it: it was removed while that ran, and stays
+    so. Raises FileNotFoundError there.
+    """
+    if os.environ.get(SUPERVISED) != str(home.resolve()):
+        private_folder(home)
+    elif not home.exists():
+        raise FileNotFoundError(errno.ENOENT, "the home was removed", str(home))
+
+
+def make_folder(home: Path, folder: Path) -> None:
+    """Make a folder of the home with what is missing above it. Raises what `make_home` does."""
+    make_home(home)
+    parts = folder.relative_to(home).parts
+    for depth in range(1, len(parts) + 1):
+        home.joinpath(*parts[:depth]).mkdir(mode=0o700, exist_ok=True)
+
+
 def close_home(home: Path) -> None:
     """Make the home, and close it to others with all that an earlier version left open in it."""
     was_open = home.exists() and bool(home.stat().st_mode & _OTHERS)
-    private_folder(home)
+    make_home(home)
     if not was_open:
         return
     for name in _OURS:

@@ -32,12 +32,14 @@ class DatabaseInUseError(Exception):
 
 
 def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:
-    """Open or create the database in `folder`; keys and values are bytes. With `ttl_s`, rows go
-    some time after so many seconds.
+    """Open or create the database in `folder`; keys and values are bytes.
+
+    Its parent exists: it went with its home otherwise. With `ttl_s`, rows go some time after so
+    many seconds.
 
     Raises DatabaseInUseError, or Exception (rocksdict has no narrower one) when it is damaged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     access = AccessType.read_write() if ttl_s is None else AccessType.with_ttl(ttl_s)
     try:
         return Rdict(str(folder), _options(), access_type=access)

@@ -1,11 +1,13 @@
 """What each process of a home says of itself, as one small JSON file in `<home>/run/`."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.process_identity import Handle
 
 State: TypeAlias = Literal["starting", "ready", "stopping"]
@@ -22,7 +24,7 @@ class Announcement(msgspec.Struct, frozen=True):
 
 
 def run_folder(home: Path) -> Path:
-    """Where the files are; who writes one makes it, so that looking leaves no trace."""
+    """Return where the files are; who writes one makes it, so that looking leaves no trace."""
     return home / "run"
 
 
@@ -31,11 +33,15 @@ def announce(home: Path, name: str, state: State, ports: dict[str, int] | None =
 
     A home that was removed meanwhile is not made again.
     """
-    if state != "starting" and not home.exists():
-        return
     me = Handle.of(os.getpid())
     assert me is not None
-    write_json(_file(home, name), Announcement(name, me, state, ports or {}))
+    announcement = Announcement(name, me, state, ports or {})
+    if state == "starting":
+        make_folder(home, run_folder(home))
+        write_json(_file(home, name), announcement)
+    else:
+        with suppress(FileNotFoundError):
+            write_json(_file(home, name), announcement)
 
 
 def withdraw(home: Path, name: str) -> None:
@@ -51,7 +57,6 @@ def announcements(home: Path) -> dict[str, Announcement]:
 
 def write_json(path: Path, value: msgspec.Struct) -> None:
     """Replace the file in one step: a reader sees the old content or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_bytes(msgspec.json.encode(value))
     draft.replace(path)

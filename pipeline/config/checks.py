@@ -37,9 +37,7 @@ class _Site:
     entered: bool = False
 
 
-def check(
-    bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN
-) -> Iterator[Problem]:
+def check(bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN) -> Iterator[Problem]:
     """Yield every problem, with its path in the bundle.
 
     Where `environment` has the variables that a URL refers to, the URL is checked with them.

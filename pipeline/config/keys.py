@@ -46,16 +46,21 @@ def without_keys(bundle: Bundle) -> Bundle:
 def resolved(text: str, environment: Mapping[str, str]) -> str | None:
     """Return `text` with every `${NAME}` and `${NAME:-default}` replaced; None where one without a
     default is not set."""
-
-    def value(found: re.Match[str]) -> str:
-        name, default = found.groups()
-        return environment.get(name, default)
-
     unset = (
         name not in environment and default is None
         for name, default in map(re.Match.groups, _REFERENCE.finditer(text))
     )
-    return None if any(unset) else _REFERENCE.sub(value, text)
+    return None if any(unset) else _substituted(text, environment)
+
+
+def _substituted(text: str, environment: Mapping[str, str], other: str = "") -> str:
+    """Return `text` with `other` for variables that have neither a value nor a default."""
+
+    def value(found: re.Match[str]) -> str:
+        name, default = found.groups()
+        return environment.get(name, other if default is None else default)
+
+    return _REFERENCE.sub(value, text)
 
 
 def reference_problem(text: str) -> str | None:
@@ -71,10 +76,7 @@ def possible(text: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     known = resolved(text, environment)
     if known is not None:
         return (known,)
-    return tuple(
-        _REFERENCE.sub(lambda found: environment.get(found.group(1), stand_in), text)
-        for stand_in in ("1", "x", "http://x")
-    )
+    return tuple(_substituted(text, environment, other) for other in ("1", "x", "http://x"))
 
 
 def masked(bundle: Bundle) -> Bundle:

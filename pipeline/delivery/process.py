@@ -13,6 +13,7 @@ from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.kafka import Property, Publisher
 from pipeline.adapters.membership import heartbeat_ms
+from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.delivery.channels import ADAPTER, Channels
 from pipeline.delivery.courier import Courier
@@ -54,7 +55,9 @@ async def _serve(settings: Settings, role: Role) -> None:
     channels = Channels(settings, configurations)
     channels.check()
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    ledger = Ledger(settings.home / "state" / "adapters" / ADAPTER / role.instance)
+    kept = settings.home / "state" / "adapters" / ADAPTER / role.instance
+    make_folder(settings.home, kept)
+    ledger = Ledger(kept)
     publisher = Publisher(client, _PRODUCE_MS, lambda why: _fail(ended, RuntimeError(why)))
     try:
         async with _session() as http, asyncio.TaskGroup() as group:

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from pipeline.adapters.avro import Codec, open_codec
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.kafka import Publisher
+from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.decisioning.token import TokenKey
 from pipeline.gateway.app import create_app
@@ -121,7 +122,9 @@ def _gateway(settings: Settings, instance: str, ending: "_Ending") -> Gateway:
 
 
 def _profiles(settings: Settings, instance: str, codec: Codec, ending: "_Ending") -> Profiles:
-    view = View(settings.home / "state" / "gateway" / instance, codec)
+    kept = settings.home / "state" / "gateway" / instance
+    make_folder(settings.home, kept)
+    view = View(kept, codec)
     view_updater = ViewUpdater(settings.kafka(), view, ending.fail)
     view_updater.start()
     return Profiles(settings, view, view_updater)

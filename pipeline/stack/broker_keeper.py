@@ -4,12 +4,14 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
+
+import psutil
 
 from pipeline.adapters.broker import Broker, BrokerFailure
 from pipeline.adapters.process_identity import Handle
 from pipeline.stack.pauses import pause_s
-from pipeline.stack.strays import end
 
 _LOOK_S: Final = 0.5
 
@@ -33,11 +35,12 @@ class BrokerKeeper:
         """Look after it no longer; it stays as it is."""
         self._task.cancel()
 
-    def end(self) -> None:
-        """End the one that was last seen: its data are gone."""
+    def kill(self) -> None:
+        """Kill the one that was last seen."""
         process = self._last.process() if self._last else None
-        if process is not None:
-            end([process])
+        with suppress(psutil.NoSuchProcess):
+            if process is not None:
+                process.kill()
 
     async def _keep(self) -> None:
         failures = 0

@@ -16,6 +16,7 @@ from pipeline.adapters.avro import register
 from pipeline.adapters.broker import BrokerFailure
 from pipeline.adapters.broker.ports import any_free, is_free
 from pipeline.adapters.broker.warmup import warm_up
+from pipeline.adapters.private_files import SUPERVISED
 from pipeline.adapters.run_state import announcements
 from pipeline.adapters.topics import ensure_topics
 from pipeline.settings import Settings
@@ -197,7 +198,7 @@ def _start_supervisor(home: Path, partitions: int) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "KAIROS_PARTITIONS": str(partitions)},
+            env={**os.environ, "KAIROS_PARTITIONS": str(partitions), SUPERVISED: str(home)},
         )
 
 

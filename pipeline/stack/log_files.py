@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
+from pipeline.adapters.private_files import make_folder
+
 MAX_BYTES = 10 * 1024 * 1024
 
 
@@ -15,8 +17,8 @@ def log_folder(home: Path) -> Path:
 
 def open_log(home: Path, name: str) -> BinaryIO:
     """The log of process `name`, for its standard output and error."""
+    make_folder(home, log_folder(home))
     path = log_folder(home) / f"{name}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("ab", buffering=0)
 
 

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.adapters.private_files import SUPERVISED
 from pipeline.adapters.run_state import announcements
-
-STACK_VARIABLE = "KAIROS_STACK"
-"""Set to the home in every process that a supervisor starts, so that strays can be found."""
 
 SUPERVISOR_MODULE = "pipeline.stack.supervisor"
 
@@ -49,7 +47,7 @@ def end(processes: Iterable[psutil.Process]) -> int:
 
 
 def _belongs(home: Path, process: psutil.Process) -> bool:
-    if process.environ().get(STACK_VARIABLE) == str(home):
+    if process.environ().get(SUPERVISED) == str(home):
         return True
     return process.cmdline()[-3:] == ["-m", SUPERVISOR_MODULE, str(home)]
 

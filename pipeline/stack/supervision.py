@@ -4,6 +4,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
+from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.process_identity import Handle
 from pipeline.adapters.run_state import read_json, run_folder, write_json
 from pipeline.stack.plan import Plan
@@ -30,6 +31,7 @@ def read_plan(home: Path) -> Plan | None:
 
 
 def write_plan(home: Path, plan: Plan) -> None:
+    make_folder(home, run_folder(home))
     write_json(run_folder(home) / "plan.json", plan)
 
 
@@ -39,6 +41,7 @@ def read_supervision(home: Path) -> Supervision | None:
 
 
 def write_supervision(home: Path, supervision: Supervision) -> None:
+    make_folder(home, run_folder(home))
     write_json(run_folder(home) / "supervision.json", supervision)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.adapters import logs
-from pipeline.adapters.private_files import keep_to_owner
+from pipeline.adapters.private_files import SUPERVISED, keep_to_owner, make_folder
 from pipeline.adapters.process_identity import Handle
 from pipeline.adapters.run_state import run_folder, withdraw
 from pipeline.settings import Settings
@@ -28,7 +28,6 @@ from pipeline.stack.broker_keeper import BrokerKeeper
 from pipeline.stack.log_files import open_log, rotate
 from pipeline.stack.pauses import failures_after, pause_s
 from pipeline.stack.plan import ProcessSpec
-from pipeline.stack.strays import STACK_VARIABLE
 from pipeline.stack.supervision import (
     Child,
     Supervision,
@@ -97,7 +96,7 @@ class Keeper:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, "KAIROS_HOME": str(self._home), STACK_VARIABLE: str(self._home)},
+                env={**os.environ, "KAIROS_HOME": str(self._home), SUPERVISED: str(self._home)},
             )
         self._report(Child(Handle.of(process.pid), self.child.restarts, self.child.last_exit))
         _log.info("%s runs as process %d", self.spec.name, process.pid)
@@ -141,12 +140,17 @@ class Supervisor:
                 await self._follow_plan()
         if self._broker is not None:
             self._broker.stop()
+        if not self._has_home():
+            _log.error("%s was removed: everything stops", self._home)
+            self._kill_broker()
         await self._stop(list(self._keepers.values()))
         if self._has_home():
             clear_supervision(self._home)
-        elif self._broker is not None:
-            _log.error("%s was removed: everything has stopped", self._home)
-            self._broker.end()
+
+    def _kill_broker(self) -> None:
+        """Its data are gone; as long as it ran, it might make folders for new ones."""
+        if self._broker is not None:
+            self._broker.kill()
 
     def _keep_broker(self) -> None:
         settings = Settings().model_copy(update={"home": self._home})
@@ -213,7 +217,7 @@ def main(home: Path) -> int:
     """0 when stopped as asked, 1 when another supervisor holds this home."""
     keep_to_owner()
     logs.set_up(Settings())
-    run_folder(home).mkdir(parents=True, exist_ok=True)
+    make_folder(home, run_folder(home))
     with lock_file(home).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

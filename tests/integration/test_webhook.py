@@ -1,6 +1,8 @@
 """The webhook adapter against a real HTTP server."""
 
+import shutil
 import time
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -37,6 +39,11 @@ def _ping(stack: Stack, device: str) -> None:
     message = {"event": "Ping", "userId": f"c-{device}", "context": {"device": {"id": device}}}
     with stack.client(WRITE_KEY) as client:
         assert client.post("/v1/track", json=message).status_code == 200
+
+
+def _emails(stack: Stack, email: str) -> list[Action]:
+    every = stack.records.every(topics.actions("email"), Action)
+    return [action for _, action in every if action.address == email]
 
 
 def _outcomes(stack: Stack, action_id: str) -> list[str]:
@@ -118,6 +125,34 @@ def test_what_may_have_been_taken_is_not_called_expired(stack: Stack, receiver: 
     first = eventually(lambda: receiver.posts(device))[0]
     assert eventually(lambda: _outcomes(stack, first.key)) == ["sent"]
     assert {one.key for one in receiver.posts(device)} == {first.key}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("${TEST_NOT_SET}/email", id="a variable is not set"),
+        pytest.param("http://127.0.0.1:9${TEST_SIGNING_SECRET}/email", id="no port"),
+    ],
+)
+def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_mended(
+    stack: Stack, receiver: Receiver, email: str, tmp_path: Path, url: str
+) -> None:
+    broken = Path(shutil.copytree(stack.configuration, tmp_path / "broken"))
+    channels = (broken / "channels.yaml").read_text()
+    assert "${TEST_RECEIVER}/email" in channels
+    (broken / "channels.yaml").write_text(channels.replace("${TEST_RECEIVER}/email", url))
+    elsewhere = Stack(stack.home, broken, {})  # what applies it does not see what is wrong
+    try:
+        elsewhere.kairos("config", "apply", str(broken))
+        _order(stack, email)
+        action = eventually(lambda: _emails(stack, email))[0]
+        with pytest.raises(AssertionError, match="not within"):
+            eventually(lambda: receiver.posts(email) or _outcomes(stack, action.action_id), 3.0)
+    finally:
+        stack.kairos("config", "apply", str(stack.configuration))
+    [post] = eventually(lambda: receiver.posts(email))
+    assert post.key == action.action_id
+    assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]
 
 
 def test_what_is_found_after_its_deadline_is_not_said(stack: Stack, receiver: Receiver) -> None:

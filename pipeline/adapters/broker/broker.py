@@ -25,7 +25,7 @@ from pipeline.adapters.broker.options import (
 from pipeline.adapters.broker.ports import Ports, choose_ports, is_free
 from pipeline.adapters.broker.process import recorded_process, spawn, terminate, write_atomically
 from pipeline.adapters.broker.readiness import becomes_ready, last_error, listens
-from pipeline.adapters.private_files import close_home, private_folder
+from pipeline.adapters.private_files import close_home, make_folder
 
 _MIN_FREE_BYTES = 100 * 1024 * 1024
 _FORMAT_TIMEOUT_S = 60
@@ -138,8 +138,9 @@ class Broker:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Two starts at the same time give one broker."""
-        close_home(self._files.root.parent)
-        private_folder(self._files.root)
+        home = self._files.root.parent
+        close_home(home)
+        make_folder(home, self._files.root)
         with self._files.lock.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
