@@ -43,9 +43,12 @@ def _options() -> Options:
 
 
 def open_database(path: Path) -> Rdict:
-    """Open or create the database in `path`, whose parent exists: it went with its home otherwise.
+    """Open or create the database in `path`, FOLDER/TABLE/PARTITION.
+
+    FOLDER exists: it went with its home otherwise, and is not made again.
 
     Raises Exception (rocksdict has no narrower one) when it is damaged or in use.
     """
+    path.parent.mkdir(exist_ok=True)
     path.mkdir(exist_ok=True)
     return Rdict(str(path), options=_options(), column_families={META: Options(raw_mode=True)})

@@ -25,6 +25,11 @@ from pipeline.adapters.broker.options import BrokerFiles
 from pipeline.settings import Settings
 from tests.support.small_disk import small_disk
 
+_ATTRIBUTES = 21
+"""Offset in a batch of its two bytes of attributes; the last three bits are the codec."""
+
+_CODECS = {"gzip": 1, "lz4": 3}
+
 
 @pytest.fixture
 def options(tmp_path: Path) -> Iterator[BrokerOptions]:
@@ -60,13 +65,20 @@ def refused(options: BrokerOptions) -> str:
     return line.removeprefix("kairos: ")
 
 
-def create_topic(running: Running, topic: str) -> None:
+def create_topic(running: Running, topic: str, compression: str = "producer") -> None:
     admin = AdminClient({"bootstrap.servers": running.bootstrap})
-    admin.create_topics([NewTopic(topic, 1)], operation_timeout=30)[topic].result()
+    new = NewTopic(topic, 1, config={"compression.type": compression})
+    admin.create_topics([new], operation_timeout=30)[topic].result()
 
 
-def send(running: Running, topic: str, value: bytes) -> None:
-    producer = Producer({"bootstrap.servers": running.bootstrap, "enable.idempotence": True})
+def send(running: Running, topic: str, value: bytes, compression: str = "none") -> None:
+    producer = Producer(
+        {
+            "bootstrap.servers": running.bootstrap,
+            "enable.idempotence": True,
+            "compression.type": compression,
+        }
+    )
     producer.produce(topic, value)
     assert producer.flush(30) == 0
 
@@ -151,6 +163,23 @@ def test_a_start_that_fails_says_why_and_leaves_nothing_running(options: BrokerO
     (options.home / "broker" / "data" / "meta.properties").write_text("cluster.id=other\nnode.id=7")
     assert "node ID not found" in refused(options)
     assert Broker(options).status() is None
+
+
+@pytest.mark.parametrize(("sent", "kept"), [("gzip", "lz4"), ("lz4", "gzip"), ("lz4", "lz4")])
+def test_broker_compresses_and_decompresses_lz4(
+    settings: Settings, bootstrap: str, prefix: str, sent: str, kept: str
+) -> None:
+    running = Broker(BrokerOptions(settings.home, settings.cache_dir, port=0)).status()
+    assert running is not None
+    assert running.bootstrap == bootstrap
+    topic, value = f"{prefix}.{sent}-to-{kept}", b"the same again and again " * 4_000
+    create_topic(running, topic, kept)
+    send(running, topic, value, sent)
+    assert read_first(running, topic) == value
+    [log] = (settings.home / "broker" / "data" / f"{topic}-0").glob("*.log")
+    batch = log.read_bytes()
+    assert len(batch) < len(value) / 10
+    assert batch[_ATTRIBUTES + 1] & 0b111 == _CODECS[kept]
 
 
 def test_a_full_disk_is_named(options: BrokerOptions) -> None:

