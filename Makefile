@@ -46,11 +46,13 @@ unit: dev ## the tests that need nothing but Python
 thorough: dev ## the laws of persons, profiles and segments on 2,000 cases each: ten minutes
 	$(BIN)/pytest tests/property --hypothesis-profile=thorough
 
-check: dev ## lint, format, types, import contract
+check: dev ## lint, format, types, import contract, licences, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy pipeline agents
 	$(BIN)/lint-imports
+	$(BIN)/pytest -q tests/unit/test_licences.py
+	$(BIN)/python -m tests.support.audit
 
 format: dev ## what `check` asks for, where it can be done by machine
 	$(BIN)/ruff check --fix .

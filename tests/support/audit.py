@@ -1,0 +1,102 @@
+"""Known vulnerabilities of what running Kairos installs: `python -m tests.support.audit`.
+
+Exits with 1 where there are any. Where the network gives no advisories, says so and exits with 0.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from tests.support.licences import LOCK
+
+VULNERABLE: Final = "jinja2==2.4.1\n"
+"""A requirement with advisories: whether they are found tells whether they can be asked for."""
+
+_WAIT_S: Final = 60.0
+
+
+class Advisory(Struct, frozen=True):
+    """A known vulnerability of a release, and the releases that mend it."""
+
+    id: str
+    fix_versions: tuple[str, ...] = ()
+
+
+class AuditedPackage(Struct, frozen=True):
+    """A pinned package; one with a `skip_reason` was not audited."""
+
+    name: str
+    version: str = ""
+    vulns: tuple[Advisory, ...] = ()
+    skip_reason: str | None = None
+
+
+class AuditReport(Struct, frozen=True):
+    """An audit of a requirements file."""
+
+    dependencies: tuple[AuditedPackage, ...]
+
+
+def audit(requirements: Path, *options: str) -> AuditReport | str:
+    """Ask for the advisories of everything in the file; return why that failed if it did."""
+    command = [sys.executable, "-m", "pip_audit", "--requirement", str(requirements)]
+    settings = ("--disable-pip", "--format", "json", "--progress-spinner", "off", *options)
+    try:
+        done = subprocess.run(
+            [*command, *settings], capture_output=True, text=True, timeout=_WAIT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_WAIT_S:.0f} s"
+    try:
+        return msgspec.json.decode(done.stdout, type=AuditReport)
+    except msgspec.DecodeError:
+        return (done.stderr.strip().splitlines() or ["no output"])[-1]
+
+
+def why_impossible() -> str | None:
+    """Return why no advisories are to be had here; None where they are."""
+    with NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write(VULNERABLE)
+        file.flush()
+        report = audit(Path(file.name), "--no-deps")
+    if isinstance(report, str):
+        return report
+    found = any(one.vulns for one in report.dependencies)
+    return None if found else f"no advisories for {VULNERABLE.strip()}, which has some"
+
+
+def findings(report: AuditReport) -> list[str]:
+    """Return a line for each advisory."""
+    return [
+        f"{one.name} {one.version}: {advisory.id}, mended in "
+        f"{', '.join(advisory.fix_versions) or 'no release yet'}"
+        for one in report.dependencies
+        for advisory in one.vulns
+    ]
+
+
+def main() -> int:
+    """Audit the lock file and say what was found."""
+    impossible = why_impossible()
+    if impossible is not None:
+        print(f"vulnerabilities: not audited, for the network gives no advisories ({impossible})")
+        return 0
+    report = audit(LOCK, "--require-hashes")
+    if isinstance(report, str):
+        print(f"vulnerabilities: the audit failed: {report}")
+        return 1
+    left_out = [one.name for one in report.dependencies if one.skip_reason is not None]
+    if left_out:
+        print(f"vulnerabilities: no advisories to be had for {', '.join(left_out)}")
+    found = findings(report)
+    print("\n".join(found) or f"vulnerabilities: none known in {len(report.dependencies)} packages")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,27 @@
+"""What an audit reports is read right: every advisory is a finding, a failure is none."""
+
+from pathlib import Path
+
+import msgspec
+
+from tests.support.audit import AuditReport, audit, findings
+
+_REPORT = b"""{"dependencies": [
+  {"name": "good", "version": "1.0", "vulns": []},
+  {"name": "old", "version": "2.4", "vulns": [
+    {"id": "PYSEC-1", "fix_versions": ["2.5", "3.0"], "aliases": ["CVE-1"], "description": "x"},
+    {"id": "PYSEC-2", "fix_versions": [], "aliases": [], "description": "y"}]},
+  {"name": "private", "skip_reason": "not found"}], "fixes": []}"""
+
+
+def test_every_advisory_is_a_finding() -> None:
+    assert findings(msgspec.json.decode(_REPORT, type=AuditReport)) == [
+        "old 2.4: PYSEC-1, mended in 2.5, 3.0",
+        "old 2.4: PYSEC-2, mended in no release yet",
+    ]
+
+
+def test_file_that_cannot_be_audited_gives_the_reason(tmp_path: Path) -> None:
+    wrong = tmp_path / "requirements.txt"
+    wrong.write_text("no version pinned\n")
+    assert isinstance(audit(wrong, "--no-deps"), str)
