@@ -65,8 +65,7 @@ def _outcome_s_traceparent(stack: Stack, action_id: str) -> str | None:
 def test_a_busy_receiver_is_asked_again_with_the_same_key(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
-    unreadable = Answer(200, {"Content-Encoding": "gzip"}, b"this is no gzip")
-    receiver.prepare(email, unreadable, Answer(429, {"Retry-After": "1"}))
+    receiver.prepare(email, Answer(503), Answer(429, {"Retry-After": "1"}))
     _order(stack, email, {"traceparent": f"00-{_TRACE}-{1:016x}-01"})
     posts = eventually(lambda: found if len(found := receiver.posts(email)) == 3 else None)
     assert len({post.key for post in posts}) == 1
@@ -77,6 +76,16 @@ def test_a_busy_receiver_is_asked_again_with_the_same_key(
     hops.append(eventually(lambda: _outcome_s_traceparent(stack, posts[0].key)))
     assert {hop[:36] for hop in hops} == {f"00-{_TRACE}-"}
     assert len(set(hops)) == len(hops)
+
+
+def test_answer_whose_body_cannot_be_read_counts_by_its_status(
+    stack: Stack, receiver: Receiver, email: str
+) -> None:
+    receiver.prepare(email, Answer(200, {"Content-Encoding": "gzip"}, b"this is no gzip"))
+    _order(stack, email)
+    [post] = eventually(lambda: receiver.posts(email))
+    assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]
+    assert receiver.posts(email) == [post]
 
 
 def test_a_receiver_that_refuses_gives_the_cap_its_place_back(
