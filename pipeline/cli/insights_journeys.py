@@ -1,22 +1,30 @@
 """`kairos insights journeys`: actual paths, and how they compare with a defined journey."""
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
 from pipeline.adapters.journey_file import load_journey
 from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
 from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms
+from pipeline.conditions.duration import duration_ms
 from pipeline.config.journey import Journey
+from pipeline.insights.associations import Association
 from pipeline.insights.conformance import Conformance, conformance
 from pipeline.insights.defined import compare
-from pipeline.insights.events import EventOptions, read_events
+from pipeline.insights.discovery import Discovery, DiscoveryOptions, discover
+from pipeline.insights.events import EventLog, EventOptions, read_events
+from pipeline.insights.journey_details import Comparison, JourneyDetails, journey_details
+from pipeline.insights.survival import Bounded, ConversionCurve
 from pipeline.insights.tables import Engine
 
 _MOST_SHOWN: Final = 20
-ARROW: Final = " > "
+_ARROW: Final = " > "
+_NO_STEP: Final = "(no step)"
+_DAY_MS: Final = 86_400_000
 
 
 def journeys(  # noqa: PLR0913 - a command's options
@@ -24,7 +32,36 @@ def journeys(  # noqa: PLR0913 - a command's options
         Path,
         typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
     ],
-    defined: Annotated[Path, typer.Option(help="YAML of the journey that was planned.")],
+    defined: Annotated[
+        Path | None, typer.Option(help="YAML of the journey that was planned.")
+    ] = None,
+    details: Annotated[
+        bool,
+        typer.Option(
+            "--details",
+            help="With --defined: also deviations, flows, time to convert, plan against actual, "
+            "and what goes with conversion and drop-off.",
+        ),
+    ] = False,
+    early: Annotated[
+        str | None,
+        typer.Option(
+            help="How long from its beginning on a case is looked at for what goes with "
+            "conversion; default: a tenth of the goal's window."
+        ),
+    ] = None,
+    goal: Annotated[
+        str | None, typer.Option(help="Without --defined: the name of the event that is one.")
+    ] = None,
+    window: Annotated[
+        str, typer.Option(help="Without --defined: how long a journey is followed.")
+    ] = "30d",
+    gap: Annotated[
+        str | None, typer.Option(help="Without --defined: a longer pause ends a journey.")
+    ] = None,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Without --defined: events of a path that are looked at.")
+    ] = 5,
     until: Annotated[
         str | None, typer.Option(help="When the table ends; default: with its last row.")
     ] = None,
@@ -40,19 +77,33 @@ def journeys(  # noqa: PLR0913 - a command's options
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show the paths that cases took, and how they fit a defined journey."""
-    journey = _journey(defined)
-    options = EventOptions(epoch_ms(until) if until else None, timezone)
+    """Show the paths that cases took, or how they fit a defined journey.
+
+    Unfinished journeys, whose window is not over when the table ends, are censored, not failed.
+    """
+    journey = None if defined is None else _journey(defined)
+    if journey is None and (details or early):
+        raise typer.BadParameter("--details and --early are about a journey: say --defined FILE")
+    table = EventOptions(epoch_ms(until) if until else None, timezone)
+    options = DiscoveryOptions(goal, _duration(window), _duration(gap) if gap else 0, steps)
+    early_ms = _duration(early) if early else None
     with Engine(memory, spill).open() as connection:
-        log = read_events(connection, events, options)
+        log = read_events(connection, events, table)
+        if journey is None or defined is None:
+            _show_discovery(discover(log, options), log, options, json)
+            return
         found = compare(log, journey, defined)
-        for words in found.unseen:
-            err.print(plain(f"{defined}: {words}"), soft_wrap=True)
         result = conformance(found)
+        more = journey_details(found, early_ms) if details else None
+    for words in found.unseen:
+        err.print(plain(f"{defined}: {words}"), soft_wrap=True)
     if json:
-        print_json(result)
-    else:
-        _print_conformance(journey.journey, result)
+        plain_result: dict[str, Any] = msgspec.to_builtins(result)
+        print_json(plain_result if more is None else {**plain_result, "details": more})
+        return
+    _print_conformance(journey.journey, result)
+    if more is not None:
+        _print_details(more)
 
 
 def _journey(file: Path) -> Journey:
@@ -65,13 +116,20 @@ def _journey(file: Path) -> Journey:
     raise typer.Exit(1)
 
 
+def _duration(text: str) -> int:
+    try:
+        return duration_ms(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def _print_conformance(name: str, result: Conformance) -> None:
     print_table(
         f"{name}: paths of {result.cases:,} cases",
         ["path", "cases", "fitness", "as planned"],
         [
             (
-                ARROW.join(one.path) or "(no step)",
+                _ARROW.join(one.path) or _NO_STEP,
                 one.cases,
                 f"{one.fitness:.2f}",
                 "yes" if one.fits else "no",
@@ -79,12 +137,9 @@ def _print_conformance(name: str, result: Conformance) -> None:
             for one in result.variants[:_MOST_SHOWN]
         ],
     )
-    if len(result.variants) > _MOST_SHOWN:
-        rest = result.variants[_MOST_SHOWN:]
-        out.print(
-            f"... and {len(rest):,} more paths of {sum(one.cases for one in rest):,} cases: --json "
-            "has them all"
-        )
+    if rest := result.variants[_MOST_SHOWN:]:
+        cases = sum(one.cases for one in rest)
+        out.print(f"... and {len(rest):,} more paths of {cases:,} cases: --json has them all")
     if result.fits_share is not None and result.mean_fitness is not None:
         out.print(
             f"{result.fits_share:.1%} went as planned, mean fitness {result.mean_fitness:.2f}"
@@ -98,7 +153,137 @@ def _print_conformance(name: str, result: Conformance) -> None:
         ],
     )
     print_table(
-        "Failed after",
+        "Dropped after",
         ["step", "cases", "share of all"],
-        [(one.after or "(no step)", one.cases, f"{one.share:.1%}") for one in result.drop_offs],
+        [(one.after or _NO_STEP, one.cases, f"{one.share:.1%}") for one in result.drop_offs],
     )
+
+
+def _print_details(found: JourneyDetails) -> None:
+    print_table("Outcomes", ["outcome", "cases"], list(found.outcomes.items()))
+    print_table(
+        "Steps",
+        ["step", "cases", "late", "median days", "skipped", "repeated", "swapped"],
+        [
+            (
+                one.step,
+                one.cases,
+                one.late,
+                _days(one.median_ms),
+                one.skipped,
+                one.repeated,
+                one.swapped,
+            )
+            for one in found.steps
+        ],
+    )
+    print_table(
+        "Ways between steps",
+        ["from", "to", "cases"],
+        [
+            (one.after or "(beginning)", one.to or f"({one.end})", one.cases)
+            for one in found.flows[:_MOST_SHOWN]
+        ],
+    )
+    if rest := found.flows[_MOST_SHOWN:]:
+        cases = sum(one.cases for one in rest)
+        out.print(
+            f"{len(rest):,} more ways of {cases:,} cases are not shown; they are no drop-offs"
+        )
+    print_table(
+        "Converted, and after how many days",
+        ["began in", "cases", "converted", "95 %", "median days"],
+        [
+            _curve_row(name, curve)
+            for name, curve in (
+                ("all", found.time_to_convert),
+                *((one.channel, one.curve) for one in found.by_channel),
+            )
+        ],
+    )
+    if found.followed_plan is not None:
+        _print_comparison("the plan was kept", ("yes", "no"), found.followed_plan)
+        out.print("Observed only: who keeps to a plan may differ in other ways.")
+    for one in found.arms:
+        _print_comparison("assigned", (one.arm, one.reference), one.compared)
+    _print_associations(found.associations)
+
+
+def _curve_row(name: str, curve: ConversionCurve) -> tuple[str, int, str, str, str]:
+    return (
+        name,
+        curve.cases,
+        "" if curve.converted is None else f"{curve.converted.share:.1%}",
+        _range(curve.converted),
+        _days(curve.quartiles_ms[1]),
+    )
+
+
+def _print_comparison(title: str, groups: tuple[str, str], found: Comparison) -> None:
+    print_table(
+        f"{title.capitalize()}, from when {found.landmark}",
+        [title, "cases", "converted", "95 %", "median days"],
+        [_curve_row(groups[0], found.with_it), _curve_row(groups[1], found.without_it)],
+    )
+    if found.more is not None:
+        out.print(f"Difference {found.more.share:+.1%} ({_range(found.more) or 'no interval'})")
+
+
+def _print_associations(found: tuple[Association, ...]) -> None:
+    print_table(
+        "What goes with conversion and drop-off (odds ratios; q: corrected for all of them)",
+        ["outcome", "property", "cases", "odds ratio", "95 %", "q"],
+        [
+            (
+                f"{one.outcome} after {one.after}" if one.after else one.outcome,
+                f"{one.kind} {one.name}",
+                one.odds.table.exposed,
+                f"{one.odds.odds_ratio:.2f}",
+                f"{one.odds.low:.2f} to {one.odds.high:.2f}",
+                f"{one.odds.q:.2g}",
+            )
+            for one in found[:_MOST_SHOWN]
+        ],
+    )
+    if len(found) > _MOST_SHOWN:
+        out.print(f"... and {len(found) - _MOST_SHOWN:,} more: --json has them all")
+
+
+def _show_discovery(found: Discovery, log: EventLog, options: DiscoveryOptions, json: bool) -> None:
+    if json:
+        print_json(found)
+        return
+    print_table(
+        f"The first {options.steps} events of {found.journeys:,} journeys of {found.cases:,} cases",
+        ["path", "journeys", "share", "converted"],
+        [
+            (
+                _ARROW.join(one.path) + ("" if one.complete else f"{_ARROW}..."),
+                one.journeys,
+                f"{one.share:.1%}",
+                one.converted,
+            )
+            for one in found.paths[:_MOST_SHOWN]
+        ],
+    )
+    if rest := found.paths[_MOST_SHOWN:]:
+        count, of = len(rest) + found.cut_paths, sum(one.journeys for one in rest)
+        out.print(f"... and {count:,} more paths of {of + found.cut_journeys:,} journeys")
+    out.print(
+        f"{found.converted:,} converted, {found.dropped:,} did not, {found.unfinished:,} are "
+        "unfinished."
+    )
+    if options.goal is None:
+        err.print("Without --goal NAME nothing converts.")
+    elif not found.converted:
+        err.print(plain(f"{log.file}: no event {options.goal!r} within its window"), soft_wrap=True)
+
+
+def _days(ms: float | None) -> str:
+    return "" if ms is None else f"{ms / _DAY_MS:,.2f}"
+
+
+def _range(found: Bounded | None) -> str:
+    if found is None or found.low is None or found.high is None:
+        return ""
+    return f"{found.low:.1%} to {found.high:.1%}"

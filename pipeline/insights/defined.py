@@ -44,9 +44,10 @@ class VariantCases:
 
 @dataclass(frozen=True, slots=True)
 class DefinedCases:
-    """The temporary table `outcomes` has a row per case (variant, begun, channel, times, goal_at,
-    left_at, closes, outcome; times in µs); `unseen`: steps that no event reaches, each with what
-    the table has instead."""
+    """The temporary table `outcomes` has a row per case: variant, begun, arm (the first that the
+    table names, if any), channel (of its first event), times and channels (of its path), goal_at,
+    left_at, closes (when its follow-up ends), outcome; times in µs. `unseen`: steps that no event
+    reaches, each with what the table has instead."""
 
     log: EventLog
     journey: Journey
@@ -180,9 +181,11 @@ def _load_cases(log: EventLog) -> None:
         """
         CREATE OR REPLACE TEMP TABLE cases AS
         SELECT case_id, coalesce(min(moment) FILTER (enters), min(moment)) AS begun,
+            arg_min(arm, line) AS arm,
             arg_min(channel, (moment, line)) AS channel,
             coalesce(list(step ORDER BY moment, line) FILTER (step IS NOT NULL), []) AS path,
             coalesce(list(moment ORDER BY moment, line) FILTER (step IS NOT NULL), []) AS times,
+            coalesce(list(channel ORDER BY moment, line) FILTER (step IS NOT NULL), []) AS channels,
             coalesce(list(moment ORDER BY moment) FILTER (goal), []) AS goals,
             coalesce(list(moment ORDER BY moment) FILTER (leaves), []) AS exits
         FROM events LEFT JOIN marks USING (name, channel) GROUP BY case_id
@@ -238,7 +241,8 @@ def _load_outcomes(log: EventLog, journey: Journey, found: list[Progress]) -> No
                 WHEN left_at IS NULL AND {open_still} THEN 'unfinished'
                 ELSE 'dropped' END AS outcome
         FROM (
-            SELECT v.variant, c.begun, c.channel, c.times, {goal} AS goal_at,
+            SELECT c.case_id, v.variant, c.begun, c.arm, c.channel, c.times, c.channels,
+                {goal} AS goal_at,
                 list_min(list_filter(exits, lambda moment: moment >= begun)) AS left_at
             FROM cases AS c JOIN variants AS v ON c.path = v.path
             JOIN completions AS d ON v.variant = d.variant

@@ -1,4 +1,5 @@
-"""A table of events: case_id, occurred_at, name, and perhaps channel and event_id.
+"""A table of events: case_id, occurred_at, name, and perhaps channel, event_id, and arm, to which
+the case was assigned.
 
 Events of a case come in the order of their times; those at the same time in the order in which the
 table has them.
@@ -18,6 +19,7 @@ _COLUMNS: Final = (
     Column("name", "text"),
     Column("channel", "text", required=False, blank=True),
     Column("event_id", "text", required=False, blank=True),
+    Column("arm", "text", required=False, blank=True),
 )
 
 
@@ -32,7 +34,7 @@ class EventOptions:
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
-    """The temporary table `events` (case_id, moment in µs, name, channel, line) of a connection.
+    """The view `events` (case_id, moment in µs, name, channel, arm, line) of a connection.
 
     `end`: when it ends, in µs; `repeated`: rows left out for an event_id seen before.
     """
@@ -54,8 +56,8 @@ def read_events(
         f"""
         CREATE OR REPLACE TEMP TABLE loaded AS
         SELECT * FROM (
-            SELECT case_id, occurred_at AS moment, name, coalesce(channel, '') AS channel, event_id,
-                row_number() OVER () AS line
+            SELECT case_id, occurred_at AS moment, name, coalesce(channel, '') AS channel,
+                event_id, arm, row_number() OVER () AS line
             FROM checked
         ) WHERE {until}
         """
@@ -63,10 +65,10 @@ def read_events(
     connection.execute(
         """
         CREATE OR REPLACE TEMP VIEW events AS
-        SELECT case_id, moment, name, channel, line FROM loaded WHERE event_id IS NULL
+        SELECT case_id, moment, name, channel, arm, line FROM loaded WHERE event_id IS NULL
         UNION ALL
         SELECT arg_min(case_id, line), arg_min(moment, line), arg_min(name, line),
-            arg_min(channel, line), min(line)
+            arg_min(channel, line), arg_min(arm, line), min(line)
         FROM loaded WHERE event_id IS NOT NULL GROUP BY event_id
         """
     )

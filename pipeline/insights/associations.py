@@ -1,0 +1,123 @@
+"""What goes with conversion and with drop-off: odds ratios, associations and no causes.
+
+A property is what was known at a moment, the outcome what came after it, of cases whose window is
+over at the end of the table, whether they converted or not.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from pipeline.conditions import duration_ms
+from pipeline.insights.defined import DefinedCases
+from pipeline.insights.odds import OddsRatio, TwoByTwo, odds_ratios
+
+_MOST_CHANNELS: Final = 20
+_MOST_PROPERTIES: Final = 500
+_PROPERTIES: Final[tuple[tuple[Literal["event", "channel"], str], ...]] = (
+    ("event", "name"),
+    ("channel", "channel"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """A property that goes with an outcome; `after`: the step at which cases are looked at (None:
+    early in the journey)."""
+
+    outcome: Literal["conversion", "drop-off"]
+    after: str | None
+    kind: Literal["event", "channel"]
+    name: str
+    odds: OddsRatio
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """A property and an outcome whose table is counted."""
+
+    outcome: Literal["conversion", "drop-off"]
+    after: str | None
+    kind: Literal["event", "channel"]
+    name: str
+    table: TwoByTwo
+
+
+def associations(found: DefinedCases, early: int) -> list[Association]:
+    """Return what goes with conversion and with drop-off, the surest first.
+
+    `early`: for how long (µs) from its beginning on a case is looked at.
+    """
+    asked = [
+        one
+        for one in (*_early_questions(found, early), *_step_questions(found))
+        if one.table.informative
+    ]
+    odds = odds_ratios([one.table for one in asked])
+    answers = [
+        Association(one.outcome, one.after, one.kind, one.name, ratio)
+        for one, ratio in zip(asked, odds, strict=True)
+    ]
+    return sorted(answers, key=lambda one: (one.odds.q, -abs(one.odds.odds_ratio - 1), one.name))
+
+
+def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
+    """Conversion by events and channels of a case's first time, of cases still under way at its end
+    and followed for the whole window."""
+    connection = found.log.connection
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE looked_at AS
+        SELECT case_id, begun, outcome = 'converted' AS converted FROM outcomes
+        WHERE begun + {max(_window(found), early)} <= {found.log.end}
+            AND (goal_at IS NULL OR goal_at >= begun + {early})
+            AND (left_at IS NULL OR left_at >= begun + {early})
+        """
+    )
+    cases, converted = connection.execute(
+        "SELECT count(*), count(*) FILTER (converted) FROM looked_at"
+    ).fetchall()[0]
+    for kind, column in _PROPERTIES:
+        rows = connection.execute(
+            f"""
+            SELECT property, count(*) AS cases, count(*) FILTER (converted)
+            FROM (
+                SELECT DISTINCT e.case_id, e.{column} AS property, l.converted
+                FROM events AS e JOIN looked_at AS l ON e.case_id = l.case_id
+                WHERE e.moment >= l.begun AND e.moment < l.begun + {early}
+            ) WHERE property <> '' GROUP BY property
+            ORDER BY cases DESC, property LIMIT {_MOST_PROPERTIES}
+            """
+        ).fetchall()
+        for name, exposed, outcomes in rows:
+            table = TwoByTwo(exposed, outcomes, cases - exposed, converted - outcomes)
+            yield _Question("conversion", None, kind, name, table)
+
+
+def _step_questions(found: DefinedCases) -> Iterator[_Question]:
+    """Drop-off after each step by the channel in which it was reached, of cases whose window
+    is over."""
+    rows = found.log.connection.execute(
+        f"""
+        WITH counted AS (
+            SELECT step, channels[place + 1] AS channel, count(*) AS cases,
+                count(*) FILTER (is_last AND outcome = 'dropped') AS dropped
+            FROM outcomes AS o JOIN reached AS r ON o.variant = r.variant
+            WHERE begun + {_window(found)} <= {found.log.end} GROUP BY ALL
+        )
+        SELECT step, channel, cases, dropped, sum(cases) OVER (PARTITION BY step)::BIGINT,
+            sum(dropped) OVER (PARTITION BY step)::BIGINT
+        FROM counted QUALIFY row_number() OVER
+            (PARTITION BY step ORDER BY cases DESC, channel) <= {_MOST_CHANNELS}
+        ORDER BY step, channel
+        """
+    ).fetchall()
+    for step, channel, cases, dropped, every, every_dropped in rows:
+        if channel:
+            table = TwoByTwo(cases, dropped, every - cases, every_dropped - dropped)
+            yield _Question("drop-off", found.plan.steps[step].name, "channel", channel, table)
+
+
+def _window(found: DefinedCases) -> int:
+    goal = found.journey.goal
+    return duration_ms(goal.window) * 1000 if goal else 0

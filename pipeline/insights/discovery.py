@@ -1,0 +1,220 @@
+"""Paths that were taken, without a plan: the tree of their beginnings, with how each part ended.
+
+A journey begins with the first event of a case, with the first one after a gap, and with the first
+one after a goal. It ends with the goal; what comes after its window is no part of it.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipeline.insights.events import EventLog
+from pipeline.insights.survival import ConversionCurve, Followed, conversion_curve
+
+_MOST_NODES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryOptions:
+    """`goal`: the name of the event that is one (None: there is none); `window_ms`: for how long
+    from its beginning a journey is followed; `gap_ms`: a pause longer than this ends one (0: none
+    does); `steps`: how many of its events are looked at; `most`: nodes that are shown."""
+
+    goal: str | None = None
+    window_ms: int = 30 * 86_400_000
+    gap_ms: int = 0
+    steps: int = 5
+    most: int = _MOST_NODES
+
+
+@dataclass(frozen=True, slots=True)
+class PathNode:
+    """Journeys that begin with `path`: `cases` = those of its children shown + `cut` (children not
+    shown) + `longer` (cut off by the number of steps) + those that ended there: `converted`,
+    `dropped` or `unfinished`. `share` is of all journeys."""
+
+    path: tuple[str, ...]
+    cases: int
+    share: float
+    converted: int
+    dropped: int
+    unfinished: int
+    longer: int
+    cut: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveredPath:
+    """A whole path, as far as it is looked at; `complete`: whether it ended there."""
+
+    path: tuple[str, ...]
+    complete: bool
+    journeys: int
+    share: float
+    converted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """`cut_paths`: distinct paths that are not shown, with their journeys."""
+
+    cases: int
+    journeys: int
+    converted: int
+    dropped: int
+    unfinished: int
+    paths: tuple[DiscoveredPath, ...]
+    cut_paths: int
+    cut_journeys: int
+    tree: tuple[PathNode, ...]
+    time_to_convert: ConversionCurve
+
+
+def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
+    """Find the paths of a table of events."""
+    _load_journeys(log, options)
+    connection = log.connection
+    cases, journeys, converted, dropped, unfinished = connection.execute(
+        """
+        SELECT count(DISTINCT case_id), count(*), count(*) FILTER (outcome = 'converted'),
+            count(*) FILTER (outcome = 'dropped'), count(*) FILTER (outcome = 'unfinished')
+        FROM found_journeys
+        """
+    ).fetchall()[0]
+    rows = connection.execute(
+        f"""
+        SELECT path, complete, all_of_it, won, count(*) OVER (), sum(all_of_it) OVER ()::BIGINT
+        FROM (
+            SELECT path, complete, sum(journeys)::BIGINT AS all_of_it,
+                coalesce(sum(journeys) FILTER (outcome = 'converted'), 0)::BIGINT AS won
+            FROM found_paths GROUP BY path, complete
+        )
+        ORDER BY all_of_it DESC, path, complete LIMIT {options.most}
+        """
+    ).fetchall()
+    paths = tuple(
+        DiscoveredPath(tuple(path), complete, count, count / journeys, won)
+        for path, complete, count, won, _, _ in rows
+    )
+    _, _, _, _, distinct, counted = rows[0] if rows else (None,) * 4 + (0, 0)
+    return Discovery(
+        cases,
+        journeys,
+        converted,
+        dropped,
+        unfinished,
+        paths,
+        distinct - len(paths),
+        counted - sum(one.journeys for one in paths),
+        _tree(log, options, journeys),
+        conversion_curve(_followed(log, options.window_ms) if options.goal is not None else []),
+    )
+
+
+def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
+    """`found_journeys`: each with its first names and its outcome; `found_paths`: counted."""
+    connection, window = log.connection, options.window_ms * 1000
+    goal = "FALSE" if options.goal is None else "name = $goal"
+    gap = f"moment - earlier > {options.gap_ms * 1000}" if options.gap_ms else "FALSE"
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE parted AS
+        SELECT *, count(*) FILTER (begins) OVER (PARTITION BY case_id ORDER BY moment, line) AS part
+        FROM (
+            SELECT *, earlier IS NULL OR after_goal OR {gap} AS begins
+            FROM (
+                SELECT case_id, moment, line, name, {goal} AS is_goal,
+                    lag(moment) OVER in_order AS earlier,
+                    coalesce(lag({goal}) OVER in_order, false) AS after_goal
+                FROM events WINDOW in_order AS (PARTITION BY case_id ORDER BY moment, line)
+            )
+        )
+        """,
+        {} if options.goal is None else {"goal": options.goal},
+    )
+    ended = f"{log.end} - begun >= {window}"
+    if options.gap_ms:
+        ended += f" OR {log.end} - latest > {options.gap_ms * 1000}"
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE found_journeys AS
+        SELECT case_id, begun, latest, names[:{options.steps}] AS path,
+            len(names) <= {options.steps} AS complete, goal_at,
+            CASE WHEN goal_at IS NOT NULL THEN 'converted'
+                WHEN {ended} OR more THEN 'dropped' ELSE 'unfinished' END AS outcome
+        FROM (
+            SELECT p.case_id, p.part, b.begun, b.latest, b.more,
+                list(name ORDER BY moment, line) AS names, min(moment) FILTER (is_goal) AS goal_at
+            FROM parted AS p JOIN (
+                SELECT case_id, part, min(moment) AS begun, max(moment) AS latest,
+                    part < max(part) OVER (PARTITION BY case_id) AND NOT bool_or(is_goal) AS more
+                FROM parted GROUP BY case_id, part
+            ) AS b ON p.case_id = b.case_id AND p.part = b.part
+            WHERE p.moment < b.begun + {window}
+            GROUP BY ALL
+        )
+        """
+    )
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE found_paths AS
+        SELECT path, complete, outcome, count(*) AS journeys FROM found_journeys GROUP BY ALL
+        """
+    )
+
+
+def _followed(log: EventLog, window_ms: int) -> list[Followed]:
+    """How long each journey was followed; one that a gap ended can convert no more, and is followed
+    on until its window closes."""
+    closes = f"least(begun + {window_ms * 1000}, {log.end})"
+    rows = log.connection.execute(
+        f"""
+        SELECT (coalesce(goal_at, {closes}) - begun) // 1000 AS duration,
+            goal_at IS NOT NULL AS converted, count(*)
+        FROM found_journeys GROUP BY ALL ORDER BY duration, converted
+        """
+    ).fetchall()
+    return [Followed(*row) for row in rows]
+
+
+def _tree(log: EventLog, options: DiscoveryOptions, journeys: int) -> tuple[PathNode, ...]:
+    """The nodes with most journeys; a node is never shown without those before it."""
+    rows = log.connection.execute(
+        f"""
+        WITH prefixes AS (
+            SELECT path[:length] AS path, length = len(path) AS ends, complete, outcome, journeys
+            FROM (SELECT *, unnest(range(0, len(path) + 1)) AS length FROM found_paths)
+        )
+        SELECT path, sum(journeys)::BIGINT AS all_of_it,
+            map_from_entries(list((what, journeys)) FILTER (ends))
+        FROM (
+            SELECT path, ends, CASE WHEN complete THEN outcome ELSE 'longer' END AS what,
+                sum(journeys)::BIGINT AS journeys
+            FROM prefixes GROUP BY ALL
+        )
+        GROUP BY path ORDER BY all_of_it DESC, len(path), path LIMIT {options.most}
+        """
+    ).fetchall()
+    of_children: dict[tuple[str, ...], int] = defaultdict(int)
+    for path, count, _ in rows:
+        if path:
+            of_children[tuple(path[:-1])] += count
+    return tuple(
+        _node(tuple(path), count, ends or {}, of_children[tuple(path)], journeys)
+        for path, count, ends in rows
+    )
+
+
+def _node(
+    path: tuple[str, ...], count: int, ends: dict[Any, int], of_children: int, journeys: int
+) -> PathNode:
+    return PathNode(
+        path,
+        count,
+        count / journeys,
+        ends.get("converted", 0),
+        ends.get("dropped", 0),
+        ends.get("unfinished", 0),
+        ends.get("longer", 0),
+        count - of_children - sum(ends.values()),
+    )

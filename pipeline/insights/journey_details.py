@@ -1,0 +1,359 @@
+"""A defined journey in depth: deviations, flows, time to convert, plan against actual path, and
+what goes with conversion and drop-off.
+
+Everything is an association in what was observed. Comparisons are by landmark: groups are formed by
+what was known at a moment, of cases still under way then, and compared by what came after it.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from pipeline.conditions import duration_ms
+from pipeline.insights.associations import Association, associations
+from pipeline.insights.defined import CaseOutcome, DefinedCases
+from pipeline.insights.survival import (
+    Bounded,
+    ConversionCurve,
+    Followed,
+    conversion_curve,
+    difference,
+    kaplan_meier,
+)
+from pipeline.journeys.plan import JourneyPlan
+
+_DAY_US: Final = 86_400_000_000
+_MOST_CHANNELS: Final = 20
+HOLDOUT: Final = "holdout"
+OTHER_CHANNELS: Final = "(other channels)"
+NO_CHANNEL: Final = "(no channel)"
+
+
+@dataclass(frozen=True, slots=True)
+class StepDetails:
+    """`dropped`, `unfinished`: cases whose last step it is, by outcome; `late`: reached after its
+    time limit; `median_ms`: from the case's beginning, of those who reached it. `skipped`,
+    `repeated`, `swapped`: cases that deviate from the plan there."""
+
+    step: str
+    mandatory: bool
+    cases: int
+    dropped: int
+    unfinished: int
+    late: int
+    median_ms: float | None
+    skipped: int
+    repeated: int
+    swapped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStep:
+    """Cases that began in a channel, by the step that they reached, and that dropped after it."""
+
+    channel: str
+    step: str
+    cases: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Cases that went from a step (None: the beginning) to the next one, or ended there."""
+
+    after: str | None
+    to: str | None
+    end: CaseOutcome | None
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelCurve:
+    """Time to convert of the cases that began in a channel."""
+
+    channel: str
+    curve: ConversionCurve
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two groups from a landmark on; `more`: how much more of those with it converted."""
+
+    landmark: str
+    with_it: ConversionCurve
+    without_it: ConversionCurve
+    more: Bounded | None
+
+
+@dataclass(frozen=True, slots=True)
+class ArmComparison:
+    """An arm, as the table assigns it, against the `reference`."""
+
+    arm: str
+    reference: str
+    compared: Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyDetails:
+    """`early_ms`: how long from its beginning on a case is looked at for `associations`."""
+
+    outcomes: dict[CaseOutcome, int]
+    repeated_rows: int
+    steps: tuple[StepDetails, ...]
+    channel_steps: tuple[ChannelStep, ...]
+    flows: tuple[Flow, ...]
+    time_to_convert: ConversionCurve
+    by_channel: tuple[ChannelCurve, ...]
+    followed_plan: Comparison | None
+    arms: tuple[ArmComparison, ...]
+    early_ms: int
+    associations: tuple[Association, ...]
+
+
+def journey_details(found: DefinedCases, early_ms: int | None = None) -> JourneyDetails:
+    """Answer in depth; `early_ms`: a tenth of the goal's window, or else a day."""
+    early = _early(found) if early_ms is None else early_ms * 1000
+    _load_progress(found)
+    outcomes: Counter[CaseOutcome] = Counter()
+    for one in found.variants:
+        outcomes.update(one.outcomes)
+    curves = _curves(found)
+    whole = [one for group in curves.values() for one in group]
+    return JourneyDetails(
+        {kind: outcomes[kind] for kind in ("converted", "dropped", "unfinished")},
+        found.log.repeated,
+        tuple(_steps(found)),
+        tuple(_channel_steps(found)),
+        tuple(_flows(found)),
+        conversion_curve(whole),
+        tuple(ChannelCurve(name, conversion_curve(group)) for name, group in curves.items()),
+        _followed_plan(found),
+        tuple(_arms(found)),
+        early // 1000,
+        tuple(associations(found, early)),
+    )
+
+
+def _early(found: DefinedCases) -> int:
+    goal = found.journey.goal
+    return duration_ms(goal.window) * 100 if goal else _DAY_US
+
+
+def _load_progress(found: DefinedCases) -> None:
+    """`reached`: of each variant its steps reached, with the place of each and of the mandatory one
+    before it (-1: none); `lasts`: the last of them (-1: none)."""
+    rows = [
+        (variant, step, place, gate, rank == len(one.progress.reached) - 1)
+        for variant, one in enumerate(found.variants)
+        for rank, (step, place, gate) in enumerate(_gated(found.plan, one.progress.reached))
+    ]
+    columns = list(zip(*rows, strict=True)) or [()] * 5
+    types = (pa.int64(), pa.int32(), pa.int64(), pa.int64(), pa.bool_())
+    names = ("variant", "step", "place", "gate", "is_last")
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
+    connection = found.log.connection
+    connection.register("reached", pa.table(dict(zip(names, arrays, strict=True))))
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP VIEW channelled AS
+        WITH counted AS (
+            SELECT channel AS known FROM outcomes GROUP BY channel
+            ORDER BY count(*) DESC, channel LIMIT {_MOST_CHANNELS}
+        )
+        SELECT o.*, CASE WHEN known IS NULL THEN '{OTHER_CHANNELS}'
+            WHEN known = '' THEN '{NO_CHANNEL}' ELSE known END AS began_in
+        FROM outcomes AS o LEFT JOIN counted ON o.channel = known
+        """
+    )
+
+
+def _gated(
+    plan: JourneyPlan, reached: tuple[tuple[int, int], ...]
+) -> Iterator[tuple[int, int, int]]:
+    """Each step reached with its place and that of the last mandatory one of the stages before."""
+    gate = latest = -1
+    stage = 0
+    for step, place in reached:
+        if plan.steps[step].stage != stage:
+            stage, gate = plan.steps[step].stage, latest
+        if plan.steps[step].mandatory:
+            latest = max(latest, place)
+        yield step, place, gate
+
+
+def _steps(found: DefinedCases) -> Iterator[StepDetails]:
+    deviations: dict[str, Counter[int]] = defaultdict(Counter)
+    for one in found.variants:
+        last = one.progress.reached[-1][0] if one.progress.reached else -1
+        for kind in ("skipped", "repeated", "swapped"):
+            for step in getattr(one.alignment, kind):
+                deviations[kind][step] += one.cases
+        for outcome, cases in one.outcomes.items():
+            deviations[outcome][last] += cases
+    timed = _step_times(found)
+    for number, step in enumerate(found.plan.steps):
+        cases, late, median = timed.get(number, (0, 0, None))
+        counts = {kind: counted[number] for kind, counted in deviations.items()}
+        yield StepDetails(
+            step.name,
+            step.mandatory,
+            cases,
+            counts.get("dropped", 0),
+            counts.get("unfinished", 0),
+            late,
+            median,
+            counts.get("skipped", 0),
+            counts.get("repeated", 0),
+            counts.get("swapped", 0),
+        )
+
+
+def _step_times(found: DefinedCases) -> dict[int, tuple[int, int, float]]:
+    limits = [step.within_ms for step in found.plan.steps]
+    found.log.connection.register(
+        "limits",
+        pa.table(
+            {
+                "step": pa.array(range(len(limits)), pa.int32()),
+                "within": pa.array(limits, pa.int64()),
+            }
+        ),
+    )
+    rows = found.log.connection.execute(
+        """
+        SELECT step, count(*), count(*) FILTER (within IS NOT NULL AND waited >= within * 1000),
+            median(since) / 1000
+        FROM (
+            SELECT r.step, l.within, greatest(o.times[r.place + 1] - o.begun, 0) AS since,
+                o.times[r.place + 1] - greatest(coalesce(
+                    CASE WHEN r.gate >= 0 THEN o.times[r.gate + 1] END, o.begun), o.begun) AS waited
+            FROM outcomes AS o JOIN reached AS r ON o.variant = r.variant
+            JOIN limits AS l ON r.step = l.step
+        ) GROUP BY step
+        """
+    ).fetchall()
+    return {step: (cases, late, median) for step, cases, late, median in rows}
+
+
+def _channel_steps(found: DefinedCases) -> Iterator[ChannelStep]:
+    rows = found.log.connection.execute(
+        """
+        SELECT began_in, step, count(*), count(*) FILTER (is_last AND outcome = 'dropped')
+        FROM channelled AS o JOIN reached AS r ON o.variant = r.variant
+        GROUP BY began_in, step ORDER BY began_in, step
+        """
+    ).fetchall()
+    for channel, step, cases, dropped in rows:
+        yield ChannelStep(channel, found.plan.steps[step].name, cases, dropped)
+
+
+def _flows(found: DefinedCases) -> Iterator[Flow]:
+    """Every edge of the Sankey; into a step, and out of it, go as many as the funnel has there."""
+    flows: Counter[tuple[int, int, CaseOutcome | None]] = Counter()
+    for one in found.variants:
+        last = -1
+        for step, _ in one.progress.reached:
+            flows[last, step, None] += one.cases
+            last = step
+        for outcome, cases in one.outcomes.items():
+            flows[last, -1, outcome] += cases
+    names = (*(step.name for step in found.plan.steps), None)  # of step -1: none
+    for (after, to, end), cases in sorted(
+        flows.items(), key=lambda flow: (-flow[1], flow[0][:2], str(flow[0][2]))
+    ):
+        yield Flow(names[after], names[to], end, cases)
+
+
+def _curves(found: DefinedCases) -> dict[str, list[Followed]]:
+    """How long the cases of each channel were followed; who left by an exit cannot convert any
+    more, and is followed on until the window closes."""
+    curves: dict[str, list[Followed]] = {}
+    for channel, *one in found.log.connection.execute(
+        f"""
+        SELECT began_in, {_duration("begun")} AS duration, outcome = 'converted' AS converted,
+            count(*) AS cases
+        FROM channelled GROUP BY ALL ORDER BY began_in, duration, converted
+        """
+    ).fetchall():
+        curves.setdefault(channel, []).append(Followed(*one))
+    return curves
+
+
+def _duration(since: str) -> str:
+    """SQL for the time in ms for which a case was followed from a moment on."""
+    end = "CASE WHEN outcome = 'converted' THEN goal_at ELSE closes END"
+    return f"greatest({end} - {since}, 0) // 1000"
+
+
+def _followed_plan(found: DefinedCases) -> Comparison | None:
+    """By the landmark of the first mandatory step (or else the first): whether the case had kept to
+    the plan, and to the step's time limit, until it got there."""
+    steps = found.plan.steps
+    first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
+    places = [dict(one.progress.reached).get(first) for one in found.variants]
+    kept = [
+        place is not None and _keeps_to(found.plan, one.path[: place + 1])
+        for one, place in zip(found.variants, places, strict=True)
+    ]
+    variants = pa.array(range(len(places)), pa.int64())
+    table = {"variant": variants, "place": pa.array(places, pa.int64()), "kept": pa.array(kept)}
+    if not places:
+        return None
+    found.log.connection.register("landmarks", pa.table(table))
+    within = steps[first].within_ms
+    in_time = "TRUE" if within is None else f"reached_at - begun < {within * 1000}"
+    rows = found.log.connection.execute(
+        f"""
+        SELECT kept AND {in_time} AS group_of, {_duration("reached_at")} AS duration,
+            outcome = 'converted' AS converted, count(*) AS cases
+        FROM (
+            SELECT o.*, l.kept, greatest(o.times[l.place + 1], o.begun) AS reached_at
+            FROM outcomes AS o JOIN landmarks AS l ON o.variant = l.variant
+            WHERE l.place IS NOT NULL
+        )
+        WHERE reached_at < closes AND (goal_at IS NULL OR goal_at > reached_at)
+            AND (left_at IS NULL OR left_at > reached_at)
+        GROUP BY ALL ORDER BY duration, converted
+        """
+    ).fetchall()
+    groups: dict[bool, list[Followed]] = {True: [], False: []}
+    for group, *one in rows:
+        groups[group].append(Followed(*one))
+    landmark = f"the step {steps[first].name} was reached"
+    return _comparison(landmark, groups[True], groups[False])
+
+
+def _keeps_to(plan: JourneyPlan, path: tuple[int, ...]) -> bool:
+    """Whether a path up to the first mandatory step has each step once and in order."""
+    stages = [plan.steps[step].stage for step in path]
+    return stages == sorted(stages) and len(set(path)) == len(path)
+
+
+def _arms(found: DefinedCases) -> Iterator[ArmComparison]:
+    """Each arm against the holdout, or else against the first by name, from the beginning on."""
+    rows = found.log.connection.execute(
+        f"""
+        SELECT arm, {_duration("begun")} AS duration, outcome = 'converted' AS converted,
+            count(*) AS cases
+        FROM outcomes WHERE arm IS NOT NULL GROUP BY ALL ORDER BY arm, duration, converted
+        """
+    ).fetchall()
+    arms: dict[str, list[Followed]] = {}
+    for arm, *one in rows:
+        arms.setdefault(arm, []).append(Followed(*one))
+    reference = HOLDOUT if HOLDOUT in arms else next(iter(arms), None)
+    for arm, followed in arms.items():
+        if reference is not None and arm != reference:
+            compared = _comparison("the case began", followed, arms[reference])
+            yield ArmComparison(arm, reference, compared)
+
+
+def _comparison(
+    landmark: str, with_it: Sequence[Followed], without_it: Sequence[Followed]
+) -> Comparison:
+    more = difference(kaplan_meier(with_it), kaplan_meier(without_it))
+    return Comparison(landmark, conversion_curve(with_it), conversion_curve(without_it), more)

@@ -1,0 +1,156 @@
+"""Time to convert with censoring: the Kaplan-Meier estimator with Greenwood's variance.
+
+Intervals (95 %) are on the scale of log(-log S), so that they stay between 0 and 1; there is none
+where S is 0 or 1. Who is censored at a time is at risk of what happens at that time.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Final
+
+import numpy as np
+
+from pipeline.insights.paths import Floats
+
+_Z_95: Final = NormalDist().inv_cdf(0.975)
+_MOST_POINTS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Cases that were followed for `duration` and then converted or were censored."""
+
+    duration: int
+    converted: bool
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """A share with its interval of 95 %, None where the data carry none."""
+
+    share: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """The share that has converted by a time, of `at_risk` cases still followed just before."""
+
+    at_ms: int
+    converted: Bounded
+    at_risk: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionCurve:
+    """`converted`: the share at the end of the longest follow-up; the quartiles are the times by
+    which a quarter, a half, three quarters have converted (None: never so many). At most 50 of its
+    points."""
+
+    cases: int
+    conversions: int
+    converted: Bounded | None
+    quartiles_ms: tuple[int | None, int | None, int | None]
+    points: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Survival:
+    """At each time of a conversion: cases at risk, S just after it, and Greenwood's sum for it."""
+
+    times: tuple[int, ...]
+    at_risk: tuple[int, ...]
+    survival: Floats
+    greenwood: Floats
+    cases: int
+    conversions: int
+    last: int
+
+    def at(self, time: int) -> tuple[float, float]:
+        """S at a time, and its variance."""
+        place = int(np.searchsorted(np.array(self.times), time, side="right")) - 1
+        if place < 0:
+            return 1.0, 0.0
+        left = float(self.survival[place])
+        return left, left**2 * float(self.greenwood[place])
+
+    def converted(self, place: int) -> Bounded:
+        """The share converted at the conversion with this place, bounded."""
+        return _bounded(float(self.survival[place]), float(self.greenwood[place]))
+
+
+def kaplan_meier(followed: Sequence[Followed]) -> Survival:
+    """Estimate the share not yet converted over time."""
+    duration = np.array([one.duration for one in followed], dtype=np.int64)
+    cases = np.array([one.cases for one in followed], dtype=np.int64)
+    happened = cases * np.array([one.converted for one in followed], dtype=np.int64)
+    times, where = np.unique(duration, return_inverse=True)
+    ended = np.zeros(len(times), dtype=np.int64)
+    events = np.zeros(len(times), dtype=np.int64)
+    np.add.at(ended, where, cases)
+    np.add.at(events, where, happened)
+    at_risk = cases.sum() - np.concatenate(([0], np.cumsum(ended)[:-1])) if len(times) else ended
+    some = events > 0
+    risk, lost = at_risk[some].astype(np.float64), events[some].astype(np.float64)
+    left = risk - lost
+    terms = np.divide(lost, risk * left, out=np.zeros_like(lost), where=left > 0)
+    return Survival(
+        tuple(times[some].tolist()),
+        tuple(at_risk[some].tolist()),
+        np.cumprod(left / risk),
+        np.cumsum(terms),
+        int(cases.sum()),
+        int(events.sum()),
+        int(times[-1]) if len(times) else 0,
+    )
+
+
+def _bounded(left: float, greenwood: float) -> Bounded:
+    if not 0.0 < left < 1.0:
+        return Bounded(1.0 - left, None, None)
+    reach = np.exp(_Z_95 * np.sqrt(greenwood) / abs(np.log(left)))
+    return Bounded(1.0 - left, 1.0 - float(left ** (1 / reach)), 1.0 - float(left**reach))
+
+
+def conversion_curve(followed: Sequence[Followed]) -> ConversionCurve:
+    """Sum up the time to convert; durations in ms."""
+    found = kaplan_meier(followed)
+    last = Bounded(0.0, None, None) if found.cases else None
+    if found.times:
+        last = found.converted(-1)
+    return ConversionCurve(
+        found.cases,
+        found.conversions,
+        last,
+        (_time_of(found, 0.25), _time_of(found, 0.5), _time_of(found, 0.75)),
+        tuple(_points(found)),
+    )
+
+
+def _time_of(found: Survival, share: float) -> int | None:
+    reached = np.flatnonzero(found.survival <= 1.0 - share + 1e-12)
+    return found.times[int(reached[0])] if len(reached) else None
+
+
+def _points(found: Survival) -> Iterator[CurvePoint]:
+    count = len(found.times)
+    places = np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).round().astype(int))
+    for place in places.tolist():
+        yield CurvePoint(found.times[place], found.converted(place), found.at_risk[place])
+
+
+def difference(one: Survival, other: Survival) -> Bounded | None:
+    """How much more of `one` than of `other` has converted when the shorter follow-up ends."""
+    end = min(one.last, other.last)
+    (left, variance), (other_left, other_variance) = one.at(end), other.at(end)
+    if not (one.cases and other.cases):
+        return None
+    spread = variance + other_variance
+    if spread <= 0.0:
+        return Bounded(other_left - left, None, None)
+    reach = _Z_95 * float(np.sqrt(spread))
+    more = other_left - left
+    return Bounded(more, more - reach, more + reach)

@@ -1,0 +1,284 @@
+"""A defined journey in depth: figures of small tables, counted by hand, and laws that hold."""
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.attribution import write_csv
+from tests.support.journeys import DAY, ONBOARDING, case, write_events, write_journey
+from tests.unit.test_insights_journeys import LATE, analyse, funnel, run
+
+
+def details(events: Path, journey: Path, *more: str) -> dict[str, Any]:
+    found = analyse(events, journey, "--details", *more)["details"]
+    assert isinstance(found, dict)
+    return found
+
+
+def steps(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {one["step"]: one for one in found["steps"]}
+
+
+def table(odds: dict[str, Any]) -> tuple[int, ...]:
+    counts = odds["table"]
+    return tuple(counts[k] for k in ("exposed", "exposed_outcomes", "others", "other_outcomes"))
+
+
+def at(name: str, *events: tuple[float, str], channel: str = "web") -> list[str]:
+    return [line for day, event in events for line in case(name, day, event, channel=channel)]
+
+
+def random_cases(number: int, seed: int) -> list[list[str]]:
+    chance = random.Random(seed)
+    names = ("start", "terms", "income", "photo", "open", "cancel", "page")
+    return [
+        case(
+            f"c{index}",
+            chance.uniform(0, 60),
+            *chance.choices(names, (4, 3, 3, 3, 2, 1, 2), k=chance.randint(1, 8)),
+            channel=chance.choice(("web", "app")),
+        )
+        for index in range(number)
+    ]
+
+
+def test_without_details_nothing_is_added(tmp_path: Path) -> None:
+    events, journey = write_events(tmp_path, *random_cases(40, 1)), write_journey(tmp_path)
+    plain = analyse(events, journey)
+    with_more = analyse(events, journey, "--details")
+    assert {key: value for key, value in with_more.items() if key != "details"} == plain
+
+
+def test_into_and_out_of_each_step_flow_as_many_as_reach_it(tmp_path: Path) -> None:
+    events, journey = write_events(tmp_path, *random_cases(300, 2)), write_journey(tmp_path)
+    whole = analyse(events, journey, "--details")
+    found = whole["details"]
+    into: Counter[str | None] = Counter()
+    out: Counter[str | None] = Counter()
+    ends: Counter[str] = Counter()
+    for flow in found["flows"]:
+        out[flow["after"]] += flow["cases"]
+        if flow["to"] is not None:
+            assert flow["end"] is None
+            into[flow["to"]] += flow["cases"]
+        else:
+            ends[flow["end"]] += flow["cases"]
+    assert dict(into) == funnel(whole)
+    assert {name: count for name, count in out.items() if name is not None} == funnel(whole)
+    assert out[None] == whole["cases"] == 300
+    assert ends == found["outcomes"]
+    assert min(ends.values()) > 0
+    dropped = {flow["after"]: flow["cases"] for flow in found["flows"] if flow["end"] == "dropped"}
+    assert dropped == {one["after"]: one["cases"] for one in whole["drop_offs"]}
+
+
+def test_channels_add_up(tmp_path: Path) -> None:
+    events, journey = write_events(tmp_path, *random_cases(300, 3)), write_journey(tmp_path)
+    whole = analyse(events, journey, "--details")
+    found = whole["details"]
+    by_step: Counter[str] = Counter()
+    dropped: Counter[str] = Counter()
+    for one in found["channel_steps"]:
+        by_step[one["step"]] += one["cases"]
+        dropped[one["step"]] += one["dropped"]
+    assert by_step == funnel(whole)
+    assert dropped == {name: one["dropped"] for name, one in steps(found).items()}
+    curves = found["by_channel"]
+    assert sum(one["curve"]["cases"] for one in curves) == 300
+    conversions = sum(one["curve"]["conversions"] for one in curves)
+    assert conversions == found["time_to_convert"]["conversions"] == found["outcomes"]["converted"]
+
+
+def test_deviations_are_counted_by_step(tmp_path: Path) -> None:
+    events = write_events(
+        tmp_path,
+        case("as-planned", 0, "start", "terms", "income"),
+        case("again", 0, "start", "terms", "terms", "income"),
+        case("swapped", 0, "start", "photo", "terms", "income"),
+        case("skipped", 0, "start", "income"),
+    )
+    found = steps(details(events, write_journey(tmp_path)))
+    deviations = {
+        name: (one["skipped"], one["repeated"], one["swapped"]) for name, one in found.items()
+    }
+    assert deviations == {"terms": (1, 1, 0), "income": (0, 0, 0), "photo": (0, 0, 1)}
+
+
+def test_a_step_is_late_after_its_limit_from_the_part_before(tmp_path: Path) -> None:
+    text = ONBOARDING.replace(
+        "reached: {name: Income Given}", "reached: {name: Income Given}\n        within: 2d"
+    )
+    events = write_events(
+        tmp_path,
+        at("in-time", (0, "start"), (6.9, "terms"), (8.8, "income")),
+        at("late", (0, "start"), (7, "terms"), (9, "income")),
+    )
+    found = steps(details(events, write_journey(tmp_path, text)))
+    assert {name: one["late"] for name, one in found.items()} == {
+        "terms": 1,
+        "income": 1,
+        "photo": 0,
+    }
+    assert found["terms"]["median_ms"] == pytest.approx(6.95 * DAY)
+    assert found["photo"]["median_ms"] is None
+
+
+def test_time_to_convert_is_that_of_kaplan_and_meier(tmp_path: Path) -> None:
+    """Two of four convert on day 2, one is open since day 5, one converts on day 10."""
+    events = write_events(
+        tmp_path,
+        at("a", (0, "start"), (2, "open")),
+        at("b", (0, "start"), (2, "open")),
+        at("c", (10, "start")),
+        at("d", (0, "start"), (10, "open")),
+    )
+    found = details(events, write_journey(tmp_path), "--until", "2024-01-16T00:00:00Z")
+    curve = found["time_to_convert"]
+    assert (curve["cases"], curve["conversions"]) == (4, 3)
+    assert [(p["at_ms"], p["at_risk"], p["converted"]["share"]) for p in curve["points"]] == [
+        (2 * DAY, 4, 0.5),
+        (10 * DAY, 1, 1.0),
+    ]
+    assert curve["quartiles_ms"] == [2 * DAY, 2 * DAY, 10 * DAY]
+
+
+def test_leaving_by_an_exit_is_no_censoring(tmp_path: Path) -> None:
+    events = write_events(
+        tmp_path,
+        at("left", (0, "start"), (1, "cancel")),
+        at("converted", (0, "start"), (5, "open")),
+        LATE,
+    )
+    curve = details(events, write_journey(tmp_path))["time_to_convert"]
+    assert curve["points"][0]["at_risk"] == 2
+    assert curve["points"][0]["converted"]["share"] == pytest.approx(1 / 2)
+
+
+def test_the_plan_is_compared_by_what_was_known_at_its_first_step(tmp_path: Path) -> None:
+    events = write_events(
+        tmp_path,
+        at("kept", (0, "start"), (1, "terms"), (2, "income"), (3, "open")),
+        at("kept-later-off", (0, "start"), (1, "terms"), (2, "terms")),
+        at("order", (0, "start"), (1, "photo"), (2, "terms"), (3, "open")),
+        at("late", (0, "start"), (8, "terms")),
+        at("converted-before", (0, "start"), (1, "open"), (2, "terms")),
+        at("left-before", (0, "start"), (1, "cancel"), (2, "terms")),
+        at("never", (0, "start"), (1, "income")),
+        LATE,
+    )
+    found = details(events, write_journey(tmp_path))["followed_plan"]
+    assert found["landmark"] == "the step terms was reached"
+    groups = [(found[k]["cases"], found[k]["conversions"]) for k in ("with_it", "without_it")]
+    assert groups == [(2, 1), (2, 1)]
+    assert found["with_it"]["points"][0]["at_ms"] == 2 * DAY
+
+
+def test_arms_are_compared_with_the_holdout(tmp_path: Path) -> None:
+    lines = ["case_id,occurred_at,name,channel,arm"]
+    for arm, won in (("a", 3), ("holdout", 1), ("z", 2)):
+        for number in range(4):
+            name, more = f"{arm}{number}", "open" if number < won else "page"
+            lines += [f"{line},{arm}" for line in case(name, 0, "start", more)]
+    lines += [f"{line}," for line in LATE]
+    found = details(write_csv(tmp_path / "e.csv", lines), write_journey(tmp_path))["arms"]
+    assert [(one["arm"], one["reference"]) for one in found] == [("a", "holdout"), ("z", "holdout")]
+    more = [one["compared"]["more"]["share"] for one in found]
+    assert more == pytest.approx([0.5, 0.25])
+
+
+def test_what_goes_with_conversion_is_looked_at_early_and_counted_later(tmp_path: Path) -> None:
+    def cases(name: str, number: int, *events: tuple[float, str]) -> list[list[str]]:
+        return [at(f"{name}{index}", (0, "start"), *events) for index in range(number)]
+
+    events = write_events(
+        tmp_path,
+        *cases("error", 9, (1, "error")),
+        *cases("error-won", 1, (1, "error"), (5, "open")),
+        *cases("won", 8, (5, "open")),
+        *cases("lost", 2),
+        *cases("error-too-late", 1, (4, "error")),
+        *cases("won-early", 5, (1, "open")),
+        *[at(f"young{index}", (59, "start"), (60, "error")) for index in range(5)],
+        LATE,
+    )
+    found = details(events, write_journey(tmp_path))
+    assert found["early_ms"] == 3 * DAY
+    error = next(one for one in found["associations"] if one["name"] == "error")
+    assert (error["outcome"], error["after"], error["kind"]) == ("conversion", None, "event")
+    assert table(error["odds"]) == (10, 1, 11, 8)
+    assert error["odds"]["odds_ratio"] == pytest.approx((1.5 * 3.5) / (9.5 * 8.5))
+    assert error["odds"]["low"] < error["odds"]["odds_ratio"] < error["odds"]["high"] < 1
+    shorter = details(events, write_journey(tmp_path), "--early", "1d")
+    assert all(one["name"] != "error" for one in shorter["associations"])
+
+
+def test_what_goes_with_drop_off_is_the_channel_of_the_step(tmp_path: Path) -> None:
+    def cases(channel: str, number: int, *events: str) -> list[list[str]]:
+        return [
+            case(f"{channel}-{len(events)}-{index}", 0, "start", *events, channel=channel)
+            for index in range(number)
+        ]
+
+    events = write_events(
+        tmp_path,
+        *cases("web", 3, "terms"),
+        *cases("web", 1, "terms", "income"),
+        *cases("app", 1, "terms"),
+        *cases("app", 4, "terms", "income"),
+        LATE,
+    )
+    found = details(events, write_journey(tmp_path))["associations"]
+    after_terms = {
+        one["name"]: table(one["odds"])
+        for one in found
+        if (one["outcome"], one["after"]) == ("drop-off", "terms")
+    }
+    assert after_terms == {"web": (4, 3, 5, 1), "app": (5, 1, 4, 3)}
+
+
+def test_on_a_world_without_effect_few_associations_are_found(tmp_path: Path) -> None:
+    found = details(
+        write_events(tmp_path, *random_cases(2000, 4), at("end", (200, "x"))),
+        write_journey(tmp_path),
+    )["associations"]
+    # `start` and what comes before it are bound to each other; the channel is drawn at random.
+    channels = [one for one in found if one["kind"] == "channel"]
+    assert len(channels) >= 4
+    assert all(one["odds"]["q"] > 0.01 for one in channels)
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [[], [case("a", 0, "page")], [case("a", 0, "open")], [case("a", 0, "start", "terms")]],
+)
+def test_small_tables_have_answers_without_intervals(
+    tmp_path: Path, cases: Sequence[list[str]]
+) -> None:
+    events, journey = write_events(tmp_path, *cases), write_journey(tmp_path)
+    found = details(events, journey)
+    assert found["time_to_convert"]["cases"] == len(cases)
+    assert found["associations"] == []
+    code, printed, _ = run("--events", str(events), "--defined", str(journey), "--details")
+    assert code == 0
+    assert "nan" not in printed.lower()
+
+
+def test_tables_for_people_show_the_details(tmp_path: Path) -> None:
+    events = write_events(tmp_path, *random_cases(300, 5))
+    journey = write_journey(tmp_path)
+    code, printed, _ = run("--events", str(events), "--defined", str(journey), "--details")
+    assert code == 0
+    for title in ("Outcomes", "Ways between steps", "The plan was kept", "What goes with"):
+        assert title in printed
+
+
+def test_the_first_day_is_early_without_a_goal(tmp_path: Path) -> None:
+    text = ONBOARDING.replace("goal: {when: {name: Account Opened}, window: 30d}\n", "")
+    events = write_events(tmp_path, case("a", 0, "terms", "income"), case("b", 0, "terms"))
+    found = details(events, write_journey(tmp_path, text))
+    assert found["early_ms"] == DAY
+    assert found["outcomes"] == {"converted": 1, "dropped": 1, "unfinished": 0}

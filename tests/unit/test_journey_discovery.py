@@ -1,0 +1,146 @@
+"""Paths without a plan: where a journey begins and ends, and counts that add up."""
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from pipeline.insights.discovery import Discovery, DiscoveryOptions, discover
+from pipeline.insights.events import EventOptions, read_events
+from pipeline.insights.tables import Engine
+from tests.support.journeys import DAY, case, write_events
+from tests.unit.test_insights_journeys import run
+
+
+@pytest.fixture
+def connection() -> "duckdb.DuckDBPyConnection":
+    with Engine(threads=1).open() as opened:
+        yield opened
+
+
+def find(connection: duckdb.DuckDBPyConnection, file: Path, **options: Any) -> Discovery:
+    log = read_events(connection, file, EventOptions())
+    return discover(log, DiscoveryOptions(**{"goal": "buy", **options}))
+
+
+def paths(found: Discovery) -> dict[tuple[str, ...], tuple[int, int]]:
+    return {one.path: (one.journeys, one.converted) for one in found.paths}
+
+
+def random_events(folder: Path, seed: int) -> Path:
+    chance = random.Random(seed)
+    cases = [
+        case(f"c{number}", chance.uniform(0, 50), *chance.choices("abcd", k=chance.randint(1, 7)))
+        for number in range(150)
+    ]
+    goals = [case(f"c{number}", chance.uniform(0, 60), "buy") for number in range(0, 150, 3)]
+    return write_events(folder, *cases, *goals)
+
+
+def test_a_goal_ends_a_journey_and_the_next_event_begins_one(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    events = write_events(tmp_path, case("a", 0, "view", "buy", "view", "cart"))
+    found = find(connection, events)
+    assert paths(found) == {("view", "buy"): (1, 1), ("view", "cart"): (1, 0)}
+    assert (found.cases, found.journeys) == (1, 2)
+    assert (found.converted, found.dropped, found.unfinished) == (1, 0, 1)
+
+
+def test_a_pause_longer_than_the_gap_ends_a_journey(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    events = write_events(tmp_path, case("a", 0, "x", "y"), case("a", 3, "z"), case("b", 4, "x"))
+    assert paths(find(connection, events, gap_ms=2 * DAY)) == {
+        ("x", "y", "z"): (1, 0),
+        ("x",): (1, 0),
+    }
+    found = find(connection, events, gap_ms=2 * DAY - 1)
+    assert paths(found) == {("x", "y"): (1, 0), ("z",): (1, 0), ("x",): (1, 0)}
+    assert (found.dropped, found.unfinished) == (1, 2)
+
+
+def test_a_goal_after_the_window_is_none(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    events = write_events(tmp_path, case("a", 0, "x"), case("a", 5, "buy"), case("b", 4, "x"))
+    found = find(connection, events, window_ms=5 * DAY)
+    assert paths(found) == {("x",): (2, 0)}
+    assert (found.converted, found.dropped, found.unfinished) == (0, 1, 1)
+    assert paths(find(connection, events, window_ms=5 * DAY + 1))["x", "buy"] == (1, 1)
+
+
+def test_paths_end_with_the_number_of_steps(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    events = write_events(tmp_path, case("a", 0, "x", "y", "buy"), case("b", 0, "x", "y"))
+    found = find(connection, events, steps=2)
+    assert [(one.path, one.complete, one.converted) for one in found.paths] == [
+        (("x", "y"), False, 1),
+        (("x", "y"), True, 0),
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("most", [1, 7, 100_000])
+def test_the_tree_adds_up_at_every_node(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path, seed: int, most: int
+) -> None:
+    found = find(connection, random_events(tmp_path, seed), steps=3, most=most, gap_ms=9 * DAY)
+    shown = {one.path: one for one in found.tree}
+    assert len(shown) == len(found.tree) <= most
+    assert shown[()].cases == found.journeys > 0
+    children: Counter[tuple[str, ...]] = Counter()
+    for path, one in shown.items():
+        if path:
+            assert path[:-1] in shown
+            children[path[:-1]] += one.cases
+    for path, one in shown.items():
+        ended = one.converted + one.dropped + one.unfinished + one.longer
+        assert one.cases == children[path] + ended + one.cut
+        assert one.cut >= 0
+        assert (one.cut == 0) or most < 100_000
+    assert sum(one.journeys for one in found.paths) + found.cut_journeys == found.journeys
+    assert found.converted + found.dropped + found.unfinished == found.journeys
+
+
+def test_time_to_convert_counts_all_journeys(
+    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    found = find(connection, random_events(tmp_path, 1))
+    curve = found.time_to_convert
+    assert (curve.cases, curve.conversions) == (found.journeys, found.converted)
+    assert find(connection, random_events(tmp_path, 1), goal=None).time_to_convert.cases == 0
+
+
+def test_it_prints_its_document(tmp_path: Path) -> None:
+    events = write_events(tmp_path, case("a", 0, "[red]x", "it's"))
+    code, printed, _ = run("--events", str(events), "--goal", "it's", "--gap", "3d", "--json")
+    assert code == 0
+    found = json.loads(printed)
+    assert found["paths"] == [
+        {"path": ["[red]x", "it's"], "complete": True, "journeys": 1, "share": 1, "converted": 1}
+    ]
+    code, printed, _ = run("--events", str(events), "--steps", "1")
+    assert code == 0
+    assert "[red]x > ..." in printed
+
+
+def test_an_empty_table_has_no_paths(tmp_path: Path) -> None:
+    code, printed, _ = run("--events", str(write_events(tmp_path)), "--goal", "x", "--json")
+    assert code == 0
+    assert json.loads(printed)["journeys"] == 0
+    assert "NaN" not in printed
+    assert run("--events", str(tmp_path / "events.csv"))[0] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--details",), ("--early", "1d"), ("--window", "soon"), ("--steps", "0")]
+)
+def test_wrong_usage_exits_with_2(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    events = write_events(tmp_path, case("a", 0, "x"))
+    assert run("--events", str(events), *arguments)[0] == 2

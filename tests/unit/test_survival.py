@@ -1,0 +1,103 @@
+"""The Kaplan-Meier estimator against published figures and closed forms."""
+
+import random
+
+import pytest
+
+from pipeline.insights.odds import TwoByTwo, odds_ratios
+from pipeline.insights.survival import Followed, conversion_curve, difference, kaplan_meier
+
+# Remission of leukaemia under 6-MP in weeks (Freireich et al. 1963).
+REMISSION = [6, 6, 6, 7, 10, 13, 16, 22, 23]
+CENSORED = [6, 9, 10, 11, 17, 19, 20, 25, 32, 32, 34, 35]
+LEUKAEMIA = [Followed(week, True, 1) for week in REMISSION] + [
+    Followed(week, False, 1) for week in CENSORED
+]
+PLACEBO = [1, 1, 2, 2, 3, 4, 4, 5, 5, 8, 8, 8, 8, 11, 11, 12, 12, 15, 17, 22, 23]
+
+
+def test_the_published_estimates_of_the_leukaemia_data_come_out() -> None:
+    found = kaplan_meier(LEUKAEMIA)
+    assert found.times == (6, 7, 10, 13, 16, 22, 23)
+    assert found.at_risk == (21, 17, 15, 12, 11, 7, 6)
+    published = [0.8571, 0.8067, 0.7529, 0.6902, 0.6275, 0.5378, 0.4482]
+    errors = [0.0764, 0.0869, 0.0963, 0.1068, 0.1141, 0.1282, 0.1346]
+    assert found.survival == pytest.approx(published, abs=5e-5)
+    for time, left, error in zip(found.times, published, errors, strict=True):
+        survival, variance = found.at(time)
+        assert survival == pytest.approx(left, abs=5e-5)
+        assert variance**0.5 == pytest.approx(error, abs=5e-5)
+
+
+def test_the_published_log_log_intervals_come_out() -> None:
+    found = kaplan_meier(LEUKAEMIA)
+    first, last = found.converted(0), found.converted(-1)
+    assert first.low is not None
+    assert first.high is not None
+    assert (1 - first.high, 1 - first.low) == pytest.approx((0.6197, 0.9516), abs=5e-5)
+    assert last.low is not None
+    assert last.high is not None
+    assert (1 - last.high, 1 - last.low) == pytest.approx((0.1881, 0.6801), abs=5e-5)
+
+
+def test_the_published_medians_come_out() -> None:
+    placebo = [Followed(week, True, 1) for week in PLACEBO]
+    assert conversion_curve(LEUKAEMIA).quartiles_ms[1] == 23
+    assert conversion_curve(placebo).quartiles_ms[1] == 8
+
+
+def test_without_censoring_the_share_is_that_of_the_cases_and_its_variance_binomial() -> None:
+    chance = random.Random(1)
+    times = [chance.randrange(1, 30) for _ in range(200)]
+    found = kaplan_meier([Followed(time, True, 1) for time in times])
+    for time in range(30):
+        left = sum(one > time for one in times) / len(times)
+        assert found.at(time) == pytest.approx((left, left * (1 - left) / len(times)))
+
+
+def test_equal_cases_may_be_given_together() -> None:
+    together = [Followed(5, True, 3), Followed(5, False, 2), Followed(9, True, 1)]
+    apart = [Followed(one.duration, one.converted, 1) for one in together for _ in range(one.cases)]
+    assert conversion_curve(together) == conversion_curve(apart)
+
+
+def test_nobody_or_nothing_gives_no_interval() -> None:
+    nobody, nothing = conversion_curve([]), conversion_curve([Followed(3, False, 4)])
+    assert (nobody.converted, nobody.points, nobody.quartiles_ms) == (None, (), (None,) * 3)
+    assert nothing.converted is not None
+    assert (nothing.converted.share, nothing.converted.low) == (0.0, None)
+    everybody = conversion_curve([Followed(3, True, 4)]).converted
+    assert everybody is not None
+    assert (everybody.share, everybody.low, everybody.high) == (1.0, None, None)
+    assert difference(kaplan_meier([]), kaplan_meier([Followed(3, True, 4)])) is None
+
+
+def test_the_difference_is_at_the_end_of_the_shorter_follow_up() -> None:
+    placebo = kaplan_meier([Followed(week, True, 1) for week in PLACEBO])
+    found = difference(kaplan_meier(LEUKAEMIA), placebo)
+    assert found is not None
+    assert found.share == pytest.approx(-0.4482, abs=5e-5)
+    assert found.high is not None
+    assert found.high == pytest.approx(-0.4482 + 1.96 * 0.1346, abs=5e-4)
+
+
+def test_odds_ratios_are_those_of_haldane_and_anscombe() -> None:
+    (found,) = odds_ratios([TwoByTwo(10, 7, 12, 0)])
+    assert found.odds_ratio == pytest.approx(7.5 * 12.5 / (3.5 * 0.5))
+    spread = 1.959964 * (1 / 7.5 + 1 / 3.5 + 1 / 0.5 + 1 / 12.5) ** 0.5
+    assert found.high / found.odds_ratio == pytest.approx(2.718281828**spread, rel=1e-5)
+    assert found.odds_ratio / found.low == pytest.approx(2.718281828**spread, rel=1e-5)
+
+
+def test_p_is_fishers_exact_of_the_lady_tasting_tea() -> None:
+    (found,) = odds_ratios([TwoByTwo(4, 3, 4, 1)])
+    assert found.p == pytest.approx(34 / 70)
+
+
+def test_q_is_that_of_benjamini_and_hochberg() -> None:
+    tables = [TwoByTwo(20, n, 20, 10) for n in (10, 12, 15, 19)]
+    found = odds_ratios(tables)
+    p = sorted(one.p for one in found)
+    expected = [min(p[k] * 4 / (k + 1) for k in range(place, 4)) for place in range(4)]
+    assert sorted(one.q for one in found) == pytest.approx(expected)
+    assert odds_ratios([]) == []
