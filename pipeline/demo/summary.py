@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from pipeline.adapters.lag import record_counts
 from pipeline.adapters.records import Records
-from pipeline.demo.fingerprint import fingerprint
 from pipeline.flow import STAGES
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action, Decision
+from pipeline.model.fingerprint import fingerprint
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
 from pipeline.rollout.member_profiles import open_profiles

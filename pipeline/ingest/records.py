@@ -65,13 +65,15 @@ _INTERACTION: Final = msgspec.json.Decoder(InteractionRow)
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How the rows of one file are read: `source` says whose they are where they do not; `now_ms`
-    (epoch ms); `ids`: of those that have none of their own."""
+    (epoch ms); `ids`: of those that have none of their own. `by_log`: what is read is a log that
+    is played: each record is heard when it says, never now."""
 
     config: Configuration
     source: Source
     max_bytes: int
     now_ms: int
     ids: RowIds
+    by_log: bool = False
 
     def judge(self, row: Row) -> Interaction | Refusal:
         """What the row tells of, or why it cannot be taken."""
@@ -96,6 +98,10 @@ class Reading:
                 return own
             message = replace(message, message_id=own)
         source = self.config.source_with(message.write_key or "") or self.source
+        if self.by_log:
+            if message.timestamp is None and message.original_timestamp is None:
+                return _no_time("timestamp")
+            source = replace(source, clock="log")
         return interaction(message, kind, Arrival(source, self.config, self.now_ms))
 
     def _interaction(self, row: Row) -> Interaction | Refusal:
@@ -103,7 +109,7 @@ class Reading:
         if isinstance(given, Refusal):
             return given
         source = given.source or self.source.name
-        received = self._time(given.received_at, "received_at", self.now_ms, source)
+        received = self._received(given, source)
         if isinstance(received, Refusal):
             return received
         occurred = self._time(given.occurred_at, "occurred_at", received, source)
@@ -133,6 +139,13 @@ class Reading:
             context=context_in_file(fields(given.context)),
         )
 
+    def _received(self, given: InteractionRow, source: str) -> int | Refusal:
+        if not self.by_log or given.received_at is not None:
+            return self._time(given.received_at, "received_at", self.now_ms, source)
+        if given.occurred_at is None:
+            return _no_time("occurred_at")
+        return self._time(given.occurred_at, "occurred_at", self.now_ms, source)
+
     def _time(self, given: Time, field: str, heard_ms: int, source: str) -> int | Refusal:
         """Epoch ms; `heard_ms` without one."""
         at = heard_ms if given is None else epoch_ms(given, field)
@@ -159,3 +172,7 @@ class Reading:
         if not isinstance(namespace, str) or value is None:
             return "an identifier has a namespace, and a value that is text or a whole number"
         return self.config.identity.normalise(Identifier(namespace, value))
+
+
+def _no_time(field: str) -> Refusal:
+    return bad("missing_field", field, "a log that is played needs the time of every record")

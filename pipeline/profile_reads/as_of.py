@@ -49,7 +49,7 @@ def as_of(records: Records, rules: Rules, at: int) -> Iterator[Iterator[MemberPr
                 pass
         for _ in flow.advance(at):
             pass
-        yield _member_profiles(flow, at)
+        yield member_profiles(flow, at)
 
 
 class _StateRows(MutableMapping[str, _State]):
@@ -109,7 +109,8 @@ def _is_from_outside(stored: Stored) -> bool:
     return all(name != topics.CAUSE_HEADER for name, _ in stored.headers)
 
 
-def _member_profiles(flow: Flow, at: int) -> Iterator[MemberProfile]:
+def member_profiles(flow: Flow, at: int) -> Iterator[MemberProfile]:
+    """Yield every profile that a flow has, as of `at` (epoch ms)."""
     memberships = flow.rows["segmentation"]
     for key, state in flow.rows["enrichment"].items():
         assert isinstance(state, ProfileState)

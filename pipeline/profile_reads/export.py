@@ -8,14 +8,13 @@ distinct counts, traits with a window, and built-in traits; the others are attri
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from pipeline.adapters.parquet_table import TableRow, open_table
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.model import Trait
 from pipeline.config.names import BUILT_IN_TRAITS, approximate, is_address, since_trait
@@ -37,9 +36,6 @@ _MEMBERSHIPS = pa.schema(
     ]
 )
 _METRIC_RULES: Final = ("count", "sum", "avg", "distinct")
-_CHUNK: Final = 10_000
-
-_Row: TypeAlias = dict[str, Any]
 
 
 class ExportCounts(msgspec.Struct, frozen=True):
@@ -57,9 +53,9 @@ def export_all(
     out.mkdir(parents=True, exist_ok=True)
     metrics = frozenset(metric_names(declared))
     with (
-        _table(out / "profiles.parquet", _PROFILES) as profiles,
-        _table(out / "identifiers.parquet", _IDENTIFIERS) as identifiers,
-        _table(out / "memberships.parquet", _MEMBERSHIPS) as memberships,
+        open_table(out / "profiles.parquet", _PROFILES) as profiles,
+        open_table(out / "identifiers.parquet", _IDENTIFIERS) as identifiers,
+        open_table(out / "memberships.parquet", _MEMBERSHIPS) as memberships,
     ):
         for person in people:
             profiles.add(_profile(person.profile, metrics))
@@ -78,7 +74,7 @@ def metric_names(declared: Iterable[Trait]) -> Iterator[str]:
             yield from (trait.name, approximate(trait.name), since_trait(trait.name))
 
 
-def _profile(profile: Profile, metrics: frozenset[str]) -> _Row:
+def _profile(profile: Profile, metrics: frozenset[str]) -> TableRow:
     shown = {name: value for name, value in profile.traits.items() if _is_shown(name)}
     return {
         "profile_id": profile.profile_id,
@@ -96,40 +92,12 @@ def _json(traits: Mapping[str, Known]) -> str:
     return msgspec.json.encode(traits).decode()
 
 
-def _identifiers(profile: Profile) -> Iterator[_Row]:
+def _identifiers(profile: Profile) -> Iterator[TableRow]:
     for one in map(Identifier.parse, profile.identifiers):
         yield {"profile_id": profile.profile_id, "namespace": one.namespace, "value": one.value}
 
 
-def _members(person: MemberProfile) -> Iterator[_Row]:
+def _members(person: MemberProfile) -> Iterator[TableRow]:
     for segment, entered_at in sorted(person.members.items()):
         key = person.profile.profile_id
         yield {"profile_id": key, "segment": segment, "entered_at": entered_at}
-
-
-class _Table:
-    """Parquet file that is written a chunk of rows at a time."""
-
-    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
-        self.rows = 0
-        self._writer = writer
-        self._schema = schema
-        self._chunk: list[_Row] = []
-
-    def add(self, row: _Row) -> None:
-        self.rows += 1
-        self._chunk.append(row)
-        if len(self._chunk) == _CHUNK:
-            self.write()
-
-    def write(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._chunk, self._schema))
-        self._chunk = []
-
-
-@contextmanager
-def _table(file: Path, schema: pa.Schema) -> Iterator[_Table]:
-    with pq.ParquetWriter(file, schema) as writer:
-        table = _Table(writer, schema)
-        yield table
-        table.write()

@@ -1,0 +1,44 @@
+"""Parquet files that are written a chunk of rows at a time, so that memory does not grow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_CHUNK: Final = 10_000
+
+TableRow: TypeAlias = dict[str, Any]
+
+
+class ParquetTable:
+    """File that is open for rows; `rows` counts them."""
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self.rows = 0
+        self._writer = writer
+        self._schema = schema
+        self._chunk: list[TableRow] = []
+
+    def add(self, row: TableRow) -> None:
+        """Write the row with its chunk."""
+        self.rows += 1
+        self._chunk.append(row)
+        if len(self._chunk) == _CHUNK:
+            self.write()
+
+    def write(self) -> None:
+        """Write the chunk as it is."""
+        self._writer.write_table(pa.Table.from_pylist(self._chunk, self._schema))
+        self._chunk = []
+
+
+@contextmanager
+def open_table(file: Path, schema: pa.Schema) -> Iterator[ParquetTable]:
+    """Create or replace the file; it is whole when the context ends."""
+    with pq.ParquetWriter(file, schema) as writer:
+        table = ParquetTable(writer, schema)
+        yield table
+        table.write()

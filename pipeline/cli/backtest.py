@@ -1,0 +1,133 @@
+"""`kairos backtest`: files through the stages, without Kafka."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+
+from pipeline.adapters.clock import now_ms
+from pipeline.cli.console import JsonOption, err, fail, out, print_json
+from pipeline.cli.plain import plain
+from pipeline.cli.times import epoch_ms, iso
+from pipeline.config.compile import Configuration
+from pipeline.config.model import Source
+from pipeline.replay import backtest
+from pipeline.replay.input_files import FileReport, OpenFile, open_files
+from pipeline.settings import Settings
+
+_OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it", clock="log")
+
+
+def run(
+    given: Annotated[
+        Path,
+        typer.Option(
+            "--input",
+            metavar="FILE_OR_DIR",
+            help="What `kairos send` reads; of a folder all files, but those named .x or _x.",
+        ),
+    ],
+    config: Annotated[
+        Path, typer.Option("--config", metavar="DIR", help="The folder of configuration.")
+    ],
+    folder: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the Parquet files.")
+    ],
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="The end of the log (ISO 8601; UTC where it names no zone): what falls due by "
+            "then happens, later interactions are left out. Default: its last interaction.",
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(help="Whose records they are, as for `kairos send`. Default: `file`."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Play files through the stages with a configuration, without Kafka.
+
+    The records are those that `kairos send` reads, played in the order of time by the log's own
+    clock, timers included: each is heard at its `received_at`, or when it happened; one without a
+    time is refused. Outcomes of messages that were not sent are left out.
+
+    Written are decisions.parquet (a row for each slot), segments.parquet (entered and exited),
+    actions.parquet, and of the end of the log profiles.parquet, identifiers.parquet and
+    memberships.parquet, as `kairos profile export` has them. The decision hash is the same for
+    equal decisions. Rows that cannot be read are reported as FILE:LINE, and the exit code is then
+    1.
+    """
+    settings = Settings()
+    end_ms = None if until is None else epoch_ms(until)
+    files = open_files(given, settings.gateway_message_bytes)
+    rules = backtest.rules_in(config, settings)
+    asked = backtest.BacktestInput(
+        files, _source(rules.config, source), end_ms, settings.gateway_message_bytes, now_ms()
+    )
+    with _bar() as bar:
+        report = backtest.backtest(asked, rules, folder, _progress(bar))
+    if json:
+        print_json(report)
+    else:
+        _print(report, folder)
+    if report.refused or any(one.stopped for one in report.files):
+        raise typer.Exit(1)
+
+
+def _source(configuration: Configuration, name: str | None) -> Source:
+    if name is None:
+        return _OWN
+    sources = {one.name: one for one in configuration.sources.values()}
+    if name not in sources:
+        fail(f"sources.yaml has no source {name!r}; it has {', '.join(sorted(sources))}")
+    return sources[name]
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn())
+    return Progress(*columns, console=err, transient=True)
+
+
+def _progress(bar: Progress) -> backtest.Progress:
+    tasks: dict[str, TaskID] = {}
+
+    def show(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            tasks[name] = bar.add_task(plain(name), total=total)
+        bar.update(tasks[name], completed=done)
+
+    def read(file: OpenFile, done: int) -> None:
+        show(f"reading {file.path.name}", done, file.rows.size)
+
+    return backtest.Progress(read, lambda done, total: show("playing", done, total))
+
+
+def _print(report: backtest.BacktestReport, folder: Path) -> None:
+    for file in report.files:
+        _print_refused(file)
+    for letters in report.dead_letters:
+        err.print(plain(f"{letters.stage}: {letters.reason}: {letters.count:,} records"))
+    out.print(
+        f"{report.interactions:,} interactions until {iso(report.until)}, {report.refused:,} rows "
+        f"refused, {report.after_until:,} after the end, {report.outcomes_left_out:,} outcomes of "
+        "messages that were not sent left out\n"
+        f"{report.decisions:,} decisions, {report.actions:,} actions, {report.segments:,} segment "
+        f"changes, {report.profiles:,} profiles, {report.identifiers:,} identifiers, "
+        f"{report.memberships:,} memberships in {folder}\n"
+        f"configuration {report.config}\n"
+        f"decisions {report.decision_hash}",
+        soft_wrap=True,
+    )
+
+
+def _print_refused(file: FileReport) -> None:
+    for one in file.first:
+        field = f"{one.field}: " if one.field else ""
+        err.print(plain(f"{file.file}:{one.line}: {field}{one.message}"), soft_wrap=True)
+    if file.refused > len(file.first):
+        err.print(f"... and {file.refused - len(file.first):,} more")
+    if file.stopped:
+        err.print(plain(f"{file.file}: {file.stopped}: the rest was not read"), soft_wrap=True)

@@ -1,0 +1,50 @@
+"""A hash over what was decided: equal inputs must give equal decisions, run after run."""
+
+import hashlib
+from collections.abc import Iterable
+
+import msgspec
+
+from pipeline.model.decision import Decision
+
+
+class Fingerprint:
+    """SHA-256 over event, profile, choices and fallen candidates of decisions, in no order.
+
+    A decision that is added twice counts once. The configuration's digest is left out: it holds
+    addresses that differ between machines.
+    """
+
+    def __init__(self) -> None:
+        self._digests: set[bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._digests)
+
+    def add(self, decision: Decision) -> None:
+        """Take a decision in; 32 bytes are kept of it."""
+        self._digests.add(hashlib.sha256(_encode(decision)).digest())
+
+    def hexdigest(self) -> str:
+        """Return the hash of all decisions so far."""
+        return hashlib.sha256(b"".join(sorted(self._digests))).hexdigest()
+
+
+def fingerprint(decisions: Iterable[Decision]) -> str:
+    """Return the hash of all of them."""
+    found = Fingerprint()
+    for one in decisions:
+        found.add(one)
+    return found.hexdigest()
+
+
+def _encode(decision: Decision) -> bytes:
+    parts = (
+        decision.event_id,
+        decision.profile_id,
+        decision.decided_at,
+        decision.choices,
+        decision.candidates,
+        decision.rejected,
+    )
+    return msgspec.json.encode(parts, order="sorted")

@@ -1,0 +1,177 @@
+"""Files through the stages, without Kafka: decisions, segments and profiles as Parquet."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from msgspec import Struct
+from msgspec.structs import asdict
+
+from pipeline.adapters.config_artifacts import keep_files
+from pipeline.adapters.config_files import load
+from pipeline.adapters.load_rules import load_rules
+from pipeline.adapters.rocks import temporary_rows
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.model import Source
+from pipeline.ingest.records import Reading
+from pipeline.ingest.row_ids import RowIds
+from pipeline.profile_reads.as_of import member_profiles
+from pipeline.profile_reads.export import export_all
+from pipeline.replay.input_files import FileReport, OpenFile, TimedLog, read_file
+from pipeline.replay.outputs import OutputTables
+from pipeline.replay.playing import LogPlayer
+from pipeline.rules import Rules
+from pipeline.settings import Settings
+
+
+class NoInteractionsError(Exception):
+    """No row of the input is an interaction; the message names the first that is none."""
+
+
+class ConfigurationError(Exception):
+    """The folder has errors; the message lists them."""
+
+
+class DeadLetters(Struct, frozen=True):
+    """How many records a stage could not process, for a reason."""
+
+    stage: str
+    reason: str
+    count: int
+
+
+class Played(Struct, frozen=True):
+    """How many rows each table has, and what was left out.
+
+    `after_until`: interactions that came after the end; `outcomes_left_out`: those of messages that
+    were not sent. `decision_hash` is equal for equal decisions, `until` the log's time at the end
+    (epoch ms).
+    """
+
+    after_until: int
+    outcomes_left_out: int
+    dead_letters: tuple[DeadLetters, ...]
+    decisions: int
+    actions: int
+    segments: int
+    profiles: int
+    identifiers: int
+    memberships: int
+    until: int
+    decision_hash: str
+
+
+class BacktestReport(Played, frozen=True, kw_only=True):
+    """What was read beside what became of it; `config`: the configuration's digest."""
+
+    files: tuple[FileReport, ...]
+    interactions: int
+    refused: int
+    config: str
+
+
+@dataclass(frozen=True, slots=True)
+class BacktestInput:
+    """Files that are open, and how their rows are read: `source` says whose they are where they do
+    not. `until` (epoch ms): the end of the log; None: its last interaction."""
+
+    files: tuple[OpenFile, ...]
+    source: Source
+    until: int | None
+    max_bytes: int
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is told while it goes on: bytes or rows `read` of a file, interactions `played` of
+    all."""
+
+    read: Callable[[OpenFile, int], None]
+    played: Callable[[int, int], None]
+
+
+def rules_in(folder: Path, settings: Settings) -> Rules:
+    """Return the rules of a folder of configuration. Raises ConfigurationError."""
+    bundle = load(folder)
+    if isinstance(bundle, list):
+        raise ConfigurationError("; ".join(map(str, bundle)))
+    config = compile_bundle(bundle)
+    assert isinstance(config, Configuration), config  # `load` has checked it
+    keep_files(bundle, folder, settings.kept_artifacts())
+    return load_rules(config, settings)
+
+
+def backtest(given: BacktestInput, rules: Rules, out: Path, progress: Progress) -> BacktestReport:
+    """Play the files through the stages and write the tables into `out`.
+
+    The tables appear when all are whole. UnreadableError and NoInteractionsError: there is nothing
+    to play; OSError: `out` cannot be written.
+    """
+    with temporary_rows() as rows:
+        log = TimedLog(rows)
+        files = tuple(_read(file, given, rules, log, progress) for file in given.files)
+        if not len(log):
+            raise NoInteractionsError(_nothing(files))
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=out, prefix=".backtest-") as part:
+            played = _play(log, given.until, rules, Path(part), progress)
+            for table in sorted(Path(part).iterdir()):
+                table.replace(out / table.name)
+    return BacktestReport(
+        files=files,
+        interactions=len(log),
+        refused=sum(one.refused for one in files),
+        config=rules.config.digest,
+        **asdict(played),
+    )
+
+
+def _read(
+    file: OpenFile, given: BacktestInput, rules: Rules, log: TimedLog, progress: Progress
+) -> FileReport:
+    ids = RowIds(str(file.path.resolve()))
+    reading = Reading(rules.config, given.source, given.max_bytes, given.now_ms, ids, by_log=True)
+    return read_file(file, reading, log, lambda done: progress.read(file, done))
+
+
+def _play(
+    log: TimedLog, until: int | None, rules: Rules, folder: Path, progress: Progress
+) -> Played:
+    after = 0
+    with OutputTables(folder) as tables:
+        player = LogPlayer(rules, tables.take)
+        for number, interaction in enumerate(log, 1):
+            if until is not None and interaction.received_at > until:
+                after = len(log) - number + 1
+                break
+            player.play(interaction)
+            progress.played(number, len(log))
+        if until is not None:
+            player.advance(until)
+    end_ms = player.now_ms or 0
+    traits = rules.config.bundle.profile.traits
+    counts = export_all(member_profiles(player.flow, end_ms), traits, folder)
+    letters = sorted(player.dead_letters.items())
+    return Played(
+        after_until=after,
+        outcomes_left_out=player.outcomes_left_out,
+        dead_letters=tuple(DeadLetters(*where, count) for where, count in letters),
+        decisions=len(tables.decided),
+        actions=tables.actions.rows,
+        segments=tables.segments.rows,
+        **asdict(counts),
+        until=end_ms,
+        decision_hash=tables.decided.hexdigest(),
+    )
+
+
+def _nothing(files: tuple[FileReport, ...]) -> str:
+    for file in files:
+        for row in file.first:
+            place = (
+                f"{file.file}:{row.line}: {row.field}" if row.field else f"{file.file}:{row.line}"
+            )
+            return f"no row is an interaction; the first: {place}: {row.message}"
+    return "there are no interactions in " + ", ".join(file.file for file in files)

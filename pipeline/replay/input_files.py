@@ -1,0 +1,103 @@
+"""Files as a log: every good row of one file or of a folder, in the order of time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct as Layout
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.adapters.rocks import Rows
+from pipeline.ingest.records import Reading
+from pipeline.ingest.row import FileFormat, RowFile, UnreadableError
+from pipeline.ingest.rows import open_rows
+from pipeline.ingest.sending import Refused, pass_on
+from pipeline.model.interaction import Interaction
+
+_PLACE: Final = Layout(">QQ")
+"""Sort key of an interaction: when it was heard, and its number among all that were read."""
+
+_SIGN: Final = 1 << 63
+"""Added to times, so that those before 1970 sort before the others."""
+
+_HIDDEN: Final = (".", "_")
+"""Beginnings of names that mark what is no data, as Spark and DuckDB have it."""
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(Interaction).decode
+
+
+class FileReport(Struct, frozen=True):
+    """How many rows of a file were `taken` and `refused`, and the `first` of those refused.
+    `stopped`: why the file could not be read to its end."""
+
+    file: str
+    taken: int
+    refused: int
+    first: tuple[Refused, ...]
+    stopped: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFile:
+    """A file whose format is known and fits."""
+
+    path: Path
+    rows: RowFile
+
+
+def open_files(given: Path, max_bytes: int) -> tuple[OpenFile, ...]:
+    """Open a file, or those of a folder and its folders in the order of their names.
+
+    Files and folders whose names begin with . or _ are no data. UnreadableError: there is none, or
+    one cannot be read at all.
+    """
+    file_format = FileFormat(max_bytes)
+    return tuple(OpenFile(path, open_rows(path, file_format)) for path in _paths(given))
+
+
+def _paths(given: Path) -> list[Path]:
+    if not given.is_dir():
+        return [given]
+    found = [path for path in given.rglob("*") if path.is_file() and not _is_hidden(path, given)]
+    if not found:
+        raise UnreadableError(f"{given} has no files")
+    return sorted(found)
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(_HIDDEN) for part in path.relative_to(folder).parts)
+
+
+class TimedLog:
+    """Interactions in the order in which they were heard, those of one moment in the order in which
+    they were read; on disk, because they may be many."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Interaction]:
+        return (_decode(stored) for _, stored in self._rows.items())
+
+    def add(self, interaction: Interaction) -> None:
+        """Put it in its place."""
+        place = _PLACE.pack(interaction.received_at + _SIGN, self._count)
+        self._rows[place] = _encode(interaction)
+        self._count += 1
+
+
+def read_file(
+    file: OpenFile, reading: Reading, log: TimedLog, progress: Callable[[int], None]
+) -> FileReport:
+    """Put every good row of the file into the log; `progress` is told how far it was read."""
+    try:
+        done = pass_on(file.rows.rows(), reading, log.add, progress)
+    except UnreadableError as error:
+        raise UnreadableError(f"{file.path}: {error}") from error
+    return FileReport(str(file.path), done.sent, done.refused, done.first, done.stopped)

@@ -1,0 +1,139 @@
+"""Records of the stages as Parquet: `decisions`, `segments` and `actions`.
+
+`decisions` has a row for each slot of a decision, and one without a slot where there is none, so
+that every decision is there. `candidates` are those of the slot; `segments` are the customer's when
+it was decided; `rejected` maps the rule that felled treatments, as `stage/rule`, to their names.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pyarrow as pa
+from msgspec.structs import asdict
+
+from pipeline.adapters.parquet_table import ParquetTable, TableRow, open_table
+from pipeline.model.decision import Action, Decision
+from pipeline.model.fingerprint import Fingerprint
+from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import SegmentChange
+from pipeline.model.stages import IdentitySection, Segmented
+
+_TEXT: Final = pa.string()
+_TEXTS: Final = pa.list_(_TEXT)
+_NUMBER: Final = pa.float64()
+_TIME: Final = pa.timestamp("ms", tz="UTC")
+
+
+def _fields(kind: pa.DataType, *names: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, kind) for name in names]
+
+
+_CANDIDATE: Final = pa.struct(
+    [
+        *_fields(_TEXT, "campaign", "offer", "treatment", "channel"),
+        *_fields(_NUMBER, "p", "value", "cost", "weight", "score"),
+        ("fate", _TEXT),
+    ]
+)
+DECISIONS: Final = pa.schema(
+    [
+        *_fields(_TEXT, "decision_id", "event_id", "profile_id"),
+        ("decided_at", _TIME),
+        ("config", _TEXT),
+        ("segments", _TEXTS),
+        *_fields(_TEXT, "slot", "channel", "campaign", "offer", "treatment", "action_id"),
+        *_fields(_NUMBER, "score", "propensity"),
+        *_fields(_TEXT, "holdout", "would_be"),
+        ("candidates", pa.list_(_CANDIDATE)),
+        ("rejected", pa.map_(_TEXT, _TEXTS)),
+    ]
+)
+SEGMENTS: Final = pa.schema(
+    [
+        *_fields(_TEXT, "profile_id", "segment", "change"),
+        ("at", _TIME),
+        *_fields(_TEXT, "why", "cause"),
+    ]
+)
+ACTIONS: Final = pa.schema(
+    [
+        *_fields(_TEXT, "action_id", "decision_id", "event_id", "profile_id"),
+        *_fields(_TEXT, "namespace", "value", "purpose", "campaign", "offer", "treatment"),
+        *_fields(_TEXT, "channel", "placement", "address"),
+        ("content", pa.map_(_TEXT, _TEXT)),
+        *_fields(_TIME, "created_at", "deadline_at"),
+    ]
+)
+
+
+class OutputTables:
+    """The files while they are written. `decided` has every decision's hash."""
+
+    def __init__(self, folder: Path) -> None:
+        self.decided = Fingerprint()
+        self._folder = folder
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.decisions = self._table("decisions", DECISIONS)
+        self.segments = self._table("segments", SEGMENTS)
+        self.actions = self._table("actions", ACTIONS)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._open.__exit__(kind, error, traceback)
+
+    def take(self, emits: Iterable[Emit]) -> None:
+        """Write the records that follow from one, those that are of one of the files."""
+        members: dict[tuple[str, str], tuple[str, ...]] = {}
+        for record in (emit.value for emit in emits):
+            match record:
+                case Segmented(interaction=Interaction() as one, identity=IdentitySection() as who):
+                    of_record = record.segments.members if record.segments else ()
+                    members[who.profile_id, one.event_id] = of_record
+                case Decision():
+                    self._decision(record, members.get((record.profile_id, record.event_id), ()))
+                case SegmentChange():
+                    self.segments.add(_row(record, SEGMENTS))
+                case Action():
+                    identifier = asdict(record.identifier)
+                    self.actions.add({**_row(record, ACTIONS), **identifier})
+
+    def _decision(self, decision: Decision, members: tuple[str, ...]) -> None:
+        self.decided.add(decision)
+        for row in _slots(decision, members):
+            self.decisions.add(row)
+
+    def _table(self, name: str, schema: pa.Schema) -> ParquetTable:
+        return self._open.enter_context(open_table(self._folder / f"{name}.parquet", schema))
+
+
+def _row(record: Any, schema: pa.Schema) -> TableRow:
+    return {name: getattr(record, name, None) for name in schema.names}
+
+
+def _slots(decision: Decision, members: tuple[str, ...]) -> Iterator[TableRow]:
+    common = {
+        "decision_id": decision.decision_id,
+        "event_id": decision.event_id,
+        "profile_id": decision.profile_id,
+        "decided_at": decision.decided_at,
+        "config": decision.config,
+        "segments": members,
+        "rejected": list(decision.rejected.items()),
+    }
+    chosen = {one.slot: one for one in decision.choices}
+    slots = dict.fromkeys((*chosen, *(one.slot for one in decision.candidates)))
+    for slot in slots or (None,):
+        candidates = [asdict(one) for one in decision.candidates if one.slot == slot]
+        choice = asdict(chosen[slot]) if slot in chosen else {}
+        yield {**common, "slot": slot, "candidates": candidates, **choice}

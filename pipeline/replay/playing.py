@@ -1,0 +1,67 @@
+"""A log played through the stages by its own clock."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from pipeline.flow import Flow
+from pipeline.model.decision import Action
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import DeadLetter, Emit
+from pipeline.model.records import time_of
+from pipeline.rules import Rules
+
+
+class LogPlayer:
+    """Plays records in the order of time; the records that follow from each go to `take`.
+
+    Between two records the timers fire that fell due. An outcome of a message that was not sent
+    here is left out: it tells of another configuration's message.
+
+    `now_ms` is the log's time, None before the first record. `outcomes_left_out` are counted, and
+    `dead_letters` by stage and reason.
+    """
+
+    def __init__(self, rules: Rules, take: Callable[[Iterable[Emit]], None]) -> None:
+        self.flow = Flow(rules)
+        self.now_ms: int | None = None
+        self.outcomes_left_out = 0
+        self.dead_letters: Counter[tuple[str, str]] = Counter()
+        self._take = take
+        self._sent: set[str] = set()
+
+    def play(self, record: Interaction | IdentityChange) -> None:
+        """Bring the log's time to the record, then run it through the stages."""
+        self.advance(time_of(record))
+        if self._is_of_unsent_message(record):
+            self.outcomes_left_out += 1
+        else:
+            self._pass_on(self.flow.run(record))
+
+    def advance(self, now_ms: int) -> None:
+        """Bring the log's time forward; it never goes back."""
+        if self.now_ms is None or now_ms > self.now_ms:
+            self.now_ms = now_ms
+            self._pass_on(self.flow.advance(now_ms))
+
+    def _is_of_unsent_message(self, record: Interaction | IdentityChange) -> bool:
+        if not isinstance(record, Interaction) or record.kind != "outcome":
+            return False
+        action = record.properties.get("action_id")
+        return action is not None and action not in self._sent
+
+    def _pass_on(self, emits: Iterable[Emit]) -> None:
+        self._take(self._noted(emits))
+        self.dead_letters.update(_named(one) for one in self.flow.refused)
+        self.flow.refused.clear()
+
+    def _noted(self, emits: Iterable[Emit]) -> Iterator[Emit]:
+        for emit in emits:
+            if isinstance(emit.value, Action):
+                self._sent.add(emit.value.action_id)
+            yield emit
+
+
+def _named(refused: tuple[str, DeadLetter]) -> tuple[str, str]:
+    stage, letter = refused
+    return stage, letter.reason

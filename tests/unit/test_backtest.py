@@ -1,0 +1,340 @@
+"""Files are played through the very stages, by their own clock, without Kafka."""
+
+import random
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipeline.adapters.config_files import load
+from pipeline.cli.main import build_app
+from pipeline.config.model import Bundle
+from pipeline.flow import Flow
+from pipeline.model.decision import Decision
+from pipeline.model.fingerprint import fingerprint
+from pipeline.model.ids import profile_id
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS
+from tests.support.worlds import rules
+
+_DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+_BEGIN_MS = 1_700_000_000_000
+_NAMES = ("home", "catalog", "add_to_cart", "cart", "purchase", "promo_page")
+
+
+def _one(number: int, name: str, at: int, *who: str, kind: str = "track") -> Interaction:
+    names = tuple(map(Identifier.parse, who))
+    return Interaction(f"e{number}", kind, name, "web", "web-shop", at, at, names)  # type: ignore[arg-type]
+
+
+def _log(seed: int = 7, most: int = 300) -> list[Interaction]:
+    """Visitors on two devices, who say who they are when they buy; some events come twice."""
+    chance = random.Random(seed)
+    found: list[Interaction] = []
+    at = _BEGIN_MS
+    for number in range(most):
+        at += chance.randrange(30 * MINUTE_MS)
+        person, name = chance.randrange(1, 26), chance.choice(_NAMES)
+        who = [f"cookie:{person}-{chance.randrange(2)}"]
+        if name == "purchase":
+            who = [f"customer_id:{person}", f"email:p{person}@example.com", *who]
+        found.append(_one(number, name, at, *who))
+        if chance.random() < 0.05:
+            found.append(found[-1])
+    return found
+
+
+def _write(path: Path, interactions: Iterable[Interaction]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in interactions))
+    return path
+
+
+@pytest.fixture
+def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Runs the command; the tables are in `out`."""
+    monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
+
+    def run(given: Path, *options: str, config: Path = _DEMO) -> Result:
+        where = ["--input", str(given), "--config", str(config), "--out", str(tmp_path / "out")]
+        return CliRunner().invoke(build_app("backtest"), ["backtest", *where, *options])
+
+    return run
+
+
+@pytest.fixture
+def play(invoke: Callable[..., Result]) -> Callable[..., Any]:
+    """Runs the command, and returns its report."""
+
+    def run(given: Path, *options: str, config: Path = _DEMO) -> Any:
+        done = invoke(given, "--json", *options, config=config)
+        assert done.exit_code in (0, 1), done.output
+        return msgspec.json.decode(done.stdout)
+
+    return run
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Callable[[str], list[Any]]:
+    """Answers a query over the tables, each by its name."""
+
+    def ask(query: str) -> list[Any]:
+        with duckdb.connect() as database:
+            for file in (tmp_path / "out").glob("*.parquet"):
+                database.execute(f"CREATE VIEW {file.stem} AS FROM '{file}'")
+            return database.execute(query).fetchall()
+
+    return ask
+
+
+def _direct(log: Sequence[Interaction]) -> tuple[Flow, list[Emit]]:
+    """The stages, driven by the test."""
+    bundle = load(_DEMO)
+    assert isinstance(bundle, Bundle)
+    flow = Flow(rules(bundle))
+
+    def emits() -> Iterator[Emit]:
+        for one in log:
+            yield from flow.advance(one.received_at)
+            yield from flow.run(one)
+
+    return flow, list(emits())
+
+
+def test_decisions_are_those_of_the_stages(
+    tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
+) -> None:
+    log = _log()
+    _, emits = _direct(log)
+    decided = [one.value for one in emits if isinstance(one.value, Decision)]
+    report = play(_write(tmp_path / "a.ndjson", log))
+    assert report["decision_hash"] == fingerprint(decided)
+    assert report["decisions"] == len(decided) > len({one.event_id for one in log})
+    assert report["interactions"] == len(log)
+    ids = {one for (one,) in table("SELECT DISTINCT decision_id FROM decisions")}
+    assert ids == {one.decision_id for one in decided}
+
+
+def test_tables_have_what_the_stages_wrote(
+    tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
+) -> None:
+    log = _log()
+    flow, emits = _direct(log)
+    report = play(_write(tmp_path / "a.ndjson", log))
+    changes = [one.value for one in emits if one.topic == "segments.changes"]
+    found = table('SELECT profile_id, segment, change, epoch_ms("at") FROM segments')
+    assert sorted(found) == sorted((c.profile_id, c.segment, c.change, c.at) for c in changes)  # type: ignore[union-attr]
+    actions = [one.value.action_id for one in emits if one.topic.startswith("actions.")]  # type: ignore[union-attr]
+    assert sorted(table("SELECT action_id FROM actions")) == sorted((one,) for one in actions)
+    assert table(
+        "SELECT action_id FROM decisions WHERE action_id IS NOT NULL ORDER BY 1"
+    ) == sorted((one,) for one in actions)
+    members = {
+        (profile, segment)
+        for profile, state in flow.rows["segmentation"].items()
+        for segment in state.members
+    }
+    assert set(table("SELECT profile_id, segment FROM memberships")) == members
+    assert report["memberships"] == len(members) > 0
+    assert report["identifiers"] == table("SELECT count(*) FROM identifiers")[0][0]
+    known = table("SELECT DISTINCT profile_id FROM identifiers")
+    assert sorted(known) == sorted(table("SELECT profile_id FROM profiles"))
+
+
+def test_devices_that_said_who_they_are_are_one_profile(
+    tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
+) -> None:
+    log = [
+        _one(1, "home", _BEGIN_MS, "cookie:a"),
+        _one(2, "home", _BEGIN_MS + 1, "cookie:b"),
+        _one(3, "purchase", _BEGIN_MS + 2, "customer_id:c", "cookie:a"),
+        _one(4, "purchase", _BEGIN_MS + 3, "customer_id:c", "cookie:b"),
+    ]
+    play(_write(tmp_path / "a.ndjson", log))
+    [(who, names)] = table("SELECT profile_id, list_sort(list(value)) FROM identifiers GROUP BY 1")
+    assert (who, names) == (profile_id(Identifier("customer_id", "c")), ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("until", [None, _BEGIN_MS + HOUR_MS - 1, _BEGIN_MS + HOUR_MS])
+def test_a_cart_left_for_an_hour_gives_one_mail_if_the_log_goes_on_so_long(
+    tmp_path: Path,
+    until: int | None,
+    play: Callable[..., Any],
+    table: Callable[[str], list[Any]],
+) -> None:
+    who = ("customer_id:c", "email:c@example.com")
+    file = _write(tmp_path / "a.ndjson", [_one(1, "add_to_cart", _BEGIN_MS, *who)])
+    moment = () if until is None else ("--until", _iso(until))
+    report = play(file, *moment)
+    mails = table("SELECT campaign, epoch_ms(created_at) FROM actions WHERE channel = 'email'")
+    due = until == _BEGIN_MS + HOUR_MS
+    assert mails == ([("cart-recovery", _BEGIN_MS + HOUR_MS)] if due else [])
+    assert report["until"] == (until or _BEGIN_MS)
+
+
+def _iso(at: int) -> str:
+    with duckdb.connect() as database:
+        [(text,)] = database.execute(
+            f"SELECT strftime(make_timestamp({at} * 1000), '%xT%H:%M:%S.%g')"
+        ).fetchall()
+    return str(text)
+
+
+def test_what_came_after_the_end_is_left_out(tmp_path: Path, play: Callable[..., Any]) -> None:
+    log = _log()
+    middle = log[150].received_at
+    whole = play(_write(tmp_path / "a.ndjson", log), "--until", _iso(middle))
+    first = [one for one in log if one.received_at <= middle]
+    part = play(_write(tmp_path / "b.ndjson", first))
+    assert whole["after_until"] == len(log) - len(first) > 0
+    assert whole["decision_hash"] == part["decision_hash"]
+
+
+def test_rows_in_any_order_and_files_give_the_same_decisions(
+    tmp_path: Path, play: Callable[..., Any]
+) -> None:
+    log = _log()
+    mixed = [*log]
+    random.Random(1).shuffle(mixed)
+    once = play(_write(tmp_path / "a.ndjson", log))
+    again = play(_write(tmp_path / "a.ndjson", log))
+    _write(tmp_path / "folder" / "1.ndjson", mixed[:100])
+    _write(tmp_path / "folder" / "deep" / "2.ndjson", mixed[100:])
+    _write(tmp_path / "folder" / ".hidden", _log(seed=8))
+    divided = play(tmp_path / "folder")
+    assert again == once
+    assert divided["decision_hash"] == once["decision_hash"]
+    assert len(divided["files"]) == 2
+
+
+def test_an_event_that_comes_twice_is_decided_once(
+    tmp_path: Path, play: Callable[..., Any]
+) -> None:
+    log = _log()
+    once = play(_write(tmp_path / "a.ndjson", log))
+    twice = play(_write(tmp_path / "a.ndjson", [*log, *log]))
+    assert twice["interactions"] == 2 * once["interactions"]
+    assert twice["decision_hash"] == once["decision_hash"]
+
+
+def test_messages_of_segment_are_heard_when_they_happened(
+    tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
+) -> None:
+    message = (
+        b'{"type":"track","event":"add_to_cart","userId":"c","messageId":"m",'
+        b'"timestamp":"2023-11-14T22:13:20Z","context":{"traits":{"email":"c@example.com"}}}\n'
+    )
+    (tmp_path / "a.ndjson").write_bytes(message)
+    assert play(tmp_path / "a.ndjson")["until"] == _BEGIN_MS
+    assert table("SELECT DISTINCT epoch_ms(decided_at) FROM decisions") == [(_BEGIN_MS,)]
+
+
+def test_another_configuration_decides_otherwise(
+    tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(_DEMO, other)
+    (other / "campaigns" / "cart-recovery.yaml").unlink()
+    file = _write(tmp_path / "a.ndjson", _log())
+    now = play(file)
+    with_it = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
+    then = play(file, config=other)
+    without = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
+    assert with_it > [(0,)] == without
+    assert then["decision_hash"] != now["decision_hash"]
+
+
+def test_outcomes_of_messages_that_were_not_sent_are_left_out(
+    tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
+) -> None:
+    log = _log()
+    file = _write(tmp_path / "a.ndjson", log)
+    play(file)
+    [(sent, at)] = table("SELECT action_id, epoch_ms(created_at) FROM actions ORDER BY 2 LIMIT 1")
+    about = {"campaign": "x", "offer": "x"}
+    outcomes = [
+        msgspec.structs.replace(
+            _one(900 + number, "click", at + 1, "cookie:1-0", kind="outcome"),
+            properties={**about, "action_id": action},
+        )
+        for number, action in enumerate((sent, "never-sent"))
+    ]
+    report = play(_write(tmp_path / "a.ndjson", [*log, *outcomes]))
+    assert report["outcomes_left_out"] == 1
+
+
+def test_bad_rows_are_told_with_their_line_and_the_others_played(
+    tmp_path: Path, invoke: Callable[..., Result]
+) -> None:
+    file = _write(tmp_path / "a.ndjson", _log(most=10))
+    good = len(file.read_bytes().splitlines())
+    timeless = (
+        b'{"kind":"track","name":"home","identifiers":[{"namespace":"cookie","value":"a"}]}\n'
+    )
+    untold = b'{"type":"track","event":"home","anonymousId":"a"}\n'
+    file.write_bytes(b"{broken\n" + timeless + untold + file.read_bytes())
+    done = invoke(file)
+    said = " ".join(done.stderr.split())
+    assert done.exit_code == 1
+    assert "a.ndjson:1: " in said
+    assert "a.ndjson:2: occurred_at: a log that is played needs the time" in said
+    assert "a.ndjson:3: timestamp: a log that is played needs the time" in said
+    assert f"{good:,} interactions until" in done.stdout
+    assert "3 rows refused" in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        ("empty", (), "empty has no files"),
+        ("missing.ndjson", (), "missing.ndjson is not a file"),
+        ("blank.ndjson", (), "there are no interactions in"),
+        ("broken.ndjson", (), "no row is an interaction; the first:"),
+        ("text.parquet", (), "text.parquet is not Parquet"),
+        ("good.ndjson", ("--until", "yesterday"), "'yesterday' is no time like"),
+        ("good.ndjson", ("--source", "nobody"), "sources.yaml has no source 'nobody'"),
+    ],
+)
+def test_what_cannot_be_played_is_told_in_one_line(
+    tmp_path: Path,
+    given: str,
+    options: Sequence[str],
+    said: str,
+    invoke: Callable[..., Result],
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "blank.ndjson").write_bytes(b"\n\n")
+    (tmp_path / "broken.ndjson").write_bytes(b"{\n")
+    (tmp_path / "text.parquet").write_bytes(b"text")
+    _write(tmp_path / "good.ndjson", _log(most=3))
+    done = invoke(tmp_path / given, *options)
+    assert done.exit_code != 0
+    assert said in " ".join(f"{done.exception} {done.output}".split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_configuration_is_told_with_file_and_line(
+    tmp_path: Path, invoke: Callable[..., Result]
+) -> None:
+    shutil.copytree(_DEMO, tmp_path / "other")
+    (tmp_path / "other" / "channels.yaml").write_text("chanels: []\n")
+    done = invoke(_write(tmp_path / "a.ndjson", _log(most=3)), config=tmp_path / "other")
+    assert done.exit_code == 1
+    assert "channels.yaml:1:1" in str(done.exception)
+
+
+def test_the_end_is_later_than_the_day_of_the_log(
+    tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
+) -> None:
+    """Memberships are those of the end: after a year nobody has a window open."""
+    file = _write(tmp_path / "a.ndjson", _log())
+    play(file)
+    now = table("SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1")
+    play(file, "--until", _iso(_BEGIN_MS + 365 * DAY_MS))
+    assert table("SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1") != now
