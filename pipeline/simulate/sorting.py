@@ -52,6 +52,7 @@ class SortedLines:
     def _spill(self) -> None:
         self._lines.sort()
         run = Path(self._temporary.name) / f"{len(self._runs)}"
-        run.write_bytes(b"".join(self._lines))
+        with run.open("wb") as file:
+            file.writelines(self._lines)
         self._runs.append(run)
         self._lines = []

@@ -301,3 +301,46 @@ def test_tables_tell_of_the_same_world(small: SimulatedWorld) -> None:
 
 def test_the_truth_says_that_it_is_synthetic(small: SimulatedWorld) -> None:
     assert small.truth["synthetic"] is True
+
+
+def insights(*arguments: str) -> Any:
+    result = CliRunner().invoke(build_app("insights"), ["insights", *arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_off_policy_intervals_cover_the_exact_value(large: SimulatedWorld) -> None:
+    told = large.truth["policy"]["target_value"]
+    estimates = insights("off-policy", "--log", str(large.folder / POLICY))
+    for method in ("ips", "snips", "dr"):
+        assert estimates[method]["low"] < told < estimates[method]["high"], method
+
+
+_PLANNED = """
+journey: onboarding
+goal: {when: {name: Account Opened}, window: 30d}
+enter: {when: {name: Onboarding Started}, again: never}
+steps:
+  - {step: started, mandatory: true, reached: {name: Onboarding Started}}
+  - {step: terms, mandatory: true, reached: {name: Terms Accepted}}
+  - {step: income, mandatory: true, reached: {name: Income Given}}
+  - {step: photo, mandatory: true, reached: {name: Photo Uploaded}}
+  - {step: opened, mandatory: true, reached: {name: Account Opened}}
+"""
+
+
+def test_analyses_read_journeys_and_touches(large: SimulatedWorld, tmp_path: Path) -> None:
+    (tmp_path / "onboarding.yaml").write_text(_PLANNED)
+    events = str(large.folder / JOURNEYS)
+    planned = insights(
+        "journeys", "--events", events, "--defined", str(tmp_path / "onboarding.yaml")
+    )
+    rows = large.table(JOURNEYS)
+    assert planned["cases"] == len({row["case_id"] for row in rows})
+    opened = sum(row["name"] == "Account Opened" for row in rows)
+    assert planned["funnel"][-1] == {"step": "opened", "cases": opened}
+    touches = str(large.folder / TOUCHPOINTS)
+    credited = insights(
+        "attribution", "--touches", touches, "--model", "linear", "--replicates", "0"
+    )
+    assert {"email", "web", "call", "pos"} <= {one["channel"] for one in credited["channels"]}
