@@ -27,6 +27,7 @@ _FORMATS: Final[dict[str, Format]] = {
     ".jsonl": "ndjson",
     ".json": "ndjson",
 }
+_LATEST: Final = 253_402_300_799_999_999  # µs; beyond it a time is in another unit
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 _ZONE: Final = "(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 
@@ -57,6 +58,8 @@ class Engine:
                 if self.threads:
                     connection.execute(f"SET threads = {self.threads:d}")
                 yield connection
+            except duckdb.OutOfMemoryException as error:
+                raise TableError("needs more memory than allowed: raise --memory") from error
             finally:
                 connection.close()
 
@@ -257,7 +260,7 @@ class _Cell:
                 return "NULL"
             return f"epoch_us({local})"
         text = f"CAST({source} AS VARCHAR)"
-        digits = f"regexp_full_match({text}, '[0-9]+')"
+        digits = f"regexp_full_match({text}, '[0-9]{{1,15}}')"
         zoned = f"regexp_matches({text}, '[0-9][T ].*{_ZONE}')"
         unzoned = f"NOT {digits} AND NOT {zoned} AND TRY_CAST({text} AS TIMESTAMP) IS NOT NULL"
         if local is None:
@@ -278,6 +281,7 @@ class _Cell:
             self.faults.append((f"{source} IS NOT NULL AND {value} NOT IN ({known})", words))
         if column.kind == "time":
             self.faults.append((f"{source} IS NOT NULL AND {value} IS NULL", "is no time"))
+            self.faults.append((f"{value} > {_LATEST}", "is after the year 9999"))
         if column.kind in ("text", "time"):
             return
         number = f"{source} IS NOT NULL AND ({value} IS NULL OR NOT isfinite({value}))"

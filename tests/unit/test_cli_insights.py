@@ -134,7 +134,9 @@ def test_bad_paths_are_refused_with_their_place(
         ("p,1704067200000,mail,conversion,-5", "t.csv:3: value: '-5' is negative"),
         ("p,1704067200000,(no touch),touch,0", "channel: the name '\\(no touch\\)' is taken"),
         ("p,99999999999999999999,mail,touch,0", "t.csv:3: occurred_at: .* is no time"),
-        ("p,9204067200000000,mail,touch,0", "times span more than"),
+        ("p,9204067200000000,mail,touch,0", "t.csv:3: occurred_at: .* is no time"),
+        ("p,920406720000000,mail,touch,0", "t.csv:3: occurred_at: .* is after the year 9999"),
+        ("p,4102444800000,mail,touch,0", "times span more than"),
         ("p,1704067200000,mail", "t.csv:3: has 3 columns instead of 5"),
     ],
 )

@@ -222,6 +222,8 @@ def test_an_empty_table_has_no_shares(tmp_path: Path) -> None:
         (["case_id,name", "a,b"], "has no column 'occurred_at'; it has case_id, name"),
         ([HEADER, "a,2024-01-01 10:00:00,x,web"], "e.csv:2: occurred_at: '2024-01-01 10:00"),
         ([HEADER, "a,yesterday,x,web"], "e.csv:2: occurred_at: 'yesterday' is no time"),
+        ([HEADER, f"a,{START}000,x,web"], "e.csv:2: occurred_at: '1704067200000000' is no time"),
+        ([HEADER, "a,999999999999999,x,web"], "is after the year 9999"),
         ([HEADER, f"a,{START},x,web", f",{START},x,web"], "e.csv:3: case_id: is blank"),
         ([HEADER, f"a,{START},,web"], "e.csv:2: name: is blank"),
         ([HEADER, f"a,{START},x,web", f"a,{START}"], "e.csv:3: has 2 columns instead of 4"),
@@ -235,6 +237,14 @@ def test_bad_tables_are_refused_with_their_place(
     code, _, error = run("--events", str(file), "--defined", str(write_journey(tmp_path)))
     assert code == 1
     assert said in error
+
+
+def test_too_little_memory_is_said(tmp_path: Path) -> None:
+    lines = [line for number in range(20_000) for line in case(f"c{number}", 0, *"xyz")]
+    events, journey = write_events(tmp_path, lines), write_journey(tmp_path)
+    code, _, error = run("--events", str(events), "--defined", str(journey), "--memory", "2MB")
+    assert code == 1
+    assert "needs more memory than allowed: raise --memory" in error
 
 
 def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
