@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "send": "Send a file of interactions straight to Kafka.",
     "explain": "Say why a decision is as it is.",
     "preview": "Decide for a customer without writing anything.",
+    "replay": "Write a topic as Parquet.",
     "backtest": "Play files through the stages without Kafka.",
     "simulate": "Make a synthetic world whose truth is known.",
     "profile": "Show a customer, or export all of them.",

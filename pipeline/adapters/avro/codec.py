@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from math import isfinite
 from struct import Struct as Layout
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, cast
 
 from fastavro import parse_schema, schemaless_reader, schemaless_writer
 from fastavro.read import SchemaResolutionError
 from msgspec import Struct, ValidationError, convert, to_builtins
 
 from pipeline.adapters.avro.subjects import CLASSES, schema_name
-from pipeline.adapters.avro.versions import SchemaVersion
+from pipeline.adapters.avro.versions import Schema, SchemaVersion
 from pipeline.model.interaction import Interaction
 
 _MAGIC: Final = 0
@@ -149,6 +149,20 @@ class Codec:
 
     def decode(self, topic: str, data: bytes) -> Struct | Malformed:
         """The record in `data`, as the topic's class, whatever version wrote it."""
+        reader = self._reader(topic, data)
+        return reader if isinstance(reader, Malformed) else _read(reader, data)
+
+    def decode_fields(self, topic: str, data: bytes) -> dict[str, Any] | Malformed:
+        """The same as a dict of the newest schema's fields, as Avro has their values."""
+        reader = self._reader(topic, data)
+        return reader if isinstance(reader, Malformed) else _read_fields(reader, data)
+
+    def schema(self, topic: str) -> Schema:
+        """The newest schema of the topic."""
+        name = schema_name(topic)
+        return [version.schema for version in self.versions if version.name == name][-1]
+
+    def _reader(self, topic: str, data: bytes) -> _Reader | Malformed:
         if len(data) < _HEADER.size or data[0] != _MAGIC:
             return Malformed("not-confluent-framing", f"begins with {data[:5].hex() or 'nothing'}")
         (_, schema_id) = _HEADER.unpack_from(data)
@@ -157,7 +171,7 @@ class Codec:
             return Malformed("unknown-schema-id", f"schema id {schema_id} is not known")
         if reader.name != schema_name(topic):
             return Malformed("schema-of-another-topic", f"schema of {reader.name}, not of {topic}")
-        return _read(reader, data)
+        return reader
 
 
 def _growths(versions: Iterable[SchemaVersion]) -> Iterator[tuple[tuple[int, str], _Growth]]:
@@ -211,6 +225,17 @@ def _choose(unions: _Unions, fields: dict[str, Any]) -> None:
 
 
 def _read(reader: _Reader, data: bytes) -> Struct | Malformed:
+    fields = _read_fields(reader, data)
+    if isinstance(fields, Malformed):
+        return fields
+    try:
+        record = convert(fields, reader.record, builtin_types=_NATIVE)
+    except ValidationError as error:
+        return Malformed("invalid-record", str(error))
+    return _finite(record) if isinstance(record, Interaction) else record
+
+
+def _read_fields(reader: _Reader, data: bytes) -> dict[str, Any] | Malformed:
     body = BytesIO(data)
     body.seek(_HEADER.size)
     try:
@@ -219,11 +244,7 @@ def _read(reader: _Reader, data: bytes) -> Struct | Malformed:
         return Malformed("malformed-avro", f"no {reader.name} up to byte {body.tell()}: {error!r}")
     if body.tell() != len(data):
         return Malformed("malformed-avro", f"{len(data) - body.tell()} bytes follow the record")
-    try:
-        record = convert(fields, reader.record, builtin_types=_NATIVE)
-    except ValidationError as error:
-        return Malformed("invalid-record", str(error))
-    return _finite(record) if isinstance(record, Interaction) else record
+    return cast(dict[str, Any], fields)
 
 
 def _finite(interaction: Interaction) -> Interaction | Malformed:

@@ -1,0 +1,91 @@
+"""Ranges of a topic's offsets: where its partitions begin and end, and the records between."""
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pipeline.adapters.kafka import Property, offset_of
+
+_BATCH: Final = 10_000
+_WAIT_S: Final = 0.1
+_PATIENCE_S: Final = 30.0
+
+
+class UnknownTopicError(Exception):
+    """There is no such topic; the message names those that there are."""
+
+
+class TopicReader:
+    """Reads one topic without a consumer group. KafkaException when the broker does not answer."""
+
+    def __init__(self, kafka: Mapping[str, Property], topic: str) -> None:
+        self._topic = topic
+        self._consumer = Consumer(
+            {
+                **kafka,
+                "group.id": "kairos.replay",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+            }
+        )
+
+    def __enter__(self) -> "TopicReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def limits(self) -> dict[int, range]:
+        """Return the offsets that each partition has now. Raises UnknownTopicError."""
+        known = self._consumer.list_topics(timeout=_PATIENCE_S).topics
+        if self._topic not in known:
+            names = ", ".join(sorted(name for name in known if not name.startswith("__")))
+            raise UnknownTopicError(
+                f"there is no topic {self._topic!r}; there are {names or 'none'}"
+            )
+        places = [TopicPartition(self._topic, number) for number in known[self._topic].partitions]
+        return {
+            place.partition: range(*self._consumer.get_watermark_offsets(place, _PATIENCE_S))
+            for place in places
+        }
+
+    def written_since(self, at: int) -> dict[int, int]:
+        """Return each partition's first offset that was written at `at` (epoch ms) or later; those
+        without one are left out."""
+        asked = [TopicPartition(self._topic, number, at) for number in self.limits()]
+        found = self._consumer.offsets_for_times(asked, timeout=_PATIENCE_S)
+        return {place.partition: place.offset for place in found if place.offset >= 0}
+
+    def read(self, partition: int, offsets: range) -> Iterator[Message]:
+        """Yield the partition's records with these offsets, in their order."""
+        if not offsets:
+            return
+        self._consumer.assign([TopicPartition(self._topic, partition, offsets.start)])
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            messages = self._consumer.consume(_BATCH, _WAIT_S)
+            if messages:
+                deadline = time.monotonic() + _PATIENCE_S
+            elif time.monotonic() > deadline:
+                what = f"{self._topic}: the broker sent nothing for {_PATIENCE_S:.0f} s"
+                raise TimeoutError(what)
+            for message in messages:
+                if _is_end(message):
+                    return
+                offset = offset_of(message)
+                if offset in offsets:
+                    yield message
+                if offset >= offsets.stop - 1:
+                    return
+
+
+def _is_end(message: Message) -> bool:
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._PARTITION_EOF:
+        return True
+    raise KafkaException(error)

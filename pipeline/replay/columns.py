@@ -1,0 +1,118 @@
+"""Avro records as columns of Arrow.
+
+Records are structs, arrays lists, maps of one type maps. What may have several types (a property's
+value) makes its field JSON text, as in the export of profiles: `properties->>'price'` in DuckDB.
+Times are timestamps in UTC: fields of type long whose documentation says epoch milliseconds.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import msgspec
+import pyarrow as pa
+
+Convert: TypeAlias = Callable[[Any], Any]
+
+_SCALARS: Final[Mapping[str, pa.DataType]] = {
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "bytes": pa.binary(),
+}
+_TIME: Final = pa.timestamp("ms", tz="UTC")
+_TIME_WORDS: Final = "epoch milliseconds"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Type of a value, and how what Avro's reader gives becomes one; None: as it is."""
+
+    kind: pa.DataType
+    convert: Convert | None = None
+
+
+_JSON: Final = Column(pa.string(), lambda value: msgspec.json.encode(value).decode())
+
+
+def columns_of(schema: Mapping[str, Any]) -> dict[str, Column]:
+    """Return the columns of a record's fields, by name."""
+    return _Reader().fields(schema)
+
+
+class _Reader:
+    """Knows the records that were defined further up, by their short names."""
+
+    def __init__(self) -> None:
+        self._records: dict[str, Column] = {}
+
+    def fields(self, record: Mapping[str, Any]) -> dict[str, Column]:
+        return {
+            field["name"]: self._column(field["type"], _TIME_WORDS in field.get("doc", "").lower())
+            for field in record["fields"]
+        }
+
+    def _column(self, schema: Any, is_time: bool) -> Column:
+        match schema:
+            case "long" if is_time:
+                return Column(_TIME)
+            case str(name):
+                return Column(_SCALARS[name]) if name in _SCALARS else self._records[_short(name)]
+            case list(branches):
+                given = [one for one in branches if one != "null"]
+                return self._column(given[0], is_time) if len(given) == 1 else _JSON
+            case {"type": "record"}:
+                return self._record(schema)
+            case {"type": "array", "items": items}:
+                return _list(self._column(items, is_time))
+            case {"type": "map", "values": values}:
+                return _map(self._column(values, is_time))
+            case {"type": inner}:
+                return self._column(inner, is_time)
+        raise ValueError(f"no column is made of the Avro type {schema!r}")
+
+    def _record(self, schema: Mapping[str, Any]) -> Column:
+        fields = self.fields(schema)
+        kind = pa.struct([(name, one.kind) for name, one in fields.items()])
+        made = Column(kind, record_converter(fields))
+        self._records[_short(schema["name"])] = made
+        return made
+
+
+def record_converter(columns: Mapping[str, Column]) -> Convert | None:
+    """Return what converts a record in place; None: nothing is to be done."""
+    converts = [(name, one.convert) for name, one in columns.items() if one.convert is not None]
+    if not converts:
+        return None
+
+    def convert(record: dict[str, Any]) -> dict[str, Any]:
+        for name, of_field in converts:
+            value = record[name]
+            if value is not None:
+                record[name] = of_field(value)
+        return record
+
+    return convert
+
+
+def _list(items: Column) -> Column:
+    of_item = items.convert
+    convert = None if of_item is None else lambda values: [of_item(one) for one in values]
+    return Column(pa.list_(items.kind), convert)
+
+
+def _map(values: Column) -> Column:
+    of_value = values.convert
+    if values is _JSON or of_value is None:
+        return _JSON if values is _JSON else Column(pa.map_(pa.string(), values.kind))
+    return Column(
+        pa.map_(pa.string(), values.kind),
+        lambda value: {key: of_value(one) for key, one in value.items()},
+    )
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2]

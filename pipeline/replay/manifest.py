@@ -1,0 +1,126 @@
+"""How far a replay has come: a file in its folder, replaced after each chunk that is whole."""
+
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+_MANIFEST: Final = "_manifest.json"
+_LOCK: Final = "_lock"
+_UNFINISHED: Final = ".unfinished"
+_PART: Final = re.compile(r"part-(\d+)-(\d+)-(\d+)\.parquet")
+
+
+class AnotherReplayError(Exception):
+    """The folder is another replay's; the message says what to do."""
+
+
+class Selection(Struct, frozen=True):
+    """What is replayed: of `topic` the records whose time is in [`since`, `until`) (epoch ms), or
+    those with the offsets [first, last) of `offsets` by partition; None: all."""
+
+    topic: str
+    since: int | None = None
+    until: int | None = None
+    offsets: dict[int, tuple[int, int]] | None = None
+
+
+class Manifest(Struct, frozen=True):
+    """`next`: by partition, the first offset that is not done; partitions that were not begun are
+    not there."""
+
+    selection: Selection
+    next: dict[int, int] = {}
+
+
+_decode: Final = msgspec.json.Decoder(Manifest).decode
+
+
+@contextmanager
+def replay_folder(folder: Path, selection: Selection) -> Iterator["ReplayFolder"]:
+    """Hold the folder for one replay, made if there is none; what a killed one left is removed.
+    Raises AnotherReplayError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AnotherReplayError(f"another `kairos replay` writes to {folder} now") from None
+        yield ReplayFolder(folder, selection)
+
+
+class ReplayFolder:
+    """The files of a replay, and what they hold: each offset below `next` once."""
+
+    def __init__(self, folder: Path, selection: Selection) -> None:
+        self._folder = folder
+        self._manifest = self._load(selection)
+        self._remove_unfinished()
+
+    def next(self, partition: int) -> int | None:
+        """Return the first offset that is not done; None: nothing is."""
+        return self._manifest.next.get(partition)
+
+    def part(self, day: str, partition: int, offsets: range) -> tuple[Path, Path]:
+        """Return where a part is written, and the name that it gets when it is whole."""
+        folder = self._folder / f"day={day}"
+        folder.mkdir(exist_ok=True)
+        name = f"part-{partition:05}-{offsets.start:012}-{offsets.stop:012}.parquet"
+        return folder / f"{name}{_UNFINISHED}", folder / name
+
+    def finish(self, partition: int, after: int) -> None:
+        """Note that all parts with offsets below `after` are there."""
+        done = {**self._manifest.next, partition: after}
+        self._manifest = replace(self._manifest, next=done)
+        new = self._folder / f".{_MANIFEST}"
+        new.write_bytes(msgspec.json.encode(self._manifest))
+        durable(new)
+        new.replace(self._folder / _MANIFEST)
+
+    def _load(self, selection: Selection) -> Manifest:
+        file = self._folder / _MANIFEST
+        if not file.exists():
+            if any(self._folder.glob("day=*/*.parquet")):
+                self._refuse_files()
+            return Manifest(selection)
+        try:
+            found = _decode(file.read_bytes())
+        except msgspec.MsgspecError as error:
+            raise AnotherReplayError(f"{file} is no replay's: {error}") from error
+        if found.selection != selection:
+            was = msgspec.json.encode(found.selection).decode()
+            raise AnotherReplayError(
+                f"{self._folder} holds another replay ({was}): use another --out"
+            )
+        return found
+
+    def _refuse_files(self) -> None:
+        """Without a manifest only a replay that was killed in its first chunk leaves parts."""
+        strangers = [one for one in self._folder.glob("day=*/*.parquet") if not _is_part(one)]
+        if strangers:
+            raise AnotherReplayError(f"{self._folder} holds other files ({strangers[0]})")
+
+    def _remove_unfinished(self) -> None:
+        for file in self._folder.glob(f"day=*/*{_UNFINISHED}"):
+            file.unlink()
+        for file in self._folder.glob("day=*/part-*.parquet"):
+            found = _PART.fullmatch(file.name)
+            if found is not None and int(found[2]) >= self._manifest.next.get(int(found[1]), 0):
+                file.unlink()
+
+
+def durable(file: Path) -> None:
+    """Return once the file is on disk."""
+    with file.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def _is_part(file: Path) -> bool:
+    return _PART.fullmatch(file.name) is not None

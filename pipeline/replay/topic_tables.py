@@ -1,0 +1,107 @@
+"""Records of a topic as tables of Arrow, one for each day.
+
+Beside the record's own columns there are those of its place: `kafka_partition`, `kafka_offset`,
+`kafka_at` (when the broker wrote it), `kafka_key`, `kafka_tombstone` (the record deletes its key)
+and `kafka_error` (why the bytes are no record of the topic).
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+from confluent_kafka import Message
+
+from pipeline.adapters.avro import Codec, Malformed
+from pipeline.adapters.kafka import offset_of, place_of
+from pipeline.model.time import DAY_MS
+from pipeline.replay.columns import columns_of, record_converter
+from pipeline.replay.manifest import Selection
+
+_TIME: Final = pa.timestamp("ms", tz="UTC")
+_PLACE: Final = (
+    ("kafka_partition", pa.int32()),
+    ("kafka_offset", pa.int64()),
+    ("kafka_at", _TIME),
+    ("kafka_key", pa.string()),
+    ("kafka_tombstone", pa.bool_()),
+    ("kafka_error", pa.string()),
+)
+_OWN_TIMES: Final = (
+    "received_at", "decided_at", "created_at", "updated_at", "applied_at", "at",
+)  # fmt: skip
+"""Fields that tell a record's time, by which rules run."""
+
+_NESTED: Final = ("control", "interaction")
+_FIRST_DAY: Final = date(1970, 1, 1).toordinal()
+_LAST_DAY: Final = date.max.toordinal()
+
+_Row: TypeAlias = dict[str, Any]
+
+
+class DayTables:
+    """Makes tables of the records of one topic; counts those that are `unreadable` and those that
+    were `left_out` for their time."""
+
+    def __init__(self, selection: Selection, codec: Codec) -> None:
+        columns = columns_of(codec.schema(selection.topic))
+        self.unreadable = 0
+        self.left_out = 0
+        self._selection = selection
+        self._codec = codec
+        self._convert = record_converter(columns)
+        self._schema = pa.schema([*((name, one.kind) for name, one in columns.items()), *_PLACE])
+
+    def of(self, messages: Iterable[Message]) -> Iterator[tuple[str, pa.Table]]:
+        """Yield the records of each day (ISO 8601) as a table."""
+        days: defaultdict[str, list[_Row]] = defaultdict(list)
+        for message in messages:
+            row = self._row(message)
+            at = time_of(row)
+            if self._is_wanted(at):
+                days[day_of(at)].append(row)
+            else:
+                self.left_out += 1
+        for day, rows in days.items():
+            yield day, pa.Table.from_pylist(rows, self._schema)
+
+    def _is_wanted(self, at: int) -> bool:
+        since, until = self._selection.since, self._selection.until
+        return (since is None or at >= since) and (until is None or at < until)
+
+    def _row(self, message: Message) -> _Row:
+        decoded = self._decoded(message.value())
+        row: _Row = {} if isinstance(decoded, Malformed) else decoded
+        if row and self._convert is not None:
+            row = self._convert(row)
+        row["kafka_partition"] = place_of(message)[1]
+        row["kafka_offset"] = offset_of(message)
+        row["kafka_at"] = message.timestamp()[1]
+        row["kafka_key"] = (message.key() or b"").decode(errors="replace")
+        row["kafka_tombstone"] = message.value() is None
+        if isinstance(decoded, Malformed):
+            self.unreadable += 1
+            row["kafka_error"] = f"{decoded.reason}: {decoded.detail}"
+        return row
+
+    def _decoded(self, value: bytes | None) -> _Row | Malformed:
+        return {} if value is None else self._codec.decode_fields(self._selection.topic, value)
+
+
+def time_of(row: Mapping[str, Any]) -> int:
+    """Return a record's own time (epoch ms), by which rules run; when it was written where it has
+    none."""
+    for section in (row, *(row.get(name) or {} for name in _NESTED)):
+        for name in _OWN_TIMES:
+            at = section.get(name)
+            if isinstance(at, int):
+                return at
+    written: int = row["kafka_at"]
+    return written
+
+
+def day_of(at: int) -> str:
+    """Return the UTC day (ISO 8601); times out of the calendar are in its first or last."""
+    ordinal = _FIRST_DAY + at // DAY_MS
+    return date.fromordinal(min(max(ordinal, 1), _LAST_DAY)).isoformat()

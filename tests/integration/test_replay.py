@@ -1,0 +1,253 @@
+"""Topics as Parquet: each offset once, also when the replay is killed and run again."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from typer.testing import CliRunner, Result
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.cli.main import build_app
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Identifier
+from pipeline.model.time import DAY_MS
+from pipeline.settings import Settings
+from tests.support.small_chunks import CHUNK
+
+_CODEC = Codec(recorded())
+_BEGIN_MS = 1_700_000_000_000
+_PARTITIONS = 3
+_GARBAGE = b"garbage"
+
+
+@pytest.fixture
+def topic(bootstrap: str, prefix: str) -> str:
+    """An action topic of this test."""
+    name = f"actions.{prefix}"
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    config = {"message.timestamp.type": "LogAppendTime"}
+    request = NewTopic(name, _PARTITIONS, config=config)
+    admin.create_topics([request], operation_timeout=30)[name].result()
+    return name
+
+
+@pytest.fixture
+def variables(settings: Settings) -> dict[str, str]:
+    return {
+        "KAIROS_HOME": str(settings.home),
+        "KAIROS_BOOTSTRAP_SERVERS": str(settings.bootstrap_servers),
+    }
+
+
+@pytest.fixture
+def invoke(
+    topic: str, tmp_path: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """Replays the topic to `out`."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    def run(*options: str, of: str = topic) -> Result:
+        where = ["--topic", of, "--out", str(tmp_path / "out"), "--json"]
+        return CliRunner().invoke(build_app("replay"), ["replay", *where, *options])
+
+    return run
+
+
+def _action(number: int) -> Action:
+    at = _BEGIN_MS + number * DAY_MS // 1_000
+    return Action(
+        action_id=f"a{number}",
+        decision_id="d",
+        event_id="e",
+        profile_id=f"p{number % 7}",
+        identifier=Identifier("email", "a@example.com"),
+        purpose="marketing",
+        campaign="c",
+        offer="o",
+        treatment="t",
+        channel="web",
+        placement=None,
+        address=None,
+        content={"title": f"número {number}"},
+        created_at=at,
+        deadline_at=at + 1,
+        token="secret",
+    )
+
+
+def _produce(bootstrap: str, topic: str, numbers: range) -> None:
+    """One in 100 is a tombstone, one in 150 garbage."""
+    producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random"})
+    for number in numbers:
+        value = _CODEC.encode(topic, _action(number))
+        if number % 100 == 0:
+            value = None
+        elif number % 150 == 1:
+            value = _GARBAGE
+        producer.produce(topic, value, f"p{number}")
+        producer.poll(0)
+    assert producer.flush(30) == 0
+
+
+def _ask(tmp_path: Path, query: str) -> list[Any]:
+    files = tmp_path / "out" / "*" / "*.parquet"
+    with duckdb.connect() as database:
+        database.execute(f"CREATE VIEW t AS FROM read_parquet('{files}', hive_partitioning = true)")
+        return database.execute(query).fetchall()
+
+
+def _check_whole(tmp_path: Path, numbers: range) -> None:
+    """Every record of `numbers` is there once, as it was written."""
+    deleted = {one for one in numbers if one % 100 == 0}
+    garbage = {one for one in numbers if one % 150 == 1} - deleted
+    counts = "SELECT count(*), count(DISTINCT (kafka_partition, kafka_offset)) FROM t"
+    assert _ask(tmp_path, counts) == [(len(numbers), len(numbers))]
+    gaps = "SELECT max(kafka_offset) + 1 - count(*) FROM t GROUP BY kafka_partition"
+    assert _ask(tmp_path, gaps) == [(0,)] * _PARTITIONS
+    keys = "SELECT kafka_key FROM t WHERE"
+    assert set(_ask(tmp_path, f"{keys} kafka_tombstone")) == {(f"p{one}",) for one in deleted}
+    bad = set(_ask(tmp_path, f"{keys} kafka_error IS NOT NULL"))
+    assert bad == {(f"p{one}",) for one in garbage}
+    columns = "action_id, identifier.value, content['title'], epoch_ms(created_at), day::VARCHAR"
+    found = _ask(tmp_path, f"SELECT {columns} FROM t WHERE action_id IS NOT NULL")
+    expected = [
+        (one.action_id, "a@example.com", one.content["title"], one.created_at, _day(one.created_at))
+        for one in map(_action, sorted(set(numbers) - deleted - garbage))
+    ]
+    assert sorted(found) == sorted(expected)
+
+
+def _day(at: int) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(at / 1000))
+
+
+def test_each_offset_is_written_once_although_the_replay_is_killed(
+    bootstrap: str, topic: str, tmp_path: Path, variables: dict[str, str]
+) -> None:
+    numbers = range(6_000)
+    _produce(bootstrap, topic, numbers)
+    for parts in (2, 9, 17):
+        _kill_at(parts, _start(topic, tmp_path, variables), tmp_path)
+    process = _start(topic, tmp_path, variables)
+    assert process.wait(60) == 0
+    _check_whole(tmp_path, numbers)
+    assert not list((tmp_path / "out").glob("*/*.unfinished"))
+    assert len(_parts(tmp_path)) >= len(numbers) // CHUNK
+
+
+def _kill_at(parts: int, process: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
+    _wait(lambda: len(_parts(tmp_path)) >= parts or process.poll() is not None)
+    assert process.poll() is None, "it ended before it could be killed"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def _parts(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "out").glob("*/part-*.parquet"))
+
+
+def _start(topic: str, tmp_path: Path, variables: dict[str, str]) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "tests.support.small_chunks", "--topic", topic]
+    command += ["--out", str(tmp_path / "out")]
+    return subprocess.Popen(command, env={**os.environ, **variables}, start_new_session=True)
+
+
+def _wait(holds: Callable[[], bool]) -> None:
+    give_up_at = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < give_up_at
+        time.sleep(0.002)
+
+
+def test_what_a_killed_run_left_beyond_its_manifest_is_written_again(
+    bootstrap: str, topic: str, tmp_path: Path, invoke: Callable[..., Result]
+) -> None:
+    _produce(bootstrap, topic, range(600))
+    assert invoke().exit_code == 0
+    (tmp_path / "out" / "_manifest.json").unlink()
+    assert invoke().exit_code == 0
+    _check_whole(tmp_path, range(600))
+
+
+def test_the_same_command_takes_what_was_written_meanwhile(
+    bootstrap: str, topic: str, tmp_path: Path, invoke: Callable[..., Result]
+) -> None:
+    _produce(bootstrap, topic, range(600))
+    first = msgspec.json.decode(invoke().stdout)
+    assert (first["records"], first["unreadable"]) == (600, 4)
+    assert msgspec.json.decode(invoke().stdout)["records"] == 0
+    _produce(bootstrap, topic, range(600, 900))
+    assert msgspec.json.decode(invoke().stdout)["records"] == 300
+    _check_whole(tmp_path, range(900))
+
+
+def test_a_time_range_is_by_the_records_own_time(
+    bootstrap: str, topic: str, tmp_path: Path, invoke: Callable[..., Result]
+) -> None:
+    _produce(bootstrap, topic, range(1, 100))
+    begin, end = (_action(number).created_at for number in (20, 30))
+    report = msgspec.json.decode(invoke("--from", _iso(begin), "--to", _iso(end)).stdout)
+    found = _ask(tmp_path, "SELECT action_id FROM t")
+    assert sorted(found) == [(f"a{number}",) for number in range(20, 30)]
+    assert report["left_out"] == 89
+
+
+def _iso(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at // 1000)) + f".{at % 1000:03}Z"
+
+
+def test_offsets_are_those_that_were_asked_for(
+    bootstrap: str, topic: str, tmp_path: Path, invoke: Callable[..., Result]
+) -> None:
+    _produce(bootstrap, topic, range(600))
+    assert invoke("--offsets", "0:10-20", "--offsets", "2:0-5").exit_code == 0
+    found = _ask(tmp_path, "SELECT kafka_partition, kafka_offset FROM t")
+    assert sorted(found) == [*((0, one) for one in range(10, 20)), *((2, one) for one in range(5))]
+
+
+@pytest.fixture
+def wrong(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
+    """Options, topic, and what is said."""
+    return [
+        ((), "actions.nowhere", "there is no topic 'actions.nowhere'; there are "),
+        ((), "nonsense", "'nonsense' is no topic of Kairos's records"),
+        (("--offsets", "0:0-100000000"), topic, "has the offsets 0-"),
+        (("--offsets", "9:0-1"), topic, "has no partition 9; it has 3"),
+        (("--offsets", "0:5-5"), topic, "5 is not before 5"),
+        (("--offsets", "0-5"), topic, "'0-5' is not PARTITION:FROM-TO"),
+        (("--from", "yesterday"), topic, "'yesterday' is no time like"),
+        (("--from", "2026-01-02", "--to", "2026-01-01"), topic, "is not before --to 2026-01-01"),
+    ]
+
+
+def test_what_cannot_be_replayed_is_told_in_one_line(
+    wrong: list[tuple[tuple[str, ...], str, str]], tmp_path: Path, invoke: Callable[..., Result]
+) -> None:
+    for options, topic, said in wrong:
+        done = invoke(*options, of=topic)
+        text = " ".join(f"{done.exception} {done.output}".replace("│", " ").split())
+        assert done.exit_code != 0
+        assert said in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_for_one_replay(
+    bootstrap: str, topic: str, invoke: Callable[..., Result]
+) -> None:
+    _produce(bootstrap, topic, range(10))
+    assert invoke().exit_code == 0
+    other = invoke("--to", "2026-01-01")
+    assert other.exit_code == 1
+    assert "holds another replay" in str(other.exception)
