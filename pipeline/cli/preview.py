@@ -18,8 +18,8 @@ from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.decisioning.explain import Explanation, explain
 from pipeline.flow import Flow, Stage
-from pipeline.ingest.records import Reading
-from pipeline.ingest.row import BadRow, FileFormat
+from pipeline.ingest.records import RowIntake
+from pipeline.ingest.row import FileFormat, UnreadableRow
 from pipeline.ingest.row_ids import RowIds
 from pipeline.ingest.rows import open_rows
 from pipeline.intake.refusal import Refusal
@@ -117,12 +117,12 @@ def _interaction(
             identifiers=(identifier,),
         )
     most = Settings().gateway_message_bytes
-    reading = Reading(config, source, most, now_ms, RowIds(str(file), ()))
+    reading = RowIntake(config, source, most, now_ms, RowIds(str(file), ()))
     row = next(iter(open_rows(file, FileFormat(most)).rows()), None)
     if row is None:
         fail(f"{file} has no record")
-    given = row if isinstance(row, BadRow) else reading.judge(row)
-    if isinstance(given, Refusal | BadRow):
+    given = row if isinstance(row, UnreadableRow) else reading.take_in(row)
+    if isinstance(given, Refusal | UnreadableRow):
         fail(f"{file}:{row.line}: {given.message}")
     names = config.identity.ranked({identifier, *given.identifiers})
     return replace(given, event_id=str(uuid4()), identifiers=names)

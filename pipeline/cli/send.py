@@ -14,11 +14,11 @@ from pipeline.cli.console import JsonOption, err, fail, out, print_error, print_
 from pipeline.cli.plain import plain
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
-from pipeline.ingest.records import Reading
+from pipeline.ingest.records import RowIntake
 from pipeline.ingest.row import FileFormat, RowFile
 from pipeline.ingest.row_ids import RowIds
 from pipeline.ingest.rows import open_rows
-from pipeline.ingest.sending import NotDeliveredError, Publisher, Report, pass_on
+from pipeline.ingest.sending import FilePublisher, NotDeliveredError, SendReport, send_rows
 from pipeline.model.interaction import Interaction
 from pipeline.settings import Settings
 from pipeline.stack.configure import ensure_configuration
@@ -90,7 +90,7 @@ def run(  # noqa: PLR0913 - one for each option
     ignored = frozenset(ignore or ())
     rows = open_rows(file, FileFormat(most, encoding, delimiter, decimal_comma, ignored))
     keys = tuple(name.strip() for name in key.split(",")) if key else ()
-    reading = Reading(
+    reading = RowIntake(
         configuration,
         _source(configuration, source),
         most,
@@ -115,12 +115,12 @@ def _source(configuration: Configuration, name: str | None) -> Source:
     return sources[name]
 
 
-def _send(rows: RowFile, reading: Reading, settings: Settings) -> Report:
-    publisher = Publisher(settings.kafka(), open_codec(settings))
+def _send(rows: RowFile, reading: RowIntake, settings: Settings) -> SendReport:
+    publisher = FilePublisher(settings.kafka(), open_codec(settings))
     with _bar() as bar:
         task = bar.add_task("sending", total=rows.size)
         try:
-            report = pass_on(
+            report = send_rows(
                 rows.rows(), reading, publisher.put, lambda done: bar.update(task, completed=done)
             )
             publisher.finish()
@@ -131,7 +131,7 @@ def _send(rows: RowFile, reading: Reading, settings: Settings) -> Report:
     return report
 
 
-def _interrupted(publisher: Publisher) -> NoReturn:
+def _interrupted(publisher: FilePublisher) -> NoReturn:
     """Say how much has gone, once Kafka has what was on its way; a second Ctrl-C does not wait."""
     with suppress(KeyboardInterrupt, NotDeliveredError):
         publisher.finish()
@@ -142,13 +142,15 @@ def _interrupted(publisher: Publisher) -> NoReturn:
     raise typer.Exit(_INTERRUPTED)
 
 
-def _check(rows: RowFile, reading: Reading) -> Report:
+def _check(rows: RowFile, reading: RowIntake) -> SendReport:
     def ignore(_: Interaction) -> None:
         return
 
     with _bar() as bar:
         task = bar.add_task("checking", total=rows.size)
-        return pass_on(rows.rows(), reading, ignore, lambda done: bar.update(task, completed=done))
+        return send_rows(
+            rows.rows(), reading, ignore, lambda done: bar.update(task, completed=done)
+        )
 
 
 def _bar() -> Progress:
@@ -161,7 +163,7 @@ def _bar() -> Progress:
     return Progress(*columns, console=err, transient=True)
 
 
-def _print(file: Path, report: Report, done: str) -> None:
+def _print(file: Path, report: SendReport, done: str) -> None:
     for one in report.first:
         field = f"{one.field}: " if one.field else ""
         err.print(plain(f"{file}:{one.line}: {field}{one.message}"), soft_wrap=True)

@@ -29,7 +29,7 @@ def key_in_header(request: Request) -> str | Refusal | None:
         return _denied("Authorization: what follows Basic is not base64 of `key:`")
 
 
-def sender(key: str | None, config: Configuration, adapter_key: str) -> Source | Refusal:
+def find_source(key: str | None, config: Configuration, adapter_key: str) -> Source | Refusal:
     """The source whose write key it is; `adapter_key` is that of Kairos's own adapters."""
     if not key:
         return _denied("give the write key: Basic auth with the key as user name")
@@ -43,7 +43,7 @@ def sender(key: str | None, config: Configuration, adapter_key: str) -> Source |
     return _denied("no source has this write key")
 
 
-def refused_reader(key: str | None, config: Configuration) -> Refusal | None:
+def check_reader(key: str | None, config: Configuration) -> Refusal | None:
     """None for a server key."""
     if not key:
         return _denied("give a server key: Basic auth with the key as user name, or Bearer")

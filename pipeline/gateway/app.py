@@ -14,14 +14,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.gateway.collect import Endpoint, batch, single
-from pipeline.gateway.decide import Decide
+from pipeline.gateway.decide import DecideEndpoint
 from pipeline.gateway.gateway import Gateway
-from pipeline.gateway.openapi import document
+from pipeline.gateway.openapi import openapi_document
 from pipeline.gateway.outcomes import outcomes
-from pipeline.gateway.profiles import Profiles
+from pipeline.gateway.profiles import ProfileEndpoints
 from pipeline.gateway.readiness import Readiness
 from pipeline.gateway.registry_routes import registry_routes
-from pipeline.gateway.replies import Waiting
+from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import JSON, error_response, json_response
 from pipeline.intake.messages import Kind
 from pipeline.intake.refusal import Refusal
@@ -46,10 +46,10 @@ register_url_convertor("text", _TextConvertor())
 
 
 def create_app(
-    gateway: Gateway, waiting: Waiting, readiness: Readiness, profiles: Profiles
+    gateway: Gateway, waiting: PendingReplies, readiness: Readiness, profiles: ProfileEndpoints
 ) -> Starlette:
     """The whole HTTP API."""
-    posts: dict[str, Endpoint] = {"/v1/decide": Decide(waiting)}
+    posts: dict[str, Endpoint] = {"/v1/decide": DecideEndpoint(waiting)}
     posts |= {f"/v1/{kind}": single(kind) for kind in get_args(Kind)}
     posts |= dict.fromkeys(_BATCH_PATHS, batch)
     posts["/v1/outcomes"] = outcomes
@@ -59,10 +59,10 @@ def create_app(
             _route("GET", _PROFILES, profiles.read, gateway),
             _route("DELETE", _PROFILES, profiles.erase, gateway),
             *registry_routes(gateway, gateway.codec.versions),
-            *_health(gateway, readiness),
-            Route("/openapi.json", _constant(document())),
+            *_health_routes(gateway, readiness),
+            Route("/openapi.json", _answer_constant(openapi_document())),
         ],
-        exception_handlers={HTTPException: _http_error, Exception: _bug},
+        exception_handlers={HTTPException: _answer_http_error, Exception: _answer_bug},
     )
     app.router.redirect_slashes = False  # its answers are no JSON
     return app
@@ -78,15 +78,15 @@ def _route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Rout
         except ClientDisconnect:
             result = Refusal(400, "disconnected", "the connection ended within the body")
         if isinstance(result, Refusal):
-            metrics.rejected(result)
+            metrics.count_rejected(result)
             result = error_response(result)
-        metrics.answered(path, result.status_code, time.perf_counter() - started)
+        metrics.count_answer(path, result.status_code, time.perf_counter() - started)
         return result
 
     return Route(path, handle, methods=[method])
 
 
-def _health(gateway: Gateway, readiness: Readiness) -> Iterable[Route]:
+def _health_routes(gateway: Gateway, readiness: Readiness) -> Iterable[Route]:
     async def readyz(_: Request) -> Response:
         found = await readiness.ready()
         return json_response(found, 200 if found.ready else 503)
@@ -94,19 +94,19 @@ def _health(gateway: Gateway, readiness: Readiness) -> Iterable[Route]:
     async def metrics(_: Request) -> Response:
         return Response(gateway.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
-    yield Route("/healthz", _constant(b'{"alive":true}'))
+    yield Route("/healthz", _answer_constant(b'{"alive":true}'))
     yield Route("/readyz", readyz)
     yield Route("/metrics", metrics)
 
 
-def _constant(body: bytes) -> Callable[[Request], Awaitable[Response]]:
+def _answer_constant(body: bytes) -> Callable[[Request], Awaitable[Response]]:
     async def answer(_: Request) -> Response:
         return Response(body, media_type=JSON)
 
     return answer
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
+async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = _CODES.get(error.status_code, "refused")
     message = f"{request.method} {request.url.path}: {error.detail}"
@@ -114,7 +114,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return error_response(Refusal(error.status_code, code, message, headers=headers))
 
 
-async def _bug(request: Request, error: Exception) -> Response:
+async def _answer_bug(request: Request, error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     fault = Refusal(500, "internal", "this is a fault of the gateway; its log says more")
     return error_response(fault)

@@ -24,13 +24,13 @@ class Attempts:
         known = self._seeds.get(_digest(source, body)) if self._seeds else None
         return MessageIds() if known is None else MessageIds(known)
 
-    def failed(self, source: str, body: bytes, ids: MessageIds) -> None:
+    def remember(self, source: str, body: bytes, ids: MessageIds) -> None:
         """The sender may try again; of very many bodies the oldest is forgotten."""
         self._seeds[_digest(source, body)] = ids.seed
         if len(self._seeds) > _MOST:
             del self._seeds[next(iter(self._seeds))]
 
-    def taken(self, source: str, body: bytes) -> None:
+    def forget(self, source: str, body: bytes) -> None:
         """An equal body that comes later tells of something else."""
         if self._seeds:
             self._seeds.pop(_digest(source, body), None)

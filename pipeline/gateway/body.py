@@ -20,7 +20,7 @@ _CONTENT_TYPES: Final = ("", "application/json", "text/plain")
 
 async def read(request: Request, limit: int) -> bytes | Refusal:
     """The unpacked body, at most `limit` bytes of it ever in memory."""
-    refusal = _unsupported(request)
+    refusal = _check_headers(request)
     if refusal is not None:
         return refusal
     declared = request.headers.get("content-length", "")
@@ -32,7 +32,7 @@ async def read(request: Request, limit: int) -> bytes | Refusal:
         if len(received) > limit:
             return _too_large(limit)
     body = bytes(received)
-    if _encoding(request) in _GZIP:
+    if _content_encoding(request) in _GZIP:
         return gunzip(body, limit)
     return body
 
@@ -57,19 +57,19 @@ def gunzip(body: bytes, limit: int) -> bytes | Refusal:
     return Refusal(413, "too_many_members", message, "Content-Encoding")
 
 
-def _unsupported(request: Request) -> Refusal | None:
+def _check_headers(request: Request) -> Refusal | None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in _CONTENT_TYPES:
         message = f"send application/json, not {kind}"
         return Refusal(415, "unsupported_type", message, "Content-Type")
-    encoding = _encoding(request)
+    encoding = _content_encoding(request)
     if encoding not in ("", "identity", *_GZIP):
         message = f"send it plain or as gzip, not {encoding}"
         return Refusal(415, "unsupported_encoding", message, "Content-Encoding")
     return None
 
 
-def _encoding(request: Request) -> str:
+def _content_encoding(request: Request) -> str:
     return request.headers.get("content-encoding", "").strip().lower()
 
 

@@ -12,9 +12,9 @@ from pipeline.adapters.traces import Trace
 from pipeline.gateway.gateway import Gateway, now_ms, trace_of
 from pipeline.gateway.responses import JSON, json_response
 from pipeline.intake.decoding import decode, decode_parts
-from pipeline.intake.messages import BATCH, MESSAGE, Batch, Kind
+from pipeline.intake.messages import BATCH, MESSAGE, Kind, SegmentBatch
 from pipeline.intake.refusal import Refusal, bad, unavailable
-from pipeline.intake.segment_api import Arrival, interaction, of_batch
+from pipeline.intake.segment_api import Arrival, interaction, with_batch_fields
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction
@@ -24,7 +24,7 @@ Endpoint: TypeAlias = Callable[[Gateway, Request], Awaitable[Response | Refusal]
 _ACCEPTED: Final = b'{"success":true}'
 
 
-class Rejected(Struct, frozen=True):
+class RejectedItem(Struct, frozen=True):
     """A message of a batch that was not taken."""
 
     index: int
@@ -33,16 +33,16 @@ class Rejected(Struct, frozen=True):
     message: str
 
 
-class Settled(Struct, frozen=True, omit_defaults=True):
+class IntakeAnswer(Struct, frozen=True, omit_defaults=True):
     """The answer to several messages; 400 with `error` when none was taken."""
 
     success: bool
-    rejected: tuple[Rejected, ...] = ()
+    rejected: tuple[RejectedItem, ...] = ()
     error: dict[str, str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class ValidatedMessage:
     """One message of several: the original bytes, and what came of them; `trace`: its own, where
     that is not the request's."""
 
@@ -54,7 +54,7 @@ class Judged:
 def single(kind: Kind) -> Endpoint:
     """The endpoint of one kind of message."""
 
-    async def collect(gateway: Gateway, request: Request) -> Response | Refusal:
+    async def receive(gateway: Gateway, request: Request) -> Response | Refusal:
         post = await gateway.read(request, gateway.limits.message_bytes)
         if isinstance(post, Refusal):
             return post
@@ -68,12 +68,12 @@ def single(kind: Kind) -> Endpoint:
         if isinstance(result, Refusal):
             return result
         failure = await gateway.write([(result, trace_of(request))])
-        post.remember(arrival, taken=failure is None)
+        post.note_attempt(arrival, taken=failure is None)
         if failure is not None:
             return unavailable(failure.detail)
         return Response(_ACCEPTED, media_type=JSON)
 
-    return collect
+    return receive
 
 
 async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
@@ -94,46 +94,50 @@ async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
     if len(post.raw) - sum(map(len, messages)) > limit:
         what = f"what a batch gives each of its messages may have {limit} bytes"
         return Refusal(413, "too_large", what, "context")
-    judged = [_judge(raw, envelope, arrival, limit) for raw in messages]
-    answer = await settle(gateway, judged, trace_of(request))
-    post.remember(arrival, taken=isinstance(answer, Response))
+    validated = [_validate(raw, envelope, arrival, limit) for raw in messages]
+    answer = await write_and_answer(gateway, validated, trace_of(request))
+    post.note_attempt(arrival, taken=isinstance(answer, Response))
     return answer
 
 
-async def settle(gateway: Gateway, judged: Sequence[Judged], trace: Trace) -> Response | Refusal:
+async def write_and_answer(
+    gateway: Gateway, validated: Sequence[ValidatedMessage], trace: Trace
+) -> Response | Refusal:
     """Write the good and the bad, and answer for both; 400 when none is good."""
     good = [
-        (one.result, one.trace or trace) for one in judged if isinstance(one.result, Interaction)
+        (one.result, one.trace or trace) for one in validated if isinstance(one.result, Interaction)
     ]
     refused = [
         (index, one.raw, one.result)
-        for index, one in enumerate(judged)
+        for index, one in enumerate(validated)
         if isinstance(one.result, Refusal)
     ]
     for _, _, refusal in refused:
-        gateway.metrics.rejected(refusal)
+        gateway.metrics.count_rejected(refusal)
     limit = gateway.limits.message_bytes
     dead = [_dead_letter(refusal, raw[:limit]) for _, raw, refusal in refused]
     failure = await gateway.write(good, dead)
     if failure is not None:
         return unavailable(failure.detail)
     rejected = tuple(
-        Rejected(index, refusal.code, refusal.field, refusal.message)
+        RejectedItem(index, refusal.code, refusal.field, refusal.message)
         for index, _, refusal in refused
     )
     return _answer(rejected, success=bool(good))
 
 
-def _judge(raw: bytes, envelope: Batch, arrival: Arrival, limit: int) -> Judged:
+def _validate(raw: bytes, envelope: SegmentBatch, arrival: Arrival, limit: int) -> ValidatedMessage:
     if len(raw) > limit:
-        return Judged(raw, bad("too_large", None, f"a message may have {limit} bytes"))
+        return ValidatedMessage(raw, bad("too_large", None, f"a message may have {limit} bytes"))
     message = decode(raw, MESSAGE)
     if isinstance(message, Refusal):
-        return Judged(raw, message)
+        return ValidatedMessage(raw, message)
     if message.type is None:
-        return Judged(raw, bad("missing_field", "type", "a message in a batch needs a type"))
-    complete = of_batch(message, envelope)
-    return Judged(raw, interaction(complete, message.type, arrival))
+        return ValidatedMessage(
+            raw, bad("missing_field", "type", "a message in a batch needs a type")
+        )
+    complete = with_batch_fields(message, envelope)
+    return ValidatedMessage(raw, interaction(complete, message.type, arrival))
 
 
 def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:
@@ -152,9 +156,9 @@ def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:
     )
 
 
-def _answer(rejected: tuple[Rejected, ...], *, success: bool) -> Response:
+def _answer(rejected: tuple[RejectedItem, ...], *, success: bool) -> Response:
     if success:
-        return json_response(Settled(True, rejected))
+        return json_response(IntakeAnswer(True, rejected))
     first = rejected[0]
     error = {"code": first.code, "message": first.message, "field": first.field}
-    return json_response(Settled(False, rejected, error), 400)
+    return json_response(IntakeAnswer(False, rejected, error), 400)

@@ -105,7 +105,7 @@ class Guard:
         while True:
             await asyncio.sleep(_LOOK_S)
             for one in [one for one in self._open if one.is_overdue]:
-                self._metrics.connection_closed(f"{one.phase.name.lower()}-timeout")
+                self._metrics.count_closed_connection(f"{one.phase.name.lower()}-timeout")
                 one.time_out()
 
     def admit(self, connection: "GuardedProtocol") -> bool:
@@ -120,7 +120,7 @@ class Guard:
         if found:
             self._open.add(connection)
             self._addresses[address] += 1
-            self._metrics.connections(len(self._open))
+            self._metrics.set_connections(len(self._open))
         return found
 
     def leave(self, connection: "GuardedProtocol") -> None:
@@ -130,7 +130,7 @@ class Guard:
             self._addresses[connection.address] -= 1
             if not self._addresses[connection.address]:
                 del self._addresses[connection.address]
-            self._metrics.connections(len(self._open))
+            self._metrics.set_connections(len(self._open))
 
     def _evict(self, address: str | None) -> bool:
         """Close the one that others can best do without; of `address`, where that is given."""
@@ -140,7 +140,7 @@ class Guard:
             key=lambda one: (-self._addresses[one.address], one.phase, one.since),
             default=None,
         )
-        self._metrics.connection_closed("no-room")
+        self._metrics.count_closed_connection("no-room")
         if idlest is None:
             return False
         idlest.abort()

@@ -12,10 +12,10 @@ from starlette.responses import Response
 from pipeline.adapters.kafka import Unavailable
 from pipeline.adapters.traces import Trace
 from pipeline.gateway.gateway import Gateway, now_ms, trace_of
-from pipeline.gateway.replies import Waiting
+from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
-from pipeline.intake.messages import DECIDE, DecideBody, Wanted
+from pipeline.intake.messages import DECIDE, DecideBody, PlacementRequest
 from pipeline.intake.refusal import Refusal, bad, unavailable
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.model.decision import Action, Reply
@@ -26,7 +26,7 @@ _MAX_NAME: Final = 100
 _MAX_LIMIT: Final = 100
 
 
-class Shown(Struct, frozen=True):
+class PlacementAction(Struct, frozen=True):
     """An action as its placement sees it: nothing that says who the customer is to us."""
 
     action_id: str
@@ -38,20 +38,20 @@ class Shown(Struct, frozen=True):
     token: str
 
 
-class Decided(Struct, frozen=True):
+class DecideAnswer(Struct, frozen=True):
     """`placements`: what to show in each; None is the placement's own default. One that was asked
     for with a `limit` has a list, which may be empty."""
 
     decision_id: str | None
-    placements: dict[str, Shown | list[Shown] | None]
+    placements: dict[str, PlacementAction | list[PlacementAction] | None]
     defaulted: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Decide:
+class DecideEndpoint:
     """The endpoint, with those who wait."""
 
-    waiting: Waiting
+    waiting: PendingReplies
 
     async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
         post = await gateway.read(request, gateway.limits.message_bytes)
@@ -64,14 +64,14 @@ class Decide:
         if isinstance(arrival, Refusal):
             return arrival
         budget_ms = _budget_ms(asked, arrival, gateway)
-        record = _record(asked, arrival, gateway.instance, budget_ms)
+        record = _to_interaction(asked, arrival, gateway.instance, budget_ms)
         if isinstance(record, Refusal):
             return record
         reply = await self._ask(gateway, (record, trace_of(request)), budget_ms)
-        post.remember(arrival, taken=not isinstance(reply, Unavailable))
+        post.note_attempt(arrival, taken=not isinstance(reply, Unavailable))
         if isinstance(reply, Unavailable):
             return unavailable(reply.detail)
-        gateway.metrics.decided(defaulted=reply is None)
+        gateway.metrics.count_decision(defaulted=reply is None)
         return json_response(_answer(asked.placements, reply))
 
     async def _ask(
@@ -83,7 +83,7 @@ class Decide:
         request_id = request.request_id
         answer = self.waiting.ask(request_id)
         writing = asyncio.create_task(gateway.write((asked,)))
-        writing.add_done_callback(lambda done: _fail(done, answer))
+        writing.add_done_callback(lambda done: _fail_answer(done, answer))
         try:
             return await asyncio.wait_for(answer, budget_ms / 1000)
         except TimeoutError:
@@ -101,7 +101,9 @@ class _NotWrittenError(Exception):
         self.why = why
 
 
-def _fail(writing: "asyncio.Task[Unavailable | None]", answer: "asyncio.Future[Reply]") -> None:
+def _fail_answer(
+    writing: "asyncio.Task[Unavailable | None]", answer: "asyncio.Future[Reply]"
+) -> None:
     failure = writing.result()
     if failure is not None and not answer.done():
         answer.set_exception(_NotWrittenError(failure))
@@ -113,7 +115,7 @@ def _budget_ms(asked: DecideBody, arrival: Arrival, gateway: Gateway) -> int:
     return min(asked.budget_ms or gateway.limits.decide_ms, limit)
 
 
-def _record(
+def _to_interaction(
     asked: DecideBody, arrival: Arrival, instance: str, budget_ms: int
 ) -> Interaction | Refusal:
     kind = asked.interaction.type
@@ -121,11 +123,13 @@ def _record(
         return bad("missing_field", "interaction.type", "say which type of message it is")
     if budget_ms <= 0:
         return bad("invalid_field", "budget_ms", "budget_ms must be positive")
-    names = [_name(one) for one in asked.placements]
+    names = [_name_of(one) for one in asked.placements]
     if not 0 < len(names) <= _MAX_PLACEMENTS or not all(0 < len(n) <= _MAX_NAME for n in names):
         message = f"give 1 to {_MAX_PLACEMENTS} names of at most {_MAX_NAME} characters"
         return bad("invalid_field", "placements", message)
-    limits = {one.placement: one.limit for one in asked.placements if isinstance(one, Wanted)}
+    limits = {
+        one.placement: one.limit for one in asked.placements if isinstance(one, PlacementRequest)
+    }
     if not all(0 < limit <= _MAX_LIMIT for limit in limits.values()):
         return bad("invalid_field", "placements", f"limit: give 1 to {_MAX_LIMIT}")
     wanted = DecideRequest(
@@ -138,26 +142,30 @@ def _record(
     return interaction(asked.interaction, kind, arrival, wanted)
 
 
-def _name(asked: str | Wanted) -> str:
+def _name_of(asked: str | PlacementRequest) -> str:
     return asked if isinstance(asked, str) else asked.placement
 
 
-def _answer(placements: tuple[str | Wanted, ...], reply: Reply | None) -> Decided:
+def _answer(placements: tuple[str | PlacementRequest, ...], reply: Reply | None) -> DecideAnswer:
     answers = () if reply is None else reply.answers
     actions = {answer.placement: answer.actions for answer in answers}
-    shown = {_name(one): _in_placement(one, actions.get(_name(one), ())) for one in placements}
-    return Decided(None if reply is None else reply.decision_id, shown, reply is None)
+    shown = {
+        _name_of(one): _answer_placement(one, actions.get(_name_of(one), ())) for one in placements
+    }
+    return DecideAnswer(None if reply is None else reply.decision_id, shown, reply is None)
 
 
-def _in_placement(asked: str | Wanted, actions: tuple[Action, ...]) -> Shown | list[Shown] | None:
-    shown = [_shown(action) for action in actions]
-    if isinstance(asked, Wanted):
+def _answer_placement(
+    asked: str | PlacementRequest, actions: tuple[Action, ...]
+) -> PlacementAction | list[PlacementAction] | None:
+    shown = [_to_placement_action(action) for action in actions]
+    if isinstance(asked, PlacementRequest):
         return shown
     return shown[0] if shown else None
 
 
-def _shown(action: Action) -> Shown:
-    return Shown(
+def _to_placement_action(action: Action) -> PlacementAction:
+    return PlacementAction(
         action_id=action.action_id,
         campaign=action.campaign,
         offer=action.offer,

@@ -9,7 +9,7 @@ from tenacity.wait import wait_exponential_jitter
 
 from pipeline.adapters import traces
 from pipeline.gateway.gateway import Gateway
-from pipeline.gateway.outcomes import expired
+from pipeline.gateway.outcomes import expired_outcomes
 from pipeline.model.decision import Reply
 from pipeline.model.interaction import Interaction
 
@@ -31,8 +31,8 @@ class LateReplies:
         actions = [action for answer in reply.answers for action in answer.actions]
         if not actions:
             return
-        self._gateway.metrics.expired(len(actions))
-        task = asyncio.create_task(self._write(expired(actions)))
+        self._gateway.metrics.count_expired(len(actions))
+        task = asyncio.create_task(self._write(expired_outcomes(actions)))
         self._writing.add(task)
         task.add_done_callback(self._writing.discard)
 

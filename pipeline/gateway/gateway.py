@@ -76,7 +76,7 @@ class Gateway:
         if isinstance(key, Refusal):
             return key
         if key is not None:
-            source = access.sender(key, config, self.adapter_key)
+            source = access.find_source(key, config, self.adapter_key)
             if isinstance(source, Refusal):
                 return source
         else:
@@ -97,9 +97,9 @@ class Gateway:
         records += map(self._dead_letter, dead)
         failure = await self.publisher.publish(records)
         if failure is None:
-            self.metrics.accepted([interaction for interaction, _ in interactions])
+            self.metrics.count_accepted([interaction for interaction, _ in interactions])
         else:
-            self.metrics.unavailable()
+            self.metrics.count_unavailable()
         return failure
 
     def _record(self, interaction: Interaction, trace: Trace) -> Outgoing:
@@ -127,7 +127,7 @@ class Post:
 
     def arrival(self, body_key: str | None) -> Arrival | Refusal:
         """Segment's newer clients put the key into the body."""
-        source = access.sender(self.key or body_key, self.config, self.gateway.adapter_key)
+        source = access.find_source(self.key or body_key, self.config, self.gateway.adapter_key)
         if isinstance(source, Refusal):
             return source
         voice = self.config.voices.get(source.name)
@@ -135,16 +135,16 @@ class Post:
         ids = self.gateway.attempts.ids(source.name, self.raw)
         return Arrival(source, self.config, now_ms(), self.ip, speaker, ids)
 
-    def remember(self, arrival: Arrival, *, taken: bool) -> None:
+    def note_attempt(self, arrival: Arrival, *, taken: bool) -> None:
         """Note what became of it, for when it is sent again."""
         if taken:
-            self.gateway.attempts.taken(arrival.source.name, self.raw)
+            self.gateway.attempts.forget(arrival.source.name, self.raw)
         else:
-            self.gateway.attempts.failed(arrival.source.name, self.raw, arrival.ids)
+            self.gateway.attempts.remember(arrival.source.name, self.raw, arrival.ids)
 
     def _speaker(self, source: Source, voice: Voice) -> Speaker:
         secret = None if voice.secret is None else resolved(voice.secret, os.environ)
-        on_unproven = partial(self.gateway.metrics.unproven, source.name)
+        on_unproven = partial(self.gateway.metrics.count_unproven, source.name)
         return Speaker(voice, secret, self.config, on_unproven)
 
 

@@ -44,33 +44,33 @@ class Metrics:
             "connections_closed", "Connections closed before their time, and why", "reason"
         )
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
+    def count_answer(self, route: str, status: int, seconds: float) -> None:
         self._requests.labels(route, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
 
-    def unproven(self, source: str) -> None:
+    def count_unproven(self, source: str) -> None:
         self._unproven.labels(source).inc()
 
-    def connections(self, count: int) -> None:
+    def set_connections(self, count: int) -> None:
         self._connections.set(count)
 
-    def connection_closed(self, reason: str) -> None:
+    def count_closed_connection(self, reason: str) -> None:
         self._closed.labels(reason).inc()
 
-    def accepted(self, interactions: Iterable[Interaction]) -> None:
+    def count_accepted(self, interactions: Iterable[Interaction]) -> None:
         for kind, count in Tally(one.kind for one in interactions).items():
             self._accepted.labels(kind).inc(count)
 
-    def rejected(self, refusal: Refusal) -> None:
+    def count_rejected(self, refusal: Refusal) -> None:
         self._rejected.labels(refusal.code).inc()
 
-    def unavailable(self) -> None:
+    def count_unavailable(self) -> None:
         self._unavailable.inc()
 
-    def decided(self, defaulted: bool) -> None:
+    def count_decision(self, defaulted: bool) -> None:
         self._decisions.labels("defaulted" if defaulted else "answered").inc()
 
-    def expired(self, actions: int) -> None:
+    def count_expired(self, actions: int) -> None:
         self._expired.inc(actions)
 
     def exposition(self) -> bytes:

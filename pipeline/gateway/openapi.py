@@ -4,25 +4,32 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from pipeline.gateway.collect import Settled
-from pipeline.gateway.decide import Decided
-from pipeline.gateway.profiles import Erasing, Exported
-from pipeline.gateway.readiness import Ready
-from pipeline.intake.messages import Batch, DecideBody, Kind, Message, OutcomeBody, Outcomes
+from pipeline.gateway.collect import IntakeAnswer
+from pipeline.gateway.decide import DecideAnswer
+from pipeline.gateway.profiles import ErasureAnswer, PersonExport
+from pipeline.gateway.readiness import ReadyAnswer
+from pipeline.intake.messages import (
+    DecideBody,
+    Kind,
+    OutcomeBody,
+    Outcomes,
+    SegmentBatch,
+    SegmentMessage,
+)
 from pipeline.profile_reads.person import Person
 
 _RECORDS: Final = (
-    Message,
-    Batch,
+    SegmentMessage,
+    SegmentBatch,
     DecideBody,
-    Decided,
+    DecideAnswer,
     OutcomeBody,
     Outcomes,
-    Settled,
-    Ready,
+    IntakeAnswer,
+    ReadyAnswer,
     Person,
-    Exported,
-    Erasing,
+    PersonExport,
+    ErasureAnswer,
 )
 _ERRORS: Final = {
     400: "A field is wrong; the error names it",
@@ -61,24 +68,24 @@ _GETS: Final = {
 }
 
 
-def document() -> bytes:
+def openapi_document() -> bytes:
     """OpenAPI 3.1 as JSON."""
     _, components = msgspec.json.schema_components(
         _RECORDS, ref_template="#/components/schemas/{name}"
     )
-    components["Batch"]["properties"]["batch"]["items"] = _ref("Message")
+    components["SegmentBatch"]["properties"]["batch"]["items"] = _refer_to("SegmentMessage")
     components["Outcomes"]["properties"]["outcomes"] = {
         "type": "array",
-        "items": _ref("OutcomeBody"),
+        "items": _refer_to("OutcomeBody"),
     }
     components["Error"] = _ERROR
     api = {
         "openapi": "3.1.0",
         "info": {"title": "Kairos gateway", "version": "1"},
         "paths": {
-            **_posts(),
-            **_profiles(),
-            **{path: {"get": _get(path, _GETS[path])} for path in _GETS},
+            **_describe_posts(),
+            **_describe_profiles(),
+            **{path: {"get": _describe_get(path, _GETS[path])} for path in _GETS},
         },
         "components": {
             "schemas": components,
@@ -91,66 +98,79 @@ def document() -> bytes:
     return msgspec.json.encode(api)
 
 
-def _posts() -> dict[str, Any]:
+def _describe_posts() -> dict[str, Any]:
     kinds = {
-        f"/v1/{kind}": _post(f"A {kind} message", _ref("Message"), "Settled")
+        f"/v1/{kind}": _describe_post(
+            f"A {kind} message", _refer_to("SegmentMessage"), "IntakeAnswer"
+        )
         for kind in get_args(Kind)
     }
-    either = {"oneOf": [_ref("OutcomeBody"), _ref("Outcomes")]}
+    either = {"oneOf": [_refer_to("OutcomeBody"), _refer_to("Outcomes")]}
     return {
         **kinds,
-        "/v1/batch": _post("Several messages", _ref("Batch"), "Settled"),
-        "/v1/import": _post("As /v1/batch", _ref("Batch"), "Settled"),
-        "/v1/decide": _post("What to show in each placement", _ref("DecideBody"), "Decided"),
-        "/v1/outcomes": _post("What became of actions", either, "Settled"),
+        "/v1/batch": _describe_post("Several messages", _refer_to("SegmentBatch"), "IntakeAnswer"),
+        "/v1/import": _describe_post("As /v1/batch", _refer_to("SegmentBatch"), "IntakeAnswer"),
+        "/v1/decide": _describe_post(
+            "What to show in each placement", _refer_to("DecideBody"), "DecideAnswer"
+        ),
+        "/v1/outcomes": _describe_post("What became of actions", either, "IntakeAnswer"),
     }
 
 
-def _profiles() -> dict[str, Any]:
+def _describe_profiles() -> dict[str, Any]:
     path = "/v1/profiles/{namespace}/{value}"
-    read = _keyed("The person that an identifier belongs to", "Person")
-    export = _keyed("Everything on them, and where more of it is", "Exported")
-    erase = _keyed("Forget them: 202 once Kafka has the request", "Erasing", done=202)
-    parameters = _parameters(path)
+    read = _describe_keyed("The person that an identifier belongs to", "Person")
+    export = _describe_keyed("Everything on them, and where more of it is", "PersonExport")
+    erase = _describe_keyed(
+        "Forget them: 202 once Kafka has the request", "ErasureAnswer", done=202
+    )
+    parameters = _describe_parameters(path)
     return {
         path: {"parameters": parameters, "get": read, "delete": erase},
         f"{path}/export": {"parameters": parameters, "get": export},
     }
 
 
-def _keyed(summary: str, answer: str, done: int = 200) -> dict[str, Any]:
+def _describe_keyed(summary: str, answer: str, done: int = 200) -> dict[str, Any]:
     """An operation for server keys."""
-    errors = {str(s): _json(_ERRORS[s], _ref("Error")) for s in (400, 401, 403, 404, 503)}
+    errors = {
+        str(s): _json_content(_ERRORS[s], _refer_to("Error")) for s in (400, 401, 403, 404, 503)
+    }
     return {
         "summary": summary,
         "security": _KEY,
-        "responses": {str(done): _json(summary, _ref(answer)), **errors},
+        "responses": {str(done): _json_content(summary, _refer_to(answer)), **errors},
     }
 
 
-def _post(summary: str, body: dict[str, Any], answer: str) -> dict[str, Any]:
+def _describe_post(summary: str, body: dict[str, Any], answer: str) -> dict[str, Any]:
     errors = {
-        str(status): _json(text, _ref("Error")) for status, text in _ERRORS.items() if status != 404
+        str(status): _json_content(text, _refer_to("Error"))
+        for status, text in _ERRORS.items()
+        if status != 404
     }
     return {
         "post": {
             "summary": summary,
             "security": _KEY,
             "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
-            "responses": {"200": _json("Kafka has acknowledged it", _ref(answer)), **errors},
+            "responses": {
+                "200": _json_content("Kafka has acknowledged it", _refer_to(answer)),
+                **errors,
+            },
         }
     }
 
 
-def _get(path: str, summary: str) -> dict[str, Any]:
+def _describe_get(path: str, summary: str) -> dict[str, Any]:
     return {
         "summary": summary,
-        "parameters": _parameters(path),
+        "parameters": _describe_parameters(path),
         "responses": {"200": {"description": summary}},
     }
 
 
-def _parameters(path: str) -> list[dict[str, Any]]:
+def _describe_parameters(path: str) -> list[dict[str, Any]]:
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
     return [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
@@ -158,9 +178,9 @@ def _parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
-def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+def _json_content(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _ref(name: str) -> dict[str, Any]:
+def _refer_to(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}

@@ -13,7 +13,7 @@ from pipeline.adapters import traces
 from pipeline.config.model import ADAPTERS
 from pipeline.decisioning.history import NOT_SHOWN
 from pipeline.decisioning.token import Claims, TokenKey
-from pipeline.gateway.collect import Judged, settle
+from pipeline.gateway.collect import ValidatedMessage, write_and_answer
 from pipeline.gateway.gateway import Gateway, trace_of
 from pipeline.intake.decoding import decode, decode_parts
 from pipeline.intake.flatten import flatten
@@ -30,7 +30,7 @@ _OWN: Final = "kairos"
 
 
 @dataclass(frozen=True, slots=True)
-class _Taking:
+class _OutcomeIntake:
     """How the outcomes of one request are taken; `token_ms`: how old a token may be."""
 
     envelope: Outcomes
@@ -52,12 +52,12 @@ async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
         return arrival
     if not envelope.outcomes:
         return bad("missing_field", "outcomes", "outcomes is empty")
-    taking = _Taking(envelope, arrival, gateway.tokens, gateway.limits.token_ms)
-    judged = [_judge(raw, taking) for raw in map(bytes, envelope.outcomes)]
-    return await settle(gateway, judged, trace_of(request))
+    intake = _OutcomeIntake(envelope, arrival, gateway.tokens, gateway.limits.token_ms)
+    validated = [_validate(raw, intake) for raw in map(bytes, envelope.outcomes)]
+    return await write_and_answer(gateway, validated, trace_of(request))
 
 
-def expired(actions: Sequence[Action]) -> list[Interaction]:
+def expired_outcomes(actions: Sequence[Action]) -> list[Interaction]:
     """Outcomes of actions that came too late to be shown, at the time they were made for."""
     return [
         Interaction(
@@ -69,7 +69,7 @@ def expired(actions: Sequence[Action]) -> list[Interaction]:
             occurred_at=action.created_at,
             received_at=action.created_at,
             identifiers=(action.identifier,),
-            properties=_about(action),
+            properties=_action_properties(action),
         )
         for action in actions
     ]
@@ -83,25 +83,25 @@ def _envelope(raw: bytes, most: int) -> Outcomes | Refusal:
     return replace(envelope, outcomes=(msgspec.Raw(raw),))
 
 
-def _judge(raw: bytes, taking: _Taking) -> Judged:
+def _validate(raw: bytes, intake: _OutcomeIntake) -> ValidatedMessage:
     posted = decode(raw, OUTCOME)
     if isinstance(posted, Refusal):
-        return Judged(raw, posted)
+        return ValidatedMessage(raw, posted)
     own = None if posted.traceparent is None else traces.going_on(posted.traceparent)
-    return Judged(raw, _outcome(posted, taking), own)
+    return ValidatedMessage(raw, _outcome(posted, intake), own)
 
 
-def _outcome(posted: OutcomeBody, taking: _Taking) -> Interaction | Refusal:
-    arrival = taking.arrival
-    claims = taking.tokens.verify(posted.token)
+def _outcome(posted: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refusal:
+    arrival = intake.arrival
+    claims = intake.tokens.verify(posted.token)
     if claims is None:
         return bad("invalid_token", "token", "this token is not one that an action carried")
-    occurred = arrival.occurred_at(posted.timestamp, posted.sent_at or taking.envelope.sent_at)
+    occurred = arrival.occurred_at(posted.timestamp, posted.sent_at or intake.envelope.sent_at)
     if isinstance(occurred, Refusal):
         return occurred
     received = arrival.received_at(occurred)
     if arrival.source.name != ADAPTERS:
-        refusal = _doubt(posted.outcome, received - claims.at, taking.token_ms)
+        refusal = _distrust(posted.outcome, received - claims.at, intake.token_ms)
         if refusal is not None:
             return refusal
     given = flatten(posted.properties or {}, "properties")
@@ -119,13 +119,13 @@ def _outcome(posted: OutcomeBody, taking: _Taking) -> Interaction | Refusal:
         occurred_at=occurred,
         received_at=received,
         identifiers=(claims.identifier,),
-        properties={**given.scalars, **_about(claims)},
+        properties={**given.scalars, **_action_properties(claims)},
         lists=given.lists,
         context=Context(ip=arrival.ip),
     )
 
 
-def _doubt(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | None:
+def _distrust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | None:
     """Why somebody who only holds the token is not believed."""
     if outcome in NOT_SHOWN:
         what = f"{outcome} is taken from Kairos's own adapters only"
@@ -143,7 +143,7 @@ def _detail(posted: OutcomeBody, properties: dict[str, Scalar]) -> str | Refusal
     return message_id(posted.message_id, str)
 
 
-def _about(action: Action | Claims) -> dict[str, Scalar]:
+def _action_properties(action: Action | Claims) -> dict[str, Scalar]:
     return {
         "action_id": action.action_id,
         "decision_id": action.decision_id,

@@ -29,7 +29,7 @@ from pipeline.settings import Settings
 _PREFIX: Final = "/v1/profiles/"
 
 
-class Exported(Person, frozen=True, kw_only=True):
+class PersonExport(Person, frozen=True, kw_only=True):
     """`history`: how the tree came to be so, in the order of time. `records`: topics that may hold
     records of the person, and until when (epoch ms; None: for ever)."""
 
@@ -37,7 +37,7 @@ class Exported(Person, frozen=True, kw_only=True):
     records: tuple[Remaining, ...]
 
 
-class Erasing(Struct, frozen=True):
+class ErasureAnswer(Struct, frozen=True):
     """Asked for at `at` (epoch ms), and done as soon as the stages come to it. `identifiers` are
     those of the person that the gateway knows of; `records` as in an export."""
 
@@ -47,7 +47,7 @@ class Erasing(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _ProfileRequest:
     """`identifier` is in its normal form; or as it was given, where the configuration in force
     takes it for nobody's (`refusal`), yet may have taken it for somebody's once."""
 
@@ -58,7 +58,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Profiles:
+class ProfileEndpoints:
     """The endpoints; `view_updater` keeps `view` up."""
 
     settings: Settings
@@ -67,7 +67,7 @@ class Profiles:
 
     async def read(self, gateway: Gateway, request: Request) -> Response | Refusal:
         """The person, or with `/export` everything on them."""
-        asked = _asked(gateway, request)
+        asked = _parse_request(gateway, request)
         if isinstance(asked, Refusal):
             return asked
         if not self.view_updater.is_current:
@@ -80,7 +80,7 @@ class Profiles:
 
     async def erase(self, gateway: Gateway, request: Request) -> Response | Refusal:
         """202 once Kafka has the request, also for somebody whom the view does not know yet."""
-        asked = _asked(gateway, request)
+        asked = _parse_request(gateway, request)
         if isinstance(asked, Refusal):
             return asked
         if asked.export:
@@ -96,16 +96,16 @@ class Profiles:
             return unavailable(failure.detail)
         person = await asyncio.to_thread(self._find, asked)
         known = (link.identifier for link in person.tree) if person else (change.identifier,)
-        return json_response(Erasing(tuple(known), at, self._records(asked.config, at)), 202)
+        return json_response(ErasureAnswer(tuple(known), at, self._records(asked.config, at)), 202)
 
-    def _find(self, asked: _Asked) -> Person | None:
+    def _find(self, asked: _ProfileRequest) -> Person | None:
         return find_person(self.view, asked.identifier)
 
-    def _export(self, asked: _Asked) -> Exported | None:
+    def _export(self, asked: _ProfileRequest) -> PersonExport | None:
         person = self._find(asked)
         if person is None:
             return None
-        return Exported(
+        return PersonExport(
             **asdict(person),
             history=link_history(self.view, person),
             records=self._records(asked.config, now_ms()),
@@ -115,34 +115,34 @@ class Profiles:
         return tuple(remaining_records(self.settings, tuple(config.channels), at))
 
 
-def _asked(gateway: Gateway, request: Request) -> _Asked | Refusal:
+def _parse_request(gateway: Gateway, request: Request) -> _ProfileRequest | Refusal:
     config = gateway.configuration()
     if isinstance(config, Refusal):
         return config
     key = access.key_in_header(request)
     if isinstance(key, Refusal):
         return key
-    refused = access.refused_reader(key, config)
+    refused = access.check_reader(key, config)
     if refused is not None:
         return refused
     parts = _parts(request)
     if len(parts) not in (2, 3) or parts[2:] not in ([], ["export"]):
         message = f"the path is {_PREFIX}NAMESPACE/VALUE, or that with /export; / in it is %2F"
         return Refusal(404, "not_found", message)
-    return _identified(config, *parts[:2], export=len(parts) == 3)
+    return _resolve_identifier(config, *parts[:2], export=len(parts) == 3)
 
 
-def _identified(
+def _resolve_identifier(
     config: Configuration, namespace: str, value: str, *, export: bool
-) -> _Asked | Refusal:
+) -> _ProfileRequest | Refusal:
     given = Identifier(namespace, value)
     normal = config.identity.normalise(given)
     if isinstance(normal, Identifier):
-        return _Asked(normal, config, export)
+        return _ProfileRequest(normal, config, export)
     if namespace not in config.identity.ranks:
         return bad("invalid_identifier", "namespace", f"namespace: {normal}")
     refusal = bad("invalid_identifier", "value", f"value: {normal}")
-    return _Asked(given, config, export, refusal)
+    return _ProfileRequest(given, config, export, refusal)
 
 
 def _parts(request: Request) -> list[str]:

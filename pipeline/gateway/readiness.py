@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from pipeline.adapters.kafka import Outgoing, key_in_each
 from pipeline.gateway.gateway import Gateway, now_ms
-from pipeline.gateway.replies import Waiting
+from pipeline.gateway.replies import PendingReplies
 from pipeline.intake.refusal import Refusal
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
@@ -24,7 +24,7 @@ _READY_MS: Final = 5_000
 """How long it is not asked again whether everything works, since it just did."""
 
 
-class Ready(Struct, frozen=True):
+class ReadyAnswer(Struct, frozen=True):
     """`missing` says in words what does not work; empty when all does."""
 
     ready: bool
@@ -32,39 +32,39 @@ class Ready(Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _ProbeResult:
     at_ms: int
-    ready: Ready
+    ready: ReadyAnswer
 
 
 class Readiness:
     """Probes at most once a second, and once in five while all works, however many ask."""
 
-    def __init__(self, gateway: Gateway, waiting: Waiting, partitions: int) -> None:
+    def __init__(self, gateway: Gateway, waiting: PendingReplies, partitions: int) -> None:
         self._gateway = gateway
         self._waiting = waiting
         self._keys = key_in_each("probe", partitions)
         self._probing = asyncio.Lock()
-        self._found = _Found(0, Ready(False, ()))
+        self._found = _ProbeResult(0, ReadyAnswer(False, ()))
 
-    async def ready(self) -> Ready:
+    async def ready(self) -> ReadyAnswer:
         async with self._probing:
             fresh_ms = _READY_MS if self._found.ready.ready else _FRESH_MS
             if now_ms() - self._found.at_ms > fresh_ms:
-                self._found = _Found(now_ms(), await self._probe())
+                self._found = _ProbeResult(now_ms(), await self._probe())
         return self._found.ready
 
-    async def _probe(self) -> Ready:
+    async def _probe(self) -> ReadyAnswer:
         config = self._gateway.configuration()
         if isinstance(config, Refusal):
-            return Ready(False, (config.message,))
+            return ReadyAnswer(False, (config.message,))
         asked = {key: self._request() for key in self._keys}
         answers = {key: self._waiting.ask(one.request_id) for key, one in asked.items()}
         try:
             probes = [self._record(key, one, config.digest) for key, one in asked.items()]
             failure = await self._gateway.publisher.publish(probes)
             if failure is not None:
-                return Ready(False, (f"Kafka: {failure.detail}",))
+                return ReadyAnswer(False, (f"Kafka: {failure.detail}",))
             await asyncio.wait(answers.values(), timeout=_WAIT_MS / 1000)
         finally:
             for key, one in asked.items():
@@ -75,7 +75,7 @@ class Readiness:
             for partition, key in enumerate(self._keys)
             if not answers[key].done()
         )
-        return Ready(not missing, missing)
+        return ReadyAnswer(not missing, missing)
 
     def _request(self) -> DecideRequest:
         return DecideRequest(str(uuid4()), self._gateway.instance, (), now_ms() + _WAIT_MS)

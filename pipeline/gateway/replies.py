@@ -20,16 +20,16 @@ _TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.5
 _BATCH: Final = 500
 
-Late: TypeAlias = Callable[[Reply], None]
+OnLateReply: TypeAlias = Callable[[Reply], None]
 
 
-class Waiting:
+class PendingReplies:
     """Requests without a reply yet. A reply that comes after its request gave up goes to `late`."""
 
-    def __init__(self, late: Late) -> None:
+    def __init__(self, late: OnLateReply) -> None:
         self._late = late
         self._open: dict[str, asyncio.Future[Reply]] = {}
-        self._given_up: dict[str, None] = {}
+        self._abandoned: dict[str, None] = {}
 
     def ask(self, request_id: str) -> "asyncio.Future[Reply]":
         """Resolved by the reply; end with `give_up` where it does not come."""
@@ -40,9 +40,9 @@ class Waiting:
     def give_up(self, request_id: str) -> None:
         """Nobody waits any longer; the oldest of many is forgotten."""
         self._open.pop(request_id, None)
-        self._given_up[request_id] = None
-        if len(self._given_up) > _MAX_LATE:
-            self._given_up.pop(next(iter(self._given_up)))
+        self._abandoned[request_id] = None
+        if len(self._abandoned) > _MAX_LATE:
+            self._abandoned.pop(next(iter(self._abandoned)))
 
     def forget(self, request_id: str) -> None:
         """As `give_up`, where a late reply does not matter."""
@@ -54,8 +54,8 @@ class Waiting:
             answer = self._open.pop(reply.request_id, None)
             if answer is not None and not answer.done():
                 answer.set_result(reply)
-            elif reply.request_id in self._given_up:
-                del self._given_up[reply.request_id]
+            elif reply.request_id in self._abandoned:
+                del self._abandoned[reply.request_id]
                 self._late(reply)
 
 
@@ -63,7 +63,7 @@ class ReplyReader:
     """Reads the one partition of `replies` that `instance` is in, from its end at the start."""
 
     def __init__(
-        self, client: Mapping[str, Property], instance: str, codec: Codec, waiting: Waiting
+        self, client: Mapping[str, Property], instance: str, codec: Codec, waiting: PendingReplies
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._key = instance.encode()
@@ -108,11 +108,11 @@ class ReplyReader:
                 self._hand_over([first, *self._consumer.consume(_BATCH, 0)])
 
     def _hand_over(self, messages: Sequence[Message]) -> None:
-        replies = [reply for reply in map(self._decoded, messages) if reply is not None]
+        replies = [reply for reply in map(self._decode, messages) if reply is not None]
         if replies:
             self._loop.call_soon_threadsafe(self._waiting.deliver, replies)
 
-    def _decoded(self, message: Message) -> Reply | None:
+    def _decode(self, message: Message) -> Reply | None:
         if message.error() is not None or message.key() != self._key:
             return None
         value = message.value()

@@ -26,9 +26,9 @@ from pipeline.gateway.connections import (
 from pipeline.gateway.expired_replies import LateReplies
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.metrics import Metrics
-from pipeline.gateway.profiles import Profiles
+from pipeline.gateway.profiles import ProfileEndpoints
 from pipeline.gateway.readiness import Readiness
-from pipeline.gateway.replies import ReplyReader, Waiting
+from pipeline.gateway.replies import PendingReplies, ReplyReader
 from pipeline.model import topics
 from pipeline.model.time import HOUR_MS
 from pipeline.profile_reads.view import View
@@ -71,18 +71,18 @@ def _listen(host: str, port: int) -> socket.socket:
 async def _serve(settings: Settings, instance: str, listening: socket.socket) -> int:
     ports = {"http": listening.getsockname()[1]}
     announce(settings.home, instance, "starting", ports)
-    ending = _Ending()
-    gateway = _gateway(settings, instance, ending)
+    shutdown = _Shutdown()
+    gateway = _gateway(settings, instance, shutdown)
     late = LateReplies(gateway)
-    waiting = Waiting(late.expire)
+    waiting = PendingReplies(late.expire)
     replies = ReplyReader(settings.kafka(), instance, gateway.codec, waiting)
     readiness = Readiness(gateway, waiting, replies.partitions_of(topics.PROBES))
-    profiles = _profiles(settings, instance, gateway.codec, ending)
+    profiles = _profiles(settings, instance, gateway.codec, shutdown)
     replies.start()  # last: librdkafka's metadata call can hang while another thread polls
     guard = Guard(_connection_limits(settings), gateway.metrics)
     app = create_app(gateway, waiting, readiness, profiles)
     server = uvicorn.Server(_options(app, guard, settings))
-    ending.watch(server)
+    shutdown.watch(server)
     announce(settings.home, instance, "ready", ports)
     _log.info("listening on %s:%s", settings.gateway_host, ports["http"])
     watching = asyncio.create_task(guard.watch())
@@ -95,10 +95,10 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     profiles.view.close()
     await gateway.publisher.close()
     withdraw(settings.home, instance)
-    return ending.exit_code
+    return shutdown.exit_code
 
 
-def _gateway(settings: Settings, instance: str, ending: "_Ending") -> Gateway:
+def _gateway(settings: Settings, instance: str, shutdown: "_Shutdown") -> Gateway:
     client = settings.kafka()
     codec = open_codec(settings)
     configurations = ConfigurationLog(client, codec)
@@ -113,7 +113,7 @@ def _gateway(settings: Settings, instance: str, ending: "_Ending") -> Gateway:
             token_ms=settings.token_hours * HOUR_MS,
         ),
         configurations=configurations,
-        publisher=Publisher(client, settings.gateway_timeout_ms, ending.fail),
+        publisher=Publisher(client, settings.gateway_timeout_ms, shutdown.fail),
         codec=codec,
         tokens=TokenKey(settings.signing_secret()),
         adapter_key=settings.adapter_key(),
@@ -121,13 +121,15 @@ def _gateway(settings: Settings, instance: str, ending: "_Ending") -> Gateway:
     )
 
 
-def _profiles(settings: Settings, instance: str, codec: Codec, ending: "_Ending") -> Profiles:
-    kept = settings.home / "state" / "gateway" / instance
-    make_folder(settings.home, kept)
-    view = View(kept, codec)
-    view_updater = ViewUpdater(settings.kafka(), view, ending.fail)
+def _profiles(
+    settings: Settings, instance: str, codec: Codec, shutdown: "_Shutdown"
+) -> ProfileEndpoints:
+    folder = settings.home / "state" / "gateway" / instance
+    make_folder(settings.home, folder)
+    view = View(folder, codec)
+    view_updater = ViewUpdater(settings.kafka(), view, shutdown.fail)
     view_updater.start()
-    return Profiles(settings, view, view_updater)
+    return ProfileEndpoints(settings, view, view_updater)
 
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:
@@ -160,7 +162,7 @@ def _options(app: Starlette, guard: Guard, settings: Settings) -> uvicorn.Config
     )
 
 
-class _Ending:
+class _Shutdown:
     """Why the process ends: a signal (exit code 0), or something that is broken for good (1)."""
 
     def __init__(self) -> None:

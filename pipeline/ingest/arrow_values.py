@@ -56,16 +56,16 @@ def values(array: pa.Array) -> Sequence[object]:
 def _of_extension(array: pa.ExtensionArray) -> Sequence[object]:
     stored = array.storage
     if array.type.extension_name == "arrow.uuid":
-        return [_each(_uuid, value) for value in stored.to_pylist()]
+        return [_convert(_uuid, value) for value in stored.to_pylist()]
     if array.type.extension_name == "arrow.bool8":
-        return [_each(bool, value) for value in stored.to_pylist()]
+        return [_convert(bool, value) for value in stored.to_pylist()]
     return values(stored)
 
 
 def _structs(array: pa.StructArray) -> Iterator[object]:
     names = [field.name for field in array.type]
     if len(set(names)) < len(names):
-        yield from _refused(array, "a struct has two fields of the same name")
+        yield from _refuse_each(array, "a struct has two fields of the same name")
         return
     parts = [values(part) for part in array.flatten()]
     for place, valid in enumerate(array.is_valid().to_pylist()):
@@ -111,15 +111,15 @@ def _plain(array: pa.Array) -> Sequence[object]:
     if kinds.is_boolean(kind) or kinds.is_signed_integer(kind):
         return array.to_pylist()  # type: ignore[no-any-return]
     if kinds.is_floating(kind):
-        return [_each(_finite, value) for value in _doubles(array)]
+        return [_convert(_finite, value) for value in _doubles(array)]
     if kinds.is_timestamp(kind) or kinds.is_time(kind) or kinds.is_duration(kind):
-        return [_each(_clock(kind), value) for value in _counts(array)]
+        return [_convert(_clock(kind), value) for value in _counts(array)]
     for is_kind, convert in _CONVERT:
         if is_kind(kind):
-            return [_each(convert, value) for value in _python(array)]
+            return [_convert(convert, value) for value in _python(array)]
     if kinds.is_null(kind):
         return [None] * len(array)
-    return list(_refused(array, f"{kind} has no value here"))
+    return list(_refuse_each(array, f"{kind} has no value here"))
 
 
 def _python(array: pa.Array) -> Sequence[Any]:
@@ -162,7 +162,7 @@ def _moment(count: int, per_second: int) -> str:
     return f"{text}.{fraction}" if fraction else text
 
 
-def _each(convert: _Convert, value: Any) -> object:
+def _convert(convert: _Convert, value: Any) -> object:
     if value is None:
         return None
     try:
@@ -202,7 +202,7 @@ def _uuid(value: bytes) -> str:
     return str(UUID(bytes=value))
 
 
-def _refused(array: pa.Array, why: str) -> Iterator[object]:
+def _refuse_each(array: pa.Array, why: str) -> Iterator[object]:
     for valid in array.is_valid().to_pylist():
         yield NoValue(why) if valid else None
 

@@ -91,7 +91,7 @@ def columns_of(header: Sequence[str], ignored: AbstractSet[str]) -> Columns:
     return Columns(tuple(name if name in set(used) else None for name in names))
 
 
-def known_columns(names: Iterable[str]) -> int:
+def count_known_columns(names: Iterable[str]) -> int:
     """How many of the names mean something: where a delimiter is guessed, the most."""
     given = [name.strip() for name in names]
     return sum(_means_something(name, given) for name in given)
@@ -158,7 +158,7 @@ def _parts(name: str) -> list[str]:
 
 def _put(record: _Record, name: str, value: object) -> Fault | None:
     if name in OBJECTS:
-        return _merge(record, name, _parsed(value))
+        return _merge(record, name, _parse_json(value))
     *path, last = _parts(name)
     place = record
     for part in path:
@@ -186,7 +186,7 @@ def _merge(record: _Record, name: str, value: object) -> Fault | None:
     return None
 
 
-def _parsed(value: object) -> object:
+def _parse_json(value: object) -> object:
     """What is no JSON stays text, and is refused where an object belongs."""
     if not isinstance(value, str):
         return value

@@ -22,10 +22,10 @@ from pipeline.ingest.columns import (
     Columns,
     Fault,
     columns_of,
-    known_columns,
+    count_known_columns,
 )
 from pipeline.ingest.ndjson import NOT_TEXT, TOO_LARGE
-from pipeline.ingest.row import BadRow, FileFormat, ReadRow, Row, UnreadableError
+from pipeline.ingest.row import FileFormat, FileRow, ReadRow, UnreadableError, UnreadableRow
 from pipeline.ingest.text_lines import Line, encoding_of, lines, unreadable_byte
 
 _DELIMITERS: Final = (",", ";", "\t", "|")
@@ -63,7 +63,7 @@ class _Record:
 
 
 @dataclass(slots=True)
-class _Source:
+class _LineSource:
     """Lines one by one, some of them again; `taken`: those of the record that is being read."""
 
     lines: Iterator[Line]
@@ -89,8 +89,8 @@ def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
     """Raises UnreadableError where there is no header that can be understood."""
     encoding = encoding_of(path, file_format.encoding)
     most = file_format.max_bytes
-    source = _Source(lines(path, encoding, most), most)
-    delimiter = _delimiter(source, path, file_format)
+    source = _LineSource(lines(path, encoding, most), most)
+    delimiter = _find_delimiter(source, path, file_format)
     records = _records(source, delimiter)
     header = next((one for one in records if one.fault or not one.is_empty), None)
     if header is None:
@@ -107,7 +107,7 @@ def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
         yield _row(record, columns, file_format)
 
 
-def _records(source: _Source, delimiter: str) -> Iterator[_Record]:
+def _records(source: _LineSource, delimiter: str) -> Iterator[_Record]:
     csv.field_size_limit(max(source.most, 131_072))
     reader = csv.reader(source, delimiter=delimiter, strict=True)
     while True:
@@ -133,13 +133,13 @@ def _records(source: _Source, delimiter: str) -> Iterator[_Record]:
 
 def _row(record: _Record, columns: Columns, file_format: FileFormat) -> ReadRow:
     first, last = record.lines[0], record.lines[-1]
-    result = record.fault or _judged(record, columns, file_format)
+    result = record.fault or _to_json(record, columns, file_format)
     if isinstance(result, Fault):
-        return BadRow(first.number, result.code, result.column, result.message, last.done)
-    return Row(first.number, result, last.done, _identifiers(record, columns))
+        return UnreadableRow(first.number, result.code, result.column, result.message, last.done)
+    return FileRow(first.number, result, last.done, _identifier_columns(record, columns))
 
 
-def _judged(record: _Record, columns: Columns, file_format: FileFormat) -> bytes | Fault:
+def _to_json(record: _Record, columns: Columns, file_format: FileFormat) -> bytes | Fault:
     cells, names = record.cells, columns.names
     if len(cells) < len(names) and not record.ended:
         what = f"{len(cells)} cells under {len(names)} columns: the file ends within this row"
@@ -155,14 +155,14 @@ def _judged(record: _Record, columns: Columns, file_format: FileFormat) -> bytes
             return Fault(NOT_TEXT, name or f"column {place}", fault)
         if name is None:
             continue
-        value = _typed(name, cell, file_format)
+        value = _parse_cell(name, cell, file_format)
         if isinstance(value, Fault):
             return value
         given.append((name, value))
     return columns.record(given)
 
 
-def _identifiers(record: _Record, columns: Columns) -> tuple[str, ...]:
+def _identifier_columns(record: _Record, columns: Columns) -> tuple[str, ...]:
     """The columns of identifiers that have one in this row."""
     if not columns.identifiers:
         return ()
@@ -170,7 +170,7 @@ def _identifiers(record: _Record, columns: Columns) -> tuple[str, ...]:
     return tuple(name for name, cell in given if cell and name and name.startswith("identifiers."))
 
 
-def _typed(column: str, cell: str, file_format: FileFormat) -> object:
+def _parse_cell(column: str, cell: str, file_format: FileFormat) -> object:
     if column.startswith(CONSENT):
         if cell.lower() not in ("true", "false"):
             return Fault("invalid_field", column, "consent is true or false")
@@ -180,22 +180,22 @@ def _typed(column: str, cell: str, file_format: FileFormat) -> object:
     if cell in ("true", "false"):
         return cell == "true"
     if file_format.decimal_comma:
-        return _with_comma(column, cell)
+        return _parse_decimal_comma(column, cell)
     if match := _NUMBER.fullmatch(cell):
         return float(cell) if match[2] else int(cell)
-    return _list(cell) if cell.startswith("[") else cell
+    return _parse_list(cell) if cell.startswith("[") else cell
 
 
-def _with_comma(column: str, cell: str) -> object:
+def _parse_decimal_comma(column: str, cell: str) -> object:
     if match := _WITH_COMMA.fullmatch(cell):
         plain = cell.replace(".", "").replace(",", ".")
         return float(plain) if match[3] else int(plain)
     if _NUMBER.fullmatch(cell):
         return Fault("invalid_number", column, f"{cell!r} is no number with a decimal comma")
-    return _list(cell) if cell.startswith("[") else cell
+    return _parse_list(cell) if cell.startswith("[") else cell
 
 
-def _list(cell: str) -> object:
+def _parse_list(cell: str) -> object:
     try:
         found = msgspec.json.decode(cell)
     except (msgspec.DecodeError, RecursionError):
@@ -203,7 +203,7 @@ def _list(cell: str) -> object:
     return found if isinstance(found, list) else cell
 
 
-def _delimiter(source: _Source, path: Path, file_format: FileFormat) -> str:
+def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) -> str:
     """The one that is named, or that the file tells, or by which most columns are known."""
     first = next(source.lines, None)
     while first is not None and not first.text.strip():
@@ -216,7 +216,7 @@ def _delimiter(source: _Source, path: Path, file_format: FileFormat) -> str:
     else:
         source.again.append(first)
     if named is None:
-        return max(_DELIMITERS, key=lambda one: known_columns(_split(first.text, one)))
+        return max(_DELIMITERS, key=lambda one: count_known_columns(_split(first.text, one)))
     delimiter = _NAMES.get(named.lower(), named)
     if len(delimiter) != 1 or delimiter in '"\r\n ':
         raise UnreadableError(f"no delimiter {named!r}: one character, or tab")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from pipeline.ingest.row import BadRow, FileFormat, ReadRow, Row
+from pipeline.ingest.row import FileFormat, FileRow, ReadRow, UnreadableRow
 from pipeline.ingest.text_lines import Line, encoding_of, lines, unreadable_byte
 
 TOO_LARGE: Final = "too_large"
@@ -21,12 +21,12 @@ def ndjson_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
         elif text:
             fault = unreadable_byte(text)
             if fault is None:
-                yield Row(line.number, text.encode(), line.done)
+                yield FileRow(line.number, text.encode(), line.done)
             else:
-                yield BadRow(line.number, NOT_TEXT, None, fault, line.done)
+                yield UnreadableRow(line.number, NOT_TEXT, None, fault, line.done)
 
 
-def too_large(line: Line, file_format: FileFormat) -> BadRow:
+def too_large(line: Line, file_format: FileFormat) -> UnreadableRow:
     """A record that does not end within the limit."""
     what = f"a record may have {file_format.max_bytes} bytes"
-    return BadRow(line.number, TOO_LARGE, None, what, line.done)
+    return UnreadableRow(line.number, TOO_LARGE, None, what, line.done)

@@ -9,7 +9,14 @@ import pyarrow.parquet as pq
 
 from pipeline.ingest.arrow_values import NoValue, values
 from pipeline.ingest.columns import Columns, Fault, columns_of
-from pipeline.ingest.row import BadRow, FileFormat, ReadRow, Row, RowFile, UnreadableError
+from pipeline.ingest.row import (
+    FileFormat,
+    FileRow,
+    ReadRow,
+    RowFile,
+    UnreadableError,
+    UnreadableRow,
+)
 
 _MOST_ROWS: Final = 10_000
 _BATCH_BYTES: Final = 16 * 1024 * 1024
@@ -48,7 +55,7 @@ def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:
             why = "it has fewer rows than it says"
         if number < end:
             what = f"this and the rest of the row group are damaged: {why}"
-            yield BadRow(number + 1, "damaged", None, what, end, rows=end - number)
+            yield UnreadableRow(number + 1, "damaged", None, what, end, rows=end - number)
         begin = end
 
 
@@ -73,9 +80,9 @@ def _batch(batch: pa.RecordBatch, columns: Columns, before: int) -> Iterator[Rea
 def _row(number: int, given: list[tuple[str, object]], columns: Columns) -> ReadRow:
     for name, value in given:
         if isinstance(value, NoValue):
-            return BadRow(number, "invalid_value", name, f"{name}: {value.why}", number)
+            return UnreadableRow(number, "invalid_value", name, f"{name}: {value.why}", number)
     made = columns.record(given)
     if isinstance(made, Fault):
-        return BadRow(number, made.code, made.column, made.message, number)
+        return UnreadableRow(number, made.code, made.column, made.message, number)
     named = tuple(name for name, _ in given if name.startswith("identifiers."))
-    return Row(number, made, number, named)
+    return FileRow(number, made, number, named)

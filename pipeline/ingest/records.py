@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
-from pipeline.ingest.row import Row
+from pipeline.ingest.row import FileRow
 from pipeline.ingest.row_ids import RowIds
 from pipeline.intake.context import Fields, context_in_file, details, fields
 from pipeline.intake.decoding import decode
@@ -22,7 +22,7 @@ from pipeline.intake.identifiers import id_text
 from pipeline.intake.messages import MAX_ID, MESSAGE, Time
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.intake.segment_api import Arrival, has_id, interaction
-from pipeline.intake.times import epoch_ms, in_time
+from pipeline.intake.times import check_time, parse_time
 from pipeline.model.interaction import Identifier, Interaction
 
 Kind = Literal["track", "identify", "page", "screen", "group", "alias", "outcome"]
@@ -63,7 +63,7 @@ _INTERACTION: Final = msgspec.json.Decoder(InteractionRow)
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class RowIntake:
     """How the rows of one file are read: `source` says whose they are where they do not; `now_ms`
     (epoch ms); `ids`: of those that have none of their own. `by_log`: what is read is a log that
     is played: each record is heard when it says, never now."""
@@ -75,7 +75,7 @@ class Reading:
     ids: RowIds
     by_log: bool = False
 
-    def judge(self, row: Row) -> Interaction | Refusal:
+    def take_in(self, row: FileRow) -> Interaction | Refusal:
         """What the row tells of, or why it cannot be taken."""
         if len(row.raw) > self.max_bytes:
             return bad("too_large", None, f"a record may have {self.max_bytes} bytes")
@@ -84,7 +84,7 @@ class Reading:
             return probe
         return self._interaction(row) if probe.is_interaction() else self._message(row)
 
-    def _message(self, row: Row) -> Interaction | Refusal:
+    def _message(self, row: FileRow) -> Interaction | Refusal:
         message = decode(row.raw, MESSAGE)
         if isinstance(message, Refusal):
             return message
@@ -93,7 +93,7 @@ class Reading:
             return bad("missing_field", "type", text)
         kind = message.type
         if not has_id(message):
-            own = self.ids.of(row.raw)
+            own = self.ids.next_id(row.raw)
             if isinstance(own, Refusal):
                 return own
             message = replace(message, message_id=own)
@@ -104,7 +104,7 @@ class Reading:
             source = replace(source, clock="log")
         return interaction(message, kind, Arrival(source, self.config, self.now_ms))
 
-    def _interaction(self, row: Row) -> Interaction | Refusal:
+    def _interaction(self, row: FileRow) -> Interaction | Refusal:
         given = decode(row.raw, _INTERACTION)
         if isinstance(given, Refusal):
             return given
@@ -122,7 +122,7 @@ class Reading:
             return identifiers
         if isinstance(properties, Refusal):
             return properties
-        own = given.event_id or self.ids.of(row.raw)
+        own = given.event_id or self.ids.next_id(row.raw)
         if isinstance(own, Refusal):
             return own
         return Interaction(
@@ -148,10 +148,10 @@ class Reading:
 
     def _time(self, given: Time, field: str, heard_ms: int, source: str) -> int | Refusal:
         """Epoch ms; `heard_ms` without one."""
-        at = heard_ms if given is None else epoch_ms(given, field)
+        at = heard_ms if given is None else parse_time(given, field)
         if isinstance(at, Refusal):
             return at
-        return in_time(at, field, heard_ms, self.config.earliest_of(source))
+        return check_time(at, field, heard_ms, self.config.earliest_of(source))
 
     def _identifiers(
         self, given: Iterable[object], columns: tuple[str, ...]

@@ -25,7 +25,7 @@ class FileFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FileRow:
     """`line`: in a text file the line where it begins, counted from 1; in Parquet the row.
     `done`: how far the file has been read, in the unit of `RowFile.size`. `identifiers`: the
     columns that the identifiers are of, in their order.
@@ -38,7 +38,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class BadRow:
+class UnreadableRow:
     """What cannot be read as a record; `field`: the column at fault. `rows`: how many are lost
     with it, beginning there."""
 
@@ -50,7 +50,7 @@ class BadRow:
     rows: int = 1
 
 
-ReadRow: TypeAlias = Row | BadRow
+ReadRow: TypeAlias = FileRow | UnreadableRow
 
 
 @dataclass(frozen=True, slots=True)

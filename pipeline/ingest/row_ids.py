@@ -39,7 +39,7 @@ class RowIds:
             "CREATE TABLE seen (digest BLOB PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID"
         )
 
-    def of(self, raw: bytes) -> str | Refusal:
+    def next_id(self, raw: bytes) -> str | Refusal:
         """The id of the row with this JSON; to be asked once per row, in their order. Refused
         where a key column is empty."""
         if self._keys:
@@ -50,14 +50,14 @@ class RowIds:
 
     def _by_keys(self, raw: bytes) -> str | Refusal:
         record = msgspec.json.decode(raw)
-        values = [_at(record, key) for key in self._keys]
+        values = [_value_at(record, key) for key in self._keys]
         for key, value in zip(self._keys, values, strict=True):
             if value is None:
                 return bad("missing_key", key, f"the key column {key} is empty")
         return str(uuid5(_FILES, msgspec.json.encode([self._keys, values]).decode()))
 
 
-def _at(record: object, key: str) -> object:
+def _value_at(record: object, key: str) -> object:
     """What stands at a dotted place, whether it is nested or its name has the dots."""
     if not isinstance(record, Mapping):
         return None
@@ -67,4 +67,4 @@ def _at(record: object, key: str) -> object:
     if first == "identifiers" and isinstance(record.get(first), list):
         named = [one for one in record[first] if isinstance(one, Mapping)]
         return next((one.get("value") for one in named if one.get("namespace") == rest), None)
-    return _at(record.get(first), rest) if dot else None
+    return _value_at(record.get(first), rest) if dot else None

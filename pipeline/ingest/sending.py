@@ -9,8 +9,8 @@ from msgspec import Struct
 from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import WRITER, Property
-from pipeline.ingest.records import Reading
-from pipeline.ingest.row import BadRow, ReadRow, UnreadableError
+from pipeline.ingest.records import RowIntake
+from pipeline.ingest.row import ReadRow, UnreadableError, UnreadableRow
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 
@@ -20,7 +20,7 @@ _FULL_S: Final = 0.1
 _FLUSH_S: Final = 60.0
 
 
-class Refused(Struct, frozen=True):
+class RefusedRow(Struct, frozen=True):
     """A row that was not sent; `field`: the column or field at fault."""
 
     line: int
@@ -29,13 +29,13 @@ class Refused(Struct, frozen=True):
     message: str
 
 
-class Report(Struct, frozen=True):
+class SendReport(Struct, frozen=True):
     """`sent`: how many rows were good; `refused`: how many rows were not taken, and `first`
     the first of them. `stopped`: why the file could not be read to its end."""
 
     sent: int
     refused: int
-    first: tuple[Refused, ...]
+    first: tuple[RefusedRow, ...]
     stopped: str | None = None
 
 
@@ -43,36 +43,36 @@ class NotDeliveredError(Exception):
     """Kafka did not take everything; the message says what to do."""
 
 
-def pass_on(
+def send_rows(
     rows: Iterable[ReadRow],
-    reading: Reading,
+    reading: RowIntake,
     take: Callable[[Interaction], None],
     progress: Callable[[int], None],
-) -> Report:
+) -> SendReport:
     """Gives every good row to `take`; `progress` is told how far the file has been read."""
     sent = refused = 0
-    first: list[Refused] = []
+    first: list[RefusedRow] = []
     stopped = None
     try:
         for number, row in enumerate(rows):
-            result = row if isinstance(row, BadRow) else reading.judge(row)
+            result = row if isinstance(row, UnreadableRow) else reading.take_in(row)
             if isinstance(result, Interaction):
                 take(result)
                 sent += 1
             else:
-                refused += row.rows if isinstance(row, BadRow) else 1
+                refused += row.rows if isinstance(row, UnreadableRow) else 1
                 if len(first) < _SHOWN:
-                    first.append(Refused(row.line, result.code, result.field, result.message))
+                    first.append(RefusedRow(row.line, result.code, result.field, result.message))
             if number % _POLL_EVERY == 0:
                 progress(row.done)
     except UnreadableError as error:
         if not sent and not refused:
             raise
         stopped = str(error)
-    return Report(sent, refused, tuple(first), stopped)
+    return SendReport(sent, refused, tuple(first), stopped)
 
 
-class Publisher:
+class FilePublisher:
     """The way to Kafka: an idempotent producer that waits where Kafka is slower than the file.
 
     `delivered`: how many interactions Kafka has acknowledged.

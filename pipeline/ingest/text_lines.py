@@ -44,13 +44,13 @@ class Line:
 def encoding_of(path: Path, named: str | None) -> str:
     """The codec of the file. UnreadableError: `named` is none that can be read by line."""
     if named is not None:
-        return _known(named)
+        return _resolve_encoding(named)
     with path.open("rb") as file:
         sample = file.read(_SAMPLE)
     for mark, name in _MARKS:
         if sample.startswith(mark):
             return name
-    return _without_mark(sample)
+    return _guess_encoding(sample)
 
 
 def lines(path: Path, encoding: str, longest: int) -> Iterator[Line]:
@@ -90,7 +90,7 @@ def unreadable_byte(text: str) -> str | None:
     return "it holds a zero byte" if "\0" in text else None
 
 
-def _without_mark(sample: bytes) -> str:
+def _guess_encoding(sample: bytes) -> str:
     """UTF-16 of mostly Latin text has a zero in every other byte."""
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     if max(even, odd) * 3 < len(sample):
@@ -98,7 +98,7 @@ def _without_mark(sample: bytes) -> str:
     return "utf-16-be" if even > odd else "utf-16-le"
 
 
-def _known(named: str) -> str:
+def _resolve_encoding(named: str) -> str:
     try:
         name = codecs.lookup(named).name
         b"a\xff".decode(name, "ignore" if name in _WIDE else _errors(name))

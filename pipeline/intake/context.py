@@ -21,7 +21,7 @@ def fields(given: object) -> Fields:
     return given if isinstance(given, dict) else _NONE
 
 
-def merged(shared: object, own: object) -> Fields:
+def merge_context(shared: object, own: object) -> Fields:
     """Return a message's own context over what its batch gives to all, object by object.
 
     A null says that the client knows nothing, except within `traits`, where it clears a trait.

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from pipeline.intake import scan
 from pipeline.intake.refusal import Refusal, bad
-from pipeline.intake.surrogates import repaired
+from pipeline.intake.surrogates import replace_half_surrogates
 
 T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
@@ -31,7 +31,7 @@ def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | 
         return bad("too_deep", None, "the JSON is nested too deeply")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         if not isinstance(error, msgspec.ValidationError):
-            mended = repaired(bytes(raw))
+            mended = replace_half_surrogates(bytes(raw))
             if mended != raw:
                 return decode(mended, decoder)
         field = scan.not_finite(bytes(raw))
@@ -39,7 +39,7 @@ def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | 
             what = f"{field or 'the body'} is not a finite number"
             return bad("not_finite", field or None, what)
         if isinstance(error, msgspec.ValidationError):
-            return _invalid(error)
+            return _name_field(error)
         return bad("invalid_json", None, f"the body is not JSON in UTF-8: {error}")
 
 
@@ -84,7 +84,7 @@ def _decode_split(
     return replace(rest, **{parts: tuple(map(msgspec.Raw, split.parts))})
 
 
-def _invalid(error: msgspec.ValidationError) -> Refusal:
+def _name_field(error: msgspec.ValidationError) -> Refusal:
     text = str(error)
     path = _PATH.search(text)
     field = path[1] if path else None

@@ -37,9 +37,9 @@ class Flat:
 def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
     """`field` is where the values stand in the message, for the refusal."""
     flat = Flat({}, {})
-    for name, value in _leaves(values, "", 0):
+    for name, value in _iterate_leaves(values, "", 0):
         before = flat.get(name)
-        refusal = _too_much(flat, name, field) or _put(flat, name, value, f"{field}.{name}")
+        refusal = _check_bounds(flat, name, field) or _put(flat, name, value, f"{field}.{name}")
         if refusal is not None:
             return refusal
         if before is not None and before != flat.get(name):
@@ -48,16 +48,18 @@ def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
     return flat
 
 
-def _leaves(values: Mapping[str, object], prefix: str, depth: int) -> Iterator[tuple[str, object]]:
+def _iterate_leaves(
+    values: Mapping[str, object], prefix: str, depth: int
+) -> Iterator[tuple[str, object]]:
     for key, value in values.items():
         name = prefix + key
         if isinstance(value, dict) and depth < MAX_DEPTH:
-            yield from _leaves(value, name + ".", depth + 1)
+            yield from _iterate_leaves(value, name + ".", depth + 1)
         else:
             yield name, value
 
 
-def _too_much(flat: Flat, name: str, field: str) -> Refusal | None:
+def _check_bounds(flat: Flat, name: str, field: str) -> Refusal | None:
     if len(name) > MAX_NAME:
         message = f"a name may have {MAX_NAME} characters"
         return bad("name_too_long", f"{field}.{name[:MAX_NAME]}", message)
@@ -69,23 +71,23 @@ def _too_much(flat: Flat, name: str, field: str) -> Refusal | None:
 
 def _put(flat: Flat, name: str, value: object, field: str) -> Refusal | None:
     if isinstance(value, list):
-        elements = _elements(value, field)
+        elements = _to_elements(value, field)
         if isinstance(elements, Refusal):
             return elements
         flat.lists[name] = elements
         return None
-    scalar = _scalar(value, field)
+    scalar = _to_scalar(value, field)
     if isinstance(scalar, Refusal):
         return scalar
     flat.scalars[name] = scalar
     return None
 
 
-def _elements(values: list[object], field: str) -> tuple[str, ...] | Refusal:
+def _to_elements(values: list[object], field: str) -> tuple[str, ...] | Refusal:
     """What is null is no element."""
     texts: list[str] = []
     for index, value in enumerate(values):
-        scalar = _scalar(value, f"{field}.{index}")
+        scalar = _to_scalar(value, f"{field}.{index}")
         if isinstance(scalar, Refusal):
             return scalar
         if scalar is not None:
@@ -93,7 +95,7 @@ def _elements(values: list[object], field: str) -> tuple[str, ...] | Refusal:
     return tuple(texts)
 
 
-def _scalar(value: object, field: str) -> Scalar | Refusal:
+def _to_scalar(value: object, field: str) -> Scalar | Refusal:
     if isinstance(value, dict | list):
         try:
             value = msgspec.json.encode(value).decode()

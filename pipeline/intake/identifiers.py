@@ -16,7 +16,7 @@ from typing import Any, Final
 from pipeline.config.compile import Configuration
 from pipeline.identity.naming import doubtful
 from pipeline.intake.context import Fields, fields
-from pipeline.intake.messages import Kind, Message
+from pipeline.intake.messages import Kind, SegmentMessage
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.model.interaction import Identifier
 
@@ -36,7 +36,7 @@ class _Claim:
 
 
 def identifiers(
-    message: Message, kind: Kind, context: Fields, config: Configuration
+    message: SegmentMessage, kind: Kind, context: Fields, config: Configuration
 ) -> tuple[Identifier, ...] | Refusal:
     """At least one; the first is the strongest, whose key is the record's."""
     found: set[Identifier] = set()
@@ -71,7 +71,7 @@ def id_text(value: object) -> str | None:
 
 
 def _claims(
-    message: Message, kind: Kind, context: Fields, config: Configuration
+    message: SegmentMessage, kind: Kind, context: Fields, config: Configuration
 ) -> Iterator[_Claim]:
     identity = config.bundle.identity
     if message.user_id is not None:
@@ -89,7 +89,7 @@ def _claims(
     yield from _implied(message, kind, context, config.identity.ranks.keys())
 
 
-def _previous(message: Message, user: str, anonymous: str) -> Iterator[_Claim]:
+def _previous(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_Claim]:
     """Claim both kinds: which of them it is, identity knows. The message's own ids say so."""
     previous = id_text(message.previous_id)
     if message.previous_id is None or previous == id_text(message.user_id):
@@ -99,7 +99,9 @@ def _previous(message: Message, user: str, anonymous: str) -> Iterator[_Claim]:
     yield _Claim("previousId", anonymous, message.previous_id, implied=True)
 
 
-def _implied(message: Message, kind: Kind, context: Fields, known: Set[str]) -> Iterator[_Claim]:
+def _implied(
+    message: SegmentMessage, kind: Kind, context: Fields, known: Set[str]
+) -> Iterator[_Claim]:
     every: list[tuple[str, Mapping[str, Any]]] = [("context.traits", fields(context.get("traits")))]
     if kind != "group":
         every.append(("traits", fields(message.traits)))

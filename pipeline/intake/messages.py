@@ -33,11 +33,11 @@ OutcomeName: TypeAlias = Literal[
 ]
 
 
-class Posted(Struct, frozen=True, rename="camel"):
+class PostedRecord(Struct, frozen=True, rename="camel"):
     """A record as it is posted."""
 
 
-class Message(Posted, frozen=True):
+class SegmentMessage(PostedRecord, frozen=True):
     """One Segment message; `type` is needed where the path does not say it.
 
     `original_timestamp` is what RudderStack's clients send for `timestamp`.
@@ -61,7 +61,7 @@ class Message(Posted, frozen=True):
     write_key: str | None = None
 
 
-class Batch(Posted, frozen=True):
+class SegmentBatch(PostedRecord, frozen=True):
     """`/v1/batch`; each message is decoded on its own, so that a bad one spoils no other."""
 
     batch: tuple[Raw, ...]
@@ -70,7 +70,7 @@ class Batch(Posted, frozen=True):
     write_key: str | None = None
 
 
-class Wanted(Struct, frozen=True):
+class PlacementRequest(Struct, frozen=True):
     """A placement that wants a list: at most `limit` actions of different offers, the best
     first."""
 
@@ -81,12 +81,12 @@ class Wanted(Struct, frozen=True):
 class DecideBody(Struct, frozen=True):
     """`/v1/decide`; `budget_ms` may only shorten the gateway's own limit."""
 
-    interaction: Message
-    placements: tuple[str | Wanted, ...]
+    interaction: SegmentMessage
+    placements: tuple[str | PlacementRequest, ...]
     budget_ms: int | None = None
 
 
-class OutcomeBody(Posted, frozen=True):
+class OutcomeBody(PostedRecord, frozen=True):
     """What became of the action that `token` stands for.
 
     Once per action and outcome; those with a `messageId` of their own count each, but for
@@ -105,7 +105,7 @@ class OutcomeBody(Posted, frozen=True):
     write_key: str | None = None
 
 
-class Outcomes(Posted, frozen=True):
+class Outcomes(PostedRecord, frozen=True):
     """`/v1/outcomes` with several; None: the body is one outcome."""
 
     outcomes: tuple[Raw, ...] | None = None
@@ -113,8 +113,8 @@ class Outcomes(Posted, frozen=True):
     write_key: str | None = None
 
 
-MESSAGE: Final = msgspec.json.Decoder(Message)
-BATCH: Final = msgspec.json.Decoder(Batch)
+MESSAGE: Final = msgspec.json.Decoder(SegmentMessage)
+BATCH: Final = msgspec.json.Decoder(SegmentBatch)
 DECIDE: Final = msgspec.json.Decoder(DecideBody)
 OUTCOME: Final = msgspec.json.Decoder(OutcomeBody)
 OUTCOMES: Final = msgspec.json.Decoder(Outcomes)

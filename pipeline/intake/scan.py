@@ -26,7 +26,7 @@ _NUMBER: Final = b"-NI0123456789"
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class SplitArray:
     """`rest` is the text with an empty array in place of that whose elements are `parts`."""
 
     rest: bytes
@@ -59,7 +59,7 @@ def not_finite(raw: bytes) -> str | None:
     return None
 
 
-def elements(raw: bytes, name: str, most: int) -> Split | None:
+def elements(raw: bytes, name: str, most: int) -> SplitArray | None:
     """Return the array under the top-level key `name`, cut into its elements, of which at most
     `most` are read. None where the text has no such array, or no end.
     """
@@ -77,12 +77,12 @@ def elements(raw: bytes, name: str, most: int) -> Split | None:
             if mark == b"]":
                 end = found.end()
             elif len(parts) > most:
-                return Split(b"", tuple(parts))
+                return SplitArray(b"", tuple(parts))
         depth += (mark in (b"{", b"[")) - (mark in (b"}", b"]"))
         before = (before[1], found[0] if depth == 1 else b"")
     if end < 0 or depth != 0 or (b"" in parts and len(parts) > 1):
         return None
-    return Split(raw[:begin] + b"[]" + raw[end:], tuple(filter(None, parts)))
+    return SplitArray(raw[:begin] + b"[]" + raw[end:], tuple(filter(None, parts)))
 
 
 def _tokens(raw: bytes) -> Iterator[bytes]:

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
-from pipeline.intake.context import Fields, context_of, details, fields, merged
+from pipeline.intake.context import Fields, context_of, details, fields, merge_context
 from pipeline.intake.flatten import Flat, flatten
 from pipeline.intake.identifiers import id_text, identifiers
 from pipeline.intake.message_ids import MessageIds
-from pipeline.intake.messages import MAX_ID, Batch, Kind, Message, Time
+from pipeline.intake.messages import MAX_ID, Kind, SegmentBatch, SegmentMessage, Time
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.intake.times import occurred_at
 from pipeline.intake.trust import Speaker
@@ -45,7 +45,7 @@ class Arrival:
 
 
 def interaction(
-    message: Message, kind: Kind, arrival: Arrival, request: DecideRequest | None = None
+    message: SegmentMessage, kind: Kind, arrival: Arrival, request: DecideRequest | None = None
 ) -> Interaction | Refusal:
     """The interaction that `message` tells of, or why it cannot be one."""
     context = fields(message.context)
@@ -54,7 +54,7 @@ def interaction(
     occurred = arrival.occurred_at(*_times(message))
     names = identifiers(message, kind, context, arrival.config)
     if arrival.speaker is not None and not isinstance(names, Refusal):
-        names = arrival.speaker.allowed(names, id_text(message.user_id), context.get("proof"))
+        names = arrival.speaker.restrict(names, id_text(message.user_id), context.get("proof"))
     properties = _properties(message, kind, context)
     if isinstance(event_id, Refusal):
         return event_id
@@ -82,16 +82,16 @@ def interaction(
     )
 
 
-def of_batch(message: Message, batch: Batch) -> Message:
+def with_batch_fields(message: SegmentMessage, batch: SegmentBatch) -> SegmentMessage:
     """Return the message with what its batch says for all of them."""
     return replace(
         message,
-        context=merged(batch.context, message.context),
+        context=merge_context(batch.context, message.context),
         sent_at=message.sent_at or batch.sent_at,
     )
 
 
-def has_id(message: Message) -> bool:
+def has_id(message: SegmentMessage) -> bool:
     """Whether its sender gave it an id; a blank one is none."""
     return message.message_id is not None and bool(str(message.message_id).strip())
 
@@ -104,7 +104,7 @@ def message_id(given: str | int | None, new_id: Callable[[], str]) -> str | Refu
     return text if text.strip() else new_id()
 
 
-def _times(message: Message) -> tuple[Time, Time]:
+def _times(message: SegmentMessage) -> tuple[Time, Time]:
     """Return when it happened, and when it was sent, by the same clock.
 
     Where both times are given, a collector on the way has corrected `timestamp` by the sender's
@@ -116,7 +116,7 @@ def _times(message: Message) -> tuple[Time, Time]:
     return message.timestamp, None if corrected else message.sent_at
 
 
-def _name(message: Message, kind: Kind) -> str | Refusal:
+def _name(message: SegmentMessage, kind: Kind) -> str | Refusal:
     if kind == "track":
         return message.event or bad("missing_field", "event", "a track message needs an event")
     if kind in ("page", "screen"):
@@ -124,7 +124,7 @@ def _name(message: Message, kind: Kind) -> str | Refusal:
     return kind
 
 
-def _properties(message: Message, kind: Kind, context: Fields) -> Flat | Refusal:
+def _properties(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | Refusal:
     """Of identify the person's traits, of group the group's, of others the properties."""
     field = "traits" if kind in ("identify", "group") else "properties"
     given = details(message.traits if field == "traits" else message.properties, field)

@@ -16,6 +16,6 @@ _ESCAPE: Final = re.compile(
 _UNREADABLE: Final = rb"\ufffd"
 
 
-def repaired(raw: bytes) -> bytes:
+def replace_half_surrogates(raw: bytes) -> bytes:
     """Return JSON text without halves, the same where there are none."""
     return _ESCAPE.sub(lambda found: _UNREADABLE if found["half"] else found[0], raw)

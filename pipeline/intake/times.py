@@ -28,18 +28,18 @@ def occurred_at(
     """
     if timestamp is None:
         return received_ms
-    happened = epoch_ms(timestamp, "timestamp")
-    sent = None if sent_at is None else epoch_ms(sent_at, "sentAt")
+    happened = parse_time(timestamp, "timestamp")
+    sent = None if sent_at is None else parse_time(sent_at, "sentAt")
     if isinstance(happened, Refusal):
         return happened
     if isinstance(sent, Refusal):
         return sent
     if sent is not None:
         happened += received_ms - sent
-    return in_time(happened, "timestamp", received_ms, earliest_ms)
+    return check_time(happened, "timestamp", received_ms, earliest_ms)
 
 
-def in_time(at: int, field: str, received_ms: int, earliest_ms: int) -> int | Refusal:
+def check_time(at: int, field: str, received_ms: int, earliest_ms: int) -> int | Refusal:
     """`at`, or when it was received where a clock was somewhat ahead; refused where it cannot be
     true."""
     if at > received_ms + MAX_AHEAD_MS:
@@ -50,19 +50,19 @@ def in_time(at: int, field: str, received_ms: int, earliest_ms: int) -> int | Re
     return min(at, received_ms)
 
 
-def epoch_ms(time: str | float, field: str) -> int | Refusal:
+def parse_time(time: str | float, field: str) -> int | Refusal:
     """ISO 8601, UTC where no zone is given, or a number since 1970, also as text: seconds,
     milliseconds, microseconds or nanoseconds, told apart by how great it is."""
     if isinstance(time, str) and _NUMBER.fullmatch(time):
         time = float(time) if "." in time else int(time)
-    at = _iso_ms(time) if isinstance(time, str) else _since_1970(time)
+    at = _parse_iso(time) if isinstance(time, str) else _parse_number(time)
     if at is not None and at <= _LAST_MS:
         return at
     what = f"{field} must be like 2026-01-31T12:00:00.000Z, or epoch milliseconds"
     return bad("invalid_time", field, what)
 
 
-def _since_1970(time: float) -> int | None:
+def _parse_number(time: float) -> int | None:
     """None: of no unit."""
     for below, each_ms in _UNITS:
         if abs(time) < below:
@@ -70,7 +70,7 @@ def _since_1970(time: float) -> int | None:
     return None
 
 
-def _iso_ms(text: str) -> int | None:
+def _parse_iso(text: str) -> int | None:
     try:
         moment = datetime.fromisoformat(_UTC.sub("+00:00", text.strip()))
         zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)

@@ -11,7 +11,7 @@ from pipeline.config.voices import Voice
 from pipeline.intake.refusal import Refusal, unavailable
 from pipeline.model.interaction import Identifier
 
-Named: TypeAlias = tuple[Identifier, ...]
+Identifiers: TypeAlias = tuple[Identifier, ...]
 
 _FIELD: Final = "context.proof"
 
@@ -26,14 +26,16 @@ class Speaker:
     config: Configuration
     on_unproven: Callable[[], None]
 
-    def allowed(self, found: Named, user_id: str | None, shown: object) -> Named | Refusal:
+    def restrict(
+        self, found: Identifiers, user_id: str | None, shown: object
+    ) -> Identifiers | Refusal:
         """Return whom a message is about, as far as this source may say so; `shown` is its proof.
 
         The rest is left out, so that the message counts for the device.
         """
         proven = None
         if shown is not None and user_id is not None:
-            proven = self._proven(user_id, shown)
+            proven = self._prove(user_id, shown)
         if isinstance(proven, Refusal):
             return proven
         kept = tuple(one for one in found if one.namespace in self.voice.asserts or one == proven)
@@ -43,7 +45,7 @@ class Speaker:
         what = "the key is a public one: give anonymousId, or the proof of userId in context.proof"
         return kept or Refusal(403, "proof_required", what, "userId")
 
-    def _proven(self, user_id: str, shown: object) -> Identifier | Refusal | None:
+    def _prove(self, user_id: str, shown: object) -> Identifier | Refusal | None:
         """Return the user id as the identifier that is proven."""
         if self.voice.secret is None:
             return Refusal(403, "invalid_proof", "the source has no secret to check it by", _FIELD)

@@ -14,7 +14,7 @@ from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.rocks import temporary_rows
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Source
-from pipeline.ingest.records import Reading
+from pipeline.ingest.records import RowIntake
 from pipeline.ingest.row_ids import RowIds
 from pipeline.profile_reads.as_of import member_profiles
 from pipeline.profile_reads.export import export_all
@@ -132,7 +132,7 @@ def _read(
     file: OpenFile, given: BacktestInput, rules: Rules, log: TimedLog, progress: Progress
 ) -> FileReport:
     ids = RowIds(str(file.path.resolve()))
-    reading = Reading(rules.config, given.source, given.max_bytes, given.now_ms, ids, by_log=True)
+    reading = RowIntake(rules.config, given.source, given.max_bytes, given.now_ms, ids, by_log=True)
     return read_file(file, reading, log, lambda done: progress.read(file, done))
 
 

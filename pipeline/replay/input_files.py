@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.adapters.rocks import Rows
-from pipeline.ingest.records import Reading
+from pipeline.ingest.records import RowIntake
 from pipeline.ingest.row import FileFormat, RowFile, UnreadableError
 from pipeline.ingest.rows import open_rows
-from pipeline.ingest.sending import Refused, pass_on
+from pipeline.ingest.sending import RefusedRow, send_rows
 from pipeline.model.interaction import Interaction
 
 _PLACE: Final = Layout(">QQ")
@@ -36,7 +36,7 @@ class FileReport(Struct, frozen=True):
     file: str
     taken: int
     refused: int
-    first: tuple[Refused, ...]
+    first: tuple[RefusedRow, ...]
     stopped: str | None
 
 
@@ -93,11 +93,11 @@ class TimedLog:
 
 
 def read_file(
-    file: OpenFile, reading: Reading, log: TimedLog, progress: Callable[[int], None]
+    file: OpenFile, reading: RowIntake, log: TimedLog, progress: Callable[[int], None]
 ) -> FileReport:
     """Put every good row of the file into the log; `progress` is told how far it was read."""
     try:
-        done = pass_on(file.rows.rows(), reading, log.add, progress)
+        done = send_rows(file.rows.rows(), reading, log.add, progress)
     except UnreadableError as error:
         raise UnreadableError(f"{file.path}: {error}") from error
     return FileReport(str(file.path), done.sent, done.refused, done.first, done.stopped)

@@ -12,8 +12,8 @@ from pipeline.config.model import Bundle, Source
 from pipeline.decisioning.explain import explain, run_again
 from pipeline.demo import dataset, script
 from pipeline.flow import Flow
-from pipeline.ingest.records import Reading
-from pipeline.ingest.row import Row
+from pipeline.ingest.records import RowIntake
+from pipeline.ingest.row import FileRow
 from pipeline.ingest.row_ids import RowIds
 from pipeline.model.decision import Action, Decision
 from pipeline.model.interaction import DecideRequest, Interaction
@@ -56,9 +56,9 @@ def _interactions(flow: Flow, log: list[dataset.LogEvent]) -> Iterator[Interacti
     for day in script.days(log):
         for one in day.rounds:
             for step in (step for visit in one.visits for step in visit):
-                reading = Reading(flow.rules.config, _SHOP, 100_000, step.at, RowIds("log"))
+                reading = RowIntake(flow.rules.config, _SHOP, 100_000, step.at, RowIds("log"))
                 for message in step.messages:
-                    given = reading.judge(Row(1, msgspec.json.encode(message), 0))
+                    given = reading.take_in(FileRow(1, msgspec.json.encode(message), 0))
                     assert isinstance(given, Interaction), given
                     given = replace(given, received_at=given.occurred_at)
                     if step.placement is not None:

@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.model import Source
-from pipeline.ingest.records import Reading
-from pipeline.ingest.row import BadRow, FileFormat, Row, UnreadableError
+from pipeline.ingest.records import RowIntake
+from pipeline.ingest.row import FileFormat, FileRow, UnreadableError, UnreadableRow
 from pipeline.ingest.row_ids import RowIds
 from pipeline.ingest.rows import open_rows
-from pipeline.ingest.sending import Report, pass_on
+from pipeline.ingest.sending import SendReport, send_rows
 from pipeline.model.interaction import Interaction
 from tests.support.worlds import plain_rules
 
@@ -36,11 +36,13 @@ pytestmark = pytest.mark.timeout(120)
 quick = settings(deadline=2_000, suppress_health_check=[HealthCheck.too_slow])
 
 
-def _read(name: str, content: bytes) -> tuple[list[Row | BadRow], UnreadableError | None]:
+def _read(
+    name: str, content: bytes
+) -> tuple[list[FileRow | UnreadableRow], UnreadableError | None]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(content)
-        rows: list[Row | BadRow] = []
+        rows: list[FileRow | UnreadableRow] = []
         tracemalloc.start()
         try:
             rows.extend(open_rows(path, _FORMAT).rows())
@@ -53,17 +55,17 @@ def _read(name: str, content: bytes) -> tuple[list[Row | BadRow], UnreadableErro
         return rows, None
 
 
-def _sent(rows: Iterable[Row | BadRow]) -> tuple[Report, list[Interaction]]:
+def _sent(rows: Iterable[FileRow | UnreadableRow]) -> tuple[SendReport, list[Interaction]]:
     taken: list[Interaction] = []
-    reading = Reading(plain_rules().config, _SOURCE, _MAX, _NOW, RowIds("f"))
-    return pass_on(rows, reading, taken.append, lambda _: None), taken
+    reading = RowIntake(plain_rules().config, _SOURCE, _MAX, _NOW, RowIds("f"))
+    return send_rows(rows, reading, taken.append, lambda _: None), taken
 
 
-def _accounted(rows: list[Row | BadRow]) -> Report:
+def _accounted(rows: list[FileRow | UnreadableRow]) -> SendReport:
     report, taken = _sent(rows)
     assert report.sent == len(taken)
     assert report.sent + report.refused == sum(
-        row.rows if isinstance(row, BadRow) else 1 for row in rows
+        row.rows if isinstance(row, UnreadableRow) else 1 for row in rows
     )
     assert _sent(rows) == (report, taken)
     return report
@@ -85,7 +87,7 @@ def test_what_a_writer_of_csv_writes_is_read_row_by_row(
     writer.writerows(table)
     rows, error = _read("a.csv", text.getvalue().encode(encoding))
     assert error is None
-    found = [msgspec.json.decode(row.raw) for row in rows if isinstance(row, Row)]
+    found = [msgspec.json.decode(row.raw) for row in rows if isinstance(row, FileRow)]
     expected = [cells for cells in table if any(cell.strip() for cell in cells)]
     assert len(found) == len(rows) == len(expected)
     for record, cells in zip(found, expected, strict=True):

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.decisioning.explain import explain
-from pipeline.intake.messages import DECIDE, Wanted
+from pipeline.intake.messages import DECIDE, PlacementRequest
 from tests.support.deciding import Life, campaign, fates, hero, offer, world
 
 _values = st.lists(st.integers(-3, 9), min_size=1, max_size=9)
@@ -48,7 +48,7 @@ def test_an_explanation_tells_of_each_place() -> None:
 
 @pytest.mark.parametrize(
     ("asked", "read"),
-    [(b'"hero"', "hero"), (b'{"placement": "hero", "limit": 5}', Wanted("hero", 5))],
+    [(b'"hero"', "hero"), (b'{"placement": "hero", "limit": 5}', PlacementRequest("hero", 5))],
 )
 def test_both_forms_of_asking_are_read(asked: bytes, read: object) -> None:
     body = DECIDE.decode(b'{"interaction": {"type": "page"}, "placements": [' + asked + b"]}")

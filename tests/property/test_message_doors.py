@@ -23,8 +23,9 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.decisioning.token import TokenKey
 from pipeline.flow import Flow, stage
-from pipeline.ingest.records import Reading
-from pipeline.ingest.rows import Row
+from pipeline.ingest.records import RowIntake
+from pipeline.ingest.row import FileRow
+from pipeline.ingest.row_ids import RowIds
 from pipeline.intake.messages import Kind
 from pipeline.intake.refusal import Refusal
 from pipeline.model import topics
@@ -126,7 +127,7 @@ def _post(door: Doorway, path: str, content: bytes) -> httpx.Response:
 
 
 def _by_file(raw: bytes) -> Interaction | Refusal:
-    return Reading(_CONFIG, _SHOP, MESSAGE_BYTES, _NOW).judge(Row(1, raw, 0))
+    return RowIntake(_CONFIG, _SHOP, MESSAGE_BYTES, _NOW, RowIds("f")).take_in(FileRow(1, raw, 0))
 
 
 def _alike(one: Interaction) -> Interaction:

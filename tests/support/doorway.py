@@ -17,9 +17,9 @@ from pipeline.decisioning.token import TokenKey
 from pipeline.gateway.app import create_app
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.metrics import Metrics
-from pipeline.gateway.profiles import Profiles
+from pipeline.gateway.profiles import ProfileEndpoints
 from pipeline.gateway.readiness import Readiness
-from pipeline.gateway.replies import Waiting
+from pipeline.gateway.replies import PendingReplies
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.model.time import DAY_MS
@@ -88,7 +88,7 @@ class Doorway:
     app: Starlette
     log: Log
     codec: Codec
-    waiting: Waiting
+    waiting: PendingReplies
     tokens: TokenKey
     view: View
 
@@ -129,7 +129,7 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
     """A gateway whose files are in `folder`."""
     log, codec, tokens = Log(), Codec(recorded()), TokenKey("test" * 8)
     settings = Settings(home=folder, secret="test" * 8)
-    waiting = Waiting(lambda _: None)
+    waiting = PendingReplies(lambda _: None)
     gateway = Gateway(
         instance="gateway",
         limits=Limits(MESSAGE_BYTES, BATCH_BYTES, ITEMS, decide_ms=1, token_ms=TOKEN_MS),
@@ -141,6 +141,6 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
         metrics=Metrics(),
     )
     view = View(folder / "view", codec)
-    profiles = Profiles(settings, view, Current())  # type: ignore[arg-type]
+    profiles = ProfileEndpoints(settings, view, Current())  # type: ignore[arg-type]
     app = create_app(gateway, waiting, Readiness(gateway, waiting, 2), profiles)
     return Doorway(app, log, codec, waiting, tokens, view)

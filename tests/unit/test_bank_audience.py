@@ -11,8 +11,8 @@ from pipeline.adapters.config_files import load, written_keys
 from pipeline.cli.main import build_app
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle, Source
-from pipeline.ingest.records import Reading
-from pipeline.ingest.row import Row
+from pipeline.ingest.records import RowIntake
+from pipeline.ingest.row import FileRow
 from pipeline.ingest.row_ids import RowIds
 from pipeline.model.interaction import Interaction
 from pipeline.simulate.customers import customer
@@ -37,7 +37,7 @@ def bank() -> Configuration:
 
 def taken(config: Configuration, raw: bytes) -> Interaction:
     source = Source("file", "file", "unused-key")
-    one = Reading(config, source, 10_000, _NOW, RowIds("file")).judge(Row(1, raw, 0))
+    one = RowIntake(config, source, 10_000, _NOW, RowIds("file")).take_in(FileRow(1, raw, 0))
     assert isinstance(one, Interaction), one
     return one
 

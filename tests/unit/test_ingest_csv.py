@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.ingest.row import FileFormat, Row, UnreadableError
+from pipeline.ingest.row import FileFormat, FileRow, UnreadableError
 from pipeline.ingest.rows import open_rows
 
 _MAX = 1_000
@@ -25,7 +25,7 @@ def table(tmp_path: Path) -> Any:
         return [
             (
                 row.line,
-                msgspec.json.decode(row.raw) if isinstance(row, Row) else (row.code, row.field),
+                msgspec.json.decode(row.raw) if isinstance(row, FileRow) else (row.code, row.field),
             )
             for row in rows
         ]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.ingest.arrow_values import NoValue, values
-from pipeline.ingest.row import BadRow, FileFormat, Row, UnreadableError
+from pipeline.ingest.row import FileFormat, FileRow, UnreadableError, UnreadableRow
 from pipeline.ingest.rows import open_rows
 
 _FORMAT = FileFormat(10_000)
@@ -22,7 +22,10 @@ _DAY = date(2024, 1, 31)
 
 def read(path: Path) -> list[tuple[int, Any]]:
     return [
-        (row.line, msgspec.json.decode(row.raw) if isinstance(row, Row) else (row.code, row.field))
+        (
+            row.line,
+            msgspec.json.decode(row.raw) if isinstance(row, FileRow) else (row.code, row.field),
+        )
         for row in open_rows(path, _FORMAT).rows()
     ]
 
@@ -211,7 +214,7 @@ def test_a_damaged_row_group_costs_its_rows_alone(tmp_path: Path) -> None:
     content[begin : begin + 40] = bytes(40)
     path.write_bytes(content)
     rows = list(open_rows(path, _FORMAT).rows())
-    lost = [row for row in rows if isinstance(row, BadRow)]
+    lost = [row for row in rows if isinstance(row, UnreadableRow)]
     assert [(row.line, row.rows, row.code) for row in lost] == [(101, 100, "damaged")]
     assert len(rows) == 201
 

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from pipeline.config.model import Source
-from pipeline.ingest.records import Reading
-from pipeline.ingest.row import Row
+from pipeline.ingest.records import RowIntake
+from pipeline.ingest.row import FileRow
 from pipeline.ingest.row_ids import RowIds
 from pipeline.intake.refusal import Refusal
 from pipeline.model.interaction import Context, Identifier, Interaction
@@ -19,8 +19,8 @@ _HOUR = 3_600_000
 _SOURCE = Source("file", "file", "unused-key")
 
 
-def reading(file: str = "a.ndjson", keys: tuple[str, ...] = ()) -> Reading:
-    return Reading(plain_rules().config, _SOURCE, 10_000, _NOW, RowIds(file, keys))
+def reading(file: str = "a.ndjson", keys: tuple[str, ...] = ()) -> RowIntake:
+    return RowIntake(plain_rules().config, _SOURCE, 10_000, _NOW, RowIds(file, keys))
 
 
 _FULL: Mapping[str, Any] = {
@@ -42,7 +42,7 @@ _FULL: Mapping[str, Any] = {
 
 def judge(value: object, line: int = 1) -> Interaction | Refusal:
     raw = value if isinstance(value, bytes) else msgspec.json.encode(value)
-    return reading().judge(Row(line, raw, 0))
+    return reading().take_in(FileRow(line, raw, 0))
 
 
 def taken(value: object, line: int = 1) -> Interaction:
@@ -84,7 +84,7 @@ def ids(rows: Sequence[object], file: str = "a.csv", *keys: str) -> list[str]:
     """Of the rows of one file, in their order."""
     whole = reading(file, keys)
     results = [
-        whole.judge(Row(line, msgspec.json.encode(row), 0))
+        whole.take_in(FileRow(line, msgspec.json.encode(row), 0))
         for line, row in enumerate(rows, start=1)
     ]
     return [one.event_id for one in results if isinstance(one, Interaction)]
@@ -118,7 +118,9 @@ def test_key_columns_say_what_is_the_same_in_whatever_file() -> None:
 
 
 def test_an_empty_key_column_is_named() -> None:
-    refusal = reading("a.csv", ("properties.id",)).judge(Row(1, msgspec.json.encode(_ORDER), 0))
+    refusal = reading("a.csv", ("properties.id",)).take_in(
+        FileRow(1, msgspec.json.encode(_ORDER), 0)
+    )
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == ("missing_key", "properties.id")
 
@@ -133,7 +135,7 @@ def test_the_column_of_an_identifier_is_named() -> None:
     raw = msgspec.json.encode(
         {"kind": "page", "identifiers": [{"namespace": "email", "value": ""}]}
     )
-    refusal = reading().judge(Row(1, raw, 0, ("identifiers.email",)))
+    refusal = reading().take_in(FileRow(1, raw, 0, ("identifiers.email",)))
     assert isinstance(refusal, Refusal)
     assert refusal.field == "identifiers.email"
 

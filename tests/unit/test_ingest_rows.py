@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.ingest.row import BadRow, FileFormat, Row, UnreadableError
+from pipeline.ingest.row import FileFormat, FileRow, UnreadableError, UnreadableRow
 from pipeline.ingest.rows import open_rows
 
 _FORMAT = FileFormat(1_000)
@@ -15,7 +15,10 @@ _FORMAT = FileFormat(1_000)
 def read(path: Path, file_format: FileFormat = _FORMAT) -> list[tuple[int, Any]]:
     """Each row's line with its record, or the code and column of its refusal."""
     return [
-        (row.line, msgspec.json.decode(row.raw) if isinstance(row, Row) else (row.code, row.field))
+        (
+            row.line,
+            msgspec.json.decode(row.raw) if isinstance(row, FileRow) else (row.code, row.field),
+        )
         for row in open_rows(path, file_format).rows()
     ]
 
@@ -36,7 +39,7 @@ def test_a_line_that_is_no_text_costs_itself(tmp_path: Path) -> None:
     path = tmp_path / "a.ndjson"
     path.write_bytes(b'{"event": "a"}\n{"event": "caf\xe9"}\n{"event": "b"}\n')
     [_, bad, _] = open_rows(path, _FORMAT).rows()
-    assert isinstance(bad, BadRow)
+    assert isinstance(bad, UnreadableRow)
     assert (bad.line, bad.code) == (2, "not_text")
     assert "0xe9" in bad.message
     assert read(path, FileFormat(1_000, "windows-1252"))[1] == (2, {"event": "café"})

@@ -16,8 +16,8 @@ from pipeline.enrichment.shard import apply
 from pipeline.enrichment.state import Shard
 from pipeline.enrichment.view import traits
 from pipeline.flow import Flow
-from pipeline.ingest.records import Reading
-from pipeline.ingest.row import Row
+from pipeline.ingest.records import RowIntake
+from pipeline.ingest.row import FileRow
 from pipeline.ingest.row_ids import RowIds
 from pipeline.intake.messages import MESSAGE
 from pipeline.intake.segment_api import Arrival, interaction
@@ -45,7 +45,7 @@ _SHOP = Source("shop", "web", "write-key-1")
 def _by_file(properties: Mapping[str, Any]) -> Interaction:
     who = [{"namespace": "cookie", "value": "c"}]
     raw = msgspec.json.encode({"kind": "track", "identifiers": who, "properties": properties})
-    found = Reading(_CONFIG, _SHOP, 100_000, _NOW, RowIds("a.ndjson")).judge(Row(1, raw, 0))
+    found = RowIntake(_CONFIG, _SHOP, 100_000, _NOW, RowIds("a.ndjson")).take_in(FileRow(1, raw, 0))
     assert isinstance(found, Interaction), found
     return found
 

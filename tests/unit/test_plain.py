@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pipeline.cli import config, console, dlq, doctor, profile, send, status
 from pipeline.cli.plain import plain, plain_lines
 from pipeline.identity.log import Link
-from pipeline.ingest.sending import Refused, Report
+from pipeline.ingest.sending import RefusedRow, SendReport
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Identifier
 from pipeline.stack.doctor import Finding
@@ -108,7 +108,7 @@ def printers(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[
         "dlq show": lambda: dlq.show("0-0", False),
         "profile show": lambda: profile._print(person),
         "send": lambda: send._print(
-            Path(text), Report(0, 1, (Refused(1, text, text, text),)), "sent"
+            Path(text), SendReport(0, 1, (RefusedRow(1, text, text, text),)), "sent"
         ),
         "doctor": lambda: doctor._print(Finding(text, "bad", text, text)),
         "status": lambda: status._print(listed),
@@ -157,8 +157,8 @@ class Kafka:
             time.sleep(60)
     def finish(self): pass
 
-send.Publisher, send.open_codec = Kafka, lambda _: None
-send.pass_on = lambda rows, reading, take, progress: [take(one) for one in rows]
+send.FilePublisher, send.open_codec = Kafka, lambda _: None
+send.send_rows = lambda rows, reading, take, progress: [take(one) for one in rows]
 rows = types.SimpleNamespace(size=9, rows=lambda: range(9))
 settings = types.SimpleNamespace(kafka=lambda: {})
 try:

@@ -11,9 +11,9 @@ from pipeline.config.compile import Configuration
 from pipeline.config.keeps import keeps_for
 from pipeline.flow import Flow
 from pipeline.intake.decoding import decode
-from pipeline.intake.messages import BATCH, MESSAGE, Kind, Message
+from pipeline.intake.messages import BATCH, MESSAGE, Kind, SegmentMessage
 from pipeline.intake.refusal import Refusal
-from pipeline.intake.segment_api import Arrival, interaction, of_batch
+from pipeline.intake.segment_api import Arrival, interaction, with_batch_fields
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Context, Identifier, Interaction
 from pipeline.model.profile import Profile
@@ -204,12 +204,12 @@ def test_only_an_alias_has_a_previous_id() -> None:
     assert keys("identify", userId="u1", previousId="u2") == ["customer_id:u1"]
 
 
-def _batched(message: dict[str, Any], **shared: Any) -> Message:
+def _batched(message: dict[str, Any], **shared: Any) -> SegmentMessage:
     batch = decode(json.encode({"batch": [], **shared}), BATCH)
     own = decode(json.encode(message), MESSAGE)
     assert not isinstance(batch, Refusal)
     assert not isinstance(own, Refusal)
-    return of_batch(own, batch)
+    return with_batch_fields(own, batch)
 
 
 def test_the_context_of_a_batch_is_merged_into_each_message_s_own() -> None:
@@ -353,7 +353,7 @@ def test_identifiers_alone_do_not_make_an_alias_doubtful() -> None:
 def test_half_a_surrogate_pair_is_an_unreadable_character(text: bytes, read: str) -> None:
     raw = b'{"event": "Viewed", "userId": "u1", "properties": {"text": "%s"}}' % text
     message = decode(raw, MESSAGE)
-    assert isinstance(message, Message), message
+    assert isinstance(message, SegmentMessage), message
     assert message.properties == {"text": read}
 
 

@@ -21,8 +21,8 @@ from pipeline.cli import send
 from pipeline.cli.main import build_app
 from pipeline.config.model import Bundle, Source
 from pipeline.flow import Flow
-from pipeline.ingest.records import Reading
-from pipeline.ingest.row import Row
+from pipeline.ingest.records import RowIntake
+from pipeline.ingest.row import FileRow
 from pipeline.ingest.row_ids import RowIds
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
@@ -131,9 +131,9 @@ def test_every_line_passes_the_checks_of_send(
 def test_persons_are_those_that_identity_finds(small: SimulatedWorld, bank_rules: Rules) -> None:
     flow = Flow(bank_rules)
     source = Source("file", "file", "unused-key")
-    reading = Reading(bank_rules.config, source, 10_000, _LATER_MS, RowIds("file"))
+    reading = RowIntake(bank_rules.config, source, 10_000, _LATER_MS, RowIds("file"))
     for number, raw in enumerate(small.lines()):
-        one = reading.judge(Row(number, raw, 0))
+        one = reading.take_in(FileRow(number, raw, 0))
         assert isinstance(one, Interaction), one
         for _ in flow.run(one):
             pass

@@ -10,13 +10,13 @@ import pytest
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.flow import Flow
-from pipeline.ingest.records import Reading
-from pipeline.ingest.row import Row
+from pipeline.ingest.records import RowIntake
+from pipeline.ingest.row import FileRow
 from pipeline.ingest.row_ids import RowIds
 from pipeline.intake.messages import MESSAGE
 from pipeline.intake.refusal import Refusal
 from pipeline.intake.segment_api import Arrival, interaction
-from pipeline.intake.times import epoch_ms
+from pipeline.intake.times import parse_time
 from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import DeadLetter
@@ -92,7 +92,7 @@ def _rules() -> Rules:
     ],
 )
 def test_units_and_forms_are_told_apart(given: str | float, at: int) -> None:
-    assert epoch_ms(given, "t") == at
+    assert parse_time(given, "t") == at
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_units_and_forms_are_told_apart(given: str | float, at: int) -> None:
      "99999-01-01", "1.5", "12"],
 )  # fmt: skip
 def test_other_forms_are_refused_by_name(given: Any) -> None:
-    refusal = epoch_ms(given, "t")
+    refusal = parse_time(given, "t")
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == ("invalid_time", "t")
 
@@ -115,7 +115,7 @@ def _by_http(source: model.Source, at: Any) -> Interaction | Refusal | DeadLette
 def _by_file(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:
     who = [{"namespace": "cookie", "value": "c"}]
     raw = msgspec.json.encode({"kind": "track", "identifiers": who, "occurred_at": at})
-    return Reading(_CONFIG, source, 10_000, _NOW, RowIds("a.ndjson")).judge(Row(1, raw, 0))
+    return RowIntake(_CONFIG, source, 10_000, _NOW, RowIds("a.ndjson")).take_in(FileRow(1, raw, 0))
 
 
 def _by_avro(source: model.Source, at: Any) -> Interaction | Refusal | DeadLetter:

@@ -5,7 +5,7 @@ import pytest
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.identities import IdentityWriter
 from pipeline.adapters.kafka import OURS, WRITER, Publisher
-from pipeline.ingest.sending import Publisher as FilePublisher
+from pipeline.ingest.sending import FilePublisher
 
 pytestmark = pytest.mark.anyio
 
