@@ -1,4 +1,4 @@
-"""Who may do what: write keys send, server keys read and erase."""
+"""Access by key: write keys send, server keys read and erase."""
 
 from base64 import b64decode
 from hmac import compare_digest
@@ -14,7 +14,7 @@ _CHALLENGE: Final = (("WWW-Authenticate", 'Basic realm="kairos"'),)
 
 
 def key_in_header(request: Request) -> str | Refusal | None:
-    """The key: Basic's user name (Segment's way) or a Bearer token; None without the header."""
+    """Return the key, from Basic (as user name, as Segment does) or Bearer; None without either."""
     header = request.headers.get("authorization")
     if header is None:
         return None
@@ -30,7 +30,7 @@ def key_in_header(request: Request) -> str | Refusal | None:
 
 
 def find_source(key: str | None, config: Configuration, adapter_key: str) -> Source | Refusal:
-    """The source whose write key it is; `adapter_key` is that of Kairos's own adapters."""
+    """Find the source of a write key; `adapter_key` is the key of Kairos's own adapters."""
     if not key:
         return _denied("give the write key: Basic auth with the key as user name")
     source = config.source_with(key)
@@ -44,7 +44,7 @@ def find_source(key: str | None, config: Configuration, adapter_key: str) -> Sou
 
 
 def check_reader(key: str | None, config: Configuration) -> Refusal | None:
-    """None for a server key."""
+    """Return why the key may not read and erase; None for a server key."""
     if not key:
         return _denied("give a server key: Basic auth with the key as user name, or Bearer")
     if config.server_with(key) is not None:

@@ -1,4 +1,4 @@
-"""What the gateway answers: every route, and errors as JSON."""
+"""Routes of the HTTP API, and errors as JSON."""
 
 import logging
 import time
@@ -37,7 +37,7 @@ _CODES: Final = {404: "not_found", 405: "method_not_allowed"}
 
 
 class _TextConvertor(PathConvertor):
-    """The rest of a path, line breaks and all."""
+    """Rest of a path, line breaks included."""
 
     regex = "(?s:.*)"
 
@@ -48,7 +48,7 @@ register_url_convertor("text", _TextConvertor())
 def create_app(
     gateway: Gateway, waiting: PendingReplies, readiness: Readiness, profiles: ProfileEndpoints
 ) -> Starlette:
-    """The whole HTTP API."""
+    """Make the application that serves the whole HTTP API."""
     posts: dict[str, Endpoint] = {"/v1/decide": DecideEndpoint(waiting)}
     posts |= {f"/v1/{kind}": single(kind) for kind in get_args(Kind)}
     posts |= dict.fromkeys(_BATCH_PATHS, batch)
@@ -64,7 +64,7 @@ def create_app(
         ],
         exception_handlers={HTTPException: _answer_http_error, Exception: _answer_bug},
     )
-    app.router.redirect_slashes = False  # its answers are no JSON
+    app.router.redirect_slashes = False  # Starlette's redirects are not JSON
     return app
 
 

@@ -1,7 +1,8 @@
-"""Ids of messages that came without one, the same when a body that was not taken is sent again.
+"""Memory of bodies that Kafka did not acknowledge, so that a retry gets the same message ids.
 
-What Kafka acknowledged of the first attempt then counts once. This process remembers; another
-gateway, or a sender that changes the body (a new `sentAt`), needs ids of the sender's own.
+The messages that Kafka did acknowledge in the first attempt then count once. Only this process
+remembers: where another gateway gets the retry, or the sender changes the body (a new `sentAt`),
+messages count once only with ids of the sender's own.
 """
 
 from hashlib import sha256
@@ -14,24 +15,24 @@ _MOST: Final = 10_000
 
 
 class Attempts:
-    """The seeds of ids by body, of those that Kafka did not take."""
+    """Seeds of message ids, by the body that Kafka did not acknowledge."""
 
     def __init__(self) -> None:
         self._seeds: dict[bytes, UUID] = {}
 
     def ids(self, source: str, body: bytes) -> MessageIds:
-        """Those of the earlier attempt, if there was one."""
+        """Return the ids of the earlier attempt if there was one, or new ids."""
         known = self._seeds.get(_digest(source, body)) if self._seeds else None
         return MessageIds() if known is None else MessageIds(known)
 
     def remember(self, source: str, body: bytes, ids: MessageIds) -> None:
-        """The sender may try again; of very many bodies the oldest is forgotten."""
+        """Keep the ids for a retry; beyond a limit the oldest are forgotten."""
         self._seeds[_digest(source, body)] = ids.seed
         if len(self._seeds) > _MOST:
             del self._seeds[next(iter(self._seeds))]
 
     def forget(self, source: str, body: bytes) -> None:
-        """An equal body that comes later tells of something else."""
+        """Forget an acknowledged body: an equal one that comes later is about other events."""
         if self._seeds:
             self._seeds.pop(_digest(source, body), None)
 

@@ -1,4 +1,4 @@
-"""A request's body: bounded and unpacked, without trusting any of it."""
+"""Request bodies, unpacked within a bound on their size."""
 
 import zlib
 from typing import Final
@@ -9,17 +9,17 @@ from pipeline.intake.refusal import Refusal, bad
 
 _GZIP_WINDOW: Final = 31
 _GZIP: Final = ("gzip", "x-gzip")
-"""By both names, as HTTP has it."""
+"""Both names that HTTP has for gzip."""
 
 _MAX_MEMBERS: Final = 64
-"""Of one gzip body: each costs a copy of what follows it."""
+"""Members of one gzip body: unpacking each copies everything after it."""
 
 _CONTENT_TYPES: Final = ("", "application/json", "text/plain")
 """Browsers send text/plain where they want no preflight request."""
 
 
 async def read(request: Request, limit: int) -> bytes | Refusal:
-    """The unpacked body, at most `limit` bytes of it ever in memory."""
+    """Read and unpack the body, holding at most `limit` bytes of it in memory."""
     refusal = _check_headers(request)
     if refusal is not None:
         return refusal
@@ -38,7 +38,7 @@ async def read(request: Request, limit: int) -> bytes | Refusal:
 
 
 def gunzip(body: bytes, limit: int) -> bytes | Refusal:
-    """Unpack every member, no more than `limit` bytes in all, however small the packed form is."""
+    """Unpack every member, at most `limit` bytes in all, whatever the packed size."""
     plain = bytearray()
     for _ in range(_MAX_MEMBERS):
         unpacker = zlib.decompressobj(_GZIP_WINDOW)

@@ -1,4 +1,4 @@
-"""`/v1/track`, `/v1/batch` and their like: messages become interactions in Kafka."""
+"""Endpoints of messages (`/v1/track`…, `/v1/batch`): each becomes an interaction in Kafka."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _ACCEPTED: Final = b'{"success":true}'
 
 
 class RejectedItem(Struct, frozen=True):
-    """A message of a batch that was not taken."""
+    """Refusal of one item of a request."""
 
     index: int
     code: str
@@ -34,7 +34,7 @@ class RejectedItem(Struct, frozen=True):
 
 
 class IntakeAnswer(Struct, frozen=True, omit_defaults=True):
-    """The answer to several messages; 400 with `error` when none was taken."""
+    """Answer to a request with several items; 400 with `error` when none was accepted."""
 
     success: bool
     rejected: tuple[RejectedItem, ...] = ()
@@ -43,8 +43,10 @@ class IntakeAnswer(Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class ValidatedMessage:
-    """One message of several: the original bytes, and what came of them; `trace`: its own, where
-    that is not the request's."""
+    """Original bytes of one item of several, with its interaction or refusal.
+
+    `trace`: the item's own trace, where it differs from the request's.
+    """
 
     raw: bytes
     result: Interaction | Refusal
@@ -52,7 +54,7 @@ class ValidatedMessage:
 
 
 def single(kind: Kind) -> Endpoint:
-    """The endpoint of one kind of message."""
+    """Make the endpoint of one kind of message."""
 
     async def receive(gateway: Gateway, request: Request) -> Response | Refusal:
         post = await gateway.read(request, gateway.limits.message_bytes)
@@ -77,7 +79,7 @@ def single(kind: Kind) -> Endpoint:
 
 
 async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
-    """Good messages go on; bad ones are dead letters, listed in the answer."""
+    """Accept the valid messages; the others become dead letters, listed in the answer."""
     post = await gateway.read(request, gateway.limits.batch_bytes)
     if isinstance(post, Refusal):
         return post
@@ -103,7 +105,7 @@ async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
 async def write_and_answer(
     gateway: Gateway, validated: Sequence[ValidatedMessage], trace: Trace
 ) -> Response | Refusal:
-    """Write the good and the bad, and answer for both; 400 when none is good."""
+    """Write interactions and dead letters, and answer for both; 400 when nothing was valid."""
     good = [
         (one.result, one.trace or trace) for one in validated if isinstance(one.result, Interaction)
     ]
@@ -141,7 +143,7 @@ def _validate(raw: bytes, envelope: SegmentBatch, arrival: Arrival, limit: int) 
 
 
 def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:
-    """It never was in a topic, hence no offset."""
+    """Make the dead letter of an item that never was in a topic, hence without offset."""
     where = f"{refusal.field}: " if refusal.field else ""
     return DeadLetterRecord(
         stage="gateway",

@@ -1,8 +1,8 @@
-"""A guard over the gateway's connections: how long each may take, how much it may send before its
-body, and how many there may be.
+"""Limits on connections: duration of each phase, bytes before the body, number of connections.
 
-Who needs room gets that of who has kept others waiting longest: idle connections, then those whose
-header, then those whose body has not come. A request that has come whole is always answered.
+A new connection above the limit replaces the open one that can best be spared: of the address with
+the most connections, an idle one, else one whose header or body is incomplete, the oldest first. A
+request that is complete is always answered.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ _log = logging.getLogger(__name__)
 
 _LOOK_S: Final = 0.5
 _FRAMING: Final = 8
-"""Bytes around each byte of a body that chunks may take: those of one byte take five."""
+"""Bytes of chunk framing allowed per byte of body; a chunk of one byte needs five."""
 
 _KEPT_FILES: Final = 64
-"""Descriptors that are left for Kafka's connections and the view's files."""
+"""Descriptors reserved for Kafka's connections and the view's files."""
 
 _LEAST: Final = 8
 
 
 class Phase(IntEnum):
-    """What a connection is waiting for; of lower ones, others take the room first."""
+    """Phase of a connection, in the order in which connections are closed to make room."""
 
     IDLE = 0
     HEADER = 1
@@ -47,7 +47,7 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Connections in all and of one address, bytes of a header, and seconds of each phase."""
+    """Limits on connections in total and per address, bytes of a header, seconds of each phase."""
 
     connections: int
     per_address: int
@@ -58,15 +58,15 @@ class ConnectionLimits:
     answer_s: float
 
     def seconds(self, phase: Phase) -> float:
-        """How long a connection may be in `phase`."""
+        """Return how long a connection may stay in `phase`."""
         return (self.idle_s, self.header_s, self.body_s, self.answer_s)[phase]
 
 
 def connections_within_descriptors(most: int) -> int:
-    """Return `most`, or as many connections as this process can have files for.
+    """Return `most`, or fewer where this process has too few file descriptors.
 
-    Half of them: as many more may come at once, before the idlest are closed for them. The soft
-    limit of files is raised to the hard one first.
+    Half of the free descriptors are left for connections that arrive before the sparest are closed
+    to make room. The soft limit on descriptors is raised to the hard one first.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):
@@ -82,7 +82,7 @@ def connections_within_descriptors(most: int) -> int:
 
 
 class Guard:
-    """All connections of one server."""
+    """Admission and eviction of one server's connections."""
 
     def __init__(self, limits: ConnectionLimits, metrics: Metrics) -> None:
         self.limits = limits
@@ -97,11 +97,11 @@ class Guard:
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> "GuardedProtocol":
-        """Make the protocol of a new connection, as uvicorn asks for it."""
+        """Make the protocol of a new connection, with the signature that uvicorn expects."""
         return GuardedProtocol(self, config, server_state, app_state, _loop)
 
     async def watch(self) -> None:
-        """Close what takes too long, until cancelled."""
+        """Close connections whose phase takes too long, until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_S)
             for one in [one for one in self._open if one.is_overdue]:
@@ -109,7 +109,7 @@ class Guard:
                 one.time_out()
 
     def admit(self, connection: "GuardedProtocol") -> bool:
-        """Whether there is room for it, if need be that of another."""
+        """Admit a connection, if need be in place of another; return False when there is none."""
         address = connection.address
         if self._addresses[address] >= self.limits.per_address:
             found = self._evict(address)
@@ -124,7 +124,7 @@ class Guard:
         return found
 
     def leave(self, connection: "GuardedProtocol") -> None:
-        """The connection is closed, or about to be."""
+        """Forget a connection that is closed, or about to be."""
         if connection in self._open:
             self._open.discard(connection)
             self._addresses[connection.address] -= 1
@@ -133,7 +133,7 @@ class Guard:
             self._metrics.set_connections(len(self._open))
 
     def _evict(self, address: str | None) -> bool:
-        """Close the one that others can best do without; of `address`, where that is given."""
+        """Close the connection that can best be spared, among those of `address` where given."""
         open_ = (one for one in self._open if address in (None, one.address))
         idlest = min(
             (one for one in open_ if one.phase is not Phase.ANSWER),
@@ -148,7 +148,7 @@ class Guard:
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection: uvicorn's, which also knows its phase and what it has sent."""
+    """Connection of uvicorn that keeps to its phase's limits."""
 
     def __init__(
         self,
@@ -200,7 +200,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(self._too_large())
 
     def time_out(self) -> None:
-        """Say what did not come, or, where the answer is not read, nothing."""
+        """Answer 408 naming the missing part; just close where nobody reads the answer."""
         was_answered = self._answered >= self._begun
         if was_answered or self.phase is Phase.ANSWER:
             self.abort()
@@ -210,7 +210,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(Refusal(408, "timeout", f"the {part} did not come in {seconds:g} s"))
 
     def abort(self) -> None:
-        """Give up the room at once."""
+        """Close at once, without an answer."""
         self._guard.leave(self)
         self.transport.abort()
 
@@ -249,11 +249,11 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse in JSON what cannot be parsed."""
+        """Refuse in JSON a request that cannot be parsed."""
         self._refuse(self._refusal)
 
     def _enter(self) -> None:
-        """Be in the phase that is due; a request that has come whole is first to be answered."""
+        """Enter the phase that the counts call for; a complete request comes first."""
         if min(self._read, self._headers_read) > self._answered:
             phase = Phase.ANSWER
         elif self._begun > self._headers_read:
@@ -282,7 +282,7 @@ class GuardedProtocol(HttpToolsProtocol):
         body = bytes(error_response(refusal).body)
         head = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[refusal.status] + head % len(body) + body)
-        if self.transport.get_write_buffer_size():  # nobody reads it
+        if self.transport.get_write_buffer_size():  # the client does not read
             self.abort()
         else:
             self.transport.close()

@@ -1,4 +1,4 @@
-"""`/v1/decide`: an interaction whose decision somebody waits for, within a budget of time."""
+"""`/v1/decide`: an interaction whose sender waits for the decision, within a time budget."""
 
 import asyncio
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ _MAX_LIMIT: Final = 100
 
 
 class PlacementAction(Struct, frozen=True):
-    """An action as its placement sees it: nothing that says who the customer is to us."""
+    """Action as its placement gets it, without anything that identifies the customer."""
 
     action_id: str
     campaign: str
@@ -39,8 +39,10 @@ class PlacementAction(Struct, frozen=True):
 
 
 class DecideAnswer(Struct, frozen=True):
-    """`placements`: what to show in each; None is the placement's own default. One that was asked
-    for with a `limit` has a list, which may be empty."""
+    """Answer by placement: the action to show; None is the placement's own default.
+
+    A placement that was asked for with a `limit` has a list, which may be empty.
+    """
 
     decision_id: str | None
     placements: dict[str, PlacementAction | list[PlacementAction] | None]
@@ -49,7 +51,7 @@ class DecideAnswer(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class DecideEndpoint:
-    """The endpoint, with those who wait."""
+    """Endpoint that waits for the reply of the decisioning stage."""
 
     waiting: PendingReplies
 
@@ -77,7 +79,10 @@ class DecideEndpoint:
     async def _ask(
         self, gateway: Gateway, asked: tuple[Interaction, Trace], budget_ms: int
     ) -> Reply | Unavailable | None:
-        """None when the time is spent; Unavailable where Kafka has not even taken the record."""
+        """Write the interaction and wait for its reply; None when it does not come in time.
+
+        Return Unavailable where Kafka did not acknowledge the interaction within the budget.
+        """
         request = asked[0].request
         assert request is not None
         request_id = request.request_id
@@ -95,7 +100,7 @@ class DecideEndpoint:
 
 
 class _NotWrittenError(Exception):
-    """Raised into a wait that can only be in vain."""
+    """Ends a wait whose interaction Kafka did not take."""
 
     def __init__(self, why: Unavailable) -> None:
         self.why = why

@@ -1,4 +1,4 @@
-"""What a decision that came too late leaves behind: its actions expire, their caps are released."""
+"""Expiry of actions whose reply came too late to be shown, which releases their caps."""
 
 import asyncio
 import logging
@@ -20,14 +20,14 @@ _LONGEST_WAIT_S: Final = 5
 
 
 class LateReplies:
-    """Writes an `expired` outcome for each action that nobody was shown."""
+    """Writer of an `expired` outcome for each action of a late reply."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._writing: set[asyncio.Task[None]] = set()
 
     def expire(self, reply: Reply) -> None:
-        """Returns at once; Kafka being away is waited out."""
+        """Start writing and return at once; retry while Kafka is away."""
         actions = [action for answer in reply.answers for action in answer.actions]
         if not actions:
             return
@@ -37,7 +37,7 @@ class LateReplies:
         task.add_done_callback(self._writing.discard)
 
     async def close(self) -> None:
-        """Waits for what is being written."""
+        """Wait for the writes in flight."""
         if self._writing:
             await asyncio.wait(self._writing)
 
@@ -52,4 +52,4 @@ class LateReplies:
             await retrying(self._gateway.write, [(one, trace) for one in outcomes])
         except RetryError:
             ids = [outcome.event_id for outcome in outcomes]
-            _log.error("these outcomes of late decisions could not be written: %s", ids)
+            _log.error("outcomes of late decisions could not be written: %s", ids)

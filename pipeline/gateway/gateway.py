@@ -1,4 +1,4 @@
-"""What every endpoint needs: the configuration in force, and a way to Kafka."""
+"""Shared parts of all endpoints: configuration in force, reading of requests, writing to Kafka."""
 
 import os
 import time
@@ -31,8 +31,10 @@ from pipeline.model.interaction import Interaction
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bytes of a body after unpacking, items of a request, milliseconds that a decision may take,
-    and that a token is taken after it."""
+    """Limits on bytes of an unpacked body, items of a request, and milliseconds.
+
+    `decide_ms` is the time budget of a decision, `token_ms` the maximum age of a token.
+    """
 
     message_bytes: int
     batch_bytes: int
@@ -40,13 +42,16 @@ class Limits:
     decide_ms: int
     token_ms: int
     log_decide_ms: int = 30_000
-    """For a source that plays a log, where nobody waits."""
+    """Time budget of a decision for a source that plays a log, where nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """`instance` is the key under which replies come back to this process; `adapter_key` is
-    what Kairos's own adapters report by."""
+    """Parts that all endpoints share.
+
+    `instance` is the key of this process's replies; `adapter_key` is the write key of Kairos's own
+    adapters.
+    """
 
     instance: str
     limits: Limits
@@ -59,15 +64,15 @@ class Gateway:
     attempts: Attempts = field(default_factory=Attempts)
 
     def configuration(self) -> Configuration | Refusal:
-        """The one in force."""
+        """Return the configuration in force."""
         latest = self.configurations.latest()
         return latest or unavailable("no configuration yet; run `kairos config apply DIR`")
 
     async def read(self, request: Request, limit: int) -> "Post | Refusal":
-        """The body, once a key in the header has been found good.
+        """Read the body, after checking the key in the header.
 
-        Without one, anybody may be sending: the body, in which the key must be, may then have no
-        more than one message may.
+        Without one the sender is unknown until the body, in which the key must be, has been read:
+        it may then be no larger than one message.
         """
         config = self.configuration()
         if isinstance(config, Refusal):
@@ -92,7 +97,7 @@ class Gateway:
         interactions: Sequence[tuple[Interaction, Trace]],
         dead: Sequence[DeadLetterRecord] = (),
     ) -> Unavailable | None:
-        """Each goes on under its trace. None once Kafka has acknowledged all."""
+        """Write each interaction with its trace; return None once Kafka has acknowledged all."""
         records = [self._record(*one) for one in interactions]
         records += map(self._dead_letter, dead)
         failure = await self.publisher.publish(records)
@@ -117,7 +122,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A body that has been read, with the key from the header, if one was there."""
+    """Body that has been read, with the key from the header, if there was one."""
 
     raw: bytes
     key: str | None
@@ -126,7 +131,7 @@ class Post:
     ip: str | None
 
     def arrival(self, body_key: str | None) -> Arrival | Refusal:
-        """Segment's newer clients put the key into the body."""
+        """Resolve the sender by the key in the header or, of newer Segment clients, in the body."""
         source = access.find_source(self.key or body_key, self.config, self.gateway.adapter_key)
         if isinstance(source, Refusal):
             return source
@@ -136,7 +141,7 @@ class Post:
         return Arrival(source, self.config, now_ms(), self.ip, speaker, ids)
 
     def note_attempt(self, arrival: Arrival, *, taken: bool) -> None:
-        """Note what became of it, for when it is sent again."""
+        """Note whether Kafka acknowledged the body, in case it is sent again."""
         if taken:
             self.gateway.attempts.forget(arrival.source.name, self.raw)
         else:
@@ -149,10 +154,10 @@ class Post:
 
 
 def now_ms() -> int:
-    """The gateway's clock, epoch milliseconds."""
+    """Return the time of the gateway's clock, in epoch milliseconds."""
     return time.time_ns() // 1_000_000
 
 
 def trace_of(request: Request) -> Trace:
-    """The caller's trace, or a new one."""
+    """Return the caller's trace, or a new one."""
     return traces.going_on(request.headers.get(traces.HEADER))

@@ -1,4 +1,4 @@
-"""The gateway's Prometheus metrics."""
+"""Prometheus metrics of the gateway."""
 
 from collections import Counter as Tally
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ _SECONDS: Final = (0.002, 0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1,
 
 
 class Metrics:
-    """One registry per gateway."""
+    """Metrics of one gateway, in a registry of its own."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -74,7 +74,7 @@ class Metrics:
         self._expired.inc(actions)
 
     def exposition(self) -> bytes:
-        """Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:

@@ -1,4 +1,4 @@
-"""`/openapi.json`: the HTTP API for programs, made from the records that it takes and gives."""
+"""`/openapi.json`: description of the HTTP API, made from the records of requests and answers."""
 
 from typing import Any, Final, get_args
 
@@ -34,10 +34,10 @@ _RECORDS: Final = (
 _ERRORS: Final = {
     400: "A field is wrong; the error names it",
     401: "No key, or a wrong one",
-    403: "A key that may not do this",
+    403: "The key does not allow this",
     404: "Nobody is known by this identifier",
     413: "The body is too large",
-    415: "Another content type or encoding",
+    415: "A content type or encoding that is not supported",
     503: "Kafka did not acknowledge in time; send the same again after Retry-After seconds",
 }
 _KEY: Final[list[dict[str, list[str]]]] = [{"basic": []}, {"bearer": []}]
@@ -69,7 +69,7 @@ _GETS: Final = {
 
 
 def openapi_document() -> bytes:
-    """OpenAPI 3.1 as JSON."""
+    """Return the description in OpenAPI 3.1, as JSON."""
     _, components = msgspec.json.schema_components(
         _RECORDS, ref_template="#/components/schemas/{name}"
     )
@@ -132,7 +132,7 @@ def _describe_profiles() -> dict[str, Any]:
 
 
 def _describe_keyed(summary: str, answer: str, done: int = 200) -> dict[str, Any]:
-    """An operation for server keys."""
+    """Describe an operation that needs a server key."""
     errors = {
         str(s): _json_content(_ERRORS[s], _refer_to("Error")) for s in (400, 401, 403, 404, 503)
     }

@@ -1,4 +1,4 @@
-"""`/v1/outcomes`: what became of an action, as an interaction of the customer it was for."""
+"""`/v1/outcomes`: outcomes of actions, as interactions of the customers they were for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ from pipeline.model.interaction import Context, Interaction, Scalar
 from pipeline.model.time import HOUR_MS
 
 _OWN: Final = "kairos"
-"""The source of what Kairos itself says of an action."""
+"""Source of the outcomes that Kairos itself reports."""
 
 
 @dataclass(frozen=True, slots=True)
 class _OutcomeIntake:
-    """How the outcomes of one request are taken; `token_ms`: how old a token may be."""
+    """Context of the outcomes of one request; `token_ms`: how old a token may be."""
 
     envelope: Outcomes
     arrival: Arrival
@@ -40,7 +40,7 @@ class _OutcomeIntake:
 
 
 async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
-    """One outcome, or several under `outcomes`, of which the good go on."""
+    """Accept one outcome, or the valid ones of several under `outcomes`."""
     post = await gateway.read(request, gateway.limits.batch_bytes)
     if isinstance(post, Refusal):
         return post
@@ -58,7 +58,7 @@ async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
 
 
 def expired_outcomes(actions: Sequence[Action]) -> list[Interaction]:
-    """Outcomes of actions that came too late to be shown, at the time they were made for."""
+    """Return `expired` outcomes of actions that came too late, at the time they were made for."""
     return [
         Interaction(
             event_id=outcome_id(action.action_id, "expired"),
@@ -76,7 +76,7 @@ def expired_outcomes(actions: Sequence[Action]) -> list[Interaction]:
 
 
 def _envelope(raw: bytes, most: int) -> Outcomes | Refusal:
-    """A single outcome is an envelope of itself."""
+    """Decode the request; a single outcome is put into an envelope."""
     envelope = decode_parts(raw, OUTCOMES, "outcomes", most)
     if isinstance(envelope, Refusal) or envelope.outcomes is not None:
         return envelope
@@ -126,7 +126,7 @@ def _outcome(posted: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refus
 
 
 def _distrust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | None:
-    """Why somebody who only holds the token is not believed."""
+    """Return why a source other than the adapters may not report this outcome; None when it may."""
     if outcome in NOT_SHOWN:
         what = f"{outcome} is taken from Kairos's own adapters only"
         return Refusal(403, "not_believed", what, "outcome")
@@ -136,7 +136,7 @@ def _distrust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | Non
 
 
 def _detail(posted: OutcomeBody, properties: dict[str, Scalar]) -> str | Refusal:
-    """Return what tells the outcome from others of its action."""
+    """Return the part of the id that tells the outcome from others of its action."""
     if posted.outcome == "conversion":
         goal = properties.get("goal")
         return "" if goal is None else str(goal)

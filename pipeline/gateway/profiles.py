@@ -1,4 +1,4 @@
-"""`/v1/profiles/{namespace}/{value}`: a person as the gateway's view has it, and erasure."""
+"""`/v1/profiles/{namespace}/{value}`: reading a person from the gateway's view, and erasure."""
 
 import asyncio
 from dataclasses import dataclass
@@ -30,16 +30,21 @@ _PREFIX: Final = "/v1/profiles/"
 
 
 class PersonExport(Person, frozen=True, kw_only=True):
-    """`history`: how the tree came to be so, in the order of time. `records`: topics that may hold
-    records of the person, and until when (epoch ms; None: for ever)."""
+    """Everything known of a person.
+
+    `history`: changes of the identity tree, in the order of time. `records`: topics that may hold
+    records of the person, and until when (epoch ms; None: for ever).
+    """
 
     history: tuple[IdentityChange, ...]
     records: tuple[Remaining, ...]
 
 
 class ErasureAnswer(Struct, frozen=True):
-    """Asked for at `at` (epoch ms), and done as soon as the stages come to it. `identifiers` are
-    those of the person that the gateway knows of; `records` as in an export."""
+    """Answer to an erasure, requested at `at` (epoch ms), done once the stages have processed it.
+
+    `identifiers` are those of the person that the gateway knows of; `records` as in an export.
+    """
 
     identifiers: tuple[str, ...]
     at: int
@@ -48,8 +53,11 @@ class ErasureAnswer(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _ProfileRequest:
-    """`identifier` is in its normal form; or as it was given, where the configuration in force
-    takes it for nobody's (`refusal`), yet may have taken it for somebody's once."""
+    """Request for a person.
+
+    `identifier` is in its normal form; or as it was given where the configuration in force does not
+    accept it (`refusal`): an earlier one may have, so it can still be known.
+    """
 
     identifier: Identifier
     config: Configuration
@@ -59,14 +67,14 @@ class _ProfileRequest:
 
 @dataclass(frozen=True, slots=True)
 class ProfileEndpoints:
-    """The endpoints; `view_updater` keeps `view` up."""
+    """Endpoints that read and erase profiles; `view_updater` keeps `view` up to date."""
 
     settings: Settings
     view: View
     view_updater: ViewUpdater
 
     async def read(self, gateway: Gateway, request: Request) -> Response | Refusal:
-        """The person, or with `/export` everything on them."""
+        """Answer with the person, or with `/export` everything known of them."""
         asked = _parse_request(gateway, request)
         if isinstance(asked, Refusal):
             return asked
@@ -79,7 +87,7 @@ class ProfileEndpoints:
         return json_response(found)
 
     async def erase(self, gateway: Gateway, request: Request) -> Response | Refusal:
-        """202 once Kafka has the request, also for somebody whom the view does not know yet."""
+        """Answer 202 once Kafka has the request, also for a person not yet in the view."""
         asked = _parse_request(gateway, request)
         if isinstance(asked, Refusal):
             return asked
@@ -146,6 +154,6 @@ def _resolve_identifier(
 
 
 def _parts(request: Request) -> list[str]:
-    """Of the path as it was sent: a value may have slashes, percent-encoded."""
+    """Split the path as it was sent: a value may have slashes, percent-encoded."""
     sent = request.scope["raw_path"].decode("ascii", errors="replace")
     return [unquote(part) for part in sent.removeprefix(_PREFIX).split("/")]

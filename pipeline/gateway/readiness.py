@@ -1,6 +1,6 @@
-"""`/readyz`: a probe goes through all the stages, in every partition, and must come back.
+"""`/readyz`: probes that pass through all stages, in every partition, and must come back.
 
-Anybody may ask, so probes are few, and have a topic that is kept for an hour.
+The route needs no key, so probes are limited, and their topic has a retention of an hour.
 """
 
 import asyncio
@@ -21,11 +21,11 @@ from pipeline.model.interaction import DecideRequest
 _WAIT_MS: Final = 2_000
 _FRESH_MS: Final = 1_000
 _READY_MS: Final = 5_000
-"""How long it is not asked again whether everything works, since it just did."""
+"""Time for which a positive answer is reused."""
 
 
 class ReadyAnswer(Struct, frozen=True):
-    """`missing` says in words what does not work; empty when all does."""
+    """Answer of `/readyz`; `missing` names in words each part that does not work."""
 
     ready: bool
     missing: tuple[str, ...]
@@ -38,7 +38,7 @@ class _ProbeResult:
 
 
 class Readiness:
-    """Probes at most once a second, and once in five while all works, however many ask."""
+    """Prober that runs at most once a second, and once in five seconds while all works."""
 
     def __init__(self, gateway: Gateway, waiting: PendingReplies, partitions: int) -> None:
         self._gateway = gateway

@@ -1,4 +1,4 @@
-"""The read-only schema registry over HTTP, so that any Avro client can read the topics."""
+"""Read-only schema registry over HTTP, so that any Avro client can read the topics."""
 
 from collections.abc import Callable, Iterable
 
@@ -18,7 +18,7 @@ _MAX_SCHEMA_BYTES = 1 << 20
 
 
 def registry_routes(gateway: Gateway, versions: Iterable[SchemaVersion]) -> Iterable[Route]:
-    """The action topics' subjects are those of the channels configured at the time."""
+    """Make the routes; action topics' subjects are those of the channels in force."""
     known = tuple(versions)
 
     def registry() -> Registry:

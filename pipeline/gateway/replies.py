@@ -1,4 +1,4 @@
-"""Who waits for which reply, and the thread that reads this gateway's replies from Kafka."""
+"""Pending replies by request, and the thread that reads this gateway's replies from Kafka."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ OnLateReply: TypeAlias = Callable[[Reply], None]
 
 
 class PendingReplies:
-    """Requests without a reply yet. A reply that comes after its request gave up goes to `late`."""
+    """Requests without a reply yet; a reply to an abandoned request goes to `late`."""
 
     def __init__(self, late: OnLateReply) -> None:
         self._late = late
@@ -32,24 +32,24 @@ class PendingReplies:
         self._abandoned: dict[str, None] = {}
 
     def ask(self, request_id: str) -> "asyncio.Future[Reply]":
-        """Resolved by the reply; end with `give_up` where it does not come."""
+        """Return a future that the reply resolves; call `give_up` when it does not come in time."""
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._open[request_id] = answer
         return answer
 
     def give_up(self, request_id: str) -> None:
-        """Nobody waits any longer; the oldest of many is forgotten."""
+        """Stop waiting; a late reply goes to `late`, unless very many requests came since."""
         self._open.pop(request_id, None)
         self._abandoned[request_id] = None
         if len(self._abandoned) > _MAX_LATE:
             self._abandoned.pop(next(iter(self._abandoned)))
 
     def forget(self, request_id: str) -> None:
-        """As `give_up`, where a late reply does not matter."""
+        """Stop waiting, and ignore a late reply."""
         self._open.pop(request_id, None)
 
     def deliver(self, replies: Sequence[Reply]) -> None:
-        """A reply to nobody we know (another process's, or a repeated one) is none of ours."""
+        """Resolve the requests that wait; ignore replies of other processes and repeated ones."""
         for reply in replies:
             answer = self._open.pop(reply.request_id, None)
             if answer is not None and not answer.done():
@@ -60,7 +60,7 @@ class PendingReplies:
 
 
 class ReplyReader:
-    """Reads the one partition of `replies` that `instance` is in, from its end at the start."""
+    """Reader of the partition of `replies` that has `instance`, from its end onwards."""
 
     def __init__(
         self, client: Mapping[str, Property], instance: str, codec: Codec, waiting: PendingReplies
@@ -82,7 +82,7 @@ class ReplyReader:
         self._thread = Thread(target=self._read, name="replies", daemon=True)
 
     def start(self) -> None:
-        """From here on no reply is missed. Raises KafkaException when Kafka is away."""
+        """Start reading: no later reply is missed. Raise KafkaException when Kafka is away."""
         partition = partition_of(self._key.decode(), self.partitions_of(topics.REPLIES))
         where = TopicPartition(topics.REPLIES, partition)
         _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)
@@ -90,7 +90,7 @@ class ReplyReader:
         self._thread.start()
 
     def partitions_of(self, topic: str) -> int:
-        """Raises KafkaException when there is no such topic, or Kafka is away."""
+        """Return a topic's partition count. Raise KafkaException without the topic, or Kafka."""
         found = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
         if found.error is not None:
             raise KafkaException(found.error)

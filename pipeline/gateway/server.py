@@ -1,4 +1,4 @@
-"""The gateway as a process: its connections to Kafka, its socket, and a graceful end."""
+"""Process of the gateway: connections to Kafka, listening socket, graceful shutdown."""
 
 import asyncio
 import logging
@@ -40,18 +40,19 @@ _log = logging.getLogger(__name__)
 _BACKLOG: Final = 2048
 _GRACE_S: Final = 15
 _ANSWER_S: Final = 120.0
-"""Longer than any answer takes: who has not read it by then does not."""
+"""Longer than any answer takes to send to a client that reads it."""
 
 _START_S: Final = 30.0
 
 
 class PortTakenError(Exception):
-    """Raised when the port cannot be listened on; the message says what to do."""
+    """Port that cannot be listened on; the message says what to do."""
 
 
 def run(settings: Settings, instance: str) -> int:
-    """Serves until SIGTERM or SIGINT, requests in flight included. The exit code: 0, or 1 when
-    it cannot go on and must be started again.
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight.
+
+    Return the exit code: 0, or 1 when the process cannot go on and must be started again.
     """
     listening = _listen(settings.gateway_host, settings.gateway_port)
     with listening, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -145,8 +146,10 @@ def _connection_limits(settings: Settings) -> ConnectionLimits:
 
 
 def _options(app: Starlette, guard: Guard, settings: Settings) -> uvicorn.Config:
-    """Clients keep what they do not use for 5 to 60 s. Connections are kept longer: whoever closes
-    first must be the one that sends, or a request meets a connection that is just being closed.
+    """Make uvicorn's configuration.
+
+    Idle connections are kept longer than by clients, which keep them for 5 to 60 s: the client must
+    close first, or it may send a request on a connection that the gateway is just closing.
     """
     return uvicorn.Config(
         app,
@@ -163,15 +166,16 @@ def _options(app: Starlette, guard: Guard, settings: Settings) -> uvicorn.Config
 
 
 class _Shutdown:
-    """Why the process ends: a signal (exit code 0), or something that is broken for good (1)."""
+    """Shutdown of the process, by a signal (exit code 0) or a permanent failure (1)."""
 
     def __init__(self) -> None:
         self.exit_code = 0
         self._server: uvicorn.Server | None = None
 
     def watch(self, server: uvicorn.Server) -> None:
-        """uvicorn ends the server on SIGTERM and SIGINT, then raises the signal once more; by
-        then everything is done in order, so that one is left without effect.
+        """Ignore the signal that uvicorn raises again after SIGTERM or SIGINT ended the server.
+
+        The process is then shutting down in order.
         """
         self._server = server
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -180,7 +184,7 @@ class _Shutdown:
             server.should_exit = True
 
     def fail(self, why: str) -> None:
-        """From any thread: a supervisor starts the process again, with new connections."""
+        """End the process with exit code 1, from any thread; a supervisor starts it again."""
         _log.critical("the gateway cannot go on: %s", why)
         self.exit_code = 1
         if self._server is not None:

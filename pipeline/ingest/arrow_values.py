@@ -1,4 +1,4 @@
-"""Values of Arrow as those of JSON, whatever their type: exact where JSON can be, else refused.
+"""Conversion of Arrow values of any type to JSON: exact where JSON can be, else refused.
 
 Decimals and floats of any width are numbers (a float of 32 bits that was written as 0.1 is 0.1),
 NaN is an empty cell. Times are ISO 8601: with `Z` where the type has a zone, without where it has
@@ -28,13 +28,13 @@ _Convert: TypeAlias = Callable[[Any], object]
 
 @dataclass(frozen=True, slots=True)
 class NoValue:
-    """Why a value is none here."""
+    """Reason why a value cannot be converted."""
 
     why: str
 
 
 def values(array: pa.Array) -> Sequence[object]:
-    """The array's values: of JSON, None where empty, NoValue where there is none here."""
+    """Return the array's values in JSON: None for empty ones, NoValue for those refused."""
     kind = array.type
     if isinstance(kind, pa.BaseExtensionType):
         return _of_extension(array)
@@ -101,7 +101,7 @@ def _map(entries: list[Any]) -> object:
 
 
 def _object(fields: dict[str, object]) -> object:
-    """Without the empty ones."""
+    """Return an object without its empty fields."""
     bad = next((one for one in fields.values() if isinstance(one, NoValue)), None)
     return bad or {name: value for name, value in fields.items() if value is not None}
 
@@ -123,7 +123,7 @@ def _plain(array: pa.Array) -> Sequence[object]:
 
 
 def _python(array: pa.Array) -> Sequence[Any]:
-    """Texts as bytes, for not every writer made sure that they are UTF-8."""
+    """Return Python values; texts as bytes, since not every writer checks that they are UTF-8."""
     if kinds.is_string(array.type) or kinds.is_large_string(array.type):
         array = array.cast(pa.large_binary())
     elif kinds.is_string_view(array.type):
@@ -132,7 +132,7 @@ def _python(array: pa.Array) -> Sequence[Any]:
 
 
 def _doubles(array: pa.Array) -> Sequence[float | None]:
-    """A narrower float by the shortest decimal that means it."""
+    """Return doubles; a narrower float becomes the shortest decimal that stands for it."""
     if array.type != pa.float64():
         array = array.cast(pa.float32()).cast(pa.string()).cast(pa.float64())
     return array.to_pylist()  # type: ignore[no-any-return]

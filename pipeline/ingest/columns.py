@@ -1,9 +1,10 @@
-"""Columns as records: a dotted column is a nested field (`properties.price`, `context.page.url`,
-`identifiers.email`).
+"""Conversion of a table's columns to records: a dotted column is a nested field.
+
+Examples: `properties.price`, `context.page.url`, `identifiers.email`.
 
 A column `properties`, `traits`, `context`, `identifiers` or `lists` may hold JSON, and others may
-add to it. No column overwrites another, and none vanishes: what no record has is refused by its
-name, before any row is read.
+add to it. No column overwrites another, and none is dropped: an unknown one is refused by name,
+before any row is read.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,10 +19,10 @@ from pipeline.ingest.row import UnreadableError
 
 OBJECTS: Final = frozenset({"properties", "traits", "context", "identifiers", "lists"})
 DETAILS: Final = ("properties.", "traits.", "context.traits.")
-"""Columns of these hold values of any type."""
+"""Prefixes of columns with values of any type."""
 
 CONSENT: Final = "context.consent."
-"""Columns of this hold true or false."""
+"""Prefix of columns with true or false."""
 
 _MESSAGE: Final = frozenset(
     {"type", "messageId", "userId", "anonymousId", "previousId", "groupId", "event", "name",
@@ -31,7 +32,7 @@ _INTERACTION: Final = frozenset(
     {"kind", "name", "event_id", "channel", "source", "occurred_at", "received_at"}
 )
 _OPEN: Final = frozenset({"properties", "traits", "identifiers", "lists"})
-"""What has fields of any name."""
+"""Objects with fields of any name."""
 
 _CONTEXT: Final = frozenset({"ip", "locale", "timezone", "campaign"})
 _MESSAGE_CONTEXT: Final = _CONTEXT | {
@@ -45,7 +46,7 @@ _Record: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Why the cells of a row do not make a record; `column`: the one at fault."""
+    """Reason why the cells of a row are not a record; `column`: the one at fault."""
 
     code: str
     column: str | None
@@ -54,17 +55,17 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """The columns of a table by their names, None where one is not used; see `columns_of`."""
+    """Columns of a table by name, None for an unused one; see `columns_of`."""
 
     names: tuple[str | None, ...]
 
     @property
     def identifiers(self) -> tuple[str, ...]:
-        """Those of identifiers."""
+        """Columns with identifiers."""
         return tuple(name for name in self.names if name and name.startswith("identifiers."))
 
     def record(self, values: Iterable[tuple[str, object]]) -> bytes | Fault:
-        """The JSON of a row; `values`: of the columns that have one, with their names."""
+        """Return the JSON of a row; `values`: pairs of column and value, without empty ones."""
         record: _Record = {}
         for name, value in values:
             fault = _put(record, name, value)
@@ -83,7 +84,8 @@ class Columns:
 
 
 def columns_of(header: Sequence[str], ignored: AbstractSet[str]) -> Columns:
-    """Raises UnreadableError: a column stands twice, is part of another, or means nothing."""
+    """Check the header. Raise UnreadableError for a column that is repeated, nested in another,
+    or unknown."""
     names = [name.strip() for name in header]
     used = [name for name in names if name and name not in ignored]
     for problem in _problems(used):
@@ -92,7 +94,7 @@ def columns_of(header: Sequence[str], ignored: AbstractSet[str]) -> Columns:
 
 
 def count_known_columns(names: Iterable[str]) -> int:
-    """How many of the names mean something: where a delimiter is guessed, the most."""
+    """Count the names that are known; the most is the best guess of a delimiter."""
     given = [name.strip() for name in names]
     return sum(_means_something(name, given) for name in given)
 
@@ -125,7 +127,10 @@ def _meaningless(name: str, names: Sequence[str]) -> str:
 
 
 def _fields(names: Iterable[str]) -> frozenset[str]:
-    """Interactions have a `kind` (or `identifiers`), messages a `type`; a table may hold both."""
+    """Return the fields of a table: interactions have `kind` (or `identifiers`), messages `type`.
+
+    A table may hold both.
+    """
     firsts = {name.partition(".")[0] for name in names}
     if "type" in firsts:
         return _MESSAGE | _INTERACTION if "kind" in firsts else _MESSAGE
@@ -148,7 +153,7 @@ def _means_something(name: str, names: Iterable[str]) -> bool:
 
 
 def _parts(name: str) -> list[str]:
-    """Details are flattened anyway; what else is nested has its own fields."""
+    """Split a name at its dots, except within properties and traits, which are flattened anyway."""
     if name.startswith(DETAILS):
         section = next(one for one in DETAILS if name.startswith(one))
         return [*section.removesuffix(".").split("."), name.removeprefix(section)]
@@ -172,7 +177,7 @@ def _put(record: _Record, name: str, value: object) -> Fault | None:
 
 
 def _merge(record: _Record, name: str, value: object) -> Fault | None:
-    """JSON of a whole section, beside what other columns say of it."""
+    """Merge the JSON of a whole section with what other columns give for it."""
     known = record.get(name)
     if known is None:
         record[name] = value
@@ -187,7 +192,7 @@ def _merge(record: _Record, name: str, value: object) -> Fault | None:
 
 
 def _parse_json(value: object) -> object:
-    """What is no JSON stays text, and is refused where an object belongs."""
+    """Parse JSON; other text stays as it is, and is refused later where an object is needed."""
     if not isinstance(value, str):
         return value
     try:

@@ -1,9 +1,9 @@
-"""CSV as rows: a header, then a record a row; a quoted cell may hold line breaks.
+"""Reader of CSV: a header, then one record per row; a quoted cell may hold line breaks.
 
-A row that cannot be read costs itself alone: after a quote that nothing closes, reading goes on in
-the line after the one where it stands. Empty lines, and the header where it comes again, are no
-rows. In properties and traits what looks like a number, `true`, `false` or a JSON list is that;
-everything else is text, and an empty cell is left out.
+A row that cannot be read does not affect others: after a quote that is never closed, reading goes
+on in the line after it. Empty lines and repeated headers are skipped. In properties and traits a
+cell that looks like a number, `true`, `false` or a JSON list has that type; every other cell is
+text, and an empty cell is left out.
 """
 
 import csv
@@ -31,7 +31,7 @@ from pipeline.ingest.text_lines import Line, encoding_of, lines, unreadable_byte
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _NAMES: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 _TOLD: Final = re.compile(r"sep=(.)\s*", re.IGNORECASE)
-"""The line in which spreadsheets tell their delimiter."""
+"""Line in which spreadsheets name their delimiter."""
 
 _NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]{0,17})(\.[0-9]{1,17})?")
 _WITH_COMMA: Final = re.compile(
@@ -40,12 +40,12 @@ _WITH_COMMA: Final = re.compile(
 
 
 class _TooLargeError(Exception):
-    """A record goes on beyond the limit."""
+    """Record beyond the limit on its size."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """`lines`: those that it was read from; `fault`: why it could not be split into `cells`."""
+    """Record with the lines it was read from; `fault`: why it could not be split into `cells`."""
 
     lines: tuple[Line, ...]
     cells: tuple[str, ...] = ()
@@ -53,18 +53,18 @@ class _Record:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing stands in it."""
+        """Whether all cells are blank."""
         return self.fault is None and not any(cell.strip() for cell in self.cells)
 
     @property
     def ended(self) -> bool:
-        """Whether a line break ends it."""
+        """Whether the record ends with a line break."""
         return self.lines[-1].text.endswith(("\n", "\r"))
 
 
 @dataclass(slots=True)
 class _LineSource:
-    """Lines one by one, some of them again; `taken`: those of the record that is being read."""
+    """Iterator over lines, some of them repeated; `taken`: lines of the record being read."""
 
     lines: Iterator[Line]
     most: int
@@ -73,7 +73,7 @@ class _LineSource:
     size: int = 0
 
     def begin(self) -> None:
-        """What comes next is another record."""
+        """Begin another record."""
         self.taken, self.size = [], 0
 
     def __iter__(self) -> Iterator[str]:
@@ -86,7 +86,7 @@ class _LineSource:
 
 
 def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
-    """Raises UnreadableError where there is no header that can be understood."""
+    """Read a CSV file. Raise UnreadableError without a valid header."""
     encoding = encoding_of(path, file_format.encoding)
     most = file_format.max_bytes
     source = _LineSource(lines(path, encoding, most), most)
@@ -163,7 +163,7 @@ def _to_json(record: _Record, columns: Columns, file_format: FileFormat) -> byte
 
 
 def _identifier_columns(record: _Record, columns: Columns) -> tuple[str, ...]:
-    """The columns of identifiers that have one in this row."""
+    """Return the columns of identifiers that are not empty in this row."""
     if not columns.identifiers:
         return ()
     given = zip(columns.names, record.cells, strict=False)
@@ -204,7 +204,7 @@ def _parse_list(cell: str) -> object:
 
 
 def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) -> str:
-    """The one that is named, or that the file tells, or by which most columns are known."""
+    """Return the delimiter that is configured, named in the file, or gives most known columns."""
     first = next(source.lines, None)
     while first is not None and not first.text.strip():
         first = next(source.lines, None)

@@ -1,4 +1,4 @@
-"""NDJSON as rows: one record a line."""
+"""Reader of NDJSON: one record per line."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +12,7 @@ NOT_TEXT: Final = "not_text"
 
 
 def ndjson_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
-    """Empty lines are none."""
+    """Read an NDJSON file; empty lines are skipped."""
     encoding = encoding_of(path, file_format.encoding)
     for line in lines(path, encoding, file_format.max_bytes):
         text = line.text.strip()
@@ -27,6 +27,6 @@ def ndjson_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
 
 
 def too_large(line: Line, file_format: FileFormat) -> UnreadableRow:
-    """A record that does not end within the limit."""
+    """Report a record that is larger than the limit."""
     what = f"a record may have {file_format.max_bytes} bytes"
     return UnreadableRow(line.number, TOO_LARGE, None, what, line.done)

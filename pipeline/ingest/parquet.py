@@ -1,4 +1,4 @@
-"""Parquet as rows: a column or a nested field each, in batches that fit in memory."""
+"""Reader of Parquet: columns or nested fields become records, in batches that fit in memory."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,13 +20,13 @@ from pipeline.ingest.row import (
 
 _MOST_ROWS: Final = 10_000
 _BATCH_BYTES: Final = 16 * 1024 * 1024
-"""What a batch may have unpacked, by what a row has on average."""
+"""Size of an unpacked batch, estimated by the average row."""
 
 _WRONG: Final = (OSError, pa.ArrowException)
 
 
 def parquet_file(path: Path, file_format: FileFormat) -> RowFile:
-    """Raises UnreadableError: it is no Parquet, or its columns cannot be told apart."""
+    """Open a Parquet file. Raise UnreadableError for another format, or invalid columns."""
     try:
         file = pq.ParquetFile(path, pre_buffer=False)
         names = file.schema_arrow.names
@@ -40,7 +40,7 @@ def parquet_file(path: Path, file_format: FileFormat) -> RowFile:
 
 
 def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:
-    """A row group that is damaged costs the rest of its rows, not the next group's."""
+    """Read all rows; a damaged row group loses the rest of its rows, not the next group's."""
     begin = 0
     for group in range(file.metadata.num_row_groups):
         number, end = begin, begin + file.metadata.row_group(group).num_rows

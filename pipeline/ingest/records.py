@@ -1,4 +1,4 @@
-"""A row as an Interaction: one in JSON as it stands in the topic, or a message in Segment's format.
+"""Conversion of a row into an Interaction, from JSON with the topic's fields or Segment's format.
 
 Both pass the checks that the gateway makes.
 """
@@ -26,11 +26,11 @@ from pipeline.intake.times import check_time, parse_time
 from pipeline.model.interaction import Identifier, Interaction
 
 Kind = Literal["track", "identify", "page", "screen", "group", "alias", "outcome"]
-"""Timers are made by the pipeline alone."""
+"""Kinds that files may have; only the pipeline itself makes timers."""
 
 
 class _Probe(Struct, frozen=True):
-    """Empty where the record has no such field."""
+    """Fields that tell an Interaction from a message; empty where the record lacks them."""
 
     kind: Raw = Raw()
     identifiers: Raw = Raw()
@@ -40,9 +40,9 @@ class _Probe(Struct, frozen=True):
 
 
 class InteractionRow(Struct, frozen=True):
-    """An Interaction as far as a file may say it; times as epoch ms or ISO 8601.
+    """Interaction in a file, with the fields that a file may set; times in epoch ms or ISO 8601.
 
-    Without `received_at` it is heard now; without `occurred_at` it happened when it was heard.
+    `received_at` defaults to now, `occurred_at` to `received_at`.
     """
 
     kind: Kind
@@ -64,9 +64,11 @@ _INTERACTION: Final = msgspec.json.Decoder(InteractionRow)
 
 @dataclass(frozen=True, slots=True)
 class RowIntake:
-    """How the rows of one file are read: `source` says whose they are where they do not; `now_ms`
-    (epoch ms); `ids`: of those that have none of their own. `by_log`: what is read is a log that
-    is played: each record is heard when it says, never now."""
+    """Intake of the rows of one file.
+
+    `source` is for rows that do not name theirs; `ids` are for rows without one of their own.
+    `by_log`: the file is a log that is replayed, whose records are received at their own times.
+    """
 
     config: Configuration
     source: Source
@@ -76,7 +78,7 @@ class RowIntake:
     by_log: bool = False
 
     def take_in(self, row: FileRow) -> Interaction | Refusal:
-        """What the row tells of, or why it cannot be taken."""
+        """Convert a row into an interaction, or return why it is refused."""
         if len(row.raw) > self.max_bytes:
             return bad("too_large", None, f"a record may have {self.max_bytes} bytes")
         probe = decode(row.raw, _PROBE)
@@ -147,7 +149,7 @@ class RowIntake:
         return self._time(given.occurred_at, "occurred_at", self.now_ms, source)
 
     def _time(self, given: Time, field: str, heard_ms: int, source: str) -> int | Refusal:
-        """Epoch ms; `heard_ms` without one."""
+        """Return a time in epoch ms, checked; `heard_ms` where none is given."""
         at = heard_ms if given is None else parse_time(given, field)
         if isinstance(at, Refusal):
             return at
@@ -156,8 +158,10 @@ class RowIntake:
     def _identifiers(
         self, given: Iterable[object], columns: tuple[str, ...]
     ) -> tuple[Identifier, ...] | Refusal:
-        """Those that are usable; the first that is not, where none is. `columns`: their names in
-        a table."""
+        """Return the valid identifiers; refuse the first one where none is valid.
+
+        `columns`: their names in a table.
+        """
         found = [self._identifier(fields(one)) for one in given]
         valid = [one for one in found if isinstance(one, Identifier)]
         if valid:

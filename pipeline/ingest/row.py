@@ -1,4 +1,4 @@
-"""What a file is read as: rows of JSON, each as a record that could have been posted."""
+"""Rows of a file, each as JSON that could have been posted."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from typing import TypeAlias
 
 
 class UnreadableError(Exception):
-    """The file as a whole cannot be read, or not any further; the message says why."""
+    """File that cannot be read, or not any further; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """How a file is written, where that is not found out.
+    """Format of a file.
 
-    `encoding`, `delimiter`: None: found. `decimal_comma`: numbers of CSV are written `1.234,50`.
-    `ignored` columns mean nothing here. A record may have `max_bytes`.
+    `encoding`, `delimiter`: None: detected. `decimal_comma`: numbers of CSV are written `1.234,50`.
+    `ignored`: columns to leave out. `max_bytes`: limit on the size of a record.
     """
 
     max_bytes: int
@@ -26,9 +26,11 @@ class FileFormat:
 
 @dataclass(frozen=True, slots=True)
 class FileRow:
-    """`line`: in a text file the line where it begins, counted from 1; in Parquet the row.
-    `done`: how far the file has been read, in the unit of `RowFile.size`. `identifiers`: the
-    columns that the identifiers are of, in their order.
+    """Row in JSON, with its position.
+
+    `line`: first line in a text file, counted from 1; in Parquet the row's number. `done`: how far
+    the file has been read, in the unit of `RowFile.size`. `identifiers`: columns of the
+    identifiers, in their order.
     """
 
     line: int
@@ -39,8 +41,10 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
-    """What cannot be read as a record; `field`: the column at fault. `rows`: how many are lost
-    with it, beginning there."""
+    """Row that cannot be read; `field`: the column at fault.
+
+    `rows`: number of rows that are lost, beginning with this one.
+    """
 
     line: int
     code: str
@@ -55,8 +59,10 @@ ReadRow: TypeAlias = FileRow | UnreadableRow
 
 @dataclass(frozen=True, slots=True)
 class RowFile:
-    """`size`: bytes of a text file, rows of a Parquet file; for showing progress. `rows` raises
-    UnreadableError where the rest of the file is lost."""
+    """File of rows. `size`, for progress: bytes of a text file, rows of a Parquet file.
+
+    `rows` raises UnreadableError where the rest of the file cannot be read.
+    """
 
     size: int
     rows: Callable[[], Iterator[ReadRow]]

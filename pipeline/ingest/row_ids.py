@@ -1,8 +1,8 @@
-"""Which rows are the same: an id for each row that has none of its own.
+"""Ids of rows that have none of their own, so that a file sent again counts once.
 
-Without key columns a row is the same when it stands in the same file with the same content, as the
-n-th of those that are equal: so a row that is mended or taken out moves no other, equal rows of one
-file count each, and so do equal rows of two files. With key columns it is the same when these are.
+Without key columns the id is made of the file's name, the content, and the number of equal rows
+before: correcting or removing a row changes no other's id, and equal rows, of one file or of two,
+count each. With key columns it is made of their values.
 """
 
 import sqlite3
@@ -25,7 +25,7 @@ _CACHE_KIB: Final = 32_768
 class RowIds:
     """Ids for one reading of one file; `file` names it, `keys` are columns (dotted in JSON).
 
-    What was seen of the file is in a temporary database, which goes to disk where it is large.
+    Contents seen are counted in a temporary database, which is on disk where it is large.
     """
 
     def __init__(self, file: str, keys: tuple[str, ...] = ()) -> None:
@@ -40,8 +40,7 @@ class RowIds:
         )
 
     def next_id(self, raw: bytes) -> str | Refusal:
-        """The id of the row with this JSON; to be asked once per row, in their order. Refused
-        where a key column is empty."""
+        """Return the id of the next row, with this JSON; refuse one with an empty key column."""
         if self._keys:
             return self._by_keys(raw)
         digest = blake2b(raw, digest_size=16).digest()
@@ -58,7 +57,7 @@ class RowIds:
 
 
 def _value_at(record: object, key: str) -> object:
-    """What stands at a dotted place, whether it is nested or its name has the dots."""
+    """Return the value of a dotted name, nested or with the dots in its key."""
     if not isinstance(record, Mapping):
         return None
     if key in record:

@@ -1,4 +1,4 @@
-"""Files as rows of JSON, whatever their format: told by the name, NDJSON where it says nothing."""
+"""Reader of files of any format, chosen by the name's suffix; NDJSON by default."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pipeline.ingest.row import FileFormat, RowFile, UnreadableError
 
 
 def open_rows(path: Path, file_format: FileFormat) -> RowFile:
-    """Raises UnreadableError."""
+    """Open a file. Raise UnreadableError when it cannot be read."""
     if not path.is_file():
         raise UnreadableError(f"{path} is not a file")
     kind = path.suffix.lower()

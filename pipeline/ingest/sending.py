@@ -1,4 +1,4 @@
-"""Sending a file: what is good goes to Kafka, what is not is reported with its line."""
+"""Sending of a file: valid rows go to Kafka, the others are reported with their lines."""
 
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -21,7 +21,7 @@ _FLUSH_S: Final = 60.0
 
 
 class RefusedRow(Struct, frozen=True):
-    """A row that was not sent; `field`: the column or field at fault."""
+    """Row that was not sent; `field`: the column or field at fault."""
 
     line: int
     code: str
@@ -30,8 +30,10 @@ class RefusedRow(Struct, frozen=True):
 
 
 class SendReport(Struct, frozen=True):
-    """`sent`: how many rows were good; `refused`: how many rows were not taken, and `first`
-    the first of them. `stopped`: why the file could not be read to its end."""
+    """Numbers of rows sent and refused, with the `first` refusals.
+
+    `stopped`: why the file could not be read to its end.
+    """
 
     sent: int
     refused: int
@@ -40,7 +42,7 @@ class SendReport(Struct, frozen=True):
 
 
 class NotDeliveredError(Exception):
-    """Kafka did not take everything; the message says what to do."""
+    """Interactions that Kafka did not acknowledge; the message says what to do."""
 
 
 def send_rows(
@@ -49,7 +51,7 @@ def send_rows(
     take: Callable[[Interaction], None],
     progress: Callable[[int], None],
 ) -> SendReport:
-    """Gives every good row to `take`; `progress` is told how far the file has been read."""
+    """Pass every valid row to `take`, and to `progress` how far the file has been read."""
     sent = refused = 0
     first: list[RefusedRow] = []
     stopped = None
@@ -73,9 +75,9 @@ def send_rows(
 
 
 class FilePublisher:
-    """The way to Kafka: an idempotent producer that waits where Kafka is slower than the file.
+    """Idempotent producer that waits where Kafka is slower than the file.
 
-    `delivered`: how many interactions Kafka has acknowledged.
+    `delivered`: number of interactions that Kafka has acknowledged.
     """
 
     def __init__(self, kafka: dict[str, Property], codec: Codec) -> None:
@@ -87,7 +89,7 @@ class FilePublisher:
         self._producer = Producer({**kafka, **WRITER, "linger.ms": 20})
 
     def put(self, interaction: Interaction) -> None:
-        """Queue it."""
+        """Queue an interaction."""
         value = self._codec.encode(topics.INTERACTIONS, interaction)
         while True:
             try:
@@ -106,7 +108,7 @@ class FilePublisher:
             self._producer.poll(0)
 
     def finish(self) -> None:
-        """Return once Kafka has everything. Raises NotDeliveredError."""
+        """Wait until Kafka has acknowledged everything. Raise NotDeliveredError otherwise."""
         missing = self._producer.flush(_FLUSH_S) + self._failed
         if missing:
             raise NotDeliveredError(

@@ -1,9 +1,8 @@
-"""A text file as lines: its encoding found or named, memory bounded, bytes that are no text kept
-apart from those that are.
+"""Reader of a text file's lines, with bounded memory, that detects the encoding.
 
-UTF-8 and UTF-16 are found, by their mark or by where their zero bytes are. Encodings of eight bits
-cannot be told from one another, hence are named. A byte that the encoding does not know becomes a
-lone surrogate, which no text holds: the cell that it stands in is at fault, and nothing else.
+UTF-8 and UTF-16 are detected by their byte order mark or by the places of zero bytes. Encodings of
+eight bits cannot be told apart, so they must be named. A byte that the encoding does not know
+becomes a lone surrogate, which no valid text holds, so that only its own cell is refused.
 """
 
 import codecs
@@ -25,15 +24,17 @@ _SAMPLE: Final = 4_096
 _WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
 _LONE: Final = re.compile("[\ud800-\udfff]")
 _ASCII: Final = '\r\n\t,;|"+-{}[]azAZ09'
-"""What every encoding here writes as ASCII does, those of 16 bits apart."""
+"""Characters that every supported encoding of eight bits shares with ASCII."""
 
 _BROKEN: Final = "the file ends within a character"
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`number` counts from 1; `text` has its line break, unless it is the file's last or was `cut`
-    for its length; `done`: bytes read so far."""
+    """Line of a file; `number` counts from 1, `done` is the number of bytes read so far.
+
+    `text` has its line break, unless it is the file's last or was `cut` for its length.
+    """
 
     number: int
     text: str
@@ -42,7 +43,7 @@ class Line:
 
 
 def encoding_of(path: Path, named: str | None) -> str:
-    """The codec of the file. UnreadableError: `named` is none that can be read by line."""
+    """Return the file's codec. Raise UnreadableError where `named` cannot be read by line."""
     if named is not None:
         return _resolve_encoding(named)
     with path.open("rb") as file:
@@ -54,7 +55,7 @@ def encoding_of(path: Path, named: str | None) -> str:
 
 
 def lines(path: Path, encoding: str, longest: int) -> Iterator[Line]:
-    """Every line; of one longer than `longest` characters its beginning, marked as cut."""
+    """Read every line; one longer than `longest` characters is cut, and marked so."""
     with (
         path.open("rb") as raw,
         TextIOWrapper(raw, encoding, _errors(encoding), newline="") as text,
@@ -63,7 +64,7 @@ def lines(path: Path, encoding: str, longest: int) -> Iterator[Line]:
 
 
 def _errors(encoding: str) -> str:
-    """How what is no text becomes lone surrogates."""
+    """Return the error handler that turns undecodable bytes into lone surrogates."""
     return "surrogatepass" if encoding in _WIDE else "surrogateescape"
 
 
@@ -81,7 +82,7 @@ def _lines(text: TextIOWrapper, raw: BufferedReader, longest: int) -> Iterator[L
 
 
 def unreadable_byte(text: str) -> str | None:
-    """What stands in `text` that is no text, in words; None: nothing."""
+    """Describe the first byte in `text` that was not decodable; None where there is none."""
     found = _LONE.search(text)
     if found is not None:
         code = ord(found[0])
@@ -91,7 +92,7 @@ def unreadable_byte(text: str) -> str | None:
 
 
 def _guess_encoding(sample: bytes) -> str:
-    """UTF-16 of mostly Latin text has a zero in every other byte."""
+    """Guess the encoding: UTF-16 of mostly Latin text has a zero in every other byte."""
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
     if max(even, odd) * 3 < len(sample):
         return "utf-8"

@@ -1,7 +1,7 @@
-"""Segment's `context`: what surrounded a message, read field by field.
+"""Circumstances of a message (Segment's `context`), read field by field.
 
-Clients fill it in by themselves, so that a field of the wrong type says nothing, and costs neither
-the other fields nor the message. PHP's `[]` is an empty object.
+Clients' libraries fill it in, so a field of the wrong type is left out: neither the other fields
+nor the message are refused. PHP's `[]` is an empty object.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,14 @@ _NONE: Final[Fields] = {}
 
 
 def fields(given: object) -> Fields:
-    """Return an object's fields; none of what is no object."""
+    """Return the fields of an object; none for any other value."""
     return given if isinstance(given, dict) else _NONE
 
 
 def merge_context(shared: object, own: object) -> Fields:
-    """Return a message's own context over what its batch gives to all, object by object.
+    """Merge a message's own context over its batch's, object by object.
 
-    A null says that the client knows nothing, except within `traits`, where it clears a trait.
+    A null means that the client knows nothing, except within `traits`, where it clears a trait.
     """
     both: dict[str, Any] = {**fields(shared)}
     for name, value in fields(own).items():
@@ -36,7 +36,7 @@ def merge_context(shared: object, own: object) -> Fields:
 
 
 def context_of(given: Fields, ip: str | None) -> Context:
-    """Return what is used of it; `ip` is the sender's, where the context names none."""
+    """Return the fields that Kairos uses; `ip` is the sender's, for a context without one."""
     page = fields(given.get("page"))
     consent = fields(fields(given.get("consent")).get("categoryPreferences"))
     return Context(

@@ -14,14 +14,14 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 
 _MANY_COMMAS: Final = 50_000
-"""A text with more may have more elements than should be decoded before they are counted."""
+"""Commas above which the items are counted before any is decoded."""
 
 _PATH: Final = re.compile(r"`\$\.?(.*)`$")
-_OF_ONE_PART: Final = ("not_finite", "invalid_json", "too_deep")
+_OF_ONE_ITEM: Final = ("not_finite", "invalid_json", "too_deep")
 
 
 def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | Refusal:
-    """`raw` as the decoder's record; the refusal names the field at fault.
+    """Decode a record; the refusal names the field at fault.
 
     msgspec guards its recursion by the interpreter's limit, so that depth ends in an error.
     """
@@ -46,17 +46,17 @@ def decode(raw: bytes | msgspec.Raw, decoder: "msgspec.json.Decoder[T]") -> T | 
 def decode_parts(
     raw: bytes, decoder: "msgspec.json.Decoder[S]", parts: str, most: int
 ) -> S | Refusal:
-    """As `decode`, for a record whose field `parts` holds raw JSON, of which it may have `most`.
+    """Decode a record whose field `parts` is a list of at most `most` items of raw JSON.
 
-    What is no strict JSON within one part makes the whole text invalid; here it is left to that
-    part alone.
+    An item that is not strict JSON makes the whole text invalid for a decoder; here the fault is
+    left to the decoding of that item alone.
     """
     if raw.count(b",") > _MANY_COMMAS:
         split = scan.elements(raw, parts, most)
         if split is not None and len(split.parts) > most:
             return too_many(parts, most)
     result = decode(raw, decoder)
-    if isinstance(result, Refusal) and result.code in _OF_ONE_PART:
+    if isinstance(result, Refusal) and result.code in _OF_ONE_ITEM:
         result = _decode_split(raw, decoder, parts, most) or result
     if not isinstance(result, Refusal) and len(getattr(result, parts) or ()) > most:
         return too_many(parts, most)
@@ -64,7 +64,7 @@ def decode_parts(
 
 
 def too_many(field: str, most: int) -> Refusal:
-    """Refuse a list before anything of it is written."""
+    """Refuse a list with too many items, before any of them is written."""
     message = f"{field} may have {most} items in one request: nothing of it was taken, send fewer"
     return Refusal(413, "too_many_items", message, field)
 
@@ -72,7 +72,7 @@ def too_many(field: str, most: int) -> Refusal:
 def _decode_split(
     raw: bytes, decoder: "msgspec.json.Decoder[S]", parts: str, most: int
 ) -> S | Refusal | None:
-    """None where the fault is not within a part."""
+    """Decode the record around its items; None where the fault is not within an item."""
     split = scan.elements(raw, parts, most)
     if split is None:
         return None

@@ -1,5 +1,7 @@
-"""Nested properties as dotted scalars: `{"cart": {"total": 9}}` is `cart.total = 9`; lists as
-lists of texts."""
+"""Flattening of nested properties: `{"cart": {"total": 9}}` becomes `cart.total = 9`.
+
+Lists become lists of texts.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,13 +23,13 @@ _LONG: Final = range(-(2**63), 2**63)
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """Properties by dotted names: those with one value, and those that are lists."""
+    """Properties by dotted names: single values, and lists."""
 
     scalars: dict[str, Scalar]
     lists: dict[str, tuple[str, ...]]
 
     def get(self, name: str) -> tuple[object, ...] | None:
-        """What there is of this name: the scalar with its type, the list; None: nothing."""
+        """Return the scalar of this name, with its type, and the list; None without either."""
         if name not in self.scalars and name not in self.lists:
             return None
         scalar = self.scalars.get(name)
@@ -35,7 +37,7 @@ class Flat:
 
 
 def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
-    """`field` is where the values stand in the message, for the refusal."""
+    """Flatten properties; `field` is their place in the message, for the refusal."""
     flat = Flat({}, {})
     for name, value in _iterate_leaves(values, "", 0):
         before = flat.get(name)
@@ -84,7 +86,7 @@ def _put(flat: Flat, name: str, value: object, field: str) -> Refusal | None:
 
 
 def _to_elements(values: list[object], field: str) -> tuple[str, ...] | Refusal:
-    """What is null is no element."""
+    """Return the elements as texts, without the nulls."""
     texts: list[str] = []
     for index, value in enumerate(values):
         scalar = _to_scalar(value, f"{field}.{index}")

@@ -1,12 +1,12 @@
-"""Who a message is about: its ids in the configured namespaces, normalised, the strongest first.
+"""Identifiers of a message in the configured namespaces, normalised, the strongest first.
 
 - `userId` and `anonymousId`: in the namespaces that identity.yaml names for them.
-- `previousId` of an alias: as whichever of the two it is known (`identity/naming.py`).
+- `previousId` of an alias: in the one of the two in which it is known (`identity/naming.py`).
 - `context.externalIds`: in the namespace `type`, unless their `collection` is not `users`.
 - `traits.email` and `traits.phone`, but not of group: its traits are the group's.
 - `context.traits.email`, `context.traits.phone` and `context.device.id`, of every message.
 
-What cannot be an identifier (blocked, empty, of another type) is left out beside one that can.
+Invalid values (blocked, empty, of another type) are left out if there is a valid one.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -21,13 +21,15 @@ from pipeline.intake.refusal import Refusal, bad
 from pipeline.model.interaction import Identifier
 
 _EXACT: Final = 2.0**53
-"""Up to here a float is the whole number that was sent."""
+"""Bound below which a float is exactly the whole number that was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Claim:
-    """`value` as it was sent. `implied`: it was not given as an id as such, so that it is not at
-    fault where the message names nobody."""
+    """Possible identifier, with `value` as it was sent.
+
+    `implied`: not sent as an id as such, so that a refusal of the message does not name it.
+    """
 
     field: str
     namespace: str
@@ -38,7 +40,7 @@ class _Claim:
 def identifiers(
     message: SegmentMessage, kind: Kind, context: Fields, config: Configuration
 ) -> tuple[Identifier, ...] | Refusal:
-    """At least one; the first is the strongest, whose key is the record's."""
+    """Return one identifier or more, the strongest first: its key is the record's."""
     found: set[Identifier] = set()
     names_somebody = False
     first: Refusal | None = None
@@ -62,7 +64,7 @@ def identifiers(
 
 
 def id_text(value: object) -> str | None:
-    """Return an id as text: 42 and 42.0 are `42`. None for what is no id."""
+    """Return an id as text (42 and 42.0 are `42`); None for a value that is not an id."""
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < _EXACT else None
     if isinstance(value, bool):
@@ -90,7 +92,10 @@ def _claims(
 
 
 def _previous(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_Claim]:
-    """Claim both kinds: which of them it is, identity knows. The message's own ids say so."""
+    """Claim the previous id in both namespaces, unless the message's own ids tell which it is of.
+
+    The identity stage knows in which one the id has been seen.
+    """
     previous = id_text(message.previous_id)
     if message.previous_id is None or previous == id_text(message.user_id):
         return

@@ -1,4 +1,4 @@
-"""Ids of messages that came without one."""
+"""Ids for messages without one."""
 
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4, uuid5
@@ -6,7 +6,7 @@ from uuid import UUID, uuid4, uuid5
 
 @dataclass(slots=True)
 class MessageIds:
-    """Ids in the order in which they are asked for."""
+    """Sequence of ids, the same for the same seed."""
 
     seed: UUID = field(default_factory=uuid4)
     given: int = 0

@@ -1,7 +1,7 @@
-"""The JSON that senders post, as records: Segment's message format and our own requests.
+"""Records of the JSON that senders post: Segment's message format and Kairos's own requests.
 
-Fields unknown here are ignored, as Segment does. A wrong type is refused by name, except that of an
-identifier beside a good one and that of a field of `context`, which are left out.
+Unknown fields are ignored, as Segment does. A field of the wrong type is refused by name; only
+identifiers (beside a valid one) and fields of `context` are left out instead.
 """
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -34,11 +34,11 @@ OutcomeName: TypeAlias = Literal[
 
 
 class PostedRecord(Struct, frozen=True, rename="camel"):
-    """A record as it is posted."""
+    """Posted record, with field names in camel case."""
 
 
 class SegmentMessage(PostedRecord, frozen=True):
-    """One Segment message; `type` is needed where the path does not say it.
+    """Message in Segment's format; `type` is needed where the path does not give it.
 
     `original_timestamp` is what RudderStack's clients send for `timestamp`.
     """
@@ -62,7 +62,7 @@ class SegmentMessage(PostedRecord, frozen=True):
 
 
 class SegmentBatch(PostedRecord, frozen=True):
-    """`/v1/batch`; each message is decoded on its own, so that a bad one spoils no other."""
+    """Body of `/v1/batch`; messages are decoded one by one, so that each is refused alone."""
 
     batch: tuple[Raw, ...]
     context: Surroundings = None
@@ -71,15 +71,14 @@ class SegmentBatch(PostedRecord, frozen=True):
 
 
 class PlacementRequest(Struct, frozen=True):
-    """A placement that wants a list: at most `limit` actions of different offers, the best
-    first."""
+    """Placement that asks for a list: at most `limit` actions of different offers, best first."""
 
     placement: str
     limit: int
 
 
 class DecideBody(Struct, frozen=True):
-    """`/v1/decide`; `budget_ms` may only shorten the gateway's own limit."""
+    """Body of `/v1/decide`; `budget_ms` may only shorten the gateway's own limit."""
 
     interaction: SegmentMessage
     placements: tuple[str | PlacementRequest, ...]
@@ -87,12 +86,12 @@ class DecideBody(Struct, frozen=True):
 
 
 class OutcomeBody(PostedRecord, frozen=True):
-    """What became of the action that `token` stands for.
+    """Outcome of the action that carried `token`.
 
-    Once per action and outcome; those with a `messageId` of their own count each, but for
-    conversions: these count once per action and `properties.goal`. `bounce` and `expired`, which
-    give a place under the caps back, are taken from Kairos's own adapters only. `traceparent`:
-    where several outcomes of different traces are sent at once.
+    An outcome counts once per action; with `messageId`s of their own each counts, except
+    conversions, which count once per action and `properties.goal`. `bounce` and `expired`, which
+    give a place under the caps back, are accepted from Kairos's own adapters only. `traceparent`:
+    for requests with outcomes of different traces.
     """
 
     token: str
@@ -106,7 +105,7 @@ class OutcomeBody(PostedRecord, frozen=True):
 
 
 class Outcomes(PostedRecord, frozen=True):
-    """`/v1/outcomes` with several; None: the body is one outcome."""
+    """Body of `/v1/outcomes` with several outcomes; None: the body is a single outcome."""
 
     outcomes: tuple[Raw, ...] | None = None
     sent_at: Time = None

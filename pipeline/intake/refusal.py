@@ -1,11 +1,11 @@
-"""Why a request, or one message of it, is not taken: a value that becomes the JSON error."""
+"""Refusals of a request or of one message, as values that become JSON errors."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`code` for programs, `message` for people, `field` names the part at fault, if any."""
+    """Reason of a refusal: `code` for programs, `message` for people, `field` at fault, if any."""
 
     status: int
     code: str
@@ -15,12 +15,12 @@ class Refusal:
 
 
 def bad(code: str, field: str | None, message: str) -> Refusal:
-    """400: the sender must mend `field`."""
+    """Refuse with 400: the sender must correct `field`."""
     return Refusal(400, code, message, field)
 
 
 def unavailable(detail: str) -> Refusal:
-    """503: the same request can succeed later."""
+    """Refuse with 503: the same request can succeed later."""
     return Refusal(
         503, "unavailable", f"not taken, send it again: {detail}", headers=(("Retry-After", "1"),)
     )

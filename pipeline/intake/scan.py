@@ -1,6 +1,6 @@
-"""JSON that a strict decoder refuses, read token by token: where its fault is, and its parts.
+"""Scanner of JSON that a strict decoder refuses: finds the field at fault, and the items of a list.
 
-One pass, in time linear in the text and in memory that only its depth bounds, whatever the text is.
+One pass, in linear time, with memory bounded by the depth of nesting, for any input.
 """
 
 import json
@@ -11,32 +11,33 @@ from math import isfinite
 from typing import Final
 
 MAX_DEPTH: Final = 128
-"""Nested objects and arrays that a position is told within."""
+"""Depth of nesting up to which a field is named."""
 
 _MAX_TOKENS: Final = 1_000_000
 _MAX_NAME: Final = 100
-"""Bytes of one key in a name."""
+"""Bytes of a key that a field's name repeats."""
 
 _TOKEN: Final = re.compile(
     rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{},:]|-?(?:NaN|Infinity)|-?[0-9][0-9.eE+-]*+', re.DOTALL
 )
-"""Possessive: a token is never tried twice, be it without an end."""
+"""Possessive quantifiers, so that no token is tried twice, even one without an end."""
 
 _NUMBER: Final = b"-NI0123456789"
 
 
 @dataclass(frozen=True, slots=True)
 class SplitArray:
-    """`rest` is the text with an empty array in place of that whose elements are `parts`."""
+    """Text cut at an array: `parts` are its elements, `rest` has an empty array in its place."""
 
     rest: bytes
     parts: tuple[bytes, ...]
 
 
 def not_finite(raw: bytes) -> str | None:
-    """Return the dotted name of the first NaN or infinite number, which strict JSON has not.
+    """Return the dotted name of the first number that is NaN or infinite.
 
-    Empty where it is no part of anything; None where there is none, or too much comes before it.
+    Empty where the number is the whole text; None where there is none within the first tokens and
+    the depth that are scanned.
     """
     path: list[bytes | int] = []
     text = b""

@@ -1,4 +1,4 @@
-"""A Segment message as an Interaction: what each of its fields means here."""
+"""Conversion of a message in Segment's format into an Interaction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,10 +20,10 @@ from pipeline.model.interaction import DecideRequest, Interaction
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """How something reached us: from whom, when (epoch ms), and under which configuration.
+    """Circumstances of a receipt: source, time (epoch ms) and configuration in force.
 
-    `speaker` is a public source, which may not speak for everybody; `ids` are for messages without
-    one.
+    `speaker` restricts a public source, which may not speak for everybody; `ids` are for messages
+    without one.
     """
 
     source: Source
@@ -34,11 +34,11 @@ class Arrival:
     ids: MessageIds = field(default_factory=MessageIds)
 
     def received_at(self, occurred: int) -> int:
-        """A source that plays a log is heard at the log's own time."""
+        """Return the time of receipt: of a source that plays a log the log's own time."""
         return occurred if self.source.clock == "log" else self.now_ms
 
     def occurred_at(self, timestamp: Time, sent_at: Time) -> int | Refusal:
-        """A log's times stand as they are; others are corrected by the sender's clock."""
+        """Return the time of the event, corrected by the sender's clock, except for a log."""
         skew = None if self.source.clock == "log" else sent_at
         earliest = self.config.earliest_of(self.source.name)
         return occurred_at(timestamp, skew, self.now_ms, earliest)
@@ -47,7 +47,7 @@ class Arrival:
 def interaction(
     message: SegmentMessage, kind: Kind, arrival: Arrival, request: DecideRequest | None = None
 ) -> Interaction | Refusal:
-    """The interaction that `message` tells of, or why it cannot be one."""
+    """Convert a message into an interaction, or return why it is refused."""
     context = fields(message.context)
     event_id = message_id(message.message_id, arrival.ids)
     name = _name(message, kind)
@@ -83,7 +83,7 @@ def interaction(
 
 
 def with_batch_fields(message: SegmentMessage, batch: SegmentBatch) -> SegmentMessage:
-    """Return the message with what its batch says for all of them."""
+    """Return the message with the fields that its batch gives for all messages."""
     return replace(
         message,
         context=merge_context(batch.context, message.context),
@@ -92,12 +92,12 @@ def with_batch_fields(message: SegmentMessage, batch: SegmentBatch) -> SegmentMe
 
 
 def has_id(message: SegmentMessage) -> bool:
-    """Whether its sender gave it an id; a blank one is none."""
+    """Return whether the sender gave the message an id that is not blank."""
     return message.message_id is not None and bool(str(message.message_id).strip())
 
 
 def message_id(given: str | int | None, new_id: Callable[[], str]) -> str | Refusal:
-    """Without one from the sender a retry cannot be told from a new message."""
+    """Return the sender's id or a new one, with which a retry counts as another message."""
     text = "" if given is None else str(given)
     if len(text) > MAX_ID:
         return bad("invalid_id", "messageId", f"messageId may have {MAX_ID} characters")
@@ -105,10 +105,10 @@ def message_id(given: str | int | None, new_id: Callable[[], str]) -> str | Refu
 
 
 def _times(message: SegmentMessage) -> tuple[Time, Time]:
-    """Return when it happened, and when it was sent, by the same clock.
+    """Return the times of the event and of sending, by the same clock.
 
-    Where both times are given, a collector on the way has corrected `timestamp` by the sender's
-    clock already.
+    A message with both `timestamp` and `originalTimestamp` went through a collector that has
+    already corrected `timestamp` by the sender's clock.
     """
     if message.timestamp is None:
         return message.original_timestamp, message.sent_at
@@ -125,7 +125,7 @@ def _name(message: SegmentMessage, kind: Kind) -> str | Refusal:
 
 
 def _properties(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | Refusal:
-    """Of identify the person's traits, of group the group's, of others the properties."""
+    """Flatten the traits of identify and group messages, the properties of others."""
     field = "traits" if kind in ("identify", "group") else "properties"
     given = details(message.traits if field == "traits" else message.properties, field)
     if isinstance(given, Refusal):

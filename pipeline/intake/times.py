@@ -1,4 +1,4 @@
-"""When it happened, by a sender whose clock and units may be wrong."""
+"""Times of events, from senders whose clocks and units may be wrong."""
 
 import re
 from datetime import UTC, datetime
@@ -9,11 +9,11 @@ from pipeline.intake.refusal import Refusal, bad
 from pipeline.model.time import MAX_AHEAD_MS, SECOND_MS
 
 _LAST_MS: Final = 253_402_300_799_999
-"""The end of the year 9999."""
+"""End of the year 9999."""
 
 _UNITS: Final = ((1e11, 1_000.0), (1e14, 1.0), (1e17, 1e-3), (1e20, 1e-6))
-"""Below how much a number is seconds, milliseconds, microseconds or nanoseconds since 1970, and how
-many milliseconds one of them has: each covers the years 1973 to 5138 of its unit."""
+"""Bounds below which a number is in seconds, milliseconds, microseconds and nanoseconds since 1970,
+each with the milliseconds of one unit; each range covers the years 1973 to 5138."""
 
 _NUMBER: Final = re.compile(r"-?[0-9]{9,19}(\.[0-9]{1,9})?")
 _UTC: Final = re.compile(r"\s*(Z|UTC|GMT)$", re.IGNORECASE)
@@ -22,9 +22,10 @@ _UTC: Final = re.compile(r"\s*(Z|UTC|GMT)$", re.IGNORECASE)
 def occurred_at(
     timestamp: str | float | None, sent_at: str | float | None, received_ms: int, earliest_ms: int
 ) -> int | Refusal:
-    """Epoch ms, not later than it was received. As Segment does: the time received less the
-    sender's own delay (`sentAt` less `timestamp`), so that a wrong clock cancels out; without
-    `sentAt` the clock is believed.
+    """Return the time of the event in epoch ms, not later than its receipt.
+
+    As Segment does: the time of receipt less the sender's own delay (`sentAt` less `timestamp`), so
+    that an error of the clock cancels out. Without `sentAt` the sender's clock is trusted.
     """
     if timestamp is None:
         return received_ms
@@ -40,8 +41,10 @@ def occurred_at(
 
 
 def check_time(at: int, field: str, received_ms: int, earliest_ms: int) -> int | Refusal:
-    """`at`, or when it was received where a clock was somewhat ahead; refused where it cannot be
-    true."""
+    """Return `at`, or the time of receipt where `at` is up to an hour after it.
+
+    Refuse a time further ahead, or before the earliest of its source.
+    """
     if at > received_ms + MAX_AHEAD_MS:
         return bad("in_the_future", field, f"{field} is more than 1 h in the future")
     if at < earliest_ms:
@@ -51,8 +54,10 @@ def check_time(at: int, field: str, received_ms: int, earliest_ms: int) -> int |
 
 
 def parse_time(time: str | float, field: str) -> int | Refusal:
-    """ISO 8601, UTC where no zone is given, or a number since 1970, also as text: seconds,
-    milliseconds, microseconds or nanoseconds, told apart by how great it is."""
+    """Return epoch ms of a time in ISO 8601 (UTC without a zone) or of a number since 1970.
+
+    A number, also as text, is in seconds, milliseconds, microseconds or nanoseconds, by its size.
+    """
     if isinstance(time, str) and _NUMBER.fullmatch(time):
         time = float(time) if "." in time else int(time)
     at = _parse_iso(time) if isinstance(time, str) else _parse_number(time)
@@ -63,7 +68,7 @@ def parse_time(time: str | float, field: str) -> int | Refusal:
 
 
 def _parse_number(time: float) -> int | None:
-    """None: of no unit."""
+    """Return epoch ms; None for a number beyond the largest unit's range."""
     for below, each_ms in _UNITS:
         if abs(time) < below:
             return round(time * each_ms)

@@ -1,4 +1,4 @@
-"""Whom a source may speak for: what a public key says of others is not taken for true."""
+"""Restriction of public sources: they speak for a device, for a customer only with a proof."""
 
 import hmac
 from collections.abc import Callable
@@ -18,8 +18,11 @@ _FIELD: Final = "context.proof"
 
 @dataclass(frozen=True, slots=True)
 class Speaker:
-    """A public source. `secret` has its value, where the environment has one; `on_unproven` is told
-    of each message that claims more than it may."""
+    """Public source, whose messages are restricted to its own device.
+
+    `secret` is the value from the environment, if it is set; `on_unproven` is called for each
+    message that claims more than it may.
+    """
 
     voice: Voice
     secret: str | None
@@ -29,9 +32,9 @@ class Speaker:
     def restrict(
         self, found: Identifiers, user_id: str | None, shown: object
     ) -> Identifiers | Refusal:
-        """Return whom a message is about, as far as this source may say so; `shown` is its proof.
+        """Return the identifiers that this source may speak for; `shown` is the message's proof.
 
-        The rest is left out, so that the message counts for the device.
+        The others are left out, so that the message counts for the device.
         """
         proven = None
         if shown is not None and user_id is not None:
@@ -46,7 +49,7 @@ class Speaker:
         return kept or Refusal(403, "proof_required", what, "userId")
 
     def _prove(self, user_id: str, shown: object) -> Identifier | Refusal | None:
-        """Return the user id as the identifier that is proven."""
+        """Check the proof, and return the user id as an identifier."""
         if self.voice.secret is None:
             return Refusal(403, "invalid_proof", "the source has no secret to check it by", _FIELD)
         if not self.secret:
@@ -64,5 +67,5 @@ class Speaker:
 
 
 def proof(secret: str, user_id: str) -> str:
-    """Return the proof that a customer's own server gives out for a user id."""
+    """Return the proof of a user id, as the customer's own server makes it."""
     return hmac.new(secret.encode(), user_id.encode(errors="replace"), sha256).hexdigest()
