@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -10,9 +11,11 @@ from starlette.responses import Response
 
 from pipeline.adapters.traces import Trace
 from pipeline.gateway.gateway import Gateway, now_ms, trace_of
+from pipeline.gateway.receipt import receive
 from pipeline.gateway.responses import JSON, json_response
 from pipeline.intake.decoding import decode, decode_parts
-from pipeline.intake.messages import BATCH, MESSAGE, Kind, SegmentBatch
+from pipeline.intake.draft import RecordForm, take_in
+from pipeline.intake.messages import BATCH, MESSAGE, Kind, SegmentBatch, SegmentMessage
 from pipeline.intake.refusal import Refusal, bad, unavailable
 from pipeline.intake.segment_api import Arrival, interaction, with_batch_fields
 from pipeline.model import topics
@@ -56,49 +59,42 @@ class ValidatedMessage:
 def single(kind: Kind) -> Endpoint:
     """Make the endpoint of one kind of message."""
 
-    async def receive(gateway: Gateway, request: Request) -> Response | Refusal:
-        post = await gateway.read(request, gateway.limits.message_bytes)
-        if isinstance(post, Refusal):
-            return post
-        message = decode(post.raw, MESSAGE)
-        if isinstance(message, Refusal):
-            return message
-        arrival = post.arrival(message.write_key)
-        if isinstance(arrival, Refusal):
-            return arrival
-        result = interaction(message, kind, arrival)
+    async def accept(gateway: Gateway, request: Request) -> Response | Refusal:
+        parse = partial(decode, decoder=MESSAGE)
+        received = await receive(gateway, request, gateway.limits.message_bytes, parse)
+        if isinstance(received, Refusal):
+            return received
+        result = interaction(received.body, kind, received.arrival)
         if isinstance(result, Refusal):
             return result
         failure = await gateway.write([(result, trace_of(request))])
-        post.note_attempt(arrival, taken=failure is None)
+        received.note_attempt(taken=failure is None)
         if failure is not None:
             return unavailable(failure.detail)
         return Response(_ACCEPTED, media_type=JSON)
 
-    return receive
+    return accept
 
 
 async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
     """Accept the valid messages; the others become dead letters, listed in the answer."""
-    post = await gateway.read(request, gateway.limits.batch_bytes)
-    if isinstance(post, Refusal):
-        return post
-    envelope = decode_parts(post.raw, BATCH, "batch", gateway.limits.items)
-    if isinstance(envelope, Refusal):
-        return envelope
-    arrival = post.arrival(envelope.write_key)
-    if isinstance(arrival, Refusal):
-        return arrival
+    limits = gateway.limits
+    parse = partial(decode_parts, decoder=BATCH, parts="batch", most=limits.items)
+    received = await receive(gateway, request, limits.batch_bytes, parse)
+    if isinstance(received, Refusal):
+        return received
+    envelope = received.body
     if not envelope.batch:
         return bad("missing_field", "batch", "batch has no messages")
-    limit = gateway.limits.message_bytes
     messages = list(map(bytes, envelope.batch))
-    if len(post.raw) - sum(map(len, messages)) > limit:
-        what = f"what a batch gives each of its messages may have {limit} bytes"
+    if len(received.raw) - sum(map(len, messages)) > limits.message_bytes:
+        what = f"what a batch gives each of its messages may have {limits.message_bytes} bytes"
         return Refusal(413, "too_large", what, "context")
-    validated = [_validate(raw, envelope, arrival, limit) for raw in messages]
+    convert = partial(_convert, batch=envelope, arrival=received.arrival)
+    form = RecordForm(MESSAGE, convert, limits.message_bytes)
+    validated = [ValidatedMessage(raw, take_in(raw, form)) for raw in messages]
     answer = await write_and_answer(gateway, validated, trace_of(request))
-    post.note_attempt(arrival, taken=isinstance(answer, Response))
+    received.note_attempt(taken=isinstance(answer, Response))
     return answer
 
 
@@ -128,18 +124,12 @@ async def write_and_answer(
     return _answer(rejected, success=bool(good))
 
 
-def _validate(raw: bytes, envelope: SegmentBatch, arrival: Arrival, limit: int) -> ValidatedMessage:
-    if len(raw) > limit:
-        return ValidatedMessage(raw, bad("too_large", None, f"a message may have {limit} bytes"))
-    message = decode(raw, MESSAGE)
-    if isinstance(message, Refusal):
-        return ValidatedMessage(raw, message)
+def _convert(
+    message: SegmentMessage, batch: SegmentBatch, arrival: Arrival
+) -> Interaction | Refusal:
     if message.type is None:
-        return ValidatedMessage(
-            raw, bad("missing_field", "type", "a message in a batch needs a type")
-        )
-    complete = with_batch_fields(message, envelope)
-    return ValidatedMessage(raw, interaction(complete, message.type, arrival))
+        return bad("missing_field", "type", "a message in a batch needs a type")
+    return interaction(with_batch_fields(message, batch), message.type, arrival)
 
 
 def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:

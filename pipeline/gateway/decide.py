@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from pipeline.adapters.kafka import Unavailable
 from pipeline.adapters.traces import Trace
 from pipeline.gateway.gateway import Gateway, now_ms, trace_of
+from pipeline.gateway.receipt import receive
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
@@ -56,21 +58,17 @@ class DecideEndpoint:
     waiting: PendingReplies
 
     async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
-        post = await gateway.read(request, gateway.limits.message_bytes)
-        if isinstance(post, Refusal):
-            return post
-        asked = decode(post.raw, DECIDE)
-        if isinstance(asked, Refusal):
-            return asked
-        arrival = post.arrival(asked.interaction.write_key)
-        if isinstance(arrival, Refusal):
-            return arrival
+        parse = partial(decode, decoder=DECIDE)
+        received = await receive(gateway, request, gateway.limits.message_bytes, parse)
+        if isinstance(received, Refusal):
+            return received
+        asked, arrival = received.body, received.arrival
         budget_ms = _budget_ms(asked, arrival, gateway)
         record = _to_interaction(asked, arrival, gateway.instance, budget_ms)
         if isinstance(record, Refusal):
             return record
         reply = await self._ask(gateway, (record, trace_of(request)), budget_ms)
-        post.note_attempt(arrival, taken=not isinstance(reply, Unavailable))
+        received.note_attempt(taken=not isinstance(reply, Unavailable))
         if isinstance(reply, Unavailable):
             return unavailable(reply.detail)
         gateway.metrics.count_decision(defaulted=reply is None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -15,8 +16,10 @@ from pipeline.decisioning.history import NOT_SHOWN
 from pipeline.decisioning.token import Claims, TokenKey
 from pipeline.gateway.collect import ValidatedMessage, write_and_answer
 from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.receipt import receive
 from pipeline.intake.decoding import decode, decode_parts
-from pipeline.intake.flatten import flatten
+from pipeline.intake.draft import Draft
+from pipeline.intake.flatten import Flat, flatten
 from pipeline.intake.messages import OUTCOME, OUTCOMES, OutcomeBody, OutcomeName, Outcomes
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.intake.segment_api import Arrival, message_id
@@ -41,18 +44,14 @@ class _OutcomeIntake:
 
 async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
     """Accept one outcome, or the valid ones of several under `outcomes`."""
-    post = await gateway.read(request, gateway.limits.batch_bytes)
-    if isinstance(post, Refusal):
-        return post
-    envelope = _envelope(post.raw, gateway.limits.items)
-    if isinstance(envelope, Refusal):
-        return envelope
-    arrival = post.arrival(envelope.write_key)
-    if isinstance(arrival, Refusal):
-        return arrival
+    parse = partial(_envelope, most=gateway.limits.items)
+    received = await receive(gateway, request, gateway.limits.batch_bytes, parse)
+    if isinstance(received, Refusal):
+        return received
+    envelope = received.body
     if not envelope.outcomes:
         return bad("missing_field", "outcomes", "outcomes is empty")
-    intake = _OutcomeIntake(envelope, arrival, gateway.tokens, gateway.limits.token_ms)
+    intake = _OutcomeIntake(envelope, received.arrival, gateway.tokens, gateway.limits.token_ms)
     validated = [_validate(raw, intake) for raw in map(bytes, envelope.outcomes)]
     return await write_and_answer(gateway, validated, trace_of(request))
 
@@ -99,30 +98,26 @@ def _outcome(posted: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refus
     occurred = arrival.occurred_at(posted.timestamp, posted.sent_at or intake.envelope.sent_at)
     if isinstance(occurred, Refusal):
         return occurred
-    received = arrival.received_at(occurred)
     if arrival.source.name != ADAPTERS:
+        received = occurred if arrival.received_at is None else arrival.received_at
         refusal = _distrust(posted.outcome, received - claims.at, intake.token_ms)
         if refusal is not None:
             return refusal
     given = flatten(posted.properties or {}, "properties")
     if isinstance(given, Refusal):
         return given
-    detail = _detail(posted, given.scalars)
-    if isinstance(detail, Refusal):
-        return detail
-    return Interaction(
-        event_id=outcome_id(claims.action_id, posted.outcome, detail),
+    return Draft(
+        event_id=_event_id(posted, claims.action_id, given.scalars),
         kind="outcome",
         name=posted.outcome,
         channel=claims.channel,
         source=arrival.source.name,
         occurred_at=occurred,
-        received_at=received,
+        received_at=arrival.received_at,
         identifiers=(claims.identifier,),
-        properties={**given.scalars, **_action_properties(claims)},
-        lists=given.lists,
+        properties=Flat({**given.scalars, **_action_properties(claims)}, given.lists),
         context=Context(ip=arrival.ip),
-    )
+    ).complete()
 
 
 def _distrust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | None:
@@ -135,12 +130,13 @@ def _distrust(outcome: OutcomeName, age_ms: int, token_ms: int) -> Refusal | Non
     return None
 
 
-def _detail(posted: OutcomeBody, properties: dict[str, Scalar]) -> str | Refusal:
-    """Return the part of the id that tells the outcome from others of its action."""
+def _event_id(posted: OutcomeBody, action_id: str, properties: dict[str, Scalar]) -> str | Refusal:
+    """Return the id of an outcome, of which a conversion's goal or the sender's id is a part."""
     if posted.outcome == "conversion":
         goal = properties.get("goal")
-        return "" if goal is None else str(goal)
-    return message_id(posted.message_id, str)
+        return outcome_id(action_id, posted.outcome, "" if goal is None else str(goal))
+    own = message_id(posted.message_id, str)
+    return own if isinstance(own, Refusal) else outcome_id(action_id, posted.outcome, own)
 
 
 def _action_properties(action: Action | Claims) -> dict[str, Scalar]:

@@ -3,9 +3,10 @@
 Both pass the checks that the gateway makes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Literal
+from functools import partial
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -16,14 +17,16 @@ from pipeline.config.model import Source
 from pipeline.ingest.row import FileRow
 from pipeline.ingest.row_ids import RowIds
 from pipeline.intake.context import Fields, context_in_file, details, fields
-from pipeline.intake.decoding import decode
-from pipeline.intake.flatten import flatten
+from pipeline.intake.draft import Draft, RecordForm, take_in
+from pipeline.intake.flatten import Flat, flatten
 from pipeline.intake.identifiers import id_text
-from pipeline.intake.messages import MAX_ID, MESSAGE, Time
+from pipeline.intake.messages import MAX_ID, MESSAGE, SegmentMessage, Time
 from pipeline.intake.refusal import Refusal, bad
-from pipeline.intake.segment_api import Arrival, has_id, interaction
+from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.intake.times import check_time, parse_time
 from pipeline.model.interaction import Identifier, Interaction
+
+T = TypeVar("T")
 
 Kind = Literal["track", "identify", "page", "screen", "group", "alias", "outcome"]
 """Kinds that files may have; only the pipeline itself makes timers."""
@@ -79,67 +82,49 @@ class RowIntake:
 
     def take_in(self, row: FileRow) -> Interaction | Refusal:
         """Convert a row into an interaction, or return why it is refused."""
-        if len(row.raw) > self.max_bytes:
-            return bad("too_large", None, f"a record may have {self.max_bytes} bytes")
-        probe = decode(row.raw, _PROBE)
-        if isinstance(probe, Refusal):
-            return probe
-        return self._interaction(row) if probe.is_interaction() else self._message(row)
+        return take_in(row.raw, self._form(_PROBE, partial(self._convert, row)))
 
-    def _message(self, row: FileRow) -> Interaction | Refusal:
-        message = decode(row.raw, MESSAGE)
-        if isinstance(message, Refusal):
-            return message
+    def _form(
+        self, decoder: "msgspec.json.Decoder[T]", convert: Callable[[T], Interaction | Refusal]
+    ) -> RecordForm[T]:
+        return RecordForm(decoder, convert, self.max_bytes, "record")
+
+    def _convert(self, row: FileRow, probe: _Probe) -> Interaction | Refusal:
+        if probe.is_interaction():
+            convert = partial(self._convert_interaction, row)
+            return take_in(row.raw, self._form(_INTERACTION, convert))
+        return take_in(row.raw, self._form(MESSAGE, partial(self._convert_message, row)))
+
+    def _convert_message(self, row: FileRow, message: SegmentMessage) -> Interaction | Refusal:
         if message.type is None:
             text = "say which kind of message it is (or `kind`, for an Interaction)"
             return bad("missing_field", "type", text)
-        kind = message.type
-        if not has_id(message):
-            own = self.ids.next_id(row.raw)
-            if isinstance(own, Refusal):
-                return own
-            message = replace(message, message_id=own)
         source = self.config.source_with(message.write_key or "") or self.source
         if self.by_log:
             if message.timestamp is None and message.original_timestamp is None:
                 return _no_time("timestamp")
             source = replace(source, clock="log")
-        return interaction(message, kind, Arrival(source, self.config, self.now_ms))
+        new_id = partial(self.ids.next_id, row.raw)
+        arrival = Arrival(source, self.config, self.now_ms, new_id=new_id)
+        return interaction(message, message.type, arrival)
 
-    def _interaction(self, row: FileRow) -> Interaction | Refusal:
-        given = decode(row.raw, _INTERACTION)
-        if isinstance(given, Refusal):
-            return given
+    def _convert_interaction(self, row: FileRow, given: InteractionRow) -> Interaction | Refusal:
         source = given.source or self.source.name
         received = self._received(given, source)
         if isinstance(received, Refusal):
             return received
-        occurred = self._time(given.occurred_at, "occurred_at", received, source)
-        identifiers = self._identifiers(given.identifiers, row.identifiers)
-        said = details(given.properties, "properties")
-        properties = said if isinstance(said, Refusal) else flatten(said, "properties")
-        if isinstance(occurred, Refusal):
-            return occurred
-        if isinstance(identifiers, Refusal):
-            return identifiers
-        if isinstance(properties, Refusal):
-            return properties
-        own = given.event_id or self.ids.next_id(row.raw)
-        if isinstance(own, Refusal):
-            return own
-        return Interaction(
-            event_id=own,
+        return Draft(
+            event_id=given.event_id or self.ids.next_id(row.raw),
             kind=given.kind,
             name=given.name or given.kind,
             channel=given.channel or self.source.channel,
             source=source,
-            occurred_at=occurred,
+            occurred_at=self._time(given.occurred_at, "occurred_at", received, source),
             received_at=received,
-            identifiers=identifiers,
-            properties=properties.scalars,
-            lists={**given.lists, **properties.lists},
+            identifiers=self._identifiers(given.identifiers, row.identifiers),
+            properties=_properties(given),
             context=context_in_file(fields(given.context)),
-        )
+        ).complete()
 
     def _received(self, given: InteractionRow, source: str) -> int | Refusal:
         if not self.by_log or given.received_at is not None:
@@ -180,3 +165,10 @@ class RowIntake:
 
 def _no_time(field: str) -> Refusal:
     return bad("missing_field", field, "a log that is played needs the time of every record")
+
+
+def _properties(given: InteractionRow) -> Flat | Refusal:
+    """Flatten the properties; lists among them win over `lists`."""
+    nested = details(given.properties, "properties")
+    flat = nested if isinstance(nested, Refusal) else flatten(nested, "properties")
+    return flat if isinstance(flat, Refusal) else Flat(flat.scalars, {**given.lists, **flat.lists})

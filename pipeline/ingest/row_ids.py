@@ -13,12 +13,14 @@ from uuid import UUID, uuid5
 
 import msgspec
 
+from pipeline.intake.decoding import decode
 from pipeline.intake.refusal import Refusal, bad
 
 _FILES: Final = UUID("5d3b1f6e-6c0f-5a52-9d55-0b6c54f1f0b7")
 _COUNT: Final = (
     "INSERT INTO seen VALUES (?, 1) ON CONFLICT (digest) DO UPDATE SET n = n + 1 RETURNING n"
 )
+_RECORD: Final = msgspec.json.Decoder()
 _CACHE_KIB: Final = 32_768
 
 
@@ -48,7 +50,9 @@ class RowIds:
         return str(uuid5(_FILES, msgspec.json.encode([self._file, digest, number]).decode()))
 
     def _by_keys(self, raw: bytes) -> str | Refusal:
-        record = msgspec.json.decode(raw)
+        record = decode(raw, _RECORD)
+        if isinstance(record, Refusal):
+            return record
         values = [_value_at(record, key) for key in self._keys]
         for key, value in zip(self._keys, values, strict=True):
             if value is None:

@@ -84,6 +84,11 @@ class DecideBody(Struct, frozen=True):
     placements: tuple[str | PlacementRequest, ...]
     budget_ms: int | None = None
 
+    @property
+    def write_key(self) -> str | None:
+        """Write key in the interaction."""
+        return self.interaction.write_key
+
 
 class OutcomeBody(PostedRecord, frozen=True):
     """Outcome of the action that carried `token`.

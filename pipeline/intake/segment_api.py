@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.intake.context import Fields, context_of, details, fields, merge_context
+from pipeline.intake.draft import Draft
 from pipeline.intake.flatten import Flat, flatten
 from pipeline.intake.identifiers import id_text, identifiers
 from pipeline.intake.message_ids import MessageIds
@@ -15,15 +16,15 @@ from pipeline.intake.messages import MAX_ID, Kind, SegmentBatch, SegmentMessage,
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.intake.times import occurred_at
 from pipeline.intake.trust import Speaker
-from pipeline.model.interaction import DecideRequest, Interaction
+from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """Circumstances of a receipt: source, time (epoch ms) and configuration in force.
 
-    `speaker` restricts a public source, which may not speak for everybody; `ids` are for messages
-    without one.
+    `speaker` restricts a public source, which may not speak for everybody; `new_id` makes an id for
+    a message without one.
     """
 
     source: Source
@@ -31,11 +32,12 @@ class Arrival:
     now_ms: int
     ip: str | None = None
     speaker: Speaker | None = None
-    ids: MessageIds = field(default_factory=MessageIds)
+    new_id: Callable[[], str | Refusal] = field(default_factory=MessageIds)
 
-    def received_at(self, occurred: int) -> int:
-        """Return the time of receipt: of a source that plays a log the log's own time."""
-        return occurred if self.source.clock == "log" else self.now_ms
+    @property
+    def received_at(self) -> int | None:
+        """Time of receipt; None for a source that plays a log, whose own times count."""
+        return None if self.source.clock == "log" else self.now_ms
 
     def occurred_at(self, timestamp: Time, sent_at: Time) -> int | Refusal:
         """Return the time of the event, corrected by the sender's clock, except for a log."""
@@ -49,37 +51,19 @@ def interaction(
 ) -> Interaction | Refusal:
     """Convert a message into an interaction, or return why it is refused."""
     context = fields(message.context)
-    event_id = message_id(message.message_id, arrival.ids)
-    name = _name(message, kind)
-    occurred = arrival.occurred_at(*_times(message))
-    names = identifiers(message, kind, context, arrival.config)
-    if arrival.speaker is not None and not isinstance(names, Refusal):
-        names = arrival.speaker.restrict(names, id_text(message.user_id), context.get("proof"))
-    properties = _properties(message, kind, context)
-    if isinstance(event_id, Refusal):
-        return event_id
-    if isinstance(name, Refusal):
-        return name
-    if isinstance(occurred, Refusal):
-        return occurred
-    if isinstance(names, Refusal):
-        return names
-    if isinstance(properties, Refusal):
-        return properties
-    return Interaction(
-        event_id=event_id,
+    return Draft(
+        event_id=message_id(message.message_id, arrival.new_id),
         kind=kind,
-        name=name,
+        name=_name(message, kind),
         channel=arrival.source.channel,
         source=arrival.source.name,
-        occurred_at=occurred,
-        received_at=arrival.received_at(occurred),
-        identifiers=names,
-        properties=properties.scalars,
-        lists=properties.lists,
+        occurred_at=arrival.occurred_at(*_times(message)),
+        received_at=arrival.received_at,
+        identifiers=_identifiers(message, kind, context, arrival),
+        properties=_properties(message, kind, context),
         context=context_of(context, arrival.ip),
         request=request,
-    )
+    ).complete()
 
 
 def with_batch_fields(message: SegmentMessage, batch: SegmentBatch) -> SegmentMessage:
@@ -91,17 +75,23 @@ def with_batch_fields(message: SegmentMessage, batch: SegmentBatch) -> SegmentMe
     )
 
 
-def has_id(message: SegmentMessage) -> bool:
-    """Return whether the sender gave the message an id that is not blank."""
-    return message.message_id is not None and bool(str(message.message_id).strip())
-
-
-def message_id(given: str | int | None, new_id: Callable[[], str]) -> str | Refusal:
-    """Return the sender's id or a new one, with which a retry counts as another message."""
+def message_id(given: str | int | None, new_id: Callable[[], str | Refusal]) -> str | Refusal:
+    """Return the sender's id, or a new one where it is missing or blank."""
     text = "" if given is None else str(given)
+    if not text.strip():
+        return new_id()
     if len(text) > MAX_ID:
         return bad("invalid_id", "messageId", f"messageId may have {MAX_ID} characters")
-    return text if text.strip() else new_id()
+    return text
+
+
+def _identifiers(
+    message: SegmentMessage, kind: Kind, context: Fields, arrival: Arrival
+) -> tuple[Identifier, ...] | Refusal:
+    found = identifiers(message, kind, context, arrival.config)
+    if arrival.speaker is None or isinstance(found, Refusal):
+        return found
+    return arrival.speaker.restrict(found, id_text(message.user_id), context.get("proof"))
 
 
 def _times(message: SegmentMessage) -> tuple[Time, Time]:

@@ -125,6 +125,16 @@ def test_an_empty_key_column_is_named() -> None:
     assert (refusal.code, refusal.field) == ("missing_key", "properties.id")
 
 
+def test_key_columns_are_read_beside_half_a_surrogate_pair() -> None:
+    raw = rb'{"type": "track", "event": "Cut \ud83d", "userId": "u1", "properties": {"id": 7}}'
+    whole = raw.replace(rb"\ud83d", rb"\ufffd")
+    taken = [
+        reading("a.ndjson", ("properties.id",)).take_in(FileRow(1, one, 0)) for one in (raw, whole)
+    ]
+    assert isinstance(taken[0], Interaction)
+    assert taken[0] == taken[1]
+
+
 def test_an_id_of_its_own_wins() -> None:
     own = {**_ORDER, "messageId": "m1"}
     assert ids([own, own], "a.csv", "event") == ["m1", "m1"]
