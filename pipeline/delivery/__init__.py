@@ -1,4 +1,5 @@
-"""From the action topics to the customer, at least once, and back as outcomes.
+"""Delivery of actions to customers, at least once, and report of their outcomes.
 
-Read `courier.py` (what is done with one action), then `inbox.py` (Kafka) and `process.py`.
+Read `courier.py` (one action), `channel_adapter.py` (the seam to a channel), then `inbox.py`
+(Kafka) and `process.py`.
 """

@@ -1,4 +1,4 @@
-"""Between Kafka's records and the courier: decodes, keeps each profile's order, counts as done."""
+"""Dispatch of Kafka's records to the courier, with the order of each profile kept."""
 
 import logging
 import time
@@ -11,10 +11,10 @@ from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec, Malformed
 from pipeline.adapters.headers import first_header
 from pipeline.adapters.kafka import Outgoing, Publisher, offset_of, place_of
-from pipeline.delivery.channels import ADAPTER
-from pipeline.delivery.courier import Courier, Parcel
+from pipeline.delivery.channel_adapter import Parcel
+from pipeline.delivery.courier import Courier
 from pipeline.delivery.lanes import Lanes
-from pipeline.delivery.progress import Progress
+from pipeline.delivery.progress import OffsetProgress
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action
@@ -23,11 +23,14 @@ _log = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """What cannot be delivered at all becomes a dead letter."""
+    """Dispatcher of one adapter's records; an invalid one becomes a dead letter."""
 
-    def __init__(self, courier: Courier, codec: Codec, publisher: Publisher, lanes: Lanes) -> None:
-        self.progress = Progress()
+    def __init__(
+        self, adapter: str, courier: Courier, codec: Codec, publisher: Publisher, lanes: Lanes
+    ) -> None:
+        self.progress = OffsetProgress()
         self.lanes = lanes
+        self._adapter = adapter
         self._courier = courier
         self._codec = codec
         self._publisher = publisher
@@ -56,11 +59,11 @@ class Dispatcher:
         self.progress.done(place_of(message), offset_of(message))
 
     async def _dead_letter(self, message: Message, reason: str, detail: str) -> None:
-        """Waits for Kafka as long as it takes; nothing is committed before."""
+        """Write a dead letter, with retries until Kafka has it; nothing is committed before."""
         topic, partition = place_of(message)
         key, value = message.key(), message.value()
         dead = DeadLetterRecord(
-            stage=f"adapter.{ADAPTER}",
+            stage=f"adapter.{self._adapter}",
             reason=reason,
             detail=detail,
             topic=topic,
@@ -72,6 +75,6 @@ class Dispatcher:
         )
         _log.error("%s/%s/%s is a dead letter: %s", topic, partition, dead.offset, detail)
         encoded = self._codec.encode(topics.DEAD_LETTERS, dead)
-        record = Outgoing(topics.DEAD_LETTERS, ADAPTER, encoded)
+        record = Outgoing(topics.DEAD_LETTERS, self._adapter, encoded)
         while (failure := await self._publisher.publish((record,))) is not None:
             _log.warning("the dead letter is not written yet: %s", failure.detail)

@@ -1,4 +1,4 @@
-"""The action topics, read by a thread of its own; offsets are committed as actions are done."""
+"""Reader of the action topics, in a thread of its own, which commits offsets of done actions."""
 
 import asyncio
 import logging
@@ -11,20 +11,20 @@ from typing import Final, TypeAlias
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.kafka import Place, Property, offset_of, place_of
-from pipeline.delivery.progress import Progress
+from pipeline.delivery.progress import OffsetProgress
 
 _log = logging.getLogger(__name__)
 
 _POLL_S: Final = 0.02
-"""Also how long a commit may lag behind what is done."""
+"""Interval of polls, and so of commits."""
 
 _AT_ONCE: Final = 64
 _MAX_IN_FLIGHT: Final = 64
-"""Per topic, so that a channel whose receiver is slow holds up no other."""
+"""Limit per topic, so that a channel with a slow receiver delays no other."""
 
-_MAX_HELD: Final = 1024
-"""Per topic. Reading stops at so many that nobody has begun with, and goes on at half of them:
-librdkafka takes half a second to go on."""
+_MAX_BUFFERED: Final = 1024
+"""Backlog per topic at which reading pauses; it resumes at half of it, because librdkafka takes
+half a second to resume."""
 
 _GRACE_S: Final = 5.0
 _WAITABLE: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._ALL_BROKERS_DOWN)
@@ -33,14 +33,16 @@ Receive: TypeAlias = Callable[[Sequence[Message]], None]
 
 
 class Inbox:
-    """`wanted` gives the topics to read, `receive` gets the records, in the loop; whoever
-    receives one reports it to `progress` when it is done. `failed` ends the process.
+    """Consumer of the topics in `wanted`.
+
+    `receive` gets the records, in the event loop, and marks each as done in `progress`. `failed`
+    ends the process.
     """
 
     def __init__(
         self,
         client: Mapping[str, Property],
-        progress: Progress,
+        progress: OffsetProgress,
         wanted: Callable[[], Sequence[str]],
         receive: Receive,
         failed: Callable[[Exception], None],
@@ -51,7 +53,7 @@ class Inbox:
         self._receive = receive
         self._failed = failed
         self._subscribed: list[str] = []
-        self._held: defaultdict[str, deque[Message]] = defaultdict(deque)
+        self._buffered: defaultdict[str, deque[Message]] = defaultdict(deque)
         self._full: set[str] = set()
         self._paused: set[TopicPartition] = set()
         self._reading = True
@@ -70,11 +72,11 @@ class Inbox:
         self._thread.start()
 
     def stop_reading(self) -> None:
-        """Take nothing new; what is being done can still be committed."""
+        """Stop reading; records in flight can still be committed."""
         self._reading = False
 
     async def close(self) -> None:
-        """Commits what is done and leaves the group."""
+        """Commit what is done, and leave the group."""
         self._closing = True
         await asyncio.to_thread(self._thread.join)
 
@@ -94,17 +96,19 @@ class Inbox:
     def _subscribe(self) -> None:
         wanted = sorted(self._wanted())
         if wanted != self._subscribed and wanted:
-            self._consumer.subscribe(wanted, on_revoke=self._revoked, on_lost=self._lost)
+            self._consumer.subscribe(wanted, on_revoke=self._on_revoke, on_lost=self._on_lost)
             self._subscribed = wanted
 
     def _pace(self) -> None:
-        """librdkafka remembers a pause although the partition is lost and assigned again, so it is
-        remembered here too until it is lifted.
+        """Pause partitions of full topics, and resume the others.
+
+        librdkafka keeps a pause while a partition is lost and assigned again, so pauses are
+        remembered here until they are lifted.
         """
         self._full = {
             topic
-            for topic, held in self._held.items()
-            if len(held) >= (_MAX_HELD // 2 if topic in self._full else _MAX_HELD)
+            for topic, buffered in self._buffered.items()
+            if len(buffered) >= (_MAX_BUFFERED // 2 if topic in self._full else _MAX_BUFFERED)
         }
         halted: list[TopicPartition] = []
         flowing: list[TopicPartition] = []
@@ -121,19 +125,19 @@ class Inbox:
     def _read(self) -> None:
         first = self._consumer.poll(_POLL_S)
         if first is not None:
-            self._hold([first])  # before the next call, in which its partition may be lost
-            self._hold(self._consumer.consume(_AT_ONCE - 1, 0))
+            self._buffer([first])  # before the next call, in which the partition may be lost
+            self._buffer(self._consumer.consume(_AT_ONCE - 1, 0))
 
-    def _hold(self, messages: Sequence[Message]) -> None:
+    def _buffer(self, messages: Sequence[Message]) -> None:
         for message in messages:
             if _is_record(message):
-                self._held[place_of(message)[0]].append(message)
+                self._buffered[place_of(message)[0]].append(message)
 
     def _hand_over(self) -> None:
         in_flight = self._progress.in_flight()
-        for topic, held in self._held.items():
+        for topic, buffered in self._buffered.items():
             room = _MAX_IN_FLIGHT - in_flight[topic] if self._reading else 0
-            begun = [held.popleft() for _ in range(min(room, len(held)))]
+            begun = [buffered.popleft() for _ in range(min(room, len(buffered)))]
             for message in begun:
                 self._progress.start(place_of(message), offset_of(message))
             if begun:
@@ -150,11 +154,11 @@ class Inbox:
             else:
                 self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            _log.warning("not committed, so these may come again: %s", error)
+            _log.warning("offsets not committed, so actions may be delivered again: %s", error)
 
-    def _revoked(self, _: Consumer, places: list[TopicPartition]) -> None:
-        """What was begun is done before others begin with it again, unless it takes too long."""
-        taken = _places(places)
+    def _on_revoke(self, _: Consumer, places: list[TopicPartition]) -> None:
+        """Wait, up to a limit, for records in flight, so that no other member repeats them."""
+        taken = _partitions(places)
         self._drop(taken)
         give_up_at = time.monotonic() + _GRACE_S
         while self._progress.busy(taken) and not self._closing and time.monotonic() < give_up_at:
@@ -162,22 +166,22 @@ class Inbox:
         self._commit(asynchronous=False)
         self._progress.forget(taken)
 
-    def _lost(self, _: Consumer, places: list[TopicPartition]) -> None:
-        taken = _places(places)
+    def _on_lost(self, _: Consumer, places: list[TopicPartition]) -> None:
+        taken = _partitions(places)
         self._drop(taken)
         self._progress.forget(taken)
 
     def _drop(self, places: Set[Place]) -> None:
-        for topic, held in self._held.items():
-            self._held[topic] = deque(one for one in held if place_of(one) not in places)
+        for topic, buffered in self._buffered.items():
+            self._buffered[topic] = deque(one for one in buffered if place_of(one) not in places)
 
 
-def _places(partitions: Sequence[TopicPartition]) -> set[Place]:
+def _partitions(partitions: Sequence[TopicPartition]) -> set[Place]:
     return {(one.topic, one.partition) for one in partitions}
 
 
 def _is_record(message: Message) -> bool:
-    """False for an error that passes by itself; raises when there is no going on."""
+    """Return False for a temporary error. Raise KafkaException for a permanent one."""
     error = message.error()
     if error is None:
         return True

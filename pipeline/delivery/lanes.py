@@ -1,4 +1,4 @@
-"""Work in order per key, side by side otherwise."""
+"""Concurrent work that keeps the order within each key."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Lanes:
-    """Runs in `group`, so that a bug in one piece of work ends them all."""
+    """Lanes by key, whose tasks run in `group`: an exception in one ends them all."""
 
     def __init__(self, group: asyncio.TaskGroup) -> None:
         self._group = group
@@ -14,19 +14,16 @@ class Lanes:
         self._closed = False
 
     def put(self, key: str, work: Coroutine[Any, Any, None]) -> None:
-        """`work` begins when everything put under the same key before has ended.
-
-        After `drain` it is not done at all.
-        """
+        """Start `work` once all earlier work of the same key has ended; drop it after `drain`."""
         if self._closed:
             work.close()
             return
-        task = self._group.create_task(_after(self._last.get(key), work))
+        task = self._group.create_task(_run_after(self._last.get(key), work))
         self._last[key] = task
-        task.add_done_callback(lambda done: self._ended(key, done))
+        task.add_done_callback(lambda done: self._forget(key, done))
 
     async def drain(self, timeout_s: float) -> None:
-        """Takes no more work, waits for what there is, and cancels what takes longer."""
+        """Accept no more work, wait for the rest, and cancel it after the timeout."""
         self._closed = True
         if not self._last:
             return
@@ -34,12 +31,12 @@ class Lanes:
         for task in late:
             task.cancel()
 
-    def _ended(self, key: str, task: "asyncio.Task[None]") -> None:
+    def _forget(self, key: str, task: "asyncio.Task[None]") -> None:
         if self._last.get(key) is task:
             del self._last[key]
 
 
-async def _after(before: "asyncio.Task[None] | None", work: Coroutine[Any, Any, None]) -> None:
+async def _run_after(before: "asyncio.Task[None] | None", work: Coroutine[Any, Any, None]) -> None:
     try:
         if before is not None:
             await asyncio.wait({before})

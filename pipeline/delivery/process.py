@@ -1,4 +1,4 @@
-"""An adapter as a process: reads its channels' actions, delivers them, and ends in order."""
+"""Process of an adapter: delivers its channels' actions until it is told to end."""
 
 import asyncio
 import signal
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import uvloop
-from aiohttp import ClientSession, DummyCookieJar, TCPConnector
+from aiohttp import ClientSession, DummyCookieJar
 from prometheus_client import start_http_server
 
 from pipeline.adapters.avro import open_codec
@@ -15,7 +15,8 @@ from pipeline.adapters.kafka import Property, Publisher
 from pipeline.adapters.membership import heartbeat_ms
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
-from pipeline.delivery.channels import ADAPTER, Channels
+from pipeline.delivery.adapters import ADAPTERS
+from pipeline.delivery.channels import ConfiguredChannels
 from pipeline.delivery.courier import Courier
 from pipeline.delivery.dispatcher import Dispatcher
 from pipeline.delivery.inbox import Inbox
@@ -27,22 +28,24 @@ from pipeline.settings import Settings
 _START_S: Final = 30.0
 _GRACE_S: Final = 5.0
 _PRODUCE_MS: Final = 30_000
-_CONNECTIONS: Final = 64
-"""To one receiver."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """`name` in the list of processes and as member of the `group` at Kafka; `instance` has a
-    ledger of its own."""
+    """Role of a process: which adapter it runs, and under which names.
 
+    `name` is that in the list of processes and as a member of the consumer group `group`. Each
+    `instance` has a ledger of its own.
+    """
+
+    adapter: str
     name: str
     group: str
     instance: str
 
 
 def run(settings: Settings, role: Role) -> None:
-    """Delivers until SIGTERM or SIGINT; raises when it cannot go on."""
+    """Deliver until SIGTERM or SIGINT. Raise when the process cannot go on."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, role))
 
@@ -52,18 +55,21 @@ async def _serve(settings: Settings, role: Role) -> None:
     client, codec = settings.kafka(), open_codec(settings)
     configurations = ConfigurationLog(client, codec)
     configurations.start(_START_S)
-    channels = Channels(settings, configurations)
+    channels = ConfiguredChannels(role.adapter, settings, configurations)
     channels.check()
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    kept = settings.home / "state" / "adapters" / ADAPTER / role.instance
-    make_folder(settings.home, kept)
-    ledger = Ledger(kept)
+    folder = settings.home / "state" / "adapters" / role.adapter / role.instance
+    make_folder(settings.home, folder)
+    ledger = Ledger(folder)
     publisher = Publisher(client, _PRODUCE_MS, lambda why: _fail(ended, RuntimeError(why)))
     try:
-        async with _session() as http, asyncio.TaskGroup() as group:
-            reporter = Reporter(http, channels.gateway)
-            courier = Courier(http, channels.endpoint, ledger, reporter)
-            dispatcher = Dispatcher(courier, codec, publisher, Lanes(group))
+        async with (
+            ADAPTERS[role.adapter](channels.find) as adapter,
+            ClientSession(cookie_jar=DummyCookieJar()) as http,
+            asyncio.TaskGroup() as group,
+        ):
+            courier = Courier(adapter, ledger, Reporter(http, channels.gateway))
+            dispatcher = Dispatcher(role.adapter, courier, codec, publisher, Lanes(group))
             inbox = Inbox(
                 _membership(settings, role),
                 dispatcher.progress,
@@ -74,7 +80,7 @@ async def _serve(settings: Settings, role: Role) -> None:
             inbox.start()
             ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
             announce(settings.home, role.name, "ready", ports)
-            await _until_asked(ended)
+            await _wait_for_end(ended)
             announce(settings.home, role.name, "stopping", ports)
             inbox.stop_reading()
             await dispatcher.lanes.drain(_GRACE_S)
@@ -86,15 +92,8 @@ async def _serve(settings: Settings, role: Role) -> None:
         withdraw(settings.home, role.name)
 
 
-def _session() -> ClientSession:
-    connector = TCPConnector(limit=0, limit_per_host=_CONNECTIONS)
-    return ClientSession(
-        connector=connector, cookie_jar=DummyCookieJar(), auto_decompress=False, read_bufsize=16_384
-    )
-
-
 def _membership(settings: Settings, role: Role) -> dict[str, Property]:
-    """Static, so that a killed adapter gets its partitions back as soon as it is there again."""
+    """Return the settings of a static member, which gets its partitions back after a kill."""
     return {
         **settings.kafka(),
         "group.id": role.group,
@@ -104,7 +103,7 @@ def _membership(settings: Settings, role: Role) -> dict[str, Property]:
     }
 
 
-async def _until_asked(ended: "asyncio.Future[None]") -> None:
+async def _wait_for_end(ended: "asyncio.Future[None]") -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _end, ended)

@@ -1,4 +1,4 @@
-"""Which offsets may be committed: those below which everything is done."""
+"""Offsets that may be committed: all records below them are done."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,10 +7,10 @@ from threading import Lock
 from pipeline.adapters.kafka import Place
 
 
-class Progress:
-    """Shared by the thread that reads and the loop that delivers.
+class OffsetProgress:
+    """Progress per partition, shared by the thread that reads and the loop that delivers.
 
-    Records of one place start in the order of their offsets and may be done in any.
+    Records of one partition start in the order of their offsets, and may be done in any.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Progress:
             self._open.setdefault(place, {})[offset] = False
 
     def done(self, place: Place, offset: int) -> None:
-        """Without effect when the place has been forgotten since."""
+        """Mark a record as done, unless its partition has been forgotten since."""
         with self._lock:
             offsets = self._open.get(place, {})
             if offset not in offsets:
@@ -34,25 +34,25 @@ class Progress:
                 self._next[place] = first + 1
 
     def take(self) -> dict[Place, int]:
-        """The next offset to read of each place that has moved since the last call."""
+        """Return the next offset of each partition that has moved since the last call."""
         with self._lock:
             moved, self._next = self._next, {}
             return moved
 
     def forget(self, places: Iterable[Place]) -> None:
-        """Somebody else reads these now."""
+        """Forget partitions that another process reads now."""
         with self._lock:
             for place in places:
                 self._open.pop(place, None)
                 self._next.pop(place, None)
 
     def busy(self, places: Iterable[Place]) -> bool:
-        """Whether anything of these is not done."""
+        """Return whether records of these partitions are in flight."""
         with self._lock:
             return any(self._open.get(place) for place in places)
 
     def in_flight(self) -> Counter[str]:
-        """Records that are not done, by topic."""
+        """Count the records in flight by topic."""
         with self._lock:
             counts: Counter[str] = Counter()
             for (topic, _), offsets in self._open.items():

@@ -1,4 +1,4 @@
-"""Outcomes to the gateway, until it has taken them."""
+"""Report of outcomes to the gateway, with retries until it accepts or rejects them."""
 
 import asyncio
 import logging
@@ -23,101 +23,103 @@ _BATCH: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """The gateway's base URL and the key of Kairos's own adapters."""
+class GatewayAddress:
+    """Base URL of the gateway, and the write key of Kairos's own adapters."""
 
     url: str
     key: str
 
 
 @dataclass(frozen=True, slots=True)
-class NoAddress:
-    """Why there is none yet."""
+class NoGateway:
+    """Reason why no gateway is known yet."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
-class Unacceptable:
-    """The gateway will never take this outcome."""
+class RejectedOutcome:
+    """Permanent rejection of an outcome by the gateway."""
 
     status: int
     answer: str
 
 
 class _NotYetError(Exception):
-    """The gateway could not take it this time."""
+    """Temporary failure of the gateway."""
 
 
-class _Rejected(Struct, frozen=True):
-    """One outcome of several that the gateway did not take."""
+class _Rejection(Struct, frozen=True):
+    """Rejection of one outcome of several."""
 
     index: int
     message: str
 
 
 class _Answer(Struct, frozen=True):
-    """What the gateway says to several."""
+    """Answer of the gateway to several outcomes."""
 
-    rejected: tuple[_Rejected, ...] = ()
+    rejected: tuple[_Rejection, ...] = ()
 
 
 @dataclass(eq=False, slots=True)
-class _Waiting:
+class _PendingOutcome:
     outcome: bytes
-    settled: bool = False
-    refusal: Unacceptable | None = None
+    is_done: bool = False
+    refusal: RejectedOutcome | None = None
 
 
 class Reporter:
-    """One batch is on its way at a time; what comes meanwhile goes with the next.
+    """Reporter that sends one batch at a time; outcomes that come meanwhile go with the next.
 
-    `address` is asked before each try: gateways move, and keys change.
+    `address` is called before each try, because gateways move and keys change.
     """
 
-    def __init__(self, client: ClientSession, address: Callable[[], Address | NoAddress]) -> None:
+    def __init__(
+        self, client: ClientSession, address: Callable[[], GatewayAddress | NoGateway]
+    ) -> None:
         self._client = client
         self._address = address
-        self._waiting: dict[_Waiting, None] = {}
+        self._waiting: dict[_PendingOutcome, None] = {}
         self._sending = asyncio.Lock()
 
-    async def report(self, outcome: bytes) -> Unacceptable | None:
-        """None once the gateway has acknowledged it, however long that takes."""
-        mine = _Waiting(outcome)
+    async def report(self, outcome: bytes) -> RejectedOutcome | None:
+        """Report an outcome, for as long as it takes; return None, or its permanent rejection."""
+        mine = _PendingOutcome(outcome)
         self._waiting[mine] = None
         try:
-            async with self._sending:  # whose turn it is has waited longest, or is settled
-                if not mine.settled:
+            async with self._sending:  # the one whose turn it is has waited longest, or is done
+                if not mine.is_done:
                     await self._send(list(islice(self._waiting, _BATCH)))
         finally:
             self._waiting.pop(mine, None)
         return mine.refusal
 
-    async def _send(self, batch: Sequence[_Waiting]) -> None:
+    async def _send(self, batch: Sequence[_PendingOutcome]) -> None:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(_NotYetError),
             wait=wait_exponential_jitter(multiplier=0.1, max=5),
             before_sleep=lambda state: _log.warning(
-                "outcomes not taken yet: %s", state.outcome and state.outcome.exception()
+                "outcomes not accepted yet: %s", state.outcome and state.outcome.exception()
             ),
         )
-        refusals: dict[int, Unacceptable] = await retrying(
+        refusals: dict[int, RejectedOutcome] = await retrying(
             self._try, [one.outcome for one in batch]
         )
         for index, one in enumerate(batch):
             self._waiting.pop(one, None)
-            one.settled, one.refusal = True, refusals.get(index)
+            one.is_done, one.refusal = True, refusals.get(index)
 
-    async def _try(self, outcomes: Sequence[bytes]) -> dict[int, Unacceptable]:
-        """Those that the gateway will never take."""
+    async def _try(self, outcomes: Sequence[bytes]) -> dict[int, RejectedOutcome]:
+        """Post outcomes; return those that the gateway will never accept, by index."""
         status, text = await self._post(b'{"outcomes":[%b]}' % b",".join(outcomes))
-        rejected = _rejected(text)
+        rejected = _parse_rejections(text)
         if status in _TAKEN or (status in _FINAL and rejected):
-            return {one.index: Unacceptable(_BAD, one.message) for one in rejected}
+            return {one.index: RejectedOutcome(_BAD, one.message) for one in rejected}
         if status not in _FINAL:
             raise _NotYetError(f"the gateway answers {status}: {text}")
         if len(outcomes) == 1:
-            return {0: Unacceptable(status, text)}
+            return {0: RejectedOutcome(status, text)}
         return {
             index: refusal
             for index, outcome in enumerate(outcomes)
@@ -125,9 +127,9 @@ class Reporter:
         }
 
     async def _post(self, body: bytes) -> tuple[int, str]:
-        """Status and text of the answer."""
+        """Post once; return status and text of the answer."""
         address = self._address()
-        if isinstance(address, NoAddress):
+        if isinstance(address, NoGateway):
             raise _NotYetError(address.why)
         try:
             async with self._client.post(
@@ -144,7 +146,7 @@ class Reporter:
             raise _NotYetError(f"{address.url}: {type(error).__name__} {error}") from error
 
 
-def _rejected(text: str) -> tuple[_Rejected, ...]:
+def _parse_rejections(text: str) -> tuple[_Rejection, ...]:
     try:
         return msgspec.json.decode(text, type=_Answer).rejected
     except msgspec.DecodeError:

@@ -16,7 +16,6 @@ from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.topics import ensure_topics
 from pipeline.config.model import Bundle
 from pipeline.decisioning.token import TokenKey
-from pipeline.delivery.channels import ADAPTER
 from pipeline.flow import STAGES
 from pipeline.settings import Settings
 from pipeline.stack.plan import ALL, adapter_name, worker_name
@@ -106,7 +105,7 @@ class Webhooks:
     @contextmanager
     def running(self, rig: Rig, processes: int) -> Iterator[Arrangement]:
         adapter = Program(
-            "adapter", rig.kairos("adapter", ADAPTER), announces=adapter_name(ADAPTER)
+            "adapter", rig.kairos("adapter", "webhook"), announces=adapter_name("webhook")
         )
         gateway = Program("gateway", rig.kairos("gateway", "--port", "0"), announces="gateway")
         token_key = TokenKey(rig.settings.signing_secret())

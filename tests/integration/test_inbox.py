@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, Message, Producer
 
 from pipeline.adapters.kafka import offset_of, place_of
 from pipeline.delivery.inbox import Inbox
-from pipeline.delivery.progress import Progress
+from pipeline.delivery.progress import OffsetProgress
 
 _COUNT = 3000
 _FULL = 64
@@ -32,7 +32,7 @@ def test_a_channel_that_waits_while_its_partitions_come_and_go_goes_on(
 
 async def _read(member: dict[str, str | int], topic: str) -> set[bytes]:
     """Nothing is done with what comes, until others have joined the group and left."""
-    progress, came = Progress(), list[Message]()
+    progress, came = OffsetProgress(), list[Message]()
     failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
     inbox = Inbox(member, progress, lambda: [topic], came.extend, failure.set_result)
     inbox.start()

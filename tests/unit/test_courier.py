@@ -1,18 +1,29 @@
-"""One action and what a killed adapter left of it in the ledger, with a real gateway's socket."""
+"""Delivery of one action after a kill, by what the ledger recorded, over real sockets."""
 
 import asyncio
 import time
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from pipeline.adapters import traces
-from pipeline.adapters.webhook import Endpoint
-from pipeline.delivery.courier import Courier, Parcel
-from pipeline.delivery.ledger import Entry, Ledger
-from pipeline.delivery.reporter import Address, Reporter
+from pipeline.config import model
+from pipeline.delivery.adapters import ADAPTERS
+from pipeline.delivery.channel_adapter import (
+    Bounced,
+    ChannelAdapter,
+    Delivered,
+    DeliveryResult,
+    OutOfTime,
+    Parcel,
+)
+from pipeline.delivery.courier import Courier
+from pipeline.delivery.ledger import Ledger, LedgerEntry
+from pipeline.delivery.reporter import GatewayAddress, Reporter
+from pipeline.delivery.webhook import Endpoint, WebhookAdapter
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
 
@@ -62,9 +73,9 @@ def _delivered(folder: Path, written_ms: int, hops: list[str] | None = None) -> 
         async with TestServer(app) as server, ClientSession() as client:
             url = str(server.make_url("")).rstrip("/")
             ledger = Ledger(folder)
-            reporter = Reporter(client, lambda: Address(url, "key"))
+            reporter = Reporter(client, lambda: GatewayAddress(url, "key"))
             endpoint = Endpoint(f"{url}/hook", None)
-            courier = Courier(client, lambda _: endpoint, ledger, reporter)
+            courier = Courier(WebhookAdapter(client, lambda _: endpoint), ledger, reporter)
             try:
                 assert await courier.deliver(Parcel(_ACTION, written_ms, _TRACE)) is None
             finally:
@@ -79,14 +90,14 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _left(folder: Path, entry: Entry) -> Path:
+def _left(folder: Path, entry: LedgerEntry) -> Path:
     ledger = Ledger(folder)
     ledger.put("a", entry)
     ledger.close()
     return folder
 
 
-def test_it_is_posted_once_and_reported(tmp_path: Path, now_ms: int) -> None:
+def test_an_action_is_posted_once_and_its_outcome_reported(tmp_path: Path, now_ms: int) -> None:
     assert _delivered(tmp_path, now_ms) == ["post", "sent"]
     assert _delivered(tmp_path, now_ms) == []
 
@@ -100,18 +111,87 @@ def test_the_post_and_its_outcome_are_hops_of_the_action_s_trace(
     assert len(set(hops)) == len(hops)
 
 
-def test_nobody_tried_it_in_time(tmp_path: Path, now_ms: int) -> None:
+def test_an_action_first_tried_after_its_deadline_is_expired(tmp_path: Path, now_ms: int) -> None:
     assert _delivered(tmp_path, now_ms - 60_000) == ["expired"]
 
 
-def test_a_killed_adapter_tried_it_and_there_is_time(tmp_path: Path, now_ms: int) -> None:
-    assert _delivered(_left(tmp_path, Entry()), now_ms) == ["post", "sent"]
+def test_an_attempt_cut_off_by_a_kill_is_repeated_before_the_deadline(
+    tmp_path: Path, now_ms: int
+) -> None:
+    assert _delivered(_left(tmp_path, LedgerEntry()), now_ms) == ["post", "sent"]
 
 
-def test_a_killed_adapter_tried_it_and_it_is_too_late(tmp_path: Path, now_ms: int) -> None:
-    assert _delivered(_left(tmp_path, Entry()), now_ms - 60_000) == ["sent"]
+def test_an_attempt_cut_off_by_a_kill_counts_as_sent_after_the_deadline(
+    tmp_path: Path, now_ms: int
+) -> None:
+    assert _delivered(_left(tmp_path, LedgerEntry()), now_ms - 60_000) == ["sent"]
 
 
-def test_a_killed_adapter_delivered_it_and_had_not_reported(tmp_path: Path, now_ms: int) -> None:
-    report = Entry(b'{"token":"token","outcome":"sent","timestamp":1}')
+def test_a_delivery_not_yet_reported_before_a_kill_is_reported_once(
+    tmp_path: Path, now_ms: int
+) -> None:
+    report = LedgerEntry(b'{"token":"token","outcome":"sent","timestamp":1}')
     assert _delivered(_left(tmp_path, report), now_ms) == ["sent"]
+
+
+class _Postcards:
+    """Adapter of a channel that is not a webhook."""
+
+    def __init__(self, result: DeliveryResult, served: bool) -> None:
+        self._result, self._served = result, served
+        self.sent: list[str] = []
+
+    def serves(self, channel: str) -> bool:
+        return self._served
+
+    async def deliver(self, parcel: Parcel) -> DeliveryResult:
+        self.sent.append(parcel.action.action_id)
+        return self._result
+
+
+@pytest.mark.parametrize(
+    ("result", "served", "outcome"),
+    [
+        (Delivered(), True, "sent"),
+        (Bounced(550), True, "bounce"),
+        (OutOfTime("busy"), True, "expired"),
+        (OutOfTime("no answer", unsure=True), True, "sent"),
+        (Delivered(), False, "bounce"),
+    ],
+)
+def test_any_adapter_s_result_becomes_an_outcome(
+    tmp_path: Path, now_ms: int, result: DeliveryResult, served: bool, outcome: str
+) -> None:
+    adapter = _Postcards(result, served)
+    seen = _reported(adapter, tmp_path, now_ms)
+    assert (adapter.sent, seen) == (["a"] if served else [], [outcome])
+    assert _reported(adapter, tmp_path, now_ms) == []
+
+
+def test_every_adapter_of_the_configuration_is_registered() -> None:
+    named = get_args(get_type_hints(model.Channel)["adapter"])
+    assert set(ADAPTERS) == set(named) - {"none"}
+
+
+def _reported(adapter: ChannelAdapter, folder: Path, written_ms: int) -> list[str]:
+    seen: list[str] = []
+
+    async def gateway(request: web.Request) -> web.Response:
+        seen.extend(one["outcome"] for one in (await request.json())["outcomes"])
+        return web.json_response({"success": True})
+
+    async def run() -> None:
+        app = web.Application()
+        app.router.add_post("/v1/outcomes", gateway)
+        async with TestServer(app) as server, ClientSession() as client:
+            url = str(server.make_url("")).rstrip("/")
+            ledger = Ledger(folder)
+            reporter = Reporter(client, lambda: GatewayAddress(url, "key"))
+            try:
+                courier = Courier(adapter, ledger, reporter)
+                assert await courier.deliver(Parcel(_ACTION, written_ms, _TRACE)) is None
+            finally:
+                ledger.close()
+
+    asyncio.run(run())
+    return seen

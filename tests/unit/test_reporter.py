@@ -7,7 +7,7 @@ from typing import Any
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from pipeline.delivery.reporter import Address, Reporter, Unacceptable
+from pipeline.delivery.reporter import GatewayAddress, RejectedOutcome, Reporter
 
 Answer = Callable[[list[str]], web.Response]
 Use = Callable[[Reporter], Awaitable[Any]]
@@ -31,13 +31,13 @@ def _reported(answer: Answer, use: Use) -> tuple[Any, list[list[str]]]:
         posts: list[list[str]] = []
         async with TestServer(_gateway(answer, posts)) as server, ClientSession() as client:
             url = str(server.make_url("")).rstrip("/")
-            return await use(Reporter(client, lambda: Address(url, "key"))), posts
+            return await use(Reporter(client, lambda: GatewayAddress(url, "key"))), posts
 
     return asyncio.run(run())
 
 
 def _many(count: int) -> Use:
-    async def report(reporter: Reporter) -> list[Unacceptable | None]:
+    async def report(reporter: Reporter) -> list[RejectedOutcome | None]:
         return await asyncio.gather(*(reporter.report(b'"%d"' % n) for n in range(count)))
 
     return report
@@ -63,7 +63,7 @@ def test_a_rejected_one_is_named_and_the_others_are_taken() -> None:
         )
 
     answers, _ = _reported(answer, _many(20))
-    assert answers == [None] * 7 + [Unacceptable(400, "no")] + [None] * 12
+    assert answers == [None] * 7 + [RejectedOutcome(400, "no")] + [None] * 12
 
 
 def test_several_that_are_too_much_together_go_one_by_one() -> None:
@@ -83,7 +83,7 @@ def test_a_failing_gateway_is_asked_again() -> None:
 
 
 def test_one_that_is_given_up_leaves_the_others() -> None:
-    async def report(reporter: Reporter) -> list[Unacceptable | None]:
+    async def report(reporter: Reporter) -> list[RejectedOutcome | None]:
         tasks = [asyncio.create_task(reporter.report(b'"%d"' % n)) for n in range(5)]
         await asyncio.sleep(0.01)
         tasks[0].cancel()

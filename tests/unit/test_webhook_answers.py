@@ -1,4 +1,4 @@
-"""What a receiver answers costs little, and an endpoint that is mended is found."""
+"""Bounded cost of receivers' answers, and retries at an endpoint that is corrected."""
 
 import asyncio
 import time
@@ -10,7 +10,8 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from pipeline.adapters import traces
-from pipeline.adapters.webhook import Endpoint, Result, Taken, TooLate, Unusable, post
+from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime
+from pipeline.delivery.webhook import Endpoint, Unusable, post
 from tests.unit.test_courier import _ACTION
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -18,8 +19,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 def posted(
     handler: Handler, find: Callable[[str], Endpoint | Unusable], give_up_s: float = 20.0
-) -> Result:
-    async def run() -> Result:
+) -> DeliveryResult:
+    async def run() -> DeliveryResult:
         app = web.Application()
         app.router.add_post("/hook", handler)
         async with TestServer(app) as server, ClientSession(auto_decompress=False) as client:
@@ -51,7 +52,7 @@ def test_a_huge_answer_is_cut_off_and_counts_by_its_status() -> None:
 
     tracemalloc.start()
     began = time.monotonic()
-    assert posted(huge, _endpoint) == Taken()
+    assert posted(huge, _endpoint) == Delivered()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 50 << 20
@@ -70,7 +71,7 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
             return response
 
     began = time.monotonic()
-    assert posted(endless, _endpoint) == Taken()
+    assert posted(endless, _endpoint) == Delivered()
     assert time.monotonic() - began < 8
 
 
@@ -78,19 +79,19 @@ def test_an_answer_that_never_ends_counts_by_its_status() -> None:
     "broken",
     [Unusable("channel email: a port is a number"), Endpoint("http://127.0.0.1:1/x", None)],
 )
-def test_what_waits_is_delivered_once_its_endpoint_is_mended(broken: Endpoint | Unusable) -> None:
+def test_an_action_is_delivered_once_its_endpoint_is_corrected(broken: Endpoint | Unusable) -> None:
     began = time.monotonic()
 
     def find(url: str) -> Endpoint | Unusable:
         return broken if time.monotonic() - began < 1.0 else _endpoint(url)
 
-    assert posted(_taken, find) == Taken()
+    assert posted(_taken, find) == Delivered()
     assert time.monotonic() - began < 5
 
 
-def test_what_is_not_mended_in_time_was_never_sent() -> None:
+def test_an_endpoint_not_corrected_in_time_was_never_posted_to() -> None:
     result = posted(_taken, lambda _: Unusable("no host"), give_up_s=1.0)
-    assert result == TooLate("no host", unsure=False)
+    assert result == OutOfTime("no host", unsure=False)
 
 
 def test_outcome_of_a_broken_answer_has_no_part_of_the_url() -> None:
@@ -101,7 +102,7 @@ def test_outcome_of_a_broken_answer_has_no_part_of_the_url() -> None:
         return web.Response()
 
     result = posted(nonsense, lambda url: Endpoint(f"{url}?token=hunter2", None), give_up_s=1.0)
-    assert isinstance(result, TooLate)
+    assert isinstance(result, OutOfTime)
     assert result.unsure
     assert result.last.startswith("ClientResponseError: ")
     assert "hunter2" not in result.last

@@ -1,0 +1,11 @@
+"""Adapters by their name in channels.yaml: a new one is a module, and a line here."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pipeline.delivery import webhook
+from pipeline.delivery.channel_adapter import OpenAdapter
+
+ADAPTERS: Final[Mapping[str, OpenAdapter]] = {
+    "webhook": webhook.open_adapter,
+}

@@ -1,0 +1,282 @@
+"""Adapter of webhooks: posts an action as signed JSON, with retries until its deadline."""
+
+import asyncio
+import hmac
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from functools import lru_cache, partial
+from hashlib import sha256
+from typing import Final, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import msgspec
+from aiohttp import (
+    ClientConnectorError,
+    ClientError,
+    ClientOSError,
+    ClientResponse,
+    ClientResponseError,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+)
+from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
+from tenacity.wait import wait_exponential_jitter
+
+from pipeline.adapters import traces
+from pipeline.adapters.traces import Trace
+from pipeline.config.compiled import Channel
+from pipeline.config.keys import resolved
+from pipeline.config.urls import url_problem
+from pipeline.delivery.channel_adapter import (
+    Bounced,
+    ChannelAdapter,
+    Delivered,
+    DeliveryResult,
+    FindChannel,
+    OutOfTime,
+    Parcel,
+)
+from pipeline.model.decision import Action
+
+_LONGEST_REQUEST_S: Final = 30.0
+_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.2, max=30, jitter=0.5)
+_ACCEPTED: Final = range(200, 300)
+_FAILING: Final = range(500, 600)
+_TRY_AGAIN: Final = frozenset({408, 425, 429})
+_ENDPOINTS: Final = 256
+_CONNECTIONS: Final = 64
+"""Limit of connections to one receiver."""
+
+_LOOK_S: Final = 0.25
+_ANSWER_BYTES: Final = 16_384
+_ANSWER_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Receiver of a channel's actions; `secret` signs them."""
+
+    url: str
+    secret: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Reason why actions cannot be posted until the configuration or environment is corrected."""
+
+    why: str
+
+
+FindEndpoint: TypeAlias = Callable[[], Endpoint | Unusable | None]
+"""Looks up the endpoint, before each try; None: the channel has none any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """Content that every try posts."""
+
+    key: str
+    body: bytes
+    trace: Trace
+
+
+class _TryAgainError(Exception):
+    """Temporary failure; `after_s` is the delay that the receiver asks for."""
+
+    def __init__(self, why: str, after_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.after_s = after_s
+
+
+class _NoAnswerError(_TryAgainError):
+    """Failure after which the receiver may have accepted the action."""
+
+
+class WebhookAdapter:
+    """Adapter that posts to the endpoint of each channel, as `endpoint_of` finds it."""
+
+    def __init__(
+        self, client: ClientSession, endpoint_of: Callable[[str], Endpoint | Unusable | None]
+    ) -> None:
+        self._client = client
+        self._endpoint_of = endpoint_of
+
+    def serves(self, channel: str) -> bool:
+        return self._endpoint_of(channel) is not None
+
+    async def deliver(self, parcel: Parcel) -> DeliveryResult:
+        find = partial(self._endpoint_of, parcel.action.channel)
+        return await post(self._client, find, parcel.action, parcel.give_up_s, parcel.trace)
+
+
+@asynccontextmanager
+async def open_adapter(find_channel: FindChannel) -> AsyncIterator[ChannelAdapter]:
+    """Open the adapter with a pool of connections to the receivers."""
+    connector = TCPConnector(limit=0, limit_per_host=_CONNECTIONS)
+    async with ClientSession(
+        connector=connector, cookie_jar=DummyCookieJar(), auto_decompress=False, read_bufsize=16_384
+    ) as client:
+        yield WebhookAdapter(client, lambda name: _endpoint(find_channel(name)))
+
+
+def _endpoint(channel: Channel | None) -> Endpoint | Unusable | None:
+    """Return the channel's endpoint, with secrets from this process's environment."""
+    if channel is None or channel.url is None:
+        return None
+    url = resolved(channel.url, os.environ)
+    secret = None if channel.secret is None else resolved(channel.secret, os.environ)
+    if url is None or (channel.secret is not None and not secret):
+        field = "url" if url is None else "secret"
+        return Unusable(f"channel {channel.name}: a variable in `{field}` is not set here")
+    problem = _check_url(url)
+    if problem is not None:
+        return Unusable(f"channel {channel.name}: {problem}")
+    return Endpoint(url, secret)
+
+
+@lru_cache(maxsize=256)
+def _check_url(url: str) -> str | None:
+    return url_problem(url)
+
+
+def signature(secret: str, timestamp_s: int, body: bytes) -> str:
+    """Return `t=<epoch s>,v1=<hex HMAC-SHA256 of "t.body">`.
+
+    Receivers compare it in constant time, and refuse an old `t`.
+    """
+    digest = hmac.new(secret.encode(), f"{timestamp_s}.".encode() + body, sha256).hexdigest()
+    return f"t={timestamp_s},v1={digest}"
+
+
+async def post(
+    client: ClientSession, find: FindEndpoint, action: Action, give_up_s: float, trace: Trace
+) -> DeliveryResult:
+    """Post at least once until `give_up_s` (epoch s).
+
+    Every try has the action's id as its idempotency key, and is a hop of `trace`. A changed
+    endpoint is tried at once.
+    """
+    if time.time() >= give_up_s:
+        return OutOfTime("it was too late before the first try")
+    content = _Post(action.action_id, msgspec.json.encode(action), trace)
+    failures: set[type[object]] = set()
+    retrying = AsyncRetrying(
+        retry=retry_if_exception_type(_TryAgainError),
+        wait=_wait,
+        stop=lambda state: time.time() + state.upcoming_sleep >= give_up_s,
+        after=lambda state: failures.add(type(_failure(state))),
+        sleep=partial(_sleep_unless_changed, find),
+    )
+    try:
+        return await retrying(_try, client, find, content, give_up_s)
+    except RetryError as error:
+        return OutOfTime(str(error.last_attempt.exception()), _NoAnswerError in failures)
+
+
+async def _sleep_unless_changed(find: FindEndpoint, seconds: float) -> None:
+    until, before = time.monotonic() + seconds, find()
+    while (left := until - time.monotonic()) > 0 and find() == before:
+        await asyncio.sleep(min(left, _LOOK_S))
+
+
+async def _try(
+    client: ClientSession, find: FindEndpoint, content: _Post, give_up_s: float
+) -> DeliveryResult:
+    endpoint = find()
+    if endpoint is None:
+        return Bounced(0)
+    if isinstance(endpoint, Unusable):
+        raise _TryAgainError(endpoint.why)
+    headers = {
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        "Idempotency-Key": content.key,
+        traces.HEADER: content.trace.hop().decode(),
+    }
+    if endpoint.secret is not None:
+        headers["Kairos-Signature"] = signature(endpoint.secret, int(time.time()), content.body)
+    timeout = ClientTimeout(min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001)))
+    try:
+        async with client.post(
+            endpoint.url,
+            data=content.body,
+            headers=headers,
+            timeout=timeout,
+            proxy=_proxy(endpoint.url),
+            allow_redirects=False,
+        ) as response:
+            await _read_short_body(response)
+    except ClientConnectorError as error:
+        raise _TryAgainError(_reason(error)) from error
+    except (ClientError, TimeoutError) as error:
+        raise _NoAnswerError(_reason(error)) from error
+    status = response.status
+    if status in _ACCEPTED:
+        return Delivered()
+    if status in _TRY_AGAIN or status in _FAILING:
+        raise _TryAgainError(f"status {status}", _after_s(response.headers.get("Retry-After")))
+    return Bounced(status)
+
+
+def _reason(error: ClientError | TimeoutError) -> str:
+    """Describe a failure for its outcome, without the URL's path and query, which may be secret."""
+    name = type(error).__name__
+    match error:
+        case ClientOSError(strerror=str(detail)):
+            return f"{name}: {detail}"
+        case ClientResponseError():
+            return f"{name}: {error.message}"
+    return name
+
+
+async def _read_short_body(response: ClientResponse) -> None:
+    """Read the answer's body if it is short, so that its connection can be reused.
+
+    The status alone decides on the action: a longer or slower body is cut off with its connection.
+    """
+    left = _ANSWER_BYTES
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            while left > 0 and (part := await response.content.read(left)):
+                left -= len(part)
+    except (ClientError, TimeoutError):
+        left = 0
+    if left <= 0:
+        response.close()
+
+
+@lru_cache(_ENDPOINTS)
+def _proxy(url: str) -> str | None:
+    """Return the proxy by HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
+    where = urlsplit(url)
+    bypassed = where.hostname is None or proxy_bypass(where.hostname)
+    return None if bypassed else getproxies().get(where.scheme)
+
+
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
+
+
+def _wait(state: RetryCallState) -> float:
+    failure = _failure(state)
+    requested = failure.after_s if isinstance(failure, _TryAgainError) else 0.0
+    return max(_BACK_OFF(state), requested)
+
+
+def _after_s(header: str | None) -> float:
+    """Return the seconds of Retry-After, which may be a date; 0 without a valid one."""
+    if header is None:
+        return 0.0
+    if header.isdecimal():
+        return float(header)
+    try:
+        return max(parsedate_to_datetime(header).timestamp() - time.time(), 0.0)
+    except ValueError:
+        return 0.0
