@@ -61,10 +61,13 @@ class JourneyStage(Part, frozen=True):
 
 
 class JourneyGoal(Part, frozen=True):
-    """The purpose of the journey: an interaction that fits `when` within `window` of entering."""
+    """The purpose of the journey: an interaction that fits `when` within `window` of entering.
+
+    Without a window it may come at any time.
+    """
 
     when: Condition
-    window: Duration = "30d"
+    window: Duration | None = None
 
 
 class EnterAfter(Part, frozen=True):

@@ -120,4 +120,4 @@ def _step_questions(found: DefinedCases) -> Iterator[_Question]:
 
 def _window(found: DefinedCases) -> int:
     goal = found.journey.goal
-    return duration_ms(goal.window) * 1000 if goal else 0
+    return duration_ms(goal.window) * 1000 if goal and goal.window else 0

@@ -228,7 +228,8 @@ def _load_outcomes(log: EventLog, journey: Journey, found: list[Progress]) -> No
     )
     first_goal = "list_min(list_filter(goals, lambda moment: moment >= begun))"
     goal = first_goal if journey.goal else "CASE WHEN place IS NOT NULL THEN times[place + 1] END"
-    window = duration_ms(journey.goal.window) * 1000 if journey.goal else None
+    limit = journey.goal.window if journey.goal else None
+    window = None if limit is None else duration_ms(limit) * 1000
     in_time = "TRUE" if window is None else f"goal_at - begun < {window}"
     open_still = "FALSE" if window is None else f"{log.end} - begun < {window}"
     closes = log.end if window is None else f"least(begun + {window}, {log.end})"

@@ -140,7 +140,7 @@ def journey_details(found: DefinedCases, early_ms: int | None = None) -> Journey
 
 def _early(found: DefinedCases) -> int:
     goal = found.journey.goal
-    return duration_ms(goal.window) * 100 if goal else _DAY_US
+    return duration_ms(goal.window) * 100 if goal and goal.window else _DAY_US
 
 
 def _load_progress(found: DefinedCases) -> None:

@@ -309,3 +309,10 @@ def test_the_funnel_loses_drop_offs_open_cases_and_goals_out_of_order(tmp_path: 
     open_before_a, goal_after_b = 1, 2
     assert drop_offs(found) == {None: 11 - 8 - open_before_a, "a": 8 - 6, "b": 6 - 2 - goal_after_b}
     assert math.fsum(one["share"] for one in found["drop_offs"]) == pytest.approx(6 / 11)
+
+
+def test_without_a_window_no_case_is_unfinished(tmp_path: Path) -> None:
+    text = ONBOARDING.replace(", window: 30d}", "}")
+    events = write_events(tmp_path, case("a", 0, "start", "terms"), case("b", 0, "start", "open"))
+    assert drop_offs(analyse(events, write_journey(tmp_path))) == {}
+    assert drop_offs(analyse(events, write_journey(tmp_path, text))) == {"terms": 1}
