@@ -1,4 +1,4 @@
-"""Numbers of a campaign, for everybody or for each customer."""
+"""Amounts of a campaign, fixed or computed for each customer."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,7 @@ from pipeline.config.readers import is_number
 
 
 def reckon(amount: model.Amount) -> Reckon:
-    """The number for a customer."""
+    """Return the function that computes an amount for a customer."""
     if not isinstance(amount, model.Reckoned):
         fixed = float(amount)
         return lambda _: fixed
@@ -23,7 +23,7 @@ def reckon(amount: model.Amount) -> Reckon:
 
 
 def probability(amount: model.Probability) -> Reckon:
-    """The same, from 0 to 1."""
+    """Return the function that computes a probability for a customer, within 0 and 1."""
     number = reckon(amount)
     return lambda facts: min(max(number(facts), 0.0), 1.0)
 
@@ -36,11 +36,11 @@ def worth(
     transactional: bool,
     tie: tuple[str, str, str],
 ) -> Worth:
-    """The one place where a score is made."""
+    """Compute the score of a candidate."""
     score = (p * value - cost) * weight
     return Worth(p, value, weight, score, (not transactional, -score, tie))
 
 
 def traits_of(*amounts: model.Amount | None) -> Iterator[str]:
-    """The traits that they read."""
+    """Return the traits that amounts read."""
     return (one.trait for one in amounts if isinstance(one, model.Reckoned))

@@ -1,4 +1,4 @@
-"""Traits that say between which thresholds another trait lies."""
+"""Traits that classify another trait by thresholds."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,11 +10,11 @@ from pipeline.config.compiled import Bucket
 from pipeline.config.names import Names, known_name
 
 OF_TRAIT: Final = "trait."
-"""How `of` names the trait."""
+"""Prefix of the trait in `of`."""
 
 
 def bucket(trait: model.Trait, timed: bool) -> Bucket:
-    """Compiled; its thresholds were checked."""
+    """Compile a bucket, whose thresholds were checked."""
     values = _values(trait.thresholds)
     return Bucket(
         name=trait.name,
@@ -27,22 +27,24 @@ def bucket(trait: model.Trait, timed: bool) -> Bucket:
 
 
 def read_by(trait: model.Trait) -> str:
-    """The trait that a bucket reads."""
+    """Return the trait that a bucket reads."""
     return (trait.of or "").removeprefix(OF_TRAIT)
 
 
 def bucket_problems(trait: model.Trait, names: Names, path: Path) -> Iterator[Problem]:
-    """Everything that is wrong with a bucket."""
+    """Check a bucket, and yield its problems."""
     if trait.of is None or not trait.of.startswith(OF_TRAIT):
         yield Problem((*path, "rule"), "bucket needs `of: trait.NAME`, another trait")
     elif read_by(trait) in names.buckets:
-        yield Problem((*path, "of"), f"{read_by(trait)} is a bucket itself: read what that reads")
+        yield Problem(
+            (*path, "of"), f"{read_by(trait)} is a bucket itself: read the trait that it reads"
+        )
     else:
         kept = names.traits - names.scores
         yield from known_name("trait", read_by(trait), kept, (*path, "of"))
     for field in ("when", "window"):
         if getattr(trait, field) is not None:
-            what = f"a bucket has no {field}: put it to the trait that it reads"
+            what = f"a bucket has no {field}: set it on the trait that it reads"
             yield Problem((*path, field), what)
     yield from _threshold_problems(trait.thresholds, path)
 

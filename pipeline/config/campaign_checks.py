@@ -1,4 +1,4 @@
-"""What campaigns must satisfy beyond their form."""
+"""Checks of campaigns beyond their form."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,13 +16,13 @@ from pipeline.config.templates import BadTemplate
 def campaign_problems(
     campaign: model.Campaign, path: Path, bundle: model.Bundle, names: Names
 ) -> Iterator[Problem]:
-    """Everything that is wrong with a campaign, but for its conditions."""
+    """Check a campaign, except its conditions, and yield its problems."""
     yield from _dates(campaign, path)
     yield from _budget(campaign, path, bundle)
     yield from engagement_problems(campaign, path, bundle, names)
     yield from cap_problems(campaign.caps, (*path, "caps"), bundle, names)
     if campaign.purpose == "transactional" and campaign.holdout > 0:
-        what = "transactional messages pass by holdouts: take it off, or change the purpose"
+        what = "holdouts do not apply to transactional messages: remove it, or change the purpose"
         yield Problem((*path, "holdout"), what)
     offers = [offer.offer for offer in campaign.offers]
     yield from twice("offer", (*path, "offers"), "offer", offers)
@@ -64,7 +64,7 @@ def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Itera
         return
     where = (*path, "budget", "currency")
     if own is None:
-        what = "which currency is your own is said in profile.yaml: enrichers.currency.to"
+        what = "set your own currency in profile.yaml: enrichers.currency.to"
         yield Problem(where, f"{budget.currency}: {what}")
     elif budget.currency != own.to:
         what = f"money is in {own.to} here: convert the amount"

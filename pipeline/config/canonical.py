@@ -1,4 +1,4 @@
-"""The one way to write a bundle as JSON, so that equal configurations have equal digests.
+"""Canonical JSON of a bundle, so that equal configurations have equal digests.
 
 Sorted keys, no spaces, fields that have their default omitted.
 """
@@ -20,23 +20,23 @@ _decoder = msgspec.json.Decoder(Bundle)
 
 
 def to_json(bundle: Bundle) -> str:
-    """Canonical JSON; ValueError when a bundle made in code breaks the rules of its classes."""
+    """Return the canonical JSON. Raise ValueError when a bundle breaks the rules of its classes."""
     typed = _decoder.decode(_encoder.encode(bundle))
     return _encoder.encode(plain(typed)).decode()
 
 
 def from_json(body: str) -> Bundle:
-    """The reverse of `to_json`; ValueError when `body` is not a bundle."""
+    """Decode canonical JSON. Raise ValueError when `body` is not a bundle."""
     return _decoder.decode(body)
 
 
 def digest_of(body: str) -> str:
-    """The name of the configuration whose canonical JSON is `body`."""
+    """Return the name of the configuration whose canonical JSON is `body`."""
     return hashlib.sha256(body.encode()).hexdigest()[:DIGEST_LENGTH]
 
 
 def plain(part: Struct) -> dict[str, object]:
-    """The fields of `part`, and of what is in it, that differ from their defaults."""
+    """Return the fields of `part`, nested ones included, that differ from their defaults."""
     values = {one.encode_name: (getattr(part, one.name), _default(one)) for one in fields(part)}
     return {name: _plain(value) for name, (value, usual) in values.items() if value != usual}
 

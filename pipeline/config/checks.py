@@ -1,4 +1,4 @@
-"""What a bundle must satisfy beyond the form of its parts: everything that is named exists."""
+"""Checks of a bundle beyond the form of its parts: every name that is referred to exists."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _UNKNOWN: Final[Mapping[str, str]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class _Site:
-    """A place where a condition is written, and what it may read there."""
+    """Place of a condition, and kinds of values that it may read there."""
 
     path: Path
     raw: model.Condition | None
@@ -59,7 +59,7 @@ def check(bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN) -> It
 
 
 def segment_order(bundle: model.Bundle) -> list[model.Segment]:
-    """Each after those that it reads; CycleError when there is no such order."""
+    """Order segments so that each follows those it reads. Raise CycleError for a cycle."""
     by_name = {segment.segment: segment for segment in bundle.segments}
     needs = {name: sorted(_segments_read(by_name[name])) for name in sorted(by_name)}
     return [by_name[name] for name in TopologicalSorter(needs).static_order()]
@@ -114,7 +114,7 @@ def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
         if source.trust == "trusted":
             for field in ("asserts", "secret"):
                 if getattr(source, field) is not None:
-                    what = f"{field} is for sources with `trust: public`: the others are believed"
+                    what = f"{field} is for sources with `trust: public`: the others are trusted"
                     yield Problem((*path, field), what)
         elif source.clock == "log":
             yield Problem((*path, "trust"), "a source with `clock: log` cannot be public")
@@ -211,7 +211,7 @@ def _reads(tree: Condition, site: _Site, names: Names) -> Iterator[Problem]:
     if read.entered and not site.entered:
         yield Problem(site.path, "entered belongs in a campaign's trigger: use segment here")
     if any(not _of_interaction(part) for pattern in patterns(tree) for part in pattern.parts):
-        what = "what a sequence or an absence waits for are interactions: no traits or segments"
+        what = "sequences and absences match interactions: they cannot read traits or segments"
         yield Problem(site.path, what)
     declared = frozenset(name for name in read.traits if not is_hidden(name))
     for kind, used, known in (
@@ -230,7 +230,7 @@ def _of_interaction(part: Condition) -> bool:
 
 
 def _where(raw: object, name: str) -> Path:
-    """The way to where `name` is written in a condition."""
+    """Return the path at which a condition has `name`."""
     parts: Iterable[tuple[str | int, object]] = ()
     if isinstance(raw, dict):
         parts = raw.items()

@@ -1,4 +1,4 @@
-"""From a bundle to what the stages run; nothing is looked up, parsed or checked after this."""
+"""Compilation of a bundle: nothing is looked up, parsed or checked after it."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -44,18 +44,16 @@ _EARLIEST_MS: Final = start_ms(EARLIEST)
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One version of the configuration, ready to run.
+    """Compiled version of the configuration.
 
-    `segments` come after those that they read. `by_placement` and `outbound` (candidates without a
-    placement) have what may fill a slot, in the order of campaigns, offers, treatments.
-    `sources` is keyed by the write key's digest, `server_keys` (digest -> name) can read;
-    `log_sources` are the names of those that bring a log's own time; `earliest` (ms): by source
-    name, before which nothing happened; `voices`: by source name, what the public ones may say of
-    whom.
-    `mappings`: by source name, the properties that are made and how each is read.
-    `derived`: of what enrichers can derive, everything that anything reads; `carried`: what later
-    stages read of it. `bots_count`: whether what bots do counts in traits.
-    `read_traits`: everything that a condition, a content or an address reads.
+    `segments` follow those that they read. `by_placement` and `outbound` (without a placement) hold
+    the candidates for a slot, in the order of campaigns, offers, treatments.
+    `sources` is keyed by the write key's digest; `server_keys` maps digests to names. By source
+    name: `log_sources` have `clock: log`, `earliest` (ms) is the earliest time of an event,
+    `voices` restrict the public ones, `mappings` are the properties to fill in with their readers.
+    `derived`: derived values that anything reads; `carried`: those that later stages read.
+    `bots_count`: whether interactions of bots count in traits. `read_traits`: traits that a
+    condition, a content or an address reads.
     """
 
     digest: str
@@ -85,12 +83,12 @@ class Configuration:
     channels: Mapping[str, Channel]
 
     def earliest_of(self, source: str) -> int:
-        """Before which (epoch ms) nothing of this source can have happened."""
+        """Return the earliest time (epoch ms) that an event of this source may have."""
         return self.earliest.get(source, _EARLIEST_MS)
 
     @classmethod
     def from_json(cls, body: str) -> "Configuration":
-        """Of an applied configuration. ValueError: `body` was not made by `to_json`."""
+        """Compile an applied configuration. Raise ValueError when `body` is not from `to_json`."""
         made = compile_bundle(canonical.from_json(body))
         if isinstance(made, Configuration):
             return made
@@ -110,16 +108,16 @@ class Configuration:
 
     @property
     def caps(self) -> tuple[Cap, ...]:
-        """Those of everything, of campaigns and of offers."""
+        """Caps of policies.yaml, of campaigns and of offers."""
         return self.constraints.caps
 
     def to_json(self) -> str:
-        """The canonical JSON whose digest is `digest`."""
+        """Return the canonical JSON whose digest is `digest`."""
         return canonical.to_json(self.bundle)
 
 
 def compile_bundle(bundle: model.Bundle) -> Configuration | tuple[Problem, ...]:
-    """The configuration, or everything that is wrong with the bundle."""
+    """Compile a bundle, or return all its problems."""
     problems = tuple(check(bundle))
     return problems or _compile(bundle)
 
@@ -169,7 +167,7 @@ def _mapping(source: model.Source) -> tuple[tuple[str, Read], ...]:
 
 
 def _timed(profile: model.ProfileRules, index: SegmentIndex) -> frozenset[str]:
-    """The traits that segments read, themselves, in a score or in a bucket."""
+    """Return the traits that segments read, directly or in a score or a bucket."""
     read = set(index.by_trait)
     for score in map(compiled_score, profile.scores):
         if score.name in read:
@@ -200,7 +198,7 @@ def _channel(channel: model.Channel) -> Channel:
 def _conditions(
     bundle: model.Bundle, segments: tuple[Segment, ...], proposed: tuple[Proposal, ...]
 ) -> Iterator[Compiled]:
-    """Every condition over a profile, once each."""
+    """Return every condition over a profile, once each."""
     return iter({id(one): one for one in _every_condition(bundle, segments, proposed)}.values())
 
 

@@ -1,4 +1,4 @@
-"""What the stages run: the configuration's parts with names resolved and conditions compiled."""
+"""Compiled parts of the configuration, with names resolved and conditions compiled."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from pipeline.config.templates import Template
 from pipeline.model.interaction import Known
 
 Reckon: TypeAlias = Callable[[Facts], float]
-"""A number for this customer."""
+"""Computes a number for a customer."""
 
 STAGES: Final = ("eligibility", "applicability", "suitability")
-"""Of the engagement policy, in their order."""
+"""Stages of the engagement policy, in their order."""
 ELIGIBILITY: Final = 0
 APPLICABILITY: Final = 1
 SUITABILITY: Final = 2
@@ -24,9 +24,9 @@ SUITABILITY: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """A named value, made by `rule` of what is kept under `keeps`.
+    """Named value, computed by `rule` from the aggregates in `keeps`.
 
-    `timed`: time alone changes it and a segment reads it, so that this must be told.
+    `timed`: time alone changes it and a segment reads it, so that a timer must be armed for it.
     """
 
     name: str
@@ -37,8 +37,11 @@ class Trait:
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Between which of `thresholds` (ascending) the trait `of` lies; `by_age`: how long ago (ms) it
-    is, `descending`: counted from the last one. `timed` as for a trait."""
+    """Trait that classifies the trait `of` by `thresholds` (ascending).
+
+    `by_age`: the age (ms) of a time is classified; `descending`: buckets count from the greatest
+    threshold. `timed` as for a trait.
+    """
 
     name: str
     of: str
@@ -50,7 +53,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """A trait's number; `by_age`: how many days ago it is."""
+    """Number in a trait; `by_age`: the age in days of a time."""
 
     trait: str
     by_age: bool
@@ -58,7 +61,7 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The trait `name` that a model makes of `features`."""
+    """Trait `name` that a model computes from `features`."""
 
     name: str
     features: tuple[Feature, ...]
@@ -66,8 +69,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """The first `steps` of `parts` in their order, within `within_ms`, without the one that may
-    follow them. `keep_ms`: so old an interaction no longer matters."""
+    """Sequence of the first `steps` of `parts`, in their order, within `within_ms`.
+
+    A part beyond `steps` must not occur. `keep_ms`: age at which an interaction no longer matters.
+    """
 
     name: str
     steps: int
@@ -79,7 +84,7 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """`channels`: only interactions of these evaluate it; empty: of any channel."""
+    """Segment; only interactions of `channels` evaluate it, of any channel where empty."""
 
     name: str
     test: Test
@@ -89,12 +94,12 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The messages whose every field in `fields` has one of its names; without fields: all."""
+    """Scope of a policy: messages of which every field in `fields` has one of its names."""
 
     fields: tuple[tuple[Callable[[object], str | None], frozenset[str | None]], ...]
 
     def covers(self, one: object) -> bool:
-        """`one`: a candidate or a contact."""
+        """Return whether a candidate or a contact is within the scope."""
         for read, names in self.fields:  # noqa: SIM110 - a generator costs three times the loop
             if read(one) not in names:
                 return False
@@ -103,8 +108,11 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A rule of the engagement policy. `stage` is its place in `STAGES`, `label` what a Decision
-    says when it does not hold: `stage/rule`."""
+    """Rule of the engagement policy.
+
+    `stage` is its place in `STAGES`, `label` its name in a Decision when it does not hold:
+    `stage/rule`.
+    """
 
     stage: int
     label: str
@@ -113,8 +121,11 @@ class Gate:
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """What is asked once for all that a campaign proposes. It is valid from `starts_ms`
-    (inclusive) to `ends_ms` (exclusive), where given; `gates` are in the order of stages."""
+    """Conditions that all candidates of a campaign share.
+
+    It is valid from `starts_ms` (inclusive) to `ends_ms` (exclusive), where given; `gates` are in
+    the order of stages.
+    """
 
     name: str
     purpose: Purpose
@@ -126,8 +137,11 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Templates by the name of their part. `reads`: every name in them, and how it is read;
-    `defaults` stand in for what is not known; without those in `needs` nothing is said."""
+    """Templates by the name of their part.
+
+    `reads`: every name in them, with its reader; `defaults` replace unknown values; where one of
+    `needs` is unknown, the treatment is not suitable.
+    """
 
     parts: Mapping[str, Template]
     reads: tuple[tuple[str, Read], ...]
@@ -137,7 +151,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """What a customer must have agreed to."""
+    """Consent that a customer must have given."""
 
     name: str
     when: Compiled
@@ -145,7 +159,7 @@ class Consent:
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """`factor` multiplies the score while `when` holds."""
+    """Factor of the score while `when` holds."""
 
     name: str
     factor: float
@@ -154,7 +168,7 @@ class Weight:
 
 @dataclass(frozen=True, slots=True)
 class Holdout:
-    """This `share` of customers does without."""
+    """Holdout of a `share` of customers."""
 
     name: str
     share: float
@@ -162,8 +176,10 @@ class Holdout:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """What saying something is worth: `score` = (`p` × `value` − cost) × `weight`. By `order` the
-    best comes first; what is transactional before all, ties by name."""
+    """Worth of a message: `score` = (`p` × `value` − cost) × `weight`.
+
+    `order` sorts the best first: transactional messages before all, ties by name.
+    """
 
     p: float
     value: float
@@ -174,13 +190,13 @@ class Worth:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One treatment of one offer of one campaign.
+    """Treatment of an offer of a campaign, as a candidate for a slot.
 
     Without `placement` it is sent on `channel` when the campaign's trigger holds. `cost` includes
-    the channel's. `p` and `value` are read of the customer, unless the `worth` is the same for all;
-    `lever` is the product of all levers. `gates` are in the order of stages. `consents`, `weights`
-    and `holdouts` are those that are for it. `tie` orders what scores the same. `confirm_ms`:
-    within this time it must be told that it was shown.
+    the channel's. `p` and `value` are computed for the customer, unless the `worth` is the same for
+    all; `lever` is the product of all levers. `gates` are in the order of stages. `consents`,
+    `weights` and `holdouts` are those whose scope covers it. `tie` orders equal scores.
+    `confirm_ms`: time within which its showing must be reported.
     """
 
     campaign: str
@@ -212,8 +228,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What one campaign has for a slot, by name also. `first_gate`: the earliest stage at which
-    one of the candidates has something to ask beyond what the campaign asks."""
+    """Candidates of a campaign for a slot; `treatments` are their names.
+
+    `first_gate`: the earliest stage at which a candidate has a condition beyond its campaign's.
+    """
 
     campaign: Campaign
     candidates: tuple[Candidate, ...]
@@ -223,7 +241,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """At most `max` messages of `scope` in any window of `window_ms`, per what `per` says."""
+    """Cap of `max` messages of `scope` in any window of `window_ms`, for each value of `per`."""
 
     name: str
     per: Literal["offer", "group", "issue", "campaign", "channel", "all"]
@@ -235,7 +253,7 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class EventSuppression:
-    """Silences all of `scope` for `duration_ms` after an interaction that fits `when`."""
+    """Suppression of all of `scope` for `duration_ms` after an interaction that fits `when`."""
 
     name: str
     duration_ms: int
@@ -245,8 +263,10 @@ class EventSuppression:
 
 @dataclass(frozen=True, slots=True)
 class OutcomeSuppression:
-    """Silences what is the same by `per` for `duration_ms` after `count` times `outcome` within
-    `within_ms`."""
+    """Suppression of messages with the same value of `per` for `duration_ms`.
+
+    It begins at `count` times `outcome` within `within_ms`.
+    """
 
     name: str
     duration_ms: int
@@ -259,8 +279,10 @@ class OutcomeSuppression:
 
 @dataclass(frozen=True, slots=True)
 class QuietHours:
-    """No messages of `scope` from minute `begins` of the day to minute `ends`, by the clock of the
-    zone in `trait`, or of the interaction, or else of `zone`."""
+    """Quiet hours for `scope`, from minute `begins` of the day to minute `ends`.
+
+    Their time zone is that in `trait`, or of the interaction, or else `zone`.
+    """
 
     name: str
     begins: int
@@ -272,8 +294,10 @@ class QuietHours:
 
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """What holds back a message that would be right otherwise. `longest_ms`: so old a contact, and
-    what silences, no longer matters to any of them."""
+    """Constraints on messages that are otherwise eligible.
+
+    `longest_ms`: age at which a contact or an outcome no longer matters to any of them.
+    """
 
     caps: tuple[Cap, ...]
     events: tuple[EventSuppression, ...]
@@ -284,7 +308,7 @@ class Constraints:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A way to reach a customer. `url` is there when the adapter is the webhook."""
+    """Way to reach a customer; `url` is set where the adapter is the webhook."""
 
     name: str
     adapter: Literal["none", "webhook"]

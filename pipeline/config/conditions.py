@@ -1,11 +1,11 @@
-"""Conditions of a bundle that was found right."""
+"""Compilation of a checked bundle's conditions."""
 
 from pipeline.conditions import ALWAYS, Compiled, compile, parse
 from pipeline.config import model
 
 
 def compiled(raw: model.Condition | None) -> Compiled:
-    """Ready to run; without one, always."""
+    """Compile a condition; without one, it always holds."""
     if raw is None:
         return ALWAYS
     tree = parse(raw)

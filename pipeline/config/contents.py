@@ -1,4 +1,4 @@
-"""The content of treatments: their templates, and the names that these read."""
+"""Content of treatments: their templates, and the names that these read."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -15,7 +15,7 @@ _OF_A_PAGE: Final = "html"
 
 
 def is_html(part: str, channel: model.Channel | None) -> bool:
-    """Whether what a part says of a customer is escaped for a page."""
+    """Return whether a part escapes customers' values for a page."""
     if part == _OF_A_PAGE or channel is None:
         return True
     return channel.escape == "html" or (channel.escape is None and channel.name == _IN_A_PAGE)
@@ -24,13 +24,13 @@ def is_html(part: str, channel: model.Channel | None) -> bool:
 def templates(
     treatment: model.Treatment, channel: model.Channel | None
 ) -> Iterator[tuple[str, Template | BadTemplate]]:
-    """Every part of its content."""
+    """Compile every part of a treatment's content."""
     for part, text in treatment.content.items():
         yield part, template(text, is_html(part, channel))
 
 
 def content(treatment: model.Treatment, channel: model.Channel) -> Content:
-    """Compiled; its templates were found right."""
+    """Compile a content whose templates were checked."""
     parts: dict[str, Template] = {}
     needs: dict[str, Read] = {}
     reads: dict[str, Read] = {}
@@ -43,7 +43,7 @@ def content(treatment: model.Treatment, channel: model.Channel) -> Content:
 
 
 def read_of(name: str) -> Read:
-    """How a name in a template is read."""
+    """Return the reader of a name in a template."""
     if name.startswith(PROPERTY):
         return reader(Property(name.removeprefix(PROPERTY)))
     if name.startswith(CONTEXT):
@@ -52,10 +52,10 @@ def read_of(name: str) -> Read:
 
 
 def is_trait(name: str) -> bool:
-    """Whether a name in a template is a trait's."""
+    """Return whether a name in a template is a trait's."""
     return not name.startswith((PROPERTY, CONTEXT))
 
 
 def is_unknown_context(name: str) -> bool:
-    """Whether it names a circumstance that there is not."""
+    """Return whether a name is a field of the context that does not exist."""
     return name.startswith(CONTEXT) and not is_context_field(name.removeprefix(CONTEXT))

@@ -4,17 +4,17 @@ from datetime import UTC, date, datetime, time, timedelta
 
 
 def start_ms(text: str) -> int:
-    """Epoch ms; a date alone begins at midnight. ValueError when it is neither."""
+    """Return epoch ms; a date alone begins at midnight. Raise ValueError for other text."""
     return _ms(_parsed(text, timedelta(0)))
 
 
 def end_ms(text: str) -> int:
-    """Epoch ms, exclusive; a date alone includes that day. ValueError when it is neither."""
+    """Return epoch ms, exclusive; a date alone includes its day. Raise ValueError otherwise."""
     return _ms(_parsed(text, timedelta(days=1)))
 
 
 def day(at_ms: int) -> str:
-    """The day (UTC) of an epoch ms, such as 2024-03-01."""
+    """Return the day (UTC) of an epoch ms, such as 2024-03-01."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
 
 

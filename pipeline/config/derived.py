@@ -1,4 +1,4 @@
-"""The names of what enrichers derive from an interaction, and which of them are read."""
+"""Names of the values that enrichers derive from an interaction, and which of them are read."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -9,7 +9,7 @@ from pipeline.config.conditions import compiled
 from pipeline.config.model import Enrichers, ProfileRules
 
 PREFIX: Final = "derived."
-"""How a trait's `of` names one."""
+"""Prefix of a derived value in a trait's `of`."""
 
 DEVICE_TYPE: Final = "device_type"
 OS: Final = "os"
@@ -34,7 +34,7 @@ LOCAL_TIME: Final = (HOUR, WEEKDAY, UNKNOWN_TIMEZONE)
 
 
 def derived_names(enrichers: Enrichers) -> Iterator[str]:
-    """Everything that the enrichers of a configuration can derive."""
+    """Yield the names of all values that the enrichers can derive."""
     if enrichers.user_agent is not None:
         yield from USER_AGENT
     if enrichers.geo is not None:
@@ -48,7 +48,7 @@ def derived_names(enrichers: Enrichers) -> Iterator[str]:
 
 
 def derived_in(profile: ProfileRules, trees: Iterable[Condition]) -> frozenset[str]:
-    """Everything derived that traits and conditions read, and what must be known of bots."""
+    """Return the derived values that traits, conditions and the counting of bots read."""
     read: set[str] = set()
     for trait in profile.traits:
         read |= reads(compiled(trait.when).tree).derived

@@ -1,4 +1,4 @@
-"""What campaigns propose, by the slot that it may fill."""
+"""Proposals of campaigns, by the slot that they may fill."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -29,15 +29,17 @@ from pipeline.config.names import address_trait
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A campaign with all its candidates, in the order of offers and treatments; `traits`: what
-    they read beyond their conditions."""
+    """Campaign with all its candidates, in the order of offers and treatments.
+
+    `traits`: traits that they read beyond their conditions.
+    """
 
     campaign: Campaign
     candidates: tuple[Candidate, ...]
     traits: frozenset[str]
 
     def conditions(self) -> Iterator[Compiled]:
-        """All that decide whether something of it is said."""
+        """Yield all conditions of the campaign and its candidates."""
         yield self.campaign.trigger
         yield from (gate.when for gate in self.campaign.gates)
         for one in self.candidates:
@@ -47,13 +49,13 @@ class Proposal:
 
 
 def proposals(bundle: model.Bundle) -> tuple[Proposal, ...]:
-    """What each campaign proposes."""
+    """Compile the proposals of all campaigns."""
     makers = _Policies.of(bundle)
     return tuple(_proposal(campaign, makers) for campaign in bundle.campaigns)
 
 
 def by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...]]:
-    """What answers each placement that may ask."""
+    """Return the candidates of each placement."""
     slots: dict[str, tuple[Entry, ...]] = {}
     for proposal in proposals:
         filling: dict[str, list[Candidate]] = {}
@@ -67,7 +69,7 @@ def by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...
 
 
 def outbound(proposals: Iterable[Proposal]) -> tuple[Entry, ...]:
-    """What each campaign sends without being asked for, on all channels together."""
+    """Return the candidates that campaigns send on their own, on all channels together."""
     sent = (
         (one.campaign, [each for each in one.candidates if each.placement is None])
         for one in proposals
@@ -89,7 +91,7 @@ def _first_gate(one: Candidate) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Policies:
-    """What is for some candidates only, each with what it is for."""
+    """Policies with the scopes of the candidates that they apply to."""
 
     channels: Mapping[str, model.Channel]
     gates: tuple[tuple[model.Scope, Gate], ...]
@@ -123,7 +125,7 @@ class _Policies:
 
 @dataclass(frozen=True, slots=True)
 class _Named:
-    """A candidate as far as scopes look at it."""
+    """Fields of a candidate that scopes read."""
 
     issue: str | None
     group: str | None
@@ -242,7 +244,7 @@ def _lever(campaign: model.Campaign, offer: model.Offer, treatment: model.Treatm
 
 
 def _worth(made: Candidate, value: model.Amount, p: model.Probability) -> Worth | None:
-    """Where it is the same for everybody, it is known beforehand."""
+    """Return the worth where it is the same for all customers, else None."""
     if isinstance(value, model.Reckoned) or isinstance(p, model.Reckoned):
         return None
     return amounts.worth(p, value, made.cost, made.lever, made.transactional, made.tie)
@@ -260,7 +262,7 @@ def _gates(
     makers: _Policies,
     as_named: _Named,
 ) -> Iterator[Gate]:
-    """What is asked of a candidate beyond what is asked of its campaign."""
+    """Yield the conditions of a candidate beyond those of its campaign."""
     if offer.when is not None:
         yield _built_in(APPLICABILITY, "offer condition", offer.when)
     for of, made in makers.gates:

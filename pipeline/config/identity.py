@@ -1,4 +1,4 @@
-"""Identifiers by the rules of identity.yaml: which are stronger, which are equal, how many."""
+"""Rules of identity.yaml: ranks of identifiers, their normal form, and their limits."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _AROUND: Final = " \t'\"`()[]{}<>"
 
 @dataclass(frozen=True, slots=True)
 class IdentityRules:
-    """`ranks`: 0 is the strongest namespace. `blocked` values are trimmed and in lower case.
+    """Compiled rules; rank 0 is the strongest namespace. `blocked` values are in lower case.
 
     At most `max_identifiers`, itself included, stand directly under one identifier, and at most
     `limits` of each namespace.
@@ -31,11 +31,11 @@ class IdentityRules:
     max_length: int
 
     def ranked(self, valid: Iterable[Identifier]) -> tuple[Identifier, ...]:
-        """Each once, the strongest first; of known namespaces."""
+        """Return each identifier once, the strongest first; their namespaces are known."""
         return tuple(sorted(set(valid), key=lambda one: (self.ranks[one.namespace], one.value)))
 
     def normalise(self, given: Identifier) -> Identifier | str:
-        """The identifier in its normal form, or in words why it is none."""
+        """Return the identifier in its normal form, or the reason why it is invalid."""
         normal = self.normalisers.get(given.namespace)
         if normal is None:
             hint = did_you_mean(given.namespace, self.ranks)
@@ -43,7 +43,7 @@ class IdentityRules:
         if len(given.value) > self.max_length:
             return f"longer than {self.max_length} characters"
         if not all(map(_is_text, given.value)):
-            return f"{given.value[:100]!r} has characters that are no text"
+            return f"{given.value[:100]!r} has characters that are not text"
         if self._blocks(given.value):
             return _nobody(given)
         value = normal(given.value)
@@ -52,8 +52,10 @@ class IdentityRules:
         return _nobody(given) if self._blocks(value) else Identifier(given.namespace, value)
 
     def _blocks(self, value: str) -> bool:
-        """Without a letter, or a digit other than 0, a value is a placeholder; so are a blocked one
-        in quotes or brackets."""
+        """Return whether a value is blocked, also in quotes or brackets, or a placeholder.
+
+        A value without a letter and without a digit other than 0 is a placeholder.
+        """
         bare = value.strip()
         return (
             not any(one.isalnum() and one != "0" for one in bare)
@@ -63,7 +65,7 @@ class IdentityRules:
 
 
 def identity_rules(identity: model.Identity) -> IdentityRules:
-    """Compiled from identity.yaml."""
+    """Compile identity.yaml."""
     spaces = identity.namespaces
     return IdentityRules(
         ranks={space.name: rank for rank, space in enumerate(spaces)},
@@ -81,8 +83,10 @@ def identity_rules(identity: model.Identity) -> IdentityRules:
 
 
 def _is_text(one: str) -> bool:
-    """Not a control character, nor what stands for one that could not be read: two values that
-    were broken alike would be one identifier."""
+    """Return False for control characters and for U+FFFD, the replacement character.
+
+    Two different values that were damaged alike would otherwise be one identifier.
+    """
     return category(one) != "Cc" and one != "\ufffd"
 
 

@@ -40,7 +40,7 @@ class JourneySplit(Part, frozen=True):
 
 
 class JourneyStage(Part, frozen=True):
-    """One of three: a step (the fields of JourneyStep), steps in `any_order`, or a `split`."""
+    """Stage of a journey: a step (fields of JourneyStep), steps in `any_order`, or a `split`."""
 
     step: Name | None = None
     reached: Condition | None = None
@@ -51,7 +51,7 @@ class JourneyStage(Part, frozen=True):
     split: JourneySplit | None = None
 
     def steps(self) -> tuple[JourneyStep, ...]:
-        """The steps of this stage, which may come in any order; none where it is a split."""
+        """Return the steps of this stage, which may come in any order; none for a split."""
         if self.any_order is not None:
             return self.any_order
         if self.step is None or self.reached is None:

@@ -26,7 +26,7 @@ class _PlacedStep:
 
 
 def journey_problems(journey: Journey) -> Iterator[Problem]:
-    """Every problem, with its path in the file."""
+    """Check a journey, and yield every problem with its path in the file."""
     for index, stage in enumerate(journey.steps):
         yield from _stage_problems(stage, ("steps", index))
     yield from _condition_problems(journey)
@@ -143,7 +143,7 @@ def _unreachable(journey: Journey, placed: list[_PlacedStep]) -> Iterator[Proble
 
 
 def _plain_names(raw: model.Condition) -> frozenset[str]:
-    """The names of interactions any of which is enough for the condition."""
+    """Return the names of interactions of which any one fulfils the condition."""
     tree = parse(raw)
     if isinstance(tree, tuple) or not _of_name(tree):
         return frozenset()

@@ -1,8 +1,8 @@
-"""What is kept up of a profile's interactions so that its traits can be told.
+"""Aggregates over a profile's interactions, from which its traits are computed.
 
-A keep's key follows from what it keeps: traits that are made of the same share it, a renamed trait
-goes on, and one that is defined anew begins anew. The key also says how parts become one, so that
-what a configuration does not have can be kept and merged all the same.
+An aggregate's key follows from its definition: traits with the same definition share it, a renamed
+trait keeps it, and a redefined trait begins anew. The key also gives the rule by which parts are
+merged, so that aggregates that the configuration no longer has can still be merged.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -22,12 +22,12 @@ from pipeline.model.interaction import Interaction
 KeepRule: TypeAlias = Literal["count", "sum", "min", "max", "first", "latest", "distinct", "union"]
 
 READS_NOTHING: Final = ("count", "recency")
-"""Rules of traits that have no `of`."""
+"""Rules of traits without `of`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How parts become one: by `rule`, over `window_ms` (None: over a lifetime)."""
+    """Rule by which parts are merged, over `window_ms` (None: over a lifetime)."""
 
     rule: KeepRule
     window_ms: int | None
@@ -35,10 +35,10 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Aggregate(Shape):
-    """Where `test` holds, `read` gives the value to combine; None: nothing to add.
+    """Definition of an aggregate: where `test` holds, `read` gives the value to add, if any.
 
-    `names`: it can only hold for interactions of these names. `clears`: whether an interaction says
-    that there is no value any more; None: nothing says so.
+    `names`: names of the interactions for which it can hold. `clears`: returns whether an
+    interaction removes the value; None: no interaction can.
     """
 
     key: str
@@ -50,20 +50,23 @@ class Aggregate(Shape):
 
 @dataclass(frozen=True, slots=True)
 class Keeps:
-    """All keeps by key, and those that an interaction of a name can touch."""
+    """All aggregates by key, and those that an interaction of a name can change."""
 
     by_key: Mapping[str, Aggregate]
     by_name: Mapping[str, tuple[Aggregate, ...]]
     any_name: tuple[Aggregate, ...]
 
     def touched(self, interaction: Interaction) -> tuple[Aggregate, ...]:
-        """Those that `interaction` may add to."""
+        """Return the aggregates that `interaction` may change."""
         return self.by_name.get(interaction.name, self.any_name)
 
 
 def keeps_for(trait: model.Trait) -> tuple[Aggregate, ...]:
-    """What a trait is made of: one keep; for an average the sum and the count; of a bucket the
-    trait that it reads has them."""
+    """Return the aggregates of a trait.
+
+    An average has two, the sum and the count; a bucket has none, since the trait that it reads has
+    them.
+    """
     match trait.rule:
         case "avg":
             return (_keep(trait, "sum"), _keep(trait, "count"))
@@ -76,7 +79,7 @@ def keeps_for(trait: model.Trait) -> tuple[Aggregate, ...]:
 
 
 def index_of(keeps: Iterable[Aggregate]) -> Keeps:
-    """The index of `keeps`, equal ones once."""
+    """Index aggregates, equal ones once."""
     by_key = {keep.key: keep for keep in keeps}
     names = {name for keep in by_key.values() for name in keep.names or ()}
     return Keeps(
@@ -106,7 +109,7 @@ def _keep(trait: model.Trait, rule: KeepRule) -> Aggregate:
 
 
 def _clears(of: str | None) -> Callable[[Interaction], bool] | None:
-    """As in Segment's API, a trait that is null in identify, or within an object that is."""
+    """Return a test for an identify that has the trait, or an object around it, as null."""
     section, _, path = (of or "").partition(".")
     if section != "properties":
         return None
@@ -123,13 +126,13 @@ def _clears(of: str | None) -> Callable[[Interaction], bool] | None:
 
 
 def keep_key(shape: Shape, name: str) -> str:
-    """The key of what is kept in this shape under `name`."""
+    """Return the key of an aggregate of this shape and name."""
     return f"{shape.rule}{shape.window_ms or ''}.{name}"
 
 
 @lru_cache(maxsize=10_000)
 def shape_of(key: str) -> Shape:
-    """The shape of what is kept under `key`."""
+    """Return the shape of an aggregate by its key."""
     head, _, _ = key.partition(".")
     rule = head.rstrip("0123456789")
     window = head.removeprefix(rule)

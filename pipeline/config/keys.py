@@ -1,6 +1,6 @@
-"""Keys and secrets as a configuration keeps them: digests of keys, names of secrets.
+"""Keys and secrets in a configuration: digests of keys, names of secrets.
 
-An applied configuration is kept for ever and read by many, so neither may stand in it in clear.
+An applied configuration is kept for ever and read by many, so it must not hold either in clear.
 """
 
 import re
@@ -17,14 +17,13 @@ _DIGEST: Final = re.compile(_MARK + "[0-9a-f]{64}")
 _REFERENCE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _MASK: Final = "***"
 _SHOWN: Final = 8
-"""Digits of a digest that are shown: enough to tell keys apart."""
+"""Digits of a digest in output: enough to tell keys apart."""
 
 
 def key_digest(key: str) -> str:
-    """Return the digest of a key that somebody presents.
+    """Return the digest of a presented key, by which keys are looked up.
 
-    Keys are looked up by it. Nobody can choose a digest, so the time that a comparison of digests
-    takes tells nothing about a key.
+    A sender cannot choose a digest, so the duration of its comparison reveals nothing about a key.
     """
     return _MARK + sha256(key.encode(errors="surrogatepass")).hexdigest()
 

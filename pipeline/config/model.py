@@ -1,4 +1,4 @@
-"""The folder of YAML as typed records: one class a file, fields as they are written there.
+"""Typed records of the folder of YAML: one class per file, fields as they are written there.
 
 The published JSON Schemas are derived from these classes. Durations are written `30s`, `5m`,
 `12h`, `7d`; money is in one currency, the deployment's own.
@@ -25,7 +25,7 @@ SecretName: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": SECRET
 """`${NAME}`: an environment variable of the process that uses the secret. Configurations that were
 applied by earlier versions may hold the secret itself."""
 ADAPTERS: Final = "adapters"
-"""The name of the source whose interactions are the outcomes that Kairos's own adapters report."""
+"""Name of the source whose interactions are the outcomes that Kairos's own adapters report."""
 
 Condition: TypeAlias = Annotated[
     dict[str, object], Meta(extra_json_schema={"$ref": "#/$defs/Condition"})
@@ -110,14 +110,14 @@ PLACEHOLDERS: Final = (
     *("not_authenticated", "not authenticated", "logged_out", "not_logged_in"),
     *("ffffffff-ffff-ffff-ffff-ffffffffffff", "9774d56d682e549c"),
 )
-"""What programs send for nobody: empty values of languages and tools as text, names of fields,
-words for visitors; the max UUID, and the id that a series of Android devices had in common."""
+"""Values that programs send for nobody: empty values of languages and tools as text, names of
+fields, words for visitors; the max UUID, and the id that a series of Android devices shared."""
 
 NO_ADDRESSES: Final = (
     "(no|not|do[-_.]?not)[-_.]?reply@.*",
     "(null|nil|none|undefined|nan|unknown|anonymous|no[-_.]?e?mail)@.*",
 )
-"""Mailboxes that nobody reads, which shops and tills fill in for customers without an address."""
+"""Mailboxes that nobody reads, which shops and tills enter for customers without an address."""
 
 
 class Identity(Part, frozen=True):
@@ -226,17 +226,18 @@ class Currency(Part, frozen=True):
 
 
 class LocalTime(Part, frozen=True):
-    """By the customer's clock (`context.timezone`; without one `zone`): `hour` (0 to 23) and
-    `weekday` (monday, tuesday...) at which it happened. Zones are IANA names, whatever their case,
-    or offsets such as `GMT+2`; for one that is neither `zone` counts, and `unknown_timezone` is the
-    name that nobody knows."""
+    """The customer's local time: `hour` (0 to 23) and `weekday` (monday, tuesday...).
+
+    Its zone is `context.timezone`, or else `zone`. Zones are IANA names, in any case, or offsets
+    such as `GMT+2`; for an unknown name `zone` counts, and `unknown_timezone` is that name.
+    """
 
     zone: str = "UTC"
 
 
 class Enrichers(Part, frozen=True):
-    """What is derived from each interaction, for conditions (`{derived: country, is: ES}`) and
-    traits (`of: derived.country`). One that is not named is off."""
+    """Values derived from each interaction, for conditions (`{derived: country, is: ES}`) and
+    traits (`of: derived.country`). An enricher that is not named is off."""
 
     user_agent: UserAgent | None = None
     geo: Geo | None = None
@@ -252,7 +253,7 @@ class DaysSince(Part, frozen=True):
 
 
 class Score(Part, frozen=True):
-    """What a LightGBM model makes of `features`, as the trait `score.NAME`.
+    """Score that a LightGBM model computes from `features`, as the trait `score.NAME`.
 
     `model` is a text model (one number, splits by number only), a file in this folder; `sha256` is
     filled in, and is checked before the file is loaded. `features` are traits, in the order in
@@ -382,8 +383,8 @@ class Treatment(Engagement, frozen=True):
 
 
 class Offer(Engagement, frozen=True):
-    """What is proposed; `value` is what taking it is worth. `issue` and `group` are what policies
-    gather offers by."""
+    """Offer to a customer; `value` is the worth of its acceptance. Policies group offers by `issue`
+    and `group`."""
 
     offer: Name
     value: Amount
@@ -397,7 +398,7 @@ class Offer(Engagement, frozen=True):
 
 
 class Goal(Part, frozen=True):
-    """What the campaign wants: an interaction that fits `when` within `window` of the message."""
+    """Goal of a campaign: an interaction that fits `when` within `window` of the message."""
 
     when: Condition
     window: Duration = "7d"
@@ -547,7 +548,7 @@ class Channels(Part, frozen=True):
 
 
 class Bundle(Part, frozen=True):
-    """The whole folder: what `kairos config apply` makes one immutable record of."""
+    """Whole folder, of which `kairos config apply` makes one immutable record."""
 
     sources: Sources
     identity: Identity

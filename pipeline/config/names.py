@@ -1,4 +1,4 @@
-"""The names that a bundle defines, for whoever refers to them."""
+"""Names that a bundle defines, and checks of references to them."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ BUILT_IN_TRAITS: Final = (
     "interactions",
     "identifiers",
 )
-"""Traits that every profile has: times in epoch ms, the others counts."""
+"""Traits that every profile has: times in epoch ms, and counts."""
 
 TIMES: Final = ("first_seen", "last_seen", "session_started_at")
-"""Those of them that are times."""
+"""Built-in traits that are times."""
 
 _ADDRESS: Final = "identifier."
 _APPROXIMATE: Final = ".approximate"
@@ -28,45 +28,48 @@ _SCORE: Final = "score."
 
 
 def address_trait(namespace: str) -> str:
-    """The built-in trait with the latest identifier of a namespace."""
+    """Return the built-in trait with the latest identifier of a namespace."""
     return _ADDRESS + namespace
 
 
 def is_address(trait: str) -> bool:
-    """Whether it is one of these."""
+    """Return whether a trait is the latest identifier of a namespace."""
     return trait.startswith(_ADDRESS)
 
 
 def approximate(trait: str) -> str:
-    """Of a count of distinct values: whether it is no longer exact."""
+    """Return the trait that tells whether a count of distinct values is approximate."""
     return trait + _APPROXIMATE
 
 
 def since_trait(trait: str) -> str:
-    """Of a trait that was added later: up to when (ms) something may be missing in it."""
+    """Return the trait with the time (ms) up to which a trait added later may be incomplete."""
     return trait + _SINCE
 
 
 def is_since(trait: str) -> bool:
-    """Whether the trait is such a time."""
+    """Return whether a trait is the time up to which another may be incomplete."""
     return trait.endswith(_SINCE)
 
 
 def score_trait(score: str) -> str:
-    """The trait that holds a model's score."""
+    """Return the trait that holds a model's score."""
     return _SCORE + score
 
 
 def is_built_in(trait: str) -> bool:
-    """Whether a declared trait may not have this name."""
+    """Return whether a name is reserved for a built-in trait."""
     reserved = trait.startswith((_ADDRESS, _SCORE)) or trait.endswith((_APPROXIMATE, _SINCE))
     return reserved or trait in BUILT_IN_TRAITS
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """`heard` are the channels that interactions may come from, `channels` those to speak on;
-    `derived` is what the enrichers can derive; `buckets` and `scores` are traits made of others."""
+    """Names that a bundle defines, by kind.
+
+    `heard` are channels of interactions, `channels` those of messages; `derived` are the values
+    that the enrichers can derive; `buckets` and `scores` are traits computed from others.
+    """
 
     traits: frozenset[str]
     segments: frozenset[str]
@@ -79,7 +82,7 @@ class Names:
 
 
 def names_of(bundle: Bundle) -> Names:
-    """Collected once per check."""
+    """Collect the names of a bundle."""
     namespaces = frozenset(space.name for space in bundle.identity.namespaces)
     channels = frozenset(channel.name for channel in bundle.channels.channels)
     declared = frozenset(trait.name for trait in bundle.profile.traits)
@@ -104,7 +107,7 @@ def names_of(bundle: Bundle) -> Names:
 
 
 def known_name(kind: str, name: str, known: Collection[str], path: Path) -> Iterator[Problem]:
-    """The problem that nothing of the kind has this name; none when something has."""
+    """Yield a problem when nothing of the kind has this name."""
     if name not in known:
         message = f"unknown {kind} {name!r}: {did_you_mean(name, known)}"
         yield Problem(path, message, UnknownName(kind, name))

@@ -1,4 +1,4 @@
-"""How equal identifiers are made equal, by kind of identifier."""
+"""Normal forms of identifiers, by namespace."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,21 +9,21 @@ import phonenumbers
 from pipeline.config import model
 
 _ABROAD: Final = "00"
-"""Stands for the plus in most countries."""
+"""International prefix of most countries, which stands for the plus."""
 
 Normaliser = Callable[[str], str | None]
-"""The normal form of a value; None when it is none of its kind."""
+"""Returns the normal form of a value, or None when it is invalid."""
 
 
 def normaliser(space: model.Namespace, phone_region: str | None) -> Normaliser:
-    """The one that identity.yaml asks for."""
+    """Return the normaliser that identity.yaml names."""
     if space.normalise == "phone":
         return partial(_phone, region=phone_region)
     return _PLAIN[space.normalise]
 
 
 def known_region(region: str) -> bool:
-    """Whether phone numbers can be read as numbers of this country (ISO 3166)."""
+    """Return whether phone numbers of this country (ISO 3166) can be parsed."""
     return region in phonenumbers.SUPPORTED_REGIONS
 
 
@@ -35,8 +35,11 @@ def _email(value: str) -> str | None:
 
 
 def _phone(value: str, region: str | None) -> str | None:
-    """E.164, with an extension as RFC 3966 writes it, for those of one switchboard are several
-    people. A number that can only be dialled within its town is several numbers."""
+    """Return a number in E.164, with its extension in the form of RFC 3966.
+
+    Extensions of one switchboard belong to several people. A number that can only be dialled within
+    its town is refused, since it may be several numbers.
+    """
     given = value.strip()
     if region is None and given.startswith(_ABROAD):
         given = "+" + given.removeprefix(_ABROAD)

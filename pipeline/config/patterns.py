@@ -1,4 +1,4 @@
-"""What the sequences and absences in conditions need to be kept of each profile."""
+"""State that the sequences and absences in conditions need of each profile."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -15,13 +15,13 @@ _LATEST: Final = Shape("max", None)
 
 
 def latest_times(trees: Iterable[Condition]) -> tuple[Trait, ...]:
-    """The traits of all absences, each once."""
+    """Return the traits of all absences, each once."""
     found = dict(_latest_times(trees))
     return tuple(found[name] for name in sorted(found))
 
 
 def sequences(trees: Iterable[Condition]) -> tuple[Sequence, ...]:
-    """All sequences, each once, kept for as long as any condition can ask for it."""
+    """Return all sequences, each once, with the longest retention that a condition needs."""
     found: dict[str, Sequence] = {}
     for tree in trees:
         for pattern in patterns(tree):
@@ -64,7 +64,7 @@ def _sequence(pattern: conditions.Sequence) -> Sequence:
 
 
 def _names(parts: Iterable[Compiled]) -> frozenset[str] | None:
-    """Only interactions of these names fit some part; None: any can."""
+    """Return the names of interactions that may fit a part; None: any name."""
     names: set[str] = set()
     for part in parts:
         if part.names is None:

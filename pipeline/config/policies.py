@@ -1,4 +1,4 @@
-"""Policies as the decisioning stage runs them, and everything that they read."""
+"""Compilation of policies for the decisioning stage, and the traits that they read."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
@@ -21,19 +21,19 @@ from pipeline.config.conditions import compiled
 from pipeline.config.zones import zone
 
 FIELDS: Final = ("issue", "group", "offer", "campaign", "treatment", "channel", "purpose")
-"""What a scope may name."""
+"""Fields that a scope may name."""
 
 NOT_TRANSACTIONAL: Final = ("marketing", "service")
 MARKETING: Final = ("marketing",)
 
 
 def named(names: model.Names) -> tuple[str, ...]:
-    """One name, or several, as several."""
+    """Return one name or several as a tuple."""
     return (names,) if isinstance(names, str) else names
 
 
 def scope(of: model.Scope, purposes: Collection[str] = ()) -> Scope:
-    """Compiled; `purposes` stand where it names none."""
+    """Compile a scope; `purposes` apply where it names none."""
     fields: list[tuple[Callable[[object], str | None], frozenset[str | None]]] = []
     for field in FIELDS:
         names = named(getattr(of, field)) or (purposes if field == "purpose" else ())
@@ -48,23 +48,23 @@ def _reader(field: str) -> Callable[[object], str | None]:
 
 
 def only_of_campaigns(of: model.Scope) -> bool:
-    """Whether it can be told of a campaign as a whole."""
+    """Return whether a scope applies to campaigns as a whole."""
     return not any(getattr(of, field) for field in FIELDS if field not in ("campaign", "purpose"))
 
 
 def rules_of(engagement: model.Engagement) -> Iterator[tuple[int, model.Rule]]:
-    """Every rule with its stage, in the order of stages."""
+    """Yield every rule with its stage, in the order of stages."""
     for stage, name in enumerate(STAGES):
         yield from ((stage, rule) for rule in getattr(engagement, name))
 
 
 def gate(stage: int, rule: model.Rule) -> Gate:
-    """Compiled."""
+    """Compile a rule."""
     return Gate(stage, f"{STAGES[stage]}/{rule.rule}", compiled(rule.when))
 
 
 def caps(bundle: model.Bundle) -> Iterator[Cap]:
-    """Those of everything, then those of campaigns and their offers."""
+    """Compile the caps of policies.yaml, then those of campaigns and their offers."""
     for cap in bundle.policies.caps:
         yield _cap(cap, scope(cap.scope))
     for campaign in bundle.campaigns:
@@ -78,7 +78,7 @@ def caps(bundle: model.Bundle) -> Iterator[Cap]:
 
 
 def constraints(bundle: model.Bundle) -> Constraints:
-    """Everything that holds a message back."""
+    """Compile all constraints on messages."""
     every = tuple(caps(bundle))
     suppressions = bundle.policies.suppressions
     events = tuple(_event(one) for one in suppressions if one.outcome is None)
@@ -93,17 +93,17 @@ def constraints(bundle: model.Bundle) -> Constraints:
 
 
 def conditions(policies: model.Policies) -> Iterator[Compiled]:
-    """Every condition of policies.yaml that no candidate has."""
+    """Yield the conditions of policies.yaml that belong to no candidate."""
     yield from (compiled(one.when) for one in policies.suppressions if one.when is not None)
 
 
 def traits(policies: model.Policies) -> Iterable[str]:
-    """What policies.yaml reads beyond its conditions."""
+    """Return the traits that policies.yaml reads beyond its conditions."""
     return (one.trait for one in policies.quiet_hours if one.trait is not None)
 
 
 def minute_of_day(time: str) -> int:
-    """`22:30` as minutes since midnight."""
+    """Return the minutes since midnight of a time such as `22:30`."""
     hours, minutes = time.split(":")
     return int(hours) * 60 + int(minutes)
 

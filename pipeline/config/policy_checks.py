@@ -1,4 +1,4 @@
-"""What policies must satisfy beyond their form, in policies.yaml and in campaigns."""
+"""Checks of policies beyond their form, in policies.yaml and in campaigns."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -18,13 +18,13 @@ _LISTS: Final = (
     ("weights", "weight"),
     ("holdouts", "holdout"),
 )
-"""The lists of policies.yaml whose parts have a scope, and the field that names each."""
+"""Lists of policies.yaml whose parts have a scope, with the field that names each part."""
 _FOR_ALL: Final = ("weights",)
-"""Those of them that may be for transactional messages."""
+"""Lists whose parts may apply to transactional messages."""
 
 
 def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
-    """Everything that is wrong with policies.yaml."""
+    """Check policies.yaml, and yield its problems."""
     policies, known = bundle.policies, _known(bundle, names)
     yield from engagement_problems(policies, ("policies",), bundle, names)
     for field, name in _LISTS:
@@ -47,7 +47,7 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
 def engagement_problems(
     of: model.Engagement, path: Path, bundle: model.Bundle, names: Names
 ) -> Iterator[Problem]:
-    """Everything that is wrong with rules, but for their conditions."""
+    """Check rules, except their conditions, and yield their problems."""
     known = _known(bundle, names)
     for stage in STAGES:
         rules: tuple[model.Rule, ...] = getattr(of, stage)
@@ -59,7 +59,7 @@ def engagement_problems(
 def cap_problems(
     caps: tuple[model.Cap, ...], path: Path, bundle: model.Bundle, names: Names
 ) -> Iterator[Problem]:
-    """Everything that is wrong with the caps of a campaign, or of an offer."""
+    """Check the caps of a campaign or of an offer, and yield their problems."""
     known = _known(bundle, names)
     yield from twice("cap", path, "cap", [one.cap for one in caps])
     for index, cap in enumerate(caps):
@@ -70,14 +70,14 @@ def cap_problems(
 def engagement_sites(
     of: model.Engagement, path: Path
 ) -> Iterator[tuple[Path, model.Condition | None]]:
-    """Where rules have conditions."""
+    """Yield the conditions of rules with their paths."""
     for stage in STAGES:
         for index, rule in enumerate(getattr(of, stage)):
             yield (*path, stage, index, "when"), rule.when
 
 
 def policy_sites(policies: model.Policies) -> Iterator[tuple[Path, model.Condition | None]]:
-    """Where policies.yaml has conditions."""
+    """Yield the conditions of policies.yaml with their paths."""
     yield from engagement_sites(policies, ("policies",))
     for field in ("suppressions", "consent", "weights"):
         for index, one in enumerate(getattr(policies, field)):
@@ -85,7 +85,7 @@ def policy_sites(policies: model.Policies) -> Iterator[tuple[Path, model.Conditi
 
 
 def twice(what: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
-    """The problem of each value that stood there before; keys are not repeated in it."""
+    """Yield a problem for each repeated value; its message does not show keys."""
     seen: set[str] = set()
     for index, value in enumerate(values):
         if value in seen:
@@ -96,7 +96,7 @@ def twice(what: str, path: Path, field: str, values: list[str]) -> Iterator[Prob
 
 
 def _known(bundle: model.Bundle, names: Names) -> Mapping[str, frozenset[str]]:
-    """The names that a scope may have, by field."""
+    """Return the names that a scope may have, by field."""
     offers = [offer for campaign in bundle.campaigns for offer in campaign.offers]
     return {
         "issue": _present(offer.issue for offer in offers),

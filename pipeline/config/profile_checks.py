@@ -1,4 +1,4 @@
-"""What profile.yaml must satisfy, and what sources.yaml says of properties."""
+"""Checks of profile.yaml, and of the properties in sources.yaml."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ from pipeline.config.zones import zone
 
 
 def profile_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
-    """Every problem, with its path in the bundle; conditions apart."""
+    """Check everything but conditions, and yield each problem with its path."""
     yield from _sources(bundle.sources)
     yield from _traits(bundle.profile, names)
     yield from _enrichers(bundle.profile.enrichers)
@@ -67,7 +67,7 @@ def _readable(of: str, names: Names, path: Path) -> Iterator[Problem]:
 
 
 def _sent(of: str, path: Path) -> Iterator[Problem]:
-    """What senders themselves wrote must be read."""
+    """Check that a path is to a value that senders give."""
     if reader(of) is None or of.startswith(PREFIX):
         yield Problem(path, f"nothing to read at {of!r}: properties.NAME or context.NAME")
 
@@ -88,7 +88,7 @@ def _currency(currency: model.Currency, others: frozenset[str], path: Path) -> I
     for name, of in currency.amounts.items():
         yield from _sent(of, (*path, "amounts", name))
         if name in others:
-            what = f"{name} is what another enricher derives: choose another name"
+            what = f"{name} is derived by another enricher: choose another name"
             yield Problem((*path, "amounts", name), what)
     for index, rate in enumerate(currency.rates):
         try:

@@ -1,4 +1,4 @@
-"""Campaigns that nobody can reach, as far as their conditions alone tell."""
+"""Campaigns that no customer can enter, because their conditions contradict each other."""
 
 from collections.abc import Collection, Iterable, Iterator
 from math import inf
@@ -13,7 +13,7 @@ _MEND = "nobody can be in it: these conditions contradict each other"
 
 
 def unreachable(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
-    """The problem that no customer can ever fulfil what a campaign, or one of its offers, asks."""
+    """Yield a problem where no customer can fulfil the conditions of a campaign or an offer."""
     audience, trigger = _tree(campaign.audience), _tree(campaign.trigger)
     asked = all(one.placement for offer in campaign.offers for one in offer.treatments)
     whole = [one for one in (audience, None if asked else trigger) if one is not None]
@@ -30,7 +30,7 @@ def unreachable(campaign: model.Campaign, path: Path) -> Iterator[Problem]:
 
 
 def contradictory(conditions: Iterable[Condition]) -> bool:
-    """Whether they cannot all hold; true only where that is certain."""
+    """Return True where it is certain that the conditions cannot all hold."""
     together = All(tuple(conditions))
     parts = list(_conjuncts(together))
     names = only_names(together)
@@ -51,7 +51,7 @@ def contradictory(conditions: Iterable[Condition]) -> bool:
 
 
 def _tree(raw: model.Condition | None) -> Condition | None:
-    """None also where it is wrong, which is told elsewhere."""
+    """Parse a condition; None for an invalid one, which another check reports."""
     tree = None if raw is None else parse(raw)
     return None if isinstance(tree, tuple) else tree
 
@@ -70,7 +70,7 @@ _HOLD_OF_NOTHING: Final = ("is_not", "not_in")
 
 
 def _impossible(checks: Collection[Check]) -> bool:
-    """Whether no value passes them all."""
+    """Return whether no value passes all checks."""
     absent = Check("exists", False)
     if absent in checks:
         return any(one.operator not in _HOLD_OF_NOTHING and one != absent for one in checks)
@@ -83,7 +83,7 @@ def _impossible(checks: Collection[Check]) -> bool:
 
 
 def _bounds(checks: Iterable[Check]) -> tuple[_Bound, _Bound]:
-    """From what (and whether it is more than that) to what (and whether that is included)."""
+    """Return the lower bound with whether it is open, and the upper with whether it is closed."""
     low, high = _ANY
     for one in checks:
         match one.operator, one.operand:
@@ -95,9 +95,10 @@ def _bounds(checks: Iterable[Check]) -> tuple[_Bound, _Bound]:
 
 
 def _values(checks: Iterable[Check], ordered: bool) -> set[object] | None:
-    """The only values that there can be; None: any.
+    """Return the only possible values; None: any.
 
-    Of a list, which is neither equal to a value nor in order, each `in` may mean another element.
+    The value may be a list, which has no order and equals no single value: then each `in` may hold
+    of another element.
     """
     equal: set[object] | None = None
     among: set[object] | None = None

@@ -1,4 +1,4 @@
-"""What a trait reads of an interaction: the paths that `of` may name."""
+"""Readers of an interaction, for the paths that a trait's `of` may name."""
 
 import operator
 from typing import Final, TypeGuard
@@ -14,11 +14,11 @@ FIELDS: Final = ("name", "kind", "channel", "source", "event_id", "occurred_at",
 PATHS: Final = "properties.NAME, context.NAME, derived.NAME, " + ", ".join(FIELDS)
 
 occurred_at: Final = of_interaction(operator.attrgetter("occurred_at"))
-"""What `recency` reads."""
+"""Reader of `recency`."""
 
 
 def reader(of: str) -> Read | None:
-    """A function from an interaction to the value at `of`; None when there is no such path."""
+    """Return the reader of a path; None when there is no such path."""
     section, _, name = of.partition(".")
     if of in FIELDS:
         return of_interaction(operator.attrgetter(of))
@@ -32,15 +32,15 @@ def reader(of: str) -> Read | None:
 
 
 def one(_: Facts) -> Known:
-    """What `count` adds for each interaction."""
+    """Return the number that `count` adds for each interaction."""
     return 1
 
 
 def one_per_number(read: Read) -> Read:
-    """What an average counts."""
+    """Return a reader of 1 for each number, which an average counts."""
     return lambda facts: 1 if is_number(read(facts)) else None
 
 
 def is_number(value: Known) -> TypeGuard[int | float]:
-    """True and false are none."""
+    """Return whether a value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

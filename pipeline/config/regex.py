@@ -1,4 +1,4 @@
-"""Regular expressions that users write, in time that is linear in the text."""
+"""Regular expressions of users, matched in linear time."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,7 +11,7 @@ _MEMORY_BYTES: Final = 8 << 20
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """An expression for a whole text, whatever its case."""
+    """Regular expression that matches a whole text, ignoring case."""
 
     text: str
     compiled: Any
@@ -22,7 +22,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class BadPattern:
-    """Why an expression cannot be used, and the mend."""
+    """Reason why an expression cannot be used, and how to correct it."""
 
     why: str
 

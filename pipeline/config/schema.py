@@ -1,4 +1,4 @@
-"""JSON Schemas of the files of a configuration, derived from the classes."""
+"""JSON Schemas of a configuration's files, derived from the classes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _LOOSE: Final[Schema] = {"type": "object"}
 
 @dataclass(frozen=True, slots=True)
 class FileKind:
-    """A kind of file: `field` is its place in the bundle; `many`: a folder of them."""
+    """Kind of file; `field` is its place in the bundle, `many`: there is a folder of them."""
 
     field: str
     record: type[model.Part]
@@ -35,19 +35,19 @@ FILE_KINDS: Final[Mapping[str, FileKind]] = {
     "segments": FileKind("segments", model.Segment, "segment", many=True, has_conditions=True),
     "campaigns": FileKind("campaigns", model.Campaign, "campaign", many=True, has_conditions=True),
 }
-"""By the name of the file or folder in a configuration's folder."""
+"""Kinds by the name of the file or folder in a configuration's folder."""
 
 JOURNEY: Final = FileKind("journeys", Journey, "journey", many=True, has_conditions=True)
-"""Not among them, for no stage runs journeys: analyses read a journey's file by itself."""
+"""Kind of journeys, which are not in the bundle: analyses read a journey's file by itself."""
 
 
 def published(kind: FileKind) -> Schema:
-    """The whole schema, conditions included."""
+    """Return the complete schema, conditions included."""
     return _schema(kind, CONDITION)
 
 
 def without_conditions(kind: FileKind) -> Schema:
-    """Any mapping passes for a condition, for who checks conditions with their own parser."""
+    """Return a schema that accepts any mapping as a condition, for the parser to check."""
     return _schema(kind, _LOOSE)
 
 
@@ -65,12 +65,12 @@ def _schema(kind: FileKind, condition: Schema) -> Schema:
 
 
 def _anything(_: type) -> Schema:
-    """For what is inside a condition, which has a schema of its own."""
+    """Return the schema of a condition's contents, which has a schema of its own."""
     return {"description": "See Condition."}
 
 
 def _tidy(schema: object) -> object:
-    """Descriptions without indentation; nothing beside a reference to the schema of conditions."""
+    """Remove indentation of descriptions, and siblings of references to conditions."""
     if isinstance(schema, dict):
         if schema.get("$ref") == REF:
             return {"$ref": REF}
@@ -81,7 +81,7 @@ def _tidy(schema: object) -> object:
 
 
 def published_files() -> dict[str, str]:
-    """File name -> text of every published schema."""
+    """Return the text of every published schema by file name."""
     return {
         f"{kind.schema}.schema.json": msgspec.json.format(
             msgspec.json.encode(published(kind), order="sorted"), indent=2

@@ -1,4 +1,4 @@
-"""Scores that models make of traits."""
+"""Scores that models compute from traits."""
 
 from collections.abc import Iterator
 
@@ -9,12 +9,12 @@ from pipeline.config.names import Names, known_name, score_trait
 
 
 def compiled_score(score: model.Score) -> Score:
-    """With the names of the traits."""
+    """Compile a score, with the names of its traits."""
     return Score(score_trait(score.name), tuple(_feature(one) for one in score.features))
 
 
 def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Problem]:
-    """Features that are no traits, and scores of scores."""
+    """Yield problems of features that are not traits, or are scores themselves."""
     for index, score in enumerate(scores):
         for place, feature in enumerate(score.features):
             path: Path = ("profile", "scores", index, "features", place)

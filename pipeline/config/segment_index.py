@@ -1,7 +1,7 @@
-"""Which segments can change, so that only those are evaluated.
+"""Index of the segments that can change, so that only those are evaluated.
 
-Sets of segments are bit masks over their positions, which are in dependency order: lower bits are
-read by higher ones only.
+Sets of segments are bit masks over their positions in dependency order: a segment reads only
+segments at lower positions.
 """
 
 from bisect import bisect_right
@@ -20,10 +20,12 @@ _FOREVER_MS: Final = 1 << 53
 
 @dataclass(frozen=True, slots=True)
 class SegmentIndex:
-    """`positions` by name. `interaction`: those that read the interaction, `by_name` of them those
-    that can hold for that name only, `any_name` the others. `spans`: per trait that is compared
-    with the clock, the times (ms, ascending) after which something flips. `bound`: those with a
-    rule on channels, `by_channel` which of them each channel evaluates.
+    """Index of segments; `positions` by name.
+
+    `interaction`: segments that read the interaction; of these, `by_name` can hold for one name
+    only, `any_name` for all. `spans`: for each trait that is compared with the clock, the ages (ms,
+    ascending) at which a comparison flips. `bound`: segments with a list of channels, `by_channel`
+    those that a channel evaluates.
     """
 
     positions: Mapping[str, int]
@@ -38,11 +40,11 @@ class SegmentIndex:
     by_channel: Mapping[str, int]
 
     def allowed(self, interaction: Interaction) -> int:
-        """Those that an interaction of its channel evaluates."""
+        """Return the segments that interactions of this channel evaluate."""
         return self.everything & ~self.bound | self.by_channel.get(interaction.channel, 0)
 
     def touched(self, interaction: Interaction, members: Iterable[str]) -> int:
-        """Those that depend on the interaction itself, or on its channel."""
+        """Return the segments that depend on the interaction itself, or on its channel."""
         mask = self.any_name | self.by_name.get(interaction.name, 0)
         if self.interaction:
             for name in members:
@@ -50,19 +52,19 @@ class SegmentIndex:
         return mask | self.by_channel.get(interaction.channel, 0)
 
     def reading(self, traits: Iterable[str]) -> int:
-        """Those that read one of `traits`."""
+        """Return the segments that read one of `traits`."""
         mask = 0
         for name in traits:
             mask |= self.by_trait.get(name, 0)
         return mask
 
     def next_flip(self, traits: Mapping[str, Known], now_ms: int) -> int | None:
-        """When a comparison with the clock may next come out differently; after `now_ms`."""
+        """Return the next time after `now_ms` at which a comparison with the clock may flip."""
         flips = (_next(spans, traits.get(name), now_ms) for name, spans in self.spans.items())
         return min((flip for flip in flips if flip is not None), default=None)
 
     def flipping(self, traits: Mapping[str, Known], at: int) -> int:
-        """Those that read a trait for which `at` (ms) is such a time."""
+        """Return the segments with a comparison that may flip at `at` (ms)."""
         return self.reading(
             name
             for name, spans in self.spans.items()
@@ -71,7 +73,7 @@ class SegmentIndex:
 
 
 def index_of(segments: Sequence[Segment]) -> SegmentIndex:
-    """The index of `segments`, which are in dependency order."""
+    """Index segments, which are in dependency order."""
     by_name: defaultdict[str, int] = defaultdict(int)
     by_trait: defaultdict[str, int] = defaultdict(int)
     by_channel: defaultdict[str, int] = defaultdict(int)
@@ -112,7 +114,7 @@ def index_of(segments: Sequence[Segment]) -> SegmentIndex:
 
 
 def _next(spans: Sequence[int], value: Known, now_ms: int) -> int | None:
-    """The first time after `now_ms` that lies one of `spans` after `value`, or at it."""
+    """Return the first time after `now_ms` that is `value` or one of `spans` after it."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if not -_FOREVER_MS < value < _FOREVER_MS:

@@ -1,4 +1,4 @@
-"""Whether a file has the form that its schema asks for, in words for who wrote it."""
+"""Check of a file against its schema, with messages for its author."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
@@ -23,7 +23,7 @@ _TYPES: Final = {
     "null": "nothing",
 }
 _SECRETS: Final = ("write_key", "key", "secret")
-"""Fields whose values no message repeats."""
+"""Fields whose values are not shown in messages."""
 
 _PATTERNS: Final = {
     NAME_PATTERN: "not a name: a letter, then letters, digits, '_', '.' or '-'",
@@ -34,7 +34,7 @@ _PATTERNS: Final = {
 
 
 def shape_problems(kind: FileKind, value: object) -> list[Problem]:
-    """Everything that is wrong with the form of `value`, conditions apart."""
+    """Return all problems of the form of `value`, except its conditions."""
     errors = Draft202012Validator(without_conditions(kind)).iter_errors(value)
     return [problem for error in errors for problem in _problems(error)]
 

@@ -1,4 +1,4 @@
-"""The names that a Jinja template reads, and the refusal of what it may not do."""
+"""Names that a Jinja template reads, and refusal of constructs that templates may not use."""
 
 from typing import Any, Final
 
@@ -6,7 +6,7 @@ from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
 TRAIT: Final = "traits"
-"""May be written before a trait's name; needed where that is no name in Jinja."""
+"""Optional prefix of a trait's name; needed where that is not a name in Jinja."""
 
 FILTERS: Final = (
     "abs", "capitalize", "d", "date", "default", "e", "escape", "first", "float", "int", "join",
@@ -25,14 +25,14 @@ _ALLOWED: Final = (
 
 
 class RefusedError(Exception):
-    """Carries why a template is refused."""
+    """Refusal of a template, with its reason."""
 
 
 class Resolver(NodeTransformer):
-    """Replaces names by variables, and refuses what a template may not do.
+    """Replacement of names by variables, and refusal of forbidden constructs.
 
-    A name is needed unless each place that reads it stands within a `default` filter, or in an
-    `if` that tests it.
+    A name is needed unless every use of it is within a `default` filter, or within an `if` that
+    tests it.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Resolver(NodeTransformer):
         self._local: str | None = None
 
     def read(self, name: str) -> nodes.Name:
-        """The variable in place of a name."""
+        """Return the variable that replaces a name."""
         if name not in self._tested:
             self.needs[name] = None
         return nodes.Name(self.reads.setdefault(name, f"v{len(self.reads)}"), "load", lineno=1)
@@ -132,7 +132,7 @@ class Resolver(NodeTransformer):
         return self.generic_visit(node)
 
     def _within(self, tested: frozenset[str], node: Any) -> Any:
-        """The node where `tested` names were found to be known."""
+        """Visit a node within which `tested` names are known."""
         before, self._tested = self._tested, self._tested | tested
         visited = self.visit(node)
         self._tested = before
@@ -144,7 +144,7 @@ def _word(node: nodes.Node) -> str:
 
 
 def _chain(node: nodes.Node) -> tuple[str, ...] | None:
-    """`a.b["c"]` as its names; None: it is something else."""
+    """Return the names of a chain such as `a.b["c"]`; None for another expression."""
     match node:
         case nodes.Name():
             return (node.name,)
@@ -159,7 +159,7 @@ def _chain(node: nodes.Node) -> tuple[str, ...] | None:
 
 
 def _trait(chain: tuple[str, ...]) -> str:
-    """The dotted name; a trait's without the word before it."""
+    """Return the dotted name, without the prefix of traits."""
     return ".".join(chain[1:] if chain[0] == TRAIT and len(chain) > 1 else chain)
 
 
@@ -167,7 +167,7 @@ _NAMELESS: Final[frozenset[str]] = frozenset()
 
 
 def _tested_in(node: nodes.Node) -> tuple[frozenset[str], frozenset[str]]:
-    """The names that are known where the test holds, and where it does not."""
+    """Return the names that are known where a test holds, and where it does not."""
     match node:
         case nodes.Not():
             holds, fails = _tested_in(node.node)

@@ -3,8 +3,8 @@
 A template reads names (`{{ views }}`, `{{ properties.category }}`, `{{ context.locale }}`) and
 nothing else: each name is replaced by a variable before the template is compiled, so that what it
 needs is known when it is loaded, and no attribute of any object can be reached from it. Calls,
-nested loops and filters that can grow without bound are refused, the length of what comes out is
-limited, so rendering ends soon whatever the data.
+nested loops and filters with unbounded output are refused, and the length of the output is
+limited, so rendering is short for any data.
 
 A text without Jinja's signs may hold `{views}` and `{properties.category}` instead.
 """
@@ -28,7 +28,7 @@ from pipeline.model.interaction import Known
 PROPERTY: Final = "properties."
 CONTEXT: Final = "context."
 LARGEST: Final = 20_000
-"""Characters of one rendered part."""
+"""Limit on the characters of one rendered part."""
 
 _KEPT: Final = 4_096
 _SIGNS: Final = re.compile(r"\{\{|\{%|\{#")
@@ -38,19 +38,19 @@ _DAY: Final = "%Y-%m-%d"
 
 
 class RenderError(Exception):
-    """Raised when a template does not work with what is known of a customer."""
+    """Failure of a template with a customer's values."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadTemplate:
-    """Why a text is no template."""
+    """Reason why a text is not a template."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class PlainTemplate:
-    """Literal text and names by turns, beginning with text."""
+    """Template of alternating literal texts and names, beginning with a text."""
 
     parts: tuple[str, ...]
     html: bool
@@ -62,11 +62,11 @@ class PlainTemplate:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The names without which it says nothing sensible: all."""
+        """Names that must be known: all."""
         return self.names
 
     def render(self, values: Mapping[str, Known]) -> str:
-        """The text for `values`, by name. RenderError: it does not work with them."""
+        """Render the text with `values` by name. Raise RenderError when that fails."""
         pieces = list(self.parts)
         for place in range(1, len(pieces), 2):
             value = values.get(pieces[place])
@@ -77,8 +77,7 @@ class PlainTemplate:
 
 @dataclass(frozen=True, slots=True)
 class JinjaTemplate:
-    """`reads`: every name, and the variable that stands for it; `needs`: the names without which
-    it says nothing sensible, in their order."""
+    """Jinja template; `reads`: every name with its variable; `needs`: names that must be known."""
 
     reads: Mapping[str, str]
     needs: tuple[str, ...]
@@ -90,7 +89,7 @@ class JinjaTemplate:
         return tuple(self.reads)
 
     def render(self, values: Mapping[str, Known]) -> str:
-        """The text for `values`, by name. RenderError: it does not work with them."""
+        """Render the text with `values` by name. Raise RenderError when that fails."""
         known = {
             variable: values[name]
             for name, variable in self.reads.items()
@@ -110,7 +109,7 @@ Template: TypeAlias = PlainTemplate | JinjaTemplate
 
 @lru_cache(maxsize=_KEPT)
 def template(text: str, html: bool) -> Template | BadTemplate:
-    """The compiled text; `html`: what it reads is escaped for a page."""
+    """Compile a text; `html`: its values are escaped for a page."""
     if not _SIGNS.search(text):
         return PlainTemplate(tuple(_NAME.split(text)), html)
     environment = _HTML if html else _PLAIN
@@ -136,7 +135,7 @@ def _limited(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def shown(value: Known) -> str:
-    """A value as a customer reads it: lists with commas, numbers without a needless fraction."""
+    """Format a value for customers: lists with commas, whole numbers without a fraction."""
     if isinstance(value, tuple):
         return ", ".join(value)
     if isinstance(value, float):
@@ -145,7 +144,7 @@ def shown(value: Known) -> str:
 
 
 def _date(at: object, form: str = _DAY, where: str = "UTC") -> str:
-    """The filter `date`: a time (epoch ms) in a zone."""
+    """Format a time (epoch ms) in a zone, as the filter `date`."""
     if isinstance(at, bool) or not isinstance(at, int | float):
         raise RenderError("date: this is no time")
     if not _DATE_FORMAT.fullmatch(form):
@@ -154,7 +153,7 @@ def _date(at: object, form: str = _DAY, where: str = "UTC") -> str:
 
 
 def _number(value: object, decimals: int = 0) -> str:
-    """The filter `number`: a number with so many decimals."""
+    """Format a number with a fixed number of decimals, as the filter `number`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RenderError("number: this is no number")
     return f"{value:.{min(max(decimals, 0), 10)}f}"

@@ -25,7 +25,7 @@ _NO_NAME: Final = (
 
 
 def url_problem(url: str) -> str | None:
-    """Return what keeps `url` from being posted to, and the mend; None when nothing does."""
+    """Return why `url` cannot be posted to, and the correction; None when it can."""
     if len(url) > _MOST:
         return f"the URL is longer than {_MOST} characters"
     if _UNPRINTABLE.search(url):

@@ -1,4 +1,4 @@
-"""What public sources may say of whom, compiled."""
+"""Compiled restrictions of public sources."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,15 +11,17 @@ _DEVICE: Final = "device"
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """`asserts`: the namespaces whose identifiers a public source may name without proof;
-    `secret`: as it is configured."""
+    """Restriction of a public source: `asserts` are the namespaces that need no proof.
+
+    `secret` is as configured.
+    """
 
     asserts: frozenset[str]
     secret: str | None
 
 
 def voices(bundle: model.Bundle) -> dict[str, Voice]:
-    """Return those of the public sources, by name."""
+    """Compile the restrictions of public sources, by name."""
     return {
         one.name: Voice(_asserts(one, bundle), one.secret)
         for one in bundle.sources.sources
@@ -28,9 +30,10 @@ def voices(bundle: model.Bundle) -> dict[str, Voice]:
 
 
 def _asserts(source: model.Source, bundle: model.Bundle) -> frozenset[str]:
-    """Without a source that is trusted nobody is known to one, so that there is nothing to protect.
+    """Return the namespaces that a public source may use without proof.
 
-    A device is not asserted where messages are addressed to devices.
+    Without a trusted source no customer is known to one, so there is nothing to protect. Devices
+    are excluded where messages are addressed to devices.
     """
     if source.asserts is not None:
         return frozenset(source.asserts)

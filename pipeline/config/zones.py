@@ -1,5 +1,4 @@
-"""Time zones by name, from the locked `tzdata` and not from the machine, so that a weekday is the
-same everywhere and in every replay."""
+"""Time zones by name, from the locked `tzdata`, so that all machines and replays agree."""
 
 import re
 from collections.abc import Mapping
@@ -10,9 +9,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 _KEPT: Final = 512
-"""Somewhat more zones than there are in use."""
+"""Size of the cache: somewhat more than the zones in use."""
 _LONGEST: Final = 64
-"""Characters of a name that may be one."""
+"""Limit on the characters of a name."""
 _OFFSET: Final = re.compile(
     r"(?:utc|gmt|z)?\s*([+-])\s*([0-9]{1,2})(?::?([0-5][0-9]))?", re.IGNORECASE
 )
@@ -20,7 +19,7 @@ _FURTHEST: Final = timedelta(hours=14)
 
 
 def zone(name: str) -> tzinfo | None:
-    """The zone that senders mean by `name`; None: nobody knows.
+    """Return the zone that senders mean by `name`; None for an unknown one.
 
     An IANA name such as Europe/Madrid, old ones included, whatever its case; or an offset such as
     `+02:00`, `GMT+2`, `UTC-0330`, east of Greenwich with a plus. (`Etc/GMT+2` is an IANA name, in
