@@ -105,6 +105,7 @@ def test_whatever_is_killed_comes_back(second: Stack) -> None:
     assert min(restarts[name] for name in (_WORKER, _GATEWAY, _ADAPTER)) >= 1
 
 
+@pytest.mark.timeout(400)
 def test_after_everything_was_killed_up_brings_it_back(second: Stack) -> None:
     supervision = read_supervision(second.home)
     assert supervision is not None
@@ -152,6 +153,7 @@ def test_nobody_but_the_owner_can_read_a_home(second: Stack) -> None:
         assert path.lstat().st_mode & 0o077 == 0 or path.is_symlink(), path
 
 
+@pytest.mark.timeout(400)
 def test_up_and_down_at_the_same_time_take_turns(second: Stack) -> None:
     for first, then in (("down", "up"), ("up", "down")):
         processes = [second.start(first), second.start(then)]
