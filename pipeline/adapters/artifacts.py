@@ -9,19 +9,19 @@ from pathlib import Path
 
 
 def digest_of(file: Path) -> str:
-    """Its SHA-256, hexadecimal. OSError when it cannot be read."""
+    """Return a file's SHA-256, hexadecimal. Raise OSError when it cannot be read."""
     with file.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 class Artifacts:
-    """The files in one folder."""
+    """Folder of files by digest."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def keep(self, file: Path) -> str:
-        """Copy it here, unless it is; returns its digest. OSError when that fails."""
+        """Copy a file here unless it is, and return its digest. Raise OSError on failure."""
         sha256 = digest_of(file)
         if not (self.folder / sha256).exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -34,15 +34,15 @@ class Artifacts:
         return sha256
 
     def note(self, sha256: str, what: str) -> None:
-        """Remember something of the file with this digest, such as that it was tried."""
+        """Note a fact about the file with this digest, such as that it was tried."""
         (self.folder / f"{sha256}.{what}").touch()
 
     def is_noted(self, sha256: str, what: str) -> bool:
-        """Whether that was remembered of it, by whichever process."""
+        """Return whether any process has noted this about the file."""
         return (self.folder / f"{sha256}.{what}").exists()
 
     def find(self, sha256: str | None) -> Path | None:
-        """The file with this digest; None when it is not here, or is damaged."""
+        """Return the file with this digest; None when it is missing or damaged."""
         if sha256 is None:
             return None
         file = self.folder / sha256

@@ -74,7 +74,7 @@ def _score(score: Score, place: int, folder: Path) -> Score | Problem:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """A file as a configuration names it; `sha256` None: whatever it is now."""
+    """File that a configuration names; `sha256` None: any content."""
 
     folder: Path
     name: str
@@ -86,7 +86,7 @@ class _File:
         return self.folder / self.name
 
     def problem(self, named: ValuePath, pinned: ValuePath) -> Problem | None:
-        """Why it is not the file that is meant."""
+        """Return why it is not the file that is meant; None when it is."""
         readable = file_in(self.folder, self.name, self.most_bytes)
         if isinstance(readable, Unreadable):
             return Problem(named, f"{self.name} {readable.why}")

@@ -182,7 +182,7 @@ def _text(name: str, data: bytes) -> str | ConfigError:
 
 
 def _shape_problems(file: ConfigFile) -> list[Problem]:
-    """What has another form than its schema asks for; what was refused already is left out."""
+    """Yield problems of form, except those of parts that were refused already."""
     refused = {one.path for one in file.document.refused}
     return [
         problem

@@ -1,4 +1,4 @@
-"""The topic `configuration`: every version ever applied, read from its beginning and kept up."""
+"""Reader and writer of the topic `configuration`, which holds every version ever applied."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -42,19 +42,19 @@ _log = structlog.get_logger(__name__)
 
 
 class ConfigurationLogError(Exception):
-    """The topic cannot be read or written; the message says what to do."""
+    """Failure to read or write the topic; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What is in force now; `changed` False: it was already."""
+    """Configuration in force after an apply; `changed` is False when it was in force before."""
 
     digest: str
     changed: bool
 
 
 class ConfigurationLog:
-    """A thread reads along; the newest record is in force. Safe to use from any thread.
+    """Log of configurations, followed by a thread; the newest record is in force. Thread-safe.
 
     `on_change` is called in that thread with each configuration that comes into force, once the
     log has been read to its end.
@@ -76,7 +76,7 @@ class ConfigurationLog:
         self._thread: Thread | None = None
 
     def start(self, timeout_s: float) -> None:
-        """Return once everything that is in the topic is known; else ConfigurationLogError."""
+        """Start, and read the topic to its end. Raise ConfigurationLogError when that fails."""
         deadline = time.monotonic() + timeout_s
         consumer = Consumer(
             {
@@ -118,17 +118,17 @@ class ConfigurationLog:
             self._thread.join(_STOP_S)
 
     def latest(self) -> Configuration | None:
-        """The one in force; None when none was ever applied."""
+        """Return the configuration in force; None when none was ever applied."""
         with self._news:
             return self._latest
 
     def get(self, digest: str) -> Configuration | None:
-        """The one named so; None when it is not known."""
+        """Return the configuration with this digest; None when it is unknown."""
         with self._news:
             return self._compiled.get(digest)
 
     def history(self) -> tuple[ConfigurationRecord, ...]:
-        """Every record, the oldest first."""
+        """Return every record, the oldest first."""
         with self._news:
             return tuple(self._records)
 
@@ -195,7 +195,7 @@ class ConfigurationLog:
         consumer.close()
 
     def _answer(self, asked: int) -> None:
-        """All is known that was in the topic when that was asked."""
+        """Answer a request: all records that were in the topic at its time are known."""
         with self._news:
             first = not self._answered
             self._answered = asked
@@ -232,7 +232,7 @@ class ConfigurationLog:
 def open_configuration_log(
     client: Mapping[str, Property], codec: Codec
 ) -> Iterator[ConfigurationLog]:
-    """The log, read to its end, for a command. Raises ConfigurationLogError."""
+    """Open the log for a command, read to its end. Raise ConfigurationLogError."""
     log = ConfigurationLog(client, codec)
     log.start(_START_S)
     try:
@@ -242,7 +242,7 @@ def open_configuration_log(
 
 
 def _compile(record: ConfigurationRecord) -> Configuration | str:
-    """The configuration, or why this version of Kairos cannot use it."""
+    """Compile a record, or return why this version of Kairos cannot use it."""
     if canonical.digest_of(record.body) != record.digest:
         return "the body does not have this digest"
     try:
@@ -253,7 +253,7 @@ def _compile(record: ConfigurationRecord) -> Configuration | str:
 
 
 def _is_the_end(consumer: Consumer, reached: Mapping[int, int]) -> bool:
-    """Whether the broker has nothing beyond these offsets now."""
+    """Return whether the broker has no records beyond these offsets."""
     try:
         for partition, offset in reached.items():
             where = TopicPartition(topics.CONFIGURATION, partition)

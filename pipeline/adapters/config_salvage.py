@@ -42,7 +42,7 @@ _NO_TEXTS: Final[frozenset[str]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """One file that could be read."""
+    """File that could be read."""
 
     name: str
     kind: FileKind
@@ -143,7 +143,7 @@ def _usable(file: ConfigFile, at: Path, problems: Sequence[Problem]) -> _Part | 
 
 
 def _without(value: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
-    """A copy without the fields that the paths lead to or into."""
+    """Copy a value without the fields that the paths lead to or into."""
     copy = deepcopy(value)
     for path in paths:
         names = [place for place, key in enumerate(path) if isinstance(key, str)]
@@ -160,7 +160,7 @@ def _without(value: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Every text in a value, names of fields included."""
+    """Yield every text in a value, names of fields included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

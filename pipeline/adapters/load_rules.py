@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 def load_rules(config: Configuration, settings: Settings) -> Rules:
-    """A file that cannot be used is told once, here; what it would give is then missing."""
+    """Load the rules; a file that cannot be used is logged once, and its values are missing."""
     artifacts = settings.kept_artifacts()
     return Rules(
         config,
