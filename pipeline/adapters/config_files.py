@@ -1,8 +1,8 @@
 """A folder of YAML to a bundle, or to errors that name file, line, column and mend.
 
-The folder has sources.yaml, identity.yaml and channels.yaml, perhaps profile.yaml and
-policies.yaml, and a file for each segment in segments/ and for each campaign in campaigns/. It may
-have other files, which the YAML names.
+The folder has sources.yaml, identity.yaml and channels.yaml, perhaps profile.yaml, policies.yaml
+and ingest.yaml, and a file for each segment in segments/ and for each campaign in campaigns/. It
+may have other files, which the YAML names.
 """
 
 import os
@@ -26,7 +26,10 @@ from pipeline.config.shape import shape_problems
 _MAX_BYTES: Final = 1_000_000
 _MAX_BYTES_TOGETHER: Final = 10_000_000
 
-_REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {"channels.yaml": ("secret", "url")}
+_REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
+    "channels.yaml": ("secret", "url"),
+    "ingest.yaml": ("private_key", "passphrase", "password"),
+}
 """Fields, by file, whose variables are resolved by the process that uses them: what stands in an
 applied configuration is kept for ever."""
 

@@ -29,6 +29,7 @@ _DEFINED_IN: Final[Mapping[str, tuple[str, ...]]] = {
     "derived value": ("profile",),
     "segment": ("segments",),
     "namespace": ("identity",),
+    "source": ("sources",),
     "channel": ("channels", "sources"),
     "placement": ("channels",),
     **dict.fromkeys(("issue", "group", "offer", "campaign", "treatment"), ("campaigns",)),

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "config": "Check a configuration, put it in force, look back.",
     "broker": "Start, stop or look at the embedded Kafka broker.",
     "send": "Send a file of interactions straight to Kafka.",
+    "ingest": "Take files from folders and SFTP servers.",
     "explain": "Say why a decision is as it is.",
     "preview": "Decide for a customer without writing anything.",
     "replay": "Write a topic as Parquet.",

@@ -11,6 +11,7 @@ from pipeline.conditions.reads import channels_named, patterns, reads
 from pipeline.conditions.tree import is_hidden
 from pipeline.config import canonical, model
 from pipeline.config.campaign_checks import campaign_problems
+from pipeline.config.ingest_checks import ingest_problems
 from pipeline.config.keys import possible, reference_problem
 from pipeline.config.names import Names, known_name, names_of
 from pipeline.config.normalise import known_region
@@ -50,6 +51,7 @@ def check(bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN) -> It
     yield from _channels(bundle.channels, environment)
     yield from policy_problems(bundle, names)
     yield from _segments(bundle, names)
+    yield from ingest_problems(bundle, names)
     for index, campaign in enumerate(bundle.campaigns):
         yield from campaign_problems(campaign, ("campaigns", index), bundle, names)
     conditions = list(_conditions(bundle, names))

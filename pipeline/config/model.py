@@ -547,6 +547,108 @@ class Channels(Part, frozen=True):
     channels: Annotated[tuple[Channel, ...], Meta(min_length=1)]
 
 
+FileKindName: TypeAlias = Literal["csv", "ndjson", "parquet"]
+RowKind: TypeAlias = Literal["track", "identify", "page", "screen", "group", "alias", "outcome"]
+
+
+class SftpServer(Part, frozen=True):
+    """Where files are on an SFTP server. `host_key` is its public key as `ssh-keyscan HOST` prints
+    it (`ssh-ed25519 AAAA...`): a server with another key is refused. `private_key` (the key itself,
+    or the path of its file), its `passphrase`, and `password` name environment variables of the
+    process that reads the files: `${NAME}`."""
+
+    host: Annotated[str, Meta(min_length=1)]
+    user: Annotated[str, Meta(min_length=1)]
+    host_key: Annotated[str, Meta(min_length=1)]
+    path: str = "."
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 22
+    private_key: SecretName | None = None
+    passphrase: SecretName | None = None
+    password: SecretName | None = None
+
+
+class ReadyRule(Part, frozen=True):
+    """When a file is complete. `rest`: its size and time have not changed for `after`. `marker`:
+    the file called `marker` is there (`{name}`: the whole name, `{stem}`: up to its first dot).
+    `rename`: as soon as it has a name that fits, for its sender writes under another one."""
+
+    by: Literal["rest", "marker", "rename"] = "rest"
+    after: Duration = "5s"
+    marker: str = "{name}.done"
+
+
+class CsvFormat(Part, frozen=True):
+    """How CSV is written. Without `delimiter` it is found (`,` `;` tab `|`); without `encoding` it
+    is UTF-8 or UTF-16. `quote: ""`: a quotation mark is a character as any other. `decimal_comma`:
+    numbers are written `1.234,50`. `names`: the columns of files that have no header."""
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    quote: Annotated[str, Meta(max_length=1)] = '"'
+    decimal_comma: bool = False
+    names: tuple[str, ...] = ()
+
+
+class RowTime(Part, frozen=True):
+    """How the column that is mapped to `time` is written: in one of `formats`, in the notation of
+    `strptime` (`%d/%m/%Y %H:%M`); without any in ISO 8601, or as a number since 1970. `zone` (IANA)
+    is that of times that do not say theirs."""
+
+    zone: str = "UTC"
+    formats: tuple[str, ...] = ()
+
+
+class Watch(Part, frozen=True):
+    """Files that somebody puts into a `folder` (an absolute path) or on an SFTP server: those whose
+    name fits `pattern` (`*.csv`) and none of `excludes`. They are looked for `every` so often,
+    taken in the order of their names once `ready`, and moved to `done/`, or to `failed/`.
+
+    `format` is found by the name where it is not given; `.gz` and `.zip` (of one file) are
+    unpacked, up to `max_bytes`. `source` is whose they are, in sources.yaml: its channel, trust,
+    clock and property names count.
+
+    `columns` says what each column (in NDJSON: field, with dots) is: `identifiers.NAMESPACE`,
+    `properties.NAME`, `traits.NAME`, `lists.NAME`, `context.url` (ip, user_agent, url, referrer,
+    locale, timezone, `campaign.NAME`, `consent.NAME`), `time`, `name`, `kind`, `id`, `channel`,
+    `delete` or `ignore`. `"attribute:*": traits.*` is for all columns that begin so. Without
+    `columns` they are named as for `kairos send`. `kind` and `name` are those of every row that has
+    none of its own. `feed` is a mapping that comes with Kairos, to which `columns` adds.
+
+    A row whose `delete` column has one of the values in `delete` clears the traits in its file's
+    columns; it does not erase the customer, which is `kairos profile forget`.
+
+    A row is known by the content of its file and its line, or by the columns in `key`, named as in
+    an interaction (`properties.order_id`). Where more than the share `max_bad` of a file's rows are
+    bad, nothing of it is sent, and it is moved to `failed/`.
+    """
+
+    watch: Name
+    source: Name
+    folder: str | None = None
+    sftp: SftpServer | None = None
+    pattern: Annotated[str, Meta(min_length=1)] | None = None
+    excludes: tuple[str, ...] = ()
+    every: Duration = "10s"
+    ready: ReadyRule = field(default_factory=ReadyRule)
+    format: FileKindName | None = None
+    feed: Literal["interaction-studio-users"] | None = None
+    kind: RowKind | None = None
+    name: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    csv: CsvFormat = field(default_factory=CsvFormat)
+    time: RowTime = field(default_factory=RowTime)
+    delete: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    max_bad: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    max_bytes: Annotated[int, Meta(ge=1)] = 10_000_000_000
+
+
+class Ingest(Part, frozen=True):
+    """ingest.yaml"""
+
+    watches: tuple[Watch, ...] = ()
+
+
 class Bundle(Part, frozen=True):
     """Whole folder, of which `kairos config apply` makes one immutable record."""
 
@@ -557,3 +659,4 @@ class Bundle(Part, frozen=True):
     policies: Policies = field(default_factory=Policies)
     segments: tuple[Segment, ...] = ()
     campaigns: tuple[Campaign, ...] = ()
+    ingest: Ingest = field(default_factory=Ingest)

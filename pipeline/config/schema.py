@@ -32,6 +32,7 @@ FILE_KINDS: Final[Mapping[str, FileKind]] = {
     "channels.yaml": FileKind("channels", model.Channels, "channels", required=True),
     "profile.yaml": FileKind("profile", model.ProfileRules, "profile", has_conditions=True),
     "policies.yaml": FileKind("policies", model.Policies, "policies", has_conditions=True),
+    "ingest.yaml": FileKind("ingest", model.Ingest, "ingest"),
     "segments": FileKind("segments", model.Segment, "segment", many=True, has_conditions=True),
     "campaigns": FileKind("campaigns", model.Campaign, "campaign", many=True, has_conditions=True),
 }

@@ -22,7 +22,7 @@ _TYPES: Final = {
     "boolean": "true or false",
     "null": "nothing",
 }
-_SECRETS: Final = ("write_key", "key", "secret")
+_SECRETS: Final = ("write_key", "key", "secret", "private_key", "passphrase", "password")
 """Fields whose values are not shown in messages."""
 
 _PATTERNS: Final = {

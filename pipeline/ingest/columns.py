@@ -8,14 +8,14 @@ before any row is read.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from pipeline.conditions import did_you_mean
-from pipeline.ingest.row import UnreadableError
+from pipeline.ingest.mapping import DELETE, IGNORE, TIME, RowMapping
+from pipeline.ingest.row import FileFormat, UnreadableError
 
 OBJECTS: Final = frozenset({"properties", "traits", "context", "identifiers", "lists"})
 DETAILS: Final = ("properties.", "traits.", "context.traits.")
@@ -55,9 +55,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Columns of a table by name, None for an unused one; see `columns_of`."""
+    """Columns of a table by the name of their field, None for an unused one; see `columns_of`."""
 
     names: tuple[str | None, ...]
+    mapping: RowMapping | None = None
 
     @property
     def identifiers(self) -> tuple[str, ...]:
@@ -71,6 +72,9 @@ class Columns:
             fault = _put(record, name, value)
             if fault is not None:
                 return fault
+        fault = self._complete(record, self.mapping) if self.mapping else None
+        if fault is not None:
+            return fault
         named = record.get("identifiers")
         if isinstance(named, dict):
             record["identifiers"] = [
@@ -82,15 +86,55 @@ class Columns:
         except (OverflowError, UnicodeEncodeError, RecursionError) as error:
             return Fault("invalid_value", None, f"a value cannot be written as JSON: {error}")
 
+    def _complete(self, record: _Record, mapping: RowMapping) -> Fault | None:
+        """Add what the mapping says of every row, and read what it says how to read."""
+        if str(record.pop(DELETE, "")).strip().lower() in mapping.deletes:
+            details = (name for name in self.names if name and name.startswith("properties."))
+            record["properties"] = {name.removeprefix("properties."): None for name in details}
+        for field, value in mapping.fixed.items():
+            record.setdefault(field, value)
+        if "identifiers" not in record:
+            column = self.identifiers[0] if self.identifiers else None
+            return Fault("missing_identifier", column, "it names nobody")
+        when = record.get(TIME)
+        if isinstance(when, str):
+            at = mapping.times.epoch_ms(when)
+            if at is not None:
+                record[TIME] = at
+            elif mapping.times.formats:
+                formats = " or ".join(mapping.times.formats)
+                return Fault("invalid_time", TIME, f"{when[:60]!r} is not written {formats}")
+        return None
 
-def columns_of(header: Sequence[str], ignored: AbstractSet[str]) -> Columns:
+
+def columns_of(header: Sequence[str], file_format: FileFormat) -> Columns:
     """Check the header. Raise UnreadableError for a column that is repeated, nested in another,
     or unknown."""
     names = [name.strip() for name in header]
+    if file_format.mapping is not None:
+        return _mapped(names, file_format.mapping)
+    ignored = file_format.ignored
     used = [name for name in names if name and name not in ignored]
     for problem in _problems(used):
         raise UnreadableError(problem)
     return Columns(tuple(name if name in set(used) else None for name in names))
+
+
+def _mapped(header: Sequence[str], mapping: RowMapping) -> Columns:
+    missing = mapping.missing(header)
+    if missing is not None:
+        raise UnreadableError(f"it has no column {missing!r}, which the watch maps")
+    fields = [mapping.target(name) if name else IGNORE for name in header]
+    for name, field in zip(header, fields, strict=True):
+        if field is None:
+            hint = did_you_mean(name, sorted(mapping.targets))
+            raise UnreadableError(
+                f"column {name!r} means nothing, and would be lost ({hint}): "
+                "say in the watch's `columns` what it is, or `ignore`"
+            )
+        if field != IGNORE and fields.count(field) > 1:
+            raise UnreadableError(f"column {name!r} stands twice, as {field}")
+    return Columns(tuple(None if field == IGNORE else field for field in fields), mapping)
 
 
 def count_known_columns(names: Iterable[str]) -> int:

@@ -9,7 +9,7 @@ text, and an empty cell is left out.
 import csv
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -91,25 +91,41 @@ def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
     most = file_format.max_bytes
     source = _LineSource(lines(path, encoding, most), most)
     delimiter = _find_delimiter(source, path, file_format)
-    records = _records(source, delimiter)
-    header = next((one for one in records if one.fault or not one.is_empty), None)
-    if header is None:
-        raise UnreadableError(f"{path} is empty: the first line names the columns")
-    if header.fault is not None:
-        raise UnreadableError(f"{path}:{header.lines[0].number}: {header.fault.message}")
-    try:
-        columns = columns_of(header.cells, file_format.ignored)
-    except UnreadableError as error:
-        raise UnreadableError(f"{path}:{header.lines[0].number}: {error}") from None
+    records = _records(source, delimiter, file_format.quote)
+    names, columns = _header(records, path, file_format)
     for record in records:
-        if record.is_empty or record.cells == header.cells:
+        if record.is_empty or record.cells == names:
             continue
         yield _row(record, columns, file_format)
 
 
-def _records(source: _LineSource, delimiter: str) -> Iterator[_Record]:
+def _header(
+    records: Iterator[_Record], path: Path, file_format: FileFormat
+) -> tuple[tuple[str, ...], Columns]:
+    """The names of the columns, and what they are."""
+    if file_format.names:
+        return file_format.names, columns_of(file_format.names, file_format)
+    header = next((one for one in records if one.fault or not one.is_empty), None)
+    if header is None:
+        raise UnreadableError(f"{path} is empty: the first line names the columns")
+    line = header.lines[0].number
+    if header.fault is not None:
+        raise UnreadableError(f"{path}:{line}: {header.fault.message}")
+    try:
+        return header.cells, columns_of(header.cells, file_format)
+    except UnreadableError as error:
+        raise UnreadableError(f"{path}:{line}: {error}") from None
+
+
+def _reader(source: Iterable[str], delimiter: str, quote: str) -> Iterator[list[str]]:
+    if quote:
+        return csv.reader(source, delimiter=delimiter, quotechar=quote, strict=True)
+    return csv.reader(source, delimiter=delimiter, quoting=csv.QUOTE_NONE, strict=True)
+
+
+def _records(source: _LineSource, delimiter: str, quote: str) -> Iterator[_Record]:
     csv.field_size_limit(max(source.most, 131_072))
-    reader = csv.reader(source, delimiter=delimiter, strict=True)
+    reader = _reader(source, delimiter, quote)
     while True:
         source.begin()
         try:
@@ -128,15 +144,18 @@ def _records(source: _LineSource, delimiter: str) -> Iterator[_Record]:
             continue
         source.again.extendleft(reversed(taken[1:]))
         yield _Record(taken[:1], (), fault)
-        reader = csv.reader(source, delimiter=delimiter, strict=True)
+        reader = _reader(source, delimiter, quote)
 
 
 def _row(record: _Record, columns: Columns, file_format: FileFormat) -> ReadRow:
     first, last = record.lines[0], record.lines[-1]
     result = record.fault or _to_json(record, columns, file_format)
+    text = first.text if first is last else "".join(line.text for line in record.lines)
     if isinstance(result, Fault):
-        return UnreadableRow(first.number, result.code, result.column, result.message, last.done)
-    return FileRow(first.number, result, last.done, _identifier_columns(record, columns))
+        where = (result.code, result.column, result.message)
+        return UnreadableRow(first.number, *where, last.done, original=text)
+    named = _identifier_columns(record, columns)
+    return FileRow(first.number, result, last.done, named, text)
 
 
 def _to_json(record: _Record, columns: Columns, file_format: FileFormat) -> bytes | Fault:
@@ -216,11 +235,21 @@ def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) ->
     else:
         source.again.append(first)
     if named is None:
-        return max(_DELIMITERS, key=lambda one: count_known_columns(_split(first.text, one)))
+        return max(_DELIMITERS, key=lambda one: _known(_split(first.text, one), file_format))
     delimiter = _NAMES.get(named.lower(), named)
     if len(delimiter) != 1 or delimiter in '"\r\n ':
         raise UnreadableError(f"no delimiter {named!r}: one character, or tab")
     return delimiter
+
+
+def _known(header: list[str], file_format: FileFormat) -> int:
+    """How many columns mean something; of a file without a header, how near it is to its names."""
+    if file_format.names:
+        return -abs(len(header) - len(file_format.names))
+    mapping = file_format.mapping
+    if mapping is None:
+        return count_known_columns(header)
+    return sum(mapping.target(name.strip()) is not None for name in header)
 
 
 def _split(header: str, delimiter: str) -> list[str]:

@@ -1,9 +1,13 @@
 """Reader of NDJSON: one record per line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
+
+from pipeline.ingest.columns import Columns, Fault
+from pipeline.ingest.mapping import IGNORE, RowMapping
 from pipeline.ingest.row import FileFormat, FileRow, ReadRow, UnreadableRow
 from pipeline.ingest.text_lines import Line, encoding_of, lines, unreadable_byte
 
@@ -21,12 +25,52 @@ def ndjson_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
         elif text:
             fault = unreadable_byte(text)
             if fault is None:
-                yield FileRow(line.number, text.encode(), line.done)
+                yield _row(line, text, file_format.mapping)
             else:
-                yield UnreadableRow(line.number, NOT_TEXT, None, fault, line.done)
+                yield UnreadableRow(line.number, NOT_TEXT, None, fault, line.done, original=text)
 
 
 def too_large(line: Line, file_format: FileFormat) -> UnreadableRow:
     """Report a record that is larger than the limit."""
     what = f"a record may have {file_format.max_bytes} bytes"
-    return UnreadableRow(line.number, TOO_LARGE, None, what, line.done)
+    return UnreadableRow(line.number, TOO_LARGE, None, what, line.done, original=line.text)
+
+
+def _row(line: Line, text: str, mapping: RowMapping | None) -> ReadRow:
+    if mapping is None:
+        return FileRow(line.number, text.encode(), line.done, original=text)
+    result = _mapped(text, mapping)
+    if isinstance(result, Fault):
+        where = (result.code, result.column, result.message)
+        return UnreadableRow(line.number, *where, line.done, original=text)
+    return FileRow(line.number, result, line.done, original=text)
+
+
+def _mapped(text: str, mapping: RowMapping) -> bytes | Fault:
+    """A field that is null is empty, but for properties and traits, which it clears."""
+    try:
+        given = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Fault("invalid_json", None, f"it is not JSON: {error}")
+    if not isinstance(given, dict):
+        return Fault("invalid_json", None, "it is not a JSON object")
+    pairs: list[tuple[str, object]] = []
+    for name, value in _leaves(given, "", mapping):
+        field = mapping.target(name)
+        if field is None:
+            what = "nobody says what it is: say so in the watch's `columns`, or `ignore`"
+            return Fault("unknown_column", name, f"{name}: {what}")
+        if field != IGNORE and (value is not None or field.startswith("properties.")):
+            pairs.append((field, value))
+    return Columns(tuple(field for field, _ in pairs), mapping).record(pairs)
+
+
+def _leaves(
+    given: Mapping[str, Any], prefix: str, mapping: RowMapping
+) -> Iterator[tuple[str, object]]:
+    for key, value in given.items():
+        name = prefix + key
+        if isinstance(value, dict) and name not in mapping.targets:
+            yield from _leaves(value, name + ".", mapping)
+        else:
+            yield name, value

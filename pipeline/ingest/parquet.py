@@ -33,7 +33,7 @@ def parquet_file(path: Path, file_format: FileFormat) -> RowFile:
     except _WRONG as error:
         raise UnreadableError(f"{path} is not Parquet: {error}") from error
     try:
-        columns = columns_of(names, file_format.ignored)
+        columns = columns_of(names, file_format)
     except UnreadableError as error:
         raise UnreadableError(f"{path}: {error}") from None
     return RowFile(file.metadata.num_rows, lambda: _rows(file, columns))

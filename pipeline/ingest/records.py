@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.ingest.row import FileRow
-from pipeline.ingest.row_ids import RowIds
+from pipeline.ingest.row_ids import Ids
 from pipeline.intake.context import Fields, context_in_file, details, fields
 from pipeline.intake.draft import Draft, RecordForm, take_in
 from pipeline.intake.flatten import Flat, flatten
@@ -77,7 +77,7 @@ class RowIntake:
     source: Source
     max_bytes: int
     now_ms: int
-    ids: RowIds
+    ids: Ids
     by_log: bool = False
 
     def take_in(self, row: FileRow) -> Interaction | Refusal:
@@ -104,7 +104,7 @@ class RowIntake:
             if message.timestamp is None and message.original_timestamp is None:
                 return _no_time("timestamp")
             source = replace(source, clock="log")
-        new_id = partial(self.ids.next_id, row.raw)
+        new_id = partial(self.ids.next_id, row)
         arrival = Arrival(source, self.config, self.now_ms, new_id=new_id)
         return interaction(message, message.type, arrival)
 
@@ -114,7 +114,7 @@ class RowIntake:
         if isinstance(received, Refusal):
             return received
         return Draft(
-            event_id=given.event_id or self.ids.next_id(row.raw),
+            event_id=given.event_id or self.ids.next_id(row),
             kind=given.kind,
             name=given.name or given.kind,
             channel=given.channel or self.source.channel,

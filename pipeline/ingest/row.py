@@ -2,7 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, Literal, TypeAlias
+
+from pipeline.ingest.mapping import RowMapping
+
+FormatName: TypeAlias = Literal["csv", "ndjson", "parquet"]
+
+QUOTE: Final = '"'
 
 
 class UnreadableError(Exception):
@@ -14,7 +20,9 @@ class FileFormat:
     """Format of a file.
 
     `encoding`, `delimiter`: None: detected. `decimal_comma`: numbers of CSV are written `1.234,50`.
-    `ignored`: columns to leave out. `max_bytes`: limit on the size of a record.
+    `ignored`: columns to leave out. `max_bytes`: limit on the size of a record. `quote`:
+    around cells of CSV, empty: none. `names`: columns of CSV without a header. `mapping`: fields
+    of the columns, where they are not named as fields.
     """
 
     max_bytes: int
@@ -22,6 +30,9 @@ class FileFormat:
     delimiter: str | None = None
     decimal_comma: bool = False
     ignored: frozenset[str] = frozenset()
+    quote: str = QUOTE
+    names: tuple[str, ...] = ()
+    mapping: RowMapping | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +41,22 @@ class FileRow:
 
     `line`: first line in a text file, counted from 1; in Parquet the row's number. `done`: how far
     the file has been read, in the unit of `RowFile.size`. `identifiers`: columns of the
-    identifiers, in their order.
+    identifiers, in their order. `original`: text of the row in a text file.
     """
 
     line: int
     raw: bytes
     done: int
     identifiers: tuple[str, ...] = ()
+    original: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRow:
     """Row that cannot be read; `field`: the column at fault.
 
-    `rows`: number of rows that are lost, beginning with this one.
+    `rows`: number of rows that are lost, beginning with this one. `original`: text of the row
+    in a text file, as far as it was read.
     """
 
     line: int
@@ -52,6 +65,7 @@ class UnreadableRow:
     message: str
     done: int
     rows: int = 1
+    original: str = ""
 
 
 ReadRow: TypeAlias = FileRow | UnreadableRow

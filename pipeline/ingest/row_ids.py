@@ -8,11 +8,12 @@ count each. With key columns it is made of their values.
 import sqlite3
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID, uuid5
 
 import msgspec
 
+from pipeline.ingest.row import FileRow
 from pipeline.intake.decoding import decode
 from pipeline.intake.refusal import Refusal, bad
 
@@ -22,6 +23,24 @@ _COUNT: Final = (
 )
 _RECORD: Final = msgspec.json.Decoder()
 _CACHE_KIB: Final = 32_768
+
+
+class Ids(Protocol):
+    """Ids for the rows of one file, asked for in their order."""
+
+    def next_id(self, row: FileRow) -> str | Refusal:
+        """Return the row's id; refuse a row with an empty key column."""
+        ...
+
+
+class LineIds:
+    """Ids made of a file's digest and the row's line: correcting a mapping changes none."""
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+
+    def next_id(self, row: FileRow) -> str | Refusal:
+        return str(uuid5(_FILES, f"{self._file}:{row.line}"))
 
 
 class RowIds:
@@ -41,8 +60,9 @@ class RowIds:
             "CREATE TABLE seen (digest BLOB PRIMARY KEY, n INTEGER NOT NULL) WITHOUT ROWID"
         )
 
-    def next_id(self, raw: bytes) -> str | Refusal:
-        """Return the id of the next row, with this JSON; refuse one with an empty key column."""
+    def next_id(self, row: FileRow) -> str | Refusal:
+        """Return the id of the next row; refuse one with an empty key column."""
+        raw = row.raw
         if self._keys:
             return self._by_keys(raw)
         digest = blake2b(raw, digest_size=16).digest()

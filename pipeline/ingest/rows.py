@@ -1,19 +1,28 @@
-"""Reader of files of any format, chosen by the name's suffix; NDJSON by default."""
+"""Reader of files of any format."""
 
 from pathlib import Path
 
 from pipeline.ingest.delimited import delimited_rows
 from pipeline.ingest.ndjson import ndjson_rows
 from pipeline.ingest.parquet import parquet_file
-from pipeline.ingest.row import FileFormat, RowFile, UnreadableError
+from pipeline.ingest.row import FileFormat, FormatName, RowFile, UnreadableError
 
 
-def open_rows(path: Path, file_format: FileFormat) -> RowFile:
-    """Open a file. Raise UnreadableError when it cannot be read."""
+def open_rows(path: Path, file_format: FileFormat, kind: FormatName | None = None) -> RowFile:
+    """Open a file. Raise UnreadableError when it cannot be read. `kind` defaults to that of the
+    name."""
     if not path.is_file():
         raise UnreadableError(f"{path} is not a file")
-    kind = path.suffix.lower()
-    if kind == ".parquet":
+    kind = kind or kind_of(path.name)
+    if kind == "parquet":
         return parquet_file(path, file_format)
-    read = delimited_rows if kind in (".csv", ".tsv") else ndjson_rows
+    read = delimited_rows if kind == "csv" else ndjson_rows
     return RowFile(path.stat().st_size, lambda: read(path, file_format))
+
+
+def kind_of(name: str) -> FormatName:
+    """Return the format by the name's suffix, NDJSON by default."""
+    suffix = Path(name).suffix.lower()
+    if suffix == ".parquet":
+        return "parquet"
+    return "csv" if suffix in (".csv", ".tsv") else "ndjson"

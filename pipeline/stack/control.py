@@ -83,7 +83,9 @@ def _up(settings: Settings, config: Path | None, counts: dict[str, int], say: Sa
     replaced = config is not None and apply_folder(settings, config, say)
     configuration = ensure_configuration(settings)
     _prepare_topics(settings, tuple(configuration.channels))
-    plan = make_plan(counts, _gateway_port(settings), frozenset(adapter_inputs(configuration)))
+    adapters = frozenset(adapter_inputs(configuration))
+    has_watches = bool(configuration.bundle.ingest.watches)
+    plan = make_plan(counts, _gateway_port(settings), adapters, ingest=has_watches)
     changed = _follow(home, plan, settings.partitions, say)
     url = f"http://{client_host(settings)}:{plan.gateway_port}"
     _wait_until_ready(home, plan, url)

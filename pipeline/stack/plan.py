@@ -12,6 +12,9 @@ from pipeline.stack.groups import adapter_group
 ALL = "all"
 """The agents of every stage in one process."""
 
+INGEST = "ingest"
+"""The watcher of files."""
+
 _NAMES = tuple(stage.name for stage in STAGES)
 _GROUPS = {stage.name: stage.group for stage in STAGES}
 _TERM = re.compile(r"(?P<name>[a-z]+)(?:=(?P<count>[1-9][0-9]?))?")
@@ -71,13 +74,17 @@ def arrange(workers: str) -> dict[str, int]:
     return dict.fromkeys(_NAMES, 1) | counts
 
 
-def make_plan(workers: dict[str, int], gateway_port: int, adapters: frozenset[str]) -> Plan:
-    """The plan for an arrangement from `arrange` and the adapters that the channels need."""
+def make_plan(
+    workers: dict[str, int], gateway_port: int, adapters: frozenset[str], *, ingest: bool = False
+) -> Plan:
+    """The plan for an arrangement from `arrange` and the adapters that the channels need. `ingest`:
+    there are files to watch for."""
     agents = [
         _worker(name, str(instance)) for name, count in workers.items() for instance in range(count)
     ]
     gateway = ProcessSpec("gateway", _kairos("gateway", "--port", str(gateway_port)), Tier.GATEWAY)
-    return Plan((*agents, gateway, *map(_adapter, sorted(adapters))), gateway_port)
+    watcher = (ProcessSpec(INGEST, _kairos(INGEST), Tier.ADAPTER),) if ingest else ()
+    return Plan((*agents, gateway, *map(_adapter, sorted(adapters)), *watcher), gateway_port)
 
 
 def _worker(agents: str, instance: str) -> ProcessSpec:

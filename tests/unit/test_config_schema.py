@@ -49,6 +49,17 @@ VALID: dict[str, dict[str, object]] = {
     "channels": {"channels": [{"name": "web", "cost": 1, "placements": ["hero"]}]},
     "profile": {"traits": [{"name": "n", "rule": "count", "when": {"name": "x"}}]},
     "policies": {"caps": [{"cap": "c", "per": "all", "max": 1, "window": "1d"}]},
+    "ingest": {
+        "watches": [
+            {
+                "watch": "w",
+                "source": "a",
+                "sftp": {"host": "h", "user": "u", "host_key": "k"},
+                "columns": {"id": "identifiers.email"},
+                "csv": {"names": ["id"]},
+            }
+        ]
+    },
     "segment": {"segment": "s", "when": {"trait": "n", "gte": 1}},
     "campaign": {
         "campaign": "c",

@@ -1,0 +1,87 @@
+"""`kairos ingest`: files that others put into folders and on SFTP servers, to Kafka."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from pipeline.adapters import logs
+from pipeline.cli.console import JsonOption, err, fail, out, print_json
+from pipeline.cli.plain import plain
+from pipeline.config.compile import Configuration
+from pipeline.ingest.opening import watchers
+from pipeline.ingest.process import base_of, look_once
+from pipeline.ingest.process import run as watch_on
+from pipeline.ingest.taking import FileReport
+from pipeline.ingest.taking import Progress as Tell
+from pipeline.settings import Settings
+from pipeline.stack.configure import ensure_configuration
+
+
+def run(
+    once: Annotated[
+        bool, typer.Option("--once", help="Take the files that are there, and end.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Say what would become of them; send nothing.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Take files from folders and SFTP servers, as ingest.yaml says.
+
+    A file is taken once it is complete, and moved to `done/` when Kafka has all of its good rows.
+    Its bad rows are in NAME.rejected.csv beside it, and in the topic `dead-letters`. A file that
+    cannot be read, or has too many bad rows, sends nothing; it is moved to `failed/`, where
+    NAME.reason.txt says why. Without options it watches until TERM; `kairos up` runs it so where
+    the configuration has watches.
+
+    With --once or --check the exit code is 1 where a file failed.
+    """
+    settings = Settings()
+    logs.set_up(settings)
+    if not once and not check:
+        watch_on(settings)
+        return
+    configuration = ensure_configuration(settings)
+    if not configuration.bundle.ingest.watches:
+        fail("the configuration has no ingest.yaml: it says where files come from")
+    reports = _reports(settings, configuration, check=check)
+    if json:
+        print_json(reports)
+    else:
+        _print(reports, "would be sent" if check else "sent")
+    if any(one.state == "failed" for one in reports):
+        raise typer.Exit(1)
+
+
+def _reports(settings: Settings, configuration: Configuration, *, check: bool) -> list[FileReport]:
+    with _progress() as tell:
+        watches = watchers(configuration, base_of(settings, tell), os.environ)
+        if check:
+            return [report for one in watches for report in one.check(configuration)]
+        return list(look_once(watches, configuration))
+
+
+@contextmanager
+def _progress() -> Iterator[Tell]:
+    """A bar for each file, on a terminal."""
+    columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("looking", total=None)
+
+        def tell(name: str, done: int, total: int) -> None:
+            bar.update(task, description=plain(name), completed=done, total=total)
+
+        yield tell
+
+
+def _print(reports: list[FileReport], done: str) -> None:
+    for one in reports:
+        out.print(f"{one.file}: {one.sent:,} {done}, {one.rejected:,} rejected: {one.state}")
+        if one.reason:
+            out.print(f"  {one.reason}")
+    if not reports:
+        out.print("No files.")

@@ -1,0 +1,174 @@
+"""What ingest.yaml must satisfy beyond its form."""
+
+import codecs
+import re
+from base64 import b64decode
+from binascii import Error as NoBase64Error
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from pipeline.conditions import Path, Problem, did_you_mean
+from pipeline.config import model
+from pipeline.config.feeds import with_feed
+from pipeline.config.names import Names, known_name
+from pipeline.config.policy_checks import twice
+from pipeline.config.zones import zone
+
+_SINGLE: Final = ("time", "name", "kind", "id", "channel", "delete", "ignore")
+_SECTIONS: Final = ("identifiers", "properties", "traits", "lists", "context")
+_CONTEXT: Final = ("ip", "user_agent", "url", "referrer", "locale", "timezone")
+_CONTEXT_MAPS: Final = ("campaign.", "consent.")
+_DELIMITERS: Final = ("tab", "\\t", "comma", "semicolon", "pipe")
+_HOST_KEY: Final = re.compile(r"(ssh|ecdsa|sk)-[a-z0-9@.-]+ ([A-Za-z0-9+/=]+)( .*)?")
+_WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
+
+
+def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
+    """Everything that is wrong with the watches."""
+    watches = bundle.ingest.watches
+    yield from twice("watch", ("ingest", "watches"), "watch", [one.watch for one in watches])
+    sources = frozenset(source.name for source in bundle.sources.sources)
+    for index, written in enumerate(watches):
+        path: Path = ("ingest", "watches", index)
+        watch = with_feed(written)
+        yield from known_name("source", watch.source, sources, (*path, "source"))
+        yield from _place(watch, path)
+        yield from _ready(watch.ready, (*path, "ready"))
+        yield from _csv(watch.csv, (*path, "csv"))
+        yield from _time(watch.time, (*path, "time"))
+        yield from _columns(watch, path, names)
+
+
+def _place(watch: model.Watch, path: Path) -> Iterator[Problem]:
+    if (watch.folder is None) == (watch.sftp is None):
+        yield Problem(path, "say where the files are: either `folder` or `sftp`")
+    if watch.folder is not None and not watch.folder.startswith("/"):
+        what = f"{watch.folder!r} is no absolute path: begin it with /"
+        yield Problem((*path, "folder"), what)
+    if watch.sftp is None:
+        return
+    if watch.sftp.private_key is None and watch.sftp.password is None:
+        yield Problem((*path, "sftp"), "a server needs `private_key` or `password`: ${NAME}")
+    if not _is_host_key(watch.sftp.host_key):
+        what = "not a public key such as `ssh-ed25519 AAAA...`: `ssh-keyscan HOST` prints it"
+        yield Problem((*path, "sftp", "host_key"), what)
+
+
+def _is_host_key(text: str) -> bool:
+    found = _HOST_KEY.fullmatch(text.strip())
+    if found is None:
+        return False
+    try:
+        return len(b64decode(found[2], validate=True)) > 16
+    except NoBase64Error:
+        return False
+
+
+def _ready(ready: model.ReadyRule, path: Path) -> Iterator[Problem]:
+    marker = ready.marker
+    if "/" in marker or not any(part in marker for part in ("{name}", "{stem}")):
+        what = "name the marker by the file that it is for: {name}.done, or {stem}.ok"
+        yield Problem((*path, "marker"), what)
+    elif marker in ("{name}", "{stem}"):
+        yield Problem((*path, "marker"), "a marker has another name than its file: {name}.done")
+
+
+def _csv(csv: model.CsvFormat, path: Path) -> Iterator[Problem]:
+    delimiter = csv.delimiter
+    if delimiter is not None and delimiter.lower() not in _DELIMITERS:
+        if len(delimiter) != 1 or delimiter in '"\r\n ':
+            yield Problem(
+                (*path, "delimiter"), f"no delimiter {delimiter!r}: one character, or tab"
+            )
+        elif delimiter == csv.quote:
+            yield Problem((*path, "quote"), "the delimiter is none to quote with")
+    if csv.quote and csv.quote in "\r\n ":
+        yield Problem((*path, "quote"), 'one character that is no space, or ""')
+    if csv.encoding is not None and not _is_encoding(csv.encoding):
+        what = f"no text encoding {csv.encoding!r}: such as utf-8, windows-1252, iso-8859-15"
+        yield Problem((*path, "encoding"), what)
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        known = codecs.lookup(name).name
+        return known in _WIDE or "aA0;\n".encode(known).endswith(b"aA0;\n")
+    except (LookupError, UnicodeError):
+        return False
+
+
+def _time(time: model.RowTime, path: Path) -> Iterator[Problem]:
+    if zone(time.zone) is None:
+        yield Problem((*path, "zone"), f"no time zone {time.zone!r}: such as Europe/Madrid")
+    for index, written in enumerate(time.formats):
+        if not _is_time_format(written):
+            what = f"{written!r} is no notation of a time: such as %d/%m/%Y %H:%M:%S"
+            yield Problem((*path, "formats", index), what)
+
+
+def _is_time_format(written: str) -> bool:
+    """It must tell the day: `%H:%M` alone would be one in 1900."""
+    day = datetime(2023, 11, 28, 13, 14, 15, tzinfo=UTC)
+    try:
+        read = datetime.strptime(day.strftime(written), written)
+    except ValueError:
+        return False
+    return read.date() == day.date()
+
+
+def _columns(watch: model.Watch, path: Path, names: Names) -> Iterator[Problem]:
+    if not watch.columns:
+        yield from _without_columns(watch, path)
+        return
+    for column, to in watch.columns.items():
+        yield from _target(column, to, (*path, "columns", column), watch, names)
+    mapped = {column: to for column, to in watch.columns.items() if to != "ignore"}
+    seen: dict[str, str] = {}
+    for column, to in mapped.items():
+        if _target_of(to) in seen:
+            what = f"column {seen[_target_of(to)]!r} is {to} already"
+            yield Problem((*path, "columns", column), what)
+        seen[_target_of(to)] = column
+    if not any(to.startswith("identifiers.") for to in seen):
+        yield Problem((*path, "columns"), "no column says whose the rows are: identifiers.NAME")
+    if watch.kind is None and "kind" not in seen:
+        yield Problem(path, "say the `kind` of the rows: track, identify, page...")
+    if ("delete" in seen) != bool(watch.delete):
+        what = "a column that is `delete`, and the values in it that mean it, go together"
+        yield Problem((*path, "delete") if watch.delete else (*path, "columns"), what)
+
+
+def _without_columns(watch: model.Watch, path: Path) -> Iterator[Problem]:
+    for name in ("kind", "name", "delete"):
+        if getattr(watch, name):
+            yield Problem((*path, name), f"{name} is for rows with a mapping: say `columns` too")
+
+
+def _target_of(to: str) -> str:
+    return "properties." + to.removeprefix("traits.") if to.startswith("traits.") else to
+
+
+def _target(
+    column: str, to: str, path: Path, watch: model.Watch, names: Names
+) -> Iterator[Problem]:
+    section, dot, name = to.partition(".")
+    if to in _SINGLE:
+        if to == "delete" and watch.kind != "identify":
+            yield Problem(path, "rows that delete traits are of `kind: identify`")
+        elif "*" in column and to != "ignore":
+            yield Problem(path, f"several columns cannot be {to}")
+        return
+    if section not in _SECTIONS or not dot or not name:
+        known = (*_SINGLE, *(f"{one}." for one in _SECTIONS))
+        yield Problem(path, f"{to!r} is nothing that a column can be: {did_you_mean(to, known)}")
+        return
+    if ("*" in column) != ("*" in to) or column.find("*") not in (-1, len(column) - 1):
+        yield Problem(path, '`*` ends both the column and what it is: "attribute:*": traits.*')
+    elif section == "identifiers":
+        yield from known_name("namespace", name, names.namespaces, path)
+    elif section == "traits" and watch.kind not in (None, "identify"):
+        yield Problem(path, f"traits are of `kind: identify`: call it properties.{name}")
+    elif section == "context" and name not in _CONTEXT and not name.startswith(_CONTEXT_MAPS):
+        hint = did_you_mean(name, (*_CONTEXT, *_CONTEXT_MAPS))
+        yield Problem(path, f"the context has no {name!r}: {hint}")

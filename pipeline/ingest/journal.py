@@ -1,0 +1,123 @@
+"""How far each file has been taken, on disk, so that a kill at any point neither loses nor doubles.
+
+A file is known by the digest of its content together with that of its watch's mapping, whatever it
+is called. It is `sending` from when the first of it may be in Kafka until it has been moved.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS taken (
+    content TEXT NOT NULL, name TEXT NOT NULL, rows INTEGER NOT NULL, rejected INTEGER NOT NULL,
+    at INTEGER NOT NULL, PRIMARY KEY (content)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sending (
+    content TEXT NOT NULL, position INTEGER NOT NULL, letters TEXT, sent INTEGER NOT NULL,
+    PRIMARY KEY (content)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS left_behind (
+    watch TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, mtime INTEGER NOT NULL,
+    PRIMARY KEY (watch, name)
+) WITHOUT ROWID;
+"""
+_BUSY_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """A file as a listing shows it: another size or time is another file. `mtime` in the unit of
+    its place."""
+
+    name: str
+    size: int
+    mtime: int
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A file that was taken to its end."""
+
+    name: str
+    rows: int
+    rejected: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """`position`: up to which byte Kafka has the prepared records. `letters`: where the topic of
+    dead letters ended, by partition, before the first of this file; None: none was sent yet.
+    `sent`: Kafka has everything."""
+
+    position: int = 0
+    letters: dict[int, int] | None = None
+    sent: bool = False
+
+
+class Journal:
+    """One per home; safe to use from any thread and process."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "journal.sqlite"
+        with self._open() as connection:
+            connection.executescript(_TABLES)
+
+    def taken(self, content: str) -> Taken | None:
+        """None: it was never taken to its end."""
+        asked = "SELECT name, rows, rejected, at FROM taken WHERE content = ?"
+        with self._open() as connection:
+            row = connection.execute(asked, (content,)).fetchone()
+        return None if row is None else Taken(*row)
+
+    def sending(self, content: str) -> Sending:
+        """How far it has been sent."""
+        asked = "SELECT position, letters, sent FROM sending WHERE content = ?"
+        with self._open() as connection:
+            row = connection.execute(asked, (content,)).fetchone()
+        if row is None:
+            return Sending()
+        letters = None if row[1] is None else msgspec.json.decode(row[1], type=dict[int, int])
+        return Sending(row[0], letters, bool(row[2]))
+
+    def record(self, content: str, sending: Sending) -> None:
+        """Keep how far it has been sent."""
+        letters = None
+        if sending.letters is not None:
+            letters = msgspec.json.encode(sending.letters).decode()
+        values = (content, sending.position, letters, int(sending.sent))
+        with self._open() as connection:
+            connection.execute("INSERT OR REPLACE INTO sending VALUES (?, ?, ?, ?)", values)
+
+    def finish(self, content: str, name: str, rows: int, rejected: int) -> None:
+        """It has been taken, and is out of the way."""
+        values = (content, name, rows, rejected, time.time_ns() // 1_000_000)
+        with self._open() as connection:
+            connection.execute("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?, ?)", values)
+            connection.execute("DELETE FROM sending WHERE content = ?", (content,))
+
+    def leave(self, watch: str, stamp: Stamp) -> None:
+        """It has been dealt with, and could not be moved: it is not to be taken again."""
+        values = (watch, stamp.name, stamp.size, stamp.mtime)
+        with self._open() as connection:
+            connection.execute("INSERT OR REPLACE INTO left_behind VALUES (?, ?, ?, ?)", values)
+
+    def is_left(self, watch: str, stamp: Stamp) -> bool:
+        """Whether it was left where it is."""
+        asked = "SELECT size, mtime FROM left_behind WHERE watch = ? AND name = ?"
+        with self._open() as connection:
+            row = connection.execute(asked, (watch, stamp.name)).fetchone()
+        return row is not None and tuple(row) == (stamp.size, stamp.mtime)
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._path, timeout=_BUSY_S)) as connection, connection:
+            yield connection

@@ -1,0 +1,17 @@
+"""What the watcher of files tells Prometheus."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+FILES: Final = Counter(
+    "kairos_ingest_files", "Files taken, by what became of them: done or failed", ["watch", "state"]
+)
+ROWS: Final = Counter("kairos_ingest_rows", "Rows of files, sent or rejected", ["watch", "result"])
+WAITING: Final = Gauge("kairos_ingest_waiting_files", "Files that are not complete yet", ["watch"])
+FAILURES: Final = Counter(
+    "kairos_ingest_failures", "Looks that failed: no connection, no rights, no Kafka", ["watch"]
+)
+LOOKED: Final = Gauge(
+    "kairos_ingest_looked_seconds", "When a watch was last looked at without a failure", ["watch"]
+)

@@ -1,0 +1,35 @@
+"""Watches as the configuration has them, ready to be looked at."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from pipeline.config import model
+from pipeline.config.compile import Configuration
+from pipeline.config.feeds import with_feed
+from pipeline.ingest.places import Place, opened_folder
+from pipeline.ingest.sftp import opened_server, server_label
+from pipeline.ingest.taking import Base
+from pipeline.ingest.watcher import Watcher
+
+
+def watchers(
+    config: Configuration, base: Base, environment: Mapping[str, str]
+) -> tuple[Watcher, ...]:
+    """One for each watch; `environment` has the secrets that they name."""
+    return tuple(_watcher(one, base, environment) for one in config.bundle.ingest.watches)
+
+
+def _watcher(watch: model.Watch, base: Base, environment: Mapping[str, str]) -> Watcher:
+    label, open_place = _place(watch, environment)
+    return Watcher(with_feed(watch), base, label, open_place)
+
+
+def _place(
+    watch: model.Watch, environment: Mapping[str, str]
+) -> tuple[str, Callable[[], AbstractContextManager[Place]]]:
+    server = watch.sftp
+    if server is not None:
+        return server_label(server), lambda: opened_server(server, environment)
+    folder = Path(watch.folder or "")
+    return str(folder), lambda: opened_folder(folder)

@@ -1,0 +1,127 @@
+"""What was prepared of a file, to Kafka: acknowledged piece by piece, and taken up where it was.
+
+After a kill the rows since the last acknowledged piece are sent again, with the same ids: they
+count once. Nothing downstream knows dead letters again, so that those that are there already are
+looked up in their topic, from where it ended before the first of them.
+"""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from pipeline.adapters import traces
+from pipeline.adapters.kafka import WRITER, Property
+from pipeline.adapters.snapshots import scan
+from pipeline.ingest.journal import Journal, Sending
+from pipeline.ingest.preparing import Outlet
+from pipeline.ingest.sending import NotDeliveredError
+from pipeline.ingest.spooled import SpooledRecord, records
+from pipeline.model import topics
+
+_PIECE: Final = 20_000
+_POLL_EVERY: Final = 256
+_FULL_S: Final = 0.1
+_FLUSH_S: Final = 60.0
+_ASK_S: Final = 10.0
+
+
+class Outbox:
+    """The way of one file to Kafka. `content`: its name in the journal."""
+
+    def __init__(self, kafka: dict[str, Property], journal: Journal, content: str) -> None:
+        self._kafka = kafka
+        self._journal = journal
+        self._content = content
+        self._failed: KafkaError | None = None
+        self._producer = Producer({**kafka, **WRITER, "linger.ms": 20})
+
+    def send(self, outlet: Outlet) -> None:
+        """Return once Kafka has everything. Raises NotDeliveredError."""
+        known = self._journal.sending(self._content)
+        if known.sent:
+            return
+        position = self._send_rows(outlet.records, known)
+        self._send_letters(outlet.letters, Sending(position, known.letters))
+        self._journal.record(self._content, Sending(position, sent=True))
+
+    def _send_rows(self, path: Path, known: Sending) -> int:
+        position = known.position
+        for number, record in enumerate(records(path, position), start=1):
+            self._put(topics.INTERACTIONS, record)
+            position = record.end
+            if number % _PIECE == 0:
+                self._flush()
+                self._journal.record(self._content, Sending(position, known.letters))
+        self._flush()
+        self._journal.record(self._content, Sending(position, known.letters))
+        return position
+
+    def _send_letters(self, path: Path, known: Sending) -> None:
+        there: frozenset[bytes] = frozenset()
+        if path.stat().st_size == 0:
+            return
+        if known.letters is None:
+            ends = _ends(self._kafka, topics.DEAD_LETTERS)
+            self._journal.record(self._content, Sending(known.position, ends))
+        else:
+            there = frozenset(self._letters_from(known.letters))
+        for record in records(path):
+            if _digest(record.value) not in there:
+                self._put(topics.DEAD_LETTERS, record)
+        self._flush()
+
+    def _letters_from(self, start: dict[int, int]) -> Iterator[bytes]:
+        for stored in scan(self._kafka, topics.DEAD_LETTERS, start):
+            if stored.value is not None:
+                yield _digest(stored.value)
+
+    def _put(self, topic: str, record: SpooledRecord) -> None:
+        headers: list[tuple[str, str | bytes | None]] = []
+        if topic == topics.INTERACTIONS:
+            headers.append((traces.HEADER, traces.begin().hop()))
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    record.value,
+                    record.key or None,
+                    on_delivery=self._delivered,
+                    headers=headers,
+                )
+            except BufferError:
+                self._producer.poll(_FULL_S)
+            else:
+                break
+        if len(self._producer) % _POLL_EVERY == 0:
+            self._producer.poll(0)
+
+    def _flush(self) -> None:
+        missing = self._producer.flush(_FLUSH_S)
+        if missing or self._failed is not None:
+            why = self._failed.str() if self._failed else "no answer"
+            raise NotDeliveredError(f"Kafka does not take it ({why}): it is tried again")
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._failed = error
+
+
+def _digest(value: bytes) -> bytes:
+    return blake2b(value, digest_size=16).digest()
+
+
+def _ends(kafka: dict[str, Property], topic: str) -> dict[int, int]:
+    """Where each partition ends now."""
+    consumer = Consumer({**kafka, "group.id": "kairos.ingest.ends", "enable.auto.commit": False})
+    try:
+        known = AdminClient(dict(kafka)).list_topics(topic, timeout=_ASK_S).topics[topic]
+        places = [TopicPartition(topic, number) for number in known.partitions]
+        return {
+            one.partition: consumer.get_watermark_offsets(one, timeout=_ASK_S)[1] for one in places
+        }
+    finally:
+        consumer.close()

@@ -1,0 +1,153 @@
+"""Where files come from: a folder of this machine, or one on an SFTP server."""
+
+import errno
+import fcntl
+import fnmatch
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final, Protocol
+
+from pipeline.ingest.journal import Stamp
+from pipeline.ingest.row import UnreadableError
+
+DONE: Final = "done"
+FAILED: Final = "failed"
+
+_PIECE: Final = 1024 * 1024
+_TEMPORARY: Final = (
+    ".*", "*.tmp", "*.temp", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.swp", "*~",
+)  # fmt: skip
+"""What programs call a file that they have not finished."""
+
+_DENIED: Final = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
+)  # fmt: skip
+
+
+class PlaceError(Exception):
+    """A place, or a file in it, cannot be used now; the message says why."""
+
+
+class DeniedError(PlaceError):
+    """It may not be done there, and will not be by trying again."""
+
+
+class Place(Protocol):
+    """A folder with files, while it is open to this process alone as far as that can be had."""
+
+    label: str
+    """Names it in reports; what is in it is `label/NAME`."""
+
+    def files(self) -> list[Stamp]:
+        """Every file in it. Raises PlaceError, as the others do."""
+        ...
+
+    def unchanged_for_s(self, stamp: Stamp) -> float:
+        """How long the file has surely been as it is; 0 where that cannot be told."""
+        ...
+
+    def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
+        """Copy it; PlaceError where it is no longer the one that was listed, UnreadableError where
+        it is larger."""
+        ...
+
+    def move(self, name: str, folder: str, new_name: str) -> None:
+        """Put it into `folder`, in place of a file of that name."""
+        ...
+
+    def write(self, folder: str, name: str, content: Path) -> None:
+        """Put another file into `folder`, whole or not at all."""
+        ...
+
+    def exists(self, folder: str, name: str) -> bool:
+        """Whether `folder` has a file of that name."""
+        ...
+
+
+def fits(name: str, pattern: str, excludes: tuple[str, ...]) -> bool:
+    """Whether a file is one of those that are watched for."""
+    return fnmatch.fnmatchcase(name, pattern) and not any(
+        fnmatch.fnmatchcase(name, one) for one in (*_TEMPORARY, *excludes)
+    )
+
+
+class LocalFolder:
+    """A folder of this machine, locked against other watchers on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.label = str(folder)
+        self._folder = folder
+
+    def files(self) -> list[Stamp]:
+        """Regular files only: a link may lead anywhere."""
+        with _told(self._folder):
+            return [
+                Stamp(one.name, found.st_size, found.st_mtime_ns)
+                for one in os.scandir(self._folder)
+                if stat.S_ISREG((found := one.stat(follow_symlinks=False)).st_mode)
+            ]
+
+    def unchanged_for_s(self, stamp: Stamp) -> float:
+        """By the time of its last change of any kind, which no sender can set."""
+        with _told(self._folder):
+            return time.time() - (self._folder / stamp.name).lstat().st_ctime
+
+    def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
+        with _told(self._folder / stamp.name):
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+            with os.fdopen(os.open(self._folder / stamp.name, flags), "rb") as file:
+                _copy(file, into, most_bytes)
+                after = os.fstat(file.fileno())
+        if (after.st_size, after.st_mtime_ns) != (stamp.size, stamp.mtime):
+            raise PlaceError(f"{self._folder / stamp.name} changes while it is read")
+
+    def move(self, name: str, folder: str, new_name: str) -> None:
+        with _told(self._folder / name):
+            (self._folder / folder).mkdir(exist_ok=True)
+            (self._folder / name).replace(self._folder / folder / new_name)
+
+    def write(self, folder: str, name: str, content: Path) -> None:
+        with _told(self._folder / folder / name):
+            (self._folder / folder).mkdir(exist_ok=True)
+            draft = self._folder / folder / f".{name}.part"
+            shutil.copyfile(content, draft)
+            draft.replace(self._folder / folder / name)
+
+    def exists(self, folder: str, name: str) -> bool:
+        return (self._folder / folder / name).exists()
+
+
+@contextmanager
+def opened_folder(folder: Path) -> Iterator[LocalFolder]:
+    """The folder while no other watcher, of whatever home, has it. Raises PlaceError."""
+    with _told(folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield LocalFolder(folder)
+    finally:
+        with suppress(OSError):
+            os.close(descriptor)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        kind = DeniedError if error.errno in _DENIED else PlaceError
+        raise kind(f"{error.filename or path}: {error.strerror or error}") from error
+
+
+def _copy(file: IO[bytes], into: IO[bytes], most_bytes: int) -> None:
+    left = most_bytes
+    while piece := file.read(_PIECE):
+        left -= len(piece)
+        if left < 0:
+            raise UnreadableError(f"it is larger than {most_bytes:,} bytes")
+        into.write(piece)

@@ -1,0 +1,157 @@
+"""Watching: once over all watches, or on and on as a process that follows the configuration."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import structlog
+from prometheus_client import start_http_server
+
+from pipeline.adapters.avro import open_codec
+from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.run_state import announce, withdraw
+from pipeline.conditions import duration_ms
+from pipeline.config import model
+from pipeline.config.compile import Configuration
+from pipeline.ingest.journal import Journal
+from pipeline.ingest.opening import watchers
+from pipeline.ingest.taking import Base, FileReport, Progress
+from pipeline.ingest.watcher import Watcher
+from pipeline.settings import Settings
+
+NAME: Final = "ingest"
+
+_START_S: Final = 30.0
+_LOOK_S: Final = 0.5
+_END_S: Final = 5.0
+_PATIENCE_S: Final = 5.0
+"""Beyond the rest that files need: those that still change then are left to the next time."""
+
+_log = structlog.get_logger("kairos.ingest")
+
+
+def base_of(settings: Settings, progress: Progress) -> Base:
+    """What the watches of the settings' home share."""
+    folder = settings.home / "state" / "ingest"
+    return Base(
+        folder=folder,
+        journal=Journal(folder),
+        kafka=settings.kafka(),
+        codec=open_codec(settings),
+        max_bytes=settings.gateway_message_bytes,
+        now_ms=lambda: time.time_ns() // 1_000_000,
+        progress=progress,
+    )
+
+
+def look_once(watches: Sequence[Watcher], config: Configuration) -> Iterator[FileReport]:
+    """Take every file, after waiting for those that may be complete soon."""
+    patience_s = max((one.readiness.after_s for one in watches), default=0.0) + _PATIENCE_S
+    deadline = time.monotonic() + patience_s
+    told: list[FileReport] = []
+    left = list(watches)
+    while left:
+        for one in left:
+            for report in one.look(config):
+                if report not in told:
+                    told.append(report)
+                    yield report
+        left = [one for one in left if one.waiting and one.watch.ready.by == "rest"]
+        if left and time.monotonic() > deadline:
+            return
+        if left:
+            time.sleep(min(_LOOK_S, *(one.readiness.after_s / 5 for one in left)))
+
+
+def run(settings: Settings) -> None:
+    """Watch until SIGTERM or SIGINT."""
+    announce(settings.home, NAME, "starting")
+    log = ConfigurationLog(settings.kafka(), open_codec(settings))
+    log.start(_START_S)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
+    announce(settings.home, NAME, "ready", ports)
+    try:
+        _follow(log, base_of(settings, lambda *_: None), stopped)
+        announce(settings.home, NAME, "stopping", ports)
+    finally:
+        log.stop()
+        withdraw(settings.home, NAME)
+
+
+def _follow(log: ConfigurationLog, base: Base, stopped: threading.Event) -> None:
+    """A thread for each watch, so that a slow server keeps no other waiting."""
+    threads: dict[str, _WatchThread] = {}
+    digest = None
+    while not stopped.is_set():
+        config = log.latest()
+        if config is not None and config.digest != digest:
+            digest = config.digest
+            _align(threads, watchers(config, base, os.environ), log)
+        stopped.wait(_LOOK_S)
+    for thread in threads.values():
+        thread.end()
+    deadline = time.monotonic() + _END_S
+    for thread in threads.values():
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def _align(
+    threads: dict[str, "_WatchThread"], wanted: Sequence[Watcher], log: ConfigurationLog
+) -> None:
+    """End the watches that are no more, or are others now, and begin the new ones."""
+    by_name = {one.watch.watch: one for one in wanted}
+    for name, thread in list(threads.items()):
+        if name not in by_name or by_name[name].watch != thread.watch:
+            threads.pop(name).end()
+    for name, watcher in by_name.items():
+        if name not in threads:
+            threads[name] = _WatchThread(watcher, log)
+            threads[name].start()
+
+
+class _WatchThread(threading.Thread):
+    """Looks at one watch, until it is ended."""
+
+    def __init__(self, watcher: Watcher, log: ConfigurationLog) -> None:
+        super().__init__(name=f"watch-{watcher.watch.watch}", daemon=True)
+        self.watch: model.Watch = watcher.watch
+        self._watcher = watcher
+        self._configurations = log
+        self._ended = threading.Event()
+
+    def end(self) -> None:
+        """Take no further file; what a file was taken half of goes on with the next start."""
+        self._ended.set()
+
+    def run(self) -> None:
+        every_s = duration_ms(self._watcher.watch.every) / 1_000
+        while not self._ended.wait(self._pause_s(every_s)):
+            config = self._configurations.latest()
+            if config is not None:
+                self._look(config)
+
+    def _pause_s(self, every_s: float) -> float:
+        """A file that rests is looked at again when it may have rested enough."""
+        if self._watcher.waiting and self._watcher.watch.ready.by == "rest":
+            return min(every_s, max(_LOOK_S, self._watcher.readiness.after_s))
+        return every_s
+
+    def _look(self, config: Configuration) -> None:
+        try:
+            for report in self._watcher.look(config):
+                tell = _log.info if report.state == "done" else _log.warning
+                tell(
+                    f"{report.file}: {report.sent:,} rows sent, {report.rejected:,} rejected",
+                    state=report.state,
+                    reason=report.reason,
+                )
+                if self._ended.is_set():
+                    return
+        except Exception:  # nobody else would look at this watch again
+            _log.exception(f"watch {self._watcher.watch.watch} failed, and is tried again")

@@ -1,0 +1,58 @@
+"""When a file is complete, so that none is taken while somebody still writes it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from pipeline.conditions import duration_ms
+from pipeline.config import model
+from pipeline.ingest.journal import Stamp
+
+
+def marker_of(ready: model.ReadyRule, name: str) -> str | None:
+    """The marker of a file; None: it needs none."""
+    if ready.by != "marker":
+        return None
+    return ready.marker.replace("{name}", name).replace("{stem}", name.partition(".")[0])
+
+
+@dataclass(slots=True)
+class Readiness:
+    """Remembers how files were when they were seen first; `seen`: since when each is as it is."""
+
+    rule: model.ReadyRule
+    seen: dict[Stamp, float] = field(default_factory=dict)
+
+    def ready(
+        self,
+        stamps: Iterable[Stamp],
+        names: frozenset[str],
+        now_s: float,
+        unchanged_for_s: Callable[[Stamp], float],
+    ) -> frozenset[Stamp]:
+        """Those that are complete. `names`: of all files there, `now_s` by a clock that nobody
+        sets."""
+        listed = list(stamps)
+        self.seen = {one: self.seen.get(one, now_s) for one in listed}
+        return frozenset(
+            one for one in listed if self._is_ready(one, names, now_s, unchanged_for_s)
+        )
+
+    def _is_ready(
+        self,
+        stamp: Stamp,
+        names: frozenset[str],
+        now_s: float,
+        unchanged_for_s: Callable[[Stamp], float],
+    ) -> bool:
+        marker = marker_of(self.rule, stamp.name)
+        if marker is not None:
+            return marker in names
+        if self.rule.by == "rename":
+            return True
+        after_s = self.after_s
+        return now_s - self.seen[stamp] >= after_s or unchanged_for_s(stamp) >= after_s
+
+    @property
+    def after_s(self) -> float:
+        """How long a file must rest."""
+        return duration_ms(self.rule.after) / 1_000

@@ -1,0 +1,214 @@
+"""A folder on an SFTP server, whose host key is the pinned one."""
+
+import asyncio
+import errno
+import stat
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Final, TypeVar
+
+import asyncssh
+
+from pipeline.config import model
+from pipeline.ingest.journal import Stamp
+from pipeline.ingest.places import DeniedError, PlaceError
+from pipeline.ingest.row import UnreadableError
+
+T = TypeVar("T")
+
+_CONNECT_S: Final = 20.0
+_SILENCE_S: Final = 15.0
+_SILENCES: Final = 3
+_CALL_S: Final = 60.0
+_PIECE: Final = 256 * 1024
+_DENIED: Final = (
+    asyncssh.SFTPPermissionDenied,
+    asyncssh.SFTPOpUnsupported,
+    asyncssh.SFTPWriteProtect,
+)
+_PEM: Final = "-----BEGIN"
+_FAULTS: Final = (asyncssh.Error, OSError, TimeoutError, EOFError)
+
+
+def server_label(server: model.SftpServer) -> str:
+    """The server's folder, for reports."""
+    port = "" if server.port == 22 else f":{server.port}"
+    path = server.path.strip("/")
+    return f"sftp://{server.host}{port}" + (f"/{path}" if path not in ("", ".") else "")
+
+
+@contextmanager
+def opened_server(
+    server: model.SftpServer, environment: Mapping[str, str]
+) -> Iterator["ServerFolder"]:
+    """Its folder, while the connection lasts. Raises PlaceError."""
+    label = server_label(server)
+    with asyncio.Runner() as runner:
+        call = _Calls(runner, label)
+        connection = call(_connect(server, environment))
+        try:
+            client = call(_start(connection))
+            yield ServerFolder(label, server.path.rstrip("/") or "/", client, call)
+        finally:
+            with suppress(PlaceError):
+                connection.abort()
+                call(connection.wait_closed())
+
+
+class _Calls:
+    """Runs what is awaited, and tells what went wrong as PlaceError."""
+
+    def __init__(self, runner: asyncio.Runner, label: str) -> None:
+        self._runner = runner
+        self._label = label
+
+    def __call__(self, awaited: Coroutine[Any, Any, T], limit_s: float | None = _CALL_S) -> T:
+        try:
+            return self._runner.run(_within(awaited, limit_s))
+        except _FAULTS as error:
+            raise self._told(error) from error
+
+    def _told(self, error: BaseException) -> PlaceError:
+        what = f"{self._label}: {_words(error)}"
+        return DeniedError(what) if isinstance(error, _DENIED) else PlaceError(what)
+
+
+async def _within(awaited: Coroutine[Any, Any, T], limit_s: float | None) -> T:
+    async with asyncio.timeout(limit_s):
+        return await awaited
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return "its host key is not the pinned one: nothing was asked of it"
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+async def _connect(
+    server: model.SftpServer, environment: Mapping[str, str]
+) -> asyncssh.SSHClientConnection:
+    """Only what the configuration names is tried: no agent, no keys or settings of the user."""
+    pinned = asyncssh.import_public_key(server.host_key)
+    key = _secret(server.private_key, environment)
+    return await asyncssh.connect(
+        server.host,
+        server.port,
+        username=server.user,
+        known_hosts=([pinned], [], []),
+        client_keys=[_private_key(key, _secret(server.passphrase, environment))] if key else None,
+        password=_secret(server.password, environment),
+        config=None,
+        agent_path=None,
+        connect_timeout=_CONNECT_S,
+        login_timeout=_CONNECT_S,
+        keepalive_interval=_SILENCE_S,
+        keepalive_count_max=_SILENCES,
+    )
+
+
+async def _start(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClient:
+    return await connection.start_sftp_client()
+
+
+def _private_key(text: str, passphrase: str | None) -> asyncssh.SSHKey:
+    """Of the key itself, or of its file."""
+    if text.lstrip().startswith(_PEM):
+        return asyncssh.import_private_key(text, passphrase)
+    return asyncssh.read_private_key(text, passphrase)
+
+
+def _secret(reference: str | None, environment: Mapping[str, str]) -> str | None:
+    """What the variable that `${NAME}` names holds."""
+    if reference is None:
+        return None
+    name = reference.removeprefix("${").removesuffix("}")
+    value = environment.get(name)
+    if not value:
+        raise OSError(errno.ENOENT, f"the environment has no {name}")
+    return value
+
+
+class ServerFolder:
+    """A folder of a server; see `places.Place`."""
+
+    def __init__(self, label: str, path: str, client: asyncssh.SFTPClient, call: _Calls) -> None:
+        self.label = label
+        self._path = path
+        self._client = client
+        self._call = call
+
+    def files(self) -> list[Stamp]:
+        return self._call(self._files())
+
+    async def _files(self) -> list[Stamp]:
+        found = []
+        async for one in self._client.scandir(self._path):
+            name, attrs = str(one.filename), one.attrs
+            if attrs.permissions is not None and stat.S_ISREG(attrs.permissions):
+                found.append(Stamp(name, attrs.size or 0, int(attrs.mtime or 0)))
+        return found
+
+    def unchanged_for_s(self, _: Stamp) -> float:
+        """Senders set the only time that a server tells."""
+        return 0.0
+
+    def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
+        self._call(self._fetch(stamp, into, most_bytes), None)
+
+    async def _fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
+        """A connection that is silent is found dead by its keep-alive."""
+        done = 0
+        async with self._client.open(self._at(stamp.name), "rb") as file:
+            while piece := await file.read(_PIECE):
+                assert isinstance(piece, bytes)  # opened so
+                done += len(piece)
+                if done > most_bytes:
+                    raise UnreadableError(f"it is larger than {most_bytes:,} bytes")
+                into.write(piece)
+        after = await self._client.stat(self._at(stamp.name))
+        if (done, after.size, int(after.mtime or 0)) != (stamp.size, stamp.size, stamp.mtime):
+            raise OSError(errno.EAGAIN, f"{stamp.name} changes while it is read")
+
+    def move(self, name: str, folder: str, new_name: str) -> None:
+        self._call(self._move(self._at(name), folder, new_name))
+
+    async def _move(self, path: str, folder: str, new_name: str) -> None:
+        """In place of what is there, also where the server's rename does not do that."""
+        await self._make(folder)
+        target = self._at(folder, new_name)
+        try:
+            await self._client.posix_rename(path, target)
+        except asyncssh.SFTPOpUnsupported:
+            with suppress(asyncssh.SFTPNoSuchFile):
+                await self._client.remove(target)
+            await self._client.rename(path, target)
+
+    def write(self, folder: str, name: str, content: Path) -> None:
+        self._call(self._write(folder, name, content), None)
+
+    async def _write(self, folder: str, name: str, content: Path) -> None:
+        await self._make(folder)
+        draft = self._at(folder, f".{name}.part")
+        with content.open("rb") as source:
+            async with self._client.open(draft, "wb") as target:
+                while piece := source.read(_PIECE):
+                    await target.write(piece)
+        await self._move(draft, folder, name)
+
+    def exists(self, folder: str, name: str) -> bool:
+        return self._call(self._client.exists(self._at(folder, name)))
+
+    async def _make(self, folder: str) -> None:
+        """Servers say of a folder that is there only that they failed."""
+        try:
+            await self._client.mkdir(self._at(folder))
+        except asyncssh.SFTPError as error:
+            there = await self._client.isdir(self._at(folder))
+            if isinstance(error, asyncssh.SFTPNoSuchFile) or not there:
+                raise
+
+    def _at(self, *names: str) -> str:
+        return "/".join((self._path.rstrip("/"), *names))

@@ -1,0 +1,297 @@
+"""One file of a watch: copied into the home and unpacked, made into records, sent, put away.
+
+The journal knows how far that has come. Whatever stops it, the next look goes on.
+"""
+
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+from confluent_kafka import KafkaException
+from msgspec import Struct
+
+from pipeline.adapters.kafka import Property
+from pipeline.adapters.run_state import read_json, write_json
+from pipeline.config import model
+from pipeline.config.compile import Configuration
+from pipeline.ingest import metrics
+from pipeline.ingest.journal import Journal, Stamp
+from pipeline.ingest.mapping import row_mapping
+from pipeline.ingest.outbox import Outbox
+from pipeline.ingest.places import DONE, FAILED, DeniedError, Place, PlaceError
+from pipeline.ingest.preparing import Encoder, Judge, Outlet, Prepared, prepare
+from pipeline.ingest.readiness import marker_of
+from pipeline.ingest.records import RowIntake
+from pipeline.ingest.row import FileFormat, UnreadableError
+from pipeline.ingest.row_ids import LineIds, RowIds
+from pipeline.ingest.rows import kind_of, open_rows
+from pipeline.ingest.sending import NotDeliveredError
+from pipeline.ingest.unpacking import is_packed, unpack
+
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Told the name of the file that is read, how far it is read, and of how much."""
+
+_PIECE: Final = 1024 * 1024
+_DIGEST_BYTES: Final = 16
+_SHOWN_DIGITS: Final = 12
+_TAKEN: Final = "files"
+_CHECKED: Final = "checked"
+_MAPS: Final = ("source", "format", "kind", "name", "columns", "csv", "time", "delete", "key")
+"""The fields of a watch that say what its files mean."""
+
+
+class FileReport(Struct, frozen=True):
+    """What became of a file; `reason`: why it failed, or is not where it should be."""
+
+    file: str
+    rows: int
+    sent: int
+    rejected: int
+    state: Literal["done", "failed"]
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What all watches of a home share. `folder`: of the home, for this alone; `max_bytes`: of one
+    record; `now_ms`: the clock."""
+
+    folder: Path
+    journal: Journal
+    kafka: dict[str, Property]
+    codec: Encoder
+    max_bytes: int
+    now_ms: Callable[[], int]
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The folder in which a file is worked on; `content`: the name of its content and mapping in
+    the journal; `name`: the file's, unpacked."""
+
+    content: str
+    digest: str
+    folder: Path
+    name: str
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "source"
+
+    @property
+    def result(self) -> Path:
+        """Written once everything else is."""
+        return self.folder / "prepared.json"
+
+    @property
+    def outlet(self) -> Outlet:
+        return Outlet(
+            self.folder / "records", self.folder / "letters", self.folder / "rejected.csv"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """The files of one watch (with its feed) in an open place."""
+
+    watch: model.Watch
+    base: Base
+    place: Place
+    config: Configuration
+
+    def take(self, stamp: Stamp) -> FileReport:
+        """Send it and put it away; what cannot be done now is done by the next call."""
+        try:
+            return self._take(stamp)
+        except UnreadableError as error:
+            return self._fail(stamp, str(error), None, None)
+        except (PlaceError, OSError, KafkaException, NotDeliveredError) as error:
+            metrics.FAILURES.labels(self.watch.watch).inc()
+            return self._report(stamp, Prepared(0, 0), f"it stays where it is: {error}")
+
+    def check(self, stamp: Stamp) -> FileReport:
+        """What would become of it; nothing is sent or moved."""
+        work = None
+        try:
+            work = self._fetch(stamp, _CHECKED)
+            prepared = self._prepare(stamp, work)
+        except (UnreadableError, PlaceError, OSError) as error:
+            return self._report(stamp, Prepared(0, 0), str(error))
+        finally:
+            if work is not None:
+                shutil.rmtree(work.folder, ignore_errors=True)
+        too_bad = self._too_bad(prepared)
+        sent = None if too_bad else prepared.good
+        return self._report(stamp, prepared, too_bad, sent)
+
+    def _take(self, stamp: Stamp) -> FileReport:
+        work = self._fetch(stamp, _TAKEN)
+        before = self.base.journal.taken(work.content)
+        if before is not None:
+            reason = f"its content was taken before, as {before.name}: nothing is sent again"
+            return self._put_away(stamp, work, Prepared(0, 0), reason)
+        try:
+            prepared = self._prepare(stamp, work)
+        except UnreadableError as error:
+            return self._fail(stamp, str(error), work, None)
+        too_bad = self._too_bad(prepared)
+        if too_bad is not None:
+            return self._fail(stamp, too_bad, work, prepared)
+        Outbox(self.base.kafka, self.base.journal, work.content).send(work.outlet)
+        return self._put_away(stamp, work, prepared, None)
+
+    def _fetch(self, stamp: Stamp, folder: str) -> _Work:
+        """The file in the home, by the digest of what is in it."""
+        fetched = self.base.folder / f"{self.watch.watch}.fetched"
+        unpacked = self.base.folder / f"{self.watch.watch}.unpacked"
+        try:
+            with fetched.open("wb") as into:
+                self.place.fetch(stamp, into, self.watch.max_bytes)
+            source, name = fetched, stamp.name
+            if is_packed(stamp.name):
+                name = unpack(fetched, stamp.name, unpacked, self.watch.max_bytes)
+                source = unpacked
+            digest = _digest_of(source)
+            content = f"{digest}-{_definition(self.watch)}"
+            work = _Work(content, digest, self.base.folder / folder / content, name)
+            work.folder.mkdir(parents=True, exist_ok=True)
+            source.replace(work.source)
+        finally:
+            fetched.unlink(missing_ok=True)
+            unpacked.unlink(missing_ok=True)
+        return work
+
+    def _prepare(self, stamp: Stamp, work: _Work) -> Prepared:
+        known = read_json(work.result, Prepared)
+        if known is not None:
+            return known
+        mapping = row_mapping(self.watch)
+        rows = open_rows(work.source, self._format(), self.watch.format or kind_of(work.name))
+        source = self.config.source_named(self.watch.source)
+        assert source is not None  # checked with the configuration
+        ids = RowIds("", self.watch.key) if self.watch.key else LineIds(work.digest)
+        reading = RowIntake(self.config, source, self.base.max_bytes, self.base.now_ms(), ids)
+        prepared = prepare(
+            rows,
+            Judge(self._name(stamp), reading, source, mapping),
+            self.base.codec,
+            work.outlet,
+            lambda done: self.base.progress(stamp.name, done, rows.size),
+        )
+        write_json(work.result, prepared)
+        return prepared
+
+    def _format(self) -> FileFormat:
+        csv = self.watch.csv
+        return FileFormat(
+            max_bytes=self.base.max_bytes,
+            encoding=csv.encoding,
+            delimiter=csv.delimiter,
+            decimal_comma=csv.decimal_comma,
+            quote=csv.quote,
+            names=csv.names,
+            mapping=row_mapping(self.watch),
+        )
+
+    def _too_bad(self, prepared: Prepared) -> str | None:
+        if prepared.rejected <= self.watch.max_bad * prepared.rows:
+            return None
+        return (
+            f"{prepared.rejected:,} of its {prepared.rows:,} rows are bad, more than the share of "
+            f"{self.watch.max_bad:g} that the watch allows: nothing of it was sent"
+        )
+
+    def _put_away(
+        self, stamp: Stamp, work: _Work, prepared: Prepared, reason: str | None
+    ) -> FileReport:
+        name = self._free_name(DONE, stamp, work.digest)
+        try:
+            if prepared.rejected:
+                self.place.write(DONE, f"{name}.rejected.csv", work.outlet.rejected)
+            self._move(stamp, DONE, name)
+        except DeniedError as error:
+            reason = f"it was taken, and stays where it is: {error}"
+            self.base.journal.leave(self.watch.watch, stamp)
+        if self.base.journal.taken(work.content) is None:
+            journal = self.base.journal
+            journal.finish(work.content, stamp.name, prepared.rows, prepared.rejected)
+        shutil.rmtree(work.folder, ignore_errors=True)
+        return self._counted(self._report(stamp, prepared, reason, prepared.good))
+
+    def _fail(
+        self, stamp: Stamp, reason: str, work: _Work | None, prepared: Prepared | None
+    ) -> FileReport:
+        """What there is to say about it lies beside it."""
+        note = self.base.folder / f"{self.watch.watch}.reason"
+        note.write_text(f"{reason}\n", errors="replace")
+        name = stamp.name if work is None else self._free_name(FAILED, stamp, work.digest)
+        try:
+            self.place.write(FAILED, f"{name}.reason.txt", note)
+            if work is not None and prepared is not None:
+                self.place.write(FAILED, f"{name}.rejected.csv", work.outlet.rejected)
+            self._move(stamp, FAILED, name)
+        except DeniedError as error:
+            reason = f"{reason}; it stays where it is: {error}"
+            self.base.journal.leave(self.watch.watch, stamp)
+        except PlaceError as error:
+            reason = f"{reason}; it stays where it is: {error}"
+        note.unlink(missing_ok=True)
+        if work is not None:
+            shutil.rmtree(work.folder, ignore_errors=True)
+        return self._counted(self._report(stamp, prepared or Prepared(0, 0), reason))
+
+    def _free_name(self, folder: str, stamp: Stamp, digest: str) -> str:
+        """Another content of the same name is another file, and replaces none."""
+        if self.place.exists(folder, stamp.name):
+            return f"{digest[:_SHOWN_DIGITS]}-{stamp.name}"
+        return stamp.name
+
+    def _move(self, stamp: Stamp, folder: str, name: str) -> None:
+        self.place.move(stamp.name, folder, name)
+        marker = marker_of(self.watch.ready, stamp.name)
+        if marker is not None:
+            with suppress(PlaceError):
+                self.place.move(marker, folder, marker)
+
+    def _report(
+        self, stamp: Stamp, prepared: Prepared, reason: str | None, sent: int | None = None
+    ) -> FileReport:
+        """`sent` None: nothing was, since it failed."""
+        return FileReport(
+            file=self._name(stamp),
+            rows=prepared.rows,
+            sent=sent or 0,
+            rejected=prepared.rejected,
+            state="failed" if sent is None else "done",
+            reason=reason,
+        )
+
+    def _counted(self, report: FileReport) -> FileReport:
+        name = self.watch.watch
+        metrics.FILES.labels(name, report.state).inc()
+        metrics.ROWS.labels(name, "sent").inc(report.sent)
+        metrics.ROWS.labels(name, "rejected").inc(report.rejected)
+        return report
+
+    def _name(self, stamp: Stamp) -> str:
+        return f"{self.place.label}/{stamp.name}"
+
+
+def _digest_of(file: Path) -> str:
+    digest = blake2b(digest_size=_DIGEST_BYTES)
+    with file.open("rb") as source:
+        while piece := source.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _definition(watch: model.Watch) -> str:
+    """Tells mappings apart."""
+    said = msgspec.json.encode([getattr(watch, name) for name in _MAPS], order="sorted")
+    return blake2b(said, digest_size=4).hexdigest()

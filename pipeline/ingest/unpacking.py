@@ -1,0 +1,73 @@
+"""Compressed files: `.gz`, and `.zip` of one file, unpacked within bounds."""
+
+import gzip
+import lzma
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Final
+
+from pipeline.ingest.row import UnreadableError
+
+GZIP: Final = ".gz"
+ZIP: Final = ".zip"
+
+_PIECE: Final = 1024 * 1024
+_DAMAGED: Final = (
+    EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zipfile.BadZipFile,
+    NotImplementedError, RuntimeError,
+)  # fmt: skip
+"""RuntimeError: of a zip that is encrypted, NotImplementedError: packed in a way nobody here
+knows."""
+
+_LITTER: Final = "__MACOSX/"
+
+
+def is_packed(name: str) -> bool:
+    """Whether a file of this name is to be unpacked."""
+    return Path(name).suffix.lower() in (GZIP, ZIP)
+
+
+def inner_name(name: str) -> str:
+    """The name that tells the format of what is in the file."""
+    return Path(name).stem if is_packed(name) else name
+
+
+def unpack(packed: Path, name: str, into: Path, most_bytes: int) -> str:
+    """Write what is in `packed`, a file called `name`, to `into`; returns the name of what was in
+    it. Raises UnreadableError: it is damaged, encrypted, of several files, or too large."""
+    if packed.stat().st_size == 0:
+        raise UnreadableError("it is empty, hence no archive")
+    try:
+        if Path(name).suffix.lower() == GZIP:
+            with gzip.open(packed) as source:
+                _copy(source, into, most_bytes)
+            return inner_name(name)
+        return _unzip(packed, name, into, most_bytes)
+    except _DAMAGED as error:
+        raise UnreadableError(f"it cannot be unpacked: {error}") from error
+
+
+def _unzip(packed: Path, name: str, into: Path, most_bytes: int) -> str:
+    with zipfile.ZipFile(packed) as archive:
+        files = [
+            one
+            for one in archive.infolist()
+            if not one.is_dir() and not one.filename.startswith(_LITTER)
+        ]
+        if len(files) != 1:
+            raise UnreadableError(f"a .zip holds one file, and this one {len(files)}")
+        with archive.open(files[0]) as source:
+            _copy(source, into, most_bytes)
+        inside = inner_name(name)
+        return inside if Path(inside).suffix else Path(files[0].filename).name
+
+
+def _copy(source: IO[bytes] | gzip.GzipFile, into: Path, most_bytes: int) -> None:
+    left = most_bytes
+    with into.open("wb") as target:
+        while piece := source.read(_PIECE):
+            left -= len(piece)
+            if left < 0:
+                raise UnreadableError(f"unpacked it is larger than {most_bytes:,} bytes")
+            target.write(piece)

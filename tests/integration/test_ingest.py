@@ -1,0 +1,250 @@
+"""Files from a folder to a real broker: each row once, whatever happens meanwhile."""
+
+import csv
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from pipeline.adapters.avro import register
+from pipeline.adapters.records import Records
+from pipeline.adapters.topics import ensure_topics
+from pipeline.model import topics
+from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.interaction import Interaction
+from pipeline.settings import Settings
+from pipeline.stack.configure import apply_folder
+from tests.support.ingest import written_configuration
+
+_WATCH = """watches:
+  - watch: orders
+    source: shop-files
+    folder: {folder}
+    pattern: "*.csv*"
+    ready: {{by: rest, after: 100ms}}
+    kind: track
+    name: Order
+    columns: {{customer: identifiers.customer_id, total: properties.total}}
+    max_bad: 0.2
+"""
+
+
+class Watched:
+    """A folder that a home watches. `run` takes what is there."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.began = time.time_ns() // 1_000_000
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "pipeline.cli", "ingest", "--once", "--json"]
+
+    def environment(self) -> dict[str, str]:
+        settings = self.settings
+        variables = {"KAIROS_HOME": str(settings.home)}
+        variables["KAIROS_BOOTSTRAP_SERVERS"] = str(settings.bootstrap_servers)
+        return {**os.environ, **variables}
+
+    def run(self) -> list[dict[str, Any]]:
+        done = subprocess.run(
+            self.command(), env=self.environment(), capture_output=True, timeout=100, check=False
+        )
+        assert done.stdout, done.stderr.decode()
+        found = msgspec.json.decode(done.stdout)
+        assert done.returncode == any(one["state"] == "failed" for one in found)
+        assert isinstance(found, list)
+        return found
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        return subprocess.Popen(
+            self.command(), env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    def interactions(self, customer: str) -> list[Interaction]:
+        """Those of customers whose id begins so."""
+        every = Records.of(self.settings).every(topics.INTERACTIONS, Interaction)
+        return [one for _, one in every if one.identifiers[0].value.startswith(customer)]
+
+    def letters(self, name: str) -> list[DeadLetterRecord]:
+        """Those of the file."""
+        every = Records.of(self.settings).every(topics.DEAD_LETTERS, DeadLetterRecord)
+        return [one for _, one in every if f"/{name}:" in one.detail]
+
+
+@pytest.fixture
+def watched(settings: Settings, tmp_path: Path) -> Callable[[str], Watched]:
+    """Puts a watch in force, for a folder of the test's own."""
+    settings.home.mkdir(exist_ok=True)
+    ensure_topics(settings, ())
+    register(settings, ())
+
+    def watch(text: str = _WATCH) -> Watched:
+        folder = tmp_path / "in"
+        folder.mkdir(exist_ok=True)
+        config = written_configuration(tmp_path / "config", text.format(folder=folder))
+        apply_folder(settings, config, lambda _: None)
+        return Watched(settings, folder)
+
+    return watch
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
+def _rows(customer: str, count: int, bad_every: int = 0) -> str:
+    """CSV whose bad rows name nobody."""
+    lines = ["customer,total"]
+    for number in range(count):
+        bad = bad_every and number % bad_every == 0
+        lines.append(f"{'' if bad else f'{customer}-{number}'},{number}.50")
+    return "\n".join(lines) + "\n"
+
+
+def test_good_rows_are_sent_and_bad_ones_lie_beside_the_file(watched: Any) -> None:
+    files = watched()
+    (files.folder / "a.csv").write_text(
+        "customer,total\nmix-1,12.5\n,3\nmix-2,4\nmix-3,5\nmix-4,1\n"
+    )
+    [report] = files.run()
+    assert report == {
+        "file": str(files.folder / "a.csv"),
+        "rows": 5,
+        "sent": 4,
+        "rejected": 1,
+        "state": "done",
+        "reason": None,
+    }
+    assert _names(files.folder) == ["done"]
+    assert _names(files.folder / "done") == ["a.csv", "a.csv.rejected.csv"]
+    with (files.folder / "done" / "a.csv.rejected.csv").open(newline="") as beside:
+        [row] = csv.DictReader(beside)
+    assert (row["line"], row["column"], row["original"]) == ("3", "customer", ",3")
+    assert row["reason"].startswith("missing_identifier")
+    sent = files.interactions("mix-")
+    assert {one.identifiers[0].value for one in sent} == {"mix-1", "mix-2", "mix-3", "mix-4"}
+    assert {(one.name, one.kind, one.source, one.channel) for one in sent} == {
+        ("Order", "track", "shop-files", "file")
+    }
+    [letter] = files.letters("a.csv")
+    assert (letter.stage, letter.value) == ("ingest", b",3\n")
+    assert letter.headers["line"] == b"3"
+    assert files.run() == []
+
+
+def test_a_file_sent_twice_counts_once_and_another_content_of_its_name_counts(watched: Any) -> None:
+    files = watched()
+    text = _rows("twice", 20, bad_every=10)
+    (files.folder / "a.csv").write_text(text)
+    assert files.run()[0]["sent"] == 18
+    (files.folder / "a.csv").write_text(text)
+    (files.folder / "b.csv").write_text(text)
+    again = files.run()
+    assert [(one["state"], one["sent"]) for one in again] == [("done", 0), ("done", 0)]
+    assert "taken before" in again[0]["reason"]
+    (files.folder / "a.csv").write_text("customer,total\ntwice-new,1\n")
+    assert files.run()[0]["sent"] == 1
+    assert len(files.interactions("twice-")) == 19
+    assert len(files.letters("a.csv")) == 2
+    done = _names(files.folder / "done")
+    assert len([one for one in done if one.endswith("-a.csv")]) == 2
+    assert (files.folder / "done" / "a.csv").read_text() == text
+
+
+def test_too_many_bad_rows_stop_the_file_before_anything_is_sent(watched: Any) -> None:
+    files = watched()
+    (files.folder / "a.csv").write_text(_rows("much", 10, bad_every=3))
+    [report] = files.run()
+    assert (report["state"], report["rows"], report["sent"], report["rejected"]) == (
+        "failed", 10, 0, 4,
+    )  # fmt: skip
+    assert "4 of its 10 rows" in report["reason"]
+    assert _names(files.folder / "failed") == [
+        "a.csv", "a.csv.reason.txt", "a.csv.rejected.csv",
+    ]  # fmt: skip
+    assert not files.interactions("much-")
+    assert not files.letters("a.csv")
+
+
+def test_a_file_that_cannot_be_read_is_set_aside_and_the_next_is_taken(watched: Any) -> None:
+    files = watched()
+    (files.folder / "a.csv").write_text("customer,unknown\nx,1\n")
+    (files.folder / "b.csv.gz").write_bytes(b"\x1f\x8bno gzip")
+    (files.folder / "c.csv").write_text(_rows("next", 3))
+    reports = files.run()
+    assert [one["state"] for one in reports] == ["failed", "failed", "done"]
+    reason = (files.folder / "failed" / "a.csv.reason.txt").read_text()
+    assert "no column 'total'" in reason
+    assert "cannot be unpacked" in (files.folder / "failed" / "b.csv.gz.reason.txt").read_text()
+    assert len(files.interactions("next-")) == 3
+
+
+_POINTS = {
+    "while it is made into records": lambda home: any(home.glob("files/*/records")),
+    "once all is made": lambda home: any(home.glob("files/*/prepared.json")),
+    "while it is sent": lambda home: (
+        (home / "journal.sqlite").stat().st_size > 0 and _position(home) > 0
+    ),
+    "while dead letters are sent": lambda home: _letters(home),
+}
+
+
+def _asked(home: Path, what: str) -> Any:
+    try:
+        connection = sqlite3.connect(home / "journal.sqlite", timeout=5)
+        row = connection.execute(f"SELECT {what} FROM sending").fetchone()
+        connection.close()
+    except sqlite3.OperationalError:
+        return None
+    return row and row[0]
+
+
+def _position(home: Path) -> int:
+    return _asked(home, "max(position)") or 0
+
+
+def _letters(home: Path) -> bool:
+    return _asked(home, "max(letters)") is not None
+
+
+def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any) -> None:
+    files = watched()
+    count = 60_000
+    for number, (point, reached) in enumerate(_POINTS.items()):
+        customer, name = f"kill{number}", f"kill{number}.csv"
+        (files.folder / name).write_text(_rows(customer, count, bad_every=100))
+        process = files.start()
+        deadline = time.monotonic() + 60
+        while not reached(files.settings.home / "state" / "ingest"):
+            assert process.poll() is None, (point, process.communicate())
+            assert time.monotonic() < deadline, point
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert (files.folder / name).exists(), point
+        [report] = files.run()
+        assert (report["state"], report["rejected"]) == ("done", count // 100), point
+        sent = files.interactions(f"{customer}-")
+        assert len({one.event_id for one in sent}) == count - count // 100, point
+        assert len({one.identifiers[0].value for one in sent}) == count - count // 100, point
+        copies = {(one.event_id, one.received_at, one.occurred_at) for one in sent}
+        assert len(copies) == count - count // 100, point
+        assert len(files.letters(name)) == count // 100, point
+
+
+def test_two_watchers_take_each_file_once(watched: Any) -> None:
+    files = watched()
+    (files.folder / "a.csv").write_text(_rows("both", 5_000))
+    first, second = files.start(), files.start()
+    reports = [msgspec.json.decode(one.communicate(timeout=60)[0]) for one in (first, second)]
+    assert sorted(len(one) for one in reports) == [0, 1]
+    assert len(files.interactions("both-")) == 5_000

@@ -1,0 +1,226 @@
+"""Files on OpenSSH's own server: taken once, by its pinned key only, whatever cuts it off."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from pipeline.adapters.avro import open_codec, register
+from pipeline.adapters.config_files import load
+from pipeline.adapters.records import Records
+from pipeline.adapters.topics import ensure_topics
+from pipeline.config import model
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.ingest.opening import watchers
+from pipeline.ingest.places import DeniedError, PlaceError
+from pipeline.ingest.process import base_of, look_once
+from pipeline.ingest.sftp import opened_server
+from pipeline.ingest.taking import FileReport
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from pipeline.settings import Settings
+from tests.support.ingest import written_configuration
+from tests.support.sshd import SSHD, Server, running_sshd
+
+pytestmark = pytest.mark.skipif(SSHD is None, reason="openssh-server is not installed")
+
+_WATCH = """watches:
+  - watch: night
+    source: shop-files
+    sftp:
+      host: 127.0.0.1
+      port: {port}
+      user: {user}
+      host_key: "{key}"
+      private_key: "${{SFTP_KEY}}"
+      path: {path}
+    pattern: "*.csv"
+    ready: {{by: rest, after: 200ms}}
+    kind: identify
+    columns: {{customer: identifiers.customer_id, plan: traits.plan}}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running_sshd(tmp_path_factory.mktemp("ssh") / "server") as server:
+        yield server
+
+
+def place_of(server: Server, path: Path) -> model.SftpServer:
+    return model.SftpServer(
+        host="127.0.0.1",
+        user=server.user,
+        host_key=server.host_key,
+        path=str(path),
+        port=server.port,
+        private_key="${SFTP_KEY}",
+    )
+
+
+def secrets(server: Server) -> dict[str, str]:
+    return {"SFTP_KEY": str(server.private_key)}
+
+
+def configuration(folder: Path, server: Server, path: Path) -> Configuration:
+    text = _WATCH.format(port=server.port, user=server.user, key=server.host_key, path=path)
+    bundle = load(written_configuration(folder, text), {})
+    assert isinstance(bundle, model.Bundle), bundle
+    made = compile_bundle(bundle)
+    assert isinstance(made, Configuration)
+    return made
+
+
+def look(settings: Settings, config: Configuration, server: Server) -> list[FileReport]:
+    ensure_topics(settings, ())
+    register(settings, ())
+    base = base_of(settings, lambda *_: None)
+    return list(look_once(watchers(config, base, secrets(server)), config))
+
+
+def customers(settings: Settings, begin: str) -> list[str]:
+    every = Records(settings, open_codec(settings)).every(topics.INTERACTIONS, Interaction)
+    names = (one.identifiers[0].value for _, one in every)
+    return sorted(name for name in names if name.startswith(begin))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(one.name for one in folder.iterdir())
+
+
+def test_a_file_of_the_night_is_taken_and_put_away(
+    settings: Settings, server: Server, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.csv").write_text("customer,plan\nsftp-1,gold\n,tin\nsftp-2,tin\n")
+    config = configuration(tmp_path / "config", server, folder)
+    [report] = look(settings, config, server)
+    assert (report.state, report.sent, report.rejected) == ("done", 2, 1)
+    assert report.file == f"sftp://127.0.0.1:{server.port}/{str(folder).strip('/')}/a.csv"
+    assert names(folder) == ["done"]
+    assert names(folder / "done") == ["a.csv", "a.csv.rejected.csv"]
+    assert customers(settings, "sftp-") == ["sftp-1", "sftp-2"]
+    (folder / "a.csv").write_text("customer,plan\nsftp-1,gold\n,tin\nsftp-2,tin\n")
+    [again] = look(settings, config, server)
+    assert (again.state, again.sent) == ("done", 0)
+    assert customers(settings, "sftp-") == ["sftp-1", "sftp-2"]
+
+
+def test_another_host_key_is_refused_before_anything_is_told(
+    server: Server, tmp_path: Path
+) -> None:
+    with running_sshd(tmp_path / "other") as other:
+        wrong = replace(place_of(other, tmp_path), host_key=server.host_key)
+        with pytest.raises(PlaceError, match="host key"), opened_server(wrong, secrets(other)):
+            pass
+        log = (tmp_path / "other" / "log").read_text()
+    assert "Accepted" not in log
+
+
+def test_a_secret_that_is_not_set_is_named(server: Server, tmp_path: Path) -> None:
+    with (
+        pytest.raises(PlaceError, match="SFTP_KEY"),
+        opened_server(place_of(server, tmp_path), {}),
+    ):
+        pass
+
+
+def test_a_folder_that_is_not_there_is_named(server: Server, tmp_path: Path) -> None:
+    place = place_of(server, tmp_path / "missing")
+    with (
+        opened_server(place, secrets(server)) as folder,
+        pytest.raises(PlaceError, match="No such"),
+    ):
+        folder.files()
+
+
+def test_where_nothing_may_be_written_files_are_taken_once_and_stay(
+    settings: Settings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.csv").write_text("customer,plan\nstay-1,gold\n")
+    (folder / "b.csv").write_text("customer,other\nstay-2,gold\n")
+    with running_sshd(tmp_path / "server", "-R") as server:
+        with (
+            opened_server(place_of(server, folder), secrets(server)) as place,
+            pytest.raises(DeniedError),
+        ):
+            place.move("a.csv", "done", "a.csv")
+        config = configuration(tmp_path / "config", server, folder)
+        first, second = look(settings, config, server)
+        assert (first.state, first.sent) == ("done", 1)
+        assert "stays where it is" in str(first.reason)
+        assert second.state == "failed"
+        assert look(settings, config, server) == []
+    assert names(folder) == ["a.csv", "b.csv"]
+    assert customers(settings, "stay-") == ["stay-1"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="the administrator may read everything")
+def test_a_folder_without_rights_is_named(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir(mode=0o000)
+    with (
+        opened_server(place_of(server, folder), secrets(server)) as place,
+        pytest.raises(DeniedError, match="ermission"),
+    ):
+        place.files()
+
+
+@contextmanager
+def _cut_after(port: int, most_bytes: int) -> Iterator[int]:
+    """A port that leads to `port`, until so many bytes came back; then it cuts all connections."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+
+        def serve() -> None:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            with near, socket.create_connection(("127.0.0.1", port)) as far:
+                forward = threading.Thread(target=_pump, args=(near, far, None), daemon=True)
+                forward.start()
+                _pump(far, near, most_bytes)
+                for one in (near, far):
+                    one.shutdown(socket.SHUT_RDWR)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+
+
+def _pump(source: socket.socket, target: socket.socket, most_bytes: int | None) -> None:
+    done = 0
+    try:
+        while piece := source.recv(16_384):
+            target.sendall(piece)
+            done += len(piece)
+            if most_bytes is not None and done > most_bytes:
+                return
+    except OSError:
+        return
+
+
+def test_a_connection_cut_in_the_middle_is_told_and_the_file_is_taken_later(
+    settings: Settings, server: Server, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rows = "".join(f"cut-{number},{'x' * 100}\n" for number in range(20_000))
+    (folder / "a.csv").write_text("customer,plan\n" + rows)
+    with _cut_after(server.port, 1_000_000) as port:
+        through = Server(port, server.user, server.host_key, server.private_key)
+        config = configuration(tmp_path / "config", through, folder)
+        reports = look(settings, config, through)
+    assert {one.state for one in reports} == {"failed"}
+    assert not customers(settings, "cut-")
+    assert names(folder) == ["a.csv"]
+    [report] = look(settings, configuration(tmp_path / "config", server, folder), server)
+    assert (report.state, report.sent) == ("done", 20_000)
+    assert len(set(customers(settings, "cut-"))) == 20_000

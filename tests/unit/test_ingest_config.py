@@ -1,0 +1,118 @@
+"""ingest.yaml: what is wrong in it is named with file, line and mend."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.config_files import ConfigError, load
+from pipeline.config.feeds import with_feed
+from pipeline.config.model import Bundle
+
+_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMYc2KN6GHkQ8dbOqhmJzqHRqmUuTQaMeMwYsfI0eWJo"
+_FOLDER = """watches:
+  - watch: crm
+    source: crm
+    folder: /srv/in
+    kind: identify
+    columns:
+      customer: identifiers.customer_id
+      Name: traits.name
+      Updated: time
+      op: delete
+      "attribute:*": traits.*
+    delete: [D]
+    time: {zone: Europe/Madrid, formats: ["%d/%m/%Y"]}
+    csv: {delimiter: ";", encoding: windows-1252, decimal_comma: true}
+"""
+_SFTP = f"""watches:
+  - watch: crm
+    source: crm
+    sftp: {{host: h, user: u, host_key: "{_KEY}", private_key: "${{CRM_KEY}}"}}
+"""
+
+
+def loaded(tmp_path: Path, text: str) -> Bundle | list[ConfigError]:
+    (tmp_path / "sources.yaml").write_text(
+        "sources: [{name: crm, channel: file, write_key: write-key-1}]\n"
+    )
+    (tmp_path / "identity.yaml").write_text(
+        "namespaces: [{name: customer_id}, {name: email}, {name: cookie}]\n"
+    )
+    (tmp_path / "channels.yaml").write_text("channels: [{name: web}]\n")
+    (tmp_path / "ingest.yaml").write_text(text)
+    return load(tmp_path, {})
+
+
+@pytest.mark.parametrize("text", [_FOLDER, _SFTP])
+def test_a_right_file_is_loaded(tmp_path: Path, text: str) -> None:
+    bundle = loaded(tmp_path, text)
+    assert isinstance(bundle, Bundle), bundle
+    assert bundle.ingest.watches[0].watch == "crm"
+
+
+def test_secrets_stay_names_of_variables(tmp_path: Path) -> None:
+    bundle = loaded(tmp_path, _SFTP)
+    assert isinstance(bundle, Bundle)
+    sftp = bundle.ingest.watches[0].sftp
+    assert sftp is not None
+    assert sftp.private_key == "${CRM_KEY}"
+
+
+@pytest.mark.parametrize(
+    ("text", "old", "new", "line", "said"),
+    [
+        (_FOLDER, "source: crm", "source: crn", 3, "unknown source 'crn': did you mean"),
+        (_FOLDER, "/srv/in", "in", 4, "no absolute path"),
+        (_FOLDER, "    folder: /srv/in\n", "", 2, "either `folder` or `sftp`"),
+        (_FOLDER, "identifiers.customer_id", "identifiers.custmer_id", 7, "unknown namespace"),
+        (_FOLDER, "Name: traits.name", "Name: trait.name", 8, "nothing that a column can be"),
+        (_FOLDER, "Name: traits.name", "Name: context.urll", 8, "the context has no 'urll'"),
+        (_FOLDER, "Name: traits.name", "Name: identifiers.customer_id", 8, "'customer' is"),
+        (_FOLDER, "Updated: time", "Updated: traits.name", 9, "'Name' is traits.name already"),
+        (_FOLDER, '"attribute:*": traits.*', '"attribute:*": traits.x', 11, "`*` ends both"),
+        (_FOLDER, '"attribute:*": traits.*', '"*b": traits.*', 11, "`*` ends both"),
+        (_FOLDER, "    delete: [D]\n", "", 6, "go together"),
+        (_FOLDER, "kind: identify", "kind: track", 8, "call it properties.name"),
+        (_FOLDER, "    kind: identify\n", "", 2, "say the `kind`"),
+        (_FOLDER, "Europe/Madrid", "Europe/Madird", 13, "no time zone"),
+        (_FOLDER, "%d/%m/%Y", "%H:%M", 13, "no notation of a time"),
+        (_FOLDER, "%d/%m/%Y", "dd/mm/yyyy", 13, "no notation of a time"),
+        (_FOLDER, "windows-1252", "windows-125", 14, "no text encoding"),
+        (_FOLDER, '";"', '";;"', 14, "no delimiter"),
+        (_SFTP, f'"{_KEY}"', '"SHA256:abc"', 4, "ssh-keyscan"),
+        (_SFTP, f', host_key: "{_KEY}"', "", 4, "'host_key' is missing"),
+        (_SFTP, ', private_key: "${CRM_KEY}"', "", 4, "`private_key` or `password`"),
+        (_SFTP, '"${CRM_KEY}"', "in-the-file", 4, "what is written is no name of a secret"),
+        (_SFTP, "source: crm", "source: crm\n    ready: {marker: done}", 4, "name the marker"),
+        (_SFTP, "source: crm", "source: crm\n    max_bad: 2", 4, "too large"),
+        (_SFTP, "source: crm", "source: crm\n    kind: track", 4, "say `columns` too"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(
+    tmp_path: Path, text: str, old: str, new: str, line: int, said: str
+) -> None:
+    assert old in text
+    errors = loaded(tmp_path, text.replace(old, new, 1))
+    assert isinstance(errors, list)
+    assert [(one.file, one.line) for one in errors if said in one.message] == [
+        ("ingest.yaml", line)
+    ], errors
+
+
+def test_a_feed_brings_its_mapping_and_columns_add_to_it(tmp_path: Path) -> None:
+    text = """watches:
+  - watch: users
+    source: crm
+    folder: /srv/in
+    feed: interaction-studio-users
+    columns: {"attribute:emailAddress": identifiers.email}
+"""
+    bundle = loaded(tmp_path, text)
+    assert isinstance(bundle, Bundle), bundle
+    watch = with_feed(bundle.ingest.watches[0])
+    assert watch.kind == "identify"
+    assert watch.columns == {
+        "userId": "identifiers.customer_id",
+        "attribute:*": "traits.*",
+        "attribute:emailAddress": "identifiers.email",
+    }

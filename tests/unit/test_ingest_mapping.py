@@ -1,0 +1,200 @@
+"""Files as people really send them, with columns that are mapped to fields of an interaction."""
+
+import gzip
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from msgspec.structs import replace
+
+from pipeline.config import model
+from pipeline.config.feeds import with_feed
+from pipeline.ingest.mapping import row_mapping
+from pipeline.ingest.row import FileFormat, UnreadableError, UnreadableRow
+from pipeline.ingest.rows import open_rows
+from pipeline.ingest.unpacking import unpack
+
+_WATCH = model.Watch(
+    watch="w",
+    source="s",
+    folder="/in",
+    kind="identify",
+    columns={
+        "Kunde": "identifiers.customer_id",
+        "E-Mail": "identifiers.email",
+        "Umsatz": "traits.spent",
+        "Datum": "time",
+        "Notiz": "ignore",
+    },
+    time=model.RowTime("Europe/Madrid", ("%d/%m/%Y", "%d/%m/%y %H:%M")),
+)
+
+
+def read(path: Path, watch: model.Watch) -> list[Any]:
+    """Each row's record, or the refusal of it with line, code and field."""
+    csv = watch.csv
+    file_format = FileFormat(
+        1_000,
+        csv.encoding,
+        csv.delimiter,
+        csv.decimal_comma,
+        quote=csv.quote,
+        names=csv.names,
+        mapping=row_mapping(with_feed(watch)),
+    )
+    return [
+        (row.line, row.code, row.field)
+        if isinstance(row, UnreadableRow)
+        else msgspec.json.decode(row.raw)
+        for row in open_rows(path, file_format).rows()
+    ]
+
+
+def person(number: str, **fields: object) -> dict[str, Any]:
+    identifiers = [{"namespace": "customer_id", "value": number}]
+    return {"kind": "identify", "identifiers": identifiers, **fields}
+
+
+_NEW_YEAR_MS = 1_767_222_000_000
+"""2026-01-01 in Madrid."""
+
+
+def test_a_spreadsheet_of_the_continent(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    text = (
+        "Kunde;E-Mail;Umsatz;Datum;Notiz;\r\n"
+        '7;;1.234,50;01/01/2026;"zwei\r\nZeilen";\r\n'
+        "8;;12;01/01/26 00:00;ñ;\r\n"
+        "Kunde;E-Mail;Umsatz;Datum;Notiz;\r\n"
+        "9;;;2026-01-01;;\r\n"
+        ";;;;;\r\n\r\n"
+    )
+    path.write_bytes(text.encode("iso-8859-1"))
+    csv = model.CsvFormat(encoding="iso-8859-1", decimal_comma=True)
+    assert read(path, replace(_WATCH, csv=csv)) == [
+        person("7", properties={"spent": 1234.5}, occurred_at=_NEW_YEAR_MS),
+        person("8", properties={"spent": 12}, occurred_at=_NEW_YEAR_MS),
+        (6, "invalid_time", "occurred_at"),
+    ]
+
+
+def test_a_byte_order_mark_and_a_row_that_names_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("\ufeffKunde,E-Mail,Umsatz,Datum,Notiz\n7\n,,5\n".encode())
+    assert read(path, _WATCH) == [person("7"), (3, "missing_identifier", "identifiers.customer_id")]
+
+
+def test_a_file_without_a_header_and_without_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('7|a@a.example|"5|01/01/2026|\n')
+    csv = model.CsvFormat(names=("Kunde", "E-Mail", "Umsatz", "Datum", "Notiz"), quote="")
+    [row] = read(path, replace(_WATCH, csv=csv))
+    assert row["properties"] == {"spent": '"5'}
+    assert row["identifiers"][1] == {"namespace": "email", "value": "a@a.example"}
+
+
+def test_a_row_that_says_delete_clears_the_traits(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,plan,city,op\n1,gold,Vigo,D\n2,gold,,U\n")
+    columns = {"id": "identifiers.email", "plan": "traits.plan", "city": "traits.city"}
+    watch = replace(_WATCH, columns={**columns, "op": "delete"}, delete=("d",))
+    first, second = read(path, watch)
+    assert first["properties"] == {"plan": None, "city": None}
+    assert second["properties"] == {"plan": "gold"}
+
+
+def test_json_and_parquet_are_mapped_alike(tmp_path: Path) -> None:
+    columns = {"who.id": "identifiers.customer_id", "plan": "traits.plan", "who.*": "ignore"}
+    watch = replace(_WATCH, columns=columns, time=model.RowTime())
+    path = tmp_path / "a.ndjson"
+    path.write_text(
+        '{"who": {"id": 7, "age": 3}, "plan": "gold"}\n{"who": {"id": 7}, "x": 1}\n[]\n'
+    )
+    assert read(path, watch) == [
+        person("7", properties={"plan": "gold"}),
+        (2, "unknown_column", "x"),
+        (3, "invalid_json", None),
+    ]
+    table = pa.table({"who.id": [7, None], "plan": ["gold", "tin"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert read(tmp_path / "a.parquet", watch) == [
+        person("7", properties={"plan": "gold"}),
+        (2, "missing_identifier", "identifiers.customer_id"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("Kunde,E-Mail,Umsatz,Notiz", "no column 'Datum'"),
+        ("Kunde,E-Mail,Umsatz,Datum,Notiz,Neu", "column 'Neu' means nothing"),
+        ("Kunde,E-Mail,Umsatz,Datum,Notiz,Kunde", "column 'Kunde' stands twice"),
+    ],
+)
+def test_a_header_that_is_not_the_mapped_one_is_refused(
+    tmp_path: Path, header: str, said: str
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(header + "\n1,2,3,4,5,6\n")
+    with pytest.raises(UnreadableError, match=said):
+        read(path, _WATCH)
+
+
+def test_users_of_interaction_studio_come_unchanged(tmp_path: Path) -> None:
+    path = tmp_path / "user-2026-11-01_03-00-00.csv"
+    path.write_text(
+        "userId,attribute:emailAddress,attribute:name,attribute:visits\n"
+        "jdoe,John@a.example,John Doe,40\n"
+        "tester,,,\n"
+    )
+    watch = model.Watch(
+        watch="users",
+        source="s",
+        folder="/in",
+        feed="interaction-studio-users",
+        columns={"attribute:emailAddress": "identifiers.email"},
+    )
+    email = {"namespace": "email", "value": "John@a.example"}
+    assert read(path, watch) == [
+        {
+            "kind": "identify",
+            "identifiers": [{"namespace": "customer_id", "value": "jdoe"}, email],
+            "properties": {"name": "John Doe", "visits": 40},
+        },
+        person("tester"),
+    ]
+
+
+def test_compressed_files_are_unpacked_within_bounds(tmp_path: Path) -> None:
+    content = b"a" * 1_000
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(content))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("inner.csv", content)
+        archive.writestr("__MACOSX/._inner.csv", b"x")
+    into = tmp_path / "out"
+    assert unpack(tmp_path / "a.csv.gz", "a.csv.gz", into, 1_000) == "a.csv"
+    assert into.read_bytes() == content
+    assert unpack(tmp_path / "a.zip", "a.zip", into, 1_000) == "inner.csv"
+    assert into.read_bytes() == content
+    for name in ("a.csv.gz", "a.zip"):
+        with pytest.raises(UnreadableError, match="larger than 999"):
+            unpack(tmp_path / name, name, into, 999)
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zip"])
+def test_damaged_archives_are_refused(tmp_path: Path, name: str) -> None:
+    whole = tmp_path / name
+    if name.endswith(".gz"):
+        whole.write_bytes(gzip.compress(bytes(range(256)) * 100))
+    else:
+        with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.csv", bytes(range(256)) * 100)
+    data = whole.read_bytes()
+    for cut in (0, 1, len(data) // 2, len(data) - 1):
+        whole.write_bytes(data[:cut])
+        with pytest.raises(UnreadableError):
+            unpack(whole, name, tmp_path / "out", 1_000_000)

@@ -1,0 +1,82 @@
+"""When a file is complete, and what may happen to it in a folder."""
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import model
+from pipeline.ingest.journal import Journal, Sending, Stamp
+from pipeline.ingest.places import DeniedError, PlaceError, fits, opened_folder
+from pipeline.ingest.readiness import Readiness
+
+
+def never(_: Stamp) -> float:
+    return 0.0
+
+
+def test_a_file_at_rest_is_complete_and_a_change_begins_anew() -> None:
+    rest = Readiness(model.ReadyRule(after="5s"))
+    small, large = Stamp("a", 1, 7), Stamp("a", 2, 7)
+    assert not rest.ready([small], frozenset("a"), 0, never)
+    assert not rest.ready([large], frozenset("a"), 4, never)
+    assert not rest.ready([large], frozenset("a"), 8.9, never)
+    assert rest.ready([large], frozenset("a"), 9, never) == {large}
+    assert rest.ready([small], frozenset("a"), 9, lambda _: 5.0) == {small}
+
+
+def test_a_marker_makes_a_file_complete() -> None:
+    marked = Readiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
+    file = Stamp("a.csv.gz", 1, 1)
+    assert not marked.ready([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
+    assert marked.ready([file], frozenset({"a.csv.gz", "a.ok"}), 0, never) == {file}
+
+
+def test_what_is_not_finished_or_hidden_fits_no_pattern() -> None:
+    assert fits("a.csv", "*.csv", ())
+    assert not fits("a.csv", "*.csv", ("a*",))
+    for name in (".a.csv", "a.csv.part", "a.csv.filepart", "a.tmp"):
+        assert not fits(name, "*", ())
+
+
+def test_links_and_folders_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("x")
+    folder = tmp_path / "in"
+    (folder / "b").mkdir(parents=True)
+    (folder / "a").symlink_to(tmp_path / "secret")
+    with opened_folder(folder) as place:
+        assert place.files() == []
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    with opened_folder(tmp_path) as place:
+        [stamp] = place.files()
+        (tmp_path / "a").write_text("xy")
+        with pytest.raises(PlaceError, match="changes"):
+            place.fetch(stamp, BytesIO(), 100)
+
+
+def test_where_done_cannot_be_made_moving_is_denied(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "done").write_text("a file in the way")
+    with opened_folder(tmp_path) as place, pytest.raises(DeniedError):
+        place.move("a", "done", "a")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(PlaceError, match="missing"), opened_folder(tmp_path / "missing"):
+        pass
+
+
+def test_the_journal_knows_after_a_restart(tmp_path: Path) -> None:
+    Journal(tmp_path).record("c", Sending(7, {0: 3}))
+    assert Journal(tmp_path).sending("c") == Sending(7, {0: 3})
+    Journal(tmp_path).finish("c", "a.csv", 5, 1)
+    assert Journal(tmp_path).sending("c") == Sending()
+    taken = Journal(tmp_path).taken("c")
+    assert taken is not None
+    assert (taken.name, taken.rows, taken.rejected) == ("a.csv", 5, 1)
+    Journal(tmp_path).leave("w", Stamp("a", 1, 2))
+    assert Journal(tmp_path).is_left("w", Stamp("a", 1, 2))
+    assert not Journal(tmp_path).is_left("w", Stamp("a", 1, 3))
