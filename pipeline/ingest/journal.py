@@ -52,7 +52,7 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class SendProgress:
     """`position`: up to which byte Kafka has the prepared records. `letters`: where the topic of
     dead letters ended, by partition, before the first of this file; None: none was sent yet.
     `sent`: Kafka has everything."""
@@ -78,17 +78,17 @@ class Journal:
             row = connection.execute(asked, (content,)).fetchone()
         return None if row is None else Taken(*row)
 
-    def sending(self, content: str) -> Sending:
+    def sending(self, content: str) -> SendProgress:
         """How far it has been sent."""
         asked = "SELECT position, letters, sent FROM sending WHERE content = ?"
         with self._open() as connection:
             row = connection.execute(asked, (content,)).fetchone()
         if row is None:
-            return Sending()
+            return SendProgress()
         letters = None if row[1] is None else msgspec.json.decode(row[1], type=dict[int, int])
-        return Sending(row[0], letters, bool(row[2]))
+        return SendProgress(row[0], letters, bool(row[2]))
 
-    def record(self, content: str, sending: Sending) -> None:
+    def record(self, content: str, sending: SendProgress) -> None:
         """Keep how far it has been sent."""
         letters = None
         if sending.letters is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.config.feeds import with_feed
-from pipeline.ingest.places import Place, opened_folder
+from pipeline.ingest.places import WatchedPlace, opened_folder
 from pipeline.ingest.sftp import opened_server, server_label
 from pipeline.ingest.taking import Base
 from pipeline.ingest.watcher import Watcher
@@ -27,7 +27,7 @@ def _watcher(watch: model.Watch, base: Base, environment: Mapping[str, str]) -> 
 
 def _place(
     watch: model.Watch, environment: Mapping[str, str]
-) -> tuple[str, Callable[[], AbstractContextManager[Place]]]:
+) -> tuple[str, Callable[[], AbstractContextManager[WatchedPlace]]]:
     server = watch.sftp
     if server is not None:
         return server_label(server), lambda: opened_server(server, environment)

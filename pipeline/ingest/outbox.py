@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from pipeline.adapters import traces
 from pipeline.adapters.kafka import WRITER, Property
 from pipeline.adapters.snapshots import scan
-from pipeline.ingest.journal import Journal, Sending
+from pipeline.ingest.journal import Journal, SendProgress
 from pipeline.ingest.preparing import Outlet
 from pipeline.ingest.sending import NotDeliveredError
 from pipeline.ingest.spooled import SpooledRecord, records
@@ -45,28 +45,28 @@ class Outbox:
         if known.sent:
             return
         position = self._send_rows(outlet.records, known)
-        self._send_letters(outlet.letters, Sending(position, known.letters))
-        self._journal.record(self._content, Sending(position, sent=True))
+        self._send_letters(outlet.letters, SendProgress(position, known.letters))
+        self._journal.record(self._content, SendProgress(position, sent=True))
 
-    def _send_rows(self, path: Path, known: Sending) -> int:
+    def _send_rows(self, path: Path, known: SendProgress) -> int:
         position = known.position
         for number, record in enumerate(records(path, position), start=1):
             self._put(topics.INTERACTIONS, record)
             position = record.end
             if number % _PIECE == 0:
                 self._flush()
-                self._journal.record(self._content, Sending(position, known.letters))
+                self._journal.record(self._content, SendProgress(position, known.letters))
         self._flush()
-        self._journal.record(self._content, Sending(position, known.letters))
+        self._journal.record(self._content, SendProgress(position, known.letters))
         return position
 
-    def _send_letters(self, path: Path, known: Sending) -> None:
+    def _send_letters(self, path: Path, known: SendProgress) -> None:
         there: frozenset[bytes] = frozenset()
         if path.stat().st_size == 0:
             return
         if known.letters is None:
             ends = _ends(self._kafka, topics.DEAD_LETTERS)
-            self._journal.record(self._content, Sending(known.position, ends))
+            self._journal.record(self._content, SendProgress(known.position, ends))
         else:
             there = frozenset(self._letters_from(known.letters))
         for record in records(path):

@@ -37,7 +37,7 @@ class DeniedError(PlaceError):
     """It may not be done there, and will not be by trying again."""
 
 
-class Place(Protocol):
+class WatchedPlace(Protocol):
     """A folder with files, while it is open to this process alone as far as that can be had."""
 
     label: str

@@ -132,7 +132,7 @@ def _secret(reference: str | None, environment: Mapping[str, str]) -> str | None
 
 
 class ServerFolder:
-    """A folder of a server; see `places.Place`."""
+    """A folder of a server; see `places.WatchedPlace`."""
 
     def __init__(self, label: str, path: str, client: asyncssh.SFTPClient, call: _Calls) -> None:
         self.label = label

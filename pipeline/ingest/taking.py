@@ -23,7 +23,7 @@ from pipeline.ingest import metrics
 from pipeline.ingest.journal import Journal, Stamp
 from pipeline.ingest.mapping import row_mapping
 from pipeline.ingest.outbox import Outbox
-from pipeline.ingest.places import DONE, FAILED, DeniedError, Place, PlaceError
+from pipeline.ingest.places import DONE, FAILED, DeniedError, PlaceError, WatchedPlace
 from pipeline.ingest.preparing import Encoder, Judge, Outlet, Prepared, prepare
 from pipeline.ingest.readiness import marker_of
 from pipeline.ingest.records import RowIntake
@@ -102,7 +102,7 @@ class Taking:
 
     watch: model.Watch
     base: Base
-    place: Place
+    place: WatchedPlace
     config: Configuration
 
     def take(self, stamp: Stamp) -> FileReport:

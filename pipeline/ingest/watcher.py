@@ -10,7 +10,7 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.ingest import metrics
 from pipeline.ingest.journal import Stamp
-from pipeline.ingest.places import Place, PlaceError, fits
+from pipeline.ingest.places import PlaceError, WatchedPlace, fits
 from pipeline.ingest.readiness import Readiness, marker_of
 from pipeline.ingest.taking import Base, FileReport, Taking
 
@@ -23,7 +23,7 @@ class Watcher:
     watch: model.Watch
     base: Base
     label: str
-    open_place: Callable[[], AbstractContextManager[Place]]
+    open_place: Callable[[], AbstractContextManager[WatchedPlace]]
     readiness: Readiness = field(init=False)
     waiting: int = field(init=False, default=0)
 
@@ -57,7 +57,7 @@ class Watcher:
     def _unusable(self, error: PlaceError) -> FileReport:
         return FileReport(self.label, 0, 0, 0, "failed", str(error))
 
-    def _ready(self, place: Place) -> list[Stamp]:
+    def _ready(self, place: WatchedPlace) -> list[Stamp]:
         found = place.files()
         fitting = self._fitting(found)
         names = frozenset(one.name for one in found)

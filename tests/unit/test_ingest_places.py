@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import model
-from pipeline.ingest.journal import Journal, Sending, Stamp
+from pipeline.ingest.journal import Journal, SendProgress, Stamp
 from pipeline.ingest.places import DeniedError, PlaceError, fits, opened_folder
 from pipeline.ingest.readiness import Readiness
 
@@ -70,10 +70,10 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_the_journal_knows_after_a_restart(tmp_path: Path) -> None:
-    Journal(tmp_path).record("c", Sending(7, {0: 3}))
-    assert Journal(tmp_path).sending("c") == Sending(7, {0: 3})
+    Journal(tmp_path).record("c", SendProgress(7, {0: 3}))
+    assert Journal(tmp_path).sending("c") == SendProgress(7, {0: 3})
     Journal(tmp_path).finish("c", "a.csv", 5, 1)
-    assert Journal(tmp_path).sending("c") == Sending()
+    assert Journal(tmp_path).sending("c") == SendProgress()
     taken = Journal(tmp_path).taken("c")
     assert taken is not None
     assert (taken.name, taken.rows, taken.rejected) == ("a.csv", 5, 1)
