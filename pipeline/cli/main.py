@@ -30,7 +30,7 @@ COMMANDS: Final = {
     "ingest": "Take files from folders and SFTP servers.",
     "explain": "Say why a decision is as it is.",
     "preview": "Decide for a customer without writing anything.",
-    "replay": "Write a topic as Parquet.",
+    "replay": "Write a topic as Parquet, or decide anew with another configuration.",
     "backtest": "Play files through the stages without Kafka.",
     "simulate": "Make a synthetic world whose truth is known.",
     "profile": "Show a customer, or export all of them.",

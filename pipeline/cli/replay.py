@@ -1,4 +1,4 @@
-"""`kairos replay`: a topic as Parquet."""
+"""`kairos replay`: a topic as Parquet, or decided on with another configuration."""
 
 import re
 from pathlib import Path
@@ -13,19 +13,35 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from pipeline.cli.console import JsonOption, err, out, print_json
+from pipeline.adapters.clock import now_ms
+from pipeline.adapters.load_rules import load_rules
+from pipeline.adapters.records import Records
+from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms
+from pipeline.replay.backtest import rules_in
 from pipeline.replay.manifest import Selection
 from pipeline.replay.topics import ReplayReport, replay
+from pipeline.replay.what_if import AFTER, BEFORE, TimeRange, WhatIfReport, what_if
 from pipeline.settings import Settings
+from pipeline.stack.configure import ensure_configuration
 
 _OFFSETS: Final = re.compile(r"(\d{1,9}):(\d{1,18})-(\d{1,18})")
 
 
-def run(
-    topic: Annotated[str, typer.Option(help="Such as interactions, decisions or actions.email.")],
+def run(  # noqa: PLR0913 - one for each option
     folder: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for the files.")],
+    topic: Annotated[
+        str | None, typer.Option(help="Such as interactions, decisions or actions.email.")
+    ] = None,
+    other: Annotated[
+        Path | None,
+        typer.Option(
+            "--what-if",
+            metavar="DIR",
+            help="Decide on the interactions with this configuration and with the one in force.",
+        ),
+    ] = None,
     since: Annotated[
         str | None,
         typer.Option(
@@ -56,17 +72,29 @@ def run(
     Fields are typed columns, nested records structs; what may have several types (properties,
     traits) is JSON text. kafka_partition, kafka_offset, kafka_at, kafka_key say where a record
     stands; kafka_tombstone marks deletions, kafka_error bytes that are no record.
+
+    With --what-if all interactions of the topic are decided on twice, without a trace in any topic:
+    with the configuration in force, and with the other. Decisions of --from to --to are compared
+    side by side by offer, channel and segment, and are in DIR/before and DIR/after as `kairos
+    backtest` writes them. Outcomes of messages that a configuration does not send are left out.
     """
-    selection = Selection(
-        topic,
-        None if since is None else epoch_ms(since),
-        None if until is None else epoch_ms(until),
-        _offsets(offsets) if offsets else None,
-    )
-    if selection.offsets and (since or until):
-        raise typer.BadParameter("say either --offsets, or --from and --to")
-    if since and until and epoch_ms(since) >= epoch_ms(until):
+    begin_ms = None if since is None else epoch_ms(since)
+    end_ms = None if until is None else epoch_ms(until)
+    if begin_ms is not None and end_ms is not None and begin_ms >= end_ms:
         raise typer.BadParameter(f"--from {since} is not before --to {until}")
+    if (topic is None) == (other is None):
+        raise typer.BadParameter("say either --topic, or --what-if")
+    if offsets and (since or until or other):
+        raise typer.BadParameter("--offsets goes with --topic, without --from and --to")
+    if other is not None:
+        when = TimeRange(begin_ms, now_ms() if end_ms is None else end_ms)
+        _what_if(other, when, folder, json)
+    else:
+        chosen = _offsets(offsets) if offsets else None
+        _replay(Selection(topic or "", begin_ms, end_ms, chosen), folder, json)
+
+
+def _replay(selection: Selection, folder: Path, json: bool) -> None:
     with _bar() as bar:
         task = bar.add_task("replaying", total=None)
         report = replay(
@@ -79,6 +107,41 @@ def run(
         print_json(report)
     else:
         _print(report, folder)
+
+
+def _what_if(other: Path, when: TimeRange, folder: Path, json: bool) -> None:
+    settings = Settings()
+    before = load_rules(ensure_configuration(settings), settings)
+    after = rules_in(other, settings)
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task("deciding", total=None)
+        records = Records.of(settings)
+        report = what_if(
+            records, before, after, when, folder, lambda done: bar.update(task, completed=done)
+        )
+    if json:
+        print_json(report)
+    else:
+        _print_what_if(report, folder)
+
+
+def _print_what_if(report: WhatIfReport, folder: Path) -> None:
+    for title, rows in (
+        ("Offers", report.offers),
+        ("Channels", report.channels),
+        ("Segments", report.segments),
+    ):
+        columns = ["name", "messages before", "after"]
+        print_table(title, columns, [[one.name, one.before, one.after] for one in rows])
+    for name, side in ((BEFORE, report.before), (AFTER, report.after)):
+        out.print(
+            f"{name:6} {side.decisions:,} decisions, {side.actions:,} messages, "
+            f"{side.outcomes_left_out:,} outcomes left out, configuration {side.config}, "
+            f"decisions {side.decision_hash}",
+            soft_wrap=True,
+        )
+    same = "all the same" if report.identical else f"{report.changed_slots:,} slots changed"
+    out.print(plain(f"{report.interactions:,} interactions: {same}; see {folder}"), soft_wrap=True)
 
 
 def _offsets(given: list[str]) -> dict[int, tuple[int, int]]:

@@ -41,7 +41,7 @@ def as_of(records: Records, rules: Rules, at: int) -> Iterator[Iterator[MemberPr
     """Provide the profiles with memberships at `at` (epoch ms, inclusive), in the order of ids."""
     with ExitStack() as opened:
         flow = Flow(rules, lambda stage: _StateRows(opened.enter_context(temporary_rows()), stage))
-        for record in _inputs(records, at):
+        for record in inputs_until(records, at):
             if isinstance(record, Interaction):
                 for _ in flow.advance(time_of(record)):
                     pass
@@ -79,7 +79,7 @@ class _StateRows(MutableMapping[str, _State]):
         return sum(1 for _ in self)
 
 
-def _inputs(records: Records, at: int) -> Iterator[_Input]:
+def inputs_until(records: Records, at: int) -> Iterator[_Input]:
     """Yield the input from outside the stages up to `at`, in the order of writing."""
     with temporary_rows() as rows:
         written: dict[tuple[int, int], int] = {}

@@ -20,34 +20,11 @@ from pipeline.model.fingerprint import fingerprint
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import Emit
-from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS
+from pipeline.model.time import DAY_MS, HOUR_MS
+from tests.support.shop_log import BEGIN_MS, shop_log, visit
 from tests.support.worlds import rules
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
-_BEGIN_MS = 1_700_000_000_000
-_NAMES = ("home", "catalog", "add_to_cart", "cart", "purchase", "promo_page")
-
-
-def _one(number: int, name: str, at: int, *who: str, kind: str = "track") -> Interaction:
-    names = tuple(map(Identifier.parse, who))
-    return Interaction(f"e{number}", kind, name, "web", "web-shop", at, at, names)  # type: ignore[arg-type]
-
-
-def _log(seed: int = 7, most: int = 300) -> list[Interaction]:
-    """Visitors on two devices, who say who they are when they buy; some events come twice."""
-    chance = random.Random(seed)
-    found: list[Interaction] = []
-    at = _BEGIN_MS
-    for number in range(most):
-        at += chance.randrange(30 * MINUTE_MS)
-        person, name = chance.randrange(1, 26), chance.choice(_NAMES)
-        who = [f"cookie:{person}-{chance.randrange(2)}"]
-        if name == "purchase":
-            who = [f"customer_id:{person}", f"email:p{person}@example.com", *who]
-        found.append(_one(number, name, at, *who))
-        if chance.random() < 0.05:
-            found.append(found[-1])
-    return found
 
 
 def _write(path: Path, interactions: Iterable[Interaction]) -> Path:
@@ -110,7 +87,7 @@ def _direct(log: Sequence[Interaction]) -> tuple[Flow, list[Emit]]:
 def test_decisions_are_those_of_the_stages(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
-    log = _log()
+    log = shop_log()
     _, emits = _direct(log)
     decided = [one.value for one in emits if isinstance(one.value, Decision)]
     report = play(_write(tmp_path / "a.ndjson", log))
@@ -124,7 +101,7 @@ def test_decisions_are_those_of_the_stages(
 def test_tables_have_what_the_stages_wrote(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
-    log = _log()
+    log = shop_log()
     flow, emits = _direct(log)
     report = play(_write(tmp_path / "a.ndjson", log))
     changes = [one.value for one in emits if one.topic == "segments.changes"]
@@ -151,17 +128,17 @@ def test_devices_that_said_who_they_are_are_one_profile(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
     log = [
-        _one(1, "home", _BEGIN_MS, "cookie:a"),
-        _one(2, "home", _BEGIN_MS + 1, "cookie:b"),
-        _one(3, "purchase", _BEGIN_MS + 2, "customer_id:c", "cookie:a"),
-        _one(4, "purchase", _BEGIN_MS + 3, "customer_id:c", "cookie:b"),
+        visit(1, "home", BEGIN_MS, "cookie:a"),
+        visit(2, "home", BEGIN_MS + 1, "cookie:b"),
+        visit(3, "purchase", BEGIN_MS + 2, "customer_id:c", "cookie:a"),
+        visit(4, "purchase", BEGIN_MS + 3, "customer_id:c", "cookie:b"),
     ]
     play(_write(tmp_path / "a.ndjson", log))
     [(who, names)] = table("SELECT profile_id, list_sort(list(value)) FROM identifiers GROUP BY 1")
     assert (who, names) == (profile_id(Identifier("customer_id", "c")), ["a", "b", "c"])
 
 
-@pytest.mark.parametrize("until", [None, _BEGIN_MS + HOUR_MS - 1, _BEGIN_MS + HOUR_MS])
+@pytest.mark.parametrize("until", [None, BEGIN_MS + HOUR_MS - 1, BEGIN_MS + HOUR_MS])
 def test_a_cart_left_for_an_hour_gives_one_mail_if_the_log_goes_on_so_long(
     tmp_path: Path,
     until: int | None,
@@ -169,13 +146,13 @@ def test_a_cart_left_for_an_hour_gives_one_mail_if_the_log_goes_on_so_long(
     table: Callable[[str], list[Any]],
 ) -> None:
     who = ("customer_id:c", "email:c@example.com")
-    file = _write(tmp_path / "a.ndjson", [_one(1, "add_to_cart", _BEGIN_MS, *who)])
+    file = _write(tmp_path / "a.ndjson", [visit(1, "add_to_cart", BEGIN_MS, *who)])
     moment = () if until is None else ("--until", _iso(until))
     report = play(file, *moment)
     mails = table("SELECT campaign, epoch_ms(created_at) FROM actions WHERE channel = 'email'")
-    due = until == _BEGIN_MS + HOUR_MS
-    assert mails == ([("cart-recovery", _BEGIN_MS + HOUR_MS)] if due else [])
-    assert report["until"] == (until or _BEGIN_MS)
+    due = until == BEGIN_MS + HOUR_MS
+    assert mails == ([("cart-recovery", BEGIN_MS + HOUR_MS)] if due else [])
+    assert report["until"] == (until or BEGIN_MS)
 
 
 def _iso(at: int) -> str:
@@ -187,7 +164,7 @@ def _iso(at: int) -> str:
 
 
 def test_what_came_after_the_end_is_left_out(tmp_path: Path, play: Callable[..., Any]) -> None:
-    log = _log()
+    log = shop_log()
     middle = log[150].received_at
     whole = play(_write(tmp_path / "a.ndjson", log), "--until", _iso(middle))
     first = [one for one in log if one.received_at <= middle]
@@ -199,14 +176,14 @@ def test_what_came_after_the_end_is_left_out(tmp_path: Path, play: Callable[...,
 def test_rows_in_any_order_and_files_give_the_same_decisions(
     tmp_path: Path, play: Callable[..., Any]
 ) -> None:
-    log = _log()
+    log = shop_log()
     mixed = [*log]
     random.Random(1).shuffle(mixed)
     once = play(_write(tmp_path / "a.ndjson", log))
     again = play(_write(tmp_path / "a.ndjson", log))
     _write(tmp_path / "folder" / "1.ndjson", mixed[:100])
     _write(tmp_path / "folder" / "deep" / "2.ndjson", mixed[100:])
-    _write(tmp_path / "folder" / ".hidden", _log(seed=8))
+    _write(tmp_path / "folder" / ".hidden", shop_log(seed=8))
     divided = play(tmp_path / "folder")
     assert again == once
     assert divided["decision_hash"] == once["decision_hash"]
@@ -216,7 +193,7 @@ def test_rows_in_any_order_and_files_give_the_same_decisions(
 def test_an_event_that_comes_twice_is_decided_once(
     tmp_path: Path, play: Callable[..., Any]
 ) -> None:
-    log = _log()
+    log = shop_log()
     once = play(_write(tmp_path / "a.ndjson", log))
     twice = play(_write(tmp_path / "a.ndjson", [*log, *log]))
     assert twice["interactions"] == 2 * once["interactions"]
@@ -231,8 +208,8 @@ def test_messages_of_segment_are_heard_when_they_happened(
         b'"timestamp":"2023-11-14T22:13:20Z","context":{"traits":{"email":"c@example.com"}}}\n'
     )
     (tmp_path / "a.ndjson").write_bytes(message)
-    assert play(tmp_path / "a.ndjson")["until"] == _BEGIN_MS
-    assert table("SELECT DISTINCT epoch_ms(decided_at) FROM decisions") == [(_BEGIN_MS,)]
+    assert play(tmp_path / "a.ndjson")["until"] == BEGIN_MS
+    assert table("SELECT DISTINCT epoch_ms(decided_at) FROM decisions") == [(BEGIN_MS,)]
 
 
 def test_another_configuration_decides_otherwise(
@@ -241,7 +218,7 @@ def test_another_configuration_decides_otherwise(
     other = tmp_path / "other"
     shutil.copytree(_DEMO, other)
     (other / "campaigns" / "cart-recovery.yaml").unlink()
-    file = _write(tmp_path / "a.ndjson", _log())
+    file = _write(tmp_path / "a.ndjson", shop_log())
     now = play(file)
     with_it = table("SELECT count(*) FROM actions WHERE campaign = 'cart-recovery'")
     then = play(file, config=other)
@@ -253,14 +230,14 @@ def test_another_configuration_decides_otherwise(
 def test_outcomes_of_messages_that_were_not_sent_are_left_out(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
-    log = _log()
+    log = shop_log()
     file = _write(tmp_path / "a.ndjson", log)
     play(file)
     [(sent, at)] = table("SELECT action_id, epoch_ms(created_at) FROM actions ORDER BY 2 LIMIT 1")
     about = {"campaign": "x", "offer": "x"}
     outcomes = [
         msgspec.structs.replace(
-            _one(900 + number, "click", at + 1, "cookie:1-0", kind="outcome"),
+            visit(900 + number, "click", at + 1, "cookie:1-0", kind="outcome"),
             properties={**about, "action_id": action},
         )
         for number, action in enumerate((sent, "never-sent"))
@@ -272,7 +249,7 @@ def test_outcomes_of_messages_that_were_not_sent_are_left_out(
 def test_bad_rows_are_told_with_their_line_and_the_others_played(
     tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
-    file = _write(tmp_path / "a.ndjson", _log(most=10))
+    file = _write(tmp_path / "a.ndjson", shop_log(most=10))
     good = len(file.read_bytes().splitlines())
     timeless = (
         b'{"kind":"track","name":"home","identifiers":[{"namespace":"cookie","value":"a"}]}\n'
@@ -312,7 +289,7 @@ def test_what_cannot_be_played_is_told_in_one_line(
     (tmp_path / "blank.ndjson").write_bytes(b"\n\n")
     (tmp_path / "broken.ndjson").write_bytes(b"{\n")
     (tmp_path / "text.parquet").write_bytes(b"text")
-    _write(tmp_path / "good.ndjson", _log(most=3))
+    _write(tmp_path / "good.ndjson", shop_log(most=3))
     done = invoke(tmp_path / given, *options)
     assert done.exit_code != 0
     assert said in " ".join(f"{done.exception} {done.output}".split())
@@ -324,7 +301,7 @@ def test_a_wrong_configuration_is_told_with_file_and_line(
 ) -> None:
     shutil.copytree(_DEMO, tmp_path / "other")
     (tmp_path / "other" / "channels.yaml").write_text("chanels: []\n")
-    done = invoke(_write(tmp_path / "a.ndjson", _log(most=3)), config=tmp_path / "other")
+    done = invoke(_write(tmp_path / "a.ndjson", shop_log(most=3)), config=tmp_path / "other")
     assert done.exit_code == 1
     assert "channels.yaml:1:1" in str(done.exception)
 
@@ -333,8 +310,8 @@ def test_the_end_is_later_than_the_day_of_the_log(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
     """Memberships are those of the end: after a year nobody has a window open."""
-    file = _write(tmp_path / "a.ndjson", _log())
+    file = _write(tmp_path / "a.ndjson", shop_log())
     play(file)
     now = table("SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1")
-    play(file, "--until", _iso(_BEGIN_MS + 365 * DAY_MS))
+    play(file, "--until", _iso(BEGIN_MS + 365 * DAY_MS))
     assert table("SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1") != now

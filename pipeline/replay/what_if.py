@@ -1,0 +1,168 @@
+"""The interactions of the topic through the stages with two configurations, side by side.
+
+Both begin with the topic, each with a state of its own; nothing is written to a topic. Outcomes of
+messages that a configuration does not send are left out of its run.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import duckdb
+from msgspec import Struct
+
+from pipeline.adapters.records import Records
+from pipeline.model.decision import Action, Decision
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import SegmentChange
+from pipeline.profile_reads.as_of import inputs_until
+from pipeline.replay.outputs import OutputTables
+from pipeline.replay.playing import LogPlayer
+from pipeline.rules import Rules
+
+BEFORE: Final = "before"
+AFTER: Final = "after"
+_BY: Final = """
+SELECT name, count(*) FILTER (side = 'before'), count(*) FILTER (side = 'after')
+FROM (SELECT side, {name} AS name FROM decisions WHERE action_id IS NOT NULL)
+GROUP BY name ORDER BY name
+"""
+_CHANGED: Final = """
+SELECT count(*) FROM (SELECT * FROM decisions WHERE side = 'before') AS b
+FULL JOIN (SELECT * FROM decisions WHERE side = 'after') AS a
+ON (b.decision_id = a.decision_id AND b.slot IS NOT DISTINCT FROM a.slot)
+WHERE b.treatment IS DISTINCT FROM a.treatment
+"""
+
+
+class SideReport(Struct, frozen=True):
+    """What came of one configuration, named by its digest."""
+
+    config: str
+    decisions: int
+    actions: int
+    outcomes_left_out: int
+    decision_hash: str
+
+
+class Messages(Struct, frozen=True):
+    """How many messages were decided on under this name."""
+
+    name: str
+    before: int
+    after: int
+
+
+class WhatIfReport(Struct, frozen=True):
+    """Decisions of `interactions`, before and after: `identical`, or with another treatment in
+    `changed_slots`. A message counts in each segment of its customer."""
+
+    interactions: int
+    before: SideReport
+    after: SideReport
+    identical: bool
+    changed_slots: int
+    offers: tuple[Messages, ...]
+    channels: tuple[Messages, ...]
+    segments: tuple[Messages, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRange:
+    """From `since` up to, not including, `until` (epoch ms); None: all since the beginning."""
+
+    since: int | None
+    until: int
+
+    def has(self, at: int) -> bool:
+        """Return whether a time is in the range."""
+        return (self.since is None or at >= self.since) and at < self.until
+
+
+def what_if(
+    records: Records,
+    before: Rules,
+    after: Rules,
+    when: TimeRange,
+    out: Path,
+    progress: Callable[[int], None],
+) -> WhatIfReport:
+    """Decide with both rules and write the tables of each into `out`; compare what was decided in
+    the range. KafkaException when the broker does not answer."""
+    with ExitStack() as opened:
+        sides = {
+            name: _Side(rules, opened.enter_context(_tables(out / name)), when)
+            for name, rules in ((BEFORE, before), (AFTER, after))
+        }
+        count = 0
+        for count, record in enumerate(inputs_until(records, when.until - 1), 1):
+            for side in sides.values():
+                side.player.play(record)
+            progress(count)
+        for side in sides.values():
+            side.player.advance(when.until - 1)
+    was, would_be = (side.report() for side in sides.values())
+    with duckdb.connect() as database:
+        database.execute(_decisions(out))
+        [(changed,)] = database.execute(_CHANGED).fetchall()
+        return WhatIfReport(
+            interactions=count,
+            before=was,
+            after=would_be,
+            identical=was.decision_hash == would_be.decision_hash,
+            changed_slots=changed,
+            offers=_messages(database, "offer"),
+            channels=_messages(database, "channel"),
+            segments=_messages(database, "unnest(segments)"),
+        )
+
+
+def _decisions(out: Path) -> str:
+    """Return the statement that makes a view of both sides' decisions."""
+    sides = (
+        f"SELECT '{name}' AS side, * FROM {_quoted(out / name / 'decisions.parquet')}"
+        for name in (BEFORE, AFTER)
+    )
+    return f"CREATE VIEW decisions AS {' UNION ALL '.join(sides)}"
+
+
+def _quoted(file: Path) -> str:
+    return "'" + str(file).replace("'", "''") + "'"
+
+
+def _messages(database: duckdb.DuckDBPyConnection, name: str) -> tuple[Messages, ...]:
+    return tuple(Messages(*row) for row in database.execute(_BY.format(name=name)).fetchall())
+
+
+def _tables(folder: Path) -> OutputTables:
+    folder.mkdir(parents=True, exist_ok=True)
+    return OutputTables(folder)
+
+
+class _Side:
+    def __init__(self, rules: Rules, tables: OutputTables, when: TimeRange) -> None:
+        self.player = LogPlayer(rules, lambda emits: tables.take(_within(emits, when)))
+        self.tables = tables
+        self._digest = rules.config.digest
+
+    def report(self) -> SideReport:
+        return SideReport(
+            self._digest,
+            len(self.tables.decided),
+            self.tables.actions.rows,
+            self.player.outcomes_left_out,
+            self.tables.decided.hexdigest(),
+        )
+
+
+def _within(emits: Iterable[Emit], when: TimeRange) -> Iterator[Emit]:
+    """Leave out what was decided or changed out of the range."""
+    for emit in emits:
+        match emit.value:
+            case Decision(decided_at=at) | Action(created_at=at) | SegmentChange(at=at):
+                if when.has(at):
+                    yield emit
+            case _:
+                yield emit

@@ -1,0 +1,138 @@
+"""The topic's interactions with two configurations, side by side; nothing is written to a topic."""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from msgspec.structs import replace
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
+from pipeline.adapters.config_files import load
+from pipeline.adapters.records import Records
+from pipeline.adapters.snapshots import scan
+from pipeline.adapters.topics import ensure_topics
+from pipeline.config.model import Bundle
+from pipeline.flow import Flow
+from pipeline.model import topics
+from pipeline.model.decision import Action, Decision
+from pipeline.model.fingerprint import fingerprint
+from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import Emit
+from pipeline.replay.what_if import TimeRange, WhatIfReport, what_if
+from pipeline.rules import Rules
+from pipeline.settings import Settings
+from tests.support.shop_log import BEGIN_MS, shop_log, visit
+from tests.support.worlds import rules
+
+_DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+_CAMPAIGN = "cart-recovery"
+_CODEC = Codec(recorded())
+_END = 2 * BEGIN_MS
+
+_Ask = Callable[[Rules, TimeRange], WhatIfReport]
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """A home of its own, whose topics hold the log and nothing else."""
+    home = tmp_path_factory.mktemp("home")
+    broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
+    running = broker.start()
+    if isinstance(running, BrokerFailure):
+        pytest.fail(running.message)
+    settings = Settings(home=home, bootstrap_servers=running.bootstrap, partitions=1)
+    ensure_topics(settings, ["web", "email"])
+    yield settings
+    broker.stop()
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    loaded = load(_DEMO)
+    assert isinstance(loaded, Bundle)
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def log(bundle: Bundle) -> list[Interaction]:
+    """Visits, and a click on the first message of the campaign."""
+    visits = shop_log()
+    sent = [one.value for one in _direct(bundle, visits) if isinstance(one.value, Action)]
+    clicked = next(one for one in sent if one.campaign == _CAMPAIGN)
+    click = visit(900, "click", visits[-1].received_at, clicked.identifier.key, kind="outcome")
+    about = {"action_id": clicked.action_id, "campaign": _CAMPAIGN, "offer": clicked.offer}
+    return [*visits, replace(click, properties=about)]
+
+
+def _direct(bundle: Bundle, log: Iterable[Interaction]) -> list[Emit]:
+    """The stages, driven by the test."""
+    flow = Flow(rules(bundle))
+    emits: list[Emit] = []
+    for one in log:
+        emits += flow.advance(one.received_at)
+        emits += flow.run(one)
+    return emits
+
+
+@pytest.fixture(scope="module")
+def records(settings: Settings, log: list[Interaction]) -> Records:
+    producer = Producer({**settings.kafka(), "partitioner": "murmur2"})
+    for one in log:
+        value = _CODEC.encode(topics.INTERACTIONS, one)
+        producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key, partition=0)
+    assert producer.flush(30) == 0
+    return Records.of(settings)
+
+
+@pytest.fixture
+def ask(records: Records, bundle: Bundle, tmp_path: Path) -> _Ask:
+    """Asks what would be with other rules than the demonstration's."""
+
+    def run(other: Rules, when: TimeRange) -> WhatIfReport:
+        return what_if(records, rules(bundle), other, when, tmp_path, lambda _: None)
+
+    return run
+
+
+def test_the_same_configuration_decides_identically(
+    ask: _Ask, bundle: Bundle, log: list[Interaction]
+) -> None:
+    report = ask(rules(bundle), TimeRange(None, log[-1].received_at + 1))
+    assert report.identical
+    assert (report.changed_slots, report.interactions) == (0, len(log))
+    assert report.before == report.after
+    emits = _direct(bundle, log)
+    decided = [one.value for one in emits if isinstance(one.value, Decision)]
+    assert report.before.decision_hash == fingerprint(decided)
+    assert report.before.actions == sum(isinstance(one.value, Action) for one in emits) > 0
+
+
+def test_without_a_campaign_its_messages_and_their_outcomes_are_gone(
+    ask: _Ask, bundle: Bundle, settings: Settings
+) -> None:
+    [gone] = [one for one in bundle.campaigns if one.campaign == _CAMPAIGN]
+    others = tuple(one for one in bundle.campaigns if one is not gone)
+    report = ask(rules(replace(bundle, campaigns=others)), TimeRange(None, _END))
+    names = {one.offer for one in gone.offers}
+    lost = [one for one in report.offers if one.name in names]
+    assert not report.identical
+    assert report.changed_slots > 0
+    assert sum(one.before for one in lost) > sum(one.after for one in lost) == 0
+    assert (report.before.outcomes_left_out, report.after.outcomes_left_out) == (0, 1)
+    assert sum(one.before for one in report.channels) == report.before.actions
+    assert sum(one.after for one in report.channels) == report.after.actions
+    assert not list(scan(settings.kafka(), topics.DECISIONS))
+
+
+def test_only_decisions_of_the_range_are_compared(
+    ask: _Ask, bundle: Bundle, log: list[Interaction]
+) -> None:
+    middle = log[150].received_at
+    whole, first, rest = (
+        ask(rules(bundle), when)
+        for when in (TimeRange(None, _END), TimeRange(None, middle), TimeRange(middle, _END))
+    )
+    assert first.before.decisions + rest.before.decisions == whole.before.decisions
+    assert 0 < first.before.actions < whole.before.actions
