@@ -5,6 +5,7 @@ from typing import Final
 
 from pipeline.config.compile import Configuration
 from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.lists import ambiguous_name
 from pipeline.model.outcome import DeadLetter
 
 REUSED_ID: Final = DeadLetter(
@@ -14,7 +15,21 @@ REUSED_ID: Final = DeadLetter(
 )
 """Not a retry, or one that says something else: which of the two, its sender must say."""
 
+_NO_ID: Final = DeadLetter(
+    "no-event-id", "event_id: it is blank; give every event an id, by which a retry is known"
+)
+
 _PAIR_AND_ANOTHER: Final = 3
+
+
+def unclear(interaction: Interaction) -> DeadLetter | None:
+    """Return why it cannot be told from others, or be read; the gateway lets no such thing in."""
+    if not interaction.event_id.strip():
+        return _NO_ID
+    name = ambiguous_name(interaction.properties, interaction.lists)
+    if name is None:
+        return None
+    return DeadLetter("ambiguous-name", f"properties.{name}: `lists` has another value of it")
 
 
 def ranked(interaction: Interaction, config: Configuration) -> tuple[Identifier, ...] | DeadLetter:

@@ -28,7 +28,7 @@ from pipeline.identity.causes import RecordFactory, profile_of, visiting
 from pipeline.identity.forgetting import orphans, without
 from pipeline.identity.linking import disconnect, hear, observe, rejoin, release
 from pipeline.identity.mapping import mapped
-from pipeline.identity.naming import doubtful, ranked
+from pipeline.identity.naming import doubtful, ranked, unclear
 from pipeline.identity.ownership import current_shard, displaced, left_behind
 from pipeline.identity.state import IdentityState, Placement
 from pipeline.model import topics
@@ -59,7 +59,7 @@ def step(
 def _interaction(
     key: str, interaction: Interaction, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
-    heard = _in_time(interaction, rules.config)
+    heard = unclear(interaction) or _in_time(interaction, rules.config)
     if isinstance(heard, DeadLetter):
         return heard
     names = ranked(heard, rules.config)

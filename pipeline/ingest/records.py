@@ -3,7 +3,7 @@
 Both pass the checks that the gateway makes.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -25,6 +25,7 @@ from pipeline.intake.refusal import Refusal, bad
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.intake.times import check_time, parse_time
 from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.lists import Elements, ambiguous_name
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class InteractionRow(Struct, frozen=True):
     kind: Kind
     identifiers: tuple[Any, ...]
     name: str | None = None
-    event_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID)] | None = None
+    event_id: Annotated[str, Meta(min_length=1, max_length=MAX_ID, pattern=r"\S")] | None = None
     channel: str | None = None
     source: str | None = None
     occurred_at: Time = None
@@ -168,7 +169,16 @@ def _no_time(field: str) -> Refusal:
 
 
 def _properties(given: InteractionRow) -> Flat | Refusal:
-    """Flatten the properties; lists among them win over `lists`."""
+    """Flatten the properties, and put `lists` beside them."""
     nested = details(given.properties, "properties")
     flat = nested if isinstance(nested, Refusal) else flatten(nested, "properties")
-    return flat if isinstance(flat, Refusal) else Flat(flat.scalars, {**given.lists, **flat.lists})
+    return flat if isinstance(flat, Refusal) else _with_lists(flat, given.lists)
+
+
+def _with_lists(properties: Flat, lists: Mapping[str, Elements]) -> Flat | Refusal:
+    both = {**lists, **properties.lists}
+    twice = (name for name, values in lists.items() if both[name] != values)
+    name = next(twice, None) or ambiguous_name(properties.scalars, both)
+    if name is None:
+        return Flat(properties.scalars, both)
+    return bad("ambiguous_name", f"lists.{name}", f"{name} has another value in properties")

@@ -7,6 +7,7 @@ nor the message are refused. PHP's `[]` is an empty object.
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
+from pipeline.intake.flatten import MAX_DEPTH
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.model.interaction import Context, text_of
 
@@ -26,12 +27,10 @@ def merge_context(shared: object, own: object) -> Fields:
 
     A null means that the client knows nothing, except within `traits`, where it clears a trait.
     """
-    both: dict[str, Any] = {**fields(shared)}
-    for name, value in fields(own).items():
-        if isinstance(value, dict):
-            both[name] = {**fields(both.get(name)), **_known(name, value)}
-        elif value is not None:
-            both[name] = value
+    both = _merged(fields(shared), fields(own), keep_nulls=False)
+    traits = fields(own).get("traits")
+    if isinstance(traits, dict):
+        return {**both, "traits": _merged(fields(fields(shared).get("traits")), traits, True)}
     return both
 
 
@@ -68,10 +67,14 @@ def details(given: object, field: str) -> Fields | Refusal:
     return bad("invalid_field", field, f"{field} must be an object")
 
 
-def _known(name: str, values: Fields) -> Fields:
-    if name == "traits":
-        return values
-    return {field: value for field, value in values.items() if value is not None}
+def _merged(shared: Fields, own: Fields, keep_nulls: bool, depth: int = 0) -> Fields:
+    both = dict(shared)
+    for name, value in own.items():
+        if isinstance(value, dict) and depth < MAX_DEPTH:
+            both[name] = _merged(fields(both.get(name)), value, keep_nulls, depth + 1)
+        elif value is not None or keep_nulls:
+            both[name] = value
+    return both
 
 
 def _text(value: object) -> str | None:

@@ -11,6 +11,7 @@ import msgspec
 
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.model.interaction import Scalar, text_of
+from pipeline.model.lists import ambiguous_name
 
 MAX_PROPERTIES: Final = 256
 MAX_TEXT: Final = 16_384
@@ -47,7 +48,32 @@ def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
         if before is not None and before != flat.get(name):
             message = f"{name} stands there twice, with a dot in its name and nested"
             return bad("ambiguous_name", f"{field}.{name}", message)
-    return flat
+    return _unambiguous(flat, field)
+
+
+def over(own: Flat, other: Flat, field: str) -> Flat | Refusal:
+    """Return both as one; of what both name, or `own` names the whole of, its own counts."""
+    if not other.scalars and not other.lists:
+        return own
+    scalars = {name: value for name, value in other.scalars.items() if not _named(own, name)}
+    lists = {name: values for name, values in other.lists.items() if not _named(own, name)}
+    both = Flat({**scalars, **own.scalars}, {**lists, **own.lists})
+    if len(both.scalars) + len(both.lists) > MAX_PROPERTIES:
+        return _too_many(field)
+    return _unambiguous(both, field)
+
+
+def _named(flat: Flat, name: str) -> bool:
+    """Whether it has this name, or that of an object which the name is in."""
+    dots = (place for place, letter in enumerate(name) if letter == ".")
+    return any(flat.get(name[:end]) is not None for end in (*dots, len(name)))
+
+
+def _unambiguous(flat: Flat, field: str) -> Flat | Refusal:
+    name = ambiguous_name(flat.scalars, flat.lists)
+    if name is None:
+        return flat
+    return bad("ambiguous_name", f"{field}.{name}", f"{name} is also a part of a list there")
 
 
 def _iterate_leaves(
@@ -66,9 +92,13 @@ def _check_bounds(flat: Flat, name: str, field: str) -> Refusal | None:
         message = f"a name may have {MAX_NAME} characters"
         return bad("name_too_long", f"{field}.{name[:MAX_NAME]}", message)
     if len(flat.scalars) + len(flat.lists) == MAX_PROPERTIES:
-        message = f"{field} may have {MAX_PROPERTIES} values, nested ones included"
-        return bad("too_many_properties", field, message)
+        return _too_many(field)
     return None
+
+
+def _too_many(field: str) -> Refusal:
+    message = f"{field} may have {MAX_PROPERTIES} values, nested ones included"
+    return bad("too_many_properties", field, message)
 
 
 def _put(flat: Flat, name: str, value: object, field: str) -> Refusal | None:

@@ -9,7 +9,7 @@ from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.intake.context import Fields, context_of, details, fields, merge_context
 from pipeline.intake.draft import Draft
-from pipeline.intake.flatten import Flat, flatten
+from pipeline.intake.flatten import Flat, flatten, over
 from pipeline.intake.identifiers import id_text, identifiers
 from pipeline.intake.message_ids import MessageIds
 from pipeline.intake.messages import MAX_ID, Kind, SegmentBatch, SegmentMessage, Time
@@ -120,11 +120,19 @@ def _properties(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | 
     given = details(message.traits if field == "traits" else message.properties, field)
     if isinstance(given, Refusal):
         return given
-    beside: Fields = {}
+    own = flatten(given, field)
+    beside = _beside(message, kind, context)
+    if isinstance(own, Refusal) or isinstance(beside, Refusal):
+        return own if isinstance(own, Refusal) else beside
+    return over(own, beside, field)
+
+
+def _beside(message: SegmentMessage, kind: Kind, context: Fields) -> Flat | Refusal:
+    """Flatten what a message says beside its properties or traits, which win over it."""
     if kind == "identify":
-        beside = fields(context.get("traits"))
-    elif kind == "group" and message.group_id is not None:
-        beside = {"groupId": message.group_id}
-    elif kind in ("page", "screen") and message.category is not None:
-        beside = {"category": message.category}
-    return flatten({**beside, **given}, field)
+        return flatten(fields(context.get("traits")), "context.traits")
+    if kind == "group" and message.group_id is not None:
+        return flatten({"groupId": message.group_id}, "traits")
+    if kind in ("page", "screen") and message.category is not None:
+        return flatten({"category": message.category}, "properties")
+    return Flat({}, {})

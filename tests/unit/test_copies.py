@@ -111,6 +111,13 @@ def test_an_id_used_again_for_other_contents_is_a_dead_letter(identity: _Identit
     assert identity.process(cheap) == []
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_what_has_no_id_is_a_dead_letter_and_no_copy(identity: _Identity, blank: str) -> None:
+    one = replace(_VIEW, event_id=blank)
+    assert identity.process(one) == [topics.DEAD_LETTERS]
+    assert identity.process(one) == [topics.DEAD_LETTERS]
+
+
 def test_an_outcome_counts_once_whoever_reports_it(identity: _Identity) -> None:
     shown = replace(_VIEW, kind="outcome", name="impression", event_id="of an action")
     assert topics.IDENTIFIED in identity.process(shown)

@@ -20,6 +20,7 @@ from pipeline.ingest.records import RowIntake
 from pipeline.ingest.row import FileRow
 from pipeline.ingest.row_ids import RowIds
 from pipeline.intake.messages import MESSAGE
+from pipeline.intake.refusal import Refusal
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction, Known
@@ -102,6 +103,48 @@ def test_a_list_is_counted_and_read_by_place() -> None:
     assert holds({"property": "own.length", "is": 7}, one)
     assert holds({"property": "tags.0", "is": "red"}, one)
     assert holds({"property": "tags.2", "exists": False}, one)
+
+
+_CLASHES: list[tuple[dict[str, Any], str]] = [
+    ({"tags": ["a", "b"], "tags.length": 9}, "tags.length"),
+    ({"tags.0": "b", "tags": ["a"]}, "tags.0"),
+    ({"cart": {"tags": ["a", "b"], "tags.1": "c"}}, "cart.tags.1"),
+]
+
+
+@pytest.mark.parametrize(("properties", "name"), _CLASHES)
+def test_a_name_that_a_list_has_too_is_refused(properties: dict[str, Any], name: str) -> None:
+    message = MESSAGE.decode(
+        msgspec.json.encode({"event": "Order", "anonymousId": "c", "properties": properties})
+    )
+    refusal = interaction(message, "track", Arrival(_SHOP, _CONFIG, _NOW))
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.field) == ("ambiguous_name", f"properties.{name}")
+
+
+@pytest.mark.parametrize(
+    ("properties", "lists", "name"),
+    [
+        ({"tags": 1}, {"tags": ("a",)}, "tags"),
+        ({"tags.length": 9}, {"tags": ("a",)}, "tags.length"),
+        ({"tags.0": "b"}, {"tags": ("a",)}, "tags.0"),
+    ],
+)
+def test_in_avro_a_name_of_two_values_is_a_dead_letter(
+    properties: dict[str, Any], lists: dict[str, tuple[str, ...]], name: str
+) -> None:
+    flow = Flow(_WORLD)
+    one = msgspec.structs.replace(_by_http({}), properties=properties, lists=lists)
+    assert list(flow.run(one)) == []
+    (refused,) = [letter for _, letter in flow.refused]
+    assert refused.reason == "ambiguous-name"
+    assert refused.detail.startswith(f"properties.{name}:")
+
+
+def test_what_says_the_same_as_a_list_stands_beside_it() -> None:
+    one = _by_http({"tags": ["1", "b"], "tags.length": 2, "tags.0": 1, "tags.2": "c", "other": 1})
+    assert one.properties == {"tags.length": 2, "tags.0": 1, "tags.2": "c", "other": 1}
+    assert list(Flow(_WORLD).run(one))
 
 
 _RULES = ("latest", "first", "union", "distinct", "sum", "min", "max", "avg")

@@ -239,6 +239,27 @@ def test_the_context_of_a_batch_is_merged_into_each_message_s_own() -> None:
     assert [one.key for one in result.identifiers] == ["customer_id:u1", "email:ada@x.org"]
 
 
+def test_contexts_are_merged_however_deep_they_are() -> None:
+    message = {
+        "userId": "u1",
+        "traits": {},
+        "context": {
+            "consent": {"categoryPreferences": {"Analytics": False, "Sale": None}},
+            "traits": {"home": {"city": "Bilbao", "zip": None}},
+        },
+    }
+    shared = {
+        "consent": {"categoryPreferences": {"Advertising": True, "Sale": False}},
+        "traits": {"home": {"city": "Leon", "zip": 1, "geo": {"lat": 43}}},
+    }
+    result = interaction(
+        _batched(message, context=shared), "identify", Arrival(_SOURCE, _CONFIG, _NOW)
+    )
+    assert isinstance(result, Interaction)
+    assert result.context.consent == {"Advertising": True, "Analytics": False, "Sale": False}
+    assert result.properties == {"home.city": "Bilbao", "home.zip": None, "home.geo.lat": 43}
+
+
 @pytest.mark.parametrize("empty", [None, [], {}, "text", 7])
 def test_a_context_that_says_nothing_leaves_the_batch_s(empty: object) -> None:
     message = {"userId": "u1", "event": "Viewed", "context": empty}
@@ -246,6 +267,40 @@ def test_a_context_that_says_nothing_leaves_the_batch_s(empty: object) -> None:
     result = interaction(merged, "track", Arrival(_SOURCE, _CONFIG, _NOW))
     assert isinstance(result, Interaction)
     assert result.context.locale == "es"
+
+
+@pytest.mark.parametrize(
+    ("of_context", "own", "both"),
+    [
+        ({"home": {"city": "A", "zip": 1}}, {"home": {"city": "B"}}, {"city": "B", "zip": 1}),
+        ({"home.city": "A", "home.zip": 1}, {"home": {"city": "B"}}, {"city": "B", "zip": 1}),
+        ({"home": {"city": "A", "zip": 1}}, {"home.city": None}, {"city": None, "zip": 1}),
+    ],
+)
+def test_traits_of_both_places_are_merged_name_by_name(
+    of_context: dict[str, Any], own: dict[str, Any], both: dict[str, Any]
+) -> None:
+    one = taken("identify", userId="u1", traits=own, context={"traits": of_context})
+    assert one.properties == {f"home.{name}": value for name, value in both.items()}
+
+
+@pytest.mark.parametrize("whole", [None, "Calle Mayor 1", ["Calle Mayor 1"]])
+def test_a_trait_of_its_own_replaces_what_the_context_says_of_its_parts(whole: object) -> None:
+    of_context = {"home": {"city": "A"}, "home.length": 7, "homes": 2}
+    one = taken("identify", userId="u1", traits={"home": whole}, context={"traits": of_context})
+    assert set(one.properties) | set(one.lists) == {"home", "homes"}
+
+
+def test_a_trait_of_the_context_names_its_place_when_it_is_refused() -> None:
+    for traits in ({"a.b": 1, "a": {"b": 2}}, {"a.b": "x" * 20_000}):
+        refusal = read("identify", {"userId": "u1", "context": {"traits": traits}})
+        assert isinstance(refusal, Refusal)
+        assert refusal.field == "context.traits.a.b"
+    many = {f"t{number}": number for number in range(200)}
+    more = {f"u{number}": number for number in range(200)}
+    refusal = read("identify", {"userId": "u1", "traits": many, "context": {"traits": more}})
+    assert isinstance(refusal, Refusal)
+    assert (refusal.code, refusal.field) == ("too_many_properties", "traits")
 
 
 def test_traits_in_the_context_of_identify_count_below_its_own() -> None:
