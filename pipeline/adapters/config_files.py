@@ -67,7 +67,7 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
         names = list(names_in(folder))
     except TooManyFilesError:
         return [ConfigError(str(folder), 1, 1, "too many files for a configuration")]
-    errors = list(_strangers(names))
+    errors = [*_strangers(names), *_no_folders(folder)]
     read = list(_files(folder, names, environment))
     broken = [one for one in read if isinstance(one, _Broken)]
     files = [one for one in read if isinstance(one, ConfigFile)]
@@ -152,6 +152,14 @@ def _strangers(names: list[str]) -> Iterator[ConfigError]:
         elif not wanted:
             hint = did_you_mean(top, FILE_KINDS)
             yield ConfigError(name, 1, 1, f"not a file of a configuration: {hint}")
+
+
+def _no_folders(folder: Path) -> Iterator[ConfigError]:
+    """Links, and whatever else stands where a folder of files belongs, and would not be read."""
+    for name, kind in FILE_KINDS.items():
+        place = folder / name
+        if kind.many and os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
+            yield ConfigError(name, 1, 1, "this is no folder: put the folder itself there")
 
 
 def _file(

@@ -129,3 +129,24 @@ def _errors(folder: Path) -> list[str]:
     found = load(folder, {})
     assert isinstance(found, list)
     return list(map(str, found))
+
+
+@pytest.mark.parametrize("kind", ["segments", "campaigns"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_link_or_file_where_a_folder_of_files_belongs_is_no_absence(
+    folder: Path, kind: str, inside: bool
+) -> None:
+    for name in ("segments", "campaigns"):
+        shutil.move(folder / name, (folder if inside else folder.parent) / f".{name}")
+    assert isinstance(load(folder), Bundle)
+    (folder / kind).symlink_to((folder if inside else folder.parent) / f".{kind}")
+    what = f"{kind}:1:1: this is no folder: put the folder itself there"
+    assert _errors(folder) == [what]
+    (folder / kind).unlink()
+    (folder / kind).write_text("text")
+    assert _errors(folder) == [what]
+
+
+def _errors(folder: Path) -> list[str]:
+    found = load(folder)
+    return [] if isinstance(found, Bundle) else [str(one) for one in found]
