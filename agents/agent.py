@@ -20,7 +20,7 @@ from agents.store.table import RawTable
 from agents.transport.murmur2 import murmur2_partition
 from agents.transport.producer import Producer
 from agents.watermark import Watermark
-from pipeline.adapters.lag import Group
+from pipeline.adapters.lag import ConsumerGroup
 from pipeline.flow import Stage
 from pipeline.flow import stage as stage_named
 from pipeline.model import topics
@@ -62,7 +62,7 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         equipment.codec,
         equipment.rulebook,
         StageMetrics(stage.name),
-        options.cleaning.empty_kept_ms,
+        options.cleaning.empty_row_ms,
     )
     heartbeat = Heartbeat(stage, ports, options.cleaning.beat_ms)
 
@@ -100,7 +100,7 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
 
 def _watermark(before: str, options: AppOptions) -> Watermark:
     kafka = {**options.librdkafka, "bootstrap.servers": options.bootstrap_servers}
-    group = Group(options.transport(before).group_id, stage_named(before).inputs)
+    group = ConsumerGroup(options.transport(before).group_id, stage_named(before).inputs)
     return Watermark(kafka, group)
 
 

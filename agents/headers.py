@@ -24,7 +24,7 @@ _LONGEST_TIMING: Final = 1_024
 
 def onward_trace(headers: Headers) -> bytes:
     """Continue the trace with a span id for this hop; begin one where there is none."""
-    return traces.going_on(first_header(headers, TRACEPARENT)).hop()
+    return traces.continue_trace(first_header(headers, TRACEPARENT)).hop_header()
 
 
 def onward_timing(headers: Headers, stage: str, queued_ms: float, spent_ms: float) -> bytes:

@@ -16,7 +16,8 @@ from agents.rulebook import Rulebook
 from agents.run import run as run_apps
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.cleaning import Cleaning
-from pipeline.adapters.config_log import ConfigurationLog, Property
+from pipeline.adapters.config_follower import ConfigurationFollower
+from pipeline.adapters.kafka import Property
 from pipeline.adapters.load_rules import load_rules
 from pipeline.flow import stage as stage_named
 from pipeline.settings import Settings
@@ -42,7 +43,7 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
     """
     kafka = settings.kafka()
     codec = open_codec(settings)
-    log = ConfigurationLog(kafka, codec)
+    log = ConfigurationFollower(kafka, codec)
     log.start(_CONFIGURATION_TIMEOUT_S)
     try:
         inputs = (topic for name in names for topic in stage_named(name).inputs)
@@ -67,7 +68,7 @@ def _measure(apps: Mapping[str, App]) -> None:
     REGISTRY.register(collector)
 
 
-def _rulebook(settings: Settings, log: ConfigurationLog) -> Rulebook:
+def _rulebook(settings: Settings, log: ConfigurationFollower) -> Rulebook:
     return Rulebook(log, lambda config: load_rules(config, settings))
 
 

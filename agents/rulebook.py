@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.config.compile import Configuration
 from pipeline.rules import Rules
 
@@ -22,7 +22,7 @@ _CATCH_UP_TIMEOUT_S: Final = 60.0
 class Rulebook:
     """Rules by digest; reads on where a configuration has not arrived yet."""
 
-    def __init__(self, log: ConfigurationLog, load: Callable[[Configuration], Rules]) -> None:
+    def __init__(self, log: ConfigurationFollower, load: Callable[[Configuration], Rules]) -> None:
         self._log = log
         self._load = load
         self._known: dict[str, Rules] = {}

@@ -13,7 +13,7 @@ from typing import Final
 
 from confluent_kafka import KafkaException
 
-from pipeline.adapters.lag import Group, LagReader
+from pipeline.adapters.lag import ConsumerGroup, LagReader
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _INTERVAL_S: Final = 0.1
 class Watermark:
     """`passed_ms` (epoch ms; 0 until known): `group` has committed all that its inputs had then."""
 
-    def __init__(self, kafka: Mapping[str, str], group: Group) -> None:
+    def __init__(self, kafka: Mapping[str, str], group: ConsumerGroup) -> None:
         self.passed_ms = 0
         self._kafka = kafka
         self._group = group
@@ -43,5 +43,5 @@ class Watermark:
         if self._reader is None:
             self._reader = LagReader(self._kafka, [self._group])
         now_ms = time.time_ns() // 1_000_000
-        if self._reader.until_passed(_PATIENCE_S):
+        if self._reader.wait_until_passed(_PATIENCE_S):
             self.passed_ms = now_ms

@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.broker import Broker, BrokerOptions
 from pipeline.adapters.broker.options import PREFERRED_PORT
-from pipeline.adapters.kafka import OURS
+from pipeline.adapters.kafka import RESERVED_SETTINGS
 from pipeline.adapters.membership import DELIVERY_MS, LEAST_SESSION_MS
 from pipeline.adapters.private_files import make_home
 from pipeline.model import sizes
@@ -214,7 +214,7 @@ class Settings(BaseSettings):
             if name in _ELSEWHERE:
                 instead = f"set {PREFIX}{_ELSEWHERE[name]} instead"
                 raise ValueError(f"{kafka_variable(name)} is not taken: {instead}")
-            if name in OURS:
+            if name in RESERVED_SETTINGS:
                 raise ValueError(f"{kafka_variable(name)} is not taken: Kairos relies on its own")
         for name, least in _AT_LEAST.items():
             given = properties.get(name, str(least))

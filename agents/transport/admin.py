@@ -8,7 +8,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from pipeline.adapters.topics import LARGEST_RECORD, largest_records
+from pipeline.adapters.topics import LARGEST_RECORD, max_record_bytes
 from pipeline.adapters.transient import is_transient
 
 _TIMEOUT_S = 30.0
@@ -63,7 +63,7 @@ class TopicAdmin:
             )
 
     def _check_size(self, topic: str, wanted: int) -> None:
-        actual = largest_records(self._client, [topic]).get(topic, wanted)
+        actual = max_record_bytes(self._client, [topic]).get(topic, wanted)
         if actual < wanted:
             raise ValueError(
                 f"topic {topic} takes records of {actual} bytes where up to {wanted} are written: "

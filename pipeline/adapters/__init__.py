@@ -1,1 +1,1 @@
-"""What touches the outside: Kafka, RocksDB, Avro, e-mail, webhooks and the like."""
+"""Adapters to the outside: Kafka, RocksDB, Avro, files, clock and the like."""

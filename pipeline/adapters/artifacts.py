@@ -1,5 +1,7 @@
-"""Files that configurations name by digest (geo databases, models), kept once where every worker
-finds them: FOLDER/SHA-256. They never change, so a decision can be run again by what it ran by."""
+"""Store of files that configurations name by digest (geo databases, models): FOLDER/SHA-256.
+
+StoredRecord files never change, so that a decision can be run again with the same ones.
+"""
 
 import hashlib
 import os
@@ -9,19 +11,19 @@ from pathlib import Path
 
 
 def digest_of(file: Path) -> str:
-    """Return a file's SHA-256, hexadecimal. Raise OSError when it cannot be read."""
+    """Return the SHA-256 of `file`, in hexadecimal. Raises OSError if it cannot be read."""
     with file.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 class Artifacts:
-    """Folder of files by digest."""
+    """Store in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def keep(self, file: Path) -> str:
-        """Copy a file here unless it is, and return its digest. Raise OSError on failure."""
+    def store(self, file: Path) -> str:
+        """Copy the file here, unless it is stored; return its digest. Raises OSError."""
         sha256 = digest_of(file)
         if not (self.folder / sha256).exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -33,16 +35,16 @@ class Artifacts:
             draft.replace(self.folder / sha256)
         return sha256
 
-    def note(self, sha256: str, what: str) -> None:
-        """Note a fact about the file with this digest, such as that it was tried."""
+    def mark(self, sha256: str, what: str) -> None:
+        """Mark the file with this digest, for example as tried."""
         (self.folder / f"{sha256}.{what}").touch()
 
-    def is_noted(self, sha256: str, what: str) -> bool:
-        """Return whether any process has noted this about the file."""
+    def is_marked(self, sha256: str, what: str) -> bool:
+        """Return whether any process has marked the file with this digest so."""
         return (self.folder / f"{sha256}.{what}").exists()
 
     def find(self, sha256: str | None) -> Path | None:
-        """Return the file with this digest; None when it is missing or damaged."""
+        """Return the file with this digest; None if it is missing or damaged."""
         if sha256 is None:
             return None
         file = self.folder / sha256

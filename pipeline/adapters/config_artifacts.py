@@ -1,7 +1,6 @@
-"""The files beside a configuration's YAML that it names: checked, and named by digest from then on.
+"""Files beside a configuration's YAML that it names: checked, and pinned by digest.
 
-What the bundle says of such a file is its digest, so that what is recorded with a decision says
-exactly by what it was made.
+The bundle has the digest of each file, so that a recorded decision names exactly its inputs.
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from msgspec.structs import replace
 
 from pipeline.adapters import model_text
 from pipeline.adapters.artifacts import Artifacts, digest_of
-from pipeline.adapters.folder_files import Unreadable, file_in
+from pipeline.adapters.folder_files import Unreadable, find_file
 from pipeline.adapters.geo import MAX_BYTES
 from pipeline.adapters.trial import geo_problem_apart, model_problem_apart
 from pipeline.conditions import Path as ValuePath
@@ -19,8 +18,8 @@ from pipeline.conditions import Problem
 from pipeline.config.model import Bundle, Geo, Score
 
 
-def pinned(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
-    """Return the bundle with the digests of the files that it names, or what is wrong with them.
+def pin_files(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
+    """Return the bundle with the digests of the files that it names, or the problems found.
 
     Models and geo databases are tried in processes of their own.
     """
@@ -34,15 +33,15 @@ def pinned(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
     return replace(bundle, profile=replace(profile, enrichers=enrichers, scores=tuple(scores)))
 
 
-def keep_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
-    """Put the files of a bundle that was loaded from `folder` where workers find them."""
+def store_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
+    """Store the files of a bundle that was loaded from `folder` where workers find them."""
     geo = bundle.profile.enrichers.geo
     named = [(one.model, one.sha256, model_text.MAX_BYTES) for one in bundle.profile.scores]
     if geo is not None:
         named.append((geo.database, geo.sha256, MAX_BYTES))
     for name, sha256, most_bytes in named:
-        path = file_in(folder, name, most_bytes)
-        if isinstance(path, Unreadable) or artifacts.keep(path) != sha256:
+        path = find_file(folder, name, most_bytes)
+        if isinstance(path, Unreadable) or artifacts.store(path) != sha256:
             raise OSError(f"{name} changed while it was applied: apply the folder again")
 
 
@@ -74,7 +73,7 @@ def _score(score: Score, place: int, folder: Path) -> Score | Problem:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """File that a configuration names; `sha256` None: any content."""
+    """File named by a configuration; `sha256` None: its present content is meant."""
 
     folder: Path
     name: str
@@ -86,8 +85,8 @@ class _File:
         return self.folder / self.name
 
     def problem(self, named: ValuePath, pinned: ValuePath) -> Problem | None:
-        """Return why it is not the file that is meant; None when it is."""
-        readable = file_in(self.folder, self.name, self.most_bytes)
+        """Return why it is not the file that is meant; None: it is."""
+        readable = find_file(self.folder, self.name, self.most_bytes)
         if isinstance(readable, Unreadable):
             return Problem(named, f"{self.name} {readable.why}")
         try:

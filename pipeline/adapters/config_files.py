@@ -1,4 +1,4 @@
-"""A folder of YAML to a bundle, or to errors that name file, line, column and mend.
+"""Loader of a folder of YAML: a bundle, or errors with file, line, column and mend.
 
 The folder has sources.yaml, identity.yaml and channels.yaml, perhaps profile.yaml, policies.yaml
 and ingest.yaml, and a file for each segment in segments/ and for each campaign in campaigns/. It
@@ -13,10 +13,10 @@ from typing import Final
 
 import msgspec
 
-from pipeline.adapters.config_artifacts import pinned
-from pipeline.adapters.config_salvage import ConfigFile, Salvage, salvaged
-from pipeline.adapters.folder_files import TooManyFilesError, Unreadable, names_in, read_in
-from pipeline.adapters.yaml_text import BadYaml, read_yaml
+from pipeline.adapters.config_artifacts import pin_files
+from pipeline.adapters.config_salvage import ConfigFile, Salvage, salvage_files
+from pipeline.adapters.folder_files import TooManyFilesError, Unreadable, list_files, read_file
+from pipeline.adapters.yaml_text import YamlFault, read_yaml
 from pipeline.conditions import Problem, did_you_mean
 from pipeline.config.checks import check
 from pipeline.config.model import Bundle, Sources
@@ -30,13 +30,15 @@ _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "channels.yaml": ("secret", "url"),
     "ingest.yaml": ("private_key", "passphrase", "password"),
 }
-"""Fields, by file, whose variables are resolved by the process that uses them: what stands in an
-applied configuration is kept for ever."""
+"""Fields, by file, whose variables are resolved by the process that uses them.
+
+An applied configuration is kept for ever, and so would be the resolved values.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigError:
-    """`file` is relative to the folder; `line` and `column` count from 1."""
+    """Error in a file; `file` is relative to the folder, `line` and `column` count from 1."""
 
     file: str
     line: int
@@ -48,8 +50,8 @@ class ConfigError:
 
 
 @dataclass(frozen=True, slots=True)
-class _Broken:
-    """A file of which nothing can be known."""
+class _UnreadableFile:
+    """File that cannot be read or parsed at all."""
 
     kind: FileKind
     error: ConfigError
@@ -58,18 +60,18 @@ class _Broken:
 def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | list[ConfigError]:
     """Return the folder's bundle, checked as a whole, or every error found in it.
 
-    What is wrong in one place hides nothing that is wrong in another: what cannot be used is left
-    out, and the rest is checked without it.
+    An error in one place hides none in another: unusable parts are left out, and the rest is
+    checked without them.
     """
     if not folder.is_dir():
         return [ConfigError(str(folder), 1, 1, "no such folder")]
     try:
-        names = list(names_in(folder))
+        names = list(list_files(folder))
     except TooManyFilesError:
         return [ConfigError(str(folder), 1, 1, "too many files for a configuration")]
-    errors = [*_strangers(names), *_no_folders(folder)]
-    read = list(_files(folder, names, environment))
-    broken = [one for one in read if isinstance(one, _Broken)]
+    errors = [*_unexpected_files(names), *_misplaced_folders(folder)]
+    read = list(_read_config_files(folder, names, environment))
+    broken = [one for one in read if isinstance(one, _UnreadableFile)]
     files = [one for one in read if isinstance(one, ConfigFile)]
     errors.extend(one.error for one in broken)
     shapes: dict[str, list[Problem]] = {}
@@ -77,23 +79,23 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
         refused = file.document.refused
         errors.extend(ConfigError(file.name, *one.what.place, one.what.message) for one in refused)
         wrong = _shape_problems(file)
-        errors.extend(located(file, problem) for problem in wrong)
+        errors.extend(locate_problem(file, problem) for problem in wrong)
         shapes[file.name] = [*wrong, *(Problem(one.path, one.what.message) for one in refused)]
-    salvage = salvaged(files, shapes, [one.kind for one in broken])
-    errors.extend(_found(salvage, check(salvage.bundle, environment)))
-    named = pinned(salvage.bundle, folder)
+    salvage = salvage_files(files, shapes, [one.kind for one in broken])
+    errors.extend(_config_errors(salvage, check(salvage.bundle, environment)))
+    named = pin_files(salvage.bundle, folder)
     if isinstance(named, list):
-        errors.extend(_found(salvage, named))
+        errors.extend(_config_errors(salvage, named))
     if errors:
         return sorted(set(errors), key=lambda one: (one.file, one.line, one.column, one.message))
     assert isinstance(named, Bundle)
     return named
 
 
-def written_keys(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return each source's write key as a valid folder has it: a bundle has digests only."""
+def read_write_keys(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the write keys of a valid folder by source; a bundle has digests only."""
     name = "sources.yaml"
-    file = _file(folder, name, FILE_KINDS[name], environment)
+    file = _read_config_file(folder, name, FILE_KINDS[name], environment)
     assert isinstance(file, ConfigFile)
     given = msgspec.convert(file.document.value, Sources)
     return {one.name: one.write_key for one in given.sources}
@@ -103,19 +105,19 @@ def load_file(
     path: Path, kind: FileKind, environment: Mapping[str, str] = os.environ
 ) -> ConfigFile | list[ConfigError]:
     """Return one file of a configuration, read by itself, or all that is wrong with its form."""
-    file = _file(path.parent, path.name, kind, environment)
-    if isinstance(file, _Broken):
+    file = _read_config_file(path.parent, path.name, kind, environment)
+    if isinstance(file, _UnreadableFile):
         return [replace(file.error, file=str(path))]
     file = replace(file, name=str(path))
     refused = [
         ConfigError(file.name, *one.what.place, one.what.message) for one in file.document.refused
     ]
-    return refused + [located(file, problem) for problem in _shape_problems(file)] or file
+    return refused + [locate_problem(file, problem) for problem in _shape_problems(file)] or file
 
 
-def _files(
+def _read_config_files(
     folder: Path, names: list[str], environment: Mapping[str, str]
-) -> Iterator[ConfigFile | _Broken]:
+) -> Iterator[ConfigFile | _UnreadableFile]:
     left = _MAX_BYTES_TOGETHER
     for name, kind in FILE_KINDS.items():
         parts = [one for one in names if _is_part(one, name)] if kind.many else [name]
@@ -123,13 +125,13 @@ def _files(
             if not kind.many and part not in names:
                 if kind.required:
                     what = "this file is missing: a configuration needs it"
-                    yield _Broken(kind, ConfigError(part, 1, 1, what))
+                    yield _UnreadableFile(kind, ConfigError(part, 1, 1, what))
                 continue
-            file = _file(folder, part, kind, environment)
+            file = _read_config_file(folder, part, kind, environment)
             left -= file.size if isinstance(file, ConfigFile) else 0
             if left < 0:
                 what = f"the files together are larger than {_MAX_BYTES_TOGETHER:,} bytes"
-                yield _Broken(kind, ConfigError(part, 1, 1, what))
+                yield _UnreadableFile(kind, ConfigError(part, 1, 1, what))
                 return
             yield file
 
@@ -139,8 +141,8 @@ def _is_part(name: str, folder: str) -> bool:
     return top == folder and "/" not in rest and rest.endswith(".yaml")
 
 
-def _strangers(names: list[str]) -> Iterator[ConfigError]:
-    """Files that look like configuration and would not be read."""
+def _unexpected_files(names: list[str]) -> Iterator[ConfigError]:
+    """Yield an error for each file that looks like configuration but would not be read."""
     for name in names:
         top, _, rest = name.partition("/")
         if not name.endswith((".yaml", ".yml")):
@@ -154,30 +156,30 @@ def _strangers(names: list[str]) -> Iterator[ConfigError]:
             yield ConfigError(name, 1, 1, f"not a file of a configuration: {hint}")
 
 
-def _no_folders(folder: Path) -> Iterator[ConfigError]:
-    """Links, and whatever else stands where a folder of files belongs, and would not be read."""
+def _misplaced_folders(folder: Path) -> Iterator[ConfigError]:
+    """Yield an error for each link or file in the place of a folder of files."""
     for name, kind in FILE_KINDS.items():
         place = folder / name
         if kind.many and os.path.lexists(place) and (place.is_symlink() or not place.is_dir()):
             yield ConfigError(name, 1, 1, "this is no folder: put the folder itself there")
 
 
-def _file(
+def _read_config_file(
     folder: Path, name: str, kind: FileKind, environment: Mapping[str, str]
-) -> ConfigFile | _Broken:
-    data = read_in(folder, name, _MAX_BYTES)
+) -> ConfigFile | _UnreadableFile:
+    data = read_file(folder, name, _MAX_BYTES)
     if isinstance(data, Unreadable):
-        return _Broken(kind, ConfigError(name, 1, 1, f"this file {data.why}"))
+        return _UnreadableFile(kind, ConfigError(name, 1, 1, f"this file {data.why}"))
     text = _text(name, data)
     if isinstance(text, ConfigError):
-        return _Broken(kind, text)
+        return _UnreadableFile(kind, text)
     document = read_yaml(text, environment, _REFERENCES.get(name, ()))
-    if isinstance(document, BadYaml):
-        return _Broken(kind, ConfigError(name, *document.place, document.message))
+    if isinstance(document, YamlFault):
+        return _UnreadableFile(kind, ConfigError(name, *document.place, document.message))
     if document.value is None and not document.refused:
         fields = ", ".join(field.name for field in msgspec.structs.fields(kind.record)[:3])
         mend = f"write its fields ({fields}...), or delete it"
-        return _Broken(kind, ConfigError(name, 1, 1, f"the file is empty: {mend}"))
+        return _UnreadableFile(kind, ConfigError(name, 1, 1, f"the file is empty: {mend}"))
     return ConfigFile(name, kind, document, len(data))
 
 
@@ -193,7 +195,7 @@ def _text(name: str, data: bytes) -> str | ConfigError:
 
 
 def _shape_problems(file: ConfigFile) -> list[Problem]:
-    """Yield problems of form, except those of parts that were refused already."""
+    """Return deviations from the schema, except in values that were refused already."""
     refused = {one.path for one in file.document.refused}
     return [
         problem
@@ -202,15 +204,17 @@ def _shape_problems(file: ConfigFile) -> list[Problem]:
     ]
 
 
-def _found(salvage: Salvage, problems: Iterator[Problem] | list[Problem]) -> Iterator[ConfigError]:
+def _config_errors(
+    salvage: Salvage, problems: Iterator[Problem] | list[Problem]
+) -> Iterator[ConfigError]:
     for problem in problems:
-        placed = salvage.placed(problem)
-        if placed is not None:
-            yield located(*placed)
+        located = salvage.locate(problem)
+        if located is not None:
+            yield locate_problem(*located)
 
 
-def located(file: ConfigFile, problem: Problem) -> ConfigError:
-    """Return the problem at the nearest place that the file has."""
+def locate_problem(file: ConfigFile, problem: Problem) -> ConfigError:
+    """Return the error at the nearest position that the file has."""
     path = problem.path
     while path not in file.document.places:
         path = path[:-1]

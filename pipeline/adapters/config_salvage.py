@@ -1,8 +1,8 @@
-"""The part of a folder that can be checked although other parts are damaged.
+"""Salvage of a damaged folder: its usable part can be checked although others are damaged.
 
-Of a file whose form is wrong somewhere, the items and fields that are right are kept; a file that
-cannot be read at all is replaced by the least that there can be. What is left out may have defined
-names, or be what another check asks for: neither is an error then.
+Of a file with wrong parts, the correct items and fields are kept; an unreadable file is replaced by
+a minimal one. A name that is missing may have been defined in what was left out, and is no error
+then.
 """
 
 import re
@@ -43,7 +43,7 @@ _NO_TEXTS: Final[frozenset[str]] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """File that could be read."""
+    """File that could be parsed."""
 
     name: str
     kind: FileKind
@@ -53,8 +53,11 @@ class ConfigFile:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What is usable of a file. `kept`: of each list at its top, where in the file the items that
-    are left stand. `lost`: the names of fields that were left out."""
+    """Usable part of a file.
+
+    `kept`: for each list at its top, the indexes in the file of the items that are left. `lost`:
+    the names of fields that were left out.
+    """
 
     file: ConfigFile
     at: Path
@@ -65,15 +68,17 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
-    """A bundle of all that is usable. `lost`: per field of the bundle the texts in what was left
-    out, None where that is not known."""
+    """Bundle of all usable parts.
+
+    `lost`: by field of the bundle, the texts in what was left out; None if they are unknown.
+    """
 
     bundle: model.Bundle
     parts: tuple[_Part, ...]
     lost: Mapping[str, frozenset[str] | None]
 
-    def placed(self, problem: Problem) -> tuple[ConfigFile, Problem] | None:
-        """Return where a problem of the bundle stands; None if it may come of what was left out."""
+    def locate(self, problem: Problem) -> tuple[ConfigFile, Problem] | None:
+        """Return the file and problem; None if it may be caused by what was left out."""
         part = next((one for one in self.parts if one.at == problem.path[: len(one.at)]), None)
         if part is None or (problem.unknown and self._may_be_lost(problem.unknown)):
             return None
@@ -93,13 +98,16 @@ class Salvage:
         return any(texts is None or not texts.isdisjoint((unknown.name, stem)) for texts in lost)
 
 
-def salvaged(
+def salvage_files(
     files: Sequence[ConfigFile],
     problems: Mapping[str, Sequence[Problem]],
     broken: Sequence[FileKind],
 ) -> Salvage:
-    """Return what can be checked. `problems`: by file, what is wrong with its form; `broken`: the
-    kinds of the files that could not be read."""
+    """Return the usable parts of `files`.
+
+    `problems`: by file, the problems of its form; `broken`: kinds of the files that could not be
+    read.
+    """
     parts: list[_Part] = []
     lost: dict[str, frozenset[str] | None] = {kind.field: None for kind in broken}
     counts: dict[str, int] = {}
@@ -107,7 +115,7 @@ def salvaged(
         field = file.kind.field
         index = counts.get(field, 0)
         at: Path = (field, index) if file.kind.many else (field,)
-        part = _usable(file, at, problems[file.name])
+        part = _salvage_part(file, at, problems[file.name])
         if part is not None:
             parts.append(part)
             counts[field] = index + 1
@@ -117,8 +125,8 @@ def salvaged(
     return Salvage(_bundle(parts), tuple(parts), lost)
 
 
-def _usable(file: ConfigFile, at: Path, problems: Sequence[Problem]) -> _Part | None:
-    """Without the fields that are wrong if that can be, or else without the items they are in."""
+def _salvage_part(file: ConfigFile, at: Path, problems: Sequence[Problem]) -> _Part | None:
+    """Leave out wrong fields if the rest is valid, or else the items that contain them."""
     value = file.document.value
     if not isinstance(value, dict):
         return None
@@ -130,7 +138,7 @@ def _usable(file: ConfigFile, at: Path, problems: Sequence[Problem]) -> _Part | 
             for name, given in value.items()
             if isinstance(given, list)
         }
-        usable = _without(value, paths)
+        usable = _remove_paths(value, paths)
         for name, places in kept.items():
             if isinstance(usable.get(name), list):
                 usable[name] = [usable[name][place] for place in places]
@@ -143,8 +151,8 @@ def _usable(file: ConfigFile, at: Path, problems: Sequence[Problem]) -> _Part | 
     return None
 
 
-def _without(value: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
-    """Copy a value without the fields that the paths lead to or into."""
+def _remove_paths(value: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
+    """Return a copy without the fields that the paths lead to or into."""
     copy = deepcopy(value)
     for path in paths:
         names = [place for place, key in enumerate(path) if isinstance(key, str)]
@@ -161,7 +169,7 @@ def _without(value: dict[str, Any], paths: Sequence[Path]) -> dict[str, Any]:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Yield every text in a value, names of fields included."""
+    """Yield every text in a value, including names of fields."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

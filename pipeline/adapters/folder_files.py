@@ -1,7 +1,7 @@
-"""Files of a folder that somebody else wrote: regular files inside it, of a bounded size.
+"""Files of an untrusted folder: regular files inside it, of a bounded size.
 
-A device, a FIFO or a link to elsewhere would make the reader wait, run out of memory, or tell what
-is none of the folder's business.
+A device, a FIFO or a link to elsewhere could block the reader, exhaust memory, or disclose other
+files.
 """
 
 import os
@@ -16,16 +16,16 @@ _MOST_ENTRIES: Final = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why a file is not taken, and the mend."""
+    """Reason why a file is refused, and the mend."""
 
     why: str
 
 
 class TooManyFilesError(Exception):
-    """The folder holds more than any configuration; it is likely not the one that was meant."""
+    """The folder holds more than any configuration; probably another one was meant."""
 
 
-def file_in(folder: Path, name: str, most_bytes: int) -> Path | Unreadable:
+def find_file(folder: Path, name: str, most_bytes: int) -> Path | Unreadable:
     """Return the path of a regular file inside `folder` with at most `most_bytes`."""
     relative = PurePosixPath(name)
     if not name or "\0" in name or relative.is_absolute() or ".." in relative.parts:
@@ -48,9 +48,9 @@ def file_in(folder: Path, name: str, most_bytes: int) -> Path | Unreadable:
     return path
 
 
-def read_in(folder: Path, name: str, most_bytes: int) -> bytes | Unreadable:
-    """Return what is in a file of `folder`, as far as `file_in` lets it be taken."""
-    path = file_in(folder, name, most_bytes)
+def read_file(folder: Path, name: str, most_bytes: int) -> bytes | Unreadable:
+    """Return the content of a file of `folder`, subject to the same checks as `find_file`."""
+    path = find_file(folder, name, most_bytes)
     if isinstance(path, Unreadable):
         return path
     try:
@@ -61,9 +61,12 @@ def read_in(folder: Path, name: str, most_bytes: int) -> bytes | Unreadable:
     return data if len(data) <= most_bytes else Unreadable(f"is larger than {most_bytes:,} bytes")
 
 
-def names_in(folder: Path) -> Iterator[str]:
-    """Yield the names of all that is in `folder` but folders, hidden things apart; links to folders
-    are not followed. Raises TooManyFilesError."""
+def list_files(folder: Path) -> Iterator[str]:
+    """Yield the names of all files in `folder`; skip hidden ones, and do not follow links to
+    folders.
+
+    Raises TooManyFilesError.
+    """
     seen = 0
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(one for one in folders if not one.startswith("."))

@@ -1,4 +1,4 @@
-"""A geo database in MaxMind's format, such as GeoLite2-City or DB-IP's."""
+"""Geo databases in MaxMind's format, such as GeoLite2-City or DB-IP's."""
 
 import random
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _BROKEN: Final = (
     OSError, ValueError, TypeError, LookupError, RecursionError, maxminddb.InvalidDatabaseError,
 )  # fmt: skip
 _LONGEST: Final = 200
-"""Characters of a name; no place has a longer one."""
+"""Most characters of a name; no place has a longer one."""
 
 _CHANCE: Final = 2_000
 _IN_ORDER: Final = 20_000
@@ -25,13 +25,13 @@ _SEED: Final = 7
 
 
 class _ShapeError(Exception):
-    """Carries which field has another shape."""
+    """A field has an unexpected shape; the message names it."""
 
 
 def open_places(file: Path) -> Places | str:
-    """Return what looks addresses up in `file`, or why it cannot be used.
+    """Return a lookup of addresses in `file`, or why it cannot be used.
 
-    Whatever is wrong with a record, the address is then at no known place.
+    An address with a damaged record has no known place.
     """
     try:
         reader = maxminddb.open_database(file)
@@ -52,7 +52,7 @@ def open_places(file: Path) -> Places | str:
 def geo_problem(file: Path) -> str | None:
     """Return why a database cannot be used: records of another shape, or none with a place.
 
-    Looks at records of addresses by chance, and at the first ones in order.
+    Samples records of random addresses, and the first ones in order.
     """
     try:
         with maxminddb.open_database(file, maxminddb.MODE_FILE) as reader:

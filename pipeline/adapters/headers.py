@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 
 def first_header(headers: Iterable[tuple[str, object]] | None, name: str) -> bytes | None:
-    """The first one of this name, where it has a value."""
+    """Return the value of the first header of this name, if any."""
     for key, value in headers or ():
         if key == name:
             return value if isinstance(value, bytes) else None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from pipeline.adapters.config_files import ConfigError, load_file, located
+from pipeline.adapters.config_files import ConfigError, load_file, locate_problem
 from pipeline.config.journey import Journey
 from pipeline.config.journey_checks import journey_problems
 from pipeline.config.schema import JOURNEY
@@ -16,5 +16,5 @@ def load_journey(path: Path) -> Journey | list[ConfigError]:
     if isinstance(file, list):
         return sorted(file, key=lambda one: (one.line, one.column, one.message))
     journey = msgspec.convert(file.document.value, Journey)
-    problems = [located(file, problem) for problem in journey_problems(journey)]
+    problems = [locate_problem(file, problem) for problem in journey_problems(journey)]
     return sorted(set(problems), key=lambda one: (one.line, one.column)) or journey

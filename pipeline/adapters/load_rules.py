@@ -1,4 +1,4 @@
-"""The rules of a configuration with the files that it names, found by their digests."""
+"""Rules of a configuration with the files that it names, found by their digests."""
 
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 def load_rules(config: Configuration, settings: Settings) -> Rules:
-    """Load the rules; a file that cannot be used is logged once, and its values are missing."""
+    """Return the rules; log each unusable file once, and leave out what it would provide."""
     artifacts = settings.kept_artifacts()
     return Rules(
         config,
@@ -57,15 +57,15 @@ def _scorers(
 
 
 def _scorer(score: Score, artifacts: Artifacts, budget_us: float) -> Scorer | str:
-    """Loaded here once it was loaded in a process apart, by the library that this one has."""
+    """Load a model once it was loaded in another process, by the library that this one has."""
     file = artifacts.find(score.sha256)
     if file is None or score.sha256 is None:
         return f"{score.sha256} is not in {artifacts.folder}"
     features = len(score.features)
     tried = f"tried-{features}-{version('lightgbm')}"
-    if not artifacts.is_noted(score.sha256, tried):
+    if not artifacts.is_marked(score.sha256, tried):
         unsound = model_problem_apart(file, features)
         if unsound is not None:
             return unsound
-        artifacts.note(score.sha256, tried)
+        artifacts.mark(score.sha256, tried)
     return load_scorer(file, features, budget_us)

@@ -1,25 +1,25 @@
-"""The clock of a log that is played: ticks that pass through every stage and partition."""
+"""Clock of a replayed log: ticks that pass through every stage and partition."""
 
 from collections.abc import Mapping
 
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.identities import IdentityWriter
-from pipeline.adapters.kafka import Property, key_in_each
+from pipeline.adapters.kafka import Property, key_per_partition
 from pipeline.model.identity import IdentityChange
 from pipeline.model.ids import control_id
 
 
 class LogClock:
-    """Wakes what is due by a log's time, for sources with `clock: log`."""
+    """Fires what is due by a log's time, for sources with `clock: log`."""
 
     def __init__(self, kafka: Mapping[str, Property], codec: Codec, partitions: int) -> None:
-        self._keys = key_in_each("clock", partitions)
+        self._keys = key_per_partition("clock", partitions)
         self._writer = IdentityWriter(kafka, codec)
 
     def tick(self, at: int) -> None:
-        """The log's time has come to `at` (epoch ms): returns once Kafka has it.
+        """Advance the log's time to `at` (epoch ms); return once Kafka has it.
 
-        KafkaException when it does not take it.
+        Raises KafkaException if Kafka does not take it.
         """
         self._writer.write(
             IdentityChange(

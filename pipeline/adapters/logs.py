@@ -1,4 +1,4 @@
-"""Log records of the long-running processes: on standard error, as text or as JSON lines."""
+"""Logging of the long-running processes: on standard error, as text or as JSON lines."""
 
 import logging
 import sys
@@ -10,11 +10,11 @@ from structlog.typing import Processor
 from pipeline.settings import Settings
 
 _CHATTY: Final = ("aiokafka", "asyncio", "faust", "httpcore", "httpx", "mode", "uvicorn")
-"""They tell at level info what is nobody's business but their authors'."""
+"""Libraries whose records at level info matter to their authors only."""
 
 
-def set_up(settings: Settings) -> None:
-    """For the whole process, once, as KAIROS_LOG_LEVEL and KAIROS_LOG_FORMAT say."""
+def configure(settings: Settings) -> None:
+    """Configure logging of the process by KAIROS_LOG_LEVEL and KAIROS_LOG_FORMAT."""
     common: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -1,9 +1,9 @@
-"""LightGBM's text models, checked before the library sees them.
+"""Checks of LightGBM's text models, before the library sees them.
 
-The library trusts what is in a model's trees, so that a damaged or malicious file could make it
-read any memory, loop, or end the process. A model that passes is of a strict grammar: known fields,
-plain numbers, lists of the right length; every node is reached once, from a node before it, not too
-deep, and reads a feature that is there. `trial.py` then loads it in a process of its own.
+The library trusts a model's trees, so that a damaged or malicious file could make it read any
+memory, loop, or end the process. A model that passes is of a strict grammar: known fields, plain
+numbers, lists of the right length; every node is reached once, from a node before it, not too deep,
+and reads an existing feature. `trial.py` then loads it in a process of its own.
 """
 
 import re
@@ -14,11 +14,11 @@ from typing import Final
 
 MAX_BYTES: Final = 50_000_000
 _MOST_LEAVES: Final = 131_072
-"""LightGBM's own limit."""
+"""Limit of LightGBM itself."""
 
 _MOST_TREES: Final = 100_000
 _DEEPEST: Final = 1_000
-"""The library goes down a tree by recursion when it loads it."""
+"""The library loads a tree by recursion."""
 
 _PLAIN_SPLITS: Final = range(0, 16, 2)
 """Decision types of splits by number; an odd one is by category."""
@@ -51,7 +51,7 @@ _NEEDED: Final = ("threshold", "leaf_value")
 
 
 class _MalformedError(Exception):
-    """Carries what is wrong out of the reading."""
+    """The model is malformed; the message says how."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,12 @@ class _Tree:
     def _texts(self, name: str, count: int) -> list[str]:
         text = self.fields.get(name, "")
         found = text.split(" ") if text else []
-        _demand(len(found) == count, f"{self.name}: {name} has {len(found)} values, not {count}")
+        _require(len(found) == count, f"{self.name}: {name} has {len(found)} values, not {count}")
         return found
 
 
 def problem(data: bytes, features: int) -> str | None:
-    """Why it is no model of one number over so many features; None: it is."""
+    """Return why `data` is no model of one number over so many features; None: it is."""
     if len(data) > MAX_BYTES:
         return f"larger than {MAX_BYTES:,} bytes"
     try:
@@ -91,41 +91,41 @@ def problem(data: bytes, features: int) -> str | None:
     return None
 
 
-def _demand(holds: bool, otherwise: str) -> None:
+def _require(holds: bool, otherwise: str) -> None:
     if not holds:
         raise _MalformedError(otherwise)
 
 
 def _integer(text: str, what: str) -> int:
-    """C reads other forms otherwise than Python does, such as 2_0, +2 or 02."""
-    _demand(_INTEGER.fullmatch(text) is not None, f"{what}: {text[:40]!r} is no whole number")
+    """Parse a whole number; other forms, such as 2_0, +2 or 02, mean something else in C."""
+    _require(_INTEGER.fullmatch(text) is not None, f"{what}: {text[:40]!r} is no whole number")
     value = int(text)
-    _demand(-_LARGEST <= value < _LARGEST, f"{what}: {text} is too large")
+    _require(-_LARGEST <= value < _LARGEST, f"{what}: {text} is too large")
     return value
 
 
 def _number(text: str, what: str) -> float:
-    _demand(_NUMBER.fullmatch(text) is not None, f"{what}: {text[:40]!r} is no number")
+    _require(_NUMBER.fullmatch(text) is not None, f"{what}: {text[:40]!r} is no number")
     value = float(text)
-    _demand(isfinite(value), f"{what}: {text[:40]} is too large")
+    _require(isfinite(value), f"{what}: {text[:40]} is too large")
     return value
 
 
 def _check(text: str, features: int) -> None:
-    _demand(_TEXT.fullmatch(text) is not None, "it has control characters")
+    _require(_TEXT.fullmatch(text) is not None, "it has control characters")
     head, found, _ = text.partition("\n\n")
-    _demand(bool(found) and head.startswith("tree\n"), "it does not begin as one")
+    _require(bool(found) and head.startswith("tree\n"), "it does not begin as one")
     fields = _fields(head.removeprefix("tree\n"), _HEAD, "head")
-    _demand(fields.get("version") in ("v3", "v4"), "unknown version")
+    _require(fields.get("version") in ("v3", "v4"), "unknown version")
     single = fields.get("num_class") == fields.get("num_tree_per_iteration") == "1"
-    _demand(single, "it predicts several numbers")
+    _require(single, "it predicts several numbers")
     count = _integer(fields.get("max_feature_idx", ""), "max_feature_idx") + 1
-    _demand(count == features, f"it was trained on {count} features, not on {features}")
+    _require(count == features, f"it was trained on {count} features, not on {features}")
     _check_head(fields, features)
     for number, block in enumerate(_blocks(text, len(head) + 2, fields.get("tree_sizes", ""))):
-        _demand(number < _MOST_TREES, f"more than {_MOST_TREES:,} trees")
+        _require(number < _MOST_TREES, f"more than {_MOST_TREES:,} trees")
         inside = _fields(block, _TREE, f"tree {number}")
-        _demand(inside.get("Tree") == str(number), f"tree {number} is not where it should be")
+        _require(inside.get("Tree") == str(number), f"tree {number} is not where it should be")
         leaves = _integer(inside.get("num_leaves", ""), f"tree {number}: num_leaves")
         _check_tree(_Tree(number, leaves, inside), features)
 
@@ -134,42 +134,42 @@ def _check_head(fields: Mapping[str, str], features: int) -> None:
     _integer(fields.get("label_index", "0"), "label_index")
     objective = fields.get("objective")
     plain = objective is None or _OBJECTIVE.fullmatch(objective) is not None
-    _demand(plain, "objective is none that is known")
+    _require(plain, "objective is none that is known")
     for name in ("feature_names", "feature_infos"):
         found = len(fields.get(name, "").split(" "))
-        _demand(found == features, f"{name} has {found} values, not {features}")
+        _require(found == features, f"{name} has {found} values, not {features}")
     monotone = fields.get("monotone_constraints")
     if monotone is not None:
         signs = [_integer(one, "monotone_constraints") for one in monotone.split(" ")]
         fits = len(signs) == features and all(one in (-1, 0, 1) for one in signs)
-        _demand(fits, "monotone_constraints")
+        _require(fits, "monotone_constraints")
 
 
 def _blocks(text: str, start: int, sizes: str) -> Iterator[str]:
-    """The trees, by the sizes that the head gives; after them the end is due."""
+    """Yield the trees, by the sizes in the head; require the end after them."""
     begin = start
     for one in sizes.split(" ") if sizes else []:
         size = _integer(one, "tree_sizes")
-        _demand(0 < size <= len(text) - begin, "a tree has no size, or more than there is")
+        _require(0 < size <= len(text) - begin, "a tree has no size, or more than there is")
         yield text[begin : begin + size]
         begin += size
-    _demand(text.startswith("end of trees\n", begin), "sizes of trees do not add up")
+    _require(text.startswith("end of trees\n", begin), "sizes of trees do not add up")
 
 
 def _fields(block: str, known: frozenset[str], where: str) -> dict[str, str]:
     pairs = [line.partition("=")[::2] for line in block.split("\n") if line]
     fields = dict(pairs)
-    _demand(len(fields) == len(pairs), "a field is there twice")
+    _require(len(fields) == len(pairs), "a field is there twice")
     for name in fields:
-        _demand(name in known, f"{where}: unknown field {name[:40]!r}")
+        _require(name in known, f"{where}: unknown field {name[:40]!r}")
     return fields
 
 
 def _check_tree(tree: _Tree, features: int) -> None:
-    _demand(tree.leaves >= 1, f"{tree.name} has no leaves")
-    _demand(tree.leaves <= _MOST_LEAVES, f"{tree.name} has too many leaves")
-    _demand(tree.fields.get("num_cat") == "0", f"{tree.name} splits by category")
-    _demand(tree.fields.get("is_linear", "0") == "0", f"{tree.name} has linear leaves")
+    _require(tree.leaves >= 1, f"{tree.name} has no leaves")
+    _require(tree.leaves <= _MOST_LEAVES, f"{tree.name} has too many leaves")
+    _require(tree.fields.get("num_cat") == "0", f"{tree.name} splits by category")
+    _require(tree.fields.get("is_linear", "0") == "0", f"{tree.name} has linear leaves")
     _number(tree.fields.get("shrinkage", "1"), f"{tree.name}: shrinkage")
     _check_numbers(tree)
     if tree.leaves > 1:
@@ -177,7 +177,7 @@ def _check_tree(tree: _Tree, features: int) -> None:
 
 
 def _check_numbers(tree: _Tree) -> None:
-    """A tree of one leaf has no splits, and may leave out what it says of them."""
+    """Check the lists of numbers; a tree of one leaf may leave out those of splits."""
     counts = {"split": tree.leaves - 1, "leaf": tree.leaves}
     for kind, names in _NUMBERS.items():
         for name in names:
@@ -193,23 +193,23 @@ def _check_splits(tree: _Tree, features: int) -> None:
     splits = tree.leaves - 1
     used = tree.integers("split_feature", splits)
     fits = all(0 <= one < features for one in used)
-    _demand(fits, f"{tree.name} reads a feature that is not there")
+    _require(fits, f"{tree.name} reads a feature that is not there")
     types = tree.integers("decision_type", splits)
-    _demand(all(one in _PLAIN_SPLITS for one in types), f"{tree.name}: decision_type")
+    _require(all(one in _PLAIN_SPLITS for one in types), f"{tree.name}: decision_type")
     left, right = tree.integers("left_child", splits), tree.integers("right_child", splits)
-    _demand(_grows(left, right, tree.leaves), f"{tree.name}: its branches make no tree")
-    _demand(_depth(left, right) <= _DEEPEST, f"{tree.name} is deeper than {_DEEPEST}")
+    _require(_is_tree(left, right, tree.leaves), f"{tree.name}: its branches make no tree")
+    _require(_depth(left, right) <= _DEEPEST, f"{tree.name} is deeper than {_DEEPEST}")
 
 
-def _grows(left: list[int], right: list[int], leaves: int) -> bool:
-    """Each node but the first hangs once, under one before it; so does each leaf (~its number)."""
+def _is_tree(left: list[int], right: list[int], leaves: int) -> bool:
+    """Return whether each node but the first has one parent before it, and each leaf one parent."""
     later = all(child < 0 or child > node for node, child in (*enumerate(left), *enumerate(right)))
     children = sorted((*left, *right))
     return later and children == [*range(-leaves, 0), *range(1, leaves - 1)]
 
 
 def _depth(left: list[int], right: list[int]) -> int:
-    """Of the deepest node; nodes come after the one that they hang under."""
+    """Return the depth of the deepest node; nodes come after their parents."""
     depths = [0] * len(left)
     for node, children in enumerate(zip(left, right, strict=True)):
         for child in children:

@@ -16,7 +16,7 @@ _ODD_VALUES: Final = (0.0, nan, inf, -inf, 1e308, -1e308, 1e-308)
 def model_problem(file: Path, features: int) -> str | None:
     """Return why the model in `file` cannot be loaded or predicts no number.
 
-    What passes as text may still end this process: see `trial.py`.
+    A model that passes the text checks may still end this process: see `trial.py`.
     """
     scorer = _read(file, features)
     if isinstance(scorer, str):
@@ -29,9 +29,9 @@ def model_problem(file: Path, features: int) -> str | None:
 
 
 def load_scorer(file: Path, features: int, budget_us: float) -> Scorer | str:
-    """Return what predicts with the model in `file`, or why it must not be used.
+    """Return a scorer with the model in `file`, or why it must not be used.
 
-    `budget_us`: the most that one prediction may take, in the median of some trials made here.
+    `budget_us`: the most that one prediction may take, as the median of some trials made here.
     """
     scorer = _read(file, features)
     if isinstance(scorer, str):

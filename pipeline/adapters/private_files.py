@@ -1,4 +1,4 @@
-"""Folders and files that hold customers' data: nobody but their owner may look into them."""
+"""Permissions of folders and files with customers' data: only their owner may read them."""
 
 import errno
 import os
@@ -12,55 +12,55 @@ SUPERVISED: Final = "KAIROS_STACK"
 
 _OTHERS: Final = 0o077
 _OURS: Final = ("artifacts", "broker", "log", "run", "secret", "state")
-"""What Kairos itself writes into a home; whatever else is there is left as it is."""
+"""Folders that Kairos writes into a home; others are left as they are."""
 
 
-def keep_to_owner() -> None:
-    """Make all that this process and its children write from now on readable by its owner only."""
+def restrict_new_files() -> None:
+    """Restrict files that this process and its children create to their owner."""
     os.umask(_OTHERS)
 
 
-def private_folder(folder: Path) -> None:
-    """Make the folder, where it is not there, and close it to others."""
+def make_private_folder(folder: Path) -> None:
+    """Create the folder if it is missing, and restrict it to its owner."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _close(folder)
+    _revoke_access(folder)
 
 
 def make_home(home: Path) -> None:
-    """Make the home, where it is not there, and close it to others.
+    """Create the home if it is missing, and restrict it to its owner.
 
-    A process of the home's own stack does not make it: it was removed while that ran, and stays
-    so. Raises FileNotFoundError there.
+    A process of the home's own stack does not recreate a home that was removed meanwhile. Raises
+    FileNotFoundError there.
     """
     if os.environ.get(SUPERVISED) != str(home.resolve()):
-        private_folder(home)
+        make_private_folder(home)
     elif not home.exists():
         raise FileNotFoundError(errno.ENOENT, "the home was removed", str(home))
 
 
 def make_folder(home: Path, folder: Path) -> None:
-    """Make a folder of the home with what is missing above it. Raises what `make_home` does."""
+    """Create a folder of the home, and missing ones above it. Raises what `make_home` does."""
     make_home(home)
     parts = folder.relative_to(home).parts
     for depth in range(1, len(parts) + 1):
         home.joinpath(*parts[:depth]).mkdir(mode=0o700, exist_ok=True)
 
 
-def close_home(home: Path) -> None:
-    """Make the home, and close it to others with all that an earlier version left open in it."""
+def make_home_private(home: Path) -> None:
+    """Create the home, and restrict it with all that an earlier version left open in it."""
     was_open = home.exists() and bool(home.stat().st_mode & _OTHERS)
     make_home(home)
     if not was_open:
         return
     for name in _OURS:
-        _close(home / name)
+        _revoke_access(home / name)
         for parent, folders, files in os.walk(home / name):
             for inner in (*folders, *files):
-                _close(Path(parent) / inner)
+                _revoke_access(Path(parent) / inner)
 
 
-def _close(path: Path) -> None:
-    """What is gone by then, or is another user's, is none of ours."""
+def _revoke_access(path: Path) -> None:
+    """Restrict a path to its owner; skip paths that are gone or belong to another user."""
     with suppress(FileNotFoundError, PermissionError):
         mode = path.lstat().st_mode
         if mode & _OTHERS and not stat.S_ISLNK(mode):

@@ -1,4 +1,4 @@
-"""Which process is meant: a pid is given to another program in time, and clocks are set."""
+"""Identity of a process: pids are reused in time, and clocks are set."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -7,20 +7,20 @@ import msgspec
 import psutil
 
 
-class Handle(msgspec.Struct, frozen=True):
-    """A process. `started`: when it was started, in a form that no setting of a clock changes."""
+class ProcessHandle(msgspec.Struct, frozen=True):
+    """Process by pid and start; `started` has a form that setting a clock does not change."""
 
     pid: int
     started: str
 
     @classmethod
-    def of(cls, pid: int) -> "Handle | None":
-        """Return the handle of a process; None when there is no such process any more."""
+    def of(cls, pid: int) -> "ProcessHandle | None":
+        """Return the handle of a process; None if there is no such process any more."""
         started = _started(pid)
         return None if started is None else cls(pid, started)
 
     def process(self) -> psutil.Process | None:
-        """Return the living process, None when it is gone or only a zombie."""
+        """Return the living process; None if it is gone or only a zombie."""
         try:
             process = psutil.Process(self.pid)
             alive = process.status() != psutil.STATUS_ZOMBIE
@@ -30,8 +30,10 @@ class Handle(msgspec.Struct, frozen=True):
 
 
 def _started(pid: int) -> str | None:
-    """On Linux in ticks since the machine's start, and which start that was: the time of day is
-    derived from these, by a clock that may have been set since."""
+    """Return the start of a process: on Linux as boot id and ticks since the boot.
+
+    The time of day would be derived from these, by a clock that may have been set since.
+    """
     try:
         line = Path(f"/proc/{pid}/stat").read_text()
     except FileNotFoundError:
@@ -43,7 +45,7 @@ def _started(pid: int) -> str | None:
 
 
 def _started_by_clock(pid: int) -> str | None:
-    """Elsewhere the system keeps the time at which it started the process."""
+    """Return the time at which other systems started the process."""
     try:
         return f"{psutil.Process(pid).create_time():.6f}"
     except psutil.NoSuchProcess:

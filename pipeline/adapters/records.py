@@ -7,7 +7,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from pipeline.adapters.avro import Codec, open_codec
-from pipeline.adapters.snapshots import FROM_THE_BEGINNING, Stored, scan
+from pipeline.adapters.snapshots import FROM_THE_BEGINNING, StoredRecord, scan
 from pipeline.settings import Settings
 
 T = TypeVar("T", bound=Struct)
@@ -15,35 +15,37 @@ T = TypeVar("T", bound=Struct)
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Reads whole topics; records that cannot be decoded are left out."""
+    """Reader of whole topics; records that cannot be decoded are left out."""
 
     settings: Settings
     codec: Codec
 
     @classmethod
     def of(cls, settings: Settings) -> "Records":
-        """Those of the cluster that the settings name."""
+        """Return the reader of the cluster that the settings name."""
         return cls(settings, open_codec(settings))
 
     def every(
         self,
         topic: str,
         kind: type[T],
-        wanted: Callable[[Stored], bool] = lambda _: True,
+        wanted: Callable[[StoredRecord], bool] = lambda _: True,
         start: Mapping[int, int] = FROM_THE_BEGINNING,
-    ) -> Iterator[tuple[Stored, T]]:
-        """In order within each partition; `wanted` is asked before decoding. `start`: the first
-        offset of partitions that are not read from their beginning."""
+    ) -> Iterator[tuple[StoredRecord, T]]:
+        """Yield records in the order of each partition; `wanted` is asked before decoding.
+
+        `start`: the first offset of partitions that are not read from their beginning.
+        """
         for stored in scan(self.settings.kafka(), topic, dict(start)):
             if wanted(stored) and (record := self._decode(topic, kind, stored)) is not None:
                 yield stored, record
 
     def last(self, topic: str, kind: type[T], key: str) -> T | None:
-        """The last record of one key; None when it is a tombstone, or there is none."""
+        """Return the last record of one key; None if it is a tombstone, or there is none."""
         mine = [one for one in scan(self.settings.kafka(), topic) if one.key == key]
         return self._decode(topic, kind, mine[-1]) if mine else None
 
-    def _decode(self, topic: str, kind: type[T], stored: Stored) -> T | None:
+    def _decode(self, topic: str, kind: type[T], stored: StoredRecord) -> T | None:
         if stored.value is None:
             return None
         record = self.codec.decode(topic, stored.value)

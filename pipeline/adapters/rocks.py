@@ -1,4 +1,4 @@
-"""How a program's own RocksDB is opened: small caches and buffers, Bloom filters."""
+"""RocksDB databases of single programs: small caches and buffers, Bloom filters."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,8 +15,8 @@ _BLOOM_BITS_PER_KEY = 10
 _LOG_FILES = 2
 
 
-class Rows(Protocol):
-    """A dict's or a database's."""
+class RowMap(Protocol):
+    """RowMap by key, in a dict or a database."""
 
     def get(self, key: bytes, /) -> bytes | None: ...
 
@@ -28,16 +28,15 @@ class Rows(Protocol):
 
 
 class DatabaseInUseError(Exception):
-    """Raised when another process holds the database."""
+    """Another process holds the database."""
 
 
 def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:
     """Open or create the database in `folder`; keys and values are bytes.
 
-    Its parent exists: it went with its home otherwise. With `ttl_s`, rows go some time after so
-    many seconds.
-
-    Raises DatabaseInUseError, or Exception (rocksdict has no narrower one) when it is damaged.
+    The parent must exist; it is missing if the home was removed. With `ttl_s`, rows are removed
+    some time after so many seconds. Raises DatabaseInUseError, or Exception (rocksdict has no
+    narrower one) if the database is damaged.
     """
     folder.mkdir(exist_ok=True)
     access = AccessType.read_write() if ttl_s is None else AccessType.with_ttl(ttl_s)
@@ -52,13 +51,15 @@ def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:
 
 
 @contextmanager
-def temporary_rows() -> Iterator[Rows]:
-    """A database for what is too much for memory, as long as it is needed; its rows are in the
-    order of their keys, and to delete one that is not there is no error."""
+def temporary_rows() -> Iterator[RowMap]:
+    """Provide a temporary database for what exceeds memory.
+
+    Its rows are in the order of their keys; deleting a missing one is no error.
+    """
     with TemporaryDirectory(prefix="kairos-") as folder:
         rows = open_rows(Path(folder))
         try:
-            yield cast(Rows, rows)
+            yield cast(RowMap, rows)
         finally:
             rows.close()
 

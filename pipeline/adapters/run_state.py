@@ -1,4 +1,4 @@
-"""What each process of a home says of itself, as one small JSON file in `<home>/run/`."""
+"""Announcements of a home's processes, each one small JSON file in `<home>/run/`."""
 
 import os
 from contextlib import suppress
@@ -8,32 +8,32 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 
 from pipeline.adapters.private_files import make_folder
-from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.process_identity import ProcessHandle
 
 State: TypeAlias = Literal["starting", "ready", "stopping"]
 T = TypeVar("T")
 
 
 class Announcement(msgspec.Struct, frozen=True):
-    """`ports`: what it listens on, by use (`http`)."""
+    """State of a process; `ports`: the ports that it listens on, by use (`http`)."""
 
     name: str
-    process: Handle
+    process: ProcessHandle
     state: State
     ports: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 def run_folder(home: Path) -> Path:
-    """Return where the files are; who writes one makes it, so that looking leaves no trace."""
+    """Return the folder of announcements; writers create it, so that reading leaves no trace."""
     return home / "run"
 
 
 def announce(home: Path, name: str, state: State, ports: dict[str, int] | None = None) -> None:
-    """Say that this very process is `name` and how it is; call again whenever that changes.
+    """Announce this process as `name` in `state`; to be called again whenever that changes.
 
-    A home that was removed meanwhile is not made again.
+    A removed home is not created again.
     """
-    me = Handle.of(os.getpid())
+    me = ProcessHandle.of(os.getpid())
     assert me is not None
     announcement = Announcement(name, me, state, ports or {})
     if state == "starting":
@@ -45,25 +45,25 @@ def announce(home: Path, name: str, state: State, ports: dict[str, int] | None =
 
 
 def withdraw(home: Path, name: str) -> None:
-    """Forget what a process said; the last thing that it does, or whoever found it dead."""
+    """Remove an announcement: the last act of a process, or of whoever found it dead."""
     _file(home, name).unlink(missing_ok=True)
 
 
 def announcements(home: Path) -> dict[str, Announcement]:
-    """Everything announced by processes that live, by name."""
+    """Return the announcements of living processes, by name."""
     found = [read_json(path, Announcement) for path in run_folder(home).glob("*.announced.json")]
     return {a.name: a for a in found if a is not None and a.process.process() is not None}
 
 
 def write_json(path: Path, value: msgspec.Struct) -> None:
-    """Replace the file in one step: a reader sees the old content or the new."""
+    """Replace the file atomically: a reader sees the old content or the new."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_bytes(msgspec.json.encode(value))
     draft.replace(path)
 
 
 def read_json(path: Path, kind: type[T]) -> T | None:
-    """None when there is no file, or one that another version wrote."""
+    """Return the content; None if there is no file, or one that another version wrote."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):

@@ -1,4 +1,4 @@
-"""Reading a topic from its beginning to where it ends now."""
+"""Scan of a topic from its beginning to its present end."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from confluent_kafka import (
 _BATCH = 10_000
 _WAIT_S = 0.02
 _LEADER_S = 0.1
-_PASSING = frozenset(
+_TRANSIENT = frozenset(
     {
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -28,8 +28,8 @@ _PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """One record. `timestamp` (epoch ms) is when its producer sent it."""
+class StoredRecord:
+    """Record of a topic; `timestamp`: its time in the log (epoch ms)."""
 
     key: str
     value: bytes | None
@@ -46,11 +46,11 @@ def scan(
     kafka: Mapping[str, str | int | float | bool],
     topic: str,
     start: Mapping[int, int] = FROM_THE_BEGINNING,
-) -> Iterator[Stored]:
-    """Every record of `topic` written before the call; in order within each partition, from its
-    beginning or the offset that `start` has for it.
+) -> Iterator[StoredRecord]:
+    """Yield every record of `topic` written before the call, in the order of each partition.
 
-    A topic that does not exist is empty. KafkaException when the broker stops answering.
+    `start`: the first offset of partitions that are not read from their beginning. A missing topic
+    is empty. Raises KafkaException, or TimeoutError when the broker stops answering.
     """
     consumer = Consumer(
         {
@@ -67,7 +67,7 @@ def scan(
         consumer.close()
 
 
-def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[Stored]:
+def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[StoredRecord]:
     unfinished = {p: end for p, end in _ends(consumer, topic).items() if start.get(p, 0) < end}
     consumer.assign([TopicPartition(topic, p, start.get(p, OFFSET_BEGINNING)) for p in unfinished])
     deadline = time.monotonic() + _PATIENCE_S
@@ -85,7 +85,7 @@ def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[
             if _is_end(message):
                 del unfinished[partition]
                 continue
-            record = _stored(message)
+            record = _stored_record(message)
             if record.offset < end:
                 yield record
             if record.offset >= end - 1:
@@ -93,15 +93,14 @@ def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[
 
 
 def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
-    """End offsets of the partitions that hold something; waits while a broker that came back makes
-    up its mind who leads them."""
+    """Return the end offsets of non-empty partitions; wait while a leader is being elected."""
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         partitions = consumer.list_topics(topic, timeout=_PATIENCE_S).topics[topic].partitions
         try:
             return _not_empty(consumer, [TopicPartition(topic, number) for number in partitions])
         except KafkaException as error:
-            if error.args[0].code() not in _PASSING or time.monotonic() > deadline:
+            if error.args[0].code() not in _TRANSIENT or time.monotonic() > deadline:
                 raise
         time.sleep(_LEADER_S)
 
@@ -120,9 +119,9 @@ def _is_end(message: Message) -> bool:
     raise KafkaException(error)
 
 
-def _stored(message: Message) -> Stored:
-    """A message that was polled always has its place; the client's types do not say so."""
-    return Stored(
+def _stored_record(message: Message) -> StoredRecord:
+    """Return the record of a polled message; such a message has partition and offset."""
+    return StoredRecord(
         (message.key() or b"").decode(errors="replace"),
         message.value(),
         cast(int, message.partition()),

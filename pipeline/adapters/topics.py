@@ -1,5 +1,4 @@
-"""Kairos' topics: partitions, clean-up, retention and size of records; creating those that are
-missing."""
+"""Topics of Kairos: partitions, clean-up, retention and record size; creation of missing ones."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -11,27 +10,27 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
-from pipeline.adapters.cleaning import FOREVER, Cleaning, expiring
+from pipeline.adapters.cleaning import FOREVER, Cleaning, expiring_properties
 from pipeline.model import sizes
 from pipeline.model import topics as names
 from pipeline.settings import Settings
 
 LARGEST_RECORD: Final = "max.message.bytes"
-"""The topic property that bounds its records."""
+"""Topic property that bounds its records."""
 TIMESTAMPS: Final = "message.timestamp.type"
-"""The topic property that says whose clock a record's time is of."""
+"""Topic property for the clock of its records' timestamps."""
 BROKER_TIME: Final = "LogAppendTime"
 _DAY_H: Final = 24.0
 _TIMEOUT_S: Final = 30.0
 _BROKER_DEFAULT: Final = -1
-_SECRET: Final = (
+_NOT_AUTHORIZED: Final = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.CLUSTER_AUTHORIZATION_FAILED,
 )
 
 
 class Partitioning(Enum):
-    """What the key is. Topics with the same kind of key are co-partitioned: same count, murmur2."""
+    """Kind of key. Topics with the same kind are co-partitioned: same count, murmur2."""
 
     IDENTIFIER = "identifier"
     PROFILE = "profile"
@@ -40,7 +39,10 @@ class Partitioning(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """`retention_h`: hours that a record is kept from when it was written; None: compacted."""
+    """Topic as Kairos expects it.
+
+    `retention_h`: hours that a record is kept from its append; None: compacted.
+    """
 
     name: str
     partitioning: Partitioning
@@ -50,19 +52,22 @@ class Topic:
         return 1 if self.partitioning is Partitioning.SINGLE else settings.partitions
 
     def config(self, settings: Settings) -> dict[str, str]:
-        """Kafka's topic properties. Retention counts from the append, or the records of a log
-        that is played again years later would be deleted at once."""
+        """Return Kafka's topic properties.
+
+        Retention counts from the append: by the records' own times, a log that is replayed years
+        later would be deleted at once.
+        """
         properties = {
             TIMESTAMPS: BROKER_TIME,
             LARGEST_RECORD: str(sizes.TOPIC),
         }
         hours = self.hours(settings)
         if hours is None:
-            return {**properties, **Cleaning(settings.forget_hours).compacted()}
-        return {**properties, **expiring(hours)}
+            return {**properties, **Cleaning(settings.forget_hours).compacted_properties()}
+        return {**properties, **expiring_properties(hours)}
 
     def hours(self, settings: Settings) -> float | None:
-        """How long a record is kept; None: compacted."""
+        """Return the retention of a record in hours; None: compacted."""
         if self.retention_h is None:
             return None
         return settings.retention_hours.get(self.name, self.retention_h)
@@ -88,7 +93,7 @@ _ACTIONS_RETENTION_H: Final = 7 * _DAY_H
 
 @dataclass(frozen=True, slots=True)
 class PartitionMismatch:
-    """An existing topic whose partition count is not the one that Kairos expects."""
+    """Existing topic with another number of partitions than Kairos expects."""
 
     topic: str
     expected: int
@@ -103,7 +108,7 @@ class PartitionMismatch:
 
 @dataclass(frozen=True, slots=True)
 class SizeMismatch:
-    """An existing topic that does not take records as large as stages may write them."""
+    """Existing topic that refuses records as large as stages may write them."""
 
     topic: str
     expected: int
@@ -118,8 +123,11 @@ class SizeMismatch:
 
 @dataclass(frozen=True, slots=True)
 class TimeMismatch:
-    """An existing topic whose records have the times that their writers claim. Stages go by the
-    broker's: how long an event id is known, what is in the future, what a killed worker sent."""
+    """Existing topic whose records have their writers' timestamps.
+
+    Stages rely on the broker's: for how long an event id is remembered, what is in the future, what
+    a killed worker sent.
+    """
 
     topic: str
     found: str
@@ -136,7 +144,7 @@ Mismatch: TypeAlias = PartitionMismatch | SizeMismatch | TimeMismatch
 
 @dataclass(frozen=True, slots=True)
 class EnsuredTopics:
-    """What `ensure_topics` did and found."""
+    """Result of `ensure_topics`."""
 
     created: tuple[str, ...]
     mismatched: tuple[Mismatch, ...]
@@ -144,14 +152,14 @@ class EnsuredTopics:
 
 @dataclass(frozen=True, slots=True)
 class ComparedTopics:
-    """Topics that are not there, and those that are there otherwise."""
+    """Missing topics, and those with other properties than expected."""
 
     missing: tuple[str, ...]
     mismatched: tuple[Mismatch, ...]
 
 
 def topics_for(channels: Iterable[str]) -> tuple[Topic, ...]:
-    """Every topic, with an action topic for each channel."""
+    """Return all topics, with an action topic for each channel."""
     actions = (
         Topic(names.actions(channel), Partitioning.PROFILE, _ACTIONS_RETENTION_H)
         for channel in sorted(set(channels))
@@ -160,9 +168,9 @@ def topics_for(channels: Iterable[str]) -> tuple[Topic, ...]:
 
 
 def ensure_topics(settings: Settings, channels: Iterable[str]) -> EnsuredTopics:
-    """Creates the topics that do not exist; those that do are left as they are and compared.
+    """Create missing topics; leave existing ones as they are, and compare them.
 
-    Raises KafkaException when the cluster cannot be reached or refuses.
+    Raises KafkaException if the cluster cannot be reached or refuses.
     """
     wanted = topics_for(channels)
     admin = AdminClient({**settings.kafka(), "log_level": "0"})
@@ -173,7 +181,7 @@ def ensure_topics(settings: Settings, channels: Iterable[str]) -> EnsuredTopics:
 
 
 def compare_topics(settings: Settings, channels: Iterable[str]) -> ComparedTopics:
-    """What there is against what there should be; changes nothing. KafkaException as above."""
+    """Compare existing topics with the expected ones, without changes. Raises KafkaException."""
     wanted = topics_for(channels)
     admin = AdminClient({**settings.kafka(), "log_level": "0"})
     found = _partition_counts(admin)
@@ -181,10 +189,10 @@ def compare_topics(settings: Settings, channels: Iterable[str]) -> ComparedTopic
     return ComparedTopics(missing, _mismatches(admin, wanted, found, settings))
 
 
-def largest_records(admin: AdminClient, topics: Iterable[str]) -> dict[str, int]:
-    """How many bytes a record may have, by topic; those are left out of which we may not be told.
+def max_record_bytes(admin: AdminClient, topics: Iterable[str]) -> dict[str, int]:
+    """Return the largest size of a record by topic, without topics that may not be described.
 
-    Raises KafkaException when the cluster cannot be reached.
+    Raises KafkaException if the cluster cannot be reached.
     """
     found = _properties(admin, topics)
     return {name: int(properties[LARGEST_RECORD]) for name, properties in found.items()}
@@ -195,7 +203,7 @@ def _properties(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str
     if not resources:
         return {}
     told = admin.describe_configs(resources, request_timeout=_TIMEOUT_S)
-    found = ((resource.name, _unless_secret(future)) for resource, future in told.items())
+    found = ((resource.name, _unless_unauthorized(future)) for resource, future in told.items())
     return {
         name: {key: entry.value for key, entry in config.items()}
         for name, config in found
@@ -203,11 +211,11 @@ def _properties(admin: AdminClient, topics: Iterable[str]) -> dict[str, dict[str
     }
 
 
-def _unless_secret(future: Future[Any]) -> Any:
+def _unless_unauthorized(future: Future[Any]) -> Any:
     try:
         return future.result()
     except KafkaException as error:
-        if error.args[0].code() in _SECRET:
+        if error.args[0].code() in _NOT_AUTHORIZED:
             return None
         raise
 
@@ -257,7 +265,7 @@ def _create(admin: AdminClient, topics: list[Topic], settings: Settings) -> tupl
 
 
 def _was_created(future: Future[None]) -> bool:
-    """False when another process created it first."""
+    """Return False if another process created the topic first."""
     try:
         future.result()
     except KafkaException as error:

@@ -16,40 +16,40 @@ _OURS: Final = b"00"
 _NEVER: Final = b"ff"
 _SAMPLED: Final = 0x01
 _KNOWN_FLAGS: Final = 0x03
-"""Sampled, and random; others must not be passed on by who does not know them."""
+"""Sampled, and random; unknown flags must not be passed on."""
 
 _ids: Final = Random()
-"""Ids need not be secret; the system's own source of randomness costs a call of it."""
+"""Ids need not be secret, and the system's source of randomness costs a system call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """`id`: 32 hexadecimal digits."""
+    """Trace of one request; `id`: 32 hexadecimal digits."""
 
     id: bytes
     flags: int
 
-    def hop(self) -> bytes:
-        """The header for what one hop sends, with an id of that hop."""
+    def hop_header(self) -> bytes:
+        """Return the header of the next hop, with an id of its own."""
         return b"00-%b-%016x-%02x" % (self.id, _ids.getrandbits(64) or 1, self.flags)
 
 
-def begin() -> Trace:
-    """A new trace."""
+def new_trace() -> Trace:
+    """Return a new trace."""
     return Trace(b"%032x" % (_ids.getrandbits(128) or 1), _SAMPLED)
 
 
-def going_on(header: str | bytes | None) -> Trace:
-    """The trace that the header names; a new one without a header, or with one that is malformed.
+def continue_trace(header: str | bytes | None) -> Trace:
+    """Return the trace that the header names; a new one if it is missing or malformed.
 
     Of versions after 00 the first four fields are read.
     """
     given = header.encode(errors="replace") if isinstance(header, str) else header
     fields = None if given is None else _FORM.fullmatch(given)
     if fields is None:
-        return begin()
+        return new_trace()
     version, trace, parent, flags, more = fields.groups()
     malformed = version == _NEVER or (version == _OURS and more is not None)
     if malformed or not trace.strip(b"0") or not parent.strip(b"0"):
-        return begin()
+        return new_trace()
     return Trace(trace, int(flags, 16) & _KNOWN_FLAGS)

@@ -1,4 +1,4 @@
-"""Which of Kafka's errors pass by themselves: a broker, leader or coordinator is away or new."""
+"""Transient errors of Kafka: a broker, leader or coordinator is away or new."""
 
 from typing import Final
 
@@ -28,5 +28,5 @@ _TRANSIENT: Final = frozenset({
 
 
 def is_transient(error: KafkaError) -> bool:
-    """Whether the same request may succeed a little later."""
+    """Return whether the same request may succeed a little later."""
     return error.code() in _TRANSIENT

@@ -1,4 +1,4 @@
-"""Trying a file of unknown origin in a process of its own, with little time and memory.
+"""Trial of an untrusted file in a process of its own, with limited time and memory.
 
 Native libraries that read it may abort, loop or take all memory: then that process ends, and this
 one goes on.
@@ -23,15 +23,15 @@ _MEMORY_BYTES: Final = 4 << 30
 
 def model_problem_apart(file: Path, features: int) -> str | None:
     """Return why a model cannot be used, found in a process of its own."""
-    return _apart("model", str(file), str(features))
+    return _run_isolated("model", str(file), str(features))
 
 
 def geo_problem_apart(file: Path) -> str | None:
     """Return why a geo database cannot be used, found in a process of its own."""
-    return _apart("geo", str(file))
+    return _run_isolated("geo", str(file))
 
 
-def _apart(*arguments: str) -> str | None:
+def _run_isolated(*arguments: str) -> str | None:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "pipeline.adapters.trial", *arguments],

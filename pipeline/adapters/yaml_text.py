@@ -1,9 +1,9 @@
-"""YAML with the place of every key and item, restricted to what configuration needs.
+"""YAML with the position of every key and item, restricted to what configuration needs.
 
 One document of mappings with text keys, lists, and plain values: no aliases, no tags, no repeated
 keys. `${NAME}` and `${NAME:-default}` in a value stand for environment variables, `$${` for `${`
-(fields that the caller names stay as they are written); what comes of an unquoted value is read as
-YAML would (`${PORT}` can be a number).
+(fields that the caller names are left as written). The result of an unquoted value is read as YAML
+would read it (`${PORT}` can be a number).
 """
 
 import math
@@ -20,7 +20,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pipeline.conditions import Path
 
-Place: TypeAlias = tuple[int, int]
+Position: TypeAlias = tuple[int, int]
 """Line and column, counted from 1."""
 
 _MAX_DEPTH: Final = 64
@@ -43,42 +43,42 @@ _MENDS: Final = {
 }
 _OTHER_MEND: Final = "check brackets, quotation marks, special signs and indentation there"
 _LEFT_OPEN: Final = ("simple key", "quoted scalar")
-"""What goes on to where nobody looks for the fault: it is named where it begins."""
+"""Faults that reach to the end of the document: they are located where they begin."""
 
 
 @dataclass(frozen=True, slots=True)
-class BadYaml:
-    """What is wrong, how to mend it, and where."""
+class YamlFault:
+    """Fault with its position and mend."""
 
-    place: Place
+    place: Position
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A value that is not accepted."""
+class RefusedValue:
+    """Value that is valid YAML and not accepted here."""
 
     path: Path
-    what: BadYaml
+    what: YamlFault
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """`value` is made of dicts, lists and scalars; `places` has each key's or item's place.
+    """Parsed document; `value` is made of dicts, lists and scalars.
 
-    `refused`: what is valid YAML and not accepted here; `value` has None, or the first one of
-    several, in its place.
+    `places`: the position of each key or item. `refused`: values that are not accepted; `value` has
+    None in their place, or the first of repeated ones.
     """
 
     value: object
-    places: Mapping[Path, Place]
-    refused: tuple[Refused, ...]
+    places: Mapping[Path, Position]
+    refused: tuple[RefusedValue, ...]
 
 
 def read_yaml(
     text: str, environment: Mapping[str, str], verbatim: Collection[str] = ()
-) -> Document | BadYaml:
-    """The document in `text`, or the first thing for which it is no YAML that can be read."""
+) -> Document | YamlFault:
+    """Return the document in `text`, or the first fault of its syntax."""
     try:
         yaml = YAML(typ="safe", pure=True)
         yaml.Composer = _Composer
@@ -86,26 +86,26 @@ def read_yaml(
     except _RefusedError as refused:
         return refused.what
     except MarkedYAMLError as error:
-        return _syntax(error)
+        return _syntax_fault(error)
     except YAMLError as error:
-        return BadYaml((1, 1), " ".join(str(error).split()))
+        return YamlFault((1, 1), " ".join(str(error).split()))
     except (ValueError, RecursionError) as error:
-        return BadYaml((1, 1), f"YAML: {' '.join(str(error).split())}; {_OTHER_MEND}")
-    build = _Build(environment, verbatim)
+        return YamlFault((1, 1), f"YAML: {' '.join(str(error).split())}; {_OTHER_MEND}")
+    build = _ValueBuilder(environment, verbatim)
     return Document(
         None if node is None else build.value(node, ()), build.places, tuple(build.refused)
     )
 
 
 class _RefusedError(Exception):
-    """YAML that is valid and not accepted here."""
+    """A value is valid YAML and not accepted here."""
 
-    def __init__(self, place: Place, message: str) -> None:
-        self.what = BadYaml(place, message)
+    def __init__(self, place: Position, message: str) -> None:
+        self.what = YamlFault(place, message)
 
 
 class _Composer(Composer):
-    """Refuses, before anything is built, that a small text becomes a huge value."""
+    """Composer that refuses, before anything is built, texts that would become huge values."""
 
     _depth = 0
 
@@ -113,44 +113,44 @@ class _Composer(Composer):
         event = self.parser.peek_event()
         if isinstance(event, AliasEvent):
             what = f"*{event.anchor}: aliases are not accepted; write the value out"
-            raise _RefusedError(_place(event.start_mark), what)
+            raise _RefusedError(_position(event.start_mark), what)
         if isinstance(event, CollectionStartEvent) and self._depth == _MAX_DEPTH:
-            raise _RefusedError(_place(event.start_mark), f"nested deeper than {_MAX_DEPTH}")
+            raise _RefusedError(_position(event.start_mark), f"nested deeper than {_MAX_DEPTH}")
         self._depth += 1
         node: Node = super().compose_node(parent, index)
         self._depth -= 1
         return node
 
 
-def _place(mark: object) -> Place:
+def _position(mark: object) -> Position:
     return getattr(mark, "line", 0) + 1, getattr(mark, "column", 0) + 1
 
 
-def _syntax(error: MarkedYAMLError) -> BadYaml:
+def _syntax_fault(error: MarkedYAMLError) -> YamlFault:
     context, problem = error.context or "", error.problem or error.context or "not YAML"
     mends = [mend for sign, mend in _MENDS.items() if sign in f"{context} {problem}"]
     begin = error.context_mark or error.problem_mark
-    mend = next(iter(mends), _OTHER_MEND).format(line=_place(begin)[0])
+    mend = next(iter(mends), _OTHER_MEND).format(line=_position(begin)[0])
     left_open = any(sign in context for sign in _LEFT_OPEN)
-    place = _place(begin if left_open else error.problem_mark or begin)
-    return BadYaml(place, f"YAML: {' '.join(problem.split())}; {mend}")
+    place = _position(begin if left_open else error.problem_mark or begin)
+    return YamlFault(place, f"YAML: {' '.join(problem.split())}; {mend}")
 
 
 @dataclass(slots=True)
-class _Build:
-    """Turns nodes into values and remembers where they stood."""
+class _ValueBuilder:
+    """Builder of values from nodes; remembers their positions."""
 
     environment: Mapping[str, str]
     verbatim: Collection[str]
-    places: dict[Path, Place] = field(default_factory=dict)
-    refused: list[Refused] = field(default_factory=list)
+    places: dict[Path, Position] = field(default_factory=dict)
+    refused: list[RefusedValue] = field(default_factory=list)
 
     def value(self, node: Node, path: Path) -> object:
-        self.places.setdefault(path, _place(node.start_mark))
+        self.places.setdefault(path, _position(node.start_mark))
         try:
             return self._value(node, path)
         except _RefusedError as refused:
-            self.refused.append(Refused(path, refused.what))
+            self.refused.append(RefusedValue(path, refused.what))
             return None
 
     def _value(self, node: Node, path: Path) -> object:
@@ -166,13 +166,13 @@ class _Build:
         self._refuse_tag(node, "map")
         found: dict[str, object] = {}
         for key_node, value_node in node.value:
-            place = _place(key_node.start_mark)
+            place = _position(key_node.start_mark)
             if not isinstance(key_node, ScalarNode) or _kind(key_node) not in ("str", "merge"):
                 raise _RefusedError(place, "a field's name is a text: quote it")
             key = key_node.value
             if key in found:
                 what = f"{key[:100]!r} is there twice: keep one of them"
-                self.refused.append(Refused((*path, key), BadYaml(place, what)))
+                self.refused.append(RefusedValue((*path, key), YamlFault(place, what)))
                 continue
             self.places[*path, key] = place
             found[key] = self.value(value_node, (*path, key))
@@ -180,23 +180,23 @@ class _Build:
 
     def _refuse_tag(self, node: Node, expected: str) -> None:
         if _kind(node) != expected:
-            raise _RefusedError(_place(node.start_mark), f"{node.tag}: tags are not accepted")
+            raise _RefusedError(_position(node.start_mark), f"{node.tag}: tags are not accepted")
 
     def _scalar(self, node: ScalarNode, *, expands: bool) -> object:
-        text = self._expanded(node) if expands else str(node.value)
+        text = self._expand(node) if expands else str(node.value)
         kind = _kind(node)
         if text != node.value and node.style is None:
-            kind = _resolved(text)
+            kind = _implicit_kind(text)
         read = _SCALARS.get(kind)
         if read is None:
-            raise _RefusedError(_place(node.start_mark), f"{node.tag}: tags are not accepted")
+            raise _RefusedError(_position(node.start_mark), f"{node.tag}: tags are not accepted")
         try:
             return read(text)
         except ValueError as error:
             shown = "" if expands is False else f"{text[:100]!r}: "
-            raise _RefusedError(_place(node.start_mark), f"{shown}{error}") from None
+            raise _RefusedError(_position(node.start_mark), f"{shown}{error}") from None
 
-    def _expanded(self, node: ScalarNode) -> str:
+    def _expand(self, node: ScalarNode) -> str:
         def replacement(match: re.Match[str]) -> str:
             name, default = match.groups()
             if name is None:
@@ -204,7 +204,7 @@ class _Build:
             value = self.environment.get(name, default)
             if value is None:
                 what = f"{name} is not set: set it, or write ${{{name}:-default}}"
-                raise _RefusedError(_place(node.start_mark), what)
+                raise _RefusedError(_position(node.start_mark), what)
             return str(value)
 
         # What comes after the last bracket has no variable, and would be looked through for the
@@ -218,7 +218,7 @@ def _kind(node: Node) -> str:
     return str(node.tag).removeprefix(_TAG)
 
 
-def _resolved(text: str) -> str:
+def _implicit_kind(text: str) -> str:
     resolver = YAML(typ="safe", pure=True).resolver
     return str(resolver.resolve(ScalarNode, text, (True, False))).removeprefix(_TAG)
 
@@ -233,7 +233,7 @@ def _integer(text: str) -> int:
 
 
 def _number(text: str) -> int | float:
-    """`1.0` is 1, as it is to JSON Schema."""
+    """Parse a number; `1.0` is 1, as it is to JSON Schema."""
     value = float(text.replace("_", "").lower().replace(".inf", "inf").replace(".nan", "nan"))
     if not math.isfinite(value):
         raise ValueError("the number is not finite")

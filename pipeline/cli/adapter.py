@@ -25,5 +25,5 @@ def run(
     if kind not in ADAPTERS:
         raise typer.BadParameter(f"{kind!r} is not an adapter; there is {_KNOWN}")
     settings = Settings()
-    logs.set_up(settings)
+    logs.configure(settings)
     run_adapter(settings, Role(kind, adapter_name(kind, instance), adapter_group(kind), instance))

@@ -2,7 +2,7 @@
 
 import typer
 
-from pipeline.adapters.broker import BrokerFailure, Running
+from pipeline.adapters.broker import BrokerFailure, RunningBroker
 from pipeline.cli.console import JsonOption, fail, out, print_json
 from pipeline.settings import Settings
 
@@ -53,7 +53,7 @@ def _uses_existing_cluster(settings: Settings, json: bool) -> bool:
     return True
 
 
-def _show(state: str, broker: Running | None, json: bool) -> None:
+def _show(state: str, broker: RunningBroker | None, json: bool) -> None:
     if json:
         print_json(
             {

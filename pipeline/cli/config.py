@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from pipeline.adapters.avro import open_codec
-from pipeline.adapters.config_artifacts import keep_files
+from pipeline.adapters.config_artifacts import store_files
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import ConfigurationLog, open_configuration_log
 from pipeline.adapters.records import Records
@@ -59,7 +59,7 @@ def apply(
     waiting for its next interaction. Applied again it only does that.
     """
     bundle = _checked(folder, json).bundle
-    keep_files(bundle, folder, Settings().kept_artifacts())
+    store_files(bundle, folder, Settings().kept_artifacts())
     with _log() as log:
         applied = log.apply(bundle, by)
         if not json:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pipeline.adapters.avro import Malformed, open_codec
 from pipeline.adapters.records import Records
-from pipeline.adapters.snapshots import Stored
+from pipeline.adapters.snapshots import StoredRecord
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
 from pipeline.cli.plain import plain_json
 from pipeline.cli.times import iso
@@ -92,7 +92,7 @@ def _records() -> Records:
     return Records(Settings(), open_codec(Settings()))
 
 
-def _id(stored: Stored) -> str:
+def _id(stored: StoredRecord) -> str:
     return f"{stored.partition}-{stored.offset}"
 
 

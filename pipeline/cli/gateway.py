@@ -19,7 +19,7 @@ def run(
 ) -> None:
     """Serve HTTP until TERM; requests in flight are finished first."""
     settings = Settings()
-    logs.set_up(settings)
+    logs.configure(settings)
     if port is not None:
         settings = settings.model_copy(update={"gateway_port": port})
     raise typer.Exit(run_gateway(settings, instance))

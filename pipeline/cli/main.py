@@ -13,7 +13,7 @@ import typer
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from pipeline.adapters.private_files import keep_to_owner
+from pipeline.adapters.private_files import restrict_new_files
 from pipeline.cli.console import print_error
 
 # Command (its module has the same name, with _ for -) and what it does. A module has either
@@ -51,7 +51,7 @@ def main() -> NoReturn:
     It ends without taking the interpreter down: threads of Kafka's client that called into it
     meanwhile were seen to end a command that was done by a signal.
     """
-    keep_to_owner()
+    restrict_new_files()
     code = _run(sys.argv[1:])
     logging.shutdown()
     with suppress(OSError):  # nobody reads any more

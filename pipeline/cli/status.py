@@ -39,7 +39,7 @@ def run(
 
 def _wait(settings: Settings, seconds: float) -> None:
     reader = LagReader(settings.kafka(), all_groups(applied_configuration(settings)))
-    if not reader.until_idle(seconds):
+    if not reader.wait_until_idle(seconds):
         behind = ", ".join(f"{group} {lag}" for group, lag in reader.lag().items() if lag)
         fail(f"not idle within {seconds:g} s; still to do: {behind or 'new input keeps coming'}")
 

@@ -27,7 +27,7 @@ def run(
     """Run an agent until TERM; its exit code says whether it ended as asked (0)."""
     if agent not in (*_NAMES, ALL):
         raise typer.BadParameter(f"{agent!r} is not one of {', '.join((*_NAMES, ALL))}")
-    logs.set_up(Settings())
+    logs.configure(Settings())
     settings = with_existing_partitions(Settings())
     name = worker_name(agent, instance)
     announce(settings.home, name, "starting")

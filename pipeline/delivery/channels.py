@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.run_state import announcements
 from pipeline.config.compiled import Channel
 from pipeline.config.model import ADAPTERS, Source
@@ -16,7 +16,9 @@ _GATEWAY: Final = "gateway"
 class ConfiguredChannels:
     """Channels of one adapter, looked up at each call: configurations change, gateways move."""
 
-    def __init__(self, adapter: str, settings: Settings, configurations: ConfigurationLog) -> None:
+    def __init__(
+        self, adapter: str, settings: Settings, configurations: ConfigurationFollower
+    ) -> None:
         self._adapter = adapter
         self._settings = settings
         self._configurations = configurations

@@ -77,7 +77,7 @@ class Courier:
 
 
 def _report_of(parcel: Parcel, result: DeliveryResult) -> OutcomeReport:
-    token, at, hop = parcel.action.token, parcel.own_time_ms(), parcel.trace.hop().decode()
+    token, at, hop = parcel.action.token, parcel.own_time_ms(), parcel.trace.hop_header().decode()
     match result:
         case Delivered():
             return OutcomeReport(token, "sent", at, hop)

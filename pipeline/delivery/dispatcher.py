@@ -10,7 +10,7 @@ from confluent_kafka import Message
 from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec, Malformed
 from pipeline.adapters.headers import first_header
-from pipeline.adapters.kafka import Outgoing, Publisher, offset_of, place_of
+from pipeline.adapters.kafka import AsyncPublisher, Outgoing, offset_of, source_partition
 from pipeline.delivery.channel_adapter import Parcel
 from pipeline.delivery.courier import Courier
 from pipeline.delivery.lanes import Lanes
@@ -26,7 +26,7 @@ class Dispatcher:
     """Dispatcher of one adapter's records; an invalid one becomes a dead letter."""
 
     def __init__(
-        self, adapter: str, courier: Courier, codec: Codec, publisher: Publisher, lanes: Lanes
+        self, adapter: str, courier: Courier, codec: Codec, publisher: AsyncPublisher, lanes: Lanes
     ) -> None:
         self.progress = OffsetProgress()
         self.lanes = lanes
@@ -42,12 +42,12 @@ class Dispatcher:
             self.lanes.put(lane, self._process(message))
 
     async def _process(self, message: Message) -> None:
-        topic, _ = place_of(message)
+        topic, _ = source_partition(message)
         value = message.value()
         action = self._codec.decode(topic, value) if isinstance(value, bytes) else None
         if isinstance(action, Action):
             headers = cast(list[tuple[str, bytes]], message.headers())
-            trace = traces.going_on(first_header(headers, traces.HEADER))
+            trace = traces.continue_trace(first_header(headers, traces.HEADER))
             refused = await self._courier.deliver(Parcel(action, message.timestamp()[1], trace))
             if refused is not None:
                 why = f"status {refused.status}: {refused.answer}"
@@ -56,11 +56,11 @@ class Dispatcher:
             malformed = action if isinstance(action, Malformed) else None
             reason = malformed.reason if malformed else "no-action"
             await self._dead_letter(message, reason, malformed.detail if malformed else "no value")
-        self.progress.done(place_of(message), offset_of(message))
+        self.progress.done(source_partition(message), offset_of(message))
 
     async def _dead_letter(self, message: Message, reason: str, detail: str) -> None:
         """Write a dead letter, with retries until Kafka has it; nothing is committed before."""
-        topic, partition = place_of(message)
+        topic, partition = source_partition(message)
         key, value = message.key(), message.value()
         dead = DeadLetterRecord(
             stage=f"adapter.{self._adapter}",

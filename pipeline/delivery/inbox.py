@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from pipeline.adapters.kafka import Place, Property, offset_of, place_of
+from pipeline.adapters.kafka import Partition, Property, offset_of, source_partition
 from pipeline.delivery.progress import OffsetProgress
 
 _log = logging.getLogger(__name__)
@@ -131,7 +131,7 @@ class Inbox:
     def _buffer(self, messages: Sequence[Message]) -> None:
         for message in messages:
             if _is_record(message):
-                self._buffered[place_of(message)[0]].append(message)
+                self._buffered[source_partition(message)[0]].append(message)
 
     def _hand_over(self) -> None:
         in_flight = self._progress.in_flight()
@@ -139,7 +139,7 @@ class Inbox:
             room = _MAX_IN_FLIGHT - in_flight[topic] if self._reading else 0
             begun = [buffered.popleft() for _ in range(min(room, len(buffered)))]
             for message in begun:
-                self._progress.start(place_of(message), offset_of(message))
+                self._progress.start(source_partition(message), offset_of(message))
             if begun:
                 self._loop.call_soon_threadsafe(self._receive, begun)
 
@@ -171,12 +171,14 @@ class Inbox:
         self._drop(taken)
         self._progress.forget(taken)
 
-    def _drop(self, places: Set[Place]) -> None:
+    def _drop(self, places: Set[Partition]) -> None:
         for topic, buffered in self._buffered.items():
-            self._buffered[topic] = deque(one for one in buffered if place_of(one) not in places)
+            self._buffered[topic] = deque(
+                one for one in buffered if source_partition(one) not in places
+            )
 
 
-def _partitions(partitions: Sequence[TopicPartition]) -> set[Place]:
+def _partitions(partitions: Sequence[TopicPartition]) -> set[Partition]:
     return {(one.topic, one.partition) for one in partitions}
 
 

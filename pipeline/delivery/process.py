@@ -10,8 +10,8 @@ from aiohttp import ClientSession, DummyCookieJar
 from prometheus_client import start_http_server
 
 from pipeline.adapters.avro import open_codec
-from pipeline.adapters.config_log import ConfigurationLog
-from pipeline.adapters.kafka import Property, Publisher
+from pipeline.adapters.config_follower import ConfigurationFollower
+from pipeline.adapters.kafka import AsyncPublisher, Property
 from pipeline.adapters.membership import heartbeat_ms
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
@@ -53,7 +53,7 @@ def run(settings: Settings, role: Role) -> None:
 async def _serve(settings: Settings, role: Role) -> None:
     announce(settings.home, role.name, "starting")
     client, codec = settings.kafka(), open_codec(settings)
-    configurations = ConfigurationLog(client, codec)
+    configurations = ConfigurationFollower(client, codec)
     configurations.start(_START_S)
     channels = ConfiguredChannels(role.adapter, settings, configurations)
     channels.check()
@@ -61,7 +61,7 @@ async def _serve(settings: Settings, role: Role) -> None:
     folder = settings.home / "state" / "adapters" / role.adapter / role.instance
     make_folder(settings.home, folder)
     ledger = Ledger(folder)
-    publisher = Publisher(client, _PRODUCE_MS, lambda why: _fail(ended, RuntimeError(why)))
+    publisher = AsyncPublisher(client, _PRODUCE_MS, lambda why: _fail(ended, RuntimeError(why)))
     try:
         async with (
             ADAPTERS[role.adapter](channels.find) as adapter,

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from threading import Lock
 
-from pipeline.adapters.kafka import Place
+from pipeline.adapters.kafka import Partition
 
 
 class OffsetProgress:
@@ -15,14 +15,14 @@ class OffsetProgress:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._open: dict[Place, dict[int, bool]] = {}
-        self._next: dict[Place, int] = {}
+        self._open: dict[Partition, dict[int, bool]] = {}
+        self._next: dict[Partition, int] = {}
 
-    def start(self, place: Place, offset: int) -> None:
+    def start(self, place: Partition, offset: int) -> None:
         with self._lock:
             self._open.setdefault(place, {})[offset] = False
 
-    def done(self, place: Place, offset: int) -> None:
+    def done(self, place: Partition, offset: int) -> None:
         """Mark a record as done, unless its partition has been forgotten since."""
         with self._lock:
             offsets = self._open.get(place, {})
@@ -33,20 +33,20 @@ class OffsetProgress:
                 del offsets[first]
                 self._next[place] = first + 1
 
-    def take(self) -> dict[Place, int]:
+    def take(self) -> dict[Partition, int]:
         """Return the next offset of each partition that has moved since the last call."""
         with self._lock:
             moved, self._next = self._next, {}
             return moved
 
-    def forget(self, places: Iterable[Place]) -> None:
+    def forget(self, places: Iterable[Partition]) -> None:
         """Forget partitions that another process reads now."""
         with self._lock:
             for place in places:
                 self._open.pop(place, None)
                 self._next.pop(place, None)
 
-    def busy(self, places: Iterable[Place]) -> bool:
+    def busy(self, places: Iterable[Partition]) -> bool:
         """Return whether records of these partitions are in flight."""
         with self._lock:
             return any(self._open.get(place) for place in places)

@@ -198,7 +198,7 @@ async def _try(
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",
         "Idempotency-Key": content.key,
-        traces.HEADER: content.trace.hop().decode(),
+        traces.HEADER: content.trace.hop_header().decode(),
     }
     if endpoint.secret is not None:
         headers["Kairos-Signature"] = signature(endpoint.secret, int(time.time()), content.body)

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from pipeline.adapters.private_files import private_folder
+from pipeline.adapters.private_files import make_private_folder
 from pipeline.settings import Settings
 from pipeline.stack.control import Say, down
 
@@ -33,7 +33,7 @@ def claim(settings: Settings, reset: bool, say: Say) -> None:
         say(f"deleting what is in {home}")
         down(settings, say)
         _empty(home)
-    private_folder(home)
+    make_private_folder(home)
     (home / _MARK).touch()
 
 

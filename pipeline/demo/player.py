@@ -101,7 +101,7 @@ def _mailed(action: Action) -> Delivered:
 
 
 async def _until_idle(reader: LagReader) -> None:
-    if not await asyncio.to_thread(reader.until_idle, _REST_S):
+    if not await asyncio.to_thread(reader.wait_until_idle, _REST_S):
         raise NotAtRestError(
             f"the pipeline is still busy after {_REST_S:.0f} s: {reader.lag()}; see `kairos status`"
         )

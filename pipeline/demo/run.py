@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.broker.ports import is_free
-from pipeline.adapters.config_files import written_keys
+from pipeline.adapters.config_files import read_write_keys
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
 from pipeline.adapters.records import Records
@@ -85,7 +85,7 @@ def run(
     stack = up(settings, CONFIGURATION, options.workers, say)
     configuration = applied_configuration(settings)
     assert configuration is not None
-    keys = written_keys(CONFIGURATION)
+    keys = read_write_keys(CONFIGURATION)
     stage = _Stage(settings, configuration, keys, stack.url, options)
     return asyncio.run(stage.perform(days, port, progress))
 

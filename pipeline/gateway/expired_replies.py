@@ -47,7 +47,7 @@ class LateReplies:
             wait=wait_exponential_jitter(max=_LONGEST_WAIT_S),
             stop=stop_after_delay(_GIVE_UP_S),
         )
-        trace = traces.begin()
+        trace = traces.new_trace()
         try:
             await retrying(self._gateway.write, [(one, trace) for one in outcomes])
         except RetryError:

@@ -8,8 +8,8 @@ from starlette.requests import Request
 
 from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.config_log import ConfigurationLog
-from pipeline.adapters.kafka import Outgoing, Publisher, Unavailable
+from pipeline.adapters.config_follower import ConfigurationFollower
+from pipeline.adapters.kafka import AsyncPublisher, Outgoing, Unavailable
 from pipeline.adapters.traces import Trace
 from pipeline.config.compile import Configuration
 from pipeline.decisioning.token import TokenKey
@@ -47,8 +47,8 @@ class Gateway:
 
     instance: str
     limits: Limits
-    configurations: ConfigurationLog
-    publisher: Publisher
+    configurations: ConfigurationFollower
+    publisher: AsyncPublisher
     codec: Codec
     tokens: TokenKey
     adapter_key: str
@@ -80,7 +80,7 @@ class Gateway:
             topics.INTERACTIONS,
             interaction.identifiers[0].key,
             self.codec.encode(topics.INTERACTIONS, interaction),
-            ((traces.HEADER, trace.hop()),),
+            ((traces.HEADER, trace.hop_header()),),
         )
 
     def _dead_letter(self, dead: DeadLetterRecord) -> Outgoing:
@@ -95,4 +95,4 @@ def now_ms() -> int:
 
 def trace_of(request: Request) -> Trace:
     """Return the caller's trace, or a new one."""
-    return traces.going_on(request.headers.get(traces.HEADER))
+    return traces.continue_trace(request.headers.get(traces.HEADER))

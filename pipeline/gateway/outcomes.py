@@ -86,7 +86,7 @@ def _validate(raw: bytes, intake: _OutcomeIntake) -> ValidatedMessage:
     posted = decode(raw, OUTCOME)
     if isinstance(posted, Refusal):
         return ValidatedMessage(raw, posted)
-    own = None if posted.traceparent is None else traces.going_on(posted.traceparent)
+    own = None if posted.traceparent is None else traces.continue_trace(posted.traceparent)
     return ValidatedMessage(raw, _outcome(posted, intake), own)
 
 

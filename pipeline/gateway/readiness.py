@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from pipeline.adapters.kafka import Outgoing, key_in_each
+from pipeline.adapters.kafka import Outgoing, key_per_partition
 from pipeline.gateway.gateway import Gateway, now_ms
 from pipeline.gateway.replies import PendingReplies
 from pipeline.intake.refusal import Refusal
@@ -43,7 +43,7 @@ class Readiness:
     def __init__(self, gateway: Gateway, waiting: PendingReplies, partitions: int) -> None:
         self._gateway = gateway
         self._waiting = waiting
-        self._keys = key_in_each("probe", partitions)
+        self._keys = key_per_partition("probe", partitions)
         self._probing = asyncio.Lock()
         self._found = _ProbeResult(0, ReadyAnswer(False, ()))
 

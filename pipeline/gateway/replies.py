@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import Property, partition_of
+from pipeline.adapters.kafka import Property
 from pipeline.model import topics
 from pipeline.model.decision import Reply
 
@@ -83,7 +83,7 @@ class ReplyReader:
 
     def start(self) -> None:
         """Start reading: no later reply is missed. Raise KafkaException when Kafka is away."""
-        partition = partition_of(self._key.decode(), self.partitions_of(topics.REPLIES))
+        partition = partition_for_key(self._key.decode(), self.partitions_of(topics.REPLIES))
         where = TopicPartition(topics.REPLIES, partition)
         _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)
         self._consumer.assign([TopicPartition(topics.REPLIES, partition, end)])

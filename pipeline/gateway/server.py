@@ -12,8 +12,8 @@ import uvloop
 from starlette.applications import Starlette
 
 from pipeline.adapters.avro import Codec, open_codec
-from pipeline.adapters.config_log import ConfigurationLog
-from pipeline.adapters.kafka import Publisher
+from pipeline.adapters.config_follower import ConfigurationFollower
+from pipeline.adapters.kafka import AsyncPublisher
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.decisioning.token import TokenKey
@@ -102,7 +102,7 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
 def _gateway(settings: Settings, instance: str, shutdown: "_Shutdown") -> Gateway:
     client = settings.kafka()
     codec = open_codec(settings)
-    configurations = ConfigurationLog(client, codec)
+    configurations = ConfigurationFollower(client, codec)
     configurations.start(_START_S)
     return Gateway(
         instance=instance,
@@ -114,7 +114,7 @@ def _gateway(settings: Settings, instance: str, shutdown: "_Shutdown") -> Gatewa
             token_ms=settings.token_hours * HOUR_MS,
         ),
         configurations=configurations,
-        publisher=Publisher(client, settings.gateway_timeout_ms, shutdown.fail),
+        publisher=AsyncPublisher(client, settings.gateway_timeout_ms, shutdown.fail),
         codec=codec,
         tokens=TokenKey(settings.signing_secret()),
         adapter_key=settings.adapter_key(),

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import WRITER, Property
+from pipeline.adapters.kafka import WRITER_SETTINGS, Property
 from pipeline.ingest.records import RowIntake
 from pipeline.ingest.row import ReadRow, UnreadableError, UnreadableRow
 from pipeline.model import topics
@@ -86,7 +86,7 @@ class FilePublisher:
         self._failed = 0
         self._why: KafkaError | None = None
         self._waiting = 0
-        self._producer = Producer({**kafka, **WRITER, "linger.ms": 20})
+        self._producer = Producer({**kafka, **WRITER_SETTINGS, "linger.ms": 20})
 
     def put(self, interaction: Interaction) -> None:
         """Queue an interaction."""
@@ -98,7 +98,7 @@ class FilePublisher:
                     value,
                     interaction.identifiers[0].key,
                     on_delivery=self._delivered,
-                    headers=[(traces.HEADER, traces.begin().hop())],
+                    headers=[(traces.HEADER, traces.new_trace().hop_header())],
                 )
                 break
             except BufferError:

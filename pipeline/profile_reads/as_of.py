@@ -12,8 +12,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from pipeline.adapters.records import Records
-from pipeline.adapters.rocks import Rows, temporary_rows
-from pipeline.adapters.snapshots import Stored
+from pipeline.adapters.rocks import RowMap, temporary_rows
+from pipeline.adapters.snapshots import StoredRecord
 from pipeline.enrichment import view
 from pipeline.enrichment.state import ProfileState
 from pipeline.enrichment.time_triggers import seen
@@ -55,7 +55,7 @@ def as_of(records: Records, rules: Rules, at: int) -> Iterator[Iterator[MemberPr
 class _StateRows(MutableMapping[str, _State]):
     """States of one stage's rows, on disk."""
 
-    def __init__(self, rows: Rows, stage: Stage) -> None:
+    def __init__(self, rows: RowMap, stage: Stage) -> None:
         self._rows = rows
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode: Callable[[bytes], _State] = msgspec.msgpack.Decoder(stage.state).decode
@@ -97,14 +97,14 @@ def inputs_until(records: Records, at: int) -> Iterator[_Input]:
             yield given
 
 
-def _outside_records(records: Records) -> Iterator[tuple[Stored, _Input]]:
+def _outside_records(records: Records) -> Iterator[tuple[StoredRecord, _Input]]:
     yield from records.every(topics.INTERACTIONS, Interaction, _is_from_outside)
     for stored, change in records.every(topics.IDENTITIES, IdentityChange, _is_from_outside):
         if change.kind in _REQUEST_KINDS:
             yield stored, change
 
 
-def _is_from_outside(stored: Stored) -> bool:
+def _is_from_outside(stored: StoredRecord) -> bool:
     """Return whether no stage wrote the record; records of stages are derived again."""
     return all(name != topics.CAUSE_HEADER for name, _ in stored.headers)
 

@@ -39,7 +39,7 @@ _METRIC_RULES: Final = ("count", "sum", "avg", "distinct")
 
 
 class ExportCounts(msgspec.Struct, frozen=True):
-    """Rows written to each file."""
+    """RowMap written to each file."""
 
     profiles: int
     identifiers: int

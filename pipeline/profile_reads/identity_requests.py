@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from pipeline.adapters.avro import open_codec
-from pipeline.adapters.cleaning import CLEANER_MS, longest_kept_ms
+from pipeline.adapters.cleaning import CLEANER_MS, max_retention_ms
 from pipeline.adapters.identities import IdentityWriter
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.topics import topics_for
@@ -27,7 +27,7 @@ _BEYOND = (
 
 
 class Remaining(Struct, frozen=True):
-    """Place with records of the past that are never read back into a profile.
+    """Partition with records of the past that are never read back into a profile.
 
     `topic`: a topic, or a description in brackets. `until` (epoch ms): when the last record is
     gone; None: it stays until somebody deletes it.
@@ -44,7 +44,7 @@ def request_and_wait(settings: Settings, change: IdentityChange) -> bool:
     """
     IdentityWriter(settings.kafka(), open_codec(settings)).write([change])
     lag = LagReader(settings.kafka(), stage_groups())
-    return all(lag.until_passed(_PATIENCE_S) for _ in range(_GENERATIONS))
+    return all(lag.wait_until_passed(_PATIENCE_S) for _ in range(_GENERATIONS))
 
 
 def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) -> list[Remaining]:
@@ -62,7 +62,7 @@ def remaining_records(settings: Settings, channels: tuple[str, ...], at: int) ->
         hours = topic.hours(settings)
         if topic.name in (topics.CONFIGURATION, topics.PROBES):
             continue
-        kept_ms = None if hours is None else longest_kept_ms(hours)
+        kept_ms = None if hours is None else max_retention_ms(hours)
         until = forgotten if hours is None else None if kept_ms is None else at + kept_ms
         found.append(Remaining(topic.name, until))
     found.append(Remaining(_LEDGERS, at + _LEDGERS_KEPT_MS))

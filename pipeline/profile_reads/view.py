@@ -1,6 +1,6 @@
 """View of every person on local disk, updated from `profiles`, `memberships` and `identities`.
 
-Rows, by the first byte of their key:
+RowMap, by the first byte of their key:
 
     p profile id                 the snapshot, with its identifiers beside it
     m profile id                 the memberships
@@ -26,7 +26,7 @@ import msgspec
 from rocksdict import Rdict, WriteBatch
 
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import Place
+from pipeline.adapters.kafka import Partition
 from pipeline.adapters.rocks import DatabaseInUseError, open_rows
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
@@ -86,7 +86,7 @@ class View:
         self._cluster = ""
         self._rows = self._open()
 
-    def resume(self, cluster: str, ends: Mapping[Place, int]) -> dict[Place, int]:
+    def resume(self, cluster: str, ends: Mapping[Partition, int]) -> dict[Partition, int]:
         """Return the next offset of each partition of the Kafka cluster with this id.
 
         `ends`: the end offsets now. The view is emptied if it is of another cluster or of recreated
@@ -181,7 +181,7 @@ class View:
         record = None if value is None else self._codec.decode(topic, value)
         return record if isinstance(record, kind) else None
 
-    def _offset(self, place: Place) -> int:
+    def _offset(self, place: Partition) -> int:
         stored = self._rows.get(_offset_key(place))
         return 0 if stored is None else int(_NUMBER.unpack(stored)[0])
 
@@ -199,7 +199,7 @@ class View:
         return open_rows(self._folder)
 
     def _reason_to_rebuild(
-        self, offsets: Mapping[Place, int], ends: Mapping[Place, int]
+        self, offsets: Mapping[Partition, int], ends: Mapping[Partition, int]
     ) -> str | None:
         """Return why the stored view cannot be continued; None: it can."""
         stored = self._rows.get(_ORIGIN)
@@ -264,6 +264,6 @@ def _change_prefix(identifier: str) -> bytes:
     return b"c" + _LENGTH.pack(len(name)) + name
 
 
-def _offset_key(place: Place) -> bytes:
+def _offset_key(place: Partition) -> bytes:
     topic, partition = place
     return f"o{topic}/{partition}".encode()

@@ -7,7 +7,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from pipeline.adapters.kafka import Place, Property, offset_of, place_of
+from pipeline.adapters.kafka import Partition, Property, offset_of, source_partition
 from pipeline.profile_reads.view import TOPICS, View, ViewRecord
 
 _log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class ViewUpdater:
     ) -> None:
         self._view = view
         self._failed = failed
-        self._behind: set[Place] = set()
+        self._behind: set[Partition] = set()
         self._closing = False
         self._consumer = Consumer(
             {
@@ -67,7 +67,7 @@ class ViewUpdater:
         self._thread.join()
         self._consumer.close()
 
-    def _end(self, place: Place) -> int:
+    def _end(self, place: Partition) -> int:
         where = TopicPartition(*place)
         _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)
         return end
@@ -89,7 +89,7 @@ class ViewUpdater:
             if error is None:
                 continue
             if error.code() == KafkaError._PARTITION_EOF:
-                self._behind.discard(place_of(message))
+                self._behind.discard(source_partition(message))
             elif error.fatal():
                 raise KafkaException(error)
             else:
@@ -97,6 +97,6 @@ class ViewUpdater:
 
 
 def _view_record(message: Message) -> ViewRecord:
-    topic, partition = place_of(message)
+    topic, partition = source_partition(message)
     key = (message.key() or b"").decode(errors="replace")
     return ViewRecord(topic, partition, offset_of(message), key, message.value())

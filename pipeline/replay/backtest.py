@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from pipeline.adapters.config_artifacts import keep_files
+from pipeline.adapters.config_artifacts import store_files
 from pipeline.adapters.config_files import load
 from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.rocks import temporary_rows
@@ -99,7 +99,7 @@ def rules_in(folder: Path, settings: Settings) -> Rules:
         raise ConfigurationError("; ".join(map(str, bundle)))
     config = compile_bundle(bundle)
     assert isinstance(config, Configuration), config  # `load` has checked it
-    keep_files(bundle, folder, settings.kept_artifacts())
+    store_files(bundle, folder, settings.kept_artifacts())
     return load_rules(config, settings)
 
 

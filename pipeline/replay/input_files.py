@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from pipeline.adapters.rocks import Rows
+from pipeline.adapters.rocks import RowMap
 from pipeline.ingest.records import RowIntake
 from pipeline.ingest.row import FileFormat, RowFile, UnreadableError
 from pipeline.ingest.rows import open_rows
@@ -75,7 +75,7 @@ class TimedLog:
     """Interactions in the order in which they were heard, those of one moment in the order in which
     they were read; on disk, because they may be many."""
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: RowMap) -> None:
         self._rows = rows
         self._count = 0
 

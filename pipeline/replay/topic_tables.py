@@ -14,7 +14,7 @@ import pyarrow as pa
 from confluent_kafka import Message
 
 from pipeline.adapters.avro import Codec, Malformed
-from pipeline.adapters.kafka import offset_of, place_of
+from pipeline.adapters.kafka import offset_of, source_partition
 from pipeline.model.time import DAY_MS
 from pipeline.replay.columns import columns_of, record_converter
 from pipeline.replay.manifest import Selection
@@ -75,7 +75,7 @@ class DayTables:
         row: _Row = {} if isinstance(decoded, Malformed) else decoded
         if row and self._convert is not None:
             row = self._convert(row)
-        row["kafka_partition"] = place_of(message)[1]
+        row["kafka_partition"] = source_partition(message)[1]
         row["kafka_offset"] = offset_of(message)
         row["kafka_at"] = message.timestamp()[1]
         row["kafka_key"] = (message.key() or b"").decode(errors="replace")

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 import msgspec
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.kafka import key_in_each
+from pipeline.adapters.kafka import key_per_partition
 from pipeline.adapters.lag import partition_ends
 from pipeline.adapters.records import Records
 from pipeline.adapters.rocks import temporary_rows
@@ -122,7 +122,7 @@ def _probe_until_in_force(stages: BackfillTarget, reader: BackfillReader) -> Non
 
 def _probes(partitions: int, number: int) -> Iterator[Emit]:
     at = now_ms()
-    for key in key_in_each("probe", partitions):
+    for key in key_per_partition("probe", partitions):
         change = control_id(key, "probe", f"{at}/{number}")
         probe = IdentityChange(change, "probe", identifier=key, at=at, config="")
         yield Emit(topics.IDENTITIES, key, probe)

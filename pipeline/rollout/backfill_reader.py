@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct, field
 
-from pipeline.adapters.rocks import Rows
+from pipeline.adapters.rocks import RowMap
 from pipeline.conditions import Facts
 from pipeline.config.keeps import shape_of
 from pipeline.enrichment.aggregates import is_counted, join, parts_of
@@ -76,7 +76,7 @@ class BackfillReader:
     counted.
     """
 
-    def __init__(self, rows: Rows, rules: Rules, versions: Sequence[Version]) -> None:
+    def __init__(self, rows: RowMap, rules: Rules, versions: Sequence[Version]) -> None:
         keys = backfillable_keys(versions)
         *before, newest = versions
         self._rows = rows

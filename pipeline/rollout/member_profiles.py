@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.records import Records
-from pipeline.adapters.rocks import Rows, temporary_rows
+from pipeline.adapters.rocks import RowMap, temporary_rows
 from pipeline.adapters.snapshots import scan
 from pipeline.model import topics
 from pipeline.model.profile import Memberships, Profile
@@ -28,7 +28,7 @@ class MemberProfile:
 class MemberProfiles:
     """All profiles in the order of their ids; on disk, because they may be many."""
 
-    def __init__(self, profiles: Rows, memberships: Rows, codec: Codec) -> None:
+    def __init__(self, profiles: RowMap, memberships: RowMap, codec: Codec) -> None:
         self._profiles = profiles
         self._memberships = memberships
         self._codec = codec

@@ -7,7 +7,7 @@ from uuid import uuid4
 from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.kafka import key_in_each, partition_of
+from pipeline.adapters.kafka import key_per_partition, partition_for_key
 from pipeline.adapters.records import Records
 from pipeline.model import topics
 from pipeline.model.decision import Reply
@@ -24,14 +24,14 @@ class RoundTripProbe:
 
     def __init__(self, records: Records, partitions: int) -> None:
         self._name = f"echo-{uuid4()}"
-        self._keys = key_in_each("probe", partitions)
+        self._keys = key_per_partition("probe", partitions)
         self._codec = records.codec
         self._awaited: set[str] = set()
         self._consumer = Consumer(
             {**records.settings.kafka(), "group.id": "kairos.echo", "enable.auto.commit": False}
         )
         known = self._consumer.list_topics(topics.REPLIES, timeout=_TIMEOUT_S)
-        partition = partition_of(self._name, len(known.topics[topics.REPLIES].partitions))
+        partition = partition_for_key(self._name, len(known.topics[topics.REPLIES].partitions))
         where = TopicPartition(topics.REPLIES, partition)
         _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)
         self._consumer.assign([TopicPartition(topics.REPLIES, partition, end)])

@@ -12,8 +12,8 @@ from typing import Final
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.kafka import WRITER
-from pipeline.adapters.lag import LagReader, Property
+from pipeline.adapters.kafka import WRITER_SETTINGS, Property
+from pipeline.adapters.lag import LagReader
 from pipeline.adapters.records import Records
 from pipeline.model import topics
 from pipeline.model.outcome import Emit
@@ -59,7 +59,7 @@ class ThrottledFeed:
         kafka = records.settings.kafka()
         self._codec = records.codec
         self._lag = LagReader(kafka, stage_groups())
-        self._producer = Producer({**kafka, **WRITER})
+        self._producer = Producer({**kafka, **WRITER_SETTINGS})
         self._probe = RoundTripProbe(records, self.partitions)
 
     @property
@@ -78,7 +78,7 @@ class ThrottledFeed:
 
     def wait_until_processed(self) -> None:
         """Return once all records present so far are processed. Raises StalledError."""
-        if not self._lag.until_passed(_TIMEOUT_S):
+        if not self._lag.wait_until_passed(_TIMEOUT_S):
             raise StalledError(f"the stages are still busy after {_TIMEOUT_S:.0f} s")
 
     def _write_and_wait(self, batch: Iterable[Emit]) -> float:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pipeline.adapters.config_files import load, written_keys
+from pipeline.adapters.config_files import load, read_write_keys
 from pipeline.adapters.gateway_client import GatewayClient, GatewayRefusedError
 from pipeline.config.model import Bundle
 from pipeline.demo.mailbox import Mailbox, serve
@@ -96,7 +96,7 @@ def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
 
 
 async def _perform(size: WorldSize, script: _Script, options: LiveOptions, played: Played) -> None:
-    keys = written_keys(CONFIGURATION)
+    keys = read_write_keys(CONFIGURATION)
     clients = {
         channel: GatewayClient(played.url, keys[source], _CONNECTIONS)
         for channel, source in SOURCES.items()

@@ -10,7 +10,7 @@ from typing import Final
 import psutil
 
 from pipeline.adapters.broker import Broker, BrokerFailure
-from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.stack.pauses import pause_s
 
 _LOOK_S: Final = 0.5
@@ -28,7 +28,7 @@ class BrokerKeeper:
         self.answers = asyncio.Event()
         self._broker = broker
         self._may_start = may_start
-        self._last: Handle | None = None
+        self._last: ProcessHandle | None = None
         self._task = asyncio.create_task(self._keep())
 
     def stop(self) -> None:
@@ -47,7 +47,7 @@ class BrokerKeeper:
         while True:
             running = self._broker.status()
             if running is not None:
-                self._last = Handle.of(running.pid)
+                self._last = ProcessHandle.of(running.pid)
                 failures = 0
                 self.answers.set()
             else:

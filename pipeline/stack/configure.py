@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pipeline.adapters.avro import open_codec
-from pipeline.adapters.config_artifacts import keep_files
+from pipeline.adapters.config_artifacts import store_files
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.config.compile import Configuration
@@ -33,7 +33,7 @@ def apply_folder(settings: Settings, folder: Path, say: Callable[[str], None]) -
     bundle = load(folder)
     if isinstance(bundle, list):
         raise NoConfigurationError("\n".join(map(str, bundle)))
-    keep_files(bundle, folder, settings.kept_artifacts())
+    store_files(bundle, folder, settings.kept_artifacts())
     with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
         first = log.latest() is None
         applied = log.apply(bundle, getpass.getuser())

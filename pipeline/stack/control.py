@@ -14,7 +14,7 @@ import psutil
 
 from pipeline.adapters.avro import register
 from pipeline.adapters.broker import BrokerFailure
-from pipeline.adapters.broker.ports import any_free, is_free
+from pipeline.adapters.broker.ports import find_free_port, is_free
 from pipeline.adapters.broker.warmup import warm_up
 from pipeline.adapters.private_files import SUPERVISED
 from pipeline.adapters.run_state import announcements
@@ -166,7 +166,7 @@ def _gateway_port(settings: Settings) -> int:
     if plan is not None and (runs or is_free(plan.gateway_port)):
         return plan.gateway_port
     if not first:
-        return any_free()
+        return find_free_port()
     for port in range(first, first + _PORTS_TRIED):
         if is_free(port):
             return port

@@ -1,6 +1,6 @@
 """The consumer groups of a stack: those of the four stages, and those of the adapters."""
 
-from pipeline.adapters.lag import Group
+from pipeline.adapters.lag import ConsumerGroup
 from pipeline.config.compile import Configuration
 from pipeline.flow import STAGES
 from pipeline.model import topics
@@ -21,12 +21,15 @@ def adapter_inputs(configuration: Configuration | None) -> dict[str, tuple[str, 
     return inputs
 
 
-def stage_groups() -> tuple[Group, ...]:
+def stage_groups() -> tuple[ConsumerGroup, ...]:
     """The four stages with their input topics."""
-    return tuple(Group(stage.group, stage.inputs) for stage in STAGES)
+    return tuple(ConsumerGroup(stage.group, stage.inputs) for stage in STAGES)
 
 
-def all_groups(configuration: Configuration | None) -> tuple[Group, ...]:
+def all_groups(configuration: Configuration | None) -> tuple[ConsumerGroup, ...]:
     """The stages', and those of the adapters that the channels need."""
     adapters = adapter_inputs(configuration).items()
-    return (*stage_groups(), *(Group(adapter_group(name), inputs) for name, inputs in adapters))
+    return (
+        *stage_groups(),
+        *(ConsumerGroup(adapter_group(name), inputs) for name, inputs in adapters),
+    )

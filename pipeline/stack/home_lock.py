@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
 
-from pipeline.adapters.private_files import close_home
+from pipeline.adapters.private_files import make_home_private
 
 _WAIT_S: Final = 180.0
 """Longer than `up` takes to start everything, or to give up."""
@@ -29,7 +29,7 @@ def home_lock(home: Path, say: Callable[[str], None]) -> Iterator[None]:
     deadline = time.monotonic() + _WAIT_S
     told = False
     while True:
-        close_home(home)
+        make_home_private(home)
         with (home / "lock").open("a") as file:
             if _is_taken(file):
                 if _is_still(file, home / "lock"):

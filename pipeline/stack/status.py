@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
 
-from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.adapters.run_state import Announcement, announcements
 from pipeline.stack.control import running_supervision
 from pipeline.stack.plan import ProcessSpec
@@ -94,7 +94,7 @@ def _planned(
 
 
 def _state(
-    announced: Announcement | None, child: Child | None, running: Handle | None
+    announced: Announcement | None, child: Child | None, running: ProcessHandle | None
 ) -> Condition:
     if announced is not None:
         return announced.state

@@ -5,7 +5,7 @@ from pathlib import Path
 from msgspec import Struct, field
 
 from pipeline.adapters.private_files import make_folder
-from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.adapters.run_state import read_json, run_folder, write_json
 from pipeline.stack.plan import Plan
 
@@ -13,7 +13,7 @@ from pipeline.stack.plan import Plan
 class Child(Struct, frozen=True):
     """`process` None: it exited (with `last_exit`) and is about to be started again."""
 
-    process: Handle | None = None
+    process: ProcessHandle | None = None
     restarts: int = 0
     last_exit: int | None = None
 
@@ -21,7 +21,7 @@ class Child(Struct, frozen=True):
 class Supervision(Struct, frozen=True):
     """The supervisor itself and its children by name."""
 
-    supervisor: Handle
+    supervisor: ProcessHandle
     children: dict[str, Child] = field(default_factory=dict)
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.adapters import logs
-from pipeline.adapters.private_files import SUPERVISED, keep_to_owner, make_folder
-from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.private_files import SUPERVISED, make_folder, restrict_new_files
+from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.adapters.run_state import run_folder, withdraw
 from pipeline.settings import Settings
 from pipeline.stack.broker_keeper import BrokerKeeper
@@ -98,7 +98,9 @@ class Keeper:
                 start_new_session=True,
                 env={**os.environ, "KAIROS_HOME": str(self._home), SUPERVISED: str(self._home)},
             )
-        self._report(Child(Handle.of(process.pid), self.child.restarts, self.child.last_exit))
+        self._report(
+            Child(ProcessHandle.of(process.pid), self.child.restarts, self.child.last_exit)
+        )
         _log.info("%s runs as process %d", self.spec.name, process.pid)
         code = await process.wait()
         withdraw(self._home, self.spec.name)
@@ -119,7 +121,7 @@ class Supervisor:
         self._lock = lock
         self._broker_answers = asyncio.Event()
         self._broker: BrokerKeeper | None = None
-        self._me = Handle.of(os.getpid())
+        self._me = ProcessHandle.of(os.getpid())
         self._keepers: dict[str, Keeper] = {}
         self._stopped = asyncio.Event()
         self._replanned = asyncio.Event()
@@ -215,8 +217,8 @@ def lock_file(home: Path) -> Path:
 
 def main(home: Path) -> int:
     """0 when stopped as asked, 1 when another supervisor holds this home."""
-    keep_to_owner()
-    logs.set_up(Settings())
+    restrict_new_files()
+    logs.configure(Settings())
     make_folder(home, run_folder(home))
     with lock_file(home).open("w") as lock:
         try:

@@ -86,7 +86,7 @@ def measure(rig: Rig, plan: Plan, say: Say) -> Applied:
     with system.running(rig, 1), closing(Client(rig.settings.kafka(), traffic, {})) as client:
         say(f"{plan.profiles:,} profiles")
         client.backlog(plan.profiles, plan.profiles / _PER_S)
-        assert LagReader(rig.settings.kafka(), stage_groups()).until_idle(_SETTLE_S)
+        assert LagReader(rig.settings.kafka(), stage_groups()).wait_until_idle(_SETTLE_S)
         say(f"{plan.rate} events/s, and a configuration is applied")
         change = _Change(rig, plan.seconds)
         passages = client.passages_during(plan.rate, _MOST_S, change.make)

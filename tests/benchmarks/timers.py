@@ -93,7 +93,7 @@ class _Round:
             for number in range(people)
         ]
         _send(rig, self._people)
-        assert LagReader(rig.settings.kafka(), stage_groups()).until_passed(_SETTLE_S)
+        assert LagReader(rig.settings.kafka(), stage_groups()).wait_until_passed(_SETTLE_S)
         if time.monotonic() > self.begin_s:
             raise RuntimeError(f"{people:,} people take longer than {_LEAD_S:g} s to come")
 

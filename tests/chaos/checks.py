@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pipeline.adapters.snapshots import Stored
+from pipeline.adapters.snapshots import StoredRecord
 from pipeline.flow import STAGES, stage
 from pipeline.model import topics
 from pipeline.model.decision import Contact
@@ -316,7 +316,7 @@ def _dead(evidence: Evidence) -> set[tuple[int, int]]:
     }
 
 
-def _place(stored: Stored) -> tuple[int, int]:
+def _place(stored: StoredRecord) -> tuple[int, int]:
     return stored.partition, stored.offset
 
 

@@ -11,7 +11,7 @@ import msgspec
 from agents.idempotence import Row
 from pipeline.adapters.avro import Codec, open_codec
 from pipeline.adapters.load_rules import load_rules
-from pipeline.adapters.snapshots import Stored, scan
+from pipeline.adapters.snapshots import StoredRecord, scan
 from pipeline.config.compile import Configuration
 from pipeline.flow import Stage
 from pipeline.model import topics
@@ -36,7 +36,7 @@ class Evidence:
     """Read when first asked for, and then kept; in order within each partition. `log` reads a topic
     from its beginning to where it ends now."""
 
-    log: Callable[[str], Iterable[Stored]]
+    log: Callable[[str], Iterable[StoredRecord]]
     codec: Codec
     rules: Rules
 
@@ -49,7 +49,7 @@ class Evidence:
         return cls(partial(scan, settings.kafka()), open_codec(settings), rules)
 
     @cached_property
-    def interactions(self) -> list[tuple[Stored, Interaction | None]]:
+    def interactions(self) -> list[tuple[StoredRecord, Interaction | None]]:
         """Every record of the topic; None: it cannot be decoded."""
         return [
             (stored, record if isinstance(record, Interaction) else None)
@@ -66,7 +66,7 @@ class Evidence:
         return found
 
     @cached_property
-    def identified(self) -> list[tuple[Stored, Identified]]:
+    def identified(self) -> list[tuple[StoredRecord, Identified]]:
         return list(self._every(topics.IDENTIFIED, Identified))
 
     @cached_property
@@ -84,7 +84,7 @@ class Evidence:
         return [one for _, one in self._every(topics.DEAD_LETTERS, DeadLetterRecord)]
 
     @cached_property
-    def decisions(self) -> list[tuple[Stored, Decision]]:
+    def decisions(self) -> list[tuple[StoredRecord, Decision]]:
         return list(self._every(topics.DECISIONS, Decision))
 
     @cached_property
@@ -104,7 +104,7 @@ class Evidence:
         """How many records of each interaction, by event id, each topic has that stages write; by
         profile as well where one that has moved meanwhile has it passed on to where it is."""
         stages: tuple[
-            tuple[str, Iterable[tuple[Stored, Identified | Enriched | Segmented]]], ...
+            tuple[str, Iterable[tuple[StoredRecord, Identified | Enriched | Segmented]]], ...
         ] = (
             (topics.IDENTIFIED, self.identified),
             (topics.ENRICHED, self._every(topics.ENRICHED, Enriched)),
@@ -134,11 +134,11 @@ class Evidence:
         }
         return {key: state for key, state in states.items() if state is not None}
 
-    def _decoded(self, topic: str) -> Iterator[tuple[Stored, Any]]:
+    def _decoded(self, topic: str) -> Iterator[tuple[StoredRecord, Any]]:
         for stored in self.log(topic):
             yield stored, stored.value and self.codec.decode(topic, stored.value)
 
-    def _every(self, topic: str, kind: type[T]) -> Iterator[tuple[Stored, T]]:
+    def _every(self, topic: str, kind: type[T]) -> Iterator[tuple[StoredRecord, T]]:
         return (one for one in self._decoded(topic) if isinstance(one[1], kind))
 
     def _latest(self, topic: str, kind: type[T]) -> dict[str, T]:

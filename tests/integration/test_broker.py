@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from pipeline.adapters.broker import Broker, BrokerOptions, Running, warm_up
+from pipeline.adapters.broker import Broker, BrokerOptions, RunningBroker, warm_up
 from pipeline.adapters.broker.jars import ensure_jars, pinned_jars
 from pipeline.adapters.broker.java import find_java
 from pipeline.adapters.broker.jvm import KafkaJvm
@@ -39,9 +39,9 @@ def options(tmp_path: Path) -> Iterator[BrokerOptions]:
     Broker(made).stop()
 
 
-def started(options: BrokerOptions) -> Running:
+def started(options: BrokerOptions) -> RunningBroker:
     running = Broker(options).start()
-    assert isinstance(running, Running), running
+    assert isinstance(running, RunningBroker), running
     return running
 
 
@@ -65,13 +65,13 @@ def refused(options: BrokerOptions) -> str:
     return line.removeprefix("kairos: ")
 
 
-def create_topic(running: Running, topic: str, compression: str = "producer") -> None:
+def create_topic(running: RunningBroker, topic: str, compression: str = "producer") -> None:
     admin = AdminClient({"bootstrap.servers": running.bootstrap})
     new = NewTopic(topic, 1, config={"compression.type": compression})
     admin.create_topics([new], operation_timeout=30)[topic].result()
 
 
-def send(running: Running, topic: str, value: bytes, compression: str = "none") -> None:
+def send(running: RunningBroker, topic: str, value: bytes, compression: str = "none") -> None:
     producer = Producer(
         {
             "bootstrap.servers": running.bootstrap,
@@ -83,7 +83,7 @@ def send(running: Running, topic: str, value: bytes, compression: str = "none") 
     assert producer.flush(30) == 0
 
 
-def read_first(running: Running, topic: str) -> bytes | None:
+def read_first(running: RunningBroker, topic: str) -> bytes | None:
     consumer = Consumer({"bootstrap.servers": running.bootstrap, "group.id": "reader"})
     consumer.assign([TopicPartition(topic, 0, 0)])
     message = consumer.poll(30)

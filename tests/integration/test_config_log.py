@@ -18,7 +18,8 @@ from agents.app import App, AppOptions
 from agents.rulebook import Rulebook
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.config_files import load
-from pipeline.adapters.config_log import Applied, ConfigurationLog, ConfigurationLogError
+from pipeline.adapters.config_follower import ConfigurationLogError
+from pipeline.adapters.config_log import Applied, ConfigurationLog
 from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.records import Records
 from pipeline.adapters.topics import ensure_topics

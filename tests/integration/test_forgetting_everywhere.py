@@ -81,7 +81,7 @@ def test_nothing_is_left_of_a_forgotten_person_after_the_time_told(settings: Set
     """In no topic, changelogs included, and in no file of the home but Kafka's own."""
     _come(settings, "1", "203.0.113.77", *_ADA)
     _come(settings, "2", "192.0.2.1", "customer_id:bob", "email:bob@example.com")
-    LagReader(settings.kafka(), stage_groups()).until_idle(timeout_s=60)
+    LagReader(settings.kafka(), stage_groups()).wait_until_idle(timeout_s=60)
     assert _places(settings) >= {
         f"kairos.{name}-rows-changelog" for name in ("identity", "enrichment")
     }

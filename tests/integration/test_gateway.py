@@ -10,7 +10,7 @@ import httpx
 import jsonschema
 import pytest
 
-from pipeline.adapters.kafka import partition_of
+from pipeline.adapters.kafka import partition_for_key
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.interaction import Identifier, Interaction
@@ -71,7 +71,7 @@ def test_a_200_means_that_kafka_has_it_under_its_key(
     assert written.keys() == sent.keys()
     key = f"customer_id:{somebody.id}"
     for kind, (stored, interaction) in written.items():
-        assert (stored.key, stored.partition) == (key, partition_of(key, 3))
+        assert (stored.key, stored.partition) == (key, partition_for_key(key, 3))
         assert dict(stored.headers)["traceparent"].startswith(f"00-{_TRACE}-".encode())
         assert (interaction.kind, interaction.source, interaction.channel) == (kind, "app", "web")
     assert written["track"][1].properties == {"cart.total": 9.5}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from confluent_kafka import Consumer, Message, Producer
 
-from pipeline.adapters.kafka import offset_of, place_of
+from pipeline.adapters.kafka import offset_of, source_partition
 from pipeline.delivery.inbox import Inbox
 from pipeline.delivery.progress import OffsetProgress
 
@@ -42,7 +42,7 @@ async def _read(member: dict[str, str | int], topic: str) -> set[bytes]:
         await asyncio.to_thread(_join_and_leave, member, topic)
         while len(_values(came)) < _COUNT:
             for message in came:
-                progress.done(place_of(message), offset_of(message))
+                progress.done(source_partition(message), offset_of(message))
             await asyncio.sleep(0.05)
     await inbox.close()
     assert not failure.done()

@@ -11,8 +11,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from pipeline.adapters.broker import Broker, BrokerOptions, Running
-from pipeline.adapters.lag import Group, LagReader, Property
+from pipeline.adapters.broker import Broker, BrokerOptions, RunningBroker
+from pipeline.adapters.kafka import Property
+from pipeline.adapters.lag import ConsumerGroup, LagReader
 from pipeline.settings import Settings
 from tests.support.chain import produce
 
@@ -24,9 +25,10 @@ _FOLLOW = """
 import sys
 from collections.abc import Callable
 from confluent_kafka import KafkaException
-from pipeline.adapters.lag import Group, LagReader
+from pipeline.adapters.kafka import Property
+from pipeline.adapters.lag import ConsumerGroup, LagReader
 
-groups = [Group(name, ("there",)) for name in sys.argv[2:]]
+groups = [ConsumerGroup(name, ("there",)) for name in sys.argv[2:]]
 reader = LagReader({"bootstrap.servers": sys.argv[1]}, groups)
 for _ in sys.stdin:
     known = None
@@ -74,7 +76,7 @@ def test_lag_counts_what_is_not_committed_and_the_reader_joins_no_group(
 ) -> None:
     topic, group = new_topic("in", partitions=2), f"{prefix}.group"
     _write(settings, topic, (0, 0, 0, 1))
-    reader = LagReader(settings.kafka(), [Group(group, (topic,))])
+    reader = LagReader(settings.kafka(), [ConsumerGroup(group, (topic,))])
     assert reader.lag() == {group: 4}
     consumer = Consumer({**settings.kafka(), "group.id": group})
     consumer.commit(offsets=[TopicPartition(topic, 0, 2)], asynchronous=False)
@@ -85,7 +87,7 @@ def test_lag_counts_what_is_not_committed_and_the_reader_joins_no_group(
         offsets=[TopicPartition(topic, 0, 3), TopicPartition(topic, 1, 1)], asynchronous=False
     )
     assert reader.lag() == {group: 0}
-    assert reader.until_idle(timeout_s=0)
+    assert reader.wait_until_idle(timeout_s=0)
     consumer.close()
 
 
@@ -94,16 +96,16 @@ def test_what_was_deleted_before_it_was_committed_is_no_lag(
 ) -> None:
     topic, group = new_topic("in", partitions=2), f"{prefix}.group"
     _write(settings, topic, (0, 0, 0, 1, 1))
-    reader = LagReader(settings.kafka(), [Group(group, (topic,))])
+    reader = LagReader(settings.kafka(), [ConsumerGroup(group, (topic,))])
     _delete(settings, TopicPartition(topic, 0, 2))
     assert reader.lag() == {group: 3}
     assert not reader.is_idle()
-    assert not reader.until_passed(timeout_s=0)
+    assert not reader.wait_until_passed(timeout_s=0)
     _commit(settings.kafka(), group, TopicPartition(topic, 1, 2))
     _delete(settings, TopicPartition(topic, 0, 3))
     assert reader.lag() == {group: 0}
     assert reader.is_idle()
-    assert reader.until_passed(timeout_s=0)
+    assert reader.wait_until_passed(timeout_s=0)
 
 
 def _write(settings: Settings, topic: str, partitions: Iterable[int]) -> None:
@@ -125,9 +127,9 @@ def _delete(settings: Settings, until: TopicPartition) -> None:
     admin.delete_records([until], operation_timeout=30)[until].result()
 
 
-def _started(broker: Broker) -> Running:
+def _started(broker: Broker) -> RunningBroker:
     running = broker.start()
-    assert isinstance(running, Running), running
+    assert isinstance(running, RunningBroker), running
     return running
 
 

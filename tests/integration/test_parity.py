@@ -93,12 +93,12 @@ def _bundle(settings: Settings) -> model.Bundle:
         ),
         enrichers=model.Enrichers(
             user_agent=model.UserAgent(),
-            geo=model.Geo("geo.mmdb", artifacts.keep(write_geo(settings.home / "geo.mmdb"))),
+            geo=model.Geo("geo.mmdb", artifacts.store(write_geo(settings.home / "geo.mmdb"))),
             campaign=model.CampaignTags(),
             currency=model.Currency("EUR", {"paid": "properties.total"}),
             local_time=model.LocalTime(),
         ),
-        scores=(model.Score("buys", "model.txt", features, artifacts.keep(trained)),),
+        scores=(model.Score("buys", "model.txt", features, artifacts.store(trained)),),
     )
     segments = (
         *base.segments,
@@ -165,7 +165,7 @@ class _Story:
                 self.expected[topic][key, value] += 1
             for emit in self._flow.run(record):
                 self.expected[emit.topic][emit.key, _CODEC.encode(emit.topic, emit.value)] += 1
-            assert self._lag.until_idle(timeout_s=60)
+            assert self._lag.wait_until_idle(timeout_s=60)
 
 
 def _values(

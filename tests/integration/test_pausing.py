@@ -9,12 +9,12 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from faust.types import TP
 
-from pipeline.adapters.kafka import key_in_each
+from pipeline.adapters.kafka import key_per_partition
 from tests.support.chain import committed, ends, produce
 from tests.support.reading import BUFFER, Reading
 
 _PAUSED, _OTHER = 0, 1
-_KEYS = [key.encode() for key in key_in_each("key", 2)]
+_KEYS = [key.encode() for key in key_per_partition("key", 2)]
 _MANY, _MORE = 100, 50
 _AT_REST_S = 0.5
 

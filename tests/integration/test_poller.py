@@ -103,7 +103,7 @@ class _HastyListener(_SlowListener):
         await asyncio.sleep(_ANEW_S)
         self.read_from(places)
         self.read_from(places)
-        self.going_on = asyncio.create_task(self._go_on(tps))
+        self.continue_trace = asyncio.create_task(self._go_on(tps))
 
     async def _go_on(self, tps: set[TP]) -> None:
         await self.everything.wait()

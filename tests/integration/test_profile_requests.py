@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
-from pipeline.adapters.cleaning import CLEANER_MS, longest_kept_ms
+from pipeline.adapters.cleaning import CLEANER_MS, max_retention_ms
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.records import Records
@@ -83,7 +83,7 @@ class Stack:
             value = codec.encode(topics.INTERACTIONS, one)
             self._producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key)
             self._producer.flush()
-            assert self._lag.until_idle(timeout_s=60)
+            assert self._lag.wait_until_idle(timeout_s=60)
 
     def states(self, stage: str) -> dict[str, object]:
         """What the changelog has of each row: its state, None when it keeps nothing."""
@@ -175,7 +175,7 @@ def test_who_is_forgotten_is_gone_and_comes_back_as_somebody_new(
     assert set(answer["forgotten"]) == names
     assert answer["done"]
     until = {one["topic"]: one["until"] for one in answer["remaining"]}
-    assert until["interactions"] == answer["at"] + longest_kept_ms(30 * 24.0)
+    assert until["interactions"] == answer["at"] + max_retention_ms(30 * 24.0)
     forgotten = answer["at"] + DAY_MS + CLEANER_MS
     changelogs = {f"{stage.group}-rows-changelog" for stage in STAGES}
     assert {until[name] for name in {*topics.SNAPSHOTS, *changelogs}} == {forgotten}

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from pipeline.adapters.broker import Broker, BrokerOptions, Running
+from pipeline.adapters.broker import Broker, BrokerOptions, RunningBroker
 from pipeline.adapters.topics import (
     PartitionMismatch,
     SizeMismatch,
@@ -26,7 +26,7 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     home = tmp_path_factory.mktemp("topics")
     broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
     running = broker.start()
-    assert isinstance(running, Running), running
+    assert isinstance(running, RunningBroker), running
     yield Settings(
         home=home,
         bootstrap_servers=running.bootstrap,

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from pipeline.adapters.snapshots import Stored
+from pipeline.adapters.snapshots import StoredRecord
 from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction
@@ -167,7 +167,7 @@ def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_mended(
 def test_what_is_found_after_its_deadline_is_not_said(stack: Stack, receiver: Receiver) -> None:
     device = uuid4().hex
 
-    def decided() -> list[tuple[Stored, Action]]:
+    def decided() -> list[tuple[StoredRecord, Action]]:
         every = stack.records.every(topics.actions("push"), Action)
         return [found for found in every if found[1].address == device]
 

@@ -115,7 +115,7 @@ class Stack:
         assert producer.flush(10) == 0
 
     def rest(self) -> None:
-        assert LagReader(self.settings.kafka(), stage_groups()).until_idle(timeout_s=60)
+        assert LagReader(self.settings.kafka(), stage_groups()).wait_until_idle(timeout_s=60)
 
     def changes(self) -> list[SegmentChange]:
         return self._read(topics.SEGMENT_CHANGES, SegmentChange)

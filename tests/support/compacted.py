@@ -6,19 +6,19 @@ from typing import TypeVar
 from msgspec import Struct
 
 from pipeline.adapters.records import Records
-from pipeline.adapters.snapshots import Stored, scan
+from pipeline.adapters.snapshots import StoredRecord, scan
 
 T = TypeVar("T", bound=Struct)
 
 
-def latest(kafka: Mapping[str, str | int | float | bool], topic: str) -> dict[str, Stored]:
+def latest(kafka: Mapping[str, str | int | float | bool], topic: str) -> dict[str, StoredRecord]:
     """The last record of each key of a compacted topic; keys with a tombstone are not in it."""
     return last_of_each(scan(kafka, topic))
 
 
-def last_of_each(records: Iterable[Stored]) -> dict[str, Stored]:
+def last_of_each(records: Iterable[StoredRecord]) -> dict[str, StoredRecord]:
     """The same, of records that were read."""
-    kept: dict[str, Stored] = {}
+    kept: dict[str, StoredRecord] = {}
     for record in records:
         if record.value is None:
             kept.pop(record.key, None)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from pipeline.adapters.kafka import partition_of
+from pipeline.adapters.kafka import partition_for_key
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
@@ -19,7 +19,7 @@ from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Redirect
 from pipeline.rules import Rules
 
 _CONSUMER = {topic: stage for stage in STAGES for topic in stage.inputs}
-_partition_of = cache(partition_of)
+_partition_of = cache(partition_for_key)
 Choose = Callable[[int], int]
 """Given n, one of 0..n-1."""
 

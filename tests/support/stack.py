@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.adapters.records import Records
 from pipeline.adapters.run_state import announcements
-from pipeline.adapters.snapshots import Stored
+from pipeline.adapters.snapshots import StoredRecord
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.settings import PREFIX, Settings
@@ -102,7 +102,7 @@ class Stack:
         """
         return [self._counted("kairos_gateway_accepted_total", kind=kind) for kind in kinds]
 
-    def interactions(self, event_id: str) -> list[tuple[Stored, Interaction]]:
+    def interactions(self, event_id: str) -> list[tuple[StoredRecord, Interaction]]:
         """The records of an event that are in the topic now."""
         every = self.records.every(topics.INTERACTIONS, Interaction)
         return [(stored, one) for stored, one in every if one.event_id == event_id]

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from pipeline.adapters.run_state import announcements
-from pipeline.adapters.snapshots import Stored
+from pipeline.adapters.snapshots import StoredRecord
 from pipeline.flow import STAGES
 
 _STAGES = [stage.name for stage in STAGES]
@@ -23,7 +23,7 @@ def traceparent(number: int) -> tuple[str, bytes]:
     return "traceparent", f"00-{trace_of(number)}-{1:016x}-01".encode()
 
 
-def check_decision_headers(decision: Stored, trace: str) -> None:
+def check_decision_headers(decision: StoredRecord, trace: str) -> None:
     """A decision ends the trace that its interaction began, and tells each stage's times."""
     headers = dict(decision.headers)
     version, found, span, flags = (headers["traceparent"] or b"").decode().split("-")

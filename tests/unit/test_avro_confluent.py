@@ -8,7 +8,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, Schema
 from records import example
 
 from pipeline.adapters.avro import Codec, recorded
-from pipeline.adapters.avro.confluent import known_to, register_at
+from pipeline.adapters.avro.confluent import register_at, with_registry_ids
 from pipeline.model.profile import Profile
 
 
@@ -22,12 +22,12 @@ def client() -> SchemaRegistryClient:
 
 def test_what_is_not_registered_is_not_known(client: SchemaRegistryClient) -> None:
     with pytest.raises(SchemaRegistryError):
-        known_to(client)
+        with_registry_ids(client)
 
 
 def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> None:
     register_at(client, channels=[])
-    known = known_to(client)
+    known = with_registry_ids(client)
     assert [version.id for version in known] == [version.id + 1 for version in recorded()]
     assert [version.schema for version in known] == [version.schema for version in recorded()]
 
@@ -40,15 +40,15 @@ def test_every_topic_has_a_subject(client: SchemaRegistryClient) -> None:
 
 def test_registering_again_changes_nothing(client: SchemaRegistryClient) -> None:
     register_at(client, channels=[])
-    before = known_to(client)
+    before = with_registry_ids(client)
     register_at(client, channels=["web"])
-    assert known_to(client) == before
+    assert with_registry_ids(client) == before
     assert client.get_versions("profiles-value") == [1]
 
 
 def test_the_codec_writes_the_registrys_ids(client: SchemaRegistryClient) -> None:
     register_at(client, channels=[])
-    data = Codec(known_to(client)).encode("profiles", example(Profile))
+    data = Codec(with_registry_ids(client)).encode("profiles", example(Profile))
     assert data is not None
     (schema_id,) = struct.unpack(">I", data[1:5])
     registered = client.get_latest_version("profiles-value")

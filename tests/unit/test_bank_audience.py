@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.adapters.config_files import load, written_keys
+from pipeline.adapters.config_files import load, read_write_keys
 from pipeline.cli.main import build_app
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle, Source
@@ -45,7 +45,7 @@ def taken(config: Configuration, raw: bytes) -> Interaction:
 def test_a_message_to_the_gateway_means_what_the_line_of_the_file_means(
     bank: Configuration,
 ) -> None:
-    keys = written_keys(CONFIGURATION, {})
+    keys = read_write_keys(CONFIGURATION, {})
     seen: set[str] = set()
     for index in range(25):
         for event in biography(WorldSize(25, 15, 4), index, policy=True).events:

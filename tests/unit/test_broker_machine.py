@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pipeline.adapters.broker.java import Java, find_java
 from pipeline.adapters.broker.jvm import KafkaJvm, publish_archives
 from pipeline.adapters.broker.options import HOST, BrokerError, BrokerFiles, BrokerOptions
-from pipeline.adapters.broker.ports import Ports, any_free, choose_ports
+from pipeline.adapters.broker.ports import BrokerPorts, choose_ports, find_free_port
 from pipeline.adapters.broker.process import (
     ProcessRecord,
     recorded_process,
@@ -23,7 +23,7 @@ from pipeline.adapters.broker.process import (
     terminate,
     write_atomically,
 )
-from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.process_identity import ProcessHandle
 
 
 @pytest.fixture
@@ -111,14 +111,14 @@ def test_a_restart_keeps_its_address(tmp_path: Path) -> None:
 
 def test_a_recorded_port_that_another_took_is_given_up(tmp_path: Path, taken_port: int) -> None:
     recorded = tmp_path / "ports.json"
-    recorded.write_bytes(msgspec.json.encode(Ports(taken_port, taken_port)))
+    recorded.write_bytes(msgspec.json.encode(BrokerPorts(taken_port, taken_port)))
     assert choose_ports(options(tmp_path, 0), recorded, 0.1).client != taken_port
 
 
 def test_a_recorded_port_that_is_let_go_of_is_kept(tmp_path: Path) -> None:
     recorded = tmp_path / "ports.json"
     with socket.create_server((HOST, 0)) as server:
-        before = Ports(server.getsockname()[1], any_free())
+        before = BrokerPorts(server.getsockname()[1], find_free_port())
         recorded.write_bytes(msgspec.json.encode(before))
         release = Timer(0.1, server.close)
         release.start()
@@ -128,7 +128,7 @@ def test_a_recorded_port_that_is_let_go_of_is_kept(tmp_path: Path) -> None:
 
 def test_a_pid_that_was_given_to_another_process_is_not_the_broker(files: BrokerFiles) -> None:
     me = psutil.Process()
-    handle = Handle.of(me.pid)
+    handle = ProcessHandle.of(me.pid)
     assert handle is not None
     record = ProcessRecord(replace(handle, started=handle.started + "1"), 9092)
     write_atomically(files.process, msgspec.json.encode(record))

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from agents.idempotence import Row
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.config_files import load
-from pipeline.adapters.snapshots import Stored
+from pipeline.adapters.snapshots import StoredRecord
 from pipeline.config.model import Bundle
 from pipeline.flow import STAGES, Stage, stage
 from pipeline.model import topics
@@ -80,12 +80,12 @@ class World:
             )
         )
 
-    def _log(self, topic: str) -> Iterator[Stored]:
+    def _log(self, topic: str) -> Iterator[StoredRecord]:
         named = {f"{one.group}-rows-changelog": f"{one.name}-changelog" for one in STAGES}
         for partition in range(_PARTITIONS):
             for offset, one in enumerate(self.logs.records[named.get(topic, topic), partition]):
                 key = (one.key or b"").decode(errors="replace")
-                yield Stored(key, one.value, partition, offset, offset, one.headers)
+                yield StoredRecord(key, one.value, partition, offset, offset, one.headers)
 
 
 Tampering: TypeAlias = Callable[[World], None]

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from pipeline.adapters.artifacts import Artifacts, digest_of
-from pipeline.adapters.config_artifacts import keep_files
+from pipeline.adapters.config_artifacts import store_files
 from pipeline.adapters.config_files import ConfigError, load
 from pipeline.adapters.geo import open_places
 from pipeline.adapters.load_rules import load_rules
@@ -80,7 +80,7 @@ def test_a_bundle_names_its_files_by_digest(folder: Path, tmp_path: Path) -> Non
     assert geo.sha256 == digest_of(folder / "geo.mmdb")
     artifacts = Artifacts(tmp_path / "artifacts")
     for _ in range(2):
-        keep_files(bundle, folder, artifacts)
+        store_files(bundle, folder, artifacts)
     assert [file.name for file in artifacts.folder.iterdir()] == [geo.sha256]
     [enricher] = _rules(bundle, artifacts).enrichers
     assert "country" in enricher.names
@@ -124,7 +124,7 @@ def test_a_file_that_a_worker_lacks_is_told_once_and_its_values_are_missing(
         assert not _rules(bundle, artifacts).enrichers
     assert [one["event"] for one in said] == ["no geo database"]
 
-    keep_files(bundle, folder, artifacts)
+    store_files(bundle, folder, artifacts)
     [kept] = artifacts.folder.iterdir()
     kept.write_bytes(kept.read_bytes()[:-1])
     with capture_logs() as said:
@@ -139,7 +139,7 @@ def test_models_are_loaded_by_their_digest(scored: Path, tmp_path: Path) -> None
     with capture_logs() as said:
         assert not _rules(bundle, artifacts).scorers
     assert [one["event"] for one in said] == ["no geo database", "no score"]
-    keep_files(bundle, scored, artifacts)
+    store_files(bundle, scored, artifacts)
     scorer = _rules(bundle, artifacts).scorers["score.buys"]
     assert 0 < (scorer([1.0, 2.0, 3.0]) or 0) < 1
 
@@ -169,7 +169,7 @@ def test_a_worker_tries_a_model_apart_before_it_loads_it(
 ) -> None:
     bundle = _bundle(scored)
     artifacts = Artifacts(tmp_path / "artifacts")
-    keep_files(bundle, scored, artifacts)
+    store_files(bundle, scored, artifacts)
     (tmp_path / "sitecustomize.py").write_text("import os\nos.abort()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with capture_logs() as said:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.adapters.config_files import ConfigError, load
-from pipeline.adapters.yaml_text import BadYaml, Document, read_yaml
+from pipeline.adapters.yaml_text import Document, YamlFault, read_yaml
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle
 
@@ -26,8 +26,8 @@ TEXTS = st.lists(PIECES | st.text(max_size=5), max_size=30).map("".join)
 @given(TEXTS)
 def test_any_text_is_a_document_or_is_refused_at_a_place_in_it(text: str) -> None:
     read = read_yaml(text, {"A": "1"})
-    assert isinstance(read, Document | BadYaml)
-    refused = [read] if isinstance(read, BadYaml) else [one.what for one in read.refused]
+    assert isinstance(read, Document | YamlFault)
+    refused = [read] if isinstance(read, YamlFault) else [one.what for one in read.refused]
     for one in refused:
         assert one.message
         assert 1 <= one.place[0] <= len(text.splitlines()) + 2
@@ -86,5 +86,5 @@ def test_a_changed_folder_is_a_configuration_or_has_errors_with_places(
 def test_a_file_made_to_cost_much_costs_little(text: str) -> None:
     began = time.process_time()
     read = read_yaml(text, {"A": "1"})
-    assert isinstance(read, Document | BadYaml)
+    assert isinstance(read, Document | YamlFault)
     assert time.process_time() - began < 30

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.config_files import load, written_keys
+from pipeline.adapters.config_files import load, read_write_keys
 from pipeline.config import canonical
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.keys import key_digest, masked, resolved
@@ -180,4 +180,4 @@ def test_what_is_shown_is_masked_also_of_what_earlier_versions_applied(folder: P
 
 
 def test_the_keys_of_a_folder_can_be_read_from_it(folder: Path) -> None:
-    assert written_keys(folder, {})["live"] == "demo-live-key"
+    assert read_write_keys(folder, {})["live"] == "demo-live-key"

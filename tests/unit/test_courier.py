@@ -46,7 +46,7 @@ _ACTION = Action(
     token="token",
 )
 
-_TRACE = traces.begin()
+_TRACE = traces.new_trace()
 
 
 def _delivered(folder: Path, written_ms: int, hops: list[str] | None = None) -> list[str]:
@@ -107,7 +107,7 @@ def test_the_post_and_its_outcome_are_hops_of_the_action_s_trace(
 ) -> None:
     hops: list[str] = []
     assert _delivered(tmp_path, now_ms, hops) == ["post", "sent"]
-    assert [traces.going_on(hop) for hop in hops] == [_TRACE, _TRACE]
+    assert [traces.continue_trace(hop) for hop in hops] == [_TRACE, _TRACE]
     assert len(set(hops)) == len(hops)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.config_files import load
-from pipeline.adapters.folder_files import Unreadable, read_in
+from pipeline.adapters.folder_files import Unreadable, read_file
 from pipeline.config.model import Bundle
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
@@ -112,8 +112,8 @@ def test_a_folder_of_something_else_is_not_gone_through(tmp_path: Path) -> None:
 
 def test_what_grows_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 11)
-    assert read_in(tmp_path, "a", 11) == b"x" * 11
-    assert isinstance(read_in(tmp_path, "a", 10), Unreadable)
+    assert read_file(tmp_path, "a", 11) == b"x" * 11
+    assert isinstance(read_file(tmp_path, "a", 10), Unreadable)
 
 
 def _name(folder: Path, field: str, name: str) -> None:

@@ -1,7 +1,7 @@
 """Every partition is appended to now and then, and no more often, also across restarts."""
 
 from agents.heartbeat import Heartbeat
-from pipeline.adapters.cleaning import Cleaning, expiring, longest_kept_ms
+from pipeline.adapters.cleaning import Cleaning, expiring_properties, max_retention_ms
 from pipeline.flow import stage
 from pipeline.model import topics
 from pipeline.model.time import DAY_MS, HOUR_MS, MINUTE_MS
@@ -27,13 +27,13 @@ def test_the_steps_of_cleaning_fit_into_the_time_to_forget() -> None:
     for hours in (24.0, 1.0, 0.01):
         cleaning = Cleaning(hours)
         closed_ms = cleaning.part_ms + cleaning.beat_ms
-        total_ms = cleaning.empty_kept_ms + 2 * closed_ms + cleaning.part_ms
+        total_ms = cleaning.empty_row_ms + 2 * closed_ms + cleaning.part_ms
         assert total_ms <= hours * HOUR_MS
-        assert set(cleaning.compacted()) >= {"max.compaction.lag.ms", "segment.ms"}
+        assert set(cleaning.compacted_properties()) >= {"max.compaction.lag.ms", "segment.ms"}
 
 
 def test_an_expiring_topic_closes_its_segments_often() -> None:
-    assert expiring(1.0)["segment.ms"] == str(6 * MINUTE_MS)
-    assert expiring(2400.0)["segment.ms"] == str(7 * DAY_MS)
-    assert longest_kept_ms(1.0) == 76 * MINUTE_MS
-    assert longest_kept_ms(-1.0) is None
+    assert expiring_properties(1.0)["segment.ms"] == str(6 * MINUTE_MS)
+    assert expiring_properties(2400.0)["segment.ms"] == str(7 * DAY_MS)
+    assert max_retention_ms(1.0) == 76 * MINUTE_MS
+    assert max_retention_ms(-1.0) is None

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from msgspec.structs import replace
 
-from pipeline.adapters.private_files import SUPERVISED, close_home, private_folder
-from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.private_files import SUPERVISED, make_home_private, make_private_folder
+from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.adapters.run_state import announce, announcements
 from pipeline.settings import Settings
 from pipeline.stack.home_lock import home_lock
@@ -38,7 +38,7 @@ def test_a_home_of_an_earlier_version_is_closed_to_others(tmp_path: Path) -> Non
     for path in (home, *home.rglob("*")):
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() else path.stat().st_mode | 0o044)
-    close_home(home)
+    make_home_private(home)
     assert home.stat().st_mode & 0o777 == 0o700
     assert modes(home / "log") == {0}
     assert (home / "state" / "gateway" / "rows").stat().st_mode & 0o777 == 0o600
@@ -65,26 +65,26 @@ def test_the_secret_s_folder_is_private(tmp_path: Path) -> None:
 
 def test_a_folder_that_was_open_is_closed(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir(mode=0o755)
-    private_folder(tmp_path / "a")
+    make_private_folder(tmp_path / "a")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_process_is_known_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """psutil counts from the time at which the machine started, which moves with the clock."""
-    me = Handle.of(os.getpid())
+    me = ProcessHandle.of(os.getpid())
     assert me is not None
     monkeypatch.setattr(psutil.Process, "create_time", lambda *_: time.time() + 3_600)
     assert me.process() is not None
-    assert Handle.of(os.getpid()) == me
+    assert ProcessHandle.of(os.getpid()) == me
 
 
 def test_a_pid_that_is_another_s_now_is_not_the_process() -> None:
-    me = Handle.of(os.getpid())
+    me = ProcessHandle.of(os.getpid())
     assert me is not None
     assert replace(me, started=me.started + "0").process() is None
     assert replace(me, started="another-boot/" + me.started.partition("/")[2]).process() is None
     assert replace(me, pid=1).process() is None
-    assert Handle.of(2**22 + 1) is None
+    assert ProcessHandle.of(2**22 + 1) is None
 
 
 def test_a_name_with_brackets_and_spaces_hides_no_start_time(tmp_path: Path) -> None:
@@ -92,10 +92,10 @@ def test_a_name_with_brackets_and_spaces_hides_no_start_time(tmp_path: Path) -> 
     shutil.copy(shutil.which("sleep") or "/bin/sleep", odd)
     process = subprocess.Popen([odd, "30"])
     try:
-        first = Handle.of(process.pid)
+        first = ProcessHandle.of(process.pid)
         time.sleep(0.05)
         assert first is not None
-        assert Handle.of(process.pid) == first
+        assert ProcessHandle.of(process.pid) == first
         assert first.started.partition("/")[2].isdecimal()
     finally:
         process.kill()

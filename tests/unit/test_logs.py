@@ -10,7 +10,7 @@ _SCRIPT = """
 import logging, structlog
 from pipeline.adapters import logs
 from pipeline.settings import Settings
-logs.set_up(Settings())
+logs.configure(Settings())
 logging.getLogger("kairos.ours").info("took %d ms", 7)
 logging.getLogger("httpx").info("a request")
 structlog.get_logger("kairos.other").warning("late", topic="decisions")

@@ -81,7 +81,7 @@ class _Letters:
         self._letter = _letter(text)
 
     def every(self, *_: object) -> list[Any]:
-        return [(type("Stored", (), {"partition": 0, "offset": 0}), self._letter)]
+        return [(type("StoredRecord", (), {"partition": 0, "offset": 0}), self._letter)]
 
 
 def printers(text: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], Any]]:

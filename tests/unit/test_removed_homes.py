@@ -7,7 +7,7 @@ import pytest
 
 from agents.store.rocks import open_database
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
-from pipeline.adapters.private_files import SUPERVISED, close_home, make_folder
+from pipeline.adapters.private_files import SUPERVISED, make_folder, make_home_private
 from pipeline.adapters.rocks import open_rows
 from pipeline.adapters.run_state import announce
 from pipeline.settings import Settings
@@ -41,7 +41,7 @@ def _broker(home: Path) -> None:
         lambda home: write_plan(home, Plan((), 0)),
         lambda home: open_rows(home / "state"),
         lambda home: open_database(home / "rows" / "0"),
-        close_home,
+        make_home_private,
         _opened,
         _kept,
         _secret,

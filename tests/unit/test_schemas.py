@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from msgspec import NODEFAULT
 
-from pipeline.adapters.avro.compatibility import incompatible, invalid
-from pipeline.adapters.avro.record import next_versions, refusal, unrecorded
+from pipeline.adapters.avro.compatibility import incompatibility, invalid
+from pipeline.adapters.avro.record import next_versions, refusal, unrecorded_schemas
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.adapters.avro.versions import FOLDER, Schema, current, recorded
 from pipeline.model.interaction import Known, Scalar
@@ -137,7 +137,7 @@ def test_each_stage_appends_to_what_the_stage_before_wrote() -> None:
 
 
 def test_what_is_written_is_recorded() -> None:
-    assert not unrecorded(recorded()), HOW_TO_RECORD
+    assert not unrecorded_schemas(recorded()), HOW_TO_RECORD
 
 
 def test_ids_count_from_one_and_versions_within_their_name() -> None:
@@ -159,8 +159,8 @@ def test_a_field_with_a_default_may_be_added_and_removed() -> None:
     old = SCHEMAS["profiles"]
     new = deepcopy(old)
     new["fields"].append({"name": "score", "type": ["null", "double"], "default": None})
-    assert incompatible(new, [old]) is None
-    assert incompatible(old, [new]) is None
+    assert incompatibility(new, [old]) is None
+    assert incompatibility(old, [new]) is None
 
 
 def without(index: int) -> Schema:
@@ -197,18 +197,18 @@ def test_a_breaking_change_deep_inside_is_refused() -> None:
     new = deepcopy(old)
     interaction = next(r for r in named_types(new) if r["name"] == "Interaction")
     interaction["fields"].append({"name": "tenant", "type": "string"})
-    assert incompatible(new, [old]) is not None
+    assert incompatibility(new, [old]) is not None
     interaction["fields"][-1]["default"] = ""
-    assert incompatible(new, [old]) is None
+    assert incompatibility(new, [old]) is None
 
 
 def test_compatibility_is_with_every_version_not_only_the_last() -> None:
     first = SCHEMAS["profiles"]
     second = with_field(name="score", type="double", default=0.0)
     third = with_field(name="score", type="string", default="")
-    assert incompatible(second, [first]) is None
-    assert incompatible(third, [first]) is None
-    assert incompatible(third, [first, second]) is not None
+    assert incompatibility(second, [first]) is None
+    assert incompatibility(third, [first]) is None
+    assert incompatibility(third, [first, second]) is not None
 
 
 def test_a_schema_that_is_not_avro_is_refused() -> None:

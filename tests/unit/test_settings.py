@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from agents.transport.options import TransportOptions
-from pipeline.adapters.kafka import OURS
+from pipeline.adapters.kafka import RESERVED_SETTINGS
 from pipeline.model import sizes
 from pipeline.settings import NoBrokerError, Settings, kafka_properties
 
@@ -100,7 +100,7 @@ def test_a_session_is_told_in_one_place(monkeypatch: pytest.MonkeyPatch, name: s
         Settings()
 
 
-@pytest.mark.parametrize("name", sorted(OURS))
+@pytest.mark.parametrize("name", sorted(RESERVED_SETTINGS))
 def test_what_delivery_relies_on_is_not_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     variable = f"KAIROS_KAFKA_{name.upper().replace('.', '_')}"
     monkeypatch.setenv(variable, "0")

@@ -20,9 +20,9 @@ _PARENT = "b7ad6b7169203331"
     ],
 )
 def test_a_trace_goes_on_with_its_flags_under_an_id_of_each_hop(header: str, flags: str) -> None:
-    trace = traces.going_on(header)
-    assert trace == traces.going_on(header.encode())
-    hops = [trace.hop().decode().split("-") for _ in range(3)]
+    trace = traces.continue_trace(header)
+    assert trace == traces.continue_trace(header.encode())
+    hops = [trace.hop_header().decode().split("-") for _ in range(3)]
     assert {(version, found, flag) for version, found, _, flag in hops} == {("00", _TRACE, flags)}
     spans = {span for _, _, span, _ in hops}
     assert len(spans - {_PARENT}) == len(hops)
@@ -49,9 +49,9 @@ def test_a_trace_goes_on_with_its_flags_under_an_id_of_each_hop(header: str, fla
     ],
 )
 def test_what_is_malformed_begins_a_trace(header: str | None) -> None:
-    found = traces.going_on(header)
+    found = traces.continue_trace(header)
     assert found.id.decode() != _TRACE
-    assert found != traces.going_on(header)
-    version, trace, span, flags = found.hop().decode().split("-")
+    assert found != traces.continue_trace(header)
+    version, trace, span, flags = found.hop_header().decode().split("-")
     assert (version, len(trace), len(span), flags) == ("00", 32, 16, "01")
-    assert traces.going_on(found.hop()) == found
+    assert traces.continue_trace(found.hop_header()) == found

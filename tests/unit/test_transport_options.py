@@ -7,7 +7,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
 from agents.transport.options import TransportOptions
-from pipeline.adapters.kafka import OURS
+from pipeline.adapters.kafka import RESERVED_SETTINGS
 
 _TOLD_ELSEWHERE = ("bootstrap.servers", "session.timeout.ms", "heartbeat.interval.ms")
 _TUNED = {"linger.ms": "7", "fetch.wait.max.ms": "8", "socket.nagle.disable": "false"}
@@ -48,7 +48,7 @@ def test_what_a_client_relies_on_is_not_changed_by_what_is_given(
     client: str, relied_on: frozenset[str]
 ) -> None:
     plain = _clients({})[client]
-    told = _clients(dict.fromkeys((*OURS, *_TOLD_ELSEWHERE), "other"))[client]
+    told = _clients(dict.fromkeys((*RESERVED_SETTINGS, *_TOLD_ELSEWHERE), "other"))[client]
     assert {name: told[name] for name in relied_on} == {name: plain[name] for name in relied_on}
 
 

@@ -26,7 +26,7 @@ def posted(
         async with TestServer(app) as server, ClientSession(auto_decompress=False) as client:
             url = str(server.make_url("/hook"))
             until = time.time() + give_up_s
-            return await post(client, lambda: find(url), _ACTION, until, traces.begin())
+            return await post(client, lambda: find(url), _ACTION, until, traces.new_trace())
 
     return asyncio.run(run())
 

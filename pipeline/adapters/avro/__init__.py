@@ -1,4 +1,4 @@
-"""Records as Avro in Confluent's wire format: `Codec`, its schemas, and the registry's answers."""
+"""Avro in Confluent's wire format: `Codec`, its schemas, and the answers of a schema registry."""
 
 from pipeline.adapters.avro.codec import Codec, Malformed
 from pipeline.adapters.avro.confluent import RegistryError, open_codec, register

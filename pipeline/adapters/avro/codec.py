@@ -1,4 +1,7 @@
-"""Records to bytes and back: Confluent's wire format (`0x00`, big-endian schema id, Avro body)."""
+"""Codec between records and bytes in Confluent's wire format.
+
+The format is `0x00`, the big-endian schema id, and the Avro body.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,10 +21,10 @@ from pipeline.model.interaction import Interaction
 _MAGIC: Final = 0
 _HEADER: Final = Layout(">BI")
 _NATIVE: Final = (bytes,)
-"""Types that Avro has and JSON has not: msgspec leaves them as they are."""
+"""Types that Avro has and JSON lacks: msgspec leaves them as they are."""
 
 _UNREADABLE: Final = (EOFError, IndexError, OverflowError, ValueError, SchemaResolutionError)
-"""What fastavro raises on bytes that are not a record of the schema."""
+"""Exceptions of fastavro for bytes that are not a record of the schema."""
 
 Reason: TypeAlias = Literal[
     "not-confluent-framing",
@@ -35,7 +38,7 @@ Reason: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """Bytes that are no record of their topic; `reason` is a short code, `detail` words."""
+    """Bytes that are no record of their topic; `reason` is a short code, `detail` describes it."""
 
     reason: Reason
     detail: str
@@ -43,7 +46,7 @@ class Malformed:
 
 @dataclass(frozen=True, slots=True)
 class _Optional:
-    """A field that is null or a record; `inner` are the unions in that record."""
+    """Field that is null or a record; `inner`: the unions in that record."""
 
     field: str
     record: str
@@ -52,8 +55,7 @@ class _Optional:
 
 @dataclass(frozen=True, slots=True)
 class _Unions:
-    """The fields of a record whose branches fastavro is helped with; `maps`: maps in which an
-    array may stand."""
+    """Fields whose branch is named for fastavro; `maps`: maps whose values may be arrays."""
 
     optional: tuple[_Optional, ...] = ()
     maps: tuple[str, ...] = ()
@@ -69,7 +71,7 @@ class _Writer:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """`current` is None where it equals `written`, which spares the resolution."""
+    """Reader of one schema version; `current` None: equal to `written`, needs no resolution."""
 
     name: str
     written: Any
@@ -78,8 +80,8 @@ class _Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class _Growth:
-    """How a schema begins with all the fields of another, `shared`, and goes on."""
+class _Extension:
+    """Schema that begins with all the fields of another (`shared`), followed by `rest`."""
 
     shared: tuple[str, ...]
     rest: tuple[str, ...]
@@ -88,10 +90,10 @@ class _Growth:
 
 
 class Codec:
-    """Writes each topic's newest schema; reads every version of it.
+    """Codec that writes each topic's newest schema and reads every version of it.
 
-    `versions` are all that may be met, oldest first: `recorded()`, or the same under the ids of
-    a real registry (`confluent.py`).
+    `versions`: all that may be met, oldest first: `recorded()`, or the same under the ids of a real
+    registry (`confluent.py`).
     """
 
     def __init__(self, versions: Iterable[SchemaVersion]) -> None:
@@ -99,10 +101,12 @@ class Codec:
         parsed = [(version, parse_schema(version.schema)) for version in self.versions]
         newest = {version.name: (version.id, schema) for version, schema in parsed}
         self._writers = {
-            name: _Writer(_HEADER.pack(_MAGIC, schema_id), schema, _unions(schema), CLASSES[name])
+            name: _Writer(
+                _HEADER.pack(_MAGIC, schema_id), schema, _unions_of(schema), CLASSES[name]
+            )
             for name, (schema_id, schema) in newest.items()
         }
-        self._growths = dict(_growths(self.versions))
+        self._extensions = dict(_extensions(self.versions))
         self._readers = {
             version.id: _Reader(
                 version.name,
@@ -114,7 +118,7 @@ class Codec:
         }
 
     def encode(self, topic: str, value: Struct | None) -> bytes | None:
-        """The bytes of `value`; None is a tombstone.
+        """Return the bytes of `value`; None is a tombstone.
 
         An integer property beyond 64 bits travels as a double. A record of another topic's class,
         or a text that UTF-8 cannot write, is a bug and raises.
@@ -125,40 +129,42 @@ class Codec:
         if type(value) is not writer.record:
             raise TypeError(f"{topic} carries {writer.record.__name__}, not {type(value).__name__}")
         fields = to_builtins(value, builtin_types=_NATIVE)
-        _choose(writer.unions, fields)
+        _name_branches(writer.unions, fields)
         body = BytesIO()
         body.write(writer.header)
         schemaless_writer(body, writer.schema, fields)
         return body.getvalue()
 
     def extend(self, topic: str, value: Struct, before: Struct, data: bytes) -> bytes | None:
-        """As `encode`, for a `value` that may begin with the very parts of `before`, which `data`
-        was decoded to: what a stage passes on is not written anew."""
+        """Encode a `value` that may share its first fields with `before`, decoded from `data`.
+
+        The shared bytes, passed on by a stage, are copied instead of encoded anew.
+        """
         name = schema_name(topic)
-        growth = self._growths.get((_HEADER.unpack_from(data)[1], name))
-        if growth is None or not _shares(growth, value, before):
+        extension = self._extensions.get((_HEADER.unpack_from(data)[1], name))
+        if extension is None or not _is_extension(extension, value, before):
             return self.encode(topic, value)
-        added = {field: getattr(value, field) for field in growth.rest}
+        added = {field: getattr(value, field) for field in extension.rest}
         fields = to_builtins(added, builtin_types=_NATIVE)
-        _choose(growth.unions, fields)
+        _name_branches(extension.unions, fields)
         body = BytesIO()
         body.write(self._writers[name].header)
         body.write(data[_HEADER.size :])
-        schemaless_writer(body, growth.schema, fields)
+        schemaless_writer(body, extension.schema, fields)
         return body.getvalue()
 
     def decode(self, topic: str, data: bytes) -> Struct | Malformed:
-        """The record in `data`, as the topic's class, whatever version wrote it."""
+        """Return the record in `data`, as the topic's class, whichever version wrote it."""
         reader = self._reader(topic, data)
         return reader if isinstance(reader, Malformed) else _read(reader, data)
 
     def decode_fields(self, topic: str, data: bytes) -> dict[str, Any] | Malformed:
-        """The same as a dict of the newest schema's fields, as Avro has their values."""
+        """Decode to a dict of the newest schema's fields, with values as Avro has them."""
         reader = self._reader(topic, data)
         return reader if isinstance(reader, Malformed) else _read_fields(reader, data)
 
     def schema(self, topic: str) -> Schema:
-        """The newest schema of the topic."""
+        """Return the newest schema of the topic."""
         name = schema_name(topic)
         return [version.schema for version in self.versions if version.name == name][-1]
 
@@ -174,35 +180,34 @@ class Codec:
         return reader
 
 
-def _growths(versions: Iterable[SchemaVersion]) -> Iterator[tuple[tuple[int, str], _Growth]]:
-    """By the id of the schema that is begun with and the name of the one that goes on; of newest
-    versions."""
+def _extensions(versions: Iterable[SchemaVersion]) -> Iterator[tuple[tuple[int, str], _Extension]]:
+    """Yield extensions among the newest versions, by id of the shorter and name of the longer."""
     newest = {version.name: version for version in versions}
     for before in newest.values():
         for after in newest.values():
             shared, fields = before.schema["fields"], after.schema["fields"]
             if len(shared) < len(fields) and fields[: len(shared)] == shared:
                 rest = parse_schema({**after.schema, "fields": fields[len(shared) :]})
-                growth = _Growth(
+                extension = _Extension(
                     tuple(field["name"] for field in shared),
                     tuple(field["name"] for field in fields[len(shared) :]),
                     rest,
-                    _unions(rest),
+                    _unions_of(rest),
                 )
-                yield (before.id, after.name), growth
+                yield (before.id, after.name), extension
 
 
-def _shares(growth: _Growth, value: Struct, before: Struct) -> bool:
-    return all(getattr(value, field) is getattr(before, field) for field in growth.shared)
+def _is_extension(extension: _Extension, value: Struct, before: Struct) -> bool:
+    return all(getattr(value, field) is getattr(before, field) for field in extension.shared)
 
 
-def _unions(schema: Any) -> _Unions:
-    """Those of a parsed record schema."""
+def _unions_of(schema: Any) -> _Unions:
+    """Return the unions of a parsed record schema."""
     optional, maps = [], []
     for field in schema["fields"]:
         match field["type"]:
             case ["null", {"type": "record", "name": name} as inner]:
-                optional.append(_Optional(field["name"], name, _unions(inner)))
+                optional.append(_Optional(field["name"], name, _unions_of(inner)))
             case ["null", str(name)] if "." in name:  # a record that was defined further up
                 optional.append(_Optional(field["name"], name, _Unions()))
             case {"type": "map", "values": [*_, {"type": "array"}]}:
@@ -210,17 +215,19 @@ def _unions(schema: Any) -> _Unions:
     return _Unions(tuple(optional), tuple(maps))
 
 
-def _choose(unions: _Unions, fields: dict[str, Any]) -> None:
-    """Names the branch of each union, as (name, record): fastavro would find it by validating the
-    whole record against every branch, which takes longer than writing it. A tuple that is not such
-    a name has to be a list."""
+def _name_branches(unions: _Unions, fields: dict[str, Any]) -> None:
+    """Name the branch of each union, as (name, record), in place.
+
+    fastavro would find it by validating the whole record against every branch, which takes longer
+    than writing it. A tuple that is not such a name has to be a list.
+    """
     for name in unions.maps:
         values = fields[name]
         fields[name] = {k: list(v) if v.__class__ is tuple else v for k, v in values.items()}
     for choice in unions.optional:
         inner = fields[choice.field]
         if inner is not None:
-            _choose(choice.inner, inner)
+            _name_branches(choice.inner, inner)
             fields[choice.field] = (choice.record, inner)
 
 
@@ -232,7 +239,7 @@ def _read(reader: _Reader, data: bytes) -> Struct | Malformed:
         record = convert(fields, reader.record, builtin_types=_NATIVE)
     except ValidationError as error:
         return Malformed("invalid-record", str(error))
-    return _finite(record) if isinstance(record, Interaction) else record
+    return _check_finite(record) if isinstance(record, Interaction) else record
 
 
 def _read_fields(reader: _Reader, data: bytes) -> dict[str, Any] | Malformed:
@@ -247,7 +254,7 @@ def _read_fields(reader: _Reader, data: bytes) -> dict[str, Any] | Malformed:
     return cast(dict[str, Any], fields)
 
 
-def _finite(interaction: Interaction) -> Interaction | Malformed:
+def _check_finite(interaction: Interaction) -> Interaction | Malformed:
     for name, value in interaction.properties.items():
         if type(value) is float and not isfinite(value):
             return Malformed("not-finite", f"properties.{name} is {value}")

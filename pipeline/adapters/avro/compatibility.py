@@ -1,8 +1,8 @@
-"""Whether schemas are valid Avro, and whether one can take over from another.
+"""Validity of schemas, and compatibility of one with another.
 
 Judged by Apache's own `avro` package, as FULL_TRANSITIVE: the new version reads what every older
-one wrote, and every older one reads what the new version writes. Topics are kept, and readers and
-writers outside Kairos upgrade when they like.
+one wrote, and vice versa. Topics are kept, and readers and writers outside Kairos upgrade at any
+time.
 """
 
 from collections.abc import Iterable
@@ -16,11 +16,11 @@ from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibi
 from pipeline.adapters.avro.versions import Schema
 
 LEVEL: Final = "FULL_TRANSITIVE"
-"""As a schema registry calls it."""
+"""Name that schema registries give it."""
 
 
 def invalid(schema: Schema) -> str | None:
-    """Why `schema` is not valid Avro, or None."""
+    """Return why `schema` is not valid Avro; None: it is."""
     try:
         _parse(schema)
     except avro.errors.AvroException as error:
@@ -28,8 +28,8 @@ def invalid(schema: Schema) -> str | None:
     return None
 
 
-def incompatible(new: Schema, older: Iterable[Schema]) -> str | None:
-    """What `new` breaks with one of the `older` schemas, or None."""
+def incompatibility(new: Schema, older: Iterable[Schema]) -> str | None:
+    """Return what `new` breaks with one of the `older` schemas; None: nothing."""
     checker = ReaderWriterCompatibilityChecker()  # type: ignore[no-untyped-call]
     parsed = _parse(new)
     for schema in map(_parse, older):

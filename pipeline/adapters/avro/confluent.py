@@ -1,6 +1,6 @@
-"""Our schemas under the ids of a real registry, when there is one (KAIROS_SCHEMA_REGISTRY_URL).
+"""Schemas under the ids of a real registry, if there is one (KAIROS_SCHEMA_REGISTRY_URL).
 
-Confluent's client is imported when it is needed: that takes a quarter of a second.
+Confluent's client is imported on demand, because that takes a quarter of a second.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,36 +20,36 @@ if TYPE_CHECKING:
 
 
 class RegistryError(Exception):
-    """Raised when the registry is out of reach or refuses; the message says what to do."""
+    """The registry is out of reach or refuses; the message says what to do."""
 
 
 def open_codec(settings: Settings) -> Codec:
-    """A codec with the ids that hold: the registry's if there is one, else our own.
+    """Return a codec with the registry's ids if there is one, else with our own.
 
     Raises RegistryError.
     """
     if settings.schema_registry_url is None:
         return Codec(recorded())
     with _client(settings.schema_registry_url) as client:
-        return Codec(known_to(client))
+        return Codec(with_registry_ids(client))
 
 
 def register(settings: Settings, channels: Iterable[str]) -> None:
-    """Makes all versions known to the registry, if there is one. Raises RegistryError."""
+    """Register all versions with the registry, if there is one. Raises RegistryError."""
     if settings.schema_registry_url is not None:
         with _client(settings.schema_registry_url) as client:
             register_at(client, channels)
 
 
-def known_to(client: "SchemaRegistryClient") -> tuple[SchemaVersion, ...]:
-    """All our versions, with the registry's ids."""
+def with_registry_ids(client: "SchemaRegistryClient") -> tuple[SchemaVersion, ...]:
+    """Return all our versions, with the registry's ids."""
     return tuple(
         msgspec.structs.replace(version, id=_id(client, version)) for version in recorded()
     )
 
 
 def register_at(client: "SchemaRegistryClient", channels: Iterable[str]) -> None:
-    """Oldest first; what the registry knows already stays as it is."""
+    """Register all versions, oldest first; registered ones stay as they are."""
     channels = tuple(channels)
     for version in recorded():
         for of_subject in subjects(version.name, channels):
@@ -57,7 +57,7 @@ def register_at(client: "SchemaRegistryClient", channels: Iterable[str]) -> None
 
 
 def _id(client: "SchemaRegistryClient", version: SchemaVersion) -> int:
-    """A registry gives equal schemas one id, so one subject of several will do."""
+    """Return the registry's id; equal schemas have one id in all subjects."""
     found = client.lookup_schema(subject(version.name), _schema(version)).schema_id
     assert found is not None, "a schema that was found has an id"
     return found

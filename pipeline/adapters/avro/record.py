@@ -1,11 +1,12 @@
-"""Records changed schemas as new versions: `python -m pipeline.adapters.avro.record`."""
+"""Command that records changed schemas as new versions: `python -m
+pipeline.adapters.avro.record`."""
 
 import sys
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from pipeline.adapters.avro.compatibility import LEVEL, incompatible, invalid
+from pipeline.adapters.avro.compatibility import LEVEL, incompatibility, invalid
 from pipeline.adapters.avro.versions import (
     RECORDED,
     Schema,
@@ -15,17 +16,17 @@ from pipeline.adapters.avro.versions import (
 )
 
 
-def unrecorded(versions: Iterable[SchemaVersion]) -> dict[str, Schema]:
-    """The `.avsc` files that differ from the newest of `versions`, by name."""
+def unrecorded_schemas(versions: Iterable[SchemaVersion]) -> dict[str, Schema]:
+    """Return the `.avsc` files that differ from the newest of `versions`, by name."""
     newest = {version.name: version.schema for version in versions}
     return {name: schema for name, schema in current().items() if schema != newest.get(name)}
 
 
 def refusal(schema: Schema, older: Iterable[Schema]) -> str | None:
-    """Why `schema` must not follow the `older` versions, or None."""
+    """Return why `schema` must not follow the `older` versions; None: it may."""
     if problem := invalid(schema):
         return f"not valid Avro: {problem}"
-    if problem := incompatible(schema, older):
+    if problem := incompatibility(schema, older):
         return (
             f"breaks {LEVEL} compatibility ({problem}): keep the fields that had no default, "
             "and give new ones a default"
@@ -34,14 +35,16 @@ def refusal(schema: Schema, older: Iterable[Schema]) -> str | None:
 
 
 def next_versions(versions: tuple[SchemaVersion, ...]) -> Iterator[SchemaVersion]:
-    """The lines to add for what is unrecorded."""
-    for schema_id, (name, schema) in enumerate(unrecorded(versions).items(), len(versions) + 1):
+    """Yield a new version for each unrecorded_schemas schema."""
+    for schema_id, (name, schema) in enumerate(
+        unrecorded_schemas(versions).items(), len(versions) + 1
+    ):
         older = sum(version.name == name for version in versions)
         yield SchemaVersion(schema_id, name, older + 1, schema)
 
 
 def main() -> int:
-    """Adds a line per changed schema; 1 when one must not be recorded."""
+    """Append a line per changed schema; return 1 if one must not be recorded."""
     versions = recorded()
     added = tuple(next_versions(versions))
     for new in added:

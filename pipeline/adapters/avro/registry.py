@@ -1,7 +1,7 @@
-"""What a Confluent Schema Registry would answer about our schemas: its read-only part.
+"""Read-only part of a Confluent Schema Registry for our schemas.
 
-Pure: each answer is (HTTP status, JSON), for `CONTENT_TYPE`. The real product's error codes:
-40401 subject, 40402 version, 40403 schema not found, 42201 no valid schema, 42202 no valid version.
+Pure: each answer is (HTTP status, JSON), for `CONTENT_TYPE`. The real product's error codes: 40401
+subject, 40402 version, 40403 schema not found, 42201 no valid schema, 42202 no valid version.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ _MAX_VERSION: Final = 2**31 - 1
 
 
 class Registry:
-    """Answers for `versions`; `channels` are those that have an action topic."""
+    """Registry of `versions`; `channels`: those that have an action topic."""
 
     def __init__(self, versions: Iterable[SchemaVersion], channels: Iterable[str]) -> None:
         channels = tuple(channels)
@@ -33,37 +33,37 @@ class Registry:
                 self._histories.setdefault(of_subject, []).append(version)
 
     def types(self) -> Answer:
-        """`GET /schemas/types`"""
+        """Answer `GET /schemas/types`."""
         return 200, ["AVRO"]
 
     def config(self) -> Answer:
-        """`GET /config`"""
+        """Answer `GET /config`."""
         return 200, {"compatibilityLevel": LEVEL}
 
     def mode(self) -> Answer:
-        """`GET /mode`"""
+        """Answer `GET /mode`."""
         return 200, {"mode": "READONLY"}
 
     def schema(self, schema_id: str) -> Answer:
-        """`GET /schemas/ids/{schema_id}`"""
+        """Answer `GET /schemas/ids/{schema_id}`."""
         found = self._by_id.get(int(schema_id)) if _is_number(schema_id) else None
         if found is None:
             return _error(40403, f"Schema {schema_id} not found")
         return 200, {"schema": _text(found.schema)}
 
     def subjects(self) -> Answer:
-        """`GET /subjects`"""
+        """Answer `GET /subjects`."""
         return 200, sorted(self._histories)
 
     def versions(self, of_subject: str) -> Answer:
-        """`GET /subjects/{of_subject}/versions`"""
+        """Answer `GET /subjects/{of_subject}/versions`."""
         history = self._histories.get(of_subject)
         if history is None:
             return _no_subject(of_subject)
         return 200, [version.version for version in history]
 
     def version(self, of_subject: str, number: str) -> Answer:
-        """`GET /subjects/{of_subject}/versions/{number}`; `number` may be `latest` or -1."""
+        """Answer `GET /subjects/{of_subject}/versions/{number}`; `number` may be `latest` or -1."""
         history = self._histories.get(of_subject)
         if history is None:
             return _no_subject(of_subject)
@@ -81,7 +81,7 @@ class Registry:
         return 200, _described(of_subject, found[0])
 
     def look_up(self, of_subject: str, body: bytes) -> Answer:
-        """`POST /subjects/{of_subject}`: the version with the schema in `body`."""
+        """Answer `POST /subjects/{of_subject}`: the version with the schema in `body`."""
         history = self._histories.get(of_subject)
         if history is None:
             return _no_subject(of_subject)
@@ -121,5 +121,5 @@ def _no_subject(of_subject: str) -> Answer:
 
 
 def _error(code: int, message: str) -> Answer:
-    """The code's first three digits are the HTTP status."""
+    """Return an error; the first three digits of its code are the HTTP status."""
     return code // 100, {"error_code": code, "message": message}

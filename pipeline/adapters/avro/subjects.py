@@ -1,4 +1,4 @@
-"""Which record class a topic carries, and under which names its schema is kept.
+"""Record class of each topic, and the subjects of its schema.
 
 All `actions.<channel>` topics share the schema `actions`, and `probes` carries that of
 `identities`, without a subject of its own.
@@ -39,18 +39,19 @@ CLASSES: Final[Mapping[str, type[Struct]]] = {
 
 
 def schema_name(topic: str) -> str:
-    """The name of the topic's schema: `actions` for `actions.web`; mostly the topic itself."""
+    """Return the name of the topic's schema: `actions` for `actions.web`; mostly the topic
+    itself."""
     if topic == topics.PROBES:
         return topics.IDENTITIES
     return ACTIONS if topic.startswith(topics.actions("")) else topic
 
 
 def subject(topic: str) -> str:
-    """What registries call the values of a topic."""
+    """Return the registry's subject for the values of a topic."""
     return f"{topic}-value"
 
 
 def subjects(name: str, channels: Iterable[str]) -> tuple[str, ...]:
-    """All subjects of a schema: one, and for `actions` one more per channel."""
+    """Return all subjects of a schema: one, and for `actions` one more per channel."""
     of_channels = map(topics.actions, channels) if name == ACTIONS else ()
     return tuple(map(subject, (name, *of_channels)))

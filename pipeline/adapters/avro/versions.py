@@ -1,7 +1,8 @@
-"""Every version of every schema, with the id that it has in all stacks.
+"""Every version of every schema, with its id, which is the same in all stacks.
 
-`schemas/<name>.avsc` is what is written now. `schemas/recorded.ndjson` has a line for each version
-that ever was; lines are only added (`python -m pipeline.adapters.avro.record`), so ids are stable.
+`schemas/<name>.avsc` is the schema that is written now. `schemas/recorded.ndjson` has a line for
+each version ever recorded; lines are only appended (`python -m pipeline.adapters.avro.record`), so
+ids are stable.
 """
 
 from collections.abc import Mapping
@@ -18,11 +19,11 @@ FOLDER: Final = Path(__file__).resolve().parents[3] / "schemas"
 RECORDED: Final = FOLDER / "recorded.ndjson"
 
 Schema = dict[str, Any]
-"""An Avro schema as JSON."""
+"""Avro schema as JSON."""
 
 
 class SchemaVersion(Struct, frozen=True):
-    """One line of the record: `version` counts from 1 within `name`, `id` over all."""
+    """Line of the record: `version` counts from 1 within `name`, `id` over all."""
 
     id: int
     name: str
@@ -31,13 +32,13 @@ class SchemaVersion(Struct, frozen=True):
 
 
 def current() -> Mapping[str, Schema]:
-    """The schemas as the `.avsc` files have them, by name."""
+    """Return the schemas as the `.avsc` files have them, by name."""
     return {name: msgspec.json.decode(_avsc(name).read_bytes()) for name in CLASSES}
 
 
 @cache
 def recorded() -> tuple[SchemaVersion, ...]:
-    """All versions in the order of their ids."""
+    """Return all versions in the order of their ids."""
     return tuple(msgspec.json.Decoder(SchemaVersion).decode_lines(RECORDED.read_bytes()))
 
 

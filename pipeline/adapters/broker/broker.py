@@ -1,4 +1,4 @@
-"""A real single-node Apache Kafka (KRaft), for machines without a cluster and for tests."""
+"""Single-node Apache Kafka (KRaft), for machines without a cluster and for tests."""
 
 import base64
 import errno
@@ -20,12 +20,12 @@ from pipeline.adapters.broker.options import (
     BrokerFailure,
     BrokerFiles,
     BrokerOptions,
-    Running,
+    RunningBroker,
 )
-from pipeline.adapters.broker.ports import Ports, choose_ports, is_free
+from pipeline.adapters.broker.ports import BrokerPorts, choose_ports, is_free
 from pipeline.adapters.broker.process import recorded_process, spawn, terminate, write_atomically
 from pipeline.adapters.broker.readiness import becomes_ready, last_error, listens
-from pipeline.adapters.private_files import close_home, make_folder
+from pipeline.adapters.private_files import make_folder, make_home_private
 
 _MIN_FREE_BYTES = 100 * 1024 * 1024
 _FORMAT_TIMEOUT_S = 60
@@ -33,14 +33,14 @@ _PORT_ATTEMPTS = 3
 
 
 class Broker:
-    """The broker of one home. Any process may call any method at any time."""
+    """Broker of one home. Any process may call any method at any time."""
 
     def __init__(self, options: BrokerOptions) -> None:
         self._options = options
         self._files = BrokerFiles.under(options.home)
 
-    def start(self) -> Running | BrokerFailure:
-        """Starts the broker unless it runs; returns once it answers."""
+    def start(self) -> RunningBroker | BrokerFailure:
+        """Start the broker unless it runs; return once it answers."""
         try:
             with self._locked():
                 return self._answering() or self._start()
@@ -49,8 +49,8 @@ class Broker:
         except OSError as error:
             return BrokerFailure(self._explain(error))
 
-    def stop(self) -> Running | None:
-        """Stops the broker; returns what ran, None when nothing did."""
+    def stop(self) -> RunningBroker | None:
+        """Stop the broker; return what ran, None if nothing did."""
         found = recorded_process(self._files)
         if found is None:
             return None
@@ -61,21 +61,21 @@ class Broker:
             publish_archives(self._files, self._options.cache_dir)
         return running
 
-    def status(self) -> Running | None:
-        """What runs now."""
+    def status(self) -> RunningBroker | None:
+        """Return the running broker, if any."""
         found = recorded_process(self._files)
         return found[1] if found else None
 
     def was_killed(self) -> bool:
-        """Whether it was started, does not run, and nobody stopped it."""
+        """Return whether it was started, does not run, and nobody stopped it."""
         return self._files.process.exists() and self.status() is None
 
-    def _answering(self) -> Running | None:
-        """The broker that runs already, once it answers; None when there is none, or it dies."""
+    def _answering(self) -> RunningBroker | None:
+        """Return a running broker once it answers; None if there is none, or it dies."""
         running = self.status()
         return running if running and becomes_ready(running, self._files) else None
 
-    def _start(self) -> Running:
+    def _start(self) -> RunningBroker:
         self._require_disk_space()
         self._begin_new_log()
         discard_archives(self._files)
@@ -85,7 +85,7 @@ class Broker:
             self._configure(ports)
             self._format(jvm)
             process = spawn(jvm.server(self._files), self._files, ports.client)
-            running = Running(f"{HOST}:{ports.client}", process.pid, ports.client)
+            running = RunningBroker(f"{HOST}:{ports.client}", process.pid, ports.client)
             if listens(process, ports.client) and becomes_ready(running, self._files):
                 return running
             terminate(process)
@@ -94,7 +94,7 @@ class Broker:
         raise BrokerError(f"the broker ended while starting: {last_error(self._files)}")
 
     def _begin_new_log(self) -> None:
-        """So that an error found in the log is of this run; the previous run's is kept."""
+        """Keep the previous run's log apart, so that errors in the log are of this run."""
         log = self._files.log
         if log.exists():
             log.replace(log.with_name(f"{log.name}.1"))
@@ -105,7 +105,7 @@ class Broker:
         jars = ensure_jars(options.cache_dir, pinned_jars(), options.maven_repository)
         return KafkaJvm(java, jars, options.cache_dir)
 
-    def _configure(self, ports: Ports) -> None:
+    def _configure(self, ports: BrokerPorts) -> None:
         client, controller = f"{HOST}:{ports.client}", f"{HOST}:{ports.controller}"
         own = (
             f"listeners=CLIENT://{client},CONTROLLER://{controller}\n"
@@ -137,9 +137,9 @@ class Broker:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Two starts at the same time give one broker."""
+        """Hold a lock, so that two concurrent starts give one broker."""
         home = self._files.root.parent
-        close_home(home)
+        make_home_private(home)
         make_folder(home, self._files.root)
         with self._files.lock.open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

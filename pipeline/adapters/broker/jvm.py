@@ -1,4 +1,4 @@
-"""The command lines that run Kafka: class path, heap, and an archive of loaded classes."""
+"""Command lines that run Kafka: class path, heap, and an archive of loaded classes."""
 
 import hashlib
 import os
@@ -25,15 +25,17 @@ _TOOL_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 @dataclass(frozen=True, slots=True)
 class KafkaJvm:
-    """A Java with Kafka's jars; `cache_dir` keeps the class archives that later starts share."""
+    """Java with Kafka's jars; `cache_dir` has the class archives that later starts share."""
 
     java: Java
     jars: list[Path]
     cache_dir: Path
 
     def server(self, files: BrokerFiles) -> list[str]:
-        """Runs the broker until it gets a TERM; writes an archive into the home as it ends, where
-        none is shared yet."""
+        """Return the command that runs the broker until TERM.
+
+        It writes an archive into the home as it ends, where none is shared yet.
+        """
         logging = (
             f"-Dlog4j2.configurationFile={PINS / 'log4j2.properties'}",
             f"-Dkairos.broker.log={files.log}",
@@ -43,7 +45,7 @@ class KafkaJvm:
         return self._command(flags, "kafka.Kafka", str(files.properties))
 
     def format(self, files: BrokerFiles, cluster_id: str) -> list[str]:
-        """Prepares an empty data directory."""
+        """Return the command that prepares an empty data directory."""
         # With "=", since one id in 64 begins with "-" and would be taken for an option.
         arguments = (f"--cluster-id={cluster_id}", f"--config={files.properties}")
         flags = (*_TOOL_FLAGS, *self._shared_classes())
@@ -56,7 +58,7 @@ class KafkaJvm:
         return [str(self.java.executable), *flags, "-cp", class_path, main_class, *arguments]
 
     def _shared_classes(self) -> tuple[str, ...]:
-        """Loads classes from the shared archive, if there is one."""
+        """Return the flag to load classes from the shared archive, if there is one."""
         return (f"-XX:SharedArchiveFile={self._archive}",) if self._archive.exists() else ()
 
     @property
@@ -69,7 +71,7 @@ class KafkaJvm:
 
 
 def publish_archives(files: BrokerFiles, cache_dir: Path) -> None:
-    """Shares the archive that a JVM wrote as it ended, so that the next start is quicker."""
+    """Share the archive that a JVM wrote as it ended, so that the next start is faster."""
     for archive in files.root.glob("*.jsa"):
         folder = _archives(cache_dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +81,7 @@ def publish_archives(files: BrokerFiles, cache_dir: Path) -> None:
 
 
 def discard_archives(files: BrokerFiles) -> None:
-    """Removes what a JVM that was killed while writing left behind."""
+    """Remove what a JVM that was killed while writing left behind."""
     for archive in files.root.glob("*.jsa"):
         archive.unlink()
 

@@ -1,4 +1,4 @@
-"""What the embedded broker is told, where it keeps its files, and what it answers."""
+"""Options of the embedded broker, its files, and its results."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ class BrokerOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """A broker that answers at `bootstrap` ("host:port")."""
+class RunningBroker:
+    """Broker that answers at `bootstrap` ("host:port")."""
 
     bootstrap: str
     pid: int
@@ -35,7 +35,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class BrokerFailure:
-    """Why there is no broker, and what to do about it."""
+    """Reason why there is no broker, and the mend."""
 
     message: str
 
@@ -46,7 +46,7 @@ class BrokerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BrokerFiles:
-    """The broker's files under a home."""
+    """Files of the broker under a home."""
 
     root: Path
 
@@ -80,7 +80,7 @@ class BrokerFiles:
 
     @property
     def output(self) -> Path:
-        """What the JVM itself prints (crashes; Kafka's own log is `log`)."""
+        """Output of the JVM itself (crashes; Kafka's own log is `log`)."""
         return self.root / "output.log"
 
     @property

@@ -1,4 +1,4 @@
-"""Choosing the broker's two ports: the recorded ones, else the preferred one, else any free."""
+"""Choice of the broker's two ports: the recorded ones, else the preferred one, else any free."""
 
 import random
 import socket
@@ -15,32 +15,34 @@ _RANGE = range(20_000, 32_000)
 _RELEASE_S = 2.0
 
 
-class Ports(msgspec.Struct, frozen=True):
-    """Where clients, and the node's own controller, are served."""
+class BrokerPorts(msgspec.Struct, frozen=True):
+    """BrokerPorts of clients and of the node's own controller."""
 
     client: int
     controller: int
 
 
-def choose_ports(options: BrokerOptions, recorded: Path, release_s: float = _RELEASE_S) -> Ports:
-    """Ports that are free now. The recorded ones come first so that a restart keeps its address.
+def choose_ports(
+    options: BrokerOptions, recorded: Path, release_s: float = _RELEASE_S
+) -> BrokerPorts:
+    """Return free ports, preferably the recorded ones, so that a restart keeps its address.
 
     `release_s`: a broker that was just killed holds its ports until its last thread has ended;
-    those that must be had are waited for so long.
+    required ports are waited for so long.
     """
     if options.port_is_fixed:
         _require_free(options.port, release_s)
-        return Ports(options.port, any_free())
+        return BrokerPorts(options.port, find_free_port())
     if recorded.exists():
-        ports = msgspec.json.decode(recorded.read_bytes(), type=Ports)
+        ports = msgspec.json.decode(recorded.read_bytes(), type=BrokerPorts)
         if _becomes_free(ports.client, release_s) and _becomes_free(ports.controller, release_s):
             return ports
-    client = options.port if options.port and is_free(options.port) else any_free()
-    return Ports(client, any_free())
+    client = options.port if options.port and is_free(options.port) else find_free_port()
+    return BrokerPorts(client, find_free_port())
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen there now."""
+    """Return whether a server could listen there now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -67,8 +69,8 @@ def _require_free(port: int, within_s: float) -> None:
         )
 
 
-def any_free() -> int:
-    """A port that is free now, and that no outgoing connection will be lent."""
+def find_free_port() -> int:
+    """Return a port that is free now and is never lent to an outgoing connection."""
     for port in random.sample(_RANGE, k=100):
         if is_free(port):
             return port

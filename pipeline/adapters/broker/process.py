@@ -1,4 +1,4 @@
-"""The broker's process: started detached, recorded, recognised again, stopped."""
+"""Process of the broker: started detached, recorded, recognised again, stopped."""
 
 import subprocess
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import psutil
 
-from pipeline.adapters.broker.options import HOST, BrokerFiles, Running
-from pipeline.adapters.process_identity import Handle
+from pipeline.adapters.broker.options import HOST, BrokerFiles, RunningBroker
+from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.adapters.run_state import read_json
 
 _STOP_TIMEOUT_S = 20
@@ -15,14 +15,14 @@ _KILL_TIMEOUT_S = 5
 
 
 class ProcessRecord(msgspec.Struct, frozen=True):
-    """The broker's process and the port of its clients."""
+    """Process of the broker, and the port of its clients."""
 
-    process: Handle
+    process: ProcessHandle
     port: int
 
 
 def spawn(command: list[str], files: BrokerFiles, port: int) -> psutil.Process:
-    """Starts the command in a session of its own, so that no terminal's signal reaches it."""
+    """Start the command in a session of its own, so that no terminal's signal reaches it."""
     with files.output.open("wb") as output:
         pid = subprocess.Popen(
             command,
@@ -32,23 +32,23 @@ def spawn(command: list[str], files: BrokerFiles, port: int) -> psutil.Process:
             cwd=files.root,
             start_new_session=True,
         ).pid
-    handle = Handle.of(pid)
+    handle = ProcessHandle.of(pid)
     assert handle is not None, "a child of this process is at least a zombie"
     write_atomically(files.process, msgspec.json.encode(ProcessRecord(handle, port)))
     return psutil.Process(pid)
 
 
-def recorded_process(files: BrokerFiles) -> tuple[psutil.Process, Running] | None:
-    """The broker's live process, or None; a pid that now belongs to another process is not it."""
+def recorded_process(files: BrokerFiles) -> tuple[psutil.Process, RunningBroker] | None:
+    """Return the broker's living process; None if its pid belongs to another process now."""
     record = read_json(files.process, ProcessRecord)
     process = record.process.process() if record is not None else None
     if record is None or process is None:
         return None
-    return process, Running(f"{HOST}:{record.port}", process.pid, record.port)
+    return process, RunningBroker(f"{HOST}:{record.port}", process.pid, record.port)
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """False for a zombie too: a child that was killed and not yet waited for."""
+    """Return whether it runs; a zombie (killed, and not yet waited for) does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -56,7 +56,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 def terminate(process: psutil.Process) -> bool:
-    """TERM, then KILL after a time-out; returns when the process has gone: whether by itself."""
+    """Send TERM, then KILL after a time-out; return whether it ended by itself."""
     try:
         process.terminate()
         process.wait(_STOP_TIMEOUT_S)
@@ -70,7 +70,7 @@ def terminate(process: psutil.Process) -> bool:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """A reader sees the old file or the new one, whatever is killed when."""
+    """Replace a file: a reader sees the old or the new one, even after a crash."""
     temporary = path.with_suffix(".tmp")
     temporary.write_bytes(content)
     temporary.replace(path)

@@ -1,4 +1,4 @@
-"""Waiting for a broker to answer, and saying why one did not."""
+"""Wait for a broker to answer, and the reason if it does not."""
 
 import socket
 import time
@@ -7,7 +7,7 @@ import psutil
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.broker.options import HOST, BrokerError, BrokerFiles, Running
+from pipeline.adapters.broker.options import HOST, BrokerError, BrokerFiles, RunningBroker
 from pipeline.adapters.broker.process import is_alive, recorded_process
 
 _START_TIMEOUT_S = 60.0
@@ -16,7 +16,7 @@ _POLL_S = 0.02
 
 
 def listens(process: psutil.Process, port: int) -> bool:
-    """Waits until something accepts connections at the port; False when the process ends first."""
+    """Wait until something accepts connections at the port; return False if the process ends."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline and is_alive(process):
         try:
@@ -27,8 +27,8 @@ def listens(process: psutil.Process, port: int) -> bool:
     return False
 
 
-def becomes_ready(running: Running, files: BrokerFiles) -> bool:
-    """Waits until this home's cluster answers a metadata call; False when the process ended.
+def becomes_ready(running: RunningBroker, files: BrokerFiles) -> bool:
+    """Wait until this home's cluster answers a metadata call; return False if the process ended.
 
     Raises BrokerError when it lives on without answering.
     """
@@ -52,7 +52,7 @@ def becomes_ready(running: Running, files: BrokerFiles) -> bool:
 
 
 def cluster_id(files: BrokerFiles) -> str:
-    """The id given to the data directory when it was formatted."""
+    """Return the id given to the data directory when it was formatted."""
     for line in files.formatted.read_text().splitlines():
         if line.startswith("cluster.id="):
             return line.removeprefix("cluster.id=")
@@ -60,7 +60,7 @@ def cluster_id(files: BrokerFiles) -> str:
 
 
 def last_error(files: BrokerFiles) -> str:
-    """The last error line of the broker's log, else of what the JVM printed, and where to look."""
+    """Return the last error of the broker's log, else of the JVM's output, and where to look."""
     for path in (files.log, files.output):
         lines = path.read_text(errors="replace").splitlines() if path.exists() else []
         errors = [line for line in lines if "ERROR" in line or "Exception" in line]

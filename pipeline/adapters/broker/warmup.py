@@ -1,4 +1,5 @@
-"""Warming a fresh broker: a JVM's first minute is slow, and the first customers would feel it."""
+"""Warm-up of a fresh broker: a JVM's first minute is slow, and the first customers would feel
+it."""
 
 import uuid
 from collections.abc import Mapping
@@ -13,9 +14,9 @@ _TIMEOUT_S = 30.0
 
 
 def warm_up(kafka: Mapping[str, str | int | float | bool], rounds: int = 150) -> None:
-    """Sends `rounds` small batches through a scratch topic and back, then deletes it.
+    """Send `rounds` small batches through a scratch topic and back, then delete it.
 
-    Many small requests rather than a few large ones: it is the request path that is compiled.
+    Many small requests rather than a few large ones, because the request path is to be compiled.
     `kafka`: properties of a confluent-kafka client. Raises KafkaException or TimeoutError.
     """
     quiet = {**kafka, "log_level": 3}

@@ -1,0 +1,214 @@
+"""Follower of the topic `configuration`: every version ever applied, and the one in force."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from threading import Condition, Thread
+from typing import Final, TypeAlias
+
+import structlog
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from pipeline.adapters.avro import Codec, Malformed
+from pipeline.adapters.kafka import Property, offset_of, source_partition
+from pipeline.config import canonical
+from pipeline.config.compile import Configuration
+from pipeline.model import topics
+from pipeline.model.configuration import ConfigurationRecord
+
+OnChange: TypeAlias = Callable[[Configuration], None]
+
+_BATCH: Final = 100
+_POLL_S: Final = 0.05
+_STOP_S: Final = 5.0
+_RETRY_S: Final = 0.1
+_ASK_S: Final = 2.0
+
+_log = structlog.get_logger(__name__)
+
+
+class ConfigurationLogError(Exception):
+    """The topic cannot be read or written; the message says what to do."""
+
+
+class ConfigurationFollower:
+    """Configurations of the topic, read by a thread; the newest record is in force. Thread-safe.
+
+    `on_change` is called in that thread with each configuration that comes into force, once the
+    log has been read to its end.
+    """
+
+    def __init__(
+        self, client: Mapping[str, Property], codec: Codec, on_change: OnChange | None = None
+    ) -> None:
+        self._client = dict(client)
+        self._codec = codec
+        self._on_change = on_change
+        self._changed = Condition()
+        self._compiled: dict[str, Configuration] = {}
+        self._records: list[ConfigurationRecord] = []
+        self._latest: Configuration | None = None
+        self._asked = 0
+        self._answered = 0
+        self._stopping = False
+        self._thread: Thread | None = None
+
+    def start(self, timeout_s: float) -> None:
+        """Return once the topic is read to its end. Raises ConfigurationLogError."""
+        deadline = time.monotonic() + timeout_s
+        consumer = Consumer(
+            {
+                **self._client,
+                "group.id": "kairos.configuration",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            }
+        )
+        try:
+            partitions = _partitions(consumer, deadline)
+        except ConfigurationLogError:
+            consumer.close()
+            raise
+        consumer.assign(
+            [TopicPartition(topics.CONFIGURATION, p, OFFSET_BEGINNING) for p in partitions]
+        )
+        arguments = (consumer, partitions)
+        self._thread = Thread(target=self._read, args=arguments, name="configuration", daemon=True)
+        self._thread.start()
+        self.catch_up(deadline - time.monotonic())
+
+    def catch_up(self, timeout_s: float) -> None:
+        """Return once everything in the topic by now is read. Raises ConfigurationLogError."""
+        with self._changed:
+            self._asked += 1
+            mine = self._asked
+            if not self._changed.wait_for(lambda: self._answered >= mine, timeout_s):
+                raise ConfigurationLogError(
+                    f"topic {topics.CONFIGURATION} was not read within {timeout_s:g} s: "
+                    "is the broker overloaded, or the topic's leader away?"
+                )
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._stopping = True
+        if self._thread is not None:
+            self._thread.join(_STOP_S)
+
+    def latest(self) -> Configuration | None:
+        """Return the configuration in force; None if none was ever applied."""
+        with self._changed:
+            return self._latest
+
+    def get(self, digest: str) -> Configuration | None:
+        """Return the configuration with this digest, if it is known."""
+        with self._changed:
+            return self._compiled.get(digest)
+
+    def history(self) -> tuple[ConfigurationRecord, ...]:
+        """Return every record, the oldest first."""
+        with self._changed:
+            return tuple(self._records)
+
+    def wait_until_latest(self, digest: str, timeout_s: float) -> bool:
+        """Return True once the configuration with this digest is in force, False after a time."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._is_latest(digest), timeout_s)
+
+    def _is_latest(self, digest: str) -> bool:
+        return self._latest is not None and self._latest.digest == digest
+
+    def _read(self, consumer: Consumer, partitions: Iterable[int]) -> None:
+        reached = dict.fromkeys(partitions, 0)
+        while not self._stopping:
+            asked = self._asked
+            for message in consumer.consume(_BATCH, _POLL_S):
+                error = message.error()
+                if error is None:
+                    self._add_message(message)
+                    reached[source_partition(message)[1]] = offset_of(message) + 1
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    reached[source_partition(message)[1]] = offset_of(message)
+                else:
+                    _log.warning("configuration topic", error=error.str())
+            if asked > self._answered and _is_at_end(consumer, reached):
+                self._answer(asked)
+        consumer.close()
+
+    def _answer(self, asked: int) -> None:
+        """Answer the requests up to `asked`: all that was in the topic then is read."""
+        with self._changed:
+            first = not self._answered
+            self._answered = asked
+            self._changed.notify_all()
+            latest = self._latest
+        if first and latest is not None and self._on_change is not None:
+            self._on_change(latest)
+
+    def _add_message(self, message: Message) -> None:
+        record = self._codec.decode(topics.CONFIGURATION, message.value() or b"")
+        where = {"offset": message.offset(), "partition": message.partition()}
+        if isinstance(record, Malformed):
+            _log.error("unreadable configuration", reason=record.reason, **where)
+        elif isinstance(record, ConfigurationRecord):
+            self._add_record(record, where)
+
+    def _add_record(self, record: ConfigurationRecord, where: Mapping[str, int | None]) -> None:
+        config = self._compiled.get(record.digest) or _compile(record)
+        if isinstance(config, str):
+            _log.error("unusable configuration", digest=record.digest, reason=config, **where)
+        with self._changed:
+            self._records.append(record)
+            if isinstance(config, str) or config is self._latest:
+                return
+            self._compiled[record.digest] = config
+            self._latest = config
+            self._changed.notify_all()
+            notify = self._on_change if self._answered else None
+        if notify is not None:
+            notify(config)
+
+
+def _compile(record: ConfigurationRecord) -> Configuration | str:
+    """Return the configuration, or why this version of Kairos cannot use it."""
+    if canonical.digest_of(record.body) != record.digest:
+        return "the body does not have this digest"
+    try:
+        config = Configuration.from_json(record.body)
+    except ValueError as error:
+        return str(error)
+    return config
+
+
+def _is_at_end(consumer: Consumer, reached: Mapping[int, int]) -> bool:
+    """Return whether the broker has nothing beyond these offsets now."""
+    try:
+        for partition, offset in reached.items():
+            where = TopicPartition(topics.CONFIGURATION, partition)
+            if consumer.get_watermark_offsets(where, _ASK_S)[1] > offset:
+                return False
+    except KafkaException as error:
+        _log.warning("configuration topic", error=error.args[0].str())
+        return False
+    return True
+
+
+def _partitions(consumer: Consumer, deadline: float) -> list[int]:
+    while True:
+        try:
+            known = consumer.list_topics(
+                topics.CONFIGURATION, max(0.1, deadline - time.monotonic())
+            )
+        except KafkaException as error:
+            raise ConfigurationLogError(f"no answer from Kafka: {error.args[0].str()}") from error
+        found = sorted(known.topics[topics.CONFIGURATION].partitions)
+        if found:
+            return found
+        if time.monotonic() >= deadline:
+            raise ConfigurationLogError(f"no topic {topics.CONFIGURATION}: `kairos up` creates it")
+        time.sleep(_RETRY_S)
