@@ -1,9 +1,9 @@
-"""Start here: an interaction's way through the four stages.
+"""Start here: the way of an interaction through the four stages.
 
     interactions -> identity -> enrichment -> segmentation -> decisioning -> actions
 
-Each stage is a pure step over one row of state: `step(key, record, state, rules) -> outcome`.
-The agents run these steps over Kafka and RocksDB; `Flow` runs them in memory. Both write the same
+Each stage is a pure step over one row of state: `step(key, record, state, rules) -> outcome`. The
+agents run these steps over Kafka and RocksDB; `Flow` runs them in memory. Both write the same
 records, which a test shows.
 """
 
@@ -41,11 +41,11 @@ from pipeline.segmentation.step import step as segment
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stage: the topics that it consumes, its step, and the type of its rows.
+    """Stage with its topics, its step, and the type of its rows.
 
-    `outputs`: the topics that it writes and others hardly do; `actions.` stands for those of all
-    channels. `before`: the stage whose records its timers must not overtake; None: its rows ask
-    for no timers.
+    `outputs`: the topics that mainly this stage writes; `actions.` stands for those of all
+    channels. `before`: the stage whose records its timers must not overtake; None: its rows have no
+    timers.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Stage:
 
     @property
     def group(self) -> str:
-        """Its consumer group, also the name of its Faust app."""
+        """Name of its consumer group and of its Faust app."""
         return f"kairos.{self.name}"
 
 
@@ -92,7 +92,7 @@ STAGES = (
         ContactState,
     ),
 )
-"""In the order in which an interaction passes through them."""
+"""Stages in the order in which an interaction passes through them."""
 
 
 def stage(name: str) -> Stage:
@@ -105,8 +105,10 @@ def _in_memory(_: Stage) -> MutableMapping[str, Any]:
 
 
 class Flow:
-    """The four stages without Kafka, for tests, previews and replays; over rows in memory, or in
-    what `rows` makes for each stage."""
+    """The four stages without Kafka, for tests, previews and replays.
+
+    States are in memory, or in the mapping that `rows` returns for a stage.
+    """
 
     def __init__(
         self, rules: Rules, rows: Callable[[Stage], MutableMapping[str, Any]] = _in_memory
@@ -119,8 +121,8 @@ class Flow:
         self._clocks: dict[str, list[tuple[int, str]]] = {one.name: [] for one in STAGES}
 
     def run(self, record: Interaction | IdentityChange) -> Iterator[Emit]:
-        """Every record that follows from an interaction, or from an `unlink` or a `forget`, in the
-        order in which it is written."""
+        """Yield every record that follows from an interaction, an `unlink` or a `forget`, as
+        written."""
         if isinstance(record, Interaction):
             first = Emit(topics.INTERACTIONS, _first_key(record), record)
         else:
@@ -128,7 +130,7 @@ class Flow:
         yield from self.follow(first)
 
     def advance(self, now_ms: int) -> Iterator[Emit]:
-        """Every record that follows from the time being `now_ms`, stage by stage."""
+        """Yield every record that follows from the time being `now_ms`, stage by stage."""
         for one in STAGES:
             while due := self._due(one.name, now_ms):
                 at, key = due
@@ -137,24 +139,24 @@ class Flow:
                 )
 
     def _due(self, name: str, now_ms: int) -> tuple[int, str] | None:
-        """The first row of the stage `name` that wanted to be woken by now."""
-        waiting = self._clocks[name]
-        while waiting and waiting[0][0] <= now_ms:
-            at, key = heappop(waiting)
-            if self._wakes.get((name, key)) == at:  # it has not changed its mind since
+        """Return the earliest due timer of the stage `name`, and remove it."""
+        armed = self._clocks[name]
+        while armed and armed[0][0] <= now_ms:
+            at, key = heappop(armed)
+            if self._wakes.get((name, key)) == at:  # neither rearmed nor cancelled since
                 return at, key
         return None
 
     def follow(self, first: Emit) -> Iterator[Emit]:
-        """Every record that follows from `first`, a record on an input of some stage."""
+        """Yield every record that follows from `first`, a record on an input of some stage."""
         pending = deque([first])
         while pending:
-            for follows in self._feed(pending.popleft()):
-                yield follows
-                if follows.topic in _CONSUMER:
-                    pending.append(follows)
+            for emit in self._process(pending.popleft()):
+                yield emit
+                if emit.topic in _CONSUMER:
+                    pending.append(emit)
 
-    def _feed(self, emit: Emit) -> tuple[Emit, ...]:
+    def _process(self, emit: Emit) -> tuple[Emit, ...]:
         consumer = _CONSUMER[emit.topic]
         record = emit.value
         if isinstance(record, Interaction) and (

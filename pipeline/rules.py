@@ -1,4 +1,4 @@
-"""What a step runs by: everything that is neither the record nor the state."""
+"""Inputs of a step besides record and state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,10 +12,12 @@ from pipeline.enrichment.scores import Scorer
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """`max_action_age_ms`: an interaction older than this on arrival triggers nothing outbound.
-    `enrichers` are those that the configuration asks for, `scorers` the models by their traits;
-    what has no file is not there. `propensities`: what was learned of treatments, where a learner
-    runs."""
+    """Rules of a configuration.
+
+    `max_action_age_ms`: an interaction older than this on arrival triggers nothing outbound.
+    `enrichers`: those that the configuration asks for; `scorers`: models by trait; those without a
+    file are missing. `propensities`: learned from treatments, if a learner runs.
+    """
 
     config: Configuration
     token_key: TokenKey

@@ -240,7 +240,7 @@ class Settings(BaseSettings):
         return {**_CLIENT_DEFAULTS, **self.kafka_properties, "bootstrap.servers": self._bootstrap()}
 
     def kept_artifacts(self) -> Artifacts:
-        """What configurations name by digest."""
+        """Return the store of files that configurations name by digest."""
         return Artifacts(self.artifacts or self.home / "artifacts")
 
     def signing_secret(self) -> str:

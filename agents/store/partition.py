@@ -233,9 +233,9 @@ class PartitionStore:
 
 
 def _failure(path: Path, error: Exception) -> StoreDamagedError | StoreUnavailableError:
-    """What RocksDB calls corruption, and a file that is gone, is damage.
+    """Return the error as damage (corruption, or a missing file) or as an unavailable store.
 
-    It tells so in its texts only, which also have the path.
+    RocksDB tells them apart in its messages only, which also contain the path.
     """
     told, said = f"{path}: {error}", str(error).replace(str(path), "")
     if "While lock file" in said or "lock hold by" in said:

@@ -1,7 +1,7 @@
-"""Which identifiers belong to a profile, as the identifiers' own rows said.
+"""Identifiers that belong to a profile, as reported by the identifiers' own rows.
 
-An identifier's row is the one place that knows whose it is. Of what it told a profile, the highest
-version counts, whatever order it came in.
+Only an identifier's row knows its owner. Of its reports to a profile the highest version counts, in
+whatever order they arrive.
 """
 
 from typing import Final
@@ -11,12 +11,15 @@ from msgspec import Struct
 from pipeline.model.control import Control
 
 _MAX_GONE: Final = 100
-"""A profile remembers so many identifiers that were its customer's, the latest ones."""
+"""Former identifiers that a profile remembers, the latest ones."""
 
 
 class Belonging(Struct, frozen=True, array_like=True):
-    """Whether an identifier is the customer's, as its own row said of its `version`-th top, having
-    heard of all evidence of up to `as_of` (ms)."""
+    """Report of an identifier's row: whether it belongs to the customer.
+
+    `version`: number of its top, counted by the row; `as_of` (ms): all evidence up to then is
+    considered.
+    """
 
     version: int
     here: bool
@@ -27,8 +30,10 @@ Belongings = dict[str, Belonging]
 
 
 def told(known: Belongings, change: Control) -> Belongings:
-    """Apply a `join` or `leave`. One with a negative version is not the identifier's own: it says
-    that what was shown up to then is void."""
+    """Apply a `join` or `leave`; ignore those with a negative version.
+
+    The latter are not the identifier's own: they void what was shown up to then.
+    """
     if change.identifier is None or change.version < 0:
         return known
     one = Belonging(change.version, change.kind == "join", change.until or 0)
@@ -36,7 +41,7 @@ def told(known: Belongings, change: Control) -> Belongings:
 
 
 def latest(known: Belongings, name: str, one: Belonging) -> Belongings:
-    """Keep of two belongings of an identifier the one of the higher version."""
+    """Return the belongings with `one`, unless a higher version of it is known."""
     before = known.get(name)
     if before is not None and before.version >= one.version:
         return known
@@ -48,7 +53,7 @@ def latest(known: Belongings, name: str, one: Belonging) -> Belongings:
 
 
 def without(known: Belongings, name: str | None) -> Belongings:
-    """Forget what is known of an identifier."""
+    """Return the belongings without the identifier `name`."""
     if name not in known:
         return known
     return {one: belonging for one, belonging in known.items() if one != name}

@@ -1,10 +1,10 @@
-"""One applied configuration: immutable, named by its digest."""
+"""Applied configuration: immutable, named by its digest."""
 
 from msgspec import Struct
 
 
 class ConfigurationRecord(Struct, frozen=True):
-    """The value of `configuration`. `body` is the canonical JSON whose SHA-256 is `digest`."""
+    """Value of `configuration`; `body`: the canonical JSON whose SHA-256 is `digest`."""
 
     digest: str
     applied_at: int

@@ -4,14 +4,14 @@
 `arrive`: the record's key is the profile that receives `shard` with the sending stage's `state`.
 `refresh`: the profile, or the configuration, changed without an interaction; the stages evaluate
 it anew.
-`timer`: time alone changed the profile, or is about to: the row was to be woken at `due_at`.
+`timer`: time alone changed the profile, or is about to: the row's timer was due at `due_at`.
 `join`, `leave`: `identifier` belongs to the profile, or no more, as of its `version`-th top; it
 has heard of all evidence of up to `until` (ms) that ever counted. A `leave` with a negative
 version: what the profile's interactions showed of it up to then is void.
 `forget`: nothing is left of the profile, in any stage.
 `erase`: `identifier` was forgotten, and so were the shards that `state` (an `Erasure`) names.
-`clock`: a log's time has come to `at`; passes through every stage and wakes what is due by it.
-`begin`: the configuration begins to keep, and lets go of, what `state` names.
+`clock`: a log's time has come to `at`; passes through every stage and fires the timers due by it.
+`begin`: the configuration begins and drops the keeps that `state` names.
 `fill`: `state` has what `shard` did before its keeps were in the configuration.
 `probe`: passes through every stage and is answered to `request`, which shows that they all work.
 """
@@ -24,8 +24,9 @@ from pipeline.model.interaction import DecideRequest
 
 
 class Control(Struct, frozen=True):
-    """`at` (ms) is the clock for the rules that run because of it; `cause` is the causing id.
+    """State change that is not an interaction.
 
+    `at` (ms): the clock for the rules that run because of it; `cause`: the id of its cause.
     `version` counts the moves of one shard: a stage obeys the highest that it has seen.
     """
 

@@ -1,10 +1,10 @@
-"""A record that a stage could not process, with everything needed to mend it and send it again."""
+"""Dead letter: a record that a stage could not process, complete enough to be sent again."""
 
 from msgspec import Struct, field
 
 
 class DeadLetterRecord(Struct, frozen=True):
-    """The value of `dead-letters`. `reason` is a short code, `detail` says it in words."""
+    """Value of `dead-letters`; `reason`: a short code, `detail`: its description."""
 
     stage: str
     reason: str

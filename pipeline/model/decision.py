@@ -1,4 +1,4 @@
-"""What was decided and why, what is to be delivered, and the answer to who waits."""
+"""Decisions with their reasons, actions to be delivered, and replies to waiting requests."""
 
 from typing import Literal
 
@@ -8,9 +8,11 @@ from pipeline.model.interaction import Identifier
 
 
 class Contact(Struct, frozen=True):
-    """One message to a customer, as caps count it. `at` (ms) is when it was decided, `outcomes`
-    when the customer did what with it: the last times (ms) of each kind. `until` (ms): if nobody
-    has told by then that it was shown, it was not."""
+    """Message to a customer, as caps count it.
+
+    `at` (ms): when it was decided; `outcomes`: the last times (ms) of each kind of outcome. `until`
+    (ms): if it is not reported as shown by then, it was not.
+    """
 
     action_id: str
     campaign: str
@@ -26,17 +28,17 @@ class Contact(Struct, frozen=True):
     until: int | None = None
 
     def counts(self, now_ms: int) -> bool:
-        """Whether it has a place under caps."""
+        """Return whether it uses up a cap."""
         if self.status == "reserved":
             return self.until is None or now_ms < self.until
         return self.status == "committed"
 
 
 class Candidate(Struct, frozen=True):
-    """A treatment past eligibility, applicability and suitability.
+    """Treatment that passed eligibility, applicability and suitability.
 
     `score` = (p × value − cost) × weight, where `weight` is that of the context and of levers.
-    `fate` says chosen, or what beat it or held it back.
+    `fate`: chosen, or the reason why not.
     """
 
     slot: str
@@ -53,8 +55,11 @@ class Candidate(Struct, frozen=True):
 
 
 class Assignment(Struct, frozen=True):
-    """Whether a customer is held out, drawn at `at` (ms). `conflict`: it was drawn both ways before
-    profiles merged; the first draw holds, and the customer says nothing about lift."""
+    """Assignment of a customer to a holdout, or not, drawn at `at` (ms).
+
+    `conflict`: it was drawn both ways before profiles merged; the first draw holds, and the
+    customer is excluded from the lift.
+    """
 
     holdout: str
     held: bool
@@ -63,12 +68,11 @@ class Assignment(Struct, frozen=True):
 
 
 class Choice(Struct, frozen=True):
-    """What fills a slot; `action_id` None: `nothing` was the best candidate.
+    """Choice for a slot; `action_id` None: `nothing` was the best candidate.
 
-    The further places of a placement that wants several are slots too: `grid#2`, `grid#3`...
-
-    Where the customer is in `holdout`, nothing is said and `would_be` is the treatment that would
-    have been. `propensity`: how likely this choice was, given everything.
+    The further places of a placement that wants several are slots too: `grid#2`, `grid#3`… For a
+    customer in `holdout` nothing is shown, and `would_be` is the treatment that would have been.
+    `propensity`: probability of this choice, given everything.
     """
 
     slot: str
@@ -84,11 +88,11 @@ class Choice(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """The value of `decisions`: exactly one per interaction.
+    """Value of `decisions`: exactly one per interaction.
 
-    `rejected` maps the rule that felled treatments, as `stage/rule`, to their names. `contacts` is
-    the contact history that was read, `silenced` when (ms) interactions silenced what, and
-    `holdouts` how the customer was drawn: so the decision can be run again.
+    `rejected`: rule that excluded treatments, as `stage/rule`, -> their names. The inputs that were
+    read make the decision repeatable: `contacts` (the contact history), `silenced` (when, in ms,
+    interactions suppressed what) and `holdouts` (the customer's assignments).
     """
 
     decision_id: str
@@ -105,7 +109,7 @@ class Decision(Struct, frozen=True):
 
 
 class Action(Struct, frozen=True):
-    """The value of `actions.<channel>`: one treatment to deliver before `deadline_at` (ms).
+    """Value of `actions.<channel>`: one treatment to deliver before `deadline_at` (ms).
 
     `action_id` is the idempotency key. `token` signs it for `/v1/outcomes`.
     """
@@ -129,8 +133,7 @@ class Action(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True):
-    """`action` None: show the placement's default. `more`: the next best, where more than one was
-    asked for."""
+    """Answer for one placement; `action` None: show the placement's default."""
 
     placement: str
     action: Action | None = None
@@ -143,7 +146,7 @@ class Answer(Struct, frozen=True):
 
 
 class Reply(Struct, frozen=True):
-    """The value of `replies`; `decision_id` is None when it answers a probe."""
+    """Value of `replies`; `decision_id` is None in the answer to a probe."""
 
     request_id: str
     decision_id: str | None

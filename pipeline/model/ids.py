@@ -1,4 +1,5 @@
-"""Deterministic ids: each a UUIDv5 (RFC 9562) of what caused it, so a replay names it the same."""
+"""Deterministic ids: each a UUIDv5 (RFC 9562) of its cause, so that a replay gives the same
+ones."""
 
 from hashlib import sha1
 from uuid import UUID, uuid5
@@ -17,8 +18,8 @@ _TIMER = uuid5(_KAIROS, "timer")
 _OUTCOME = uuid5(_KAIROS, "outcome")
 
 
-def _named(space: UUID, name: str) -> str:
-    """What `str(uuid5(space, name))` is, at a third of its time."""
+def _uuid5(space: UUID, name: str) -> str:
+    """Return `str(uuid5(space, name))`, in a third of the time."""
     digest = bytearray(sha1(space.bytes + name.encode(), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
     digest[8] = digest[8] & 0x3F | 0x80
@@ -27,16 +28,17 @@ def _named(space: UUID, name: str) -> str:
 
 
 def profile_id(top: Identifier) -> str:
-    """The person under `top`, the identifier at the root of the tree."""
-    return _named(_PROFILE, top.key)
+    """Return the profile id of `top`, the identifier at the root of the tree."""
+    return _uuid5(_PROFILE, top.key)
 
 
 def event_key(strongest: str, interaction: Interaction) -> str:
-    """Identity of an event: a retry has that of the first attempt, any other event another one.
+    """Return the identity of an event: a retry has that of the first attempt, any other event
+    another.
 
     An `event_id` is its sender's own, hence unique only together with the source, the strongest
-    identifier (its key), the kind and the name. The id of an outcome is made of the action that it
-    is about, whoever reports it.
+    identifier (its key), the kind and the name. The id of an outcome is derived from its action,
+    whoever reports it.
     """
     outcome = interaction.kind == "outcome"
     parts = (
@@ -46,11 +48,11 @@ def event_key(strongest: str, interaction: Interaction) -> str:
         interaction.name,
         interaction.event_id,
     )
-    return _named(_EVENT, msgspec.json.encode(parts).decode())
+    return _uuid5(_EVENT, msgspec.json.encode(parts).decode())
 
 
 def content_digest(interaction: Interaction) -> bytes:
-    """Eight bytes that differ where two events of one `event_key` say different things.
+    """Return eight bytes that differ if two events of one `event_key` have different contents.
 
     Times and context are left out: they vary from one attempt to the next.
     """
@@ -62,25 +64,26 @@ def content_digest(interaction: Interaction) -> bytes:
 
 
 def decision_id(event: str) -> str:
-    """One interaction has one decision; `event` is its `event_key`."""
-    return _named(_DECISION, event)
+    """Return the id of the only decision of an interaction; `event`: its `event_key`."""
+    return _uuid5(_DECISION, event)
 
 
 def action_id(decision: str, slot: str) -> str:
-    """A decision fills each slot (a placement, or a channel) at most once."""
-    return _named(_ACTION, f"{decision}/{slot}")
+    """Return the id of an action; a decision fills each slot (placement or channel) at most
+    once."""
+    return _uuid5(_ACTION, f"{decision}/{slot}")
 
 
 def control_id(cause: str, kind: str, subject: str) -> str:
-    """`cause` is the id of the record that the control follows from."""
-    return _named(_CONTROL, f"{cause}/{kind}/{subject}")
+    """Return the id of a control; `cause`: the id of the record that it follows from."""
+    return _uuid5(_CONTROL, f"{cause}/{kind}/{subject}")
 
 
 def timer_id(profile: str, at: int, cause: str) -> str:
-    """The event id of what time alone did to a profile at `at` (ms); `cause`: a control's id."""
-    return _named(_TIMER, f"{profile}/{at}/{cause}")
+    """Return the event id of a change by time alone at `at` (ms); `cause`: a control's id."""
+    return _uuid5(_TIMER, f"{profile}/{at}/{cause}")
 
 
 def outcome_id(action: str, outcome: str, detail: str = "") -> str:
-    """The event id of an outcome that must count once per action (sent, delivered, expired...)."""
-    return _named(_OUTCOME, f"{action}/{outcome}/{detail}")
+    """Return the event id of an outcome that counts once per action (sent, delivered, expired…)."""
+    return _uuid5(_OUTCOME, f"{action}/{outcome}/{detail}")

@@ -1,17 +1,17 @@
-"""What a customer did, as it stands in the topic `interactions`."""
+"""Interactions of customers, as in the topic `interactions`."""
 
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct, field, json
 
 _WHOLE: Final = 2.0**63
-"""Whole numbers have 64 bits."""
+"""Integers have 64 bits."""
 
 Scalar: TypeAlias = bool | int | float | str | None
-"""A property value; nested objects are flattened to dotted names before they get here."""
+"""Property value; nested objects are flattened to dotted names before they get here."""
 
 Known: TypeAlias = Scalar | tuple[str, ...]
-"""A value as conditions and traits know it: a scalar, or a list, whose elements are texts."""
+"""Value as conditions and traits see it: a scalar, or a list, whose elements are texts."""
 
 Kind: TypeAlias = Literal[
     "track", "identify", "page", "screen", "group", "alias", "outcome", "timer"
@@ -19,19 +19,19 @@ Kind: TypeAlias = Literal[
 
 
 class Identifier(Struct, frozen=True, order=True):
-    """One name of a customer, normalised: `email:ada@example.com`."""
+    """Normalised name of a customer: `email:ada@example.com`."""
 
     namespace: str
     value: str
 
     @property
     def key(self) -> str:
-        """The Kafka key, `namespace:value`."""
+        """Kafka key, `namespace:value`."""
         return f"{self.namespace}:{self.value}"
 
     @classmethod
     def parse(cls, key: str) -> "Identifier":
-        """The reverse of `key`; ValueError when there is no colon."""
+        """Return the identifier with this key. Raises ValueError."""
         namespace, colon, value = key.partition(":")
         if not (colon and namespace and value):
             raise ValueError(f"{key!r} is not namespace:value")
@@ -52,10 +52,7 @@ class Context(Struct, frozen=True):
 
 
 class DecideRequest(Struct, frozen=True):
-    """Somebody waits for the decision: answer `placements` to `gateway` by `deadline_at` (ms).
-
-    `limits`: how many actions a placement wants, where more than one.
-    """
+    """Request to answer `placements` to `gateway` by `deadline_at` (ms)."""
 
     request_id: str
     gateway: str
@@ -89,7 +86,7 @@ class Interaction(Struct, frozen=True):
 
 
 def text_of(value: Scalar) -> str:
-    """A scalar as an element of a list: 1 and 1.0 are `1`, true is `true`."""
+    """Return a scalar as an element of a list: 1 and 1.0 are `1`, true is `true`."""
     if isinstance(value, str):
         return value
     if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE:

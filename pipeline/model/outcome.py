@@ -1,4 +1,4 @@
-"""What a step returns: expected failures are values, bugs raise."""
+"""Results of a step: expected failures are values, bugs raise."""
 
 from typing import Generic, TypeAlias, TypeVar
 
@@ -8,7 +8,7 @@ S = TypeVar("S")
 
 
 class Emit(Struct, frozen=True):
-    """A record to write. `value` None is a tombstone."""
+    """Record to write; `value` None: a tombstone."""
 
     topic: str
     key: str
@@ -16,15 +16,14 @@ class Emit(Struct, frozen=True):
 
 
 class Wake(Struct, frozen=True, array_like=True):
-    """When the row wants a `timer`: at `at` (ms) by the wall clock, or by the log's (`log`)."""
+    """Timer that the row needs: at `at` (ms) by the wall clock, or by the log's (`log`)."""
 
     at: int
     log: bool = False
 
 
 class Ok(Struct, Generic[S], frozen=True):
-    """The row's new state (None: nothing to keep), the records that follow, and when time alone
-    will next change the state."""
+    """New state of the row (None: delete it), the records that follow, and its next timer."""
 
     state: S | None
     emits: tuple[Emit, ...] = ()
@@ -38,7 +37,7 @@ class Drop(Struct, frozen=True):
 
 
 class DeadLetter(Struct, frozen=True):
-    """The record cannot be processed; `reason` is a short code, `detail` says it in words."""
+    """The record cannot be processed; `reason`: a short code, `detail`: its description."""
 
     reason: str
     detail: str

@@ -1,4 +1,4 @@
-"""What readers see of a profile: compacted snapshots and the log of segment changes."""
+"""Profiles for readers: compacted snapshots, and the log of segment changes."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from pipeline.model.interaction import Known
 
 
 class Profile(Struct, frozen=True):
-    """The value of `profiles`; a tombstone when nothing is left under the id.
+    """Value of `profiles`; a tombstone when nothing is left under the id.
 
     `updated_at`: the latest moment (ms) that anything is known of.
     """
@@ -24,8 +24,10 @@ class Profile(Struct, frozen=True):
 
 
 class Memberships(Struct, frozen=True):
-    """The value of `memberships`: segment -> entered at (ms); a tombstone when nothing is left
-    under the profile's id."""
+    """Value of `memberships`: segment -> entered at (ms).
+
+    A tombstone when nothing is left under the profile's id.
+    """
 
     profile_id: str
     segments: dict[str, int]
@@ -34,7 +36,7 @@ class Memberships(Struct, frozen=True):
 
 
 class SegmentChange(Struct, frozen=True):
-    """The value of `segments.changes`. `cause` is the id of the interaction or control."""
+    """Value of `segments.changes`; `cause`: the id of the interaction or control."""
 
     profile_id: str
     segment: str

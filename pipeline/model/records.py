@@ -1,4 +1,4 @@
-"""What every record on a stage's input has: a time, and perhaps a control and a configuration."""
+"""Common parts of the records on stages' inputs: time, control and configuration."""
 
 from collections.abc import Callable
 

@@ -1,8 +1,8 @@
-"""A profile's state in shards, so that merges and unmerges move parts and nothing is recomputed.
+"""State of a profile in shards: merges and unmerges move parts, without recomputation.
 
-A shard is what one identifier brought under one owner. Identity says with a `move` where it goes;
-the stage that holds it sends it on its own input as an `arrive`. Whatever order these reach a
-profile in, a shard ends where the highest version said.
+A shard is what one identifier brought under one owner. Identity directs it with a `move`; the stage
+that holds it sends it on its own input as an `arrive`. In whatever order these arrive, a shard ends
+where the highest version said.
 """
 
 from collections.abc import Callable, Collection
@@ -17,37 +17,40 @@ T = TypeVar("T")
 
 
 class Away(Struct, frozen=True, array_like=True):
-    """Where a shard went, by which of its moves."""
+    """Destination of a shard that left, by the version of its move."""
 
     to_profile: str
     version: int
 
 
 class Erasure(Struct, frozen=True, array_like=True):
-    """The `state` of an `erase`: the shards that are forgotten, and whether of the identifier only
-    what interactions showed is."""
+    """State of an `erase`: the shards to forget.
+
+    `shown_only`: of the identifier, only what interactions showed is forgotten.
+    """
 
     shards: tuple[str, ...] = ()
     shown_only: bool = False
 
 
 class Shards(Struct, Generic[T], frozen=True):
-    """The shards here, and redirects for those that left."""
+    """Shards here, and redirects for those that left."""
 
     here: dict[str, T] = field(default_factory=dict)
     away: dict[str, Away] = field(default_factory=dict)
 
     def left(self, shard: str, version: int) -> Away | None:
-        """Where `shard` went after its `version`-th move; None: it belongs here."""
+        """Return where `shard` went after its `version`-th move; None: it belongs here."""
         known = self.away.get(shard)
         return known if known is not None and known.version > version else None
 
     def put(self, shard: str, part: T) -> "Shards[T]":
-        """`shard`, which belongs here, is now `part`."""
+        """Return the shards with `part` as the state of `shard`, which belongs here."""
         return Shards({**self.here, shard: part}, _without(self.away, shard))
 
     def depart(self, move: Control) -> tuple["Shards[T]", T | None]:
-        """Obey a `move`: what is left, and the part that leaves (None: none here, or outdated)."""
+        """Obey a `move`: return the rest, and the part that leaves (None: none here, or
+        outdated)."""
         shard, target = _target(move)
         known = self.away.get(shard)
         if known is not None and known.version >= target.version:
@@ -56,7 +59,7 @@ class Shards(Struct, Generic[T], frozen=True):
         return rest, self.here.get(shard)
 
     def without(self, shards: Collection[str]) -> "Shards[T]":
-        """Nothing is known of `shards`, which were forgotten."""
+        """Return the shards without those that were forgotten."""
         if self.here.keys().isdisjoint(shards) and self.away.keys().isdisjoint(shards):
             return self
         return Shards(
@@ -65,7 +68,7 @@ class Shards(Struct, Generic[T], frozen=True):
         )
 
     def receive(self, arrive: Control, part: T, merge: Callable[[T, T], T]) -> "Shards[T] | Away":
-        """Take in an arrived part, or say where it has to go on to."""
+        """Take in an arrived part, or return its further destination."""
         shard, target = _target(arrive)
         onward = self.left(shard, target.version)
         if onward is not None:
@@ -75,8 +78,11 @@ class Shards(Struct, Generic[T], frozen=True):
 
 
 def arrival(move: Control, to: Away, state: bytes, control_id: str) -> Control:
-    """The `arrive` that takes `state` to `to`, following from `move`. Where it goes on from where
-    the move sent it, it does not say to whom: an identifier that is kept could not be forgotten."""
+    """Return the `arrive` that takes `state` to `to`, following from `move`.
+
+    It names the root only if the shard stays where the move sent it: an identifier kept elsewhere
+    could not be forgotten.
+    """
     return replace(
         move,
         control_id=control_id,
@@ -90,7 +96,7 @@ def arrival(move: Control, to: Away, state: bytes, control_id: str) -> Control:
 
 
 def destination(move: Control) -> Away:
-    """Where a `move` or `arrive` sends its shard."""
+    """Return the destination of a `move` or `arrive`."""
     return _target(move)[1]
 
 

@@ -1,7 +1,7 @@
-"""The values of `interactions.identified`, `.enriched` and `.segmented`.
+"""Values of `interactions.identified`, `.enriched` and `.segmented`.
 
-Each is what the stage before wrote plus one section. A record carries either an interaction or a
-control (see `control.py`), never both.
+Each has the sections of the previous stage and one more. A record carries either an interaction or
+a control (see `control.py`), never both.
 """
 
 from msgspec import Struct, field
@@ -11,12 +11,13 @@ from pipeline.model.interaction import Interaction, Known, Scalar
 
 
 class IdentitySection(Struct, frozen=True):
-    """Who it is. `shard` names the part of the profile that this interaction belongs to, `version`
-    the move that brought that part to this profile.
+    """Profile and shard of the customer.
 
-    `own_version` numbers the tops of the strongest identifier, which belongs to the profile as of
-    this one; None: it may not, for the shard went on to another's. `shown`: identifiers that its
-    interactions showed at that time (ms), and that have not said yet whose they are.
+    `shard`: the part of the profile that this interaction belongs to; `version`: the move that
+    brought the part to this profile. `own_version`: the number of the strongest identifier's top,
+    as of which it belongs to the profile; None: it may not, since the shard went on to another
+    profile. `shown`: identifiers that its interactions showed at that time (ms), and whose rows
+    have not reported their owner yet.
     """
 
     profile_id: str
@@ -29,9 +30,11 @@ class IdentitySection(Struct, frozen=True):
 
 
 class ProfileSection(Struct, frozen=True):
-    """What is known: the traits that the active configuration reads, and of what the enrichers
-    made of this interaction what it reads. `shown`: identifiers among the traits that are the
-    customer's by what was shown at that time (ms) only; their own rows have not confirmed it."""
+    """Traits and derived values that the configuration reads.
+
+    `shown`: identifiers among the traits that are the customer's only by what was shown at that
+    time (ms); their own rows have not confirmed it.
+    """
 
     traits: dict[str, Known]
     derived: dict[str, Scalar] = field(default_factory=dict)
@@ -39,7 +42,7 @@ class ProfileSection(Struct, frozen=True):
 
 
 class SegmentSection(Struct, frozen=True):
-    """What they are now, and what this record changed; sorted names."""
+    """Memberships, and the entries and exits caused by this record; sorted names."""
 
     members: tuple[str, ...]
     entered: tuple[str, ...]

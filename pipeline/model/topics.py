@@ -22,15 +22,14 @@ SNAPSHOTS: Final = (PROFILES, MEMBERSHIPS)
 LINGERING_TOPICS: Final = frozenset(
     (PROFILES, MEMBERSHIPS, SEGMENT_CHANGES, DECISIONS, DEAD_LETTERS)
 )
-"""No stage and no customer waits for their records: they may wait for company, some ms."""
+"""Topics whose records may linger for some ms: no stage and no customer waits for them."""
 
 CAUSE_HEADER: Final = "kairos-cause"
-"""On every record that a stage writes because of an input: which one. What comes from outside has
-none."""
+"""Header with the causing input, on every record of a stage; records from outside lack it."""
 
 _ACTIONS: Final = "actions."
 
 
 def actions(channel: str) -> str:
-    """The action topic of a channel."""
+    """Return the action topic of a channel."""
     return _ACTIONS + channel

@@ -13,7 +13,7 @@ from pipeline.conditions.tree import is_hidden
 from pipeline.config.compile import Configuration
 from pipeline.rollout.member_profiles import MemberProfile
 from pipeline.rollout.versions import Version, backfillable_keys
-from pipeline.segmentation.evaluate import Change, on_change
+from pipeline.segmentation.evaluate import MembershipChange, on_change
 from pipeline.segmentation.state import MembershipState
 
 
@@ -78,7 +78,7 @@ def plan(
     )
 
 
-def _expected_change(person: MemberProfile, proposed: Configuration) -> Change:
+def _expected_change(person: MemberProfile, proposed: Configuration) -> MembershipChange:
     traits = person.profile.traits
     section = {name: traits[name] for name in proposed.read_traits if name in traits}
     return on_change(MembershipState(person.members), section, person.at, proposed)

@@ -12,7 +12,7 @@ from pipeline.model.stages import ProfileSection
 from pipeline.segmentation.state import MembershipState
 
 
-class Change(Struct, frozen=True):
+class MembershipChange(Struct, frozen=True):
     """Segments that were entered and exited, sorted."""
 
     entered: tuple[str, ...]
@@ -27,7 +27,7 @@ def on_interaction(
     profile: ProfileSection,
     interaction: Interaction,
     config: Configuration,
-) -> Change:
+) -> MembershipChange:
     """Return the change caused by `interaction`, which left the profile as `profile`.
 
     A late interaction does not turn the profile's time back.
@@ -47,7 +47,7 @@ def on_interaction(
 
 def on_change(
     row: MembershipState, traits: Mapping[str, Known], at: int, config: Configuration
-) -> Change:
+) -> MembershipChange:
     """Return the change caused by anything but an interaction, which left `traits` at `at` (ms).
 
     Segments whose condition is unknown without an interaction stay as they were.
@@ -65,7 +65,7 @@ _NONE: frozenset[str] = frozenset()
 
 def _evaluate(
     row: MembershipState, facts: Facts, mask: int, allowed: int, config: Configuration
-) -> Change:
+) -> MembershipChange:
     """Evaluate the segments of `mask` in dependency order, and those that read a changed one."""
     index = config.segment_index
     mask &= allowed
@@ -93,7 +93,7 @@ def _evaluate(
         else:
             members.discard(name)
             exited.append(name)
-    return Change(tuple(sorted(entered)), tuple(sorted(exited)))
+    return MembershipChange(tuple(sorted(entered)), tuple(sorted(exited)))
 
 
 def _holds(segment: Segment, facts: Facts, is_member: bool) -> bool:

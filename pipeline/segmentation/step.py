@@ -23,7 +23,7 @@ from pipeline.model.stages import (
     SegmentSection,
 )
 from pipeline.rules import Rules
-from pipeline.segmentation.evaluate import Change, on_change, on_interaction
+from pipeline.segmentation.evaluate import MembershipChange, on_change, on_interaction
 from pipeline.segmentation.state import MembershipState
 
 TIMER_NAME = "Time Passed"
@@ -117,7 +117,7 @@ def _apply_timer(
 
 
 def _change_by_time(
-    key: str, row: MembershipState, change: Change, moment: _Moment, rules: Rules
+    key: str, row: MembershipState, change: MembershipChange, moment: _Moment, rules: Rules
 ) -> _Transition:
     """Apply a change by time alone, and publish it as an interaction to be decided like others."""
     if row.identity is None or not row.identity.root or not change:
@@ -154,7 +154,7 @@ def _refresh(
 ) -> _Transition:
     """Evaluate the segments without an interaction; `profile` None: it is gone, and leaves all."""
     if profile is None:
-        change = Change((), tuple(row.members))
+        change = MembershipChange((), tuple(row.members))
     else:
         change = on_change(row, profile.traits, refresh.at, rules.config)
     segmented = Segmented(control=refresh, profile=profile, segments=_segment_section(row, change))
@@ -176,7 +176,7 @@ def _identity_of(key: str, refresh: Control) -> IdentitySection | None:
 
 
 def _apply_change(
-    key: str, row: MembershipState, change: Change, cause: _Cause, rules: Rules
+    key: str, row: MembershipState, change: MembershipChange, cause: _Cause, rules: Rules
 ) -> _Transition:
     """Update the members; write a record per entry and exit, and a snapshot if there is any."""
     if not change:
@@ -218,6 +218,6 @@ def _outcome(transition: _Transition) -> Ok[MembershipState]:
     return Ok(None if is_empty else row, transition.emits)
 
 
-def _segment_section(row: MembershipState, change: Change) -> SegmentSection:
+def _segment_section(row: MembershipState, change: MembershipChange) -> SegmentSection:
     """Return the section of a row that `change` has led to."""
     return SegmentSection(tuple(row.members), change.entered, change.exited)
