@@ -1,4 +1,4 @@
-"""`kairos adapter`: what delivers the actions of a kind of channel."""
+"""`kairos adapter`: delivery of the actions of a kind of channel."""
 
 from typing import Annotated, Final
 

@@ -1,4 +1,4 @@
-"""`kairos bench`: measurements, from a checkout; what is measured is in tests/benchmarks."""
+"""`kairos bench`: measurements, from a checkout; they are defined in tests/benchmarks."""
 
 import sys
 from importlib import import_module
@@ -11,7 +11,7 @@ _CHECKOUT: Final = Path(__file__).parents[2]
 
 
 class NotACheckoutError(Exception):
-    """Raised where Kairos was installed without its tests."""
+    """Kairos was installed without its tests."""
 
 
 def _subcommands() -> typer.Typer:

@@ -11,7 +11,7 @@ app = typer.Typer()
 
 @app.command()
 def start(json: JsonOption = False) -> None:
-    """Start the broker; does nothing but print its address when it runs."""
+    """Start the broker; if it runs, only print its address."""
     settings = Settings()
     if _uses_existing_cluster(settings, json):
         return

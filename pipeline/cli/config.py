@@ -15,7 +15,7 @@ from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import ConfigurationLog, open_configuration_log
 from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
-from pipeline.cli.effect import Effect, take_effect, usable_versions
+from pipeline.cli.effect import RolloutResult, roll_out, usable_versions
 from pipeline.cli.plain import plain
 from pipeline.cli.times import iso
 from pipeline.config.canonical import from_json, to_json
@@ -36,7 +36,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of YAML 
 @app.command()
 def validate(folder: Folder, json: JsonOption = False) -> None:
     """Check a folder; every error names file, line, column and mend. Exit code 1 on errors."""
-    config = _checked(folder, json)
+    config = _load_checked(folder, json)
     if json:
         print_json({"valid": True, "digest": config.digest, "errors": []})
         return
@@ -58,22 +58,22 @@ def apply(
     Then new metrics are filled with what came before, and every profile is evaluated, without
     waiting for its next interaction. Applied again it only does that.
     """
-    bundle = _checked(folder, json).bundle
+    bundle = _load_checked(folder, json).bundle
     store_files(bundle, folder, Settings().kept_artifacts())
     with _log() as log:
         applied = log.apply(bundle, by)
         if not json:
             what = "is in force" if applied.changed else "is in force already"
             out.print(f"configuration {applied.digest} {what}")
-        effect = take_effect(Settings(), log) if evaluate else Effect()
+        effect = roll_out(Settings(), log) if evaluate else RolloutResult()
     if json:
         print_json({**asdict(applied), **asdict(effect)})
 
 
 @app.command()
 def plan(folder: Folder, json: JsonOption = False) -> None:
-    """What applying a folder would change: who enters and leaves which segment. Writes nothing."""
-    proposed = _checked(folder, json)
+    """Show the effect of applying a folder: entries and exits per segment. Writes nothing."""
+    proposed = _load_checked(folder, json)
     with _log() as log:
         versions = usable_versions(log)
     with open_profiles(Records.of(Settings())) as people:
@@ -102,7 +102,7 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
 
 @app.command()
 def history(json: JsonOption = False) -> None:
-    """Every version that was applied, the oldest first: digest, when, by whom."""
+    """List every version that was applied, the oldest first: digest, when, by whom."""
     with _log() as log:
         records = log.history()
     rows = [
@@ -122,7 +122,7 @@ def show(
     digest: Annotated[str | None, typer.Argument(help="Or its beginning; else the newest.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """One version as it was applied, in JSON with defaults left out, keys and secrets masked."""
+    """Show one version as applied, in JSON without defaults, with keys and secrets masked."""
     with _log() as log:
         found = [one for one in log.history() if one.digest.startswith(digest or "")]
     if not found:
@@ -130,7 +130,7 @@ def show(
         print_error(f"{which}: `kairos config history` lists them")
         raise typer.Exit(1)
     newest = found[-1]
-    body = _masked(newest)
+    body = _mask(newest)
     if json:
         print_json({**msgspec.structs.asdict(newest), "body": body})
     else:
@@ -149,11 +149,11 @@ def schemas(folder: Folder) -> None:
         out.print(str(folder / name))
 
 
-def _masked(record: ConfigurationRecord) -> msgspec.Raw:
+def _mask(record: ConfigurationRecord) -> msgspec.Raw:
     return msgspec.Raw(to_json(masked(from_json(record.body))).encode())
 
 
-def _checked(folder: Path, json: bool) -> Configuration:
+def _load_checked(folder: Path, json: bool) -> Configuration:
     bundle = load(folder)
     if isinstance(bundle, Bundle):
         config = compile_bundle(bundle)

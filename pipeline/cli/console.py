@@ -16,9 +16,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 
 
 class PlainConsole(Console):
-    """Prints texts as they are: no markup, no emoji codes, nothing that a terminal obeys.
+    """Console that prints texts as they are: no markup, no emoji codes, no terminal codes.
 
-    What is to be bold or coloured is a `Text`, made of `plain` texts.
+    Bold or coloured output is a `Text`, made of `plain` texts.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -33,12 +33,12 @@ err: Final = PlainConsole(stderr=True)
 
 
 def print_json(value: Any) -> None:
-    """`value`: anything that msgspec encodes (records, dataclasses, dicts, lists)."""
+    """Print `value`, anything that msgspec encodes (records, dataclasses, dicts, lists)."""
     print(plain_json(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Numbers are aligned right; an empty line follows."""
+    """Print a table, numbers aligned right, followed by an empty line."""
     rows = list(rows)
     table = Table(
         title=plain(title),
@@ -58,11 +58,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
 
 
 def print_error(message: str) -> None:
-    """One line on stderr."""
+    """Print one line on stderr."""
     err.print(f"kairos: {plain(message)}", style="red", soft_wrap=True)
 
 
 def fail(message: str) -> NoReturn:
-    """Ends the command with exit code 1."""
+    """End the command with exit code 1."""
     print_error(message)
     raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""`kairos demo`: an e-commerce log through the whole stack, and what came of it."""
+"""`kairos demo`: an e-commerce log through the whole stack, and its results."""
 
 import sys
 from os.path import relpath
@@ -10,7 +10,7 @@ from rich import progress as bars
 
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.demo.live import RATE, Latency, Percentiles
-from pipeline.demo.run import Options, Progress, Result
+from pipeline.demo.run import Options, PlayProgress, Result
 from pipeline.demo.run import run as run_demo
 from pipeline.demo.summary import Summary
 from pipeline.settings import Settings
@@ -32,7 +32,7 @@ _OUTCOMES = {
     "conversion": "converted",
     "dismiss": "closed",
 }
-"""Columns of the table that fits 80 characters."""
+"""Columns of the table, which fits 80 characters."""
 
 
 def run(
@@ -60,7 +60,7 @@ def run(
     if partitions is not None:
         settings = settings.model_copy(update={"partitions": partitions})
     err.print(_INTRODUCTION.format(seed=seed))
-    first, play_s = _part(days)
+    first, play_s = _limits(days)
     options = Options(seed, reset, settings.workers, first, play_s, live)
     result = _play(settings, options)
     if json:
@@ -70,7 +70,7 @@ def run(
     err.print("\nThe stack is still up; stop it with: kairos down")
 
 
-def _part(days: str | None) -> tuple[int | None, float | None]:
+def _limits(days: str | None) -> tuple[int | None, float | None]:
     """Return the number of days to play and the seconds for it; None: no limit."""
     if days is None:
         return None, _PLAY_S
@@ -93,7 +93,7 @@ def _play(settings: Settings, options: Options) -> Result:
     with bars.Progress(*columns, console=err, refresh_per_second=4) as bar:
         task = bar.add_task("starting", total=None)
 
-        def show(now: Progress) -> None:
+        def show(now: PlayProgress) -> None:
             text = f"log of {now.day}" if now.sent < now.total else f"live, {RATE}/s"
             bar.update(task, description=text, completed=now.sent, total=now.total)
             for line in now.lines:
@@ -131,10 +131,10 @@ def _print(result: Result) -> None:
         f"{result.days})",
         soft_wrap=True,
     )
-    out.print(_next(result.url), soft_wrap=True)
+    out.print(_next_steps(result.url), soft_wrap=True)
 
 
-def _next(url: str) -> str:
+def _next_steps(url: str) -> str:
     kairos = "kairos" if which("kairos") else relpath(sys.argv[0])
     return f"""
 Next: {kairos} profile show customer_id:user_0000

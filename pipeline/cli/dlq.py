@@ -1,4 +1,4 @@
-"""`kairos dlq`: what stages could not process, and why.
+"""`kairos dlq`: inputs that stages could not process, and why.
 
 A dead letter's ID is its place in the topic: PARTITION-OFFSET.
 """
@@ -29,7 +29,7 @@ def list_letters(
     limit: Annotated[int, typer.Option(min=1, help="The last so many.")] = 100,
     json: JsonOption = False,
 ) -> None:
-    """Dead letters, the oldest first."""
+    """List dead letters, the oldest first."""
     found = [
         {
             "id": _id(stored),
@@ -60,7 +60,7 @@ def show(
     letter_id: Annotated[str, typer.Argument(metavar="ID", help="As `kairos dlq list` shows it.")],
     json: JsonOption = False,
 ) -> None:
-    """One dead letter in full, with the original record decoded where that is possible."""
+    """Show one dead letter in full, with the original record decoded if possible."""
     wanted = _records().every(
         topics.DEAD_LETTERS, DeadLetterRecord, lambda one: _id(one) == letter_id
     )
@@ -97,7 +97,7 @@ def _id(stored: StoredRecord) -> str:
 
 
 def _original(letter: DeadLetterRecord) -> Any:
-    """The record; else the text or JSON that was posted; else its bytes in hexadecimal."""
+    """Return the record; else the text or JSON that was posted; else its bytes in hexadecimal."""
     if letter.value is None:
         return None
     decoded = open_codec(Settings()).decode(letter.topic, letter.value)

@@ -1,4 +1,4 @@
-"""`kairos doctor`: what may be wrong with this machine and this home."""
+"""`kairos doctor`: diagnosis of this machine and this home."""
 
 from typing import Final
 
@@ -14,10 +14,10 @@ _STYLES: Final = {"ok": "green", "note": "yellow", "bad": "red"}
 
 
 def run(json: JsonOption = False) -> None:
-    """Look at Python, Java, disk, ports, broker, topics, schemas, configuration, processes and
-    lag; one line each, with what to do where something is wrong.
+    """Check Python, Java, disk, ports, broker, topics, schemas, configuration, processes and lag.
 
-    The exit code is 1 when something does not work.
+    Prints one line each, with what to do about a fault. The exit code is 1 if something does not
+    work.
     """
     findings = []
     for finding in examine(Settings()):

@@ -1,4 +1,4 @@
-"""`kairos down`: stops everything of this home."""
+"""`kairos down`: stop of everything in this home."""
 
 from pipeline.cli.console import JsonOption, err, out, print_json
 from pipeline.settings import Settings

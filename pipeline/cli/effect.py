@@ -1,4 +1,4 @@
-"""Putting a configuration into effect for customers who do not come, as commands show it."""
+"""Rollout of an applied configuration, with its progress."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,39 +18,39 @@ from pipeline.settings import Settings
 
 
 @dataclass(frozen=True)
-class Effect:
-    """`filled`: parts of profiles; `evaluated`: profiles."""
+class RolloutResult:
+    """Counts: `filled` parts of profiles, and `evaluated` profiles."""
 
     filled: int = 0
     evaluated: int = 0
 
 
-def take_effect(settings: Settings, log: ConfigurationLog) -> Effect:
-    """Fills what the newest configuration begins to keep, and evaluates everybody by it."""
+def roll_out(settings: Settings, log: ConfigurationLog) -> RolloutResult:
+    """Back-fill the newest configuration's new keeps, and re-evaluate every profile by it."""
     records = Records.of(settings)
     if not are_stages_running(settings.kafka()):
         err.print("the stages do not run: nothing is filled, and profiles are evaluated as their")
         err.print("interactions come; apply it again when they do")
-        return Effect()
+        return RolloutResult()
     versions = usable_versions(log)
     newest = versions[-1].config
     with Progress(console=err) as bar:
         task = bar.add_task("filling new metrics", total=None)
         rules = load_rules(newest, settings)
-        filled = backfill(records, versions, rules, _teller(bar, task))
+        filled = backfill(records, versions, rules, _reporter(bar, task))
         bar.update(task, total=1, completed=1)
         with open_profiles(records) as people:
             evaluated = len(people)
             task = bar.add_task("evaluating profiles", total=evaluated)
-            reevaluate(records, people, newest.digest, _teller(bar, task))
-    return Effect(filled, evaluated)
+            reevaluate(records, people, newest.digest, _reporter(bar, task))
+    return RolloutResult(filled, evaluated)
 
 
 def usable_versions(log: ConfigurationLog) -> list[Version]:
-    """Those that this version of Kairos can use, the oldest first."""
+    """Return the versions that this version of Kairos can use, the oldest first."""
     every = [(log.get(one.digest), one.applied_at) for one in log.history()]
     return [Version(config, at) for config, at in every if config is not None]
 
 
-def _teller(bar: Progress, task: TaskID) -> Callable[[int], None]:
+def _reporter(bar: Progress, task: TaskID) -> Callable[[int], None]:
     return lambda done: bar.update(task, completed=done)

@@ -1,4 +1,4 @@
-"""`kairos explain`: why a decision is as it is."""
+"""`kairos explain`: reasons of a decision."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -23,14 +23,14 @@ from pipeline.settings import Settings
 
 
 class Tongue(StrEnum):
-    """The languages of explanations."""
+    """Languages of explanations."""
 
     EN = "en"
     ES = "es"
 
     @property
     def language(self) -> Language:
-        """As the explanation takes it."""
+        """Value as `explain` takes it."""
         return self.value
 
 
@@ -53,7 +53,7 @@ def run(
     config = _configuration(settings, found)
     explanation = explain(found, config, lang.language)
     if rerun:
-        explanation = replace(explanation, same=_same(records, found, config))
+        explanation = replace(explanation, same=_is_same(records, found, config))
     if json:
         print_json(explanation)
     else:
@@ -61,7 +61,7 @@ def run(
 
 
 def print_explanation(explanation: Explanation, language: Language) -> None:
-    """For people: the words, and a table of candidates for each slot."""
+    """Print the words, and a table of candidates for each slot."""
     when = iso(explanation.decided_at)
     out.print(f"decision {explanation.decision_id} of {when}, configuration {explanation.config}")
     out.print(explanation.words, markup=False)
@@ -96,8 +96,8 @@ def _configuration(settings: Settings, decision: Decision) -> Configuration:
     return config
 
 
-def _same(records: Records, decision: Decision, config: Configuration) -> bool:
-    """Whether the record that was decided gives the same decision again."""
+def _is_same(records: Records, decision: Decision, config: Configuration) -> bool:
+    """Return whether the record that was decided gives the same decision again."""
     rules = load_rules(config, records.settings)
     event = decision.event_id.encode()
     inputs = records.every(

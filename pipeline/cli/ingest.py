@@ -41,7 +41,7 @@ def run(
     With --once or --check the exit code is 1 where a file failed.
     """
     settings = Settings()
-    logs.set_up(settings)
+    logs.configure(settings)
     if not once and not check:
         watch_on(settings)
         return

@@ -46,10 +46,10 @@ _DEBUG: Final = "--debug"
 
 
 def main() -> NoReturn:
-    """Entry point: exit code 0, 1 for an error (one line on stderr), 2 for a wrong usage.
+    """Run a command; exit code 0, 1 for an error (one line on stderr), 2 for a wrong usage.
 
-    It ends without taking the interpreter down: threads of Kafka's client that called into it
-    meanwhile were seen to end a command that was done by a signal.
+    The interpreter is not taken down: threads of Kafka's client that called into it meanwhile were
+    seen to end a finished command by a signal.
     """
     restrict_new_files()
     code = _run(sys.argv[1:])
@@ -79,18 +79,18 @@ def _one_line(error: Exception) -> str:
         return _one_line(error.exceptions[0])
     message = str(error)
     if isinstance(error, ValidationError) and error.title == "Settings":
-        message = _wrong_setting(error.errors(include_url=False)[0])
+        message = _setting_error(error.errors(include_url=False)[0])
     return " ".join(message.split()) or type(error).__name__
 
 
-def _wrong_setting(found: ErrorDetails) -> str:
+def _setting_error(found: ErrorDetails) -> str:
     if found["type"] == "value_error":  # our own, which names the variable
         return str(found["ctx"]["error"])
     return f"KAIROS_{'_'.join(map(str, found['loc'])).upper()}: {found['msg']}"
 
 
 def build_app(command: str | None) -> typer.Typer:
-    """The application with one command imported, the others known by name for the help."""
+    """Return the application with one command imported, the others known by name for the help."""
     app = typer.Typer(
         name="kairos",
         help="Open real-time interaction management on Kafka.",
@@ -122,7 +122,7 @@ def _command_in(arguments: list[str]) -> str | None:
 def _root(
     debug: Annotated[bool, typer.Option(_DEBUG, help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Options before the command; `main` reads --debug."""
+    """Declare options before the command; `main` reads --debug."""
 
 
 def _not_imported() -> None:

@@ -1,7 +1,7 @@
-"""Text that came from outside, made harmless for a terminal.
+"""Text from outside, made harmless for a terminal.
 
-Escape codes could move the cursor, recolour or retitle the terminal, or hide what is written;
-characters that turn the direction of writing could make one identifier look like another.
+Escape codes could move the cursor, recolour or retitle the terminal, or hide text; characters that
+change the direction of writing could make one identifier look like another.
 """
 
 import re
@@ -16,19 +16,19 @@ _IN_LINE: Final = re.compile(f"[{_CONTROLS}\\t\\n]")
 
 
 def plain_lines(text: str) -> str:
-    """Return the text with what a terminal would obey written out, such as \\x1b."""
-    return _IN_LINES.sub(_written_out, text)
+    """Return the text with control characters written out, such as \\x1b."""
+    return _IN_LINES.sub(_escape, text)
 
 
 def plain(text: str) -> str:
-    """Return the text as one line, with what a terminal would obey written out."""
-    return _IN_LINE.sub(_written_out, text)
+    """Return the text as one line, with control characters written out."""
+    return _IN_LINE.sub(_escape, text)
 
 
 def plain_json(text: str) -> str:
-    """Return the same JSON, with what a terminal would obey written as JSON escapes it."""
+    """Return the same JSON, with control characters as JSON escapes."""
     return _IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def _written_out(found: re.Match[str]) -> str:
+def _escape(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape", "surrogatepass").decode()

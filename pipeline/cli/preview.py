@@ -1,6 +1,5 @@
-"""`kairos preview`: what would be decided now, without writing anything."""
+"""`kairos preview`: decision for a customer as of now, without writing anything."""
 
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ import typer
 from msgspec.structs import replace
 
 from agents.stored_rows import stored_states
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, fail, print_json
@@ -65,8 +65,8 @@ def run(
     if config is None:
         fail("no configuration was applied yet: `kairos config apply DIR`")
     identifier = _identifier(who, config)
-    asked = _placements(config, channel, placement)
-    happens = _asking(_interaction(event, identifier, channel, config), asked)
+    asked = _requested_placements(config, channel, placement)
+    happens = _with_request(_interaction(event, identifier, channel, config), asked)
     explanation = _preview(settings, config, happens, lang)
     if json:
         print_json(explanation)
@@ -84,10 +84,10 @@ def _identifier(who: str, config: Configuration) -> Identifier:
     return normal
 
 
-def _placements(
+def _requested_placements(
     config: Configuration, channel: str | None, given: list[str] | None
 ) -> tuple[str, ...]:
-    """Those that ask."""
+    """Return the placements that ask; fail for unknown ones."""
     channels = config.channels
     if channel is not None and channel not in channels:
         fail(f"channels.yaml has no channel {channel!r}; it has {', '.join(sorted(channels))}")
@@ -103,7 +103,7 @@ def _placements(
 def _interaction(
     file: Path | None, identifier: Identifier, channel: str | None, config: Configuration
 ) -> Interaction:
-    now_ms = time.time_ns() // 1_000_000
+    received_at = now_ms()
     source = replace(_OWN, channel=channel or _OWN.channel)
     if file is None:
         return Interaction(
@@ -112,12 +112,12 @@ def _interaction(
             name=_NAME,
             channel=source.channel,
             source=source.name,
-            occurred_at=now_ms,
-            received_at=now_ms,
+            occurred_at=received_at,
+            received_at=received_at,
             identifiers=(identifier,),
         )
     most = Settings().gateway_message_bytes
-    reading = RowIntake(config, source, most, now_ms, RowIds(str(file), ()))
+    reading = RowIntake(config, source, most, received_at, RowIds(str(file), ()))
     row = next(iter(open_rows(file, FileFormat(most)).rows()), None)
     if row is None:
         fail(f"{file} has no record")
@@ -128,7 +128,7 @@ def _interaction(
     return replace(given, event_id=str(uuid4()), identifiers=names)
 
 
-def _asking(interaction: Interaction, placements: tuple[str, ...]) -> Interaction:
+def _with_request(interaction: Interaction, placements: tuple[str, ...]) -> Interaction:
     if not placements:
         return interaction
     until = interaction.received_at
@@ -139,7 +139,7 @@ def _preview(
     settings: Settings, config: Configuration, interaction: Interaction, lang: Tongue
 ) -> Explanation:
     names = {one.key for one in interaction.identifiers}
-    identifiers, profiles = _reach(settings, names)
+    identifiers, profiles = _affected_keys(settings, names)
 
     def rows(stage: Stage) -> dict[str, Any]:
         keys = identifiers if stage.name == "identity" else profiles
@@ -156,8 +156,8 @@ def _preview(
     return explain(mine[-1], config, lang.language)
 
 
-def _reach(settings: Settings, names: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Every identifier and every profile that the interaction may touch."""
+def _affected_keys(settings: Settings, names: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Return every identifier and every profile that the interaction may concern."""
     people = TopicScan(Records.of(settings))
     identifiers, profiles = set(names), {profile_id(Identifier.parse(one)) for one in names}
     for one in _persons(people, names):

@@ -39,7 +39,7 @@ Who = Annotated[str, typer.Argument(metavar="NAMESPACE:VALUE", help="Any identif
 
 
 class Dossier(Person, frozen=True, kw_only=True):
-    """`history`: how the tree came to be so, in the order of time; `decisions`: the last ones."""
+    """Person with `history` (the changes of the tree, in order) and the last `decisions`."""
 
     history: tuple[IdentityChange, ...]
     decisions: tuple[Decision, ...]
@@ -47,7 +47,7 @@ class Dossier(Person, frozen=True, kw_only=True):
 
 @app.command()
 def show(who: Who, json: JsonOption = False) -> None:
-    """Who it is, what is known, the segments, and the last decisions."""
+    """Show a person: identifiers, traits, segments, and the last decisions."""
     dossier = _dossier(_identifier(who, Settings()))
     if json:
         print_json(dossier)
@@ -113,10 +113,10 @@ def _export_all(folder: Path, at: int | None, json: bool) -> None:
 
 @app.command()
 def unlink(one: Who, other: Who, json: JsonOption = False) -> None:
-    """Take the link between two identifiers away, until they are seen together again.
+    """Remove the link between two identifiers, until they are seen together again.
 
-    Profile and segments become what they would be had it never been; messages that were sent stay
-    with the identifier that caused them.
+    Profile and segments become what they would be without it; messages already sent stay with the
+    identifier that caused them.
     """
     settings = Settings()
     first, second = _identifier(one, settings), _identifier(other, settings)
@@ -136,9 +136,9 @@ def unlink(one: Who, other: Who, json: JsonOption = False) -> None:
 
 @app.command()
 def forget(who: Who, json: JsonOption = False) -> None:
-    """Forget a person: all that the stages know is deleted, and snapshots with it.
+    """Forget a person: delete everything that the stages know, and the snapshots with it.
 
-    Says where records of the past remain, and until when. Who comes back is somebody new.
+    Says where records of the past remain, and until when. A person who comes back is a new one.
     """
     settings = Settings()
     identifier = _identifier(who, settings)
@@ -159,7 +159,7 @@ def forget(who: Who, json: JsonOption = False) -> None:
 
 
 def _identifier(who: str, settings: Settings) -> Identifier:
-    """As the configuration in force normalises it."""
+    """Return the identifier as the configuration in force normalises it."""
     try:
         given = Identifier.parse(who)
     except ValueError as error:
@@ -218,7 +218,7 @@ def _print(person: Dossier) -> None:
 
 
 def _shown(trait: str, value: Known) -> str:
-    """Several texts without brackets; the times that Kairos itself tells as such."""
+    """Return a value as text: lists without brackets, Kairos' own times as ISO 8601."""
     if isinstance(value, tuple):
         return ", ".join(value)
     told = trait in TIMES or is_since(trait)
@@ -226,7 +226,10 @@ def _shown(trait: str, value: Known) -> str:
 
 
 def _tree(person: Person) -> Tree:
-    """From the top down; an identifier whose parent is of another person hangs under the top."""
+    """Return the identifiers from the root down.
+
+    An identifier whose parent belongs to another person is placed under the root.
+    """
     top = Tree(Text(plain(person.root)))
     nodes = {person.root: top}
     waiting = [link for link in person.tree if link.identifier != person.root]

@@ -1,6 +1,5 @@
 """`kairos send`: a file of interactions, straight to Kafka."""
 
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -10,6 +9,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from pipeline.adapters.avro import open_codec
+from pipeline.adapters.clock import now_ms
 from pipeline.cli.console import JsonOption, err, fail, out, print_error, print_json
 from pipeline.cli.plain import plain
 from pipeline.config.compile import Configuration
@@ -26,7 +26,7 @@ from pipeline.stack.configure import ensure_configuration
 _OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it")
 
 _INTERRUPTED: Final = 130
-"""The exit code of what Ctrl-C ends."""
+"""Exit code after Ctrl-C."""
 
 
 def run(  # noqa: PLR0913 - one for each option
@@ -94,7 +94,7 @@ def run(  # noqa: PLR0913 - one for each option
         configuration,
         _source(configuration, source),
         most,
-        time.time_ns() // 1_000_000,
+        now_ms(),
         RowIds(file_id or str(file.resolve()), keys),
     )
     report = _check(rows, reading) if check else _send(rows, reading, settings)
@@ -126,13 +126,14 @@ def _send(rows: RowFile, reading: RowIntake, settings: Settings) -> SendReport:
             publisher.finish()
         except KeyboardInterrupt:
             bar.stop()
-            _interrupted(publisher)
+            _end_interrupted(publisher)
         bar.update(task, completed=rows.size)
     return report
 
 
-def _interrupted(publisher: FilePublisher) -> NoReturn:
-    """Say how much has gone, once Kafka has what was on its way; a second Ctrl-C does not wait."""
+def _end_interrupted(publisher: FilePublisher) -> NoReturn:
+    """Report how much was sent, once Kafka has the records in flight; a second Ctrl-C does not
+    wait."""
     with suppress(KeyboardInterrupt, NotDeliveredError):
         publisher.finish()
     print_error(

@@ -1,4 +1,4 @@
-"""`kairos status`: every process of this home, and how far it is behind."""
+"""`kairos status`: every process of this home, and its lag."""
 
 from typing import Annotated
 
@@ -25,7 +25,8 @@ def run(
         ),
     ] = None,
 ) -> None:
-    """Names, pids, ports, lag and state of the processes, the broker, and the configuration."""
+    """Show the processes with names, pids, ports, lag and state, the broker, and the
+    configuration."""
     settings = Settings()
     if until_idle is not None:
         _wait(settings, until_idle)

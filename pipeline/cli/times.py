@@ -1,4 +1,4 @@
-"""Times as people read them."""
+"""Times in their written form."""
 
 from datetime import UTC, datetime
 
@@ -6,13 +6,13 @@ import typer
 
 
 def iso(at_ms: int) -> str:
-    """Epoch ms as ISO 8601 in UTC, to the millisecond."""
+    """Return epoch ms as ISO 8601 in UTC, to the millisecond."""
     moment = datetime.fromtimestamp(at_ms / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def epoch_ms(text: str) -> int:
-    """ISO 8601, UTC where it names no zone, as epoch ms. BadParameter when it is something else."""
+    """Return a time in ISO 8601 (UTC where it names no zone) as epoch ms. Raises BadParameter."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:

@@ -9,7 +9,7 @@ import typer
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.cli.console import JsonOption, err, out, print_json
-from pipeline.cli.effect import Effect, take_effect
+from pipeline.cli.effect import RolloutResult, roll_out
 from pipeline.settings import Settings
 from pipeline.stack.control import StackError, up
 
@@ -35,10 +35,10 @@ def run(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Start everything and wait until the pipeline answers; what runs already stays.
+    """Start everything and wait until the pipeline answers; running processes are kept.
 
-    A configuration that takes the place of another then has its effect on everybody, as by
-    `kairos config apply`.
+    A configuration that replaces another is then rolled out to every profile, as by `kairos config
+    apply`.
     """
     settings = Settings()
     if partitions is not None:
@@ -48,7 +48,7 @@ def run(
     except StackError as error:
         err.print(error.logs, soft_wrap=True)
         raise
-    effect = _effect(settings) if done.replaced else Effect()
+    effect = _effect(settings) if done.replaced else RolloutResult()
     if json:
         print_json({**asdict(done), **asdict(effect)})
     elif done.changed:
@@ -57,9 +57,9 @@ def run(
         out.print(f"Kairos is up already: {done.url}")
 
 
-def _effect(settings: Settings) -> Effect:
+def _effect(settings: Settings) -> RolloutResult:
     with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
-        return take_effect(settings, log)
+        return roll_out(settings, log)
 
 
 def _say(line: str) -> None:

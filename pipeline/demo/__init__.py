@@ -1,1 +1,1 @@
-"""`kairos demo`: an e-commerce log played through the whole stack, with simulated customers."""
+"""Demo: an e-commerce log played through a whole stack."""

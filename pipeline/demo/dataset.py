@@ -1,5 +1,7 @@
-"""The demo's log: `ecom.csv.gz` in the wheel retentioneering 5.2.4 (Apache-2.0), which its authors
-describe as synthetic. 31,106 events of 600 users, January to June 2024."""
+"""Log of the demo: `ecom.csv.gz` in the wheel retentioneering 5.2.4 (Apache-2.0).
+
+Its authors describe it as synthetic: 31,106 events of 600 users, January to June 2024.
+"""
 
 import csv
 import gzip
@@ -19,12 +21,12 @@ _MEMBER = "retentioneering/datasets/ecom.csv.gz"
 
 
 class NoDatasetError(Exception):
-    """The wheel cannot be had; the message says why and what to do."""
+    """The wheel cannot be obtained; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogEvent:
-    """A row of the log; `row` counts from 0, `at` is epoch ms, the log's times taken as UTC."""
+    """Row of the log; `row` counts from 0, `at` is epoch ms, the log's times taken as UTC."""
 
     row: int
     user: str
@@ -38,7 +40,7 @@ class LogEvent:
 
 
 def load(cache_dir: Path) -> list[LogEvent]:
-    """The log in the order of time, equal times in the order of the file.
+    """Return the log in the order of time, equal times in the order of the file.
 
     Downloads the wheel once into `cache_dir`. Raises NoDatasetError.
     """

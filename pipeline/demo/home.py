@@ -1,4 +1,4 @@
-"""The demo owns its home: every run begins with an empty one."""
+"""Home of the demo, emptied before every run."""
 
 import shutil
 from pathlib import Path
@@ -11,13 +11,13 @@ _MARK = "demo"
 
 
 class HomeInUseError(Exception):
-    """The home holds something that is not the demo's; the message says what to do."""
+    """The home has data that are not the demo's; the message says what to do."""
 
 
 def claim(settings: Settings, reset: bool, say: Say) -> None:
-    """Stops what runs in the home and deletes its data, if they are an earlier demo's.
+    """Stop the home's processes and delete its data, if they are an earlier demo's.
 
-    `reset`: whoever's they are. Raises HomeInUseError.
+    `reset`: delete them in any case. Raises HomeInUseError.
     """
     home = settings.home.resolve()
     if settings.bootstrap_servers is not None:

@@ -1,4 +1,4 @@
-"""A short while of live traffic by the wall clock, to measure how long things take."""
+"""Live traffic by the wall clock for a short time, to measure latency."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ from pipeline.model.decision import Action, Decision
 from pipeline.model.interaction import Interaction
 
 RATE = 100
-"""Requests a second."""
+"""Requests per second."""
 
 _PLACEMENT = "home-hero"
 _CONNECTIONS = 32
@@ -21,7 +21,7 @@ _CONNECTIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Milliseconds over `count` measurements."""
+    """Percentiles in milliseconds of `count` measurements."""
 
     count: int
     p50: float
@@ -30,7 +30,7 @@ class Percentiles:
 
     @classmethod
     def of(cls, values: list[float]) -> "Percentiles | None":
-        """None without values."""
+        """Return the percentiles; None without values."""
         if not values:
             return None
         ordered = sorted(values)
@@ -40,10 +40,13 @@ class Percentiles:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """`to_action` and `to_decision`: from the append of the interaction to that of the action or
+    """Measured latencies.
+
+    `to_action` and `to_decision`: from the append of the interaction to that of the action or
     decision, by the broker's clock. `decide`, `track`: from the time a request was due to its
-    answer. `defaulted`: answers that came too late for their budget; `failed`: requests that got
-    none, or an error."""
+    answer. `defaulted`: answers that missed their budget; `failed`: requests without an answer, or
+    with an error.
+    """
 
     to_action: Percentiles | None
     to_decision: Percentiles | None
@@ -54,7 +57,7 @@ class Latency:
 
 
 class Traffic:
-    """Visitors come at a fixed rate, whether or not earlier ones were answered."""
+    """Visitors at a fixed rate, whether or not earlier ones were answered."""
 
     def __init__(self, url: str, write_key: str) -> None:
         # More connections than that cost more than they gain: each is opened while others wait.
@@ -68,7 +71,7 @@ class Traffic:
         self._failed = 0
 
     async def run(self, seconds: int) -> None:
-        """Half of the visitors ask what to show them, half only look around."""
+        """Send requests for so many seconds, half of `decide` and half of `track`."""
         async with self._client, asyncio.TaskGroup() as visitors:
             start = time.monotonic()
             for number in range(RATE * seconds):
@@ -76,22 +79,23 @@ class Traffic:
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 visitors.create_task(self._visit(number, due))
 
-    def measured(self, records: Records, since_ms: int, channels: tuple[str, ...]) -> Latency:
-        """Once the pipeline is at rest; `since_ms`: when `run` began (epoch ms)."""
-        heard = {
+    def measure(self, records: Records, since_ms: int, channels: tuple[str, ...]) -> Latency:
+        """Return the latencies, once the pipeline is idle; `since_ms`: when `run` began (epoch
+        ms)."""
+        received = {
             one.event_id: stored.timestamp
             for stored, one in records.every(
                 topics.INTERACTIONS, Interaction, lambda stored: stored.timestamp >= since_ms
             )
             if one.source == "live"
         }
-        acted: list[float] = []
+        action_delays: list[float] = []
         for channel in channels:
-            acted += _delays(records, topics.actions(channel), Action, heard, since_ms)
-        decided = _delays(records, topics.DECISIONS, Decision, heard, since_ms)
+            action_delays += _delays(records, topics.actions(channel), Action, received, since_ms)
+        decision_delays = _delays(records, topics.DECISIONS, Decision, received, since_ms)
         return Latency(
-            to_action=Percentiles.of(acted),
-            to_decision=Percentiles.of(decided),
+            to_action=Percentiles.of(action_delays),
+            to_decision=Percentiles.of(decision_delays),
             decide=Percentiles.of(self._decide),
             track=Percentiles.of(self._track),
             defaulted=self._defaulted,
@@ -99,7 +103,7 @@ class Traffic:
         )
 
     async def _visit(self, number: int, due: float) -> None:
-        """One failure must not end the others: it is counted."""
+        """Make one visit; count a failure instead of ending the other visits."""
         visit = self._ask if number % 2 else self._look
         try:
             await visit(number, due)
@@ -133,11 +137,11 @@ def _delays(
     records: Records,
     topic: str,
     kind: type[Action] | type[Decision],
-    heard: dict[str, int],
+    received: dict[str, int],
     since_ms: int,
 ) -> list[float]:
     return [
-        float(stored.timestamp - heard[one.event_id])
+        float(stored.timestamp - received[one.event_id])
         for stored, one in records.every(topic, kind, lambda one: one.timestamp >= since_ms)
-        if one.event_id in heard
+        if one.event_id in received
     ]

@@ -1,8 +1,8 @@
-"""The demo's stand-in for an e-mail provider: a webhook receiver that keeps what it is sent.
+"""Stand-in for an e-mail provider: a webhook receiver that keeps messages.
 
-It honours `Idempotency-Key`: the same key again is answered and not kept twice. While its door is
-shut, senders wait for the answer, so that reports of delivery reach the pipeline at moments that
-the player chooses and not in the middle of a round.
+It honours `Idempotency-Key`: a repeated key is answered and not kept twice. While `gate` is not
+set, senders wait for the answer, so that reports of delivery reach the pipeline between rounds and
+not in the middle of one.
 """
 
 import asyncio
@@ -23,33 +23,33 @@ _HOST = "127.0.0.1"
 
 
 class Mailbox:
-    """What arrived, by idempotency key."""
+    """Received messages, by idempotency key."""
 
     def __init__(self) -> None:
-        self.door = asyncio.Event()
+        self.gate = asyncio.Event()
         self.repeated = 0
         self._unread: list[Action] = []
         self._keys: set[str] = set()
 
     def take(self) -> list[Action]:
-        """Everything that arrived since the last call."""
+        """Return the messages received since the last call."""
         unread, self._unread = self._unread, []
         return unread
 
     async def receive(self, request: Request) -> Response:
-        """Answers once the door is open."""
+        """Keep a message; answer once the mailbox is open."""
         key = request.headers["idempotency-key"]
         if key in self._keys:
             self.repeated += 1
         else:
             self._keys.add(key)
             self._unread.append(msgspec.json.decode(await request.body(), type=Action))
-        await self.door.wait()
+        await self.gate.wait()
         return Response(status_code=200)
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the program that it runs in."""
+    """Server that leaves signals to the program that it runs in."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -58,7 +58,7 @@ class _Server(uvicorn.Server):
 
 @asynccontextmanager
 async def serve(mailbox: Mailbox, port: int) -> AsyncIterator[None]:
-    """Listens on 127.0.0.1:`port`, on any path, while the context lasts. OSError: port taken."""
+    """Listen on 127.0.0.1:`port`, on any path, while the context lasts. Raises OSError."""
     listener = socket.create_server((_HOST, port))
     app = Starlette(routes=[Route("/{path:path}", mailbox.receive, methods=["POST"])])
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
@@ -67,6 +67,6 @@ async def serve(mailbox: Mailbox, port: int) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        mailbox.door.set()
+        mailbox.gate.set()
         server.should_exit = True
         await task

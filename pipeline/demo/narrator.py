@@ -1,4 +1,4 @@
-"""The play told in lines while it runs: first messages at once, figures every few seconds."""
+"""Narration of the play: first messages at once, figures every few seconds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ _CHANNEL = {True: "e-mail", False: "web"}
 
 
 @dataclass(frozen=True, slots=True)
-class Update:
-    """One round that was played: its events, and the messages that reached customers in it.
+class PlayedRound:
+    """Round that was played: its events, and the messages that reached customers in it.
 
-    `answer_ms`: from the request to the answer, for each placement that asked in this round.
+    `answer_ms`: from the request to the answer, for each placement of this round.
     """
 
     day: date
@@ -25,7 +25,7 @@ class Update:
 
 
 class Narrator:
-    """Sums updates up. `total`: events of the whole log that is to be played."""
+    """Sums of the rounds so far; `total`: events of the whole log to be played."""
 
     def __init__(self, total: int) -> None:
         self.sent = 0
@@ -34,8 +34,8 @@ class Narrator:
         self._answer_ms: list[float] = []
         self._told_s = 0.0
 
-    def tell(self, update: Update, since_s: float) -> Iterator[str]:
-        """Lines to show now, `since_s` seconds after the play began; usually none."""
+    def tell(self, update: PlayedRound, since_s: float) -> Iterator[str]:
+        """Yield lines to show `since_s` seconds after the play began; usually none."""
         self.sent += update.events
         self._answer_ms.extend(update.answer_ms)
         for one in update.delivered:

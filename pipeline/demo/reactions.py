@@ -1,4 +1,4 @@
-"""Simulated customers: seeded answers to what they were shown. Not measured on real people."""
+"""Simulated customers: seeded reactions to messages, not measured on real people."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,9 +10,10 @@ _MINUTE_MS = 60 * _SECOND_MS
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What reached a customer. `outbound`: it came by itself, not as an answer to a placement.
+    """Message that reached a customer.
 
-    `at`: when it was decided (epoch ms, in the time of the log).
+    `outbound`: not an answer to a placement. `at`: when it was decided (epoch ms, in the time of
+    the log).
     """
 
     action_id: str
@@ -24,7 +25,7 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """`at`: epoch ms, in the time of the log."""
+    """Outcome of a message; `at`: epoch ms, in the time of the log."""
 
     token: str
     outcome: str
@@ -33,9 +34,10 @@ class Reaction:
 
 @dataclass(frozen=True, slots=True)
 class Habit:
-    """Chances: to see a message; seen, to click or else dismiss; clicked, to convert.
+    """Probabilities: to see a message; once seen, to click or else dismiss; once clicked, to
+    convert.
 
-    `delay_ms`: how long after the decision it is seen.
+    `delay_ms`: from the decision until it is seen.
     """
 
     sees: float
@@ -50,7 +52,7 @@ _OUTBOUND = Habit(sees=0.45, clicks=0.25, dismisses=0.02, converts=0.30, delay_m
 
 
 def reactions(delivered: Delivered, seed: int) -> Iterator[Reaction]:
-    """What the customer does about it; the same seed gives the same answers."""
+    """Yield the customer's reactions; the same seed gives the same ones."""
     habit = _OUTBOUND if delivered.outbound else _ON_SITE
     seen_at = delivered.at + habit.delay_ms
 
@@ -72,10 +74,10 @@ def reactions(delivered: Delivered, seed: int) -> Iterator[Reaction]:
 
 
 def _appeal(seed: int, offer: str) -> float:
-    """Some offers are liked better than others: 0.5 to 1.5, by name."""
+    """Return the appeal of an offer, 0.5 to 1.5, by its name."""
     return 0.5 + _uniform(f"{seed}/offer/{offer}")
 
 
 def _uniform(text: str) -> float:
-    """In [0, 1), evenly spread over texts."""
+    """Return a number in [0, 1), evenly distributed over texts."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64

@@ -1,4 +1,4 @@
-"""The whole demo: a stack, the log, a little live traffic, and what came of it."""
+"""Complete demo: a stack, the log, a little live traffic, and a summary."""
 
 import asyncio
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.broker.ports import is_free
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_files import read_write_keys
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
@@ -17,7 +18,7 @@ from pipeline.config.compile import Configuration
 from pipeline.demo import dataset, home, script
 from pipeline.demo.live import Latency, Traffic
 from pipeline.demo.mailbox import Mailbox, serve
-from pipeline.demo.narrator import Narrator, Update
+from pipeline.demo.narrator import Narrator, PlayedRound
 from pipeline.demo.player import Pipeline, Player
 from pipeline.demo.shop import Shop
 from pipeline.demo.summary import Summary, summarise
@@ -34,8 +35,8 @@ _PORTS_TRIED = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """`lines`: what to show a person now. `sent` of `total` events were played, up to `day`."""
+class PlayProgress:
+    """PlayProgress of the play: `sent` of `total` events, up to `day`; `lines`: to be shown now."""
 
     day: str
     sent: int
@@ -45,8 +46,11 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`days`: play only the first so many days of the log; None: all of them. `play_s`: begin no
-    further day after so many seconds; None: play on. `live_s`: seconds of live traffic after it."""
+    """Options of the demo.
+
+    `days`: most days of the log to play, None: all. `play_s`: begin no further day after so many
+    seconds, None: no limit. `live_s`: seconds of live traffic afterwards.
+    """
 
     seed: int
     reset: bool
@@ -58,8 +62,11 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`days` of `of_days` of the log were played, up to and including `until` (ISO date), with
-    `events` in `seconds`. `repeated_mails`: posted again with a known key."""
+    """Result of the demo.
+
+    `days` of `of_days` of the log were played, up to and including `until` (ISO date), with
+    `events` in `seconds`. `repeated_mails`: posted again with a known key.
+    """
 
     url: str
     configuration: str
@@ -75,9 +82,9 @@ class Result:
 
 
 def run(
-    settings: Settings, options: Options, say: Say, progress: Callable[[Progress], None]
+    settings: Settings, options: Options, say: Say, progress: Callable[[PlayProgress], None]
 ) -> Result:
-    """Leaves the stack up. Raises what `home`, `dataset` and `stack.control` do."""
+    """Run the demo, and leave the stack up. Raises errors of `home`, `dataset`, `stack.control`."""
     home.claim(settings, options.reset, say)
     days = script.days(dataset.load(settings.cache_dir))
     port = _free_port()
@@ -86,12 +93,12 @@ def run(
     configuration = applied_configuration(settings)
     assert configuration is not None
     keys = read_write_keys(CONFIGURATION)
-    stage = _Stage(settings, configuration, keys, stack.url, options)
+    stage = _Performance(settings, configuration, keys, stack.url, options)
     return asyncio.run(stage.perform(days, port, progress))
 
 
 @dataclass(frozen=True, slots=True)
-class _Stage:
+class _Performance:
     settings: Settings
     configuration: Configuration
     keys: Mapping[str, str]
@@ -99,7 +106,7 @@ class _Stage:
     options: Options
 
     async def perform(
-        self, days: list[script.Day], port: int, progress: Callable[[Progress], None]
+        self, days: list[script.Day], port: int, progress: Callable[[PlayProgress], None]
     ) -> Result:
         mailbox = Mailbox()
         kafka = self.settings.kafka()
@@ -113,14 +120,14 @@ class _Stage:
             clock = LogClock(kafka, open_codec(self.settings), self.settings.partitions)
             player = Player(shop, mailbox, pipeline, clock, self.options.seed)
             chosen = days[: self.options.days]
-            within = _within(chosen, self.options.play_s)
-            played = await player.play(within, _narrated(script.event_count(chosen), progress))
+            within = _limit_time(chosen, self.options.play_s)
+            played = await player.play(within, _narrate(script.event_count(chosen), progress))
             seconds = time.monotonic() - began
-            progress(self._played(played, len(days)))
-            since_ms = time.time_ns() // 1_000_000
+            progress(self._final_progress(played, len(days)))
+            since_ms = now_ms()
             traffic = Traffic(self.url, self.keys["live"])
             await traffic.run(self.options.live_s)
-            await pipeline.rest()
+            await pipeline.wait_until_idle()
         records = Records.of(self.settings)
         channels = tuple(self.configuration.channels)
         return Result(
@@ -134,16 +141,16 @@ class _Stage:
             repeated_mails=mailbox.repeated,
             defaulted=shop.defaulted,
             summary=summarise(records, channels, script.event_ids(played)),
-            latency=traffic.measured(records, since_ms, channels),
+            latency=traffic.measure(records, since_ms, channels),
         )
 
-    def _played(self, played: list[script.Day], of_days: int) -> Progress:
+    def _final_progress(self, played: list[script.Day], of_days: int) -> PlayProgress:
         line = f"played {len(played)} of {of_days} days; live traffic for {self.options.live_s} s"
         events = script.event_count(played)
-        return Progress(played[-1].date.isoformat(), events, events, (line,))
+        return PlayProgress(played[-1].date.isoformat(), events, events, (line,))
 
 
-def _within(days: Iterable[script.Day], play_s: float | None) -> Iterator[script.Day]:
+def _limit_time(days: Iterable[script.Day], play_s: float | None) -> Iterator[script.Day]:
     """Yield days until `play_s` seconds have passed since the first was asked for."""
     began = time.monotonic()
     for day in days:
@@ -152,14 +159,14 @@ def _within(days: Iterable[script.Day], play_s: float | None) -> Iterator[script
         yield day
 
 
-def _narrated(total: int, progress: Callable[[Progress], None]) -> Callable[[Update], None]:
+def _narrate(total: int, progress: Callable[[PlayProgress], None]) -> Callable[[PlayedRound], None]:
     narrator, began = Narrator(total), time.monotonic()
 
-    def told(update: Update) -> None:
+    def show(update: PlayedRound) -> None:
         lines = tuple(narrator.tell(update, time.monotonic() - began))
-        progress(Progress(update.day.isoformat(), narrator.sent, narrator.total, lines))
+        progress(PlayProgress(update.day.isoformat(), narrator.sent, narrator.total, lines))
 
-    return told
+    return show
 
 
 def _free_port() -> int:

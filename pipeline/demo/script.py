@@ -1,11 +1,10 @@
-"""The log as a script for the player: which messages each visitor sends, and when to wait.
+"""Script of the log: the messages of each visitor, and the points at which to wait.
 
-A visitor has one cookie per platform. Until a user's first purchase only the cookie is known; the
-purchase and everything after carry the user id too. The first message that shows a cookie and the
-user id together links the two, and the profile moves: the same input gives the same decisions
-only if everything of this visitor was decided before it, and the move is over before what follows.
-So a day is played in rounds, with the pipeline at rest between them, and a linking message is a
-round of its own.
+A visitor has one cookie per platform. Until a user's first purchase only the cookie is known; from
+then on messages have the user id too. The first message with both links them, and the profile
+moves. Decisions are reproducible only if everything of this visitor was decided before, and the
+move ends before what follows. So a day is played in rounds, with the pipeline idle in between, and
+a linking message is a round of its own.
 """
 
 from collections import defaultdict
@@ -23,14 +22,14 @@ _PLACEMENTS = {"home": "home-hero", "cart": "cart-banner"}
 _PAGES = frozenset({"home", "catalog", "cart", "promo_page", "account_page", "review_page"})
 
 Message: TypeAlias = dict[str, Any]
-"""A message in Segment's format."""
+"""Message in Segment's format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """Messages to send in one request; with `placement`, one message whose decision is awaited.
 
-    `at`: when the last of them happened (epoch ms).
+    `at`: time of the last one (epoch ms).
     """
 
     messages: tuple[Message, ...]
@@ -39,12 +38,12 @@ class Step:
 
 
 Visit: TypeAlias = tuple[Step, ...]
-"""What one visitor does in one round, in order."""
+"""Steps of one visitor in one round, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Visits of different visitors: their order among each other does not matter."""
+    """Visits of different visitors, whose order does not matter."""
 
     visits: tuple[Visit, ...]
 
@@ -55,7 +54,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One day of the log (UTC)."""
+    """Day of the log (UTC)."""
 
     date: date
     rounds: tuple[Round, ...]
@@ -69,12 +68,12 @@ class _Line:
 
 
 def event_id(row: int) -> str:
-    """The event id of a row: the same in every run."""
+    """Return the event id of a row: the same in every run."""
     return str(uuid5(_DEMO, f"row/{row}"))
 
 
 def days(log: Iterable[LogEvent]) -> list[Day]:
-    """The script of a log that is in order of time."""
+    """Return the script of a log that is in order of time."""
     return [
         Day(day, tuple(_rounds(list(lines))))
         for day, lines in groupby(_lines(log), key=lambda line: _date(line.event))
@@ -82,12 +81,12 @@ def days(log: Iterable[LogEvent]) -> list[Day]:
 
 
 def event_ids(days: Iterable[Day]) -> frozenset[str]:
-    """The ids of all messages."""
+    """Return the ids of all messages."""
     return frozenset(message["messageId"] for message in _messages(days))
 
 
 def event_count(days: Iterable[Day]) -> int:
-    """How many messages there are."""
+    """Return the number of messages."""
     return sum(one.events for day in days for one in day.rounds)
 
 
@@ -123,7 +122,7 @@ def _rounds(lines: list[_Line]) -> Iterator[Round]:
 
 
 def _split_at_links(lines: Iterable[_Line]) -> list[tuple[_Line, ...]]:
-    """Empty parts keep each link in an odd round, so that a day has few rounds."""
+    """Split the lines; each link is in an odd part, so that a day has few rounds."""
     parts: list[list[_Line]] = [[]]
     for line in lines:
         if line.links:
@@ -168,7 +167,7 @@ def _message(line: _Line) -> Message:
 
 
 def _traits(event: LogEvent) -> Mapping[str, str]:
-    """Who buys leaves an e-mail address."""
+    """Return the traits of an event: a purchase gives an e-mail address."""
     return {"email": f"{event.user}@example.com"} if event.name == "purchase" else {}
 
 

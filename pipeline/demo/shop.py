@@ -1,4 +1,4 @@
-"""The web shop's side of the gateway: sends messages, shows what comes back, reports outcomes."""
+"""Client of the gateway for a web shop: sends messages, shows answers, reports outcomes."""
 
 import asyncio
 import time
@@ -12,7 +12,7 @@ _BUDGET_MS = 30_000
 
 
 class Shop:
-    """One client with a write key; `concurrency` visitors at a time."""
+    """Keep-alive client with a write key; `concurrency` visitors at a time."""
 
     def __init__(self, url: str, write_key: str, concurrency: int = 16) -> None:
         self._client = GatewayClient(url, write_key, concurrency)
@@ -27,18 +27,18 @@ class Shop:
         await self._client.close()
 
     async def visit(self, visit: Visit) -> list[Delivered]:
-        """Takes one visitor through the steps, in order; returns what was shown."""
+        """Take one visitor through the steps, in order; return the messages shown."""
         async with self._gate:
             shown = [await self._take(step) for step in visit]
         return [delivered for one in shown if one for delivered in one]
 
     def take_answer_times(self) -> list[float]:
-        """Return how long each answer since the last call took, in ms."""
+        """Return the duration of each answer since the last call, in ms."""
         taken, self._answer_ms = self._answer_ms, []
         return taken
 
     async def report(self, reactions: Iterable[Reaction]) -> None:
-        """Sends one customer's reactions, in order."""
+        """Report one customer's reactions, in order."""
         outcomes = [{"token": r.token, "outcome": r.outcome, "timestamp": r.at} for r in reactions]
         if outcomes:
             async with self._gate:

@@ -1,4 +1,4 @@
-"""What the demo brought about, counted from the topics."""
+"""Summary of the demo, counted from the topics."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ _MAIN_OUTPUT = {
 
 @dataclass(frozen=True, slots=True)
 class StageCount:
-    """Records: `received` over all input topics, `sent` to the next stage."""
+    """Records of a stage: `received` over all input topics, `sent` to the next stage."""
 
     stage: str
     received: int
@@ -34,7 +34,7 @@ class StageCount:
 
 @dataclass(frozen=True, slots=True)
 class CampaignCount:
-    """Actions of a campaign on a channel, and how often each outcome was reported."""
+    """Actions of a campaign on a channel, and the number of reports of each outcome."""
 
     campaign: str
     channel: str
@@ -44,7 +44,7 @@ class CampaignCount:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`merges`: identifiers that had a profile of their own before they joined another's."""
+    """Summary; `merges`: identifiers that had a profile of their own before joining another's."""
 
     stages: tuple[StageCount, ...]
     profiles: int
@@ -56,7 +56,7 @@ class Summary:
 
 
 def summarise(records: Records, channels: tuple[str, ...], log_ids: frozenset[str]) -> Summary:
-    """Over everything in the topics; decisions and their fingerprint over `log_ids` only."""
+    """Summarise all topics; decisions and their fingerprint are those of `log_ids` only."""
     decided = [
         one for _, one in records.every(topics.DECISIONS, Decision) if one.event_id in log_ids
     ]

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import Property
+from pipeline.adapters.kafka import Property, partition_for_key
 from pipeline.model import topics
 from pipeline.model.decision import Reply
 

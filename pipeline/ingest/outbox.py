@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartit
 from confluent_kafka.admin import AdminClient
 
 from pipeline.adapters import traces
-from pipeline.adapters.kafka import WRITER, Property
+from pipeline.adapters.kafka import WRITER_SETTINGS, Property
 from pipeline.adapters.snapshots import scan
 from pipeline.ingest.journal import Journal, SendProgress
 from pipeline.ingest.preparing import Outlet
@@ -37,7 +37,7 @@ class Outbox:
         self._journal = journal
         self._content = content
         self._failed: KafkaError | None = None
-        self._producer = Producer({**kafka, **WRITER, "linger.ms": 20})
+        self._producer = Producer({**kafka, **WRITER_SETTINGS, "linger.ms": 20})
 
     def send(self, outlet: Outlet) -> None:
         """Return once Kafka has everything. Raises NotDeliveredError."""
@@ -82,7 +82,7 @@ class Outbox:
     def _put(self, topic: str, record: SpooledRecord) -> None:
         headers: list[tuple[str, str | bytes | None]] = []
         if topic == topics.INTERACTIONS:
-            headers.append((traces.HEADER, traces.begin().hop()))
+            headers.append((traces.HEADER, traces.new_trace().hop_header()))
         while True:
             try:
                 self._producer.produce(

@@ -102,7 +102,7 @@ async def _perform(size: WorldSize, script: _Script, options: LiveOptions, playe
         for channel, source in SOURCES.items()
     }
     mailbox = Mailbox()
-    mailbox.door.set()
+    mailbox.gate.set()
     async with AsyncExitStack() as stack:
         for client in clients.values():
             stack.push_async_callback(client.close)

@@ -1,1 +1,1 @@
-"""The processes of one home: which there are, who keeps them running, and how they are."""
+"""Stack of one home: its processes, their supervision, and their state."""

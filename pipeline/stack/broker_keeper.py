@@ -1,4 +1,4 @@
-"""The embedded broker, looked after: one that was killed, or that a full disk ended, comes back."""
+"""Keeper of the embedded broker: restarts it after a crash or a full disk."""
 
 import asyncio
 import logging
@@ -19,9 +19,9 @@ _log = logging.getLogger("kairos.supervisor")
 
 
 class BrokerKeeper:
-    """Starts the broker again when it has ended although nobody stopped it.
+    """Restarts the broker when it has ended although nobody stopped it.
 
-    `answers` is set while it runs: what needs it is started then only.
+    `answers` is set while the broker runs; what needs it is started only then.
     """
 
     def __init__(self, broker: Broker, may_start: Callable[[], bool]) -> None:
@@ -32,11 +32,11 @@ class BrokerKeeper:
         self._task = asyncio.create_task(self._keep())
 
     def stop(self) -> None:
-        """Look after it no longer; it stays as it is."""
+        """Stop keeping the broker; leave it as it is."""
         self._task.cancel()
 
     def kill(self) -> None:
-        """Kill the one that was last seen."""
+        """Kill the last known broker."""
         process = self._last.process() if self._last else None
         with suppress(psutil.NoSuchProcess):
             if process is not None:
@@ -56,7 +56,7 @@ class BrokerKeeper:
             await asyncio.sleep(pause_s(failures, random.random()) if failures else _LOOK_S)
 
     async def _start(self) -> int:
-        """Return 1 if that failed, 0 if it did not or should not be done."""
+        """Return 1 if a start failed, 0 if it succeeded or was not due."""
         if not self._broker.was_killed() or not self._may_start():
             return 0
         _log.error("the broker has ended and nobody stopped it: starting it again")

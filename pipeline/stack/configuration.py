@@ -1,4 +1,4 @@
-"""The configuration that was applied last, as the topic has it."""
+"""Configuration in force, read from the topic."""
 
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.records import Records
@@ -9,7 +9,7 @@ from pipeline.settings import Settings
 
 
 def applied_configuration(settings: Settings) -> Configuration | None:
-    """None when there never was one. KafkaException when the broker does not answer."""
+    """Return the configuration in force; None if there never was one. Raises KafkaException."""
     records = Records(settings, open_codec(settings))
     body = None
     for _, record in records.every(topics.CONFIGURATION, ConfigurationRecord):

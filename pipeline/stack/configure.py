@@ -1,4 +1,4 @@
-"""Giving a stack its configuration: applied from a folder, or the one applied before."""
+"""Configuration of a stack: applied from a folder, or applied before."""
 
 import getpass
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from pipeline.stack.configuration import applied_configuration
 
 
 class NoConfigurationError(Exception):
-    """There is none to run by, or the folder has errors; the message says what to do."""
+    """There is no configuration, or the folder has errors; the message says what to do."""
 
 
 def ensure_configuration(settings: Settings) -> Configuration:
-    """The one in force. Raises NoConfigurationError."""
+    """Return the configuration in force. Raises NoConfigurationError."""
     configuration = applied_configuration(settings)
     if configuration is None:
         raise NoConfigurationError(
@@ -29,7 +29,7 @@ def ensure_configuration(settings: Settings) -> Configuration:
 
 
 def apply_folder(settings: Settings, folder: Path, say: Callable[[str], None]) -> bool:
-    """Puts it in force; whether another was in force before. Raises NoConfigurationError."""
+    """Put the folder in force; return whether it replaced another. Raises NoConfigurationError."""
     bundle = load(folder)
     if isinstance(bundle, list):
         raise NoConfigurationError("\n".join(map(str, bundle)))

@@ -1,4 +1,4 @@
-"""Bringing a stack up and taking it down."""
+"""Start and stop of a stack."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ from pipeline.stack.groups import adapter_inputs
 from pipeline.stack.home_lock import home_lock
 from pipeline.stack.log_files import open_log, tail
 from pipeline.stack.partitions import with_existing_partitions
-from pipeline.stack.plan import Plan, arrange, make_plan
+from pipeline.stack.plan import ProcessPlan, make_plan, parse_workers
 from pipeline.stack.strays import SUPERVISOR_MODULE, end, stray_brokers, strays
 from pipeline.stack.supervision import (
     Supervision,
@@ -40,14 +40,14 @@ _LOOK_S = 0.1
 _STOP_S = 40.0
 _PORTS_TRIED = 100
 _TOO_MANY = 5
-"""A process that had to be started again so often will not become ready by waiting."""
+"""A process that was restarted so often will not become ready by waiting."""
 
 Say = Callable[[str], None]
-"""Told what is being done, a line at a time."""
+"""Called with each step, as a line."""
 
 
 class StackError(Exception):
-    """Why the stack is not up, and what to do about it; `logs` are the ends of the logs."""
+    """The stack is not up; the message says why and what to do, `logs` has the ends of the logs."""
 
     def __init__(self, message: str, logs: str = "") -> None:
         super().__init__(message)
@@ -56,8 +56,11 @@ class StackError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Up:
-    """`url`: where the gateway answers. `changed` False: everything ran already. `replaced`: the
-    folder that was applied has taken the place of another configuration."""
+    """Result of `up`.
+
+    `url`: the gateway's address. `changed` False: everything ran already. `replaced`: the folder
+    that was applied replaced another configuration.
+    """
 
     url: str
     changed: bool
@@ -65,12 +68,12 @@ class Up:
 
 
 def up(settings: Settings, config: Path | None, workers: str, say: Say) -> Up:
-    """Start, or bring into line, every process of the home; return once the pipeline answers.
+    """Start, or adapt, every process of the home; return once the pipeline answers.
 
     `config`: a folder to apply first. Raises StackError, HomeBusyError, or ValueError for
     `workers`.
     """
-    counts = arrange(workers)
+    counts = parse_workers(workers)
     with home_lock(settings.home.resolve(), say):
         return _up(settings, config, counts, say)
 
@@ -86,16 +89,16 @@ def _up(settings: Settings, config: Path | None, counts: dict[str, int], say: Sa
     adapters = frozenset(adapter_inputs(configuration))
     has_watches = bool(configuration.bundle.ingest.watches)
     plan = make_plan(counts, _gateway_port(settings), adapters, ingest=has_watches)
-    changed = _follow(home, plan, settings.partitions, say)
+    changed = _apply_plan(home, plan, settings.partitions, say)
     url = f"http://{client_host(settings)}:{plan.gateway_port}"
     _wait_until_ready(home, plan, url)
     return Up(url, changed, replaced)
 
 
 def down(settings: Settings, say: Say) -> int:
-    """Stop every process of the home, then its broker; returns how many processes there were.
+    """Stop every process of the home, then its broker; return how many processes there were.
 
-    Also where the home was removed while they ran. Raises HomeBusyError.
+    Works also after the home was removed while they ran. Raises HomeBusyError.
     """
     home = settings.home.resolve()
     if not home.exists():
@@ -112,20 +115,20 @@ def down(settings: Settings, say: Say) -> int:
 
 
 def running_supervision(home: Path) -> Supervision | None:
-    """What the supervisor says, None when none is alive."""
+    """Return the supervisor's report; None if no supervisor is alive."""
     supervision = read_supervision(home)
     alive = supervision is not None and supervision.supervisor.process() is not None
     return supervision if alive else None
 
 
 def client_host(settings: Settings) -> str:
-    """Where this machine reaches the gateway."""
+    """Return the host under which this machine reaches the gateway."""
     everywhere = settings.gateway_host in ("0.0.0.0", "::")
     return "127.0.0.1" if everywhere else settings.gateway_host
 
 
 def gateway_url(settings: Settings) -> str:
-    """The running gateway's address; StackError when there is none."""
+    """Return the address of the running gateway. Raises StackError."""
     gateway = announcements(settings.home.resolve()).get("gateway")
     if gateway is None or "http" not in gateway.ports:
         raise StackError("no gateway runs in this home: run `kairos up`")
@@ -146,7 +149,7 @@ def _start_broker(settings: Settings, say: Say) -> None:
 
 
 def _prepare_topics(settings: Settings, channels: Sequence[str]) -> None:
-    """Topics and schemas; those of channels once a configuration says what they are."""
+    """Ensure topics and schemas, those of channels once a configuration names them."""
     mismatched = ensure_topics(settings, channels).mismatched
     if mismatched:
         raise StackError("; ".join(map(str, mismatched)))
@@ -154,8 +157,10 @@ def _prepare_topics(settings: Settings, channels: Sequence[str]) -> None:
 
 
 def _gateway_port(settings: Settings) -> int:
-    """The set port; else the one of last time, if it is free or ours; else a free one near 8765,
-    or any where 0 is set."""
+    """Return the configured port; else the previous one, if it is free or ours; else a free one.
+
+    The search begins near 8765, and takes any port where 0 is configured.
+    """
     home = settings.home.resolve()
     plan, runs = read_plan(home), "gateway" in announcements(home)
     first = settings.gateway_port
@@ -173,8 +178,8 @@ def _gateway_port(settings: Settings) -> int:
     raise StackError(f"no port free from {first}: set KAIROS_GATEWAY_PORT to one that is")
 
 
-def _follow(home: Path, plan: Plan, partitions: int, say: Say) -> bool:
-    """Have a supervisor that keeps to `plan`; False when there is one already."""
+def _apply_plan(home: Path, plan: ProcessPlan, partitions: int, say: Say) -> bool:
+    """Have a supervisor follow `plan`; return False if one does already."""
     supervision = running_supervision(home)
     if supervision is not None and read_plan(home) == plan:
         return False
@@ -220,7 +225,7 @@ def _stop_supervised(home: Path, say: Say) -> int:
     return len(supervision.children)
 
 
-def _wait_until_ready(home: Path, plan: Plan, url: str) -> None:
+def _wait_until_ready(home: Path, plan: ProcessPlan, url: str) -> None:
     deadline = time.monotonic() + _READY_S
     answer = "nothing yet"
     with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as client:
@@ -243,14 +248,14 @@ def _keeps_failing(home: Path) -> bool:
     return any(child.process is None and child.restarts >= _TOO_MANY for child in children)
 
 
-def _all_ready(home: Path, plan: Plan) -> bool:
+def _all_ready(home: Path, plan: ProcessPlan) -> bool:
     announced = announcements(home)
     return all(
         spec.name in announced and announced[spec.name].state == "ready" for spec in plan.processes
     )
 
 
-def _not_ready(home: Path, plan: Plan, answer: str) -> StackError:
+def _not_ready(home: Path, plan: ProcessPlan, answer: str) -> StackError:
     announced = announcements(home)
     late = [
         spec.name

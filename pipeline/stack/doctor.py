@@ -1,6 +1,6 @@
-"""What may be wrong with a home, and how to mend it: one finding a line.
+"""Diagnosis of a home: one finding a line, each with its mend.
 
-Nothing is changed, and no check needs another to have passed: what cannot be told is left out.
+Nothing is changed, and no check depends on another: what cannot be determined is left out.
 """
 
 import platform
@@ -30,7 +30,7 @@ from pipeline.stack.partitions import with_existing_partitions
 from pipeline.stack.status import StackStatus
 
 Grade: TypeAlias = Literal["ok", "note", "bad"]
-"""`note`: it works, but look at it; `bad`: something does not work."""
+"""`note`: it works, but deserves a look; `bad`: something does not work."""
 
 _PYTHON: Final = (3, 11)
 _LITTLE_BYTES: Final = 2 << 30
@@ -40,7 +40,7 @@ _TIMEOUT_S: Final = 5.0
 
 
 class Finding(Struct, frozen=True):
-    """`mend`: what to do about it; empty where nothing is wrong or `text` says it."""
+    """Result of a check; `mend`: what to do, empty if nothing is wrong or `text` says it."""
 
     subject: str
     grade: Grade
@@ -49,7 +49,7 @@ class Finding(Struct, frozen=True):
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Each finding as soon as it is known."""
+    """Yield each finding as soon as it is known."""
     yield _python()
     yield from _java(settings)
     yield _disk("home", settings.home)
@@ -76,7 +76,7 @@ def _python() -> Finding:
 
 
 def _java(settings: Settings) -> Iterator[Finding]:
-    """Only the embedded broker needs one."""
+    """Check Java and Kafka's jars, which only the embedded broker needs."""
     if settings.bootstrap_servers is not None:
         return
     try:
@@ -109,14 +109,14 @@ def _gateway_port(settings: Settings, status: StackStatus) -> Finding:
     ours = {port for one in status.processes for port in one.ports.values()}
     port = settings.gateway_port
     if port in ours or is_free(port):
-        return Finding("port", "ok", f"{port} for the gateway is {_whose(port in ours)}")
+        return Finding("port", "ok", f"{port} for the gateway is {_owner_of_port(port in ours)}")
     if "gateway_port" in settings.model_fields_set:
         mend = "set KAIROS_GATEWAY_PORT to one that is free"
         return Finding("port", "bad", f"{port} is taken by another program", mend)
     return Finding("port", "ok", f"{port} is taken by another program: the gateway has another")
 
 
-def _whose(ours: bool) -> str:
+def _owner_of_port(ours: bool) -> str:
     return "in use by this stack" if ours else "free"
 
 

@@ -1,4 +1,4 @@
-"""The consumer groups of a stack: those of the four stages, and those of the adapters."""
+"""Consumer groups of a stack: those of the four stages, and those of the adapters."""
 
 from pipeline.adapters.lag import ConsumerGroup
 from pipeline.config.compile import Configuration
@@ -7,12 +7,12 @@ from pipeline.model import topics
 
 
 def adapter_group(adapter: str) -> str:
-    """The consumer group of an adapter."""
+    """Return the consumer group of an adapter."""
     return f"kairos.adapter.{adapter}"
 
 
 def adapter_inputs(configuration: Configuration | None) -> dict[str, tuple[str, ...]]:
-    """The adapters that the channels need, with the action topics that each consumes."""
+    """Return the adapters that the channels need, with the action topics that each consumes."""
     inputs: dict[str, tuple[str, ...]] = {}
     for channel in configuration.channels.values() if configuration else ():
         if channel.adapter != "none":
@@ -22,12 +22,12 @@ def adapter_inputs(configuration: Configuration | None) -> dict[str, tuple[str, 
 
 
 def stage_groups() -> tuple[ConsumerGroup, ...]:
-    """The four stages with their input topics."""
+    """Return the groups of the four stages with their input topics."""
     return tuple(ConsumerGroup(stage.group, stage.inputs) for stage in STAGES)
 
 
 def all_groups(configuration: Configuration | None) -> tuple[ConsumerGroup, ...]:
-    """The stages', and those of the adapters that the channels need."""
+    """Return the groups of the stages, and of the adapters that the channels need."""
     adapters = adapter_inputs(configuration).items()
     return (
         *stage_groups(),

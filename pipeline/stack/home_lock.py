@@ -1,4 +1,4 @@
-"""One command at a time changes what runs in a home."""
+"""Lock of a home: one command at a time changes its processes."""
 
 import fcntl
 import os
@@ -22,16 +22,16 @@ class HomeBusyError(Exception):
 
 @contextmanager
 def home_lock(home: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the home, once whoever holds it has let go. Raises HomeBusyError.
+    """Hold the home, as soon as no other command holds it. Raises HomeBusyError.
 
-    The system lets go for a process that ends, however it ends.
+    The system releases the lock of a process that ends, however it ends.
     """
     deadline = time.monotonic() + _WAIT_S
     told = False
     while True:
         make_home_private(home)
         with (home / "lock").open("a") as file:
-            if _is_taken(file):
+            if _try_lock(file):
                 if _is_still(file, home / "lock"):
                     yield
                     return
@@ -47,7 +47,7 @@ def home_lock(home: Path, say: Callable[[str], None]) -> Iterator[None]:
         time.sleep(_LOOK_S)
 
 
-def _is_taken(file: IO[str]) -> bool:
+def _try_lock(file: IO[str]) -> bool:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

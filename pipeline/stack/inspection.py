@@ -1,4 +1,4 @@
-"""The whole status of a home: processes from its files, the rest from Kafka when it answers."""
+"""Complete status of a home: processes from its files, the rest from Kafka if it answers."""
 
 from confluent_kafka import KafkaException
 
@@ -6,11 +6,11 @@ from pipeline.adapters.lag import LagReader
 from pipeline.settings import NoBrokerError, Settings
 from pipeline.stack.configuration import applied_configuration
 from pipeline.stack.groups import all_groups
-from pipeline.stack.status import BrokerStatus, StackStatus, processes
+from pipeline.stack.status import BrokerStatus, StackStatus, process_statuses
 
 
 def inspect(settings: Settings) -> StackStatus:
-    """Never fails for want of a broker: what it does not say is left out."""
+    """Return the status; without a broker, leave out what only it knows."""
     home = settings.home.resolve()
     lag: dict[str, int] = {}
     configuration = None
@@ -20,7 +20,7 @@ def inspect(settings: Settings) -> StackStatus:
     except (NoBrokerError, KafkaException, TimeoutError):
         pass
     digest = configuration.digest if configuration else None
-    return StackStatus(str(home), _broker(settings), digest, lag, processes(home, lag))
+    return StackStatus(str(home), _broker(settings), digest, lag, process_statuses(home, lag))
 
 
 def _broker(settings: Settings) -> BrokerStatus:

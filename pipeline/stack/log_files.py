@@ -1,5 +1,8 @@
-"""Bounded log files. A process appends to its file for good, so rotation copies and truncates:
-it needs no help from the process, and logging goes on when the supervisor is gone."""
+"""Bounded log files.
+
+A process keeps its file open for appending, so rotation copies and truncates: it needs no help from
+the process, and logging goes on when the supervisor is gone.
+"""
 
 import shutil
 from pathlib import Path
@@ -11,19 +14,19 @@ MAX_BYTES = 10 * 1024 * 1024
 
 
 def log_folder(home: Path) -> Path:
-    """Where the files are; made by the first that is opened."""
+    """Return the folder of the files; opening the first one creates it."""
     return home / "log"
 
 
 def open_log(home: Path, name: str) -> BinaryIO:
-    """The log of process `name`, for its standard output and error."""
+    """Open the log of process `name`, for its standard output and error."""
     make_folder(home, log_folder(home))
     path = log_folder(home) / f"{name}.log"
     return path.open("ab", buffering=0)
 
 
 def rotate(home: Path, max_bytes: int = MAX_BYTES) -> None:
-    """Move what is in each log larger than `max_bytes` to `<name>.log.1`, dropping what was there.
+    """Move the content of each log larger than `max_bytes` to `<name>.log.1`, replacing that.
 
     Lines written between the copy and the truncation are lost.
     """
@@ -35,7 +38,7 @@ def rotate(home: Path, max_bytes: int = MAX_BYTES) -> None:
 
 
 def tail(home: Path, name: str, lines: int = 15) -> str:
-    """The last lines of a log; empty when there is none."""
+    """Return the last lines of a log; empty if there is none."""
     path = log_folder(home) / f"{name}.log"
     if not path.exists():
         return ""

@@ -1,4 +1,4 @@
-"""The number of partitions of a stack: chosen once, when its topics are made."""
+"""Number of partitions of a stack: chosen once, when its topics are created."""
 
 from confluent_kafka.admin import AdminClient
 
@@ -9,7 +9,7 @@ _TIMEOUT_S = 10.0
 
 
 def with_existing_partitions(settings: Settings) -> Settings:
-    """Settings with the partitions that the topics have, unless a number was set explicitly."""
+    """Return settings with the topics' partitions, unless a number was set explicitly."""
     if "partitions" in settings.model_fields_set:
         return settings
     found = AdminClient(settings.kafka()).list_topics(timeout=_TIMEOUT_S).topics

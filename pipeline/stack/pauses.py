@@ -1,4 +1,4 @@
-"""How long to wait before something that keeps ending is started again."""
+"""Pauses before the restart of a process that keeps ending."""
 
 from typing import Final
 
@@ -8,12 +8,11 @@ _LONGEST_PAUSE_S: Final = 10.0
 
 
 def pause_s(failures: int, spread: float) -> float:
-    """Return how long to wait after that many short lives in a row; `spread` in [0, 1) is the
-    jitter."""
+    """Return the pause after so many short lives in a row; `spread` in [0, 1) is the jitter."""
     longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(failures, 30))
     return longest * (0.5 + spread / 2)
 
 
 def failures_after(failures: int, lived_s: float) -> int:
-    """Return how many short lives in a row there are when another one has ended."""
+    """Return the number of short lives in a row after another one of `lived_s`."""
     return 0 if lived_s > _STEADY_S else failures + 1

@@ -1,4 +1,4 @@
-"""Which processes a stack consists of, and the order in which they stop."""
+"""Plan of a stack: its processes, and the order in which they stop."""
 
 import re
 import sys
@@ -10,10 +10,10 @@ from pipeline.flow import STAGES
 from pipeline.stack.groups import adapter_group
 
 ALL = "all"
-"""The agents of every stage in one process."""
+"""Agents of every stage in one process."""
 
 INGEST = "ingest"
-"""The watcher of files."""
+"""Watcher of files."""
 
 _NAMES = tuple(stage.name for stage in STAGES)
 _GROUPS = {stage.name: stage.group for stage in STAGES}
@@ -21,7 +21,7 @@ _TERM = re.compile(r"(?P<name>[a-z]+)(?:=(?P<count>[1-9][0-9]?))?")
 
 
 class Tier(IntEnum):
-    """Processes stop from the lowest tier up: nobody loses what they still need."""
+    """Order of stopping, the lowest tier first, so that no process loses what it still needs."""
 
     ADAPTER = 0
     GATEWAY = 1
@@ -29,7 +29,7 @@ class Tier(IntEnum):
 
 
 class ProcessSpec(Struct, frozen=True):
-    """`groups`: the consumer groups that it is a member of."""
+    """Process to be run; `groups`: the consumer groups that it is a member of."""
 
     name: str
     command: tuple[str, ...]
@@ -37,54 +37,57 @@ class ProcessSpec(Struct, frozen=True):
     groups: tuple[str, ...] = ()
 
 
-class Plan(Struct, frozen=True):
-    """What the supervisor of a home has to keep running."""
+class ProcessPlan(Struct, frozen=True):
+    """Processes that the supervisor of a home keeps running."""
 
     processes: tuple[ProcessSpec, ...]
     gateway_port: int
 
 
 def worker_name(agents: str, instance: str) -> str:
-    """The name under which `kairos worker AGENTS --instance INSTANCE` is known."""
+    """Return the process name of `kairos worker AGENTS --instance INSTANCE`."""
     return f"worker-{agents}-{instance}"
 
 
 def adapter_name(adapter: str, instance: str = "0") -> str:
-    """The name under which `kairos adapter ADAPTER --instance INSTANCE` is known."""
+    """Return the process name of `kairos adapter ADAPTER --instance INSTANCE`."""
     return f"adapter-{adapter}-{instance}"
 
 
-def arrange(workers: str) -> dict[str, int]:
-    """How many processes of which agents: `all`, `all=2`, `four`, or `identity=2,decisioning=3`.
+def parse_workers(workers: str) -> dict[str, int]:
+    """Return the number of processes by agent: `all`, `all=2`, `four`, or
+    `identity=2,decisioning=3`.
 
-    Stages that a list does not name get one process. ValueError when it cannot be read.
+    Stages that a list does not name get one process. Raises ValueError.
     """
     counts: dict[str, int] = {}
     for term in workers.split(","):
         match = _TERM.fullmatch(term.strip())
         if match is None or match["name"] in counts:
-            raise ValueError(_mend(workers))
+            raise ValueError(_usage(workers))
         counts[match["name"]] = int(match["count"] or 1)
     if counts == {"four": 1}:
         return dict.fromkeys(_NAMES, 1)
     if counts.keys() == {ALL}:
         return counts
     if not counts.keys() <= set(_NAMES):
-        raise ValueError(_mend(workers))
+        raise ValueError(_usage(workers))
     return dict.fromkeys(_NAMES, 1) | counts
 
 
 def make_plan(
     workers: dict[str, int], gateway_port: int, adapters: frozenset[str], *, ingest: bool = False
-) -> Plan:
-    """The plan for an arrangement from `arrange` and the adapters that the channels need. `ingest`:
-    there are files to watch for."""
+) -> ProcessPlan:
+    """Return the plan for the workers, and the adapters that the channels need.
+
+    `ingest`: there are files to watch for.
+    """
     agents = [
         _worker(name, str(instance)) for name, count in workers.items() for instance in range(count)
     ]
     gateway = ProcessSpec("gateway", _kairos("gateway", "--port", str(gateway_port)), Tier.GATEWAY)
     watcher = (ProcessSpec(INGEST, _kairos(INGEST), Tier.ADAPTER),) if ingest else ()
-    return Plan((*agents, gateway, *map(_adapter, sorted(adapters)), *watcher), gateway_port)
+    return ProcessPlan((*agents, gateway, *map(_adapter, sorted(adapters)), *watcher), gateway_port)
 
 
 def _worker(agents: str, instance: str) -> ProcessSpec:
@@ -102,7 +105,7 @@ def _kairos(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "pipeline.cli", *arguments)
 
 
-def _mend(workers: str) -> str:
+def _usage(workers: str) -> str:
     return (
         f"workers {workers!r}: say `all`, `four`, or how many of which, for example "
         f"`all=2` or `identity=2,decisioning=2` ({', '.join(_NAMES)})"

@@ -1,4 +1,4 @@
-"""How the processes of a home are."""
+"""Status of the processes of a home."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,14 +10,17 @@ from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.adapters.run_state import Announcement, announcements
 from pipeline.stack.control import running_supervision
 from pipeline.stack.plan import ProcessSpec
-from pipeline.stack.supervision import Child, read_plan, read_supervision
+from pipeline.stack.supervision import SupervisedProcess, read_plan, read_supervision
 
 Condition: TypeAlias = Literal["starting", "ready", "stopping", "restarting", "dead", "stopped"]
 
 
 class ProcessStatus(Struct, frozen=True):
-    """`lag`: records that its consumer groups have still to process, None when it has none or
-    Kafka does not say. `restarts`: how often the supervisor had to start it again."""
+    """Status of a process.
+
+    `lag`: records that its consumer groups have still to process; None if it has no groups or Kafka
+    does not answer. `restarts`: restarts by the supervisor.
+    """
 
     name: str
     state: Condition
@@ -29,7 +32,7 @@ class ProcessStatus(Struct, frozen=True):
 
 
 class BrokerStatus(Struct, frozen=True):
-    """`state` external: KAIROS_BOOTSTRAP_SERVERS names it."""
+    """Status of the broker; `state` external: KAIROS_BOOTSTRAP_SERVERS names it."""
 
     state: Literal["ready", "stopped", "external"]
     bootstrap: str | None = None
@@ -37,7 +40,7 @@ class BrokerStatus(Struct, frozen=True):
 
 
 class StackStatus(Struct, frozen=True):
-    """`lag` by consumer group; `configuration` is the digest of the applied one."""
+    """Status of a home; `lag`: by consumer group; `configuration`: digest of the one in force."""
 
     home: str
     broker: BrokerStatus
@@ -46,15 +49,15 @@ class StackStatus(Struct, frozen=True):
     processes: tuple[ProcessStatus, ...]
 
 
-def processes(home: Path, lag: Mapping[str, int]) -> tuple[ProcessStatus, ...]:
-    """Every process that should run or does, the supervisor first."""
+def process_statuses(home: Path, lag: Mapping[str, int]) -> tuple[ProcessStatus, ...]:
+    """Return every planned or running process, the supervisor first."""
     announced = announcements(home)
     plan = read_plan(home)
     specs = {spec.name: spec for spec in plan.processes} if plan else {}
     supervision = running_supervision(home)
     children = supervision.children if supervision else {}
     planned = [
-        _planned(spec, announced.get(spec.name), children.get(spec.name), lag)
+        _planned_status(spec, announced.get(spec.name), children.get(spec.name), lag)
         for spec in specs.values()
     ]
     others = [
@@ -66,7 +69,7 @@ def processes(home: Path, lag: Mapping[str, int]) -> tuple[ProcessStatus, ...]:
 
 
 def _supervisor(home: Path) -> ProcessStatus:
-    """Its file stays when it is killed, and goes when it stops as asked."""
+    """Return the supervisor's status; its file is left by a crash, and removed by a normal stop."""
     supervision = read_supervision(home)
     if supervision is None:
         return ProcessStatus("supervisor", "stopped")
@@ -75,10 +78,10 @@ def _supervisor(home: Path) -> ProcessStatus:
     return ProcessStatus("supervisor", "ready", supervision.supervisor.pid)
 
 
-def _planned(
+def _planned_status(
     spec: ProcessSpec,
     announced: Announcement | None,
-    child: Child | None,
+    child: SupervisedProcess | None,
     lag: Mapping[str, int],
 ) -> ProcessStatus:
     running = announced.process if announced else child.process if child else None
@@ -94,7 +97,7 @@ def _planned(
 
 
 def _state(
-    announced: Announcement | None, child: Child | None, running: ProcessHandle | None
+    announced: Announcement | None, child: SupervisedProcess | None, running: ProcessHandle | None
 ) -> Condition:
     if announced is not None:
         return announced.state

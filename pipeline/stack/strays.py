@@ -1,4 +1,4 @@
-"""Finding and ending processes of a home that no supervisor looks after (it was killed)."""
+"""Stray processes of a home, left behind by a supervisor that was killed."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -17,9 +17,11 @@ _KILL_S = 5.0
 
 
 def strays(home: Path) -> list[psutil.Process]:
-    """Return the home's supervisor, processes that one started, and those that announced
-    themselves; also where the home was removed under them."""
-    found = {process.pid: process for process in _known(partial(_belongs, home))}
+    """Return the home's supervisor, its children, and processes that announced themselves.
+
+    Finds them also if the home was removed.
+    """
+    found = {process.pid: process for process in _matching_processes(partial(_belongs_to, home))}
     for announcement in announcements(home).values():
         process = announcement.process.process()
         if process is not None:
@@ -29,13 +31,13 @@ def strays(home: Path) -> list[psutil.Process]:
 
 
 def stray_brokers(home: Path) -> list[psutil.Process]:
-    """Return the home's brokers that no file tells of any more: the home was removed."""
+    """Return the home's brokers that no file records any more, because the home was removed."""
     properties = str(home / "broker" / "server.properties")
-    return list(_known(lambda process: process.cmdline()[-1:] == [properties]))
+    return list(_matching_processes(lambda process: process.cmdline()[-1:] == [properties]))
 
 
 def end(processes: Iterable[psutil.Process]) -> int:
-    """TERM, then KILL for those that stay; returns how many there were, all gone now."""
+    """Send TERM, then KILL to those that stay; return how many there were, all gone now."""
     processes = list(processes)
     for process in processes:
         _signal(process, force=False)
@@ -46,14 +48,14 @@ def end(processes: Iterable[psutil.Process]) -> int:
     return len(processes)
 
 
-def _belongs(home: Path, process: psutil.Process) -> bool:
+def _belongs_to(home: Path, process: psutil.Process) -> bool:
     if process.environ().get(SUPERVISED) == str(home):
         return True
     return process.cmdline()[-3:] == ["-m", SUPERVISOR_MODULE, str(home)]
 
 
-def _known(is_meant: Callable[[psutil.Process], bool]) -> Iterator[psutil.Process]:
-    """Zombies, and what other users run, apart."""
+def _matching_processes(is_meant: Callable[[psutil.Process], bool]) -> Iterator[psutil.Process]:
+    """Yield matching processes, except zombies and those of other users."""
     for process in psutil.process_iter():
         try:
             if is_meant(process):

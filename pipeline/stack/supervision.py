@@ -1,4 +1,4 @@
-"""What the supervisor tells others about its children: one file, replaced at every change."""
+"""Report of the supervisor about its children: one file, replaced at every change."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from msgspec import Struct, field
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.adapters.run_state import read_json, run_folder, write_json
-from pipeline.stack.plan import Plan
+from pipeline.stack.plan import ProcessPlan
 
 
-class Child(Struct, frozen=True):
-    """`process` None: it exited (with `last_exit`) and is about to be started again."""
+class SupervisedProcess(Struct, frozen=True):
+    """SupervisedProcess of the supervisor; `process` None: it exited (`last_exit`) and will be restarted."""
 
     process: ProcessHandle | None = None
     restarts: int = 0
@@ -19,24 +19,24 @@ class Child(Struct, frozen=True):
 
 
 class Supervision(Struct, frozen=True):
-    """The supervisor itself and its children by name."""
+    """Supervisor, and its children by name."""
 
     supervisor: ProcessHandle
-    children: dict[str, Child] = field(default_factory=dict)
+    children: dict[str, SupervisedProcess] = field(default_factory=dict)
 
 
-def read_plan(home: Path) -> Plan | None:
-    """None when no stack was ever started here."""
-    return read_json(run_folder(home) / "plan.json", Plan)
+def read_plan(home: Path) -> ProcessPlan | None:
+    """Return the plan; None if no stack was ever started here."""
+    return read_json(run_folder(home) / "plan.json", ProcessPlan)
 
 
-def write_plan(home: Path, plan: Plan) -> None:
+def write_plan(home: Path, plan: ProcessPlan) -> None:
     make_folder(home, run_folder(home))
     write_json(run_folder(home) / "plan.json", plan)
 
 
 def read_supervision(home: Path) -> Supervision | None:
-    """What the last supervisor wrote; it may be dead since."""
+    """Return the report of the last supervisor, which may be dead since."""
     return read_json(run_folder(home) / "supervision.json", Supervision)
 
 

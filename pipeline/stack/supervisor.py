@@ -1,9 +1,9 @@
-"""Keeps the processes of a home running: `python -m pipeline.stack.supervisor HOME`, detached.
+"""Supervisor of a home's processes: `python -m pipeline.stack.supervisor HOME`, detached.
 
-TERM or INT: stop everything, tier by tier. HUP: read the plan again and bring the processes into
-line with it. A process that exits is started again, at once the first time, then after growing
-pauses, for ever; so is the embedded broker, for which the others wait. What happens is in
-`<home>/log/supervisor.log` and in `kairos status`. A home that is removed ends everything.
+TERM or INT: stop everything, tier by tier. HUP: read the plan again and adapt the processes to it.
+A process that exits is restarted, at once the first time, then after growing pauses, for ever; so
+is the embedded broker, for which the others wait. Events are in `<home>/log/supervisor.log` and in
+`kairos status`. If the home is removed, everything ends.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from pipeline.stack.log_files import open_log, rotate
 from pipeline.stack.pauses import failures_after, pause_s
 from pipeline.stack.plan import ProcessSpec
 from pipeline.stack.supervision import (
-    Child,
+    SupervisedProcess,
     Supervision,
     clear_supervision,
     read_plan,
@@ -43,21 +43,21 @@ _log = logging.getLogger("kairos.supervisor")
 
 
 class Keeper:
-    """Runs one process, again and again, until it is told to stop; each time once `may_start`."""
+    """Keeps one process running until it is stopped; starts it only while `may_start` is set."""
 
     def __init__(
         self, home: Path, spec: ProcessSpec, changed: Callable[[], None], may_start: asyncio.Event
     ) -> None:
         self.spec = spec
         self._may_start = may_start
-        self.child = Child()
+        self.child = SupervisedProcess()
         self._home = home
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
         self._task = asyncio.create_task(self._keep())
 
     async def stop(self) -> None:
-        """TERM, and KILL when that is not enough within the bound."""
+        """Send TERM, and KILL if the process does not end in time."""
         self._task.cancel()
         process = self._process
         if process is None or process.returncode is not None:
@@ -87,8 +87,11 @@ class Keeper:
             await asyncio.sleep(pause)
 
     async def _run_once(self) -> int:
-        """In a session of its own: Linux shares processors among sessions, and one that is busy
-        with much was seen to starve all others for seconds, the broker too."""
+        """Run the process in a session of its own until it exits; return its exit code.
+
+        Linux shares processors among sessions, and a busy one was seen to starve all others for
+        seconds, including the broker.
+        """
         with open_log(self._home, self.spec.name) as log:
             self._process = process = await asyncio.create_subprocess_exec(
                 *self.spec.command,
@@ -99,22 +102,26 @@ class Keeper:
                 env={**os.environ, "KAIROS_HOME": str(self._home), SUPERVISED: str(self._home)},
             )
         self._report(
-            Child(ProcessHandle.of(process.pid), self.child.restarts, self.child.last_exit)
+            SupervisedProcess(
+                ProcessHandle.of(process.pid), self.child.restarts, self.child.last_exit
+            )
         )
         _log.info("%s runs as process %d", self.spec.name, process.pid)
         code = await process.wait()
         withdraw(self._home, self.spec.name)
-        self._report(Child(None, self.child.restarts + 1, code))
+        self._report(SupervisedProcess(None, self.child.restarts + 1, code))
         return code
 
-    def _report(self, child: Child) -> None:
+    def _report(self, child: SupervisedProcess) -> None:
         self.child = child
         self._changed()
 
 
 class Supervisor:
-    """The keepers of one home. `lock` is the open file whose place in the home tells whether the
-    home is still there."""
+    """Keepers of one home.
+
+    `lock`: the open lock file; the home exists as long as the file is at its place.
+    """
 
     def __init__(self, home: Path, lock: IO[str]) -> None:
         self._home = home
@@ -127,19 +134,19 @@ class Supervisor:
         self._replanned = asyncio.Event()
 
     async def run(self) -> None:
-        """Until TERM or INT, or until the home is gone; then everything has stopped."""
+        """Run until TERM or INT, or until the home is removed; then everything has stopped."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stopped.set)
         loop.add_signal_handler(signal.SIGINT, self._stopped.set)
         loop.add_signal_handler(signal.SIGHUP, self._replanned.set)
         self._keep_broker()
-        await self._follow_plan()
+        await self._apply_plan()
         while not self._stopped.is_set() and self._has_home():
-            await self._wait_for_something()
+            await self._wait_for_signal()
             self._rotate()
             if self._replanned.is_set():
                 self._replanned.clear()
-                await self._follow_plan()
+                await self._apply_plan()
         if self._broker is not None:
             self._broker.stop()
         if not self._has_home():
@@ -150,7 +157,7 @@ class Supervisor:
             clear_supervision(self._home)
 
     def _kill_broker(self) -> None:
-        """Its data are gone; as long as it ran, it might make folders for new ones."""
+        """Kill the broker: its data are gone, and it might create folders for new ones."""
         if self._broker is not None:
             self._broker.kill()
 
@@ -163,20 +170,20 @@ class Supervisor:
             self._broker_answers.set()
 
     def _has_home(self) -> bool:
-        """Whether this home is there, and not another of that name."""
+        """Return whether this home exists, and not another at its path."""
         try:
             there = lock_file(self._home).stat()
         except OSError:
             return False
         return os.path.samestat(there, os.fstat(self._lock.fileno()))
 
-    async def _wait_for_something(self) -> None:
+    async def _wait_for_signal(self) -> None:
         signals = [asyncio.create_task(e.wait()) for e in (self._stopped, self._replanned)]
         await asyncio.wait(signals, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
         for task in signals:
             task.cancel()
 
-    async def _follow_plan(self) -> None:
+    async def _apply_plan(self) -> None:
         plan = read_plan(self._home)
         wanted = {spec.name: spec for spec in plan.processes} if plan else {}
         surplus = [k for name, k in self._keepers.items() if wanted.get(name) != k.spec]
@@ -216,7 +223,7 @@ def lock_file(home: Path) -> Path:
 
 
 def main(home: Path) -> int:
-    """0 when stopped as asked, 1 when another supervisor holds this home."""
+    """Return 0 when stopped as asked, 1 if another supervisor holds this home."""
     restrict_new_files()
     logs.configure(Settings())
     make_folder(home, run_folder(home))

@@ -52,7 +52,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def place_of(server: Server, path: Path) -> model.SftpServer:
+def source_partition(server: Server, path: Path) -> model.SftpServer:
     return model.SftpServer(
         host="127.0.0.1",
         user=server.user,
@@ -116,7 +116,7 @@ def test_another_host_key_is_refused_before_anything_is_told(
     server: Server, tmp_path: Path
 ) -> None:
     with running_sshd(tmp_path / "other") as other:
-        wrong = replace(place_of(other, tmp_path), host_key=server.host_key)
+        wrong = replace(source_partition(other, tmp_path), host_key=server.host_key)
         with pytest.raises(PlaceError, match="host key"), opened_server(wrong, secrets(other)):
             pass
         log = (tmp_path / "other" / "log").read_text()
@@ -126,13 +126,13 @@ def test_another_host_key_is_refused_before_anything_is_told(
 def test_a_secret_that_is_not_set_is_named(server: Server, tmp_path: Path) -> None:
     with (
         pytest.raises(PlaceError, match="SFTP_KEY"),
-        opened_server(place_of(server, tmp_path), {}),
+        opened_server(source_partition(server, tmp_path), {}),
     ):
         pass
 
 
 def test_a_folder_that_is_not_there_is_named(server: Server, tmp_path: Path) -> None:
-    place = place_of(server, tmp_path / "missing")
+    place = source_partition(server, tmp_path / "missing")
     with (
         opened_server(place, secrets(server)) as folder,
         pytest.raises(PlaceError, match="No such"),
@@ -149,7 +149,7 @@ def test_where_nothing_may_be_written_files_are_taken_once_and_stay(
     (folder / "b.csv").write_text("customer,other\nstay-2,gold\n")
     with running_sshd(tmp_path / "server", "-R") as server:
         with (
-            opened_server(place_of(server, folder), secrets(server)) as place,
+            opened_server(source_partition(server, folder), secrets(server)) as place,
             pytest.raises(DeniedError),
         ):
             place.move("a.csv", "done", "a.csv")
@@ -168,7 +168,7 @@ def test_a_folder_without_rights_is_named(server: Server, tmp_path: Path) -> Non
     folder = tmp_path / "in"
     folder.mkdir(mode=0o000)
     with (
-        opened_server(place_of(server, folder), secrets(server)) as place,
+        opened_server(source_partition(server, folder), secrets(server)) as place,
         pytest.raises(DeniedError, match="ermission"),
     ):
         place.files()

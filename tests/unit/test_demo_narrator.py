@@ -2,7 +2,7 @@
 
 from datetime import date
 
-from pipeline.demo.narrator import Narrator, Update
+from pipeline.demo.narrator import Narrator, PlayedRound
 from pipeline.demo.reactions import Delivered
 
 _DAY = date(2024, 1, 1)
@@ -14,7 +14,7 @@ def _message(offer: str, outbound: bool) -> Delivered:
 
 def test_first_message_of_each_way_is_told_at_once_and_no_second() -> None:
     narrator = Narrator(100)
-    update = Update(_DAY, 3, [_message("bestsellers", False), _message("thanks", True)], [4.0])
+    update = PlayedRound(_DAY, 3, [_message("bestsellers", False), _message("thanks", True)], [4.0])
     assert list(narrator.tell(update, 1.25)) == [
         "first web message after 1.2 s: bestsellers",
         "first e-mail message after 1.2 s: thanks",
@@ -28,7 +28,7 @@ def test_figures_come_every_five_seconds_and_count_everything_so_far() -> None:
         line
         for second in range(11)
         for line in narrator.tell(
-            Update(_DAY, 10, [_message("x", False)] if second else [], [float(second)]), second
+            PlayedRound(_DAY, 10, [_message("x", False)] if second else [], [float(second)]), second
         )
     ]
     assert lines == [
@@ -39,5 +39,5 @@ def test_figures_come_every_five_seconds_and_count_everything_so_far() -> None:
 
 
 def test_no_time_is_claimed_where_nobody_asked() -> None:
-    [line] = Narrator(9).tell(Update(_DAY, 9, [], []), 6.0)
+    [line] = Narrator(9).tell(PlayedRound(_DAY, 9, [], []), 6.0)
     assert line == "2024-01-01: 9 events, 0 web messages, 0 e-mails"
