@@ -11,7 +11,7 @@ from pipeline.stack.plan import ProcessPlan
 
 
 class SupervisedProcess(Struct, frozen=True):
-    """SupervisedProcess of the supervisor; `process` None: it exited (`last_exit`) and will be restarted."""
+    """Child of the supervisor; `process` None: it exited (`last_exit`) and will be restarted."""
 
     process: ProcessHandle | None = None
     restarts: int = 0
