@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from statistics import median
 
-from pipeline.demo.reactions import Delivered
+from pipeline.demo.reactions import DeliveredMessage
 
 _EVERY_S = 5.0
 _CHANNEL = {True: "e-mail", False: "web"}
@@ -20,7 +20,7 @@ class PlayedRound:
 
     day: date
     events: int
-    delivered: Sequence[Delivered]
+    delivered: Sequence[DeliveredMessage]
     answer_ms: Sequence[float]
 
 

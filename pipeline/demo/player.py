@@ -12,7 +12,7 @@ from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
 from pipeline.demo.mailbox import Mailbox
 from pipeline.demo.narrator import PlayedRound
-from pipeline.demo.reactions import Delivered, reactions
+from pipeline.demo.reactions import DeliveredMessage, reactions
 from pipeline.demo.script import Day, Round
 from pipeline.demo.shop import Shop
 from pipeline.model.decision import Action
@@ -84,13 +84,13 @@ class Player:
         at = datetime.combine(midnight, time.min, UTC)
         await asyncio.to_thread(self._clock.tick, round(at.timestamp() * 1000))
 
-    async def _round(self, one: Round) -> list[Delivered]:
+    async def _round(self, one: Round) -> list[DeliveredMessage]:
         shown = await asyncio.gather(*(self._shop.visit(visit) for visit in one.visits))
         await self._pipeline.wait_until_idle()
         mailed = [_delivered_mail(action) for action in self._mailbox.take()]
         return [*(delivered for visit in shown for delivered in visit), *mailed]
 
-    async def _react(self, delivered: Sequence[Delivered]) -> None:
+    async def _react(self, delivered: Sequence[DeliveredMessage]) -> None:
         """Report reactions in one request: a customer's have one key, and stay in order."""
         ordered = sorted(delivered, key=lambda one: (one.at, one.action_id))
         answers = [answer for one in ordered for answer in reactions(one, self._seed)]
@@ -99,8 +99,8 @@ class Player:
             await self._pipeline.wait_until_idle()
 
 
-def _delivered_mail(action: Action) -> Delivered:
-    return Delivered(
+def _delivered_mail(action: Action) -> DeliveredMessage:
+    return DeliveredMessage(
         action.action_id, action.token, action.offer, outbound=True, at=action.created_at
     )
 

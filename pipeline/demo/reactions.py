@@ -9,7 +9,7 @@ _MINUTE_MS = 60 * _SECOND_MS
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
+class DeliveredMessage:
     """Message that reached a customer.
 
     `outbound`: not an answer to a placement. `at`: when it was decided (epoch ms, in the time of
@@ -51,7 +51,7 @@ _ON_SITE = Habit(sees=0.95, clicks=0.12, dismisses=0.05, converts=0.25, delay_ms
 _OUTBOUND = Habit(sees=0.45, clicks=0.25, dismisses=0.02, converts=0.30, delay_ms=20 * _MINUTE_MS)
 
 
-def reactions(delivered: Delivered, seed: int) -> Iterator[Reaction]:
+def reactions(delivered: DeliveredMessage, seed: int) -> Iterator[Reaction]:
     """Yield the customer's reactions; the same seed gives the same ones."""
     habit = _OUTBOUND if delivered.outbound else _ON_SITE
     seen_at = delivered.at + habit.delay_ms

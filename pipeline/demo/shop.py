@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Sequence
 
 from pipeline.adapters.gateway_client import GatewayClient
-from pipeline.demo.reactions import Delivered, Reaction
+from pipeline.demo.reactions import DeliveredMessage, Reaction
 from pipeline.demo.script import Step, Visit
 
 _BUDGET_MS = 30_000
@@ -26,7 +26,7 @@ class Shop:
     async def __aexit__(self, *_: object) -> None:
         await self._client.close()
 
-    async def visit(self, visit: Visit) -> list[Delivered]:
+    async def visit(self, visit: Visit) -> list[DeliveredMessage]:
         """Take one visitor through the steps, in order; return the messages shown."""
         async with self._gate:
             shown = [await self._take(step) for step in visit]
@@ -44,13 +44,13 @@ class Shop:
             async with self._gate:
                 await self._client.post("/v1/outcomes", {"outcomes": outcomes})
 
-    async def _take(self, step: Step) -> Sequence[Delivered]:
+    async def _take(self, step: Step) -> Sequence[DeliveredMessage]:
         if step.placement is None:
             await self._client.post("/v1/batch", {"batch": step.messages})
             return ()
         return await self._decide(step, step.placement)
 
-    async def _decide(self, step: Step, placement: str) -> Sequence[Delivered]:
+    async def _decide(self, step: Step, placement: str) -> Sequence[DeliveredMessage]:
         asked = time.monotonic()
         answer = await self._client.post(
             "/v1/decide",
@@ -65,7 +65,7 @@ class Shop:
         action = answer["placements"][placement]
         if action is None:
             return ()
-        delivered = Delivered(
+        delivered = DeliveredMessage(
             action["action_id"], action["token"], action["offer"], outbound=False, at=step.at
         )
         return (delivered,)

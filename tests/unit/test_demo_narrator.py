@@ -3,13 +3,13 @@
 from datetime import date
 
 from pipeline.demo.narrator import Narrator, PlayedRound
-from pipeline.demo.reactions import Delivered
+from pipeline.demo.reactions import DeliveredMessage
 
 _DAY = date(2024, 1, 1)
 
 
-def _message(offer: str, outbound: bool) -> Delivered:
-    return Delivered("a", "t", offer, outbound, 0)
+def _message(offer: str, outbound: bool) -> DeliveredMessage:
+    return DeliveredMessage("a", "t", offer, outbound, 0)
 
 
 def test_first_message_of_each_way_is_told_at_once_and_no_second() -> None:

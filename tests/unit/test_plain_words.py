@@ -31,7 +31,6 @@ _PENDING_CLASSES: Final = frozenset(
         "Channel",
         "Column",
         "Consent",
-        "Delivered",
         "Draws",
         "Flow",
         "Holdout",

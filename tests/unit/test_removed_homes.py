@@ -12,7 +12,7 @@ from pipeline.adapters.rocks import open_rows
 from pipeline.adapters.run_state import announce
 from pipeline.settings import Settings
 from pipeline.stack.log_files import open_log
-from pipeline.stack.plan import Plan
+from pipeline.stack.plan import ProcessPlan
 from pipeline.stack.supervision import write_plan
 
 
@@ -38,7 +38,7 @@ def _broker(home: Path) -> None:
     "begin",
     [
         lambda home: announce(home, "gateway", "starting"),
-        lambda home: write_plan(home, Plan((), 0)),
+        lambda home: write_plan(home, ProcessPlan((), 0)),
         lambda home: open_rows(home / "state"),
         lambda home: open_database(home / "rows" / "0"),
         make_home_private,
