@@ -28,13 +28,20 @@ def test_what_is_not_registered_is_not_known(client: SchemaRegistryClient) -> No
 def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> None:
     register_at(client, channels=[])
     known = with_registry_ids(client)
-    assert [version.id for version in known] == [version.id + 1 for version in recorded()]
+    of_subject = [
+        client.lookup_schema(
+            f"{one.name}-value", Schema(msgspec.json.encode(one.schema).decode(), "AVRO")
+        )
+        for one in recorded()
+    ]
+    assert [version.id for version in known] == [one.schema_id for one in of_subject]
     assert [version.schema for version in known] == [version.schema for version in recorded()]
 
 
 def test_every_topic_has_a_subject(client: SchemaRegistryClient) -> None:
     register_at(client, channels=["web", "email"])
-    topics = {version.name for version in recorded()} | {"actions.web", "actions.email", "other"}
+    others = {"actions.web", "actions.email", "probes", "other"}
+    topics = {version.name for version in recorded()} | others
     assert set(client.get_subjects()) == {f"{topic}-value" for topic in topics}
 
 

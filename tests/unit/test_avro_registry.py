@@ -18,7 +18,7 @@ def text(schema: object) -> str:
 
 def test_every_topic_has_a_subject() -> None:
     status, subjects = REGISTRY.subjects()
-    topics = set(CLASSES) | {"actions.web", "actions.email"}
+    topics = set(CLASSES) | {"actions.web", "actions.email", "probes"}
     assert (status, set(subjects)) == (200, {f"{topic}-value" for topic in topics})
 
 

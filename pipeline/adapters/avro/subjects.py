@@ -1,7 +1,6 @@
 """Record class of each topic, and the subjects of its schema.
 
-All `actions.<channel>` topics share the schema `actions`, and `probes` carries that of
-`identities`, without a subject of its own.
+All `actions.<channel>` topics share the schema `actions`, and `probes` that of `identities`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -52,6 +51,10 @@ def subject(topic: str) -> str:
 
 
 def subjects(name: str, channels: Iterable[str]) -> tuple[str, ...]:
-    """Return all subjects of a schema: one, and for `actions` one more per channel."""
-    of_channels = map(topics.actions, channels) if name == ACTIONS else ()
-    return tuple(map(subject, (name, *of_channels)))
+    """Return all subjects of a schema: its own, and those of the other topics that carry it."""
+    others: Iterable[str] = ()
+    if name == ACTIONS:
+        others = map(topics.actions, channels)
+    elif name == topics.IDENTITIES:
+        others = (topics.PROBES,)
+    return tuple(map(subject, (name, *others)))
