@@ -144,8 +144,10 @@ def test_writing_of_all_languages_stays(text: str) -> None:
 def test_ctrl_c_in_send_says_what_went_and_how_to_go_on(tmp_path: Path) -> None:
     """The command's own handling, with a Kafka that takes everything."""
     program = """
-import sys, time, types
+import signal, sys, time, types
 from pipeline.cli import send
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's "&" has it ignored
 
 class Kafka:
     delivered = 0
