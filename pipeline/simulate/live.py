@@ -5,6 +5,7 @@ Here the stack decides, so the world sends no messages of its own.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -17,6 +18,7 @@ import msgspec
 
 from pipeline.adapters.config_files import load, read_write_keys
 from pipeline.adapters.gateway_client import GatewayClient, GatewayRefusedError
+from pipeline.config.keys import resolved
 from pipeline.config.model import Bundle
 from pipeline.demo.mailbox import Mailbox, serve
 from pipeline.settings import Settings
@@ -166,9 +168,10 @@ class _Pace:
 
 
 def _mailbox_ports() -> frozenset[int]:
-    """The ports of this machine to which the bank's channels post."""
+    """Return the ports of this machine to which the bank's channels post."""
     bundle = load(CONFIGURATION)
     if not isinstance(bundle, Bundle):
         raise NotTheBankError("; ".join(map(str, bundle)))
-    urls = [urlsplit(one.url) for one in bundle.channels.channels if one.url is not None]
+    written = [one.url for one in bundle.channels.channels if one.url is not None]
+    urls = [urlsplit(url) for one in written if (url := resolved(one, os.environ))]
     return frozenset(url.port for url in urls if url.port and url.hostname in _HERE)
