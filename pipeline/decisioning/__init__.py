@@ -1,1 +1,1 @@
-"""What is best to say: eligibility, caps, arbitration, and the record of why."""
+"""Decisioning stage: what is best to say? Eligibility, caps, arbitration, and the record of why."""

@@ -28,13 +28,13 @@ BEATEN_BY = "beaten by "
 
 
 def place_in(placement: str, place: int) -> str:
-    """The slot of a place in a placement, counted from 1."""
+    """Return the slot of a place in a placement, counted from 1."""
     return placement if place == 1 else f"{placement}#{place}"
 
 
 @dataclass(frozen=True, slots=True)
 class Win:
-    """What a slot got: a candidate, and what it says."""
+    """Winner of a slot: a candidate and its content."""
 
     slot: str
     action_id: str

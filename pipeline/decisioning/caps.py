@@ -36,7 +36,7 @@ class Full(Struct, frozen=True):
 
 
 def full(caps: Sequence[Cap], contacts: Sequence[Contact], now_ms: int) -> tuple[Full, ...]:
-    """The caps that leave no room for something, in their order."""
+    """Return the caps that are reached, in their order."""
     found: list[Full] = []
     for cap in caps:
         if len(contacts) >= cap.max:
@@ -47,7 +47,7 @@ def full(caps: Sequence[Cap], contacts: Sequence[Contact], now_ms: int) -> tuple
 
 
 def exceeded(candidate: Candidate, full: Sequence[Full]) -> Cap | None:
-    """The first cap that leaves no room for `candidate`; transactional messages have none."""
+    """Return the first cap that `candidate` would exceed; transactional messages have none."""
     if candidate.transactional:
         return None
     for one in full:

@@ -37,7 +37,7 @@ class Standing(Struct, frozen=True):
         return Standing(self.rules, self.facts, self.silences, full, open_)
 
     def objection(self, candidate: Candidate) -> str | None:
-        """The first constraint that holds `candidate` back, as its fate is recorded."""
+        """Return the first constraint that holds `candidate` back, as its fate is recorded."""
         for consent in candidate.consents:
             if not consent.when.test(self.facts):
                 return f"consent {consent.name}"

@@ -50,8 +50,11 @@ class Objection(Struct, frozen=True):
 
 
 def campaign_objection(campaign: Campaign, moment: Moment, asked: bool) -> Objection | None:
-    """The first rule that speaks against all that a campaign has; `asked`: somebody asked, so it
-    needs no trigger. What no trigger fires is not looked at any further."""
+    """Return the first rule that rejects all of a campaign.
+
+    `asked`: somebody asked, so it needs no trigger. A campaign that no trigger fires is not
+    evaluated further.
+    """
     facts = moment.facts
     if campaign.starts_ms is not None and facts.now_ms < campaign.starts_ms:
         return _NOT_BEGUN
@@ -65,7 +68,7 @@ def campaign_objection(campaign: Campaign, moment: Moment, asked: bool) -> Objec
 
 
 def objection(candidate: Candidate, moment: Moment, before: int = _EVERY_STAGE) -> Objection | None:
-    """The first rule of a stage `before` that speaks against `candidate`."""
+    """Return the first rule of a stage `before` that rejects `candidate`."""
     facts = moment.facts
     if candidate.starts_ms is not None and facts.now_ms < candidate.starts_ms:
         return _TREATMENT_NOT_BEGUN
@@ -93,8 +96,10 @@ def _unreachable(candidate: Candidate, moment: Moment) -> Objection | None:
 
 
 def _is_anothers(identifier: str, moment: Moment) -> bool:
-    """Whether the identifier's own row said last that it is not this customer's. What was shown
-    since is confirmed before anything is sent there."""
+    """Return whether the identifier's own row said last that it is another customer's.
+
+    What was shown since is confirmed before anything is sent there.
+    """
     if identifier in moment.shown:
         return False
     belonging = moment.belongings.get(identifier)
@@ -102,7 +107,7 @@ def _is_anothers(identifier: str, moment: Moment) -> bool:
 
 
 def address(candidate: Candidate, moment: Moment) -> str | None:
-    """Where the channel reaches the customer; None when it needs no address or has none."""
+    """Return the customer's address on the channel; None when it needs none or there is none."""
     if candidate.address is None:
         return None
     value = moment.facts.traits.get(f"identifier.{candidate.address}")

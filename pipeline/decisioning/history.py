@@ -49,7 +49,7 @@ class Remembered(Struct, frozen=True):
 
 
 def known(state: ContactState) -> Remembered:
-    """The whole history of the profile."""
+    """Return the whole history of the profile."""
     parts = list(state.shards.here.values())
     if len(parts) == 1:
         [only] = parts
@@ -61,7 +61,7 @@ def known(state: ContactState) -> Remembered:
 
 
 def remembering(known: Remembered, new: History) -> Remembered:
-    """What is known once `new` is as well."""
+    """Return the history once `new` is in it."""
     if new == _NOTHING:
         return known
     whole = merge(History(known.contacts, known.silenced, known.holdouts), new)
@@ -69,7 +69,7 @@ def remembering(known: Remembered, new: History) -> Remembered:
 
 
 def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int) -> ContactState:
-    """The state with what is `new`; what no policy can count any more (`keep_ms`) goes."""
+    """Return the state with `new`, without what no policy can count any more (`keep_ms`)."""
     if new == _NOTHING:
         return state
     before = state.shards.here.get(shard, _NOTHING)
@@ -89,7 +89,7 @@ def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int
 
 
 def settle(state: ContactState, action_id: str, outcome: str, at: int) -> ContactState:
-    """The state after `outcome` of an action, at `at` (ms); unchanged when it is unknown here.
+    """Return the state after `outcome` of an action, at `at` (ms); unchanged if it is unknown here.
 
     An impression cannot be taken back: committed stays committed.
     """
@@ -103,7 +103,7 @@ def settle(state: ContactState, action_id: str, outcome: str, at: int) -> Contac
 
 
 def merge(a: History, b: History) -> History:
-    """Both histories, each action once; what is committed on one side stays so."""
+    """Merge both histories, each action once; what is committed on one side stays so."""
     merged: dict[str, Contact] = {}
     for one in (*a.contacts, *b.contacts):
         known = merged.get(one.action_id)
@@ -140,7 +140,7 @@ def _latest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 
 def _drawn(one: Mapping[str, Assignment], other: Mapping[str, Assignment]) -> dict[str, Assignment]:
-    """The first draw of each, and whether they differ."""
+    """Return the first draw of each holdout, and whether the draws differ."""
     return {name: _first(one.get(name), other.get(name)) for name in {**one, **other}}
 
 

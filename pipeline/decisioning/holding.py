@@ -17,8 +17,10 @@ from pipeline.model.shards import Shards
 
 
 def awaiting(action: Action, namespace: str | None, moment: Moment) -> AwaitingAction | None:
-    """The action as it waits for its address; None: it need not. The answer to who asked goes to
-    who asked."""
+    """Return the action as it waits for its address; None: it need not wait.
+
+    Answers to whoever asked never wait.
+    """
     if namespace is None or action.placement is not None:
         return None
     identifier = f"{namespace}:{action.address}"
@@ -30,8 +32,11 @@ def awaiting(action: Action, namespace: str | None, moment: Moment) -> AwaitingA
 
 
 def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Action, ...]]:
-    """The state after what waited was sent, as far as its addresses are the customer's by now, and
-    what is sent. What is not theirs, or is too late, is withdrawn."""
+    """Return the state after sending the actions whose addresses are the customer's by now, and
+    these.
+
+    Those whose address is another's, or that are too late, are withdrawn.
+    """
     sent = tuple(
         one.action
         for part in state.shards.here.values()
@@ -57,8 +62,7 @@ def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Actio
 
 
 def deny(state: ContactState, identifier: str | None, until_ms: int | None) -> ContactState:
-    """The state after what waits for an identifier, shown up to `until_ms` (None: whenever), was
-    withdrawn."""
+    """Withdraw the actions that wait for an identifier, shown up to `until_ms` (None: whenever)."""
     return _withdraw(
         state,
         lambda one: one.identifier == identifier and (until_ms is None or one.shown_at <= until_ms),
@@ -70,7 +74,7 @@ def _is_here(belonging: Belonging | None) -> bool:
 
 
 def _is_void(one: AwaitingAction, belongings: dict[str, Belonging]) -> bool:
-    """Whether its address's row knew what was shown when it said that it is another's."""
+    """Return whether its address's row knew of the showing when it said that it is another's."""
     belonging = belongings.get(one.identifier)
     return belonging is not None and not belonging.here and belonging.as_of >= one.shown_at
 
@@ -81,7 +85,7 @@ def _withdraw(state: ContactState, gone: Callable[[AwaitingAction], bool]) -> Co
 
 
 def _without(part: History, gone: Callable[[AwaitingAction], bool]) -> History:
-    """An action that is never sent has its place under the caps back."""
+    """Remove actions that are never sent; their place under the caps is free again."""
     ids = {one.action.action_id for one in part.awaiting if gone(one)}
     if not ids:
         return part

@@ -26,7 +26,7 @@ class Draw(Struct, frozen=True):
 def draw(
     candidate: Candidate, profile_id: str, drawn: Mapping[str, Assignment], now_ms: int
 ) -> Draw:
-    """Whether the customer goes without `candidate`. A transactional message has no holdout."""
+    """Return whether the customer goes without `candidate`; transactional ones have no holdout."""
     rules: Iterable[Holdout] = () if candidate.transactional else candidate.holdouts
     new: list[Assignment] = []
     held: Assignment | None = None
@@ -41,6 +41,6 @@ def draw(
 
 
 def is_held(rule: Holdout, profile_id: str) -> bool:
-    """The draw: a number from 0 to 1 of who it is, below the share."""
+    """Return whether the customer's draw, from 0 to 1 by who it is, is below the share."""
     digest = hashlib.sha256(f"{rule.name}/{profile_id}".encode()).digest()
     return int.from_bytes(digest[:8]) < rule.share * _RANGE

@@ -1,4 +1,4 @@
-"""What saying something is worth: (p × value − cost) × weight of the context × levers."""
+"""Price of a message: (p × value − cost) × weight of the context × levers."""
 
 from collections.abc import Sequence
 from operator import attrgetter
@@ -21,7 +21,7 @@ class Priced(Struct, frozen=True):
 def rank(
     candidates: Sequence[Candidate], facts: Facts, learned: Propensities | None
 ) -> list[Priced]:
-    """The best first, so that the same input gives the same answer."""
+    """Sort the best first, so that the same input gives the same answer."""
     if learned is None:
         priced = [Priced(one, one.worth or _worth(one, None, facts)) for one in candidates]
     else:

@@ -1,4 +1,4 @@
-"""How likely candidates are to reach their goal."""
+"""Propensities: how likely candidates are to reach their goal."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,7 +8,9 @@ from pipeline.config.compiled import Candidate
 
 
 class Propensities(Protocol):
-    """What was learned of treatments, of which a decision asks for all its candidates at once."""
+    """View of what was learned of treatments; a decision asks for all its candidates at once."""
 
     def of(self, candidates: Sequence[Candidate], facts: Facts) -> Sequence[float | None]:
-        """The probability of each; None: nothing was learned yet, so what is declared stands."""
+        """Return the probability of each; None: nothing was learned yet, so the declared one
+        counts.
+        """

@@ -9,7 +9,10 @@ from pipeline.config.zones import zone
 
 
 def quiet(candidate: Candidate, rules: Iterable[QuietHours], facts: Facts) -> QuietHours | None:
-    """The first that are now, for `candidate`; none are for answers and transactional messages."""
+    """Return the first quiet hours that hold `candidate` back now.
+
+    Answers and transactional messages have none.
+    """
     if candidate.placement is not None or candidate.transactional:
         return None
     for one in rules:
@@ -19,7 +22,7 @@ def quiet(candidate: Candidate, rules: Iterable[QuietHours], facts: Facts) -> Qu
 
 
 def is_quiet(rule: QuietHours, facts: Facts) -> bool:
-    """Whether it is between `begins` (inclusive) and `ends` (exclusive) where the customer is."""
+    """Return whether it is `begins` (inclusive) to `ends` (exclusive) where the customer is."""
     local = datetime.fromtimestamp(facts.now_ms / 1000, UTC).astimezone(_zone(rule, facts))
     minute = local.hour * 60 + local.minute
     if rule.begins < rule.ends:

@@ -19,7 +19,7 @@ class Unsayable(Struct, frozen=True):
 
 
 def missing_name(content: Content, facts: Facts) -> str | None:
-    """A name that the content needs and nobody knows; such a message is not sent half empty."""
+    """Return a name that the content needs and that has no value; the message is not sent then."""
     for name, read in content.needs:
         if read(facts) is None:
             return name
@@ -27,7 +27,7 @@ def missing_name(content: Content, facts: Facts) -> str | None:
 
 
 def render(content: Content, facts: Facts) -> dict[str, str] | Unsayable:
-    """Every part; what is not known has its default."""
+    """Render every part; a name without a value has its default."""
     values = dict(content.defaults)
     values.update(
         (name, value) for name, read in content.reads if (value := read(facts)) is not None

@@ -1,4 +1,4 @@
-"""What decisioning keeps for one profile: whom it told what, by the shard that caused it."""
+"""Row of the decisioning stage: contact history of one profile, by the shard that caused it."""
 
 from msgspec import Struct, field
 

@@ -79,7 +79,7 @@ def _decide(
 def _divided(
     made: Arbitration, moment: Moment, rules: Rules
 ) -> tuple[list[Action], tuple[AwaitingAction, ...]]:
-    """What is sent now, and what waits for its address."""
+    """Divide the actions into those sent now and those that wait for their address."""
     actions: list[Action] = []
     waiting: list[AwaitingAction] = []
     for win in made.wins:
@@ -196,7 +196,7 @@ def _moment(
 def _outcome(
     record: Segmented, interaction: Interaction, state: ContactState, rules: Rules
 ) -> Ok[ContactState]:
-    """What became of an action; nothing is said because of it, and its Decision says so."""
+    """Record the outcome of an action; nothing is said because of it, as its Decision tells."""
     assert record.identity is not None
     subject = interaction.properties.get("action_id")
     at = min(interaction.occurred_at, interaction.received_at)
@@ -237,7 +237,7 @@ def _control(key: str, control: Control, row: ContactState) -> Outcome[ContactSt
 
 
 def _belongs(key: str, change: Control, row: ContactState) -> Ok[ContactState]:
-    """An identifier is the customer's, or is no more: what waited for that is sent, or never is."""
+    """Note that an identifier is the customer's or no longer is; send or withdraw what waited."""
     row = replace(row, belongings=told(row.belongings, change))
     if change.version < 0:
         row = holding.deny(row, change.identifier, change.until)

@@ -33,7 +33,7 @@ class Silence(Struct, frozen=True):
 
 
 def caused(constraints: Constraints, facts: Facts) -> dict[str, int]:
-    """The suppressions that this interaction causes, each with when it happened (ms)."""
+    """Return the suppressions that this interaction causes, each with when it happened (ms)."""
     interaction = facts.interaction
     if interaction is None:
         return {}
@@ -52,7 +52,7 @@ def in_force(
     contacts: Sequence[Contact],
     now_ms: int,
 ) -> tuple[Silence, ...]:
-    """All that silence something now, those by interactions first."""
+    """Return all suppressions in force, those by interactions first."""
     found = [
         Silence(one.name, one.scope, _EVERYTHING, frozenset(("",)))
         for one in constraints.events
@@ -66,7 +66,7 @@ def in_force(
 
 
 def silencing(candidate: Candidate, silences: Iterable[Silence]) -> Silence | None:
-    """The first that silences `candidate`; none does a transactional message."""
+    """Return the first suppression of `candidate`; a transactional message has none."""
     if candidate.transactional:
         return None
     for one in silences:
@@ -98,7 +98,7 @@ def _subjects(
 
 
 def _reached(times: Sequence[int], one: OutcomeSuppression) -> int | None:
-    """When it last was `count` times within the time; None: it never was."""
+    """Return when the count was last reached within the time; None: never."""
     for last in range(len(times) - 1, one.count - 2, -1):
         if times[last] - times[last - one.count + 1] < one.within_ms:
             return times[last]

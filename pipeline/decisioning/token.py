@@ -10,7 +10,7 @@ _SALT = "kairos.outcome"
 
 
 class Claims(Struct, frozen=True, array_like=True):
-    """What a token vouches for: enough to send the outcome to the right profile's history.
+    """Claims of a token: enough to send the outcome to the right profile's history.
 
     `at` (epoch ms): when it was decided, which says until when the token is taken.
     """

@@ -102,7 +102,7 @@ def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
 def _header(
     records: Iterator[_Record], path: Path, file_format: FileFormat
 ) -> tuple[tuple[str, ...], Columns]:
-    """The names of the columns, and what they are."""
+    """Return the names of the columns, and their meaning."""
     if file_format.names:
         return file_format.names, columns_of(file_format.names, file_format)
     header = next((one for one in records if one.fault or not one.is_empty), None)
@@ -243,7 +243,7 @@ def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) ->
 
 
 def _known(header: list[str], file_format: FileFormat) -> int:
-    """How many columns mean something; of a file without a header, how near it is to its names."""
+    """Return how many columns mean something; without a header, how well their number fits."""
     if file_format.names:
         return -abs(len(header) - len(file_format.names))
     mapping = file_format.mapping

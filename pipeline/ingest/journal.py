@@ -1,7 +1,7 @@
-"""How far each file has been taken, on disk, so that a kill at any point neither loses nor doubles.
+"""Journal of how far each file has been taken, so that a kill neither loses nor doubles rows.
 
-A file is known by the digest of its content together with that of its watch's mapping, whatever it
-is called. It is `sending` from when the first of it may be in Kafka until it has been moved.
+A file is known by the digests of its content and of its watch's mapping, whatever its name. It is
+`sending` from when its first record may be in Kafka until it has been moved.
 """
 
 import sqlite3
@@ -79,7 +79,7 @@ class Journal:
         return None if row is None else Taken(*row)
 
     def sending(self, content: str) -> SendProgress:
-        """How far it has been sent."""
+        """Return how far the file has been sent."""
         asked = "SELECT position, letters, sent FROM sending WHERE content = ?"
         with self._open() as connection:
             row = connection.execute(asked, (content,)).fetchone()
@@ -98,20 +98,20 @@ class Journal:
             connection.execute("INSERT OR REPLACE INTO sending VALUES (?, ?, ?, ?)", values)
 
     def finish(self, content: str, name: str, rows: int, rejected: int) -> None:
-        """It has been taken, and is out of the way."""
+        """Note that the file has been taken and moved."""
         values = (content, name, rows, rejected, time.time_ns() // 1_000_000)
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?, ?)", values)
             connection.execute("DELETE FROM sending WHERE content = ?", (content,))
 
     def leave(self, watch: str, stamp: Stamp) -> None:
-        """It has been dealt with, and could not be moved: it is not to be taken again."""
+        """Note that the file is done with but could not be moved, so that it is not taken again."""
         values = (watch, stamp.name, stamp.size, stamp.mtime)
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO left_behind VALUES (?, ?, ?, ?)", values)
 
     def is_left(self, watch: str, stamp: Stamp) -> bool:
-        """Whether it was left where it is."""
+        """Return whether the file was left where it is."""
         asked = "SELECT size, mtime FROM left_behind WHERE watch = ? AND name = ?"
         with self._open() as connection:
             row = connection.execute(asked, (watch, stamp.name)).fetchone()

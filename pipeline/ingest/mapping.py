@@ -42,7 +42,7 @@ class RowMapping:
     deletes: frozenset[str]
 
     def target(self, column: str) -> str | None:
-        """The field that a column is, or `ignore`; None: nobody says."""
+        """Return the field that a column is, or `ignore`; None: the mapping does not say."""
         known = self.targets.get(column)
         if known is not None:
             return known
@@ -52,14 +52,14 @@ class RowMapping:
         return None
 
     def missing(self, header: Iterable[str]) -> str | None:
-        """The first column that is mapped and not there."""
+        """Return the first column that is mapped and not there."""
         given = set(header)
         return next(
             (one for one, to in self.targets.items() if to != IGNORE and one not in given), None
         )
 
     def column(self, field: str | None) -> str | None:
-        """The column that a field of an Interaction comes from, for who wrote the file."""
+        """Return the column that a field of an Interaction comes from, to name it in errors."""
         if field is None:
             return None
         by_target = {to: one for one, to in self.targets.items() if to != IGNORE}
@@ -72,7 +72,7 @@ class RowMapping:
 
 
 def row_mapping(watch: model.Watch) -> RowMapping | None:
-    """The mapping of a watch (with its feed); None: its columns are named as they are."""
+    """Return the mapping of a watch, with its feed; None: its columns are named as they are."""
     if not watch.columns:
         return None
     zoned = zone(watch.time.zone)
@@ -94,7 +94,7 @@ def row_mapping(watch: model.Watch) -> RowMapping | None:
 
 
 def _field(to: str) -> str:
-    """What the traits of a person are in an Interaction: the properties of an identify."""
+    """Return the field of an Interaction; traits are the properties of an identify."""
     if to.startswith("traits."):
         return "properties." + to.removeprefix("traits.")
     return _FIELDS.get(to, to)

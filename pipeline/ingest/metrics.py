@@ -1,4 +1,4 @@
-"""What the watcher of files tells Prometheus."""
+"""Prometheus metrics of the watcher of files."""
 
 from typing import Final
 

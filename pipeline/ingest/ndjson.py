@@ -47,7 +47,7 @@ def _row(line: Line, text: str, mapping: RowMapping | None) -> ReadRow:
 
 
 def _mapped(text: str, mapping: RowMapping) -> bytes | Fault:
-    """A field that is null is empty, but for properties and traits, which it clears."""
+    """Return the mapped object; a null field is empty, but clears properties and traits."""
     try:
         given = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -16,7 +16,7 @@ from pipeline.ingest.watcher import Watcher
 def watchers(
     config: Configuration, base: Base, environment: Mapping[str, str]
 ) -> tuple[Watcher, ...]:
-    """One for each watch; `environment` has the secrets that they name."""
+    """Return a watcher for each watch; `environment` has the secrets that they name."""
     return tuple(_watcher(one, base, environment) for one in config.bundle.ingest.watches)
 
 

@@ -1,8 +1,8 @@
-"""What was prepared of a file, to Kafka: acknowledged piece by piece, and taken up where it was.
+"""Sending of a prepared file to Kafka, piece by piece, resumed after the last acknowledged piece.
 
-After a kill the rows since the last acknowledged piece are sent again, with the same ids: they
-count once. Nothing downstream knows dead letters again, so that those that are there already are
-looked up in their topic, from where it ended before the first of them.
+After a kill the rows since that piece are sent again with the same ids, and count once. Dead
+letters have no such protection downstream: those that are there already are looked up in their
+topic, from where it ended before the first of them.
 """
 
 from collections.abc import Iterator
@@ -115,7 +115,7 @@ def _digest(value: bytes) -> bytes:
 
 
 def _ends(kafka: dict[str, Property], topic: str) -> dict[int, int]:
-    """Where each partition ends now."""
+    """Return where each partition ends now."""
     consumer = Consumer({**kafka, "group.id": "kairos.ingest.ends", "enable.auto.commit": False})
     try:
         known = AdminClient(dict(kafka)).list_topics(topic, timeout=_ASK_S).topics[topic]

@@ -1,4 +1,4 @@
-"""Where files come from: a folder of this machine, or one on an SFTP server."""
+"""Places that files come from: a folder of this machine, or one on an SFTP server."""
 
 import errno
 import fcntl
@@ -44,11 +44,11 @@ class WatchedPlace(Protocol):
     """Names it in reports; what is in it is `label/NAME`."""
 
     def files(self) -> list[Stamp]:
-        """Every file in it. Raises PlaceError, as the others do."""
+        """Return every file in it. Raises PlaceError, as the others do."""
         ...
 
     def unchanged_for_s(self, stamp: Stamp) -> float:
-        """How long the file has surely been as it is; 0 where that cannot be told."""
+        """Return how long the file has surely been unchanged; 0 where that is unknown."""
         ...
 
     def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
@@ -65,12 +65,12 @@ class WatchedPlace(Protocol):
         ...
 
     def exists(self, folder: str, name: str) -> bool:
-        """Whether `folder` has a file of that name."""
+        """Return whether `folder` has a file of that name."""
         ...
 
 
 def fits(name: str, pattern: str, excludes: tuple[str, ...]) -> bool:
-    """Whether a file is one of those that are watched for."""
+    """Return whether a file is one of those that are watched for."""
     return fnmatch.fnmatchcase(name, pattern) and not any(
         fnmatch.fnmatchcase(name, one) for one in (*_TEMPORARY, *excludes)
     )
@@ -93,7 +93,7 @@ class LocalFolder:
             ]
 
     def unchanged_for_s(self, stamp: Stamp) -> float:
-        """By the time of its last change of any kind, which no sender can set."""
+        """Return the time since its last change of any kind, which no sender can set."""
         with _told(self._folder):
             return time.time() - (self._folder / stamp.name).lstat().st_ctime
 
@@ -124,7 +124,7 @@ class LocalFolder:
 
 @contextmanager
 def opened_folder(folder: Path) -> Iterator[LocalFolder]:
-    """The folder while no other watcher, of whatever home, has it. Raises PlaceError."""
+    """Yield the folder, locked against other watchers of any home. Raises PlaceError."""
     with _told(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -36,12 +36,12 @@ class Encoder(Protocol):
     """Makes the bytes of a record."""
 
     def encode(self, topic: str, value: Struct | None) -> bytes | None:
-        """Those of `value`."""
+        """Return the bytes of `value`."""
         ...
 
 
 class Prepared(Struct, frozen=True):
-    """How many rows are good, and how many were rejected."""
+    """Numbers of good and of rejected rows."""
 
     good: int
     rejected: int
@@ -64,7 +64,7 @@ class Outlet:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What makes interactions of the rows of a file called `file`, all of them of `source`."""
+    """Maker of interactions from the rows of a file called `file`, all of them of `source`."""
 
     file: str
     reading: RowIntake
@@ -72,7 +72,7 @@ class Judge:
     mapping: RowMapping | None
 
     def judge(self, row: ReadRow) -> Interaction | UnreadableRow:
-        """The interaction, or why there is none, by the column at fault."""
+        """Return the interaction, or why there is none, by the column at fault."""
         if isinstance(row, UnreadableRow):
             return dataclasses.replace(row, field=self._column(row.field))
         result = self.reading.take_in(row)
@@ -87,7 +87,7 @@ class Judge:
         )
 
     def _of_source(self, given: Interaction) -> Interaction | Refusal:
-        """A file speaks for its source only, and a public source for devices only."""
+        """Check the source: a file speaks for its own only, and a public one for devices only."""
         if given.source != self.source.name:
             what = f"the file is of the source {self.source.name}, and the row of {given.source}"
             return bad("other_source", "source", what)
@@ -147,7 +147,7 @@ def _cells(row: UnreadableRow) -> tuple[str, ...]:
 
 
 def _put_letter(file: IO[bytes], row: UnreadableRow, judge: Judge, codec: Encoder) -> None:
-    """It never was in a topic, hence no offset."""
+    """Write a dead letter; the row never was in a topic, so it has no offset."""
     column = f"{row.field}: " if row.field else ""
     letter = DeadLetterRecord(
         stage=STAGE,

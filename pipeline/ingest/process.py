@@ -34,7 +34,7 @@ _log = structlog.get_logger("kairos.ingest")
 
 
 def base_of(settings: Settings, progress: Progress) -> Base:
-    """What the watches of the settings' home share."""
+    """Return what the watches of the settings' home share."""
     folder = settings.home / "state" / "ingest"
     return Base(
         folder=folder,
@@ -85,7 +85,7 @@ def run(settings: Settings) -> None:
 
 
 def _follow(log: ConfigurationLog, base: Base, stopped: threading.Event) -> None:
-    """A thread for each watch, so that a slow server keeps no other waiting."""
+    """Run a thread for each watch, so that a slow server keeps no other waiting."""
     threads: dict[str, _WatchThread] = {}
     digest = None
     while not stopped.is_set():
@@ -137,7 +137,7 @@ class _WatchThread(threading.Thread):
                 self._look(config)
 
     def _pause_s(self, every_s: float) -> float:
-        """A file that rests is looked at again when it may have rested enough."""
+        """Return the time until the next look: when a resting file may have rested enough."""
         if self._watcher.waiting and self._watcher.watch.ready.by == "rest":
             return min(every_s, max(_LOOK_S, self._watcher.readiness.after_s))
         return every_s

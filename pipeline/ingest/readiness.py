@@ -1,4 +1,4 @@
-"""When a file is complete, so that none is taken while somebody still writes it."""
+"""Completeness of files, so that none is taken while it is still being written."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from pipeline.ingest.journal import Stamp
 
 
 def marker_of(ready: model.ReadyRule, name: str) -> str | None:
-    """The marker of a file; None: it needs none."""
+    """Return the marker of a file; None: it needs none."""
     if ready.by != "marker":
         return None
     return ready.marker.replace("{name}", name).replace("{stem}", name.partition(".")[0])
@@ -29,8 +29,10 @@ class Readiness:
         now_s: float,
         unchanged_for_s: Callable[[Stamp], float],
     ) -> frozenset[Stamp]:
-        """Those that are complete. `names`: of all files there, `now_s` by a clock that nobody
-        sets."""
+        """Return the complete files.
+
+        `names`: of all files there; `now_s`: a monotonic clock.
+        """
         listed = list(stamps)
         self.seen = {one: self.seen.get(one, now_s) for one in listed}
         return frozenset(
@@ -54,5 +56,5 @@ class Readiness:
 
     @property
     def after_s(self) -> float:
-        """How long a file must rest."""
+        """Return how long a file must rest."""
         return duration_ms(self.rule.after) / 1_000

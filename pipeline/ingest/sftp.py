@@ -32,7 +32,7 @@ _FAULTS: Final = (asyncssh.Error, OSError, TimeoutError, EOFError)
 
 
 def server_label(server: model.SftpServer) -> str:
-    """The server's folder, for reports."""
+    """Return the server's folder, for reports."""
     port = "" if server.port == 22 else f":{server.port}"
     path = server.path.strip("/")
     return f"sftp://{server.host}{port}" + (f"/{path}" if path not in ("", ".") else "")
@@ -42,7 +42,7 @@ def server_label(server: model.SftpServer) -> str:
 def opened_server(
     server: model.SftpServer, environment: Mapping[str, str]
 ) -> Iterator["ServerFolder"]:
-    """Its folder, while the connection lasts. Raises PlaceError."""
+    """Yield its folder while the connection lasts. Raises PlaceError."""
     label = server_label(server)
     with asyncio.Runner() as runner:
         call = _Calls(runner, label)
@@ -90,7 +90,7 @@ def _words(error: BaseException) -> str:
 async def _connect(
     server: model.SftpServer, environment: Mapping[str, str]
 ) -> asyncssh.SSHClientConnection:
-    """Only what the configuration names is tried: no agent, no keys or settings of the user."""
+    """Connect with what the configuration names only: no agent, keys or settings of the user."""
     pinned = asyncssh.import_public_key(server.host_key)
     key = _secret(server.private_key, environment)
     return await asyncssh.connect(
@@ -114,14 +114,14 @@ async def _start(connection: asyncssh.SSHClientConnection) -> asyncssh.SFTPClien
 
 
 def _private_key(text: str, passphrase: str | None) -> asyncssh.SSHKey:
-    """Of the key itself, or of its file."""
+    """Return the private key, given itself or as a file."""
     if text.lstrip().startswith(_PEM):
         return asyncssh.import_private_key(text, passphrase)
     return asyncssh.read_private_key(text, passphrase)
 
 
 def _secret(reference: str | None, environment: Mapping[str, str]) -> str | None:
-    """What the variable that `${NAME}` names holds."""
+    """Return the value of the variable that `${NAME}` names."""
     if reference is None:
         return None
     name = reference.removeprefix("${").removesuffix("}")
@@ -159,7 +159,7 @@ class ServerFolder:
         self._call(self._fetch(stamp, into, most_bytes), None)
 
     async def _fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
-        """A connection that is silent is found dead by its keep-alive."""
+        """Download the file; keep-alives find a dead connection."""
         done = 0
         async with self._client.open(self._at(stamp.name), "rb") as file:
             while piece := await file.read(_PIECE):
@@ -176,7 +176,7 @@ class ServerFolder:
         self._call(self._move(self._at(name), folder, new_name))
 
     async def _move(self, path: str, folder: str, new_name: str) -> None:
-        """In place of what is there, also where the server's rename does not do that."""
+        """Move a file over whatever is there, also where the server's rename does not do that."""
         await self._make(folder)
         target = self._at(folder, new_name)
         try:

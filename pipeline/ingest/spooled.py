@@ -26,7 +26,7 @@ def append(file: IO[bytes], key: bytes, value: bytes) -> None:
 
 
 def records(path: Path, position: int = 0) -> Iterator[SpooledRecord]:
-    """Every record from `position` on."""
+    """Yield every record from `position` on."""
     with path.open("rb") as file:
         file.seek(position)
         while head := file.read(_HEAD.size):

@@ -46,7 +46,7 @@ _MAPS: Final = ("source", "format", "kind", "name", "columns", "csv", "time", "d
 
 
 class FileReport(Struct, frozen=True):
-    """What became of a file; `reason`: why it failed, or is not where it should be."""
+    """Result of a file; `reason`: why it failed, or is not where it should be."""
 
     file: str
     rows: int
@@ -58,8 +58,10 @@ class FileReport(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What all watches of a home share. `folder`: of the home, for this alone; `max_bytes`: of one
-    record; `now_ms`: the clock."""
+    """Things that all watches of a home share.
+
+    `folder`: of the home, for this alone; `max_bytes`: of one record; `now_ms`: the clock.
+    """
 
     folder: Path
     journal: Journal
@@ -116,7 +118,7 @@ class Taking:
             return self._report(stamp, Prepared(0, 0), f"it stays where it is: {error}")
 
     def check(self, stamp: Stamp) -> FileReport:
-        """What would become of it; nothing is sent or moved."""
+        """Return what would become of the file; nothing is sent or moved."""
         work = None
         try:
             work = self._fetch(stamp, _CHECKED)
@@ -147,7 +149,7 @@ class Taking:
         return self._put_away(stamp, work, prepared, None)
 
     def _fetch(self, stamp: Stamp, folder: str) -> _Work:
-        """The file in the home, by the digest of what is in it."""
+        """Copy the file into the home; return it with the digest of its content."""
         fetched = self.base.folder / f"{self.watch.watch}.fetched"
         unpacked = self.base.folder / f"{self.watch.watch}.unpacked"
         try:
@@ -227,7 +229,7 @@ class Taking:
     def _fail(
         self, stamp: Stamp, reason: str, work: _Work | None, prepared: Prepared | None
     ) -> FileReport:
-        """What there is to say about it lies beside it."""
+        """Move the file to the failed ones, with the reason beside it."""
         note = self.base.folder / f"{self.watch.watch}.reason"
         note.write_text(f"{reason}\n", errors="replace")
         name = stamp.name if work is None else self._free_name(FAILED, stamp, work.digest)

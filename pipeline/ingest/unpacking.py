@@ -24,12 +24,12 @@ _LITTER: Final = "__MACOSX/"
 
 
 def is_packed(name: str) -> bool:
-    """Whether a file of this name is to be unpacked."""
+    """Return whether a file of this name is to be unpacked."""
     return Path(name).suffix.lower() in (GZIP, ZIP)
 
 
 def inner_name(name: str) -> str:
-    """The name that tells the format of what is in the file."""
+    """Return the name that tells the format of the packed content."""
     return Path(name).stem if is_packed(name) else name
 
 

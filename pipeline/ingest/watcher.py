@@ -45,7 +45,7 @@ class Watcher:
             metrics.LOOKED.labels(name).set(time.time())
 
     def check(self, config: Configuration) -> Iterator[FileReport]:
-        """What would become of every file, complete or not; nothing is sent or moved."""
+        """Return what would become of every file, complete or not; nothing is sent or moved."""
         try:
             with self._alone(), self.open_place() as place:
                 taking = Taking(self.watch, self.base, place, config)

@@ -14,9 +14,6 @@ _NO_BEGINNINGS: Final = frozenset(
 _PENDING_DOCSTRINGS: Final = frozenset(
     (
         "pipeline/config",
-        "pipeline/decisioning",
-        "pipeline/decisioning/explain",
-        "pipeline/ingest",
         "pipeline/insights",
         "pipeline/intake",
         "pipeline/replay",

@@ -1,4 +1,4 @@
-"""What is to be said of a slot: who won and by how much, what speaks for and against each."""
+"""Contest for a slot: who won and by how much, and what speaks for and against each."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Contest:
         return "/" in self.choice.slot
 
     def flip(self) -> Flip | None:
-        """The smallest change that gives the slot to another, or to nobody."""
+        """Return the smallest change that gives the slot to another, or to nobody."""
         if self.transactional:
             return None
         return smallest_flip(self.candidates, self.everywhere, self.winner, self.language)
@@ -49,7 +49,7 @@ class Contest:
             yield self._phrase("flip", what=flip.what, start=flip.start, end=flip.end)
 
     def pros(self, one: Candidate) -> Iterator[str]:
-        """What speaks for a candidate."""
+        """Return what speaks for a candidate."""
         if one is self.winner:
             yield self._phrase("best")
         worth = one.p * one.value
@@ -61,7 +61,7 @@ class Contest:
             yield self._phrase("raised", weight=one.weight)
 
     def cons(self, one: Candidate) -> Iterator[str]:
-        """What speaks against it."""
+        """Return what speaks against a candidate."""
         if one.cost > 0:
             yield self._phrase("costs", cost=one.cost)
         if one.p < 1:

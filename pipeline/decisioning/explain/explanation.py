@@ -13,7 +13,7 @@ from pipeline.model.decision import Candidate, Choice, Decision
 
 
 class ChosenTreatment(Struct, frozen=True):
-    """What a slot got."""
+    """Treatment that won a slot."""
 
     treatment: str
     offer: str
@@ -64,7 +64,7 @@ class Explanation(Struct, frozen=True):
 
 
 def explain(decision: Decision, config: Configuration, language: Language) -> Explanation:
-    """By the configuration that the decision names."""
+    """Explain a decision by the configuration that it names."""
     rules = RuleWords.of(config.bundle, language)
     fallen = _fallen(decision, config, rules)
     choices = {one.slot: one for one in decision.choices}
@@ -89,7 +89,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
 
 
 def _fallen(decision: Decision, config: Configuration, rules: RuleWords) -> dict[str, list[Felled]]:
-    """What fell before arbitration, by the slot that it would have competed for."""
+    """Return what fell before arbitration, by the slot that it would have competed for."""
     asked = {choice.slot for choice in decision.choices}
     where: dict[str, dict[str, None]] = {}
     for placement, entries in config.by_placement.items():

@@ -16,7 +16,7 @@ _BEYOND: Final = 1e-6
 
 
 class Flip(Struct, frozen=True):
-    """`what` has to change, and how."""
+    """Change of a number, `what`, that flips a decision."""
 
     what: str
     start: float | str = field(name="from")
@@ -42,8 +42,10 @@ def smallest_flip(
     winner: Candidate | None,
     language: Language,
 ) -> Flip | None:
-    """Of a slot's `candidates`, those of other slots being `everywhere`; None: no single number
-    flips it."""
+    """Return the smallest change of a number that flips a slot; None: no single number does.
+
+    `candidates` are the slot's own, `everywhere` those of other slots.
+    """
     changes = [*_raised(candidates, everywhere)]
     if winner is not None:
         rivals = [one.score for one in everywhere if _is_rival(one, winner)]
@@ -60,7 +62,7 @@ def smallest_flip(
 
 
 def _is_rival(one: Candidate, winner: Candidate) -> bool:
-    """Whether it would have the winner's place if it were better."""
+    """Return whether a candidate would have the winner's place if it were better."""
     if one.fate.startswith(BEATEN_BY):
         return one.slot == winner.slot and one.fate == BEATEN_BY + winner.treatment
     same = one.slot.partition("#")[0] == winner.slot.partition("#")[0]
@@ -68,7 +70,7 @@ def _is_rival(one: Candidate, winner: Candidate) -> bool:
 
 
 def _raised(candidates: Sequence[Candidate], everywhere: Sequence[Candidate]) -> Iterator[_Change]:
-    """What would make one who was beaten beat who beat it."""
+    """Return the changes that would make a beaten candidate win."""
     scores = {one.treatment: one.score for one in everywhere if not one.fate.startswith(BEATEN_BY)}
     scores[NOTHING] = 0.0
     for one in candidates:
@@ -79,7 +81,7 @@ def _raised(candidates: Sequence[Candidate], everywhere: Sequence[Candidate]) ->
 
 
 def _scored(one: Candidate, score: float, up: bool) -> Iterator[_Change]:
-    """The changes that bring `one` just above (`up`) or below a score."""
+    """Return the changes that bring `one` just above (`up`) or below a score."""
     if one.weight <= 0:
         return
     worth = score / one.weight

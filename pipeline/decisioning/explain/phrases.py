@@ -121,13 +121,13 @@ _DECIMAL: Final[Mapping[Language, str]] = {"en": ".", "es": ","}
 
 
 def number(language: Language, value: float) -> str:
-    """A figure as people read it."""
+    """Return a figure as people read it."""
     shown = f"{value:.2f}" if value == round(value, 2) and value % 1 else f"{value:.6g}"
     return shown.replace(".", _DECIMAL[language])
 
 
 def phrase(language: Language, key: str, /, **parts: object) -> str:
-    """The sentence under `key`, with figures and names filled in."""
+    """Return the sentence under `key`, with figures and names filled in."""
     shown = {
         of: number(language, one) if isinstance(one, float) else one for of, one in parts.items()
     }

@@ -13,8 +13,10 @@ from pipeline.rules import Rules
 
 
 def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision | None:
-    """What is decided on the same record, by `rules` of the configuration that the decision names
-    and the history that it read; None: that record is not decided at all."""
+    """Decide again on the same record and history; None: that record is not decided at all.
+
+    `rules` are of the configuration that the decision names.
+    """
     history = History(
         decision.contacts,
         decision.silenced,
@@ -29,8 +31,10 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
 
 
 def _of_others(decision: Decision, record: Segmented) -> dict[str, Belonging]:
-    """The addresses that were somebody else's. They are known by what they felled: where none fell
-    for it, it did not matter."""
+    """Return the addresses that were another person's, by what they rejected.
+
+    Where nothing was rejected for it, it did not matter.
+    """
     traits = record.profile.traits if record.profile is not None else {}
     spaces = [
         rule.removeprefix(ANOTHERS) for rule in decision.rejected if rule.startswith(ANOTHERS)

@@ -1,4 +1,4 @@
-"""What felled a treatment: its stage, its rule, and what that says in words."""
+"""Rules in words: the stage and rule that rejected a treatment, and what it says."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -28,28 +28,28 @@ class Felled(Struct, frozen=True):
 
 
 def constraint_of(fate: str) -> str | None:
-    """The kind of constraint that a fate tells of; None: it tells of none."""
+    """Return the kind of constraint that a fate names; None: it names none."""
     return next((kind for kind in _CONSTRAINTS if fate.startswith(f"{kind} ")), None)
 
 
 class RuleWords(Struct, frozen=True):
-    """What the rules of a configuration say, in a language."""
+    """Words of a configuration's rules, in a language."""
 
     language: Language
     own: Mapping[tuple[str, str], str]
 
     @classmethod
     def of(cls, bundle: model.Bundle, language: Language) -> "RuleWords":
-        """Those that the configuration has words for."""
+        """Return the rules that the configuration has words for."""
         return cls(language, {key: words for key, words in _own(bundle) if words})
 
     def felled(self, treatment: str, label: str) -> Felled:
-        """By the engagement policy; `label` is `stage/rule`."""
+        """Return the words of a rule of the engagement policy; `label` is `stage/rule`."""
         stage, _, rule = label.partition("/")
         return Felled(treatment, stage, rule, self._rule(stage, rule))
 
     def held_back(self, treatment: str, fate: str, kind: str) -> Felled:
-        """By a constraint of this kind."""
+        """Return the words of a constraint of this kind."""
         name = fate.removeprefix(f"{kind} ")
         own = self.own.get((kind, name))
         words = phrase(self.language, kind, name=name)
