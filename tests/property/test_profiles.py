@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
 from pipeline.enrichment.view import shards_of, traits
+from pipeline.model.belongings import Belonging
 from pipeline.model.interaction import Identifier, Interaction, Known, Scalar
 from pipeline.model.shards import Shards
 from pipeline.rules import Rules
@@ -50,7 +51,10 @@ def _profile(stream: list[Visit]) -> dict[str, Known]:
     for visit in stream:
         before = shards.here.get(visit.shard)
         shards = shards.put(visit.shard, apply(before, visit.interaction, _RULES.config))
-    return traits(shards_of(ProfileState("cookie:k", shards)), _NOW, _RULES.config)
+    names = {one.interaction.identifiers[0].key for one in stream}
+    belongings = {name: Belonging(0, True, _NOW) for name in names}
+    state = ProfileState("cookie:k", shards, belongings)
+    return traits(shards_of(state), _NOW, _RULES.config)
 
 
 def _brute_force(stream: list[Visit]) -> dict[str, Known]:
