@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -101,7 +102,10 @@ async def batch(gateway: Gateway, request: Request) -> Response | Refusal:
 async def write_and_answer(
     gateway: Gateway, validated: Sequence[ValidatedMessage], trace: Trace
 ) -> Response | Refusal:
-    """Write interactions and dead letters, and answer for both; 400 when nothing was valid."""
+    """Write interactions and dead letters, and answer for both; 400 when nothing was valid.
+
+    Where an item cannot be taken for now, nothing is written: senders repeat whole requests only.
+    """
     good = [
         (one.result, one.trace or trace) for one in validated if isinstance(one.result, Interaction)
     ]
@@ -112,6 +116,8 @@ async def write_and_answer(
     ]
     for _, _, refusal in refused:
         gateway.metrics.count_rejected(refusal)
+        if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            return refusal
     limit = gateway.limits.message_bytes
     dead = [_dead_letter(refusal, raw[:limit]) for _, raw, refusal in refused]
     failure = await gateway.write(good, dead)

@@ -152,6 +152,17 @@ def test_proof_that_cannot_be_checked_is_not_taken_yet(
     assert "${WEB_SECRET}" in answer.json()["error"]["message"]
 
 
+def test_batch_with_a_proof_that_cannot_be_checked_is_to_be_sent_again_whole(
+    door: Doorway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WEB_SECRET")
+    viewed = {"type": "track", "event": "Viewed", "anonymousId": "mine"}
+    claimed = {**viewed, "userId": "ana", "context": signed("ana")}
+    answer = post(door, WEB, "/v1/batch", {"batch": [viewed, claimed]})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert not door.interactions()
+
+
 def test_without_a_device_a_claim_is_refused_by_name(door: Doorway) -> None:
     for body in ({"userId": "ana", "event": "Viewed"}, {"userId": "new", "event": "Viewed"}):
         answer = post(door, WEB, "/v1/track", body)
