@@ -81,6 +81,16 @@ def source_partition(message: Message) -> Partition:
     return topic, partition
 
 
+def is_partition_end(message: Message) -> bool:
+    """Return whether a polled message marks its partition's end. Raises KafkaException."""
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._PARTITION_EOF:
+        return True
+    raise KafkaException(error)
+
+
 def offset_of(message: Message) -> int:
     """Return the offset of a polled message."""
     offset = message.offset()

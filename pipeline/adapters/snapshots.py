@@ -14,6 +14,8 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from pipeline.adapters.kafka import is_partition_end
+
 _BATCH = 10_000
 _WAIT_S = 0.02
 _LEADER_S = 0.1
@@ -82,7 +84,7 @@ def _scan(consumer: Consumer, topic: str, start: Mapping[int, int]) -> Iterator[
             end = unfinished.get(partition)
             if end is None:
                 continue
-            if _is_end(message):
+            if is_partition_end(message):
                 del unfinished[partition]
                 continue
             record = _stored_record(message)
@@ -108,15 +110,6 @@ def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
 def _not_empty(consumer: Consumer, places: list[TopicPartition]) -> dict[int, int]:
     limits = {p.partition: consumer.get_watermark_offsets(p, timeout=_PATIENCE_S) for p in places}
     return {number: high for number, (low, high) in limits.items() if high > low}
-
-
-def _is_end(message: Message) -> bool:
-    error = message.error()
-    if error is None:
-        return False
-    if error.code() == KafkaError._PARTITION_EOF:
-        return True
-    raise KafkaException(error)
 
 
 def _stored_record(message: Message) -> StoredRecord:

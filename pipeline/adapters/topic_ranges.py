@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
-from pipeline.adapters.kafka import Property, offset_of
+from pipeline.adapters.kafka import Property, is_partition_end, offset_of
 
 _BATCH: Final = 10_000
 _WAIT_S: Final = 0.1
@@ -73,19 +73,10 @@ class TopicReader:
                 what = f"{self._topic}: the broker sent nothing for {_PATIENCE_S:.0f} s"
                 raise TimeoutError(what)
             for message in messages:
-                if _is_end(message):
+                if is_partition_end(message):
                     return
                 offset = offset_of(message)
                 if offset in offsets:
                     yield message
                 if offset >= offsets.stop - 1:
                     return
-
-
-def _is_end(message: Message) -> bool:
-    error = message.error()
-    if error is None:
-        return False
-    if error.code() == KafkaError._PARTITION_EOF:
-        return True
-    raise KafkaException(error)

@@ -7,10 +7,10 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from pipeline.adapters.clock import now_ms
-from pipeline.cli.console import JsonOption, err, fail, out, print_json
+from pipeline.cli.console import JsonOption, err, out, print_json
 from pipeline.cli.plain import plain
+from pipeline.cli.sources import named_source
 from pipeline.cli.times import epoch_ms, iso
-from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.replay import backtest
 from pipeline.replay.input_files import FileReport, OpenFile, open_files
@@ -65,7 +65,11 @@ def run(
     files = open_files(given, settings.gateway_message_bytes)
     rules = backtest.rules_in(config, settings)
     asked = backtest.BacktestInput(
-        files, _source(rules.config, source), end_ms, settings.gateway_message_bytes, now_ms()
+        files,
+        named_source(rules.config, source) or _OWN,
+        end_ms,
+        settings.gateway_message_bytes,
+        now_ms(),
     )
     with _bar() as bar:
         report = backtest.backtest(asked, rules, folder, _progress(bar))
@@ -75,15 +79,6 @@ def run(
         _print(report, folder)
     if report.refused or any(one.stopped for one in report.files):
         raise typer.Exit(1)
-
-
-def _source(configuration: Configuration, name: str | None) -> Source:
-    if name is None:
-        return _OWN
-    sources = {one.name: one for one in configuration.sources.values()}
-    if name not in sources:
-        fail(f"sources.yaml has no source {name!r}; it has {', '.join(sorted(sources))}")
-    return sources[name]
 
 
 def _bar() -> Progress:

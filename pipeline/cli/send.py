@@ -10,9 +10,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.clock import now_ms
-from pipeline.cli.console import JsonOption, err, fail, out, print_error, print_json
+from pipeline.cli.console import JsonOption, err, out, print_error, print_json
 from pipeline.cli.plain import plain
-from pipeline.config.compile import Configuration
+from pipeline.cli.sources import named_source
 from pipeline.config.model import Source
 from pipeline.ingest.records import RowIntake
 from pipeline.ingest.row import FileFormat, RowFile
@@ -92,7 +92,7 @@ def run(  # noqa: PLR0913 - one for each option
     keys = tuple(name.strip() for name in key.split(",")) if key else ()
     reading = RowIntake(
         configuration,
-        _source(configuration, source),
+        named_source(configuration, source) or _OWN,
         most,
         now_ms(),
         RowIds(file_id or str(file.resolve()), keys),
@@ -104,15 +104,6 @@ def run(  # noqa: PLR0913 - one for each option
         _print(file, report, "would be sent" if check else "sent")
     if report.refused or report.stopped:
         raise typer.Exit(1)
-
-
-def _source(configuration: Configuration, name: str | None) -> Source:
-    if name is None:
-        return _OWN
-    sources = {one.name: one for one in configuration.sources.values()}
-    if name not in sources:
-        fail(f"sources.yaml has no source {name!r}; it has {', '.join(sorted(sources))}")
-    return sources[name]
 
 
 def _send(rows: RowFile, reading: RowIntake, settings: Settings) -> SendReport:
