@@ -45,10 +45,6 @@ class OutputEncoder:
         value = self._codec.encode(topics.DEAD_LETTERS, record)
         return Output(topics.DEAD_LETTERS, key_of(message), value)
 
-    def dead_letter_of(self, given: DecodedInput, fault: DeadLetter) -> Output:
-        """Return the dead letter of a decoded input."""
-        return self.dead_letter(given.message, fault)
-
     def of_message(self, outcome: Outcome[Any], message: Message) -> tuple[Output, ...]:
         """Return the outputs of an input that no step has seen."""
         match outcome:

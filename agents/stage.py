@@ -87,7 +87,7 @@ class StageShell:
         self._ids = EventIds(ports.table)
         self._admission = Admission(ports, codec)
         self._encoder = OutputEncoder(stage.name, codec)
-        self._transition = Transition(ports.committed, self._encoder.dead_letter_of, empty_row_ms)
+        self._transition = Transition(ports.committed, self._encoder.dead_letter, empty_row_ms)
         self._timer_service = TimerService(stage, ports, self._encoder, metrics, self._load_row)
         self._timers = self._timer_service.timers
         self._exceptions: deque[float] = deque(maxlen=_MAX_EXCEPTIONS)

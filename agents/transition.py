@@ -11,6 +11,7 @@ from agents.admission import too_large
 from agents.dead_letters import LARGEST
 from agents.idempotence import Change, Output, Position, Row, Sent, advance
 from agents.outputs import DecodedInput
+from agents.ports import Message
 from agents.timers import TimerChange, fired_at, next_timer
 from pipeline.model import sizes
 from pipeline.model.interaction import Interaction
@@ -78,7 +79,7 @@ class Transition:
     def __init__(
         self,
         committed: Callable[[str, int], int],
-        dead_letter: Callable[[DecodedInput, DeadLetter], Output],
+        dead_letter: Callable[[Message, DeadLetter], Output],
         empty_row_ms: int,
     ) -> None:
         self._committed = committed
@@ -110,7 +111,7 @@ class Transition:
         if isinstance(outcome, Drop) or (isinstance(outcome, Forward) and row is None):
             return outcome
         if isinstance(outcome, DeadLetter):
-            outputs = (self._dead_letter(keyed.given, outcome),)
+            outputs = (self._dead_letter(keyed.given.message, outcome),)
             position = replace(position, cause=None)  # mended and sent again, it is no copy
         state, before = (None, None) if row is None else (row.state, row.wake)
         wake = (
