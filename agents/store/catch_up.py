@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from faust.types import TP
 
-from agents.store.changelog import ChangelogReader, Span
+from agents.store.changelog import ChangelogReader, OffsetRange
 from agents.store.partition import Change, PartitionStore
 from agents.store.replay import Replay
 from agents.transport.fencing import TAKE_OVER
@@ -102,7 +102,7 @@ async def _in_thread(function: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(None, function)
 
 
-def _start(store: PartitionStore, tp: TP, span: Span) -> int:
+def _start(store: PartitionStore, tp: TP, span: OffsetRange) -> int:
     """Return the offset to restore from; a store that cannot be a prefix is emptied."""
     if store.next_offset > span.end:
         logger.warning(

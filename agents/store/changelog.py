@@ -23,7 +23,7 @@ _PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class OffsetRange:
     """Offsets that a changelog partition holds: `first` inclusive, `end` exclusive."""
 
     first: int
@@ -36,7 +36,7 @@ class ChangelogReader:
     def __init__(self, settings: Mapping[str, object]) -> None:
         self._consumer = Consumer(dict(settings))
 
-    def span(self, tp: TP, keep_going: Callable[[], bool]) -> Span:
+    def span(self, tp: TP, keep_going: Callable[[], bool]) -> OffsetRange:
         """Return the offsets that `tp` holds now, once a broker knows. Raises KafkaException."""
         part = TopicPartition(tp.topic, tp.partition)
         give_up_at = time.monotonic() + _PATIENCE_S
@@ -50,7 +50,7 @@ class ChangelogReader:
                 logger.info("waiting for %s: %s", tp, error)
                 time.sleep(_RETRY_S)
             else:
-                return Span(first, end)
+                return OffsetRange(first, end)
 
     def read(
         self, starts: Mapping[TP, int], keep_going: Callable[[], bool]

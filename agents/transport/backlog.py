@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from faust.types import TP
 from msgspec import Struct
 
-from agents.transport.progress import Progress
+from agents.transport.progress import CommitProgress
 
 
 class Backlog(Struct, frozen=True):
@@ -18,7 +18,7 @@ class Backlog(Struct, frozen=True):
     highwaters: Mapping[TP, int]
     beginnings: Mapping[TP, int]
     assigned: Collection[TP]
-    progress: Progress
+    progress: CommitProgress
 
     def by_partition(self, committed: Mapping[TP, int]) -> dict[TP, int]:
         """Return the records past the committed offset, or all where nothing is committed.

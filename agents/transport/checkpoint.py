@@ -19,7 +19,7 @@ from agents.transport.epochs import Epoch
 from agents.transport.errors import CommitStalledError
 from agents.transport.options import TransportOptions
 from agents.transport.producer import Producer
-from agents.transport.progress import Progress
+from agents.transport.progress import CommitProgress
 from pipeline.adapters.transient import is_transient
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Checkpointer:
         *,
         commit: Callable[[Mapping[TP, int], int], Awaitable[KafkaError | None]],
         producer: Producer,
-        progress: Progress,
+        progress: CommitProgress,
         stores: Callable[[], Iterable[tuple[str, Checkpointed]]],
         options: TransportOptions,
     ) -> None:

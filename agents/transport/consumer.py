@@ -19,7 +19,7 @@ from agents.transport.backlog import Backlog
 from agents.transport.checkpoint import Checkpointed, Checkpointer, CommitFigures
 from agents.transport.errors import LogMadeAnewError, SessionLostError, UnfinishedEventError
 from agents.transport.poller import Batch, Poller, PrefetchLimits
-from agents.transport.progress import Progress
+from agents.transport.progress import CommitProgress
 from agents.transport.records import Record
 from agents.transport.sent_index import SentIndex, load_sent_index
 from pipeline.adapters.transient import is_transient
@@ -67,7 +67,7 @@ class Consumer(BaseConsumer):
     async def on_start(self) -> None:
         """Connect; nothing is read before `subscribe`."""
         options = self._options = self.transport.options
-        self._progress = Progress(self._acked_index, self._acked)
+        self._progress = CommitProgress(self._acked_index, self._acked)
         self._checkpointer = Checkpointer(
             commit=self._commit_with_notes,
             producer=self.app.producer,

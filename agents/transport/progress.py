@@ -6,7 +6,7 @@ from collections.abc import Mapping, MutableMapping
 from faust.types import TP
 
 
-class Progress:
+class CommitProgress:
     """Offsets per partition between their delivery to agents and their commit.
 
     Faust's streams record acknowledgements in `acked_index` and `acked`, in any order.

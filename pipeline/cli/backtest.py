@@ -13,7 +13,7 @@ from pipeline.cli.sources import named_source
 from pipeline.cli.times import epoch_ms, iso
 from pipeline.config.model import Source
 from pipeline.replay import backtest
-from pipeline.replay.input_files import FileReport, OpenFile, open_files
+from pipeline.replay.input_files import InputReport, OpenFile, open_files
 from pipeline.settings import Settings
 
 _OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it", clock="log")
@@ -86,7 +86,7 @@ def _bar() -> Progress:
     return Progress(*columns, console=err, transient=True)
 
 
-def _progress(bar: Progress) -> backtest.Progress:
+def _progress(bar: Progress) -> backtest.BacktestProgress:
     tasks: dict[str, TaskID] = {}
 
     def show(name: str, done: int, total: int) -> None:
@@ -97,7 +97,7 @@ def _progress(bar: Progress) -> backtest.Progress:
     def read(file: OpenFile, done: int) -> None:
         show(f"reading {file.path.name}", done, file.rows.size)
 
-    return backtest.Progress(read, lambda done, total: show("playing", done, total))
+    return backtest.BacktestProgress(read, lambda done, total: show("playing", done, total))
 
 
 def _print(report: backtest.BacktestReport, folder: Path) -> None:
@@ -118,7 +118,7 @@ def _print(report: backtest.BacktestReport, folder: Path) -> None:
     )
 
 
-def _print_refused(file: FileReport) -> None:
+def _print_refused(file: InputReport) -> None:
     for one in file.first:
         field = f"{one.field}: " if one.field else ""
         err.print(plain(f"{file.file}:{one.line}: {field}{one.message}"), soft_wrap=True)

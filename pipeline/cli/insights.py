@@ -18,7 +18,7 @@ from pipeline.insights.questions import (
     AUTO,
     AttributionAnswer,
     AttributionQuestion,
-    Draws,
+    BootstrapDraws,
     Order,
     answer,
 )
@@ -128,7 +128,7 @@ def attribution(  # noqa: PLR0913 - a command's options
             zone=timezone,
         ),
         half_life_ms=_duration(half_life),
-        draws=Draws(replicates, seed),
+        draws=BootstrapDraws(replicates, seed),
     )
     found = answer(question, Engine(memory, spill))
     if json:

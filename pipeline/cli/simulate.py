@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.settings import Settings
-from pipeline.simulate.audience import Played
+from pipeline.simulate.audience import PlayedWorld
 from pipeline.simulate.customers import MOST_CUSTOMERS
 from pipeline.simulate.diary import MOST_DAYS
 from pipeline.simulate.files import NAMES, Written, write
@@ -60,7 +60,7 @@ def bank(  # noqa: PLR0913 - one for each option
     done = _play(size, rate, seconds) if folder is None else _write(size, folder)
     if json:
         print_json(done)
-    elif isinstance(done, Played):
+    elif isinstance(done, PlayedWorld):
         _print_played(done)
     else:
         _print_written(done)
@@ -81,7 +81,7 @@ def _print_written(written: Written) -> None:
     )
 
 
-def _play(size: WorldSize, rate: float, seconds: float | None) -> Played:
+def _play(size: WorldSize, rate: float, seconds: float | None) -> PlayedWorld:
     with Progress(console=err, transient=True) as bar:
         task = bar.add_task("preparing", total=None)
 
@@ -91,7 +91,7 @@ def _play(size: WorldSize, rate: float, seconds: float | None) -> Played:
         return play(Settings(), size, LiveOptions(rate, seconds, show))
 
 
-def _print_played(played: Played) -> None:
+def _print_played(played: PlayedWorld) -> None:
     kinds = ("impression", "click", "dismiss", "conversion")
     rows = [
         [named, count, *(played.outcomes[named][kind] for kind in kinds)]

@@ -13,7 +13,7 @@ OF_TRAIT: Final = "trait."
 """Prefix of the trait in `of`."""
 
 
-def bucket(trait: model.Trait, timed: bool) -> Bucket:
+def bucket(trait: model.TraitDefinition, timed: bool) -> Bucket:
     """Compile a bucket, whose thresholds were checked."""
     values = _values(trait.thresholds)
     return Bucket(
@@ -26,12 +26,12 @@ def bucket(trait: model.Trait, timed: bool) -> Bucket:
     )
 
 
-def read_by(trait: model.Trait) -> str:
+def read_by(trait: model.TraitDefinition) -> str:
     """Return the trait that a bucket reads."""
     return (trait.of or "").removeprefix(OF_TRAIT)
 
 
-def bucket_problems(trait: model.Trait, names: Names, path: Path) -> Iterator[Problem]:
+def bucket_problems(trait: model.TraitDefinition, names: Names, path: Path) -> Iterator[Problem]:
     """Check a bucket, and yield its problems."""
     if trait.of is None or not trait.of.startswith(OF_TRAIT):
         yield Problem((*path, "rule"), "bucket needs `of: trait.NAME`, another trait")

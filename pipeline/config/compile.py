@@ -12,14 +12,14 @@ from pipeline.config.buckets import bucket, read_by
 from pipeline.config.checks import check, segment_order
 from pipeline.config.compiled import (
     Bucket,
-    Cap,
-    Channel,
+    CompiledCap,
+    CompiledChannel,
+    CompiledScore,
+    CompiledSegment,
+    CompiledSequence,
+    CompiledTrait,
     Constraints,
     Entry,
-    Score,
-    Segment,
-    Sequence,
-    Trait,
 )
 from pipeline.config.conditions import compiled
 from pipeline.config.dates import start_ms
@@ -36,7 +36,15 @@ from pipeline.config.segment_index import SegmentIndex, index_of
 from pipeline.config.voices import Voice, voices
 from pipeline.model.time import EARLIEST
 
-__all__ = ["Cap", "Channel", "Configuration", "Entry", "Segment", "Trait", "compile_bundle"]
+__all__ = [
+    "CompiledCap",
+    "CompiledChannel",
+    "CompiledSegment",
+    "CompiledTrait",
+    "Configuration",
+    "Entry",
+    "compile_bundle",
+]
 
 
 _EARLIEST_MS: Final = start_ms(EARLIEST)
@@ -70,17 +78,17 @@ class Configuration:
     carried: frozenset[str]
     bots_count: bool
     keeps: Keeps
-    traits: tuple[Trait, ...]
+    traits: tuple[CompiledTrait, ...]
     buckets: tuple[Bucket, ...]
-    scores: tuple[Score, ...]
-    sequences: tuple[Sequence, ...]
+    scores: tuple[CompiledScore, ...]
+    sequences: tuple[CompiledSequence, ...]
     read_traits: tuple[str, ...]
-    segments: tuple[Segment, ...]
+    segments: tuple[CompiledSegment, ...]
     segment_index: SegmentIndex
     by_placement: Mapping[str, tuple[Entry, ...]]
     outbound: tuple[Entry, ...]
     constraints: Constraints
-    channels: Mapping[str, Channel]
+    channels: Mapping[str, CompiledChannel]
 
     def earliest_of(self, source: str) -> int:
         """Return the earliest time (epoch ms) that an event of this source may have."""
@@ -107,7 +115,7 @@ class Configuration:
         return next((one for one in self.sources.values() if one.name == name), None)
 
     @property
-    def caps(self) -> tuple[Cap, ...]:
+    def caps(self) -> tuple[CompiledCap, ...]:
         """Caps of policies.yaml, of campaigns and of offers."""
         return self.constraints.caps
 
@@ -175,35 +183,37 @@ def _timed(profile: model.ProfileRules, index: SegmentIndex) -> frozenset[str]:
     return frozenset(read.union(read_by(one) for one in _buckets(profile) if one.name in read))
 
 
-def _traits(profile: model.ProfileRules, timed: frozenset[str]) -> Iterator[Trait]:
+def _traits(profile: model.ProfileRules, timed: frozenset[str]) -> Iterator[CompiledTrait]:
     for one in profile.traits:
         if one.rule != "bucket":
             changes = one.window is not None and one.name in timed
-            yield Trait(one.name, one.rule, keeps_for(one), timed=changes)
+            yield CompiledTrait(one.name, one.rule, keeps_for(one), timed=changes)
 
 
-def _buckets(profile: model.ProfileRules) -> Iterator[model.Trait]:
+def _buckets(profile: model.ProfileRules) -> Iterator[model.TraitDefinition]:
     return (one for one in profile.traits if one.rule == "bucket")
 
 
-def _segment(segment: model.Segment) -> Segment:
+def _segment(segment: model.Segment) -> CompiledSegment:
     when = compiled(segment.when)
-    return Segment(segment.segment, when.test, when, frozenset(segment.channels))
+    return CompiledSegment(segment.segment, when.test, when, frozenset(segment.channels))
 
 
-def _channel(channel: model.Channel) -> Channel:
-    return Channel(channel.name, channel.adapter, channel.url, channel.secret, channel.placements)
+def _channel(channel: model.Channel) -> CompiledChannel:
+    return CompiledChannel(
+        channel.name, channel.adapter, channel.url, channel.secret, channel.placements
+    )
 
 
 def _conditions(
-    bundle: model.Bundle, segments: tuple[Segment, ...], proposed: tuple[Proposal, ...]
+    bundle: model.Bundle, segments: tuple[CompiledSegment, ...], proposed: tuple[Proposal, ...]
 ) -> Iterator[Compiled]:
     """Return every condition over a profile, once each."""
     return iter({id(one): one for one in _every_condition(bundle, segments, proposed)}.values())
 
 
 def _every_condition(
-    bundle: model.Bundle, segments: tuple[Segment, ...], proposed: tuple[Proposal, ...]
+    bundle: model.Bundle, segments: tuple[CompiledSegment, ...], proposed: tuple[Proposal, ...]
 ) -> Iterator[Compiled]:
     for segment in segments:
         yield segment.when
@@ -216,7 +226,7 @@ def _every_condition(
 
 
 def _read_traits(
-    bundle: model.Bundle, segments: tuple[Segment, ...], proposed: tuple[Proposal, ...]
+    bundle: model.Bundle, segments: tuple[CompiledSegment, ...], proposed: tuple[Proposal, ...]
 ) -> Iterator[str]:
     for condition in _conditions(bundle, segments, proposed):
         yield from condition.reads.traits

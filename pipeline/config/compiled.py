@@ -23,7 +23,7 @@ SUITABILITY: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Trait:
+class CompiledTrait:
     """Named value, computed by `rule` from the aggregates in `keeps`.
 
     `timed`: time alone changes it and a segment reads it, so that a timer must be armed for it.
@@ -60,7 +60,7 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class CompiledScore:
     """Trait `name` that a model computes from `features`."""
 
     name: str
@@ -68,7 +68,7 @@ class Score:
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class CompiledSequence:
     """Sequence of the first `steps` of `parts`, in their order, within `within_ms`.
 
     A part beyond `steps` must not occur. `keep_ms`: age at which an interaction no longer matters.
@@ -83,7 +83,7 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class CompiledSegment:
     """Segment; only interactions of `channels` evaluate it, of any channel where empty."""
 
     name: str
@@ -93,7 +93,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class CompiledScope:
     """Scope of a policy: messages of which every field in `fields` has one of its names."""
 
     fields: tuple[tuple[Callable[[object], str | None], frozenset[str | None]], ...]
@@ -120,7 +120,7 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Campaign:
+class CompiledCampaign:
     """Conditions that all candidates of a campaign share.
 
     It is valid from `starts_ms` (inclusive) to `ends_ms` (exclusive), where given; `gates` are in
@@ -150,7 +150,7 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Consent:
+class CompiledConsent:
     """Consent that a customer must have given."""
 
     name: str
@@ -158,7 +158,7 @@ class Consent:
 
 
 @dataclass(frozen=True, slots=True)
-class Weight:
+class CompiledWeight:
     """Factor of the score while `when` holds."""
 
     name: str
@@ -167,7 +167,7 @@ class Weight:
 
 
 @dataclass(frozen=True, slots=True)
-class Holdout:
+class CompiledHoldout:
     """Holdout of a `share` of customers."""
 
     name: str
@@ -189,7 +189,7 @@ class Worth:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class CompiledCandidate:
     """Treatment of an offer of a campaign, as a candidate for a slot.
 
     Without `placement` it is sent on `channel` when the campaign's trigger holds. `cost` includes
@@ -220,9 +220,9 @@ class Candidate:
     confirm_ms: int | None
     content: Content
     gates: tuple[Gate, ...]
-    consents: tuple[Consent, ...]
-    weights: tuple[Weight, ...]
-    holdouts: tuple[Holdout, ...]
+    consents: tuple[CompiledConsent, ...]
+    weights: tuple[CompiledWeight, ...]
+    holdouts: tuple[CompiledHoldout, ...]
     tie: tuple[str, str, str]
 
 
@@ -233,14 +233,14 @@ class Entry:
     `first_gate`: the earliest stage at which a candidate has a condition beyond its campaign's.
     """
 
-    campaign: Campaign
-    candidates: tuple[Candidate, ...]
+    campaign: CompiledCampaign
+    candidates: tuple[CompiledCandidate, ...]
     treatments: tuple[str, ...]
     first_gate: int
 
 
 @dataclass(frozen=True, slots=True)
-class Cap:
+class CompiledCap:
     """Cap of `max` messages of `scope` in any window of `window_ms`, for each value of `per`."""
 
     name: str
@@ -248,7 +248,7 @@ class Cap:
     max: int
     window_ms: int
     channel: str | None
-    scope: Scope
+    scope: CompiledScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +258,7 @@ class EventSuppression:
     name: str
     duration_ms: int
     when: Compiled
-    scope: Scope
+    scope: CompiledScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,11 +274,11 @@ class OutcomeSuppression:
     count: int
     within_ms: int
     per: Literal["treatment", "offer", "group", "issue", "campaign", "channel", "all"]
-    scope: Scope
+    scope: CompiledScope
 
 
 @dataclass(frozen=True, slots=True)
-class QuietHours:
+class CompiledQuietHours:
     """Quiet hours for `scope`, from minute `begins` of the day to minute `ends`.
 
     Their time zone is that in `trait`, or of the interaction, or else `zone`.
@@ -289,7 +289,7 @@ class QuietHours:
     ends: int
     zone: tzinfo
     trait: str | None
-    scope: Scope
+    scope: CompiledScope
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,15 +299,15 @@ class Constraints:
     `longest_ms`: age at which a contact or an outcome no longer matters to any of them.
     """
 
-    caps: tuple[Cap, ...]
+    caps: tuple[CompiledCap, ...]
     events: tuple[EventSuppression, ...]
     outcomes: tuple[OutcomeSuppression, ...]
-    quiet_hours: tuple[QuietHours, ...]
+    quiet_hours: tuple[CompiledQuietHours, ...]
     longest_ms: int
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
+class CompiledChannel:
     """Way to reach a customer; `url` is set where the adapter is the webhook."""
 
     name: str

@@ -11,14 +11,14 @@ from pipeline.config.compiled import (
     ELIGIBILITY,
     STAGES,
     SUITABILITY,
-    Campaign,
-    Candidate,
-    Consent,
+    CompiledCampaign,
+    CompiledCandidate,
+    CompiledConsent,
+    CompiledHoldout,
+    CompiledScope,
+    CompiledWeight,
     Entry,
     Gate,
-    Holdout,
-    Scope,
-    Weight,
     Worth,
 )
 from pipeline.config.conditions import compiled
@@ -34,8 +34,8 @@ class Proposal:
     `traits`: traits that they read beyond their conditions.
     """
 
-    campaign: Campaign
-    candidates: tuple[Candidate, ...]
+    campaign: CompiledCampaign
+    candidates: tuple[CompiledCandidate, ...]
     traits: frozenset[str]
 
     def conditions(self) -> Iterator[Compiled]:
@@ -58,7 +58,7 @@ def by_placement(proposals: Iterable[Proposal]) -> Mapping[str, tuple[Entry, ...
     """Return the candidates of each placement."""
     slots: dict[str, tuple[Entry, ...]] = {}
     for proposal in proposals:
-        filling: dict[str, list[Candidate]] = {}
+        filling: dict[str, list[CompiledCandidate]] = {}
         for one in proposal.candidates:
             if one.placement is not None:
                 filling.setdefault(one.placement, []).append(one)
@@ -77,13 +77,13 @@ def outbound(proposals: Iterable[Proposal]) -> tuple[Entry, ...]:
     return tuple(_entry(campaign, candidates) for campaign, candidates in sent if candidates)
 
 
-def _entry(campaign: Campaign, candidates: list[Candidate]) -> Entry:
+def _entry(campaign: CompiledCampaign, candidates: list[CompiledCandidate]) -> Entry:
     names = tuple(one.treatment for one in candidates)
     first = min(_first_gate(one) for one in candidates)
     return Entry(campaign, tuple(candidates), names, first)
 
 
-def _first_gate(one: Candidate) -> int:
+def _first_gate(one: CompiledCandidate) -> int:
     if one.address is not None or one.starts_ms is not None or one.ends_ms is not None:
         return ELIGIBILITY
     return min((gate.stage for gate in one.gates), default=SUITABILITY)
@@ -95,9 +95,9 @@ class _Policies:
 
     channels: Mapping[str, model.Channel]
     gates: tuple[tuple[model.Scope, Gate], ...]
-    consents: tuple[tuple[Scope, Consent], ...]
-    weights: tuple[tuple[Scope, Weight], ...]
-    holdouts: tuple[tuple[Scope, Holdout], ...]
+    consents: tuple[tuple[CompiledScope, CompiledConsent], ...]
+    weights: tuple[tuple[CompiledScope, CompiledWeight], ...]
+    holdouts: tuple[tuple[CompiledScope, CompiledHoldout], ...]
 
     @classmethod
     def of(cls, bundle: model.Bundle) -> "_Policies":
@@ -109,15 +109,18 @@ class _Policies:
                 (rule.scope, policies.gate(stage, rule)) for stage, rule in policies.rules_of(every)
             ),
             consents=tuple(
-                (policies.scope(one.scope, held), Consent(one.consent, compiled(one.when)))
+                (policies.scope(one.scope, held), CompiledConsent(one.consent, compiled(one.when)))
                 for one in every.consent
             ),
             weights=tuple(
-                (policies.scope(one.scope), Weight(one.weight, one.factor, compiled(one.when)))
+                (
+                    policies.scope(one.scope),
+                    CompiledWeight(one.weight, one.factor, compiled(one.when)),
+                )
                 for one in every.weights
             ),
             holdouts=tuple(
-                (policies.scope(one.scope, held), Holdout(one.holdout, one.share))
+                (policies.scope(one.scope, held), CompiledHoldout(one.holdout, one.share))
                 for one in every.holdouts
             ),
         )
@@ -142,7 +145,7 @@ def _proposal(campaign: model.Campaign, makers: _Policies) -> Proposal:
 
 
 def _traits(
-    campaign: model.Campaign, made: Iterable[Candidate], makers: _Policies
+    campaign: model.Campaign, made: Iterable[CompiledCandidate], makers: _Policies
 ) -> Iterator[str]:
     for one in made:
         yield from (name for name, _ in one.content.reads if is_trait(name))
@@ -153,7 +156,7 @@ def _traits(
             yield from amounts.traits_of(offer.value, treatment.value, treatment.p)
 
 
-def _campaign(campaign: model.Campaign, makers: _Policies) -> Campaign:
+def _campaign(campaign: model.Campaign, makers: _Policies) -> CompiledCampaign:
     as_named = _Named(None, None, None, campaign.campaign, None, None, campaign.purpose)
     gates = [
         gate
@@ -167,7 +170,7 @@ def _campaign(campaign: model.Campaign, makers: _Policies) -> Campaign:
     ]
     if campaign.audience is not None:
         gates.insert(0, _built_in(ELIGIBILITY, "audience", campaign.audience))
-    return Campaign(
+    return CompiledCampaign(
         name=campaign.campaign,
         purpose=campaign.purpose,
         trigger=compiled(campaign.trigger),
@@ -185,7 +188,7 @@ def _by_stage(gates: Iterable[Gate]) -> tuple[Gate, ...]:
     return tuple(sorted(gates, key=lambda one: one.stage))
 
 
-def _candidates(campaign: model.Campaign, makers: _Policies) -> Iterator[Candidate]:
+def _candidates(campaign: model.Campaign, makers: _Policies) -> Iterator[CompiledCandidate]:
     for offer in campaign.offers:
         for treatment in offer.treatments:
             yield _candidate(campaign, offer, treatment, makers)
@@ -193,7 +196,7 @@ def _candidates(campaign: model.Campaign, makers: _Policies) -> Iterator[Candida
 
 def _candidate(
     campaign: model.Campaign, offer: model.Offer, treatment: model.Treatment, makers: _Policies
-) -> Candidate:
+) -> CompiledCandidate:
     channel = makers.channels[treatment.channel]
     value = offer.value if treatment.value is None else treatment.value
     as_named = _Named(
@@ -205,7 +208,7 @@ def _candidate(
         channel=channel.name,
         purpose=campaign.purpose,
     )
-    made = Candidate(
+    made = CompiledCandidate(
         campaign=campaign.campaign,
         issue=offer.issue,
         group=offer.group,
@@ -243,16 +246,16 @@ def _lever(campaign: model.Campaign, offer: model.Offer, treatment: model.Treatm
     return prod((factor for each in levers for factor in each.values()), start=1.0)
 
 
-def _worth(made: Candidate, value: model.Amount, p: model.Probability) -> Worth | None:
+def _worth(made: CompiledCandidate, value: model.Amount, p: model.Probability) -> Worth | None:
     """Return the worth where it is the same for all customers, else None."""
     if isinstance(value, model.Reckoned) or isinstance(p, model.Reckoned):
         return None
     return amounts.worth(p, value, made.cost, made.lever, made.transactional, made.tie)
 
 
-def _own_holdout(campaign: model.Campaign) -> Iterator[Holdout]:
+def _own_holdout(campaign: model.Campaign) -> Iterator[CompiledHoldout]:
     if campaign.holdout > 0 and campaign.purpose != "transactional":
-        yield Holdout(f"campaign/{campaign.campaign}", campaign.holdout)
+        yield CompiledHoldout(f"campaign/{campaign.campaign}", campaign.holdout)
 
 
 def _gates(

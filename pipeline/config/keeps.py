@@ -61,7 +61,7 @@ class Keeps:
         return self.by_name.get(interaction.name, self.any_name)
 
 
-def keeps_for(trait: model.Trait) -> tuple[Aggregate, ...]:
+def keeps_for(trait: model.TraitDefinition) -> tuple[Aggregate, ...]:
     """Return the aggregates of a trait.
 
     An average has two, the sum and the count; a bucket has none, since the trait that it reads has
@@ -94,7 +94,7 @@ def index_of(keeps: Iterable[Aggregate]) -> Keeps:
     )
 
 
-def _keep(trait: model.Trait, rule: KeepRule) -> Aggregate:
+def _keep(trait: model.TraitDefinition, rule: KeepRule) -> Aggregate:
     when = compiled(trait.when)
     shape = Shape(rule, None if trait.window is None else duration_ms(trait.window))
     return Aggregate(
@@ -139,13 +139,13 @@ def shape_of(key: str) -> Shape:
     return Shape(cast(KeepRule, rule), int(window) if window else None)
 
 
-def _key(shape: Shape, trait: model.Trait) -> str:
+def _key(shape: Shape, trait: model.TraitDefinition) -> str:
     kept = (shape.rule, trait.of, trait.when, trait.window)
     name = blake2b(msgspec.json.encode(kept, order="sorted"), digest_size=6).hexdigest()
     return keep_key(shape, name)
 
 
-def _reader(rule: KeepRule, trait: model.Trait) -> Read:
+def _reader(rule: KeepRule, trait: model.TraitDefinition) -> Read:
     if trait.rule in READS_NOTHING:
         return readers.one if trait.rule == "count" else readers.occurred_at
     assert trait.of is not None, trait

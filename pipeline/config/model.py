@@ -149,7 +149,7 @@ TraitRule: TypeAlias = KeptRule | Literal["bucket"]
 Threshold: TypeAlias = float | Duration
 
 
-class Trait(Part, frozen=True):
+class TraitDefinition(Part, frozen=True):
     """A named value of the profile, kept by a rule over the interactions that fit `when`.
 
     `of` names what is read (`properties.total`, `derived.country`, `occurred_at`, `name`...);
@@ -271,7 +271,7 @@ class Score(Part, frozen=True):
 class ProfileRules(Part, frozen=True):
     """profile.yaml; `session_gap`: so long without an interaction ends a session."""
 
-    traits: tuple[Trait, ...] = ()
+    traits: tuple[TraitDefinition, ...] = ()
     session_gap: Duration = "30m"
     enrichers: Enrichers = field(default_factory=Enrichers)
     scores: tuple[Score, ...] = ()

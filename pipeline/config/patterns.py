@@ -7,22 +7,22 @@ from pipeline.conditions import Compiled, Condition, compile
 from pipeline.conditions import tree as conditions
 from pipeline.conditions.reads import patterns
 from pipeline.config import readers
-from pipeline.config.compiled import Sequence, Trait
+from pipeline.config.compiled import CompiledSequence, CompiledTrait
 from pipeline.config.keeps import Aggregate, Shape, keep_key
 from pipeline.model.time import GRACE_MS
 
 _LATEST: Final = Shape("max", None)
 
 
-def latest_times(trees: Iterable[Condition]) -> tuple[Trait, ...]:
+def latest_times(trees: Iterable[Condition]) -> tuple[CompiledTrait, ...]:
     """Return the traits of all absences, each once."""
     found = dict(_latest_times(trees))
     return tuple(found[name] for name in sorted(found))
 
 
-def sequences(trees: Iterable[Condition]) -> tuple[Sequence, ...]:
+def sequences(trees: Iterable[Condition]) -> tuple[CompiledSequence, ...]:
     """Return all sequences, each once, with the longest retention that a condition needs."""
-    found: dict[str, Sequence] = {}
+    found: dict[str, CompiledSequence] = {}
     for tree in trees:
         for pattern in patterns(tree):
             if isinstance(pattern, conditions.Sequence):
@@ -33,7 +33,7 @@ def sequences(trees: Iterable[Condition]) -> tuple[Sequence, ...]:
     return tuple(found[name] for name in sorted(found))
 
 
-def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, Trait]]:
+def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, CompiledTrait]]:
     for tree in trees:
         for pattern in patterns(tree):
             if isinstance(pattern, conditions.Absence):
@@ -48,12 +48,12 @@ def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, Trait]]:
                         read=readers.occurred_at,
                         names=when.names,
                     )
-                    yield name, Trait(name, "max", (keep,), timed=False)
+                    yield name, CompiledTrait(name, "max", (keep,), timed=False)
 
 
-def _sequence(pattern: conditions.Sequence) -> Sequence:
+def _sequence(pattern: conditions.Sequence) -> CompiledSequence:
     parts = [compile(part) for part in pattern.parts]
-    return Sequence(
+    return CompiledSequence(
         name=pattern.trait,
         steps=len(pattern.steps),
         parts=tuple(part.test for part in parts),

@@ -9,13 +9,13 @@ from pipeline.conditions import Compiled, duration_ms
 from pipeline.config import model
 from pipeline.config.compiled import (
     STAGES,
-    Cap,
+    CompiledCap,
+    CompiledQuietHours,
+    CompiledScope,
     Constraints,
     EventSuppression,
     Gate,
     OutcomeSuppression,
-    QuietHours,
-    Scope,
 )
 from pipeline.config.conditions import compiled
 from pipeline.config.zones import zone
@@ -32,14 +32,14 @@ def named(names: model.Names) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
 
 
-def scope(of: model.Scope, purposes: Collection[str] = ()) -> Scope:
+def scope(of: model.Scope, purposes: Collection[str] = ()) -> CompiledScope:
     """Compile a scope; `purposes` apply where it names none."""
     fields: list[tuple[Callable[[object], str | None], frozenset[str | None]]] = []
     for field in FIELDS:
         names = named(getattr(of, field)) or (purposes if field == "purpose" else ())
         if names and set(names) != set(get_args(model.Purpose)):
             fields.append((_reader(field), frozenset(names)))
-    return Scope(tuple(fields))
+    return CompiledScope(tuple(fields))
 
 
 @cache
@@ -63,18 +63,18 @@ def gate(stage: int, rule: model.Rule) -> Gate:
     return Gate(stage, f"{STAGES[stage]}/{rule.rule}", compiled(rule.when))
 
 
-def caps(bundle: model.Bundle) -> Iterator[Cap]:
+def caps(bundle: model.Bundle) -> Iterator[CompiledCap]:
     """Compile the caps of policies.yaml, then those of campaigns and their offers."""
     for cap in bundle.policies.caps:
         yield _cap(cap, scope(cap.scope))
     for campaign in bundle.campaigns:
         of_campaign = scope(model.Scope(campaign=campaign.campaign)).fields
         for cap in campaign.caps:
-            yield _cap(cap, Scope((*of_campaign, *scope(cap.scope).fields)))
+            yield _cap(cap, CompiledScope((*of_campaign, *scope(cap.scope).fields)))
         for offer in campaign.offers:
             of_offer = scope(model.Scope(offer=offer.offer)).fields
             for cap in offer.caps:
-                yield _cap(cap, Scope((*of_campaign, *of_offer, *scope(cap.scope).fields)))
+                yield _cap(cap, CompiledScope((*of_campaign, *of_offer, *scope(cap.scope).fields)))
 
 
 def constraints(bundle: model.Bundle) -> Constraints:
@@ -108,8 +108,8 @@ def minute_of_day(time: str) -> int:
     return int(hours) * 60 + int(minutes)
 
 
-def _cap(cap: model.Cap, within: Scope) -> Cap:
-    return Cap(cap.cap, cap.per, cap.max, duration_ms(cap.window), cap.channel, within)
+def _cap(cap: model.Cap, within: CompiledScope) -> CompiledCap:
+    return CompiledCap(cap.cap, cap.per, cap.max, duration_ms(cap.window), cap.channel, within)
 
 
 def _event(one: model.Suppression) -> EventSuppression:
@@ -130,10 +130,10 @@ def _outcome(one: model.Suppression) -> OutcomeSuppression:
     )
 
 
-def _quiet(one: model.QuietHours) -> QuietHours:
+def _quiet(one: model.QuietHours) -> CompiledQuietHours:
     where = zone(one.zone)
     assert where is not None
-    return QuietHours(
+    return CompiledQuietHours(
         name=one.quiet,
         begins=minute_of_day(one.begins),
         ends=minute_of_day(one.ends),

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 from pipeline.conditions import Path, Problem
 from pipeline.config import model
-from pipeline.config.compiled import Feature, Score
+from pipeline.config.compiled import CompiledScore, Feature
 from pipeline.config.names import Names, known_name, score_trait
 
 
-def compiled_score(score: model.Score) -> Score:
+def compiled_score(score: model.Score) -> CompiledScore:
     """Compile a score, with the names of its traits."""
-    return Score(score_trait(score.name), tuple(_feature(one) for one in score.features))
+    return CompiledScore(score_trait(score.name), tuple(_feature(one) for one in score.features))
 
 
 def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Problem]:

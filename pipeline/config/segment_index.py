@@ -12,7 +12,7 @@ from math import ceil
 from typing import Final
 
 from pipeline.conditions.reads import spans
-from pipeline.config.compiled import Segment
+from pipeline.config.compiled import CompiledSegment
 from pipeline.model.interaction import Interaction, Known
 
 _FOREVER_MS: Final = 1 << 53
@@ -72,7 +72,7 @@ class SegmentIndex:
         )
 
 
-def index_of(segments: Sequence[Segment]) -> SegmentIndex:
+def index_of(segments: Sequence[CompiledSegment]) -> SegmentIndex:
     """Index segments, which are in dependency order."""
     by_name: defaultdict[str, int] = defaultdict(int)
     by_trait: defaultdict[str, int] = defaultdict(int)

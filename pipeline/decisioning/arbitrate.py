@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.config.compiled import Candidate, Entry
+from pipeline.config.compiled import CompiledCandidate, Entry
 from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.eligibility import Moment, campaign_objection, objection
 from pipeline.decisioning.history import Remembered
@@ -38,7 +38,7 @@ class Win:
 
     slot: str
     action_id: str
-    candidate: Candidate
+    candidate: CompiledCandidate
     content: dict[str, str]
 
 
@@ -87,7 +87,7 @@ class Arbitration:
                 self.choices.append(Choice(slot, slot.partition("/")[0]))
 
     def _ranked(self, entries: Iterable[Entry], asked: bool) -> list[Priced]:
-        eligible: list[Candidate] = []
+        eligible: list[CompiledCandidate] = []
         for entry in entries:
             refusal = campaign_objection(entry.campaign, self.moment, asked)
             if refusal is not None and refusal.stage <= entry.first_gate:
@@ -160,7 +160,7 @@ class Arbitration:
         self._win(one, slot, content)
         return "chosen"
 
-    def _held_out(self, candidate: Candidate) -> str | None:
+    def _held_out(self, candidate: CompiledCandidate) -> str | None:
         if not candidate.holdouts:
             return None
         drawn = {**self.known.holdouts, **self.drawn}

@@ -12,11 +12,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from pipeline.config.compile import Cap
-from pipeline.config.compiled import Candidate
+from pipeline.config.compile import CompiledCap
+from pipeline.config.compiled import CompiledCandidate
 from pipeline.model.decision import Contact
 
-SUBJECT: Final[Mapping[str, Callable[[Candidate | Contact], str | None]]] = {
+SUBJECT: Final[Mapping[str, Callable[[CompiledCandidate | Contact], str | None]]] = {
     "treatment": attrgetter("treatment"),
     "offer": attrgetter("offer"),
     "group": attrgetter("group"),
@@ -31,11 +31,11 @@ SUBJECT: Final[Mapping[str, Callable[[Candidate | Contact], str | None]]] = {
 class Full(Struct, frozen=True):
     """A cap and the subjects that it leaves no room for now; None: for none at all."""
 
-    cap: Cap
+    cap: CompiledCap
     subjects: frozenset[str | None] | None
 
 
-def full(caps: Sequence[Cap], contacts: Sequence[Contact], now_ms: int) -> tuple[Full, ...]:
+def full(caps: Sequence[CompiledCap], contacts: Sequence[Contact], now_ms: int) -> tuple[Full, ...]:
     """Return the caps that are reached, in their order."""
     found: list[Full] = []
     for cap in caps:
@@ -46,7 +46,7 @@ def full(caps: Sequence[Cap], contacts: Sequence[Contact], now_ms: int) -> tuple
     return tuple(found)
 
 
-def exceeded(candidate: Candidate, full: Sequence[Full]) -> Cap | None:
+def exceeded(candidate: CompiledCandidate, full: Sequence[Full]) -> CompiledCap | None:
     """Return the first cap that `candidate` would exceed; transactional messages have none."""
     if candidate.transactional:
         return None
@@ -60,7 +60,9 @@ def exceeded(candidate: Candidate, full: Sequence[Full]) -> Cap | None:
     return None
 
 
-def _subjects(cap: Cap, contacts: Sequence[Contact], now_ms: int) -> frozenset[str | None] | None:
+def _subjects(
+    cap: CompiledCap, contacts: Sequence[Contact], now_ms: int
+) -> frozenset[str | None] | None:
     if cap.max == 0:
         return None
     begin_ms = now_ms - cap.window_ms

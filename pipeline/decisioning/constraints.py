@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from pipeline.conditions import Facts
-from pipeline.config.compiled import Candidate, Constraints
+from pipeline.config.compiled import CompiledCandidate, Constraints
 from pipeline.decisioning import caps, quiet_hours, suppressions
 from pipeline.decisioning.caps import Full
 from pipeline.decisioning.history import Remembered
@@ -36,7 +36,7 @@ class Standing(Struct, frozen=True):
         open_ = not (self.silences or full or self.rules.quiet_hours)
         return Standing(self.rules, self.facts, self.silences, full, open_)
 
-    def objection(self, candidate: Candidate) -> str | None:
+    def objection(self, candidate: CompiledCandidate) -> str | None:
         """Return the first constraint that holds `candidate` back, as its fate is recorded."""
         for consent in candidate.consents:
             if not consent.when.test(self.facts):

@@ -13,8 +13,8 @@ from pipeline.config.compiled import (
     ELIGIBILITY,
     STAGES,
     SUITABILITY,
-    Campaign,
-    Candidate,
+    CompiledCampaign,
+    CompiledCandidate,
     Gate,
 )
 from pipeline.decisioning.render import missing_name
@@ -49,7 +49,7 @@ class Objection(Struct, frozen=True):
     label: str
 
 
-def campaign_objection(campaign: Campaign, moment: Moment, asked: bool) -> Objection | None:
+def campaign_objection(campaign: CompiledCampaign, moment: Moment, asked: bool) -> Objection | None:
     """Return the first rule that rejects all of a campaign.
 
     `asked`: somebody asked, so it needs no trigger. A campaign that no trigger fires is not
@@ -67,7 +67,9 @@ def campaign_objection(campaign: Campaign, moment: Moment, asked: bool) -> Objec
     return _shut(campaign.gates, facts, _EVERY_STAGE)
 
 
-def objection(candidate: Candidate, moment: Moment, before: int = _EVERY_STAGE) -> Objection | None:
+def objection(
+    candidate: CompiledCandidate, moment: Moment, before: int = _EVERY_STAGE
+) -> Objection | None:
     """Return the first rule of a stage `before` that rejects `candidate`."""
     facts = moment.facts
     if candidate.starts_ms is not None and facts.now_ms < candidate.starts_ms:
@@ -86,7 +88,7 @@ def objection(candidate: Candidate, moment: Moment, before: int = _EVERY_STAGE) 
     )
 
 
-def _unreachable(candidate: Candidate, moment: Moment) -> Objection | None:
+def _unreachable(candidate: CompiledCandidate, moment: Moment) -> Objection | None:
     to = address(candidate, moment)
     if to is None:
         return Objection(ELIGIBILITY, f"eligibility/no address: {candidate.address}")
@@ -106,7 +108,7 @@ def _is_anothers(identifier: str, moment: Moment) -> bool:
     return belonging is not None and not belonging.here
 
 
-def address(candidate: Candidate, moment: Moment) -> str | None:
+def address(candidate: CompiledCandidate, moment: Moment) -> str | None:
     """Return the customer's address on the channel; None when it needs none or there is none."""
     if candidate.address is None:
         return None

@@ -10,7 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from pipeline.config.compiled import Candidate, Holdout
+from pipeline.config.compiled import CompiledCandidate, CompiledHoldout
 from pipeline.model.decision import Assignment
 
 _RANGE: Final = 2**64
@@ -24,10 +24,10 @@ class Draw(Struct, frozen=True):
 
 
 def draw(
-    candidate: Candidate, profile_id: str, drawn: Mapping[str, Assignment], now_ms: int
+    candidate: CompiledCandidate, profile_id: str, drawn: Mapping[str, Assignment], now_ms: int
 ) -> Draw:
     """Return whether the customer goes without `candidate`; transactional ones have no holdout."""
-    rules: Iterable[Holdout] = () if candidate.transactional else candidate.holdouts
+    rules: Iterable[CompiledHoldout] = () if candidate.transactional else candidate.holdouts
     new: list[Assignment] = []
     held: Assignment | None = None
     for rule in rules:
@@ -40,7 +40,7 @@ def draw(
     return Draw(held, tuple(new))
 
 
-def is_held(rule: Holdout, profile_id: str) -> bool:
+def is_held(rule: CompiledHoldout, profile_id: str) -> bool:
     """Return whether the customer's draw, from 0 to 1 by who it is, is below the share."""
     digest = hashlib.sha256(f"{rule.name}/{profile_id}".encode()).digest()
     return int.from_bytes(digest[:8]) < rule.share * _RANGE

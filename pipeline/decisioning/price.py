@@ -7,19 +7,19 @@ from msgspec import Struct
 
 from pipeline.conditions import Facts
 from pipeline.config import amounts
-from pipeline.config.compiled import Candidate, Worth
+from pipeline.config.compiled import CompiledCandidate, Worth
 from pipeline.decisioning.propensities import Propensities
 
 
 class Priced(Struct, frozen=True):
     """A candidate with its worth for this customer now."""
 
-    candidate: Candidate
+    candidate: CompiledCandidate
     worth: Worth
 
 
 def rank(
-    candidates: Sequence[Candidate], facts: Facts, learned: Propensities | None
+    candidates: Sequence[CompiledCandidate], facts: Facts, learned: Propensities | None
 ) -> list[Priced]:
     """Sort the best first, so that the same input gives the same answer."""
     if learned is None:
@@ -33,7 +33,7 @@ def rank(
     return priced
 
 
-def _worth(candidate: Candidate, learned: float | None, facts: Facts) -> Worth:
+def _worth(candidate: CompiledCandidate, learned: float | None, facts: Facts) -> Worth:
     weight = candidate.lever
     for one in candidate.weights:
         if one.when.test(facts):

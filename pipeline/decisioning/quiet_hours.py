@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
 
 from pipeline.conditions import Facts
-from pipeline.config.compiled import Candidate, QuietHours
+from pipeline.config.compiled import CompiledCandidate, CompiledQuietHours
 from pipeline.config.zones import zone
 
 
-def quiet(candidate: Candidate, rules: Iterable[QuietHours], facts: Facts) -> QuietHours | None:
+def quiet(
+    candidate: CompiledCandidate, rules: Iterable[CompiledQuietHours], facts: Facts
+) -> CompiledQuietHours | None:
     """Return the first quiet hours that hold `candidate` back now.
 
     Answers and transactional messages have none.
@@ -21,7 +23,7 @@ def quiet(candidate: Candidate, rules: Iterable[QuietHours], facts: Facts) -> Qu
     return None
 
 
-def is_quiet(rule: QuietHours, facts: Facts) -> bool:
+def is_quiet(rule: CompiledQuietHours, facts: Facts) -> bool:
     """Return whether it is `begins` (inclusive) to `ends` (exclusive) where the customer is."""
     local = datetime.fromtimestamp(facts.now_ms / 1000, UTC).astimezone(_zone(rule, facts))
     minute = local.hour * 60 + local.minute
@@ -30,7 +32,7 @@ def is_quiet(rule: QuietHours, facts: Facts) -> bool:
     return minute >= rule.begins or minute < rule.ends
 
 
-def _zone(rule: QuietHours, facts: Facts) -> tzinfo:
+def _zone(rule: CompiledQuietHours, facts: Facts) -> tzinfo:
     known = None if rule.trait is None else facts.traits.get(rule.trait)
     context = None if facts.interaction is None else facts.interaction.context.timezone
     for name in (known, context):

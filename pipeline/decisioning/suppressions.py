@@ -11,11 +11,11 @@ from msgspec import Struct
 
 from pipeline.conditions import Facts
 from pipeline.config.compiled import (
-    Candidate,
+    CompiledCandidate,
+    CompiledScope,
     Constraints,
     EventSuppression,
     OutcomeSuppression,
-    Scope,
 )
 from pipeline.decisioning.caps import SUBJECT
 from pipeline.model.decision import Contact
@@ -27,7 +27,7 @@ class Silence(Struct, frozen=True):
     """A suppression that is in force for `scope`, where what `per` says is one of `subjects`."""
 
     name: str
-    scope: Scope
+    scope: CompiledScope
     per: str
     subjects: frozenset[str | None]
 
@@ -65,7 +65,7 @@ def in_force(
     return tuple(found)
 
 
-def silencing(candidate: Candidate, silences: Iterable[Silence]) -> Silence | None:
+def silencing(candidate: CompiledCandidate, silences: Iterable[Silence]) -> Silence | None:
     """Return the first suppression of `candidate`; a transactional message has none."""
     if candidate.transactional:
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from pipeline.adapters.traces import Trace
-from pipeline.config.compiled import Channel
+from pipeline.config.compiled import CompiledChannel
 from pipeline.model.decision import Action
 
 _MS: Final = 1000
@@ -80,7 +80,7 @@ class ChannelAdapter(Protocol):
         ...
 
 
-FindChannel: TypeAlias = Callable[[str], Channel | None]
+FindChannel: TypeAlias = Callable[[str], CompiledChannel | None]
 """Looks up a channel in the configuration in force."""
 
 OpenAdapter: TypeAlias = Callable[[FindChannel], AbstractAsyncContextManager[ChannelAdapter]]

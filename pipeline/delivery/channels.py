@@ -4,7 +4,7 @@ from typing import Final
 
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.run_state import announcements
-from pipeline.config.compiled import Channel
+from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import ADAPTERS, Source
 from pipeline.delivery.reporter import GatewayAddress, NoGateway
 from pipeline.model import topics
@@ -37,7 +37,7 @@ class ConfiguredChannels:
         channels = config.channels.values() if config else ()
         return [topics.actions(one.name) for one in channels if one.adapter == self._adapter]
 
-    def find(self, name: str) -> Channel | None:
+    def find(self, name: str) -> CompiledChannel | None:
         """Return a channel of the configuration in force."""
         config = self._configurations.latest()
         return config.channels.get(name) if config else None

@@ -31,7 +31,7 @@ from tenacity.wait import wait_exponential_jitter
 
 from pipeline.adapters import traces
 from pipeline.adapters.traces import Trace
-from pipeline.config.compiled import Channel
+from pipeline.config.compiled import CompiledChannel
 from pipeline.config.keys import resolved
 from pipeline.config.urls import url_problem
 from pipeline.delivery.channel_adapter import (
@@ -126,7 +126,7 @@ async def open_adapter(find_channel: FindChannel) -> AsyncIterator[ChannelAdapte
         yield WebhookAdapter(client, lambda name: _endpoint(find_channel(name)))
 
 
-def _endpoint(channel: Channel | None) -> Endpoint | Unusable | None:
+def _endpoint(channel: CompiledChannel | None) -> Endpoint | Unusable | None:
     """Return the channel's endpoint, with secrets from this process's environment."""
     if channel is None or channel.url is None:
         return None

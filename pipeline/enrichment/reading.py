@@ -5,7 +5,7 @@ from functools import partial, reduce
 from typing import Any, Final, TypeAlias
 
 from pipeline.conditions.tree import is_hidden
-from pipeline.config.compiled import Trait
+from pipeline.config.compiled import CompiledTrait
 from pipeline.config.keeps import Aggregate
 from pipeline.config.model import KeptRule
 from pipeline.config.names import approximate, since_trait
@@ -15,11 +15,11 @@ from pipeline.enrichment.cells import COMBINE, MILLION, number, total
 from pipeline.enrichment.state import Kept, Panes, Shard, Value
 from pipeline.model.interaction import Known
 
-_Read: TypeAlias = Callable[[Trait, Sequence[Shard], int], Known]
+_Read: TypeAlias = Callable[[CompiledTrait, Sequence[Shard], int], Known]
 
 
 def values(
-    traits: Sequence[Trait], shards: Sequence[Shard], now_ms: int
+    traits: Sequence[CompiledTrait], shards: Sequence[Shard], now_ms: int
 ) -> Iterator[tuple[str, Known]]:
     """Return each trait that has a value, by its name.
 
@@ -49,7 +49,7 @@ def _past(shard: Shard) -> Shard:
     return Shard(shard.first_seen, shard.last_seen, shard.clock, kept=kept)
 
 
-def next_change(trait: Trait, shards: Sequence[Shard], now_ms: int) -> int | None:
+def next_change(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> int | None:
     """Return when time alone may next change the trait, which has a window, after `now_ms`."""
     soonest = None
     for keep in trait.keeps:
@@ -86,7 +86,7 @@ def _added_up(keep: Aggregate, shards: Sequence[Shard], now_ms: int) -> int | No
 
 
 def _incomplete(
-    traits: Sequence[Trait], shards: Sequence[Shard], now_ms: int
+    traits: Sequence[CompiledTrait], shards: Sequence[Shard], now_ms: int
 ) -> Iterator[tuple[str, Known]]:
     for trait in traits:
         since = max(_since(trait, shards, now_ms), default=None)
@@ -94,7 +94,7 @@ def _incomplete(
             yield since_trait(trait.name), since
 
 
-def _since(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Iterator[int]:
+def _since(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Iterator[int]:
     for keep in trait.keeps:
         for shard in shards:
             begun = shard.begun.get(keep.key)
@@ -102,21 +102,21 @@ def _since(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Iterator[int]:
                 yield begun.since
 
 
-def _count(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:
+def _count(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
     return _added_up(trait.keeps[0], shards, now_ms)
 
 
-def _sum(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:
+def _sum(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
     added = _added_up(trait.keeps[0], shards, now_ms)
     return None if added is None else number(added)
 
 
-def _average(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:
+def _average(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
     added, count = (_added_up(keep, shards, now_ms) for keep in trait.keeps)
     return added / (count * MILLION) if added is not None and count else None
 
 
-def _best(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:
+def _best(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
     [keep] = trait.keeps
     cells = _cells(keep, shards, now_ms)
     if not cells:
@@ -125,13 +125,15 @@ def _best(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:
     return best.value if isinstance(best, Value) else best
 
 
-def _union(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Known:
+def _union(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
     [keep] = trait.keeps
     parts = _parts(keep, shards)
     return terms.within(reduce(terms.merge, parts), floor(keep, now_ms)) or None if parts else None
 
 
-def _distinct(trait: Trait, shards: Sequence[Shard], now_ms: int) -> Iterator[tuple[str, Known]]:
+def _distinct(
+    trait: CompiledTrait, shards: Sequence[Shard], now_ms: int
+) -> Iterator[tuple[str, Known]]:
     [keep] = trait.keeps
     parts = _parts(keep, shards)
     if not parts:

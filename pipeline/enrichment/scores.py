@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import nan
 from typing import TypeAlias
 
-from pipeline.config.compiled import Feature, Score
+from pipeline.config.compiled import CompiledScore, Feature
 from pipeline.config.readers import is_number
 from pipeline.model.interaction import Known
 from pipeline.model.time import DAY_MS
@@ -14,7 +14,10 @@ Scorer: TypeAlias = Callable[[Sequence[float]], float | None]
 
 
 def scores(
-    wanted: Sequence[Score], known: Mapping[str, Known], now_ms: int, scorers: Mapping[str, Scorer]
+    wanted: Sequence[CompiledScore],
+    known: Mapping[str, Known],
+    now_ms: int,
+    scorers: Mapping[str, Scorer],
 ) -> dict[str, Known]:
     """Return each score by its trait's name, without those whose model is not there."""
     found: dict[str, Known] = {}

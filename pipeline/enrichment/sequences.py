@@ -8,14 +8,13 @@ answer is that of all marks, however many there were. Only what comes late, or t
 among more than `CROWDED` others meets what was kept of them, and is right to a pane.
 """
 
-from collections.abc import Iterable
-from collections.abc import Sequence as Ordered
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
 
 from pipeline.conditions import Facts
-from pipeline.config.compiled import Sequence
+from pipeline.config.compiled import CompiledSequence
 from pipeline.model.time import GRACE_MS
 
 CROWDED: Final = 160
@@ -35,7 +34,7 @@ class Mark(Struct, frozen=True, array_like=True, order=True):
     fits: int
 
 
-def mark(sequence: Sequence, facts: Facts) -> Mark | None:
+def mark(sequence: CompiledSequence, facts: Facts) -> Mark | None:
     """Return the mark of an interaction; None when it fits no part."""
     interaction = facts.interaction
     if interaction is None:
@@ -51,7 +50,7 @@ def union(*several: Iterable[Mark]) -> tuple[Mark, ...]:
     return tuple(sorted({one for marks in several for one in marks}))
 
 
-def settle(marks: tuple[Mark, ...], sequence: Sequence, now_ms: int) -> tuple[Mark, ...]:
+def settle(marks: tuple[Mark, ...], sequence: CompiledSequence, now_ms: int) -> tuple[Mark, ...]:
     """Without those that no condition can ask for any more."""
     oldest = now_ms - sequence.keep_ms
     if marks and marks[0].at < oldest:
@@ -59,7 +58,7 @@ def settle(marks: tuple[Mark, ...], sequence: Sequence, now_ms: int) -> tuple[Ma
     return marks if len(marks) <= CROWDED else _needed(marks, sequence)
 
 
-def completed_at(marks: Iterable[Mark], sequence: Sequence) -> int | None:
+def completed_at(marks: Iterable[Mark], sequence: CompiledSequence) -> int | None:
     """Return when (ms) the latest sequence was complete."""
     completed = _chains(marks, sequence)[-1]
     return completed[-1].at if completed else None
@@ -69,7 +68,7 @@ _Chain = tuple[Mark, ...]
 """The marks of the first steps of a sequence, one per step."""
 
 
-def _chains(marks: Iterable[Mark], sequence: Sequence) -> list[_Chain]:
+def _chains(marks: Iterable[Mark], sequence: CompiledSequence) -> list[_Chain]:
     """Return, for each step but the last, the chain to it from the latest first step.
 
     Then the latest complete chain; empty where there is none.
@@ -93,7 +92,7 @@ def _chains(marks: Iterable[Mark], sequence: Sequence) -> list[_Chain]:
     return [*reached, completed]
 
 
-def _needed(marks: Ordered[Mark], sequence: Sequence) -> tuple[Mark, ...]:
+def _needed(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Mark, ...]:
     """Return the marks that later answers may need.
 
     The latest ones, those of chains that a later mark may continue or that are complete, the latest

@@ -19,7 +19,7 @@ from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.openapi import openapi_document
 from pipeline.gateway.outcomes import outcomes
 from pipeline.gateway.profiles import ProfileEndpoints
-from pipeline.gateway.readiness import Readiness
+from pipeline.gateway.readiness import GatewayReadiness
 from pipeline.gateway.registry_routes import registry_routes
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import JSON, error_response, json_response
@@ -46,7 +46,10 @@ register_url_convertor("text", _TextConvertor())
 
 
 def create_app(
-    gateway: Gateway, waiting: PendingReplies, readiness: Readiness, profiles: ProfileEndpoints
+    gateway: Gateway,
+    waiting: PendingReplies,
+    readiness: GatewayReadiness,
+    profiles: ProfileEndpoints,
 ) -> Starlette:
     """Make the application that serves the whole HTTP API."""
     posts: dict[str, Endpoint] = {"/v1/decide": DecideEndpoint(waiting)}
@@ -86,7 +89,7 @@ def _route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Rout
     return Route(path, handle, methods=[method])
 
 
-def _health_routes(gateway: Gateway, readiness: Readiness) -> Iterable[Route]:
+def _health_routes(gateway: Gateway, readiness: GatewayReadiness) -> Iterable[Route]:
     async def readyz(_: Request) -> Response:
         found = await readiness.ready()
         return json_response(found, 200 if found.ready else 503)

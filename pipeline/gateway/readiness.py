@@ -37,7 +37,7 @@ class _ProbeResult:
     ready: ReadyAnswer
 
 
-class Readiness:
+class GatewayReadiness:
     """Prober that runs at most once a second, and once in five seconds while all works."""
 
     def __init__(self, gateway: Gateway, waiting: PendingReplies, partitions: int) -> None:

@@ -27,7 +27,7 @@ from pipeline.gateway.expired_replies import LateReplies
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.profiles import ProfileEndpoints
-from pipeline.gateway.readiness import Readiness
+from pipeline.gateway.readiness import GatewayReadiness
 from pipeline.gateway.replies import PendingReplies, ReplyReader
 from pipeline.model import topics
 from pipeline.model.time import HOUR_MS
@@ -77,7 +77,7 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     late = LateReplies(gateway)
     waiting = PendingReplies(late.expire)
     replies = ReplyReader(settings.kafka(), instance, gateway.codec, waiting)
-    readiness = Readiness(gateway, waiting, replies.partitions_of(topics.PROBES))
+    readiness = GatewayReadiness(gateway, waiting, replies.partitions_of(topics.PROBES))
     profiles = _profiles(settings, instance, gateway.codec, shutdown)
     replies.start()  # last: librdkafka's metadata call can hang while another thread polls
     guard = Guard(_connection_limits(settings), gateway.metrics)

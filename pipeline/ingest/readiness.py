@@ -16,7 +16,7 @@ def marker_of(ready: model.ReadyRule, name: str) -> str | None:
 
 
 @dataclass(slots=True)
-class Readiness:
+class FileReadiness:
     """Remembers how files were when they were seen first; `seen`: since when each is as it is."""
 
     rule: model.ReadyRule

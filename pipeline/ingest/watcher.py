@@ -11,7 +11,7 @@ from pipeline.config.compile import Configuration
 from pipeline.ingest import metrics
 from pipeline.ingest.journal import Stamp
 from pipeline.ingest.places import PlaceError, WatchedPlace, fits
-from pipeline.ingest.readiness import Readiness, marker_of
+from pipeline.ingest.readiness import FileReadiness, marker_of
 from pipeline.ingest.taking import Base, FileReport, Taking
 
 
@@ -24,11 +24,11 @@ class Watcher:
     base: Base
     label: str
     open_place: Callable[[], AbstractContextManager[WatchedPlace]]
-    readiness: Readiness = field(init=False)
+    readiness: FileReadiness = field(init=False)
     waiting: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
-        self.readiness = Readiness(self.watch.ready)
+        self.readiness = FileReadiness(self.watch.ready)
 
     def look(self, config: Configuration) -> Iterator[FileReport]:
         """Take every file that is complete, in the order of their names."""

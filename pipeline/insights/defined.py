@@ -20,7 +20,7 @@ from pipeline.config.journey import Journey
 from pipeline.insights.events import EventLog
 from pipeline.insights.tables import TableError
 from pipeline.journeys.alignment import Alignment, align
-from pipeline.journeys.plan import JourneyPlan, Progress, progress
+from pipeline.journeys.plan import JourneyPlan, PlanProgress, progress
 from pipeline.model.interaction import Interaction
 
 CaseOutcome: TypeAlias = Literal["converted", "dropped", "unfinished"]
@@ -39,7 +39,7 @@ class VariantCases:
     cases: int
     outcomes: Mapping[CaseOutcome, int]
     alignment: Alignment
-    progress: Progress
+    progress: PlanProgress
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
     return [(tuple(path), cases) for path, cases in found]
 
 
-def _load_outcomes(log: EventLog, journey: Journey, found: list[Progress]) -> None:
+def _load_outcomes(log: EventLog, journey: Journey, found: list[PlanProgress]) -> None:
     """`outcomes`: how each case ended, and when."""
     complete = [one.complete for one in found]
     log.connection.register(

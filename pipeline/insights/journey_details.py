@@ -61,7 +61,7 @@ class ChannelStep:
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class StepFlow:
     """Cases that went from a step (None: the beginning) to the next one, or ended there."""
 
     after: str | None
@@ -105,7 +105,7 @@ class JourneyDetails:
     repeated_rows: int
     steps: tuple[StepDetails, ...]
     channel_steps: tuple[ChannelStep, ...]
-    flows: tuple[Flow, ...]
+    flows: tuple[StepFlow, ...]
     time_to_convert: ConversionCurve
     by_channel: tuple[ChannelCurve, ...]
     followed_plan: Comparison | None
@@ -251,7 +251,7 @@ def _channel_steps(found: DefinedCases) -> Iterator[ChannelStep]:
         yield ChannelStep(channel, found.plan.steps[step].name, cases, dropped)
 
 
-def _flows(found: DefinedCases) -> Iterator[Flow]:
+def _flows(found: DefinedCases) -> Iterator[StepFlow]:
     """Every edge of the Sankey; into a step, and out of it, go as many as the funnel has there."""
     flows: Counter[tuple[int, int, CaseOutcome | None]] = Counter()
     for one in found.variants:
@@ -265,7 +265,7 @@ def _flows(found: DefinedCases) -> Iterator[Flow]:
     for (after, to, end), cases in sorted(
         flows.items(), key=lambda flow: (-flow[1], flow[0][:2], str(flow[0][2]))
     ):
-        yield Flow(names[after], names[to], end, cases)
+        yield StepFlow(names[after], names[to], end, cases)
 
 
 def _curves(found: DefinedCases) -> dict[str, list[Followed]]:

@@ -32,7 +32,7 @@ _WEEK_MS: Final = 7 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
+class BootstrapDraws:
     """How often the customers are drawn again for an interval (0: there is none), from where."""
 
     replicates: int = 200
@@ -50,7 +50,7 @@ class AttributionQuestion:
     options: ModelOptions = field(default_factory=ModelOptions)
     touches: TouchOptions = field(default_factory=TouchOptions)
     half_life_ms: int = _WEEK_MS
-    draws: Draws = field(default_factory=Draws)
+    draws: BootstrapDraws = field(default_factory=BootstrapDraws)
 
 
 @dataclass(frozen=True, slots=True)

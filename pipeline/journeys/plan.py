@@ -54,7 +54,7 @@ class JourneyPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PlanProgress:
     """How far a path came in the plan's order: the steps `reached`, by the plan, those of one stage
     as they came, each with its place in the path; `complete`: the place where every mandatory step
     was reached, None if it never was."""
@@ -63,7 +63,7 @@ class Progress:
     complete: int | None
 
 
-def progress(plan: JourneyPlan, path: Sequence[int]) -> Progress:
+def progress(plan: JourneyPlan, path: Sequence[int]) -> PlanProgress:
     """Follow a path through the plan.
 
     A step counts as reached by its first occurrence after all mandatory steps of the stages before
@@ -76,9 +76,9 @@ def progress(plan: JourneyPlan, path: Sequence[int]) -> Progress:
         reached += sorted(found.items(), key=lambda one: one[1])
         mandatory = [step for step in stage if plan.steps[step].mandatory]
         if not found.keys() >= set(mandatory):
-            return Progress(tuple(reached), None)
+            return PlanProgress(tuple(reached), None)
         begin = max([begin, *(found[step] + 1 for step in mandatory)])
-    return Progress(tuple(reached), begin - 1 if begin else None)
+    return PlanProgress(tuple(reached), begin - 1 if begin else None)
 
 
 def _first(path: Sequence[int], step: int, begin: int) -> int | None:

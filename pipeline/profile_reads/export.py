@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from pipeline.adapters.parquet_table import TableRow, open_table
 from pipeline.conditions.tree import is_hidden
-from pipeline.config.model import Trait
+from pipeline.config.model import TraitDefinition
 from pipeline.config.names import BUILT_IN_TRAITS, approximate, is_address, since_trait
 from pipeline.model.interaction import Identifier, Known
 from pipeline.model.profile import Profile
@@ -47,7 +47,7 @@ class ExportCounts(msgspec.Struct, frozen=True):
 
 
 def export_all(
-    people: Iterable[MemberProfile], declared: Iterable[Trait], out: Path
+    people: Iterable[MemberProfile], declared: Iterable[TraitDefinition], out: Path
 ) -> ExportCounts:
     """Write the three files into `out`, a chunk at a time; existing files are replaced."""
     out.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def export_all(
     return ExportCounts(profiles.rows, identifiers.rows, memberships.rows)
 
 
-def metric_names(declared: Iterable[Trait]) -> Iterator[str]:
+def metric_names(declared: Iterable[TraitDefinition]) -> Iterator[str]:
     """Yield the names of traits that are metrics; every other trait is an attribute."""
     yield from BUILT_IN_TRAITS
     for trait in declared:

@@ -18,7 +18,7 @@ from pipeline.ingest.records import RowIntake
 from pipeline.ingest.row_ids import RowIds
 from pipeline.profile_reads.as_of import member_profiles
 from pipeline.profile_reads.export import export_all
-from pipeline.replay.input_files import FileReport, OpenFile, TimedLog, read_file
+from pipeline.replay.input_files import InputReport, OpenFile, TimedLog, read_file
 from pipeline.replay.outputs import OutputTables
 from pipeline.replay.playing import LogPlayer
 from pipeline.rules import Rules
@@ -41,7 +41,7 @@ class DeadLetters(Struct, frozen=True):
     count: int
 
 
-class Played(Struct, frozen=True):
+class BacktestTotals(Struct, frozen=True):
     """How many rows each table has, and what was left out.
 
     `after_until`: interactions that came after the end; `outcomes_left_out`: those of messages that
@@ -62,10 +62,10 @@ class Played(Struct, frozen=True):
     decision_hash: str
 
 
-class BacktestReport(Played, frozen=True, kw_only=True):
+class BacktestReport(BacktestTotals, frozen=True, kw_only=True):
     """What was read beside what became of it; `config`: the configuration's digest."""
 
-    files: tuple[FileReport, ...]
+    files: tuple[InputReport, ...]
     interactions: int
     refused: int
     config: str
@@ -84,7 +84,7 @@ class BacktestInput:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class BacktestProgress:
     """What is told while it goes on: bytes or rows `read` of a file, interactions `played` of
     all."""
 
@@ -103,7 +103,9 @@ def rules_in(folder: Path, settings: Settings) -> Rules:
     return load_rules(config, settings)
 
 
-def backtest(given: BacktestInput, rules: Rules, out: Path, progress: Progress) -> BacktestReport:
+def backtest(
+    given: BacktestInput, rules: Rules, out: Path, progress: BacktestProgress
+) -> BacktestReport:
     """Play the files through the stages and write the tables into `out`.
 
     The tables appear when all are whole. UnreadableError and NoInteractionsError: there is nothing
@@ -129,16 +131,16 @@ def backtest(given: BacktestInput, rules: Rules, out: Path, progress: Progress) 
 
 
 def _read(
-    file: OpenFile, given: BacktestInput, rules: Rules, log: TimedLog, progress: Progress
-) -> FileReport:
+    file: OpenFile, given: BacktestInput, rules: Rules, log: TimedLog, progress: BacktestProgress
+) -> InputReport:
     ids = RowIds(str(file.path.resolve()))
     reading = RowIntake(rules.config, given.source, given.max_bytes, given.now_ms, ids, by_log=True)
     return read_file(file, reading, log, lambda done: progress.read(file, done))
 
 
 def _play(
-    log: TimedLog, until: int | None, rules: Rules, folder: Path, progress: Progress
-) -> Played:
+    log: TimedLog, until: int | None, rules: Rules, folder: Path, progress: BacktestProgress
+) -> BacktestTotals:
     after = 0
     with OutputTables(folder) as tables:
         player = LogPlayer(rules, tables.take)
@@ -154,7 +156,7 @@ def _play(
     traits = rules.config.bundle.profile.traits
     counts = export_all(member_profiles(player.flow, end_ms), traits, folder)
     letters = sorted(player.dead_letters.items())
-    return Played(
+    return BacktestTotals(
         after_until=after,
         outcomes_left_out=player.outcomes_left_out,
         dead_letters=tuple(DeadLetters(*where, count) for where, count in letters),
@@ -167,7 +169,7 @@ def _play(
     )
 
 
-def _nothing(files: tuple[FileReport, ...]) -> str:
+def _nothing(files: tuple[InputReport, ...]) -> str:
     for file in files:
         for row in file.first:
             place = (

@@ -28,17 +28,17 @@ _TIME_WORDS: Final = "epoch milliseconds"
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ArrowColumn:
     """Type of a value, and how what Avro's reader gives becomes one; None: as it is."""
 
     kind: pa.DataType
     convert: Convert | None = None
 
 
-_JSON: Final = Column(pa.string(), lambda value: msgspec.json.encode(value).decode())
+_JSON: Final = ArrowColumn(pa.string(), lambda value: msgspec.json.encode(value).decode())
 
 
-def columns_of(schema: Mapping[str, Any]) -> dict[str, Column]:
+def columns_of(schema: Mapping[str, Any]) -> dict[str, ArrowColumn]:
     """Return the columns of a record's fields, by name."""
     return _Reader().fields(schema)
 
@@ -47,20 +47,22 @@ class _Reader:
     """Knows the records that were defined further up, by their short names."""
 
     def __init__(self) -> None:
-        self._records: dict[str, Column] = {}
+        self._records: dict[str, ArrowColumn] = {}
 
-    def fields(self, record: Mapping[str, Any]) -> dict[str, Column]:
+    def fields(self, record: Mapping[str, Any]) -> dict[str, ArrowColumn]:
         return {
             field["name"]: self._column(field["type"], _TIME_WORDS in field.get("doc", "").lower())
             for field in record["fields"]
         }
 
-    def _column(self, schema: Any, is_time: bool) -> Column:
+    def _column(self, schema: Any, is_time: bool) -> ArrowColumn:
         match schema:
             case "long" if is_time:
-                return Column(_TIME)
+                return ArrowColumn(_TIME)
             case str(name):
-                return Column(_SCALARS[name]) if name in _SCALARS else self._records[_short(name)]
+                return (
+                    ArrowColumn(_SCALARS[name]) if name in _SCALARS else self._records[_short(name)]
+                )
             case list(branches):
                 given = [one for one in branches if one != "null"]
                 return self._column(given[0], is_time) if len(given) == 1 else _JSON
@@ -74,15 +76,15 @@ class _Reader:
                 return self._column(inner, is_time)
         raise ValueError(f"no column is made of the Avro type {schema!r}")
 
-    def _record(self, schema: Mapping[str, Any]) -> Column:
+    def _record(self, schema: Mapping[str, Any]) -> ArrowColumn:
         fields = self.fields(schema)
         kind = pa.struct([(name, one.kind) for name, one in fields.items()])
-        made = Column(kind, record_converter(fields))
+        made = ArrowColumn(kind, record_converter(fields))
         self._records[_short(schema["name"])] = made
         return made
 
 
-def record_converter(columns: Mapping[str, Column]) -> Convert | None:
+def record_converter(columns: Mapping[str, ArrowColumn]) -> Convert | None:
     """Return what converts a record in place; None: nothing is to be done."""
     converts = [(name, one.convert) for name, one in columns.items() if one.convert is not None]
     if not converts:
@@ -98,17 +100,17 @@ def record_converter(columns: Mapping[str, Column]) -> Convert | None:
     return convert
 
 
-def _list(items: Column) -> Column:
+def _list(items: ArrowColumn) -> ArrowColumn:
     of_item = items.convert
     convert = None if of_item is None else lambda values: [of_item(one) for one in values]
-    return Column(pa.list_(items.kind), convert)
+    return ArrowColumn(pa.list_(items.kind), convert)
 
 
-def _map(values: Column) -> Column:
+def _map(values: ArrowColumn) -> ArrowColumn:
     of_value = values.convert
     if values is _JSON or of_value is None:
-        return _JSON if values is _JSON else Column(pa.map_(pa.string(), values.kind))
-    return Column(
+        return _JSON if values is _JSON else ArrowColumn(pa.map_(pa.string(), values.kind))
+    return ArrowColumn(
         pa.map_(pa.string(), values.kind),
         lambda value: {key: of_value(one) for key, one in value.items()},
     )

@@ -29,7 +29,7 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Interaction).decode
 
 
-class FileReport(Struct, frozen=True):
+class InputReport(Struct, frozen=True):
     """How many rows of a file were `taken` and `refused`, and the `first` of those refused.
     `stopped`: why the file could not be read to its end."""
 
@@ -94,10 +94,10 @@ class TimedLog:
 
 def read_file(
     file: OpenFile, reading: RowIntake, log: TimedLog, progress: Callable[[int], None]
-) -> FileReport:
+) -> InputReport:
     """Put every good row of the file into the log; `progress` is told how far it was read."""
     try:
         done = send_rows(file.rows.rows(), reading, log.add, progress)
     except UnreadableError as error:
         raise UnreadableError(f"{file.path}: {error}") from error
-    return FileReport(str(file.path), done.sent, done.refused, done.first, done.stopped)
+    return InputReport(str(file.path), done.sent, done.refused, done.first, done.stopped)

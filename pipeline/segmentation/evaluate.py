@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
-from pipeline.config.compiled import Segment
+from pipeline.config.compiled import CompiledSegment
 from pipeline.model.interaction import Interaction, Known
 from pipeline.model.stages import ProfileSection
 from pipeline.segmentation.state import MembershipState
@@ -96,7 +96,7 @@ def _evaluate(
     return MembershipChange(tuple(sorted(entered)), tuple(sorted(exited)))
 
 
-def _holds(segment: Segment, facts: Facts, is_member: bool) -> bool:
+def _holds(segment: CompiledSegment, facts: Facts, is_member: bool) -> bool:
     """Return whether the segment holds now; if that is unknown, it stays as it was."""
     if facts.interaction is not None:
         return segment.test(facts)

@@ -20,7 +20,7 @@ _BUSY: Final = frozenset((429, 503))
 
 
 @dataclass(slots=True)
-class Played:
+class PlayedWorld:
     """What became of the world. `actions`: messages that reached customers, as OFFER/CHANNEL, and
     `outcomes` what customers did about them; `sent`: events, of which `asked` wanted an answer;
     `failed`: requests without a good answer; `finished`: the whole world was played."""
@@ -39,7 +39,9 @@ class Played:
 class Audience:
     """Customers of one world; `clients` by channel. What they do is counted in `played`."""
 
-    def __init__(self, size: WorldSize, clients: dict[str, GatewayClient], played: Played) -> None:
+    def __init__(
+        self, size: WorldSize, clients: dict[str, GatewayClient], played: PlayedWorld
+    ) -> None:
         self._seed = size.seed
         self._clients = clients
         self._played = played

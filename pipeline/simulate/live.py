@@ -22,7 +22,7 @@ from pipeline.config.keys import resolved
 from pipeline.config.model import Bundle
 from pipeline.demo.mailbox import Mailbox, serve
 from pipeline.settings import Settings
-from pipeline.simulate.audience import Audience, Played
+from pipeline.simulate.audience import Audience, PlayedWorld
 from pipeline.simulate.events import SOURCES, WorldEvent
 from pipeline.simulate.sorting import SortedLines
 from pipeline.simulate.world import WorldSize, biography
@@ -55,13 +55,13 @@ class LiveOptions:
     progress: Callable[[int, int], None]
 
 
-def play(settings: Settings, size: WorldSize, options: LiveOptions) -> Played:
+def play(settings: Settings, size: WorldSize, options: LiveOptions) -> PlayedWorld:
     """Play the world to the stack of this home.
 
     Raises StackError without a gateway, NotTheBankError where it has another configuration or the
     port of the bank's mailbox is taken.
     """
-    played = Played(gateway_url(settings))
+    played = PlayedWorld(gateway_url(settings))
     with SortedLines() as log, _mended():
         for index in range(size.customers):
             for event in biography(size, index, policy=False).events:
@@ -97,7 +97,9 @@ def _first(group: BaseExceptionGroup[Exception]) -> BaseException:
     return _first(inner) if isinstance(inner, BaseExceptionGroup) else inner
 
 
-async def _perform(size: WorldSize, script: _Script, options: LiveOptions, played: Played) -> None:
+async def _perform(
+    size: WorldSize, script: _Script, options: LiveOptions, played: PlayedWorld
+) -> None:
     keys = read_write_keys(CONFIGURATION)
     clients = {
         channel: GatewayClient(played.url, keys[source], _CONNECTIONS)
@@ -142,7 +144,7 @@ class _Pace:
         self._room = asyncio.Semaphore(_MOST_IN_FLIGHT)
         self._latest: dict[int, asyncio.Task[None]] = {}
 
-    async def keep(self, script: _Script, played: Played) -> None:
+    async def keep(self, script: _Script, played: PlayedWorld) -> None:
         """Return when the last event is on its way."""
         began, seconds = time.monotonic(), self._options.seconds
         for number, event in enumerate(script.events):

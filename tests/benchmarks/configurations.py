@@ -96,8 +96,8 @@ def waiting() -> model.Bundle:
         channels=model.Channels((model.Channel("web"), model.Channel("email"))),
         profile=model.ProfileRules(
             (
-                model.Trait("last_cart", "max", of="occurred_at", when={"name": "cart"}),
-                model.Trait("carts", "count", when={"name": "cart"}, window=wait),
+                model.TraitDefinition("last_cart", "max", of="occurred_at", when={"name": "cart"}),
+                model.TraitDefinition("carts", "count", when={"name": "cart"}, window=wait),
             )
         ),
         segments=(left, here),
@@ -109,23 +109,23 @@ def waiting() -> model.Bundle:
     )
 
 
-def _metric(number: int) -> model.Trait:
+def _metric(number: int) -> model.TraitDefinition:
     name = f"metric-{number}"
     event = _EVENTS[number % len(_EVENTS)]
     match number % 5:
         case 0:
-            return model.Trait(name, "count", when={"name": event}, window="7d")
+            return model.TraitDefinition(name, "count", when={"name": event}, window="7d")
         case 1:
-            return model.Trait(name, "sum", of="properties.price", when={"name": event})
+            return model.TraitDefinition(name, "sum", of="properties.price", when={"name": event})
         case 2:
-            return model.Trait(name, "recency", when={"name": event})
+            return model.TraitDefinition(name, "recency", when={"name": event})
         case 3:
-            return model.Trait(
+            return model.TraitDefinition(
                 name, "distinct", of="properties.product_id", when={"name": event}, window="30d"
             )
         case _:
             shoes = {"all": [{"name": event}, {"property": "category", "is": "shoes"}]}
-            return model.Trait(name, "max", of="properties.cart.total", when=shoes)
+            return model.TraitDefinition(name, "max", of="properties.cart.total", when=shoes)
 
 
 def _segment(number: int, metrics: int) -> model.Segment:

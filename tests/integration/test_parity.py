@@ -87,9 +87,11 @@ def _bundle(settings: Settings) -> model.Bundle:
     profile = model.ProfileRules(
         traits=(
             *base.profile.traits,
-            model.Trait("device", "latest", of="derived.device_type"),
-            model.Trait("source", "first", of="derived.campaign_source"),
-            model.Trait("recent", "bucket", of="trait.last_seen", thresholds=("1d", "1h")),
+            model.TraitDefinition("device", "latest", of="derived.device_type"),
+            model.TraitDefinition("source", "first", of="derived.campaign_source"),
+            model.TraitDefinition(
+                "recent", "bucket", of="trait.last_seen", thresholds=("1d", "1h")
+            ),
         ),
         enrichers=model.Enrichers(
             user_agent=model.UserAgent(),

@@ -46,8 +46,10 @@ _HOUR = 60 * _MINUTE
 def _bundle() -> model.Bundle:
     """Who left something in the cart is mailed: after seconds by the wall, an hour by a log."""
 
-    def last(name: str) -> model.Trait:
-        return model.Trait(f"last_{name.lower()}", "max", of="occurred_at", when={"name": name})
+    def last(name: str) -> model.TraitDefinition:
+        return model.TraitDefinition(
+            f"last_{name.lower()}", "max", of="occurred_at", when={"name": name}
+        )
 
     def left(name: str, after: str) -> model.Segment:
         return model.Segment(
@@ -275,7 +277,7 @@ def _people(records: Records) -> list[MemberProfile]:
 def _with_orders() -> model.Bundle:
     """A segment over what was known, and one over a metric that is new."""
     base = _bundle()
-    orders = model.Trait("orders", "count", when={"name": "Order"})
+    orders = model.TraitDefinition("orders", "count", when={"name": "Order"})
     ordered = model.Segment("ordered", {"trait": "last_order", "exists": True})
     counted = model.Segment("counted", {"trait": "orders", "gte": 1})
     return msgspec.structs.replace(

@@ -119,7 +119,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
         return {"trait": f"n{window}", "gte": 1}
 
     counted = [
-        model.Trait(f"n{window}", "count", window=f"{window}m", when={"name": "Visit"})
+        model.TraitDefinition(f"n{window}", "count", window=f"{window}m", when={"name": "Visit"})
         for window in (1, 2)
     ]
     made = (

@@ -41,14 +41,14 @@ _RULES = ("count", "sum", "avg", "min", "max", "first", "latest", "distinct", "u
 _ORDERS = {"name": "Order"}
 
 
-def _traits(names: Iterable[str]) -> tuple[model.Trait, ...]:
+def _traits(names: Iterable[str]) -> tuple[model.TraitDefinition, ...]:
     """`sum` over a lifetime, `sum_lately` over a window."""
     made = []
     for name in names:
         rule, _, lately = name.partition("_")
         of = None if rule in ("count", "recency") else "properties.total"
         window = "6m" if lately else None
-        made.append(model.Trait(name, rule, of, _ORDERS, window))  # type: ignore[arg-type]
+        made.append(model.TraitDefinition(name, rule, of, _ORDERS, window))  # type: ignore[arg-type]
     return tuple(made)
 
 

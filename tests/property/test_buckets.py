@@ -15,7 +15,9 @@ _values = st.one_of(_numbers, st.sampled_from([None, True, "5", ("a",)]))
 @given(st.lists(_numbers, min_size=1, max_size=5, unique=True), st.booleans(), _values)
 def test_numbers(given_: list[float], descending: bool, value: Known) -> None:
     thresholds = sorted(given_, reverse=descending)
-    made = bucket(model.Trait("b", "bucket", "trait.x", thresholds=tuple(thresholds)), False)
+    made = bucket(
+        model.TraitDefinition("b", "bucket", "trait.x", thresholds=tuple(thresholds)), False
+    )
     found = bucket_of(made, {"x": value}, 0)
     if isinstance(value, bool) or not isinstance(value, int | float):
         assert found is None
@@ -33,7 +35,7 @@ def test_numbers(given_: list[float], descending: bool, value: Known) -> None:
 )
 def test_ages_change_when_it_was_said_to(ages: list[int], descending: bool, at: int) -> None:
     thresholds = tuple(f"{one}ms" for one in sorted(ages, reverse=descending))
-    made = bucket(model.Trait("b", "bucket", "trait.x", thresholds=thresholds), False)
+    made = bucket(model.TraitDefinition("b", "bucket", "trait.x", thresholds=thresholds), False)
     known: dict[str, Known] = {"x": at}
     due = next_step(made, known, 0)
     for now in range(60):

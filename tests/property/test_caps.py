@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.compile import Cap
+from pipeline.config.compile import CompiledCap
 from pipeline.decisioning.state import ContactState, History
 from pipeline.decisioning.step import step
 from pipeline.flow import Flow
@@ -59,7 +59,7 @@ def test_no_window_holds_more_messages_than_its_cap(stream: list[tuple[str, int,
         _assert_kept(cap, kept)
 
 
-def _assert_kept(cap: Cap, actions: list[Action]) -> None:
+def _assert_kept(cap: CompiledCap, actions: list[Action]) -> None:
     counted = [one for one in actions if cap.channel in (None, one.channel)]
     for group in {_group(cap, one) for one in counted}:
         times = sorted(one.created_at for one in counted if _group(cap, one) == group)
@@ -67,7 +67,7 @@ def _assert_kept(cap: Cap, actions: list[Action]) -> None:
             assert sum(end - cap.window_ms < at <= end for at in times) <= cap.max, cap
 
 
-def _group(cap: Cap, action: Action) -> str:
+def _group(cap: CompiledCap, action: Action) -> str:
     by = {"offer": action.offer, "campaign": action.campaign, "channel": action.channel}
     return by.get(cap.per, "")
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from agents.app import AppOptions, create_app
 from agents.transport.checkpoint import Checkpointed, Checkpointer
 from agents.transport.producer import Producer
-from agents.transport.progress import Progress
+from agents.transport.progress import CommitProgress
 from agents.transport.transport import Transport
 
 _PARTITIONS = 2
@@ -125,7 +125,7 @@ class _Worker:
         self._next: dict[TP, int] = dict.fromkeys(_INPUTS, 0)
         self._unacknowledged: dict[TP, list[int]] = {tp: [] for tp in _INPUTS}
         self._acked: dict[TP, set[int]] = defaultdict(set)
-        self._progress = Progress(self._acked, defaultdict(list))
+        self._progress = CommitProgress(self._acked, defaultdict(list))
         self._producer = _OnKafka(Transport([], app))
         self._producer.kafka = self.kafka
         self._store = _Store(self.kafka)

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.compiled import Holdout
+from pipeline.config.compiled import CompiledHoldout
 from pipeline.decisioning.history import merge
 from pipeline.decisioning.holdouts import is_held
 from pipeline.decisioning.state import History
@@ -45,7 +45,8 @@ def test_the_hash_draws_every_share_and_each_holdout_by_itself() -> None:
     people = [f"person-{n}" for n in range(10_000)]
     for share in (0.01, 0.3, 0.9):
         one, other = (
-            {who for who in people if is_held(Holdout(name, share), who)} for name in ("a", "b")
+            {who for who in people if is_held(CompiledHoldout(name, share), who)}
+            for name in ("a", "b")
         )
         for drawn in (one, other):
             assert abs(len(drawn) / len(people) - share) < 0.02

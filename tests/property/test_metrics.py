@@ -39,11 +39,11 @@ def _world() -> Rules:
     return rules(base)
 
 
-def _traits() -> Iterable[model.Trait]:
+def _traits() -> Iterable[model.TraitDefinition]:
     for name, window in _WINDOWS.items():
         for rule in _RULES:
             of = None if rule in ("count", "recency") else "properties.price"
-            yield model.Trait(
+            yield model.TraitDefinition(
                 f"{rule}_{name}",
                 rule,  # type: ignore[arg-type]
                 of,

@@ -6,7 +6,7 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.transport.progress import Progress
+from agents.transport.progress import CommitProgress
 
 _TP = TP("in", 0)
 _WHAT = st.sampled_from(["record", "marker", "acknowledge", "acknowledge", "commit"])
@@ -17,7 +17,7 @@ class _Log:
 
     def __init__(self) -> None:
         self.acked_index: defaultdict[TP, set[int]] = defaultdict(set)
-        self.progress = Progress(self.acked_index, defaultdict(list))
+        self.progress = CommitProgress(self.acked_index, defaultdict(list))
         self.end = self.committed = 0
         self.open: list[int] = []
 

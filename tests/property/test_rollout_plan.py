@@ -70,7 +70,7 @@ def test_plan_equals_the_effect_of_applying(
 def test_plan_marks_segments_whose_entries_are_unknown() -> None:
     """Those that read a trait that is new, though it be made of what is kept already."""
     base = configuration((model.Segment("old", {"trait": "interactions", "gte": 1}),))
-    again = model.Trait("again", "count", when={"name": "Order"})
+    again = model.TraitDefinition("again", "count", when={"name": "Order"})
     changed = replace(
         base,
         profile=model.ProfileRules((*base.profile.traits, again)),

@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config.compiled import Sequence
+from pipeline.config.compiled import CompiledSequence
 from pipeline.enrichment.sequences import CROWDED, PANES, Mark, completed_at, settle, union
 from pipeline.model.time import GRACE_MS
 
@@ -22,8 +22,8 @@ marks = st.lists(
 )
 
 
-def sequence(steps: int, keep_ms: int = 100) -> Sequence:
-    return Sequence("~s", steps, (), None, _WITHIN, keep_ms)
+def sequence(steps: int, keep_ms: int = 100) -> CompiledSequence:
+    return CompiledSequence("~s", steps, (), None, _WITHIN, keep_ms)
 
 
 def brute_force(found: list[Mark], steps: int) -> int | None:
@@ -96,7 +96,7 @@ def test_however_many_marks_the_answer_is_that_of_all_of_them(
     steps: int, for_ms: int, data: st.DataObject
 ) -> None:
     """In their order, with a part for `without`; asked a hundred times on the way."""
-    one = Sequence("~s", steps, (), None, _LONG, _LONG + for_ms)
+    one = CompiledSequence("~s", steps, (), None, _LONG, _LONG + for_ms)
     found = data.draw(_long(steps + 1))
     kept: tuple[Mark, ...] = ()
     for count, new in enumerate(found, start=1):
@@ -114,7 +114,7 @@ def test_however_many_marks_the_answer_is_that_of_all_of_them(
 def test_a_first_step_is_not_forgotten_for_the_many_that_follow() -> None:
     """A login and a page each second, over one shard and over two."""
     two_hours, day = 7_200_000, 86_400_000
-    one = Sequence("~s", 2, (), None, two_hours, two_hours + day + GRACE_MS)
+    one = CompiledSequence("~s", 2, (), None, two_hours, two_hours + day + GRACE_MS)
     login = Mark(0, "login", 1)
     same, other = (login,), ()
     for second in range(1, 20_000):

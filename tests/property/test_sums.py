@@ -24,7 +24,9 @@ _CONFIG = rules(
         channels=model.Channels((model.Channel("web"),)),
         profile=model.ProfileRules(
             tuple(
-                model.Trait(f"{rule}{window or ''}", rule, "properties.price", None, window)
+                model.TraitDefinition(
+                    f"{rule}{window or ''}", rule, "properties.price", None, window
+                )
                 for rule in _RULES
                 for window in (None, "1h")
             )

@@ -18,7 +18,7 @@ from pipeline.gateway.app import create_app
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.profiles import ProfileEndpoints
-from pipeline.gateway.readiness import Readiness
+from pipeline.gateway.readiness import GatewayReadiness
 from pipeline.gateway.replies import PendingReplies
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
@@ -142,5 +142,5 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
     )
     view = View(folder / "view", codec)
     profiles = ProfileEndpoints(settings, view, Current())  # type: ignore[arg-type]
-    app = create_app(gateway, waiting, Readiness(gateway, waiting, 2), profiles)
+    app = create_app(gateway, waiting, GatewayReadiness(gateway, waiting, 2), profiles)
     return Doorway(app, log, codec, waiting, tokens, view)

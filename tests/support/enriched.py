@@ -47,16 +47,20 @@ def bundle(count_bots: bool = False) -> model.Bundle:
         channels=model.Channels((model.Channel("web"),)),
         profile=model.ProfileRules(
             traits=(
-                model.Trait("visits", "count"),
-                model.Trait("device", "latest", of="derived.device_type"),
-                model.Trait("devices", "union", of="derived.device_type"),
-                model.Trait("first_touch", "first", of="derived.campaign_source"),
-                model.Trait("last_touch", "latest", of="derived.campaign_source"),
-                model.Trait("countries", "union", of="derived.country"),
-                model.Trait("spent", "sum", of="derived.paid"),
-                model.Trait("unknown", "count", when={"derived": "unknown_currency", "is": "XXX"}),
-                model.Trait("on_mondays", "count", when={"derived": "weekday", "is": "monday"}),
-                model.Trait("language", "latest", of="properties.lang"),
+                model.TraitDefinition("visits", "count"),
+                model.TraitDefinition("device", "latest", of="derived.device_type"),
+                model.TraitDefinition("devices", "union", of="derived.device_type"),
+                model.TraitDefinition("first_touch", "first", of="derived.campaign_source"),
+                model.TraitDefinition("last_touch", "latest", of="derived.campaign_source"),
+                model.TraitDefinition("countries", "union", of="derived.country"),
+                model.TraitDefinition("spent", "sum", of="derived.paid"),
+                model.TraitDefinition(
+                    "unknown", "count", when={"derived": "unknown_currency", "is": "XXX"}
+                ),
+                model.TraitDefinition(
+                    "on_mondays", "count", when={"derived": "weekday", "is": "monday"}
+                ),
+                model.TraitDefinition("language", "latest", of="properties.lang"),
             ),
             enrichers=model.Enrichers(
                 user_agent=model.UserAgent(count_bots=count_bots),

@@ -43,7 +43,9 @@ def offering_rules() -> Rules:
                     model.Channel("email", cost=0.5),
                 )
             ),
-            profile=model.ProfileRules((model.Trait("orders", "count", when={"name": "Order"}),)),
+            profile=model.ProfileRules(
+                (model.TraitDefinition("orders", "count", when={"name": "Order"}),)
+            ),
             segments=(
                 model.Segment("buyers", {"trait": "orders", "gte": 1}),
                 model.Segment("silent", silence),

@@ -49,8 +49,8 @@ def mailing_rules(max_identifiers: int = 100) -> Rules:
             channels=model.Channels((model.Channel("email"), model.Channel("sms"))),
             profile=model.ProfileRules(
                 (
-                    model.Trait("orders", "count", when={"name": "Order"}),
-                    model.Trait("spent", "sum", of="properties.total"),
+                    model.TraitDefinition("orders", "count", when={"name": "Order"}),
+                    model.TraitDefinition("spent", "sum", of="properties.total"),
                 )
             ),
             segments=(

@@ -39,7 +39,7 @@ def waiting_rules() -> Rules:
             sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),
             identity=model.Identity((model.Namespace("email"),)),
             channels=model.Channels((model.Channel("web"),)),
-            profile=model.ProfileRules((model.Trait("came", "max", of="occurred_at"),)),
+            profile=model.ProfileRules((model.TraitDefinition("came", "max", of="occurred_at"),)),
             segments=(left,),
         )
     )

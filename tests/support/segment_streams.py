@@ -88,8 +88,10 @@ def streams(draw: st.DrawFn) -> list[Interaction]:
 
 
 def configuration(made: tuple[model.Segment, ...]) -> model.Bundle:
-    def last(name: str) -> model.Trait:
-        return model.Trait(f"last_{name.lower()}", "max", of="occurred_at", when={"name": name})
+    def last(name: str) -> model.TraitDefinition:
+        return model.TraitDefinition(
+            f"last_{name.lower()}", "max", of="occurred_at", when={"name": name}
+        )
 
     return model.Bundle(
         sources=model.Sources((model.Source("log", "web", "write-key-1", clock="log"),)),
@@ -98,14 +100,16 @@ def configuration(made: tuple[model.Segment, ...]) -> model.Bundle:
         profile=model.ProfileRules(
             (
                 *map(last, NAMES),
-                model.Trait("orders", "count", when={"name": "Order"}),
+                model.TraitDefinition("orders", "count", when={"name": "Order"}),
                 *(
-                    model.Trait(trait, "count", when={"name": name}, window=f"{window}ms")
+                    model.TraitDefinition(trait, "count", when={"name": name}, window=f"{window}ms")
                     for trait, (name, window) in WINDOWS.items()
                 ),
-                model.Trait("page", "latest", of="properties.page"),
-                model.Trait("fresh", "bucket", of="trait.last_view", thresholds=("8ms", "3ms")),
-                model.Trait("tier", "bucket", of="trait.lately", thresholds=(1, 2)),
+                model.TraitDefinition("page", "latest", of="properties.page"),
+                model.TraitDefinition(
+                    "fresh", "bucket", of="trait.last_view", thresholds=("8ms", "3ms")
+                ),
+                model.TraitDefinition("tier", "bucket", of="trait.lately", thresholds=(1, 2)),
             )
         ),
         segments=made,

@@ -46,9 +46,11 @@ def plain_rules() -> Rules:
             channels=model.Channels((model.Channel("web", placements=("hero",)),)),
             profile=model.ProfileRules(
                 (
-                    model.Trait("orders", "count", when={"name": "Order"}),
-                    model.Trait("spent", "sum", of="properties.total", when={"name": "Order"}),
-                    model.Trait("last_page", "latest", of="properties.page"),
+                    model.TraitDefinition("orders", "count", when={"name": "Order"}),
+                    model.TraitDefinition(
+                        "spent", "sum", of="properties.total", when={"name": "Order"}
+                    ),
+                    model.TraitDefinition("last_page", "latest", of="properties.page"),
                 )
             ),
             segments=(

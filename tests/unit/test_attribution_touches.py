@@ -11,7 +11,12 @@ import pytest
 
 from pipeline.insights.attribution import MODELS
 from pipeline.insights.paths import NO_TOUCH, PathCounts
-from pipeline.insights.questions import AttributionAnswer, AttributionQuestion, Draws, answer
+from pipeline.insights.questions import (
+    AttributionAnswer,
+    AttributionQuestion,
+    BootstrapDraws,
+    answer,
+)
 from pipeline.insights.resampling import Customers
 from pipeline.insights.tables import Engine, TableError
 from pipeline.insights.touches import Journeys, TouchOptions, read_touches
@@ -161,7 +166,7 @@ def _answer(file: Path, model: str = "markov", **options: object) -> Attribution
         paths=False,
         model=model,
         touches=TouchOptions(**options),
-        draws=Draws(40),  # type: ignore[arg-type]
+        draws=BootstrapDraws(40),  # type: ignore[arg-type]
     )
     return answer(question, Engine(threads=1))
 
@@ -343,7 +348,7 @@ def test_more_than_memory_holds_goes_to_disk(tmp_path: Path) -> None:
                     2.5 AS value
                 FROM range(2_000_000) AS t(i)) TO '{file}' (FORMAT parquet)"""
         )
-    question = AttributionQuestion(file, paths=False, model="first", draws=Draws(0))
+    question = AttributionQuestion(file, paths=False, model="first", draws=BootstrapDraws(0))
     within = answer(question, Engine(memory="160MB", folder=tmp_path, threads=2)).attribution
     assert (within.conversions, within.value) == (500_000, 1_250_000)
     assert within == answer(question, Engine(threads=2)).attribution

@@ -23,7 +23,7 @@ from pipeline.config.model import (
     Segment,
     Source,
     Sources,
-    Trait,
+    TraitDefinition,
     Treatment,
 )
 from pipeline.model.interaction import Context, Identifier, Interaction
@@ -35,7 +35,7 @@ DAY = 86_400_000
 def bundle(
     segments: tuple[Segment, ...] = (),
     campaigns: tuple[Campaign, ...] = (),
-    traits: tuple[Trait, ...] = (),
+    traits: tuple[TraitDefinition, ...] = (),
     caps: tuple[Cap, ...] = (),
 ) -> Bundle:
     return Bundle(
@@ -106,7 +106,7 @@ def test_candidates() -> None:
 
 
 def test_read_traits_are_those_that_something_reads() -> None:
-    traits = tuple(Trait(name, "count") for name in "abcdef")
+    traits = tuple(TraitDefinition(name, "count") for name in "abcdef")
     offer = Offer(
         "o",
         1,
@@ -122,10 +122,10 @@ def test_traits_read_interactions() -> None:
     config = compiled(
         bundle(
             traits=(
-                Trait("total", "sum", "properties.order.total", {"name": "Order"}),
-                Trait("language", "latest", "context.locale"),
-                Trait("heard", "max", "received_at"),
-                Trait("visits", "count"),
+                TraitDefinition("total", "sum", "properties.order.total", {"name": "Order"}),
+                TraitDefinition("language", "latest", "context.locale"),
+                TraitDefinition("heard", "max", "received_at"),
+                TraitDefinition("visits", "count"),
             )
         )
     )

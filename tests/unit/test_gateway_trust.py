@@ -25,7 +25,7 @@ ANA = Identifier("customer_id", "ana")
 MAIL = Identifier("email", "evil@example.com")
 COOKIE = Identifier("cookie", "thief")
 
-_ORDERS = model.ProfileRules((model.Trait("orders", "count", when={"name": "Order"}),))
+_ORDERS = model.ProfileRules((model.TraitDefinition("orders", "count", when={"name": "Order"}),))
 _CAMPAIGNS = (
     model.Campaign(
         "thanks",

@@ -8,7 +8,7 @@ import pytest
 from pipeline.config import model
 from pipeline.ingest.journal import Journal, SendProgress, Stamp
 from pipeline.ingest.places import DeniedError, PlaceError, fits, opened_folder
-from pipeline.ingest.readiness import Readiness
+from pipeline.ingest.readiness import FileReadiness
 
 
 def never(_: Stamp) -> float:
@@ -16,7 +16,7 @@ def never(_: Stamp) -> float:
 
 
 def test_a_file_at_rest_is_complete_and_a_change_begins_anew() -> None:
-    rest = Readiness(model.ReadyRule(after="5s"))
+    rest = FileReadiness(model.ReadyRule(after="5s"))
     small, large = Stamp("a", 1, 7), Stamp("a", 2, 7)
     assert not rest.ready([small], frozenset("a"), 0, never)
     assert not rest.ready([large], frozenset("a"), 4, never)
@@ -26,7 +26,7 @@ def test_a_file_at_rest_is_complete_and_a_change_begins_anew() -> None:
 
 
 def test_a_marker_makes_a_file_complete() -> None:
-    marked = Readiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
+    marked = FileReadiness(model.ReadyRule(by="marker", marker="{stem}.ok"))
     file = Stamp("a.csv.gz", 1, 1)
     assert not marked.ready([file], frozenset({"a.csv.gz"}), 100, lambda _: 100.0)
     assert marked.ready([file], frozenset({"a.csv.gz", "a.ok"}), 0, never) == {file}

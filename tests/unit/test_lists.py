@@ -155,10 +155,10 @@ _WORLD = rules(
         channels=model.Channels((model.Channel("web"),)),
         profile=model.ProfileRules(
             (
-                *(model.Trait(rule, rule, "properties.tags") for rule in _RULES),
-                model.Trait("most", "max", "properties.tags.length"),
-                model.Trait("recent", "union", "properties.tags", window="1h"),
-                model.Trait("different", "distinct", "properties.tags", window="1h"),
+                *(model.TraitDefinition(rule, rule, "properties.tags") for rule in _RULES),
+                model.TraitDefinition("most", "max", "properties.tags.length"),
+                model.TraitDefinition("recent", "union", "properties.tags", window="1h"),
+                model.TraitDefinition("different", "distinct", "properties.tags", window="1h"),
             )
         ),
         segments=(model.Segment("reds", {"trait": "union", "contains": "red"}),),

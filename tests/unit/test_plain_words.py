@@ -22,33 +22,6 @@ _PENDING_DOCSTRINGS: Final = frozenset(
 )
 """Folders whose docstrings are still to be rewritten."""
 
-_PENDING_CLASSES: Final = frozenset(
-    (
-        "Campaign",
-        "Candidate",
-        "Cap",
-        "Channel",
-        "Column",
-        "Consent",
-        "Draws",
-        "FileReport",
-        "Flow",
-        "Holdout",
-        "Played",
-        "Progress",
-        "QuietHours",
-        "Readiness",
-        "Scope",
-        "Score",
-        "Segment",
-        "Sequence",
-        "Span",
-        "Trait",
-        "Weight",
-    )
-)
-"""Class names that are still to be made unique."""
-
 _Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -70,8 +43,7 @@ def test_class_names_are_unique() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(str(file))
-    repeated = {name: files for name, files in places.items() if len(files) > 1}
-    assert {name: files for name, files in repeated.items() if name not in _PENDING_CLASSES} == {}
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
 
 
 def _modules() -> Iterator[tuple[Path, ast.Module]]:

@@ -468,7 +468,7 @@ def test_null_in_a_track_clears_nothing() -> None:
 
 
 def test_null_for_an_object_clears_what_is_in_it() -> None:
-    trait = model.Trait("city", "latest", of="properties.address.city")
+    trait = model.TraitDefinition("city", "latest", of="properties.address.city")
     [keep] = keeps_for(trait)
     assert keep.clears is not None
     for traits, clears in (

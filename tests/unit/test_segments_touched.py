@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pipeline.conditions import Facts
 from pipeline.config import model
-from pipeline.config.compiled import Segment
+from pipeline.config.compiled import CompiledSegment
 from pipeline.flow import Flow
 from pipeline.model.interaction import Identifier, Interaction
 from tests.support.worlds import rules
@@ -16,7 +16,7 @@ _NAMES = tuple(f"Event {number}" for number in range(50))
 def _bundle(segments: int) -> model.Bundle:
     """Each segment reads the count of one of 50 events."""
     counts = (
-        model.Trait(f"count_{number}", "count", when={"name": name})
+        model.TraitDefinition(f"count_{number}", "count", when={"name": name})
         for number, name in enumerate(_NAMES)
     )
     return model.Bundle(
@@ -35,7 +35,7 @@ def _evaluated(segments: int, name: str) -> Counter[str]:
     """How often each segment is when the profile has come before, and now does `name`."""
     counted: Counter[str] = Counter()
 
-    def counting(segment: Segment) -> Segment:
+    def counting(segment: CompiledSegment) -> CompiledSegment:
         def test(facts: Facts) -> bool:
             counted[segment.name] += 1
             return segment.test(facts)

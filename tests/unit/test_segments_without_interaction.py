@@ -36,8 +36,10 @@ _HESITATING: Final = {
 
 
 def _flow(when: dict[str, Any], channels: tuple[str, ...] = ()) -> Flow:
-    def last(name: str) -> model.Trait:
-        return model.Trait(f"last_{name}_at", "max", of="occurred_at", when={"name": name})
+    def last(name: str) -> model.TraitDefinition:
+        return model.TraitDefinition(
+            f"last_{name}_at", "max", of="occurred_at", when={"name": name}
+        )
 
     return Flow(
         rules(
@@ -51,7 +53,7 @@ def _flow(when: dict[str, Any], channels: tuple[str, ...] = ()) -> Flow:
                     (
                         last("cart"),
                         last("purchase"),
-                        model.Trait("views", "count", when={"name": "View"}),
+                        model.TraitDefinition("views", "count", when={"name": "View"}),
                     )
                 ),
                 segments=(model.Segment("s", when, channels=channels),),

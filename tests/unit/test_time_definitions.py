@@ -31,11 +31,11 @@ class _World:
                     channels=model.Channels((model.Channel("web"),)),
                     profile=model.ProfileRules(
                         (
-                            model.Trait("hourly", "count", window="1h"),
-                            model.Trait("ever", "count"),
-                            model.Trait("page", "latest", of="properties.page"),
-                            model.Trait("last", "recency"),
-                            model.Trait("pages", "union", of="properties.page"),
+                            model.TraitDefinition("hourly", "count", window="1h"),
+                            model.TraitDefinition("ever", "count"),
+                            model.TraitDefinition("page", "latest", of="properties.page"),
+                            model.TraitDefinition("last", "recency"),
+                            model.TraitDefinition("pages", "union", of="properties.page"),
                         )
                     ),
                     segments=tuple(model.Segment(name, when) for name, when in segments.items()),

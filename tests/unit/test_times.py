@@ -40,9 +40,9 @@ def _configuration() -> Configuration:
             channels=model.Channels((model.Channel("web"),)),
             profile=model.ProfileRules(
                 (
-                    model.Trait("orders", "count", window="1h"),
-                    model.Trait("latest", "latest", "properties.number"),
-                    model.Trait("when", "recency"),
+                    model.TraitDefinition("orders", "count", window="1h"),
+                    model.TraitDefinition("latest", "latest", "properties.number"),
+                    model.TraitDefinition("when", "recency"),
                 )
             ),
             segments=(
