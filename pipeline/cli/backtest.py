@@ -25,7 +25,8 @@ def run(
         typer.Option(
             "--input",
             metavar="FILE_OR_DIR",
-            help="What `kairos send` reads; of a folder all files, but those named .x or _x.",
+            help="What `kairos send` reads, or what `kairos replay --topic interactions` wrote; "
+            "of a folder all files, but those named .x or _x.",
         ),
     ],
     config: Annotated[

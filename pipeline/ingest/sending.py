@@ -1,7 +1,7 @@
 """Sending of a file: valid rows go to Kafka, the others are reported with their lines."""
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from confluent_kafka import KafkaError, Message, Producer
 from msgspec import Struct
@@ -9,8 +9,8 @@ from msgspec import Struct
 from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import WRITER_SETTINGS, Property
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import ReadRow, UnreadableError, UnreadableRow
+from pipeline.ingest.row import FileRow, ReadRow, UnreadableError, UnreadableRow
+from pipeline.intake.refusal import Refusal
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 
@@ -45,9 +45,16 @@ class NotDeliveredError(Exception):
     """Interactions that Kafka did not acknowledge; the message says what to do."""
 
 
+class Intake(Protocol):
+    """Conversion of rows into interactions."""
+
+    def take_in(self, row: FileRow) -> Interaction | Refusal:
+        """Convert a row, or return why it is refused."""
+
+
 def send_rows(
     rows: Iterable[ReadRow],
-    reading: RowIntake,
+    reading: Intake,
     take: Callable[[Interaction], None],
     progress: Callable[[int], None],
 ) -> SendReport:

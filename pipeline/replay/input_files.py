@@ -10,11 +10,11 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.adapters.rocks import RowMap
-from pipeline.ingest.records import RowIntake
 from pipeline.ingest.row import FileFormat, RowFile, UnreadableError
 from pipeline.ingest.rows import open_rows
-from pipeline.ingest.sending import RefusedRow, send_rows
+from pipeline.ingest.sending import Intake, RefusedRow, send_rows
 from pipeline.model.interaction import Interaction
+from pipeline.replay.replayed import WholeRecords, is_replayed, replayed_rows
 
 _PLACE: Final = Layout(">QQ")
 """Sort key of an interaction: when it was heard, and its number among all that were read."""
@@ -42,10 +42,12 @@ class InputReport(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """A file whose format is known and fits."""
+    """A file whose format is known and fits. `whole`: it is a replayed topic, whose rows are
+    interactions already."""
 
     path: Path
     rows: RowFile
+    whole: bool = False
 
 
 def open_files(given: Path, max_bytes: int) -> tuple[OpenFile, ...]:
@@ -55,7 +57,13 @@ def open_files(given: Path, max_bytes: int) -> tuple[OpenFile, ...]:
     one cannot be read at all.
     """
     file_format = FileFormat(max_bytes)
-    return tuple(OpenFile(path, open_rows(path, file_format)) for path in _paths(given))
+    return tuple(_opened(path, file_format) for path in _paths(given))
+
+
+def _opened(path: Path, file_format: FileFormat) -> OpenFile:
+    if is_replayed(path):
+        return OpenFile(path, replayed_rows(path), whole=True)
+    return OpenFile(path, open_rows(path, file_format))
 
 
 def _paths(given: Path) -> list[Path]:
@@ -93,11 +101,13 @@ class TimedLog:
 
 
 def read_file(
-    file: OpenFile, reading: RowIntake, log: TimedLog, progress: Callable[[int], None]
+    file: OpenFile, reading: Intake, log: TimedLog, progress: Callable[[int], None]
 ) -> InputReport:
-    """Put every good row of the file into the log; `progress` is told how far it was read."""
+    """Put every good row of the file into the log; `progress` is told how far it was read.
+    `reading`: how rows become interactions, where they are none already."""
+    intake = WholeRecords() if file.whole else reading
     try:
-        done = send_rows(file.rows.rows(), reading, log.add, progress)
+        done = send_rows(file.rows.rows(), intake, log.add, progress)
     except UnreadableError as error:
         raise UnreadableError(f"{file.path}: {error}") from error
     return InputReport(str(file.path), done.sent, done.refused, done.first, done.stopped)

@@ -1,0 +1,97 @@
+"""Interactions of a replayed topic, as `kairos replay --topic interactions` wrote them.
+
+They were taken in when they were sent, so they are played as they are, requests included.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.ingest.row import FileRow, ReadRow, RowFile, UnreadableError, UnreadableRow
+from pipeline.intake.decoding import decode
+from pipeline.intake.refusal import Refusal
+from pipeline.model.interaction import Interaction
+
+_OFFSET: Final = "kafka_offset"
+_ERROR: Final = "kafka_error"
+_TOMBSTONE: Final = "kafka_tombstone"
+_PROPERTIES: Final = "properties"
+_RECORD: Final = tuple(one.name for one in msgspec.structs.fields(Interaction))
+_NEEDED: Final = tuple(one.name for one in msgspec.structs.fields(Interaction) if one.required)
+_BATCH_ROWS: Final = 2_000
+_WRONG: Final = (OSError, pa.ArrowException)
+_INTERACTION: Final = msgspec.json.Decoder(Interaction)
+
+
+class WholeRecords:
+    """Intake of rows that are interactions already."""
+
+    def take_in(self, row: FileRow) -> Interaction | Refusal:
+        """Decode the row, or return why it is no interaction."""
+        return decode(row.raw, _INTERACTION)
+
+
+def is_replayed(path: Path) -> bool:
+    """Return whether the file is a part of a replayed topic."""
+    if path.suffix.lower() != ".parquet":
+        return False
+    try:
+        return _OFFSET in pq.read_schema(path).names
+    except _WRONG:
+        return False
+
+
+def replayed_rows(path: Path) -> RowFile:
+    """Open a part of a replayed topic. Raise UnreadableError for a topic without interactions."""
+    file = pq.ParquetFile(path, pre_buffer=False)
+    names = file.schema_arrow.names
+    missing = [name for name in _NEEDED if name not in names]
+    if missing:
+        raise UnreadableError(
+            f"{path} is a replay of another topic than interactions: it has no column "
+            f"{missing[0]!r}"
+        )
+    return RowFile(file.metadata.num_rows, lambda: _rows(path, file))
+
+
+def _rows(path: Path, file: pq.ParquetFile) -> Iterator[ReadRow]:
+    wanted = [*_RECORD, _ERROR, _TOMBSTONE]
+    columns = [name for name in file.schema_arrow.names if name in wanted]
+    number = 0
+    try:
+        for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+            for row in _times_in_ms(batch).to_pylist(maps_as_pydicts="strict"):
+                number += 1
+                yield _row(number, row)
+    except _WRONG as error:
+        raise UnreadableError(f"{path}: after row {number:,}: {error}") from error
+
+
+def _row(number: int, row: dict[str, Any]) -> ReadRow:
+    why = row.pop(_ERROR, None)
+    if row.pop(_TOMBSTONE, False):
+        why = "it deletes a key"
+    if why is not None:
+        return UnreadableRow(number, "no_interaction", None, f"is no interaction: {why}", number)
+    given = {name: value for name, value in row.items() if value is not None}
+    if _PROPERTIES in given:
+        given[_PROPERTIES] = msgspec.Raw(given[_PROPERTIES].encode())
+    return FileRow(number, msgspec.json.encode(given), number)
+
+
+def _times_in_ms(batch: pa.RecordBatch) -> pa.Table:
+    """Turn timestamps, also those in structs, into epoch milliseconds."""
+    table = pa.Table.from_batches([batch])
+    return table.cast(pa.schema([(field.name, _in_ms(field.type)) for field in table.schema]))
+
+
+def _in_ms(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind):
+        return pa.int64()
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _in_ms(field.type)) for field in kind])
+    return kind

@@ -1,0 +1,115 @@
+"""A replayed topic is played as it was heard: the same interactions, requests included."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka import Message
+from msgspec.structs import replace
+from typer.testing import CliRunner
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.config_files import load
+from pipeline.adapters.rocks import temporary_rows
+from pipeline.cli.main import build_app
+from pipeline.config.model import Bundle
+from pipeline.flow import Flow
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.model.fingerprint import fingerprint
+from pipeline.model.interaction import Context, DecideRequest, Interaction
+from pipeline.model.profile import Memberships
+from pipeline.replay.input_files import TimedLog, open_files, read_file
+from pipeline.replay.manifest import Selection
+from pipeline.replay.replayed import WholeRecords
+from pipeline.replay.topic_tables import DayTables
+from tests.support.shop_log import shop_log
+from tests.support.worlds import rules
+
+_DEMO = Path(__file__).parents[2] / "deploy" / "demo"
+_CODEC = Codec(recorded())
+
+
+def _replayed(folder: Path, values: Sequence[msgspec.Struct | bytes], topic: str) -> Path:
+    """Write records as `kairos replay` does, by day; no broker is asked."""
+    messages = [
+        Message(topic, 0, offset, b"key", _encoded(topic, value), timestamp=(2, 0))  # type: ignore[call-arg, arg-type, misc]
+        for offset, value in enumerate(values)
+    ]
+    for day, table in DayTables(Selection(topic), _CODEC).of(messages):
+        (folder / f"day={day}").mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, folder / f"day={day}" / "part-0-0-9.parquet")
+    (folder / "_manifest.json").write_text("{}")
+    return folder
+
+
+def _encoded(topic: str, value: msgspec.Struct | bytes) -> bytes:
+    return value if isinstance(value, bytes) else _CODEC.encode(topic, value)
+
+
+def _asked() -> list[Interaction]:
+    """A log in which every third visitor waits for an answer."""
+    log = {one.event_id: one for one in shop_log()}
+    return [
+        replace(one, request=DecideRequest(name, "g", ("home-hero",), one.received_at, {"x": 2}))
+        if number % 3 == 0
+        else one
+        for number, (name, one) in enumerate(log.items())
+    ]
+
+
+def _backtest(given: Path, tmp_path: Path) -> Any:
+    where = ["--input", str(given), "--config", str(_DEMO), "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(build_app("backtest"), ["backtest", *where, "--json"])
+    assert done.stdout, done.exception or done.output
+    return {"code": done.exit_code, **msgspec.json.decode(done.stdout)}
+
+
+def test_a_replayed_topic_is_decided_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
+    log = _asked()
+    bundle = load(_DEMO)
+    assert isinstance(bundle, Bundle)
+    flow = Flow(rules(bundle))
+    emits = [emit for one in log for emit in (*flow.advance(one.received_at), *flow.run(one))]
+    decided = [one.value for one in emits if isinstance(one.value, Decision)]
+    assert any(choice.slot == "home-hero" for one in decided for choice in one.choices)
+    report = _backtest(_replayed(tmp_path / "topic", log, topics.INTERACTIONS), tmp_path)
+    assert (report["code"], report["refused"]) == (0, 0)
+    assert report["interactions"] == len(log)
+    assert report["decision_hash"] == fingerprint(decided)
+
+
+def test_every_field_of_an_interaction_comes_back(tmp_path: Path) -> None:
+    full = replace(
+        shop_log(most=1)[0],
+        properties={"a.b": 1.5, "n": 2**62, "gift": True, "note": "ñ", "none": None, "one": 1.0},
+        context=Context(ip="::1", campaign={"source": "x"}, consent={"ads": False}),
+        request=DecideRequest("r", "g", ("p", "q"), 5, {"p": 3}),
+        lists={"skus": ("1", "2"), "empty": ()},
+    )
+    folder = _replayed(tmp_path, [full], topics.INTERACTIONS)
+    [file] = open_files(folder, 1 << 20)
+    with temporary_rows() as rows:
+        log = TimedLog(rows)
+        read_file(file, WholeRecords(), log, lambda _: None)
+        assert list(log) == [full]
+
+
+def test_what_is_no_interaction_is_told_with_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
+    values = [shop_log(most=1)[0], b"\x00\x00\x00\x00\x01broken"]
+    report = _backtest(_replayed(tmp_path / "topic", values, topics.INTERACTIONS), tmp_path)
+    assert report["code"] == 1
+    bad = next(one for one in report["files"] if one["refused"])
+    assert "is no interaction" in bad["first"][0]["message"]
+    other = _replayed(tmp_path / "other", [Memberships("p", {}, 0, "c")], topics.MEMBERSHIPS)
+    with pytest.raises(Exception, match="replay of another topic"):
+        open_files(other, 1 << 20)
