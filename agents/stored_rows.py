@@ -15,7 +15,7 @@ _PREFIX = "r"
 
 
 def stored_states(settings: Settings, stage: Stage, keys: Collection[str]) -> Mapping[str, Any]:
-    """The state of each of `keys` that has one."""
+    """Return the state of each of `keys` that has one."""
     decode = msgspec.msgpack.Decoder(Row[stage.state]).decode  # type: ignore[name-defined]
     wanted = {_PREFIX + key: key for key in keys}
     states: dict[str, Any] = {}

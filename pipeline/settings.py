@@ -51,7 +51,8 @@ def _user_cache() -> Path:
 
 
 def kafka_properties(environment: Mapping[str, str]) -> dict[str, str]:
-    """KAIROS_KAFKA_SASL_MECHANISM=PLAIN becomes {"sasl.mechanism": "PLAIN"}, and so on."""
+    """Return librdkafka's properties: KAIROS_KAFKA_SASL_MECHANISM=PLAIN becomes {"sasl.mechanism":
+    "PLAIN"}, and so on."""
     return {
         name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
         for name, value in environment.items()
@@ -60,7 +61,7 @@ def kafka_properties(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def kafka_variable(kafka_property: str) -> str:
-    """The environment variable that sets a librdkafka property."""
+    """Return the environment variable that sets a librdkafka property."""
     return KAFKA_PREFIX + kafka_property.upper().replace(".", "_")
 
 
@@ -208,8 +209,9 @@ class Settings(BaseSettings):
     @field_validator("kafka_properties")
     @classmethod
     def _keep_the_protocol(cls, properties: dict[str, str]) -> dict[str, str]:
-        """Leases follow from sessions; a record must not be dropped while a later one leaves; and a
-        worker would end on its first record that is larger, again and again."""
+        """Refuse settings that break the protocol: leases follow from sessions; a record must not
+        be dropped while a later one leaves; and a worker would end on its first record that is
+        larger, again and again."""
         for name in properties:
             if name in _ELSEWHERE:
                 instead = f"set {PREFIX}{_ELSEWHERE[name]} instead"
@@ -223,7 +225,7 @@ class Settings(BaseSettings):
         return properties
 
     def broker(self) -> Broker:
-        """The embedded broker of this home."""
+        """Return the embedded broker of this home."""
         return Broker(
             BrokerOptions(
                 home=self.home,
@@ -236,7 +238,8 @@ class Settings(BaseSettings):
         )
 
     def kafka(self) -> dict[str, str | int | float | bool]:
-        """Properties of a confluent-kafka client; raises NoBrokerError when there is no broker."""
+        """Return properties of a confluent-kafka client. Raises NoBrokerError when there is no
+        broker."""
         return {**_CLIENT_DEFAULTS, **self.kafka_properties, "bootstrap.servers": self._bootstrap()}
 
     def kept_artifacts(self) -> Artifacts:
@@ -244,7 +247,7 @@ class Settings(BaseSettings):
         return Artifacts(self.artifacts or self.home / "artifacts")
 
     def signing_secret(self) -> str:
-        """The key that signs outcome tokens, made at the first call when none is set."""
+        """Return the key that signs outcome tokens, made at the first call when none is set."""
         return self.secret or _secret_in(self.home)
 
     def adapter_key(self) -> str:

@@ -39,7 +39,8 @@ class CatchUp:
         stores: Mapping[TP, PartitionStore],
         keep_going: Callable[[], bool],
     ) -> None:
-        """`stores` by the changelog's partition; `keep_going`: whether they are still assigned."""
+        """Restore `stores`, by the changelog's partition, while `keep_going` says that they are
+        assigned."""
         self.records_total = 0
         self._reader = reader
         self._stores = stores

@@ -12,7 +12,7 @@ class Replay:
     fencing token there."""
 
     def __init__(self, store: PartitionStore, end: int) -> None:
-        """`end`: that of the changelog, unless it is read further."""
+        """Replay up to `end`, that of the changelog, unless it is read further."""
         self.end = end
         self.owner = store.owner
         self._store = store

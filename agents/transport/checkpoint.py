@@ -67,9 +67,8 @@ class Checkpointer:
         stores: Callable[[], Iterable[tuple[str, Checkpointed]]],
         options: TransportOptions,
     ) -> None:
-        """`stores` returns the stores to persist, with the names of their changelog topics;
-        `commit` takes offsets and the time of their cut (epoch ms), and returns the error, if any.
-        """
+        """Persist what `stores` returns (by changelog topic), and commit through `commit`. `commit`
+        takes offsets and the time of their cut (epoch ms), and returns the error, if any."""
         self.committed: dict[TP, int] = {}
         self.figures = CommitFigures()
         self._commit_offsets = commit

@@ -67,7 +67,7 @@ def _reports(settings: Settings, configuration: Configuration, *, check: bool) -
 
 @contextmanager
 def _progress() -> Iterator[Tell]:
-    """A bar for each file, on a terminal."""
+    """Show a bar for each file, on a terminal."""
     columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn())
     with Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("looking", total=None)

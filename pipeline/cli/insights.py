@@ -195,7 +195,8 @@ def _duration(text: str) -> int:
 
 
 def _plain(found: AttributionAnswer, touches: TouchOptions) -> dict[str, Any]:
-    """For aggregated paths nothing but the attribution; for touches also what it rests on."""
+    """Return the answer for JSON: of aggregated paths the attribution alone, of touches also what
+    it rests on."""
     plain: dict[str, Any] = msgspec.to_builtins(found.attribution)
     if found.support is not None:
         plain["credit"] = found.scope

@@ -77,7 +77,7 @@ def export(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """One person as JSON, or all of them as Parquet.
+    """Print one person as JSON, or write all of them as Parquet.
 
     With --all --out DIR three files are written: profiles.parquet (profile_id, attributes,
     metrics), identifiers.parquet (profile_id, namespace, value) and memberships.parquet

@@ -11,7 +11,7 @@ from pipeline.config import model
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What a watch has where it says nothing else."""
+    """Settings of a watch where it gives none of its own."""
 
     pattern: str
     kind: model.RowKind
@@ -31,7 +31,7 @@ not overwrite, as nowhere here. Where several identities are used, a column such
 
 
 def with_feed(watch: model.Watch) -> model.Watch:
-    """The watch with what its feed and the defaults say."""
+    """Return the watch, completed by its feed and by the defaults."""
     if watch.feed is None:
         return replace(watch, pattern=watch.pattern or "*")
     feed = FEEDS[watch.feed]

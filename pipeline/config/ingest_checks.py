@@ -1,4 +1,4 @@
-"""What ingest.yaml must satisfy beyond its form."""
+"""Checks of ingest.yaml beyond its form."""
 
 import codecs
 import re
@@ -25,7 +25,7 @@ _WIDE: Final = ("utf-16", "utf-16-le", "utf-16-be")
 
 
 def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
-    """Everything that is wrong with the watches."""
+    """Yield everything that is wrong with the watches."""
     watches = bundle.ingest.watches
     yield from twice("watch", ("ingest", "watches"), "watch", [one.watch for one in watches])
     sources = frozenset(source.name for source in bundle.sources.sources)
@@ -108,7 +108,7 @@ def _time(time: model.RowTime, path: Path) -> Iterator[Problem]:
 
 
 def _is_time_format(written: str) -> bool:
-    """It must tell the day: `%H:%M` alone would be one in 1900."""
+    """Return whether a format tells the day: `%H:%M` alone would be one in 1900."""
     day = datetime(2023, 11, 28, 13, 14, 15, tzinfo=UTC)
     try:
         read = datetime.strptime(day.strftime(written), written)

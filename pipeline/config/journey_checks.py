@@ -118,7 +118,7 @@ def _repeated(placed: list[_PlacedStep]) -> Iterator[Problem]:
 
 
 def _unreachable(journey: Journey, placed: list[_PlacedStep]) -> Iterator[Problem]:
-    """Steps by whose interactions one leaves, or that come after the end."""
+    """Yield steps by whose interactions one leaves, or that come after the end."""
     leaving = frozenset().union(*(_plain_names(raw) for raw in journey.exit))
     goal = _plain_names(journey.goal.when) if journey.goal else frozenset()
     end: tuple[int, str] | None = None

@@ -552,9 +552,9 @@ RowKind: TypeAlias = Literal["track", "identify", "page", "screen", "group", "al
 
 
 class SftpServer(Part, frozen=True):
-    """Where files are on an SFTP server. `host_key` is its public key as `ssh-keyscan HOST` prints
-    it (`ssh-ed25519 AAAA...`): a server with another key is refused. `private_key` (the key itself,
-    or the path of its file), its `passphrase`, and `password` name environment variables of the
+    """Files on an SFTP server. `host_key` is its public key as `ssh-keyscan HOST` prints it
+    (`ssh-ed25519 AAAA...`): a server with another key is refused. `private_key` (the key itself, or
+    the path of its file), its `passphrase`, and `password` name environment variables of the
     process that reads the files: `${NAME}`."""
 
     host: Annotated[str, Meta(min_length=1)]
@@ -568,9 +568,9 @@ class SftpServer(Part, frozen=True):
 
 
 class ReadyRule(Part, frozen=True):
-    """When a file is complete. `rest`: its size and time have not changed for `after`. `marker`:
-    the file called `marker` is there (`{name}`: the whole name, `{stem}`: up to its first dot).
-    `rename`: as soon as it has a name that fits, for its sender writes under another one."""
+    """Rule by which a file is complete. `rest`: its size and time have not changed for `after`.
+    `marker`: the file called `marker` is there (`{name}`: the whole name, `{stem}`: up to its first
+    dot). `rename`: as soon as it has a name that fits, for its sender writes under another one."""
 
     by: Literal["rest", "marker", "rename"] = "rest"
     after: Duration = "5s"
@@ -578,7 +578,7 @@ class ReadyRule(Part, frozen=True):
 
 
 class CsvFormat(Part, frozen=True):
-    """How CSV is written. Without `delimiter` it is found (`,` `;` tab `|`); without `encoding` it
+    """Form of CSV files. Without `delimiter` it is found (`,` `;` tab `|`); without `encoding` it
     is UTF-8 or UTF-16. `quote: ""`: a quotation mark is a character as any other. `decimal_comma`:
     numbers are written `1.234,50`. `names`: the columns of files that have no header."""
 
@@ -590,9 +590,9 @@ class CsvFormat(Part, frozen=True):
 
 
 class RowTime(Part, frozen=True):
-    """How the column that is mapped to `time` is written: in one of `formats`, in the notation of
-    `strptime` (`%d/%m/%Y %H:%M`); without any in ISO 8601, or as a number since 1970. `zone` (IANA)
-    is that of times that do not say theirs."""
+    """Form of the times in the column that is mapped to `time`: one of `formats`, in the notation
+    of `strptime` (`%d/%m/%Y %H:%M`); without any ISO 8601, or a number since 1970. `zone` (IANA) is
+    that of times that do not say theirs."""
 
     zone: str = "UTC"
     formats: tuple[str, ...] = ()

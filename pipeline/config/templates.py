@@ -165,7 +165,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset(("*", "%"))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Text times a number is as long as one likes, and so is a text formatted."""
+        """Refuse to multiply and to format text, whose result is as long as one likes."""
         if not (isinstance(left, int | float) and isinstance(right, int | float)):
             raise SecurityError(f"{operator} is for numbers")
         return super().call_binop(context, operator, left, right)

@@ -25,13 +25,13 @@ class Standing(Struct, frozen=True):
 
     @classmethod
     def of(cls, rules: Constraints, facts: Facts, known: Remembered) -> "Standing":
-        """Before anything is decided."""
+        """Return the state before anything is decided."""
         silences = suppressions.in_force(rules, known.silenced, known.contacts, facts.now_ms)
         full = caps.full(rules.caps, known.contacts, facts.now_ms)
         return cls(rules, facts, silences, full, not (silences or full or rules.quiet_hours))
 
     def after(self, contacts: Sequence[Contact]) -> "Standing":
-        """Once something was decided; `contacts` are all."""
+        """Return the state once something was decided; `contacts` are all."""
         full = caps.full(self.rules.caps, contacts, self.facts.now_ms)
         open_ = not (self.silences or full or self.rules.quiet_hours)
         return Standing(self.rules, self.facts, self.silences, full, open_)

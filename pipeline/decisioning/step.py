@@ -35,7 +35,7 @@ _erasure_from = msgspec.msgpack.Decoder(Erasure)
 def step(
     key: str, record: Segmented, state: ContactState | None, rules: Rules
 ) -> Outcome[ContactState]:
-    """`key` is the profile id; the state is that profile's row, or None at first sight."""
+    """Decide; `key` is the profile id, `state` that profile's row, or None at first sight."""
     if record.control is not None:
         return _control(key, record.control, state or ContactState())
     if record.interaction is None or record.identity is None or record.segments is None:

@@ -48,7 +48,7 @@ def begin(shard: Shard, beginning: NewAggregates) -> Shard:
 
 
 def filled(shard: Shard, past: ShardHistory) -> Shard:
-    """With what the log tells of before."""
+    """Return the shard with what the log tells of the time before."""
     found = {key: _reaching(shard, one) for key, one in past.begun.items()}
     known = shard.sequences
     marks = {name: union(known.get(name, ()), new) for name, new in past.sequences.items()}
@@ -74,7 +74,7 @@ def _rank(one: Backfill) -> tuple[int, int, bool, int]:
 
 
 def lasting(begun: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
-    """Without what has left its window as a whole."""
+    """Return the back-fills of which something is still in its window."""
     over = [key for key, one in begun.items() if _is_over(key, one, clock)]
     return {key: one for key, one in begun.items() if key not in over} if over else begun
 

@@ -73,9 +73,9 @@ def _is_later(a: Value, b: Value) -> bool:
 
 
 def _rank(value: Scalar) -> tuple[int, int | float, str]:
-    """Any two scalars compare: numbers before text, so that min and max never fail. Those that are
-    equal but written differently (1, 1.0 and true) compare by how they are written, so that the
-    order in which they came does not matter."""
+    """Return a rank by which any two scalars compare: numbers before text, so that min and max
+    never fail. Those that are equal but written differently (1, 1.0 and true) compare by how they
+    are written, so that the order in which they came does not matter."""
     if isinstance(value, (bool, int, float)):
         return (0, value, repr(value))
     return (1, -1, "") if value is None else (1, 0, value)

@@ -19,7 +19,7 @@ NOTHING_SHOWN: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 def vouched(known: Belongings, interaction: Interaction, identity: IdentitySection) -> Belongings:
-    """After an interaction, whose strongest identifier's row stamped it."""
+    """Return the belongings after an interaction, whose strongest identifier's row stamped it."""
     if identity.own_version is None:
         return known
     own = Belonging(identity.own_version, True, interaction.occurred_at)

@@ -24,7 +24,7 @@ def pane_of(window_ms: int) -> int:
 
 
 def prune(panes: Panes, floor: int, pane: int) -> Panes:
-    """Without the panes that have left the window as a whole."""
+    """Return the panes without those that have left the window as a whole."""
     begin = (floor + 1) // pane * pane
     if not panes.ats or panes.ats[0] >= begin:
         return panes
@@ -40,7 +40,7 @@ def merge(a: Panes, b: Panes, pane: int, combine: Combine) -> Panes:
 
 
 def _add(panes: Panes, new: tuple[int, Cell, bool], pane: int, combine: Combine) -> Panes:
-    """`new`: a moment (ms), its cell, and whether that stands for the pane that ends then."""
+    """Add `new`: a moment (ms), its cell, and whether that stands for the pane that ends then."""
     at, cell, is_whole = new
     end = at // pane * pane + pane - 1
     is_whole = is_whole or end in panes.whole

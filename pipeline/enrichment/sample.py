@@ -19,7 +19,7 @@ _Levels: TypeAlias = tuple[tuple[int, int], ...]
 
 
 def hash_of(value: Scalar) -> int:
-    """63 bits, evenly spread; 1 and 1.0 are the same value, true and 1 are not."""
+    """Return 63 bits, evenly spread; 1 and 1.0 are the same value, true and 1 are not."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     digest = blake2b(f"{type(value).__name__}:{value}".encode(), digest_size=8).digest()
@@ -42,7 +42,7 @@ def merge(a: Sample, b: Sample, clock: int) -> Sample:
 
 
 def prune(sample: Sample, floor: int) -> Sample:
-    """Without what is not after `floor` (ms)."""
+    """Return those after `floor` (ms) alone."""
     if min(sample.ats.values(), default=floor + 1) > floor:
         return sample
     ats = {hashed: at for hashed, at in sample.ats.items() if at > floor}
@@ -50,7 +50,7 @@ def prune(sample: Sample, floor: int) -> Sample:
 
 
 def count(sample: Sample, floor: int) -> tuple[int, bool]:
-    """Distinct values after `floor`, and whether that is exact."""
+    """Return how many distinct values there are after `floor`, and whether that is exact."""
     level = max((level for until, level in sample.levels if until > floor), default=0)
     if level == 0:
         return sum(at > floor for at in sample.ats.values()), True
@@ -78,7 +78,7 @@ def _level_at(levels: _Levels, at: int) -> int:
 
 
 def _fitting(ats: dict[int, int], levels: _Levels, clock: int) -> Sample:
-    """Thinned until there is room; everything up to `clock` is then of the new level."""
+    """Thin the sample until there is room; everything up to `clock` is then of the new level."""
     if len(ats) <= EXACT:
         return Sample(ats, levels)
     level = 0

@@ -51,7 +51,7 @@ def union(*several: Iterable[Mark]) -> tuple[Mark, ...]:
 
 
 def settle(marks: tuple[Mark, ...], sequence: CompiledSequence, now_ms: int) -> tuple[Mark, ...]:
-    """Without those that no condition can ask for any more."""
+    """Remove the marks that no condition can ask for any more."""
     oldest = now_ms - sequence.keep_ms
     if marks and marks[0].at < oldest:
         marks = tuple(one for one in marks if one.at >= oldest)

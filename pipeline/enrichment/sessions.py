@@ -13,7 +13,7 @@ change, are kept as spans; older ones are only counted, so that a busy shard sta
 
 
 def union(spans: Iterable[Span], gap_ms: int) -> tuple[Span, ...]:
-    """Sorted spans with those joined that are at most `gap_ms` apart."""
+    """Return spans sorted, with those joined that are at most `gap_ms` apart."""
     joined: list[Span] = []
     for span in sorted(spans):
         if joined and span.first - joined[-1].last <= gap_ms:

@@ -51,7 +51,8 @@ def apply(
 
 
 def merge(a: Shard, b: Shard, config: Configuration) -> Shard:
-    """Commutative and associative; as if both shards' interactions had come to one."""
+    """Merge two shards, commutatively and associatively, as if the interactions of both had come to
+    one."""
     clock = max(a.clock, b.clock)
     return Shard(
         first_seen=min(a.first_seen, b.first_seen),
@@ -77,7 +78,7 @@ def merge(a: Shard, b: Shard, config: Configuration) -> Shard:
 def _sequences(
     known: dict[str, tuple[Mark, ...]], facts: Facts, config: Configuration
 ) -> dict[str, tuple[Mark, ...]]:
-    """Sequences that the configuration no longer has are forgotten."""
+    """Merge sequences; those that the configuration no longer has are forgotten."""
     if not (config.sequences or known):
         return known
     after = {}

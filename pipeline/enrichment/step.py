@@ -34,7 +34,7 @@ _Changed: TypeAlias = tuple[ProfileState, tuple[Emit, ...]]
 def step(
     key: str, record: Identified, state: ProfileState | None, rules: Rules
 ) -> Outcome[ProfileState]:
-    """`key` is the profile id; the state is that profile's row, or None at first sight."""
+    """Enrich; `key` is the profile id, `state` that profile's row, or None at first sight."""
     control = record.control
     if control is not None:
         return _control(key, control, state, rules)

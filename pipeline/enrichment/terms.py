@@ -20,7 +20,7 @@ def merge(a: Terms, b: Terms) -> Terms:
 
 
 def prune(terms: Terms, floor: int) -> Terms:
-    """Without what is not after `floor` (ms)."""
+    """Return those after `floor` (ms) alone."""
     if min(terms.ats.values(), default=floor + 1) > floor:
         return terms
     return Terms({text: at for text, at in terms.ats.items() if at > floor})

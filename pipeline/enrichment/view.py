@@ -38,13 +38,13 @@ def by_log(state: ProfileState) -> bool:
 
 
 def moment(state: ProfileState, shards: Iterable[Shard], now_ms: int) -> int:
-    """`now_ms`, or later when the profile has come further: its time does not go back."""
+    """Return `now_ms`, or later when the profile has come further: its time does not go back."""
     return max((now_ms, state.at, *(shard.clock for shard in shards)))
 
 
 def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[str, Known]:
-    """Declared and built-in traits, and `identifier.<namespace>`: the latest seen of each. There
-    is at least one shard."""
+    """Return declared and built-in traits, and `identifier.<namespace>`: the latest seen of each.
+    There is at least one shard."""
     known = dict(values(config.traits, shards, now_ms))
     known.update(_built_in(shards, config))
     for sequence in config.sequences:

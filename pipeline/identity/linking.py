@@ -45,7 +45,7 @@ def observe(
 
 
 def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence | None]:
-    """`child` follows another; returns evidence that it has not heard, which may win it back."""
+    """Let `child` follow another; return evidence that it has not heard, which may win it back."""
     known = state.children.get(child)
     if known is None:
         return state, None
@@ -55,7 +55,7 @@ def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence |
 
 
 def rejoin(state: IdentityState, child: str) -> IdentityState:
-    """`child` says that it follows."""
+    """Take note that `child` says that it follows."""
     return _keep(state, child, replace(state.children[child], follows=True, confirmed=True))
 
 

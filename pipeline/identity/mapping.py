@@ -8,7 +8,8 @@ from pipeline.model.interaction import Interaction
 
 
 def mapped(interaction: Interaction, config: Configuration) -> Interaction:
-    """With the properties that its source's mappings make; what they are made of stays."""
+    """Return the interaction with the properties that its source's mappings make; what they are
+    made of stays."""
     mapping = config.mappings.get(interaction.source)
     if mapping is None:
         return interaction

@@ -33,7 +33,7 @@ def unclear(interaction: Interaction) -> DeadLetter | None:
 
 
 def ranked(interaction: Interaction, config: Configuration) -> tuple[Identifier, ...] | DeadLetter:
-    """Normalised identifiers without the blocked ones; a dead letter when none is left."""
+    """Return normalised identifiers without the blocked ones; a dead letter when none is left."""
     if not interaction.identifiers:
         return DeadLetter("no-identifiers", "identifiers: the interaction names nobody")
     valid: list[Identifier] = []

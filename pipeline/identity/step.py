@@ -46,7 +46,7 @@ from pipeline.rules import Rules
 def step(
     key: str, record: Interaction | IdentityChange, state: IdentityState | None, rules: Rules
 ) -> Outcome[IdentityState]:
-    """`key` is `namespace:value`; the state is that identifier's row, or None at first sight."""
+    """Identify; `key` is `namespace:value`, `state` its row, or None at first sight."""
     if isinstance(record, Interaction):
         return _interaction(key, record, state, rules)
     if record.kind in ("probe", "clock"):
@@ -306,7 +306,7 @@ def _settled(
 def _answered(
     cause: RecordFactory, row: IdentityState, parent: str | None
 ) -> tuple[IdentityState, tuple[Emit, ...]]:
-    """Once no parent that this identifier left may claim it back, tell whom it follows: its
+    """Tell, once no parent that this identifier left may claim it back, whom it follows: its
     parent, its children, and the profile of its top."""
     row = replace(row, awaited=tuple(one for one in row.awaited if one != parent))
     if row.awaited or row.told == (row.parent, row.version):

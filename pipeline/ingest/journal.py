@@ -72,7 +72,7 @@ class Journal:
             connection.executescript(_TABLES)
 
     def taken(self, content: str) -> Taken | None:
-        """None: it was never taken to its end."""
+        """Return how a file was taken; None: it never was, to its end."""
         asked = "SELECT name, rows, rejected, at FROM taken WHERE content = ?"
         with self._open() as connection:
             row = connection.execute(asked, (content,)).fetchone()

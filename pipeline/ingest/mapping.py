@@ -25,7 +25,7 @@ class TimeNotation:
     formats: tuple[str, ...] = ()
 
     def epoch_ms(self, text: str) -> int | None:
-        """None: written otherwise."""
+        """Return a time that is written in digits as epoch ms; None: it is written otherwise."""
         return _epoch_ms(text.strip(), self)
 
 

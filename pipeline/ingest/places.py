@@ -84,7 +84,7 @@ class LocalFolder:
         self._folder = folder
 
     def files(self) -> list[Stamp]:
-        """Regular files only: a link may lead anywhere."""
+        """Return its regular files only: a link may lead anywhere."""
         with _told(self._folder):
             return [
                 Stamp(one.name, found.st_size, found.st_mtime_ns)

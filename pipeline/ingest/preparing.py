@@ -113,7 +113,7 @@ class Judge:
 def prepare(
     rows: RowFile, judge: Judge, codec: Encoder, outlet: Outlet, progress: Callable[[int], None]
 ) -> Prepared:
-    """Raises UnreadableError where the file cannot be read to its end."""
+    """Prepare a file. Raises UnreadableError where it cannot be read to its end."""
     good = rejected = 0
     with (
         outlet.records.open("wb") as records,
@@ -167,7 +167,8 @@ def _put_letter(file: IO[bytes], row: UnreadableRow, judge: Judge, codec: Encode
 
 
 def _original(text: str) -> bytes:
-    """Bytes that are no text of the file's encoding as they came; half characters are lost."""
+    """Return the row's bytes as they came, also such as are no text of the file's encoding; half
+    characters are lost."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

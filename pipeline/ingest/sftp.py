@@ -152,7 +152,7 @@ class ServerFolder:
         return found
 
     def unchanged_for_s(self, _: Stamp) -> float:
-        """Senders set the only time that a server tells."""
+        """Return 0: the only time that a server tells is one that senders set."""
         return 0.0
 
     def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
@@ -202,7 +202,7 @@ class ServerFolder:
         return self._call(self._client.exists(self._at(folder, name)))
 
     async def _make(self, folder: str) -> None:
-        """Servers say of a folder that is there only that they failed."""
+        """Make a folder; of one that is there servers say only that they failed."""
         try:
             await self._client.mkdir(self._at(folder))
         except asyncssh.SFTPError as error:

@@ -249,7 +249,8 @@ class Taking:
         return self._counted(self._report(stamp, prepared or Prepared(0, 0), reason))
 
     def _free_name(self, folder: str, stamp: Stamp, digest: str) -> str:
-        """Another content of the same name is another file, and replaces none."""
+        """Return a name that is free: another content of the same name is another file, and
+        replaces none."""
         if self.place.exists(folder, stamp.name):
             return f"{digest[:_SHOWN_DIGITS]}-{stamp.name}"
         return stamp.name
@@ -264,7 +265,7 @@ class Taking:
     def _report(
         self, stamp: Stamp, prepared: Prepared, reason: str | None, sent: int | None = None
     ) -> FileReport:
-        """`sent` None: nothing was, since it failed."""
+        """Report a file; `sent` None: nothing was, since it failed."""
         return FileReport(
             file=self._name(stamp),
             rows=prepared.rows,
@@ -294,6 +295,6 @@ def _digest_of(file: Path) -> str:
 
 
 def _definition(watch: model.Watch) -> str:
-    """Tells mappings apart."""
+    """Return a digest that tells mappings apart."""
     said = msgspec.json.encode([getattr(watch, name) for name in _MAPS], order="sorted")
     return blake2b(said, digest_size=4).hexdigest()

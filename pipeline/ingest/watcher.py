@@ -82,7 +82,7 @@ class Watcher:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Other processes of this home wait; a killed one holds nothing."""
+        """Keep other processes of this home out; a killed one holds nothing."""
         self.base.folder.mkdir(parents=True, exist_ok=True)
         with (self.base.folder / f"{self.watch.watch}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)

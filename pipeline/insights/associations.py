@@ -1,4 +1,4 @@
-"""What goes with conversion and with drop-off: odds ratios, associations and no causes.
+"""Associations with conversion and with drop-off: odds ratios, and no causes.
 
 A property is what was known at a moment, the outcome what came after it, of cases whose window is
 over at the end of the table, whether they converted or not.
@@ -62,8 +62,8 @@ def associations(found: DefinedCases, early: int) -> list[Association]:
 
 
 def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
-    """Conversion by events and channels of a case's first time, of cases still under way at its end
-    and followed for the whole window."""
+    """Yield conversion by events and channels of a case's first time, of cases still under way at
+    its end and followed for the whole window."""
     connection = found.log.connection
     connection.execute(
         f"""
@@ -95,7 +95,7 @@ def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
 
 
 def _step_questions(found: DefinedCases) -> Iterator[_Question]:
-    """Drop-off after each step by the channel in which it was reached, of cases whose window
+    """Yield drop-off after each step by the channel in which it was reached, of cases whose window
     is over."""
     rows = found.log.connection.execute(
         f"""

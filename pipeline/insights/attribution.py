@@ -64,7 +64,7 @@ class ChannelCredit:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """What `kairos insights attribution` prints; the channels' credits add up to the totals."""
+    """Answer of `kairos insights attribution`; the channels' credits add up to the totals."""
 
     model: str
     order: int | None
@@ -130,7 +130,7 @@ def assemble(
     credits: Credits,
     interval: Interval | None,
 ) -> Attribution:
-    """The result in plain numbers; conversions without any touch get a row of their own."""
+    """Return the result in plain numbers; conversions without any touch get a row of their own."""
     channels = [
         ChannelCredit(
             channel,
@@ -188,7 +188,7 @@ def _by_set(paths: PathCounts, sets: shapley.ChannelSets, shares: Floats) -> Cre
 
 
 def _global(paths: PathCounts, conversions: Floats, values: Floats) -> Credits:
-    """From shares that add up to 1."""
+    """Divide the totals by shares that add up to 1."""
     touched = paths.lengths > 0
     return Credits(
         conversions * paths.conversions[touched].sum(),
@@ -213,7 +213,7 @@ def _markov(paths: PathCounts, windows: markov.Windows, options: ModelOptions) -
 def _markov_by_journey(
     paths: PathCounts, windows: markov.Windows, options: ModelOptions
 ) -> Credits:
-    """Each path's credit in proportion to the removal effects of its touches."""
+    """Divide each path's credit in proportion to the removal effects of its touches."""
     effects = _effects(paths, windows, options)
     owners = paths.owners
     weights = np.nan_to_num(effects.conversions)[paths.codes]

@@ -69,7 +69,7 @@ def conformance(found: DefinedCases) -> Conformance:
 
 
 def funnel(found: DefinedCases) -> tuple[FunnelStep, ...]:
-    """Cases that reached each step, in the order of the plan."""
+    """Return the cases that reached each step, in the order of the plan."""
     reached: Counter[int] = Counter()
     for one in found.variants:
         for step, _ in one.progress.reached:
@@ -80,8 +80,8 @@ def funnel(found: DefinedCases) -> tuple[FunnelStep, ...]:
 
 
 def drop_offs(found: DefinedCases, cases: int) -> tuple[DropOff, ...]:
-    """Cases that failed by the last step reached, in the order of the plan; unfinished ones are
-    none of them."""
+    """Return the cases that failed by the last step reached, in the order of the plan; unfinished
+    ones are none of them."""
     dropped: Counter[int] = Counter()
     for one in found.variants:
         last = one.progress.reached[-1][0] if one.progress.reached else -1

@@ -91,7 +91,7 @@ def compare(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
 
 
 def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) -> tuple[str, ...]:
-    """`marks`: what an event of a name and a channel means for the journey."""
+    """Fill `marks`: the meaning of an event of a name and a channel for the journey."""
     rules = _rules(journey, file)
     pairs = log.connection.execute("SELECT DISTINCT name, channel FROM events").fetchall()
     marks = [mark for name, channel in pairs if (mark := _mark(name, channel, rules, plan, file))]
@@ -194,7 +194,7 @@ def _load_cases(log: EventLog) -> None:
 
 
 def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
-    """`variants`: the distinct paths by number, the most frequent first."""
+    """Fill `variants`: the distinct paths by number, the most frequent first."""
     longest = log.connection.execute(
         "SELECT case_id, len(path) AS steps FROM cases ORDER BY steps DESC, case_id LIMIT 1"
     ).fetchone()
@@ -215,7 +215,7 @@ def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
 
 
 def _load_outcomes(log: EventLog, journey: Journey, found: list[PlanProgress]) -> None:
-    """`outcomes`: how each case ended, and when."""
+    """Fill `outcomes`: how each case ended, and when."""
     complete = [one.complete for one in found]
     log.connection.register(
         "completions",
@@ -253,5 +253,5 @@ def _load_outcomes(log: EventLog, journey: Journey, found: list[PlanProgress]) -
 
 
 def steps_named(plan: JourneyPlan, numbers: Iterator[int] | tuple[int, ...]) -> tuple[str, ...]:
-    """The names of steps."""
+    """Return the names of steps."""
     return tuple(plan.steps[number].name for number in numbers)

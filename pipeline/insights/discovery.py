@@ -112,7 +112,8 @@ def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
 
 
 def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
-    """`found_journeys`: each with its first names and its outcome; `found_paths`: counted."""
+    """Fill `found_journeys` (each with its first names and its outcome) and `found_paths`
+    (counted)."""
     connection, window = log.connection, options.window_ms * 1000
     goal = "FALSE" if options.goal is None else "name = $goal"
     gap = f"moment - earlier > {options.gap_ms * 1000}" if options.gap_ms else "FALSE"
@@ -164,8 +165,8 @@ def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
 
 
 def _followed(log: EventLog, window_ms: int) -> list[Followed]:
-    """How long each journey was followed; one that a gap ended can convert no more, and is followed
-    on until its window closes."""
+    """Return how long each journey was followed; one that a gap ended can convert no more, and is
+    followed on until its window closes."""
     closes = f"least(begun + {window_ms * 1000}, {log.end})"
     rows = log.connection.execute(
         f"""
@@ -178,7 +179,7 @@ def _followed(log: EventLog, window_ms: int) -> list[Followed]:
 
 
 def _tree(log: EventLog, options: DiscoveryOptions, journeys: int) -> tuple[PathNode, ...]:
-    """The nodes with most journeys; a node is never shown without those before it."""
+    """Return the nodes with most journeys; a node is never shown without those before it."""
     rows = log.connection.execute(
         f"""
         WITH prefixes AS (

@@ -16,21 +16,21 @@ Shares: TypeAlias = Callable[[PathCounts], Floats]
 
 
 def first_touch(paths: PathCounts) -> Floats:
-    """Everything to the first touch."""
+    """Give everything to the first touch."""
     shares = np.zeros(len(paths.codes))
     shares[_first_positions(paths)] = 1.0
     return shares
 
 
 def last_touch(paths: PathCounts) -> Floats:
-    """Everything to the last touch."""
+    """Give everything to the last touch."""
     shares = np.zeros(len(paths.codes))
     shares[_last_positions(paths)] = 1.0
     return shares
 
 
 def last_non_direct(direct: Set[str] = DIRECT) -> Shares:
-    """Everything to the last touch that is not one of the direct channels, where there is one."""
+    """Give everything to the last touch that is not of a direct channel, where there is one."""
     folded = {name.casefold() for name in direct}
 
     def shares_of(paths: PathCounts) -> Floats:
@@ -48,12 +48,12 @@ def last_non_direct(direct: Set[str] = DIRECT) -> Shares:
 
 
 def linear(paths: PathCounts) -> Floats:
-    """The same to every touch."""
+    """Give the same to every touch."""
     return 1.0 / paths.lengths[paths.owners]
 
 
 def position_based(paths: PathCounts) -> Floats:
-    """40 % to the first touch, 40 % to the last, 20 % to those between; halves where there are
+    """Give 40 % to the first touch, 40 % to the last, 20 % to those between; halves where there are
     two, everything to an only one."""
     lengths = paths.lengths[paths.owners]
     middle = (1.0 - _FIRST - _LAST) / np.maximum(lengths - 2, 1)
@@ -72,5 +72,5 @@ def _last_positions(paths: PathCounts) -> Ints:
 
 
 def _long(paths: PathCounts) -> Ints:
-    """Which of the paths that are not empty have touches between the first and the last."""
+    """Return which of the paths that are not empty have touches between the first and the last."""
     return np.flatnonzero(paths.lengths[paths.lengths > 0] > 2)

@@ -144,8 +144,8 @@ def _early(found: DefinedCases) -> int:
 
 
 def _load_progress(found: DefinedCases) -> None:
-    """`reached`: of each variant its steps reached, with the place of each and of the mandatory one
-    before it (-1: none); `lasts`: the last of them (-1: none)."""
+    """Fill `reached` (of each variant its steps reached, with the place of each and of the
+    mandatory one before it, -1: none) and `lasts` (the last of them, -1: none)."""
     rows = [
         (variant, step, place, gate, rank == len(one.progress.reached) - 1)
         for variant, one in enumerate(found.variants)
@@ -174,7 +174,8 @@ def _load_progress(found: DefinedCases) -> None:
 def _gated(
     plan: JourneyPlan, reached: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[int, int, int]]:
-    """Each step reached with its place and that of the last mandatory one of the stages before."""
+    """Yield each step reached with its place and that of the last mandatory one of the stages
+    before."""
     gate = latest = -1
     stage = 0
     for step, place in reached:
@@ -252,7 +253,8 @@ def _channel_steps(found: DefinedCases) -> Iterator[ChannelStep]:
 
 
 def _flows(found: DefinedCases) -> Iterator[StepFlow]:
-    """Every edge of the Sankey; into a step, and out of it, go as many as the funnel has there."""
+    """Yield every edge of the Sankey; into a step, and out of it, go as many as the funnel has
+    there."""
     flows: Counter[tuple[int, int, CaseOutcome | None]] = Counter()
     for one in found.variants:
         last = -1
@@ -269,8 +271,8 @@ def _flows(found: DefinedCases) -> Iterator[StepFlow]:
 
 
 def _curves(found: DefinedCases) -> dict[str, list[Followed]]:
-    """How long the cases of each channel were followed; who left by an exit cannot convert any
-    more, and is followed on until the window closes."""
+    """Return how long the cases of each channel were followed; who left by an exit cannot convert
+    any more, and is followed on until the window closes."""
     curves: dict[str, list[Followed]] = {}
     for channel, *one in found.log.connection.execute(
         f"""
@@ -284,14 +286,14 @@ def _curves(found: DefinedCases) -> dict[str, list[Followed]]:
 
 
 def _duration(since: str) -> str:
-    """SQL for the time in ms for which a case was followed from a moment on."""
+    """Return SQL for the time in ms for which a case was followed from a moment on."""
     end = "CASE WHEN outcome = 'converted' THEN goal_at ELSE closes END"
     return f"greatest({end} - {since}, 0) // 1000"
 
 
 def _followed_plan(found: DefinedCases) -> Comparison | None:
-    """By the landmark of the first mandatory step (or else the first): whether the case had kept to
-    the plan, and to the step's time limit, until it got there."""
+    """Compare, at the landmark of the first mandatory step (or else the first), the cases that had
+    kept to the plan, and to the step's time limit, until they got there with the others."""
     steps = found.plan.steps
     first = next((number for number, step in enumerate(steps) if step.mandatory), 0)
     places = [dict(one.progress.reached).get(first) for one in found.variants]
@@ -328,13 +330,13 @@ def _followed_plan(found: DefinedCases) -> Comparison | None:
 
 
 def _keeps_to(plan: JourneyPlan, path: tuple[int, ...]) -> bool:
-    """Whether a path up to the first mandatory step has each step once and in order."""
+    """Return whether a path up to the first mandatory step has each step once and in order."""
     stages = [plan.steps[step].stage for step in path]
     return stages == sorted(stages) and len(set(path)) == len(path)
 
 
 def _arms(found: DefinedCases) -> Iterator[ArmComparison]:
-    """Each arm against the holdout, or else against the first by name, from the beginning on."""
+    """Compare each arm with the holdout, or else with the first by name, from the beginning on."""
     rows = found.log.connection.execute(
         f"""
         SELECT arm, {_duration("begun")} AS duration, outcome = 'converted' AS converted,

@@ -76,8 +76,8 @@ class Windows:
 
 
 def _numbered(labels: Ints) -> tuple[Ints, Ints]:
-    """A position of each distinct label, and the number of each position's; small labels, as all
-    are at order 1, need no sorting."""
+    """Return a position of each distinct label, and the number of each position's; small labels, as
+    all are at order 1, need no sorting."""
     most = int(labels.max(initial=0))
     if most > 4 * len(labels) + 1_000:
         position, number = np.unique(labels, return_index=True, return_inverse=True)[1:]
@@ -89,7 +89,7 @@ def _numbered(labels: Ints) -> tuple[Ints, Ints]:
 
 
 def rolling(symbols: Ints, within: Ints, order: int) -> Ints:
-    """A number for the last `order` symbols at each position, fewer where its path begins."""
+    """Return a number for the last `order` symbols at each position, or fewer."""
     window = symbols
     for _ in range(order - 1):
         before = np.where(within > 0, np.concatenate(([0], window[:-1])), 0)[: len(window)]
@@ -99,7 +99,7 @@ def rolling(symbols: Ints, within: Ints, order: int) -> Ints:
 
 
 def _members(paths: PathCounts, ends: Ints, order: int) -> Any:
-    """Which channels the window that ends at each of `ends` contains."""
+    """Return which channels the window that ends at each of `ends` contains."""
     begins = np.maximum(paths.offsets[:-1][paths.owners[ends]], ends - order + 1)
     sizes = ends - begins + 1
     rows = np.repeat(np.arange(len(ends)), sizes)
@@ -123,7 +123,7 @@ class Chain:
 
     @staticmethod
     def of(paths: PathCounts, windows: Windows) -> "Chain":
-        """Paths that are seen no time at all add no state: their rows stay empty."""
+        """Return the chain of paths; those that are seen no time at all add no state."""
         seen = paths.conversions + paths.nulls
         touched = windows.first >= 0
         weights = seen[windows.step_path]
@@ -161,7 +161,7 @@ def removal_effects(paths: PathCounts, order: int) -> RemovalEffects:
 
 
 def solve(paths: PathCounts, windows: Windows, order: int) -> RemovalEffects:
-    """As `removal_effects`, where the windows are known."""
+    """Return `removal_effects`, where the windows are known."""
     chain = Chain.of(paths, windows)
     if order == 1:
         kept, lost = _lose_states(chain)
@@ -176,7 +176,7 @@ def solve(paths: PathCounts, windows: Windows, order: int) -> RemovalEffects:
 
 
 def _lose_states(chain: Chain) -> tuple[Floats, Floats]:
-    """Rewards from the start, and how much of them passes through each state.
+    """Return the rewards from the start, and how much of them passes through each state.
 
     A state is reached with the probability visits ÷ returns, and what comes after it is lost.
     """
@@ -187,7 +187,7 @@ def _lose_states(chain: Chain) -> tuple[Floats, Floats]:
 
 
 def _lose_sets(chain: Chain, windows: Windows) -> tuple[Floats, Floats]:
-    """As above for sets of states: the chain is solved again without each channel's."""
+    """Return the same for sets of states: the chain is solved again without each channel's."""
     channels = windows.members.shape[1]
     if channels * windows.count > _MOST_WORK:
         raise TooLargeError(
@@ -228,8 +228,8 @@ def _accumulate(steps: Any, each: Floats) -> Floats:
 
 
 def _returns(steps: Any) -> Floats:
-    """How often each state is visited once it has been reached: the diagonal of (I − steps)⁻¹,
-    for which only the states in circles with it matter."""
+    """Return how often each state is visited once it has been reached: the diagonal of (I −
+    steps)⁻¹, for which only the states in circles with it matter."""
     size = steps.shape[0]
     diagonal = np.ones(size)
     if size == 0:

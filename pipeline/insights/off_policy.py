@@ -65,8 +65,8 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class OffPolicy:
-    """What `kairos insights off-policy` prints. `ess`: effective sample size, of how many equal
-    weights these are worth."""
+    """Answer of `kairos insights off-policy`. `ess`: effective sample size, the number of equal
+    weights that these are worth."""
 
     n: int
     ess: float
@@ -143,7 +143,7 @@ def _dr(log: Log) -> Estimate | None:
 
 
 def _mean(terms: Floats) -> Estimate:
-    """With an interval where there are two terms that differ."""
+    """Return the mean, with an interval where there are two terms that differ."""
     value = float(terms.mean())
     if len(terms) < 2 or not terms.std():
         return Estimate(value, None, None)
@@ -152,7 +152,7 @@ def _mean(terms: Floats) -> Estimate:
 
 
 def anytime_interval(log: Log, bounds: Bounds) -> tuple[float, float]:
-    """Bounds of the mean that hold at every n at once, with weights whose mean is 1.
+    """Return bounds of the mean that hold at every n at once, with weights whose mean is 1.
 
     ValueError when a reward is outside `bounds`.
     """
@@ -169,7 +169,7 @@ def anytime_interval(log: Log, bounds: Bounds) -> tuple[float, float]:
 
 
 def _lower_bound(terms: Floats) -> float:
-    """The greatest mean below 1 that a bet on higher terms refutes.
+    """Return the greatest mean below 1 that a bet on higher terms refutes.
 
     Whoever stakes a share λ ≤ ½ / mean of the capital on term − mean can lose half of it at most,
     and multiplies it by 1 ÷ error with no more chance than error while the mean is not exceeded.
@@ -190,8 +190,8 @@ def _lower_bound(terms: Floats) -> float:
 
 
 def _stakes(terms: Floats) -> Floats:
-    """Before each term: the share that suits the variance of those before it (with ¼ and a mean
-    of ½ as the first guess), as for an empirical Bernstein bound."""
+    """Return, for each term, the share that suits the variance of those before it (with ¼ and a
+    mean of ½ as the first guess), as for an empirical Bernstein bound."""
     before = np.arange(1, len(terms) + 1)
     sums = np.concatenate(([0.0], np.cumsum(terms)[:-1]))
     squares = np.concatenate(([0.0], np.cumsum(terms**2)[:-1]))

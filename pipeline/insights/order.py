@@ -12,16 +12,16 @@ _BORROWED: Final = 1.0  # observations' worth of trust that a window has in the 
 
 
 def choose_order(paths: PathCounts, seed: int) -> int:
-    """The order with the highest likelihood of the next step (a channel, a conversion, an end
-    without), over five parts of the journeys of which each is foretold from the others; the lower
-    of two that are as good."""
+    """Return the order with the highest likelihood of the next step (a channel, a conversion, an
+    end without), over five parts of the journeys of which each is foretold from the others; the
+    lower of two that are as good."""
     scores = order_scores(paths, seed)
     return max(scores, key=lambda order: (scores[order], -order))
 
 
 def order_scores(paths: PathCounts, seed: int) -> dict[int, float]:
-    """Mean log-likelihood of a held-out step by order; windows that were seldom seen borrow from
-    the next shorter one."""
+    """Return the mean log-likelihood of a held-out step by order; windows that were seldom seen
+    borrow from the next shorter one."""
     steps = _Steps(paths)
     folds = _split(paths, seed)
     scores = dict.fromkeys(ORDERS, 0.0)
@@ -34,7 +34,7 @@ def order_scores(paths: PathCounts, seed: int) -> dict[int, float]:
 
 
 def _split(paths: PathCounts, seed: int) -> Floats:
-    """Each path's conversions and nulls dealt out to the folds: fold × (conversions, nulls)."""
+    """Deal each path's conversions and nulls out to the folds: fold × (conversions, nulls)."""
     counts = np.concatenate((paths.conversions, paths.nulls))
     chance = np.random.default_rng(seed)
     parts = [1.0 / _FOLDS] * _FOLDS
@@ -65,13 +65,13 @@ class _Steps:
         self._windows = {order: rolling(paths.codes + 1, within, order)[at] for order in ORDERS}
 
     def weights(self, counts: Floats) -> Floats:
-        """How often each step was taken, where paths were seen `counts` times."""
+        """Return how often each step was taken, where paths were seen `counts` times."""
         conversions, nulls = counts[: self._paths], counts[self._paths :]
         seen = (conversions + nulls)[self._owners[self._inner]]
         return np.concatenate((seen, conversions[self._ends], nulls[self._ends]))
 
     def likelihoods(self, learned: Floats) -> "list[tuple[int, Floats]]":
-        """Of each step, by order, as learned from these counts."""
+        """Return that of each step, by order, as learned from these counts."""
         weights = self.weights(learned)
         shorter = self._blend(np.zeros_like(self._next), weights, 1.0 / self._symbols)
         found = []

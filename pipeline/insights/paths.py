@@ -39,7 +39,7 @@ class PathCounts:
         return replace(self, nulls=np.zeros_like(self.nulls))
 
     def reweighted(self, conversions: Floats, nulls: Floats) -> "PathCounts":
-        """The same paths, seen other numbers of times; a path's mean value stays."""
+        """Return the same paths, seen other numbers of times; a path's mean value stays."""
         share = np.divide(
             conversions, self.conversions, out=np.zeros_like(conversions), where=conversions > 0
         )
@@ -47,7 +47,7 @@ class PathCounts:
 
 
 def sum_by(index: Ints, amounts: Floats, size: int) -> Floats:
-    """Of each index from 0 to `size` − 1: the sum of its amounts."""
+    """Return, for each index from 0 to `size` − 1, the sum of its amounts."""
     return np.asarray(np.bincount(index, amounts, size), dtype=np.float64)
 
 

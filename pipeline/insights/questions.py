@@ -33,7 +33,8 @@ _WEEK_MS: Final = 7 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class BootstrapDraws:
-    """How often the customers are drawn again for an interval (0: there is none), from where."""
+    """Number of times the customers are drawn again for an interval (0: there is none), from
+    `seed`."""
 
     replicates: int = 200
     seed: int = 0

@@ -27,7 +27,7 @@ class Customers:
 
     @staticmethod
     def of_paths(paths: PathCounts) -> "Customers":
-        """Where nobody is known, each path is a customer of its own."""
+        """Take each path for a customer of its own, where customers are not known."""
         size = len(paths.conversions)
         one, none = sparse.eye_array(size, format="csr"), sparse.csr_array((size, size))
         return Customers(
@@ -38,7 +38,7 @@ class Customers:
 
 
 def affordable(replicates: int, fit: Fit) -> int:
-    """How many of the replicates are drawn: fewer where each takes long, none where too few."""
+    """Return how many replicates are drawn: fewer where each takes long, none where too few."""
     drawn = min(replicates, _MOST_WORK // max(fit.effort, 1))
     return drawn if drawn >= min(replicates, _FEWEST) else 0
 
@@ -46,8 +46,8 @@ def affordable(replicates: int, fit: Fit) -> int:
 def bootstrap(
     paths: PathCounts, customers: Customers, fit: Fit, replicates: int, seed: int
 ) -> Interval | None:
-    """95 % of each channel's conversions over the replicates; None where there is too little to
-    draw from: fewer than two customers, counts that are no whole numbers, or draws without any
+    """Return 95 % of each channel's conversions over the replicates; None where there is too little
+    to draw from: fewer than two customers, counts that are no whole numbers, or draws without any
     worth to divide."""
     total = customers.counts.sum()
     whole = bool((customers.counts == np.floor(customers.counts)).all())

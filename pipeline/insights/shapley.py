@@ -41,14 +41,15 @@ class ChannelSets:
 
 
 def shapley_simplified(paths: PathCounts) -> tuple[ChannelSets, Floats]:
-    """A path's credit in equal parts to its distinct channels: the Shapley value of the game in
-    which a coalition is worth all that paths within it brought (Zhao et al. 2018)."""
+    """Divide a path's credit in equal parts among its distinct channels: the Shapley value of the
+    game in which a coalition is worth all that paths within it brought (Zhao et al. 2018)."""
     sets = ChannelSets.of(paths)
     return sets, 1.0 / sets.sizes[sets.path]
 
 
 def shapley_full(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats]:
-    """Shares of each channel in conversions and in value by the full game, over all coalitions."""
+    """Return the shares of each channel in conversions and in value by the full game, over all
+    coalitions."""
     players = len(paths.channels)
     if players > MOST_PLAYERS:
         raise TooLargeError(
@@ -84,7 +85,7 @@ def shapley_full(paths: PathCounts, worth: Worth) -> tuple[Floats, Floats]:
 
 
 def _within(mask: Ints, amounts: Floats, players: int) -> Floats:
-    """Of each coalition: the sum over paths that have no channel outside of it."""
+    """Return, for each coalition, the sum over paths that have no channel outside of it."""
     sums = sum_by(mask, amounts, 2**players)
     coalitions = np.arange(2**players)
     for player in range(players):
@@ -94,7 +95,7 @@ def _within(mask: Ints, amounts: Floats, players: int) -> Floats:
 
 
 def _shapley_values(game: Floats, players: int) -> Floats:
-    """What each player adds, on average over all orders of joining."""
+    """Return how much each player adds, on average over all orders of joining."""
     coalitions = np.arange(2**players)
     sizes = np.bitwise_count(coalitions).astype(np.int64)
     weight = np.array([1.0 / (players * comb(players - 1, size)) for size in range(players)])
@@ -107,9 +108,9 @@ def _shapley_values(game: Floats, players: int) -> Floats:
 
 
 def shao_li(paths: PathCounts) -> tuple[ChannelSets, Floats]:
-    """A path's credit in proportion to how often people convert who met a channel alone or beside
-    each of the path's others (Shao & Li 2011, second order); less than nothing counts as nothing,
-    and where no channel of a path has any, all have the same."""
+    """Divide a path's credit in proportion to how often people convert who met a channel alone or
+    beside each of the path's others (Shao & Li 2011, second order); less than nothing counts as
+    nothing, and where no channel of a path has any, all have the same."""
     sets = ChannelSets.of(paths)
     size = sets.sizes[sets.path]
     if int(size.sum()) > _MOST_PAIRS:
@@ -126,8 +127,8 @@ def shao_li(paths: PathCounts) -> tuple[ChannelSets, Floats]:
 
 
 def _rates(sets: ChannelSets, paths: PathCounts) -> tuple[Floats, Floats]:
-    """For each channel of each path: conversion rates of paths with it and another of the path,
-    summed over the path's channels (itself included), and of paths with it."""
+    """Return, for each channel of each path, conversion rates of paths with it and another of the
+    path, summed over the path's channels (itself included), and of paths with it."""
     size = sets.sizes[sets.path]
     begins = (np.cumsum(sets.sizes) - sets.sizes)[sets.path]
     one = np.repeat(np.arange(len(size)), size)

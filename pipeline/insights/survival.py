@@ -70,7 +70,7 @@ class Survival:
     last: int
 
     def at(self, time: int) -> tuple[float, float]:
-        """S at a time, and its variance."""
+        """Return S at a time, and its variance."""
         place = int(np.searchsorted(np.array(self.times), time, side="right")) - 1
         if place < 0:
             return 1.0, 0.0
@@ -78,7 +78,7 @@ class Survival:
         return left, left**2 * float(self.greenwood[place])
 
     def converted(self, place: int) -> Bounded:
-        """The share converted at the conversion with this place, bounded."""
+        """Return the share converted at the conversion with this place, bounded."""
         return _bounded(float(self.survival[place]), float(self.greenwood[place]))
 
 
@@ -143,7 +143,7 @@ def _points(found: Survival) -> Iterator[CurvePoint]:
 
 
 def difference(one: Survival, other: Survival) -> Bounded | None:
-    """How much more of `one` than of `other` has converted when the shorter follow-up ends."""
+    """Return how much more of `one` than of `other` converted until the shorter follow-up ends."""
     end = min(one.last, other.last)
     (left, variance), (other_left, other_variance) = one.at(end), other.at(end)
     if not (one.cases and other.cases):

@@ -146,7 +146,7 @@ class _Source:
         return _Source(file, form, sql, {row[0]: row[1] for row in described})
 
     def place(self, row: int) -> str:
-        """Where the row with this number (from 1) is."""
+        """Return where the row with this number (from 1) is."""
         if self.format == "csv":
             return f"{self.file}:{_csv_line(self.file, row)}"
         if self.format == "ndjson":
@@ -183,7 +183,8 @@ def _header(file: Path) -> list[str]:
 
 
 def _ndjson(file: Path, name: str) -> tuple[str, dict[str, str]]:
-    """Columns are the fields of any line; each line is read here once, which finds a bad one."""
+    """Return a query for the lines, whose columns are the fields of any of them; each line is read
+    here once, which finds a bad one."""
     fields: dict[str, str] = {}
     with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
@@ -250,7 +251,8 @@ class _Cell:
         return self._time(source, type_name, zone)
 
     def _time(self, source: str, type_name: str, zone: str | None) -> str:
-        """µs since 1970: from ms in whole numbers, from a time with its zone, or in `zone`."""
+        """Return SQL for µs since 1970: from ms in whole numbers, from a time with its zone, or in
+        `zone`."""
         if type_name == "TIMESTAMP WITH TIME ZONE":
             return f"epoch_us({source})"
         local = f"timezone({_literal(zone)}, CAST({source} AS TIMESTAMP))" if zone else None
@@ -321,7 +323,7 @@ def _first_fault(
     source: _Source,
     faults: Sequence[tuple[_Cell, str, str]],
 ) -> TableError:
-    """The fault of the earliest row."""
+    """Return the fault of the earliest row."""
     first = []
     for cell, bad, words in faults:
         found = connection.execute(
@@ -336,7 +338,7 @@ def _first_fault(
 
 
 def _csv_line(file: Path, row: int) -> int:
-    """The line on which the record begins; the header is the first record."""
+    """Return the line on which the record begins; the header is the first record."""
     line = 1
     with file.open(encoding="utf-8-sig", newline="") as lines:
         reader = csv.reader(lines)
@@ -359,12 +361,12 @@ def _ndjson_line(file: Path, row: int) -> int:
 
 
 def _literal_path(file: Path) -> str:
-    """The path with what DuckDB would expand in it marked as plain characters."""
+    """Return the path with what DuckDB would expand in it marked as plain characters."""
     return re.sub(r"([*?\[])", r"[\1]", str(file))
 
 
 def _damaged(file: Path, error: duckdb.Error) -> TableError:
-    """DuckDB's own message, shortened to the place and the first sentence."""
+    """Return DuckDB's own message, shortened to the place and the first sentence."""
     message = str(error)
     if isinstance(error, duckdb.OutOfMemoryException):
         return TableError(f"{file}: needs more memory than allowed: raise --memory")

@@ -58,7 +58,7 @@ class TouchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """What the figures rest on. `touches`: by the column `touch` (`touch` where there is none);
+    """Data behind the figures. `touches`: by the column `touch` (`touch` where there is none);
     `unfinished`: journeys left out because they may still convert; `unseen`: conversions left out
     because their lookback begins before the table does; `repeated`: rows with an id seen before."""
 
@@ -114,7 +114,7 @@ class Journeys:
         self._load_journeys()
 
     def support(self) -> Support:
-        """How much the figures rest on."""
+        """Return how much the figures rest on."""
         customers, journeys, conversions = self._row(
             "SELECT count(DISTINCT customer), count(*), coalesce(sum(conversions), 0)::BIGINT "
             "FROM journeys"
@@ -132,7 +132,7 @@ class Journeys:
         )
 
     def path_counts(self) -> PathCounts:
-        """Distinct paths with how often each converted, and did not."""
+        """Return the distinct paths with how often each converted, and did not."""
         found = self._connection.sql(
             "SELECT path, conversions, value, nulls FROM path_counts ORDER BY id"
         ).to_arrow_table()
@@ -148,7 +148,7 @@ class Journeys:
         )
 
     def customers(self, paths: PathCounts) -> Customers:
-        """Customers by what they did: those with equal journeys are of one kind."""
+        """Return the customers by what they did: those with equal journeys are of one kind."""
         found = self._connection.execute(
             """
             WITH numbered AS (
@@ -227,7 +227,7 @@ class Journeys:
         return credits, Interval(low, credits.conversions + reach)
 
     def _load_rows(self, with_ids: bool) -> int:
-        """Rows up to `until`, each id once; how many were repeated."""
+        """Load the rows up to `until`, each id once; return how many were repeated."""
         options = self._options
         until = "TRUE" if options.until_ms is None else f"occurred_at <= {options.until_ms * 1000}"
         first = (
@@ -290,8 +290,8 @@ class Journeys:
         return f"touch = '{asked}'" if asked else "TRUE"
 
     def _load_events(self) -> None:
-        """`events`: one number per touch or conversion; `outcomes`: conversions by customer and
-        instant."""
+        """Fill `events` (one number per touch or conversion) and `outcomes` (conversions by
+        customer and instant)."""
         since = self._options.since_ms
         seen = "TRUE" if since is None else f"moment >= {since + self._lookback - self._begin}"
         self._connection.execute(

@@ -70,7 +70,7 @@ class _Pick:
 
 
 def _heaviest(plan: JourneyPlan, path: Sequence[int]) -> tuple[int, _Picks]:
-    """The greatest weight of a pick, and the steps picked."""
+    """Return the greatest weight of a pick, and the steps picked."""
     stages = plan.stages()
     best: list[tuple[int, _Picks]] = [(0, None)] * (len(stages) + 1)
     """Of the stages before each, in the path so far."""

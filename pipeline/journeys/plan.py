@@ -25,7 +25,7 @@ class JourneyPlan:
 
     @classmethod
     def of(cls, journey: Journey) -> "JourneyPlan":
-        """The plan of a journey that was checked; a split adds nothing to it."""
+        """Return the plan of a journey that was checked; a split adds nothing to it."""
         stages = [steps for stage in journey.steps if (steps := stage.steps())]
         return cls(
             tuple(
@@ -46,7 +46,7 @@ class JourneyPlan:
         return sum(step.mandatory for step in self.steps)
 
     def stages(self) -> list[list[int]]:
-        """The numbers of the steps of each stage."""
+        """Return the numbers of the steps of each stage."""
         stages: list[list[int]] = [[] for _ in range(self.steps[-1].stage + 1 if self.steps else 0)]
         for number, step in enumerate(self.steps):
             stages[step.stage].append(number)
@@ -55,7 +55,7 @@ class JourneyPlan:
 
 @dataclass(frozen=True, slots=True)
 class PlanProgress:
-    """How far a path came in the plan's order: the steps `reached`, by the plan, those of one stage
+    """Progress of a path in the plan's order: the steps `reached`, by the plan, those of one stage
     as they came, each with its place in the path; `complete`: the place where every mandatory step
     was reached, None if it never was."""
 

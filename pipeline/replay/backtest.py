@@ -34,7 +34,7 @@ class ConfigurationError(Exception):
 
 
 class DeadLetters(Struct, frozen=True):
-    """How many records a stage could not process, for a reason."""
+    """Number of records that a stage could not process, for a reason."""
 
     stage: str
     reason: str
@@ -42,7 +42,7 @@ class DeadLetters(Struct, frozen=True):
 
 
 class BacktestTotals(Struct, frozen=True):
-    """How many rows each table has, and what was left out.
+    """Rows of each table, and what was left out.
 
     `after_until`: interactions that came after the end; `outcomes_left_out`: those of messages that
     were not sent. `decision_hash` is equal for equal decisions, `until` the log's time at the end
@@ -63,7 +63,7 @@ class BacktestTotals(Struct, frozen=True):
 
 
 class BacktestReport(BacktestTotals, frozen=True, kw_only=True):
-    """What was read beside what became of it; `config`: the configuration's digest."""
+    """Input of a backtest beside its totals; `config`: the configuration's digest."""
 
     files: tuple[InputReport, ...]
     interactions: int
@@ -85,8 +85,7 @@ class BacktestInput:
 
 @dataclass(frozen=True, slots=True)
 class BacktestProgress:
-    """What is told while it goes on: bytes or rows `read` of a file, interactions `played` of
-    all."""
+    """Callbacks while it goes on: bytes or rows `read` of a file, interactions `played` of all."""
 
     read: Callable[[OpenFile, int], None]
     played: Callable[[int, int], None]

@@ -30,8 +30,8 @@ _decode: Final = msgspec.msgpack.Decoder(Interaction).decode
 
 
 class InputReport(Struct, frozen=True):
-    """How many rows of a file were `taken` and `refused`, and the `first` of those refused.
-    `stopped`: why the file could not be read to its end."""
+    """Numbers of rows of a file `taken` and `refused`, and the `first` of those refused. `stopped`:
+    why the file could not be read to its end."""
 
     file: str
     taken: int

@@ -23,8 +23,8 @@ class AnotherReplayError(Exception):
 
 
 class Selection(Struct, frozen=True):
-    """What is replayed: of `topic` the records whose time is in [`since`, `until`) (epoch ms), or
-    those with the offsets [first, last) of `offsets` by partition; None: all."""
+    """Selection to be replayed: of `topic` the records whose time is in [`since`, `until`) (epoch
+    ms), or those with the offsets [first, last) of `offsets` by partition; None: all."""
 
     topic: str
     since: int | None = None
@@ -102,7 +102,8 @@ class ReplayFolder:
         return found
 
     def _refuse_files(self) -> None:
-        """Without a manifest only a replay that was killed in its first chunk leaves parts."""
+        """Refuse a folder with other files: without a manifest only a replay that was killed in its
+        first chunk leaves parts."""
         strangers = [one for one in self._folder.glob("day=*/*.parquet") if not _is_part(one)]
         if strangers:
             raise AnotherReplayError(f"{self._folder} holds other files ({strangers[0]})")

@@ -38,7 +38,7 @@ WHERE b.treatment IS DISTINCT FROM a.treatment
 
 
 class SideReport(Struct, frozen=True):
-    """What came of one configuration, named by its digest."""
+    """Results of one configuration, named by its digest."""
 
     config: str
     decisions: int

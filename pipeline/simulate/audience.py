@@ -21,7 +21,7 @@ _BUSY: Final = frozenset((429, 503))
 
 @dataclass(slots=True)
 class PlayedWorld:
-    """What became of the world. `actions`: messages that reached customers, as OFFER/CHANNEL, and
+    """Totals of a play. `actions`: messages that reached customers, as OFFER/CHANNEL, and
     `outcomes` what customers did about them; `sent`: events, of which `asked` wanted an answer;
     `failed`: requests without a good answer; `finished`: the whole world was played."""
 
@@ -124,7 +124,7 @@ class Audience:
         await self._post(event.channel, "/v1/track", message)
 
     async def _post(self, channel: str, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        """None where the stack was too busy or did not answer, which is counted."""
+        """Post an event; None where the stack was too busy or did not answer, which is counted."""
         try:
             return await self._clients[channel].post(path, body)
         except httpx.HTTPError:

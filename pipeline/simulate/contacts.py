@@ -23,7 +23,7 @@ SENT, SEEN, CLICKED, WITHHELD = (
 
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """What a customer makes of one message."""
+    """Reaction of a customer to one message."""
 
     seen: bool
     clicked: bool
@@ -51,7 +51,7 @@ def reception(arm: Arm, draws: Draws) -> Reception:
 
 
 def reaches_anyway(offer: BankOffer, who: SimulatedCustomer) -> bool:
-    """Whether the customer reaches the offer's goal without any contact."""
+    """Return whether the customer reaches the offer's goal without any contact."""
     return who.draws.happens(offer.anyway[who.intent], f"{offer.offer} anyway")
 
 
@@ -109,14 +109,14 @@ def _contact(diary: Diary, meeting: Meeting, channel: str) -> int | None:
 
 
 def _delay(diary: Diary, meeting: Meeting, channel: str) -> int:
-    """E-mails are read when there is time, the rest is heard or seen at once."""
+    """Return the time (ms) until a message is seen: of an e-mail later, of others at once."""
     if channel != "email":
         return 2_000
     return round(diary.who.draws.exponential(3 * HOUR_MS, f"{meeting.offer.offer} reads"))
 
 
 def logged(offer: BankOffer, channel: str) -> dict[str, Scalar]:
-    """What a message's log says; who was chosen by an agent has no propensity."""
+    """Return what a message's log says; one sent by an agent's choice has no propensity."""
     about: dict[str, Scalar] = {
         "campaign": offer.campaign,
         "offer": offer.offer,

@@ -51,7 +51,7 @@ class SimulatedCustomer:
 
 
 def customer(seed: int, index: int) -> SimulatedCustomer:
-    """The customer of this number, who is the same in a world of any size."""
+    """Return the customer of this number, who is the same in a world of any size."""
     draws = Draws.of(seed, "customer", index)
     tier: Tier = "gold" if draws.happens(GOLD, "tier") else "standard"
     name = _FIRST_NAMES[draws.index(len(_FIRST_NAMES), "name")]
@@ -78,5 +78,5 @@ def customer(seed: int, index: int) -> SimulatedCustomer:
 
 
 def _phone(seed: int, index: int) -> str:
-    """A Spanish mobile number in E.164; no two customers of a world have the same."""
+    """Return a Spanish mobile number in E.164; no two customers of a world have the same."""
     return f"+346{(index * _STRIDE + seed * _SEED_STRIDE) % _NUMBERS:08d}"

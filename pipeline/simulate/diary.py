@@ -1,4 +1,4 @@
-"""What happened to one customer, written down as the world goes on."""
+"""Diary of one customer, written as the world goes on."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ MOST_DAYS: Final = 730
 
 
 def end_of(days: int) -> int:
-    """The last moment of a world of so many days, exclusive (epoch ms)."""
+    """Return the last moment of a world of so many days, exclusive (epoch ms)."""
     return START_MS + days * DAY_MS
 
 
@@ -44,12 +44,12 @@ class Diary:
 
     @property
     def silent_from_ms(self) -> int:
-        """When the customer falls silent; the world's end for who never does."""
+        """Moment when the customer falls silent; the world's end where that never happens."""
         share = self.who.silent_from
         return self.end_ms if share is None else START_MS + round(share * self.days * DAY_MS)
 
     def at(self, day: float) -> int:
-        """The moment `day` days after the first."""
+        """Return the moment `day` days after the first."""
         return START_MS + round(day * DAY_MS)
 
     def note(self, at: int, scene: Scene, **properties: Scalar) -> None:
@@ -70,5 +70,5 @@ class Diary:
         self._events.append(event)
 
     def events(self) -> list[WorldEvent]:
-        """Everything so far in the order of time."""
+        """Return everything so far in the order of time."""
         return sorted(self._events, key=lambda one: one.at)

@@ -16,33 +16,33 @@ class Draws:
 
     @classmethod
     def of(cls, seed: int, *subject: object) -> "Draws":
-        """Draws of `subject`, independent of those of any other."""
+        """Return draws of `subject`, independent of those of any other."""
         path = "/".join(map(str, (seed, *subject)))
         return cls(blake2b(path.encode(), digest_size=32).digest())
 
     def about(self, name: str) -> "Draws":
-        """Draws of a part of the subject."""
+        """Return draws of a part of the subject."""
         return Draws(blake2b(name.encode(), key=self.root, digest_size=32).digest())
 
     def uniform(self, name: str) -> float:
-        """A number in [0, 1)."""
+        """Draw a number in [0, 1)."""
         digest = blake2b(name.encode(), key=self.root, digest_size=8).digest()
         return (int.from_bytes(digest) >> (64 - _BITS)) / (1 << _BITS)
 
     def happens(self, chance: float, name: str) -> bool:
-        """Whether something with this probability comes to pass."""
+        """Draw whether something with this probability comes to pass."""
         return self.uniform(name) < chance
 
     def between(self, low: float, high: float, name: str) -> float:
-        """A number in [low, high), evenly spread."""
+        """Draw a number in [low, high), evenly spread."""
         return low + (high - low) * self.uniform(name)
 
     def index(self, count: int, name: str) -> int:
-        """One of 0 to `count` − 1, each as likely."""
+        """Draw one of 0 to `count` − 1, each as likely."""
         return int(self.uniform(name) * count)
 
     def choice(self, shares: Mapping[str, float], name: str) -> str:
-        """One of the keys, with its share (which add up to 1) as its probability."""
+        """Draw one of the keys, with its share (which add up to 1) as its probability."""
         left = self.uniform(name)
         *others, last = shares
         for key in others:
@@ -52,9 +52,9 @@ class Draws:
         return last
 
     def exponential(self, mean: float, name: str) -> float:
-        """A waiting time with this mean."""
+        """Draw a waiting time with this mean."""
         return -mean * log(1.0 - self.uniform(name))
 
     def token(self, name: str, digits: int = 32) -> str:
-        """A hexadecimal id."""
+        """Draw a hexadecimal id."""
         return blake2b(name.encode(), key=self.root, digest_size=digits // 2).hexdigest()

@@ -1,4 +1,4 @@
-"""What happens in the world, as a line of a file and as a message to the gateway."""
+"""Events of the world, as lines of a file and as messages to the gateway."""
 
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ class WorldEvent(Struct, frozen=True):
     placement: str | None = None
 
     def interaction(self) -> Interaction:
-        """As it would stand in the topic: heard when it happened."""
+        """Return the event as it would stand in the topic: heard when it happened."""
         return Interaction(
             event_id=self.event_id,
             kind=self.kind,
@@ -50,7 +50,7 @@ class WorldEvent(Struct, frozen=True):
         )
 
     def message(self, message_id: str) -> dict[str, Any]:
-        """As a message in Segment's format that happens now."""
+        """Return the event as a message in Segment's format that happens now."""
         named = {one.namespace: one.value for one in self.identifiers}
         traits = {key: named[key] for key in _BESIDE if key in named}
         context: dict[str, Any] = {"traits": traits}
@@ -75,7 +75,7 @@ _LINE: Final = msgspec.json.Encoder()
 
 
 def line(event: WorldEvent) -> bytes:
-    """One line of `interactions.ndjson`, without its end."""
+    """Return the event as a line of `interactions.ndjson`, without its end."""
     one = event.interaction()
     return _LINE.encode(
         {

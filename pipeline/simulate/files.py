@@ -31,7 +31,7 @@ _PART: Final = ".part"
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What the files hold; `policy_rows`: decisions logged for off-policy evaluation."""
+    """Contents of the files; `policy_rows`: decisions logged for off-policy evaluation."""
 
     folder: str
     interactions: int
@@ -109,7 +109,7 @@ class _Files:
 
 
 def _head(size: WorldSize) -> bytes:
-    """The truth up to its persons, each of whom is a line."""
+    """Return the truth up to its persons, each of whom is a line."""
     about = {
         "synthetic": True,
         "world": "bank",

@@ -32,7 +32,7 @@ _MERCHANTS: Final = ("groceries", "fuel", "restaurant", "clothes", "pharmacy")
 
 
 def introduce(diary: Diary, at: int) -> None:
-    """The bank's own systems tell who the customer is, and that there is a card."""
+    """Let the bank's own systems tell who the customer is, and that there is a card."""
     who = diary.who
     names = (who.customer_id, who.email, who.phone)
     told = Scene("api", "identify", names, kind="identify")
@@ -63,7 +63,7 @@ def visit_as_stranger(diary: Diary, until: int) -> None:
 
 
 def visit_times(diary: Diary, since: int) -> Iterator[int]:
-    """At most one visit a day, by day, until the customer falls silent."""
+    """Yield the time of at most one visit a day, until the customer falls silent."""
     draws = diary.who.draws
     for day in range(diary.days):
         if draws.happens(diary.who.visits_a_day, f"visits on day {day}"):
@@ -83,7 +83,7 @@ def pay(diary: Diary, since: int) -> None:
 
 
 def complain(diary: Diary, since: int) -> None:
-    """Perhaps complain by phone, known by the number only."""
+    """Complain by phone, perhaps, known by the number only."""
     draws = diary.who.draws
     if draws.happens(_in_world(diary, _COMPLAINS), "complains"):
         at = _some_time(diary, since, "complains at")
@@ -93,7 +93,7 @@ def complain(diary: Diary, since: int) -> None:
 
 
 def check_credit(diary: Diary, since: int) -> int | None:
-    """Perhaps have one's credit checked; return when it failed."""
+    """Have one's credit checked, perhaps; return when it failed."""
     draws = diary.who.draws
     if not draws.happens(_in_world(diary, _CHECKED), "is checked"):
         return None
@@ -117,13 +117,14 @@ def meet_sales(diary: Diary, failed_at: int | None, policy: bool) -> None:
 
 
 def _meeting_at(diary: Diary, offer: BankOffer) -> int:
-    """Early enough for the goal's window to end in the world, where the world is long enough."""
+    """Draw a time early enough for the goal's window to end in the world, where the world is long
+    enough."""
     days = max(diary.days - WINDOW_MS / DAY_MS, diary.days / 2)
     return diary.at(diary.who.draws.between(0.1, days, f"{offer.offer} meeting"))
 
 
 def _occasion(diary: Diary, offer: BankOffer, at: int) -> None:
-    """What the customer does just then: pay, or come to the site."""
+    """Do what brings the customer to the offer just then: pay, or come to the site."""
     if offer.occasion == "payment":
         _payment(diary, at)
         return
@@ -178,7 +179,7 @@ def _logs_in(diary: Diary, at: int) -> bool:
 
 
 def _in_world(diary: Diary, monthly: float) -> float:
-    """The chance of something in the whole of the world's time."""
+    """Return the chance of something in the whole of the world's time."""
     escapes: float = (1 - monthly) ** (diary.days / _MONTH)
     return 1 - escapes
 

@@ -126,7 +126,7 @@ async def _perform(
 
 
 async def _read(mailbox: Mailbox, audience: Audience, tasks: asyncio.TaskGroup) -> None:
-    """E-mails and calls reach their customers as they come."""
+    """Bring e-mails and calls to their customers as they come."""
     while True:
         for action in mailbox.take():
             tasks.create_task(audience.receive(action))

@@ -82,12 +82,12 @@ class BankOffer:
     occasion: Literal["home", "payment"] = "home"
 
     def mean_anyway(self, tier: Tier) -> float:
-        """The mean of b over customers of a tier."""
+        """Return the mean of b over customers of a tier."""
         high = HIGH_INTENT[tier]
         return high * self.anyway["high"] + (1 - high) * self.anyway["low"]
 
     def conversion(self, channel: str, tier: Tier) -> float:
-        """P(goal | contacted by `channel`, or not at all with `nothing`) in a tier."""
+        """Return P(goal | contacted by `channel`, or not at all with `nothing`) in a tier."""
         b = self.mean_anyway(tier)
         return b if channel == NOTHING else b + (1 - b) * self.arms[channel].moved
 

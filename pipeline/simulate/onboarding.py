@@ -18,7 +18,7 @@ _REMINDED_MS: Final = DAY_MS
 
 
 def starts_at(diary: Diary) -> int | None:
-    """When the customer begins to open an account, if ever."""
+    """Return when the customer begins to open an account, if ever."""
     draws = diary.who.draws
     if not draws.happens(_STARTS, "starts onboarding"):
         return None

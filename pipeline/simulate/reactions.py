@@ -1,4 +1,4 @@
-"""What a customer does about an action of the stack, by the truth of the world."""
+"""Reactions of a customer to an action of the stack, by the truth of the world."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Contacted:
 
 
 def bank_offer(contacted: Contacted) -> BankOffer | None:
-    """The offer, where the world knows how people take it in this channel."""
+    """Return the offer, where the world knows how people take it in this channel."""
     offer = _BY_NAME.get(contacted.offer)
     return offer if offer is not None and contacted.channel in offer.arms else None
 

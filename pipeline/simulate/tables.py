@@ -32,7 +32,7 @@ Row = tuple[Scalar, ...]
 
 
 def touchpoints(life: Biography) -> Iterator[Row]:
-    """Messages as touches, goals of sales offers as conversions with their value."""
+    """Yield messages as touches, goals of sales offers as conversions with their value."""
     for event in life.events:
         about = event.properties
         touch, goal = _TOUCH_OF.get(event.name), _SALES_GOALS.get(event.name)
@@ -45,7 +45,7 @@ def touchpoints(life: Biography) -> Iterator[Row]:
 
 
 def journeys(life: Biography) -> Iterator[Row]:
-    """Steps of onboarding, and the reminders that were sent between them."""
+    """Yield the steps of onboarding, and the reminders that were sent between them."""
     for event in life.events:
         reminder = event.name == SENT and event.properties["campaign"] == _ONBOARDING
         if event.name in _STEP_NAMES or reminder:
@@ -53,7 +53,7 @@ def journeys(life: Biography) -> Iterator[Row]:
 
 
 def policy(life: Biography, end_ms: int) -> Iterator[Row]:
-    """Decisions on the offer that is judged whose window ended within the world."""
+    """Yield the decisions on the offer that is judged whose window ended within the world."""
     for event in life.events:
         if event.name not in (SENT, WITHHELD) or event.properties["offer"] != JUDGED.offer:
             continue
@@ -74,5 +74,5 @@ def _is_goal(event: WorldEvent, decided_at: int) -> bool:
 
 
 def iso(at: int) -> str:
-    """Epoch ms as ISO 8601 in UTC."""
+    """Format epoch ms as ISO 8601 in UTC."""
     return (_EPOCH + timedelta(milliseconds=at)).isoformat(timespec="milliseconds")

@@ -29,33 +29,35 @@ _TARGET: Final[dict[Tier, Chances]] = {
 
 
 def target_propensity(channel: str, tier: Tier) -> float:
-    """Probability of `channel` under the policy judged."""
+    """Return the probability of `channel` under the policy judged."""
     return _TARGET[tier][channel]
 
 
 def expected_conversion(offer: BankOffer, channel: str) -> float:
-    """P(goal | contacted by `channel`) over all customers; `nothing`: of who is not contacted."""
+    """Return P(goal | contacted by `channel`) over all customers; `nothing`: of those who are not
+    contacted."""
     return sum(share * offer.conversion(channel, tier) for tier, share in TIER_SHARES.items())
 
 
 def effect(offer: BankOffer, channel: str) -> float:
-    """The average causal effect of a contact on reaching the goal within the window."""
+    """Return the average causal effect of a contact on reaching the goal within the window."""
     return expected_conversion(offer, channel) - expected_conversion(offer, NOTHING)
 
 
 def q_logged(channel: str) -> float:
-    """The reward that a plain model expects of an action; it does not know tiers, so it errs."""
+    """Return the reward that a plain model expects of an action; it does not know tiers, so it
+    errs."""
     return expected_conversion(JUDGED, channel)
 
 
 def q_target(tier: Tier) -> float:
-    """The plain model's mean reward under the policy judged."""
+    """Return the plain model's mean reward under the policy judged."""
     return sum(share * q_logged(channel) for channel, share in _TARGET[tier].items())
 
 
 def naive_difference(offer: BankOffer) -> float:
-    """P(goal | called) − P(goal | not called) where agents choose whom to call: what a comparison
-    finds that takes their choice for chance."""
+    """Return P(goal | called) − P(goal | not called) where agents choose whom to call: what a
+    comparison finds that takes their choice for chance."""
     called, others = _Mean(), _Mean()
     moved = offer.arms["call"].moved
     for tier, share in TIER_SHARES.items():
@@ -80,7 +82,7 @@ class _Mean:
 
 
 def statement() -> dict[str, Any]:
-    """Everything that is true of the world whatever its seed."""
+    """Return everything that is true of the world whatever its seed."""
     return {
         "synthetic": True,
         "note": "A synthetic bank: none of these people, actions and figures are real.",

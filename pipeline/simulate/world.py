@@ -31,7 +31,7 @@ class WorldSize:
 
 @dataclass(frozen=True, slots=True)
 class Biography:
-    """A customer and all that happened, in the order of time."""
+    """Customer and all that happened, in the order of time."""
 
     who: SimulatedCustomer
     events: tuple[WorldEvent, ...]
@@ -51,7 +51,8 @@ class Biography:
 
 
 def biography(size: WorldSize, index: int, policy: bool) -> Biography:
-    """The life of one customer; with `policy` the world sends messages by its own (contacts.py)."""
+    """Return the life of one customer; with `policy` the world sends messages by its own
+    (contacts.py)."""
     who = customer(size.seed, index)
     diary = Diary(size.seed, who, size.days)
     if who.known:
@@ -78,7 +79,7 @@ def _come_to_be_customer(diary: Diary, policy: bool) -> None:
 
 
 def _go_on(diary: Diary, since: int) -> None:
-    """What every customer does."""
+    """Live as every customer does."""
     visit_as_customer(diary, since)
     pay(diary, since)
     complain(diary, since)

@@ -39,7 +39,7 @@ class Contest:
         return smallest_flip(self.candidates, self.everywhere, self.winner, self.language)
 
     def words(self, flip: Flip | None) -> Iterator[str]:
-        """Why this, why not that, and what would flip it."""
+        """Yield why this, why not that, and what would flip it."""
         yield from self._result()
         for one in self.felled[:_TOLD]:
             yield self._phrase("fallen", treatment=one.treatment, words=one.words)

@@ -97,7 +97,7 @@ def _scored(one: Candidate, score: float, up: bool) -> Iterator[_Change]:
 
 
 def _changed(one: Candidate, field: str, start: float, even: float, up: bool) -> _Change:
-    """Just beyond the break-even, in six digits."""
+    """Return a value just beyond the break-even, in six digits."""
     beyond = even + max(abs(even), 1e-3) * (_BEYOND if up else -_BEYOND)
     digits = 6 - math.ceil(math.log10(max(abs(beyond), 1e-9)))
     factor = 10.0**digits
