@@ -14,6 +14,7 @@ SEGMENT_CHANGES: Final = "segments.changes"
 DECISIONS: Final = "decisions"
 REPLIES: Final = "replies"
 CONFIGURATION: Final = "configuration"
+LEARNING: Final = "learning"
 DEAD_LETTERS: Final = "dead-letters"
 
 SNAPSHOTS: Final = (PROFILES, MEMBERSHIPS)

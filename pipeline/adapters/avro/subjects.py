@@ -14,6 +14,7 @@ from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action, Decision, Reply
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
+from pipeline.model.learning import LearningRecord
 from pipeline.model.profile import Memberships, Profile, SegmentChange
 from pipeline.model.stages import Enriched, Identified, Segmented
 
@@ -32,6 +33,7 @@ CLASSES: Final[Mapping[str, type[Struct]]] = {
     ACTIONS: Action,
     topics.REPLIES: Reply,
     topics.CONFIGURATION: ConfigurationRecord,
+    topics.LEARNING: LearningRecord,
     topics.DEAD_LETTERS: DeadLetterRecord,
 }
 """Schema name -> the class that it describes."""

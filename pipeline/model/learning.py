@@ -1,0 +1,56 @@
+"""Knowledge that decisions are made with: posteriors of treatments, and promoted models."""
+
+from typing import Final
+
+from msgspec import Struct, field
+
+SNAPSHOT: Final = "snapshot"
+"""Key of the newest snapshot of posteriors; any other key is a model's name."""
+
+
+class Posterior(Struct, frozen=True):
+    """Evidence about a treatment in a context bin; "" is the bin of all that fit no other.
+
+    `trials` and `successes` have faded to the snapshot's `as_of`: evidence of one half-life ago
+    weighs half. `tried` and `reached` count the same evidence, each one as 1.
+    """
+
+    campaign: str
+    offer: str
+    treatment: str
+    bin: str
+    trials: float
+    successes: float
+    tried: int
+    reached: int
+
+
+class ModelVersion(Struct, frozen=True):
+    """Version of a model that is in force; the record's digest is that of the model's text.
+
+    `features`: names in the order that the model was trained on; `manifest`: digest of what is
+    known of its training, None: nothing is.
+    """
+
+    name: str
+    version: int
+    features: tuple[str, ...]
+    promoted_by: str
+    manifest: str | None = None
+
+
+class LearningRecord(Struct, frozen=True):
+    """Value of `learning`: either a snapshot of all posteriors, or the version of a model.
+
+    `number` grows by one with each record of a key; `digest` (SHA-256, hex) is that of the content,
+    the same for the same knowledge. Times are epoch ms. `as_of`: the latest evidence; `offsets`:
+    partition of `decisions` -> offset up to which (exclusive) evidence is in it.
+    """
+
+    number: int
+    digest: str
+    published_at: int
+    as_of: int = 0
+    posteriors: tuple[Posterior, ...] = ()
+    offsets: dict[str, int] = field(default_factory=dict)
+    model: ModelVersion | None = None
