@@ -15,6 +15,7 @@ from pipeline.config.ingest_checks import ingest_problems
 from pipeline.config.keys import possible, reference_problem
 from pipeline.config.names import Names, known_name, names_of
 from pipeline.config.normalise import known_region
+from pipeline.config.origins import origin_problem
 from pipeline.config.policy_checks import (
     engagement_sites,
     policy_problems,
@@ -113,6 +114,10 @@ def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
         for place, name in enumerate(source.asserts or ()):
             where = (*path, "asserts", place)
             yield from known_name("namespace", name, names.namespaces, where)
+        for place, origin in enumerate(source.origins or ()):
+            wrong = origin_problem(origin)
+            if wrong is not None:
+                yield Problem((*path, "origins", place), wrong)
         if source.trust == "trusted":
             for field in ("asserts", "secret"):
                 if getattr(source, field) is not None:

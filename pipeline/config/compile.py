@@ -29,6 +29,7 @@ from pipeline.config.identity import IdentityRules, identity_rules
 from pipeline.config.keeps import Keeps, keeps_for
 from pipeline.config.keeps import index_of as keeps_of
 from pipeline.config.keys import key_digest, stored_key
+from pipeline.config.origins import Origins, origins_by_source
 from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.readers import reader
 from pipeline.config.scores import compiled_score
@@ -58,7 +59,8 @@ class Configuration:
     the candidates for a slot, in the order of campaigns, offers, treatments.
     `sources` is keyed by the write key's digest; `server_keys` maps digests to names. By source
     name: `log_sources` have `clock: log`, `earliest` (ms) is the earliest time of an event,
-    `voices` restrict the public ones, `mappings` are the properties to fill in with their readers.
+    `voices` restrict the public ones, `origins` are those of pages, where a source names them,
+    `mappings` are the properties to fill in with their readers.
     `derived`: derived values that anything reads; `carried`: those that later stages read.
     `bots_count`: whether interactions of bots count in traits. `read_traits`: traits that a
     condition, a content or an address reads.
@@ -72,6 +74,7 @@ class Configuration:
     log_sources: frozenset[str]
     earliest: Mapping[str, int]
     voices: Mapping[str, Voice]
+    origins: Mapping[str, Origins]
     mappings: Mapping[str, tuple[tuple[str, Read], ...]]
     session_gap_ms: int
     derived: frozenset[str]
@@ -105,6 +108,12 @@ class Configuration:
     def source_with(self, write_key: str) -> model.Source | None:
         """Return the source whose write key this is."""
         return self.sources.get(key_digest(write_key))
+
+    def allows_origin(self, origin: str) -> bool:
+        """Return whether pages of this origin may send with the key of any source."""
+        return len(self.origins) < len(self.sources) or any(
+            one.allow(origin) for one in self.origins.values()
+        )
 
     def server_with(self, key: str) -> str | None:
         """Return the name of the server key."""
@@ -146,6 +155,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         sources={stored_key(source.write_key): source for source in bundle.sources.sources},
         server_keys={stored_key(key.key): key.name for key in bundle.sources.server_keys},
         voices=voices(bundle),
+        origins=origins_by_source(bundle.sources.sources),
         log_sources=frozenset(one.name for one in bundle.sources.sources if one.clock == "log"),
         earliest={one.name: start_ms(one.earliest) for one in bundle.sources.sources},
         mappings={one.name: _mapping(one) for one in bundle.sources.sources if one.properties},

@@ -61,6 +61,12 @@ class Source(Part, frozen=True):
     not given, the namespace of anonymous ids, and `device` unless a treatment is addressed to it;
     or every namespace where no source (`adapters` apart) is trusted and there is no `secret`, for
     then nobody is known to a trusted one.
+
+    `origins` are those of the pages that may send with this key (`https://shop.example`, or
+    `https://*.shop.example` for all of its subdomains); without it, pages of any origin. What is no
+    page, such as an app or a server, names no origin and is not restricted by it.
+    `requests_per_minute` is the most that one address (of IPv6: one /64) may make with this key, to
+    each gateway; without it 6,000 where `trust: public`, and any number otherwise.
     """
 
     name: Name
@@ -71,6 +77,8 @@ class Source(Part, frozen=True):
     trust: Literal["trusted", "public"] = "trusted"
     asserts: tuple[Name, ...] | None = None
     secret: SecretName | None = None
+    origins: tuple[str, ...] | None = None
+    requests_per_minute: Annotated[int, Meta(ge=1)] | None = None
     properties: dict[str, str] = field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final, get_args
+from typing import Final, TypeAlias, get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pipeline.gateway.collect import Endpoint, batch, single
+from pipeline.gateway.cors import add_headers, answer_preflight
 from pipeline.gateway.decide import DecideEndpoint
 from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.openapi import openapi_document
@@ -23,17 +24,23 @@ from pipeline.gateway.readiness import GatewayReadiness
 from pipeline.gateway.registry_routes import registry_routes
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import JSON, error_response, json_response
+from pipeline.gateway.segment_clients import SHORT_PATHS, answer_settings, ignore_figures
 from pipeline.intake.messages import Kind
 from pipeline.intake.refusal import Refusal
 
 _log = logging.getLogger(__name__)
 
-_BATCH_PATHS: Final = ("/v1/batch", "/v1/import")
-"""Segment's older clients post batches to /v1/import."""
+_BATCH_PATHS: Final = ("/v1/batch", "/v1/b", "/v1/import")
+"""Segment's older clients post batches to /v1/import, those of browsers and apps to /v1/b."""
+
+_SETTINGS: Final = "/v1/projects/{key}/settings"
 
 _PROFILES: Final = "/v1/profiles/{path:text}"
 
 _CODES: Final = {404: "not_found", 405: "method_not_allowed"}
+
+
+_Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 
 class _TextConvertor(PathConvertor):
@@ -55,10 +62,12 @@ def create_app(
     posts: dict[str, Endpoint] = {"/v1/decide": DecideEndpoint(waiting)}
     posts |= {f"/v1/{kind}": single(kind) for kind in get_args(Kind)}
     posts |= dict.fromkeys(_BATCH_PATHS, batch)
-    posts["/v1/outcomes"] = outcomes
+    posts |= {f"/v1/{path}": single(kind) for path, kind in SHORT_PATHS.items()}
+    posts |= {"/v1/outcomes": outcomes, "/v1/m": ignore_figures}
     app = Starlette(
         routes=[
-            *(_route("POST", path, endpoint, gateway) for path, endpoint in posts.items()),
+            *(_open_route("POST", path, endpoint, gateway) for path, endpoint in posts.items()),
+            _open_route("GET", _SETTINGS, answer_settings, gateway),
             _route("GET", _PROFILES, profiles.read, gateway),
             _route("DELETE", _PROFILES, profiles.erase, gateway),
             *registry_routes(gateway, gateway.codec.versions),
@@ -71,7 +80,25 @@ def create_app(
     return app
 
 
+def _open_route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Route:
+    """Make a route that pages of other origins may use."""
+    answer = _counted(path, endpoint, gateway)
+
+    async def handle(request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return answer_preflight(gateway, request)
+        response = await answer(request)
+        add_headers(gateway, request, response)
+        return response
+
+    return Route(path, handle, methods=[method, "OPTIONS"])
+
+
 def _route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Route:
+    return Route(path, _counted(path, endpoint, gateway), methods=[method])
+
+
+def _counted(path: str, endpoint: Endpoint, gateway: Gateway) -> _Handler:
     metrics = gateway.metrics
 
     async def handle(request: Request) -> Response:
@@ -86,7 +113,7 @@ def _route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Rout
         metrics.count_answer(path, result.status_code, time.perf_counter() - started)
         return result
 
-    return Route(path, handle, methods=[method])
+    return handle
 
 
 def _health_routes(gateway: Gateway, readiness: GatewayReadiness) -> Iterable[Route]:
@@ -102,7 +129,7 @@ def _health_routes(gateway: Gateway, readiness: GatewayReadiness) -> Iterable[Ro
     yield Route("/metrics", metrics)
 
 
-def _answer_constant(body: bytes) -> Callable[[Request], Awaitable[Response]]:
+def _answer_constant(body: bytes) -> _Handler:
     async def answer(_: Request) -> Response:
         return Response(body, media_type=JSON)
 

@@ -15,6 +15,7 @@ from pipeline.config.compile import Configuration
 from pipeline.decisioning.token import TokenKey
 from pipeline.gateway.attempts import Attempts
 from pipeline.gateway.metrics import Metrics
+from pipeline.gateway.rate_limits import RateLimits
 from pipeline.intake.refusal import Refusal, unavailable
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
@@ -54,6 +55,7 @@ class Gateway:
     adapter_key: str
     metrics: Metrics
     attempts: Attempts = field(default_factory=Attempts)
+    rates: RateLimits = field(default_factory=RateLimits)
 
     def configuration(self) -> Configuration | Refusal:
         """Return the configuration in force."""

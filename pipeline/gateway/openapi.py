@@ -8,6 +8,7 @@ from pipeline.gateway.collect import IntakeAnswer
 from pipeline.gateway.decide import DecideAnswer
 from pipeline.gateway.profiles import ErasureAnswer, PersonExport
 from pipeline.gateway.readiness import ReadyAnswer
+from pipeline.gateway.segment_clients import SHORT_PATHS
 from pipeline.intake.messages import (
     DecideBody,
     Kind,
@@ -38,6 +39,7 @@ _ERRORS: Final = {
     404: "Nobody is known by this identifier",
     413: "The body is too large",
     415: "A content type or encoding that is not supported",
+    429: "Too many requests of one address; send the same again after Retry-After seconds",
     503: "Kafka did not acknowledge in time; send the same again after Retry-After seconds",
 }
 _KEY: Final[list[dict[str, list[str]]]] = [{"basic": []}, {"bearer": []}]
@@ -57,6 +59,7 @@ _ERROR: Final = {
     },
 }
 _GETS: Final = {
+    "/v1/projects/{key}/settings": "Settings that Segment's clients read at their start",
     "/healthz": "The process is alive",
     "/readyz": "The pipeline answers (503: it does not, and what is missing)",
     "/metrics": "Prometheus metrics",
@@ -105,10 +108,17 @@ def _describe_posts() -> dict[str, Any]:
         )
         for kind in get_args(Kind)
     }
+    short = {
+        f"/v1/{path}": _describe_post(f"As /v1/{kind}", _refer_to("SegmentMessage"), "IntakeAnswer")
+        for path, kind in SHORT_PATHS.items()
+    }
     either = {"oneOf": [_refer_to("OutcomeBody"), _refer_to("Outcomes")]}
     return {
         **kinds,
+        **short,
         "/v1/batch": _describe_post("Several messages", _refer_to("SegmentBatch"), "IntakeAnswer"),
+        "/v1/b": _describe_post("As /v1/batch", _refer_to("SegmentBatch"), "IntakeAnswer"),
+        "/v1/m": _describe_post("A client's figures about itself", {}, "IntakeAnswer"),
         "/v1/import": _describe_post("As /v1/batch", _refer_to("SegmentBatch"), "IntakeAnswer"),
         "/v1/decide": _describe_post(
             "What to show in each placement", _refer_to("DecideBody"), "DecideAnswer"

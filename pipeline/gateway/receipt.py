@@ -12,6 +12,7 @@ from pipeline.config.compile import Configuration
 from pipeline.config.keys import resolved
 from pipeline.config.model import Source
 from pipeline.gateway import access, body
+from pipeline.gateway.cors import check_origin
 from pipeline.gateway.gateway import Gateway, now_ms
 from pipeline.intake.message_ids import MessageIds
 from pipeline.intake.refusal import Refusal
@@ -50,12 +51,11 @@ class Received(Generic[B]):
 
 @dataclass(frozen=True, slots=True)
 class _Post:
-    """Body that has been read, with the key from the header, if there was one."""
+    """Body that has been read, with the source of the key in the header, if there was one."""
 
     raw: bytes
-    key: str | None
+    source: Source | None
     config: Configuration
-    ip: str | None
 
 
 async def receive(
@@ -68,12 +68,19 @@ async def receive(
     parsed = parse(post.raw)
     if isinstance(parsed, Refusal):
         return parsed
-    source = access.find_source(post.key or parsed.write_key, post.config, gateway.adapter_key)
+    source = post.source or _admit(gateway, request, parsed.write_key, post.config)
     if isinstance(source, Refusal):
         return source
     ids = gateway.attempts.ids(source.name, post.raw)
-    speaker = _speaker(gateway, source, post.config)
-    arrival = Arrival(source, post.config, now_ms(), post.ip, speaker, ids)
+    arrival = Arrival(
+        source,
+        post.config,
+        now_ms(),
+        ip=_address(request),
+        user_agent=request.headers.get("user-agent") if source.trust == "public" else None,
+        speaker=_speaker(gateway, source, post.config),
+        new_id=ids,
+    )
     return Received(post.raw, parsed, arrival, ids, gateway)
 
 
@@ -89,14 +96,32 @@ async def _read(gateway: Gateway, request: Request, limit: int) -> _Post | Refus
     key = access.key_in_header(request)
     if isinstance(key, Refusal):
         return key
-    if key is None:
-        limit = min(limit, gateway.limits.message_bytes)
-    elif isinstance(source := access.find_source(key, config, gateway.adapter_key), Refusal):
+    source = _admit(gateway, request, key, config) if key else None
+    if isinstance(source, Refusal):
         return source
+    if source is None:
+        limit = min(limit, gateway.limits.message_bytes)
     raw = await body.read(request, limit)
     if isinstance(raw, Refusal):
         return raw
-    return _Post(raw, key, config, request.client.host if request.client else None)
+    return _Post(raw, source, config)
+
+
+def _admit(
+    gateway: Gateway, request: Request, key: str | None, config: Configuration
+) -> Source | Refusal:
+    """Return the source of the key, which may send from this page and address."""
+    source = access.find_source(key, config, gateway.adapter_key)
+    if isinstance(source, Refusal):
+        return source
+    refusal = check_origin(request, source.name, config) or gateway.rates.check(
+        source, _address(request)
+    )
+    return refusal or source
+
+
+def _address(request: Request) -> str | None:
+    return request.client.host if request.client else None
 
 
 def _speaker(gateway: Gateway, source: Source, config: Configuration) -> Speaker | None:

@@ -34,13 +34,13 @@ def merge_context(shared: object, own: object) -> Fields:
     return both
 
 
-def context_of(given: Fields, ip: str | None) -> Context:
-    """Return the fields that Kairos uses; `ip` is the sender's, for a context without one."""
+def context_of(given: Fields, ip: str | None, user_agent: str | None = None) -> Context:
+    """Return the fields that Kairos uses; `ip` and `user_agent` stand in for those not given."""
     page = fields(given.get("page"))
     consent = fields(fields(given.get("consent")).get("categoryPreferences"))
     return Context(
         ip=_text(given.get("ip")) or ip,
-        user_agent=_text(given.get("userAgent")),
+        user_agent=_text(given.get("userAgent")) or user_agent,
         url=_text(page.get("url")),
         referrer=_text(page.get("referrer")),
         locale=_text(given.get("locale")),

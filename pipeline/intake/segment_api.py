@@ -23,14 +23,16 @@ from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 class Arrival:
     """Circumstances of a receipt: source, time (epoch ms) and configuration in force.
 
-    `speaker` restricts a public source, which may not speak for everybody; `new_id` makes an id for
-    a message without one.
+    `ip` and `user_agent` are the customer's as far as the request tells them. `speaker` restricts a
+    public source, which may not speak for everybody; `new_id` makes an id for a message without
+    one.
     """
 
     source: Source
     config: Configuration
     now_ms: int
     ip: str | None = None
+    user_agent: str | None = None
     speaker: Speaker | None = None
     new_id: Callable[[], str | Refusal] = field(default_factory=MessageIds)
 
@@ -61,7 +63,7 @@ def interaction(
         received_at=arrival.received_at,
         identifiers=_identifiers(message, kind, context, arrival),
         properties=_properties(message, kind, context),
-        context=context_of(context, arrival.ip),
+        context=context_of(context, arrival.ip, arrival.user_agent),
         request=request,
     ).complete()
 

@@ -1,0 +1,54 @@
+"""Origins of pages that may send with a key: `https://shop.example`, `https://*.shop.example`."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.config import model
+
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>https?://)(?P<any>\*\.)?"
+    r"(?P<host>[a-z0-9]([a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?P<port>:[0-9]{1,5})?"
+)
+_DEFAULT_PORTS: Final = {"http://": ":80", "https://": ":443"}
+
+
+@dataclass(frozen=True, slots=True)
+class Origins:
+    """Allowed origins: `exact` ones, and (scheme, end) pairs of all subdomains of a host."""
+
+    exact: frozenset[str]
+    ends: tuple[tuple[str, str], ...]
+
+    def allow(self, origin: str) -> bool:
+        """Return whether a page of this origin, as its browser names it, may send."""
+        return origin in self.exact or any(
+            origin.startswith(scheme) and origin.endswith(end) for scheme, end in self.ends
+        )
+
+
+def origins_by_source(sources: Sequence[model.Source]) -> Mapping[str, Origins]:
+    """Compile the origins of the sources that name theirs."""
+    return {one.name: _compile(one.origins) for one in sources if one.origins is not None}
+
+
+def origin_problem(text: str) -> str | None:
+    """Return why this is not an origin, and the correction; None when it is one."""
+    if _ORIGIN.fullmatch(text.lower()):
+        return None
+    return "write an origin as https://shop.example or https://*.shop.example, without a path"
+
+
+def _compile(origins: Sequence[str]) -> Origins:
+    exact, ends = set(), []
+    for found in (_ORIGIN.fullmatch(text.lower()) for text in origins):
+        if found is None:
+            continue
+        scheme = found["scheme"]
+        port = "" if found["port"] == _DEFAULT_PORTS[scheme] else found["port"] or ""
+        if found["any"]:
+            ends.append((scheme, f".{found['host']}{port}"))
+        else:
+            exact.add(f"{scheme}{found['host']}{port}")
+    return Origins(frozenset(exact), tuple(ends))

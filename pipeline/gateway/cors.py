@@ -1,0 +1,60 @@
+"""Cross-origin requests (CORS): pages of other origins may send where a source allows theirs.
+
+Requests carry no ambient authority: a write key is in the page for everybody to read, so origins
+keep honest pages apart and are no protection from programs.
+"""
+
+import re
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.config.compile import Configuration
+from pipeline.gateway.gateway import Gateway
+from pipeline.intake.refusal import Refusal
+
+_TOKENS: Final = re.compile(r"[A-Za-z0-9-]+(\s*,\s*[A-Za-z0-9-]+){0,40}")
+_MAX_AGE_S: Final = 86_400
+_EXPOSED: Final = "Retry-After"
+
+
+def check_origin(request: Request, source: str, config: Configuration) -> Refusal | None:
+    """Return why a page of the request's origin may not send with the key of this source."""
+    origin, allowed = request.headers.get("origin"), config.origins.get(source)
+    if origin is None or allowed is None or allowed.allow(origin.lower()):
+        return None
+    what = f"the key is not for pages of {origin[:200]}: its source names others as `origins`"
+    return Refusal(403, "origin_not_allowed", what, "Origin")
+
+
+def answer_preflight(gateway: Gateway, request: Request) -> Response:
+    """Answer what a browser asks before it posts; it cannot show a key yet, so any source's
+    origins count."""
+    response = Response(status_code=204)
+    add_headers(gateway, request, response)
+    if "access-control-allow-origin" in response.headers:
+        wanted = request.headers.get("access-control-request-headers", "")
+        response.headers["Access-Control-Allow-Methods"] = "POST"
+        response.headers["Access-Control-Max-Age"] = str(_MAX_AGE_S)
+        if _TOKENS.fullmatch(wanted):
+            response.headers["Access-Control-Allow-Headers"] = wanted
+        if request.headers.get("access-control-request-private-network") == "true":
+            response.headers["Access-Control-Allow-Private-Network"] = "true"
+    return response
+
+
+def add_headers(gateway: Gateway, request: Request, response: Response) -> None:
+    """Let the page that asked read the answer, where its origin may send at all."""
+    origin = request.headers.get("origin")
+    headers = MutableHeaders(raw=response.raw_headers)
+    headers.add_vary_header("Origin")
+    config = gateway.configuration()
+    if origin is None or (
+        isinstance(config, Configuration) and not config.allows_origin(origin.lower())
+    ):
+        return
+    headers["Access-Control-Allow-Origin"] = origin
+    headers["Access-Control-Allow-Credentials"] = "true"
+    headers["Access-Control-Expose-Headers"] = _EXPOSED

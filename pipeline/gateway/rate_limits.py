@@ -1,0 +1,55 @@
+"""Limits on the requests that one address makes with one key."""
+
+import time
+from ipaddress import IPv6Address, ip_address
+from math import ceil
+from typing import Final
+
+from limits import RateLimitItemPerMinute
+from limits.storage import MemoryStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+
+from pipeline.config.model import Source
+from pipeline.intake.refusal import Refusal
+
+_PUBLIC: Final = 6_000
+"""Requests of a minute with a public key, for a source that does not say: an office or a mobile
+operator whose customers share an address makes fewer."""
+
+_LONGEST_WAIT_S: Final = 60
+_NETWORK_BITS: Final = 64
+"""Bits of an IPv6 address that tell its network: a customer has all addresses of one."""
+
+
+class RateLimits:
+    """Requests of the last minute, by source and address, in this process."""
+
+    def __init__(self) -> None:
+        self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
+
+    def check(self, source: Source, ip: str | None) -> Refusal | None:
+        """Count a request; return its refusal where it is one too many."""
+        most = source.requests_per_minute
+        if most is None:
+            most = _PUBLIC if source.trust == "public" else None
+        if most is None:
+            return None
+        limit = RateLimitItemPerMinute(most)
+        who = (source.name, _network(ip or ""))
+        if self._limiter.hit(limit, *who):
+            return None
+        free_at = self._limiter.get_window_stats(limit, *who).reset_time
+        wait_s = min(max(ceil(free_at - time.time()), 1), _LONGEST_WAIT_S)
+        what = f"{most} requests a minute may come from one address with this key"
+        return Refusal(429, "rate_limited", what, headers=(("Retry-After", str(wait_s)),))
+
+
+def _network(ip: str) -> str:
+    try:
+        address = ip_address(ip)
+    except ValueError:
+        return ip
+    if not isinstance(address, IPv6Address):
+        return ip
+    mapped = address.ipv4_mapped
+    return str(mapped or int(address) >> _NETWORK_BITS)

@@ -1,0 +1,283 @@
+"""Doors for pages and apps: origins, preflight requests, short paths, settings, limits of rate."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pipeline.config import model
+from pipeline.config.compile import compile_bundle
+from pipeline.config.origins import origin_problem, origins_by_source
+from pipeline.gateway import rate_limits
+from pipeline.gateway.rate_limits import RateLimits
+from pipeline.gateway.segment_clients import SHORT_PATHS
+from pipeline.model.interaction import Interaction
+from tests.support.doorway import Doorway, configuration, doorway
+
+SHOP, OPEN, SERVER = "key-of-the-shop", "key-for-any-page", "key-of-a-server"
+HOME, EVIL = "https://shop.example", "https://evil.example"
+MESSAGE = {"anonymousId": "cookie-1", "event": "Viewed", "userId": None, "messageId": "m-1"}
+POSTS = [f"/v1/{path}" for path in (*SHORT_PATHS, *SHORT_PATHS.values(), "b", "batch", "m")]
+
+
+def source(key: str, **fields: Any) -> model.Source:
+    return model.Source(key, "web", key, **{"trust": "public", "asserts": ("cookie",), **fields})
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Doorway:
+    shop = source(SHOP, origins=(HOME, "https://*.shop.example", "http://localhost:3000"))
+    return doorway(configuration(shop, model.Source("server", "web", SERVER)), tmp_path)
+
+
+def ask(door: Doorway, method: str, path: str, **more: Any) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with door.client(more.pop("key", None)) as client:
+            return await client.request(method, path, **more)
+
+    return asyncio.run(send())
+
+
+def post(door: Doorway, path: str, body: object, **headers: str) -> httpx.Response:
+    """Post as a page does: text/plain, the key in the body."""
+    headers.setdefault("Content-Type", "text/plain;charset=UTF-8")
+    return ask(door, "POST", path, content=json.dumps(body), headers=headers)
+
+
+def preflight(door: Doorway, path: str, origin: str) -> httpx.Response:
+    asked = {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type,x-retry-count",
+    }
+    return ask(door, "OPTIONS", path, headers=asked)
+
+
+@pytest.mark.parametrize("path", [*POSTS, "/v1/decide", "/v1/outcomes"])
+def test_preflight_lets_pages_of_allowed_origins_post(tmp_path: Path, path: str) -> None:
+    door = doorway(configuration(source(SHOP, origins=(HOME,))), tmp_path)
+    answer = preflight(door, path, HOME)
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == HOME
+    assert "x-retry-count" in answer.headers["access-control-allow-headers"]
+    assert "Origin" in answer.headers["vary"]
+    assert "access-control-allow-origin" not in preflight(door, path, EVIL).headers
+
+
+def test_source_without_origins_is_open_to_any_page(tmp_path: Path) -> None:
+    door = doorway(configuration(source(OPEN), source(SHOP, origins=(HOME,))), tmp_path)
+    assert preflight(door, "/v1/t", EVIL).headers["access-control-allow-origin"] == EVIL
+    taken = post(door, "/v1/t", {**MESSAGE, "writeKey": OPEN}, Origin=EVIL)
+    assert (taken.status_code, taken.headers["access-control-allow-origin"]) == (200, EVIL)
+    refused = post(door, "/v1/t", {**MESSAGE, "writeKey": SHOP}, Origin=EVIL)
+    assert refused.status_code == 403
+    assert len(door.interactions()) == 1
+
+
+@pytest.mark.parametrize("in_header", [True, False])
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        (HOME, True),
+        ("https://www.shop.example", True),
+        ("https://a.b.shop.example", True),
+        ("http://localhost:3000", True),
+        (None, True),
+        (EVIL, False),
+        ("http://shop.example", False),
+        ("https://shop.example:8443", False),
+        ("https://evilshop.example", False),
+        ("https://shop.example.evil.example", False),
+        ("http://localhost", False),
+        ("null", False),
+    ],
+)
+def test_key_is_for_pages_of_its_origins_only(
+    door: Doorway, origin: str | None, allowed: bool, in_header: bool
+) -> None:
+    headers = {} if origin is None else {"Origin": origin}
+    body = MESSAGE if in_header else {**MESSAGE, "writeKey": SHOP}
+    key = SHOP if in_header else None
+    answer = ask(door, "POST", "/v1/t", content=json.dumps(body), headers=headers, key=key)
+    assert answer.status_code == (200 if allowed else 403)
+    assert len(door.interactions()) == int(allowed)
+    if not allowed:
+        assert answer.json()["error"]["code"] == "origin_not_allowed"
+
+
+def test_refusals_can_be_read_by_the_page(door: Doorway) -> None:
+    answer = post(door, "/v1/t", {"writeKey": "no such key"}, Origin=EVIL)
+    assert answer.status_code == 401
+    assert answer.headers["access-control-allow-origin"] == EVIL
+
+
+def test_profiles_are_for_no_page(door: Doorway) -> None:
+    answer = ask(door, "GET", "/v1/profiles/cookie/c", headers={"Origin": HOME})
+    assert "access-control-allow-origin" not in answer.headers
+    assert preflight(door, "/v1/profiles/cookie/c", HOME).status_code == 405
+
+
+@pytest.mark.parametrize(
+    "text", ["shop.example", "https://shop.example/", "https://*", "*", "https://a b", "null", ""]
+)
+def test_malformed_origin_is_named(text: str) -> None:
+    assert origin_problem(text)
+    bundle = configuration(source(SHOP)).bundle
+    sources = replace(bundle.sources, sources=(source(SHOP, origins=(HOME, text)),))
+    [problem] = compile_bundle(replace(bundle, sources=sources))  # type: ignore[misc]
+    assert problem.path == ("sources", "sources", 0, "origins", 1)
+
+
+@given(
+    st.from_regex(r"https?://(\*\.)?[A-Za-z0-9]{1,9}(\.[a-z]{2,5})?(:(80|443|81))?", fullmatch=True)
+)
+def test_origin_that_is_accepted_allows_itself_as_browsers_write_it(text: str) -> None:
+    assert origin_problem(text) is None
+    [origins] = origins_by_source([source(SHOP, origins=(text,))]).values()
+    page = httpx.URL(text.lower().replace("*", "any"))
+    assert origins.allow(f"{page.scheme}://{page.netloc.decode()}")
+
+
+def test_short_paths_are_the_long_ones(door: Doorway) -> None:
+    for short, kind in SHORT_PATHS.items():
+        for path in (short, kind):
+            body = {**MESSAGE, "writeKey": SHOP, "groupId": "g", "previousId": "p"}
+            assert post(door, f"/v1/{path}", body).status_code == 200
+        one, other = door.interactions()[-2:]
+        assert one.kind == kind
+        assert _timeless(one) == _timeless(other)
+    for path in ("b", "batch"):
+        body = {"batch": [{**MESSAGE, "type": "track"}], "writeKey": SHOP}
+        assert post(door, f"/v1/{path}", body).status_code == 200
+    one, other = door.interactions()[-2:]
+    assert _timeless(one) == _timeless(other)
+
+
+def test_figures_of_clients_are_taken_and_dropped(door: Doorway) -> None:
+    assert post(door, "/v1/m", {"series": [{"metric": "x", "value": 1}]}).status_code == 200
+    assert not door.log.records
+
+
+def test_settings_send_clients_back_here(door: Doorway) -> None:
+    answer = ask(door, "GET", f"/v1/projects/{SHOP}/settings", headers={"Origin": HOME})
+    assert answer.json()["integrations"]["Segment.io"] == {
+        "apiKey": SHOP,
+        "apiHost": "gateway/v1",
+        "protocol": "http",
+        "unbundledIntegrations": [],
+        "addBundledMetadata": False,
+    }
+    assert answer.headers["access-control-allow-origin"] == HOME
+    assert ask(door, "GET", "/v1/projects/other-key/settings").status_code == 404
+
+
+class Clock:
+    """Time as the limiter sees it."""
+
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextmanager
+def stopped_clock() -> Iterator[Clock]:
+    clock = Clock()
+    with patch("time.time", clock):
+        yield clock
+
+
+@given(st.integers(1, 50), st.integers(1, 120))
+def test_one_address_may_make_its_number_of_requests_a_minute(most: int, tries: int) -> None:
+    limited = source(SHOP, requests_per_minute=most)
+    with stopped_clock() as clock:
+        limits = RateLimits()
+        answers = [limits.check(limited, "10.0.0.1") for _ in range(tries)]
+        assert [one is None for one in answers] == [n < most for n in range(tries)]
+        for refusal in filter(None, answers):
+            headers = dict(refusal.headers)
+            assert refusal.status == 429
+            assert 1 <= int(headers["Retry-After"]) <= 60
+        assert limits.check(limited, "10.0.0.2") is None
+        assert limits.check(replace(limited, name="other"), "10.0.0.1") is None
+        clock.now += 121
+        assert limits.check(limited, "10.0.0.1") is None
+
+
+def test_addresses_of_one_ipv6_network_count_together() -> None:
+    limits, limited = RateLimits(), source(SHOP, requests_per_minute=1)
+    assert limits.check(limited, "2001:db8:1:2:3::1") is None
+    assert limits.check(limited, "2001:db8:1:2:ffff::9") is not None
+    assert limits.check(limited, "2001:db8:1:3::1") is None
+    assert limits.check(limited, "::ffff:10.0.0.1") is None
+    assert limits.check(limited, "::ffff:10.0.0.2") is None
+
+
+def test_trusted_keys_have_no_limit_unless_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rate_limits, "_PUBLIC", 2)
+    limits = RateLimits()
+    trusted = model.Source("server", "web", SERVER)
+    assert [limits.check(trusted, "10.0.0.1") for _ in range(9)] == [None] * 9
+    assert [limits.check(source(OPEN), "10.0.0.1") is None for _ in range(3)] == [True, True, False]
+
+
+@pytest.mark.parametrize("key", [SHOP, None])
+def test_request_that_is_one_too_many_writes_nothing(tmp_path: Path, key: str | None) -> None:
+    door = doorway(configuration(source(SHOP, requests_per_minute=3)), tmp_path)
+    body = json.dumps({**MESSAGE, "writeKey": SHOP})
+    answers = [
+        ask(door, "POST", "/v1/t", content=body, key=key, headers={"Origin": HOME})
+        for _ in range(4)
+    ]
+    assert [one.status_code for one in answers] == [200, 200, 200, 429]
+    assert answers[-1].headers["access-control-expose-headers"] == "Retry-After"
+    assert len(door.interactions()) == 3
+
+
+def test_bot_is_known_by_the_request_where_the_message_names_no_agent(door: Doorway) -> None:
+    bot = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+    headers = {"User-Agent": bot}
+    told = {**MESSAGE, "writeKey": SHOP, "context": {"userAgent": "Mozilla/5.0 (X11)"}}
+    for body in ({**MESSAGE, "writeKey": SHOP}, {**MESSAGE, "writeKey": SERVER}, told):
+        assert post(door, "/v1/t", body, **headers).status_code == 200
+    agents = [one.context.user_agent for one in door.interactions()]
+    assert agents == [bot, None, "Mozilla/5.0 (X11)"]
+
+
+RECORDED = sorted((Path(__file__).parents[1] / "support" / "clients").glob("*.json"))
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda path: path.stem)
+def test_mobile_clients_requests_are_taken_whole(door: Doorway, recorded: Path) -> None:
+    """As the clients' sources write them: path, headers, body."""
+    request = json.loads(recorded.read_text())
+    content = json.dumps({**request["body"], "writeKey": SHOP}).encode()
+    if request["headers"].get("Content-Encoding") == "gzip":
+        content = gzip.compress(content)
+
+    async def chunked() -> Any:
+        for start in range(0, len(content), 100):
+            yield content[start : start + 100]
+
+    answer = ask(door, "POST", request["path"], content=chunked(), headers=request["headers"])
+    assert (answer.status_code, answer.json()) == (200, {"success": True})
+    sent = request["body"]["batch"]
+    taken = door.interactions()
+    assert [(one.event_id, one.kind) for one in taken] == [
+        (m["messageId"], m["type"]) for m in sent
+    ]
+    assert {i.value for one in taken for i in one.identifiers} == {m["anonymousId"] for m in sent}
+
+
+def _timeless(one: Interaction) -> Interaction:
+    return replace(one, occurred_at=0, received_at=0)
