@@ -4,6 +4,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -130,7 +131,11 @@ class Traffic:
 
 
 def _visitor(number: int) -> dict[str, Any]:
-    return {"anonymousId": f"live-{number % 97}", "properties": {"platform": "desktop"}}
+    return {
+        "messageId": str(uuid4()),
+        "anonymousId": f"live-{number % 97}",
+        "properties": {"platform": "desktop"},
+    }
 
 
 def _delays(

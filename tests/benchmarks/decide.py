@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
+from uuid import uuid4
 
 import uvloop
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, encode_basic_auth
@@ -132,6 +133,7 @@ class _Visitor:
         who = f"visitor-{number % CUSTOMERS}"
         page = {
             "type": "page",
+            "messageId": str(uuid4()),
             "userId": who,
             "anonymousId": f"{who}-{number % 2}",
             "name": "home",

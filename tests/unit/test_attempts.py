@@ -1,0 +1,27 @@
+"""Retries of messages without ids."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.gateway.attempts import Attempts
+
+_BODY = b'{"type": "page", "userId": "u"}'
+
+
+@given(st.floats(0, 1_000))
+def test_an_equal_body_is_a_retry_for_five_minutes_after_a_failure(passed_s: float) -> None:
+    now_s = [0.0]
+    attempts = Attempts(lambda: now_s[0])
+    first = attempts.ids("shop", _BODY)
+    attempts.remember("shop", _BODY, first)
+    now_s[0] = passed_s
+    assert (attempts.ids("shop", _BODY)() == first()) is (passed_s <= 300)
+    assert attempts.ids("bank", _BODY)() != attempts.ids("shop", _BODY)()
+
+
+def test_an_equal_body_after_an_acknowledged_one_is_about_other_events() -> None:
+    attempts = Attempts()
+    attempts.remember("shop", _BODY, attempts.ids("shop", _BODY))
+    retry = attempts.ids("shop", _BODY)
+    attempts.forget("shop", _BODY)
+    assert attempts.ids("shop", _BODY)() != retry()
