@@ -1,7 +1,6 @@
 """Binding of a stage's shell to Faust: one app, one table, one agent."""
 
 import asyncio
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
@@ -20,6 +19,7 @@ from agents.store.table import RawTable
 from agents.transport.murmur2 import murmur2_partition
 from agents.transport.producer import Producer
 from agents.watermark import Watermark
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.lag import ConsumerGroup
 from pipeline.flow import Stage
 from pipeline.flow import stage as stage_named
@@ -77,12 +77,12 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
 
     @app.timer(_LOOK_AT_TIMERS_S)  # type: ignore[untyped-decorator]
     async def fire_due_timers() -> None:
-        now_ms = time.time_ns() // 1_000_000 if watermark is None else watermark.passed_ms
-        shell.fire_due_timers(now_ms)
+        until_ms = now_ms() if watermark is None else watermark.passed_ms
+        shell.fire_due_timers(until_ms)
 
     @app.timer(min(options.cleaning.beat_ms / 1000, _LOOK_AT_BEATS_S))  # type: ignore[untyped-decorator]
     async def clean() -> None:
-        partitions = heartbeat.beat(time.time_ns() // 1_000_000)
+        partitions = heartbeat.beat(now_ms())
         if partitions:
             await ports.flush_and_commit()  # what was deleted since the last input goes to disk too
             await asyncio.to_thread(table.compact, partitions)

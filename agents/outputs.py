@@ -5,12 +5,12 @@ from typing import Any, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from agents.dead_letters import dead_letter, key_of
 from agents.decoded_cache import DecodedCache
 from agents.headers import CAUSE
 from agents.idempotence import Cause, Output
 from agents.ports import Message
 from pipeline.model import topics
+from pipeline.model.dead_letter import FailedInput, dead_letter
 from pipeline.model.outcome import DeadLetter, Emit, Forward, Ok, Outcome, Redirect
 
 HeaderList: TypeAlias = list[tuple[str, bytes]]
@@ -41,9 +41,18 @@ class OutputEncoder:
 
     def dead_letter(self, message: Message, fault: DeadLetter) -> Output:
         """Return the dead letter of an input."""
-        record = dead_letter(self._stage, message, fault)
+        failed = FailedInput(
+            message.topic,
+            message.timestamp_ms,
+            message.value,
+            message.raw_key,
+            message.headers,
+            message.partition,
+            message.offset,
+        )
+        record = dead_letter(self._stage, failed, fault)
         value = self._codec.encode(topics.DEAD_LETTERS, record)
-        return Output(topics.DEAD_LETTERS, key_of(message), value)
+        return Output(topics.DEAD_LETTERS, record.key or b"", value)
 
     def of_message(self, outcome: Outcome[Any], message: Message) -> tuple[Output, ...]:
         """Return the outputs of an input that no step has seen."""

@@ -8,12 +8,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agents.admission import too_large
-from agents.dead_letters import LARGEST
 from agents.idempotence import Change, Output, Position, Row, Sent, advance
 from agents.outputs import DecodedInput
 from agents.ports import Message
 from agents.timers import TimerChange, fired_at, next_timer
 from pipeline.model import sizes
+from pipeline.model.dead_letter import LARGEST
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Forward, Ok, Outcome, Redirect, Wake
 from pipeline.model.time import HOUR_MS

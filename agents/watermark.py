@@ -7,12 +7,12 @@ to have been left.
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping
 from typing import Final
 
 from confluent_kafka import KafkaException
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.lag import ConsumerGroup, LagReader
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,6 @@ class Watermark:
     def _advance(self) -> None:
         if self._reader is None:
             self._reader = LagReader(self._kafka, [self._group])
-        now_ms = time.time_ns() // 1_000_000
+        began_ms = now_ms()
         if self._reader.wait_until_passed(_PATIENCE_S):
-            self.passed_ms = now_ms
+            self.passed_ms = began_ms

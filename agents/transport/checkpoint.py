@@ -7,7 +7,6 @@ between any two of these steps leads to redelivery, never to loss.
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -20,6 +19,7 @@ from agents.transport.errors import CommitStalledError
 from agents.transport.options import TransportOptions
 from agents.transport.producer import Producer
 from agents.transport.progress import CommitProgress
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.transient import is_transient
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Checkpointer:
         """Run the protocol once; return whether offsets were committed."""
         async with self._lock:
             offsets = self._progress.committable()
-            cut_ms = time.time_ns() // 1_000_000
+            cut_ms = now_ms()
             epoch = self._cut()
             await self._producer.delivered(epoch)
             self._producer.fence.check(epoch)

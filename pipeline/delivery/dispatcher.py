@@ -1,7 +1,6 @@
 """Dispatch of Kafka's records to the courier, with the order of each profile kept."""
 
 import logging
-import time
 from collections.abc import Sequence
 from typing import cast
 
@@ -9,6 +8,7 @@ from confluent_kafka import Message
 
 from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec, Malformed
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.headers import first_header
 from pipeline.adapters.kafka import AsyncPublisher, Outgoing, offset_of, source_partition
 from pipeline.delivery.channel_adapter import Parcel
@@ -16,8 +16,9 @@ from pipeline.delivery.courier import Courier
 from pipeline.delivery.lanes import Lanes
 from pipeline.delivery.progress import OffsetProgress
 from pipeline.model import topics
-from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.dead_letter import FailedInput, dead_letter
 from pipeline.model.decision import Action
+from pipeline.model.outcome import DeadLetter
 
 _log = logging.getLogger(__name__)
 
@@ -51,30 +52,33 @@ class Dispatcher:
             refused = await self._courier.deliver(Parcel(action, message.timestamp()[1], trace))
             if refused is not None:
                 why = f"status {refused.status}: {refused.answer}"
-                await self._dead_letter(message, "outcome-refused", why)
+                await self._give_up(message, DeadLetter("outcome-refused", why))
         else:
-            malformed = action if isinstance(action, Malformed) else None
-            reason = malformed.reason if malformed else "no-action"
-            await self._dead_letter(message, reason, malformed.detail if malformed else "no value")
+            await self._give_up(message, _fault(action))
         self.progress.done(source_partition(message), offset_of(message))
 
-    async def _dead_letter(self, message: Message, reason: str, detail: str) -> None:
+    async def _give_up(self, message: Message, fault: DeadLetter) -> None:
         """Write a dead letter, with retries until Kafka has it; nothing is committed before."""
         topic, partition = source_partition(message)
         key, value = message.key(), message.value()
-        dead = DeadLetterRecord(
-            stage=f"adapter.{self._adapter}",
-            reason=reason,
-            detail=detail,
+        failed = FailedInput(
             topic=topic,
+            at=now_ms(),
+            value=value if isinstance(value, bytes) else None,
+            key=key if isinstance(key, bytes) else None,
             partition=partition,
             offset=offset_of(message),
-            at=time.time_ns() // 1_000_000,
-            key=key if isinstance(key, bytes) else None,
-            value=value if isinstance(value, bytes) else None,
         )
-        _log.error("%s/%s/%s is a dead letter: %s", topic, partition, dead.offset, detail)
+        dead = dead_letter(f"adapter.{self._adapter}", failed, fault)
+        _log.error("%s/%s/%s is a dead letter: %s", topic, partition, dead.offset, fault.detail)
         encoded = self._codec.encode(topics.DEAD_LETTERS, dead)
         record = Outgoing(topics.DEAD_LETTERS, self._adapter, encoded)
         while (failure := await self._publisher.publish((record,))) is not None:
             _log.warning("the dead letter is not written yet: %s", failure.detail)
+
+
+def _fault(decoded: object) -> DeadLetter:
+    """Return why a record, which was decoded to this, is no action."""
+    if isinstance(decoded, Malformed):
+        return DeadLetter(decoded.reason, decoded.detail)
+    return DeadLetter("no-action", "no value")

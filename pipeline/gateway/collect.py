@@ -10,8 +10,9 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.traces import Trace
-from pipeline.gateway.gateway import Gateway, now_ms, trace_of
+from pipeline.gateway.gateway import Gateway, trace_of
 from pipeline.gateway.receipt import receive
 from pipeline.gateway.responses import JSON, json_response
 from pipeline.intake.decoding import decode, decode_parts
@@ -20,8 +21,9 @@ from pipeline.intake.messages import BATCH, MESSAGE, Kind, SegmentBatch, Segment
 from pipeline.intake.refusal import Refusal, bad, unavailable
 from pipeline.intake.segment_api import Arrival, interaction, with_batch_fields
 from pipeline.model import topics
-from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.dead_letter import DeadLetterRecord, FailedInput, dead_letter
 from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import DeadLetter
 
 Endpoint: TypeAlias = Callable[[Gateway, Request], Awaitable[Response | Refusal]]
 
@@ -118,8 +120,7 @@ async def write_and_answer(
         gateway.metrics.count_rejected(refusal)
         if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return refusal
-    limit = gateway.limits.message_bytes
-    dead = [_dead_letter(refusal, raw[:limit]) for _, raw, refusal in refused]
+    dead = [_dead_letter(refusal, raw) for _, raw, refusal in refused]
     failure = await gateway.write(good, dead)
     if failure is not None:
         return unavailable(failure.detail)
@@ -141,17 +142,8 @@ def _convert(
 def _dead_letter(refusal: Refusal, raw: bytes) -> DeadLetterRecord:
     """Make the dead letter of an item that never was in a topic, hence without offset."""
     where = f"{refusal.field}: " if refusal.field else ""
-    return DeadLetterRecord(
-        stage="gateway",
-        reason=refusal.code,
-        detail=where + refusal.message,
-        topic=topics.INTERACTIONS,
-        partition=-1,
-        offset=-1,
-        at=now_ms(),
-        key=None,
-        value=raw,
-    )
+    fault = DeadLetter(refusal.code, where + refusal.message)
+    return dead_letter("gateway", FailedInput(topics.INTERACTIONS, now_ms(), raw), fault)
 
 
 def _answer(rejected: tuple[RejectedItem, ...], *, success: bool) -> Response:

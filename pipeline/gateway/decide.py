@@ -10,9 +10,10 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import Unavailable
 from pipeline.adapters.traces import Trace
-from pipeline.gateway.gateway import Gateway, now_ms, trace_of
+from pipeline.gateway.gateway import Gateway, trace_of
 from pipeline.gateway.receipt import receive
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import json_response

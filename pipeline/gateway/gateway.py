@@ -1,6 +1,5 @@
 """Shared parts of all endpoints: configuration in force, metrics, writing to Kafka."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -88,11 +87,6 @@ class Gateway:
     def _dead_letter(self, dead: DeadLetterRecord) -> Outgoing:
         value = self.codec.encode(topics.DEAD_LETTERS, dead)
         return Outgoing(topics.DEAD_LETTERS, self.instance, value)
-
-
-def now_ms() -> int:
-    """Return the time of the gateway's clock, in epoch milliseconds."""
-    return time.time_ns() // 1_000_000
 
 
 def trace_of(request: Request) -> Trace:

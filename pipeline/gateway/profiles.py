@@ -10,10 +10,11 @@ from msgspec.structs import asdict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import Outgoing
 from pipeline.config.compile import Configuration
 from pipeline.gateway import access
-from pipeline.gateway.gateway import Gateway, now_ms
+from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.responses import json_response
 from pipeline.identity.requests import forget
 from pipeline.intake.refusal import Refusal, bad, unavailable

@@ -10,8 +10,9 @@ from uuid import uuid4
 
 from msgspec import Struct
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import Outgoing, key_per_partition
-from pipeline.gateway.gateway import Gateway, now_ms
+from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.replies import PendingReplies
 from pipeline.intake.refusal import Refusal
 from pipeline.model import topics

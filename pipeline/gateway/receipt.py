@@ -8,12 +8,13 @@ from typing import Generic, Protocol, TypeVar
 
 from starlette.requests import Request
 
+from pipeline.adapters.clock import now_ms
 from pipeline.config.compile import Configuration
 from pipeline.config.keys import resolved
 from pipeline.config.model import Source
 from pipeline.gateway import access, body
 from pipeline.gateway.cors import check_origin
-from pipeline.gateway.gateway import Gateway, now_ms
+from pipeline.gateway.gateway import Gateway
 from pipeline.intake.message_ids import MessageIds
 from pipeline.intake.refusal import Refusal
 from pipeline.intake.segment_api import Arrival

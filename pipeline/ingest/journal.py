@@ -5,7 +5,6 @@ A file is known by the digests of its content and of its watch's mapping, whatev
 """
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from pipeline.adapters.clock import now_ms
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS taken (
@@ -99,7 +100,7 @@ class Journal:
 
     def finish(self, content: str, name: str, rows: int, rejected: int) -> None:
         """Note that the file has been taken and moved."""
-        values = (content, name, rows, rejected, time.time_ns() // 1_000_000)
+        values = (content, name, rows, rejected, now_ms())
         with self._open() as connection:
             connection.execute("INSERT OR REPLACE INTO taken VALUES (?, ?, ?, ?, ?)", values)
             connection.execute("DELETE FROM sending WHERE content = ?", (content,))

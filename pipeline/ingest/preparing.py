@@ -23,8 +23,9 @@ from pipeline.ingest.row import ReadRow, RowFile, UnreadableRow
 from pipeline.ingest.spooled import append
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.model import topics
-from pipeline.model.dead_letter import DeadLetterRecord
+from pipeline.model.dead_letter import FailedInput, dead_letter
 from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import DeadLetter
 
 STAGE: Final = "ingest"
 
@@ -149,19 +150,17 @@ def _cells(row: UnreadableRow) -> tuple[str, ...]:
 def _put_letter(file: IO[bytes], row: UnreadableRow, judge: Judge, codec: Encoder) -> None:
     """Write a dead letter; the row never was in a topic, so it has no offset."""
     column = f"{row.field}: " if row.field else ""
-    letter = DeadLetterRecord(
-        stage=STAGE,
-        reason=row.code,
-        detail=f"{judge.file}:{row.line}: {column}{row.message}",
+    failed = FailedInput(
         topic=topics.INTERACTIONS,
-        partition=-1,
-        offset=-1,
         at=judge.reading.now_ms,
-        key=None,
         value=_original(row.original),
-        headers={"file": judge.file.encode(errors="replace"), "line": str(row.line).encode()},
+        headers=(
+            ("file", judge.file.encode(errors="replace")),
+            ("line", str(row.line).encode()),
+        ),
     )
-    value = codec.encode(topics.DEAD_LETTERS, letter)
+    fault = DeadLetter(row.code, f"{judge.file}:{row.line}: {column}{row.message}")
+    value = codec.encode(topics.DEAD_LETTERS, dead_letter(STAGE, failed, fault))
     assert value is not None
     append(file, b"", value)
 

@@ -11,6 +11,7 @@ import structlog
 from prometheus_client import start_http_server
 
 from pipeline.adapters.avro import open_codec
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.conditions import duration_ms
@@ -42,7 +43,7 @@ def base_of(settings: Settings, progress: Progress) -> Base:
         kafka=settings.kafka(),
         codec=open_codec(settings),
         max_bytes=settings.gateway_message_bytes,
-        now_ms=lambda: time.time_ns() // 1_000_000,
+        now_ms=now_ms,
         progress=progress,
     )
 

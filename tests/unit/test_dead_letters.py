@@ -5,18 +5,17 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.dead_letters import LARGEST, dead_letter, key_of
-from agents.ports import Message
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.model import sizes, topics
+from pipeline.model.dead_letter import LARGEST, FailedInput, dead_letter
 from pipeline.model.outcome import DeadLetter
 
 _CODEC = Codec(recorded())
 _LENGTHS = st.sampled_from([0, 1, 100, 20_000, 70_000, sizes.INPUT, sizes.INPUT + 1, sizes.TOPIC])
 
 
-def _message(key: int, value: int, headers: Sequence[tuple[str, bytes]]) -> Message:
-    return Message(topics.INTERACTIONS, 2, 77, 1, b"k" * key, b"v" * value, tuple(headers))
+def _failed(key: int, value: int, headers: Sequence[tuple[str, bytes]]) -> FailedInput:
+    return FailedInput(topics.INTERACTIONS, 1, b"v" * value, b"k" * key, tuple(headers), 2, 77)
 
 
 @given(_LENGTHS, _LENGTHS, st.lists(_LENGTHS, max_size=3), _LENGTHS)
@@ -24,30 +23,31 @@ def test_whatever_came_its_dead_letter_can_be_written_and_names_it(
     key: int, value: int, headers: list[int], detail: int
 ) -> None:
     given = [(f"h{number}", b"h" * length) for number, length in enumerate(headers)]
-    message = _message(key, value, given)
-    letter = dead_letter("identity", message, DeadLetter("because", "d" * detail))
+    failed = _failed(key, value, given)
+    letter = dead_letter("identity", failed, DeadLetter("because", "d" * detail))
     written = _CODEC.encode(topics.DEAD_LETTERS, letter)
     assert written is not None
-    assert len(key_of(message)) + len(written) <= LARGEST
+    assert len(letter.key or b"") + len(written) <= LARGEST
     assert (letter.topic, letter.partition, letter.offset) == (topics.INTERACTIONS, 2, 77)
     assert letter.key is not None
-    assert message.key.startswith(letter.key)
+    assert failed.key is not None
+    assert failed.key.startswith(letter.key)
     assert letter.value == b"v" * min(value, sizes.INPUT)
     for what, whole in {
-        "key": letter.key == message.key,
-        "value": letter.value == message.value,
+        "key": letter.key == failed.key,
+        "value": letter.value == failed.value,
         "headers": letter.headers == dict(given),
     }.items():
         assert whole is (f"; {what} cut: " not in letter.detail)
 
 
 def test_what_is_cut_says_how_much_is_there() -> None:
-    letter = dead_letter("identity", _message(1, 3_000_000, ()), DeadLetter("because", "why"))
+    letter = dead_letter("identity", _failed(1, 3_000_000, ()), DeadLetter("because", "why"))
     assert letter.detail == f"why; value cut: {sizes.INPUT} of 3000000 bytes"
 
 
 def test_a_header_without_a_value_is_an_empty_one() -> None:
-    message = _message(1, 1, [("origin", None)])  # type: ignore[list-item]
-    letter = dead_letter("identity", message, DeadLetter("because", "why"))
+    failed = _failed(1, 1, [("origin", None)])  # type: ignore[list-item]
+    letter = dead_letter("identity", failed, DeadLetter("because", "why"))
     assert letter.headers == {"origin": b""}
     assert letter.detail == "why"
