@@ -1,0 +1,194 @@
+"""`kairos insights campaigns`: what campaigns did, and what they changed."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Final
+
+import duckdb
+import typer
+
+from pipeline.cli.console import JsonOption, err, out, print_json, print_table
+from pipeline.cli.insights_topics import (
+    NO_GOAL,
+    ConfigOption,
+    TopicsOption,
+    campaigns_of,
+    topic_folder,
+)
+from pipeline.cli.plain import plain
+from pipeline.cli.times import epoch_ms, iso
+from pipeline.config.model import Campaign
+from pipeline.insights.campaign_facts import FactsSupport, Period, load_facts, load_goals
+from pipeline.insights.campaigns import (
+    CampaignFigures,
+    CampaignStatistics,
+    Lift,
+    campaign_statistics,
+)
+from pipeline.insights.goals import CampaignGoal, campaign_goals
+from pipeline.insights.intervals import Difference, Rate
+from pipeline.insights.tables import Engine
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+
+_MOST_SHOWN: Final = 30
+_GRADES: Final = {"works": 0, "not known yet": 1, "too few customers": 2, "harms": 3}
+
+
+def campaigns(
+    topics: TopicsOption = None,
+    config: ConfigOption = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Only decisions of then or later."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="The log as it was then.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show per campaign, offer, channel, segment and day what was decided, sent, seen, clicked and
+    converted, and what holdouts measured.
+
+    Rates have 95 % intervals by customers. Lift compares customers by how they were drawn; its
+    intervals hold at every look, so that they may be read every day.
+    """
+    period = Period(
+        None if since is None else epoch_ms(since), None if until is None else epoch_ms(until)
+    )
+    known = campaigns_of(config, topics)
+    with (
+        topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,
+        Engine(memory).open() as connection,
+    ):
+        found = load_statistics(connection, folder, period, known)
+    if json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+def load_statistics(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    period: Period,
+    campaigns: Iterable[Campaign],
+) -> CampaignStatistics:
+    """Load the facts and goals into the connection and return their statistics."""
+    support = load_facts(connection, folder, period)
+    goals = campaign_goals(campaigns)
+    load_goals(connection, [one for one in goals if isinstance(one, CampaignGoal)])
+    told = {one.campaign for one in goals if isinstance(one, CampaignGoal)}
+    named = connection.execute("SELECT DISTINCT campaign FROM facts").fetchall()
+    without = {name: NO_GOAL for (name,) in named if name not in told}
+    without |= {one.campaign: one.reason for one in goals if not isinstance(one, CampaignGoal)}
+    return campaign_statistics(connection, support, without)
+
+
+def _print(found: CampaignStatistics) -> None:
+    for title, rows in (
+        ("Campaigns", found.campaigns),
+        ("Offers", found.offers),
+        ("Channels", found.channels),
+        ("Segments (a customer counts in each of theirs)", found.segments),
+        ("By campaign, offer and channel", found.items),
+    ):
+        _print_figures(title, rows)
+    _print_lifts(found.lifts)
+    for name, reason in found.without_lift.items():
+        out.print(plain(f"{name}: no lift, for {reason}"), soft_wrap=True)
+    _print_support(found.support)
+
+
+def _print_figures(title: str, rows: tuple[CampaignFigures, ...]) -> None:
+    print_table(
+        title,
+        ["", "decided", "seen", "clicked", "of seen", "converted", "of all", "revenue", "cost"],
+        [
+            (
+                _name(one),
+                one.decided,
+                one.seen_rate.events,
+                one.clicks,
+                _rate(one.click_rate),
+                one.conversions,
+                _rate(one.conversion_rate),
+                f"{one.revenue:,.2f}",
+                f"{one.cost:,.2f}",
+            )
+            for one in rows[:_MOST_SHOWN]
+        ],
+    )
+    if len(rows) > _MOST_SHOWN:
+        out.print(f"... and {len(rows) - _MOST_SHOWN:,} more: --json has them all")
+
+
+def _name(one: CampaignFigures) -> str:
+    names = (one.campaign, one.offer, one.channel, one.segment, one.day)
+    return " / ".join(name for name in names if name is not None)
+
+
+def _rate(one: Rate) -> str:
+    if one.share is None:
+        return ""
+    return f"{one.share:.1%} ({one.low:.1%}–{one.high:.1%})"
+
+
+def _print_lifts(lifts: tuple[Lift, ...]) -> None:
+    ranked = sorted(lifts, key=lambda one: (_GRADES.get(one.verdict, 4), _downside(one)))
+    print_table(
+        "Lift over holdouts, the best proven first",
+        ["what", "against", "customers", "held out", "more converted", "extra", "verdict"],
+        [
+            (
+                _scope(one),
+                one.against,
+                one.treated.customers,
+                one.held.customers,
+                _points(one.conversion),
+                "" if one.extra_conversions is None else f"{one.extra_conversions.value:,.0f}",
+                one.verdict,
+            )
+            for one in ranked[:_MOST_SHOWN]
+        ],
+    )
+    if len(lifts) > _MOST_SHOWN:
+        out.print(f"... and {len(lifts) - _MOST_SHOWN:,} more: --json has them all")
+
+
+def _downside(one: Lift) -> float:
+    found = one.conversion
+    return 0.0 if found is None or found.low is None else -found.low
+
+
+def _scope(one: Lift) -> str:
+    names = [name for name in (one.campaign, one.offer, one.channel) if name is not None]
+    return " / ".join(names) if names else f"all that {one.holdout} covers"
+
+
+def _points(found: Difference | None) -> str:
+    if found is None:
+        return ""
+    if found.low is None or found.high is None:
+        return f"{found.value:+.1%}"
+    return f"{found.value:+.1%} ({found.low:+.1%} to {found.high:+.1%})"
+
+
+def _print_support(support: FactsSupport) -> None:
+    if support.until_ms is None or support.since_ms is None:
+        out.print("There are no decisions.")
+        return
+    out.print(
+        f"From {support.decisions:,} decisions about {support.customers:,} customers, "
+        f"{iso(support.since_ms)} to {iso(support.until_ms)}.",
+        soft_wrap=True,
+    )
+    if support.unmatched:
+        err.print(f"{support.unmatched:,} outcomes are of messages that are not among these.")
+    if support.without_value:
+        err.print(f"{support.without_value:,} conversions told no value, or none that can be.")
+    if support.unreadable:
+        err.print(f"{support.unreadable:,} records of the topics cannot be read.")

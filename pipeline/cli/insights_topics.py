@@ -1,0 +1,73 @@
+"""Topics for `kairos insights`: replayed ones in a folder, or those of this home."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Final
+
+import typer
+from rich.progress import Progress
+
+from pipeline.adapters.config_files import load
+from pipeline.cli.console import err
+from pipeline.config.model import Campaign
+from pipeline.insights.tables import TableError
+from pipeline.replay.manifest import Selection
+from pipeline.replay.topics import replay
+from pipeline.settings import Settings
+from pipeline.stack.configuration import applied_configuration
+
+TopicsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Folder with DIR/decisions and DIR/interactions.segmented, each as `kairos replay` "
+        "writes it; default: the topics themselves.",
+    ),
+]
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Configuration with the campaigns' goals; default: the one in force, with --topics "
+        "none.",
+    ),
+]
+
+NO_GOAL: Final = "its goal is not known"
+"""Reason why a campaign has no lift where there is no configuration or no goal in it."""
+
+
+@contextmanager
+def topic_folder(given: Path | None, topics: Sequence[str]) -> Iterator[Path]:
+    """Give the folder that has the topics as Parquet; what is replayed here is removed after."""
+    if given is not None:
+        if not given.is_dir():
+            raise TableError(f"--topics {given}: is no folder")
+        yield given
+        return
+    settings = Settings()
+    with TemporaryDirectory(prefix="kairos-") as name, Progress(console=err, transient=True) as bar:
+        for topic in topics:
+            task = bar.add_task(topic, total=None)
+
+            def show(done: int, total: int, task: int = task) -> None:
+                bar.update(task, completed=done, total=total)  # type: ignore[arg-type]
+
+            replay(settings, Selection(topic, None, None, None), Path(name, topic), show)
+        yield Path(name)
+
+
+def campaigns_of(folder: Path | None, topics: Path | None) -> tuple[Campaign, ...]:
+    """Return the campaigns of the folder, or of the configuration in force where the topics are
+    this home's. Raises TableError for a configuration with errors."""
+    if folder is not None:
+        bundle = load(folder)
+        if isinstance(bundle, list):
+            raise TableError("; ".join(map(str, bundle)))
+        return bundle.campaigns
+    if topics is not None:
+        return ()
+    configuration = applied_configuration(Settings())
+    return () if configuration is None else configuration.bundle.campaigns

@@ -1,0 +1,289 @@
+"""Facts of campaigns from the topics `decisions` and `interactions.segmented`, once, in SQL.
+
+Tables of the connection, each row once whatever the topics repeat:
+
+* `facts`: a message that was chosen (`decided` = 1) or that a holdout kept back (`held` = 1), with
+  what was reported of it;
+* `memberships`: the segments of the customer when a message was decided;
+* `happened`: interactions that may be goals; `assigned`: customers and their draw for a holdout.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+
+from pipeline.insights.goals import CampaignGoal
+from pipeline.insights.tables import TableError
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED, open_topic
+from pipeline.model.time import DAY_MS
+
+OUTCOMES: Final = (
+    "sent", "delivered", "impression", "click", "dismiss", "conversion", "bounce", "complaint",
+    "expired",
+)  # fmt: skip
+
+_HELD: Final = "held out by "
+_NEVER: Final = 253_402_300_799_000
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Decisions from `since_ms` (inclusive) to `until_ms` (exclusive; it is also when the log
+    ends), where given."""
+
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FactsSupport:
+    """Counts behind the facts.
+
+    `unmatched`: outcomes of messages that the decisions do not have; `without_value`: conversions
+    whose value is missing, negative, or no number, which count with a revenue of 0; `unreadable`:
+    records of the topics that are none; `since_ms`, `until_ms`: the log's first decision and its
+    end.
+    """
+
+    decisions: int
+    customers: int
+    messages: int
+    outcomes: int
+    unmatched: int
+    without_value: int
+    unreadable: int
+    since_ms: int | None
+    until_ms: int | None
+
+
+def load_facts(connection: duckdb.DuckDBPyConnection, folder: Path, period: Period) -> FactsSupport:
+    """Load the tables from FOLDER/decisions and FOLDER/interactions.segmented, as `kairos replay`
+    writes them. Raises TableError."""
+    decisions = open_topic(
+        connection, folder, DECISIONS, ("decision_id", "decided_at", "candidates", "choices")
+    )
+    segmented = open_topic(connection, folder, SEGMENTED, ("interaction", "identity", "segments"))
+    try:
+        end = _load_happened(connection, segmented, decisions, period)
+        _load_decided(connection, decisions, period)
+        _load_messages(connection)
+        _load_facts(connection)
+        return _support(connection, decisions, segmented, end)
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        raise TableError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def load_goals(connection: duckdb.DuckDBPyConnection, goals: Sequence[CampaignGoal]) -> None:
+    """Load `goals` (customer, campaign, at_ms, value) and `windows` (campaign, window_ms)."""
+    found = " UNION ALL ".join(
+        f"SELECT customer, {_text(one.campaign)} AS campaign, at_ms, value FROM happened "
+        f"WHERE {one.sql}"
+        for one in goals
+    )
+    nothing = (
+        "SELECT customer, CAST('' AS VARCHAR) AS campaign, at_ms, value FROM happened WHERE FALSE"
+    )
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE goals AS {found or nothing}")
+    connection.execute("CREATE OR REPLACE TEMP TABLE windows (campaign VARCHAR, window_ms BIGINT)")
+    for one in goals:
+        connection.execute("INSERT INTO windows VALUES (?, ?)", [one.campaign, one.window_ms])
+
+
+def _load_happened(
+    connection: duckdb.DuckDBPyConnection, segmented: str, decisions: str, period: Period
+) -> int:
+    """Load interactions once each; return the log's end in ms, 0 for an empty one."""
+    until = _NEVER if period.until_ms is None else period.until_ms
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE heard AS
+        SELECT customer, event_id, kind, name, channel, source, at_ms, received_at, properties,
+            members
+        FROM (
+            SELECT identity.profile_id AS customer, interaction.event_id AS event_id,
+                interaction.kind AS kind, interaction.name AS name,
+                interaction.channel AS channel, interaction.source AS source,
+                epoch_ms(interaction.occurred_at) AS at_ms,
+                epoch_ms(interaction.received_at) AS received_at,
+                interaction.properties AS properties, segments.members AS members,
+                row_number() OVER (
+                    PARTITION BY identity.profile_id, interaction.source, interaction.event_id,
+                        interaction.kind, interaction.name
+                    ORDER BY interaction.received_at, kafka_partition, kafka_offset
+                ) AS nth
+            FROM {segmented} WHERE interaction IS NOT NULL AND kafka_error IS NULL
+        ) WHERE nth = 1 AND received_at < {until}
+        """
+    )
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE happened AS
+        SELECT customer, kind, name, channel, source, at_ms, properties,
+            coalesce({_amount("properties")}, 0.0) AS value
+        FROM heard WHERE kind <> 'outcome'
+        """
+    )
+    (last,) = _row(
+        connection,
+        f"""SELECT greatest((SELECT coalesce(max(received_at), 0) FROM heard),
+            (SELECT coalesce(max(epoch_ms(decided_at)), 0) FROM {decisions}
+             WHERE epoch_ms(decided_at) < {until}))""",
+    )
+    return int(last) if period.until_ms is None else period.until_ms
+
+
+def _load_decided(connection: duckdb.DuckDBPyConnection, decisions: str, period: Period) -> None:
+    since = 0 if period.since_ms is None else period.since_ms
+    until = _NEVER if period.until_ms is None else period.until_ms
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE decided AS
+        SELECT decision_id, event_id, customer, at_ms, choices, candidates, holdouts FROM (
+            SELECT decision_id, event_id, profile_id AS customer, epoch_ms(decided_at) AS at_ms,
+                choices, candidates, holdouts,
+                row_number() OVER (
+                    PARTITION BY decision_id ORDER BY kafka_partition, kafka_offset
+                ) AS nth
+            FROM {decisions} WHERE decision_id IS NOT NULL AND kafka_error IS NULL
+        ) WHERE nth = 1 AND at_ms >= {since} AND at_ms < {until}
+        """
+    )
+
+
+def _load_messages(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE messages AS
+        WITH judged AS (
+            SELECT decision_id, event_id, customer, at_ms, unnest(candidates) AS one FROM decided
+        ), wanted AS (
+            SELECT decision_id, event_id, customer, at_ms, one.slot AS slot,
+                one.campaign AS campaign, one.offer AS offer, one.treatment AS treatment,
+                one.channel AS channel, one.value AS worth, one.cost AS cost,
+                CASE WHEN one.fate LIKE '{_HELD}%'
+                    THEN substr(one.fate, {len(_HELD) + 1}) END AS holdout
+            FROM judged WHERE one.fate = 'chosen' OR one.fate LIKE '{_HELD}%'
+        ), chosen AS (
+            SELECT decision_id, one.slot AS slot, one.treatment AS treatment,
+                one.action_id AS action_id, one.propensity AS propensity
+            FROM (SELECT decision_id, unnest(choices) AS one FROM decided)
+        )
+        SELECT w.*, c.action_id AS action_id, f.action_id IS NOT NULL AS filled
+        FROM wanted AS w
+        LEFT JOIN chosen AS c
+            ON w.decision_id = c.decision_id AND w.slot = c.slot AND w.treatment = c.treatment
+        LEFT JOIN (
+            SELECT decision_id, slot, max(action_id) AS action_id FROM chosen
+            GROUP BY decision_id, slot
+        ) AS f ON w.decision_id = f.decision_id AND w.slot = f.slot
+        """
+    )
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE assigned AS
+        SELECT customer, holdout, min(at_ms) AS at_ms, max(held) AS held, max(conflict) AS conflict
+        FROM (
+            SELECT customer, one.holdout AS holdout, epoch_ms(CAST(one.at AS TIMESTAMPTZ)) AS at_ms,
+                CAST(one.held AS INTEGER) AS held, CAST(one.conflict AS INTEGER) AS conflict
+            FROM (SELECT customer, unnest(holdouts) AS one FROM decided)
+        ) GROUP BY customer, holdout
+        """
+    )
+
+
+def _load_facts(connection: duckdb.DuckDBPyConnection) -> None:
+    """`facts`: an outcome counts once for a message, however often it was reported; each reported
+    conversion brings its own revenue."""
+    flags = ", ".join(
+        f"max(CASE WHEN name = '{name}' THEN 1 ELSE 0 END) AS {name}" for name in OUTCOMES
+    )
+    filled = ", ".join(f"coalesce(r.{name}, 0) AS {name}" for name in OUTCOMES)
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE outcomes AS
+        SELECT properties ->> '$.action_id' AS action_id, name, event_id,
+            {_amount("properties")} AS value
+        FROM heard WHERE kind = 'outcome'
+        """
+    )
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE reported AS
+        SELECT action_id, {flags},
+            sum(CASE WHEN name = 'conversion' THEN coalesce(value, 0.0) ELSE 0.0 END) AS revenue
+        FROM outcomes GROUP BY action_id
+        """
+    )
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE facts AS
+        SELECT m.decision_id, m.event_id, m.customer, m.at_ms, m.at_ms // {DAY_MS} AS day,
+            m.campaign, m.offer, m.treatment, m.channel,
+            CASE WHEN m.holdout IS NULL THEN 1 ELSE 0 END AS decided,
+            CASE WHEN m.holdout IS NULL THEN 0 ELSE 1 END AS held,
+            {filled},
+            greatest(coalesce(r.impression, 0), coalesce(r.click, 0), coalesce(r.dismiss, 0),
+                coalesce(r.conversion, 0)) AS seen,
+            greatest(coalesce(r.click, 0), coalesce(r.conversion, 0)) AS clicked,
+            coalesce(r.revenue, 0.0) AS revenue,
+            coalesce(r.conversion, 0) * m.worth AS worth,
+            CASE WHEN m.holdout IS NULL AND coalesce(r.expired, 0) = 0
+                THEN m.cost ELSE 0.0 END AS cost
+        FROM messages AS m LEFT JOIN reported AS r ON m.action_id = r.action_id
+        """
+    )
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE memberships AS
+        SELECT DISTINCT customer, event_id, unnest(members) AS segment
+        FROM heard WHERE (customer, event_id) IN (SELECT customer, event_id FROM facts)
+        """
+    )
+
+
+def _support(
+    connection: duckdb.DuckDBPyConnection, decisions: str, segmented: str, end: int
+) -> FactsSupport:
+    (made, customers, first) = _row(
+        connection, "SELECT count(*), count(DISTINCT customer), min(at_ms) FROM decided"
+    )
+    (messages,) = _row(connection, "SELECT count(*) FROM messages WHERE holdout IS NULL")
+    (outcomes, unmatched, worthless) = _row(
+        connection,
+        """SELECT count(*), count(*) FILTER (WHERE m.action_id IS NULL),
+            count(*) FILTER (WHERE o.name = 'conversion' AND o.value IS NULL)
+        FROM outcomes AS o LEFT JOIN (SELECT DISTINCT action_id FROM messages
+            WHERE action_id IS NOT NULL) AS m ON o.action_id = m.action_id""",
+    )
+    (unreadable,) = _row(
+        connection,
+        f"""SELECT (SELECT count(kafka_error) FROM {decisions})
+            + (SELECT count(kafka_error) FROM {segmented})""",
+    )
+    return FactsSupport(
+        made, customers, messages, outcomes, unmatched, worthless, unreadable,
+        first, end if made else None,
+    )  # fmt: skip
+
+
+def _amount(properties: str) -> str:
+    """Return SQL for the first of value, revenue, total that is there, NULL unless it is a finite
+    number that is not negative."""
+    read = ", ".join(f"{properties} ->> '$.{name}'" for name in ("value", "revenue", "total"))
+    number = f"TRY_CAST(coalesce({read}) AS DOUBLE)"
+    return f"CASE WHEN {number} >= 0 AND {number} < 1e300 THEN {number} END"
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _row(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    found = connection.execute(sql).fetchone()
+    assert found is not None
+    return tuple(found)

@@ -1,0 +1,446 @@
+"""Statistics of campaigns: counts, rates with intervals, and what holdouts measured.
+
+Counts are of messages by when they were decided; what was reported of a message later counts with
+it. A customer counts in each segment that they were in then.
+
+*Lift* compares customers by how they were drawn, whatever became of their messages. Who would first
+get a message of a campaign (offer, channel) enters then, held out or not, and converts by the goal
+within the campaign's window. Whose window is not over yet is not counted. For a holdout as a whole
+everybody drawn enters when drawn.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TypeAlias
+
+import duckdb
+from scipy.stats import binomtest
+
+from pipeline.insights.campaign_facts import FactsSupport
+from pipeline.insights.intervals import (
+    ArmSums,
+    ClusterSums,
+    Difference,
+    Rate,
+    conversion_difference,
+    rate,
+    value_difference,
+)
+from pipeline.model.time import DAY_MS
+
+Dimension: TypeAlias = Literal["campaign", "offer", "channel", "segment", "day"]
+Verdict: TypeAlias = Literal[
+    "works", "harms", "not known yet", "too few customers", "not comparable"
+]
+
+_COUNTS: Final = (
+    "decided", "held", "sent", "delivered", "impression", "click", "dismiss", "conversion",
+    "bounce", "complaint", "expired",
+)  # fmt: skip
+_RATES: Final = {
+    "seen": ("seen", "decided"),
+    "clicked": ("clicked", "seen"),
+    "dismissed": ("dismiss", "seen"),
+    "converted": ("conversion", "decided"),
+}
+_UNLIKELY: Final = 0.001
+"""Chance below which two arms of such sizes were not drawn by the holdout's share."""
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignFigures:
+    """Figures of all messages with these values of the dimensions (None: of any).
+
+    `worth`: what the configuration says that the conversions are worth; `revenue`: what was
+    reported with them; both and `cost` in the configuration's currency.
+    """
+
+    campaign: str | None
+    offer: str | None
+    channel: str | None
+    segment: str | None
+    day: str | None
+    customers: int
+    decided: int
+    held: int
+    sent: int
+    delivered: int
+    impressions: int
+    clicks: int
+    dismissals: int
+    conversions: int
+    bounces: int
+    complaints: int
+    expired: int
+    revenue: float
+    worth: float
+    cost: float
+    seen_rate: Rate
+    click_rate: Rate
+    dismiss_rate: Rate
+    conversion_rate: Rate
+
+
+@dataclass(frozen=True, slots=True)
+class LiftArm:
+    """Customers who entered, how many converted, and what they brought."""
+
+    customers: int
+    converted: int
+    share: float | None
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """Lift of messages over a holdout, of all that it covers where `campaign` is None.
+
+    `against`: what those held out got, nothing or the next best message. `relative`: the
+    conversion's difference as a part of the held share. `extra_conversions`: the difference times
+    the customers treated. `balance_p`: chance of arms of such sizes under the draw.
+    """
+
+    holdout: str
+    campaign: str | None
+    offer: str | None
+    channel: str | None
+    against: Literal["nothing", "next best"]
+    window_ms: int
+    treated: LiftArm
+    held: LiftArm
+    conversion: Difference | None
+    value: Difference | None
+    relative: float | None
+    extra_conversions: Difference | None
+    balance_p: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignStatistics:
+    """`total` of all messages, then by dimension; `items` are by campaign, offer and channel;
+    `without_lift`: campaigns and why nothing can be said of their lift."""
+
+    support: FactsSupport
+    total: CampaignFigures
+    campaigns: tuple[CampaignFigures, ...]
+    offers: tuple[CampaignFigures, ...]
+    channels: tuple[CampaignFigures, ...]
+    segments: tuple[CampaignFigures, ...]
+    days: tuple[CampaignFigures, ...]
+    items: tuple[CampaignFigures, ...]
+    lifts: tuple[Lift, ...]
+    without_lift: dict[str, str]
+
+
+def campaign_statistics(
+    connection: duckdb.DuckDBPyConnection, support: FactsSupport, without_goal: dict[str, str]
+) -> CampaignStatistics:
+    """Return the statistics of the facts and goals that are loaded."""
+    lifts = _lifts(connection, support.until_ms or 0)
+    found = {one.campaign for one in lifts}
+    (total,) = figures(connection, ())
+    campaigns = figures(connection, ("campaign",))
+    without = {
+        name: without_goal.get(name, "no customer was held out")
+        for name in (one.campaign for one in campaigns)
+        if name is not None and name not in found
+    }
+    return CampaignStatistics(
+        support=support,
+        total=total,
+        campaigns=campaigns,
+        offers=figures(connection, ("campaign", "offer")),
+        channels=figures(connection, ("channel",)),
+        segments=figures(connection, ("segment",)),
+        days=figures(connection, ("day",)),
+        items=figures(connection, ("campaign", "offer", "channel")),
+        lifts=lifts,
+        without_lift=without,
+    )
+
+
+def figures(
+    connection: duckdb.DuckDBPyConnection, dimensions: Sequence[Dimension]
+) -> tuple[CampaignFigures, ...]:
+    """Return the figures by dimensions, in the order of their names."""
+    keys = "".join(f"{one}, " for one in dimensions)
+    sums = ", ".join(f"sum({name}) AS {name}" for name in (*_COUNTS, "seen", "clicked"))
+    squares = ", ".join(
+        f"sum({x} * {x}) AS {name}_xx, sum({n} * {n}) AS {name}_nn, sum({x} * {n}) AS {name}_xn"
+        for name, (x, n) in _RATES.items()
+    )
+    again = ", ".join(f"sum({name}) AS {name}" for name in (*_COUNTS, "seen", "clicked"))
+    members = "JOIN memberships USING (customer, event_id)" if "segment" in dimensions else ""
+    found = connection.execute(
+        f"""
+        WITH by_customer AS (
+            SELECT {keys} customer, {sums}, sum(revenue) AS revenue, sum(worth) AS worth,
+                sum(cost) AS cost
+            FROM facts {members} GROUP BY {keys} customer
+        )
+        SELECT {keys} sum(CASE WHEN decided > 0 THEN 1 ELSE 0 END) AS customers, {again},
+            sum(revenue) AS revenue, sum(worth) AS worth, sum(cost) AS cost, {squares}
+        FROM by_customer {"GROUP BY " + keys.removesuffix(", ") if keys else ""}
+        {"ORDER BY " + keys.removesuffix(", ") if keys else ""}
+        """
+    )
+    names = [column[0] for column in found.description or ()]
+    return tuple(_figures(dict(zip(names, row, strict=True))) for row in found.fetchall())
+
+
+def _figures(row: dict[str, Any]) -> CampaignFigures:
+    count = {name: int(row[name] or 0) for name in (*_COUNTS, "customers", "seen", "clicked")}
+    rates = {
+        name: rate(
+            ClusterSums(
+                count["customers"],
+                count[x],
+                count[n],
+                float(row[f"{name}_xx"] or 0),
+                float(row[f"{name}_nn"] or 0),
+                float(row[f"{name}_xn"] or 0),
+            )
+        )
+        for name, (x, n) in _RATES.items()
+    }
+    day = row.get("day")
+    return CampaignFigures(
+        campaign=row.get("campaign"),
+        offer=row.get("offer"),
+        channel=row.get("channel"),
+        segment=row.get("segment"),
+        day=None if day is None else iso_day(day),
+        customers=count["customers"],
+        decided=count["decided"],
+        held=count["held"],
+        sent=count["sent"],
+        delivered=count["delivered"],
+        impressions=count["impression"],
+        clicks=count["click"],
+        dismissals=count["dismiss"],
+        conversions=count["conversion"],
+        bounces=count["bounce"],
+        complaints=count["complaint"],
+        expired=count["expired"],
+        revenue=float(row["revenue"] or 0),
+        worth=float(row["worth"] or 0),
+        cost=float(row["cost"] or 0),
+        seen_rate=rates["seen"],
+        click_rate=rates["clicked"],
+        dismiss_rate=rates["dismissed"],
+        conversion_rate=rates["converted"],
+    )
+
+
+def iso_day(day: int) -> str:
+    """Return a number of days since 1970 as an ISO 8601 date."""
+    return datetime.fromtimestamp(day * DAY_MS / 1000, UTC).date().isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class _ArmPair:
+    keys: tuple[str | None, ...]
+    holdout: str
+    window_ms: int
+    filled: bool
+    treated: ArmSums
+    held: ArmSums
+
+
+def _lifts(connection: duckdb.DuckDBPyConnection, until_ms: int) -> tuple[Lift, ...]:
+    _load_triggers(connection)
+    drawn = {
+        holdout: (int(held), int(everybody))
+        for holdout, held, everybody in connection.execute(
+            "SELECT holdout, sum(held), count(*) FROM assigned WHERE conflict = 0 GROUP BY holdout"
+        ).fetchall()
+    }
+    scopes: tuple[tuple[str, ...], ...] = (
+        ("campaign",),
+        ("campaign", "offer"),
+        ("campaign", "offer", "channel"),
+    )
+    pairs = [*_whole_holdouts(connection, until_ms)]
+    for scope in scopes:
+        pairs += _pairs(connection, scope, until_ms)
+    return tuple(_lift(one, drawn) for one in pairs)
+
+
+def _load_triggers(connection: duckdb.DuckDBPyConnection) -> None:
+    """Load `triggers`: every message that a holdout covers, chosen or held back, of customers drawn
+    once only."""
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE triggers AS
+        WITH covered AS (
+            SELECT DISTINCT holdout, treatment FROM messages WHERE holdout IS NOT NULL
+        ), both_arms AS (
+            SELECT c.holdout, m.customer, m.at_ms, m.campaign, m.offer, m.channel, 0 AS held,
+                0 AS filled
+            FROM messages AS m JOIN covered AS c ON m.treatment = c.treatment
+            WHERE m.holdout IS NULL
+            UNION ALL
+            SELECT holdout, customer, at_ms, campaign, offer, channel, 1,
+                CASE WHEN filled THEN 1 ELSE 0 END
+            FROM messages WHERE holdout IS NOT NULL
+        )
+        SELECT b.* FROM both_arms AS b
+        JOIN assigned AS a ON b.customer = a.customer AND b.holdout = a.holdout
+        WHERE a.conflict = 0 AND a.held = b.held
+        """
+    )
+
+
+def _pairs(
+    connection: duckdb.DuckDBPyConnection, scope: Sequence[str], until_ms: int
+) -> Iterable[_ArmPair]:
+    keys = ", ".join(scope)
+    of_entry = ", ".join(f"e.{one}" for one in scope)
+    found = connection.execute(
+        f"""
+        WITH entries AS (
+            SELECT holdout, customer, held, {keys}, min(at_ms) AS at_ms, max(filled) AS filled
+            FROM triggers GROUP BY holdout, customer, held, {keys}
+        ), matured AS (
+            SELECT e.*, w.window_ms FROM entries AS e JOIN windows AS w ON e.campaign = w.campaign
+            WHERE e.at_ms + w.window_ms < {until_ms}
+        ), results AS (
+            SELECT e.holdout, {of_entry}, e.held, e.window_ms, e.customer, e.filled,
+                count(g.at_ms) AS reached, coalesce(sum(g.value), 0.0) AS value
+            FROM matured AS e LEFT JOIN goals AS g ON e.customer = g.customer
+                AND e.campaign = g.campaign AND g.at_ms > e.at_ms
+                AND g.at_ms <= e.at_ms + e.window_ms
+            GROUP BY e.holdout, {of_entry}, e.held, e.window_ms, e.customer, e.filled
+        )
+        SELECT holdout, {keys}, window_ms, held, max(filled) AS filled, count(*) AS customers,
+            sum(CASE WHEN reached > 0 THEN 1 ELSE 0 END) AS converted, sum(value) AS value,
+            sum(value * value) AS value_squared
+        FROM results GROUP BY holdout, {keys}, window_ms, held ORDER BY holdout, {keys}, held
+        """
+    ).fetchall()
+    width = len(scope)
+    return _paired(
+        ((*row[1 : 1 + width], *(None,) * (3 - width)), row[0], *row[1 + width :]) for row in found
+    )
+
+
+def _whole_holdouts(connection: duckdb.DuckDBPyConnection, until_ms: int) -> Iterable[_ArmPair]:
+    """Everybody drawn, from then on; a goal of any campaign that the holdout covers, within the
+    longest of their windows."""
+    found = connection.execute(
+        f"""
+        WITH covered AS (
+            SELECT DISTINCT t.holdout, t.campaign, w.window_ms
+            FROM triggers AS t JOIN windows AS w ON t.campaign = w.campaign
+        ), longest AS (
+            SELECT holdout, max(window_ms) AS window_ms FROM covered GROUP BY holdout
+        ), matured AS (
+            SELECT a.holdout, a.customer, a.held, a.at_ms, l.window_ms
+            FROM assigned AS a JOIN longest AS l ON a.holdout = l.holdout
+            WHERE a.conflict = 0 AND a.at_ms + l.window_ms < {until_ms}
+        ), reached AS (
+            SELECT DISTINCT m.holdout, m.customer, g.at_ms, g.value, g.campaign
+            FROM matured AS m JOIN goals AS g ON m.customer = g.customer
+                AND g.at_ms > m.at_ms AND g.at_ms <= m.at_ms + m.window_ms
+            JOIN covered AS c ON c.holdout = m.holdout AND c.campaign = g.campaign
+        ), once AS (
+            SELECT holdout, customer, at_ms, max(value) AS value FROM reached
+            GROUP BY holdout, customer, at_ms
+        ), results AS (
+            SELECT m.holdout, m.held, m.window_ms, m.customer, count(o.at_ms) AS reached,
+                coalesce(sum(o.value), 0.0) AS value
+            FROM matured AS m LEFT JOIN once AS o
+                ON m.holdout = o.holdout AND m.customer = o.customer
+            GROUP BY m.holdout, m.held, m.window_ms, m.customer
+        )
+        SELECT holdout, window_ms, held, 0 AS filled, count(*) AS customers,
+            sum(CASE WHEN reached > 0 THEN 1 ELSE 0 END) AS converted, sum(value) AS value,
+            sum(value * value) AS value_squared
+        FROM results GROUP BY holdout, window_ms, held ORDER BY holdout, held
+        """
+    ).fetchall()
+    return _paired(((None, None, None), *row) for row in found)
+
+
+def _paired(rows: Iterable[tuple[Any, ...]]) -> Iterable[_ArmPair]:
+    """Rows: keys, holdout, window, held, filled, and the sums of the arm."""
+    arms: dict[tuple[Any, ...], dict[bool, ArmSums]] = {}
+    filled: dict[tuple[Any, ...], bool] = {}
+    for keys, holdout, window_ms, held, is_filled, *sums in rows:
+        of = (keys, holdout, int(window_ms))
+        customers, converted, value, squared = sums
+        arms.setdefault(of, {})[bool(held)] = ArmSums(
+            int(customers), int(converted), float(value), float(squared)
+        )
+        if held:
+            filled[of] = bool(is_filled)
+    nobody = ArmSums(0, 0, 0.0, 0.0)
+    for (keys, holdout, window_ms), pair in arms.items():
+        yield _ArmPair(
+            keys,
+            holdout,
+            window_ms,
+            filled.get((keys, holdout, window_ms), False),
+            pair.get(False, nobody),
+            pair.get(True, nobody),
+        )
+
+
+def _lift(pair: _ArmPair, drawn: dict[str, tuple[int, int]]) -> Lift:
+    campaign, offer, channel = pair.keys
+    treated, held = pair.treated, pair.held
+    conversion = conversion_difference(treated, held)
+    balance = _balance(treated.customers, held.customers, drawn.get(pair.holdout))
+    comparable = balance is None or balance >= _UNLIKELY
+    held_share = held.converted / held.customers if held.customers else 0.0
+    return Lift(
+        holdout=pair.holdout,
+        campaign=campaign,
+        offer=offer,
+        channel=channel,
+        against="next best" if pair.filled else "nothing",
+        window_ms=pair.window_ms,
+        treated=_arm(treated),
+        held=_arm(held),
+        conversion=conversion,
+        value=value_difference(treated, held),
+        relative=conversion.value / held_share if conversion and held_share else None,
+        extra_conversions=_times(conversion, treated.customers),
+        balance_p=balance,
+        verdict=_verdict(conversion, comparable),
+    )
+
+
+def _arm(sums: ArmSums) -> LiftArm:
+    share = sums.converted / sums.customers if sums.customers else None
+    return LiftArm(sums.customers, sums.converted, share, sums.value)
+
+
+def _times(found: Difference | None, customers: int) -> Difference | None:
+    if found is None:
+        return None
+    low, high = found.low, found.high
+    return Difference(
+        found.value * customers,
+        None if low is None else low * customers,
+        None if high is None else high * customers,
+    )
+
+
+def _balance(treated: int, held: int, drawn: tuple[int, int] | None) -> float | None:
+    """Return the chance of so unequal arms, given the share that was drawn to be held."""
+    if drawn is None or not treated + held or drawn[0] in (0, drawn[1]):
+        return None
+    return float(binomtest(held, treated + held, drawn[0] / drawn[1]).pvalue)
+
+
+def _verdict(conversion: Difference | None, comparable: bool) -> Verdict:
+    if conversion is None or conversion.low is None or conversion.high is None:
+        return "too few customers"
+    if not comparable:
+        return "not comparable"
+    if conversion.low > 0:
+        return "works"
+    return "harms" if conversion.high < 0 else "not known yet"

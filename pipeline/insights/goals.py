@@ -1,0 +1,114 @@
+"""Goals of campaigns as conditions in SQL over interactions.
+
+A goal may read an interaction's name, kind, channel, source and properties; one that reads anything
+else cannot be told from interactions alone.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pipeline.conditions import tree
+from pipeline.conditions.duration import duration_ms
+from pipeline.conditions.parse import parse
+from pipeline.config.model import Campaign
+
+_NUMBERS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignGoal:
+    """An interaction that fits `sql`, at most `window_ms` after the message, is the campaign's
+    goal."""
+
+    campaign: str
+    sql: str
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableGoal:
+    """A campaign whose goal cannot be told from interactions; `reason` says why."""
+
+    campaign: str
+    reason: str
+
+
+class _NotInSqlError(Exception):
+    pass
+
+
+def campaign_goals(campaigns: Iterable[Campaign]) -> tuple[CampaignGoal | UnreadableGoal, ...]:
+    """Return the goals of the campaigns that have one."""
+    return tuple(
+        _goal(one.campaign, one.goal.when, one.goal.window) for one in campaigns if one.goal
+    )
+
+
+def named_goal(campaign: str, name: str, window_ms: int) -> CampaignGoal:
+    """Return the goal that is an interaction of this name."""
+    return CampaignGoal(campaign, f"name = {_text(name)}", window_ms)
+
+
+def _goal(campaign: str, when: object, window: str) -> CampaignGoal | UnreadableGoal:
+    condition = parse(when)
+    if isinstance(condition, tuple):
+        return UnreadableGoal(campaign, "; ".join(map(str, condition)))
+    try:
+        return CampaignGoal(campaign, _sql(condition), duration_ms(window))
+    except _NotInSqlError as error:
+        return UnreadableGoal(campaign, str(error))
+
+
+def _sql(condition: tree.Condition) -> str:
+    match condition:
+        case tree.All(parts):
+            return _joined(parts, " AND ", "TRUE")
+        case tree.Any(parts):
+            return _joined(parts, " OR ", "FALSE")
+        case tree.Not(part):
+            return f"NOT ({_sql(part)})"
+        case tree.Compare(tree.EventField(name), checks):
+            return " AND ".join(_check(name, one, is_property=False) for one in checks)
+        case tree.Compare(tree.Property(name), checks):
+            path = f"properties ->> {_text('$.' + _json_key(name))}"
+            return " AND ".join(_check(path, one, is_property=True) for one in checks)
+    raise _NotInSqlError(
+        f"its goal reads a {type(condition).__name__.lower()}, not the interaction alone"
+    )
+
+
+def _joined(parts: Iterable[tree.Condition], word: str, empty: str) -> str:
+    return "(" + (word.join(map(_sql, parts)) or empty) + ")"
+
+
+def _check(value: str, check: tree.Check, *, is_property: bool) -> str:
+    match check.operator, check.operand:
+        case ("is", str(text)):
+            return f"coalesce({value} = {_text(text)}, FALSE)"
+        case ("is_not", str(text)):
+            return f"coalesce({value} <> {_text(text)}, TRUE)"
+        case ("is", bool(truth)) if is_property:
+            return f"coalesce({value} = '{str(truth).lower()}', FALSE)"
+        case ("is", int() | float() as number) if is_property:
+            return f"coalesce(TRY_CAST({value} AS DOUBLE) = {float(number)!r}, FALSE)"
+        case ("in" | "not_in" as operator, tuple(many)) if all(
+            isinstance(one, str) for one in many
+        ):
+            listed = ", ".join(_text(str(one)) for one in many) or "NULL"
+            found = f"coalesce({value} IN ({listed}), FALSE)"
+            return found if operator == "in" else f"NOT {found}"
+        case ("exists", bool(there)):
+            return f"{value} IS {'NOT ' if there else ''}NULL"
+        case (operator, int() | float() as number) if operator in _NUMBERS and is_property:
+            compared = f"TRY_CAST({value} AS DOUBLE) {_NUMBERS[operator]} {float(number)!r}"
+            return f"coalesce({compared}, FALSE)"
+    raise _NotInSqlError(f"its goal compares by {check.operator!r} with {check.operand!r}")
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _json_key(name: str) -> str:
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,47 @@
+"""Topics that `kairos replay` wrote as Parquet, as views of DuckDB."""
+
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from pipeline.insights.tables import TableError
+
+DECISIONS: Final = "decisions"
+SEGMENTED: Final = "interactions.segmented"
+
+
+def open_topic(
+    connection: duckdb.DuckDBPyConnection, folder: Path, topic: str, needs: tuple[str, ...]
+) -> str:
+    """Make a view of FOLDER/TOPIC and return its name. Raises TableError where files are missing,
+    damaged, or lack a column of `needs`."""
+    place = folder / topic
+    files = sorted(place.glob("day=*/part-*.parquet")) or sorted(place.glob("*.parquet"))
+    if not files:
+        hint = f"kairos replay --topic {topic} --out {place}"
+        raise TableError(f"{place}: has no Parquet files; make them by: {hint}")
+    view = topic.replace(".", "_")
+    names = [str(file) for file in files]
+    try:
+        relation = connection.read_parquet(names, union_by_name=True, hive_partitioning=False)
+    except duckdb.Error as error:
+        raise _damaged(connection, files, error) from error
+    missing = [name for name in needs if name not in relation.columns]
+    if missing:
+        raise TableError(f"{files[0]}: has no column {missing[0]!r}: is it the topic {topic}?")
+    connection.execute(f"DROP VIEW IF EXISTS {view}")
+    relation.create_view(view)
+    return view
+
+
+def _damaged(
+    connection: duckdb.DuckDBPyConnection, files: list[Path], error: duckdb.Error
+) -> TableError:
+    """Name the first file that cannot be opened by itself."""
+    for file in files:
+        try:
+            connection.read_parquet(str(file))
+        except duckdb.Error as own:
+            return TableError(f"{file}: cannot be read: {str(own).splitlines()[0]}")
+    return TableError(f"{files[0].parent}: {str(error).splitlines()[0]}")

@@ -1,0 +1,110 @@
+"""The synthetic bank's messages as the records of a stack: what its policy withheld, a holdout kept
+back. Whose turn a channel was is drawn for who got nothing too, so that channels compare."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.insights.goals import CampaignGoal, named_goal
+from pipeline.model.decision import Assignment, Candidate, Decision
+from pipeline.model.interaction import Interaction
+from pipeline.model.stages import Segmented
+from pipeline.simulate.contacts import CLICKED, SEEN, SENT, WITHHELD
+from pipeline.simulate.customers import customer
+from pipeline.simulate.diary import Diary
+from pipeline.simulate.life import meet_sales
+from pipeline.simulate.offers import NOTHING, SALES, WINDOW_MS, BankOffer
+from tests.support.replayed import decision, event, told
+
+OFFERS = {one.offer: one for one in SALES}
+GOALS: tuple[CampaignGoal, ...] = tuple(
+    named_goal(one.campaign, one.goal, WINDOW_MS) for one in SALES
+)
+_OUTCOMES = {SEEN: "impression", CLICKED: "click"}
+
+
+@dataclass(frozen=True)
+class BankMeeting:
+    """A customer who met an offer: whether they were held out, the channel whose turn it was, and
+    when they reached the goal."""
+
+    customer: str
+    offer: BankOffer
+    at: int
+    held: bool
+    channel: str
+    reached_at: int | None
+
+
+@dataclass
+class BankRecords:
+    decisions: list[Decision]
+    segmented: list[Segmented]
+    meetings: list[BankMeeting]
+
+
+def bank_records(seed: int, customers: int, days: int) -> BankRecords:
+    records = BankRecords([], [], [])
+    for index in range(customers):
+        who = customer(seed, index)
+        if not who.known:
+            continue
+        diary = Diary(seed, who, days)
+        meet_sales(diary, None, True)
+        _add_life(records, f"{seed}-{index}", diary)
+    return records
+
+
+def _add_life(records: BankRecords, name: str, diary: Diary) -> None:
+    members = (diary.who.tier,)
+    goals = {one.goal: one.offer for one in SALES}
+    reached = {goals[one.name]: one.at for one in diary.events() if one.name in goals}
+    for one in diary.events():
+        event_id = f"{name}-{one.event_id}"
+        if one.name in goals:
+            value = OFFERS[goals[one.name]].value
+            happened = event(event_id, one.name, one.at, value=value)
+            records.segmented.append(told(name, happened, members))
+        if one.name not in (SENT, SEEN, CLICKED, WITHHELD):
+            continue
+        offer = OFFERS[str(one.properties["offer"])]
+        asked = f"{name}-{offer.offer}"
+        if one.name in _OUTCOMES:
+            outcome = event(event_id, _OUTCOMES[one.name], one.at, action_id=f"a-{asked}")
+            records.segmented.append(told(name, outcome, members))
+            continue
+        held = one.name == WITHHELD
+        channel = _turn(asked, offer) if held else str(one.properties["channel"])
+        at = one.at if held else one.at - offer.arms[channel].after_ms
+        records.meetings.append(
+            BankMeeting(name, offer, at, held, channel, reached.get(offer.offer))
+        )
+        records.decisions.append(_decision(asked, name, records.meetings[-1]))
+        records.segmented.append(told(name, _occasion(asked, at), members))
+
+
+def _decision(asked: str, name: str, met: BankMeeting) -> Decision:
+    offer, holdout = met.offer, f"campaign/{met.offer.campaign}"
+    fate = f"held out by {holdout}" if met.held else "chosen"
+    candidate = Candidate(
+        "slot", offer.campaign, offer.offer, offer.offer, met.channel, offer.value, 0.1, 1.0, fate
+    )
+    drawn = () if offer.agents else (Assignment(holdout, met.held, met.at),)
+    return decision(asked, name, met.at, candidate, holdouts=drawn)
+
+
+def _occasion(event_id: str, at: int) -> Interaction:
+    return event(event_id, "Home", at)
+
+
+def _turn(asked: str, offer: BankOffer) -> str:
+    drawn = int.from_bytes(hashlib.sha256(asked.encode()).digest()[:8]) / 2**64
+    return next(_within(offer, drawn * (1 - offer.shares[NOTHING])))
+
+
+def _within(offer: BankOffer, drawn: float) -> Iterator[str]:
+    for channel in offer.arms:
+        drawn -= offer.shares[channel]
+        if drawn < 0:
+            yield channel
+    yield list(offer.arms)[-1]
