@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
+from pipeline.cli.insights_anomalies import anomalies
 from pipeline.cli.insights_campaigns import campaigns
 from pipeline.cli.insights_journeys import journeys
 from pipeline.cli.times import epoch_ms
@@ -30,6 +31,7 @@ from pipeline.insights.touches import SEEN, Support, TouchOptions, Unit
 app = typer.Typer()
 app.command()(journeys)
 app.command()(campaigns)
+app.command()(anomalies)
 
 MemoryOption = Annotated[
     str | None,

@@ -1,0 +1,148 @@
+"""`kairos insights anomalies`: what went otherwise than expected, and what comes next."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final, cast, get_args
+
+import duckdb
+import msgspec
+import typer
+
+from pipeline.cli.console import JsonOption, err, out, print_json, print_table
+from pipeline.cli.insights_topics import topic_folder
+from pipeline.cli.plain import plain
+from pipeline.cli.times import epoch_ms
+from pipeline.insights.anomalies import scan
+from pipeline.insights.campaigns import iso_day
+from pipeline.insights.daily import daily_series
+from pipeline.insights.events import EventLog, EventOptions, read_events
+from pipeline.insights.incident_words import Language, evidence_words, incident_words
+from pipeline.insights.incidents import Course, Incident, course
+from pipeline.insights.tables import Engine
+from pipeline.insights.topic_events import topic_events
+from pipeline.insights.topic_files import SEGMENTED
+
+_MOST_SHOWN: Final = 20
+
+
+def anomalies(  # noqa: PLR0913 - a command's options
+    events: Annotated[
+        Path | None,
+        typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
+    ] = None,
+    topics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder with DIR/interactions.segmented as `kairos replay` writes it; default, "
+            "without --events: the topic itself.",
+        ),
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="For topics: the property that says the channel, such as platform."),
+    ] = None,
+    goal: Annotated[str | None, typer.Option(help="Name of the event that is wanted.")] = None,
+    worth: Annotated[
+        float | None, typer.Option(min=0, help="What reaching the goal once is worth.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="When the table ends; default: with its last row.")
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Of times that name none, such as Europe/Madrid.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulated series.")] = 0,
+    lang: Annotated[str, typer.Option(help=", ".join(get_args(Language)))] = "en",
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Find what went otherwise than its trend and the days of the week let expect, what it cost,
+    and foretell the next two weeks.
+
+    Looks at every step and channel: how often, and how many visits go on to the next step and to
+    the goal. At most 5 % of what is found is expected to be chance.
+    """
+    if lang not in get_args(Language):
+        raise typer.BadParameter(f"--lang {lang}: is none of {', '.join(get_args(Language))}")
+    if events is not None and (topics is not None or by is not None):
+        raise typer.BadParameter("--events goes without --topics and --by")
+    until_ms = epoch_ms(until) if until else None
+    with Engine(memory).open() as connection:
+        if events is not None:
+            log = read_events(connection, events, EventOptions(until_ms, timezone))
+            found = find_course(log, goal, seed)
+        else:
+            with _topic_log(connection, topics, by, until_ms) as log:
+                found = find_course(log, goal, seed)
+    words = (
+        [incident_words(one, goal, worth, cast(Language, lang)) for one in found.incidents]
+        if found
+        else []
+    )
+    if json:
+        plain_course = {} if found is None else msgspec.to_builtins(found)
+        print_json({**plain_course, "words": words})
+    elif found is None:
+        out.print("There is no whole day in the table.")
+    else:
+        _print(found, words, cast(Language, lang))
+
+
+def find_course(log: EventLog, goal: str | None, seed: int) -> Course | None:
+    """Return incidents, trends and forecasts of the events; None without a whole day."""
+    series = daily_series(log, goal)
+    if goal is not None and series and not any(one.step == goal for one in series):
+        err.print(plain(f"{log.file}: there is no event {goal!r}, or too few"), soft_wrap=True)
+    return course(series, scan(series, seed), goal)
+
+
+@contextmanager
+def _topic_log(
+    connection: duckdb.DuckDBPyConnection, topics: Path | None, by: str | None, until_ms: int | None
+) -> Iterator[EventLog]:
+    with topic_folder(topics, (SEGMENTED,)) as folder:
+        yield topic_events(connection, folder, by, until_ms)
+
+
+def _print(found: Course, words: list[str], language: Language) -> None:
+    out.print(
+        f"{found.series:,} series with data enough, {iso_day(found.first_day)} to "
+        f"{iso_day(found.last_day)}; {found.quiet:,} went as expected.\n"
+    )
+    for incident, text in zip(found.incidents, words, strict=True):
+        out.print(plain(text), soft_wrap=True)
+        _print_evidence(incident, language)
+    if not found.incidents:
+        out.print("Nothing went otherwise than expected.")
+    out.print()
+    print_table(
+        "The next two weeks",
+        ["what", "channel", "expected", "a day", "90 %", "error", "naive", "within"],
+        [
+            (
+                one.what,
+                one.channel or "all",
+                f"{one.forecast.total:,.0f}",
+                f"{one.forecast.days[0].expected:,.1f}",
+                f"{one.forecast.days[0].low:,.1f} to {one.forecast.days[0].high:,.1f}",
+                f"{one.forecast.back_test.error:,.1f}",
+                f"{one.forecast.back_test.naive_error:,.1f}",
+                f"{one.forecast.back_test.covered:.0%}",
+            )
+            for one in found.forecasts
+        ],
+    )
+    if not found.forecasts:
+        out.print("A forecast needs twelve weeks.")
+
+
+def _print_evidence(incident: Incident, language: Language) -> None:
+    for one in incident.evidence[:_MOST_SHOWN]:
+        out.print(plain(f"  - {evidence_words(one, language)} (q {one.q:.2g})"), soft_wrap=True)
+    if rest := incident.evidence[_MOST_SHOWN:]:
+        out.print(f"  ... and {len(rest):,} more: --json has them all")

@@ -1,0 +1,208 @@
+"""Anomalies of daily series: spans of days whose sum is too far from what was expected.
+
+Of each series all spans of up to six weeks are looked at, and the one furthest from its baseline,
+in standard deviations, is tested: its p-value is how often series drawn from the baseline have one
+as far anywhere (the tail of a Gumbel distribution that is fitted to the maxima of simulated
+series). Over all series the false discovery rate is controlled at 5 % (Benjamini & Hochberg). Spans
+that were found are left out, and baselines fitted again, until nothing more is found.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+from scipy import stats
+
+from pipeline.insights.baseline import Baseline, Mask, fit, without
+from pipeline.insights.daily import DailySeries
+from pipeline.insights.paths import Floats
+
+Direction: TypeAlias = Literal["more", "fewer"]
+
+RATE: Final = 0.05
+_LENGTHS: Final = (1, 2, 3, 5, 7, 10, 14, 18, 21, 25, 28, 32, 37, 42)
+_DRAWS: Final = 200
+_ROUNDS: Final = 3
+_FEWEST_DAYS: Final = 28
+_FEWEST: Final = 30.0
+_LEAST_VARIANCE: Final = 3.0
+"""Of a span's sum; lower ones would make single events where none was expected the furthest."""
+
+_FEWEST_EXPECTED: Final = 3.0
+"""A span where fewer are expected, and no more are seen, says nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Anomaly:
+    """Days `first` to `last` (inclusive; since the beginning of the series) of a series.
+
+    `observed` and `expected` are sums over them; `q`: false discovery rate.
+    """
+
+    series: DailySeries
+    first: int
+    last: int
+    direction: Direction
+    observed: float
+    expected: float
+    deviations: float
+    p: float
+    q: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scanned:
+    """A series with its anomalies, and the baseline that leaves them out."""
+
+    series: DailySeries
+    baseline: Baseline
+    anomalies: tuple[Anomaly, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    first: int
+    last: int
+    deviations: float
+    p: float
+
+
+def scan(series: Sequence[DailySeries], seed: int) -> tuple[Scanned, ...]:
+    """Return the series that have data enough, with their anomalies."""
+    known = [one for one in series if _is_enough(one)]
+    random = np.random.default_rng(seed)
+    masks = [np.ones(one.days, dtype=np.bool_) for one in known]
+    found: list[list[Anomaly]] = [[] for _ in known]
+    open_ones = list(range(len(known)))
+    for _ in range(_ROUNDS):
+        tested = [(index, _furthest(known[index], masks[index], random)) for index in open_ones]
+        if not tested:
+            break
+        rates = stats.false_discovery_control([1.0 if one is None else one.p for _, one in tested])
+        open_ones = []
+        for (index, one), q in zip(tested, rates, strict=True):
+            if one is None or q > RATE:
+                continue
+            masks[index][one.first : one.last + 1] = False
+            found[index].append(_placeholder(known[index], one, q))
+            open_ones.append(index)
+        if not open_ones:
+            break
+    return tuple(
+        _scanned(one, mask, anomalies)
+        for one, mask, anomalies in zip(known, masks, found, strict=True)
+    )
+
+
+def _is_enough(series: DailySeries) -> bool:
+    basis = series.counts if series.trials is None else series.trials
+    return series.days >= _FEWEST_DAYS and float(basis.sum()) >= _FEWEST
+
+
+def _placeholder(series: DailySeries, one: _Found, q: float) -> Anomaly:
+    direction: Direction = "more" if one.deviations > 0 else "fewer"
+    return Anomaly(series, one.first, one.last, direction, 0, 0, one.deviations, one.p, q)
+
+
+def _scanned(series: DailySeries, mask: Mask, anomalies: list[Anomaly]) -> Scanned:
+    """Expect by the baseline that leaves all anomalies out."""
+    baseline = fit(series, mask)
+    final = []
+    for one in sorted(anomalies, key=lambda one: one.first):
+        span = slice(one.first, one.last + 1)
+        observed = float(series.counts[span].sum())
+        expected = float(baseline.expected[span].sum())
+        direction: Direction = "more" if observed > expected else "fewer"
+        reach = float(np.sqrt(baseline.variance[span].sum()))
+        deviations = (observed - expected) / reach
+        final.append(
+            Anomaly(
+                series, one.first, one.last, direction, observed, expected, deviations, one.p, one.q
+            )
+        )
+    return Scanned(series, baseline, tuple(final))
+
+
+def _furthest(series: DailySeries, mask: Mask, random: np.random.Generator) -> _Found | None:
+    """Return the span that is furthest from the baseline, with its p-value over all spans."""
+    baseline = fit(series, mask)
+    usable = np.where(mask, 1.0, 0.0)
+    lengths = [one for one in _LENGTHS if one <= series.days // 3]
+    if not lengths:
+        return None
+    residual = (series.counts - baseline.expected) * usable
+    variance = baseline.variance * usable
+    span = _best(residual[None, :], variance, lengths)[1][0]
+    others = mask.copy()
+    others[span[0] : span[1] + 1] = False
+    baseline = without(series, baseline, others)
+    variance = baseline.variance * usable
+    best = _refined(residual, variance, span)
+    drawn = _drawn(series, baseline, random) * usable
+    maxima = _best(drawn, variance, lengths)[0]
+    first, last, deviations = best
+    expected = float((baseline.expected * usable)[first : last + 1].sum())
+    observed = float((series.counts * usable)[first : last + 1].sum())
+    if max(expected, observed) < _FEWEST_EXPECTED:
+        return None
+    return _Found(first, last, deviations, _tail(abs(deviations), maxima))
+
+
+def _best(
+    residuals: Floats, variance: Floats, lengths: Sequence[int]
+) -> tuple[Floats, list[tuple[int, int]]]:
+    """Return for each row the greatest distance, and its span (first, last)."""
+    rows = residuals.shape[0]
+    sums = np.concatenate((np.zeros((rows, 1)), np.cumsum(residuals, axis=1)), axis=1)
+    total = np.concatenate(([0.0], np.cumsum(variance)))
+    greatest = np.zeros(rows)
+    spans = [(0, 0)] * rows
+    for length in lengths:
+        reach = np.sqrt(np.maximum(total[length:] - total[:-length], _LEAST_VARIANCE))
+        distance = np.abs(sums[:, length:] - sums[:, :-length]) / reach
+        at = distance.argmax(axis=1)
+        here = distance[np.arange(rows), at]
+        for row in np.flatnonzero(here > greatest):
+            spans[row] = (int(at[row]), int(at[row]) + length - 1)
+        greatest = np.maximum(greatest, here)
+    return greatest, spans
+
+
+def _refined(residual: Floats, variance: Floats, span: tuple[int, int]) -> tuple[int, int, float]:
+    """Move both ends by up to a week to where the distance is greatest."""
+    best = (span[0], span[1], 0.0)
+    for first in range(max(span[0] - 7, 0), min(span[0] + 7, span[1]) + 1):
+        for last in range(max(span[1] - 7, first), min(span[1] + 7, len(residual) - 1) + 1):
+            reach = float(np.sqrt(max(variance[first : last + 1].sum(), _LEAST_VARIANCE)))
+            distance = float(residual[first : last + 1].sum()) / reach
+            if abs(distance) > abs(best[2]):
+                best = (first, last, distance)
+    return best
+
+
+def _drawn(series: DailySeries, baseline: Baseline, random: np.random.Generator) -> Floats:
+    """Return residuals of series drawn from the baseline, with its dispersion."""
+    shape = (_DRAWS, series.days)
+    excess = baseline.dispersion - 1
+    if series.trials is None:
+        mean = np.broadcast_to(baseline.expected, shape)
+        if excess > 1e-6:
+            mean = random.gamma(np.maximum(mean, 1e-9) / excess, excess)
+        return random.poisson(mean) - baseline.expected
+    trials = series.trials.astype(np.int64)
+    share = baseline.expected / np.maximum(series.trials, 1)
+    share = np.clip(share, 1e-9, 1 - 1e-9)
+    hits = random.binomial(trials, share, size=shape)
+    # Binomial draws, stretched: shares of a few trials leave no room for a mixture's variance.
+    return (hits - baseline.expected) * float(np.sqrt(baseline.dispersion))
+
+
+def _tail(deviations: float, maxima: Floats) -> float:
+    """Return the chance of such a maximum: of a Gumbel distribution with the maxima's moments, not
+    below what so many draws can tell from 0 by more than a thousandfold."""
+    scale = max(float(maxima.std()) * float(np.sqrt(6)) / float(np.pi), 1e-3)
+    location = float(maxima.mean()) - float(np.euler_gamma) * scale
+    gumbel = -float(np.expm1(-np.exp(-(deviations - location) / scale)))
+    exceeded = float((maxima >= deviations).mean())
+    return min(max(gumbel, exceeded, 1e-6), 1.0)

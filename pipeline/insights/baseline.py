@@ -1,0 +1,132 @@
+"""Expected course of a daily series: a slow trend and the days of the week.
+
+Counts follow a Poisson regression, shares a logistic one, both with more variance than these have
+where the data say so. Both are fitted by iteratively reweighted least squares with a small penalty,
+so that few data give a flat line and never an infinite one.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.insights.daily import DailySeries
+from pipeline.insights.paths import Floats
+
+Mask = npt.NDArray[np.bool_]
+
+_KNOT_DAYS: Final = 42
+"""Days between knots of the trend of counts; shares have a straight line."""
+
+_WEEKDAYS_FROM: Final = 21
+_ROUNDS: Final = 30
+_MOST: Final = 30.0
+_TREND_PENALTY: Final = 0.05
+_WEEKDAY_PENALTY: Final = 1.0
+_STEADY_TRIALS: Final = 500.0
+"""Trials from which on a share has weekdays of its own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Baseline:
+    """What was expected each day, and its variance, `dispersion` included.
+
+    `weekdays`: how each day of the week compares with the mean of them (1 = alike), Monday first.
+    """
+
+    expected: Floats
+    variance: Floats
+    dispersion: float
+    weekdays: tuple[float, ...]
+
+
+def fit(series: DailySeries, use: Mask) -> Baseline:
+    """Fit to the days in `use`; the others are foretold."""
+    design, penalty = _design(series)
+    beta = _fitted(series, use, design, penalty)
+    mean = _mean(series, design, beta)
+    trials = np.ones(series.days) if series.trials is None else series.trials
+    expected = mean * trials
+    variance = expected if series.trials is None else expected * (1 - mean)
+    variance = np.maximum(variance, 1e-9)
+    seen = use & (trials > 0)
+    dispersion = _dispersion(series.counts - expected, variance, seen, design.shape[1])
+    return Baseline(expected, variance * dispersion, dispersion, _weekdays(design, beta))
+
+
+def without(series: DailySeries, baseline: Baseline, use: Mask) -> Baseline:
+    """Return the same baseline with the dispersion of the days in `use` only."""
+    seen = use if series.trials is None else use & (series.trials > 0)
+    variance = baseline.variance / baseline.dispersion
+    found = _dispersion(series.counts - baseline.expected, variance, seen, 1)
+    return replace(baseline, variance=variance * found, dispersion=found)
+
+
+def _dispersion(residual: Floats, variance: Floats, seen: Mask, parameters: int) -> float:
+    """Return the mean square of Pearson's residuals, at least 1."""
+    squares = residual[seen] ** 2 / np.maximum(variance[seen], 0.05)
+    return max(float(squares.sum()) / max(int(seen.sum()) - parameters, 1), 1.0)
+
+
+def _design(series: DailySeries) -> tuple[Floats, Floats]:
+    """Columns: 1, the trend (hinges for counts, a line for shares), the days of the week."""
+    day = np.arange(series.days, dtype=np.float64)
+    scale = max(series.days, 1)
+    columns = [np.ones(series.days), day / scale - 0.5]
+    if series.trials is None:
+        knots = np.arange(_KNOT_DAYS, series.days - _KNOT_DAYS / 2, _KNOT_DAYS)
+        columns += [np.maximum(day - knot, 0.0) / scale for knot in knots]
+    penalty = [1e-6, *(_TREND_PENALTY,) * (len(columns) - 1)]
+    if series.days >= _WEEKDAYS_FROM and _is_steady(series):
+        weekday = (series.first_day + 3 + np.arange(series.days)) % 7  # 1970-01-01: a Thursday
+        columns += [(weekday == one).astype(np.float64) - (weekday == 6) for one in range(6)]
+        penalty += [_WEEKDAY_PENALTY] * 6
+    return np.column_stack(columns), np.array(penalty)
+
+
+def _is_steady(series: DailySeries) -> bool:
+    return series.trials is None or float(series.trials.sum()) >= _STEADY_TRIALS
+
+
+def _fitted(series: DailySeries, use: Mask, design: Floats, penalty: Floats) -> Floats:
+    beta = np.zeros(design.shape[1])
+    beta[0] = _start(series, use)
+    for _ in range(_ROUNDS):
+        eta = np.clip(design @ beta, -_MOST, _MOST)
+        if series.trials is None:
+            mean = np.exp(eta)
+            weight, residual = mean, series.counts - mean
+        else:
+            share = 1 / (1 + np.exp(-eta))
+            weight = series.trials * share * (1 - share)
+            residual = series.counts - series.trials * share
+        weight = np.where(use, weight, 0.0)
+        gradient = design.T @ np.where(use, residual, 0.0) - penalty * beta
+        gradient[0] += penalty[0] * beta[0]
+        step = np.linalg.solve(design.T @ (design * weight[:, None]) + np.diag(penalty), gradient)
+        step = np.clip(step, -2.0, 2.0)
+        beta = beta + step
+        if float(np.abs(step).max()) < 1e-8:
+            break
+    return beta
+
+
+def _start(series: DailySeries, use: Mask) -> float:
+    if series.trials is None:
+        return float(np.log(series.counts[use].mean() + 0.01)) if use.any() else 0.0
+    hits, trials = float(series.counts[use].sum()), float(series.trials[use].sum())
+    return float(np.log((hits + 0.5) / (trials - hits + 0.5)))
+
+
+def _mean(series: DailySeries, design: Floats, beta: Floats) -> Floats:
+    eta = np.clip(design @ beta, -_MOST, _MOST)
+    return np.exp(eta) if series.trials is None else 1 / (1 + np.exp(-eta))
+
+
+def _weekdays(design: Floats, beta: Floats) -> tuple[float, ...]:
+    """Factors on counts; on the odds of shares."""
+    if design.shape[1] < 8 or float(np.abs(design[:, -6:]).max(initial=0.0)) > 1:
+        return (1.0,) * 7
+    first = beta[-6:]
+    return (*(float(np.exp(one)) for one in first), float(np.exp(-first.sum())))

@@ -1,0 +1,211 @@
+"""Daily series by step and channel, from a table of events: how many, and how many went on.
+
+A visit is a case's events without a longer pause than half an hour. A step *goes on* to another in
+a visit that has both, in whatever channel and order, for clocks of devices and servers differ. The
+last day of the table counts only if all of it is there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+import duckdb
+import numpy as np
+
+from pipeline.insights.events import EventLog
+from pipeline.insights.paths import Floats
+from pipeline.model.time import DAY_MS, MINUTE_MS
+
+SeriesKind: TypeAlias = Literal["volume", "goes on"]
+
+_DAY_US: Final = DAY_MS * 1_000
+_PAUSE_US: Final = 30 * MINUTE_MS * 1_000
+_MOST_STEPS: Final = 40
+_MOST_CHANNELS: Final = 12
+_LONGEST_DAYS: Final = 3_650
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DailySeries:
+    """`counts` for each day from `first_day` (days since 1970); of `trials` where it is a share: so
+    many visits had `step`, and `counts` of them `to` as well. `channel` None: all."""
+
+    kind: SeriesKind
+    step: str
+    to: str | None
+    channel: str | None
+    first_day: int
+    counts: Floats
+    trials: Floats | None = None
+
+    @property
+    def days(self) -> int:
+        """Number of days."""
+        return len(self.counts)
+
+    @property
+    def name(self) -> str:
+        """Step, or step and the next, for a person."""
+        return self.step if self.to is None else f"{self.step} → {self.to}"
+
+
+@dataclass(frozen=True, slots=True)
+class DaySpan:
+    """Days from `first` (since 1970), `count` of them."""
+
+    first: int
+    count: int
+
+
+def daily_series(log: EventLog, goal: str | None) -> tuple[DailySeries, ...]:
+    """Return the volume of every step and channel, and the shares that go on to the step that most
+    often comes next and to the `goal`."""
+    span = _span(log)
+    if span.count <= 0:
+        return ()
+    connection = log.connection
+    _load_steps(connection, span)
+    pairs = _pairs(connection, goal)
+    by_channel = (*_volumes(connection, span), *_shares(connection, span, pairs))
+    return (*by_channel, *_over_channels(by_channel))
+
+
+def _span(log: EventLog) -> DaySpan:
+    """Return whole days: the last counts when events come until its last hour, or it is over."""
+    found = log.connection.execute(
+        f"SELECT min(moment) // {_DAY_US}, max(moment) // {_DAY_US} FROM events"
+    ).fetchone()
+    if found is None or found[0] is None:
+        return DaySpan(0, 0)
+    first, last = int(found[0]), int(found[1])
+    whole = last + 1 if log.end % _DAY_US >= _DAY_US * 23 // 24 else last
+    return DaySpan(first, min(max(whole - first, 0), _LONGEST_DAYS))
+
+
+def _load_steps(connection: duckdb.DuckDBPyConnection, span: DaySpan) -> None:
+    """Load `steps`: what each visit had, with its day, and how often; rare names and channels are
+    left out."""
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE steps AS
+        WITH paused AS (
+            SELECT case_id, name, channel, moment, line, CASE WHEN moment - lag(moment) OVER w
+                <= {_PAUSE_US} THEN 0 ELSE 1 END AS begins
+            FROM events WINDOW w AS (PARTITION BY case_id ORDER BY moment, line)
+        ), visited AS (
+            SELECT case_id, name, channel, moment, sum(begins) OVER (
+                PARTITION BY case_id ORDER BY moment, line ROWS UNBOUNDED PRECEDING) AS visit
+            FROM paused
+        )
+        SELECT case_id, visit, name, channel, moment // {_DAY_US} - {span.first} AS day,
+            count(*) AS events
+        FROM visited
+        WHERE moment // {_DAY_US} < {span.first + span.count}
+            AND name IN (SELECT name FROM events GROUP BY name
+                ORDER BY count(*) DESC, name LIMIT {_MOST_STEPS})
+            AND channel IN (SELECT channel FROM events GROUP BY channel
+                ORDER BY count(*) DESC, channel LIMIT {_MOST_CHANNELS})
+        GROUP BY case_id, visit, name, channel, day
+        """
+    )
+
+
+def _pairs(connection: duckdb.DuckDBPyConnection, goal: str | None) -> list[tuple[str, str]]:
+    """Return from which step to which other the shares are."""
+    found = connection.execute(
+        f"""
+        WITH followed AS (
+            SELECT name, lead(name) OVER w AS later, lead(moment) OVER w - moment AS gap
+            FROM events WINDOW w AS (PARTITION BY case_id ORDER BY moment, line)
+        ), counted AS (
+            SELECT name, later, count(*) AS times FROM followed
+            WHERE later <> name AND gap <= {_PAUSE_US} AND name IN (SELECT name FROM steps)
+                AND later IN (SELECT name FROM steps)
+            GROUP BY name, later
+        ), ranked AS (
+            SELECT name, later, row_number() OVER (
+                PARTITION BY name ORDER BY times DESC, later) AS place
+            FROM counted
+        )
+        SELECT name, later FROM ranked WHERE place = 1 ORDER BY name
+        """
+    ).fetchall()
+    pairs = [(str(name), str(later)) for name, later in found]
+    if goal is not None:
+        pairs += [(name, goal) for name, _ in pairs if name != goal]
+    return list(dict.fromkeys(pairs))
+
+
+def _volumes(connection: duckdb.DuckDBPyConnection, span: DaySpan) -> list[DailySeries]:
+    found = connection.execute(
+        "SELECT name, channel, day, sum(events) FROM steps GROUP BY name, channel, day "
+        "ORDER BY name, channel, day"
+    ).fetchall()
+    return [
+        DailySeries("volume", name, None, channel, span.first, counts)
+        for (name, channel), counts in _by_key(found, span, 2).items()
+    ]
+
+
+def _shares(
+    connection: duckdb.DuckDBPyConnection, span: DaySpan, pairs: Sequence[tuple[str, str]]
+) -> list[DailySeries]:
+    connection.execute("CREATE OR REPLACE TEMP TABLE ways (name VARCHAR, later VARCHAR)")
+    if not pairs:
+        return []
+    connection.executemany("INSERT INTO ways VALUES (?, ?)", [list(pair) for pair in pairs])
+    found = connection.execute(
+        """
+        WITH reached AS (
+            SELECT s.case_id, s.visit, s.name, s.channel, s.day, w.later,
+                max(CASE WHEN b.name IS NULL THEN 0 ELSE 1 END) AS hit
+            FROM steps AS s JOIN ways AS w ON s.name = w.name
+            LEFT JOIN steps AS b
+                ON b.case_id = s.case_id AND b.visit = s.visit AND b.name = w.later
+            GROUP BY s.case_id, s.visit, s.name, s.channel, s.day, w.later
+        )
+        SELECT name, later, channel, day, count(*), sum(hit) FROM reached
+        GROUP BY name, later, channel, day ORDER BY name, later, channel, day
+        """
+    ).fetchall()
+    trials = _by_key([row[:5] for row in found], span, 3)
+    hits = _by_key([(*row[:4], row[5]) for row in found], span, 3)
+    return [
+        DailySeries("goes on", name, later, channel, span.first, hits[key], trials[key])
+        for key in trials
+        for name, later, channel in (key,)
+    ]
+
+
+def _over_channels(series: Sequence[DailySeries]) -> list[DailySeries]:
+    """Return the sums over channels of what has more than one."""
+    groups: dict[tuple[SeriesKind, str, str | None], list[DailySeries]] = {}
+    for one in series:
+        groups.setdefault((one.kind, one.step, one.to), []).append(one)
+    return [
+        DailySeries(
+            kind,
+            step,
+            to,
+            None,
+            group[0].first_day,
+            np.sum([one.counts for one in group], axis=0),
+            _sum_trials(group),
+        )
+        for (kind, step, to), group in groups.items()
+        if len(group) > 1
+    ]
+
+
+def _sum_trials(group: Sequence[DailySeries]) -> Floats | None:
+    trials = [one.trials for one in group if one.trials is not None]
+    return np.sum(trials, axis=0) if trials else None
+
+
+def _by_key(rows: Sequence[Any], span: DaySpan, keys: int) -> dict[tuple[str, ...], Floats]:
+    """Rows: keys, day, number."""
+    found: dict[tuple[str, ...], Floats] = {}
+    for row in rows:
+        series = found.setdefault(tuple(row[:keys]), np.zeros(max(span.count, 0)))
+        series[int(row[keys])] = float(row[keys + 1])
+    return found

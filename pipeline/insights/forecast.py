@@ -1,0 +1,167 @@
+"""Forecasts of daily counts, judged by what they would have said before.
+
+A forecast is the level of the latest days, weighed exponentially, times the day of the week, with
+or without the trend of the last four weeks, damped. Beside it stands the seasonal naive one: as on
+the same weekday a week before. From origins a week apart the table is foretold again; the earlier
+origins choose the model and the reach of the interval (a quantile of the errors, each relative to
+the root of its forecast), the later ones say how well both did.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from pipeline.insights.paths import Floats
+
+Model: TypeAlias = Callable[[Floats, int], Floats]
+"""Foretells the days after some counts, by their horizon."""
+
+HORIZON: Final = 14
+_COVERAGE: Final = 0.9
+_WEEK: Final = 7
+_LEAST_DAYS: Final = 6 * _WEEK
+_WEEKDAY_WEEKS: Final = 8
+_SHRINKAGE: Final = 20.0
+_TREND_DAYS: Final = 28
+_DAMPING: Final = 0.9
+_SMOOTHING: Final = (0.05, 0.1, 0.2, 0.4)
+_CHOOSING_SHARE: Final = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class BackTest:
+    """Mean absolute errors of a day over the later origins, the naive forecast's beside it, and the
+    share of days that were within the interval of 90 %."""
+
+    origins: int
+    error: float
+    naive_error: float
+    covered: float
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastDay:
+    """A day (since 1970) with what is expected, and its interval of 90 %."""
+
+    day: int
+    expected: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """The next two weeks; `model` names what foretells best, `total` is the sum."""
+
+    model: str
+    days: tuple[ForecastDay, ...]
+    total: float
+    back_test: BackTest
+
+
+def forecast(counts: Floats, first_day: int) -> Forecast | None:
+    """Return the forecast; None for less than twelve weeks, of which half are needed to begin
+    with, and for series without any event."""
+    origins = list(range(_LEAST_DAYS, len(counts) - HORIZON + 1, _WEEK))
+    if len(origins) < 4 or not counts.any():
+        return None
+    split = ceil(len(origins) * _CHOOSING_SHARE)
+    chosen_from, judged_by = origins[:split], origins[split:]
+    models = _models()
+    name = min(models, key=lambda one: _error(models[one], counts, chosen_from))
+    model = models[name]
+    reach = _reach(_relative_errors(model, counts, chosen_from))
+    back_test = BackTest(
+        origins=len(judged_by),
+        error=_error(model, counts, judged_by),
+        naive_error=_error(_naive, counts, judged_by),
+        covered=float((_relative_errors(model, counts, judged_by) <= reach).mean()),
+    )
+    ahead = model(counts, HORIZON)
+    reach = _reach(_relative_errors(model, counts, origins))
+    days = tuple(
+        ForecastDay(
+            first_day + len(counts) + index,
+            float(one),
+            max(float(one - reach * _scale(one)), 0.0),
+            float(one + reach * _scale(one)),
+        )
+        for index, one in enumerate(ahead)
+    )
+    return Forecast(name, days, float(ahead.sum()), back_test)
+
+
+def _models() -> dict[str, Model]:
+    found: dict[str, Model] = {"as a week before": _naive}
+    for alpha in _SMOOTHING:
+        found[f"level ({alpha:g})"] = _Level(alpha, trend=False)
+        found[f"level ({alpha:g}) and trend"] = _Level(alpha, trend=True)
+    return found
+
+
+def _naive(counts: Floats, horizon: int) -> Floats:
+    return np.resize(counts[-_WEEK:], horizon)
+
+
+@dataclass(frozen=True, slots=True)
+class _Level:
+    alpha: float
+    trend: bool
+
+    def __call__(self, counts: Floats, horizon: int) -> Floats:
+        factors = _weekday_factors(counts)
+        place = np.arange(len(counts)) % _WEEK
+        steady = counts / factors[place]
+        age = np.arange(len(counts))[::-1]
+        weights = (1 - self.alpha) ** age
+        level = float((steady * weights).sum() / weights.sum())
+        ahead = np.arange(1, horizon + 1)
+        growth = _growth(steady) if self.trend else 0.0
+        damped = growth * np.cumsum(_DAMPING**ahead)
+        later = (len(counts) - 1 + ahead) % _WEEK
+        expected: Floats = level * np.exp(damped) * factors[later]
+        return expected
+
+
+def _weekday_factors(counts: Floats) -> Floats:
+    """Return how days a week apart compare with the mean, drawn towards 1 where events are few."""
+    recent = np.arange(len(counts)) >= len(counts) - _WEEKDAY_WEEKS * _WEEK
+    place = np.arange(len(counts)) % _WEEK
+    mean = counts[recent].mean()
+    sums = np.array([counts[recent & (place == one)].sum() for one in range(_WEEK)])
+    days = np.array([(recent & (place == one)).sum() for one in range(_WEEK)])
+    factors: Floats = (sums + _SHRINKAGE) / (days * mean + _SHRINKAGE)
+    return factors
+
+
+def _growth(steady: Floats) -> float:
+    """Return the growth in a day (of the logarithm) between the last fortnights, at most 5 %."""
+    half = _TREND_DAYS // 2
+    latest, before = steady[-half:].sum() + 1, steady[-_TREND_DAYS:-half].sum() + 1
+    return float(np.clip(np.log(latest / before) / half, -0.05, 0.05))
+
+
+def _error(model: Model, counts: Floats, origins: Sequence[int]) -> float:
+    errors = [np.abs(model(counts[:at], HORIZON) - counts[at : at + HORIZON]) for at in origins]
+    return float(np.concatenate(errors).mean())
+
+
+def _relative_errors(model: Model, counts: Floats, origins: Sequence[int]) -> Floats:
+    found = []
+    for at in origins:
+        expected = model(counts[:at], HORIZON)
+        found.append(np.abs(expected - counts[at : at + HORIZON]) / _scale(expected))
+    return np.concatenate(found)
+
+
+def _reach(errors: Floats) -> float:
+    """Return the quantile that covers a further error too (split conformal)."""
+    level = min(_COVERAGE * (1 + 1 / len(errors)), 1.0)
+    return float(np.quantile(errors, level, method="higher"))
+
+
+def _scale(expected: Floats | float) -> Floats:
+    return np.sqrt(np.maximum(expected, 1.0))

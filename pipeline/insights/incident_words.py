@@ -1,0 +1,76 @@
+"""Incidents in words for a business user, in English and Spanish."""
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+from pipeline.insights.campaigns import iso_day
+from pipeline.insights.incidents import Evidence, Incident
+
+Language: TypeAlias = Literal["en", "es"]
+
+_WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
+    "en": {
+        "fewer goes on": "fewer visits than usual went from {step} to {to} {where}: {observed} "
+        "instead of about {expected}",
+        "more goes on": "more visits than usual went from {step} to {to} {where}: {observed} "
+        "instead of about {expected}",
+        "fewer volume": "fewer {step} than usual {where}: {observed} instead of about {expected}",
+        "more volume": "more {step} than usual {where}: {observed} instead of about {expected}",
+        "span": "From {first} to {last}",
+        "day": "On {first}",
+        "ongoing": "Since {first}, and still so at the end,",
+        "in": "in {channel}",
+        "all": "over all channels",
+        "loss": " It cost about {goals} × {goal} ({low} to {high})",
+        "worth": ", worth about {worth}",
+    },
+    "es": {
+        "fewer goes on": "menos visitas de lo normal pasaron de {step} a {to} {where}: {observed} "
+        "en vez de unas {expected}",
+        "more goes on": "más visitas de lo normal pasaron de {step} a {to} {where}: {observed} "
+        "en vez de unas {expected}",
+        "fewer volume": "hubo menos {step} de lo normal {where}: {observed} en vez de unos "
+        "{expected}",
+        "more volume": "hubo más {step} de lo normal {where}: {observed} en vez de unos {expected}",
+        "span": "Del {first} al {last}",
+        "day": "El {first}",
+        "ongoing": "Desde el {first}, y todavía al final,",
+        "in": "en {channel}",
+        "all": "en todos los canales",
+        "loss": " Costó unas {goals} × {goal} (de {low} a {high})",
+        "worth": ", por valor de unos {worth}",
+    },
+}
+
+
+def incident_words(
+    incident: Incident, goal: str | None, worth: float | None, language: Language = "en"
+) -> str:
+    """Return what happened, since when, and what it cost; `worth` is what one goal is worth."""
+    words = _WORDS[language]
+    main = next((one for one in incident.evidence if one.kind == "goes on"), incident.evidence[0])
+    first, last = iso_day(incident.first_day), iso_day(incident.last_day)
+    when = "ongoing" if incident.ongoing else "day" if first == last else "span"
+    text = f"{words[when].format(first=first, last=last)} {evidence_words(main, language)}."
+    if incident.loss is None or goal is None:
+        return text
+    loss = incident.loss
+    text += words["loss"].format(
+        goals=f"{loss.goals:,.0f}", goal=goal, low=f"{loss.low:,.0f}", high=f"{loss.high:,.0f}"
+    )
+    if worth:
+        text += words["worth"].format(worth=f"{loss.goals * worth:,.0f}")
+    return text + "."
+
+
+def evidence_words(one: Evidence, language: Language = "en") -> str:
+    """Return one finding as the part of a sentence."""
+    words = _WORDS[language]
+    where = words["all"] if one.channel is None else words["in"].format(channel=one.channel)
+    return words[f"{one.direction} {one.kind}"].format(
+        step=one.step,
+        to=one.to,
+        where=where,
+        observed=f"{one.observed:,.0f}",
+        expected=f"{one.expected:,.0f}",
+    )

@@ -1,0 +1,252 @@
+"""What happened, for a business user: anomalies of the same time together, and what they cost.
+
+Anomalies belong to one incident when their days overlap by half of the shorter. Its cost are the
+goals that were not reached: visits that would have gone on, were it not for it, times how often who
+is there reaches the goal otherwise.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Final
+
+import numpy as np
+
+from pipeline.insights.anomalies import Anomaly, Direction, Scanned
+from pipeline.insights.daily import DailySeries, SeriesKind
+from pipeline.insights.forecast import Forecast, forecast
+from pipeline.insights.paths import Floats
+
+_Z_95: Final = 1.959963984540054
+_RECENT_DAYS: Final = 56
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A series that was off: `observed` where `expected` were expected, from `first_day` to
+    `last_day` (inclusive; days since 1970). `channel` None: all of them together."""
+
+    kind: SeriesKind
+    step: str
+    to: str | None
+    channel: str | None
+    first_day: int
+    last_day: int
+    direction: Direction
+    observed: float
+    expected: float
+    q: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Goals that were not reached because of an incident, with an interval of 95 %."""
+
+    goals: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """From `first_day` to `last_day` (inclusive; days since 1970); the strongest evidence first."""
+
+    first_day: int
+    last_day: int
+    channels: tuple[str, ...]
+    ongoing: bool
+    evidence: tuple[Evidence, ...]
+    loss: Loss | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """How a series goes: change in a week over the last eight (of counts in per cent, of shares in
+    points; None: too few), and days of the week against their mean, Monday first."""
+
+    kind: SeriesKind
+    step: str
+    to: str | None
+    channel: str | None
+    level: float
+    weekly_change: float | None
+    weekdays: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesForecast:
+    """`what`: all events, or the goal."""
+
+    what: str
+    channel: str | None
+    forecast: Forecast
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """`series`: how many had data enough; `quiet`: of them without anomaly."""
+
+    first_day: int
+    last_day: int
+    goal: str | None
+    series: int
+    quiet: int
+    incidents: tuple[Incident, ...]
+    trends: tuple[Trend, ...]
+    forecasts: tuple[SeriesForecast, ...]
+
+
+def course(
+    series: Sequence[DailySeries], scanned: Sequence[Scanned], goal: str | None
+) -> Course | None:
+    """Return incidents, trends and forecasts; None without a whole day."""
+    if not series:
+        return None
+    first, days = series[0].first_day, series[0].days
+    return Course(
+        first_day=first,
+        last_day=first + days - 1,
+        goal=goal,
+        series=len(scanned),
+        quiet=sum(not one.anomalies for one in scanned),
+        incidents=incidents(scanned, goal),
+        trends=tuple(map(_trend, scanned)),
+        forecasts=tuple(_forecasts(series, goal)),
+    )
+
+
+def incidents(scanned: Sequence[Scanned], goal: str | None) -> tuple[Incident, ...]:
+    """Return the incidents in the order of time."""
+    groups: list[list[tuple[Scanned, Anomaly]]] = []
+    every = [(one, anomaly) for one in scanned for anomaly in one.anomalies]
+    for pair in sorted(every, key=lambda pair: -abs(pair[1].deviations)):
+        for group in groups:
+            if any(_overlap(pair[1], other) for _, other in group):
+                group.append(pair)
+                break
+        else:
+            groups.append([pair])
+    found = (_incident(group, scanned, goal) for group in groups)
+    return tuple(sorted(found, key=lambda one: one.first_day))
+
+
+def _overlap(one: Anomaly, other: Anomaly) -> bool:
+    common = min(one.last, other.last) - max(one.first, other.first) + 1
+    shorter = min(one.last - one.first, other.last - other.first) + 1
+    return common * 2 >= shorter
+
+
+def _incident(
+    group: Sequence[tuple[Scanned, Anomaly]], scanned: Sequence[Scanned], goal: str | None
+) -> Incident:
+    main = next((one for _, one in group if one.series.kind == "goes on"), group[0][1])
+    start = main.series.first_day
+    named = {one.series.channel for _, one in group if one.series.channel is not None}
+    return Incident(
+        first_day=start + main.first,
+        last_day=start + main.last,
+        channels=tuple(sorted(named)),
+        ongoing=main.last >= main.series.days - 2,
+        evidence=tuple(_evidence(one) for _, one in group),
+        loss=None if goal is None else _loss(group, scanned, goal),
+    )
+
+
+def _evidence(one: Anomaly) -> Evidence:
+    start = one.series.first_day
+    return Evidence(
+        one.series.kind,
+        one.series.step,
+        one.series.to,
+        one.series.channel,
+        start + one.first,
+        start + one.last,
+        one.direction,
+        one.observed,
+        one.expected,
+        one.q,
+    )
+
+
+def _loss(
+    group: Sequence[tuple[Scanned, Anomaly]], scanned: Sequence[Scanned], goal: str
+) -> Loss | None:
+    """Return the greatest loss at one step: over channels, or of all together."""
+    by_channel: dict[str | None, tuple[float, float]] = {}
+    for one, anomaly in group:
+        if anomaly.series.kind != "goes on" or anomaly.direction != "fewer":
+            continue
+        rate = _goal_rate(anomaly.series, scanned, goal)
+        if rate is None:
+            continue
+        span = slice(anomaly.first, anomaly.last + 1)
+        missing = (anomaly.expected - anomaly.observed) * rate
+        variance = float(one.baseline.variance[span].sum()) * rate * rate
+        channel = anomaly.series.channel
+        if missing > by_channel.get(channel, (0.0, 0.0))[0]:
+            by_channel[channel] = (missing, variance)
+    named = [one for channel, one in by_channel.items() if channel is not None]
+    sums = [(sum(one[0] for one in named), sum(one[1] for one in named))] if named else []
+    together = [by_channel[None]] if None in by_channel else []
+    if not (sums or together):
+        return None
+    missing, variance = max((*sums, *together))
+    reach = _Z_95 * sqrt(variance)
+    return Loss(missing, max(missing - reach, 0.0), missing + reach)
+
+
+def _goal_rate(series: DailySeries, scanned: Sequence[Scanned], goal: str) -> float | None:
+    """Return how often visits with the next step have the goal, on days without anomaly."""
+    if series.to == goal:
+        return 1.0
+    for one in scanned:
+        other = one.series
+        if (other.step, other.to, other.channel) == (series.to, goal, series.channel):
+            use = np.ones(other.days, dtype=np.bool_)
+            for anomaly in one.anomalies:
+                use[anomaly.first : anomaly.last + 1] = False
+            trials = 0.0 if other.trials is None else float(other.trials[use].sum())
+            return float(other.counts[use].sum()) / trials if trials else None
+    return None
+
+
+def _trend(one: Scanned) -> Trend:
+    series, baseline = one.series, one.baseline
+    recent = slice(max(series.days - _RECENT_DAYS, 0), series.days)
+    expected = baseline.expected[recent]
+    if series.trials is None:
+        level, change = float(expected.mean()), _slope(np.log(np.maximum(expected, 1e-9)))
+    else:
+        trials = series.trials[recent]
+        share = expected[trials > 0] / trials[trials > 0]
+        level = float(share.mean()) if len(share) else 0.0
+        change = _slope(share) if len(share) else None
+    return Trend(
+        series.kind, series.step, series.to, series.channel, level, change, baseline.weekdays
+    )
+
+
+def _slope(values: Floats) -> float | None:
+    """Return the change in a week."""
+    if len(values) < 2 * 7:
+        return None
+    return float(np.polyfit(np.arange(len(values)), values, 1)[0]) * 7
+
+
+def _forecasts(series: Sequence[DailySeries], goal: str | None) -> Iterable[SeriesForecast]:
+    volumes = [one for one in series if one.kind == "volume" and one.channel is not None]
+    channels = sorted({one.channel for one in volumes if one.channel is not None})
+    scopes: list[str | None] = [None, *channels] if len(channels) > 1 else [None]
+    for channel in scopes:
+        for what in ("all events", goal):
+            if what is None:
+                continue
+            chosen = [
+                one.counts
+                for one in volumes
+                if channel in (None, one.channel) and (what == "all events" or one.step == what)
+            ]
+            if chosen:
+                found = forecast(np.sum(chosen, axis=0), series[0].first_day)
+                if found is not None:
+                    yield SeriesForecast(what, channel, found)

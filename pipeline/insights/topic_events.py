@@ -1,0 +1,56 @@
+"""Events of customers from the topic `interactions.segmented`, as other tables of events."""
+
+from pathlib import Path
+
+import duckdb
+
+from pipeline.insights.events import EventLog
+from pipeline.insights.tables import TableError
+from pipeline.insights.topic_files import SEGMENTED, open_topic
+
+_KINDS = "'track', 'page', 'screen'"
+
+
+def topic_events(
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    by: str | None,
+    until_ms: int | None,
+) -> EventLog:
+    """Make `events` of FOLDER/interactions.segmented: tracks, pages and screens, each once.
+
+    `by`: a property that says the channel where an interaction has it. Raises TableError.
+    """
+    view = open_topic(connection, folder, SEGMENTED, ("interaction", "identity"))
+    channel = "interaction.channel"
+    if by is not None:
+        key = '$."' + by.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        value = "'" + key.replace("'", "''") + "'"
+        channel = f"coalesce(interaction.properties ->> {value}, interaction.channel)"
+    until = "TRUE" if until_ms is None else f"moment < {until_ms * 1000}"
+    try:
+        connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE events AS
+            SELECT case_id, moment, name, channel, CAST(NULL AS VARCHAR) AS arm,
+                row_number() OVER (ORDER BY moment, kafka_partition, kafka_offset) AS line
+            FROM (
+                SELECT identity.profile_id AS case_id, epoch_us(interaction.occurred_at) AS moment,
+                    interaction.name AS name, {channel} AS channel, kafka_partition, kafka_offset,
+                    row_number() OVER (
+                        PARTITION BY identity.profile_id, interaction.source, interaction.event_id,
+                            interaction.kind, interaction.name
+                        ORDER BY kafka_partition, kafka_offset
+                    ) AS nth
+                FROM {view}
+                WHERE interaction.kind IN ({_KINDS}) AND kafka_error IS NULL
+            ) WHERE nth = 1 AND {until}
+            """
+        )
+        found = connection.execute("SELECT count(*), coalesce(max(moment), 0) FROM events")
+        rows, last = found.fetchone() or (0, 0)
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        raise TableError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
+    return EventLog(connection, folder, rows, 0, last if until_ms is None else until_ms * 1000)

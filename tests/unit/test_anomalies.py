@@ -1,0 +1,248 @@
+"""Anomalies are found where they are, seldom elsewhere; forecasts are judged by what came."""
+
+import csv
+import json
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom
+from typer.testing import CliRunner
+
+from pipeline.cli.insights_anomalies import find_course
+from pipeline.cli.main import build_app
+from pipeline.insights.anomalies import Anomaly, scan
+from pipeline.insights.baseline import fit
+from pipeline.insights.daily import DailySeries, daily_series
+from pipeline.insights.events import EventOptions, read_events
+from pipeline.insights.forecast import HORIZON, forecast
+from pipeline.insights.incident_words import incident_words
+from pipeline.insights.incidents import Course, course
+from pipeline.insights.tables import Engine
+from pipeline.insights.topic_events import topic_events
+from pipeline.insights.topic_files import SEGMENTED
+from tests.support.replayed import event, told, write_topic
+
+_MONDAY = 19_723  # 2024-01-01
+_DAY = 86_400_000
+_DAYS = 150
+_WEEKDAYS = np.array([1.2, 1.1, 1.0, 1.0, 1.1, 0.8, 0.6])
+
+
+def _course_of(rows: list[tuple[str, int, str, str]], goal: str | None = None) -> Course | None:
+    with TemporaryDirectory() as folder, Engine().open() as connection:
+        file = Path(folder) / "events.csv"
+        with file.open("w", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow(["case_id", "occurred_at", "name", "channel"])
+            writer.writerows(rows)
+        return find_course(read_events(connection, file, EventOptions()), goal, 0)
+
+
+def _quiet_series(random: np.random.Generator, number: int) -> DailySeries:
+    """Counts with growth and weekdays, or a share with neither."""
+    day = np.arange(_DAYS)
+    mean = (3 + number) * np.exp(day / 200) * _WEEKDAYS[day % 7]
+    counts = random.poisson(mean).astype(float)
+    if number % 2:
+        return DailySeries("volume", f"step {number}", None, "web", _MONDAY, counts)
+    hits = random.binomial(counts.astype(int), 0.4).astype(float)
+    return DailySeries("goes on", f"step {number}", "next", "web", _MONDAY, hits, counts)
+
+
+def test_series_without_anomaly_seldom_have_one() -> None:
+    worlds, wrong = 40, 0
+    for seed in range(worlds):
+        random = np.random.default_rng(seed)
+        found = scan([_quiet_series(random, number) for number in range(12)], seed)
+        wrong += any(one.anomalies for one in found)
+    assert wrong <= binom.ppf(0.999, worlds, 0.05)
+
+
+def _planted(kind: str, seed: int) -> tuple[DailySeries, list[DailySeries]]:
+    random = np.random.default_rng(seed)
+    others = [_quiet_series(random, number) for number in range(12)]
+    one = _quiet_series(random, 12 if kind == "goes on" else 13)
+    counts, trials = one.counts.copy(), one.trials
+    if trials is None:
+        counts[90:100] = random.poisson(counts[90:100].mean() * 2.0, 10)
+    else:
+        counts[60:81] = random.binomial(trials[60:81].astype(int), 0.15)
+    return DailySeries(one.kind, "hit", one.to, "web", _MONDAY, counts, trials), others
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "last", "direction"),
+    [("goes on", 60, 80, "fewer"), ("volume", 90, 99, "more")],
+)
+def test_planted_anomaly_is_found_with_its_days(
+    kind: str, first: int, last: int, direction: str
+) -> None:
+    hits, others_hit = 0, 0
+    for seed in range(10):
+        one, others = _planted(kind, seed)
+        found = {each.series.step: each.anomalies for each in scan([one, *others], seed)}
+        hits += any(_is_at(anomaly, first, last, direction) for anomaly in found.pop("hit"))
+        others_hit += sum(map(len, found.values()))
+    assert hits >= 9
+    assert others_hit <= 4
+
+
+def _is_at(one: Anomaly, first: int, last: int, direction: str) -> bool:
+    return one.direction == direction and abs(one.first - first) <= 3 and abs(one.last - last) <= 3
+
+
+def test_baseline_knows_weekdays() -> None:
+    random = np.random.default_rng(1)
+    series = _quiet_series(random, 31)
+    found = fit(series, np.ones(_DAYS, dtype=np.bool_)).weekdays
+    assert found == pytest.approx(tuple(_WEEKDAYS / np.exp(np.log(_WEEKDAYS).mean())), rel=0.15)
+
+
+_visits = st.lists(
+    st.tuples(
+        st.sampled_from(["ann", "bob"]),
+        st.integers(0, 3 * 24 * 6),
+        st.sampled_from(["home", "cart", "buy"]),
+        st.sampled_from(["web", "app"]),
+    ),
+    min_size=1,
+    max_size=25,
+)
+
+
+@given(_visits)
+@settings(max_examples=25, deadline=None)
+def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> None:
+    """Times in steps of ten minutes; a fourth day ends the table."""
+    events = sorted(
+        (case, _MONDAY * _DAY + at * 600_000, name, channel) for case, at, name, channel in rows
+    )
+    end = ("end", (_MONDAY + 4) * _DAY, "home", "web")
+    with TemporaryDirectory() as folder, Engine().open() as connection:
+        file = Path(folder) / "events.csv"
+        lines = [",".join(map(str, row)) for row in (*events, end)]
+        file.write_text("case_id,occurred_at,name,channel\n" + "\n".join(lines) + "\n")
+        found = daily_series(read_events(connection, file, EventOptions()), "buy")
+    volume = Counter((name, channel) for _, _, name, channel in events)
+    assert {
+        (one.step, one.channel): one.counts.sum()
+        for one in found
+        if one.kind == "volume" and one.channel and one.counts.sum()
+    } == volume
+    visit_of: dict[tuple[str, int], int] = {}
+    visits: dict[int, set[tuple[str, str, int]]] = {}
+    last: dict[str, int] = {}
+    number = 0
+    for case, at, name, channel in events:
+        if case not in last or at - last[case] > 1_800_000:
+            number += 1
+        last[case], visit_of[case, at] = at, number
+        visits.setdefault(number, set()).add((name, channel, at // _DAY))
+    for one in found:
+        if one.kind != "goes on" or one.to != "buy" or one.channel is None:
+            continue
+        there = [
+            (has, day)
+            for has in visits.values()
+            for step, channel, day in has
+            if (step, channel) == (one.step, one.channel)
+        ]
+        assert one.trials is not None
+        assert one.trials.sum() == len(there)
+        assert one.counts.sum() == sum(any(step == "buy" for step, _, _ in has) for has, _ in there)
+
+
+def test_cost_of_an_incident_are_the_goals_it_prevented() -> None:
+    random = np.random.default_rng(3)
+    day = np.arange(_DAYS)
+    trials = random.poisson(40, _DAYS).astype(float)
+    share = np.where((day >= 100) & (day < 115), 0.2, 0.5)
+    hits = random.binomial(trials.astype(int), share).astype(float)
+    series = [DailySeries("goes on", "pay", "buy", "web", _MONDAY, hits, trials)]
+    found = course(series, scan(series, 0), "buy")
+    assert found is not None
+    (incident,) = found.incidents
+    assert incident.loss is not None
+    assert incident.loss.low <= 0.3 * trials[100:115].sum() <= incident.loss.high
+    words = incident_words(incident, "buy", 10.0)
+    assert words.startswith("From 2024-04-10 to 2024-04-24 fewer visits than usual went from pay")
+    spanish = incident_words(incident, "buy", 10.0, "es")
+    assert spanish.startswith("Del 2024-04-10 al 2024-04-24 menos visitas")
+
+
+def test_forecast_beats_a_seasonal_naive_one_and_covers_what_comes() -> None:
+    better, covered, worlds = 0, [], 12
+    for seed in range(worlds):
+        random = np.random.default_rng(seed)
+        day = np.arange(200 + HORIZON)
+        counts = random.poisson(20 * _WEEKDAYS[day % 7]).astype(float)
+        found = forecast(counts[:200], _MONDAY)
+        assert found is not None
+        better += found.back_test.error < found.back_test.naive_error
+        within = [
+            one.low <= actual <= one.high
+            for one, actual in zip(found.days, counts[200:], strict=True)
+        ]
+        covered.append(np.mean(within))
+        assert found.days[0].day == _MONDAY + 200
+        assert found.total == pytest.approx(sum(one.expected for one in found.days))
+    assert better == worlds
+    assert 0.8 <= np.mean(covered) <= 1.0
+
+
+def test_short_or_empty_series_have_no_forecast() -> None:
+    assert forecast(np.ones(40), _MONDAY) is None
+    assert forecast(np.zeros(300), _MONDAY) is None
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("one", _MONDAY * _DAY, "home", "web")],
+        [("one", _MONDAY * _DAY + day * _DAY, "home", "web") for day in range(100)],
+        [("one", _MONDAY * _DAY, "home", f"channel {n}") for n in range(300)]
+        + [("one", _MONDAY * _DAY + 40 * _DAY, "home", "web")],
+    ],
+    ids=["one event", "one customer", "many channels"],
+)
+def test_few_data_give_no_anomaly_and_no_nan(rows: list[tuple[str, int, str, str]]) -> None:
+    found = _course_of(rows, "buy")
+    assert found is None or found.incidents == ()
+    if found is not None:
+        assert all(np.isfinite(one.level) for one in found.trends)
+
+
+def test_topics_give_the_same_events_as_a_table(tmp_path: Path) -> None:
+    at = _MONDAY * _DAY
+    heard = [
+        told("ann", event("1", "home", at, platform="mobile")),
+        told("ann", event("1", "home", at, platform="mobile")),
+        told("ann", event("2", "click", at, action_id="a")),
+        told("bob", event("3", "home", at + 5)),
+    ]
+    write_topic(tmp_path, SEGMENTED, heard)
+    with Engine().open() as connection:
+        log = topic_events(connection, tmp_path, "platform", None)
+        found = connection.execute(
+            "SELECT case_id, moment // 1000, name, channel FROM events ORDER BY line"
+        ).fetchall()
+    assert found == [("ann", at, "home", "mobile"), ("bob", at + 5, "home", "web")]
+    assert log.rows == 2
+
+
+def test_command_names_wrong_cells_and_prints_json(tmp_path: Path) -> None:
+    file = tmp_path / "events.csv"
+    file.write_text("case_id,occurred_at,name,channel\na,2024-01-01 10:00,home,web\n")
+    command = ["insights", "anomalies", "--events", str(file)]
+    refused = CliRunner().invoke(build_app("insights"), command)
+    assert f"{file}:2: occurred_at" in str(refused.exception)
+    rows = "".join(f"a,{(_MONDAY + day) * _DAY},home,web\n" for day in range(90))
+    file.write_text("case_id,occurred_at,name,channel\n" + rows)
+    printed = CliRunner().invoke(build_app("insights"), [*command, "--json"])
+    assert printed.exit_code == 0, printed.output
+    assert json.loads(printed.stdout)["incidents"] == []
