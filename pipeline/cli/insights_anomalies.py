@@ -1,4 +1,4 @@
-"""`kairos insights anomalies`: what went otherwise than expected, and what comes next."""
+"""`kairos insights anomalies`: incidents in daily series, and the next two weeks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -26,7 +26,7 @@ from pipeline.insights.campaigns import (
     campaign_statistics,
 )
 from pipeline.insights.goals import CampaignGoal, campaign_goals
-from pipeline.insights.intervals import Difference, Rate
+from pipeline.insights.intervals import Difference, RateInterval
 from pipeline.insights.tables import Engine
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 
@@ -131,7 +131,7 @@ def _name(one: CampaignFigures) -> str:
     return " / ".join(name for name in names if name is not None)
 
 
-def _rate(one: Rate) -> str:
+def _rate(one: RateInterval) -> str:
     if one.share is None:
         return ""
     return f"{one.share:.1%} ({one.low:.1%}–{one.high:.1%})"

@@ -30,7 +30,7 @@ _STEADY_TRIALS: Final = 500.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Baseline:
-    """What was expected each day, and its variance, `dispersion` included.
+    """Expectation of each day, and its variance, `dispersion` included.
 
     `weekdays`: how each day of the week compares with the mean of them (1 = alike), Monday first.
     """

@@ -22,7 +22,7 @@ from pipeline.insights.intervals import (
     ArmSums,
     ClusterSums,
     Difference,
-    Rate,
+    RateInterval,
     conversion_difference,
     rate,
     value_difference,
@@ -76,10 +76,10 @@ class CampaignFigures:
     revenue: float
     worth: float
     cost: float
-    seen_rate: Rate
-    click_rate: Rate
-    dismiss_rate: Rate
-    conversion_rate: Rate
+    seen_rate: RateInterval
+    click_rate: RateInterval
+    dismiss_rate: RateInterval
+    conversion_rate: RateInterval
 
 
 @dataclass(frozen=True, slots=True)

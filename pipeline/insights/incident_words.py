@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 from pipeline.insights.campaigns import iso_day
-from pipeline.insights.incidents import Evidence, Incident
+from pipeline.insights.incidents import Incident, SeriesEvidence
 
 Language: TypeAlias = Literal["en", "es"]
 
@@ -63,7 +63,7 @@ def incident_words(
     return text + "."
 
 
-def evidence_words(one: Evidence, language: Language = "en") -> str:
+def evidence_words(one: SeriesEvidence, language: Language = "en") -> str:
     """Return one finding as the part of a sentence."""
     words = _WORDS[language]
     where = words["all"] if one.channel is None else words["in"].format(channel=one.channel)

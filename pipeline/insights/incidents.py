@@ -1,4 +1,4 @@
-"""What happened, for a business user: anomalies of the same time together, and what they cost.
+"""Incidents for a business user: anomalies of the same time together, and what they cost.
 
 Anomalies belong to one incident when their days overlap by half of the shorter. Its cost are the
 goals that were not reached: visits that would have gone on, were it not for it, times how often who
@@ -22,7 +22,7 @@ _RECENT_DAYS: Final = 56
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class SeriesEvidence:
     """A series that was off: `observed` where `expected` were expected, from `first_day` to
     `last_day` (inclusive; days since 1970). `channel` None: all of them together."""
 
@@ -55,7 +55,7 @@ class Incident:
     last_day: int
     channels: tuple[str, ...]
     ongoing: bool
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[SeriesEvidence, ...]
     loss: Loss | None
 
 
@@ -152,9 +152,9 @@ def _incident(
     )
 
 
-def _evidence(one: Anomaly) -> Evidence:
+def _evidence(one: Anomaly) -> SeriesEvidence:
     start = one.series.first_day
-    return Evidence(
+    return SeriesEvidence(
         one.series.kind,
         one.series.step,
         one.series.to,

@@ -28,7 +28,7 @@ FEWEST_EVENTS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class RateInterval:
     """`share` = `events` / `of`; None where there is nothing to divide by."""
 
     events: int
@@ -50,13 +50,13 @@ class ClusterSums:
     products: float
 
 
-def rate(sums: ClusterSums) -> Rate:
+def rate(sums: ClusterSums) -> RateInterval:
     """Return the share with its interval."""
     if sums.trials <= 0:
-        return Rate(sums.events, 0, None, None, None)
+        return RateInterval(sums.events, 0, None, None, None)
     share = sums.events / sums.trials
     low, high = wilson(share, _effective_trials(share, sums))
-    return Rate(sums.events, sums.trials, share, low, high)
+    return RateInterval(sums.events, sums.trials, share, low, high)
 
 
 def wilson(share: float, trials: float) -> tuple[float, float]:

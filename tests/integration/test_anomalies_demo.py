@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.cli.insights_anomalies import find_course
 from pipeline.demo import dataset
 from pipeline.insights.events import EventOptions, read_events
-from pipeline.insights.incidents import Evidence
+from pipeline.insights.incidents import SeriesEvidence
 from pipeline.insights.tables import Engine
 
 _TELL_TALES = frozenset(("payment_error", "checkout_bug"))
@@ -37,7 +37,7 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
     assert all(incident.loss is not None for incident in found.incidents[:2])
 
 
-def _overlaps(one: Evidence, first: int, last: int) -> bool:
+def _overlaps(one: SeriesEvidence, first: int, last: int) -> bool:
     """Whether more than half of its days are within the incident's."""
     begins, ends = one.first_day - _FIRST_DAY, one.last_day - _FIRST_DAY
     common = min(ends, last) - max(begins, first) + 1
