@@ -197,8 +197,8 @@ def _load_messages(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _load_facts(connection: duckdb.DuckDBPyConnection) -> None:
-    """Load `facts`: an outcome counts once for a message, however often it was reported; each reported
-    conversion brings its own revenue."""
+    """Load `facts`: an outcome counts once for a message, however often it was reported; each
+    reported conversion brings its own revenue."""
     flags = ", ".join(
         f"max(CASE WHEN name = '{name}' THEN 1 ELSE 0 END) AS {name}" for name in OUTCOMES
     )
