@@ -27,7 +27,7 @@ _MAX_BYTES: Final = 1_000_000
 _MAX_BYTES_TOGETHER: Final = 10_000_000
 
 _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
-    "channels.yaml": ("secret", "url"),
+    "channels.yaml": ("secret", "url", "password", "key", "links", "returned"),
     "ingest.yaml": ("private_key", "passphrase", "password"),
 }
 """Fields, by file, whose variables are resolved by the process that uses them.

@@ -1,5 +1,6 @@
 """`kairos adapter`: delivery of the actions of a kind of channel."""
 
+import asyncio
 from typing import Annotated, Final
 
 import typer
@@ -8,6 +9,7 @@ from pipeline.adapters import logs
 from pipeline.delivery.adapters import ADAPTERS
 from pipeline.delivery.process import Role
 from pipeline.delivery.process import run as run_adapter
+from pipeline.delivery.trials import TRIALS
 from pipeline.settings import Settings
 from pipeline.stack.groups import adapter_group
 from pipeline.stack.plan import adapter_name
@@ -20,10 +22,27 @@ def run(
     instance: Annotated[
         str, typer.Option(help="Tells processes of the same adapter apart; keeps its record.")
     ] = "0",
+    attempt: Annotated[
+        str | None,
+        typer.Option(
+            "--try",
+            metavar="ADDRESS",
+            help="Only send one message there, and show what comes of it.",
+        ),
+    ] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="With --try: the server; without, one on this machine."),
+    ] = None,
 ) -> None:
     """Deliver actions and report their outcomes until TERM."""
     if kind not in ADAPTERS:
         raise typer.BadParameter(f"{kind!r} is not an adapter; there is {_KNOWN}")
     settings = Settings()
+    if attempt is not None:
+        if kind not in TRIALS:
+            raise typer.BadParameter(f"there is no trial of {kind!r}", param_hint="--try")
+        typer.echo(asyncio.run(TRIALS[kind](attempt, server, settings.signing_secret())))
+        return
     logs.configure(settings)
     run_adapter(settings, Role(kind, adapter_name(kind, instance), adapter_group(kind), instance))

@@ -11,8 +11,8 @@ from pipeline.conditions.reads import channels_named, patterns, reads
 from pipeline.conditions.tree import is_hidden
 from pipeline.config import canonical, model
 from pipeline.config.campaign_checks import campaign_problems
+from pipeline.config.channel_checks import channel_problems
 from pipeline.config.ingest_checks import ingest_problems
-from pipeline.config.keys import possible, reference_problem
 from pipeline.config.names import Names, known_name, names_of
 from pipeline.config.normalise import known_region
 from pipeline.config.origins import origin_problem
@@ -24,7 +24,6 @@ from pipeline.config.policy_checks import (
 )
 from pipeline.config.profile_checks import profile_problems
 from pipeline.config.regex import BadPattern, pattern
-from pipeline.config.urls import url_problem
 
 _UNKNOWN: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -49,7 +48,7 @@ def check(bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN) -> It
     yield from _sources(bundle.sources, names)
     yield from _identity(bundle.identity, names)
     yield from profile_problems(bundle, names)
-    yield from _channels(bundle.channels, environment)
+    yield from channel_problems(bundle.channels, environment)
     yield from policy_problems(bundle, names)
     yield from _segments(bundle, names)
     yield from ingest_problems(bundle, names)
@@ -143,27 +142,6 @@ def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
         compiled = pattern(text)
         if isinstance(compiled, BadPattern):
             yield Problem(("identity", "blocked_patterns", index), compiled.why)
-
-
-def _channels(channels: model.Channels, environment: Mapping[str, str]) -> Iterator[Problem]:
-    seen: dict[str, str] = {}
-    for index, channel in enumerate(channels.channels):
-        path: Path = ("channels", "channels", index)
-        if channel.adapter == "webhook" and not channel.url:
-            yield Problem((*path, "adapter"), "a webhook needs `url`: where actions are posted")
-        wrong = _url_problem(channel.url, environment) if channel.url else None
-        if wrong is not None:
-            yield Problem((*path, "url"), wrong)
-        for place, placement in enumerate(channel.placements):
-            if placement in seen:
-                what = f"placement {placement!r} is in channel {seen[placement]} already"
-                yield Problem((*path, "placements", place), what)
-            seen[placement] = channel.name
-
-
-def _url_problem(written: str, environment: Mapping[str, str]) -> str | None:
-    wrong = [url_problem(url) for url in possible(written, environment)]
-    return reference_problem(written) or (wrong[0] if None not in wrong else None)
 
 
 def _segments(bundle: model.Bundle, names: Names) -> Iterator[Problem]:

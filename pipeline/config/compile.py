@@ -211,7 +211,12 @@ def _segment(segment: model.Segment) -> CompiledSegment:
 
 def _channel(channel: model.Channel) -> CompiledChannel:
     return CompiledChannel(
-        channel.name, channel.adapter, channel.url, channel.secret, channel.placements
+        name=channel.name,
+        adapter=channel.adapter,
+        url=channel.url,
+        secret=channel.secret,
+        placements=channel.placements,
+        email=channel.email,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from pipeline.conditions import Compiled, Facts
 from pipeline.conditions.compile import Read, Test
 from pipeline.config.keeps import Aggregate
-from pipeline.config.model import KeptRule, Purpose
+from pipeline.config.model import Email, KeptRule, Purpose
 from pipeline.config.templates import Template
 from pipeline.model.interaction import Known
 
@@ -308,10 +308,11 @@ class Constraints:
 
 @dataclass(frozen=True, slots=True)
 class CompiledChannel:
-    """Way to reach a customer; `url` is set where the adapter is the webhook."""
+    """Way to reach a customer; `url` is set where an adapter needs it."""
 
     name: str
-    adapter: Literal["none", "webhook"]
+    adapter: Literal["none", "webhook", "email"]
     url: str | None
     secret: str | None
     placements: tuple[str, ...]
+    email: Email | None = None

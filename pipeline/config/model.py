@@ -524,10 +524,56 @@ class Policies(Engagement, frozen=True):
     holdouts: tuple[Holdout, ...] = ()
 
 
+class Dkim(Part, frozen=True):
+    """DKIM signature of every e-mail: the public key is at `SELECTOR._domainkey.DOMAIN` in DNS.
+
+    `key` names the environment variable, of the adapter, with the private RSA key in PEM; `domain`
+    is the sender's unless it is given.
+    """
+
+    selector: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]+$(?!\n)")]
+    key: SecretName
+    domain: str | None = None
+
+
+class Email(Part, frozen=True):
+    """E-mail of a channel with `adapter: email`, whose `url` is the SMTP server.
+
+    `from` is an address, or `Name <address>`; `return_path` is where bounces go, `from` unless it
+    is given. `user` and `password` log in. `per_second` limits the messages to one recipient
+    domain, `connections` those to the server.
+
+    `links` is the gateway's URL as customers reach it (variables as in `url`): needed for links to
+    unsubscribe, which every message but a transactional one then has, and for `track`. `track`
+    counts opens (a picture that the message loads) and clicks (links in its HTML lead through the
+    gateway); neither unless it is listed.
+
+    `returned` is a Maildir (an absolute path; variables as in `url`) into which bounces and
+    complaints are delivered.
+    `resend_unknown: true` sends a message again when a crash left unknown whether it was accepted;
+    otherwise it counts as sent.
+    """
+
+    sender: Annotated[str, Meta(min_length=3)] = field(name="from")
+    reply_to: str | None = None
+    return_path: str | None = None
+    user: str | None = None
+    password: SecretName | None = None
+    dkim: Dkim | None = None
+    per_second: Annotated[float, Meta(gt=0)] = 10.0
+    connections: Annotated[int, Meta(ge=1, le=100)] = 4
+    links: str | None = None
+    track: tuple[Literal["opens", "clicks"], ...] = ()
+    returned: str | None = None
+    resend_unknown: bool = False
+
+
 class Channel(Part, frozen=True):
     """A way to reach a customer. `cost` is per message, `deadline` how long it stays worth saying.
 
-    `adapter: webhook` posts each action to `url`; `adapter: none` leaves the topic to others.
+    `adapter: webhook` posts each action to `url`; `adapter: email` sends it by the SMTP server at
+    `url` (`smtp+starttls://HOST:587`, `smtps://HOST:465`, or `smtp://HOST:25` without encryption),
+    as `email` says; `adapter: none` leaves the topic to others.
     `secret` names the environment variable, of the adapter, that holds the key by which posts are
     signed: `${NAME}`. Variables in `url` (`${NAME}`, `${NAME:-default}`) are the adapter's too: the
     configuration keeps their names, never their values.
@@ -541,9 +587,10 @@ class Channel(Part, frozen=True):
     name: Name
     cost: float = 0.0
     deadline: Duration = "5m"
-    adapter: Literal["none", "webhook"] = "none"
+    adapter: Literal["none", "webhook", "email"] = "none"
     url: str | None = None
     secret: SecretName | None = None
+    email: Email | None = None
     placements: tuple[Name, ...] = ()
     escape: Literal["html", "none"] | None = None
     confirm_within: Duration | None = None

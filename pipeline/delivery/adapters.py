@@ -5,7 +5,9 @@ from typing import Final
 
 from pipeline.delivery import webhook
 from pipeline.delivery.channel_adapter import OpenAdapter
+from pipeline.delivery.email import adapter as email_adapter
 
 ADAPTERS: Final[Mapping[str, OpenAdapter]] = {
+    "email": email_adapter.open_adapter,
     "webhook": webhook.open_adapter,
 }

@@ -5,13 +5,14 @@ profile, deadlines, the ledger against duplicates, outcomes, dead letters.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
 from pipeline.adapters.traces import Trace
 from pipeline.config.compiled import CompiledChannel
+from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.model.decision import Action
 
 _MS: Final = 1000
@@ -47,9 +48,17 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Bounced:
-    """Permanent refusal by the receiver."""
+    """Permanent refusal by the receiver; `details` become properties of the outcome."""
 
     status: int
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unconfirmed:
+    """Attempt whose answer never came, and which must not be repeated; `last` is the failure."""
+
+    last: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,19 @@ class OutOfTime:
     unsure: bool = False
 
 
-DeliveryResult: TypeAlias = Delivered | Bounced | OutOfTime
+DeliveryResult: TypeAlias = Delivered | Bounced | OutOfTime | Unconfirmed
+
+
+class Attempt(Protocol):
+    """Record on disk of an attempt, made before the receiver can have the action."""
+
+    def begin(self) -> None:
+        """Record that the receiver may have the action from now on."""
+        ...
+
+    def failed(self) -> None:
+        """Record that the receiver certainly does not have it."""
+        ...
 
 
 class ChannelAdapter(Protocol):
@@ -73,9 +94,13 @@ class ChannelAdapter(Protocol):
         """Return whether the configuration in force lets this adapter deliver on the channel."""
         ...
 
-    async def deliver(self, parcel: Parcel) -> DeliveryResult:
-        """Deliver at least once until `parcel.give_up_s`, with the action's id as the key by which
-        a receiver recognises duplicates.
+    def may_repeat(self, channel: str) -> bool:
+        """Return whether an action is delivered again when a crash left its fate unknown."""
+        ...
+
+    async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        """Deliver until `parcel.give_up_s`, with the action's id as the key by which a receiver
+        recognises duplicates, if it does.
         """
         ...
 
@@ -83,5 +108,22 @@ class ChannelAdapter(Protocol):
 FindChannel: TypeAlias = Callable[[str], CompiledChannel | None]
 """Looks up a channel in the configuration in force."""
 
-OpenAdapter: TypeAlias = Callable[[FindChannel], AbstractAsyncContextManager[ChannelAdapter]]
+
+@dataclass(frozen=True, slots=True)
+class AdapterHost:
+    """Services of the process that an adapter runs in.
+
+    `channels` are those of the adapter in the configuration in force, `token_of` returns the token
+    of an action that this process delivered, and `report` posts an outcome to the gateway.
+    `signing_secret` signs links.
+    """
+
+    find_channel: FindChannel
+    channels: Callable[[], Sequence[CompiledChannel]]
+    token_of: Callable[[str], str | None]
+    report: Callable[[OutcomeReport], Awaitable[RejectedOutcome | None]]
+    signing_secret: str
+
+
+OpenAdapter: TypeAlias = Callable[[AdapterHost], AbstractAsyncContextManager[ChannelAdapter]]
 """Opens an adapter for the time that its process runs."""

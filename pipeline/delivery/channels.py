@@ -33,9 +33,13 @@ class ConfiguredChannels:
             )
 
     def topics(self) -> list[str]:
+        return [topics.actions(one.name) for one in self.all()]
+
+    def all(self) -> list[CompiledChannel]:
+        """Return the adapter's channels of the configuration in force."""
         config = self._configurations.latest()
         channels = config.channels.values() if config else ()
-        return [topics.actions(one.name) for one in channels if one.adapter == self._adapter]
+        return [one for one in channels if one.adapter == self._adapter]
 
     def find(self, name: str) -> CompiledChannel | None:
         """Return a channel of the configuration in force."""

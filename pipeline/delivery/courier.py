@@ -1,15 +1,15 @@
 """Delivery of one action: the ledger records the attempt, then its result, then its report.
 
 A kill between any two of these steps repeats only the step that was not recorded: the receiver
-gets the same idempotency key again, the gateway the same outcome, with the same event id. An action
-that may have been delivered counts as sent, so that caps are not exceeded.
+gets the same idempotency key again, the gateway the same outcome, with the same event id. Receivers
+without such keys (mail servers) do not get it again. An action that may have been delivered counts
+as sent, so that caps are not exceeded.
 """
 
 from dataclasses import replace
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 from prometheus_client import Counter
 
 from pipeline.delivery.channel_adapter import (
@@ -19,9 +19,11 @@ from pipeline.delivery.channel_adapter import (
     DeliveryResult,
     OutOfTime,
     Parcel,
+    Unconfirmed,
 )
 from pipeline.delivery.ledger import Ledger, LedgerEntry
-from pipeline.delivery.reporter import RejectedOutcome, Reporter
+from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome, Reporter
+from pipeline.model.decision import Action
 
 _RECORDS: Final = Counter(
     "kairos_adapter_records",
@@ -30,14 +32,21 @@ _RECORDS: Final = Counter(
 )
 
 
-class OutcomeReport(Struct, frozen=True, omit_defaults=True):
-    """Outcome in the form of `/v1/outcomes`."""
+class _RecordedAttempt:
+    """Record of the attempts of one action in the ledger; `tried`: there was one before a crash,
+    whose fate stays unknown whatever becomes of later ones."""
 
-    token: str
-    outcome: str
-    timestamp: int
-    traceparent: str
-    properties: dict[str, str | int] = msgspec.field(default_factory=dict)
+    def __init__(self, ledger: Ledger, action: Action, *, tried: bool) -> None:
+        self._ledger = ledger
+        self._action = action
+        self._tried = tried
+
+    def begin(self) -> None:
+        self._ledger.put(self._action.action_id, LedgerEntry(token=self._action.token))
+
+    def failed(self) -> None:
+        if not self._tried:
+            self._ledger.remove(self._action.action_id)
 
 
 class Courier:
@@ -58,22 +67,30 @@ class Courier:
         tried = known is not None
         report = (known and known.report) or await self._attempt(parcel, tried)
         refused = await self._reporter.report(report)
-        self._ledger.put(action.action_id, LedgerEntry(report, accepted=True))
+        self._ledger.put(action.action_id, LedgerEntry(report, True, action.token))
         return refused
 
     async def _attempt(self, parcel: Parcel, tried: bool) -> bytes:
         action = parcel.action
-        result: DeliveryResult = Bounced(0)
-        if self._adapter.serves(action.channel):
-            self._ledger.put(action.action_id, LedgerEntry())
-            result = await self._adapter.deliver(parcel)
-        if tried and isinstance(result, OutOfTime):
-            result = replace(result, unsure=True)
+        result = await self._deliver_unless_unknown(parcel, tried)
         report = _report_of(parcel, result)
         _RECORDS.labels(report.outcome).inc()
         encoded = msgspec.json.encode(report)
-        self._ledger.put(action.action_id, LedgerEntry(encoded))
+        self._ledger.put(action.action_id, LedgerEntry(encoded, token=action.token))
         return encoded
+
+    async def _deliver_unless_unknown(self, parcel: Parcel, tried: bool) -> DeliveryResult:
+        """Deliver, unless an attempt before a crash forbids it; `tried`: there was one."""
+        action = parcel.action
+        if not self._adapter.serves(action.channel):
+            return Bounced(0)
+        if tried and not self._adapter.may_repeat(action.channel):
+            return Unconfirmed("the process ended within an attempt")
+        attempt = _RecordedAttempt(self._ledger, action, tried=tried)
+        result = await self._adapter.deliver(parcel, attempt)
+        if tried and isinstance(result, OutOfTime):
+            return replace(result, unsure=True)
+        return result
 
 
 def _report_of(parcel: Parcel, result: DeliveryResult) -> OutcomeReport:
@@ -81,8 +98,10 @@ def _report_of(parcel: Parcel, result: DeliveryResult) -> OutcomeReport:
     match result:
         case Delivered():
             return OutcomeReport(token, "sent", at, hop)
-        case Bounced(status):
-            return OutcomeReport(token, "bounce", at, hop, {"status": status})
+        case Bounced(status, details):
+            return OutcomeReport(token, "bounce", at, hop, {"status": status, **details})
+        case Unconfirmed(last):
+            return OutcomeReport(token, "sent", at, hop, {"unconfirmed": last})
         case OutOfTime(last, unsure=True):
             return OutcomeReport(token, "sent", at, hop, {"unconfirmed": last})
         case OutOfTime(last):

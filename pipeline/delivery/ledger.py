@@ -17,11 +17,12 @@ class LedgerEntry(Struct, frozen=True, array_like=True):
     """State of an action's delivery.
 
     `report` is the outcome as it is posted to the gateway, empty while it is unknown; `accepted`:
-    the gateway has it.
+    the gateway has it. `token` is the action's, for outcomes that come later, such as a bounce.
     """
 
     report: bytes = b""
     accepted: bool = False
+    token: str = ""
 
 
 class Ledger:
@@ -38,6 +39,14 @@ class Ledger:
 
     def put(self, action_id: str, entry: LedgerEntry) -> None:
         self._rows[action_id.encode()] = self._encoder.encode(entry)
+
+    def remove(self, action_id: str) -> None:
+        del self._rows[action_id.encode()]
+
+    def token_of(self, action_id: str) -> str | None:
+        """Return the token of an action that was delivered, or may have been."""
+        entry = self.get(action_id)
+        return entry.token or None if entry else None
 
     def close(self) -> None:
         self._rows.close()

@@ -5,6 +5,7 @@ import signal
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import uvloop
 from aiohttp import ClientSession, DummyCookieJar
 from prometheus_client import start_http_server
@@ -16,6 +17,7 @@ from pipeline.adapters.membership import heartbeat_ms
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.delivery.adapters import ADAPTERS
+from pipeline.delivery.channel_adapter import AdapterHost
 from pipeline.delivery.channels import ConfiguredChannels
 from pipeline.delivery.courier import Courier
 from pipeline.delivery.dispatcher import Dispatcher
@@ -63,28 +65,36 @@ async def _serve(settings: Settings, role: Role) -> None:
     ledger = Ledger(folder)
     publisher = AsyncPublisher(client, _PRODUCE_MS, lambda why: _fail(ended, RuntimeError(why)))
     try:
-        async with (
-            ADAPTERS[role.adapter](channels.find) as adapter,
-            ClientSession(cookie_jar=DummyCookieJar()) as http,
-            asyncio.TaskGroup() as group,
-        ):
-            courier = Courier(adapter, ledger, Reporter(http, channels.gateway))
-            dispatcher = Dispatcher(role.adapter, courier, codec, publisher, Lanes(group))
-            inbox = Inbox(
-                _membership(settings, role),
-                dispatcher.progress,
-                channels.topics,
-                dispatcher.receive,
-                lambda error: _fail(ended, error),
+        async with ClientSession(cookie_jar=DummyCookieJar()) as http:
+            reporter = Reporter(http, channels.gateway)
+            host = AdapterHost(
+                find_channel=channels.find,
+                channels=channels.all,
+                token_of=ledger.token_of,
+                report=lambda outcome: reporter.report(msgspec.json.encode(outcome)),
+                signing_secret=settings.signing_secret(),
             )
-            inbox.start()
-            ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
-            announce(settings.home, role.name, "ready", ports)
-            await _wait_for_end(ended)
-            announce(settings.home, role.name, "stopping", ports)
-            inbox.stop_reading()
-            await dispatcher.lanes.drain(_GRACE_S)
-            await inbox.close()
+            async with (
+                ADAPTERS[role.adapter](host) as adapter,
+                asyncio.TaskGroup() as group,
+            ):
+                courier = Courier(adapter, ledger, reporter)
+                dispatcher = Dispatcher(role.adapter, courier, codec, publisher, Lanes(group))
+                inbox = Inbox(
+                    _membership(settings, role),
+                    dispatcher.progress,
+                    channels.topics,
+                    dispatcher.receive,
+                    lambda error: _fail(ended, error),
+                )
+                inbox.start()
+                ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
+                announce(settings.home, role.name, "ready", ports)
+                await _wait_for_end(ended)
+                announce(settings.home, role.name, "stopping", ports)
+                inbox.stop_reading()
+                await dispatcher.lanes.drain(_GRACE_S)
+                await inbox.close()
     finally:
         await publisher.close()
         ledger.close()

@@ -37,6 +37,16 @@ class NoGateway:
     why: str
 
 
+class OutcomeReport(Struct, frozen=True, omit_defaults=True):
+    """Outcome in the form of `/v1/outcomes`; `timestamp` is in epoch ms."""
+
+    token: str
+    outcome: str
+    timestamp: int
+    traceparent: str | None = None
+    properties: dict[str, str | int] = msgspec.field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class RejectedOutcome:
     """Permanent rejection of an outcome by the gateway."""

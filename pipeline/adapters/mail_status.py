@@ -1,0 +1,26 @@
+"""Status codes of e-mail (RFC 3463), in answers of servers and in bounces."""
+
+import re
+from typing import Final, Literal, TypeAlias
+
+_ENHANCED: Final = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
+_DISABLED: Final = "5.2.1"
+
+BounceKind: TypeAlias = Literal["address", "refused", "soft"]
+"""Kind of a bounce. address: nobody can be reached there; refused: this message was not wanted, for
+its content, size or sender; soft: servers tried it for as long as they do."""
+
+
+def enhanced_status(text: str) -> str | None:
+    """Return the first enhanced status code in `text`, such as 5.1.1."""
+    found = _ENHANCED.search(text)
+    return found.group() if found else None
+
+
+def bounce_kind(enhanced: str | None) -> BounceKind:
+    """Return the kind of a permanent failure by its enhanced status code."""
+    if enhanced is None:
+        return "refused"
+    if enhanced.startswith("5.1.") or enhanced == _DISABLED:
+        return "address"
+    return "refused" if enhanced.startswith("5.") else "soft"

@@ -1,0 +1,128 @@
+"""Bounces (RFC 3464) and complaints (RFC 5965), as mail servers send them back."""
+
+import re
+from collections.abc import Iterator
+from email import message_from_bytes
+from email.message import Message
+from email.policy import default
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
+
+from pipeline.adapters.mail_status import bounce_kind, enhanced_status
+
+TOKEN_HEADER: Final = "X-Kairos-Token"
+"""Header of sent messages with the outcome token, which most bounces and complaints give back."""
+
+_ACTION_ID: Final = re.compile(
+    r"<([0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12})@[^<>\s]+>"
+)
+_COMPLAINTS: Final = frozenset(("abuse", "fraud", "opt-out", "opt-out-list", "other"))
+_OUTCOME_OF: Final[dict[str, Literal["bounce", "delivered"]]] = {
+    "failed": "bounce",
+    "delivered": "delivered",
+}
+_OF_ORIGINAL: Final = ("message/rfc822", "message/global", "text/rfc822-headers")
+_OWN_REFERENCES: Final = ("in-reply-to", "references")
+
+
+class ReturnedMail(Struct, frozen=True):
+    """Outcome that came back of the message of `action_id`, whose token it may give back too."""
+
+    outcome: Literal["bounce", "complaint", "delivered"]
+    action_id: str | None
+    token: str | None
+    properties: dict[str, str] = {}
+
+
+class OtherMail(Struct, frozen=True):
+    """Message that tells of no outcome, and why."""
+
+    why: str
+
+
+Returned: TypeAlias = ReturnedMail | OtherMail
+
+
+def parse_returned(raw: bytes) -> Returned:
+    """Return what a message tells of one that was sent."""
+    message = message_from_bytes(raw, policy=default)
+    parts: list[Message] = list(message.walk())
+    found = _report(parts)
+    if isinstance(found, OtherMail):
+        return found
+    outcome, properties = found
+    action_id, token = _original(message, parts)
+    if action_id is None and token is None:
+        return OtherMail("it names no message of ours")
+    return ReturnedMail(outcome, action_id, token, properties)
+
+
+def _report(
+    parts: list[Message],
+) -> tuple[Literal["bounce", "complaint", "delivered"], dict[str, str]] | OtherMail:
+    for part in parts:
+        match part.get_content_type():
+            case "message/delivery-status" | "message/global-delivery-status":
+                return _delivery_status(part)
+            case "message/feedback-report":
+                kind = _fields(part).get("feedback-type", "").lower()
+                if kind in _COMPLAINTS:
+                    return "complaint", {"feedback": kind}
+                return OtherMail(f"feedback of type {kind or 'unknown'}")
+    return OtherMail("no delivery status and no feedback report")
+
+
+def _delivery_status(
+    part: Message,
+) -> tuple[Literal["bounce", "delivered"], dict[str, str]] | OtherMail:
+    """Return the first final status of a recipient."""
+    for block in _blocks(part):
+        outcome = _OUTCOME_OF.get((block.get("Action") or "").strip().lower())
+        if outcome == "delivered":
+            return outcome, {}
+        if outcome == "bounce":
+            enhanced = enhanced_status(block.get("Status") or "")
+            said = {"bounce": str(bounce_kind(enhanced))}
+            return outcome, said if enhanced is None else {**said, "enhanced": enhanced}
+    return OtherMail("a delivery status that is not final")
+
+
+def _original(message: Message, parts: list[Message]) -> tuple[str | None, str | None]:
+    """Return action id and token of the message that is told of."""
+    for part in parts:
+        if part.get_content_type() in _OF_ORIGINAL:
+            fields = _fields(part)
+            action_id = _action_id(fields.get("message-id"))
+            token = fields.get(TOKEN_HEADER.lower(), "").strip() or None
+            if action_id or token:
+                return action_id, token
+    for name in _OWN_REFERENCES:
+        action_id = _action_id(message.get(name))
+        if action_id is not None:
+            return action_id, None
+    return None, None
+
+
+def _action_id(text: str | None) -> str | None:
+    found = _ACTION_ID.search(text or "")
+    return found.group(1) if found else None
+
+
+def _fields(part: Message) -> dict[str, str]:
+    """Return the fields that a part holds as its content, by their names in lower case."""
+    found: dict[str, str] = {}
+    for block in _blocks(part):
+        for name, value in block.items():
+            found.setdefault(name.lower(), str(value))
+    return found
+
+
+def _blocks(part: Message) -> Iterator[Message]:
+    content = part.get_payload()
+    if isinstance(content, list):
+        yield from (one for one in content if isinstance(one, Message))
+        return
+    body = part.get_payload(decode=True)
+    if isinstance(body, bytes):
+        yield message_from_bytes(body.lstrip(), policy=default)

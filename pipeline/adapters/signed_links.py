@@ -1,0 +1,58 @@
+"""Signed links of messages: what a customer's click says can be read, and not invented."""
+
+from typing import Final, Generic, Literal, TypeVar
+
+from itsdangerous import BadData, Signer
+from itsdangerous.encoding import base64_decode, base64_encode
+from msgspec import DecodeError, Struct, json
+
+from pipeline.model.interaction import Identifier
+
+Purpose = Literal["marketing", "service", "transactional"]
+
+PREFERENCES: Final = "/v1/unsubscribe"
+CLICK: Final = "/v1/click"
+OPEN: Final = "/v1/open"
+
+
+class PreferenceLink(Struct, frozen=True, array_like=True):
+    """Right to change the consent of one customer to messages of a channel and purpose."""
+
+    identifier: Identifier
+    channel: str
+    purpose: Purpose
+    campaign: str
+    action_id: str
+
+
+class TrackedLink(Struct, frozen=True, array_like=True):
+    """Outcome token of the message that a link was in, and the URL that it leads to.
+
+    `sent_at` (epoch ms): when the message was sent, by which mail scanners are told from customers.
+    """
+
+    token: str
+    url: str
+    sent_at: int
+
+
+L = TypeVar("L", bound=Struct)
+
+
+class LinkSigner(Generic[L]):
+    """Signer of one kind of link; the kind is part of the signature."""
+
+    def __init__(self, secret: str, kind: type[L]) -> None:
+        self._signer = Signer(secret, salt=f"kairos.{kind.__name__}")
+        self._decoder = json.Decoder(kind)
+
+    def sign(self, link: L) -> str:
+        """Return the link's text for a URL."""
+        return self._signer.sign(base64_encode(json.encode(link))).decode()
+
+    def verify(self, text: str) -> L | None:
+        """Return the link; None when its signature or form is wrong."""
+        try:
+            return self._decoder.decode(base64_decode(self._signer.unsign(text)))
+        except (BadData, DecodeError, UnicodeEncodeError):
+            return None

@@ -1,0 +1,120 @@
+"""Checks of channels beyond their form, and of what their adapters need of a treatment."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Final
+
+from pipeline.conditions import Path, Problem
+from pipeline.config import model
+from pipeline.config.keys import possible, reference_problem, resolved
+from pipeline.config.mail_addresses import parse_mailbox
+from pipeline.config.smtp_urls import BadSmtpUrl, parse_smtp_url
+from pipeline.config.urls import url_problem
+
+_EMAIL: Final = "email"
+_EMAIL_PARTS: Final = ("subject", "text")
+
+
+def channel_problems(channels: model.Channels, environment: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield the problems of all channels; `environment` may have the variables in their URLs."""
+    seen: dict[str, str] = {}
+    for index, channel in enumerate(channels.channels):
+        path: Path = ("channels", "channels", index)
+        if channel.adapter == _EMAIL:
+            yield from _email_channel(channel, path, environment)
+        else:
+            yield from _other_channel(channel, path, environment)
+        for place, placement in enumerate(channel.placements):
+            if placement in seen:
+                what = f"placement {placement!r} is in channel {seen[placement]} already"
+                yield Problem((*path, "placements", place), what)
+            seen[placement] = channel.name
+
+
+def email_treatment_problems(
+    treatment: model.Treatment, channel: model.Channel, purpose: model.Purpose, path: Path
+) -> Iterator[Problem]:
+    """Yield what a treatment lacks to be sent as an e-mail."""
+    if channel.adapter != _EMAIL or channel.email is None:
+        return
+    if treatment.placement is not None:
+        yield Problem((*path, "placement"), "an e-mail has no placement: leave it out")
+    if treatment.address is None:
+        what = "say with `address` which namespace has the customer's e-mail address"
+        yield Problem((*path, "treatment"), what)
+    for part in _EMAIL_PARTS:
+        if part not in treatment.content:
+            yield Problem((*path, "content"), f"an e-mail needs a {part!r} here")
+    if purpose != "transactional" and channel.email.links is None:
+        what = (
+            f"this needs a link to unsubscribe: set `links` in `email` of channel {channel.name} "
+            "to the gateway's URL, or make the campaign transactional"
+        )
+        yield Problem((*path, "channel"), what)
+
+
+def _other_channel(
+    channel: model.Channel, path: Path, environment: Mapping[str, str]
+) -> Iterator[Problem]:
+    if channel.email is not None:
+        yield Problem((*path, "email"), "`email` is for channels with `adapter: email`")
+    if channel.adapter == "webhook" and not channel.url:
+        yield Problem((*path, "adapter"), "a webhook needs `url`: where actions are posted")
+    wrong = _http_problem(channel.url, environment) if channel.url else None
+    if wrong is not None:
+        yield Problem((*path, "url"), wrong)
+
+
+def _email_channel(
+    channel: model.Channel, path: Path, environment: Mapping[str, str]
+) -> Iterator[Problem]:
+    if channel.email is None:
+        yield Problem((*path, "adapter"), "an e-mail channel needs `email` with `from`")
+        return
+    if not channel.url:
+        yield Problem((*path, "adapter"), "an e-mail channel needs `url`: its SMTP server")
+    else:
+        wrong = _smtp_problem(channel.url, channel.email, environment)
+        if wrong is not None:
+            yield Problem((*path, "url"), wrong)
+    yield from _email(channel.email, (*path, "email"), environment)
+
+
+def _email(email: model.Email, path: Path, environment: Mapping[str, str]) -> Iterator[Problem]:
+    mailboxes = (
+        ("from", email.sender),
+        ("reply_to", email.reply_to),
+        ("return_path", email.return_path),
+    )
+    for field, text in mailboxes:
+        if text is not None and parse_mailbox(text) is None:
+            what = f"{text!r} is no e-mail address: write hello@shop.example"
+            yield Problem((*path, field), what)
+    if (email.user is None) is not (email.password is None):
+        yield Problem((*path, "user"), "`user` and `password` go together")
+    wrong = _http_problem(email.links, environment) if email.links else None
+    if wrong is not None:
+        yield Problem((*path, "links"), wrong)
+    if email.track and not email.links:
+        yield Problem((*path, "track"), "tracking needs `links`: the gateway's URL")
+    returned = resolved(email.returned, environment) if email.returned else None
+    if returned is not None and not PurePosixPath(returned).is_absolute():
+        yield Problem((*path, "returned"), "write the whole path of the Maildir, from /")
+
+
+def _http_problem(written: str, environment: Mapping[str, str]) -> str | None:
+    wrong = [url_problem(url) for url in possible(written, environment)]
+    return reference_problem(written) or (wrong[0] if None not in wrong else None)
+
+
+def _smtp_problem(written: str, email: model.Email, environment: Mapping[str, str]) -> str | None:
+    """Return what is wrong with the URL of an SMTP server, as far as its variables are known."""
+    url = resolved(written, environment)
+    if url is None:
+        return reference_problem(written)
+    server = parse_smtp_url(url)
+    if isinstance(server, BadSmtpUrl):
+        return server.why
+    if email.password is not None and not server.keeps_secrets:
+        return "a password would be sent in clear: use smtp+starttls:// or smtps://"
+    return reference_problem(written)

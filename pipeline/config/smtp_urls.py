@@ -1,0 +1,58 @@
+"""URLs of SMTP servers: `smtp+starttls://HOST:587`, `smtps://HOST:465`, `smtp://HOST:25`.
+
+No reason repeats a part of the URL: there may be a secret in it.
+"""
+
+from typing import Final, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from msgspec import Struct
+
+Encryption: TypeAlias = Literal["none", "starttls", "tls"]
+
+_SCHEMES: Final[dict[str, tuple[Encryption, int]]] = {
+    "smtp": ("none", 25),
+    "smtp+starttls": ("starttls", 587),
+    "smtps": ("tls", 465),
+}
+_LOOPBACK: Final = frozenset(("localhost", "127.0.0.1", "::1"))
+
+
+class SmtpServer(Struct, frozen=True):
+    """SMTP server, and how connections to it are encrypted."""
+
+    host: str
+    port: int
+    encryption: Encryption
+
+    @property
+    def keeps_secrets(self) -> bool:
+        """Whether a password may be sent to it."""
+        return self.encryption != "none" or self.host in _LOOPBACK
+
+
+class BadSmtpUrl(Struct, frozen=True):
+    """Reason why a URL names no SMTP server, with the correction."""
+
+    why: str
+
+
+def parse_smtp_url(url: str) -> SmtpServer | BadSmtpUrl:
+    """Return the server that a URL names."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return BadSmtpUrl("a port is a number from 1 to 65535, an IPv6 address is in brackets")
+    if parts.scheme not in _SCHEMES:
+        return BadSmtpUrl(
+            "the URL of an SMTP server begins with smtp+starttls://, smtps:// or smtp://"
+        )
+    if "@" in parts.netloc:
+        return BadSmtpUrl("user and password stand in `email`, not in the URL")
+    if not parts.hostname or any(not one.isprintable() or one == " " for one in url):
+        return BadSmtpUrl("the URL has no host: write smtp+starttls://HOST:587")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        return BadSmtpUrl("the URL of an SMTP server ends with its port")
+    encryption, usual = _SCHEMES[parts.scheme]
+    return SmtpServer(parts.hostname, port or usual, encryption)

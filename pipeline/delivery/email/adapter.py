@@ -1,0 +1,257 @@
+"""Adapter of e-mail: one message per action, by SMTP, with retries until its deadline.
+
+A mail server recognises no duplicates. So the ledger records the attempt before the message's data
+are sent, and an attempt whose answer never came is not repeated.
+"""
+
+import asyncio
+import os
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.headerregistry import Address
+from typing import Final
+
+from aiolimiter import AsyncLimiter
+from aiosmtplib import SMTP
+from aiosmtplib.errors import (
+    SMTPDataError,
+    SMTPException,
+    SMTPRecipientRefused,
+    SMTPResponseException,
+    SMTPSenderRefused,
+)
+from tenacity import AsyncRetrying, RetryError, retry_if_exception_type
+from tenacity.wait import wait_exponential_jitter
+
+from pipeline.adapters.mail_status import enhanced_status
+from pipeline.config.compiled import CompiledChannel
+from pipeline.config.keys import resolved
+from pipeline.config.mail_addresses import parse_mailbox
+from pipeline.config.model import Dkim, Email
+from pipeline.config.smtp_urls import BadSmtpUrl, parse_smtp_url
+from pipeline.delivery.channel_adapter import (
+    AdapterHost,
+    Attempt,
+    Bounced,
+    ChannelAdapter,
+    Delivered,
+    DeliveryResult,
+    OutOfTime,
+    Parcel,
+    Unconfirmed,
+)
+from pipeline.delivery.email.answers import TemporaryAnswerError, refusal
+from pipeline.delivery.email.message import DkimKey, LinkMaker, Sender, compose
+from pipeline.delivery.email.pool import ConnectionPool, Login, Mailer
+from pipeline.delivery.email.returned_reader import read_returned_mail
+
+_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.2, max=60, jitter=0.5)
+_DOMAINS: Final = 10_000
+"""Recipient domains whose limits are remembered."""
+
+_FINAL: Final = range(400, 600)
+_BAD_ADDRESS: Final = Bounced(0, {"bounce": "address", "enhanced": "5.1.3"})
+
+
+class _NotSentError(Exception):
+    """Failure before the server can have had the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unusable:
+    """Reason why a channel cannot send until the configuration or environment is corrected."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """Way of a channel's messages, with secrets from this process's environment."""
+
+    mailer: Mailer
+    sender: Sender
+    return_path: str
+    per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Envelope:
+    """Message as it is transmitted, and its recipient."""
+
+    return_path: str
+    recipient: str
+    message: bytes
+
+
+class EmailAdapter:
+    """Adapter that sends the actions of its channels to their SMTP servers."""
+
+    def __init__(self, host: AdapterHost) -> None:
+        self._host = host
+        self._links = LinkMaker(host.signing_secret)
+        self._pools: dict[Mailer, ConnectionPool] = {}
+        self._limiters: OrderedDict[tuple[str, float], AsyncLimiter] = OrderedDict()
+
+    def serves(self, channel: str) -> bool:
+        found = self._host.find_channel(channel)
+        return found is not None and found.email is not None
+
+    def may_repeat(self, channel: str) -> bool:
+        found = self._host.find_channel(channel)
+        return found is not None and found.email is not None and found.email.resend_unknown
+
+    async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        recipient = parse_mailbox(parcel.action.address or "")
+        if recipient is None:
+            return _BAD_ADDRESS
+        if time.time() >= parcel.give_up_s:
+            return OutOfTime("it was too late before the first try")
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_NotSentError),
+            wait=_BACK_OFF,
+            stop=lambda state: time.time() + state.upcoming_sleep >= parcel.give_up_s,
+        )
+        try:
+            return await retrying(self._try, parcel, recipient, attempt)
+        except RetryError as error:
+            return OutOfTime(str(error.last_attempt.exception()))
+
+    async def close(self) -> None:
+        for pool in self._pools.values():
+            await pool.close()
+
+    async def _try(self, parcel: Parcel, recipient: Address, attempt: Attempt) -> DeliveryResult:
+        action = parcel.action
+        channel = self._host.find_channel(action.channel)
+        if channel is None or channel.email is None:
+            return Bounced(0)
+        route = _route(channel, channel.email)
+        if isinstance(route, _Unusable):
+            raise _NotSentError(route.why)
+        envelope = _Envelope(
+            route.return_path,
+            recipient.addr_spec,
+            compose(action, recipient, route.sender, self._links, datetime.now(UTC)),
+        )
+        await self._wait_for_limit(recipient.domain, route.per_second, parcel.give_up_s)
+        try:
+            async with self._pool(route.mailer).connection() as smtp:
+                if time.time() >= parcel.give_up_s:
+                    raise _NotSentError("no connection was free in time")
+                return await _transmit(smtp, envelope, attempt)
+        except (SMTPException, OSError, TemporaryAnswerError) as error:
+            raise _NotSentError(_reason(error)) from error
+
+    def _pool(self, mailer: Mailer) -> ConnectionPool:
+        pool = self._pools.get(mailer)
+        if pool is None:
+            pool = self._pools[mailer] = ConnectionPool(mailer)
+        return pool
+
+    async def _wait_for_limit(self, domain: str, per_second: float, give_up_s: float) -> None:
+        key = (domain.lower(), per_second)
+        limiter = self._limiters.get(key)
+        if limiter is None:
+            limiter = AsyncLimiter(max(per_second, 1), max(1, 1 / per_second))
+            self._limiters[key] = limiter
+        self._limiters.move_to_end(key)
+        if len(self._limiters) > _DOMAINS:
+            self._limiters.popitem(last=False)
+        try:
+            async with asyncio.timeout(max(give_up_s - time.time(), 0)):
+                await limiter.acquire()
+        except TimeoutError as error:
+            raise _NotSentError("the limit per domain and second left no time") from error
+
+
+@asynccontextmanager
+async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
+    """Open the adapter, and read bounces and complaints while it is open."""
+    adapter = EmailAdapter(host)
+    reading = asyncio.create_task(read_returned_mail(host))
+    try:
+        yield adapter
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await adapter.close()
+
+
+async def _transmit(smtp: SMTP, envelope: _Envelope, attempt: Attempt) -> DeliveryResult:
+    """Send a message on an open connection; raise what certainly kept it from being accepted."""
+    try:
+        await smtp.mail(envelope.return_path)
+        await smtp.rcpt(envelope.recipient)
+    except (SMTPSenderRefused, SMTPRecipientRefused) as error:
+        of_recipient = isinstance(error, SMTPRecipientRefused)
+        return refusal(error.code, error.message, of_recipient=of_recipient)
+    attempt.begin()
+    try:
+        await smtp.data(envelope.message)
+    except SMTPDataError as error:
+        if error.code not in _FINAL:  # nonsense after the data
+            return Unconfirmed(_reason(error))
+        attempt.failed()
+        return refusal(error.code, error.message, of_recipient=False)
+    except (SMTPException, OSError) as error:
+        return Unconfirmed(_reason(error))
+    return Delivered()
+
+
+def _route(channel: CompiledChannel, email: Email) -> _Route | _Unusable:
+    """Return the way of a channel's messages, with what the environment adds."""
+    names = {"url": channel.url, "links": email.links, "password": email.password}
+    names["dkim.key"] = email.dkim.key if email.dkim else None
+    values = {name: resolved(text, os.environ) for name, text in names.items() if text is not None}
+    unset = [name for name, value in values.items() if not value]
+    if unset:
+        return _Unusable(f"channel {channel.name}: a variable in `{unset[0]}` is not set here")
+    server = parse_smtp_url(values.get("url") or "")
+    if isinstance(server, BadSmtpUrl):
+        return _Unusable(f"channel {channel.name}: {server.why}")
+    mailbox = parse_mailbox(email.sender)
+    if mailbox is None:
+        return _Unusable(f"channel {channel.name}: `from` is no e-mail address")
+    password = values.get("password")
+    if password is not None and not server.keeps_secrets:
+        return _Unusable(f"channel {channel.name}: a password would be sent in clear")
+    login = Login(email.user or "", password) if password is not None else None
+    pem = values.get("dkim.key")
+    links = values.get("links")
+    sender = Sender(
+        mailbox=mailbox,
+        reply_to=email.reply_to,
+        links=links.rstrip("/") if links else None,
+        tracks_opens="opens" in email.track,
+        tracks_clicks="clicks" in email.track,
+        dkim=_dkim_key(email.dkim, pem, mailbox.domain) if email.dkim and pem else None,
+    )
+    return_path = parse_mailbox(email.return_path) if email.return_path else None
+    return _Route(
+        Mailer(server, login, email.connections),
+        sender,
+        (return_path or mailbox).addr_spec,
+        email.per_second,
+    )
+
+
+def _dkim_key(dkim: Dkim, pem: str, domain: str) -> DkimKey:
+    """Return the key; a variable may hold it on one line, with `\\n` for line breaks."""
+    return DkimKey(dkim.selector, dkim.domain or domain, pem.replace("\\n", "\n").encode())
+
+
+def _reason(error: Exception) -> str:
+    """Describe a failure for its outcome, without texts of servers, which may hold addresses."""
+    name = type(error).__name__
+    match error:
+        case SMTPResponseException():
+            return f"{name}: status {error.code} {enhanced_status(error.message) or ''}".strip()
+        case TemporaryAnswerError():
+            return str(error)
+        case OSError(strerror=str(detail)):
+            return f"{name}: {detail}"
+    return name

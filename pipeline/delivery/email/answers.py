@@ -1,0 +1,30 @@
+"""Permanent and temporary answers of SMTP servers."""
+
+from typing import Final
+
+from pipeline.adapters.mail_status import bounce_kind, enhanced_status
+from pipeline.delivery.channel_adapter import Bounced
+
+_PERMANENT: Final = 500
+_NO_SUCH_MAILBOX: Final = frozenset((550, 551, 553))
+
+
+class TemporaryAnswerError(Exception):
+    """Temporary refusal by the server, before it accepted the message."""
+
+
+def refusal(code: int, text: str, *, of_recipient: bool) -> Bounced:
+    """Return the bounce of a permanent answer. Raise TemporaryAnswerError for any other.
+
+    Servers that give no enhanced code mean the mailbox by their answer to the recipient.
+    """
+    enhanced = enhanced_status(text)
+    if code < _PERMANENT:
+        raise TemporaryAnswerError(f"status {code} {enhanced or ''}".strip())
+    kind = bounce_kind(enhanced)
+    if enhanced is None and of_recipient and code in _NO_SUCH_MAILBOX:
+        kind = "address"
+    details = {"bounce": str(kind)}
+    if enhanced is not None:
+        details["enhanced"] = enhanced
+    return Bounced(code, details)

@@ -1,0 +1,120 @@
+"""Pool of connections to one SMTP server."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+from aiosmtplib import SMTP
+from aiosmtplib.errors import SMTPException
+
+from pipeline.config.smtp_urls import SmtpServer
+
+_TIMEOUT_S: Final = 60.0
+"""Time for one answer; RFC 5321 allows servers minutes, most answer in less than a second."""
+
+_MOST_MESSAGES: Final = 100
+"""Messages per connection: servers close those that they find too long."""
+
+_IDLE_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """User and password for an SMTP server."""
+
+    user: str
+    password: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mailer:
+    """Server that a channel's messages go to, with the limit of connections to it."""
+
+    server: SmtpServer
+    login: Login | None
+    connections: int
+
+
+@dataclass(slots=True)
+class _Connection:
+    client: SMTP
+    messages: int = 0
+    idle_since: float = 0.0
+
+    @property
+    def is_reusable(self) -> bool:
+        return (
+            self.client.is_connected
+            and self.messages < _MOST_MESSAGES
+            and time.monotonic() - self.idle_since < _IDLE_S
+        )
+
+
+class ConnectionPool:
+    """Connections to one server, made when they are needed and kept for the next message."""
+
+    def __init__(self, mailer: Mailer) -> None:
+        self._mailer = mailer
+        self._free = asyncio.Semaphore(mailer.connections)
+        self._idle: list[_Connection] = []
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[SMTP]:
+        """Provide a connection for one message, waiting while all are in use.
+
+        Raises SMTPException, OSError. After an exception in the body the connection is closed.
+        """
+        async with self._free:
+            found = await self._take()
+            try:
+                yield found.client
+            except BaseException:
+                found.client.close()
+                raise
+            found.messages += 1
+            found.idle_since = time.monotonic()
+            self._idle.append(found)
+
+    async def close(self) -> None:
+        """Close the connections that are not in use."""
+        while self._idle:
+            await _quit(self._idle.pop())
+
+    async def _take(self) -> _Connection:
+        while self._idle:
+            found = self._idle.pop()
+            if found.is_reusable:
+                with suppress(SMTPException, OSError):
+                    await found.client.rset()
+                    return found
+            await _quit(found)
+        return _Connection(await self._connect())
+
+    async def _connect(self) -> SMTP:
+        server, login = self._mailer.server, self._mailer.login
+        client = SMTP(
+            hostname=server.host,
+            port=server.port,
+            timeout=_TIMEOUT_S,
+            use_tls=server.encryption == "tls",
+            start_tls=server.encryption == "starttls",
+        )
+        try:
+            await client.connect()
+            if login is not None:
+                await client.login(login.user, login.password)
+            await client.ehlo()
+        except BaseException:
+            client.close()
+            raise
+        return client
+
+
+async def _quit(connection: _Connection) -> None:
+    if connection.client.is_connected:
+        with suppress(SMTPException, OSError):
+            await connection.client.quit()
+    connection.client.close()

@@ -1,0 +1,150 @@
+"""A real SMTP server that keeps what it accepts and answers as it is told."""
+
+import asyncio
+import ssl
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from pathlib import Path
+from typing import Any, cast
+
+from aiosmtpd import smtp
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+CUT = "cut the connection"
+HANG = "never answer"
+USER, PASSWORD = "kairos", "a password"
+
+
+@dataclass(frozen=True)
+class Received:
+    """A message that was accepted."""
+
+    sender: str
+    recipient: str
+    raw: bytes
+    session: smtp.Session
+
+    @property
+    def message(self) -> EmailMessage:
+        return cast(EmailMessage, message_from_bytes(self.raw, policy=default))
+
+    @property
+    def action_id(self) -> str:
+        return self.message["Message-ID"].strip("<>").partition("@")[0]
+
+
+@dataclass
+class MailServer:
+    """`plan` queues answers by stage (mail, rcpt, data, accepted): a line, CUT or HANG; without one
+    the message is accepted. `accepted` is answered after the message has been kept.
+    """
+
+    received: list[Received] = field(default_factory=list)
+    hangs: asyncio.Event = field(default_factory=asyncio.Event)
+    seen: list[str] = field(default_factory=list)
+    answers: dict[str, deque[str]] = field(default_factory=lambda: defaultdict(deque))
+
+    def plan(self, stage: str, *answers: str) -> None:
+        self.answers[stage].extend(answers)
+
+    def sessions(self) -> int:
+        return len({id(one.session) for one in self.received})
+
+    async def handle_MAIL(  # noqa: N802 - aiosmtpd names it so
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return await self._answer("mail", server)
+
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd names it so
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        envelope.rcpt_tos.append(address)
+        return await self._answer("rcpt", server)
+
+    async def handle_DATA(  # noqa: N802 - as above
+        self, server: Any, session: Any, envelope: Any
+    ) -> str:
+        answer = await self._answer("data", server)
+        if answer.startswith("2"):
+            [recipient] = envelope.rcpt_tos
+            kept = Received(envelope.mail_from, recipient, envelope.content, session)
+            self.received.append(kept)
+            answer = await self._answer("accepted", server)
+        return answer
+
+    async def _answer(self, stage: str, server: Any) -> str:
+        self.seen.append(stage)
+        answer = self.answers[stage].popleft() if self.answers[stage] else "250 2.0.0 ok"
+        if answer == CUT:
+            server.transport.abort()
+        if answer == HANG:
+            self.hangs.set()
+            await asyncio.Event().wait()
+        return answer
+
+    @asynccontextmanager
+    async def listening(
+        self, tls: ssl.SSLContext | None = None, *, implicit: bool = False, port: int = 0
+    ) -> AsyncIterator[int]:
+        """On 127.0.0.1; provides the port. With `tls` it wants STARTTLS and a login first."""
+        options: dict[str, Any] = {"hostname": "localhost", "enable_SMTPUTF8": True}
+        if tls is not None:
+            options |= {"auth_required": True, "authenticator": _authenticate}
+            options |= {"auth_require_tls": not implicit}
+            if not implicit:
+                options |= {"tls_context": tls, "require_starttls": True}
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: smtp.SMTP(self, **options), "127.0.0.1", port, ssl=tls if implicit else None
+        )
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+
+
+def _authenticate(
+    server: Any, session: Any, envelope: Any, mechanism: str, data: Any
+) -> smtp.AuthResult:
+    fits = (data.login, data.password) == (USER.encode(), PASSWORD.encode())
+    return smtp.AuthResult(success=fits)
+
+
+def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server's context for `localhost`, and the file of who signed it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    chain, private = folder / "certificate.pem", folder / "key.pem"
+    chain.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, private)
+    return context, chain

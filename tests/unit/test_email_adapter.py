@@ -1,0 +1,404 @@
+"""The e-mail adapter against a real SMTP server, with messages parsed back."""
+
+import asyncio
+import time
+from base64 import b64encode
+from datetime import UTC, datetime
+from email import message_from_bytes
+from email.headerregistry import Address
+from email.policy import default
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import dkim
+import msgspec
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pipeline.adapters import traces
+from pipeline.adapters.signed_links import LinkSigner, PreferenceLink, TrackedLink
+from pipeline.config.compiled import CompiledChannel
+from pipeline.config.model import Dkim, Email
+from pipeline.delivery.channel_adapter import (
+    AdapterHost,
+    Bounced,
+    Delivered,
+    DeliveryResult,
+    OutOfTime,
+    Parcel,
+    Unconfirmed,
+)
+from pipeline.delivery.courier import Courier
+from pipeline.delivery.email.adapter import EmailAdapter
+from pipeline.delivery.email.message import LinkMaker, Sender, compose
+from pipeline.delivery.ledger import Ledger
+from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
+from pipeline.model.decision import Action
+from pipeline.model.ids import action_id
+from pipeline.model.interaction import Identifier
+from tests.support.mail_server import CUT, HANG, PASSWORD, USER, MailServer, certificate
+
+_NOW = datetime(2026, 11, 30, 1, 2, 3, tzinfo=UTC)
+SECRET = "a secret of this test"
+LINKS = "https://shop.example"
+EMAIL = Email(sender="Tienda Ñandú <hello@shop.example>", links=LINKS)
+
+
+def _action(number: int = 1, **changes: Any) -> Action:
+    now_ms = time.time_ns() // 1_000_000
+    action = Action(
+        action_id=action_id("d", str(number)),
+        decision_id="d",
+        event_id="e",
+        profile_id="p",
+        identifier=Identifier("customer_id", "ana"),
+        purpose="marketing",
+        campaign="spring",
+        offer="shoes",
+        treatment="shoes-email",
+        channel="email",
+        placement=None,
+        address="ana@example.com",
+        content={"subject": "Hola", "text": "Buenos días\n"},
+        created_at=now_ms,
+        deadline_at=now_ms + 20_000,
+        token="token",
+    )
+    return replace(action, **changes)
+
+
+def _host(channel: CompiledChannel) -> AdapterHost:
+    async def report(_: OutcomeReport) -> RejectedOutcome | None:
+        return None
+
+    return AdapterHost(lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET)
+
+
+class _Attempts:
+    def __init__(self) -> None:
+        self.unknown = False
+
+    def begin(self) -> None:
+        self.unknown = True
+
+    def failed(self) -> None:
+        self.unknown = False
+
+
+def _delivering(url: str, email: Email, *actions: Action) -> list[DeliveryResult]:
+    return asyncio.run(_deliver(url, email, *actions))
+
+
+async def _deliver(url: str, email: Email, *actions: Action) -> list[DeliveryResult]:
+    adapter = EmailAdapter(_host(CompiledChannel("email", "email", url, None, (), email)))
+    try:
+        return [
+            await adapter.deliver(
+                Parcel(action, action.created_at, traces.new_trace()), _Attempts()
+            )
+            for action in actions
+        ]
+    finally:
+        await adapter.close()
+
+
+def _sent(server: MailServer, email: Email, *actions: Action) -> list[DeliveryResult]:
+    async def run() -> list[DeliveryResult]:
+        async with server.listening() as port:
+            return await _deliver(f"smtp://127.0.0.1:{port}", email, *actions)
+
+    return asyncio.run(run())
+
+
+_LINES = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Zl", "Zp")), max_size=200)
+
+
+@given(subject=_LINES, text=st.lists(_LINES, max_size=5))
+def test_message_is_read_back_as_it_was_written(subject: str, text: list[str]) -> None:
+    subject = " ".join(subject.split())
+    body = "\n".join(["begin", *text])
+    action = _action(content={"subject": subject, "text": body}, purpose="transactional")
+    mailbox = Address("Tienda Ñandú", addr_spec="hello@shop.example")
+    sender = Sender(mailbox, None, LINKS, False, False, None)
+    raw = compose(action, Address(addr_spec="a@b.example"), sender, LinkMaker(SECRET), _NOW)
+    assert raw.isascii()
+    assert max(map(len, raw.split(b"\r\n"))) <= 998
+    message = message_from_bytes(raw, policy=default)
+    assert message["Subject"] == subject
+    assert _lines(message.get_content()) == _lines(body)
+    assert message["Date"].datetime == _NOW
+    assert message["List-Unsubscribe"] is None
+
+
+def _lines(text: str) -> list[str]:
+    return text.replace("\r\n", "\n").rstrip("\n").split("\n")
+
+
+def test_message_arrives_with_the_action_s_id() -> None:
+    server, action = MailServer(), _action()
+    assert _sent(server, EMAIL, action) == [Delivered()]
+    [received] = server.received
+    assert (received.sender, received.recipient) == ("hello@shop.example", "ana@example.com")
+    assert received.action_id == action.action_id
+    assert str(received.message["From"]) == "Tienda Ñandú <hello@shop.example>"
+    assert "Buenos días" in received.message.get_content()
+
+
+def test_marketing_can_be_unsubscribed_by_one_click_and_in_both_bodies() -> None:
+    server = MailServer()
+    html = "<html><head><style>b{color:red}</style></head><body><b>¡Hola!</b></body></html>"
+    action = _action(content={"subject": "s", "text": "t", "html": html, "unsubscribe": "Baja"})
+    assert _sent(server, EMAIL, action) == [Delivered()]
+    message = server.received[0].message
+    assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    url = message["List-Unsubscribe"].strip("<>")
+    assert url.startswith(f"{LINKS}/v1/unsubscribe?")
+    [token] = parse_qs(urlsplit(url).query)["t"]
+    assert LinkSigner(SECRET, PreferenceLink).verify(token) == PreferenceLink(
+        action.identifier, "email", "marketing", "spring", action.action_id
+    )
+    assert LinkSigner(SECRET, TrackedLink).verify(token) is None
+    assert LinkSigner("another", PreferenceLink).verify(token) is None
+    text, page = message.iter_parts()
+    assert f"Baja: {url}" in text.get_content()
+    assert '<b style="color: red;">¡Hola!</b>' in page.get_content()
+    assert f'href="{url}"' in page.get_content()
+    assert message["Feedback-ID"] == "spring:email:marketing:shop-example"
+
+
+def test_links_lead_through_the_gateway_only_where_clicks_are_tracked() -> None:
+    html = (
+        '<p><a class="x" href="https://shop.example/?a=1&amp;b=2">go</a>'
+        '<a href="mailto:x">m</a></p>'
+    )
+    content = {"subject": "s", "text": "t", "html": html}
+    server = MailServer()
+    tracking = replace(EMAIL, track=("opens", "clicks"))
+    assert _sent(server, EMAIL, _action(1, content=content)) == [Delivered()]
+    assert _sent(server, tracking, _action(2, content=content)) == [Delivered()]
+    plain, tracked = (list(one.message.iter_parts())[1].get_content() for one in server.received)
+    assert "/v1/click" not in plain
+    assert "/v1/open" not in plain
+    assert 'href="mailto:x"' in tracked
+    [click] = [part for part in tracked.split('"') if "/v1/click" in part]
+    link = LinkSigner(SECRET, TrackedLink).verify(parse_qs(urlsplit(click).query)["t"][0])
+    assert link is not None
+    assert (link.url, link.token) == ("https://shop.example/?a=1&b=2", "token")
+    assert f'<img src="{LINKS}/v1/open?t=' in tracked
+
+
+@pytest.mark.parametrize("implicit", [False, True], ids=["starttls", "tls"])
+def test_login_and_message_are_encrypted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, implicit: bool
+) -> None:
+    context, authority = certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    monkeypatch.setenv("TEST_SMTP_PASSWORD", PASSWORD)
+    email = replace(EMAIL, user=USER, password="${TEST_SMTP_PASSWORD}")
+    server = MailServer()
+
+    async def run() -> list[DeliveryResult]:
+        async with server.listening(context, implicit=implicit) as port:
+            scheme = "smtps" if implicit else "smtp+starttls"
+            return await _deliver(f"{scheme}://localhost:{port}", email, _action())
+
+    assert asyncio.run(run()) == [Delivered()]
+    assert server.received[0].session.authenticated
+
+
+def test_nothing_is_sent_where_encryption_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = MailServer()
+    brief = _action()
+    brief = replace(brief, deadline_at=brief.created_at + 500)
+
+    async def run() -> list[DeliveryResult]:
+        async with server.listening() as port:
+            return await _deliver(f"smtp+starttls://127.0.0.1:{port}", EMAIL, brief)
+
+    [result] = asyncio.run(run())
+    assert isinstance(result, OutOfTime)
+    assert server.seen == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "answer", "result"),
+    [
+        (
+            "rcpt",
+            "550 5.1.1 no such user",
+            Bounced(550, {"bounce": "address", "enhanced": "5.1.1"}),
+        ),
+        ("rcpt", "550 unknown", Bounced(550, {"bounce": "address"})),
+        ("mail", "550 go away", Bounced(550, {"bounce": "refused"})),
+        ("data", "554 5.7.1 spam", Bounced(554, {"bounce": "refused", "enhanced": "5.7.1"})),
+        ("rcpt", "552 5.2.1 off", Bounced(552, {"bounce": "address", "enhanced": "5.2.1"})),
+    ],
+)
+def test_permanent_answer_is_a_bounce_at_once(stage: str, answer: str, result: Bounced) -> None:
+    server = MailServer()
+    server.plan(stage, answer)
+    assert _sent(server, EMAIL, _action()) == [result]
+    assert server.seen.count(stage) == 1
+    assert not server.received
+
+
+@pytest.mark.parametrize(
+    ("stage", "answer"),
+    [
+        ("mail", "421 4.7.0 slow down"),
+        ("rcpt", "451 4.3.0 later"),
+        ("data", "451 4.3.0 later"),
+        ("rcpt", "what?"),
+        ("data", "what?"),
+    ],
+)
+def test_temporary_answer_is_tried_again_and_sent_once(stage: str, answer: str) -> None:
+    server = MailServer()
+    server.plan(stage, answer)
+    [result] = _sent(server, EMAIL, _action())
+    if (stage, answer) == ("data", "what?"):  # nobody knows what it means after the data
+        assert isinstance(result, Unconfirmed)
+    else:
+        assert result == Delivered()
+        assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("stage", ["mail", "rcpt"])
+def test_connection_cut_before_the_data_is_tried_again(stage: str) -> None:
+    server = MailServer()
+    server.plan(stage, CUT)
+    assert _sent(server, EMAIL, _action()) == [Delivered()]
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize("stage", ["data", "accepted"])
+def test_connection_cut_after_the_data_is_not_tried_again(tmp_path: Path, stage: str) -> None:
+    """Neither by this process nor by one that comes after it."""
+    server, outcomes = MailServer(), _Outcomes()
+    server.plan(stage, CUT)
+    action = _action()
+    _couriered(server, outcomes, tmp_path, action)
+    _couriered(server, outcomes, tmp_path, action)
+    assert len(server.received) == (stage == "accepted")
+    assert outcomes.names == ["sent"]
+    assert server.seen.count("data") == 1
+
+
+@pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "accepted"])
+def test_process_ended_at_any_stage_sends_at_most_once(tmp_path: Path, stage: str) -> None:
+    """Ended while the server does not answer; a second process then has its turn."""
+    server, outcomes = MailServer(), _Outcomes()
+    action = _action()
+    server.plan(stage, HANG)
+    _couriered(server, outcomes, tmp_path, action, until=server.hangs)
+    _couriered(server, outcomes, tmp_path, action)
+    before_data = stage in ("mail", "rcpt")
+    assert len(server.received) == (stage != "data")
+    assert outcomes.names == ["sent"]
+    assert ("unconfirmed" in outcomes.reports[0].properties) is not before_data
+
+
+def test_one_connection_serves_many_messages_and_limits_hold() -> None:
+    server = MailServer()
+    email = replace(EMAIL, connections=1, per_second=4)
+    began = time.monotonic()
+    actions = [_action(number) for number in range(9)]
+    assert _sent(server, email, *actions) == [Delivered()] * 9
+    assert server.sessions() == 1
+    assert time.monotonic() - began >= 1.0  # four at once, then four a second
+    assert [one.action_id for one in server.received] == [one.action_id for one in actions]
+
+
+def test_signature_verifies_by_the_published_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = private.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    ).decode()
+    monkeypatch.setenv("TEST_DKIM", pem.replace("\n", "\\n"))
+    server = MailServer()
+    signing = replace(EMAIL, dkim=Dkim(selector="s1", key="${TEST_DKIM}"))
+    html = "<p>Ñ " + "long " * 400 + "</p>"
+    action = _action(content={"subject": "Ñ", "text": ".\n..\nx", "html": html})
+    assert _sent(server, signing, action) == [Delivered()]
+    public = private.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    record = b"v=DKIM1; k=rsa; p=" + b64encode(public)
+    asked: list[bytes] = []
+
+    def dns(name: bytes, timeout: float = 5) -> bytes:
+        asked.append(name)
+        return record
+
+    raw = server.received[0].raw
+    assert dkim.verify(raw, dnsfunc=dns)
+    assert asked == [b"s1._domainkey.shop.example."]
+    assert not dkim.verify(raw.replace(b"spring", b"sprung"), dnsfunc=dns)
+
+
+@pytest.mark.parametrize(
+    "address", ["", "nobody", "a@b\r\nBcc: c@d", "a b@c.d", "@x.example", "josé@x.example"]
+)
+def test_address_that_is_none_bounces_without_a_connection(address: str) -> None:
+    [result] = _delivering("smtp://127.0.0.1:1", EMAIL, _action(address=address))
+    assert isinstance(result, Bounced)
+    assert result.details["bounce"] == "address"
+
+
+def test_domain_of_another_script_is_reached() -> None:
+    server = MailServer()
+    assert _sent(server, EMAIL, _action(address="jose@bücher.example")) == [Delivered()]
+    assert server.received[0].recipient == "jose@xn--bcher-kva.example"
+
+
+class _Outcomes:
+    """A gateway that accepts every outcome."""
+
+    def __init__(self) -> None:
+        self.reports: list[OutcomeReport] = []
+
+    @property
+    def names(self) -> list[str]:
+        return [one.outcome for one in self.reports]
+
+    async def report(self, outcome: bytes) -> RejectedOutcome | None:
+        self.reports.append(msgspec.json.decode(outcome, type=OutcomeReport))
+        return None
+
+
+def _couriered(
+    server: MailServer,
+    outcomes: _Outcomes,
+    folder: Path,
+    action: Action,
+    until: asyncio.Event | None = None,
+) -> None:
+    """Deliver as a process of its own does; it is ended once `until` is set."""
+
+    async def run() -> None:
+        async with server.listening() as port:
+            channel = CompiledChannel("email", "email", f"smtp://127.0.0.1:{port}", None, (), EMAIL)
+            ledger = Ledger(folder / "ledger")
+            adapter = EmailAdapter(_host(channel))
+            courier = Courier(adapter, ledger, outcomes)  # type: ignore[arg-type]
+            parcel = Parcel(action, action.created_at, traces.new_trace())
+            work = asyncio.create_task(courier.deliver(parcel))
+            try:
+                if until is None:
+                    assert await work is None
+                else:
+                    await until.wait()
+                    work.cancel()
+                    await asyncio.gather(work, return_exceptions=True)
+            finally:
+                ledger.close()
+                await adapter.close()
+
+    asyncio.run(run())

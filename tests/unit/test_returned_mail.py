@@ -1,0 +1,197 @@
+"""Bounces and complaints as mail servers write them, and the Maildir that they are read from."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.returned_mail import OtherMail, ReturnedMail, parse_returned
+from pipeline.config.compiled import CompiledChannel
+from pipeline.config.model import Email
+from pipeline.delivery.channel_adapter import AdapterHost
+from pipeline.delivery.email.returned_reader import read_returned_mail
+from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
+from pipeline.model.ids import action_id
+
+ID = action_id("d", "email")
+OTHER = action_id("d", "another")
+
+POSTFIX = f"""\
+Return-Path: <>
+From: MAILER-DAEMON@mx.example (Mail Delivery System)
+Subject: Undelivered Mail Returned to Sender
+To: bounces@shop.example
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=delivery-status; boundary="B"
+
+--B
+Content-Description: Notification
+Content-Type: text/plain; charset=us-ascii
+
+<ana@example.com>: host mx.example.com said: 550 5.1.1 user unknown
+
+--B
+Content-Description: Delivery report
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.example
+X-Postfix-Queue-ID: 3F1
+
+Final-Recipient: rfc822; ana@example.com
+Original-Recipient: rfc822;ana@example.com
+Action: ACTION
+Status: STATUS
+Remote-MTA: dns; mx.example.com
+Diagnostic-Code: smtp; 550 5.1.1 user unknown
+
+--B
+Content-Description: Undelivered Message
+Content-Type: message/rfc822
+
+From: Shop <hello@shop.example>
+To: ana@example.com
+Message-ID: <{ID}@shop.example>
+X-Kairos-Token: the-token
+Subject: Hola
+
+Text
+--B--
+"""
+
+HEADERS_ONLY = POSTFIX.replace("Content-Type: message/rfc822", "Content-Type: text/rfc822-headers")
+
+EXCHANGE = f"""\
+From: postmaster@corp.example
+In-Reply-To: <{ID}@shop.example>
+Content-Type: multipart/report; report-type=delivery-status; boundary="B"
+MIME-Version: 1.0
+
+--B
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns;corp.example
+
+Final-Recipient: rfc822;ana@corp.example
+Action: failed
+Status: 5.7.1
+--B--
+"""
+
+COMPLAINT = f"""\
+From: complaints@provider.example
+Subject: complaint about message
+MIME-Version: 1.0
+Content-Type: multipart/report; report-type=feedback-report; boundary="B"
+
+--B
+Content-Type: text/plain
+
+This is an email abuse report.
+--B
+Content-Type: message/feedback-report
+
+Feedback-Type: KIND
+User-Agent: SomeGenerator/1.0
+Version: 1
+
+--B
+Content-Type: text/rfc822-headers
+
+From: Shop <hello@shop.example>
+Message-ID: <{ID}@shop.example>
+--B--
+"""
+
+
+def _postfix(action: str, status: str, text: str = POSTFIX) -> bytes:
+    return text.replace("ACTION", action).replace("STATUS", status).encode()
+
+
+@pytest.mark.parametrize("text", [POSTFIX, HEADERS_ONLY])
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [("5.1.1", "address"), ("5.2.1", "address"), ("5.7.26", "refused"), ("4.4.7", "soft")],
+)
+def test_final_failure_is_a_bounce_of_its_kind(
+    text: str, ends: str, status: str, kind: str
+) -> None:
+    raw = _postfix("failed", status, text).replace(b"\n", ends.encode())
+    said = {"bounce": kind, "enhanced": status}
+    assert parse_returned(raw) == ReturnedMail("bounce", ID, "the-token", said)
+
+
+def test_status_that_is_not_final_tells_nothing() -> None:
+    assert isinstance(parse_returned(_postfix("delayed", "4.4.1")), OtherMail)
+    assert parse_returned(_postfix("delivered", "2.0.0")) == ReturnedMail(
+        "delivered", ID, "the-token"
+    )
+
+
+def test_bounce_that_refers_to_the_message_only_is_matched() -> None:
+    said = {"bounce": "refused", "enhanced": "5.7.1"}
+    assert parse_returned(EXCHANGE.encode()) == ReturnedMail("bounce", ID, None, said)
+
+
+@pytest.mark.parametrize("kind", ["abuse", "fraud", "Abuse"])
+def test_feedback_is_a_complaint(kind: str) -> None:
+    found = parse_returned(COMPLAINT.replace("KIND", kind).encode())
+    assert found == ReturnedMail("complaint", ID, None, {"feedback": kind.lower()})
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\xff\xfe\x00 nonsense",
+        COMPLAINT.replace("KIND", "not-spam").encode(),
+        COMPLAINT.replace("KIND", "abuse").replace(ID, "somebody-else").encode(),
+        b"Subject: out of office\nAuto-Submitted: auto-replied\n\nI am away.\n",
+        POSTFIX.replace(ID, "x").replace("X-Kairos-Token", "X-Other").encode(),
+    ],
+)
+def test_other_mail_tells_nothing(raw: bytes) -> None:
+    assert isinstance(parse_returned(raw), OtherMail)
+
+
+def test_maildir_is_read_once_and_what_tells_nothing_is_flagged(tmp_path: Path) -> None:
+    for part in ("new", "cur", "tmp"):
+        (tmp_path / part).mkdir()
+    unmatched = _postfix("failed", "5.1.1").replace(ID.encode(), OTHER.encode())
+    unmatched = unmatched.replace(b"X-Kairos-Token: the-token\n", b"")
+    (tmp_path / "new" / "1.bounce").write_bytes(_postfix("failed", "5.1.1"))
+    (tmp_path / "new" / "2.complaint").write_bytes(COMPLAINT.replace("KIND", "abuse").encode())
+    (tmp_path / "new" / "3.spam").write_bytes(b"Subject: buy\n\nnow\n")
+    (tmp_path / "new" / "4.unmatched").write_bytes(unmatched)
+    reports: list[OutcomeReport] = []
+    email = Email(sender="hello@shop.example", returned=str(tmp_path))
+    channel = CompiledChannel("email", "email", "smtp://127.0.0.1", None, (), email)
+
+    async def report(outcome: OutcomeReport) -> RejectedOutcome | None:
+        reports.append(outcome)
+        return None
+
+    async def run() -> None:
+        host = AdapterHost(
+            find_channel=lambda _: channel,
+            channels=lambda: (channel,),
+            token_of={ID: "token of the ledger"}.get,
+            report=report,
+            signing_secret="",
+        )
+        reading = asyncio.create_task(read_returned_mail(host))
+        while list((tmp_path / "new").iterdir()):
+            await asyncio.sleep(0.01)
+        reading.cancel()
+
+    asyncio.run(run())
+    assert [(one.outcome, one.token) for one in reports] == [
+        ("bounce", "token of the ledger"),
+        ("complaint", "token of the ledger"),
+    ]
+    assert sorted(path.name for path in (tmp_path / "cur").iterdir()) == [
+        "1.bounce:2,S",
+        "2.complaint:2,S",
+        "3.spam:2,FS",
+        "4.unmatched:2,FS",
+    ]
