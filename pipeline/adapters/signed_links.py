@@ -56,3 +56,11 @@ class LinkSigner(Generic[L]):
             return self._decoder.decode(base64_decode(self._signer.unsign(text)))
         except (BadData, DecodeError, UnicodeEncodeError):
             return None
+
+
+class MessageLinks:
+    """Signers of every kind of link in messages, with one secret."""
+
+    def __init__(self, secret: str) -> None:
+        self.preferences = LinkSigner(secret, PreferenceLink)
+        self.tracked = LinkSigner(secret, TrackedLink)

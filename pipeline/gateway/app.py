@@ -13,18 +13,21 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from pipeline.adapters.signed_links import CLICK, OPEN, PREFERENCES
 from pipeline.gateway.collect import Endpoint, batch, single
 from pipeline.gateway.cors import add_headers, answer_preflight
 from pipeline.gateway.decide import DecideEndpoint
 from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.openapi import openapi_document
 from pipeline.gateway.outcomes import outcomes
+from pipeline.gateway.preferences import save_preferences, show_preferences
 from pipeline.gateway.profiles import ProfileEndpoints
 from pipeline.gateway.readiness import GatewayReadiness
 from pipeline.gateway.registry_routes import registry_routes
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import JSON, error_response, json_response
 from pipeline.gateway.segment_clients import SHORT_PATHS, answer_settings, ignore_figures
+from pipeline.gateway.tracking import follow_link, show_picture
 from pipeline.intake.messages import Kind
 from pipeline.intake.refusal import Refusal
 
@@ -70,6 +73,10 @@ def create_app(
             _open_route("GET", _SETTINGS, answer_settings, gateway),
             _route("GET", _PROFILES, profiles.read, gateway),
             _route("DELETE", _PROFILES, profiles.erase, gateway),
+            _route("GET", PREFERENCES, show_preferences, gateway),
+            _route("POST", PREFERENCES, save_preferences, gateway),
+            _route("GET", CLICK, follow_link, gateway),
+            _route("GET", OPEN, show_picture, gateway),
             *registry_routes(gateway, gateway.codec.versions),
             *_health_routes(gateway, readiness),
             Route("/openapi.json", _answer_constant(openapi_document())),

@@ -9,6 +9,7 @@ from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.kafka import AsyncPublisher, Outgoing, Unavailable
+from pipeline.adapters.signed_links import MessageLinks
 from pipeline.adapters.traces import Trace
 from pipeline.config.compile import Configuration
 from pipeline.decisioning.token import TokenKey
@@ -51,6 +52,7 @@ class Gateway:
     publisher: AsyncPublisher
     codec: Codec
     tokens: TokenKey
+    links: MessageLinks
     adapter_key: str
     metrics: Metrics
     attempts: Attempts = field(default_factory=Attempts)

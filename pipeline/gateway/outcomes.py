@@ -68,7 +68,7 @@ def expired_outcomes(actions: Sequence[Action]) -> list[Interaction]:
             occurred_at=action.created_at,
             received_at=action.created_at,
             identifiers=(action.identifier,),
-            properties=_action_properties(action),
+            properties=action_properties(action),
         )
         for action in actions
     ]
@@ -115,7 +115,7 @@ def _outcome(posted: OutcomeBody, intake: _OutcomeIntake) -> Interaction | Refus
         occurred_at=occurred,
         received_at=arrival.received_at,
         identifiers=(claims.identifier,),
-        properties=Flat({**given.scalars, **_action_properties(claims)}, given.lists),
+        properties=Flat({**given.scalars, **action_properties(claims)}, given.lists),
         context=Context(ip=arrival.ip),
     ).complete()
 
@@ -139,7 +139,8 @@ def _event_id(posted: OutcomeBody, action_id: str, properties: dict[str, Scalar]
     return own if isinstance(own, Refusal) else outcome_id(action_id, posted.outcome, own)
 
 
-def _action_properties(action: Action | Claims) -> dict[str, Scalar]:
+def action_properties(action: Action | Claims) -> dict[str, Scalar]:
+    """Return the properties by which an outcome names its action."""
     return {
         "action_id": action.action_id,
         "decision_id": action.decision_id,

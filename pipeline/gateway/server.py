@@ -16,6 +16,7 @@ from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.kafka import AsyncPublisher
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
+from pipeline.adapters.signed_links import MessageLinks
 from pipeline.decisioning.token import TokenKey
 from pipeline.gateway.app import create_app
 from pipeline.gateway.connections import (
@@ -117,6 +118,7 @@ def _gateway(settings: Settings, instance: str, shutdown: "_Shutdown") -> Gatewa
         publisher=AsyncPublisher(client, settings.gateway_timeout_ms, shutdown.fail),
         codec=codec,
         tokens=TokenKey(settings.signing_secret()),
+        links=MessageLinks(settings.signing_secret()),
         adapter_key=settings.adapter_key(),
         metrics=Metrics(),
     )

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.avro.versions import recorded
 from pipeline.adapters.kafka import Outgoing, Unavailable
+from pipeline.adapters.signed_links import MessageLinks
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.decisioning.token import TokenKey
@@ -137,6 +138,7 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
         publisher=log,  # type: ignore[arg-type]
         codec=codec,
         tokens=tokens,
+        links=MessageLinks("test" * 8),
         adapter_key=ADAPTER_KEY,
         metrics=Metrics(),
     )

@@ -20,7 +20,7 @@ from pipeline.adapters.signed_links import (
     CLICK,
     OPEN,
     PREFERENCES,
-    LinkSigner,
+    MessageLinks,
     PreferenceLink,
     TrackedLink,
 )
@@ -66,18 +66,17 @@ class LinkMaker:
     """Maker of the links in messages, which the gateway verifies."""
 
     def __init__(self, secret: str) -> None:
-        self._preferences = LinkSigner(secret, PreferenceLink)
-        self._tracked = LinkSigner(secret, TrackedLink)
+        self._links = MessageLinks(secret)
 
     def unsubscribe(self, base: str, action: Action) -> str:
         """Return the link to the page of preferences for this kind of message."""
         link = PreferenceLink(
             action.identifier, action.channel, action.purpose, action.campaign, action.action_id
         )
-        return f"{base}{PREFERENCES}?{urlencode({'t': self._preferences.sign(link)})}"
+        return f"{base}{PREFERENCES}?{urlencode({'t': self._links.preferences.sign(link)})}"
 
     def tracked(self, base: str, path: str, link: TrackedLink) -> str:
-        return f"{base}{path}?{urlencode({'t': self._tracked.sign(link)})}"
+        return f"{base}{path}?{urlencode({'t': self._links.tracked.sign(link)})}"
 
 
 def message_id(action_id: str, domain: str) -> str:

@@ -1,0 +1,233 @@
+"""The page of preferences, and clicks and opens by signed links."""
+
+import asyncio
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+
+from pipeline.adapters.signed_links import (
+    CLICK,
+    OPEN,
+    PREFERENCES,
+    MessageLinks,
+    PreferenceLink,
+    TrackedLink,
+)
+from pipeline.config import model
+from pipeline.decisioning.token import Claims
+from pipeline.gateway.preference_page import preferred_language
+from pipeline.model.interaction import Identifier
+from pipeline.model.time import DAY_MS
+from tests.support.doorway import TOKEN_MS, Doorway, configuration, doorway
+
+LINKS = MessageLinks("test" * 8)
+ANA = Identifier("customer_id", "ana")
+BROWSER = {"User-Agent": "Mozilla/5.0 (Windows NT 10.0; Win64; x64) Gecko/20100101 Firefox/128.0"}
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Doorway:
+    return doorway(configuration(model.Source("shop", "web", "shop-key-1")), tmp_path)
+
+
+def _token(channel: str = "email") -> str:
+    return LINKS.preferences.sign(PreferenceLink(ANA, channel, "marketing", "spring", "a-1"))
+
+
+def _request(
+    door: Doorway, method: str, path: str, token: str, headers: dict[str, str], body: bytes = b""
+) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with door.client() as client:
+            url = f"{path}?{urlencode({'t': token})}"
+            return await client.request(method, url, headers=headers, content=body)
+
+    return asyncio.run(send())
+
+
+def _consents(door: Doorway) -> list[dict[str, object]]:
+    return [
+        {name: value for name, value in one.properties.items() if name.startswith("consent.")}
+        for one in door.interactions()
+    ]
+
+
+def test_get_shows_the_page_and_changes_nothing(door: Doorway) -> None:
+    for method in ("GET", "HEAD"):
+        answer = _request(door, method, PREFERENCES, _token(), BROWSER)
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-store"
+    assert door.interactions() == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        (FORM, b"List-Unsubscribe=One-Click"),
+        (
+            {"Content-Type": "multipart/form-data; boundary=b"},
+            (
+                b'--b\r\nContent-Disposition: form-data; name="List-Unsubscribe"\r\n\r\n'
+                b"One-Click\r\n--b--"
+            ),
+        ),
+        ({}, b""),
+    ],
+)
+def test_one_click_withdraws_consent_for_channel_and_purpose(
+    door: Doorway, headers: dict[str, str], body: bytes
+) -> None:
+    assert _request(door, "POST", PREFERENCES, _token(), headers, body).status_code == 200
+    assert _consents(door) == [{"consent.email.marketing": False}]
+    [written] = door.interactions()
+    assert (written.kind, written.identifiers) == ("identify", (ANA,))
+
+
+@pytest.mark.parametrize(
+    ("choice", "consent"),
+    [
+        ("stop", {"consent.email.marketing": False}),
+        ("stop-all", {"consent.email.marketing": False, "consent.web.marketing": False}),
+        ("resume", {"consent.email.marketing": True}),
+    ],
+)
+def test_choice_becomes_consent(door: Doorway, choice: str, consent: dict[str, bool]) -> None:
+    body = f"choice={choice}".encode()
+    assert _request(door, "POST", PREFERENCES, _token(), FORM, body).status_code == 200
+    assert _consents(door) == [consent]
+
+
+def test_last_choice_of_several_holds(door: Doorway) -> None:
+    for choice in ("stop", "resume", "stop"):
+        _request(door, "POST", PREFERENCES, _token(), FORM, f"choice={choice}".encode())
+    assert [list(one.values()) for one in _consents(door)] == [[False], [True], [False]]
+    assert len({one.event_id for one in door.interactions()}) == 3
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("token", ["", "x", "é", "no.signature"])
+def test_invented_link_is_refused(door: Doorway, method: str, token: str) -> None:
+    tracked = LINKS.tracked.sign(TrackedLink("t", "https://shop.example", 0))
+    for one in (token, tracked, _token()[:-1]):
+        assert _request(door, method, PREFERENCES, one, {}).status_code == 400
+    assert door.interactions() == []
+
+
+def test_choice_that_kafka_does_not_take_is_not_said_to_be_saved(door: Doorway) -> None:
+    door.log.failure = "away"
+    answer = _request(door, "POST", PREFERENCES, _token(), FORM, b"choice=stop")
+    assert answer.status_code == 503
+    assert "Saved" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "accepted", "language"),
+    [
+        ("es", "en", "es"),
+        (None, "es-MX,es;q=0.9,en;q=0.8", "es"),
+        (None, "de, en;q=0.5, es;q=0.7", "es"),
+        (None, "fr", "en"),
+        (None, None, "en"),
+        ("<b>", "es;q=x, en", "en"),
+    ],
+)
+def test_page_is_in_the_customer_s_language(
+    door: Doorway, asked: str | None, accepted: str | None, language: str
+) -> None:
+    assert preferred_language(asked, accepted) == language
+    headers = {"Accept-Language": accepted} if accepted else {"Accept-Language": ""}
+    if asked is None:
+        page = _request(door, "GET", PREFERENCES, _token(), headers).text
+        assert f'<html lang="{language}">' in page
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+
+
+def test_page_needs_no_script_and_escapes_what_is_not_its_own(door: Doorway) -> None:
+    page = _request(door, "GET", PREFERENCES, _token("<script>alert(1)</script>"), {})
+    tags = _Tags()
+    tags.feed(page.text)
+    names = {tag for tag, _ in tags.seen}
+    assert "script" not in names
+    assert not any(name.startswith("on") for _, attrs in tags.seen for name in attrs)
+    assert {"form", "fieldset", "legend", "label", "button"} <= names
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    [style] = re.findall(r"<style>(.*?)</style>", page.text)
+    assert "script" not in style
+
+
+def _tracked(door: Doorway, sent_at: int, url: str = "https://shop.example/?a=1") -> str:
+    claims = Claims("a-1", "d-1", ANA, "email", "spring", "shoes", "shoes-email", sent_at)
+    return LINKS.tracked.sign(TrackedLink(door.tokens.sign(claims), url, sent_at))
+
+
+def _ago(ms: int) -> int:
+    return time.time_ns() // 1_000_000 - ms
+
+
+def test_click_counts_once_per_link_and_leads_on(door: Doorway) -> None:
+    token = _tracked(door, _ago(60_000))
+    for _ in range(2):
+        answer = _request(door, "GET", CLICK, token, BROWSER)
+        assert (answer.status_code, answer.headers["location"]) == (
+            302,
+            "https://shop.example/?a=1",
+        )
+    first, second = door.interactions()
+    assert (first.kind, first.name, first.channel) == ("outcome", "click", "email")
+    assert first.event_id == second.event_id
+    assert first.properties["url"] == "https://shop.example/?a=1"
+    other = _tracked(door, _ago(60_000), "https://shop.example/other")
+    _request(door, "GET", CLICK, other, BROWSER)
+    assert door.interactions()[2].event_id != first.event_id
+
+
+def test_picture_is_an_impression(door: Doorway) -> None:
+    answer = _request(door, "GET", OPEN, _tracked(door, _ago(60_000), ""), BROWSER)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/gif")
+    assert [one.name for one in door.interactions()] == ["impression"]
+
+
+@pytest.mark.parametrize(
+    ("method", "ago_ms", "agent"),
+    [
+        ("HEAD", 60_000, BROWSER["User-Agent"]),
+        ("GET", 1_000, BROWSER["User-Agent"]),
+        ("GET", 60_000, ""),
+        ("GET", 60_000, "Mozilla/5.0 (compatible; bingbot/2.0; +http://www.bing.com/bingbot.htm)"),
+    ],
+)
+def test_scanner_s_click_is_no_outcome(door: Doorway, method: str, ago_ms: int, agent: str) -> None:
+    token = _tracked(door, _ago(ago_ms))
+    answer = _request(door, method, CLICK, token, {"User-Agent": agent})
+    assert answer.status_code == 302
+    [written] = door.interactions()
+    assert (written.kind, written.name) == ("track", "Mail Scanned")
+
+
+def test_old_or_invented_link_counts_nothing(door: Doorway) -> None:
+    old = _tracked(door, _ago(TOKEN_MS + DAY_MS))
+    assert _request(door, "GET", CLICK, old, BROWSER).status_code == 302
+    forged = MessageLinks("another").tracked.sign(TrackedLink("t", "https://evil.example", 0))
+    answer = _request(door, "GET", CLICK, forged, BROWSER)
+    assert (answer.status_code, "location" in answer.headers) == (400, False)
+    assert door.interactions() == []
+
+
+def test_click_leads_on_while_kafka_is_away(door: Doorway) -> None:
+    door.log.failure = "away"
+    token = _tracked(door, _ago(60_000))
+    assert _request(door, "GET", CLICK, token, BROWSER).status_code == 302
