@@ -4,16 +4,18 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
+from rich.progress import Progress, TaskID
 
 from pipeline.adapters.clock import now_ms
 from pipeline.cli.console import JsonOption, err, out, print_json
 from pipeline.cli.plain import plain
+from pipeline.cli.progress_bar import progress_bar
+from pipeline.cli.refused_rows import print_refused
 from pipeline.cli.sources import named_source
 from pipeline.cli.times import epoch_ms, iso
 from pipeline.config.model import Source
 from pipeline.replay import backtest
-from pipeline.replay.input_files import InputReport, OpenFile, open_files
+from pipeline.replay.input_files import OpenFile, open_files
 from pipeline.settings import Settings
 
 _OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it", clock="log")
@@ -72,7 +74,7 @@ def run(
         settings.gateway_message_bytes,
         now_ms(),
     )
-    with _bar() as bar:
+    with progress_bar() as bar:
         report = backtest.backtest(asked, rules, folder, _progress(bar))
     if json:
         print_json(report)
@@ -80,11 +82,6 @@ def run(
         _print(report, folder)
     if report.refused or any(one.stopped for one in report.files):
         raise typer.Exit(1)
-
-
-def _bar() -> Progress:
-    columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn())
-    return Progress(*columns, console=err, transient=True)
 
 
 def _progress(bar: Progress) -> backtest.BacktestProgress:
@@ -103,7 +100,7 @@ def _progress(bar: Progress) -> backtest.BacktestProgress:
 
 def _print(report: backtest.BacktestReport, folder: Path) -> None:
     for file in report.files:
-        _print_refused(file)
+        print_refused(file.file, file)
     for letters in report.dead_letters:
         err.print(plain(f"{letters.stage}: {letters.reason}: {letters.count:,} records"))
     out.print(
@@ -117,13 +114,3 @@ def _print(report: backtest.BacktestReport, folder: Path) -> None:
         f"decisions {report.decision_hash}",
         soft_wrap=True,
     )
-
-
-def _print_refused(file: InputReport) -> None:
-    for one in file.first:
-        field = f"{one.field}: " if one.field else ""
-        err.print(plain(f"{file.file}:{one.line}: {field}{one.message}"), soft_wrap=True)
-    if file.refused > len(file.first):
-        err.print(f"... and {file.refused - len(file.first):,} more")
-    if file.stopped:
-        err.print(plain(f"{file.file}: {file.stopped}: the rest was not read"), soft_wrap=True)

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from pipeline.adapters import logs
-from pipeline.cli.console import JsonOption, err, fail, out, print_json
+from pipeline.cli.console import JsonOption, fail, out, print_json
 from pipeline.cli.plain import plain
+from pipeline.cli.progress_bar import progress_bar
 from pipeline.config.compile import Configuration
 from pipeline.ingest.opening import watchers
 from pipeline.ingest.process import base_of, look_once
@@ -68,8 +68,7 @@ def _reports(settings: Settings, configuration: Configuration, *, check: bool) -
 @contextmanager
 def _progress() -> Iterator[Tell]:
     """Show a bar for each file, on a terminal."""
-    columns = (TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn())
-    with Progress(*columns, console=err, transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("looking", total=None)
 
         def tell(name: str, done: int, total: int) -> None:

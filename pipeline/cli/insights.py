@@ -10,8 +10,14 @@ from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_t
 from pipeline.cli.insights_anomalies import anomalies
 from pipeline.cli.insights_campaigns import campaigns
 from pipeline.cli.insights_journeys import journeys
+from pipeline.cli.insights_options import (
+    MemoryOption,
+    SpillOption,
+    TimezoneOption,
+    UntilOption,
+    duration,
+)
 from pipeline.cli.times import epoch_ms
-from pipeline.conditions.duration import duration_ms
 from pipeline.insights.attribution import MODELS, ModelOptions
 from pipeline.insights.heuristics import DIRECT
 from pipeline.insights.markov import ORDERS
@@ -32,14 +38,6 @@ app = typer.Typer()
 app.command()(journeys)
 app.command()(campaigns)
 app.command()(anomalies)
-
-MemoryOption = Annotated[
-    str | None,
-    typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
-]
-SpillOption = Annotated[
-    Path | None, typer.Option(help="Folder for what does not fit; default: the system's.")
-]
 
 _T = TypeVar("_T")
 _SCOPES: Final = {"global": "global credit", "journey": "per-journey credit"}
@@ -84,12 +82,8 @@ def attribution(  # noqa: PLR0913 - a command's options
             help="When the table begins; a conversion that looks back further is left out."
         ),
     ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="When the table ends; default: with its last row.")
-    ] = None,
-    timezone: Annotated[
-        str | None, typer.Option(help="Of times that name none, such as Europe/Madrid.")
-    ] = None,
+    until: UntilOption = None,
+    timezone: TimezoneOption = None,
     direct: Annotated[
         list[str] | None, typer.Option(help="Channels that last-non-direct passes by.")
     ] = None,
@@ -125,13 +119,13 @@ def attribution(  # noqa: PLR0913 - a command's options
         touches=TouchOptions(
             unit=_one_of("--unit", unit, get_args(Unit)),
             touch=None if only is None else _one_of("--only", only, SEEN),
-            lookback_ms=_duration(lookback),
-            session_ms=_duration(session) if session else 0,
+            lookback_ms=duration(lookback),
+            session_ms=duration(session) if session else 0,
             since_ms=epoch_ms(since) if since else None,
             until_ms=epoch_ms(until) if until else None,
             zone=timezone,
         ),
-        half_life_ms=_duration(half_life),
+        half_life_ms=duration(half_life),
         draws=BootstrapDraws(replicates, seed),
     )
     found = answer(question, Engine(memory, spill))
@@ -189,13 +183,6 @@ def _order(text: str) -> Order:
     if text in map(str, ORDERS):
         return int(text)
     raise typer.BadParameter(f"--order {text}: is none of {', '.join(map(str, ORDERS))}, {AUTO}")
-
-
-def _duration(text: str) -> int:
-    try:
-        return duration_ms(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _plain(found: AttributionAnswer, touches: TouchOptions) -> dict[str, Any]:

@@ -8,9 +8,15 @@ import typer
 
 from pipeline.adapters.journey_file import load_journey
 from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
+from pipeline.cli.insights_options import (
+    MemoryOption,
+    SpillOption,
+    TimezoneOption,
+    UntilOption,
+    duration,
+)
 from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms
-from pipeline.conditions.duration import duration_ms
 from pipeline.config.journey import Journey
 from pipeline.insights.associations import Association
 from pipeline.insights.conformance import Conformance, conformance
@@ -62,19 +68,10 @@ def journeys(  # noqa: PLR0913 - a command's options
     steps: Annotated[
         int, typer.Option(min=1, help="Without --defined: events of a path that are looked at.")
     ] = 5,
-    until: Annotated[
-        str | None, typer.Option(help="When the table ends; default: with its last row.")
-    ] = None,
-    timezone: Annotated[
-        str | None, typer.Option(help="Of times that name none, such as Europe/Madrid.")
-    ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
-    ] = None,
-    spill: Annotated[
-        Path | None, typer.Option(help="Folder for what does not fit; default: the system's.")
-    ] = None,
+    until: UntilOption = None,
+    timezone: TimezoneOption = None,
+    memory: MemoryOption = None,
+    spill: SpillOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show the paths that cases took, or how they fit a defined journey.
@@ -85,8 +82,8 @@ def journeys(  # noqa: PLR0913 - a command's options
     if journey is None and (details or early):
         raise typer.BadParameter("--details and --early are about a journey: say --defined FILE")
     table = EventOptions(epoch_ms(until) if until else None, timezone)
-    options = DiscoveryOptions(goal, _duration(window), _duration(gap) if gap else 0, steps)
-    early_ms = _duration(early) if early else None
+    options = DiscoveryOptions(goal, duration(window), duration(gap) if gap else 0, steps)
+    early_ms = duration(early) if early else None
     with Engine(memory, spill).open() as connection:
         log = read_events(connection, events, table)
         if journey is None or defined is None:
@@ -114,13 +111,6 @@ def _journey(file: Path) -> Journey:
         err.print(plain(str(error)), soft_wrap=True)
     print_error(f"{file} has {len(journey)} error{'s' if len(journey) > 1 else ''}")
     raise typer.Exit(1)
-
-
-def _duration(text: str) -> int:
-    try:
-        return duration_ms(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _print_conformance(name: str, result: Conformance) -> None:
@@ -202,10 +192,10 @@ def _print_details(found: JourneyDetails) -> None:
         ],
     )
     if found.followed_plan is not None:
-        _print_comparison("the plan was kept", ("yes", "no"), found.followed_plan)
+        _print_comparison("the plan was kept", found.followed_plan, "yes", "no")
         out.print("Observed only: who keeps to a plan may differ in other ways.")
     for one in found.arms:
-        _print_comparison("assigned", (one.arm, one.reference), one.compared)
+        _print_comparison("assigned", one.compared, one.arm, one.reference)
     _print_associations(found.associations)
 
 
@@ -219,11 +209,11 @@ def _curve_row(name: str, curve: ConversionCurve) -> tuple[str, int, str, str, s
     )
 
 
-def _print_comparison(title: str, groups: tuple[str, str], found: Comparison) -> None:
+def _print_comparison(title: str, found: Comparison, with_it: str, without_it: str) -> None:
     print_table(
         f"{title.capitalize()}, from when {found.landmark}",
         [title, "cases", "converted", "95 %", "median days"],
-        [_curve_row(groups[0], found.with_it), _curve_row(groups[1], found.without_it)],
+        [_curve_row(with_it, found.with_it), _curve_row(without_it, found.without_it)],
     )
     if found.more is not None:
         out.print(f"Difference {found.more.share:+.1%} ({_range(found.more) or 'no interval'})")

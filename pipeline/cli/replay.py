@@ -5,19 +5,14 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.plain import plain
+from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.times import epoch_ms
 from pipeline.replay.backtest import rules_in
 from pipeline.replay.manifest import Selection
@@ -95,7 +90,7 @@ def run(  # noqa: PLR0913 - one for each option
 
 
 def _replay(selection: Selection, folder: Path, json: bool) -> None:
-    with _bar() as bar:
+    with progress_bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
         task = bar.add_task("replaying", total=None)
         report = replay(
             Settings(),
@@ -113,7 +108,7 @@ def _what_if(other: Path, when: TimeRange, folder: Path, json: bool) -> None:
     settings = Settings()
     before = load_rules(ensure_configuration(settings), settings)
     after = rules_in(other, settings)
-    with Progress(console=err, transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("deciding", total=None)
         records = Records.of(settings)
         report = what_if(
@@ -157,16 +152,6 @@ def _offsets(given: list[str]) -> dict[int, tuple[int, int]]:
             raise typer.BadParameter(f"{text}: partition {partition} is given twice")
         found[partition] = (first, last)
     return found
-
-
-def _bar() -> Progress:
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=err, transient=True)
 
 
 def _print(report: ReplayReport, folder: Path) -> None:

@@ -6,12 +6,13 @@ from typing import Annotated, Final, NoReturn
 
 import msgspec
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import TimeRemainingColumn
 
 from pipeline.adapters.avro import open_codec
 from pipeline.adapters.clock import now_ms
-from pipeline.cli.console import JsonOption, err, out, print_error, print_json
-from pipeline.cli.plain import plain
+from pipeline.cli.console import JsonOption, out, print_error, print_json
+from pipeline.cli.progress_bar import progress_bar
+from pipeline.cli.refused_rows import print_refused
 from pipeline.cli.sources import named_source
 from pipeline.config.model import Source
 from pipeline.ingest.records import RowIntake
@@ -108,7 +109,7 @@ def run(  # noqa: PLR0913 - one for each option
 
 def _send(rows: RowFile, reading: RowIntake, settings: Settings) -> SendReport:
     publisher = FilePublisher(settings.kafka(), open_codec(settings))
-    with _bar() as bar:
+    with progress_bar(TimeRemainingColumn()) as bar:
         task = bar.add_task("sending", total=rows.size)
         try:
             report = send_rows(
@@ -138,29 +139,13 @@ def _check(rows: RowFile, reading: RowIntake) -> SendReport:
     def ignore(_: Interaction) -> None:
         return
 
-    with _bar() as bar:
+    with progress_bar(TimeRemainingColumn()) as bar:
         task = bar.add_task("checking", total=rows.size)
         return send_rows(
             rows.rows(), reading, ignore, lambda done: bar.update(task, completed=done)
         )
 
 
-def _bar() -> Progress:
-    columns = (
-        TextColumn("  {task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=err, transient=True)
-
-
 def _print(file: Path, report: SendReport, done: str) -> None:
-    for one in report.first:
-        field = f"{one.field}: " if one.field else ""
-        err.print(plain(f"{file}:{one.line}: {field}{one.message}"), soft_wrap=True)
-    if report.refused > len(report.first):
-        err.print(f"... and {report.refused - len(report.first):,} more")
-    if report.stopped:
-        err.print(plain(f"{report.stopped}: the rest was not read"), soft_wrap=True)
+    print_refused(str(file), report)
     out.print(f"{report.sent:,} interactions {done}, {report.refused:,} refused")

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
-from pipeline.cli.console import JsonOption, err, out, print_json, print_table
+from pipeline.cli.console import JsonOption, out, print_json, print_table
+from pipeline.cli.progress_bar import progress_bar
 from pipeline.settings import Settings
 from pipeline.simulate.audience import PlayedWorld
 from pipeline.simulate.customers import MOST_CUSTOMERS
@@ -67,7 +67,7 @@ def bank(  # noqa: PLR0913 - one for each option
 
 
 def _write(size: WorldSize, folder: Path) -> Written:
-    with Progress(console=err, transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("customers", total=size.customers)
         return write(size, folder, lambda done: bar.update(task, completed=done))
 
@@ -82,7 +82,7 @@ def _print_written(written: Written) -> None:
 
 
 def _play(size: WorldSize, rate: float, seconds: float | None) -> PlayedWorld:
-    with Progress(console=err, transient=True) as bar:
+    with progress_bar() as bar:
         task = bar.add_task("preparing", total=None)
 
         def show(sent: int, total: int) -> None:

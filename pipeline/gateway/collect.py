@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.traces import Trace
-from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.receipt import receive
 from pipeline.gateway.responses import JSON, json_response
 from pipeline.intake.decoding import decode, decode_parts
@@ -70,7 +70,7 @@ def single(kind: Kind) -> Endpoint:
         result = interaction(received.body, kind, received.arrival)
         if isinstance(result, Refusal):
             return result
-        failure = await gateway.write([(result, trace_of(request))])
+        failure = await gateway.write([TracedInteraction(result, trace_of(request))])
         received.note_attempt(taken=failure is None)
         if failure is not None:
             return unavailable(failure.detail)
@@ -109,7 +109,9 @@ async def write_and_answer(
     Where an item cannot be taken for now, nothing is written: senders repeat whole requests only.
     """
     good = [
-        (one.result, one.trace or trace) for one in validated if isinstance(one.result, Interaction)
+        TracedInteraction(one.result, one.trace or trace)
+        for one in validated
+        if isinstance(one.result, Interaction)
     ]
     refused = [
         (index, one.raw, one.result)

@@ -12,8 +12,7 @@ from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import Unavailable
-from pipeline.adapters.traces import Trace
-from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.receipt import receive
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import json_response
@@ -68,7 +67,7 @@ class DecideEndpoint:
         record = _to_interaction(asked, arrival, gateway.instance, budget_ms)
         if isinstance(record, Refusal):
             return record
-        reply = await self._ask(gateway, (record, trace_of(request)), budget_ms)
+        reply = await self._ask(gateway, TracedInteraction(record, trace_of(request)), budget_ms)
         received.note_attempt(taken=not isinstance(reply, Unavailable))
         if isinstance(reply, Unavailable):
             return unavailable(reply.detail)
@@ -76,13 +75,13 @@ class DecideEndpoint:
         return json_response(_answer(asked.placements, reply))
 
     async def _ask(
-        self, gateway: Gateway, asked: tuple[Interaction, Trace], budget_ms: int
+        self, gateway: Gateway, asked: TracedInteraction, budget_ms: int
     ) -> Reply | Unavailable | None:
         """Write the interaction and wait for its reply; None when it does not come in time.
 
         Return Unavailable where Kafka did not acknowledge the interaction within the budget.
         """
-        request = asked[0].request
+        request = asked.interaction.request
         assert request is not None
         request_id = request.request_id
         answer = self.waiting.ask(request_id)

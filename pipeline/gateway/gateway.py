@@ -39,6 +39,14 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class TracedInteraction:
+    """Interaction to write, and the trace that it belongs to."""
+
+    interaction: Interaction
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
 class Gateway:
     """Parts that all endpoints share.
 
@@ -65,25 +73,26 @@ class Gateway:
 
     async def write(
         self,
-        interactions: Sequence[tuple[Interaction, Trace]],
+        interactions: Sequence[TracedInteraction],
         dead: Sequence[DeadLetterRecord] = (),
     ) -> Unavailable | None:
         """Write each interaction with its trace; return None once Kafka has acknowledged all."""
-        records = [self._record(*one) for one in interactions]
+        records = [self._record(one) for one in interactions]
         records += map(self._dead_letter, dead)
         failure = await self.publisher.publish(records)
         if failure is None:
-            self.metrics.count_accepted([interaction for interaction, _ in interactions])
+            self.metrics.count_accepted([one.interaction for one in interactions])
         else:
             self.metrics.count_unavailable()
         return failure
 
-    def _record(self, interaction: Interaction, trace: Trace) -> Outgoing:
+    def _record(self, traced: TracedInteraction) -> Outgoing:
+        interaction = traced.interaction
         return Outgoing(
             topics.INTERACTIONS,
             interaction.identifiers[0].key,
             self.codec.encode(topics.INTERACTIONS, interaction),
-            ((traces.HEADER, trace.hop_header()),),
+            ((traces.HEADER, traced.trace.hop_header()),),
         )
 
     def _dead_letter(self, dead: DeadLetterRecord) -> Outgoing:
