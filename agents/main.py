@@ -14,12 +14,12 @@ from agents.decoded_cache import DecodedCache
 from agents.engine_metrics import EngineCollector
 from agents.rulebook import Rulebook
 from agents.run import run as run_apps
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.cleaning import Cleaning
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.kafka import Property
-from pipeline.adapters.load_rules import load_rules
 from pipeline.flow import stage as stage_named
+from pipeline.home.codec import open_codec
+from pipeline.home.load_rules import load_rules
 from pipeline.settings import Settings
 
 AGENTS: Final[Mapping[str, Callable[[Equipment], App]]] = {

@@ -8,8 +8,8 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from pipeline.adapters.topics import LARGEST_RECORD, max_record_bytes
 from pipeline.adapters.transient import is_transient
+from pipeline.home.topics import LARGEST_RECORD, max_record_bytes
 
 _TIMEOUT_S = 30.0
 _RETRY_S = 0.05

@@ -36,7 +36,7 @@ from agents.transport.micro_batch import MicroBatch
 from agents.transport.murmur2 import murmur2_partition
 from agents.transport.records import Headers, Record
 from agents.transport.sent_index import SentIndex
-from pipeline.adapters.topics import LARGEST_RECORD
+from pipeline.home.topics import LARGEST_RECORD
 from pipeline.model import sizes
 
 _Report = Callable[[KafkaError | None, Record], None]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.adapters.model_text import problem
-from pipeline.enrichment.scores import Scorer
+from pipeline.rules.scorer import Scorer
 
 _TRIALS: Final = 30
 _ODD_VALUES: Final = (0.0, nan, inf, -inf, 1e308, -1e308, 1e-308)

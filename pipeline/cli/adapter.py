@@ -5,13 +5,13 @@ from typing import Annotated, Final
 
 import typer
 
-from pipeline.adapters import logs
+from pipeline.adapters.consumer_groups import adapter_group
 from pipeline.delivery.adapters import ADAPTERS
 from pipeline.delivery.process import Role
 from pipeline.delivery.process import run as run_adapter
 from pipeline.delivery.trials import TRIALS
+from pipeline.home import logs
 from pipeline.settings import Settings
-from pipeline.stack.groups import adapter_group
 from pipeline.stack.plan import adapter_name
 
 _KNOWN: Final = ", ".join(ADAPTERS)

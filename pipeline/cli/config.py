@@ -9,11 +9,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_artifacts import store_files
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import ConfigurationLog, open_configuration_log
-from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
 from pipeline.cli.effect import RolloutResult, roll_out, usable_versions
 from pipeline.cli.plain import plain
@@ -23,8 +21,10 @@ from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.keys import masked
 from pipeline.config.model import Bundle
 from pipeline.config.schema import published_files
+from pipeline.home.codec import open_codec
+from pipeline.home.records import Records
 from pipeline.model.configuration import ConfigurationRecord
-from pipeline.rollout.member_profiles import open_profiles
+from pipeline.profile_reads.member_profiles import open_profiles
 from pipeline.rollout.plan import plan as make_plan
 from pipeline.settings import Settings
 

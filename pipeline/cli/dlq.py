@@ -9,12 +9,13 @@ import msgspec
 import typer
 from rich.text import Text
 
-from pipeline.adapters.avro import Malformed, open_codec
-from pipeline.adapters.records import Records
+from pipeline.adapters.avro import Malformed
 from pipeline.adapters.snapshots import StoredRecord
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
 from pipeline.cli.plain import plain_json
 from pipeline.cli.times import iso
+from pipeline.home.codec import open_codec
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.settings import Settings

@@ -7,15 +7,15 @@ import typer
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import open_configuration_log
-from pipeline.adapters.load_rules import load_rules
-from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
 from pipeline.cli.times import iso
 from pipeline.config.compile import Configuration
 from pipeline.decisioning.explain import Explanation, explain, run_again
 from pipeline.decisioning.explain.phrases import Language, phrase
+from pipeline.home.codec import open_codec
+from pipeline.home.load_rules import load_rules
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.stages import Segmented

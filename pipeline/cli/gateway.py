@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.adapters import logs
 from pipeline.gateway.server import run as run_gateway
+from pipeline.home import logs
 from pipeline.settings import Settings
 
 

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from pipeline.adapters import logs
 from pipeline.cli.console import JsonOption, fail, out, print_json
 from pipeline.cli.plain import plain
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.config.compile import Configuration
+from pipeline.home import logs
 from pipeline.ingest.opening import watchers
 from pipeline.ingest.process import base_of, look_once
 from pipeline.ingest.process import run as watch_on

@@ -12,11 +12,11 @@ from rich.progress import Progress
 from pipeline.adapters.config_files import load
 from pipeline.cli.console import err
 from pipeline.config.model import Campaign
+from pipeline.home.applied_configuration import applied_configuration
 from pipeline.insights.tables import TableError
 from pipeline.replay.manifest import Selection
 from pipeline.replay.topics import replay
 from pipeline.settings import Settings
-from pipeline.stack.configuration import applied_configuration
 
 TopicsOption = Annotated[
     Path | None,

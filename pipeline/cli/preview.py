@@ -10,26 +10,26 @@ from msgspec.structs import replace
 
 from agents.stored_rows import stored_states
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.load_rules import load_rules
-from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, fail, print_json
 from pipeline.cli.explain import LangOption, Tongue, print_explanation
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.decisioning.explain import Explanation, explain
 from pipeline.flow import Flow, Stage
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import FileFormat, UnreadableRow
-from pipeline.ingest.row_ids import RowIds
-from pipeline.ingest.rows import open_rows
+from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.load_rules import load_rules
+from pipeline.home.records import Records
 from pipeline.intake.refusal import Refusal
 from pipeline.model.decision import Decision
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 from pipeline.profile_reads.person import find_person
 from pipeline.profile_reads.topic_scan import TopicScan
+from pipeline.row_files.row import FileFormat, UnreadableRow
+from pipeline.row_files.row_ids import RowIds
+from pipeline.row_files.row_intake import RowIntake
+from pipeline.row_files.rows import open_rows
 from pipeline.settings import Settings
-from pipeline.stack.configuration import applied_configuration
 
 _NAME = "Preview"
 _OWN = Source(name="preview", channel="web", write_key="no key: nobody sends by it")

@@ -9,13 +9,14 @@ from rich.text import Text
 from rich.tree import Tree
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.load_rules import load_rules
-from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms, iso
 from pipeline.config.compile import Configuration
 from pipeline.config.names import TIMES, is_since
+from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.load_rules import load_rules
+from pipeline.home.records import Records
 from pipeline.identity import requests
 from pipeline.identity.log import Link
 from pipeline.model.decision import Decision
@@ -24,11 +25,10 @@ from pipeline.model.interaction import Identifier, Known
 from pipeline.profile_reads.as_of import as_of
 from pipeline.profile_reads.export import export_all
 from pipeline.profile_reads.identity_requests import remaining_records, request_and_wait
+from pipeline.profile_reads.member_profiles import open_profiles
 from pipeline.profile_reads.person import Person, find_person, link_history, were_linked
 from pipeline.profile_reads.topic_scan import TopicScan
-from pipeline.rollout.member_profiles import open_profiles
 from pipeline.settings import Settings
-from pipeline.stack.configuration import applied_configuration
 
 app = typer.Typer()
 

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from pipeline.cli.console import err
 from pipeline.cli.plain import plain
-from pipeline.ingest.sending import RefusedRow
+from pipeline.row_files.sending import RefusedRow
 
 
 class Refusals(Protocol):

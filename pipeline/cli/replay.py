@@ -8,12 +8,12 @@ import typer
 from rich.progress import MofNCompleteColumn, TimeRemainingColumn
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.load_rules import load_rules
-from pipeline.adapters.records import Records
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.plain import plain
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.times import epoch_ms
+from pipeline.home.load_rules import load_rules
+from pipeline.home.records import Records
 from pipeline.replay.backtest import rules_in
 from pipeline.replay.manifest import Selection
 from pipeline.replay.topics import ReplayReport, replay

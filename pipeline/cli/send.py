@@ -8,19 +8,19 @@ import msgspec
 import typer
 from rich.progress import TimeRemainingColumn
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.clock import now_ms
 from pipeline.cli.console import JsonOption, out, print_error, print_json
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.refused_rows import print_refused
 from pipeline.cli.sources import named_source
 from pipeline.config.model import Source
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import FileFormat, RowFile
-from pipeline.ingest.row_ids import RowIds
-from pipeline.ingest.rows import open_rows
-from pipeline.ingest.sending import FilePublisher, NotDeliveredError, SendReport, send_rows
+from pipeline.home.codec import open_codec
 from pipeline.model.interaction import Interaction
+from pipeline.row_files.row import FileFormat, RowFile
+from pipeline.row_files.row_ids import RowIds
+from pipeline.row_files.row_intake import RowIntake
+from pipeline.row_files.rows import open_rows
+from pipeline.row_files.sending import FilePublisher, NotDeliveredError, SendReport, send_rows
 from pipeline.settings import Settings
 from pipeline.stack.configure import ensure_configuration
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
+from pipeline.adapters.consumer_groups import all_groups
 from pipeline.adapters.lag import LagReader
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
+from pipeline.home.applied_configuration import applied_configuration
 from pipeline.settings import Settings
-from pipeline.stack.configuration import applied_configuration
-from pipeline.stack.groups import all_groups
 from pipeline.stack.inspection import inspect
 from pipeline.stack.status import ProcessStatus, StackStatus
 

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.cli.console import JsonOption, err, out, print_json
 from pipeline.cli.effect import RolloutResult, roll_out
+from pipeline.home.codec import open_codec
 from pipeline.settings import Settings
 from pipeline.stack.control import StackError, up
 

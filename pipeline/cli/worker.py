@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from agents.main import run as run_agents
-from pipeline.adapters import logs
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.flow import STAGES
+from pipeline.home import logs
 from pipeline.settings import Settings
 from pipeline.stack.partitions import with_existing_partitions
 from pipeline.stack.plan import ALL, worker_name

@@ -8,7 +8,7 @@ from msgspec import Struct
 from pipeline.conditions import Facts
 from pipeline.config import amounts
 from pipeline.config.compiled import CompiledCandidate, Worth
-from pipeline.decisioning.propensities import Propensities
+from pipeline.rules.propensities import Propensities
 
 
 class Priced(Struct, frozen=True):

@@ -15,7 +15,6 @@ from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.eligibility import Moment, address
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.state import AwaitingAction, ContactState, History
-from pipeline.decisioning.token import Claims
 from pipeline.model import topics
 from pipeline.model.belongings import told, without
 from pipeline.model.control import Control
@@ -26,6 +25,7 @@ from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome
 from pipeline.model.shards import Away, Erasure, arrival, destination
 from pipeline.model.stages import ProfileSection, Segmented
 from pipeline.rules import Rules
+from pipeline.rules.token import Claims
 
 _history_bytes = msgspec.msgpack.Encoder()
 _history_from = msgspec.msgpack.Decoder(History)

@@ -10,7 +10,6 @@ import uvloop
 from aiohttp import ClientSession, DummyCookieJar
 from prometheus_client import start_http_server
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.kafka import AsyncPublisher, Property
 from pipeline.adapters.membership import heartbeat_ms
@@ -25,6 +24,7 @@ from pipeline.delivery.inbox import Inbox
 from pipeline.delivery.lanes import Lanes
 from pipeline.delivery.ledger import Ledger
 from pipeline.delivery.reporter import Reporter
+from pipeline.home.codec import open_codec
 from pipeline.settings import Settings
 
 _START_S: Final = 30.0

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 
-from pipeline.adapters.records import Records
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.decision import Action, Decision
 from pipeline.model.interaction import Interaction

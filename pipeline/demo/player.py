@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
-from pipeline.demo.mailbox import Mailbox
+from pipeline.adapters.mailbox import Mailbox
 from pipeline.demo.narrator import PlayedRound
 from pipeline.demo.reactions import DeliveredMessage, reactions
 from pipeline.demo.script import Day, Round

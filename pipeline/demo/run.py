@@ -7,25 +7,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.broker.ports import is_free
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_files import read_write_keys
+from pipeline.adapters.consumer_groups import all_groups, stage_groups
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
-from pipeline.adapters.records import Records
+from pipeline.adapters.mailbox import Mailbox, serve
 from pipeline.config.compile import Configuration
 from pipeline.demo import dataset, home, script
 from pipeline.demo.live import Latency, Traffic
-from pipeline.demo.mailbox import Mailbox, serve
 from pipeline.demo.narrator import Narrator, PlayedRound
 from pipeline.demo.player import Pipeline, Player
 from pipeline.demo.shop import Shop
 from pipeline.demo.summary import Summary, summarise
+from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.codec import open_codec
+from pipeline.home.records import Records
 from pipeline.settings import Settings
-from pipeline.stack.configuration import applied_configuration
 from pipeline.stack.control import Say, up
-from pipeline.stack.groups import all_groups, stage_groups
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "demo"
 

@@ -4,15 +4,15 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 
 from pipeline.adapters.lag import record_counts
-from pipeline.adapters.records import Records
 from pipeline.flow import STAGES
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action, Decision
 from pipeline.model.fingerprint import fingerprint
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
-from pipeline.rollout.member_profiles import open_profiles
+from pipeline.profile_reads.member_profiles import open_profiles
 
 _MAIN_OUTPUT = {
     "identity": topics.IDENTIFIED,

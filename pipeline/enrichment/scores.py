@@ -1,16 +1,13 @@
 """Scores: predictions of models from a profile's traits."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import nan
-from typing import TypeAlias
 
 from pipeline.config.compiled import CompiledScore, Feature
 from pipeline.config.readers import is_number
 from pipeline.model.interaction import Known
 from pipeline.model.time import DAY_MS
-
-Scorer: TypeAlias = Callable[[Sequence[float]], float | None]
-"""From the features in their order, NaN where one is missing, to the prediction. Pure."""
+from pipeline.rules.scorer import Scorer
 
 
 def scores(

@@ -12,7 +12,6 @@ from pipeline.adapters.kafka import AsyncPublisher, Outgoing, Unavailable
 from pipeline.adapters.signed_links import MessageLinks
 from pipeline.adapters.traces import Trace
 from pipeline.config.compile import Configuration
-from pipeline.decisioning.token import TokenKey
 from pipeline.gateway.attempts import Attempts
 from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.rate_limits import RateLimits
@@ -20,6 +19,7 @@ from pipeline.intake.refusal import Refusal, unavailable
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction
+from pipeline.rules.token import TokenKey
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from starlette.responses import Response
 from pipeline.adapters import traces
 from pipeline.config.model import ADAPTERS
 from pipeline.decisioning.history import NOT_SHOWN
-from pipeline.decisioning.token import Claims, TokenKey
 from pipeline.gateway.collect import ValidatedMessage, write_and_answer
 from pipeline.gateway.gateway import Gateway, trace_of
 from pipeline.gateway.receipt import receive
@@ -27,6 +26,7 @@ from pipeline.model.decision import Action
 from pipeline.model.ids import outcome_id
 from pipeline.model.interaction import Context, Interaction, Scalar
 from pipeline.model.time import HOUR_MS
+from pipeline.rules.token import Claims, TokenKey
 
 _OWN: Final = "kairos"
 """Source of the outcomes that Kairos itself reports."""

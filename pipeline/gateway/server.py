@@ -11,13 +11,12 @@ import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
-from pipeline.adapters.avro import Codec, open_codec
+from pipeline.adapters.avro import Codec
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.kafka import AsyncPublisher
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.adapters.signed_links import MessageLinks
-from pipeline.decisioning.token import TokenKey
 from pipeline.gateway.app import create_app
 from pipeline.gateway.connections import (
     ConnectionLimits,
@@ -30,10 +29,12 @@ from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.profiles import ProfileEndpoints
 from pipeline.gateway.readiness import GatewayReadiness
 from pipeline.gateway.replies import PendingReplies, ReplyReader
+from pipeline.home.codec import open_codec
 from pipeline.model import topics
 from pipeline.model.time import HOUR_MS
 from pipeline.profile_reads.view import View
 from pipeline.profile_reads.view_updater import ViewUpdater
+from pipeline.rules.token import TokenKey
 from pipeline.settings import Settings
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,6 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.signed_links import TrackedLink
 from pipeline.config.derived import BOT
-from pipeline.decisioning.token import Claims
 from pipeline.enrichment.enrichers.user_agent import UserAgentEnricher
 from pipeline.gateway.gateway import Gateway, trace_of
 from pipeline.gateway.outcomes import action_properties
@@ -22,6 +21,7 @@ from pipeline.intake.refusal import Refusal
 from pipeline.model.ids import outcome_id
 from pipeline.model.interaction import Context, Interaction
 from pipeline.model.interaction import Kind as InteractionKind
+from pipeline.rules.token import Claims
 
 _SCAN_MS: Final = 5_000
 """Time after its sending within which only scanners, which come before delivery, look into a

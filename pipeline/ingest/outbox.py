@@ -18,9 +18,9 @@ from pipeline.adapters.kafka import WRITER_SETTINGS, Property
 from pipeline.adapters.snapshots import scan
 from pipeline.ingest.journal import Journal, SendProgress
 from pipeline.ingest.preparing import Outlet
-from pipeline.ingest.sending import NotDeliveredError
 from pipeline.ingest.spooled import SpooledRecord, records
 from pipeline.model import topics
+from pipeline.row_files.sending import NotDeliveredError
 
 _PIECE: Final = 20_000
 _POLL_EVERY: Final = 256

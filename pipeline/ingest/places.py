@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Final, Protocol
 
 from pipeline.ingest.journal import Stamp
-from pipeline.ingest.row import UnreadableError
+from pipeline.row_files.row import UnreadableError
 
 DONE: Final = "done"
 FAILED: Final = "failed"

@@ -17,15 +17,15 @@ from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
-from pipeline.ingest.mapping import RowMapping
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import ReadRow, RowFile, UnreadableRow
 from pipeline.ingest.spooled import append
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.model import topics
 from pipeline.model.dead_letter import FailedInput, dead_letter
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter
+from pipeline.row_files.mapping import RowMapping
+from pipeline.row_files.row import ReadRow, RowFile, UnreadableRow
+from pipeline.row_files.row_intake import RowIntake
 
 STAGE: Final = "ingest"
 

@@ -10,13 +10,13 @@ from typing import Final
 import structlog
 from prometheus_client import start_http_server
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_log import ConfigurationLog
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.conditions import duration_ms
 from pipeline.config import model
 from pipeline.config.compile import Configuration
+from pipeline.home.codec import open_codec
 from pipeline.ingest.journal import Journal
 from pipeline.ingest.opening import watchers
 from pipeline.ingest.taking import Base, FileReport, Progress

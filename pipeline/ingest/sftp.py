@@ -13,7 +13,7 @@ import asyncssh
 from pipeline.config import model
 from pipeline.ingest.journal import Stamp
 from pipeline.ingest.places import DeniedError, PlaceError
-from pipeline.ingest.row import UnreadableError
+from pipeline.row_files.row import UnreadableError
 
 T = TypeVar("T")
 

@@ -21,17 +21,17 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.ingest import metrics
 from pipeline.ingest.journal import Journal, Stamp
-from pipeline.ingest.mapping import row_mapping
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.places import DONE, FAILED, DeniedError, PlaceError, WatchedPlace
 from pipeline.ingest.preparing import Encoder, Judge, Outlet, Prepared, prepare
 from pipeline.ingest.readiness import marker_of
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import FileFormat, UnreadableError
-from pipeline.ingest.row_ids import LineIds, RowIds
-from pipeline.ingest.rows import kind_of, open_rows
-from pipeline.ingest.sending import NotDeliveredError
-from pipeline.ingest.unpacking import is_packed, unpack
+from pipeline.row_files.mapping import row_mapping
+from pipeline.row_files.row import FileFormat, UnreadableError
+from pipeline.row_files.row_ids import LineIds, RowIds
+from pipeline.row_files.row_intake import RowIntake
+from pipeline.row_files.rows import kind_of, open_rows
+from pipeline.row_files.sending import NotDeliveredError
+from pipeline.row_files.unpacking import is_packed, unpack
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told the name of the file that is read, how far it is read, and of how much."""

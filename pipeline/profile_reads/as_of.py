@@ -11,19 +11,19 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from pipeline.adapters.records import Records
 from pipeline.adapters.rocks import RowMap, temporary_rows
 from pipeline.adapters.snapshots import StoredRecord
 from pipeline.enrichment import view
 from pipeline.enrichment.state import ProfileState
 from pipeline.enrichment.time_triggers import seen
 from pipeline.flow import Flow, Stage
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
 from pipeline.model.records import time_of
 from pipeline.model.time import MAX_AHEAD_MS
-from pipeline.rollout.member_profiles import MemberProfile
+from pipeline.profile_reads.member_profiles import MemberProfile
 from pipeline.rules import Rules
 from pipeline.segmentation.state import MembershipState
 

@@ -20,7 +20,7 @@ from pipeline.config.model import TraitDefinition
 from pipeline.config.names import BUILT_IN_TRAITS, approximate, is_address, since_trait
 from pipeline.model.interaction import Identifier, Known
 from pipeline.model.profile import Profile
-from pipeline.rollout.member_profiles import MemberProfile
+from pipeline.profile_reads.member_profiles import MemberProfile
 
 _PROFILES = pa.schema(
     [("profile_id", pa.string()), ("attributes", pa.string()), ("metrics", pa.string())]

@@ -2,17 +2,17 @@
 
 from msgspec import Struct
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.cleaning import CLEANER_MS, max_retention_ms
+from pipeline.adapters.consumer_groups import stage_groups
 from pipeline.adapters.identities import IdentityWriter
 from pipeline.adapters.lag import LagReader
-from pipeline.adapters.topics import topics_for
 from pipeline.flow import STAGES
+from pipeline.home.codec import open_codec
+from pipeline.home.topics import topics_for
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.time import DAY_MS, HOUR_MS
 from pipeline.settings import Settings
-from pipeline.stack.groups import stage_groups
 
 _PATIENCE_S = 30.0
 _GENERATIONS = 6

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from pipeline.adapters.records import Records
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.profile import Memberships, Profile
-from pipeline.rollout.member_profiles import open_profiles
+from pipeline.profile_reads.member_profiles import open_profiles
 
 _DECISIONS_SHOWN = 10
 

@@ -10,17 +10,17 @@ from msgspec.structs import asdict
 
 from pipeline.adapters.config_artifacts import store_files
 from pipeline.adapters.config_files import load
-from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.rocks import temporary_rows
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Source
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row_ids import RowIds
+from pipeline.home.load_rules import load_rules
 from pipeline.profile_reads.as_of import member_profiles
 from pipeline.profile_reads.export import export_all
 from pipeline.replay.input_files import InputReport, OpenFile, TimedLog, read_file
 from pipeline.replay.outputs import OutputTables
 from pipeline.replay.playing import LogPlayer
+from pipeline.row_files.row_ids import RowIds
+from pipeline.row_files.row_intake import RowIntake
 from pipeline.rules import Rules
 from pipeline.settings import Settings
 

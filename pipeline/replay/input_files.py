@@ -10,11 +10,11 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.adapters.rocks import RowMap
-from pipeline.ingest.row import FileFormat, RowFile, UnreadableError
-from pipeline.ingest.rows import open_rows
-from pipeline.ingest.sending import Intake, RefusedRow, send_rows
 from pipeline.model.interaction import Interaction
 from pipeline.replay.replayed import WholeRecords, is_replayed, replayed_rows
+from pipeline.row_files.row import FileFormat, RowFile, UnreadableError
+from pipeline.row_files.rows import open_rows
+from pipeline.row_files.sending import Intake, RefusedRow, send_rows
 
 _PLACE: Final = Layout(">QQ")
 """Sort key of an interaction: when it was heard, and its number among all that were read."""

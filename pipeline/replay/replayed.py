@@ -11,10 +11,10 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.ingest.row import FileRow, ReadRow, RowFile, UnreadableError, UnreadableRow
 from pipeline.intake.decoding import decode
 from pipeline.intake.refusal import Refusal
 from pipeline.model.interaction import Interaction
+from pipeline.row_files.row import FileRow, ReadRow, RowFile, UnreadableError, UnreadableRow
 
 _OFFSET: Final = "kafka_offset"
 _ERROR: Final = "kafka_error"

@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 from confluent_kafka import Message
 from msgspec import Struct
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.avro.subjects import CLASSES, schema_name
 from pipeline.adapters.kafka import offset_of
 from pipeline.adapters.topic_ranges import TopicReader, UnknownTopicError
+from pipeline.home.codec import open_codec
 from pipeline.model.time import MAX_AHEAD_MS
 from pipeline.replay.manifest import (
     AnotherReplayError,

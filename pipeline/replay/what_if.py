@@ -13,7 +13,7 @@ from typing import Final
 import duckdb
 from msgspec import Struct
 
-from pipeline.adapters.records import Records
+from pipeline.home.records import Records
 from pipeline.model.decision import Action, Decision
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange

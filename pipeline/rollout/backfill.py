@@ -18,9 +18,9 @@ import msgspec
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import key_per_partition
 from pipeline.adapters.lag import partition_ends
-from pipeline.adapters.records import Records
 from pipeline.adapters.rocks import temporary_rows
 from pipeline.enrichment.backfill import NewAggregates
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.identity import IdentityChange
@@ -28,8 +28,8 @@ from pipeline.model.ids import control_id
 from pipeline.model.outcome import Emit
 from pipeline.model.records import time_of
 from pipeline.model.stages import Identified, Segmented
+from pipeline.profile_reads.member_profiles import MemberProfile, open_profiles
 from pipeline.rollout.backfill_reader import BackfillReader
-from pipeline.rollout.member_profiles import MemberProfile, open_profiles
 from pipeline.rollout.throttled_feed import Progress, StalledError, ThrottledFeed
 from pipeline.rollout.versions import Version, newest_beginning
 from pipeline.rules import Rules

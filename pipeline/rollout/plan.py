@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.compile import Configuration
-from pipeline.rollout.member_profiles import MemberProfile
+from pipeline.profile_reads.member_profiles import MemberProfile
 from pipeline.rollout.versions import Version, backfillable_keys
 from pipeline.segmentation.evaluate import MembershipChange, on_change
 from pipeline.segmentation.state import MembershipState

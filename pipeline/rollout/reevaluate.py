@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-from pipeline.adapters.records import Records
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.ids import control_id
 from pipeline.model.outcome import Emit
 from pipeline.model.stages import Identified
-from pipeline.rollout.member_profiles import MemberProfile
+from pipeline.profile_reads.member_profiles import MemberProfile
 from pipeline.rollout.throttled_feed import Progress, ThrottledFeed
 
 

@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import key_per_partition, partition_for_key
-from pipeline.adapters.records import Records
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.decision import Reply
 from pipeline.model.identity import IdentityChange

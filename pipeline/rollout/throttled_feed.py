@@ -12,13 +12,13 @@ from typing import Final
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
+from pipeline.adapters.consumer_groups import stage_groups
 from pipeline.adapters.kafka import WRITER_SETTINGS, Property
 from pipeline.adapters.lag import LagReader
-from pipeline.adapters.records import Records
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.outcome import Emit
 from pipeline.rollout.round_trip_probe import RoundTripProbe
-from pipeline.stack.groups import stage_groups
 
 _MIN_BATCH: Final = 5
 _MAX_BATCH: Final = 500

@@ -18,9 +18,9 @@ import msgspec
 
 from pipeline.adapters.config_files import load, read_write_keys
 from pipeline.adapters.gateway_client import GatewayClient, GatewayRefusedError
+from pipeline.adapters.mailbox import Mailbox, serve
 from pipeline.config.keys import resolved
 from pipeline.config.model import Bundle
-from pipeline.demo.mailbox import Mailbox, serve
 from pipeline.settings import Settings
 from pipeline.simulate.audience import Audience, PlayedWorld
 from pipeline.simulate.events import SOURCES, WorldEvent

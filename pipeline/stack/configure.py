@@ -4,13 +4,13 @@ import getpass
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_artifacts import store_files
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.config.compile import Configuration
+from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.codec import open_codec
 from pipeline.settings import Settings
-from pipeline.stack.configuration import applied_configuration
 
 
 class NoConfigurationError(Exception):

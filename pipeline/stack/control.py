@@ -12,16 +12,16 @@ from pathlib import Path
 import httpx
 import psutil
 
-from pipeline.adapters.avro import register
 from pipeline.adapters.broker import BrokerFailure
 from pipeline.adapters.broker.ports import find_free_port, is_free
 from pipeline.adapters.broker.warmup import warm_up
+from pipeline.adapters.consumer_groups import adapter_inputs
 from pipeline.adapters.private_files import SUPERVISED
 from pipeline.adapters.run_state import announcements
-from pipeline.adapters.topics import ensure_topics
+from pipeline.home.codec import register
+from pipeline.home.topics import ensure_topics
 from pipeline.settings import Settings
 from pipeline.stack.configure import apply_folder, ensure_configuration
-from pipeline.stack.groups import adapter_inputs
 from pipeline.stack.home_lock import home_lock
 from pipeline.stack.log_files import open_log, tail
 from pipeline.stack.partitions import with_existing_partitions

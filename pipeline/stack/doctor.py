@@ -14,17 +14,18 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from msgspec import Struct
 
-from pipeline.adapters.avro import RegistryError, open_codec
+from pipeline.adapters.avro import RegistryError
 from pipeline.adapters.broker.jars import pinned_jars
 from pipeline.adapters.broker.java import MINIMUM_MAJOR, find_java
 from pipeline.adapters.broker.options import BrokerError
 from pipeline.adapters.broker.ports import is_free
 from pipeline.adapters.lag import record_counts
-from pipeline.adapters.topics import compare_topics
 from pipeline.config.compile import Configuration
+from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.codec import open_codec
+from pipeline.home.topics import compare_topics
 from pipeline.model import topics
 from pipeline.settings import NoBrokerError, Settings
-from pipeline.stack.configuration import applied_configuration
 from pipeline.stack.inspection import inspect
 from pipeline.stack.partitions import with_existing_partitions
 from pipeline.stack.status import StackStatus

@@ -2,10 +2,10 @@
 
 from confluent_kafka import KafkaException
 
+from pipeline.adapters.consumer_groups import all_groups
 from pipeline.adapters.lag import LagReader
+from pipeline.home.applied_configuration import applied_configuration
 from pipeline.settings import NoBrokerError, Settings
-from pipeline.stack.configuration import applied_configuration
-from pipeline.stack.groups import all_groups
 from pipeline.stack.status import BrokerStatus, StackStatus, process_statuses
 
 

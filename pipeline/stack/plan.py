@@ -6,8 +6,8 @@ from enum import IntEnum
 
 from msgspec import Struct
 
+from pipeline.adapters.consumer_groups import adapter_group
 from pipeline.flow import STAGES
-from pipeline.stack.groups import adapter_group
 
 ALL = "all"
 """Agents of every stage in one process."""

@@ -19,10 +19,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO
 
-from pipeline.adapters import logs
 from pipeline.adapters.private_files import SUPERVISED, make_folder, restrict_new_files
 from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.adapters.run_state import run_folder, withdraw
+from pipeline.home import logs
 from pipeline.settings import Settings
 from pipeline.stack.broker_keeper import BrokerKeeper
 from pipeline.stack.log_files import open_log, rotate

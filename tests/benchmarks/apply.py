@@ -14,9 +14,9 @@ from typing import Final
 
 import msgspec
 
-from pipeline.adapters.avro import open_codec
+from pipeline.adapters.consumer_groups import stage_groups
 from pipeline.adapters.lag import LagReader
-from pipeline.stack.groups import stage_groups
+from pipeline.home.codec import open_codec
 from tests.benchmarks import configurations
 from tests.benchmarks.figures import Passages, percentile
 from tests.benchmarks.latency import Say

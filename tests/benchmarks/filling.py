@@ -17,11 +17,11 @@ from confluent_kafka import Producer
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
-from pipeline.decisioning.token import TokenKey
 from pipeline.flow import STAGES
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier
 from pipeline.rules import Rules
+from pipeline.rules.token import TokenKey
 from tests.benchmarks import configurations
 from tests.benchmarks.memory import Shells
 from tests.benchmarks.processes import running

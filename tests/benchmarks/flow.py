@@ -19,11 +19,11 @@ from agents.idempotence import Row
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
-from pipeline.decisioning.token import TokenKey
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.outcome import Emit, Forward, Ok, Redirect
 from pipeline.rules import Rules
+from pipeline.rules.token import TokenKey
 from tests.benchmarks import configurations
 from tests.benchmarks.traffic import CUSTOMERS, InteractionTraffic
 

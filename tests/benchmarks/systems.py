@@ -11,12 +11,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, Protocol
 
-from pipeline.adapters.avro import open_codec
 from pipeline.adapters.config_log import open_configuration_log
-from pipeline.adapters.topics import ensure_topics
 from pipeline.config.model import Bundle
-from pipeline.decisioning.token import TokenKey
 from pipeline.flow import STAGES
+from pipeline.home.codec import open_codec
+from pipeline.home.topics import ensure_topics
+from pipeline.rules.token import TokenKey
 from pipeline.settings import Settings
 from pipeline.stack.plan import ALL, adapter_name, worker_name
 from tests.benchmarks import configurations, webhooks

@@ -15,14 +15,15 @@ from typing import Final
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pipeline.adapters.avro import Codec, open_codec
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.consumer_groups import stage_groups
 from pipeline.adapters.lag import LagReader
+from pipeline.home.codec import open_codec
 from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import SegmentChange
-from pipeline.stack.groups import stage_groups
 from tests.benchmarks import configurations
 from tests.benchmarks.figures import percentile
 from tests.benchmarks.kept import KeptWorker, Struck

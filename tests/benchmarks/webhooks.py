@@ -13,11 +13,11 @@ import uvloop
 
 from pipeline.adapters.avro import Codec
 from pipeline.config import model
-from pipeline.decisioning.token import Claims, TokenKey
 from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.time import HOUR_MS
+from pipeline.rules.token import Claims, TokenKey
 from tests.benchmarks.traffic import CUSTOMERS
 
 _CHANNEL: Final = "email"

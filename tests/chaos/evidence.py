@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from agents.idempotence import Row
-from pipeline.adapters.avro import Codec, open_codec
-from pipeline.adapters.load_rules import load_rules
+from pipeline.adapters.avro import Codec
 from pipeline.adapters.snapshots import StoredRecord, scan
 from pipeline.config.compile import Configuration
 from pipeline.flow import Stage
+from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.codec import open_codec
+from pipeline.home.load_rules import load_rules
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action, Decision
@@ -22,7 +24,6 @@ from pipeline.model.profile import Memberships, Profile
 from pipeline.model.stages import Enriched, Identified, Segmented
 from pipeline.rules import Rules
 from pipeline.settings import Settings
-from pipeline.stack.configuration import applied_configuration
 from tests.support.compacted import last_of_each
 
 T = TypeVar("T", bound=msgspec.Struct)

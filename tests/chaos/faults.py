@@ -13,8 +13,8 @@ from typing import TypeAlias
 import msgspec
 from confluent_kafka import Producer
 
-from pipeline.adapters.avro import open_codec
 from pipeline.flow import STAGES
+from pipeline.home.codec import open_codec
 from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.time import DAY_MS

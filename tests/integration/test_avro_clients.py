@@ -22,10 +22,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pipeline.adapters.avro import Codec, RegistryError, open_codec, recorded
+from pipeline.adapters.avro import Codec, RegistryError, recorded
 from pipeline.adapters.avro.registry import CONTENT_TYPE, Answer, Registry
 from pipeline.adapters.avro.subjects import ACTIONS, CLASSES, schema_name, subject
-from pipeline.adapters.topics import topics_for
+from pipeline.home.codec import open_codec
+from pipeline.home.topics import topics_for
 from pipeline.settings import Settings
 from tests.support.stack import Stack
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from confluent_kafka import Producer
 
-from pipeline.adapters.avro import open_codec
+from pipeline.home.codec import open_codec
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.model.interaction import Identifier, Interaction

@@ -20,11 +20,11 @@ from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_follower import ConfigurationLogError
 from pipeline.adapters.config_log import Applied, ConfigurationLog
-from pipeline.adapters.load_rules import load_rules
-from pipeline.adapters.records import Records
-from pipeline.adapters.topics import ensure_topics
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Bundle, ProfileRules
+from pipeline.home.load_rules import load_rules
+from pipeline.home.records import Records
+from pipeline.home.topics import ensure_topics
 from pipeline.model import topics
 from pipeline.model.configuration import ConfigurationRecord
 from pipeline.model.interaction import Identifier, Interaction

@@ -12,13 +12,13 @@ from pipeline.config.model import Bundle, Source
 from pipeline.decisioning.explain import explain, run_again
 from pipeline.demo import dataset, script
 from pipeline.flow import Flow
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import FileRow
-from pipeline.ingest.row_ids import RowIds
 from pipeline.model.decision import Action, Decision
 from pipeline.model.interaction import DecideRequest, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.stages import Segmented
+from pipeline.row_files.row import FileRow
+from pipeline.row_files.row_ids import RowIds
+from pipeline.row_files.row_intake import RowIntake
 from tests.support.worlds import rules
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"

@@ -15,15 +15,15 @@ from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_log import open_configuration_log
+from pipeline.adapters.consumer_groups import stage_groups
 from pipeline.adapters.lag import LagReader
-from pipeline.adapters.topics import TOPICS, ensure_topics
+from pipeline.home.topics import TOPICS, ensure_topics
 from pipeline.identity import requests
 from pipeline.identity.causes import profile_of
 from pipeline.model import topics
 from pipeline.model.interaction import Context, Identifier, Interaction
 from pipeline.profile_reads.identity_requests import request_and_wait
 from pipeline.settings import Settings, kafka_properties
-from pipeline.stack.groups import stage_groups
 from tests.support.offers import offering_rules
 
 _HOUR_S: Final = 3_600

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.adapters.avro import register
-from pipeline.adapters.records import Records
-from pipeline.adapters.topics import ensure_topics
+from pipeline.home.codec import register
+from pipeline.home.records import Records
+from pipeline.home.topics import ensure_topics
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Interaction

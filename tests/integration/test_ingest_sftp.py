@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pipeline.adapters.avro import open_codec, register
 from pipeline.adapters.config_files import load
-from pipeline.adapters.records import Records
-from pipeline.adapters.topics import ensure_topics
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.home.codec import open_codec, register
+from pipeline.home.records import Records
+from pipeline.home.topics import ensure_topics
 from pipeline.ingest.opening import watchers
 from pipeline.ingest.places import DeniedError, PlaceError
 from pipeline.ingest.process import base_of, look_once

@@ -14,12 +14,14 @@ from msgspec.structs import replace
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_log import open_configuration_log
+from pipeline.adapters.consumer_groups import stage_groups
 from pipeline.adapters.lag import LagReader
-from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.snapshots import scan
-from pipeline.adapters.topics import ensure_topics
 from pipeline.config import model
 from pipeline.flow import Flow
+from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.load_rules import load_rules
+from pipeline.home.topics import ensure_topics
 from pipeline.identity.requests import forget, unlink
 from pipeline.model import topics
 from pipeline.model.decision import Decision
@@ -27,8 +29,6 @@ from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Context, DecideRequest, Identifier, Interaction
 from pipeline.model.profile import SegmentChange
 from pipeline.settings import Settings
-from pipeline.stack.configuration import applied_configuration
-from pipeline.stack.groups import stage_groups
 from tests.support.enriched import PHONE
 from tests.support.geo_files import write_geo
 from tests.support.offers import offering_rules

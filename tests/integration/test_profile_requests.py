@@ -18,10 +18,11 @@ from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.cleaning import CLEANER_MS, max_retention_ms
 from pipeline.adapters.config_log import open_configuration_log
+from pipeline.adapters.consumer_groups import stage_groups
 from pipeline.adapters.lag import LagReader
-from pipeline.adapters.records import Records
-from pipeline.adapters.topics import ensure_topics
 from pipeline.flow import STAGES
+from pipeline.home.records import Records
+from pipeline.home.topics import ensure_topics
 from pipeline.identity.causes import profile_of
 from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
@@ -29,7 +30,6 @@ from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import Profile
 from pipeline.model.time import DAY_MS
 from pipeline.settings import Settings
-from pipeline.stack.groups import stage_groups
 from tests.support.compacted import latest, latest_records
 from tests.support.offers import offering_rules
 

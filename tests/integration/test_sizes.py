@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from confluent_kafka import Producer
 
-from pipeline.adapters.avro import open_codec
+from pipeline.home.codec import open_codec
 from pipeline.model import topics
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Decision

@@ -8,7 +8,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from pipeline.adapters.broker import Broker, BrokerOptions, RunningBroker
-from pipeline.adapters.topics import (
+from pipeline.home.topics import (
     PartitionMismatch,
     SizeMismatch,
     TimeMismatch,

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_files import load
-from pipeline.adapters.records import Records
 from pipeline.adapters.snapshots import scan
-from pipeline.adapters.topics import ensure_topics
 from pipeline.config.model import Bundle
 from pipeline.flow import Flow
+from pipeline.home.records import Records
+from pipeline.home.topics import ensure_topics
 from pipeline.model import topics
 from pipeline.model.decision import Action, Decision
 from pipeline.model.fingerprint import fingerprint

@@ -15,26 +15,26 @@ from confluent_kafka import Producer
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_log import open_configuration_log
+from pipeline.adapters.consumer_groups import stage_groups
 from pipeline.adapters.lag import LagReader
-from pipeline.adapters.load_rules import load_rules
 from pipeline.adapters.log_clock import LogClock
-from pipeline.adapters.records import Records
 from pipeline.adapters.snapshots import scan
-from pipeline.adapters.topics import ensure_topics
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.home.load_rules import load_rules
+from pipeline.home.records import Records
+from pipeline.home.topics import ensure_topics
 from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import SegmentChange
+from pipeline.profile_reads.member_profiles import MemberProfile, open_profiles
 from pipeline.rollout.backfill import backfill
-from pipeline.rollout.member_profiles import MemberProfile, open_profiles
 from pipeline.rollout.plan import plan
 from pipeline.rollout.reevaluate import reevaluate
 from pipeline.rollout.throttled_feed import are_stages_running
 from pipeline.rollout.versions import Version
 from pipeline.settings import Settings
-from pipeline.stack.groups import stage_groups
 
 _CODEC = Codec(recorded())
 _WAIT_S = 3

@@ -25,9 +25,9 @@ from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from pipeline.model.records import config_of
 from pipeline.model.stages import Enriched, Segmented
+from pipeline.profile_reads.member_profiles import MemberProfile
 from pipeline.rollout.backfill import backfill_stages, begin_control
 from pipeline.rollout.backfill_reader import BackfillReader
-from pipeline.rollout.member_profiles import MemberProfile
 from pipeline.rollout.plan import plan
 from pipeline.rollout.throttled_feed import StalledError
 from pipeline.rollout.versions import Version, backfillable_keys, dropped_keys, newest_beginning

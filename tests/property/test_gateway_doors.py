@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.kafka import Outgoing
 from pipeline.config import model
-from pipeline.decisioning.token import Claims
 from pipeline.intake.messages import Kind
 from pipeline.model import topics
 from pipeline.model.decision import Reply
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier
+from pipeline.rules.token import Claims
 from tests.support.doorway import SERVER_KEY, Doorway, configuration, doorway
 
 SHOP, WEB, LOG = "server-key-1", "public-key-1", "log-key-123"

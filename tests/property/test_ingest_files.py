@@ -18,12 +18,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.model import Source
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import FileFormat, FileRow, UnreadableError, UnreadableRow
-from pipeline.ingest.row_ids import RowIds
-from pipeline.ingest.rows import open_rows
-from pipeline.ingest.sending import SendReport, send_rows
 from pipeline.model.interaction import Interaction
+from pipeline.row_files.row import FileFormat, FileRow, UnreadableError, UnreadableRow
+from pipeline.row_files.row_ids import RowIds
+from pipeline.row_files.row_intake import RowIntake
+from pipeline.row_files.rows import open_rows
+from pipeline.row_files.sending import SendReport, send_rows
 from tests.support.worlds import plain_rules
 
 _MAX = 2_000

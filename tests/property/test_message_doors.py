@@ -21,11 +21,7 @@ from agents.stage import StageShell
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.config import model
 from pipeline.config.compile import Configuration
-from pipeline.decisioning.token import TokenKey
 from pipeline.flow import Flow, stage
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import FileRow
-from pipeline.ingest.row_ids import RowIds
 from pipeline.intake.messages import Kind
 from pipeline.intake.refusal import Refusal
 from pipeline.model import topics
@@ -34,7 +30,11 @@ from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Context, Identifier, Interaction
 from pipeline.model.stages import Identified
+from pipeline.row_files.row import FileRow
+from pipeline.row_files.row_ids import RowIds
+from pipeline.row_files.row_intake import RowIntake
 from pipeline.rules import Rules
+from pipeline.rules.token import TokenKey
 from tests.records import records
 from tests.support.doorway import MESSAGE_BYTES, Doorway, configuration, doorway
 from tests.support.shells import ONLY, Rows, finish, handing_over, knowing

@@ -12,7 +12,7 @@ from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Memberships, Profile, SegmentChange
-from pipeline.rollout.member_profiles import MemberProfile
+from pipeline.profile_reads.member_profiles import MemberProfile
 from pipeline.rollout.plan import plan
 from pipeline.rollout.reevaluate import refresh
 from pipeline.rollout.versions import Version

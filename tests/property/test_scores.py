@@ -7,12 +7,12 @@ from hypothesis import given
 from msgspec.structs import replace
 
 from pipeline.config import model
-from pipeline.enrichment.scores import Scorer
 from pipeline.flow import Flow
 from pipeline.model.interaction import Interaction
 from pipeline.model.profile import Profile
 from pipeline.model.stages import Segmented
 from pipeline.rules import Rules
+from pipeline.rules.scorer import Scorer
 from tests.support.segment_streams import LAST, configuration, streams
 from tests.support.worlds import rules
 

@@ -5,8 +5,8 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from pipeline.adapters.records import Records
 from pipeline.adapters.snapshots import StoredRecord, scan
+from pipeline.home.records import Records
 
 T = TypeVar("T", bound=Struct)
 

@@ -14,7 +14,6 @@ from pipeline.adapters.kafka import Outgoing, Unavailable
 from pipeline.adapters.signed_links import MessageLinks
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
-from pipeline.decisioning.token import TokenKey
 from pipeline.gateway.app import create_app
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.metrics import Metrics
@@ -25,6 +24,7 @@ from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.model.time import DAY_MS
 from pipeline.profile_reads.view import View
+from pipeline.rules.token import TokenKey
 from pipeline.settings import Settings
 
 ADAPTER_KEY = "what adapters report by"

@@ -18,9 +18,9 @@ import agents
 import pipeline
 from agents.engine_metrics import EngineCollector
 from pipeline.adapters.cleaning import FOREVER
-from pipeline.adapters.topics import Topic, topics_for
 from pipeline.cli.main import COMMANDS, build_app
 from pipeline.gateway.metrics import Metrics
+from pipeline.home.topics import Topic, topics_for
 from pipeline.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]

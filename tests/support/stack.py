@@ -17,9 +17,9 @@ import msgspec
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.adapters.records import Records
 from pipeline.adapters.run_state import announcements
 from pipeline.adapters.snapshots import StoredRecord
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.settings import PREFIX, Settings

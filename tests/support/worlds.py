@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
-from pipeline.decisioning.token import TokenKey
 from pipeline.enrichment.enrichers import Places, enrichers_for
-from pipeline.enrichment.scores import Scorer
 from pipeline.rules import Rules
+from pipeline.rules.scorer import Scorer
+from pipeline.rules.token import TokenKey
 
 RANKS: Final = {"customer_id": 0, "email": 1, "cookie": 2}
 MAX_ACTION_AGE_MS: Final = 300_000

@@ -11,10 +11,10 @@ from pipeline.adapters.config_files import load, read_write_keys
 from pipeline.cli.main import build_app
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle, Source
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import FileRow
-from pipeline.ingest.row_ids import RowIds
 from pipeline.model.interaction import Interaction
+from pipeline.row_files.row import FileRow
+from pipeline.row_files.row_ids import RowIds
+from pipeline.row_files.row_intake import RowIntake
 from pipeline.simulate.customers import customer
 from pipeline.simulate.events import SOURCES, line
 from pipeline.simulate.live import CONFIGURATION

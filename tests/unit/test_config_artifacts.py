@@ -10,10 +10,10 @@ from pipeline.adapters.artifacts import Artifacts, digest_of
 from pipeline.adapters.config_artifacts import store_files
 from pipeline.adapters.config_files import ConfigError, load
 from pipeline.adapters.geo import open_places
-from pipeline.adapters.load_rules import load_rules
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle
 from pipeline.enrichment.enrichers import Place
+from pipeline.home.load_rules import load_rules
 from pipeline.rules import Rules
 from pipeline.settings import Settings
 from tests.support.geo_files import write_geo

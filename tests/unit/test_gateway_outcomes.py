@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from pipeline.config import model
-from pipeline.decisioning.token import Claims
 from pipeline.model.interaction import Identifier
 from pipeline.model.time import DAY_MS, HOUR_MS
+from pipeline.rules.token import Claims
 from tests.support.doorway import ADAPTER_KEY, TOKEN_MS, Doorway, configuration, doorway
 
 SHOP, ADAPTERS, LOG = "shop-key-1", "adapters-key-1", "log-key-12"

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from pipeline.adapters.kafka import Outgoing
-from pipeline.adapters.topics import TOPICS
 from pipeline.config import model
 from pipeline.flow import Flow
 from pipeline.gateway import readiness
+from pipeline.home.topics import TOPICS
 from pipeline.model import topics
 from pipeline.model.decision import Reply
 from pipeline.model.identity import IdentityChange

@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
-from pipeline.decisioning.token import TokenKey
 from pipeline.flow import Flow
 from pipeline.model.decision import Action, Reply
 from pipeline.model.interaction import DecideRequest, Identifier
 from pipeline.rules import Rules
+from pipeline.rules.token import TokenKey
 from tests.support.doorway import Doorway, configuration, doorway
 
 SHOP, WEB, OPEN = "server-key-1", "public-key-1", "public-key-2"

@@ -5,9 +5,9 @@ from uuid import UUID, uuid5
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.decisioning.token import Claims, TokenKey
 from pipeline.model.ids import decision_id, profile_id
 from pipeline.model.interaction import Identifier
+from pipeline.rules.token import Claims, TokenKey
 from tests.records import records
 
 _KAIROS = UUID("6f1d6c1e-5d0b-5c57-9a4e-3c6f8f1f0a52")

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.ingest.row import FileFormat, FileRow, UnreadableError
-from pipeline.ingest.rows import open_rows
+from pipeline.row_files.row import FileFormat, FileRow, UnreadableError
+from pipeline.row_files.rows import open_rows
 
 _MAX = 1_000
 _HEAD = "type,event,userId,properties.price\n"

@@ -13,10 +13,10 @@ from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.config.feeds import with_feed
-from pipeline.ingest.mapping import row_mapping
-from pipeline.ingest.row import FileFormat, UnreadableError, UnreadableRow
-from pipeline.ingest.rows import open_rows
-from pipeline.ingest.unpacking import unpack
+from pipeline.row_files.mapping import row_mapping
+from pipeline.row_files.row import FileFormat, UnreadableError, UnreadableRow
+from pipeline.row_files.rows import open_rows
+from pipeline.row_files.unpacking import unpack
 
 _WATCH = model.Watch(
     watch="w",

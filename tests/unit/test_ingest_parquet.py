@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ingest.arrow_values import NoValue, values
-from pipeline.ingest.row import FileFormat, FileRow, UnreadableError, UnreadableRow
-from pipeline.ingest.rows import open_rows
+from pipeline.row_files.arrow_values import NoValue, values
+from pipeline.row_files.row import FileFormat, FileRow, UnreadableError, UnreadableRow
+from pipeline.row_files.rows import open_rows
 
 _FORMAT = FileFormat(10_000)
 _NS = 1_706_702_400_123_456_789

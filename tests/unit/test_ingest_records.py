@@ -7,11 +7,11 @@ import msgspec
 import pytest
 
 from pipeline.config.model import Source
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import FileRow
-from pipeline.ingest.row_ids import RowIds
 from pipeline.intake.refusal import Refusal
 from pipeline.model.interaction import Context, Identifier, Interaction
+from pipeline.row_files.row import FileRow
+from pipeline.row_files.row_ids import RowIds
+from pipeline.row_files.row_intake import RowIntake
 from tests.support.worlds import plain_rules
 
 _NOW = 1_800_000_000_000

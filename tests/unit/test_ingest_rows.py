@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.ingest.row import FileFormat, FileRow, UnreadableError, UnreadableRow
-from pipeline.ingest.rows import open_rows
+from pipeline.row_files.row import FileFormat, FileRow, UnreadableError, UnreadableRow
+from pipeline.row_files.rows import open_rows
 
 _FORMAT = FileFormat(1_000)
 

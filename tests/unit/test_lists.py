@@ -16,15 +16,15 @@ from pipeline.enrichment.shard import apply
 from pipeline.enrichment.state import Shard
 from pipeline.enrichment.view import traits
 from pipeline.flow import Flow
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import FileRow
-from pipeline.ingest.row_ids import RowIds
 from pipeline.intake.messages import MESSAGE
 from pipeline.intake.refusal import Refusal
 from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction, Known
 from pipeline.model.profile import Profile
+from pipeline.row_files.row import FileRow
+from pipeline.row_files.row_ids import RowIds
+from pipeline.row_files.row_intake import RowIntake
 from tests.support.worlds import plain_rules, rules
 
 _NOW = 1_800_000_000_000

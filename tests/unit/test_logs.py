@@ -8,7 +8,7 @@ from typing import Any
 
 _SCRIPT = """
 import logging, structlog
-from pipeline.adapters import logs
+from pipeline.home import logs
 from pipeline.settings import Settings
 logs.configure(Settings())
 logging.getLogger("kairos.ours").info("took %d ms", 7)

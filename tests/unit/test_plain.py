@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pipeline.cli import config, console, dlq, doctor, profile, send, status
 from pipeline.cli.plain import plain, plain_lines
 from pipeline.identity.log import Link
-from pipeline.ingest.sending import RefusedRow, SendReport
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.interaction import Identifier
+from pipeline.row_files.sending import RefusedRow, SendReport
 from pipeline.stack.doctor import Finding
 from pipeline.stack.status import BrokerStatus, ProcessStatus, StackStatus
 

@@ -19,10 +19,10 @@ from pipeline.adapters.signed_links import (
     TrackedLink,
 )
 from pipeline.config import model
-from pipeline.decisioning.token import Claims
 from pipeline.gateway.preference_page import preferred_language
 from pipeline.model.interaction import Identifier
 from pipeline.model.time import DAY_MS
+from pipeline.rules.token import Claims
 from tests.support.doorway import TOKEN_MS, Doorway, configuration, doorway
 
 LINKS = MessageLinks("test" * 8)

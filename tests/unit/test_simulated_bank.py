@@ -21,11 +21,11 @@ from pipeline.cli import send
 from pipeline.cli.main import build_app
 from pipeline.config.model import Bundle, Source
 from pipeline.flow import Flow
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import FileRow
-from pipeline.ingest.row_ids import RowIds
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier, Interaction
+from pipeline.row_files.row import FileRow
+from pipeline.row_files.row_ids import RowIds
+from pipeline.row_files.row_intake import RowIntake
 from pipeline.rules import Rules
 from pipeline.simulate.files import INTERACTIONS, JOURNEYS, NAMES, POLICY, TOUCHPOINTS, TRUTH, write
 from pipeline.simulate.world import WorldSize

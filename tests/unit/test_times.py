@@ -10,9 +10,6 @@ import pytest
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.flow import Flow
-from pipeline.ingest.records import RowIntake
-from pipeline.ingest.row import FileRow
-from pipeline.ingest.row_ids import RowIds
 from pipeline.intake.messages import MESSAGE
 from pipeline.intake.refusal import Refusal
 from pipeline.intake.segment_api import Arrival, interaction
@@ -21,6 +18,9 @@ from pipeline.model import topics
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import DeadLetter
 from pipeline.model.profile import Profile
+from pipeline.row_files.row import FileRow
+from pipeline.row_files.row_ids import RowIds
+from pipeline.row_files.row_intake import RowIntake
 from pipeline.rules import Rules
 from tests.support.worlds import plain_rules
 

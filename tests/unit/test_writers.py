@@ -5,7 +5,7 @@ import pytest
 from pipeline.adapters.avro import Codec, recorded
 from pipeline.adapters.identities import IdentityWriter
 from pipeline.adapters.kafka import RESERVED_SETTINGS, WRITER_SETTINGS, AsyncPublisher
-from pipeline.ingest.sending import FilePublisher
+from pipeline.row_files.sending import FilePublisher
 
 pytestmark = pytest.mark.anyio
 

@@ -1,7 +1,7 @@
 """Avro in Confluent's wire format: `Codec`, its schemas, and the answers of a schema registry."""
 
 from pipeline.adapters.avro.codec import Codec, Malformed
-from pipeline.adapters.avro.confluent import RegistryError, open_codec, register
+from pipeline.adapters.avro.confluent import RegistryError
 from pipeline.adapters.avro.versions import SchemaVersion, recorded
 
 __all__ = [
@@ -9,7 +9,5 @@ __all__ = [
     "Malformed",
     "RegistryError",
     "SchemaVersion",
-    "open_codec",
     "recorded",
-    "register",
 ]

@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import msgspec
 
-from pipeline.adapters.avro.codec import Codec
 from pipeline.adapters.avro.subjects import subject, subjects
 from pipeline.adapters.avro.versions import SchemaVersion, recorded
-from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -21,24 +19,6 @@ if TYPE_CHECKING:
 
 class RegistryError(Exception):
     """The registry is out of reach or refuses; the message says what to do."""
-
-
-def open_codec(settings: Settings) -> Codec:
-    """Return a codec with the registry's ids if there is one, else with our own.
-
-    Raises RegistryError.
-    """
-    if settings.schema_registry_url is None:
-        return Codec(recorded())
-    with _client(settings.schema_registry_url) as client:
-        return Codec(with_registry_ids(client))
-
-
-def register(settings: Settings, channels: Iterable[str]) -> None:
-    """Register all versions with the registry, if there is one. Raises RegistryError."""
-    if settings.schema_registry_url is not None:
-        with _client(settings.schema_registry_url) as client:
-            register_at(client, channels)
 
 
 def with_registry_ids(client: "SchemaRegistryClient") -> tuple[SchemaVersion, ...]:
@@ -70,7 +50,8 @@ def _schema(version: SchemaVersion) -> "Schema":
 
 
 @contextmanager
-def _client(url: str) -> Iterator["SchemaRegistryClient"]:
+def registry_client(url: str) -> Iterator["SchemaRegistryClient"]:
+    """Open a client of the registry. Raises RegistryError."""
     from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
 
     try:

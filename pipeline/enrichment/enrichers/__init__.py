@@ -6,11 +6,11 @@ from typing import Final
 from pipeline.config.compile import Configuration
 from pipeline.enrichment.enrichers.campaign import CampaignEnricher
 from pipeline.enrichment.enrichers.currency import CurrencyEnricher
-from pipeline.enrichment.enrichers.enricher import Enricher, Place, Places
 from pipeline.enrichment.enrichers.geo import GeoEnricher
 from pipeline.enrichment.enrichers.local_time import LocalTimeEnricher
 from pipeline.enrichment.enrichers.user_agent import UserAgentEnricher
 from pipeline.model.interaction import Interaction, Scalar
+from pipeline.rules.enricher import Enricher, Place, Places
 
 __all__ = ["Enricher", "Place", "Places", "derive", "enrichers_for"]
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from pipeline.config.derived import CITY, COUNTRY, GEO, REGION
-from pipeline.enrichment.enrichers.enricher import Places
 from pipeline.model.interaction import Interaction, Scalar
+from pipeline.rules.enricher import Places
 
 
 class GeoEnricher:

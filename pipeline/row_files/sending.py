@@ -9,10 +9,10 @@ from msgspec import Struct
 from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import WRITER_SETTINGS, Property
-from pipeline.ingest.row import FileRow, ReadRow, UnreadableError, UnreadableRow
 from pipeline.intake.refusal import Refusal
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
+from pipeline.row_files.row import FileRow, ReadRow, UnreadableError, UnreadableRow
 
 _POLL_EVERY: Final = 256
 _SHOWN: Final = 20

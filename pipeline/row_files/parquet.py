@@ -7,9 +7,9 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.ingest.arrow_values import NoValue, values
-from pipeline.ingest.columns import Columns, Fault, columns_of
-from pipeline.ingest.row import (
+from pipeline.row_files.arrow_values import NoValue, values
+from pipeline.row_files.columns import Columns, Fault, columns_of
+from pipeline.row_files.row import (
     FileFormat,
     FileRow,
     ReadRow,

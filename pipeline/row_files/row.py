@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from pipeline.ingest.mapping import RowMapping
+from pipeline.row_files.mapping import RowMapping
 
 FormatName: TypeAlias = Literal["csv", "ndjson", "parquet"]
 

@@ -13,9 +13,9 @@ from uuid import UUID, uuid5
 
 import msgspec
 
-from pipeline.ingest.row import FileRow
 from pipeline.intake.decoding import decode
 from pipeline.intake.refusal import Refusal, bad
+from pipeline.row_files.row import FileRow
 
 _FILES: Final = UUID("5d3b1f6e-6c0f-5a52-9d55-0b6c54f1f0b7")
 _COUNT: Final = (

@@ -14,8 +14,6 @@ from msgspec.structs import replace
 
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
-from pipeline.ingest.row import FileRow
-from pipeline.ingest.row_ids import Ids
 from pipeline.intake.context import Fields, context_in_file, details, fields
 from pipeline.intake.draft import Draft, RecordForm, take_in
 from pipeline.intake.flatten import Flat, flatten
@@ -26,6 +24,8 @@ from pipeline.intake.segment_api import Arrival, interaction
 from pipeline.intake.times import check_time, parse_time
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.lists import Elements, ambiguous_name
+from pipeline.row_files.row import FileRow
+from pipeline.row_files.row_ids import Ids
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.ingest.columns import Columns, Fault
-from pipeline.ingest.mapping import IGNORE, RowMapping
-from pipeline.ingest.row import FileFormat, FileRow, ReadRow, UnreadableRow
-from pipeline.ingest.text_lines import Line, encoding_of, lines, unreadable_byte
+from pipeline.row_files.columns import Columns, Fault
+from pipeline.row_files.mapping import IGNORE, RowMapping
+from pipeline.row_files.row import FileFormat, FileRow, ReadRow, UnreadableRow
+from pipeline.row_files.text_lines import Line, encoding_of, lines, unreadable_byte
 
 TOO_LARGE: Final = "too_large"
 NOT_TEXT: Final = "not_text"

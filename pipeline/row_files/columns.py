@@ -14,8 +14,8 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from pipeline.conditions import did_you_mean
-from pipeline.ingest.mapping import DELETE, IGNORE, TIME, RowMapping
-from pipeline.ingest.row import FileFormat, UnreadableError
+from pipeline.row_files.mapping import DELETE, IGNORE, TIME, RowMapping
+from pipeline.row_files.row import FileFormat, UnreadableError
 
 OBJECTS: Final = frozenset({"properties", "traits", "context", "identifiers", "lists"})
 DETAILS: Final = ("properties.", "traits.", "context.traits.")

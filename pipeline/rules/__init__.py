@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.config.compile import Configuration
-from pipeline.decisioning.propensities import Propensities
-from pipeline.decisioning.token import TokenKey
-from pipeline.enrichment.enrichers import Enricher
-from pipeline.enrichment.scores import Scorer
+from pipeline.rules.enricher import Enricher
+from pipeline.rules.propensities import Propensities
+from pipeline.rules.scorer import Scorer
+from pipeline.rules.token import TokenKey
 
 
 @dataclass(frozen=True, slots=True)

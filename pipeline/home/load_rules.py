@@ -12,10 +12,10 @@ from pipeline.adapters.trial import model_problem_apart
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Score
 from pipeline.config.names import score_trait
-from pipeline.decisioning.token import TokenKey
 from pipeline.enrichment.enrichers import Places, enrichers_for
-from pipeline.enrichment.scores import Scorer
 from pipeline.rules import Rules
+from pipeline.rules.scorer import Scorer
+from pipeline.rules.token import TokenKey
 from pipeline.settings import Settings
 
 _log = structlog.get_logger(__name__)

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import IO, Final
 
-from pipeline.ingest.row import UnreadableError
+from pipeline.row_files.row import UnreadableError
 
 GZIP: Final = ".gz"
 ZIP: Final = ".zip"

@@ -1,8 +1,8 @@
 """Configuration in force, read from the topic."""
 
-from pipeline.adapters.avro import open_codec
-from pipeline.adapters.records import Records
 from pipeline.config.compile import Configuration
+from pipeline.home.codec import open_codec
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.configuration import ConfigurationRecord
 from pipeline.settings import Settings

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.records import Records
 from pipeline.adapters.rocks import RowMap, temporary_rows
 from pipeline.adapters.snapshots import scan
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.profile import Memberships, Profile
 

@@ -13,7 +13,7 @@ from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import Final
 
-from pipeline.ingest.row import UnreadableError
+from pipeline.row_files.row import UnreadableError
 
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from pipeline.ingest.delimited import delimited_rows
-from pipeline.ingest.ndjson import ndjson_rows
-from pipeline.ingest.parquet import parquet_file
-from pipeline.ingest.row import FileFormat, FormatName, RowFile, UnreadableError
+from pipeline.row_files.delimited import delimited_rows
+from pipeline.row_files.ndjson import ndjson_rows
+from pipeline.row_files.parquet import parquet_file
+from pipeline.row_files.row import FileFormat, FormatName, RowFile, UnreadableError
 
 
 def open_rows(path: Path, file_format: FileFormat, kind: FormatName | None = None) -> RowFile:

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from pipeline.ingest.columns import (
+from pipeline.row_files.columns import (
     CONSENT,
     DETAILS,
     Columns,
@@ -24,9 +24,9 @@ from pipeline.ingest.columns import (
     columns_of,
     count_known_columns,
 )
-from pipeline.ingest.ndjson import NOT_TEXT, TOO_LARGE
-from pipeline.ingest.row import FileFormat, FileRow, ReadRow, UnreadableError, UnreadableRow
-from pipeline.ingest.text_lines import Line, encoding_of, lines, unreadable_byte
+from pipeline.row_files.ndjson import NOT_TEXT, TOO_LARGE
+from pipeline.row_files.row import FileFormat, FileRow, ReadRow, UnreadableError, UnreadableRow
+from pipeline.row_files.text_lines import Line, encoding_of, lines, unreadable_byte
 
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _NAMES: Final = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}

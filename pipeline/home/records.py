@@ -6,8 +6,9 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from pipeline.adapters.avro import Codec, open_codec
+from pipeline.adapters.avro import Codec
 from pipeline.adapters.snapshots import FROM_THE_BEGINNING, StoredRecord, scan
+from pipeline.home.codec import open_codec
 from pipeline.settings import Settings
 
 T = TypeVar("T", bound=Struct)

@@ -1,0 +1,1 @@
+"""Parts that a process opens by its settings: logs, codec, topics, records, rules."""

@@ -1,0 +1,25 @@
+"""Codec of a home: with the schema ids of its registry, if it has one."""
+
+from collections.abc import Iterable
+
+from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro.confluent import register_at, registry_client, with_registry_ids
+from pipeline.settings import Settings
+
+
+def open_codec(settings: Settings) -> Codec:
+    """Return a codec with the registry's ids if there is one, else with our own.
+
+    Raises RegistryError.
+    """
+    if settings.schema_registry_url is None:
+        return Codec(recorded())
+    with registry_client(settings.schema_registry_url) as client:
+        return Codec(with_registry_ids(client))
+
+
+def register(settings: Settings, channels: Iterable[str]) -> None:
+    """Register all versions with the registry, if there is one. Raises RegistryError."""
+    if settings.schema_registry_url is not None:
+        with registry_client(settings.schema_registry_url) as client:
+            register_at(client, channels)

@@ -1,0 +1,1 @@
+"""Files of rows (CSV, NDJSON, Parquet), read and converted into interactions."""
