@@ -30,8 +30,8 @@ STORES.aliases[STORE_SCHEME] = "agents.store.store:RocksStore"
 
 logger = logging.getLogger(__name__)
 
-#: Most events buffered per agent: the bound on what is dropped and read again at a rebalance.
 _STREAM_BUFFER = 512
+"""Most events buffered per agent: the bound on what is dropped and read again at a rebalance."""
 
 
 @dataclass(frozen=True, slots=True)

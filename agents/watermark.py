@@ -22,7 +22,8 @@ _INTERVAL_S: Final = 0.1
 
 
 class Watermark:
-    """`passed_ms` (epoch ms; 0 until known): `group` has committed all that its inputs had then."""
+    """Time `passed_ms` (epoch ms; 0 until known): `group` has committed all that its inputs had
+    then."""
 
     def __init__(self, kafka: Mapping[str, str], group: ConsumerGroup) -> None:
         self.passed_ms = 0

@@ -25,16 +25,17 @@ KAFKA_PREFIX = "KAIROS_KAFKA_"
 
 _ADAPTER_KEY = b"kairos adapter key"
 
-# librdkafka waits up to 10 s between attempts: a broker that restarted would be found late.
 _CLIENT_DEFAULTS = {"reconnect.backoff.max.ms": 1_000, "message.max.bytes": sizes.RECORD}
+"""librdkafka waits up to 10 s between attempts: a broker that restarted would be found late."""
 
-# Told once, for all that depends on it.
 _ELSEWHERE = {
     "bootstrap.servers": "BOOTSTRAP_SERVERS",
     "metadata.broker.list": "BOOTSTRAP_SERVERS",
     "session.timeout.ms": "SESSION_TIMEOUT_MS",
     "heartbeat.interval.ms": "SESSION_TIMEOUT_MS",
 }
+"""Told once, for all that depends on it."""
+
 _AT_LEAST = {
     "message.max.bytes": sizes.RECORD,
     "message.timeout.ms": DELIVERY_MS,

@@ -44,14 +44,14 @@ class StoreInUseError(StoreUnavailableError):
 
 @dataclass(frozen=True, slots=True)
 class StoreSize:
-    """`bytes` of the files that are written once; `rows` is an estimate."""
+    """Size of a store: `bytes` of the files that are written once; `rows` is an estimate."""
 
     bytes: int
     rows: int
 
 
 class _Missing(Enum):
-    """Tells 'no write in memory' from 'deleted in memory'."""
+    """Mark that tells 'no write in memory' from 'deleted in memory'."""
 
     TOKEN = 0
 

@@ -9,10 +9,11 @@ BLOCK_CACHE_BYTES = 64 * 1024 * 1024
 MEMTABLE_BYTES = 8 * 1024 * 1024
 MEMTABLES = 2
 BLOOM_BITS_PER_KEY = 10
-#: Size above which a manifest is written anew, without the first keys of files that are gone.
 MANIFEST_BYTES = 1
-#: Column family that holds the changelog offset up to which the store is current.
+"""Size above which a manifest is written anew, without the first keys of files that are gone."""
+
 META = "meta"
+"""Column family that holds the changelog offset up to which the store is current."""
 
 
 @cache

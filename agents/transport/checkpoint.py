@@ -25,13 +25,13 @@ from pipeline.adapters.transient import is_transient
 logger = logging.getLogger(__name__)
 
 _RETRY_S = 0.1
-#: The group has rebalanced: the partition's new owner processes the events again.
 _REFUSED = frozenset({
     KafkaError.ILLEGAL_GENERATION,
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.REBALANCE_IN_PROGRESS,
     KafkaError._ASSIGNMENT_LOST,
 })  # fmt: skip
+"""The group has rebalanced: the partition's new owner processes the events again."""
 
 
 @runtime_checkable

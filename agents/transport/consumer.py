@@ -27,12 +27,14 @@ from pipeline.adapters.transient import is_transient
 T = TypeVar("T")
 
 _RETRY_S = 0.1
-#: Longest time that a worker without an assignment waits for a broker before it ends.
 _BROKER_TIMEOUT_S = 60.0
+"""Longest time that a worker without an assignment waits for a broker before it ends."""
+
 _DRAIN_STEP_S = 0.005
-#: Bytes from which a record is given to the agents only once they have processed everything before
-#: it: their buffers are bounded by the number of events, not by their size.
 _LARGE = 65_536
+"""Bytes from which a record is given to the agents only once they have processed everything
+before it: their buffers are bounded by the number of events, not by their size."""
+
 _CLOSE_TIMEOUT_S = 5.0
 
 

@@ -2,8 +2,8 @@
 
 from confluent_kafka import KafkaError
 
-#: Errors that a retry does not mend.
 _FATAL = frozenset({KafkaError._FATAL, KafkaError._AUTHENTICATION})
+"""Errors that a retry does not mend."""
 
 
 class TransportError(Exception):

@@ -20,8 +20,9 @@ from agents.transport.errors import ChangelogTakenError
 from agents.transport.records import Headers, Record
 from pipeline.adapters.headers import first_header
 
-#: Key of the record that claims a partition; tables have no such key.
 TAKE_OVER: Final = b"\x00owner"
+"""Key of the record that claims a partition; tables have no such key."""
+
 _HEADER: Final = "owner"
 
 

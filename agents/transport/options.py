@@ -6,15 +6,14 @@ from dataclasses import dataclass, field
 from pipeline.adapters import membership
 from pipeline.model import sizes
 
-#: Settings of every client, for a local or a nearby cluster.
 _CLIENT: Mapping[str, object] = {
     "reconnect.backoff.ms": 20,
     "reconnect.backoff.max.ms": 500,
     "topic.metadata.refresh.interval.ms": 10_000,
     "socket.nagle.disable": True,
 }
+"""Settings of every client, for a local or a nearby cluster."""
 
-#: Settings that every reader relies on.
 _READER: Mapping[str, object] = {
     "allow.auto.create.topics": False,
     "enable.auto.commit": False,
@@ -22,6 +21,7 @@ _READER: Mapping[str, object] = {
     "auto.offset.reset": "earliest",
     "isolation.level": "read_committed",
 }
+"""Settings that every reader relies on."""
 
 _LINGER_MS = 5
 
@@ -39,41 +39,42 @@ class TransportOptions:
     instance_id: str
     librdkafka: Mapping[str, str] = field(default_factory=dict)
     commit_interval_ms: int = 250
-    #: Idle time after which a consumer commits at once.
     idle_commit_ms: int = 20
-    #: Longest time that processed offsets may wait for their commit before the process ends.
+    """Idle time after which a consumer commits at once."""
     commit_stall_ms: int = 90_000
-    #: Time after which librdkafka drops an undelivered record, which ends the process. Must exceed
-    #: `commit_stall_ms`: a dropped record, resent behind later ones, would look like a duplicate.
+    """Longest time that processed offsets may wait for their commit before the process ends."""
     delivery_timeout_ms: int = membership.DELIVERY_MS
-    #: Must exceed the time that a killed broker takes to come back, plus two heartbeats.
+    """Time after which librdkafka drops an undelivered record, which ends the process. Must
+    exceed `commit_stall_ms`: a dropped record, resent behind later ones, would look like a
+    duplicate."""
     session_timeout_ms: int = 10_000
-    #: Time without a poll after which a member loses its partitions.
+    """Must exceed the time that a killed broker takes to come back, plus two heartbeats."""
     max_poll_interval_ms: int = 300_000
-    #: Whether outputs are held until their rows are in the changelog.
+    """Time without a poll after which a member loses its partitions."""
     rows_first: bool = False
-    #: Topics whose records nobody waits for, so that they may linger.
+    """Whether outputs are held until their rows are in the changelog."""
     lingering_topics: frozenset[str] = frozenset()
-    #: Header in which an output names its cause; used to suppress what a killed worker sent.
+    """Topics whose records nobody waits for, so that they may linger."""
     cause_header: str | None = None
-    #: Topics with such outputs; a name that ends in a dot stands for all that begin so.
+    """Header in which an output names its cause; used to suppress what a killed worker sent."""
     outputs: tuple[str, ...] = ()
-    #: Topic properties of changelogs.
+    """Topics with such outputs; a name that ends in a dot stands for all that begin so."""
     changelog: Mapping[str, str] = field(default_factory=dict)
+    """Topic properties of changelogs."""
     fetch_batch: int = 256
-    #: Batches, and their bytes, that may be prefetched before polling stops.
     fetch_batches: int = 16
     fetch_batches_kib: int = 32_768
+    """Batches, and their bytes, that may be prefetched before polling stops."""
     fetch_buffer_kib: int = 16_384
-    #: Undelivered records, and their bytes, above which agents get no further event. Half of the
-    #: queue's limits: outputs of events in progress still have to fit.
     producer_high_water: int = 10_000
     producer_high_water_kib: int = 32_768
-    #: Limits of a producer's queue, above which `send_raw` blocks.
+    """Undelivered records, and their bytes, above which agents get no further event. Half of the
+    queue's limits: outputs of events in progress still have to fit."""
     producer_queue: int = 100_000
     producer_queue_kib: int = 65_536
-    #: Time that an event in progress gets at a revocation or at shutdown.
+    """Limits of a producer's queue, above which `send_raw` blocks."""
     drain_ms: int = 5_000
+    """Time that an event in progress gets at a revocation or at shutdown."""
 
     @property
     def linger_ms(self) -> int:

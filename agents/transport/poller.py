@@ -25,12 +25,14 @@ from agents.transport.lease import Lease
 from agents.transport.records import Record
 from agents.transport.watermark_rounds import WatermarkRounds
 
-#: Longest time that a queued call waits for an empty poll.
 _POLL_S = 0.01
+"""Longest time that a queued call waits for an empty poll."""
+
 _LOOK_EVERY_S = 0.1
-#: End offsets of partitions that are not being read are requested from the broker. A request, and
-#: a round of requests, is bounded by _ASK_S, since the lease must not end meanwhile.
 _ASK_EVERY_S = 1.0
+"""End offsets of partitions that are not being read are requested from the broker. A request,
+and a round of requests, is bounded by _ASK_S, since the lease must not end meanwhile."""
+
 _ASK_S = 0.1
 
 
@@ -91,9 +93,9 @@ class Poller(threading.Thread):
     ) -> None:
         """Join the group for `topics` once started."""
         super().__init__(name="kafka-poller", daemon=True)
-        #: High watermark of each assigned partition, up to 0.1 s old; up to some seconds old for
-        #: partitions that are not being read.
         self.highwaters: dict[TP, int] = {}
+        """High watermark of each assigned partition, up to 0.1 s old; up to some seconds old for
+        partitions that are not being read."""
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._lease = lease

@@ -41,17 +41,21 @@ from pipeline.model import sizes
 
 _Report = Callable[[KafkaError | None, Record], None]
 
-#: Only commits wait for delivery reports, so these are served at an interval.
 _SERVE_S = 0.005
+"""Only commits wait for delivery reports, so these are served at an interval."""
+
 _SERVE_WHEN_AWAITED_S = 0.001
-#: Interval at which an idle client's errors are served.
 _SERVE_WHEN_IDLE_S = 1.0
+"""Interval at which an idle client's errors are served."""
+
 _FULL_POLL_S = 0.01
-#: How long outputs linger while the worker is behind, and other records always.
 _BATCH_WINDOW_S = 0.003
+"""How long outputs linger while the worker is behind, and other records always."""
+
 _LINGERING_BATCH_WINDOW_S = 0.005
-#: Age of a processed input above which the worker counts as behind.
 _BEHIND_S = 0.0025
+"""Age of a processed input above which the worker counts as behind."""
+
 _AGAIN = "what it belongs to is processed again after a restart"
 _ADVICE = {KafkaError.MSG_SIZE_TOO_LARGE: "`kairos doctor` names topics that take too little"}
 
@@ -92,12 +96,12 @@ class Producer(BaseProducer):
 
     def __post_init__(self) -> None:
         self.outstanding = 0
-        #: Bytes of values not known to be delivered: since the queue was last empty, or since the
-        #: last cut before which all is delivered.
         self.outstanding_bytes = 0
+        """Bytes of values not known to be delivered: since the queue was last empty, or since
+        the last cut before which all is delivered."""
         self._cut_bytes = 0
-        #: Outputs that are in the log already, and how many of them were not sent again.
         self.sent_index = SentIndex()
+        """Outputs that are in the log already, and how many of them were not sent again."""
         self.suppressed_total = 0
         self.fence = ChangelogFence()
         self._awaited = 0

@@ -41,7 +41,7 @@ _CLOCKS_DIFFER_MS: Final = 2_000
 
 @dataclass(frozen=True, slots=True)
 class SentIndex:
-    """`digests` of outputs sent since `since_ms` (epoch) for inputs below `ends` (exclusive)."""
+    """Digests of outputs sent since `since_ms` (epoch) for inputs below `ends` (exclusive)."""
 
     digests: frozenset[bytes] = frozenset()
     since_ms: int = 0

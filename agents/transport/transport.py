@@ -39,8 +39,8 @@ class Transport(BaseTransport):
         self.admin = TopicAdmin(self.options.admin())
         self.lease = Lease(self.options.lease_ms / 1000)
         self.failure: BaseException | None = None
-        #: Callbacks for the worker's failure, called in the event loop.
         self.upon_failure: list[Callable[[], None]] = []
+        """Callbacks for the worker's failure, called in the event loop."""
 
     def changelog_reader_settings(self) -> dict[str, object]:
         """Return librdkafka's settings for a consumer outside of any group."""

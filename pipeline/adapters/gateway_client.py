@@ -17,7 +17,7 @@ class GatewayRefusedError(Exception):
 
 
 class GatewayClient:
-    """Posts JSON by a write key; `concurrency`: most requests at a time."""
+    """Client that posts JSON by a write key; `concurrency`: most requests at a time."""
 
     def __init__(self, url: str, write_key: str, concurrency: int) -> None:
         limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency)

@@ -58,7 +58,7 @@ class ConsumerGroup:
 
 
 class LagReader:
-    """Keeps its connections, so that a look takes a few milliseconds.
+    """Reader of lags that keeps its connections, so that a check takes a few milliseconds.
 
     Topics and partitions are those at the time of construction. KafkaException when the broker
     does not answer.

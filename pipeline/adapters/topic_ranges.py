@@ -18,7 +18,7 @@ class UnknownTopicError(Exception):
 
 
 class TopicReader:
-    """Reads one topic without a consumer group. KafkaException when the broker does not answer."""
+    """Reader of one topic without a consumer group; KafkaException when no broker answers."""
 
     def __init__(self, kafka: Mapping[str, Property], topic: str) -> None:
         self._topic = topic

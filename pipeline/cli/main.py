@@ -16,8 +16,6 @@ from pydantic_core import ErrorDetails
 from pipeline.adapters.private_files import restrict_new_files
 from pipeline.cli.console import print_error
 
-# Command (its module has the same name, with _ for -) and what it does. A module has either
-# `run`, the command's function, or `app`, a typer.Typer of subcommands.
 COMMANDS: Final = {
     "demo": "Play an e-commerce log through the whole stack.",
     "up": "Start everything and wait until it answers.",
@@ -41,6 +39,8 @@ COMMANDS: Final = {
     "insights": "Answer what worked, from tables of what happened.",
     "bench": "Measure latency, throughput and the stages, beside peers.",
 }
+"""Command (its module has the same name, with _ for -) and what it does. A module has either
+`run`, the command's function, or `app`, a typer.Typer of subcommands."""
 
 _DEBUG: Final = "--debug"
 

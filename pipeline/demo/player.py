@@ -44,7 +44,7 @@ class Pipeline:
 
 
 class Player:
-    """Plays days through a shop, by the log's clock; `seed` chooses how customers react."""
+    """Player of days through a shop, by the log's clock; `seed` chooses how customers react."""
 
     def __init__(
         self, shop: Shop, mailbox: Mailbox, pipeline: Pipeline, clock: LogClock, seed: int

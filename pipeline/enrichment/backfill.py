@@ -16,7 +16,7 @@ from pipeline.enrichment.state import Backfill, Shard
 
 
 class NewAggregates(Struct, frozen=True):
-    """Keeps that the configuration applied at `run` (ms) introduces, by key, and the keys and
+    """Aggregates that the configuration applied at `run` (ms) introduces, by key, and the keys and
     sequences (`gone`) that are dropped.
     """
 

@@ -22,7 +22,7 @@ _KEPT_S: Final = 300.0
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """`at_s`: when it failed, by the clock of `Attempts`."""
+    """Failed attempt; `at_s`: when it failed, by the clock of `Attempts`."""
 
     seed: UUID
     at_s: float

@@ -31,7 +31,7 @@ _PREFIX: Final = "/v1/profiles/"
 
 
 class PersonExport(Person, frozen=True, kw_only=True):
-    """Everything known of a person.
+    """Export of everything known of a person.
 
     `history`: changes of the identity tree, in the order of time. `records`: topics that may hold
     records of the person, and until when (epoch ms; None: for ever).

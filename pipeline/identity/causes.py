@@ -35,7 +35,8 @@ def visiting(row: IdentityState, root: str) -> IdentityState:
 
 
 class RecordFactory:
-    """`key`: whose row it is; `at` (ms): the clock of the input; `config`: digest in force."""
+    """Factory of records; `key`: of the row they come from; `at` (ms): the clock of the input;
+    `config`: digest in force."""
 
     def __init__(self, key: str, cause: str, at: int, config: str) -> None:
         self.key = key

@@ -8,7 +8,7 @@ from pipeline.model.identity import Evidence, IdentityChange
 
 
 class Link(Struct, frozen=True):
-    """`identifier` stands under `parent`, shown by `evidence`; both None at the top."""
+    """Link of `identifier` under `parent`, shown by `evidence`; both None at the top."""
 
     identifier: str
     parent: str | None = None

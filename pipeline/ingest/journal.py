@@ -54,9 +54,9 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class SendProgress:
-    """`position`: up to which byte Kafka has the prepared records. `letters`: where the topic of
-    dead letters ended, by partition, before the first of this file; None: none was sent yet.
-    `sent`: Kafka has everything."""
+    """Progress of sending a file. `position`: up to which byte Kafka has the prepared records.
+    `letters`: where the topic of dead letters ended, by partition, before the first of this file;
+    None: none was sent yet. `sent`: Kafka has everything."""
 
     position: int = 0
     letters: dict[int, int] | None = None

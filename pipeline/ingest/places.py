@@ -34,7 +34,7 @@ class PlaceError(Exception):
 
 
 class DeniedError(PlaceError):
-    """It may not be done there, and will not be by trying again."""
+    """Raised for what may not be done there, and will not be by trying again."""
 
 
 class WatchedPlace(Protocol):

@@ -34,7 +34,7 @@ _REJECTED_HEAD: Final = ("line", "column", "reason", "original")
 
 
 class Encoder(Protocol):
-    """Makes the bytes of a record."""
+    """Encoder of records."""
 
     def encode(self, topic: str, value: Struct | None) -> bytes | None:
         """Return the bytes of `value`."""

@@ -17,7 +17,7 @@ def marker_of(ready: model.ReadyRule, name: str) -> str | None:
 
 @dataclass(slots=True)
 class FileReadiness:
-    """Remembers how files were when they were seen first; `seen`: since when each is as it is."""
+    """Memory of how files were when they were seen first; `seen`: since when each is as it is."""
 
     rule: model.ReadyRule
     seen: dict[Stamp, float] = field(default_factory=dict)

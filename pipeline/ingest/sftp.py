@@ -57,7 +57,7 @@ def opened_server(
 
 
 class _Calls:
-    """Runs what is awaited, and tells what went wrong as PlaceError."""
+    """Runner of what is awaited, which raises PlaceError for what went wrong."""
 
     def __init__(self, runner: asyncio.Runner, label: str) -> None:
         self._runner = runner

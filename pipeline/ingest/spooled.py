@@ -11,7 +11,7 @@ _HEAD: Final = struct.Struct("<II")
 
 @dataclass(frozen=True, slots=True)
 class SpooledRecord:
-    """`end`: where the next one begins."""
+    """Record in a spool; `end`: where the next one begins."""
 
     key: bytes
     value: bytes

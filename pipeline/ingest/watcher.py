@@ -17,8 +17,8 @@ from pipeline.ingest.taking import Base, FileReport, Taking
 
 @dataclass(slots=True)
 class Watcher:
-    """`watch` with its feed; `label` names where its files are, which `open_place` opens.
-    `waiting`: how many were not complete at the last look."""
+    """Watcher of `watch` with its feed; `label` names where its files are, which `open_place`
+    opens. `waiting`: how many were not complete at the last look."""
 
     watch: model.Watch
     base: Base

@@ -33,7 +33,7 @@ WITH_ORDER: Final = frozenset({"markov", "markov-journey"})
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """`nulls`: whether the Markov models look at paths that never converted."""
+    """Options of models; `nulls`: whether the Markov models look at paths that never converted."""
 
     order: int = 1
     nulls: bool = True
@@ -43,7 +43,7 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Credits:
-    """By channel; effects are NaN where the model has none, or nothing to lose."""
+    """Credits by channel; effects are NaN where the model has none, or nothing to lose."""
 
     conversions: Floats
     values: Floats
@@ -75,7 +75,7 @@ class Attribution:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Interval:
-    """By channel, for its conversions."""
+    """Interval of each channel's conversions."""
 
     low: Floats
     high: Floats

@@ -119,8 +119,8 @@ class Lift:
 
 @dataclass(frozen=True, slots=True)
 class CampaignStatistics:
-    """`total` of all messages, then by dimension; `items` are by campaign, offer and channel;
-    `without_lift`: campaigns and why nothing can be said of their lift."""
+    """Statistics: `total` of all messages, then by dimension; `items` are by campaign, offer and
+    channel; `without_lift`: campaigns and why nothing can be said of their lift."""
 
     support: FactsSupport
     total: CampaignFigures
@@ -327,8 +327,8 @@ def _pairs(
 
 
 def _whole_holdouts(connection: duckdb.DuckDBPyConnection, until_ms: int) -> Iterable[_ArmPair]:
-    """Everybody drawn, from then on; a goal of any campaign that the holdout covers, within the
-    longest of their windows."""
+    """Yield the arms of everybody drawn, from then on; a goal is one of any campaign that the
+    holdout covers, within the longest of their windows."""
     found = connection.execute(
         f"""
         WITH covered AS (
@@ -365,7 +365,7 @@ def _whole_holdouts(connection: duckdb.DuckDBPyConnection, until_ms: int) -> Ite
 
 
 def _paired(rows: Iterable[tuple[Any, ...]]) -> Iterable[_ArmPair]:
-    """Rows: keys, holdout, window, held, filled, and the sums of the arm."""
+    """Pair the arms. A row has keys, holdout, window, held, filled, and the sums of the arm."""
     arms: dict[tuple[Any, ...], dict[bool, ArmSums]] = {}
     filled: dict[tuple[Any, ...], bool] = {}
     for keys, holdout, window_ms, held, is_filled, *sums in rows:

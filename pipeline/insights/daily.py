@@ -27,8 +27,11 @@ _LONGEST_DAYS: Final = 3_650
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DailySeries:
-    """`counts` for each day from `first_day` (days since 1970); of `trials` where it is a share: so
-    many visits had `step`, and `counts` of them `to` as well. `channel` None: all."""
+    """Series by day: `counts` from `first_day` (days since 1970) on.
+
+    Where it is a share, `trials` visits had `step`, and `counts` of them `to` as well. `channel`
+    None: all.
+    """
 
     kind: SeriesKind
     step: str
@@ -203,7 +206,7 @@ def _sum_trials(group: Sequence[DailySeries]) -> Floats | None:
 
 
 def _by_key(rows: Sequence[Any], span: DaySpan, keys: int) -> dict[tuple[str, ...], Floats]:
-    """Rows: keys, day, number."""
+    """Collect rows of keys, day and number as series by key."""
     found: dict[tuple[str, ...], Floats] = {}
     for row in rows:
         series = found.setdefault(tuple(row[:keys]), np.zeros(max(span.count, 0)))

@@ -16,9 +16,10 @@ _MOST_NODES: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryOptions:
-    """`goal`: the name of the event that is one (None: there is none); `window_ms`: for how long
-    from its beginning a journey is followed; `gap_ms`: a pause longer than this ends one (0: none
-    does); `steps`: how many of its events are looked at; `most`: nodes that are shown."""
+    """Options of discovery. `goal`: the name of the event that is one (None: there is none);
+    `window_ms`: for how long from its beginning a journey is followed; `gap_ms`: a pause longer
+    than this ends one (0: none does); `steps`: how many of its events are looked at; `most`: nodes
+    that are shown."""
 
     goal: str | None = None
     window_ms: int = 30 * 86_400_000
@@ -56,7 +57,7 @@ class DiscoveredPath:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """`cut_paths`: distinct paths that are not shown, with their journeys."""
+    """Paths that were found; `cut_paths`: distinct ones that are not shown, with their journeys."""
 
     cases: int
     journeys: int

@@ -49,7 +49,8 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """From `first_day` to `last_day` (inclusive; days since 1970); the strongest evidence first."""
+    """Incident from `first_day` to `last_day` (inclusive; days since 1970); the strongest evidence
+    first."""
 
     first_day: int
     last_day: int
@@ -61,7 +62,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """How a series goes: change in a week over the last eight (of counts in per cent, of shares in
+    """Trend of a series: change in a week over the last eight (of counts in per cent, of shares in
     points; None: too few), and days of the week against their mean, Monday first."""
 
     kind: SeriesKind
@@ -75,7 +76,7 @@ class Trend:
 
 @dataclass(frozen=True, slots=True)
 class SeriesForecast:
-    """`what`: all events, or the goal."""
+    """Forecast of a series; `what`: all events, or the goal."""
 
     what: str
     channel: str | None
@@ -84,7 +85,7 @@ class SeriesForecast:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """`series`: how many had data enough; `quiet`: of them without anomaly."""
+    """Course of all series. `series`: how many had data enough; `quiet`: of them without anomaly."""
 
     first_day: int
     last_day: int

@@ -29,7 +29,7 @@ FEWEST_EVENTS: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class RateInterval:
-    """`share` = `events` / `of`; None where there is nothing to divide by."""
+    """Rate: `share` = `events` / `of`; None where there is nothing to divide by."""
 
     events: int
     of: int

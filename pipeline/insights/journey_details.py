@@ -34,9 +34,9 @@ NO_CHANNEL: Final = "(no channel)"
 
 @dataclass(frozen=True, slots=True)
 class StepDetails:
-    """`dropped`, `unfinished`: cases whose last step it is, by outcome; `late`: reached after its
-    time limit; `median_ms`: from the case's beginning, of those who reached it. `skipped`,
-    `repeated`, `swapped`: cases that deviate from the plan there."""
+    """Figures of a step. `dropped`, `unfinished`: cases whose last step it is, by outcome; `late`:
+    reached after its time limit; `median_ms`: from the case's beginning, of those who reached it.
+    `skipped`, `repeated`, `swapped`: cases that deviate from the plan there."""
 
     step: str
     mandatory: bool
@@ -99,7 +99,8 @@ class ArmComparison:
 
 @dataclass(frozen=True, slots=True)
 class JourneyDetails:
-    """`early_ms`: how long from its beginning on a case is looked at for `associations`."""
+    """Details of a journey; `early_ms`: how long from its beginning on a case is looked at for
+    `associations`."""
 
     outcomes: dict[CaseOutcome, int]
     repeated_rows: int

@@ -20,12 +20,15 @@ from pipeline.insights.paths import Floats, Ints, PathCounts, sum_by
 
 ORDERS: Final = (1, 2, 3, 4)
 
-# Most states that lead to each other in circles, whose block is inverted as a dense matrix.
 _MOST_TANGLED: Final = 4_000
-# Most states × channels above order 1, where each channel is a chain to be solved.
+"""Most states that lead to each other in circles, whose block is inverted as a dense matrix."""
+
 _MOST_WORK: Final = 50_000_000
-# Up to so many states a chain is factored, whatever it looks like.
+"""Most states × channels above order 1, where each channel is a chain to be solved."""
+
 _SMALL: Final = 1_500
+"""Up to so many states a chain is factored, whatever it looks like."""
+
 _MOST_SWEEPS: Final = 2_000
 _AT_REST: Final = 1e-16
 
@@ -148,8 +151,8 @@ class Chain:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RemovalEffects:
-    """By channel: the share of conversions, and of value, that would be lost without it. NaN where
-    nothing converts, so that there is nothing to lose."""
+    """Shares of conversions, and of value, that would be lost without a channel, by channel. NaN
+    where nothing converts, so that there is nothing to lose."""
 
     conversions: Floats
     values: Floats

@@ -42,7 +42,8 @@ class BootstrapDraws:
 
 @dataclass(frozen=True, slots=True)
 class AttributionQuestion:
-    """`paths`: the file has aggregated paths, otherwise touches, read as `touches` says."""
+    """Question of `kairos insights attribution`. `paths`: the file has aggregated paths, otherwise
+    touches, read as `touches` says."""
 
     file: Path
     paths: bool
@@ -56,8 +57,8 @@ class AttributionQuestion:
 
 @dataclass(frozen=True, slots=True)
 class AttributionAnswer:
-    """`scope`: whether credit was divided over all conversions at once or within each journey;
-    `support`: what a table of touches carried."""
+    """Answer to it. `scope`: whether credit was divided over all conversions at once or within each
+    journey; `support`: what a table of touches carried."""
 
     attribution: Attribution
     scope: Scope

@@ -11,8 +11,9 @@ from pipeline.insights.paths import Floats, PathCounts
 from pipeline.insights.shapley import NoWorthError
 
 CONFIDENCE: Final = 0.95
-# Steps that the fits may take together, some ten seconds; too few of them carry no interval.
 _MOST_WORK: Final = 100_000_000
+"""Steps that the fits may take together, some ten seconds; too few of them carry no interval."""
+
 _FEWEST: Final = 40
 
 

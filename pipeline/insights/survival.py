@@ -46,9 +46,9 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class ConversionCurve:
-    """`converted`: the share at the end of the longest follow-up; the quartiles are the times by
-    which a quarter, a half, three quarters have converted (None: never so many). At most 50 of its
-    points."""
+    """Curve of conversion over time. `converted`: the share at the end of the longest follow-up;
+    the quartiles are the times by which a quarter, a half, three quarters have converted (None:
+    never so many). At most 50 of its points."""
 
     cases: int
     conversions: int
@@ -59,7 +59,8 @@ class ConversionCurve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Survival:
-    """At each time of a conversion: cases at risk, S just after it, and Greenwood's sum for it."""
+    """Survival function: at each time of a conversion the cases at risk, S just after it, and
+    Greenwood's sum for it."""
 
     times: tuple[int, ...]
     at_risk: tuple[int, ...]

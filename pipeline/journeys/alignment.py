@@ -20,8 +20,9 @@ _Picks: TypeAlias = "tuple[int, _Picks] | None"
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """`skipped`: mandatory steps that the path does not have; `repeated`: picked steps that it has
-    again; `swapped`: steps that it has in another place than the plan. Numbers of steps."""
+    """Deviations of a path from a plan, as numbers of steps. `skipped`: mandatory steps that the
+    path does not have; `repeated`: picked steps that it has again; `swapped`: steps that it has in
+    another place than the plan."""
 
     cost: int
     fitness: float

@@ -19,7 +19,8 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class JourneyPlan:
-    """`steps` are in the order of their stages; a step's place among them is its number."""
+    """Plan of a journey; `steps` are in the order of their stages, a step's place among them is its
+    number."""
 
     steps: tuple[PlannedStep, ...]
 

@@ -39,7 +39,8 @@ class Evidence(Struct, frozen=True, order=True):
 
 
 class IdentityChange(Struct, frozen=True):
-    """`at` (ms) is the `received_at` of the interaction that started it, or when it was asked for.
+    """Change of identity; `at` (ms) is the `received_at` of the interaction that started it, or
+    when it was asked for.
 
     `version` counts the tops that the owner of `root` has had: of two, the higher is the newer.
     """

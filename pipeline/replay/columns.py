@@ -44,7 +44,8 @@ def columns_of(schema: Mapping[str, Any]) -> dict[str, ArrowColumn]:
 
 
 class _Reader:
-    """Knows the records that were defined further up, by their short names."""
+    """Reader of schemas, which knows the records that were defined further up, by their short
+    names."""
 
     def __init__(self) -> None:
         self._records: dict[str, ArrowColumn] = {}

@@ -33,8 +33,8 @@ class Selection(Struct, frozen=True):
 
 
 class Manifest(Struct, frozen=True):
-    """`next`: by partition, the first offset that is not done; partitions that were not begun are
-    not there."""
+    """Progress of a replay. `next`: by partition, the first offset that is not done; partitions
+    that were not begun are not there."""
 
     selection: Selection
     next: dict[int, int] = {}

@@ -13,7 +13,7 @@ from pipeline.rules import Rules
 
 
 class LogPlayer:
-    """Plays records in the order of time; the records that follow from each go to `take`.
+    """Player of records in the order of time; the records that follow from each go to `take`.
 
     Between two records the timers fire that fell due. An outcome of a message that was not sent
     here is left out: it tells of another configuration's message.

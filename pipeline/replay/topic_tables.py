@@ -41,8 +41,8 @@ _Row: TypeAlias = dict[str, Any]
 
 
 class DayTables:
-    """Makes tables of the records of one topic; counts those that are `unreadable` and those that
-    were `left_out` for their time."""
+    """Maker of tables of the records of one topic; counts those that are `unreadable` and those
+    that were `left_out` for their time."""
 
     def __init__(self, selection: Selection, codec: Codec) -> None:
         columns = columns_of(codec.schema(selection.topic))

@@ -55,8 +55,8 @@ class PartitionReport(Struct, frozen=True):
 
 
 class ReplayReport(Struct, frozen=True):
-    """`records` were written in this run, of which `unreadable` are no records of the topic; those
-    whose time is out of range were `left_out`."""
+    """Result of a replay: `records` were written in this run, of which `unreadable` are no records
+    of the topic; those whose time is out of range were `left_out`."""
 
     topic: str
     records: int

@@ -71,7 +71,8 @@ class WhatIfReport(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """From `since` up to, not including, `until` (epoch ms); None: all since the beginning."""
+    """Range of time from `since` up to, not including, `until` (epoch ms); None: all since the
+    beginning."""
 
     since: int | None
     until: int

@@ -20,7 +20,7 @@ _TIMEOUT_S = 10.0
 
 
 class RoundTripProbe:
-    """Sends a probe into every partition and waits for the replies of the last stage."""
+    """Probe of every partition, which waits for the replies of the last stage."""
 
     def __init__(self, records: Records, partitions: int) -> None:
         self._name = f"echo-{uuid4()}"

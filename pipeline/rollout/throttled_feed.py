@@ -53,7 +53,7 @@ def next_batch_size(size: int, took_s: float) -> int:
 
 
 class ThrottledFeed:
-    """Writes records for the stages and waits for their effect."""
+    """Feed of records to the stages, which waits for their effect."""
 
     def __init__(self, records: Records) -> None:
         kafka = records.settings.kafka()

@@ -19,7 +19,8 @@ _KEPT_TIMES: Final = 16_384
 
 @dataclass(frozen=True, slots=True)
 class TimeNotation:
-    """`formats` are tried in their order; `zone` is that of times that do not say theirs."""
+    """Notation of times. `formats` are tried in their order; `zone` is that of times that do not
+    say theirs."""
 
     zone: tzinfo
     formats: tuple[str, ...] = ()
@@ -31,9 +32,10 @@ class TimeNotation:
 
 @dataclass(frozen=True, slots=True)
 class RowMapping:
-    """`targets`: the field that each column is; `prefixes`: of columns that begin so, the longest
-    first, and what their fields begin with. `fixed`: fields of rows that have none of their own.
-    `deletes`: what the column `delete` says, in lower case, where traits are to be cleared."""
+    """Mapping of rows. `targets`: the field that each column is; `prefixes`: of columns that begin
+    so, the longest first, and what their fields begin with. `fixed`: fields of rows that have none
+    of their own. `deletes`: what the column `delete` says, in lower case, where traits are to be
+    cleared."""
 
     targets: Mapping[str, str]
     prefixes: tuple[tuple[str, str], ...]

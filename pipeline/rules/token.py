@@ -26,7 +26,7 @@ class Claims(Struct, frozen=True, array_like=True):
 
 
 class TokenKey:
-    """Signs and checks with one secret; the same claims give the same token."""
+    """Key that signs and checks tokens; the same claims give the same token."""
 
     def __init__(self, secret: str) -> None:
         self._signer = Signer(secret, salt=_SALT)

@@ -27,7 +27,7 @@ _FIRST_NAMES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SimulatedCustomer:
-    """Everything about a person that does not change. `known`: a customer from the start.
+    """Customer, as far as it does not change. `known`: a customer from the start.
 
     `intent` is what nobody observes. `email` and `phone` are in their normal form. `silent_from`
     (a share of the world's time): nothing is heard from then on.

@@ -22,8 +22,8 @@ _BESIDE: Final = ("email", "phone")
 
 
 class WorldEvent(Struct, frozen=True):
-    """`at`: epoch ms; `person`: the customer's index. `placement`: where somebody waits for an
-    answer. `identifiers`: as they were given, the strongest first."""
+    """Event of the world. `at`: epoch ms; `person`: the customer's index. `placement`: where
+    somebody waits for an answer. `identifiers`: as they were given, the strongest first."""
 
     at: int
     person: int

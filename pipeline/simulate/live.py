@@ -47,8 +47,8 @@ class NotTheBankError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """`rate`: events a second; `seconds`: stop after so long, None: play the whole world.
-    `progress` is told how many of how many events are on their way."""
+    """Options of a play. `rate`: events a second; `seconds`: stop after so long, None: play the
+    whole world. `progress` is told how many of how many events are on their way."""
 
     rate: float
     seconds: float | None
@@ -134,8 +134,8 @@ async def _read(mailbox: Mailbox, audience: Audience, tasks: asyncio.TaskGroup) 
 
 
 class _Pace:
-    """Sends events at their rate, whether or not earlier ones were answered, up to a number of them
-    in flight; those of one customer one after the other."""
+    """Pace of events: sends them at their rate, whether or not earlier ones were answered, up to a
+    number of them in flight; those of one customer one after the other."""
 
     def __init__(self, tasks: asyncio.TaskGroup, audience: Audience, options: LiveOptions) -> None:
         self._tasks = tasks

@@ -32,7 +32,7 @@ HIGH_INTENT: Final[Mapping[Tier, float]] = {"gold": 0.5, "standard": 0.2}
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """How an offer does in a channel. `seen`: that a message is noticed; `click`: that it is
+    """Effect of an offer in a channel. `seen`: that a message is noticed; `click`: that it is
     clicked (a call: that the customer is interested), noticed or not; `after_ms`: when it comes,
     after the decision."""
 
@@ -65,10 +65,10 @@ def _receipt(click: float, persuaded: float) -> Arm:
 
 @dataclass(frozen=True, slots=True)
 class BankOffer:
-    """`anyway`: b for each intent. `shares`: the policy that ran, by channel and `nothing`; each
-    contact is drawn by it, except where `agents` is set: then call-centre agents choose whom to
-    call, with that probability for each intent, and nobody logs it. `occasion`: where the decision
-    is made."""
+    """Offer of the bank. `anyway`: b for each intent. `shares`: the policy that ran, by channel and
+    `nothing`; each contact is drawn by it, except where `agents` is set: then call-centre agents
+    choose whom to call, with that probability for each intent, and nobody logs it. `occasion`:
+    where the decision is made."""
 
     offer: str
     campaign: str

@@ -43,7 +43,8 @@ _log = logging.getLogger("kairos.supervisor")
 
 
 class Keeper:
-    """Keeps one process running until it is stopped; starts it only while `may_start` is set."""
+    """Keeper of one process, which runs until it is stopped; it is started only while `may_start`
+    is set."""
 
     def __init__(
         self, home: Path, spec: ProcessSpec, changed: Callable[[], None], may_start: asyncio.Event

@@ -1,5 +1,4 @@
-"""Command that records changed schemas as new versions: `python -m
-pipeline.adapters.avro.record`."""
+"""Command `python -m pipeline.adapters.avro.record`: records changed schemas as new versions."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -35,7 +34,7 @@ def refusal(schema: Schema, older: Iterable[Schema]) -> str | None:
 
 
 def next_versions(versions: tuple[SchemaVersion, ...]) -> Iterator[SchemaVersion]:
-    """Yield a new version for each unrecorded_schemas schema."""
+    """Yield a new version for each unrecorded schema."""
     for schema_id, (name, schema) in enumerate(
         unrecorded_schemas(versions).items(), len(versions) + 1
     ):

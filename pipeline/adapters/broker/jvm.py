@@ -10,7 +10,6 @@ from pipeline.adapters.broker.jars import PINS
 from pipeline.adapters.broker.java import Java
 from pipeline.adapters.broker.options import BrokerFiles
 
-# ParallelGC with a small young generation pauses least for this load on two cores.
 _SERVER_FLAGS = (
     "-Xms256m",
     "-Xmx512m",
@@ -20,6 +19,8 @@ _SERVER_FLAGS = (
     "-XX:+ExitOnOutOfMemoryError",
     "-Djava.awt.headless=true",
 )
+"""ParallelGC with a small young generation pauses least for this load on two cores."""
+
 _TOOL_FLAGS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 
 

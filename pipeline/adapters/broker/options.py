@@ -9,7 +9,7 @@ PREFERRED_PORT = 9092
 
 @dataclass(frozen=True, slots=True)
 class BrokerOptions:
-    """`home`: where the broker's data lives; `cache_dir`: jars shared by all homes.
+    """Options. `home`: where the broker's data lives; `cache_dir`: jars shared by all homes.
 
     `port`: the preferred port, 0 for any. `port_is_fixed`: fail when it is taken, rather than
     take another one. `java_home`: the Java to use, None to look for one. `maven_repository`: URL

@@ -22,7 +22,7 @@ class ChosenTreatment(Struct, frozen=True):
 
 
 class ExplainedCandidate(Struct, frozen=True):
-    """`score` = (`p` × `value` − `cost`) × `weight`."""
+    """Candidate as explained; `score` = (`p` × `value` − `cost`) × `weight`."""
 
     treatment: str
     channel: str
@@ -51,7 +51,8 @@ class ExplainedSlot(Struct, frozen=True):
 
 
 class Explanation(Struct, frozen=True):
-    """`same`: whether the decision, run again, was the same; where it was."""
+    """Explanation of a decision; `same`: whether the decision, run again, was the same; where it
+    was."""
 
     decision_id: str
     profile_id: str

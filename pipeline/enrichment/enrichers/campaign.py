@@ -31,7 +31,7 @@ _LONGEST_URL: Final = 8_192
 
 
 class CampaignEnricher:
-    """`campaign_source` and its like, `ad_network` and `click_id`."""
+    """Enricher of `campaign_source` and its like, `ad_network` and `click_id`."""
 
     names = CAMPAIGN_TAGS
 

@@ -8,7 +8,7 @@ from pipeline.rules.enricher import Places
 
 
 class GeoEnricher:
-    """`country`, `region` and `city`."""
+    """Enricher of `country`, `region` and `city`."""
 
     names = GEO
 

@@ -17,7 +17,7 @@ _LONGEST: Final = 64
 
 
 class LocalTimeEnricher:
-    """`hour` and `weekday`; `unknown_timezone` where the usual zone had to do."""
+    """Enricher of `hour` and `weekday`; `unknown_timezone` where the usual zone had to do."""
 
     names = LOCAL_TIME
 

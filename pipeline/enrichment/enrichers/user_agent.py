@@ -57,7 +57,7 @@ _DESKS: Final = frozenset(
 
 
 class UserAgentEnricher:
-    """`device_type`, `os`, `browser` and `bot`."""
+    """Enricher of `device_type`, `os`, `browser` and `bot`."""
 
     names = USER_AGENT
 
