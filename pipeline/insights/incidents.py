@@ -85,7 +85,7 @@ class SeriesForecast:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """Course of all series. `series`: how many had data enough; `quiet`: of them without anomaly."""
+    """Course of all series. `series`: how many had data enough; `quiet`: those without anomaly."""
 
     first_day: int
     last_day: int

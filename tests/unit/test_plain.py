@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli import config, console, dlq, doctor, profile, send, status
+from pipeline.cli import config, console, dlq, doctor, profile, refused_rows, send, status
 from pipeline.cli.plain import plain, plain_lines
 from pipeline.identity.log import Link
 from pipeline.model.dead_letter import DeadLetterRecord
@@ -21,6 +21,8 @@ from pipeline.model.interaction import Identifier
 from pipeline.row_files.sending import RefusedRow, SendReport
 from pipeline.stack.doctor import Finding
 from pipeline.stack.status import BrokerStatus, ProcessStatus, StackStatus
+
+_PRINTERS = (dlq, profile, send, refused_rows, doctor, status, config)
 
 HOSTILE = (
     "[/x]",
@@ -122,7 +124,7 @@ def test_no_command_lets_data_reach_the_terminal(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show = printers(text, monkeypatch)[name]
-    seen = _without_styles(shown(monkeypatch, show, dlq, profile, send, doctor, status, config))
+    seen = _without_styles(shown(monkeypatch, show, *_PRINTERS))
     assert plain_lines(seen) == seen
     if text.isascii() and text.isprintable():
         assert text in seen
