@@ -43,7 +43,7 @@ test: dev ## every test but the long ones of `make chaos`
 unit: dev ## the tests that need nothing but Python
 	$(BIN)/pytest tests/unit tests/property
 
-thorough: dev ## the laws of persons, profiles and segments on 2,000 cases each: ten minutes
+thorough: dev ## every law on as many cases as it has: 2,000, or its own number; ten minutes
 	$(BIN)/pytest tests/property --hypothesis-profile=thorough
 
 check: dev ## lint, format, types, import contract, licences, known vulnerabilities

@@ -2,6 +2,9 @@
 
 from hypothesis import settings
 
-settings.register_profile("kairos", deadline=None)  # a busy machine is no failure
-settings.register_profile("thorough", deadline=None, max_examples=2_000)
+from tests.support.cases import THOROUGH
+
+# No deadline: a busy machine is no failure.
+settings.register_profile("kairos", deadline=None, max_examples=25)
+settings.register_profile("thorough", deadline=None, max_examples=THOROUGH)
 settings.load_profile("kairos")

@@ -18,6 +18,7 @@ from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange
 from pipeline.model.stages import Segmented
 from pipeline.rules import Rules
+from tests.support.cases import cases
 from tests.support.killed import KilledStages, Logs
 from tests.support.segment_streams import LAST, configuration, segments, streams
 from tests.support.worlds import rules
@@ -142,7 +143,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
     ]
 
 
-@settings(max_examples=30)
+@settings(max_examples=cases(30))
 @given(segments(), streams(), st.integers(0, 2**32 - 1))
 def test_workers_that_come_back_tell_what_would_have_been_told(
     made: tuple[model.Segment, ...], stream: list[Interaction], seed: int

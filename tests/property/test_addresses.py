@@ -12,6 +12,7 @@ from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
+from tests.support.cases import cases
 from tests.support.identity_streams import Record
 from tests.support.interleaving import InterleavedFlow
 from tests.support.persons import at, mailing_rules, order, persons, roots, streams
@@ -27,7 +28,7 @@ _ONE_PERSON: list[Record] = [
 """The e-mail goes from one parent to another, and stays with the same person."""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @example(_ONE_PERSON, None)
 @given(streams(), st.data())
 def test_profiles_name_their_persons_identifiers_in_every_order_of_delivery(
@@ -59,7 +60,7 @@ def test_profiles_name_their_persons_identifiers_in_every_order_of_delivery(
         assert reached == owned & set(_ADDRESSES.values())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(streams())
 def test_no_message_goes_to_an_address_that_is_another_persons_at_that_moment(
     stream: list[Record],

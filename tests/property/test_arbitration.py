@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.model.decision import Decision
+from tests.support.cases import cases
 from tests.support.deciding import (
     Life,
     bundle,
@@ -78,7 +79,7 @@ def _world(entries: list[_Entry]) -> list[dict[str, Any]]:
     ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=cases(200), deadline=None)
 @given(_entries())
 def test_the_best_that_pays_goes_and_takes_its_campaign_and_its_channel(
     entries: list[_Entry],
@@ -98,7 +99,7 @@ def test_the_best_that_pays_goes_and_takes_its_campaign_and_its_channel(
         assert (record.fate == "chosen") is (one in expected)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=cases(50), deadline=None)
 @given(_entries(), st.randoms(use_true_random=False))
 def test_the_order_in_which_things_are_written_changes_nothing(
     entries: list[_Entry], chance: Any

@@ -14,6 +14,7 @@ from pipeline.adapters.avro import Codec, Malformed, recorded
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.adapters.avro.versions import current
 from pipeline.model.stages import Enriched, Segmented
+from tests.support.cases import cases
 
 CODEC = Codec(recorded())
 APACHE = {
@@ -68,7 +69,7 @@ def apache_decode(name: str, body: bytes) -> msgspec.Struct:
 
 
 @pytest.mark.parametrize("name", CLASSES)
-@settings(max_examples=50)
+@settings(max_examples=cases(50))
 @given(data=st.data())
 def test_record_survives_and_bytes_are_apaches(name: str, data: st.DataObject) -> None:
     record = data.draw(records(CLASSES[name]))
@@ -80,7 +81,7 @@ def test_record_survives_and_bytes_are_apaches(name: str, data: st.DataObject) -
 
 
 @pytest.mark.parametrize("name", CLASSES)
-@settings(max_examples=40)
+@settings(max_examples=cases(40))
 @given(data=st.data())
 def test_rubbish_is_a_value_or_a_record_never_an_exception(name: str, data: st.DataObject) -> None:
     encoded = CODEC.encode(topic_of(name), data.draw(records(CLASSES[name])))
@@ -97,7 +98,7 @@ _GROWTH = (("interactions.identified", Enriched), ("interactions.enriched", Segm
 
 
 @pytest.mark.parametrize(("before", "after"), _GROWTH)
-@settings(max_examples=50)
+@settings(max_examples=cases(50))
 @given(st.data())
 def test_what_is_passed_on_with_a_section_is_written_as_if_anew(
     before: str, after: type[msgspec.Struct], data: st.DataObject

@@ -32,6 +32,7 @@ from pipeline.rollout.plan import plan
 from pipeline.rollout.throttled_feed import StalledError
 from pipeline.rollout.versions import Version, backfillable_keys, dropped_keys, newest_beginning
 from pipeline.rules import Rules
+from tests.support.cases import cases
 from tests.support.identity_streams import MINUTE_MS, interactions, unlink
 from tests.support.interleaving import InterleavedFlow
 from tests.support.worlds import plain_rules, rules
@@ -175,7 +176,7 @@ class _Life(_Stages):
         return BackfillReader({}, world, self.versions)
 
 
-@settings(max_examples=100)
+@settings(max_examples=cases(100))
 @given(histories(), st.lists(st.integers(0, 8), min_size=4, max_size=4), st.data())
 def test_backfill_equals_having_kept_it_from_the_start(
     history: list[str], counts: list[int], data: st.DataObject

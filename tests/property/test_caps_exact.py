@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
 from pipeline.model.time import HOUR_MS
+from tests.support.cases import cases
 from tests.support.deciding import ADA, Life, campaign, fates, hero, offer, problems, world
 
 _COOKIE = (Identifier("cookie", "k"),)
@@ -70,7 +71,7 @@ class _Sent:
         return confirm is not None and not self.reached and now >= self.at + confirm
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(
     _caps,
     st.sampled_from([None, 3]),

@@ -9,6 +9,7 @@ from pipeline.flow import Flow
 from pipeline.model.decision import Action
 from pipeline.model.interaction import DecideRequest, Interaction
 from pipeline.model.stages import Segmented
+from tests.support.cases import cases
 from tests.support.identity_streams import MINUTE_MS, NAMES, Record, interactions, unlink
 from tests.support.offers import offering_rules
 
@@ -28,7 +29,7 @@ def streams(draw: st.DrawFn) -> list[Record]:
     return stream
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(streams())
 def test_each_message_is_remembered_once_where_what_caused_it_is(stream: list[Record]) -> None:
     flow = Flow(offering_rules())

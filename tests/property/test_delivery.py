@@ -15,6 +15,7 @@ from pipeline.model import topics
 from pipeline.model.decision import Reply
 from pipeline.model.interaction import DecideRequest, Identifier, Interaction
 from pipeline.model.profile import Profile
+from tests.support.cases import cases
 from tests.support.killed import KilledStages, Logs
 from tests.support.offers import offering_rules
 from tests.support.worlds import RANKS, plain_rules
@@ -48,7 +49,7 @@ def _interaction(number: int, name: str, who: Sequence[str], size: int = 0) -> I
 _ACTS = st.tuples(st.sampled_from("abc"), st.sampled_from(["Order", "Ask", "View"]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=cases(60), deadline=None)
 @given(st.lists(_ACTS, min_size=1, max_size=12), st.integers(0, 2**32 - 1))
 def test_whatever_is_killed_state_and_outputs_are_those_of_a_run_without_kills(
     acts: list[tuple[str, str]], seed: int
@@ -68,7 +69,7 @@ _KILLED_OVER_ITS_LAST_LOOK = [
 ]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=cases(60), deadline=None)
 @given(st.lists(_ACTS, min_size=1, max_size=8), st.integers(0, 2**32 - 1))
 @example(_KILLED_OVER_ITS_LAST_LOOK, 24081)
 def test_so_it_is_with_what_time_alone_causes(acts: list[tuple[str, str]], seed: int) -> None:
@@ -134,7 +135,7 @@ _NAMES = [
 _MEETINGS = st.lists(st.sets(st.sampled_from(_NAMES), min_size=1, max_size=3), max_size=9)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(_MEETINGS, st.integers(0, 2**32 - 1))
 def test_people_merge_under_kills(meetings: list[set[str]], seed: int) -> None:
     assert _faults_of_merging(meetings, seed) == []

@@ -7,6 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.cases import cases
 from tests.support.deciding import Life, felled, hero, world
 
 _STAGES = ("eligibility", "applicability", "suitability")
@@ -107,7 +108,7 @@ def _campaigns(rules: list[_Rule]) -> list[dict[str, Any]]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(_rules(), st.dictionaries(st.sampled_from(_FLAGS), st.booleans()))
 def test_the_first_stage_that_refuses_is_the_one_that_is_recorded(
     rules: list[_Rule], flags: dict[str, bool]

@@ -25,6 +25,7 @@ from pipeline.model.decision import Reply
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier
 from pipeline.rules.token import Claims
+from tests.support.cases import cases
 from tests.support.doorway import SERVER_KEY, Doorway, configuration, doorway
 
 SHOP, WEB, LOG = "server-key-1", "public-key-1", "log-key-123"
@@ -160,7 +161,7 @@ def check(answer: httpx.Response) -> Any:
 
 
 @given(st.sampled_from(POSTS), _KEYS, _RAW, st.booleans())
-@settings(max_examples=200)
+@settings(max_examples=cases(200))
 def test_posts(path: str, key: str | None, raw: bytes, packs: bool) -> None:
     with opened() as door:
         headers = {"content-encoding": "gzip"} if packs else {}

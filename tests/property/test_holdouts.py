@@ -10,6 +10,7 @@ from pipeline.decisioning.state import History
 from pipeline.model.decision import Assignment, Contact, Decision
 from pipeline.model.interaction import Identifier
 from pipeline.rules import Rules
+from tests.support.cases import cases
 from tests.support.deciding import Life, campaign, fates, hero, offer, problems, world
 
 _CAP = {"cap": "once", "per": "offer", "max": 1, "window": "1d"}
@@ -160,7 +161,7 @@ _histories = st.builds(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(_histories, _histories, _histories)
 def test_histories_merge_in_any_order_to_the_same(a: History, b: History, c: History) -> None:
     assert merge(a, b) == merge(b, a)

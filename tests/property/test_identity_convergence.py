@@ -13,6 +13,7 @@ from pipeline.model import topics
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.profile import Profile
+from tests.support.cases import cases
 from tests.support.identity_streams import Record, unlink
 from tests.support.interleaving import InterleavedFlow
 from tests.support.worlds import RANKS, plain_rules
@@ -88,7 +89,7 @@ def roots(stream: list[Record]) -> dict[str, str]:
     return found
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(st.lists(st.one_of(interactions(), interactions(), unlinks()), max_size=14), st.data())
 def test_every_order_ends_in_the_persons_of_the_definition(
     given_stream: list[Record], data: st.DataObject

@@ -20,6 +20,7 @@ from pipeline.model.interaction import Identifier, Interaction, Known
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from pipeline.model.stages import Identified
+from tests.support.cases import cases
 from tests.support.identity_streams import Record, forget, unlink
 from tests.support.persons import at, interactions, mailing_rules, persons, roots, streams
 
@@ -38,7 +39,7 @@ _IN_OTHERS_ROWS: list[Record] = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @example(_PARTS_OF_OTHERS, "email:x", 100)
 @example(_IN_OTHERS_ROWS, "email:x", 100)
 @given(streams(), st.sampled_from(_ASKED), st.sampled_from([100, 2]))
@@ -127,7 +128,7 @@ def _lives(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
     return before, after
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @example((_PARTS_OF_OTHERS, [at(9, "customer_id:A", "card:1")]), "email:x")
 @given(_lives(), st.sampled_from(_ASKED))
 def test_others_keep_all_of_their_parts(
@@ -183,7 +184,7 @@ def _without(stream: Sequence[Record], told: _Told, gone: set[str]) -> list[Reco
     return kept
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(streams(), interactions(99, 2 * 10**9))
 def test_who_comes_back_is_somebody_new(stream: list[Record], again: Interaction) -> None:
     told = _Told(stream)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from pipeline.identity.causes import profile_of
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Identifier, Interaction
+from tests.support.cases import cases
 from tests.support.identity_streams import MINUTE_MS, NAMES, Record, Seen, interactions, unlink
 
 
@@ -54,7 +55,7 @@ _LINKED_AGAIN = [
 """A new link brings nothing back of what went with the old one."""
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @example(_NEXT_OWNER)
 @example(_LINKED_AGAIN)
 @given(streams())
@@ -112,7 +113,7 @@ def shared_devices(draw: st.DrawFn) -> list[Record]:
     return stream
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @example(_OLDER_THAN_THE_EVIDENCE)
 @given(shared_devices())
 def test_a_device_of_many_goes_where_a_replay_without_the_links_takes_it(

@@ -6,12 +6,13 @@ from hypothesis import strategies as st
 
 from pipeline.decisioning.explain import explain
 from pipeline.intake.messages import DECIDE, PlacementRequest
+from tests.support.cases import cases
 from tests.support.deciding import Life, campaign, fates, hero, offer, world
 
 _values = st.lists(st.integers(-3, 9), min_size=1, max_size=9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(_values, st.integers(1, 6), st.integers(1, 6))
 def test_the_best_that_pay_come_in_order_and_fill_the_cap(
     values: list[int], limit: int, room: int

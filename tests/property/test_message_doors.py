@@ -36,6 +36,7 @@ from pipeline.row_files.row_intake import RowIntake
 from pipeline.rules import Rules
 from pipeline.rules.token import TokenKey
 from tests.records import records
+from tests.support.cases import cases
 from tests.support.doorway import MESSAGE_BYTES, Doorway, configuration, doorway
 from tests.support.shells import ONLY, Rows, finish, handing_over, knowing
 
@@ -135,7 +136,7 @@ def _alike(one: Interaction) -> Interaction:
     return replace(one, received_at=0, occurred_at=0, context=replace(one.context, ip=None))
 
 
-@settings(max_examples=150, deadline=_SOON)
+@settings(max_examples=cases(150), deadline=_SOON)
 @given(_messages())
 def test_a_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any]) -> None:
     message = {"messageId": "m1", **message}
@@ -160,7 +161,7 @@ def test_a_message_is_taken_by_http_and_from_a_file_alike(message: dict[str, Any
             assert (by_file.code, by_file.field) == (error["code"], error["field"])
 
 
-@settings(max_examples=75, deadline=_SOON)
+@settings(max_examples=cases(75), deadline=_SOON)
 @given(st.lists(st.one_of(_messages(), _ANYTHING), min_size=1, max_size=5), _contexts())
 def test_each_item_of_a_batch_is_taken_or_refused_by_itself(
     items: list[object], context: object
@@ -179,7 +180,7 @@ def test_each_item_of_a_batch_is_taken_or_refused_by_itself(
             _check_found(one)
 
 
-@settings(max_examples=150, deadline=_SOON)
+@settings(max_examples=cases(150), deadline=_SOON)
 @given(_messages(), st.data())
 def test_broken_bytes_are_refused_and_never_an_exception(
     message: dict[str, Any], data: st.DataObject
@@ -249,7 +250,7 @@ def _check_told(found: list[object]) -> None:
 _LETTERS: Final = (DeadLetterRecord, IdentityChange)
 
 
-@settings(max_examples=200, deadline=_SOON)
+@settings(max_examples=cases(200), deadline=_SOON)
 @given(
     records(Interaction),
     st.lists(
@@ -270,7 +271,7 @@ def test_a_record_in_avro_goes_on_once_or_is_a_dead_letter(
     _check_told(_Identity().process(key.encode(), _CODEC.encode(topics.INTERACTIONS, one)))
 
 
-@settings(max_examples=200, deadline=_SOON)
+@settings(max_examples=cases(200), deadline=_SOON)
 @given(records(Interaction), st.data())
 def test_broken_avro_is_a_dead_letter_or_another_record(
     one: Interaction, data: st.DataObject
@@ -292,7 +293,7 @@ _VALUES: Final = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=_SOON)
+@settings(max_examples=cases(150), deadline=_SOON)
 @given(
     st.sampled_from(["track", "page", "identify"]),
     st.dictionaries(st.sampled_from(sorted(_NAMES)), _VALUES, min_size=1),

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.cases import cases
 from tests.support.deciding import Life, campaign, fates, hero, offer, problems, world
 
 _NIGHT = {"quiet": "night", "from": "22:00", "to": "08:00", "zone": "Europe/Madrid"}
@@ -74,7 +75,7 @@ def test_their_own_zone_is_before_that_of_the_device_and_that_before_ours(
     assert ("o-email" not in life.said()) is quiet
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=cases(100), deadline=None)
 @given(
     st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
     st.integers(0, 1439),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.model.interaction import Identifier
 from pipeline.model.time import DAY_MS, MINUTE_MS, SECOND_MS
+from tests.support.cases import cases
 from tests.support.deciding import ADA, Life, campaign, fates, felled, hero, offer, world
 
 _OFFERS = (
@@ -100,7 +101,7 @@ def test_a_failed_credit_check_silences_cards_for_ninety_days() -> None:
 _times = st.lists(st.integers(0, 60), min_size=1, max_size=25)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(_times, st.integers(1, 4), st.integers(1, 30), st.integers(1, 30), st.data())
 def test_outcomes_silence_what_they_are_of_for_as_long_as_counted_by_hand(
     times: list[int], count: int, within: int, duration: int, data: st.DataObject

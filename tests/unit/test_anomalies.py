@@ -25,6 +25,7 @@ from pipeline.insights.incidents import Course, course
 from pipeline.insights.tables import Engine
 from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import SEGMENTED
+from tests.support.cases import cases
 from tests.support.replayed import event, told, write_topic
 
 _MONDAY = 19_723  # 2024-01-01
@@ -116,7 +117,7 @@ _visits = st.lists(
 
 
 @given(_visits)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=cases(25), deadline=None)
 def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> None:
     """Times in steps of ten minutes; a fourth day ends the table."""
     events = sorted(

@@ -12,6 +12,7 @@ from pipeline.adapters.config_files import ConfigError, load
 from pipeline.adapters.yaml_text import Document, YamlFault, read_yaml
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Bundle
+from tests.support.cases import cases
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 FILES = sorted(path.relative_to(DEMO).as_posix() for path in DEMO.rglob("*.yaml"))
@@ -33,7 +34,7 @@ def test_any_text_is_a_document_or_is_refused_at_a_place_in_it(text: str) -> Non
         assert 1 <= one.place[0] <= len(text.splitlines()) + 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=cases(40), deadline=None)
 @given(data=st.data())
 def test_a_changed_folder_is_a_configuration_or_has_errors_with_places(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -14,6 +14,7 @@ from pipeline.decisioning.explain import Explanation, explain
 from pipeline.decisioning.explain.phrases import PHRASES, number
 from pipeline.model.decision import Decision
 from pipeline.model.time import DAY_MS
+from tests.support.cases import cases
 from tests.support.deciding import Life, campaign, hero, offer, world
 
 _POLICIES: dict[str, Any] = {
@@ -178,7 +179,7 @@ def _said(numbers: list[dict[str, float]]) -> tuple[list[str], Explanation]:
     return life.said(), _explained(decision, life)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=cases(150), deadline=None)
 @given(_offers)
 def test_the_change_that_is_told_flips_it_and_half_of_it_does_not(
     drawn: list[tuple[float, float, float, float]],

@@ -12,6 +12,7 @@ from netaddr import IPSet
 from pipeline.adapters.geo import geo_problem, open_places
 from pipeline.adapters.trial import geo_problem_apart
 from pipeline.enrichment.enrichers import Place
+from tests.support.cases import cases
 from tests.support.geo_files import write_geo
 
 SHAPES: list[Any] = [
@@ -58,7 +59,7 @@ def test_the_usual_shape_passes(tmp_path: Path) -> None:
     assert geo_problem_apart(write_geo(tmp_path / "geo.mmdb")) is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=cases(60), deadline=None)
 @given(data=st.data())
 def test_a_changed_database_costs_no_event(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

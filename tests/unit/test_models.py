@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.adapters.model_text import problem
 from pipeline.adapters.models import load_scorer
 from pipeline.adapters.trial import model_problem_apart
+from tests.support.cases import cases
 from tests.support.trained import FEATURES, booster, model_text
 
 AMPLE_US = 1e6
@@ -238,7 +239,7 @@ def _line(values: Iterable[int]) -> str:
     return " ".join(map(str, values))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=cases(25), deadline=None)
 @given(data=st.data())
 def test_a_changed_model_is_refused_or_predicts(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

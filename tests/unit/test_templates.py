@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.config.templates import LARGEST, BadTemplate, RenderError, Template, template
 from pipeline.model.interaction import Known
+from tests.support.cases import cases
 from tests.support.deciding import Life, campaign, fates, felled, hero, offer, problems, world
 
 
@@ -131,7 +132,7 @@ _values = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=cases(300), deadline=None)
 @given(st.lists(_pieces, max_size=14).map("".join), _values, st.booleans())
 def test_any_text_is_a_template_or_is_refused_and_any_template_renders_or_says_why(
     text: str, values: dict[str, Known], html: bool
