@@ -48,7 +48,7 @@ class SideReport(Struct, frozen=True):
 
 
 class Messages(Struct, frozen=True):
-    """How many messages were decided on under this name."""
+    """Numbers of messages that were decided on under this name."""
 
     name: str
     before: int
