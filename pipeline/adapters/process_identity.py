@@ -16,7 +16,7 @@ class ProcessHandle(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, pid: int) -> "ProcessHandle | None":
         """Return the handle of a process; None if there is no such process any more."""
-        started = _started(pid)
+        started = _start_time(pid)
         return None if started is None else cls(pid, started)
 
     def process(self) -> psutil.Process | None:
@@ -26,10 +26,10 @@ class ProcessHandle(msgspec.Struct, frozen=True):
             alive = process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return None
-        return process if alive and _started(self.pid) == self.started else None
+        return process if alive and _start_time(self.pid) == self.started else None
 
 
-def _started(pid: int) -> str | None:
+def _start_time(pid: int) -> str | None:
     """Return the start of a process: on Linux as boot id and ticks since the boot.
 
     The time of day would be derived from these, by a clock that may have been set since.

@@ -5,12 +5,12 @@ from datetime import UTC, date, datetime, time, timedelta
 
 def start_ms(text: str) -> int:
     """Return epoch ms; a date alone begins at midnight. Raise ValueError for other text."""
-    return _ms(_parsed(text, timedelta(0)))
+    return _ms(_parse(text, timedelta(0)))
 
 
 def end_ms(text: str) -> int:
     """Return epoch ms, exclusive; a date alone includes its day. Raise ValueError otherwise."""
-    return _ms(_parsed(text, timedelta(days=1)))
+    return _ms(_parse(text, timedelta(days=1)))
 
 
 def day(at_ms: int) -> str:
@@ -18,7 +18,7 @@ def day(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
 
 
-def _parsed(text: str, whole_day: timedelta) -> datetime:
+def _parse(text: str, whole_day: timedelta) -> datetime:
     try:
         return datetime.combine(date.fromisoformat(text), time()) + whole_day
     except ValueError:

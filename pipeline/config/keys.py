@@ -49,10 +49,10 @@ def resolved(text: str, environment: Mapping[str, str]) -> str | None:
         name not in environment and default is None
         for name, default in map(re.Match.groups, _REFERENCE.finditer(text))
     )
-    return None if any(unset) else _substituted(text, environment)
+    return None if any(unset) else _substitute(text, environment)
 
 
-def _substituted(text: str, environment: Mapping[str, str], other: str = "") -> str:
+def _substitute(text: str, environment: Mapping[str, str], other: str = "") -> str:
     """Return `text` with `other` for variables that have neither a value nor a default."""
 
     def value(found: re.Match[str]) -> str:
@@ -75,7 +75,7 @@ def possible(text: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     known = resolved(text, environment)
     if known is not None:
         return (known,)
-    return tuple(_substituted(text, environment, other) for other in ("1", "x", "http://x"))
+    return tuple(_substitute(text, environment, other) for other in ("1", "x", "http://x"))
 
 
 def masked(bundle: Bundle) -> Bundle:

@@ -72,7 +72,7 @@ class PlainTemplate:
             value = values.get(pieces[place])
             said = "" if value is None else shown(value)
             pieces[place] = escape(said) if self.html else said
-        return "".join(_limited(pieces))
+        return "".join(_limit(pieces))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class JinjaTemplate:
         }
         try:
             context = self.compiled.new_context(known)
-            return "".join(_limited(self.compiled.root_render_func(context)))
+            return "".join(_limit(self.compiled.root_render_func(context)))
         except RenderError:
             raise
         except Exception as error:
@@ -125,7 +125,7 @@ def template(text: str, html: bool) -> Template | BadTemplate:
     return JinjaTemplate(resolver.reads, tuple(resolver.needs), compiled)
 
 
-def _limited(pieces: Iterable[str]) -> Iterator[str]:
+def _limit(pieces: Iterable[str]) -> Iterator[str]:
     length = 0
     for piece in pieces:
         length += len(piece)

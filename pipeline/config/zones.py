@@ -30,7 +30,7 @@ def zone(name: str) -> tzinfo | None:
 
 @lru_cache(maxsize=_KEPT)
 def _zone(name: str) -> tzinfo | None:
-    known = _known().get(_folded(name))
+    known = _known().get(_fold(name))
     if known is not None:
         return _load(known)
     if offset := _OFFSET.fullmatch(name.strip()):
@@ -41,10 +41,10 @@ def _zone(name: str) -> tzinfo | None:
 @lru_cache(maxsize=1)
 def _known() -> Mapping[str, str]:
     names = (resources.files("tzdata") / "zones").read_text().split()
-    return {_folded(name): name for name in names}
+    return {_fold(name): name for name in names}
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     return name.strip().replace(" ", "_").lower()
 
 

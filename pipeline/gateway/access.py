@@ -22,17 +22,17 @@ def key_in_header(request: Request) -> str | Refusal | None:
     if scheme.lower() == "bearer":
         return credentials.strip()
     if scheme.lower() != "basic":
-        return _denied("Authorization must be Basic with the key as user name, or Bearer")
+        return _deny("Authorization must be Basic with the key as user name, or Bearer")
     try:
         return b64decode(credentials, validate=True).decode().partition(":")[0]
     except ValueError:
-        return _denied("Authorization: what follows Basic is not base64 of `key:`")
+        return _deny("Authorization: what follows Basic is not base64 of `key:`")
 
 
 def find_source(key: str | None, config: Configuration, adapter_key: str) -> Source | Refusal:
     """Find the source of a write key; `adapter_key` is the key of Kairos's own adapters."""
     if not key:
-        return _denied("give the write key: Basic auth with the key as user name")
+        return _deny("give the write key: Basic auth with the key as user name")
     source = config.source_with(key)
     if source is None and compare_digest(key.encode(errors="replace"), adapter_key.encode()):
         source = config.source_named(ADAPTERS)
@@ -40,19 +40,19 @@ def find_source(key: str | None, config: Configuration, adapter_key: str) -> Sou
         return source
     if config.server_with(key) is not None:
         return Refusal(403, "read_only_key", "a server key reads; send with a write key")
-    return _denied("no source has this write key")
+    return _deny("no source has this write key")
 
 
 def check_reader(key: str | None, config: Configuration) -> Refusal | None:
     """Return why the key may not read and erase; None for a server key."""
     if not key:
-        return _denied("give a server key: Basic auth with the key as user name, or Bearer")
+        return _deny("give a server key: Basic auth with the key as user name, or Bearer")
     if config.server_with(key) is not None:
         return None
     if config.source_with(key) is not None:
         return Refusal(403, "write_only_key", "a write key sends; read with a server key")
-    return _denied("no server has this key")
+    return _deny("no server has this key")
 
 
-def _denied(message: str) -> Refusal:
+def _deny(message: str) -> Refusal:
     return Refusal(401, "unauthorized", message, "Authorization", _CHALLENGE)

@@ -89,7 +89,7 @@ def create_app(
 
 def _open_route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Route:
     """Make a route that pages of other origins may use."""
-    answer = _counted(path, endpoint, gateway)
+    answer = _count_requests(path, endpoint, gateway)
 
     async def handle(request: Request) -> Response:
         if request.method == "OPTIONS":
@@ -102,10 +102,10 @@ def _open_route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) ->
 
 
 def _route(method: str, path: str, endpoint: Endpoint, gateway: Gateway) -> Route:
-    return Route(path, _counted(path, endpoint, gateway), methods=[method])
+    return Route(path, _count_requests(path, endpoint, gateway), methods=[method])
 
 
-def _counted(path: str, endpoint: Endpoint, gateway: Gateway) -> _Handler:
+def _count_requests(path: str, endpoint: Endpoint, gateway: Gateway) -> _Handler:
     metrics = gateway.metrics
 
     async def handle(request: Request) -> Response:

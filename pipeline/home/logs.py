@@ -37,7 +37,7 @@ def configure(settings: Settings) -> None:
             foreign_pre_chain=common,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_rendering(settings),
+                *_renderers(settings),
             ],
         )
     )
@@ -47,7 +47,7 @@ def configure(settings: Settings) -> None:
             logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def _rendering(settings: Settings) -> tuple[Processor, ...]:
+def _renderers(settings: Settings) -> tuple[Processor, ...]:
     if settings.log_format == "json":
         return structlog.processors.format_exc_info, structlog.processors.JSONRenderer()
     console = structlog.dev.ConsoleRenderer(

@@ -89,7 +89,7 @@ class Outbox:
                     topic,
                     record.value,
                     record.key or None,
-                    on_delivery=self._delivered,
+                    on_delivery=self._on_delivery,
                     headers=headers,
                 )
             except BufferError:
@@ -105,7 +105,7 @@ class Outbox:
             why = self._failed.str() if self._failed else "no answer"
             raise NotDeliveredError(f"Kafka does not take it ({why}): it is tried again")
 
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:
             self._failed = error
 

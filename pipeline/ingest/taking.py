@@ -224,7 +224,7 @@ class Taking:
             journal = self.base.journal
             journal.finish(work.content, stamp.name, prepared.rows, prepared.rejected)
         shutil.rmtree(work.folder, ignore_errors=True)
-        return self._counted(self._report(stamp, prepared, reason, prepared.good))
+        return self._count(self._report(stamp, prepared, reason, prepared.good))
 
     def _fail(
         self, stamp: Stamp, reason: str, work: _Work | None, prepared: Prepared | None
@@ -246,7 +246,7 @@ class Taking:
         note.unlink(missing_ok=True)
         if work is not None:
             shutil.rmtree(work.folder, ignore_errors=True)
-        return self._counted(self._report(stamp, prepared or Prepared(0, 0), reason))
+        return self._count(self._report(stamp, prepared or Prepared(0, 0), reason))
 
     def _free_name(self, folder: str, stamp: Stamp, digest: str) -> str:
         """Return a name that is free: another content of the same name is another file, and
@@ -275,7 +275,7 @@ class Taking:
             reason=reason,
         )
 
-    def _counted(self, report: FileReport) -> FileReport:
+    def _count(self, report: FileReport) -> FileReport:
         name = self.watch.watch
         metrics.FILES.labels(name, report.state).inc()
         metrics.ROWS.labels(name, "sent").inc(report.sent)

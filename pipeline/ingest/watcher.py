@@ -49,7 +49,7 @@ class Watcher:
         try:
             with self._alone(), self.open_place() as place:
                 taking = Taking(self.watch, self.base, place, config)
-                for stamp in self._fitting(place.files()):
+                for stamp in self._find_fitting(place.files()):
                     yield taking.check(stamp)
         except PlaceError as error:
             yield self._unusable(error)
@@ -59,14 +59,14 @@ class Watcher:
 
     def _ready(self, place: WatchedPlace) -> list[Stamp]:
         found = place.files()
-        fitting = self._fitting(found)
+        fitting = self._find_fitting(found)
         names = frozenset(one.name for one in found)
         ready = self.readiness.ready(fitting, names, time.monotonic(), place.unchanged_for_s)
         self.waiting = len(fitting) - len(ready)
         metrics.WAITING.labels(self.watch.watch).set(self.waiting)
         return [one for one in fitting if one in ready]
 
-    def _fitting(self, found: list[Stamp]) -> list[Stamp]:
+    def _find_fitting(self, found: list[Stamp]) -> list[Stamp]:
         watch, journal = self.watch, self.base.journal
         markers = {marker_of(watch.ready, one.name) for one in found}
         return sorted(

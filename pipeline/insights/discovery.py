@@ -108,7 +108,9 @@ def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
         distinct - len(paths),
         counted - sum(one.journeys for one in paths),
         _tree(log, options, journeys),
-        conversion_curve(_followed(log, options.window_ms) if options.goal is not None else []),
+        conversion_curve(
+            _count_followed(log, options.window_ms) if options.goal is not None else []
+        ),
     )
 
 
@@ -165,7 +167,7 @@ def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
     )
 
 
-def _followed(log: EventLog, window_ms: int) -> list[Followed]:
+def _count_followed(log: EventLog, window_ms: int) -> list[Followed]:
     """Return how long each journey was followed; one that a gap ended can convert no more, and is
     followed on until its window closes."""
     closes = f"least(begun + {window_ms * 1000}, {log.end})"

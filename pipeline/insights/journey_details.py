@@ -150,7 +150,7 @@ def _load_progress(found: DefinedCases) -> None:
     rows = [
         (variant, step, place, gate, rank == len(one.progress.reached) - 1)
         for variant, one in enumerate(found.variants)
-        for rank, (step, place, gate) in enumerate(_gated(found.plan, one.progress.reached))
+        for rank, (step, place, gate) in enumerate(_gate_steps(found.plan, one.progress.reached))
     ]
     columns = list(zip(*rows, strict=True)) or [()] * 5
     types = (pa.int64(), pa.int32(), pa.int64(), pa.int64(), pa.bool_())
@@ -172,7 +172,7 @@ def _load_progress(found: DefinedCases) -> None:
     )
 
 
-def _gated(
+def _gate_steps(
     plan: JourneyPlan, reached: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[int, int, int]]:
     """Yield each step reached with its place and that of the last mandatory one of the stages

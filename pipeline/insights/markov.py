@@ -60,7 +60,7 @@ class Windows:
         window = rolling(paths.codes + 1, within, order)
         full = within >= np.minimum(order, paths.lengths[paths.owners]) - 1
         kept = positions[full]
-        state_of, state = _numbered(window[kept])
+        state_of, state = _number_labels(window[kept])
         owner = paths.owners[kept]
         first = np.full(len(paths.conversions), -1, dtype=np.int64)
         last = first.copy()
@@ -78,7 +78,7 @@ class Windows:
         )
 
 
-def _numbered(labels: Ints) -> tuple[Ints, Ints]:
+def _number_labels(labels: Ints) -> tuple[Ints, Ints]:
     """Return a position of each distinct label, and the number of each position's; small labels, as
     all are at order 1, need no sorting."""
     most = int(labels.max(initial=0))

@@ -80,7 +80,7 @@ class Survival:
 
     def converted(self, place: int) -> Bounded:
         """Return the share converted at the conversion with this place, bounded."""
-        return _bounded(float(self.survival[place]), float(self.greenwood[place]))
+        return _bound(float(self.survival[place]), float(self.greenwood[place]))
 
 
 def kaplan_meier(followed: Sequence[Followed]) -> Survival:
@@ -109,7 +109,7 @@ def kaplan_meier(followed: Sequence[Followed]) -> Survival:
     )
 
 
-def _bounded(left: float, greenwood: float) -> Bounded:
+def _bound(left: float, greenwood: float) -> Bounded:
     if not 0.0 < left < 1.0:
         return Bounded(1.0 - left, None, None)
     reach = np.exp(_Z_95 * np.sqrt(greenwood) / abs(np.log(left)))

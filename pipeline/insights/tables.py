@@ -110,10 +110,10 @@ def read_table(
     cells = [_Cell(column, source.types.get(column.name), zone, trimmed) for column in columns]
     try:
         rows = _check_cells(connection, source, cells)
-        selected = ", ".join(f"{cell.value} AS {_quoted(cell.column.name)}" for cell in cells)
+        selected = ", ".join(f"{cell.value} AS {_quote(cell.column.name)}" for cell in cells)
         connection.execute(f"CREATE OR REPLACE VIEW checked AS SELECT {selected} FROM {source.sql}")
     except duckdb.Error as error:
-        raise _damaged(file, error) from error
+        raise _damage_error(file, error) from error
     return Table("checked", frozenset(source.types), rows)
 
 
@@ -142,7 +142,7 @@ class _Source:
         try:
             described = connection.execute(f"DESCRIBE SELECT * FROM {sql}").fetchall()
         except duckdb.Error as error:
-            raise _damaged(file, error) from error
+            raise _damage_error(file, error) from error
         return _Source(file, form, sql, {row[0]: row[1] for row in described})
 
     def place(self, row: int) -> str:
@@ -222,13 +222,13 @@ class _Cell:
         self, column: Column, type_name: str | None, zone: str | None, trimmed: bool
     ) -> None:
         self.column = column
-        self.raw = f"CAST({_quoted(column.name)} AS VARCHAR)" if type_name else "NULL"
+        self.raw = f"CAST({_quote(column.name)} AS VARCHAR)" if type_name else "NULL"
         self.faults: list[tuple[str, str]] = []
         default = column.default or "NULL"
         if type_name is None:
             self.value = default
             return
-        source = _quoted(column.name)
+        source = _quote(column.name)
         if type_name == "VARCHAR":
             source = f"NULLIF(TRIM({source}), '')" if trimmed else f"NULLIF({source}, '')"
         value = (
@@ -300,7 +300,7 @@ def _literal(text: str | None) -> str:
     return "'" + (text or "").replace("'", "''") + "'"
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -365,7 +365,7 @@ def _literal_path(file: Path) -> str:
     return re.sub(r"([*?\[])", r"[\1]", str(file))
 
 
-def _damaged(file: Path, error: duckdb.Error) -> TableError:
+def _damage_error(file: Path, error: duckdb.Error) -> TableError:
     """Return DuckDB's own message, shortened to the place and the first sentence."""
     message = str(error)
     if isinstance(error, duckdb.OutOfMemoryException):

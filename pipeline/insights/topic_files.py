@@ -26,7 +26,7 @@ def open_topic(
     try:
         relation = connection.read_parquet(names, union_by_name=True, hive_partitioning=False)
     except duckdb.Error as error:
-        raise _damaged(connection, files, error) from error
+        raise _damage_error(connection, files, error) from error
     missing = [name for name in needs if name not in relation.columns]
     if missing:
         raise TableError(f"{files[0]}: has no column {missing[0]!r}: is it the topic {topic}?")
@@ -35,7 +35,7 @@ def open_topic(
     return view
 
 
-def _damaged(
+def _damage_error(
     connection: duckdb.DuckDBPyConnection, files: list[Path], error: duckdb.Error
 ) -> TableError:
     """Name the first file that cannot be opened by itself."""

@@ -57,10 +57,10 @@ def open_files(given: Path, max_bytes: int) -> tuple[OpenFile, ...]:
     one cannot be read at all.
     """
     file_format = FileFormat(max_bytes)
-    return tuple(_opened(path, file_format) for path in _paths(given))
+    return tuple(_open(path, file_format) for path in _paths(given))
 
 
-def _opened(path: Path, file_format: FileFormat) -> OpenFile:
+def _open(path: Path, file_format: FileFormat) -> OpenFile:
     if is_replayed(path):
         return OpenFile(path, replayed_rows(path), whole=True)
     return OpenFile(path, open_rows(path, file_format))

@@ -51,17 +51,17 @@ class LogPlayer:
         return action is not None and action not in self._sent
 
     def _pass_on(self, emits: Iterable[Emit]) -> None:
-        self._take(self._noted(emits))
-        self.dead_letters.update(_named(one) for one in self.flow.refused)
+        self._take(self._note(emits))
+        self.dead_letters.update(_name_refused(one) for one in self.flow.refused)
         self.flow.refused.clear()
 
-    def _noted(self, emits: Iterable[Emit]) -> Iterator[Emit]:
+    def _note(self, emits: Iterable[Emit]) -> Iterator[Emit]:
         for emit in emits:
             if isinstance(emit.value, Action):
                 self._sent.add(emit.value.action_id)
             yield emit
 
 
-def _named(refused: tuple[str, DeadLetter]) -> tuple[str, str]:
+def _name_refused(refused: tuple[str, DeadLetter]) -> tuple[str, str]:
     stage, letter = refused
     return stage, letter.reason

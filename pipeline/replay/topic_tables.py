@@ -71,7 +71,7 @@ class DayTables:
         return (since is None or at >= since) and (until is None or at < until)
 
     def _row(self, message: Message) -> _Row:
-        decoded = self._decoded(message.value())
+        decoded = self._decode(message.value())
         row: _Row = {} if isinstance(decoded, Malformed) else decoded
         if row and self._convert is not None:
             row = self._convert(row)
@@ -85,7 +85,7 @@ class DayTables:
             row["kafka_error"] = f"{decoded.reason}: {decoded.detail}"
         return row
 
-    def _decoded(self, value: bytes | None) -> _Row | Malformed:
+    def _decode(self, value: bytes | None) -> _Row | Malformed:
         return {} if value is None else self._codec.decode_fields(self._selection.topic, value)
 
 

@@ -79,14 +79,14 @@ def replay(
         raise UnknownTopicError(f"{selection.topic!r} is no topic of Kairos's records")
     with TopicReader(settings.kafka(), selection.topic) as reader:
         limits = reader.limits()
-        wanted = _wanted(selection, limits, reader)
+        wanted = _select_offsets(selection, limits, reader)
         with replay_folder(out, selection) as folder:
-            plan = [_planned(folder, number, wanted[number]) for number in sorted(wanted)]
+            plan = [_plan_partition(folder, number, wanted[number]) for number in sorted(wanted)]
             run = _Run(reader, folder, DayTables(selection, open_codec(settings)), progress)
             return run.replay(selection.topic, plan)
 
 
-def _wanted(
+def _select_offsets(
     selection: Selection, limits: dict[int, range], reader: TopicReader
 ) -> dict[int, range]:
     if selection.offsets is not None:
@@ -114,7 +114,7 @@ def _check(topic: str, partition: int, asked: range, limits: dict[int, range]) -
         )
 
 
-def _planned(folder: ReplayFolder, partition: int, wanted: range) -> PartitionReport:
+def _plan_partition(folder: ReplayFolder, partition: int, wanted: range) -> PartitionReport:
     done = folder.next(partition)
     if done is None:
         return PartitionReport(partition, wanted.start, wanted.stop)

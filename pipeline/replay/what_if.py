@@ -123,13 +123,13 @@ def what_if(
 def _decisions(out: Path) -> str:
     """Return the statement that makes a view of both sides' decisions."""
     sides = (
-        f"SELECT '{name}' AS side, * FROM {_quoted(out / name / 'decisions.parquet')}"
+        f"SELECT '{name}' AS side, * FROM {_quote(out / name / 'decisions.parquet')}"
         for name in (BEFORE, AFTER)
     )
     return f"CREATE VIEW decisions AS {' UNION ALL '.join(sides)}"
 
 
-def _quoted(file: Path) -> str:
+def _quote(file: Path) -> str:
     return "'" + str(file).replace("'", "''") + "'"
 
 

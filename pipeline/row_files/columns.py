@@ -112,7 +112,7 @@ def columns_of(header: Sequence[str], file_format: FileFormat) -> Columns:
     or unknown."""
     names = [name.strip() for name in header]
     if file_format.mapping is not None:
-        return _mapped(names, file_format.mapping)
+        return _map_columns(names, file_format.mapping)
     ignored = file_format.ignored
     used = [name for name in names if name and name not in ignored]
     for problem in _problems(used):
@@ -120,7 +120,7 @@ def columns_of(header: Sequence[str], file_format: FileFormat) -> Columns:
     return Columns(tuple(name if name in set(used) else None for name in names))
 
 
-def _mapped(header: Sequence[str], mapping: RowMapping) -> Columns:
+def _map_columns(header: Sequence[str], mapping: RowMapping) -> Columns:
     missing = mapping.missing(header)
     if missing is not None:
         raise UnreadableError(f"it has no column {missing!r}, which the watch maps")

@@ -39,14 +39,14 @@ def too_large(line: Line, file_format: FileFormat) -> UnreadableRow:
 def _row(line: Line, text: str, mapping: RowMapping | None) -> ReadRow:
     if mapping is None:
         return FileRow(line.number, text.encode(), line.done, original=text)
-    result = _mapped(text, mapping)
+    result = _map_row(text, mapping)
     if isinstance(result, Fault):
         where = (result.code, result.column, result.message)
         return UnreadableRow(line.number, *where, line.done, original=text)
     return FileRow(line.number, result, line.done, original=text)
 
 
-def _mapped(text: str, mapping: RowMapping) -> bytes | Fault:
+def _map_row(text: str, mapping: RowMapping) -> bytes | Fault:
     """Return the mapped object; a null field is empty, but clears properties and traits."""
     try:
         given = msgspec.json.decode(text)

@@ -111,7 +111,7 @@ class RowIntake:
 
     def _convert_interaction(self, row: FileRow, given: InteractionRow) -> Interaction | Refusal:
         source = given.source or self.source.name
-        received = self._received(given, source)
+        received = self._receipt_time(given, source)
         if isinstance(received, Refusal):
             return received
         return Draft(
@@ -127,7 +127,7 @@ class RowIntake:
             context=context_in_file(fields(given.context)),
         ).complete()
 
-    def _received(self, given: InteractionRow, source: str) -> int | Refusal:
+    def _receipt_time(self, given: InteractionRow, source: str) -> int | Refusal:
         if not self.by_log or given.received_at is not None:
             return self._time(given.received_at, "received_at", self.now_ms, source)
         if given.occurred_at is None:

@@ -104,7 +104,7 @@ class FilePublisher:
                     topics.INTERACTIONS,
                     value,
                     interaction.identifiers[0].key,
-                    on_delivery=self._delivered,
+                    on_delivery=self._on_delivery,
                     headers=[(traces.HEADER, traces.new_trace().hop_header())],
                 )
                 break
@@ -124,7 +124,7 @@ class FilePublisher:
                 "what arrived is not counted twice"
             )
 
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is None:
             self.delivered += 1
         else:

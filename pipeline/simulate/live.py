@@ -62,7 +62,7 @@ def play(settings: Settings, size: WorldSize, options: LiveOptions) -> PlayedWor
     port of the bank's mailbox is taken.
     """
     played = PlayedWorld(gateway_url(settings))
-    with SortedLines() as log, _mended():
+    with SortedLines() as log, _explain_refusal():
         for index in range(size.customers):
             for event in biography(size, index, policy=False).events:
                 log.add(event.at, _ENCODER.encode(event))
@@ -80,7 +80,7 @@ class _Script:
 
 
 @contextmanager
-def _mended() -> Iterator[None]:
+def _explain_refusal() -> Iterator[None]:
     """Say what to do about the gateway's refusal."""
     try:
         yield

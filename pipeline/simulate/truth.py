@@ -89,14 +89,14 @@ def statement() -> dict[str, Any]:
         "window_ms": WINDOW_MS,
         "offers": {one.offer: _of_offer(one) for one in OFFERS},
         "goals": {one.offer: one.goal for one in OFFERS},
-        "baselines": {one.offer: _rounded(expected_conversion(one, NOTHING)) for one in OFFERS},
+        "baselines": {one.offer: _round(expected_conversion(one, NOTHING)) for one in OFFERS},
         "confounded": [
             {
                 "offer": LOAN.offer,
                 "channel": "call",
                 "why": "agents call those who would ask for a loan anyway",
-                "naive": _rounded(naive_difference(LOAN)),
-                "effect": _rounded(effect(LOAN, "call")),
+                "naive": _round(naive_difference(LOAN)),
+                "effect": _round(effect(LOAN, "call")),
             }
         ],
         "best_channel_per_step": {step.event: _best_channel(step.reminder) for step in STEPS},
@@ -104,8 +104,8 @@ def statement() -> dict[str, Any]:
             "offer": JUDGED.offer,
             "logged": dict(JUDGED.shares),
             "target": {tier: dict(shares) for tier, shares in _TARGET.items()},
-            "logged_value": _rounded(_value(dict.fromkeys(TIER_SHARES, JUDGED.shares))),
-            "target_value": _rounded(_value(_TARGET)),
+            "logged_value": _round(_value(dict.fromkeys(TIER_SHARES, JUDGED.shares))),
+            "target_value": _round(_value(_TARGET)),
         },
     }
 
@@ -114,8 +114,8 @@ def _of_offer(offer: BankOffer) -> dict[str, dict[str, float]]:
     return {
         channel: {
             "click": arm.click,
-            "conversion": _rounded(expected_conversion(offer, channel)),
-            "effect": _rounded(effect(offer, channel)),
+            "conversion": _round(expected_conversion(offer, channel)),
+            "effect": _round(effect(offer, channel)),
         }
         for channel, arm in offer.arms.items()
     }
@@ -133,5 +133,5 @@ def _value(policy: dict[Tier, Chances]) -> float:
     )
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     return round(value, 9)

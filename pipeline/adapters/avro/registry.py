@@ -68,7 +68,7 @@ class Registry:
         if history is None:
             return _no_subject(of_subject)
         if number in ("latest", "-1"):
-            return 200, _described(of_subject, history[-1])
+            return 200, _describe(of_subject, history[-1])
         if not (_is_number(number) and 1 <= int(number) <= _MAX_VERSION):
             return _error(
                 42202,
@@ -78,7 +78,7 @@ class Registry:
         found = [version for version in history if version.version == int(number)]
         if not found:
             return _error(40402, f"Version {number} not found.")
-        return 200, _described(of_subject, found[0])
+        return 200, _describe(of_subject, found[0])
 
     def look_up(self, of_subject: str, body: bytes) -> Answer:
         """Answer `POST /subjects/{of_subject}`: the version with the schema in `body`."""
@@ -92,14 +92,14 @@ class Registry:
         found = [version for version in history if version.schema == asked]
         if not found:
             return _error(40403, "Schema not found")
-        return 200, _described(of_subject, found[0])
+        return 200, _describe(of_subject, found[0])
 
 
 class _LookUp(msgspec.Struct, frozen=True):
     schema: str
 
 
-def _described(of_subject: str, version: SchemaVersion) -> dict[str, Any]:
+def _describe(of_subject: str, version: SchemaVersion) -> dict[str, Any]:
     return {
         "subject": of_subject,
         "version": version.version,

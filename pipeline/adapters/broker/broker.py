@@ -42,8 +42,8 @@ class Broker:
     def start(self) -> RunningBroker | BrokerFailure:
         """Start the broker unless it runs; return once it answers."""
         try:
-            with self._locked():
-                return self._answering() or self._start()
+            with self._lock():
+                return self._find_answering() or self._start()
         except BrokerError as error:
             return BrokerFailure(str(error))
         except OSError as error:
@@ -70,7 +70,7 @@ class Broker:
         """Return whether it was started, does not run, and nobody stopped it."""
         return self._files.process.exists() and self.status() is None
 
-    def _answering(self) -> RunningBroker | None:
+    def _find_answering(self) -> RunningBroker | None:
         """Return a running broker once it answers; None if there is none, or it dies."""
         running = self.status()
         return running if running and becomes_ready(running, self._files) else None
@@ -136,7 +136,7 @@ class Broker:
             )
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[None]:
         """Hold a lock, so that two concurrent starts give one broker."""
         home = self._files.root.parent
         make_home_private(home)

@@ -49,7 +49,7 @@ def ensure_jars(
     repository = _Repository(cache_dir.absolute() / "maven", repository_url)
     repository.cache.mkdir(parents=True, exist_ok=True)
     with (
-        _locked(repository.cache / ".lock"),
+        _lock(repository.cache / ".lock"),
         ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as workers,
     ):
         return list(workers.map(repository.ensure, jars))
@@ -108,7 +108,7 @@ def _digest(path: Path) -> str:
 
 
 @contextmanager
-def _locked(lock_file: Path) -> Iterator[None]:
+def _lock(lock_file: Path) -> Iterator[None]:
     """Hold a lock, so that one process downloads at a time and others find the jars."""
     with lock_file.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
