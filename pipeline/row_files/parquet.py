@@ -22,7 +22,8 @@ _MOST_ROWS: Final = 10_000
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 """Size of an unpacked batch, estimated by the average row."""
 
-_WRONG: Final = (OSError, pa.ArrowException)
+_WRONG: Final = (OSError, pa.ArrowException, UnicodeDecodeError)
+"""UnicodeDecodeError: of a damaged column name."""
 
 
 def parquet_file(path: Path, file_format: FileFormat) -> RowFile:

@@ -219,6 +219,14 @@ def test_a_damaged_row_group_costs_its_rows_alone(tmp_path: Path) -> None:
     assert len(rows) == 201
 
 
+def test_a_damaged_column_name_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"userId": ["u1"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"userId", b"\x80serId"))
+    with pytest.raises(UnreadableError, match=r"a\.parquet is not Parquet: .*utf-8"):
+        open_rows(path, _FORMAT)
+
+
 def test_what_is_no_parquet_is_named(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     for content in (b"", b"PAR?", b"PAR1" + b"x" * 100 + b"PAR1"):
