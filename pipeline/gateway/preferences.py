@@ -14,7 +14,7 @@ from starlette.responses import Response
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.signed_links import PreferenceLink
 from pipeline.config.compile import Configuration
-from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.preference_page import (
     Choice,
     PageLanguage,
@@ -58,7 +58,7 @@ async def save_preferences(gateway: Gateway, request: Request) -> Response | Ref
         return unavailable_page(subject, language)
     choice = await _choice(request)
     interaction = _consent(link, choice, config)
-    failure = await gateway.write([(interaction, trace_of(request))])
+    failure = await gateway.write([TracedInteraction(interaction, trace_of(request))])
     if failure is not None:
         return unavailable_page(subject, language)
     return saved_page(subject, language, choice)

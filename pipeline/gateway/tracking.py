@@ -14,7 +14,7 @@ from pipeline.adapters.clock import now_ms
 from pipeline.adapters.signed_links import TrackedLink
 from pipeline.config.derived import BOT
 from pipeline.enrichment.enrichers.user_agent import UserAgentEnricher
-from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.outcomes import action_properties
 from pipeline.gateway.preferences import OWN_SOURCE
 from pipeline.intake.refusal import Refusal
@@ -62,7 +62,7 @@ async def _report(gateway: Gateway, request: Request, link: TrackedLink, outcome
         return
     scanned = _is_scanner(request, link, now)
     interaction = _interaction(claims, link, request, _SCANNED if scanned else outcome)
-    await gateway.write([(interaction, trace_of(request))])
+    await gateway.write([TracedInteraction(interaction, trace_of(request))])
 
 
 def _is_scanner(request: Request, link: TrackedLink, now: int) -> bool:

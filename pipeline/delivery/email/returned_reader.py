@@ -7,13 +7,13 @@ flagged too where it told of nothing.
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from prometheus_client import Counter
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.returned_mail import OtherMail, ReturnedMail, parse_returned
 from pipeline.config.keys import resolved
 from pipeline.delivery.channel_adapter import AdapterHost
@@ -72,8 +72,6 @@ async def _report(found: ReturnedMail | OtherMail, host: AdapterHost) -> str:
     token = (host.token_of(found.action_id) if found.action_id else None) or found.token
     if token is None:
         return "unmatched"
-    report = OutcomeReport(
-        token, found.outcome, time.time_ns() // 1_000_000, properties=dict(found.properties)
-    )
+    report = OutcomeReport(token, found.outcome, now_ms(), properties=dict(found.properties))
     refused = await host.report(report)
     return found.outcome if refused is None else "unmatched"

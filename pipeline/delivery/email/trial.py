@@ -1,7 +1,6 @@
 """Trial of e-mail: one message through the adapter, to a local server or to one of yours."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from uuid import uuid4
 from aiosmtpd import smtp
 
 from pipeline.adapters import traces
+from pipeline.adapters.clock import now_ms
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import Email
 from pipeline.delivery.channel_adapter import (
@@ -105,7 +105,7 @@ async def _report(_: OutcomeReport) -> RejectedOutcome | None:
 
 
 def _parcel(address: str) -> Parcel:
-    now_ms = time.time_ns() // 1_000_000
+    at_ms = now_ms()
     action = Action(
         action_id=str(uuid4()),
         decision_id="trial",
@@ -120,11 +120,11 @@ def _parcel(address: str) -> Parcel:
         placement=None,
         address=address,
         content={"subject": "A trial", "text": _TEXT, "html": _HTML},
-        created_at=now_ms,
-        deadline_at=now_ms + round(_DEADLINE.total_seconds() * 1000),
+        created_at=at_ms,
+        deadline_at=at_ms + round(_DEADLINE.total_seconds() * 1000),
         token="trial",
     )
-    return Parcel(action, now_ms, traces.new_trace())
+    return Parcel(action, at_ms, traces.new_trace())
 
 
 def _told(result: DeliveryResult) -> str:
