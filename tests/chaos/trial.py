@@ -39,8 +39,9 @@ class Result:
     problems: dict[str, list[str]]
 
     @property
-    def held(self) -> bool:
-        return not any(self.problems.values())
+    def failed(self) -> dict[str, list[str]]:
+        """Problems of the checks that did not hold."""
+        return {check: found for check, found in self.problems.items() if found}
 
 
 class Laboratory:

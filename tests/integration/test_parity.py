@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from confluent_kafka import Producer
@@ -28,6 +29,7 @@ from pipeline.model.decision import Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Context, DecideRequest, Identifier, Interaction
 from pipeline.model.profile import SegmentChange
+from pipeline.model.stages import Enriched, Segmented
 from pipeline.settings import Settings
 from tests.support.enriched import PHONE
 from tests.support.geo_files import write_geo
@@ -49,8 +51,13 @@ _OUTPUTS = (
     "actions.web",
     "actions.email",
 )
+_COMPACTED = (topics.PROFILES, topics.MEMBERSHIPS)
+_CARRIED_ON = (topics.ENRICHED, topics.SEGMENTED)
 _CODEC = Codec(recorded())
 _FOUR = ["identity", "enrichment", "segmentation", "decisioning"]
+
+_Record: TypeAlias = tuple[str, bytes | None]
+"""Key and value."""
 
 
 @pytest.fixture
@@ -135,10 +142,10 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
         _check_telemetry(settings, len(_interactions(_TOLD[half:])))
     expected = story.expected
     for topic in _OUTPUTS:
-        written = Counter((one.key, one.value) for one in scan(settings.kafka(), topic))
-        assert written == expected[topic], topic
-    assert expected[topics.DECISIONS].total() == len(_interactions(_TOLD))
-    assert expected["actions.email"].total() > 0
+        written = [(one.key, one.value) for one in scan(settings.kafka(), topic)]
+        assert _comparable(topic, written) == _comparable(topic, expected[topic]), topic
+    assert len(expected[topics.DECISIONS]) == len(_interactions(_TOLD))
+    assert len(expected["actions.email"]) > 0
     assert any(value is None for _, value in expected[topics.PROFILES])
     changes = [_CODEC.decode(*one) for one in _values(expected, topics.SEGMENT_CHANGES)]
     entered = {one.segment for one in changes if isinstance(one, SegmentChange)}
@@ -146,11 +153,40 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
     _check_headers(settings)
 
 
+def _comparable(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
+    """The records, without what depends on which of two partitions was faster.
+
+    Where several rows of a person move at once, the profile that they join is told of each in turn:
+    in which turn is open, and so is what the profile and its segments are between two of them. What
+    they are after the last one is not.
+    """
+    last = dict(records)
+    if topic in _COMPACTED:
+        return Counter(last.items())
+    if topic not in _CARRIED_ON:
+        return Counter(records)
+    return Counter(
+        one if one[1] == last[one[0]] else (one[0], _without_interim(topic, one[1]))
+        for one in records
+    )
+
+
+def _without_interim(topic: str, value: bytes | None) -> bytes:
+    """A control's record without its profile and segments; an interaction's as it is."""
+    assert value is not None
+    record = _CODEC.decode(topic, value)
+    assert isinstance(record, Enriched | Segmented)
+    if record.control is None:
+        return value
+    blank = {"profile": None, **({"segments": None} if isinstance(record, Segmented) else {})}
+    return _CODEC.encode(topic, replace(record, **blank))
+
+
 class _Story:
-    """Told to the agents and to the flow; `expected`: what it makes of it, by topic."""
+    """Told to the agents and to the flow; `expected`: what it makes of it, by topic, in order."""
 
     def __init__(self, settings: Settings, flow: Flow) -> None:
-        self.expected: dict[str, Counter[tuple[str, bytes | None]]] = defaultdict(Counter)
+        self.expected: dict[str, list[_Record]] = defaultdict(list)
         self._flow = flow
         self._lag = LagReader(settings.kafka(), stage_groups())
         self._producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
@@ -164,15 +200,14 @@ class _Story:
             self._producer.produce(topic, value, key, headers=headers)
             self._producer.flush()
             if isinstance(record, IdentityChange):
-                self.expected[topic][key, value] += 1
+                self.expected[topic].append((key, value))
             for emit in self._flow.run(record):
-                self.expected[emit.topic][emit.key, _CODEC.encode(emit.topic, emit.value)] += 1
+                encoded = _CODEC.encode(emit.topic, emit.value)
+                self.expected[emit.topic].append((emit.key, encoded))
             assert self._lag.wait_until_idle(timeout_s=60)
 
 
-def _values(
-    written: dict[str, Counter[tuple[str, bytes | None]]], topic: str
-) -> Iterator[tuple[str, bytes]]:
+def _values(written: dict[str, list[_Record]], topic: str) -> Iterator[tuple[str, bytes]]:
     return ((topic, value) for _, value in written[topic] if value is not None)
 
 
