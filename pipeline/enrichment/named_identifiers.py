@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from pipeline.enrichment.state import Shard
 from pipeline.model.belongings import Belonging, Belongings, latest
+from pipeline.model.control import Control
 from pipeline.model.interaction import Interaction
 from pipeline.model.stages import IdentitySection
 
@@ -35,6 +36,26 @@ def shown(known: Belongings, interaction: Interaction, identity: IdentitySection
     _, *weaker = interaction.identifiers
     claimed = {**identity.shown, **{one.key: interaction.occurred_at for one in weaker}}
     return {name: at for name, at in claimed.items() if _is_news(known.get(name), at)}
+
+
+def awaited(
+    waiting: Mapping[str, int], known: Belongings, identity: IdentitySection
+) -> dict[str, int]:
+    """Return the identifiers that were shown, with times (ms), and whose own rows have yet to say
+    whose they are: those `waiting`, and those that the interaction's identifier waits for."""
+    if identity.own_version is not None and identity.shown:
+        waiting = {**waiting, **identity.shown}
+    return {name: at for name, at in waiting.items() if _is_news(known.get(name), at)}
+
+
+def answered(waiting: Mapping[str, int], known: Belongings, change: Control) -> dict[str, int]:
+    """Return those still waited for after a `join` or `leave`; `known`: belongings after it."""
+    void_until = change.until or 0 if change.version < 0 else -1
+    return {
+        name: at
+        for name, at in waiting.items()
+        if _is_news(known.get(name), at) and not (name == change.identifier and at <= void_until)
+    }
 
 
 def named(known: Belongings, also: Mapping[str, int]) -> dict[str, int]:

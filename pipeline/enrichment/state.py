@@ -106,6 +106,7 @@ class Shard(Struct, frozen=True):
 class ProfileState(Struct, frozen=True):
     """One profile's row. `root` is the identifier that the id is made of; empty until something
     says it. `belongings`: the identifiers that are the customer's, and those that no more are.
+    `shown`: those that interactions showed, and when (ms), whose own rows have not said so yet.
     `at`: the time (ms) that the profile has come to, which does not go back. `due_at`: when time
     alone may next change a trait that a segment reads, or what a segment makes of one."""
 
@@ -114,3 +115,4 @@ class ProfileState(Struct, frozen=True):
     belongings: dict[str, Belonging] = field(default_factory=dict)
     at: int = 0
     due_at: int | None = None
+    shown: dict[str, int] = field(default_factory=dict)

@@ -58,13 +58,16 @@ def _interaction(
     if onward_to is not None:
         return _follow(record, identity, onward_to)
     now_ms = interaction.received_at
+    if row.shown or identity.shown:
+        waiting = named_identifiers.awaited(row.shown, row.belongings, identity)
+        row = replace(row, shown=waiting)
     row, passed = catch_up(key, row, now_ms, rules)
     derived = derive(interaction, rules.enrichers)
     shard = apply(row.shards.here.get(identity.shard), interaction, rules.config, derived)
     row = replace(row, shards=row.shards.put(identity.shard, shard))
     row = replace(row, belongings=named_identifiers.vouched(row.belongings, interaction, identity))
     moment = seen(row, now_ms, rules)
-    shown = named_identifiers.shown(row.belongings, interaction, identity)
+    shown = {**row.shown, **named_identifiers.shown(row.belongings, interaction, identity)}
     section = _section(seen(row, now_ms, rules, shown) if shown else moment, rules)
     if shown and section is not None:
         section = replace(section, shown=shown)
@@ -143,6 +146,8 @@ def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> _Changed:
     onward = Emit(topics.ENRICHED, key, Enriched(control=move))
     if leaving is None:
         return row, (onward,)
+    if not shards.here:
+        row = replace(row, shown={})
     sent = _send(move, destination(move), leaving)
     return row, (onward, sent, *_refreshed(key, move, row, rules))
 
@@ -162,10 +167,12 @@ def _belongs(key: str, change: Control, row: ProfileState, rules: Rules) -> _Cha
     """Record that an identifier is the customer's, or no longer is; later stages hear of it as
     well.
     """
+    belongings = told(row.belongings, change)
     row = replace(
         row,
         root=row.root or change.to_root or "",
-        belongings=told(row.belongings, change),
+        belongings=belongings,
+        shown=named_identifiers.answered(row.shown, belongings, change),
     )
     onward = Emit(topics.ENRICHED, key, Enriched(control=change))
     if not row.shards.here:
@@ -186,7 +193,8 @@ def _erase(
     row, passed = catch_up(key, state, erase.at, rules)
     shards = row.shards.without(erasure.shards)
     here = {name: _unseen(shard, erase.identifier) for name, shard in shards.here.items()}
-    row = replace(row, shards=replace(shards, here=here))
+    shown = {name: at for name, at in state.shown.items() if name != erase.identifier}
+    row = replace(row, shards=replace(shards, here=here), shown=shown)
     if not erasure.shown_only:
         row = replace(row, belongings=without(row.belongings, erase.identifier))
     if not (here or row.shards.away or row.belongings):

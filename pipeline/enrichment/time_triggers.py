@@ -47,11 +47,14 @@ def seen(
 def catch_up(
     key: str, row: ProfileState, until_ms: int, rules: Rules
 ) -> tuple[ProfileState, tuple[Emit, ...]]:
-    """Go through what time alone did to the row up to `until_ms` (inclusive), moment by moment."""
+    """Go through what time alone did to the row up to `until_ms` (inclusive), moment by moment.
+
+    Identifiers that interactions had shown by then are taken for the customer's.
+    """
     emits: list[Emit] = []
-    shards = view.shards_of(row)
     while row.due_at is not None and row.due_at <= until_ms:
-        moment = _seen_at(shards, row.due_at, rules)
+        by_then = {name: at for name, at in row.shown.items() if at <= row.due_at}
+        moment = _seen_at(view.shards_of(row, by_then), row.due_at, rules)
         timer = Control(
             control_id=control_id(key, "timer", str(moment.at)),
             kind="timer",
@@ -61,6 +64,8 @@ def catch_up(
             due_at=moment.at,
         )
         section = view.section(moment.traits, rules.config)
+        if by_then:
+            section = replace(section, shown=by_then)
         emits.append(Emit(topics.ENRICHED, key, Enriched(control=timer, profile=section)))
         row = _come_to(row, moment, rules)
     return row, tuple(emits)

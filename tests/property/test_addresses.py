@@ -9,12 +9,13 @@ from pipeline.flow import Flow
 from pipeline.identity.causes import profile_of
 from pipeline.model import topics
 from pipeline.model.decision import Action
-from pipeline.model.interaction import Identifier
+from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Profile
 from tests.support.cases import cases
 from tests.support.identity_streams import Record
 from tests.support.interleaving import InterleavedFlow
+from tests.support.offers import offering_rules
 from tests.support.persons import at, mailing_rules, order, persons, roots, streams
 
 _ADDRESSES = {"email": "email", "sms": "phone"}
@@ -98,3 +99,50 @@ def _sent_to(emits: Sequence[Emit]) -> Iterable[tuple[str, str]]:
     for emit in emits:
         if isinstance(emit.value, Action) and emit.value.address is not None:
             yield emit.key, f"{_ADDRESSES[emit.value.channel]}:{emit.value.address}"
+
+
+class _SlowEmail(InterleavedFlow):
+    """Holds back what is for the row of one address, as while its partition's worker is down."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(offering_rules(), 1, lambda _: 0)
+        self._address: str | None = address
+        self._held: list[Emit] = []
+
+    def give_way(self) -> None:
+        self._address = None
+        self.give("held back", self._held)
+        self.drain()
+
+    def _enqueue(self, source: object, emit: Emit) -> None:
+        if emit.key == self._address:
+            self._held.append(emit)
+        else:
+            super()._enqueue(source, emit)
+
+
+def test_a_message_on_silence_waits_for_an_address_that_was_shown_before() -> None:
+    flow = _SlowEmail("email:x@example.com")
+    flow.put(_said("Ask", 1_000, "customer_id:A", "email:x@example.com"))
+    flow.drain()
+    flow.put(_said("Home", 70_000, "customer_id:A"))
+    flow.drain()
+    assert list(_sent_to(flow.written)) == []
+    flow.give_way()
+    sent = [one.value for one in flow.written if one.topic == topics.actions("email")]
+    assert [(one.offer, one.address) for one in sent if isinstance(one, Action)] == [
+        ("question", "x@example.com")
+    ]
+
+
+def _said(name: str, at_ms: int, *who: str) -> Interaction:
+    return Interaction(
+        event_id=f"{name}-{at_ms}",
+        kind="track",
+        name=name,
+        channel="web",
+        source="shop",
+        occurred_at=at_ms,
+        received_at=at_ms,
+        identifiers=tuple(Identifier.parse(one) for one in who),
+    )
