@@ -16,8 +16,10 @@ from starlette.routing import Route
 from pipeline.adapters.signed_links import CLICK, OPEN, PREFERENCES
 from pipeline.gateway.collect import Endpoint, batch, single
 from pipeline.gateway.cors import add_headers, answer_preflight
+from pipeline.gateway.debugging import DebugEndpoints
 from pipeline.gateway.decide import DecideEndpoint
 from pipeline.gateway.gateway import Gateway
+from pipeline.gateway.id_cookie import set_id_cookie
 from pipeline.gateway.openapi import openapi_document
 from pipeline.gateway.outcomes import outcomes
 from pipeline.gateway.preferences import save_preferences, show_preferences
@@ -26,6 +28,7 @@ from pipeline.gateway.readiness import GatewayReadiness
 from pipeline.gateway.registry_routes import registry_routes
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import JSON, error_response, json_response
+from pipeline.gateway.sdk_files import script_routes
 from pipeline.gateway.segment_clients import SHORT_PATHS, answer_settings, ignore_figures
 from pipeline.gateway.tracking import follow_link, show_picture
 from pipeline.intake.messages import Kind
@@ -66,11 +69,15 @@ def create_app(
     posts |= {f"/v1/{kind}": single(kind) for kind in get_args(Kind)}
     posts |= dict.fromkeys(_BATCH_PATHS, batch)
     posts |= {f"/v1/{path}": single(kind) for path, kind in SHORT_PATHS.items()}
-    posts |= {"/v1/outcomes": outcomes, "/v1/m": ignore_figures}
+    debugging = DebugEndpoints(profiles.settings)
+    posts |= {"/v1/outcomes": outcomes, "/v1/m": ignore_figures, "/v1/cookie": set_id_cookie}
+    posts["/v1/explain"] = debugging.explain
     app = Starlette(
         routes=[
             *(_open_route("POST", path, endpoint, gateway) for path, endpoint in posts.items()),
             _open_route("GET", _SETTINGS, answer_settings, gateway),
+            _route("POST", "/v1/debug-tokens", debugging.make_token, gateway),
+            *script_routes(),
             _route("GET", _PROFILES, profiles.read, gateway),
             _route("DELETE", _PROFILES, profiles.erase, gateway),
             _route("GET", PREFERENCES, show_preferences, gateway),

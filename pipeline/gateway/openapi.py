@@ -4,12 +4,15 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from pipeline.decisioning.explain import Explanation
 from pipeline.gateway.collect import IntakeAnswer
+from pipeline.gateway.debugging import DebugToken, ExplainBody
 from pipeline.gateway.decide import DecideAnswer
 from pipeline.gateway.profiles import ErasureAnswer, PersonExport
 from pipeline.gateway.readiness import ReadyAnswer
 from pipeline.gateway.segment_clients import SHORT_PATHS
 from pipeline.intake.messages import (
+    CookieBody,
     DecideBody,
     Kind,
     OutcomeBody,
@@ -31,6 +34,10 @@ _RECORDS: Final = (
     Person,
     PersonExport,
     ErasureAnswer,
+    CookieBody,
+    ExplainBody,
+    Explanation,
+    DebugToken,
 )
 _ERRORS: Final = {
     400: "A field is wrong; the error names it",
@@ -42,6 +49,7 @@ _ERRORS: Final = {
     429: "Too many requests of one address; send the same again after Retry-After seconds",
     503: "Kafka did not acknowledge in time; send the same again after Retry-After seconds",
 }
+_PROFILE_ERRORS: Final = (400, 401, 403, 404, 503)
 _KEY: Final[list[dict[str, list[str]]]] = [{"basic": []}, {"bearer": []}]
 _ERROR: Final = {
     "type": "object",
@@ -59,6 +67,9 @@ _ERROR: Final = {
     },
 }
 _GETS: Final = {
+    "/sdk.js": "The web SDK",
+    "/sdk.mjs": "The web SDK as a module",
+    "/sdk-debug.js": "The web SDK's debug overlay",
     "/v1/projects/{key}/settings": "Settings that Segment's clients read at their start",
     "/healthz": "The process is alive",
     "/readyz": "The pipeline answers (503: it does not, and what is missing)",
@@ -126,6 +137,17 @@ def _describe_posts() -> dict[str, Any]:
         "/v1/decide": _describe_post(
             "What to show in each placement", _refer_to("DecideBody"), "DecideAnswer"
         ),
+        "/v1/cookie": _describe_post(
+            "Keep the anonymous id as a cookie of the server",
+            _refer_to("CookieBody"),
+            "IntakeAnswer",
+        ),
+        "/v1/explain": _describe_post(
+            "Why a decision of the last half hour was made", _refer_to("ExplainBody"), "Explanation"
+        ),
+        "/v1/debug-tokens": {
+            "post": _describe_keyed("A token for /v1/explain", "DebugToken", (401, 403, 503))
+        },
         "/v1/outcomes": _describe_post("What became of actions", either, "IntakeAnswer"),
     }
 
@@ -144,11 +166,11 @@ def _describe_profiles() -> dict[str, Any]:
     }
 
 
-def _describe_keyed(summary: str, answer: str, done: int = 200) -> dict[str, Any]:
+def _describe_keyed(
+    summary: str, answer: str, refused: tuple[int, ...] = _PROFILE_ERRORS, done: int = 200
+) -> dict[str, Any]:
     """Describe an operation that needs a server key."""
-    errors = {
-        str(s): _json_content(_ERRORS[s], _refer_to("Error")) for s in (400, 401, 403, 404, 503)
-    }
+    errors = {str(s): _json_content(_ERRORS[s], _refer_to("Error")) for s in refused}
     return {
         "summary": summary,
         "security": _KEY,

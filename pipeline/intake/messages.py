@@ -117,8 +117,17 @@ class Outcomes(PostedRecord, frozen=True):
     write_key: str | None = None
 
 
+class CookieBody(PostedRecord, frozen=True):
+    """Body of `/v1/cookie`; `domain` is the site's (`shop.example`), or empty for one host."""
+
+    anonymous_id: str
+    domain: str = ""
+    write_key: str | None = None
+
+
 MESSAGE: Final = msgspec.json.Decoder(SegmentMessage)
 BATCH: Final = msgspec.json.Decoder(SegmentBatch)
 DECIDE: Final = msgspec.json.Decoder(DecideBody)
 OUTCOME: Final = msgspec.json.Decoder(OutcomeBody)
 OUTCOMES: Final = msgspec.json.Decoder(Outcomes)
+COOKIE: Final = msgspec.json.Decoder(CookieBody)

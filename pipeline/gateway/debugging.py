@@ -1,0 +1,111 @@
+"""Explanations for the SDK's debug overlay: a server key makes a token, the token reads them.
+
+A token is good for half an hour, and for decisions of the last half hour.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import msgspec
+from itsdangerous import BadData, TimestampSigner
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.adapters.records import Records
+from pipeline.adapters.topic_ranges import TopicReader
+from pipeline.decisioning.explain import explain
+from pipeline.gateway import access, body
+from pipeline.gateway.gateway import Gateway, now_ms
+from pipeline.gateway.responses import json_response
+from pipeline.intake.decoding import decode
+from pipeline.intake.messages import PostedRecord
+from pipeline.intake.refusal import Refusal
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.model.time import MINUTE_MS, SECOND_MS
+from pipeline.settings import Settings
+
+_SALT: Final = "kairos.debug"
+_GOOD_FOR_MS: Final = 30 * MINUTE_MS
+
+
+class DebugToken(Struct, frozen=True):
+    """Answer to a server key: a token and the end of its time (epoch ms)."""
+
+    token: str
+    expires_at: int
+
+
+class ExplainBody(PostedRecord, frozen=True):
+    """Body of `/v1/explain`."""
+
+    token: str
+    decision_id: str
+
+
+_BODY: Final = msgspec.json.Decoder(ExplainBody)
+
+
+@dataclass(frozen=True, slots=True)
+class DebugEndpoints:
+    """Endpoints of the debug overlay."""
+
+    settings: Settings
+
+    async def make_token(self, gateway: Gateway, request: Request) -> Response | Refusal:
+        """Make a token for who has a server key."""
+        config = gateway.configuration()
+        if isinstance(config, Refusal):
+            return config
+        key = access.key_in_header(request)
+        refusal = key if isinstance(key, Refusal) else access.check_reader(key, config)
+        if refusal is not None:
+            return refusal
+        token = self._signer().sign(b"debug").decode()
+        return json_response(DebugToken(token, now_ms() + _GOOD_FOR_MS))
+
+    async def explain(self, gateway: Gateway, request: Request) -> Response | Refusal:
+        """Explain a decision as `kairos explain` does, to who has a token."""
+        raw = await body.read(request, gateway.limits.message_bytes)
+        if isinstance(raw, Refusal):
+            return raw
+        asked = decode(raw, _BODY)
+        if isinstance(asked, Refusal):
+            return asked
+        if not self._is_good(asked.token):
+            what = "make another debug token by a server key"
+            return Refusal(401, "invalid_token", what, "token")
+        decision = await asyncio.to_thread(partial(self._find, gateway, asked.decision_id))
+        if decision is None:
+            what = "no decision of the last half hour has this id"
+            return Refusal(404, "unknown_decision", what, "decisionId")
+        config = gateway.configurations.get(decision.config)
+        if config is None:
+            return Refusal(404, "unknown_configuration", "its configuration is not known any more")
+        return json_response(explain(decision, config, "en"))
+
+    def _signer(self) -> TimestampSigner:
+        return TimestampSigner(self.settings.signing_secret(), salt=_SALT)
+
+    def _is_good(self, token: str) -> bool:
+        try:
+            self._signer().unsign(token, max_age=_GOOD_FOR_MS // SECOND_MS)
+        except BadData:
+            return False
+        return True
+
+    def _find(self, gateway: Gateway, decision_id: str) -> Decision | None:
+        wanted = decision_id.encode()
+        with TopicReader(self.settings.kafka(), topics.DECISIONS) as reader:
+            ends = {number: offsets.stop for number, offsets in reader.limits().items()}
+            start = ends | reader.written_since(now_ms() - _GOOD_FOR_MS)
+        every = Records(self.settings, gateway.codec).every(
+            topics.DECISIONS,
+            Decision,
+            lambda one: one.value is not None and wanted in one.value,
+            start,
+        )
+        return next((one for _, one in every if one.decision_id == decision_id), None)

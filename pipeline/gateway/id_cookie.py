@@ -1,0 +1,53 @@
+"""`/v1/cookie`: the anonymous id as a cookie of the server, which browsers keep for its year.
+
+A script's cookie is kept for days by some browsers. The cookie has the name that Segment's client
+and the SDK use, so that both find it.
+"""
+
+from functools import partial
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.gateway.gateway import Gateway
+from pipeline.gateway.receipt import receive
+from pipeline.gateway.responses import JSON
+from pipeline.intake.decoding import decode
+from pipeline.intake.messages import COOKIE, MAX_ID
+from pipeline.intake.refusal import Refusal, bad
+
+_NAME: Final = "ajs_anonymous_id"
+_YEAR_S: Final = 365 * 24 * 3600
+
+
+async def set_id_cookie(gateway: Gateway, request: Request) -> Response | Refusal:
+    """Set the cookie for a page of the gateway's own site."""
+    parse = partial(decode, decoder=COOKIE)
+    received = await receive(gateway, request, gateway.limits.message_bytes, parse)
+    if isinstance(received, Refusal):
+        return received
+    asked = received.body
+    if not asked.anonymous_id or len(asked.anonymous_id) > MAX_ID:
+        return bad("invalid_field", "anonymousId", f"give 1 to {MAX_ID} characters")
+    page = urlsplit(request.headers.get("origin", "")).hostname or ""
+    here = request.url.hostname or ""
+    domain = asked.domain.lower()
+    if not (_is_within(page, domain) and _is_within(here, domain) if domain else page == here):
+        what = "the page and the gateway must both be of this domain, or of one host without it"
+        return Refusal(403, "not_first_party", what, "domain")
+    response = Response(b'{"success":true}', media_type=JSON)
+    response.set_cookie(
+        _NAME,
+        quote(asked.anonymous_id, safe=""),
+        max_age=_YEAR_S,
+        domain=domain or None,
+        secure=request.url.scheme == "https",
+        samesite="lax",
+    )
+    return response
+
+
+def _is_within(host: str, domain: str) -> bool:
+    return host == domain or host.endswith(f".{domain}")

@@ -1,0 +1,89 @@
+"""`/sdk.js` and its like: the web SDK, as a script and as a module, with its debug overlay."""
+
+import gzip
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+_FOLDER: Final = Path(__file__).parent / "sdk"
+_SCRIPT: Final = "sdk.js"
+_MEDIA: Final = "text/javascript; charset=utf-8"
+_FOR_EVER: Final = "public, max-age=31536000, immutable"
+_FOR_AN_HOUR: Final = "public, max-age=3600, stale-while-revalidate=86400"
+_DIGITS: Final = 16
+"""Hexadecimal digits of a digest in a path."""
+
+_MODULE: Final = (
+    "window.kairos = window.kairos || [];\n"
+    'window.kairos._host = new URL(".", import.meta.url).href;\n'
+    "{script}\nexport const kairos = window.kairos;\nexport default kairos;\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptFile:
+    """File as it is served, also packed."""
+
+    body: bytes
+    packed: bytes
+    digest: str
+
+    @classmethod
+    def of(cls, body: bytes) -> "ScriptFile":
+        """Pack a file; the same bytes give the same packed ones."""
+        packed = gzip.compress(body, 9, mtime=0)
+        return cls(body, packed, sha256(body).hexdigest()[:_DIGITS])
+
+    def answer(self, request: Request, cache: str) -> Response:
+        """Answer with the file, or 304 where the browser has it."""
+        etag = f'"{self.digest}"'
+        headers = {
+            "ETag": etag,
+            "Cache-Control": cache,
+            "Vary": "Accept-Encoding",
+            "Access-Control-Allow-Origin": "*",
+            "Cross-Origin-Resource-Policy": "cross-origin",
+            "X-Content-Type-Options": "nosniff",
+        }
+        known = request.headers.get("if-none-match", "")
+        if etag in (one.strip().removeprefix("W/") for one in known.split(",")):
+            return Response(status_code=304, headers=headers)
+        if "gzip" in request.headers.get("accept-encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            return Response(self.packed, headers=headers, media_type=_MEDIA)
+        return Response(self.body, headers=headers, media_type=_MEDIA)
+
+
+def script_files() -> dict[str, ScriptFile]:
+    """Return the files by name."""
+    script = (_FOLDER / _SCRIPT).read_text()
+    texts = {
+        _SCRIPT: script,
+        "sdk.mjs": _MODULE.format(script=script),
+        "sdk-debug.js": (_FOLDER / "sdk-debug.js").read_text(),
+    }
+    return {name: ScriptFile.of(text.encode()) for name, text in texts.items()}
+
+
+def script_routes() -> Iterable[Route]:
+    """Make the routes: by name for an hour, by digest (`/sdk-DIGEST.js`) for ever, and where
+    Segment's own snippet looks."""
+    files = script_files()
+    for name, file in files.items():
+        yield _route(f"/{name}", file, _FOR_AN_HOUR)
+    script = files[_SCRIPT]
+    yield _route(f"/sdk-{script.digest}.js", script, _FOR_EVER)
+    yield _route("/analytics.js/v1/{key}/analytics.min.js", script, _FOR_AN_HOUR)
+
+
+def _route(path: str, file: ScriptFile, cache: str) -> Route:
+    async def answer(request: Request) -> Response:
+        return file.answer(request, cache)
+
+    return Route(path, answer)

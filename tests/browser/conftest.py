@@ -1,0 +1,117 @@
+"""A shop's pages, a real Chromium and a whole stack, with a wire between them that can fail."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.shop_pages import ShopPages
+from tests.support.stack import Stack, running_stack
+from tests.support.wire import Wire
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+_HERE = Path(__file__).parent
+_CHROMIUM = shutil.which("chromium")
+_ARGUMENTS = ("--no-sandbox", "--disable-dev-shm-usage")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    skip = pytest.mark.skip(reason="there is no Chromium here (Debian's `chromium`)")
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.kafka)
+            if _CHROMIUM is None:
+                item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shop() -> Iterator[ShopPages]:
+    """The shop's web server."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), ShopPages.Handler)
+    pages = ShopPages(_HERE, server.server_address[1])
+    server.RequestHandlerClass = pages.handler()
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield pages
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, shop: ShopPages) -> Iterator[Stack]:
+    """A stack whose decisions may take long: these machines are busy."""
+    variables = {
+        "SHOP_PORT": str(shop.port),
+        "KAIROS_PARTITIONS": "2",
+        "KAIROS_DECIDE_BUDGET_MS": "10000",
+    }
+    home = tmp_path_factory.mktemp("browser")
+    with running_stack(Stack(home, _HERE / "configuration", variables)) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def wire(stack: Stack, shop: ShopPages) -> Iterator[Wire]:
+    """What is between the pages and the gateway."""
+    port = urlsplit(stack.url).port
+    assert port is not None
+    with Wire(port).running() as wire:
+        shop.gateway = f"http://127.0.0.1:{wire.port}"
+        yield wire
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator["playwright_api.Playwright"]:
+    with playwright_api.sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def browser(playwright: "playwright_api.Playwright") -> Iterator["playwright_api.Browser"]:
+    """Debian's Chromium, with the cache of pages that people's browsers have."""
+    launched = playwright.chromium.launch(
+        executable_path=_CHROMIUM,
+        args=_ARGUMENTS,
+        ignore_default_args=["--disable-back-forward-cache"],
+    )
+    yield launched
+    launched.close()
+
+
+@pytest.fixture
+def context(
+    browser: "playwright_api.Browser", wire: Wire
+) -> Iterator["playwright_api.BrowserContext"]:
+    """A browser of somebody who was never here, over a wire that works."""
+    wire.dead, wire.delay_s = False, 0.0
+    made = browser.new_context()
+    made.set_default_timeout(20_000)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def page(context: "playwright_api.BrowserContext") -> "playwright_api.Page":
+    return context.new_page()
+
+
+@pytest.fixture
+def blocked(
+    playwright: "playwright_api.Playwright", wire: Wire, tmp_path: Path
+) -> Iterator[Callable[[], "playwright_api.Page"]]:
+    """Opens pages of a browser whose owner blocks all cookies and storage."""
+    wire.dead, wire.delay_s = False, 0.0
+    settings = tmp_path / "Default" / "Preferences"
+    settings.parent.mkdir()
+    settings.write_text('{"profile": {"default_content_setting_values": {"cookies": 2}}}')
+    launched = playwright.chromium.launch_persistent_context(
+        str(tmp_path), executable_path=_CHROMIUM, args=_ARGUMENTS
+    )
+    yield launched.new_page
+    launched.close()

@@ -1,0 +1,202 @@
+"""Placements in a real browser: what is shown, when, and what is told of it."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import BrowserContext, Page
+
+from tests.support.heard import Heard
+from tests.support.shop_pages import ShopPages
+from tests.support.stack import Stack
+from tests.support.wire import Wire
+
+HERO = "[data-kairos-placement=home-hero]"
+PATIENT = {"hideMs": 10_000}
+"""Options for tests of what is shown rather than of when: these machines are busy."""
+
+
+def state(page: Page, selector: str = HERO) -> str:
+    page.wait_for_selector(f"{selector}[data-kairos-state]")
+    found = page.get_attribute(selector, "data-kairos-state")
+    assert found is not None
+    return found
+
+
+def cookie(page: Page) -> str:
+    found: str = page.evaluate("kairos.user().anonymousId()")
+    return found
+
+
+def test_all_placements_are_filled_by_one_request_that_is_the_page(
+    page: Page, shop: ShopPages, stack: Stack, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url) if "/v1/decide" in one.url else None)
+    page.goto(shop.url("/", **PATIENT))
+    assert (state(page), state(page, ".grid")) == ("filled", "filled")
+    assert page.inner_text(f"{HERO} h1") == "Spring is here"
+    assert page.get_attribute(f"{HERO} a", "href") == "/sale.html"
+    assert page.locator(".grid strong").all_inner_texts() == ["Boots", "Socks"]
+    assert len(asked) == 1
+    page.screenshot(path=tmp_path / "shop.png")
+    page.wait_for_timeout(400)
+    heard = Heard(stack, cookie(page))
+    assert heard.names()["page"] == 1
+
+
+def test_impressions_clicks_and_dismissals_are_told_once(
+    page: Page, context: BrowserContext, shop: ShopPages, stack: Stack
+) -> None:
+    page.set_viewport_size({"width": 900, "height": 330})  # the grid is below
+    page.goto(shop.url("/", **PATIENT))
+    assert state(page) == "filled"
+    heard = Heard(stack, cookie(page))
+    page.evaluate(
+        "document.querySelector('.call').addEventListener('click', (e) => e.preventDefault())"
+    )
+    page.click(".call")
+    page.click(".call")
+    page.wait_for_timeout(1_300)
+    page.click("[data-kairos-dismiss]")
+    heard.eventually("dismiss")
+    told = [(one.name, one.properties["treatment"]) for one in heard.all() if one.kind == "outcome"]
+    assert sorted(told) == [(n, "spring-hero") for n in ("click", "dismiss", "impression")]
+    assert page.locator(".call").is_hidden()
+    page.evaluate("scrollTo(0, 9999)")
+    heard.eventually("impression", 3)
+    assert heard.names()["impression"] == 3
+
+
+@pytest.mark.parametrize("kind", ["slow", "dead"])
+def test_page_keeps_its_content_when_the_gateway_is_late(
+    page: Page, shop: ShopPages, stack: Stack, wire: Wire, kind: str
+) -> None:
+    page.goto(shop.url("/other.html"))  # the script is in the browser's cache
+    page.wait_for_function("kairos.version")
+    page.add_init_script(
+        """addEventListener('DOMContentLoaded', () => {
+          const hero = document.querySelector('[data-kairos-placement]');
+          const started = performance.now();
+          const look = () => {
+            if (getComputedStyle(hero).visibility === 'visible')
+              window.hiddenFor = performance.now() - started;
+            else requestAnimationFrame(look);
+          };
+          look();
+        })"""
+    )
+    if kind == "dead":
+        wire.dead = True
+        wire.cut()
+    else:
+        wire.delay_s = 1.5
+    page.goto(shop.url("/"))
+    page.wait_for_function("window.hiddenFor !== undefined")
+    assert page.evaluate("window.hiddenFor") < 450  # 300 ms, and a frame on a busy machine
+    assert page.inner_text(f"{HERO} h1") == "Shoes for every road"
+    assert state(page) == ("late" if kind == "slow" else "default")
+    assert page.inner_text(f"{HERO} h1") == "Shoes for every road"
+    wire.dead, wire.delay_s = False, 0.0
+    heard = Heard(stack, cookie(page))
+    heard.eventually("page", 2)
+    page.wait_for_timeout(300)
+    assert heard.names() == {"page": 2}
+
+
+def test_content_can_do_nothing_to_the_page(page: Page, shop: ShopPages) -> None:
+    failures: list[str] = []
+    page.on("dialog", lambda dialog: failures.append(dialog.message))
+    page.goto(shop.url("/hostile.html", **PATIENT))
+    for selector in ("#plain", "#filled"):
+        assert state(page, selector) == "filled"
+        for clickable in page.locator(f"{selector} :is(a, button)").all():
+            clickable.dispatch_event("click")
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.pwned") is None
+    assert failures == []
+    title = "<img src=x onerror=\"window.pwned='title'\">"
+    assert page.inner_text("#plain strong") == title
+    assert page.get_attribute("#filled p", "title") == title
+    assert page.locator("#plain img, #filled p *").count() == 0
+    risky = page.evaluate(
+        """[...document.querySelectorAll("#plain *, #filled *")].flatMap((one) =>
+          [...one.attributes].filter(({name, value}) =>
+            /^(on|style|srcdoc)/.test(name) || /^\\s*javascript:/i.test(value))
+          .map((one) => one.name))"""
+    )
+    assert risky == []
+
+
+def test_strict_policy_is_kept_to(page: Page, shop: ShopPages) -> None:
+    gateway = shop.gateway
+    shop.csp["/strict.html"] = (
+        f"default-src 'none'; script-src {gateway}; connect-src {gateway}; "
+        "require-trusted-types-for 'script'"
+    )
+    page.add_init_script(
+        """window.violations = [];
+        addEventListener("securitypolicyviolation", (event) =>
+          violations.push(event.violatedDirective + " " + event.blockedURI))"""
+    )
+    page.goto(shop.url("/strict.html"))
+    page.wait_for_selector("[data-kairos-state]")
+    page.wait_for_function(
+        "!Object.keys(localStorage).some((name) => name.startsWith('kairos_q_'))"
+    )
+    assert page.evaluate("violations.filter((one) => !one.includes('favicon'))") == []
+    assert page.evaluate("kairos.notes.filter((one) => one.what === 'decided')[0].status") == 200
+
+
+def test_apps_that_render_themselves_get_answers_always(
+    page: Page, shop: ShopPages, stack: Stack, wire: Wire
+) -> None:
+    page.goto(shop.url("/other.html"))
+    page.wait_for_function("kairos.version")
+    ask = """kairos.decide(["home-hero", {placement: "grid", limit: 5}],
+             {event: "App Opened", budgetMs: 9000})"""
+    answer = page.evaluate(ask)
+    assert answer["placements"]["home-hero"]["content"]["title"] == "Spring is here"
+    assert [one["offer"] for one in answer["placements"]["grid"]] == ["boots", "socks", "hats"]
+    page.evaluate("(token) => kairos.outcome(token, 'click')", _token(answer))
+    heard = Heard(stack, cookie(page))
+    [click] = heard.eventually("click")
+    assert click.properties["offer"] == "spring"
+    assert heard.names()["App Opened"] == 1
+    wire.dead = True
+    wire.cut()
+    assert page.evaluate(ask) == {
+        "decision_id": None,
+        "defaulted": True,
+        "placements": {"home-hero": None, "grid": []},
+    }
+
+
+def _token(answer: dict[str, dict[str, dict[str, str]]]) -> str:
+    return answer["placements"]["home-hero"]["token"]
+
+
+def test_debug_overlay_says_why_and_why_not(
+    page: Page, shop: ShopPages, stack: Stack, tmp_path: Path
+) -> None:
+    with stack.client("browser-office-key") as office:
+        made = office.post("/v1/debug-tokens").raise_for_status().json()
+    page.goto(shop.url("/", **PATIENT) + f"#kairos_debug={made['token']}")
+    assert state(page) == "filled"
+    why = page.get_by_role("button", name="Why, and why not?")
+    why.click()
+    page.wait_for_selector("#kairos-debug table")
+    said = page.inner_text("#kairos-debug section")
+    assert "spring-hero" in said
+    assert "members-hero" in said
+    page.screenshot(path=tmp_path / "overlay.png")
+    page.get_by_role("button", name="Close").click()
+    assert page.locator("#kairos-debug").count() == 0
+    decision = page.evaluate(
+        "kairos.notes.find((one) => one.what === 'decided').answer.decision_id"
+    )
+    for token in ("", "made up", made["token"] + "x"):
+        body = {"token": token, "decisionId": decision}
+        assert httpx.post(f"{stack.url}/v1/explain", json=body).status_code == 401
+    with stack.client("browser-web-key") as writer:
+        assert writer.post("/v1/debug-tokens").status_code == 403

@@ -1,0 +1,392 @@
+"""The web SDK in a real browser, against a whole stack: what is sent, and what never gets lost."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route
+
+from pipeline.model.interaction import Interaction
+from tests.support.heard import Heard
+from tests.support.shop_pages import ShopPages
+from tests.support.stack import Stack, eventually
+from tests.support.wire import Wire
+
+OTHER = "/other.html"
+_QUEUE = "Object.keys(localStorage).filter((name) => name.startsWith('kairos_q_'))"
+
+
+def opened(page: Page, url: str) -> None:
+    """Load a page until the SDK is there."""
+    page.goto(url)
+    page.wait_for_function("window.kairos && kairos.version")
+
+
+def cookie(page: Page) -> str:
+    found: str = page.evaluate("kairos.user().anonymousId()")
+    return found
+
+
+def track(page: Page, *names: str) -> None:
+    page.evaluate("(names) => names.forEach((name) => { kairos.track(name) })", list(names))
+
+
+def wait_until_sent(page: Page) -> None:
+    page.wait_for_function(f"{_QUEUE}.length === 0")
+
+
+def test_calls_of_segments_form_arrive_with_their_fields(
+    page: Page, shop: ShopPages, stack: Stack
+) -> None:
+    opened(page, shop.url(OTHER))
+    page.evaluate(
+        """async () => {
+          kairos.page("Shop", "Home", {shelf: 3});
+          kairos.identify("ana", {plan: "gold"});
+          kairos.track("Viewed", {price: 19.5}, {context: {campaign: {source: "mail"}}});
+          kairos.group("g-1", {employees: 3});
+          kairos.alias("ana-2");
+          await new Promise((done) => kairos.screen("Cart", done));
+        }"""
+    )
+    assert page.evaluate("[kairos.user().id(), kairos.user().traits(), kairos.group().id()]") == [
+        "ana",
+        {"plan": "gold"},
+        "g-1",
+    ]
+    heard = Heard(stack, cookie(page))
+    heard.eventually("alias")
+    by_name = {one.name: one for one in heard.all()}
+    kinds = {one.name: one.kind for one in heard.all()}
+    assert kinds == {
+        **dict.fromkeys(("page", "Home"), "page"),
+        "Viewed": "track",
+        "Cart": "screen",
+        **{kind: kind for kind in ("identify", "group", "alias")},
+    }
+    assert by_name["page"].properties["title"] == "Another page"
+    assert by_name["Home"].properties["category"] == "Shop"
+    assert by_name["Viewed"].properties["price"] == 19.5
+    assert by_name["Viewed"].context.campaign == {"source": "mail"}
+    assert by_name["Viewed"].context.url == shop.url(OTHER)
+    assert by_name["identify"].properties["plan"] == "gold"
+    assert by_name["group"].properties["groupId"] == "g-1"
+
+
+def test_reset_makes_another_person(page: Page, shop: ShopPages) -> None:
+    opened(page, shop.url(OTHER))
+    before = cookie(page)
+    page.evaluate("kairos.identify('ana'); kairos.reset()")
+    assert page.evaluate("kairos.user().id()") is None
+    after = cookie(page)
+    assert after != before
+    page.reload()
+    page.wait_for_function("kairos.version")
+    assert cookie(page) == after
+
+
+def test_what_happens_offline_arrives_once_afterwards(
+    page: Page, context: BrowserContext, shop: ShopPages, stack: Stack
+) -> None:
+    opened(page, shop.url(OTHER))
+    wait_until_sent(page)
+    context.set_offline(True)
+    track(page, "a", "b", "c")
+    times = page.evaluate(f"{_QUEUE}.map((name) => JSON.parse(localStorage[name]).body.timestamp)")
+    page.wait_for_timeout(700)
+    assert page.evaluate(f"{_QUEUE}.length") == 3
+    context.set_offline(False)
+    heard = Heard(stack, cookie(page))
+    heard.eventually("c")
+    wait_until_sent(page)
+    assert heard.names() == {"page": 1, "a": 1, "b": 1, "c": 1}
+    assert len(set(times)) >= 1
+
+
+def test_tab_closed_within_a_send_loses_and_doubles_nothing(
+    page: Page, context: BrowserContext, shop: ShopPages, stack: Stack, wire: Wire
+) -> None:
+    opened(page, shop.url(OTHER))
+    wait_until_sent(page)
+    who = cookie(page)
+    with wire.silent():
+        track(page, "a", "b")
+        page.wait_for_timeout(500)  # it is on the wire
+        track(page, "c")
+        page.close()
+        wire.cut()
+    after = context.new_page()
+    opened(after, shop.url(OTHER))
+    heard = Heard(stack, who)
+    heard.eventually("page", 2)
+    wait_until_sent(after)
+    assert heard.names() == {"page": 2, "a": 1, "b": 1, "c": 1}
+    decided = heard.times_decided(lambda one: one.name in "abc")
+    assert sorted(decided.values()) == [1, 1, 1]
+
+
+def test_what_is_told_as_the_page_ends_goes_out(page: Page, shop: ShopPages, stack: Stack) -> None:
+    opened(page, shop.url(OTHER))
+    who = cookie(page)
+    page.evaluate("addEventListener('pagehide', () => kairos.track('Left'), {capture: true})")
+    page.goto("about:blank")  # no page of the shop's comes after it
+    heard = Heard(stack, who)
+    heard.eventually("Left")
+    assert heard.names() == {"page": 1, "Left": 1}
+
+
+def test_two_tabs_share_a_queue_and_a_person(
+    page: Page, context: BrowserContext, shop: ShopPages, stack: Stack
+) -> None:
+    other = context.new_page()
+    for one in (page, other):
+        opened(one, shop.url(OTHER))
+    assert cookie(page) == cookie(other)
+    context.set_offline(True)
+    for number in range(5):
+        track(page, f"a{number}")
+        track(other, f"b{number}")
+    page.evaluate("kairos.identify('ana')")
+    assert other.evaluate("kairos.user().id()") == "ana"
+    assert other.evaluate(f"{_QUEUE}.length") == 11
+    context.set_offline(False)
+    heard = Heard(stack, cookie(page))
+    wait_until_sent(page)
+    heard.eventually("identify")
+    assert set(heard.names().values()) == {1} | {2}
+    decided = heard.times_decided(lambda one: one.name[0] in "ab")
+    assert sorted(decided.values()) == [1] * 10
+
+
+def test_blocked_storage_costs_memory_only(
+    blocked: Callable[[], Page], shop: ShopPages, stack: Stack
+) -> None:
+    page = blocked()
+    opened(page, shop.url(OTHER))
+    refused = "(() => { try { localStorage; return false } catch { return true } })()"
+    assert page.evaluate(refused)
+    track(page, "a", "b")
+    heard = Heard(stack, cookie(page))
+    heard.eventually("b")
+    assert heard.names() == {"page": 1, "a": 1, "b": 1}
+
+
+def test_page_from_the_back_forward_cache_counts_once_more(
+    page: Page, shop: ShopPages, stack: Stack
+) -> None:
+    opened(page, shop.url(OTHER))
+    page.evaluate("addEventListener('pageshow', (event) => { window.back = event.persisted })")
+    wait_until_sent(page)
+    page.goto(shop.url("/blank.html"))
+    page.go_back(wait_until="commit")  # a page that comes back does not load
+    page.wait_for_function("window.back !== undefined")
+    assert page.evaluate("window.back") is True
+    track(page, "after")
+    heard = Heard(stack, cookie(page))
+    heard.eventually("after")
+    assert heard.names() == {"page": 2, "after": 1}
+
+
+def test_changes_of_route_are_pages_once(page: Page, shop: ShopPages, stack: Stack) -> None:
+    opened(page, shop.url(OTHER))
+    page.evaluate(
+        """async () => {
+          const wait = () => new Promise((done) => setTimeout(done, 120));
+          history.pushState({}, "", "/shoes");
+          history.replaceState({}, "", "/shoes?sort=price");   // a router's second thought
+          await wait();
+          history.pushState({}, "", "/shoes?sort=price");      // the same again
+          await wait();
+          location.hash = "size";                              // a place on the page
+          await wait();
+          history.pushState({}, "", "/boots");
+          kairos.page("Boots");                                // the app says so itself
+          await wait();
+          history.back();
+          await wait();
+          location.hash = "#/checkout";                        // a router that uses the hash
+          await wait();
+        }"""
+    )
+    heard = Heard(stack, cookie(page))
+    heard.eventually("page", 4)
+    urls = [str(one.context.url).removeprefix(shop.url()) for one in heard.all()]
+    assert urls == [
+        "other.html",
+        "shoes?sort=price",
+        "boots",
+        "shoes?sort=price",
+        "shoes?sort=price#/checkout",
+    ]
+    assert heard.all()[1].context.referrer == shop.url(OTHER)
+
+
+def test_nothing_is_stored_or_sent_before_consent(
+    page: Page, context: BrowserContext, shop: ShopPages, stack: Stack, wire: Wire
+) -> None:
+    posts: list[str] = []
+    page.on("request", lambda one: posts.append(one.url) if one.method == "POST" else None)
+    opened(page, shop.url(OTHER, consent="required"))
+    track(page, "Before")
+    at = page.evaluate("Date.now()")
+    page.wait_for_timeout(700)
+    assert (posts, context.cookies(), page.evaluate("localStorage.length")) == ([], [], 0)
+    page.evaluate("kairos.consent({marketing: true, analytics: false})")
+    heard = Heard(stack, cookie(page))
+    [before] = heard.eventually("Before")
+    assert abs(before.occurred_at - at) < 500
+    assert before.received_at - before.occurred_at >= 600
+    assert before.context.consent == {"marketing": True, "analytics": False}
+    opened(page, shop.url(OTHER, consent="required"))
+    track(page, "Later")
+    assert heard.eventually("Later")[0].context.consent["marketing"]
+    page.evaluate("kairos.consent({marketing: false, analytics: false})")
+    [withdrawn] = heard.eventually("Segment Consent Preference Updated")
+    assert not any(withdrawn.context.consent.values())
+    track(page, "Never")
+    page.wait_for_timeout(500)
+    assert (context.cookies(), page.evaluate("localStorage.length")) == ([], 0)
+    assert heard.names()["Never"] == 0
+
+
+def test_a_dead_gateway_is_outlasted(page: Page, shop: ShopPages, stack: Stack, wire: Wire) -> None:
+    opened(page, shop.url(OTHER))
+    wait_until_sent(page)
+    wire.dead = True
+    wire.cut()
+    track(page, "a", "b")
+    page.wait_for_function("kairos.notes.filter((one) => one.what === 'sent' && !one.status)[1]")
+    wire.dead = False
+    heard = Heard(stack, cookie(page))
+    heard.eventually("b")
+    assert heard.names() == {"page": 1, "a": 1, "b": 1}
+
+
+def test_retry_after_is_waited_for_by_every_tab(
+    page: Page, context: BrowserContext, shop: ShopPages, stack: Stack
+) -> None:
+    attempts: list[float] = []
+
+    def busy(route: Route) -> None:
+        attempts.append(time.monotonic())
+        headers = {
+            "Retry-After": "2",
+            "Access-Control-Allow-Origin": "*",
+            "Access-Control-Expose-Headers": "Retry-After",
+        }
+        if len(attempts) == 1:
+            route.fulfill(status=429, headers=headers)
+        else:
+            route.continue_()
+
+    other = context.new_page()
+    for one in (page, other):
+        opened(one, shop.url(OTHER))
+        wait_until_sent(one)
+    context.route("**/v1/b", busy)
+    track(page, "a")
+    page.wait_for_function("localStorage.kairos_until")
+    track(other, "b")
+    wait_until_sent(page)
+    assert attempts[1] - attempts[0] >= 1.9
+    heard = Heard(stack, cookie(page))
+    heard.eventually("b")
+    assert heard.names() == {"page": 2, "a": 1, "b": 1}
+
+
+def test_queue_is_bounded_and_the_oldest_go_first(
+    page: Page, context: BrowserContext, shop: ShopPages
+) -> None:
+    opened(page, shop.url(OTHER))
+    wait_until_sent(page)
+    context.set_offline(True)
+    page.evaluate("for (let n = 0; n < 1010; n++) kairos.track('n' + n)")
+    queued = page.evaluate(f"{_QUEUE}.sort().map((n) => JSON.parse(localStorage[n]).body.event)")
+    assert queued == [f"n{number}" for number in range(1010 - len(queued), 1010)]
+    assert 900 <= len(queued) <= 1000
+    page.evaluate("for (let n = 0; n < 30; n++) kairos.track('large', {text: 'x'.repeat(1e5)})")
+    assert (
+        page.evaluate(f"{_QUEUE}.reduce((all, n) => all + localStorage[n].length, 0)") <= 1_001_000
+    )
+    assert page.evaluate(f"{_QUEUE}.length") >= 9
+
+
+def test_subdomains_share_the_id_and_the_server_keeps_its_cookie(
+    page: Page, context: BrowserContext, shop: ShopPages, wire: Wire
+) -> None:
+    gateway = f"http://k.shoes.localhost:{wire.port}"
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url) if one.url.endswith("/cookie") else None)
+
+    def url(host: str) -> str:
+        return shop.url(OTHER, f"{host}.shoes.localhost", host=gateway, serverCookie=True)
+
+    opened(page, url("www"))
+    who = cookie(page)
+    eventually(lambda: page.evaluate("localStorage.kairos_cookie") and _expires(context))
+    opened(page, url("blog"))
+    assert cookie(page) == who
+    page.wait_for_timeout(300)
+    opened(page, url("www"))
+    page.wait_for_timeout(300)
+    assert len(asked) == 2  # once for each origin
+    assert _expires(context) - time.time() > 364 * 86_400
+
+
+def _expires(context: BrowserContext) -> float:
+    [kept] = [one for one in context.cookies() if one["name"] == "ajs_anonymous_id"]
+    assert kept["domain"] == ".shoes.localhost"
+    found: float = kept["expires"]
+    return found
+
+
+def test_module_and_segments_snippet_are_the_same_sdk(
+    page: Page, shop: ShopPages, stack: Stack
+) -> None:
+    page.goto(shop.url("/blank.html"))
+    who: Any = page.evaluate(
+        """async (gateway) => {
+          const {default: kairos} = await import(gateway + "/sdk.mjs");
+          kairos.load("browser-web-key");
+          kairos.track("By module");
+          return kairos.user().anonymousId();
+        }""",
+        shop.gateway,
+    )
+    Heard(stack, who).eventually("By module")
+    page.goto(shop.url("/blank.html"))
+    page.evaluate(
+        """(gateway) => {
+          const analytics = window.analytics = [];
+          analytics._writeKey = "browser-web-key";
+          analytics.push(["track", "By snippet", {n: 1}, {__t: "bpc", p: "/"}]);
+          const script = document.createElement("script");
+          script.src = gateway + "/analytics.js/v1/browser-web-key/analytics.min.js";
+          document.head.append(script);
+        }""",
+        shop.gateway,
+    )
+    [told] = Heard(stack, who).eventually("By snippet")
+    assert told.properties == {"n": 1}
+
+
+@pytest.mark.skipif(
+    not (Path(__file__).parent / "node_modules").exists(),
+    reason="`npm ci --prefix tests/browser` was not run",
+)
+def test_segments_own_client_works_unchanged(page: Page, shop: ShopPages, stack: Stack) -> None:
+    page.goto(shop.url("/segment.html"))
+    heard = Heard(stack, page.evaluate("window.sent"))
+    heard.eventually("alias")
+    kinds = Counter(one.kind for one in heard.all())
+    assert kinds == dict.fromkeys(("page", "identify", "track", "group", "screen", "alias"), 1)
+    [viewed] = _named(heard, "Viewed")
+    assert viewed.properties["price"] == 19.5
+    assert viewed.source == "web"
+
+
+def _named(heard: Heard, name: str) -> list[Interaction]:
+    return [one for one in heard.all() if one.name == name]

@@ -1,0 +1,42 @@
+"""What a stack has heard of one browser."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.model.interaction import Interaction
+from tests.support.stack import Stack, eventually
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Interactions of a cookie, in the order of the topic; repeats of a message id are left out."""
+
+    stack: Stack
+    cookie: str
+
+    def all(self) -> list[Interaction]:
+        every = self.stack.records.every(topics.INTERACTIONS, Interaction)
+        mine = [one for _, one in every if any(i.value == self.cookie for i in one.identifiers)]
+        return list({one.event_id: one for one in mine}.values())
+
+    def names(self) -> Counter[str]:
+        return Counter(one.name for one in self.all())
+
+    def eventually(self, name: str, count: int = 1) -> list[Interaction]:
+        """Return the interactions of this name, once there are so many."""
+
+        def look() -> list[Interaction] | None:
+            found = [one for one in self.all() if one.name == name]
+            return found if len(found) >= count else None
+
+        return eventually(look, 20.0)
+
+    def times_decided(self, wanted: Callable[[Interaction], bool]) -> Counter[str]:
+        """Return how often each of these interactions was decided, once the stack is idle."""
+        self.stack.kairos("status", "--until-idle", "30")
+        ids = {one.event_id for one in self.all() if wanted(one)}
+        every = self.stack.records.every(topics.DECISIONS, Decision)
+        return Counter(one.event_id for _, one in every if one.event_id in ids)

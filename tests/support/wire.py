@@ -1,0 +1,96 @@
+"""A TCP proxy in front of a server, which can be slow, silent or dead as the network is."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Self
+
+_CHUNK = 65_536
+_LOOK_S = 0.05
+
+
+class Wire:
+    """Passes connections on to `port` of this machine.
+
+    `delay_s`: time that passes before a connection's first bytes are passed on. While `dead`,
+    connections are closed at once; while `silent`, what comes is held back.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._open = threading.Event()
+        self._open.set()
+        self._closing = threading.Event()
+        self._held: set[socket.socket] = set()
+        self.delay_s = 0.0
+        self.dead = False
+        self.accepted = 0
+
+    @property
+    def port(self) -> int:
+        port: int = self._listening.getsockname()[1]
+        return port
+
+    @contextmanager
+    def running(self) -> Iterator[Self]:
+        threading.Thread(target=self._accept, daemon=True).start()
+        try:
+            yield self
+        finally:
+            self._closing.set()
+            self._open.set()
+            self._listening.close()
+            self.cut()
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        self._open.clear()
+        try:
+            yield
+        finally:
+            self._open.set()
+
+    def cut(self) -> None:
+        """Close every connection."""
+        for one in tuple(self._held):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        while not self._closing.is_set():
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            self.accepted += 1
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        if self.dead:
+            client.close()
+            return
+        with client, suppress(OSError):
+            server = socket.create_connection(("127.0.0.1", self._target))
+            with server:
+                self._held |= {client, server}
+                back = threading.Thread(target=self._pass, args=(server, client), daemon=True)
+                back.start()
+                self._pass(client, server)
+                back.join()
+                self._held -= {client, server}
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(_CHUNK):
+                if self.dead:
+                    break
+                if self.delay_s:
+                    self._closing.wait(self.delay_s)
+                while not self._open.wait(_LOOK_S):
+                    pass
+                target.sendall(data)
+        for one in (source, target):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,131 @@
+"""The web SDK as it is served: size, caching, its cookie of the server, tokens for debugging."""
+
+import asyncio
+import gzip
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import httpx
+import pytest
+
+from pipeline.config import model
+from pipeline.decisioning.token import Claims
+from pipeline.gateway.sdk_files import script_files
+from pipeline.model.interaction import Identifier
+from tests.support.doorway import SERVER_KEY, Doorway, configuration, doorway
+
+MAX_BYTES = 10_000
+KEY, HOME = "key-of-the-shop", "https://www.shop.example"
+_SDK = Path(__file__).parents[2] / "pipeline" / "gateway" / "sdk"
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Doorway:
+    return doorway(configuration(model.Source("shop", "web", KEY, trust="public")), tmp_path)
+
+
+def ask(door: Doorway, method: str, url: str, **more: Any) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with door.client(more.pop("key", None)) as client:
+            return await client.request(method, url, **more)
+
+    return asyncio.run(send())
+
+
+def test_sdk_is_small(capsys: pytest.CaptureFixture[str]) -> None:
+    size = len(script_files()["sdk.js"].packed)
+    with capsys.disabled():
+        print(f"\nsdk.js: {size:,} bytes gzipped, of {MAX_BYTES:,}")
+    assert size < MAX_BYTES
+
+
+def test_files_are_those_of_the_folder_and_the_same_each_time(door: Doorway) -> None:
+    for name in ("sdk.js", "sdk-debug.js"):
+        plain = ask(door, "GET", f"/{name}", headers={"Accept-Encoding": "identity"})
+        packed = ask(door, "GET", f"/{name}", headers={"Accept-Encoding": "gzip, br"})
+        assert plain.content == packed.content == (_SDK / name).read_bytes()
+        assert packed.headers["content-encoding"] == "gzip"
+        assert "Accept-Encoding" in packed.headers["vary"]
+    assert script_files() == script_files()
+    packed = script_files()["sdk.js"].packed
+    assert gzip.decompress(packed) == (_SDK / "sdk.js").read_bytes()
+
+
+def test_browser_that_has_it_is_sent_nothing(door: Doorway) -> None:
+    first = ask(door, "GET", "/sdk.js")
+    known = f'"x", W/{first.headers["etag"]}'
+    again = ask(door, "GET", "/sdk.js", headers={"If-None-Match": known})
+
+    assert (again.status_code, again.content) == (304, b"")
+    assert ask(door, "GET", "/sdk.js", headers={"If-None-Match": '"x"'}).status_code == 200
+
+
+def test_file_by_its_digest_is_for_ever(door: Doorway) -> None:
+    digest = sha256((_SDK / "sdk.js").read_bytes()).hexdigest()[:16]
+    found = ask(door, "GET", f"/sdk-{digest}.js")
+    assert "immutable" in found.headers["cache-control"]
+    assert found.headers["etag"] == f'"{digest}"'
+    assert ask(door, "GET", f"/sdk-{digest[::-1]}.js").status_code == 404
+    assert "immutable" not in ask(door, "GET", "/sdk.js").headers["cache-control"]
+
+
+def cookie(door: Doorway, origin: str | None, domain: str, **more: Any) -> httpx.Response:
+    body = {"writeKey": KEY, "anonymousId": "c-1; x", "domain": domain, **more}
+    headers = {} if origin is None else {"Origin": origin}
+    url = "https://k.shop.example/v1/cookie"
+    return ask(door, "POST", url, content=json.dumps(body), headers=headers)
+
+
+def test_cookie_is_set_for_pages_of_the_gateways_own_site(door: Doorway) -> None:
+    answer = cookie(door, HOME, "shop.example")
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    value, *attributes = answer.headers["set-cookie"].split("; ")
+    assert value == "ajs_anonymous_id=c-1%3B%20x"
+    assert {one.lower() for one in attributes} == {
+        *("domain=shop.example", "max-age=31536000", "path=/", "samesite=lax", "secure")
+    }
+
+
+@pytest.mark.parametrize(
+    ("origin", "domain"),
+    [
+        ("https://evil.example", "shop.example"),
+        ("https://evilshop.example", "shop.example"),
+        (HOME, "evil.example"),
+        (HOME, "www.shop.example"),
+        (HOME, ""),
+        (None, "shop.example"),
+        ("null", "shop.example"),
+    ],
+)
+def test_no_other_page_sets_a_cookie(door: Doorway, origin: str | None, domain: str) -> None:
+    answer = cookie(door, origin, domain)
+    assert answer.status_code == 403
+    assert "set-cookie" not in answer.headers
+
+
+def test_cookie_needs_an_id_and_a_key(door: Doorway) -> None:
+    assert cookie(door, HOME, "shop.example", anonymousId="").status_code == 400
+    assert cookie(door, HOME, "shop.example", anonymousId="x" * 257).status_code == 400
+    assert cookie(door, HOME, "shop.example", writeKey="other").status_code == 401
+
+
+def test_debug_tokens_are_made_by_server_keys_and_end(door: Doorway) -> None:
+    assert ask(door, "POST", "/v1/debug-tokens").status_code == 401
+    assert ask(door, "POST", "/v1/debug-tokens", key=KEY).status_code == 403
+    made = ask(door, "POST", "/v1/debug-tokens", key=SERVER_KEY)
+    assert made.status_code == 200
+    token = made.json()["token"]
+    claims = Claims("a", "d", Identifier("cookie", "c"), "web", "c", "o", "t")
+    for wrong in ("", "x", token[:-1], f"{token}x", door.tokens.sign(claims)):
+        asked = {"token": wrong, "decisionId": "d"}
+        answer = ask(door, "POST", "/v1/explain", json=asked)
+        assert (answer.status_code, answer.json()["error"]["field"]) == (401, "token")
+    later = made.json()["expires_at"] / 1000 + 1
+    with patch("itsdangerous.timed.time.time", lambda: later):
+        answer = ask(door, "POST", "/v1/explain", json={"token": token, "decisionId": "d"})
+    assert answer.status_code == 401
