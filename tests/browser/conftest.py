@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(skip)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shop() -> Iterator[ShopPages]:
     """The shop's web server."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), ShopPages.Handler)
@@ -43,7 +43,7 @@ def shop() -> Iterator[ShopPages]:
     thread.join()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, shop: ShopPages) -> Iterator[Stack]:
     """A stack whose decisions may take long: these machines are busy."""
     variables = {
@@ -56,7 +56,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, shop: ShopPages) -> Iterator
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def wire(stack: Stack, shop: ShopPages) -> Iterator[Wire]:
     """What is between the pages and the gateway."""
     port = urlsplit(stack.url).port
@@ -66,13 +66,14 @@ def wire(stack: Stack, shop: ShopPages) -> Iterator[Wire]:
         yield wire
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator["playwright_api.Playwright"]:
+    """Playwright, whose event loop runs meanwhile: no other module's tests may."""
     with playwright_api.sync_playwright() as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(playwright: "playwright_api.Playwright") -> Iterator["playwright_api.Browser"]:
     """Debian's Chromium, with the cache of pages that people's browsers have."""
     launched = playwright.chromium.launch(

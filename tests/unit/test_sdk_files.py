@@ -58,7 +58,6 @@ def test_browser_that_has_it_is_sent_nothing(door: Doorway) -> None:
     first = ask(door, "GET", "/sdk.js")
     known = f'"x", W/{first.headers["etag"]}'
     again = ask(door, "GET", "/sdk.js", headers={"If-None-Match": known})
-
     assert (again.status_code, again.content) == (304, b"")
     assert ask(door, "GET", "/sdk.js", headers={"If-None-Match": '"x"'}).status_code == 200
 
