@@ -14,11 +14,12 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.records import Records
 from pipeline.adapters.topic_ranges import TopicReader
 from pipeline.decisioning.explain import explain
 from pipeline.gateway import access, body
-from pipeline.gateway.gateway import Gateway, now_ms
+from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
 from pipeline.intake.messages import PostedRecord
