@@ -15,12 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.records import Records
 from pipeline.adapters.topic_ranges import TopicReader
 from pipeline.decisioning.explain import explain
 from pipeline.gateway import access, body
 from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.responses import json_response
+from pipeline.home.records import Records
 from pipeline.intake.decoding import decode
 from pipeline.intake.messages import PostedRecord
 from pipeline.intake.refusal import Refusal

@@ -12,9 +12,9 @@ import httpx
 import pytest
 
 from pipeline.config import model
-from pipeline.decisioning.token import Claims
 from pipeline.gateway.sdk_files import script_files
 from pipeline.model.interaction import Identifier
+from pipeline.rules.token import Claims
 from tests.support.doorway import SERVER_KEY, Doorway, configuration, doorway
 
 MAX_BYTES = 10_000
