@@ -1,7 +1,9 @@
 """`kairos demo`: an e-commerce log through the whole stack, and its results."""
 
 import sys
+from datetime import UTC, datetime, timedelta
 from os.path import relpath
+from pathlib import Path
 from shutil import which
 from typing import Annotated
 
@@ -9,10 +11,17 @@ import typer
 from rich import progress as bars
 
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
+from pipeline.cli.insights_report import read_plan, write_report
+from pipeline.cli.insights_topics import campaigns_of, topic_folder
 from pipeline.demo.live import RATE, Latency, Percentiles
-from pipeline.demo.run import Options, PlayProgress, Result
+from pipeline.demo.run import PLAN, Options, PlayProgress, Result
 from pipeline.demo.run import run as run_demo
 from pipeline.demo.summary import Summary
+from pipeline.insights.campaign_facts import Period
+from pipeline.insights.goals import campaign_goals
+from pipeline.insights.report.content import ReportQuestion
+from pipeline.insights.tables import Engine
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.settings import Settings
 from pipeline.stack.control import StackError
 
@@ -24,6 +33,8 @@ _INTRODUCTION = (
 
 _PLAY_S = 60.0
 """No day of the log begins later than this by default, so that the demo takes about a minute."""
+
+_GOAL = "purchase"
 
 _OUTCOMES = {
     "sent": "sent",
@@ -67,6 +78,7 @@ def run(
         print_json(result)
     else:
         _print(result)
+    err.print(f"\nReport on all of it: {_report(settings, result.until)}", soft_wrap=True)
     err.print("\nThe stack is still up; stop it with: kairos down")
 
 
@@ -104,6 +116,27 @@ def _play(settings: Settings, options: Options) -> Result:
         except StackError as error:
             err.print(error.logs, soft_wrap=True)
             raise
+
+
+def _report(settings: Settings, last_day: str) -> Path:
+    """Write the report on the log as it was at the end of its last day, before the live traffic."""
+    end = datetime.fromisoformat(last_day).replace(tzinfo=UTC) + timedelta(days=1)
+    file = settings.home / "report.html"
+    campaigns = campaigns_of(None, None)
+    with topic_folder(None, (DECISIONS, SEGMENTED)) as folder:
+        question = ReportQuestion(
+            folder=folder,
+            period=Period(until_ms=round(end.timestamp() * 1000)),
+            campaigns=campaigns,
+            goals=campaign_goals(campaigns),
+            goal=_GOAL,
+            by="platform",
+            journey=(read_plan(PLAN), PLAN),
+            worth=None,
+            language="en",
+        )
+        write_report(question, Engine(), file)
+    return file
 
 
 def _print(result: Result) -> None:

@@ -17,6 +17,7 @@ from pipeline.cli.insights_options import (
     UntilOption,
     duration,
 )
+from pipeline.cli.insights_report import report
 from pipeline.cli.times import epoch_ms
 from pipeline.insights.attribution import MODELS, ModelOptions
 from pipeline.insights.heuristics import DIRECT
@@ -38,6 +39,7 @@ app = typer.Typer()
 app.command()(journeys)
 app.command()(campaigns)
 app.command()(anomalies)
+app.command()(report)
 
 _T = TypeVar("_T")
 _SCOPES: Final = {"global": "global credit", "journey": "per-journey credit"}

@@ -28,6 +28,8 @@ from pipeline.settings import Settings
 from pipeline.stack.control import Say, up
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "demo"
+PLAN = Path(__file__).with_name("purchase.yaml")
+"""Journey that the report compares with what customers did."""
 
 _MAILBOX_PORT = 8790
 _MAILBOX_VARIABLE = "KAIROS_DEMO_WEBHOOK"

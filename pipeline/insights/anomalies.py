@@ -85,7 +85,7 @@ def scan(series: Sequence[DailySeries], seed: int) -> tuple[Scanned, ...]:
             if one is None or q > RATE:
                 continue
             masks[index][one.first : one.last + 1] = False
-            found[index].append(_placeholder(known[index], one, q))
+            found[index].append(_placeholder(known[index], one, float(q)))
             open_ones.append(index)
         if not open_ones:
             break

@@ -4,6 +4,8 @@ import csv
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from pipeline.cli.insights_anomalies import find_course
 from pipeline.demo import dataset
 from pipeline.insights.events import EventOptions, read_events
@@ -25,6 +27,7 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
     with Engine().open() as connection:
         found = find_course(read_events(connection, file, EventOptions()), "purchase", 0)
     assert found is not None
+    assert msgspec.json.encode(found)
     evidence = [one for incident in found.incidents for one in incident.evidence]
     checkout = [one for one in evidence if _overlaps(one, 99, 130)]
     payment = [one for one in evidence if _overlaps(one, 139, 159)]

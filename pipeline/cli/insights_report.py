@@ -1,0 +1,121 @@
+"""`kairos insights report`: everything in one HTML file."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, cast, get_args
+
+import typer
+from rich.progress import Progress
+
+from pipeline.adapters.clock import now_ms
+from pipeline.adapters.journey_file import load_journey
+from pipeline.cli.console import JsonOption, err, out, print_json
+from pipeline.cli.insights_topics import ConfigOption, TopicsOption, campaigns_of, topic_folder
+from pipeline.cli.plain import plain
+from pipeline.cli.times import epoch_ms
+from pipeline.config.journey import Journey
+from pipeline.config.model import Campaign
+from pipeline.insights.campaign_facts import Period
+from pipeline.insights.goals import campaign_goals
+from pipeline.insights.incident_words import Language
+from pipeline.insights.report.content import ReportContent, ReportQuestion, report_content
+from pipeline.insights.report.page import report_page
+from pipeline.insights.tables import Engine, TableError
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+
+
+def report(  # noqa: PLR0913 - a command's options
+    file: Annotated[Path, typer.Option("--out", metavar="FILE", help="The page to write.")],
+    topics: TopicsOption = None,
+    config: ConfigOption = None,
+    goal: Annotated[
+        str | None,
+        typer.Option(help="Name of the event that is wanted; default: most campaigns' goal."),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Property that says the channel of events, such as platform.")
+    ] = None,
+    journey: Annotated[
+        Path | None, typer.Option(help="YAML of the journey that was planned.")
+    ] = None,
+    worth: Annotated[
+        float | None, typer.Option(min=0, help="What reaching the goal once is worth.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--from", metavar="TIME", help="Only decisions of then or later."),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="The log as it was then.")
+    ] = None,
+    lang: Annotated[str, typer.Option(help=", ".join(get_args(Language)))] = "en",
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write one HTML file with what campaigns, journeys and series showed, for everybody.
+
+    It has its script in it and loads nothing from any network. With --json its content is printed
+    too.
+    """
+    if lang not in get_args(Language):
+        raise typer.BadParameter(f"--lang {lang}: is none of {', '.join(get_args(Language))}")
+    if not file.parent.is_dir():
+        raise TableError(f"--out {file}: {file.parent} is no folder")
+    campaigns = campaigns_of(config, topics)
+    engine = Engine(memory)
+    with topic_folder(topics, (DECISIONS, SEGMENTED)) as folder:
+        question = ReportQuestion(
+            folder=folder,
+            period=Period(
+                None if since is None else epoch_ms(since),
+                None if until is None else epoch_ms(until),
+            ),
+            campaigns=campaigns,
+            goals=campaign_goals(campaigns),
+            goal=goal or usual_goal(campaigns),
+            by=by,
+            journey=None if journey is None else (read_plan(journey), journey),
+            worth=worth,
+            language=cast(Language, lang),
+        )
+        content = write_report(question, engine, file)
+    if json:
+        print_json(content)
+    else:
+        out.print(plain(f"The report is in {file}"), soft_wrap=True)
+
+
+def write_report(question: ReportQuestion, engine: Engine, file: Path) -> ReportContent:
+    """Write the page to `file`, whole or not at all, and return its content."""
+    with Progress(console=err, transient=True) as bar, engine.open() as connection:
+        bar.add_task("counting", total=None)
+        content = report_content(connection, question, engine)
+    made_at = datetime.fromtimestamp(now_ms() / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    part = file.with_name(f".{file.name}.part")
+    part.write_text(report_page(content, made_at), encoding="utf-8")
+    part.replace(file)
+    return content
+
+
+def usual_goal(campaigns: Sequence[Campaign]) -> str | None:
+    """Return the event that is the goal of most campaigns; None where none is one event."""
+    whens: list[Any] = [one.goal.when for one in campaigns if one.goal is not None]
+    names = Counter(
+        when["name"]
+        for when in whens
+        if isinstance(when, dict) and set(when) == {"name"} and isinstance(when["name"], str)
+    )
+    return names.most_common(1)[0][0] if names else None
+
+
+def read_plan(file: Path) -> Journey:
+    """Return the journey in a file. Raises TableError with its errors."""
+    found = load_journey(file)
+    if isinstance(found, Journey):
+        return found
+    raise TableError("; ".join(map(str, found)))

@@ -1,0 +1,269 @@
+"""Content of the report: small tables of what campaigns, journeys and series showed.
+
+The page filters `cells` and `steps` by date, segment, campaign and channel itself; the rest is of
+the whole period.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import duckdb
+
+from pipeline.config.journey import Journey
+from pipeline.config.model import Campaign
+from pipeline.insights.anomalies import scan
+from pipeline.insights.campaign_facts import Period, load_facts, load_goals
+from pipeline.insights.campaigns import CampaignStatistics, campaign_statistics
+from pipeline.insights.conformance import Conformance, conformance
+from pipeline.insights.daily import daily_series
+from pipeline.insights.defined import compare
+from pipeline.insights.discovery import Discovery, DiscoveryOptions, discover
+from pipeline.insights.events import EventLog
+from pipeline.insights.goals import CampaignGoal, UnreadableGoal
+from pipeline.insights.incident_words import Language, incident_words
+from pipeline.insights.incidents import Course, course
+from pipeline.insights.journey_details import JourneyDetails, journey_details
+from pipeline.insights.questions import AttributionQuestion, BootstrapDraws, answer
+from pipeline.insights.survival import ConversionCurve
+from pipeline.insights.tables import Engine
+from pipeline.insights.topic_events import topic_events
+from pipeline.insights.touches import TouchOptions
+
+_MODELS: Final = ("first", "last", "linear", "position", "time-decay", "markov", "shapley")
+_REPLICATES: Final = 100
+_MOST_CELLS: Final = 60_000
+_TREE_STEPS: Final = 5
+_TREE_NODES: Final = 60
+_GAP_MS: Final = 30 * 60_000
+_WINDOW_MS: Final = 30 * 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReportQuestion:
+    """`campaigns`: of the configuration, with the goals that are known of them; `goal`: the event
+    that journeys and forecasts are about; `by`: the property that says the channel of events;
+    `journey`: a plan, with its file; `worth`: what the goal is worth once."""
+
+    folder: Path
+    period: Period
+    campaigns: Sequence[Campaign]
+    goals: Sequence[CampaignGoal | UnreadableGoal]
+    goal: str | None
+    by: str | None
+    journey: tuple[Journey, Path] | None
+    worth: float | None
+    language: Language
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CellTable:
+    """Messages by day (since 1970), campaign, offer, channel and segment ("": everybody)."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    segments: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepTable:
+    """Events and visits by day, step and channel, and of the visits those that reached the goal."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCredits:
+    """Credits of one attribution model: channel, conversions, share, low, high."""
+
+    model: str
+    rows: tuple[tuple[str, float, float, float | None, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JourneyReport:
+    """A defined journey against what customers did."""
+
+    name: str
+    conformance: Conformance
+    details: JourneyDetails
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendationCard:
+    """A recommended change in plain words, with its grade."""
+
+    title: str
+    words: str
+    grade: str
+    pros: tuple[str, ...] = ()
+    cons: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContent:
+    """Content; None for what the data do not carry."""
+
+    language: Language
+    goal: str | None
+    worth: float | None
+    statistics: CampaignStatistics
+    hypotheses: dict[str, str]
+    cells: CellTable
+    steps: StepTable
+    attribution: tuple[ModelCredits, ...]
+    journey: JourneyReport | None
+    paths: Discovery
+    time_to_goal: ConversionCurve
+    course: Course | None
+    incidents: tuple[str, ...]
+    recommendations: tuple[RecommendationCard, ...] = ()
+
+
+def report_content(
+    connection: duckdb.DuckDBPyConnection, question: ReportQuestion, engine: Engine
+) -> ReportContent:
+    """Answer everything that the report shows. Raises TableError."""
+    support = load_facts(connection, question.folder, question.period)
+    load_goals(connection, [one for one in question.goals if isinstance(one, CampaignGoal)])
+    reasons = {
+        one.campaign: one.reason for one in question.goals if isinstance(one, UnreadableGoal)
+    }
+    statistics = campaign_statistics(connection, support, reasons)
+    cells = _cells(connection)
+    attribution = _attribution(connection, question, engine)
+    log = topic_events(connection, question.folder, question.by, question.period.until_ms)
+    series = daily_series(log, question.goal)
+    found = course(series, scan(series, question.seed), question.goal)
+    steps = _steps(connection, question.goal, series[0].first_day) if series else _no_steps()
+    words = tuple(
+        incident_words(one, question.goal, question.worth, question.language)
+        for one in (found.incidents if found else ())
+    )
+    return ReportContent(
+        language=question.language,
+        goal=question.goal,
+        worth=question.worth,
+        statistics=statistics,
+        hypotheses={one.campaign: one.hypothesis for one in question.campaigns},
+        cells=cells,
+        steps=steps,
+        attribution=attribution,
+        journey=_journey(log, question),
+        paths=_paths(log, question.goal),
+        time_to_goal=discover(log, DiscoveryOptions(question.goal, _WINDOW_MS)).time_to_convert,
+        course=found,
+        incidents=words,
+    )
+
+
+def _cells(connection: duckdb.DuckDBPyConnection) -> CellTable:
+    """Rows without segments where there would be too many for a page."""
+    sums = (
+        "sum(decided), sum(held), sum(seen), sum(clicked), sum(conversion), sum(dismiss), "
+        "sum(revenue), sum(worth), sum(cost)"
+    )
+    columns = (
+        "day", "campaign", "offer", "channel", "segment", "decided", "held", "seen", "clicked",
+        "converted", "dismissed", "revenue", "worth", "cost",
+    )  # fmt: skip
+    everybody = f"SELECT day, campaign, offer, channel, '', {sums} FROM facts GROUP BY ALL"
+    by_segment = (
+        f"SELECT day, campaign, offer, channel, segment, {sums} FROM facts "
+        "JOIN memberships USING (customer, event_id) GROUP BY ALL"
+    )
+    rows = connection.execute(f"{everybody} ORDER BY ALL").fetchall()
+    more = connection.execute(f"{by_segment} ORDER BY ALL LIMIT {_MOST_CELLS + 1}").fetchall()
+    fits = len(rows) + len(more) <= _MOST_CELLS
+    return CellTable(columns, tuple(map(tuple, [*rows, *more] if fits else rows)), fits)
+
+
+def _no_steps() -> StepTable:
+    return StepTable(("day", "step", "channel", "events", "visits", "reached"), ())
+
+
+def _steps(connection: duckdb.DuckDBPyConnection, goal: str | None, first_day: int) -> StepTable:
+    found = connection.execute(
+        f"""
+        WITH reached AS (SELECT DISTINCT case_id, visit FROM steps WHERE name = $goal)
+        SELECT s.day + {first_day}, s.name, s.channel, sum(s.events)::BIGINT, count(*),
+            sum(CASE WHEN r.visit IS NULL THEN 0 ELSE 1 END)::BIGINT
+        FROM steps AS s LEFT JOIN reached AS r ON s.case_id = r.case_id AND s.visit = r.visit
+        GROUP BY ALL ORDER BY ALL
+        """,
+        {"goal": goal},
+    ).fetchall()
+    return replace(_no_steps(), rows=tuple(map(tuple, found)))
+
+
+def _attribution(
+    connection: duckdb.DuckDBPyConnection, question: ReportQuestion, engine: Engine
+) -> tuple[ModelCredits, ...]:
+    """Credit channels for goals by messages seen; nothing without a goal, a message or one that was
+    reached."""
+    goal = question.goal
+    with TemporaryDirectory(prefix="kairos-") as folder:
+        file = Path(folder) / "touches.parquet"
+        connection.execute(
+            """
+            CREATE OR REPLACE TEMP TABLE touched AS
+            SELECT m.customer AS profile_id, o.at_ms AS occurred_at, m.channel AS channel,
+                'touch' AS kind, 0.0 AS value
+            FROM messages AS m JOIN (
+                SELECT properties ->> '$.action_id' AS action_id, min(at_ms) AS at_ms FROM heard
+                WHERE kind = 'outcome' AND name IN ('impression', 'click') GROUP BY action_id
+            ) AS o ON m.action_id = o.action_id
+            UNION ALL
+            SELECT customer, at_ms, NULL, 'conversion', value FROM happened WHERE name = $goal
+            """,
+            {"goal": goal},
+        )
+        counts = connection.execute(
+            "SELECT count(*) FILTER (kind = 'touch'), count(*) FILTER (kind <> 'touch') "
+            "FROM touched"
+        ).fetchone()
+        if goal is None or counts is None or not all(counts):
+            return ()
+        target = str(file).replace("'", "''")
+        connection.execute(f"COPY touched TO '{target}' (FORMAT parquet)")
+        return tuple(_credits(model, file, engine) for model in _MODELS)
+
+
+def _credits(model: str, file: Path, engine: Engine) -> ModelCredits:
+    replicates = _REPLICATES if model == "markov" else 0
+    options = TouchOptions()
+    asked = AttributionQuestion(
+        file, paths=False, model=model, touches=options, draws=BootstrapDraws(replicates)
+    )
+    found = answer(asked, engine).attribution
+    total = sum(one.conversions for one in found.channels)
+    return ModelCredits(
+        model,
+        tuple(
+            (
+                one.channel,
+                one.conversions,
+                one.conversions / total if total else 0.0,
+                one.low,
+                one.high,
+            )
+            for one in found.channels
+        ),
+    )
+
+
+def _journey(log: EventLog, question: ReportQuestion) -> JourneyReport | None:
+    if question.journey is None:
+        return None
+    journey, file = question.journey
+    found = compare(log, journey, file)
+    return JourneyReport(journey.journey, conformance(found), journey_details(found))
+
+
+def _paths(log: EventLog, goal: str | None) -> Discovery:
+    return discover(log, DiscoveryOptions(goal, _WINDOW_MS, _GAP_MS, _TREE_STEPS, _TREE_NODES))

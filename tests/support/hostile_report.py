@@ -1,0 +1,45 @@
+"""Topics whose names try to become markup, formulas and scripts."""
+
+from pathlib import Path
+from typing import Final
+
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+from pipeline.model.decision import Assignment, Candidate
+from tests.support.replayed import decision, event, told, write_topic
+
+HOSTILE: Final = (
+    "<img src=x onerror=\"window.pwned='img'\">",
+    "</script><script>window.pwned='script'</script>",
+    '=HYPERLINK("http://evil.example")',
+    "<a href=\"javascript:window.pwned='link'\">click</a>",
+    "<!--<script>\u2028${window.pwned='template'}",
+)
+_START: Final = 1_704_067_200_000
+_DAY: Final = 86_400_000
+_DAYS: Final = 100
+
+
+def hostile_topics(folder: Path) -> None:
+    """Write decisions and events of a hundred days, every name of which is hostile."""
+    decisions, segmented = [], []
+    for number in range(800):
+        who, name = f"p{number % 600}", HOSTILE[number % len(HOSTILE)]
+        at = _START + number % _DAYS * _DAY + number * 60_000
+        held = number % 3 == 0
+        fate = f"held out by {HOSTILE[0]}" if held else "chosen"
+        one = Candidate(name, name, name, f"{name}{name}", name, 5.0, 0.1, 1.0, fate)
+        drawn = (Assignment(HOSTILE[0], held, at),)
+        decisions.append(decision(f"e{number}", who, at, one, holdouts=drawn))
+        segmented += [
+            told(who, event(f"e{number}", name, at), (HOSTILE[number % 2],)),
+        ]
+        if number % 2:
+            reached = event(f"g{number}", HOSTILE[0], at + 60_000, value=3.0)
+            segmented.append(told(who, reached))
+        if not held:
+            for outcome in ("impression", "click", "conversion")[: number % 4]:
+                about = {"action_id": f"a-e{number}", "value": 2.0}
+                segmented.append(told(who, event(f"{outcome}{number}", outcome, at + 9, **about)))
+    segmented.append(told("last", event("last", "home", _START + _DAYS * _DAY)))
+    write_topic(folder, DECISIONS, decisions)
+    write_topic(folder, SEGMENTED, segmented)

@@ -1,0 +1,153 @@
+"""The report's page holds its data and nothing that runs but its own scripts."""
+
+import base64
+import hashlib
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from pipeline.cli.insights_report import usual_goal
+from pipeline.cli.main import build_app
+from pipeline.config.model import Campaign, Goal
+from pipeline.insights.report.page import embedded_json
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+from tests.support.hostile_report import HOSTILE, hostile_topics
+from tests.support.replayed import write_topic
+
+
+class _Page(HTMLParser):
+    """Scripts by their type, and everything else that an attacker would want to begin."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.scripts: list[tuple[str | None, str]] = []
+        self.tags: set[str] = set()
+        self.policy = ""
+        self.handlers: list[str] = []
+        self._script: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.add(tag)
+        self.handlers += [name for name in found if name.startswith("on")]
+        if tag == "script":
+            assert "src" not in found
+            self.scripts.append((found.get("type"), ""))
+        if tag == "meta" and found.get("http-equiv") == "Content-Security-Policy":
+            self.policy = found["content"] or ""
+
+    def handle_data(self, data: str) -> None:
+        if self.lasttag == "script" and data.strip():
+            kind, text = self.scripts[-1]
+            self.scripts[-1] = (kind, text + data)
+
+    def data(self) -> dict[str, Any]:
+        (text,) = (text for kind, text in self.scripts if kind == "application/json")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+
+def _report(folder: Path, *options: str) -> _Page:
+    file = folder / "report.html"
+    command = ["insights", "report", "--topics", str(folder), "--out", str(file), *options]
+    made = CliRunner().invoke(build_app("insights"), command)
+    assert made.exit_code == 0, made.exception
+    return _Page(file.read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> _Page:
+    folder = tmp_path_factory.mktemp("hostile")
+    hostile_topics(folder)
+    return _report(folder, "--goal", HOSTILE[0])
+
+
+def test_hostile_names_stay_data(page: _Page) -> None:
+    assert [kind for kind, _ in page.scripts] == ["application/json", None, None]
+    assert not page.tags & {"img", "svg", "iframe", "link", "base", "object"}
+    assert page.handlers == []
+    names = {row[1] for row in page.data()["content"]["cells"]["rows"]}
+    assert names == set(HOSTILE)
+
+
+def test_policy_lets_only_the_pages_own_scripts_run(page: _Page) -> None:
+    digests = {
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for kind, text in page.scripts
+        if kind is None
+    }
+    rules = dict(rule.strip().split(" ", 1) for rule in page.policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert set(rules["script-src"].split()) == digests
+
+
+@given(st.recursive(st.text() | st.integers(0, 9), lambda inner: st.lists(inner, max_size=3)))
+def test_embedded_json_means_the_same_and_leaves_no_markup(value: Any) -> None:
+    text = embedded_json(value)
+    assert json.loads(text) == value
+    assert not set(text) & set("<>&\u2028\u2029")
+
+
+def test_cells_add_up_to_the_statistics(page: _Page) -> None:
+    content = page.data()["content"]
+    columns = content["cells"]["columns"]
+    everybody = [row for row in content["cells"]["rows"] if row[columns.index("segment")] == ""]
+    for name in ("decided", "held", "worth", "cost"):
+        total = sum(row[columns.index(name)] for row in everybody)
+        assert total == pytest.approx(content["statistics"]["total"][name])
+
+
+def test_languages_say_the_same_things() -> None:
+    file = Path("pipeline/insights/report/texts.json")
+    texts = json.loads(file.read_text("utf-8"))
+
+    def keys(value: Any, path: str = "") -> set[str]:
+        if not isinstance(value, dict):
+            return {path}
+        return {one for name, inner in value.items() for one in keys(inner, f"{path}/{name}")}
+
+    english, spanish = keys(texts["en"]), keys(texts["es"])
+    assert {one for one in english ^ spanish if "/reasons" not in one} == set()
+    for figure in texts["es"]["figures"].values():
+        assert figure["title"]
+        assert len(figure["meaning"]) > 40
+
+
+@pytest.mark.parametrize("language", ["en", "es"])
+def test_empty_topics_give_a_page(tmp_path: Path, language: str) -> None:
+    write_topic(tmp_path, DECISIONS, [])
+    write_topic(tmp_path, SEGMENTED, [])
+    content = _report(tmp_path, "--lang", language).data()["content"]
+    assert content["cells"]["rows"] == []
+    assert content["course"] is None
+    assert "NaN" not in msgspec.json.encode(content).decode()
+
+
+def test_wrong_options_are_named(tmp_path: Path) -> None:
+    def refusal(*options: str) -> str:
+        made = CliRunner().invoke(build_app("insights"), ["insights", "report", *options])
+        assert made.exit_code != 0
+        return f"{made.exception} {made.output}"
+
+    assert "is no folder" in refusal("--out", str(tmp_path / "no" / "r.html"))
+    assert "is none of en, es" in refusal("--out", str(tmp_path / "r.html"), "--lang", "fr")
+    out = ("--out", str(tmp_path / "r.html"))
+    assert "decisions: has no Parquet" in refusal(*out, "--topics", str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_usual_goal_is_that_of_most_campaigns() -> None:
+    def one(name: str, when: object) -> Campaign:
+        return Campaign(name, (), goal=Goal(when, "3d"))
+
+    bought = {"name": "Bought"}
+    assert usual_goal([one("a", bought), one("b", {"name": "Read"}), one("c", bought)]) == "Bought"
+    assert usual_goal([one("a", {"segment": "vip"})]) is None
