@@ -20,6 +20,7 @@ from pipeline.config.model import Campaign
 from pipeline.insights.campaign_facts import Period
 from pipeline.insights.goals import campaign_goals
 from pipeline.insights.incident_words import Language
+from pipeline.insights.report.advice import NO_ADVICE, read_advice
 from pipeline.insights.report.content import ReportContent, ReportQuestion, report_content
 from pipeline.insights.report.page import report_page
 from pipeline.insights.tables import Engine, TableError
@@ -39,6 +40,10 @@ def report(  # noqa: PLR0913 - a command's options
     ] = None,
     journey: Annotated[
         Path | None, typer.Option(help="YAML of the journey that was planned.")
+    ] = None,
+    recommendations: Annotated[
+        Path | None,
+        typer.Option(help="What `kairos insights recommend --json` printed, to be shown too."),
     ] = None,
     worth: Annotated[
         float | None, typer.Option(min=0, help="What reaching the goal once is worth.")
@@ -82,6 +87,7 @@ def report(  # noqa: PLR0913 - a command's options
             journey=None if journey is None else (read_plan(journey), journey),
             worth=worth,
             language=cast(Language, lang),
+            advice=NO_ADVICE if recommendations is None else read_advice(recommendations),
         )
         content = write_report(question, engine, file)
     if json:

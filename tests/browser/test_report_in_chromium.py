@@ -14,6 +14,7 @@ from pipeline.cli.insights_report import write_report
 from pipeline.insights.campaign_facts import Period
 from pipeline.insights.goals import named_goal
 from pipeline.insights.incident_words import Language
+from pipeline.insights.report.advice import Advice, RecommendationCard, RecommendedStep
 from pipeline.insights.report.content import ReportQuestion
 from pipeline.insights.tables import Engine
 from pipeline.model.time import DAY_MS
@@ -53,6 +54,10 @@ def _report(topics: Path, language: Language) -> Path:
         journey=None,
         worth=2.0,
         language=language,
+        advice=Advice(
+            (RecommendationCard(HOSTILE[0], "Tested", (HOSTILE[1],), (HOSTILE[3],), HOSTILE[4]),),
+            (RecommendedStep(HOSTILE[3], HOSTILE[0]),),
+        ),
     )
     write_report(question, Engine(), file)
     return file
@@ -95,6 +100,7 @@ def test_report_works_by_mouse_and_keyboard_whatever_the_names(topics: Path) -> 
         for name in ("course", "lift", "attribution", "heat", "sankey", "tree", "curve"):
             assert page.locator(f"#{name} .chart .main-svg").count() > 0, name
         assert page.locator("#campaigns td", has_text=HOSTILE[0]).count() == 1
+        assert page.locator("#recommendations .card").count() == 1
         everything = _kpi(page, "Messages")
         _filter_by_campaign(page, everything)
         _download_is_safe(page)

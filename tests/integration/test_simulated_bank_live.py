@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.adapters.broker.ports import is_free
 from pipeline.model import topics
+from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction
 from pipeline.simulate.live import CONFIGURATION
 from pipeline.simulate.world import WorldSize, biography
@@ -55,6 +56,29 @@ def test_customers_get_actions_react_and_are_known(bank: Stack) -> None:
     life = max(lives, key=lambda one: len(one.identifiers))
     person = bank.json("profile", "show", life.identifiers[0].key)
     assert person["profile_id"] == life.profile_id
+
+
+def test_statistics_straight_from_topics_are_what_the_bank_played(bank: Stack) -> None:
+    heard = Counter(
+        one.name
+        for _, one in bank.records.every(topics.INTERACTIONS, Interaction)
+        if one.kind == "outcome"
+    )
+    sent = sum(
+        1
+        for channel in ("web", "pos", "email", "call")
+        for _ in bank.records.every(topics.actions(channel), Action)
+    )
+    found = bank.json("insights", "campaigns")
+    total = found["total"]
+    assert total["decided"] == sent
+    assert [total[name] for name in ("impressions", "clicks", "conversions", "sent")] == [
+        heard[name] for name in ("impression", "click", "conversion", "sent")
+    ]
+    assert found["support"]["unmatched"] == 0
+    page = bank.home / "report.html"
+    bank.kairos("insights", "report", "--out", str(page), "--goal", "Card Requested")
+    assert "Content-Security-Policy" in page.read_text("utf-8")
 
 
 def test_a_stack_of_another_configuration_is_named(bank: Stack, tmp_path: Path) -> None:

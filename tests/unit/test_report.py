@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 from pipeline.cli.insights_report import usual_goal
 from pipeline.cli.main import build_app
 from pipeline.config.model import Campaign, Goal
+from pipeline.insights.report.advice import read_advice
 from pipeline.insights.report.page import embedded_json
+from pipeline.insights.tables import TableError
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from tests.support.hostile_report import HOSTILE, hostile_topics
 from tests.support.replayed import write_topic
@@ -103,6 +105,23 @@ def test_cells_add_up_to_the_statistics(page: _Page) -> None:
     for name in ("decided", "held", "worth", "cost"):
         total = sum(row[columns.index(name)] for row in everybody)
         assert total == pytest.approx(content["statistics"]["total"][name])
+
+
+def test_recommendations_are_shown_as_recommend_prints_them(tmp_path: Path) -> None:
+    write_topic(tmp_path, DECISIONS, [])
+    write_topic(tmp_path, SEGMENTED, [])
+    change = {"what": HOSTILE[0], "why": "why", "against": ["no"], "grade_words": "Tested"}
+    found = {"changes": [change], "journey": [{"step": "terms", "words": "say it"}], "words": None}
+    file = tmp_path / "advice.json"
+    file.write_text(json.dumps(found))
+    page = _report(tmp_path, "--recommendations", str(file))
+    (card,) = page.data()["content"]["recommendations"]
+    assert (card["title"], card["grade"]) == (HOSTILE[0], "Tested")
+    assert (card["pros"], card["cons"]) == (["why"], ["no"])
+    assert page.data()["content"]["recommended_journey"] == [{"step": "terms", "words": "say it"}]
+    file.write_text("{}")
+    with pytest.raises(TableError, match=r"advice\.json: is not what `kairos insights recommend"):
+        read_advice(file)
 
 
 def test_languages_say_the_same_things() -> None:

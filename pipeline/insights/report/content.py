@@ -27,6 +27,12 @@ from pipeline.insights.incident_words import Language, incident_words
 from pipeline.insights.incidents import Course, course
 from pipeline.insights.journey_details import JourneyDetails, journey_details
 from pipeline.insights.questions import AttributionQuestion, BootstrapDraws, answer
+from pipeline.insights.report.advice import (
+    NO_ADVICE,
+    Advice,
+    RecommendationCard,
+    RecommendedStep,
+)
 from pipeline.insights.survival import ConversionCurve
 from pipeline.insights.tables import Engine
 from pipeline.insights.topic_events import topic_events
@@ -45,7 +51,8 @@ _WINDOW_MS: Final = 30 * 86_400_000
 class ReportQuestion:
     """`campaigns`: of the configuration, with the goals that are known of them; `goal`: the event
     that journeys and forecasts are about; `by`: the property that says the channel of events;
-    `journey`: a plan, with its file; `worth`: what the goal is worth once."""
+    `journey`: a plan, with its file; `worth`: what the goal is worth once; `advice`: what
+    `kairos insights recommend` found."""
 
     folder: Path
     period: Period
@@ -56,6 +63,7 @@ class ReportQuestion:
     journey: tuple[Journey, Path] | None
     worth: float | None
     language: Language
+    advice: Advice = NO_ADVICE
     seed: int = 0
 
 
@@ -94,18 +102,6 @@ class JourneyReport:
 
 
 @dataclass(frozen=True, slots=True)
-class RecommendationCard:
-    """A recommended change in plain words, with its grade."""
-
-    title: str
-    words: str
-    grade: str
-    pros: tuple[str, ...] = ()
-    cons: tuple[str, ...] = ()
-    evidence: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class ReportContent:
     """Content; None for what the data do not carry."""
 
@@ -122,7 +118,8 @@ class ReportContent:
     time_to_goal: ConversionCurve
     course: Course | None
     incidents: tuple[str, ...]
-    recommendations: tuple[RecommendationCard, ...] = ()
+    recommendations: tuple[RecommendationCard, ...]
+    recommended_journey: tuple[RecommendedStep, ...]
 
 
 def report_content(
@@ -159,6 +156,8 @@ def report_content(
         time_to_goal=discover(log, DiscoveryOptions(question.goal, _WINDOW_MS)).time_to_convert,
         course=found,
         incidents=words,
+        recommendations=question.advice.cards,
+        recommended_journey=question.advice.journey,
     )
 
 

@@ -262,10 +262,10 @@ function lift(place) {
         arrayminus: shown.map((one) => points(one.conversion.value - one.conversion.low)) },
       hovertext: shown.map((one) => plain(scope(one))), hoverinfo: "text+x",
     }], {
-      margin: { l: narrow() ? 130 : 240, r: 20, t: 10, b: 45 },
+      margin: { l: narrow() ? 135 : 250, r: 20, t: 10, b: 45 },
       xaxis: { title: { text: texts.points }, zeroline: true, zerolinecolor: "#1d2733" },
       yaxis: { tickvals: shown.map((_, index) => index), automargin: false, zeroline: false,
-        ticktext: shown.map((one) => short(scope(one), narrow() ? 18 : 36)) },
+        ticktext: shown.map((one) => short(scope(one), narrow() ? 18 : 34)) },
     }, 90 + shown.length * 26);
   }
   for (const [name, reason] of Object.entries(content.statistics.without_lift)) {
@@ -291,11 +291,13 @@ function attribution(place) {
   if (!names.length) return place.empty(texts.nothing);
   const traces = content.attribution.map((one) => {
     const shares = new Map(one.rows.map((row) => [row[0], row[2]]));
-    return { type: "bar", name: texts.models[one.model], x: names.map((name) => short(name, 18)),
-      y: names.map((name) => shares.get(name) ?? 0), hovertemplate: "%{x}: %{y:.1%}" };
+    return { type: "bar", orientation: "h", name: texts.models[one.model],
+      y: names.map((name) => short(name, 18)), x: names.map((name) => shares.get(name) ?? 0),
+      hovertemplate: "%{y}: %{x:.1%}" };
   });
-  draw(place, traces, { barmode: "group", yaxis: { tickformat: ".0%" },
-    xaxis: { type: "category" } });
+  draw(place, traces, { barmode: "group", xaxis: { tickformat: ".0%" },
+    yaxis: { type: "category", automargin: true, autorange: "reversed" },
+    legend: { orientation: "h", y: -0.12, traceorder: "normal" } }, 130 + names.length * 66);
   return { columns: ["model", "channel", "conversions", "share", "low", "high"].map(column),
     rows: content.attribution.flatMap((one) => one.rows.map((row) =>
       [texts.models[one.model], row[0], row[1], asPercent(row[2]), row[3], row[4]])) };
@@ -473,17 +475,27 @@ function curve(place) {
 }
 
 function recommendations(place) {
-  if (!content.recommendations.length) return place.empty(texts.no_recommendation);
+  const path = content.recommended_journey;
+  if (path.length) {
+    place.body.append(make("h3", {}, texts.recommended_journey), make("ol", {}, ...path.map((one) =>
+      make("li", {}, make("strong", {}, one.step), `: ${one.words}`))));
+  }
+  if (!content.recommendations.length) {
+    if (path.length) place.body.append(make("p", { class: "empty" }, texts.no_recommendation));
+    else return place.empty(texts.no_recommendation);
+  }
   const list = (title, items) => (items.length
     ? make("div", {}, make("strong", {}, title), make("ul", {}, ...items.map((one) => make("li", {}, one))))
     : null);
   for (const one of content.recommendations) {
     place.body.append(make("article", { class: "card" }, make("h3", {}, one.title),
-      make("span", { class: "grade" }, one.grade), make("p", {}, one.words),
-      list(texts.pros, one.pros), list(texts.cons, one.cons), list(texts.evidence, one.evidence)));
+      make("span", { class: "grade" }, one.grade),
+      list(texts.pros, one.pros), list(texts.cons, one.cons),
+      one.draft ? make("details", {}, make("summary", {}, texts.draft), make("pre", {}, one.draft)) : null));
   }
-  return { columns: [column("what"), texts.pros, texts.cons], rows: content.recommendations.map((one) =>
-    [one.words, one.pros.join("; "), one.cons.join("; ")]) };
+  return { columns: [column("what"), column("verdict"), texts.pros, texts.cons],
+    rows: content.recommendations.map((one) =>
+      [one.title, one.grade, one.pros.join("; "), one.cons.join("; ")]) };
 }
 
 function course(place, filter) {

@@ -1,0 +1,75 @@
+"""Recommended changes for the report, as `kairos insights recommend --json` prints them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.insights.tables import TableError
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendationCard:
+    """Change in plain words, with its grade, what speaks for and against it, and its draft."""
+
+    title: str
+    grade: str
+    pros: tuple[str, ...]
+    cons: tuple[str, ...]
+    draft: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendedStep:
+    """Step of the recommended journey, with its prompt in words."""
+
+    step: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Recommended changes, the best first, and the journey with them."""
+
+    cards: tuple[RecommendationCard, ...]
+    journey: tuple[RecommendedStep, ...]
+
+
+NO_ADVICE: Final = Advice((), ())
+
+
+class _AdvisedChange(Struct, frozen=True):
+    what: str
+    why: str
+    grade_words: str
+    against: tuple[str, ...] = ()
+    draft: str = ""
+
+
+class _AdvisedStep(Struct, frozen=True):
+    step: str
+    words: str
+
+
+class _AdviceFile(Struct, frozen=True):
+    changes: tuple[_AdvisedChange, ...]
+    journey: tuple[_AdvisedStep, ...] = ()
+
+
+def read_advice(file: Path) -> Advice:
+    """Return what the file recommends. Raises TableError where it is something else."""
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=_AdviceFile)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise TableError(
+            f"{file}: is not what `kairos insights recommend --json` prints: {error}"
+        ) from error
+    return Advice(
+        tuple(
+            RecommendationCard(one.what, one.grade_words, (one.why,), one.against, one.draft)
+            for one in found.changes
+        ),
+        tuple(RecommendedStep(one.step, one.words) for one in found.journey),
+    )
