@@ -18,6 +18,7 @@ from pipeline.cli.insights_options import (
     duration,
 )
 from pipeline.cli.insights_report import report
+from pipeline.cli.insights_segments import segments
 from pipeline.cli.times import epoch_ms
 from pipeline.insights.attribution import MODELS, ModelOptions
 from pipeline.insights.heuristics import DIRECT
@@ -40,6 +41,7 @@ app.command()(journeys)
 app.command()(campaigns)
 app.command()(anomalies)
 app.command()(report)
+app.command()(segments)
 
 _T = TypeVar("_T")
 _SCOPES: Final = {"global": "global credit", "journey": "per-journey credit"}

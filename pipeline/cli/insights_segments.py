@@ -1,0 +1,57 @@
+"""`kairos insights segments`: who is in them, comes and goes, and how long they stay."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.cli.console import JsonOption, out, print_json, print_table
+from pipeline.cli.insights_topics import topic_folder
+from pipeline.cli.times import epoch_ms
+from pipeline.insights.segment_moves import CHANGES, segment_moves
+from pipeline.insights.tables import Engine
+from pipeline.model.time import DAY_MS
+
+
+def segments(
+    topics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder with DIR/segments.changes as `kairos replay` writes it; default: the "
+            "topic itself.",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="The log as it was then.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show members of segments, entries and exits by day, and how long customers stay."""
+    with topic_folder(topics, (CHANGES,)) as folder, Engine(memory).open() as connection:
+        found = segment_moves(connection, folder, epoch_ms(until) if until else None)
+    if json:
+        print_json(found)
+        return
+    print_table(
+        "Segments",
+        ["segment", "members", "entered", "exited", "last week in", "out", "median days in it"],
+        [
+            (
+                one.segment,
+                one.members,
+                one.entered,
+                one.exited,
+                one.entered_last_week,
+                one.exited_last_week,
+                "" if one.median_stay_ms is None else f"{one.median_stay_ms / DAY_MS:,.2f}",
+            )
+            for one in found
+        ],
+    )
+    if not found:
+        out.print("Nobody entered a segment.")

@@ -1,0 +1,145 @@
+"""Segments over time, from the topic `segments.changes`: members, entries, exits, and stays."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import duckdb
+
+from pipeline.insights.campaigns import iso_day
+from pipeline.insights.survival import Followed, conversion_curve
+from pipeline.insights.tables import TableError
+from pipeline.insights.topic_files import open_topic
+from pipeline.model.time import DAY_MS
+
+CHANGES: Final = "segments.changes"
+
+_WEEK_MS: Final = 7 * DAY_MS
+_NEVER: Final = 253_402_300_799_000
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentDay:
+    """Entries and exits of a day (ISO 8601), and members at its end."""
+
+    day: str
+    entered: int
+    exited: int
+    members: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentMoves:
+    """`members` at the end of the log. `entered_last_week`, `exited_last_week`: of its last seven
+    days. `median_stay_ms`: time by which half have left (Kaplan-Meier; None: fewer have)."""
+
+    segment: str
+    customers: int
+    members: int
+    entered: int
+    exited: int
+    entered_last_week: int
+    exited_last_week: int
+    median_stay_ms: int | None
+    days: tuple[SegmentDay, ...]
+
+
+def segment_moves(
+    connection: duckdb.DuckDBPyConnection, folder: Path, until_ms: int | None
+) -> tuple[SegmentMoves, ...]:
+    """Return the moves of every segment in FOLDER/segments.changes, by name. Raises TableError.
+
+    The log ends with its last change, or before `until_ms`. A change that is there twice counts
+    once; an entry of who is in, or an exit of who is out, counts for none.
+    """
+    view = open_topic(connection, folder, CHANGES, ("profile_id", "segment", "change", "at"))
+    try:
+        last = _load(connection, view, _NEVER if until_ms is None else until_ms)
+        end = last if until_ms is None else until_ms
+        stays = _stays(connection, end)
+        days = _days(connection)
+        rows = connection.execute(
+            f"""
+            SELECT segment, count(DISTINCT customer),
+                sum(CASE WHEN entered THEN 1 ELSE 0 END)::BIGINT,
+                sum(CASE WHEN entered THEN 0 ELSE 1 END)::BIGINT,
+                sum(CASE WHEN entered AND at_ms > {end - _WEEK_MS} THEN 1 ELSE 0 END)::BIGINT,
+                sum(CASE WHEN NOT entered AND at_ms > {end - _WEEK_MS} THEN 1 ELSE 0 END)::BIGINT
+            FROM moves GROUP BY segment ORDER BY segment
+            """
+        ).fetchall()
+    except duckdb.OutOfMemoryException:
+        raise
+    except duckdb.Error as error:
+        raise TableError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
+    return tuple(
+        SegmentMoves(
+            segment=segment,
+            customers=customers,
+            members=entered - exited,
+            entered=entered,
+            exited=exited,
+            entered_last_week=late_entered,
+            exited_last_week=late_exited,
+            median_stay_ms=conversion_curve(stays[segment]).quartiles_ms[1],
+            days=tuple(days[segment]),
+        )
+        for segment, customers, entered, exited, late_entered, late_exited in rows
+    )
+
+
+def _load(connection: duckdb.DuckDBPyConnection, view: str, until: int) -> int:
+    """Load `moves`, in turns an entry and an exit of each customer; return the last one's time."""
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE moves AS
+        WITH told AS (
+            SELECT profile_id AS customer, segment, change = 'entered' AS entered,
+                epoch_ms("at") AS at_ms, min(kafka_partition) AS part, min(kafka_offset) AS place
+            FROM {view} WHERE kafka_error IS NULL AND profile_id IS NOT NULL
+            GROUP BY ALL
+        ), ordered AS (
+            SELECT *, lag(entered) OVER (
+                PARTITION BY customer, segment ORDER BY at_ms, part, place) AS was_in
+            FROM told WHERE at_ms < {until}
+        )
+        SELECT customer, segment, entered, at_ms, part, place FROM ordered
+        WHERE coalesce(was_in, FALSE) <> entered
+        """
+    )
+    found = connection.execute("SELECT coalesce(max(at_ms), 0) FROM moves").fetchall()
+    return int(found[0][0])
+
+
+def _stays(connection: duckdb.DuckDBPyConnection, end: int) -> defaultdict[str, list[Followed]]:
+    found = connection.execute(
+        f"""
+        SELECT segment, coalesce(later, {end}) - at_ms AS duration, later IS NOT NULL, count(*)
+        FROM (
+            SELECT segment, entered, at_ms, lead(at_ms) OVER (
+                PARTITION BY customer, segment ORDER BY at_ms, part, place) AS later
+            FROM moves
+        ) WHERE entered GROUP BY ALL ORDER BY ALL
+        """
+    ).fetchall()
+    stays: defaultdict[str, list[Followed]] = defaultdict(list)
+    for segment, *followed in found:
+        stays[segment].append(Followed(*followed))
+    return stays
+
+
+def _days(connection: duckdb.DuckDBPyConnection) -> defaultdict[str, list[SegmentDay]]:
+    found = connection.execute(
+        f"""
+        SELECT segment, at_ms // {DAY_MS} AS day,
+            sum(CASE WHEN entered THEN 1 ELSE 0 END)::BIGINT,
+            sum(CASE WHEN entered THEN 0 ELSE 1 END)::BIGINT
+        FROM moves GROUP BY segment, day ORDER BY segment, day
+        """
+    ).fetchall()
+    days: defaultdict[str, list[SegmentDay]] = defaultdict(list)
+    for segment, day, entered, exited in found:
+        before = days[segment][-1].members if days[segment] else 0
+        days[segment].append(SegmentDay(iso_day(day), entered, exited, before + entered - exited))
+    return days

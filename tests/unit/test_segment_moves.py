@@ -1,0 +1,80 @@
+"""Moves of segments equal a plain walk through the changes."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from pipeline.cli.main import build_app
+from pipeline.insights.segment_moves import CHANGES, SegmentMoves, segment_moves
+from pipeline.insights.tables import Engine, TableError
+from pipeline.model.profile import SegmentChange
+from tests.support.replayed import write_topic
+
+_START = 1_704_067_200_000
+_HOUR = 3_600_000
+
+_changes = st.lists(
+    st.tuples(
+        st.sampled_from(["ann", "bob", "cy"]),
+        st.sampled_from(["vip", "new"]),
+        st.booleans(),
+        st.integers(0, 400),
+    ),
+    max_size=25,
+    unique_by=lambda one: (one[0], one[1], one[3]),
+)
+
+
+def _change(who: str, segment: str, entered: bool, hour: int) -> SegmentChange:
+    name = "entered" if entered else "exited"
+    return SegmentChange(who, segment, name, "why", _START + hour * _HOUR, "cause", "config")
+
+
+def _moves(changes: list[SegmentChange], until: int | None = None) -> dict[str, SegmentMoves]:
+    with TemporaryDirectory() as name, Engine().open() as connection:
+        write_topic(Path(name), CHANGES, changes)
+        return {one.segment: one for one in segment_moves(connection, Path(name), until)}
+
+
+@given(_changes)
+@settings(max_examples=20, deadline=None)
+def test_members_equal_a_plain_walk(rows: list[tuple[str, str, bool, int]]) -> None:
+    changes = [_change(*row) for row in rows]
+    inside: set[tuple[str, str]] = set()
+    counts: Counter[tuple[str, bool]] = Counter()
+    for who, segment, entered, _ in sorted(rows, key=lambda one: one[3]):
+        if ((who, segment) in inside) != entered:
+            counts[segment, entered] += 1
+            (inside.add if entered else inside.discard)((who, segment))
+    found = _moves(changes * 2)
+    for segment, one in found.items():
+        assert (one.entered, one.exited) == (counts[segment, True], counts[segment, False])
+        assert one.members == sum(name == segment for _, name in inside)
+        assert one.days[-1].members == one.members
+        assert sum(day.entered for day in one.days) == one.entered
+    assert set(found) == {segment for segment, _ in counts}
+
+
+def test_median_stay_counts_who_is_still_in() -> None:
+    changes = [change for number in range(4) for change in (_change(f"p{number}", "vip", True, 0),)]
+    leaves = [_change("p0", "vip", False, 10), _change("p1", "vip", False, 20)]
+    last = [_change("late", "new", True, 100)]
+    assert _moves([*changes, *leaves, *last])["vip"].median_stay_ms == 20 * _HOUR
+    assert _moves([*changes, leaves[0], *last])["vip"].median_stay_ms is None
+    assert _moves([*changes, *leaves], _START + 15 * _HOUR)["vip"].members == 3
+
+
+def test_command_prints_and_names_what_is_missing(tmp_path: Path) -> None:
+    command = ["insights", "segments", "--topics", str(tmp_path)]
+    refused = CliRunner().invoke(build_app("insights"), command)
+    assert isinstance(refused.exception, TableError)
+    write_topic(tmp_path, CHANGES, [_change("ann", "vip", True, 1)])
+    printed = CliRunner().invoke(build_app("insights"), [*command, "--json"])
+    (one,) = json.loads(printed.stdout)
+    assert (one["segment"], one["members"]) == ("vip", 1)
+    assert "vip" in CliRunner().invoke(build_app("insights"), command).stdout
