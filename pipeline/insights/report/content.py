@@ -162,7 +162,7 @@ def report_content(
 
 
 def _cells(connection: duckdb.DuckDBPyConnection) -> CellTable:
-    """Rows without segments where there would be too many for a page."""
+    """Return the cells, without segments where there would be too many for a page."""
     sums = (
         "sum(decided), sum(held), sum(seen), sum(clicked), sum(conversion), sum(dismiss), "
         "sum(revenue), sum(worth), sum(cost)"
