@@ -42,13 +42,15 @@ class IdentityRules:
             return f"unknown namespace {given.namespace[:100]!r}: {hint}"
         if len(given.value) > self.max_length:
             return f"longer than {self.max_length} characters"
-        if not all(map(_is_text, given.value)):
+        if not _is_text(given.value):
             return f"{given.value[:100]!r} has characters that are not text"
         if self._blocks(given.value):
             return _nobody(given)
         value = normal(given.value)
         if value is None:
             return f"{given.value[:100]!r} is no {given.namespace}"
+        if value == given.value:
+            return given
         return _nobody(given) if self._blocks(value) else Identifier(given.namespace, value)
 
     def _blocks(self, value: str) -> bool:
@@ -82,12 +84,14 @@ def identity_rules(identity: model.Identity) -> IdentityRules:
     )
 
 
-def _is_text(one: str) -> bool:
-    """Return False for control characters and for U+FFFD, the replacement character.
+def _is_text(value: str) -> bool:
+    """Return False with a control character or U+FFFD, the replacement character, in it.
 
     Two different values that were damaged alike would otherwise be one identifier.
     """
-    return category(one) != "Cc" and one != "\ufffd"
+    if "\ufffd" in value:
+        return False
+    return value.isprintable() or all(category(one) != "Cc" for one in value)
 
 
 def _nobody(given: Identifier) -> str:

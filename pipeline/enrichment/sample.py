@@ -61,6 +61,9 @@ def count(sample: Sample, floor: int) -> tuple[int, bool]:
 def next_to_leave(sample: Sample, floor: int) -> int | None:
     """Return the first moment after `floor` that something in it belongs to."""
     moments = (*sample.ats.values(), *(until for until, _ in sample.levels))
+    first = min(moments, default=None)
+    if first is None or first > floor:
+        return first
     return min((at for at in moments if at > floor), default=None)
 
 
