@@ -31,8 +31,9 @@ class SegmentDay:
 
 @dataclass(frozen=True, slots=True)
 class SegmentMoves:
-    """Moves of a segment; `members` are those at the end of the log. `entered_last_week`, `exited_last_week`: of its last seven
-    days. `median_stay_ms`: time by which half have left (Kaplan-Meier; None: fewer have)."""
+    """Moves of a segment; `members` are those at the end of the log. `entered_last_week`,
+    `exited_last_week`: of its last seven days. `median_stay_ms`: time by which half have left
+    (Kaplan-Meier; None: fewer have)."""
 
     segment: str
     customers: int

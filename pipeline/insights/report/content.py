@@ -50,9 +50,9 @@ _WINDOW_MS: Final = 30 * 86_400_000
 @dataclass(frozen=True, slots=True)
 class ReportQuestion:
     """Question of a report. `campaigns`: of the configuration, with the goals that are known of
-    them; `goal`: the event that journeys and forecasts are about; `by`: the property that says the channel of events;
-    `journey`: a plan, with its file; `worth`: what the goal is worth once; `advice`: what
-    `kairos insights recommend` found."""
+    them; `goal`: the event that journeys and forecasts are about; `by`: the property that says the
+    channel of events; `journey`: a plan, with its file; `worth`: what the goal is worth once;
+    `advice`: what `kairos insights recommend` found."""
 
     folder: Path
     period: Period
