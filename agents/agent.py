@@ -1,8 +1,9 @@
 """Binding of a stage's shell to Faust: one app, one table, one agent."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final, cast
 
 from faust.types.tuples import TP
@@ -55,7 +56,9 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
     app = create_app(stage.name, options)
     equipment.apps.append(app)
     table = app.raw_table("rows")
-    ports = _FaustPorts(app, table, equipment.apps)
+    draws = stage.name == "decisioning"
+    rows_first = partial(_rows_first, app, equipment.rulebook if draws else None)
+    ports = _FaustPorts(app, table, equipment.apps, rows_first)
     shell = StageShell(
         stage,
         ports,
@@ -98,6 +101,15 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
     return app
 
 
+def _rows_first(app: App, rulebook: Rulebook | None) -> bool:
+    """Return whether outputs are held until their rows are in the changelog.
+
+    Where choices are drawn (`rulebook`), an input that is read again after a kill may be decided by
+    a newer snapshot.
+    """
+    return app.options.rows_first or (rulebook is not None and rulebook.draws)
+
+
 def _watermark(before: str, options: AppOptions) -> Watermark:
     kafka = {**options.librdkafka, "bootstrap.servers": options.bootstrap_servers}
     group = ConsumerGroup(options.transport(before).group_id, stage_named(before).inputs)
@@ -119,9 +131,12 @@ def _message(message: Any) -> Message:
 class _FaustPorts:
     """The shell's ports on an app. Partition counts are equal for all inputs of a stage."""
 
-    def __init__(self, app: App, table: RawTable, apps: Sequence[App]) -> None:
+    def __init__(
+        self, app: App, table: RawTable, apps: Sequence[App], rows_first: Callable[[], bool]
+    ) -> None:
         self._app = app
         self._apps = apps
+        self._rows_first = rows_first
         self.table = table
 
     @property
@@ -136,7 +151,7 @@ class _FaustPorts:
         headers: Sequence[tuple[str, bytes]],
         partition: int,
     ) -> None:
-        after = partition if self._app.options.rows_first else None
+        after = partition if self._rows_first() else None
         self._app.producer.send_raw(topic, key, value, headers=headers, after=after)  # type: ignore[attr-defined]
 
     def backlog(self, partition: int) -> int | None:

@@ -17,6 +17,7 @@ from agents.run import run as run_apps
 from pipeline.adapters.cleaning import Cleaning
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.kafka import Property
+from pipeline.adapters.knowledge_follower import KnowledgeFollower
 from pipeline.flow import stage as stage_named
 from pipeline.home.codec import open_codec
 from pipeline.home.load_rules import load_rules
@@ -45,12 +46,13 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
     codec = open_codec(settings)
     log = ConfigurationFollower(kafka, codec)
     log.start(_CONFIGURATION_TIMEOUT_S)
+    knowledge = KnowledgeFollower(kafka, codec)
     try:
         inputs = (topic for name in names for topic in stage_named(name).inputs)
         equipment = Equipment(
             _options(settings, kafka, instance),
             DecodedCache(codec, inputs),
-            _rulebook(settings, log),
+            _rulebook(settings, log, knowledge),
         )
         apps = [AGENTS[name](equipment) for name in names]
         _measure(dict(zip(names, apps, strict=True)))
@@ -58,6 +60,7 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
         _announce_when_ready(apps, {"metrics": server.server_port}, on_ready)
         return run_apps(apps)
     finally:
+        knowledge.stop()
         log.stop()
 
 
@@ -68,8 +71,12 @@ def _measure(apps: Mapping[str, App]) -> None:
     REGISTRY.register(collector)
 
 
-def _rulebook(settings: Settings, log: ConfigurationFollower) -> Rulebook:
-    return Rulebook(log, lambda config: load_rules(config, settings))
+def _rulebook(
+    settings: Settings, log: ConfigurationFollower, knowledge: KnowledgeFollower
+) -> Rulebook:
+    rulebook = Rulebook(log, lambda config: load_rules(config, settings), knowledge.latest)
+    knowledge.on_change = rulebook.refresh
+    return rulebook
 
 
 def _options(settings: Settings, kafka: Mapping[str, Property], instance: str) -> AppOptions:

@@ -10,11 +10,13 @@ out of it with an earlier one. Timers, which a stage stamps itself, follow the s
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.config.compile import Configuration
 from pipeline.rules import Rules
+from pipeline.rules.knowledge import EMPTY, Knowledge
 
 _CATCH_UP_TIMEOUT_S: Final = 60.0
 
@@ -22,10 +24,23 @@ _CATCH_UP_TIMEOUT_S: Final = 60.0
 class Rulebook:
     """Rules by digest; reads on where a configuration has not arrived yet."""
 
-    def __init__(self, log: ConfigurationFollower, load: Callable[[Configuration], Rules]) -> None:
+    def __init__(
+        self,
+        log: ConfigurationFollower,
+        load: Callable[[Configuration], Rules],
+        knowledge: Callable[[], Knowledge] = lambda: EMPTY,
+    ) -> None:
         self._log = log
         self._load = load
+        self._knowledge = knowledge
+        self._loaded: dict[str, Rules] = {}
         self._known: dict[str, Rules] = {}
+        self.draws = False
+        """Whether any rules draw choices, so that a step decides otherwise with newer knowledge."""
+
+    def refresh(self) -> None:
+        """Take newer knowledge from the next record on. May be called from any thread."""
+        self._known = {}
 
     @property
     def newest_digest(self) -> str | None:
@@ -55,8 +70,16 @@ class Rulebook:
         await asyncio.to_thread(self._log.catch_up, _CATCH_UP_TIMEOUT_S)
 
     def _rules(self, config: Configuration) -> Rules:
-        rules = self._known.get(config.digest)
+        known = self._known
+        rules = known.get(config.digest)
         if rules is None:
-            rules = self._load(config)
-            self._known[config.digest] = rules
+            loaded = self._loaded.get(config.digest) or self._load(config)
+            self._loaded[config.digest] = loaded
+            rules = known[config.digest] = self._with_knowledge(loaded)
         return rules
+
+    def _with_knowledge(self, rules: Rules) -> Rules:
+        if rules.chooser is None:
+            return rules
+        self.draws = True
+        return replace(rules, chooser=rules.chooser.knowing(self._knowledge()))

@@ -96,6 +96,10 @@ class Settings(BaseSettings):
         default=500,
         description="Most that one prediction of a model may take, in µs; a slower one is refused",
     )
+    snapshot_ms: PositiveInt = Field(
+        default=5_000,
+        description="Shortest time between two snapshots of what the learner knows",
+    )
     java_home: Path | None = Field(
         default=None,
         description="Java (17 or later) for the embedded broker; unset: found by itself",

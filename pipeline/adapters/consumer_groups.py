@@ -1,9 +1,14 @@
 """Consumer groups of a stack: those of the four stages, and those of the adapters."""
 
+from typing import Final
+
 from pipeline.adapters.lag import ConsumerGroup
 from pipeline.config.compile import Configuration
 from pipeline.flow import STAGES
 from pipeline.model import topics
+
+LEARNER_GROUP: Final = "kairos.learner"
+"""Consumer group of the learner."""
 
 
 def adapter_group(adapter: str) -> str:
@@ -27,9 +32,13 @@ def stage_groups() -> tuple[ConsumerGroup, ...]:
 
 
 def all_groups(configuration: Configuration | None) -> tuple[ConsumerGroup, ...]:
-    """Return the groups of the stages, and of the adapters that the channels need."""
+    """Return the groups of the stages, of the adapters that the channels need, and of the learner
+    where something is learned."""
     adapters = adapter_inputs(configuration).items()
+    learns = configuration is not None and configuration.learning is not None
+    learner = (ConsumerGroup(LEARNER_GROUP, (topics.DECISIONS,)),) if learns else ()
     return (
         *stage_groups(),
         *(ConsumerGroup(adapter_group(name), inputs) for name, inputs in adapters),
+        *learner,
     )

@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "gateway": "Serve the HTTP API.",
     "worker": "Run one or all of the agents.",
     "adapter": "Deliver the actions of a kind of channel.",
+    "learner": "Learn what becomes of messages.",
     "insights": "Answer what worked, from tables of what happened.",
     "bench": "Measure latency, throughput and the stages, beside peers.",
 }

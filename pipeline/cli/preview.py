@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from agents.stored_rows import stored_states
 from pipeline.adapters.clock import now_ms
+from pipeline.adapters.knowledge_follower import newest_knowledge
 from pipeline.cli.console import JsonOption, fail, print_json
 from pipeline.cli.explain import LangOption, Tongue, print_explanation
 from pipeline.config.compile import Configuration
@@ -17,6 +18,7 @@ from pipeline.config.model import Source
 from pipeline.decisioning.explain import Explanation, explain
 from pipeline.flow import Flow, Stage
 from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.codec import open_codec
 from pipeline.home.load_rules import load_rules
 from pipeline.home.records import Records
 from pipeline.intake.refusal import Refusal
@@ -29,6 +31,7 @@ from pipeline.row_files.row import FileFormat, UnreadableRow
 from pipeline.row_files.row_ids import RowIds
 from pipeline.row_files.row_intake import RowIntake
 from pipeline.row_files.rows import open_rows
+from pipeline.rules.knowledge import EMPTY, Knowledge
 from pipeline.settings import Settings
 
 _NAME = "Preview"
@@ -145,7 +148,7 @@ def _preview(
         keys = identifiers if stage.name == "identity" else profiles
         return dict(stored_states(settings, stage, keys))
 
-    flow = Flow(load_rules(config, settings), rows)
+    flow = Flow(load_rules(config, settings, _knowledge(settings, config)), rows)
     made = [emit.value for emit in flow.run(interaction)]
     for stage, refused in flow.refused:
         fail(f"{stage}: {refused.reason}: {refused.detail}")
@@ -154,6 +157,12 @@ def _preview(
     if not mine:
         fail("nothing is decided on this")
     return explain(mine[-1], config, lang.language)
+
+
+def _knowledge(settings: Settings, config: Configuration) -> Knowledge:
+    if config.learning is None:
+        return EMPTY
+    return newest_knowledge(settings.kafka(), open_codec(settings))
 
 
 def _affected_keys(settings: Settings, names: Iterable[str]) -> tuple[set[str], set[str]]:

@@ -20,10 +20,11 @@ from pipeline.config.compiled import (
     CompiledTrait,
     Constraints,
     Entry,
+    LearningRules,
 )
 from pipeline.config.conditions import compiled
 from pipeline.config.dates import start_ms
-from pipeline.config.derived import derived_in
+from pipeline.config.derived import BOT, derived_in
 from pipeline.config.entries import Proposal, by_placement, outbound, proposals
 from pipeline.config.identity import IdentityRules, identity_rules
 from pipeline.config.keeps import Keeps, keeps_for
@@ -63,7 +64,7 @@ class Configuration:
     `mappings` are the properties to fill in with their readers.
     `derived`: derived values that anything reads; `carried`: those that later stages read.
     `bots_count`: whether interactions of bots count in traits. `read_traits`: traits that a
-    condition, a content or an address reads.
+    condition, a content or an address reads. `learning`: None where nothing is learned.
     """
 
     digest: str
@@ -91,6 +92,7 @@ class Configuration:
     by_placement: Mapping[str, tuple[Entry, ...]]
     outbound: tuple[Entry, ...]
     constraints: Constraints
+    learning: LearningRules | None
     channels: Mapping[str, CompiledChannel]
 
     def earliest_of(self, source: str) -> int:
@@ -147,6 +149,8 @@ def _compile(bundle: model.Bundle) -> Configuration:
     trees = [one.tree for one in _conditions(bundle, segments, proposed)]
     index = index_of(segments)
     timed = _timed(profile, index)
+    learns = bundle.policies.learning is not None
+    bots = frozenset((BOT,) if learns and agent is not None else ())
     traits = (*_traits(profile, timed), *latest_times(trees))
     return Configuration(
         digest=canonical.digest_of(canonical.to_json(bundle)),
@@ -160,8 +164,8 @@ def _compile(bundle: model.Bundle) -> Configuration:
         earliest={one.name: start_ms(one.earliest) for one in bundle.sources.sources},
         mappings={one.name: _mapping(one) for one in bundle.sources.sources if one.properties},
         session_gap_ms=duration_ms(profile.session_gap),
-        derived=derived_in(profile, trees),
-        carried=frozenset().union(*(reads(tree).derived for tree in trees)),
+        derived=derived_in(profile, trees) | bots,
+        carried=bots.union(*(reads(tree).derived for tree in trees)),
         bots_count=agent is None or agent.count_bots,
         keeps=keeps_of(keep for trait in traits for keep in trait.keeps),
         traits=traits,
@@ -174,6 +178,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         by_placement=by_placement(proposed),
         outbound=outbound(proposed),
         constraints=policies.constraints(bundle),
+        learning=policies.learning(bundle),
         channels={channel.name: _channel(channel) for channel in bundle.channels.channels},
     )
 

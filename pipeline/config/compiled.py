@@ -307,6 +307,34 @@ class Constraints:
 
 
 @dataclass(frozen=True, slots=True)
+class GoalRule:
+    """Goal of a campaign: `when` within `window_ms` of the message."""
+
+    when: Compiled
+    window_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LearningRules:
+    """Rules of learning; `goals` by campaign, `bins` in their order, times in ms."""
+
+    goals: Mapping[str, GoalRule]
+    bins: tuple[tuple[str, Compiled], ...]
+    half_life_ms: int
+    explore: float
+    prior: float
+    prior_trials: float
+    ramp: int
+    scanned: frozenset[str]
+    scanned_ms: int
+    frozen: bool
+
+    def bin_of(self, facts: Facts) -> str:
+        """Return the first bin whose condition holds, else ""."""
+        return next((name for name, when in self.bins if when.test(facts)), "")
+
+
+@dataclass(frozen=True, slots=True)
 class CompiledChannel:
     """Way to reach a customer; `url` is set where an adapter needs it."""
 

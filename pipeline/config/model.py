@@ -512,9 +512,46 @@ class Holdout(Part, frozen=True):
     scope: Scope = field(default_factory=Scope, name="for")
 
 
+class ContextBin(Part, frozen=True):
+    """Circumstances in which a treatment is learned about by itself, while `when` holds."""
+
+    bin: Name
+    when: Condition
+
+
+class Scanners(Part, frozen=True):
+    """Mail scanners: outcomes of messages on `channel` within this time of the decision."""
+
+    channel: Names = ("email",)
+    within: Duration = "10s"
+
+
+class Learning(Part, frozen=True):
+    """Learning of how likely treatments of campaigns with a goal are to reach it, in place of `p`.
+
+    `half_life`: time in which evidence fades to half its weight. `explore`: share of choices that
+    are drawn alike from all that could pay, and `nothing`. Where nothing is learned yet, a
+    treatment's declared `p` (or `prior`, without one) counts as `prior_trials` messages. A
+    treatment with fewer than `ramp` messages takes part only in such a share of choices as it has
+    of them (at least `explore`), where it competes with one that has as many. The first of `bins`
+    whose condition holds says in which circumstances a message is counted. Bots, as the enricher
+    `user_agent` knows them, and `scanners` are not learned from. `frozen`: evidence is counted,
+    and no new snapshot is published.
+    """
+
+    half_life: Duration = "30d"
+    explore: Annotated[float, Meta(gt=0, le=0.5)] = 0.02
+    prior: Annotated[float, Meta(gt=0, lt=1)] = 0.05
+    prior_trials: Annotated[float, Meta(ge=1, le=10_000)] = 20.0
+    ramp: Annotated[int, Meta(ge=0)] = 200
+    bins: tuple[ContextBin, ...] = ()
+    scanners: Scanners = field(default_factory=Scanners)
+    frozen: bool = False
+
+
 class Policies(Engagement, frozen=True):
     """policies.yaml; transactional messages pass by all but eligibility, applicability and
-    suitability."""
+    suitability. Without `learning` nothing is learned."""
 
     caps: tuple[Cap, ...] = ()
     suppressions: tuple[Suppression, ...] = ()
@@ -522,6 +559,7 @@ class Policies(Engagement, frozen=True):
     consent: tuple[Consent, ...] = ()
     weights: tuple[Weight, ...] = ()
     holdouts: tuple[Holdout, ...] = ()
+    learning: Learning | None = None
 
 
 class Dkim(Part, frozen=True):

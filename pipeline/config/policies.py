@@ -15,6 +15,8 @@ from pipeline.config.compiled import (
     Constraints,
     EventSuppression,
     Gate,
+    GoalRule,
+    LearningRules,
     OutcomeSuppression,
 )
 from pipeline.config.conditions import compiled
@@ -77,6 +79,29 @@ def caps(bundle: model.Bundle) -> Iterator[CompiledCap]:
                 yield _cap(cap, CompiledScope((*of_campaign, *of_offer, *scope(cap.scope).fields)))
 
 
+def learning(bundle: model.Bundle) -> LearningRules | None:
+    """Compile the rules of learning; None: nothing is learned."""
+    rules = bundle.policies.learning
+    if rules is None:
+        return None
+    return LearningRules(
+        goals={
+            one.campaign: GoalRule(compiled(one.goal.when), duration_ms(one.goal.window))
+            for one in bundle.campaigns
+            if one.goal is not None and one.purpose != "transactional"
+        },
+        bins=tuple((one.bin, compiled(one.when)) for one in rules.bins),
+        half_life_ms=duration_ms(rules.half_life),
+        explore=rules.explore,
+        prior=rules.prior,
+        prior_trials=rules.prior_trials,
+        ramp=rules.ramp,
+        scanned=frozenset(named(rules.scanners.channel)),
+        scanned_ms=duration_ms(rules.scanners.within),
+        frozen=rules.frozen,
+    )
+
+
 def constraints(bundle: model.Bundle) -> Constraints:
     """Compile all constraints on messages."""
     every = tuple(caps(bundle))
@@ -87,14 +112,22 @@ def constraints(bundle: model.Bundle) -> Constraints:
         *(cap.window_ms for cap in every),
         *(one.duration_ms for one in events),
         *(one.duration_ms + one.within_ms for one in outcomes),
+        *(duration_ms(goal.window) for goal in _learned_goals(bundle)),
     )
     quiet_hours = tuple(_quiet(one) for one in bundle.policies.quiet_hours)
     return Constraints(every, events, outcomes, quiet_hours, max(spans, default=0))
 
 
+def _learned_goals(bundle: model.Bundle) -> Iterator[model.Goal]:
+    if bundle.policies.learning is not None:
+        yield from (one.goal for one in bundle.campaigns if one.goal is not None)
+
+
 def conditions(policies: model.Policies) -> Iterator[Compiled]:
     """Yield the conditions of policies.yaml that belong to no candidate."""
     yield from (compiled(one.when) for one in policies.suppressions if one.when is not None)
+    if policies.learning is not None:
+        yield from (compiled(one.when) for one in policies.learning.bins)
 
 
 def traits(policies: model.Policies) -> Iterable[str]:

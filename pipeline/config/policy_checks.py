@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from pipeline.conditions import Path, Problem
+from pipeline.conditions import Path, Problem, duration_ms
 from pipeline.config import model
 from pipeline.config.compiled import STAGES
 from pipeline.config.names import Names, known_name
@@ -36,6 +36,7 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
             if field not in _FOR_ALL and "transactional" in named(one.scope.purpose):
                 what = "transactional messages pass by this: leave them out"
                 yield Problem((*path, "for", "purpose"), what)
+    yield from _learning_problems(bundle, names)
     for index, cap in enumerate(policies.caps):
         yield from _cap_problems(cap, ("policies", "caps", index), names)
     for index, suppression in enumerate(policies.suppressions):
@@ -82,6 +83,8 @@ def policy_sites(policies: model.Policies) -> Iterator[tuple[Path, model.Conditi
     for field in ("suppressions", "consent", "weights"):
         for index, one in enumerate(getattr(policies, field)):
             yield ("policies", field, index, "when"), one.when
+    for index, each in enumerate(policies.learning.bins if policies.learning else ()):
+        yield ("policies", "learning", "bins", index, "when"), each.when
 
 
 def twice(what: str, path: Path, field: str, values: list[str]) -> Iterator[Problem]:
@@ -121,6 +124,24 @@ def _scope_problems(
             where = (*path, field) if isinstance(given, str) else (*path, field, index)
             if field in known:
                 yield from known_name(field, name, known[field], where)
+
+
+def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
+    learning, path = bundle.policies.learning, ("policies", "learning")
+    if learning is None:
+        return
+    yield from twice("bin", (*path, "bins"), "bin", [one.bin for one in learning.bins])
+    given = learning.scanners.channel
+    for index, name in enumerate(named(given)):
+        where: Path = (*path, "scanners", "channel")
+        if learning.scanners != model.Scanners():  # the default names a channel that may not be
+            place = where if isinstance(given, str) else (*where, index)
+            yield from known_name("channel", name, names.channels, place)
+    if not duration_ms(learning.half_life):
+        yield Problem((*path, "half_life"), "evidence would not last: give it some time")
+    if all(one.goal is None for one in bundle.campaigns):
+        what = "no campaign has a `goal`, so there is nothing to learn: give one, or leave this out"
+        yield Problem(path, what)
 
 
 def _cap_problems(cap: model.Cap, path: Path, names: Names) -> Iterator[Problem]:

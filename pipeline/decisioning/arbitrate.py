@@ -8,18 +8,24 @@ one message. A transactional message competes only with others of its own campai
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.config.compiled import CompiledCandidate, Entry
 from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.eligibility import Moment, campaign_objection, objection
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.holdouts import draw
-from pipeline.decisioning.price import Priced, rank
+from pipeline.decisioning.price import rank
 from pipeline.decisioning.render import Unsayable, render
 from pipeline.model import decision as record_of
 from pipeline.model.decision import Assignment, Choice, Contact
 from pipeline.model.ids import action_id
 from pipeline.rules import Rules
+from pipeline.rules.chooser import Priced
+from pipeline.rules.knowledge import NONE, TreatmentEvidence
 
 NOTHING = "nothing"
 """It scores 0."""
@@ -40,6 +46,23 @@ class Win:
     action_id: str
     candidate: CompiledCandidate
     content: dict[str, str]
+
+
+class Odds(Struct, frozen=True):
+    """Probability of a choice, and whether it was drawn alike from all that could pay."""
+
+    propensity: float = 1.0
+    explored: bool = False
+
+    def of(self, choice: Choice) -> Choice:
+        """Return the choice with its odds."""
+        if self is SURE:
+            return choice
+        return replace(choice, propensity=self.propensity, explored=self.explored)
+
+
+SURE: Final = Odds()
+"""Odds of a choice that nothing is drawn for."""
 
 
 @dataclass(slots=True)
@@ -64,7 +87,7 @@ class Arbitration:
         """Fill a placement that asked, with at most `limit` different offers in order."""
         contest = _Contest({})
         place = 1
-        for one in self._ranked(entries, asked=True):
+        for one in self.ranked(entries, asked=True):
             slot = place_in(placement, place)
             offer = one.candidate.campaign, one.candidate.offer
             self._judge(one, slot, contest, (offer, slot))
@@ -75,8 +98,12 @@ class Arbitration:
 
     def send(self, entries: Sequence[Entry]) -> None:
         """Fill the channels of those that a trigger fires."""
+        self.contend(self.ranked(entries, asked=False))
+
+    def contend(self, ranked: Iterable[Priced]) -> None:
+        """Fill the channels of candidates, the best first."""
         contest = _Contest({})
-        for one in self._ranked(entries, asked=False):
+        for one in ranked:
             campaign, channel = one.candidate.campaign, one.candidate.channel
             if one.candidate.transactional:
                 self._judge(one, f"{channel}/{campaign}", contest, ((campaign,),))
@@ -86,7 +113,8 @@ class Arbitration:
             if not filled:
                 self.choices.append(Choice(slot, slot.partition("/")[0]))
 
-    def _ranked(self, entries: Iterable[Entry], asked: bool) -> list[Priced]:
+    def ranked(self, entries: Iterable[Entry], asked: bool) -> list[Priced]:
+        """Return the candidates past the engagement policy, the best first; note the others."""
         eligible: list[CompiledCandidate] = []
         for entry in entries:
             refusal = campaign_objection(entry.campaign, self.moment, asked)
@@ -108,9 +136,12 @@ class Arbitration:
         self, one: Priced, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
     ) -> None:
         """Give `one` its slot, or say what stands in its way. `claims` go to the first."""
-        candidate, worth = one.candidate, one.worth
         contest.slots.setdefault(slot, False)
-        fate = self._fate(one, slot, contest, claims)
+        self.note(one, slot, self._fate(one, slot, contest, claims))
+
+    def note(self, one: Priced, slot: str, fate: str, evidence: TreatmentEvidence = NONE) -> None:
+        """Note what became of a candidate."""
+        candidate, worth = one.candidate, one.worth
         self.judged.append(
             record_of.Candidate(
                 slot,
@@ -124,6 +155,9 @@ class Arbitration:
                 fate,
                 worth.p,
                 worth.weight,
+                evidence.trials,
+                evidence.successes,
+                evidence.tried,
             )
         )
 
@@ -135,9 +169,8 @@ class Arbitration:
             if claim in taken:
                 beaten = taken[claim]
                 break
-        if beaten is None and self.unsettled:
-            contacts = (*self.known.contacts, *self.contacts)
-            self.standing, self.unsettled = self.standing.after(contacts), False
+        if beaten is None:
+            self.refresh()
         if not self.standing.open or candidate.consents:
             constraint = self.standing.objection(candidate)
             if constraint is not None:
@@ -151,14 +184,33 @@ class Arbitration:
             return f"content {content.reason}"
         taken.update(dict.fromkeys(claims, BEATEN_BY + candidate.treatment))
         contest.slots[slot] = True
+        return self.grant(one, slot, content)
+
+    def refresh(self) -> None:
+        """Count those who won so far under the caps."""
+        if self.unsettled:
+            self.standing, self.unsettled = self.standing.after(self.counted()), False
+
+    def counted(self) -> tuple[Contact, ...]:
+        """Return the messages that count under the caps."""
+        return (*self.known.contacts, *self.contacts)
+
+    def grant(self, one: Priced, slot: str, content: dict[str, str], odds: Odds = SURE) -> str:
+        """Give a slot to a candidate, or to nobody for a holdout; return the candidate's fate."""
+        candidate = one.candidate
         held = self._held_out(candidate)
         if held is not None:
-            self.choices.append(
-                Choice(slot, candidate.channel, holdout=held, would_be=candidate.treatment)
-            )
+            choice = Choice(slot, candidate.channel, holdout=held, would_be=candidate.treatment)
+            self.choices.append(odds.of(choice))
             return f"held out by {held}"
-        self._win(one, slot, content)
+        self._win(one, slot, content, odds)
         return "chosen"
+
+    def is_held_out(self, candidate: CompiledCandidate) -> bool:
+        """Return whether the customer would be held out; draws nothing for good."""
+        drawn = {**self.known.holdouts, **self.drawn}
+        made = draw(candidate, self.moment.identity.profile_id, drawn, self.moment.now_ms)
+        return made.held is not None
 
     def _held_out(self, candidate: CompiledCandidate) -> str | None:
         if not candidate.holdouts:
@@ -168,36 +220,37 @@ class Arbitration:
         self.drawn.update((each.holdout, each) for each in made.new)
         return None if made.held is None else made.held.holdout
 
-    def _win(self, one: Priced, slot: str, content: dict[str, str]) -> None:
-        candidate, action = one.candidate, action_id(self.decision_id, slot)
-        now_ms, confirm_ms = self.moment.now_ms, candidate.confirm_ms
-        self.wins.append(Win(slot, action, candidate, content))
-        self.contacts.append(
-            Contact(
-                action_id=action,
-                campaign=candidate.campaign,
-                offer=candidate.offer,
-                treatment=candidate.treatment,
-                channel=candidate.channel,
-                purpose=candidate.purpose,
-                at=now_ms,
-                issue=candidate.issue,
-                group=candidate.group,
-                until=None if confirm_ms is None else now_ms + confirm_ms,
-            )
+    def _win(self, one: Priced, slot: str, content: dict[str, str], odds: Odds) -> None:
+        candidate, contact = one.candidate, self.contact(one.candidate, slot)
+        self.wins.append(Win(slot, contact.action_id, candidate, content))
+        self.contacts.append(contact)
+        choice = Choice(
+            slot=slot,
+            channel=candidate.channel,
+            action_id=contact.action_id,
+            campaign=candidate.campaign,
+            offer=candidate.offer,
+            treatment=candidate.treatment,
+            score=one.worth.score,
         )
-        self.choices.append(
-            Choice(
-                slot=slot,
-                channel=candidate.channel,
-                action_id=action,
-                campaign=candidate.campaign,
-                offer=candidate.offer,
-                treatment=candidate.treatment,
-                score=one.worth.score,
-            )
-        )
+        self.choices.append(odds.of(choice))
         self.unsettled = True
+
+    def contact(self, candidate: CompiledCandidate, slot: str) -> Contact:
+        """Return the message of a slot as caps count it."""
+        now_ms, confirm_ms = self.moment.now_ms, candidate.confirm_ms
+        return Contact(
+            action_id=action_id(self.decision_id, slot),
+            campaign=candidate.campaign,
+            offer=candidate.offer,
+            treatment=candidate.treatment,
+            channel=candidate.channel,
+            purpose=candidate.purpose,
+            at=now_ms,
+            issue=candidate.issue,
+            group=candidate.group,
+            until=None if confirm_ms is None else now_ms + confirm_ms,
+        )
 
 
 @dataclass(slots=True)

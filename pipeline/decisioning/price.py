@@ -3,19 +3,11 @@
 from collections.abc import Sequence
 from operator import attrgetter
 
-from msgspec import Struct
-
 from pipeline.conditions import Facts
 from pipeline.config import amounts
 from pipeline.config.compiled import CompiledCandidate, Worth
+from pipeline.rules.chooser import Priced
 from pipeline.rules.propensities import Propensities
-
-
-class Priced(Struct, frozen=True):
-    """A candidate with its worth for this customer now."""
-
-    candidate: CompiledCandidate
-    worth: Worth
 
 
 def rank(

@@ -4,27 +4,32 @@ A slot is a placement that asked, or an outbound channel that a trigger opened. 
 filled in their order, then what is sent.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 from msgspec.structs import replace
 
 from pipeline.conditions import Facts
-from pipeline.config.compiled import Entry
+from pipeline.config.compiled import Entry, LearningRules
 from pipeline.decisioning import history, holding, suppressions
 from pipeline.decisioning.arbitrate import Arbitration, Win
 from pipeline.decisioning.constraints import Standing
+from pipeline.decisioning.drawing import Drawing
 from pipeline.decisioning.eligibility import Moment, address
 from pipeline.decisioning.history import Remembered
+from pipeline.decisioning.learning import feedback
 from pipeline.decisioning.state import AwaitingAction, ContactState, History
 from pipeline.model import topics
 from pipeline.model.belongings import told, without
 from pipeline.model.control import Control
-from pipeline.model.decision import Action, Answer, Decision, Reply
+from pipeline.model.decision import Action, Answer, Decision, Feedback, Reply
 from pipeline.model.ids import control_id, decision_id, event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome
 from pipeline.model.shards import Away, Erasure, arrival, destination
 from pipeline.model.stages import ProfileSection, Segmented
 from pipeline.rules import Rules
+from pipeline.rules.chooser import Chooser
 from pipeline.rules.token import Claims
 
 _history_bytes = msgspec.msgpack.Encoder()
@@ -53,7 +58,9 @@ def _decide(
     silenced = suppressions.caused(rules.config.constraints, moment.facts)
     before = history.known(state)
     known = history.remembering(before, History(silenced=silenced))
-    made = _arbitrated(interaction, moment, known, rules)
+    chooser = rules.chooser
+    context_bin = "" if chooser is None else chooser.rules.bin_of(moment.facts)
+    made = _arbitrated(interaction, moment, known, rules, context_bin)
     actions, waiting = _divided(made, moment, rules)
     new = History(tuple(made.contacts), silenced, made.drawn, waiting)
     decision = Decision(
@@ -69,11 +76,42 @@ def _decide(
         silenced=known.silenced,
         holdouts=tuple(one for _, one in sorted({**known.holdouts, **made.drawn}.items())),
     )
+    if chooser is not None:
+        decision = replace(
+            decision,
+            snapshot=chooser.snapshot,
+            bin=context_bin,
+            feedback=_feedback(moment, before, made, waiting, chooser.rules),
+        )
     row = _remember(state, record, new, rules)
     profile = record.identity.profile_id
     sent = [Emit(topics.actions(one.channel), profile, one) for one in actions]
     answered = _answer(interaction, made.decision_id, actions)
     return Ok(row, (Emit(topics.DECISIONS, profile, decision), *sent, *answered))
+
+
+def _feedback(
+    moment: Moment,
+    before: Remembered,
+    made: Arbitration,
+    waiting: tuple[AwaitingAction, ...],
+    rules: LearningRules,
+) -> tuple[Feedback, ...]:
+    """Return what is to be learned from an interaction and its actions."""
+    facts = moment.facts
+    assert facts.interaction is not None
+    if feedback.is_bots(facts):
+        return ()
+    reached = feedback.of_interaction(facts.interaction, before.contacts, rules, facts)
+    held = {one.action.action_id for one in waiting}
+    sent = (
+        each
+        for one in made.wins
+        for each in feedback.of_action(
+            one.action_id, one.candidate, moment.now_ms, rules, one.action_id in held
+        )
+    )
+    return (*reached, *sent)
 
 
 def _divided(
@@ -93,17 +131,18 @@ def _divided(
 
 
 def _arbitrated(
-    interaction: Interaction, moment: Moment, known: Remembered, rules: Rules
+    interaction: Interaction, moment: Moment, known: Remembered, rules: Rules, context_bin: str
 ) -> Arbitration:
     config = rules.config
     standing = Standing.of(config.constraints, moment.facts, known)
     made = Arbitration(_decision_id(interaction), moment, known, rules, standing)
+    filling = made if rules.chooser is None else Drawing(made, rules.chooser, context_bin)
     request = interaction.request
     for placement in dict.fromkeys(request.placements if request is not None else ()):
         entries = config.by_placement.get(placement, ())
         limit = 1 if request is None else request.limits.get(placement, 1)
-        made.answer(placement, entries, _channel_of(entries, interaction), limit)
-    made.send(config.outbound)
+        filling.answer(placement, entries, _channel_of(entries, interaction), limit)
+    filling.send(config.outbound)
     return made
 
 
@@ -212,7 +251,23 @@ def _outcome(
         decided_at=interaction.received_at,
         silenced=silenced,
     )
+    if rules.chooser is not None:
+        decision = _learned_from(decision, str(subject), state, facts, rules.chooser)
     return Ok(row, (Emit(topics.DECISIONS, record.identity.profile_id, decision),))
+
+
+def _learned_from(
+    decision: Decision, action_id: str, state: ContactState, facts: Facts, chooser: Chooser
+) -> Decision:
+    """Return the decision on an outcome with what is to be learned from it, and its message."""
+    contact = next((c for c in history.known(state).contacts if c.action_id == action_id), None)
+    if contact is None:
+        return decision
+    assert facts.interaction is not None
+    told: Iterable[Feedback] = ()
+    if not feedback.is_bots(facts):
+        told = feedback.of_outcome(facts.interaction, contact, chooser.rules, facts)
+    return replace(decision, snapshot=chooser.snapshot, contacts=(contact,), feedback=tuple(told))
 
 
 def _decision_id(interaction: Interaction) -> str:

@@ -14,6 +14,8 @@ from pipeline.config.model import Score
 from pipeline.config.names import score_trait
 from pipeline.enrichment.enrichers import Places, enrichers_for
 from pipeline.rules import Rules
+from pipeline.rules.chooser import Chooser
+from pipeline.rules.knowledge import EMPTY, Knowledge
 from pipeline.rules.scorer import Scorer
 from pipeline.rules.token import TokenKey
 from pipeline.settings import Settings
@@ -21,8 +23,9 @@ from pipeline.settings import Settings
 _log = structlog.get_logger(__name__)
 
 
-def load_rules(config: Configuration, settings: Settings) -> Rules:
-    """Return the rules; log each unusable file once, and leave out what it would provide."""
+def load_rules(config: Configuration, settings: Settings, knowledge: Knowledge = EMPTY) -> Rules:
+    """Return the rules, with what was learned; log each unusable file once, and leave out what it
+    would provide."""
     artifacts = settings.kept_artifacts()
     return Rules(
         config,
@@ -30,7 +33,16 @@ def load_rules(config: Configuration, settings: Settings) -> Rules:
         settings.max_action_age_s * 1000,
         enrichers_for(config, _places(config, artifacts)),
         dict(_scorers(config, artifacts, settings.score_budget_us)),
+        chooser=_chooser(config, knowledge),
     )
+
+
+def _chooser(config: Configuration, knowledge: Knowledge) -> Chooser | None:
+    if config.learning is None:
+        return None
+    from pipeline.decisioning.learning.sampler import ThompsonSampler  # imports SciPy
+
+    return ThompsonSampler(config.learning, knowledge)
 
 
 def _places(config: Configuration, artifacts: Artifacts) -> Places | None:

@@ -38,7 +38,8 @@ class Candidate(Struct, frozen=True):
     """Treatment that passed eligibility, applicability and suitability.
 
     `score` = (p × value − cost) × weight, where `weight` is that of the context and of levers.
-    `fate`: chosen, or the reason why not.
+    `fate`: chosen, or the reason why not. Where it is learned how likely the goal is, `p` is drawn
+    from the posterior with the evidence `trials`, `successes` and `tried` (see `Posterior`).
     """
 
     slot: str
@@ -52,6 +53,9 @@ class Candidate(Struct, frozen=True):
     fate: str
     p: float = 1.0
     weight: float = 1.0
+    trials: float = 0.0
+    successes: float = 0.0
+    tried: int = 0
 
 
 class Assignment(Struct, frozen=True):
@@ -72,7 +76,9 @@ class Choice(Struct, frozen=True):
 
     The further places of a placement that wants several are slots too: `grid#2`, `grid#3`… For a
     customer in `holdout` nothing is shown, and `would_be` is the treatment that would have been.
-    `propensity`: probability of this choice, given everything.
+    `propensity`: probability of this choice in this slot, given everything and what the slots of
+    other placements, and earlier places of this one, got; 1 where nothing is learned. `explored`:
+    it was drawn alike from all that could pay.
     """
 
     slot: str
@@ -85,6 +91,20 @@ class Choice(Struct, frozen=True):
     holdout: str | None = None
     would_be: str | None = None
     propensity: float = 1.0
+    explored: bool = False
+
+
+class Feedback(Struct, frozen=True):
+    """Evidence about an action, for the learner.
+
+    `tried`: it was sent and counts; `waits`: it counts once it was `shown`; `released`: it does not
+    count, for it never reached anybody; `reached`: its campaign's goal, within the goal's window.
+    `until` (ms): end of that window.
+    """
+
+    action_id: str
+    what: Literal["tried", "waits", "shown", "released", "reached"]
+    until: int
 
 
 class Decision(Struct, frozen=True):
@@ -92,7 +112,9 @@ class Decision(Struct, frozen=True):
 
     `rejected`: rule that excluded treatments, as `stage/rule`, -> their names. The inputs that were
     read make the decision repeatable: `contacts` (the contact history), `silenced` (when, in ms,
-    interactions suppressed what) and `holdouts` (the customer's assignments).
+    interactions suppressed what) and `holdouts` (the customer's assignments). Where something is
+    learned: `snapshot` names the knowledge that it was made with, `bin` the circumstances, and
+    `feedback` is what is to be learned from it.
     """
 
     decision_id: str
@@ -106,6 +128,9 @@ class Decision(Struct, frozen=True):
     contacts: tuple[Contact, ...] = ()
     silenced: dict[str, int] = field(default_factory=dict)
     holdouts: tuple[Assignment, ...] = ()
+    snapshot: str | None = None
+    bin: str = ""
+    feedback: tuple[Feedback, ...] = ()
 
 
 class Action(Struct, frozen=True):

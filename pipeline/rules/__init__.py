@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.config.compile import Configuration
+from pipeline.rules.chooser import Chooser
 from pipeline.rules.enricher import Enricher
 from pipeline.rules.propensities import Propensities
 from pipeline.rules.scorer import Scorer
@@ -16,7 +17,8 @@ class Rules:
 
     `max_action_age_ms`: an interaction older than this on arrival triggers nothing outbound.
     `enrichers`: those that the configuration asks for; `scorers`: models by trait; those without a
-    file are missing. `propensities`: learned from treatments, if a learner runs.
+    file are missing. `propensities`: of a model of treatments, where there is one. `chooser`: draws
+    choices by what the learner knows, where the configuration asks for learning.
     """
 
     config: Configuration
@@ -25,3 +27,4 @@ class Rules:
     enrichers: tuple[Enricher, ...] = ()
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     propensities: Propensities | None = None
+    chooser: Chooser | None = None

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from pipeline.adapters.broker.warmup import warm_up
 from pipeline.adapters.consumer_groups import adapter_inputs
 from pipeline.adapters.private_files import SUPERVISED
 from pipeline.adapters.run_state import announcements
+from pipeline.config.compile import Configuration
 from pipeline.home.codec import register
 from pipeline.home.topics import ensure_topics
 from pipeline.settings import Settings
@@ -25,7 +26,7 @@ from pipeline.stack.configure import apply_folder, ensure_configuration
 from pipeline.stack.home_lock import home_lock
 from pipeline.stack.log_files import open_log, tail
 from pipeline.stack.partitions import with_existing_partitions
-from pipeline.stack.plan import ProcessPlan, make_plan, parse_workers
+from pipeline.stack.plan import INGEST, LEARNER, ProcessPlan, make_plan, parse_workers
 from pipeline.stack.strays import SUPERVISOR_MODULE, end, stray_brokers, strays
 from pipeline.stack.supervision import (
     Supervision,
@@ -87,12 +88,19 @@ def _up(settings: Settings, config: Path | None, counts: dict[str, int], say: Sa
     configuration = ensure_configuration(settings)
     _prepare_topics(settings, tuple(configuration.channels))
     adapters = frozenset(adapter_inputs(configuration))
-    has_watches = bool(configuration.bundle.ingest.watches)
-    plan = make_plan(counts, _gateway_port(settings), adapters, ingest=has_watches)
+    plan = make_plan(counts, _gateway_port(settings), adapters, *_extras(configuration))
     changed = _apply_plan(home, plan, settings.partitions, say)
     url = f"http://{client_host(settings)}:{plan.gateway_port}"
     _wait_until_ready(home, plan, url)
     return Up(url, changed, replaced)
+
+
+def _extras(configuration: Configuration) -> Iterator[str]:
+    """Yield the further processes that the configuration needs."""
+    if configuration.bundle.ingest.watches:
+        yield INGEST
+    if configuration.learning is not None:
+        yield LEARNER
 
 
 def down(settings: Settings, say: Say) -> int:

@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from pipeline.adapters.consumer_groups import adapter_group
+from pipeline.adapters.consumer_groups import LEARNER_GROUP, adapter_group
 from pipeline.flow import STAGES
 
 ALL = "all"
@@ -15,8 +15,12 @@ ALL = "all"
 INGEST = "ingest"
 """Watcher of files."""
 
+LEARNER = "learner"
+"""Counter of what becomes of messages."""
+
 _NAMES = tuple(stage.name for stage in STAGES)
 _GROUPS = {stage.name: stage.group for stage in STAGES}
+_EXTRA_GROUPS = {LEARNER: (LEARNER_GROUP,)}
 _TERM = re.compile(r"(?P<name>[a-z]+)(?:=(?P<count>[1-9][0-9]?))?")
 
 
@@ -76,18 +80,20 @@ def parse_workers(workers: str) -> dict[str, int]:
 
 
 def make_plan(
-    workers: dict[str, int], gateway_port: int, adapters: frozenset[str], *, ingest: bool = False
+    workers: dict[str, int], gateway_port: int, adapters: frozenset[str], *extras: str
 ) -> ProcessPlan:
     """Return the plan for the workers, and the adapters that the channels need.
 
-    `ingest`: there are files to watch for.
+    `extras`: of `INGEST` (there are files to watch for) and `LEARNER` (something is learned).
     """
     agents = [
         _worker(name, str(instance)) for name, count in workers.items() for instance in range(count)
     ]
     gateway = ProcessSpec("gateway", _kairos("gateway", "--port", str(gateway_port)), Tier.GATEWAY)
-    watcher = (ProcessSpec(INGEST, _kairos(INGEST), Tier.ADAPTER),) if ingest else ()
-    return ProcessPlan((*agents, gateway, *map(_adapter, sorted(adapters)), *watcher), gateway_port)
+    others = (
+        ProcessSpec(one, _kairos(one), Tier.ADAPTER, _EXTRA_GROUPS.get(one, ())) for one in extras
+    )
+    return ProcessPlan((*agents, gateway, *map(_adapter, sorted(adapters)), *others), gateway_port)
 
 
 def _worker(agents: str, instance: str) -> ProcessSpec:

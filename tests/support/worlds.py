@@ -8,8 +8,10 @@ from msgspec.structs import replace
 
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.decisioning.learning.sampler import ThompsonSampler
 from pipeline.enrichment.enrichers import Places, enrichers_for
 from pipeline.rules import Rules
+from pipeline.rules.knowledge import EMPTY
 from pipeline.rules.scorer import Scorer
 from pipeline.rules.token import TokenKey
 
@@ -27,7 +29,8 @@ def rules(
     assert isinstance(config, Configuration), config
     key = TokenKey("test" * 8)
     enrichers = enrichers_for(config, places)
-    return Rules(config, key, MAX_ACTION_AGE_MS, enrichers, scorers or {})
+    chooser = None if config.learning is None else ThompsonSampler(config.learning, EMPTY)
+    return Rules(config, key, MAX_ACTION_AGE_MS, enrichers, scorers or {}, chooser=chooser)
 
 
 @cache

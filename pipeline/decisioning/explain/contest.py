@@ -34,7 +34,7 @@ class Contest:
 
     def flip(self) -> Flip | None:
         """Return the smallest change that gives the slot to another, or to nobody."""
-        if self.transactional:
+        if self.transactional or self.choice.explored:
             return None
         return smallest_flip(self.candidates, self.everywhere, self.winner, self.language)
 
@@ -55,10 +55,17 @@ class Contest:
         worth = one.p * one.value
         if worth > 0:
             yield self._phrase("worth", amount=worth, p=one.p, value=one.value)
+        yield from self._learned(one)
         if one.cost == 0:
             yield self._phrase("cheap")
         if one.weight > 1:
             yield self._phrase("raised", weight=one.weight)
+
+    def _learned(self, one: Candidate) -> Iterator[str]:
+        if one.tried > 0:
+            yield self._phrase(
+                "learned", tried=one.tried, trials=one.trials, successes=one.successes
+            )
 
     def cons(self, one: Candidate) -> Iterator[str]:
         """Return what speaks against a candidate."""
@@ -110,6 +117,10 @@ class Contest:
         )
         if self.transactional:
             yield self._phrase("transactional")
+        if choice.explored:
+            yield self._phrase("explored", propensity=choice.propensity)
+        elif choice.propensity < 1:
+            yield self._phrase("drawn", propensity=choice.propensity)
         for one in self.candidates:
             if one.fate == BEATEN_BY + winner.treatment:
                 yield self._phrase("runner-up", treatment=one.treatment, score=one.score)

@@ -83,7 +83,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
         profile_id=decision.profile_id,
         decided_at=decision.decided_at,
         config=decision.config,
-        snapshot=None,
+        snapshot=decision.snapshot,
         slots=tuple(slots.values()),
         words="\n".join(said) if said else phrase(language, silent),
     )

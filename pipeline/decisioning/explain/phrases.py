@@ -12,6 +12,11 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "chosen": "{slot}: {treatment} (offer {offer}, campaign {campaign}) on {channel}, "
         "score {score} = {sum}.",
         "transactional": "It is transactional, so it competes with nothing else.",
+        "explored": "It was drawn alike from all that could pay, to learn (propensity "
+        "{propensity}).",
+        "drawn": "Its p was drawn from what was learned (propensity {propensity}).",
+        "learned": "tried {tried} times; by age that weighs {trials}, of which {successes} reached "
+        "the goal",
         "runner-up": "The next best, {treatment}, scores {score}.",
         "nothing": "{slot}: nothing is said.",
         "nothing pays": "The best candidate, {treatment}, scores {score} = {sum}, and what is not "
@@ -66,6 +71,11 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "chosen": "{slot}: {treatment} (oferta {offer}, campaña {campaign}) por {channel}, "
         "puntuación {score} = {sum}.",
         "transactional": "Es transaccional, así que no compite con nada más.",
+        "explored": "Se sorteó por igual entre todo lo que podía compensar, para aprender "
+        "(propensión {propensity}).",
+        "drawn": "Su p se sorteó según lo aprendido (propensión {propensity}).",
+        "learned": "probado {tried} veces; por su antigüedad pesan {trials}, de las que "
+        "{successes} alcanzaron el objetivo",
         "runner-up": "El siguiente mejor, {treatment}, puntúa {score}.",
         "nothing": "{slot}: no se dice nada.",
         "nothing pays": "El mejor candidato, {treatment}, puntúa {score} = {sum}, y lo que no es "

@@ -1,5 +1,7 @@
 """A decision made again from what it recorded."""
 
+from dataclasses import replace
+
 from pipeline.config.names import address_trait
 from pipeline.decisioning.eligibility import ANOTHERS
 from pipeline.decisioning.state import ContactState, History
@@ -10,13 +12,17 @@ from pipeline.model.outcome import Ok
 from pipeline.model.shards import Shards
 from pipeline.model.stages import Segmented
 from pipeline.rules import Rules
+from pipeline.rules.knowledge import recorded_knowledge
 
 
 def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision | None:
     """Decide again on the same record and history; None: that record is not decided at all.
 
-    `rules` are of the configuration that the decision names.
+    `rules` are of the configuration that the decision names. Of the snapshot that it names, what it
+    read is recorded in it.
     """
+    if rules.chooser is not None and decision.snapshot is not None:
+        rules = replace(rules, chooser=rules.chooser.knowing(recorded_knowledge(decision)))
     history = History(
         decision.contacts,
         decision.silenced,

@@ -1,0 +1,17 @@
+"""`kairos learner`: evidence about treatments, from what became of messages."""
+
+from pipeline.adapters.consumer_groups import LEARNER_GROUP
+from pipeline.home import logs
+from pipeline.learner.process import run as learn
+from pipeline.settings import Settings
+from pipeline.stack.plan import LEARNER
+
+
+def run() -> None:
+    """Count what became of messages, and publish snapshots of it to `learning`, until TERM.
+
+    One process for a cluster; `kairos up` runs it where policies.yaml has `learning`.
+    """
+    settings = Settings()
+    logs.configure(settings)
+    learn(settings, LEARNER, LEARNER_GROUP)

@@ -1,0 +1,295 @@
+"""Arbitration by what was learned: choices are drawn, each with its probability.
+
+A place of a placement is a contest of its own among all that nothing holds back. Outbound, rounds
+follow each other until one gives nothing: each draws anew among the candidates whose campaign and
+channel are free, with the caps as they are after the rounds before.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from pipeline.config.compiled import CompiledCandidate, Entry
+from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING, SURE, Arbitration, Odds, place_in
+from pipeline.decisioning.render import Unsayable, render
+from pipeline.model.decision import Choice
+from pipeline.rules.chooser import Chooser, Field, Lot, Priced
+
+_Content: TypeAlias = dict[str, str]
+
+_SHORTLIST: Final = 16
+"""Candidates that compete for several channels at once: their outcomes are enumerated."""
+
+_MADE_FIRST: Final = 16
+"""Up to so many candidates, all contents are made before a draw. A content that cannot be made is
+rare; among more candidates it is found only when it is drawn, and other propensities of the slot
+count it as one that could have been said."""
+
+
+@dataclass(slots=True)
+class Drawing:
+    """Drawn choices of one decision, which fill the slots of `made`."""
+
+    made: Arbitration
+    chooser: Chooser
+    context_bin: str
+
+    def answer(self, placement: str, entries: Sequence[Entry], channel: str, limit: int) -> None:
+        """Fill a placement that asked, with at most `limit` different offers in order."""
+        pool = self.made.ranked(entries, asked=True)
+        places = _Places(self.made, pool, self.chooser.field(pool, self.context_bin))
+        for place in range(1, limit + 1):
+            if not places.fill(place_in(placement, place), last=place == limit):
+                break
+        if places.nothing is not None:
+            self.made.choices.append(places.nothing.of(Choice(placement, channel)))
+
+    def send(self, entries: Sequence[Entry]) -> None:
+        """Fill the channels of those that a trigger fires."""
+        ranked = self.made.ranked(entries, asked=False)
+        self.made.contend([one for one in ranked if one.candidate.transactional])
+        pool = [one for one in ranked if not one.candidate.transactional]
+        if pool:
+            _Rounds(self.made, pool, self.chooser.field(pool, self.context_bin)).run()
+
+
+@dataclass(slots=True)
+class _Places:
+    """Places of one placement. `open`: candidates that are left; `nothing`: odds of saying nothing
+    at all, where that was chosen."""
+
+    made: Arbitration
+    pool: Sequence[Priced]
+    runners: Field
+    open: list[int] = field(init=False)
+    contents: dict[int, _Content] = field(default_factory=dict)
+    nothing: Odds | None = None
+
+    def __post_init__(self) -> None:
+        self.open = list(range(len(self.pool)))
+
+    def fill(self, slot: str, *, last: bool) -> bool:
+        """Fill a place; return whether another may follow."""
+        key = f"{self.made.decision_id}/{slot}"
+        self._hold_back(slot, key)
+        drawn = self._winner(slot, key)
+        if drawn is None:
+            self._note_all(slot, key, BEATEN_BY + NOTHING)
+            return False
+        index, content, odds = drawn
+        one = self.runners.drawn(index, key)
+        fate = self.made.grant(one, slot, content, odds)
+        self.made.note(one, slot, fate, self.runners.evidence(index))
+        self.open.remove(index)
+        same = None if last else _offer(one.candidate)
+        self._note_all(slot, key, BEATEN_BY + one.candidate.treatment, same)
+        return not last and bool(self.open)
+
+    def _hold_back(self, slot: str, key: str) -> None:
+        """Note those that a constraint holds back, and leave them out."""
+        self.made.refresh()
+        for index in tuple(self.open):
+            objection = self.made.standing.objection(self.pool[index].candidate)
+            if objection is not None:
+                self._leave(index, slot, key, objection)
+        if len(self.open) <= _MADE_FIRST:
+            for index in tuple(self.open):
+                self._content(index, slot, key)
+
+    def _winner(self, slot: str, key: str) -> tuple[int, _Content, Odds] | None:
+        """Return who gets the place; transactional messages come before all others."""
+        for index in tuple(self.open):
+            if self.pool[index].candidate.transactional:
+                content = self._content(index, slot, key)
+                if content is not None:
+                    return index, content, SURE
+        while self.open:
+            lot = self.runners.draw(self.open, key)
+            if lot.index is None:
+                self._say_nothing(slot, lot)
+                return None
+            available = tuple(self.open)
+            content = self._content(lot.index, slot, key)
+            if content is not None:
+                odds = Odds(self.runners.chance(available, lot.index), lot.explored)
+                return lot.index, content, odds
+        self._say_nothing(slot, Lot(None))
+        return None
+
+    def _say_nothing(self, slot: str, lot: Lot) -> None:
+        if "#" not in slot:
+            chance = self.runners.chance(self.open, None) if self.open else 1.0
+            self.nothing = Odds(chance, lot.explored)
+
+    def _content(self, index: int, slot: str, key: str) -> _Content | None:
+        content = self.contents.get(index)
+        if content is None:
+            made = render(self.pool[index].candidate.content, self.made.moment.facts)
+            if isinstance(made, Unsayable):
+                self._leave(index, slot, key, f"content {made.reason}")
+                return None
+            content = self.contents[index] = made
+        return content
+
+    def _note_all(
+        self, slot: str, key: str, fate: str, offer: tuple[str, str] | None = None
+    ) -> None:
+        """Note the fate of all that are left, or of those of one offer."""
+        for index in tuple(self.open):
+            if offer is None or _offer(self.pool[index].candidate) == offer:
+                self._leave(index, slot, key, fate)
+
+    def _leave(self, index: int, slot: str, key: str, fate: str) -> None:
+        self.open.remove(index)
+        self.made.note(self.runners.drawn(index, key), slot, fate, self.runners.evidence(index))
+
+
+@dataclass(slots=True)
+class _Rounds:
+    """Rounds of what is sent. `left_out`: candidates whose content cannot be made, with why."""
+
+    made: Arbitration
+    pool: Sequence[Priced]
+    runners: Field
+    left_out: dict[int, str] = field(default_factory=dict)
+    shortlist: frozenset[int] = frozenset()
+    contents: dict[int, _Content] = field(default_factory=dict)
+    lots: list[Lot] = field(default_factory=list)
+    _free: dict[frozenset[int], tuple[int, ...]] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Fill the channels."""
+        self.made.refresh()
+        self.shortlist = self._shortlist()
+        if len(self.shortlist) <= _MADE_FIRST:
+            for index in sorted(self.shortlist):
+                self._content(index)
+        contents = self._draw_all()
+        chances = self._chances()
+        winners = [lot.index for lot in self.lots if lot.index is not None]
+        key = self._key(max(len(self.lots), 1))
+        fates: dict[int, str] = dict(self.left_out)
+        for lot, content in zip(self.lots, contents, strict=False):
+            assert lot.index is not None
+            one = self.runners.drawn(lot.index, self._key(winners.index(lot.index) + 1))
+            odds = Odds(chances[lot.index], lot.explored)
+            fate = self.made.grant(one, one.candidate.channel, content, odds)
+            self.made.note(one, one.candidate.channel, fate, self.runners.evidence(lot.index))
+        self.made.refresh()
+        for index, one in enumerate(self.pool):
+            if index not in winners:
+                fate = fates.get(index) or self._fate(one.candidate, winners)
+                drawn = self.runners.drawn(index, key)
+                self.made.note(drawn, one.candidate.channel, fate, self.runners.evidence(index))
+        self._say_nothing(winners, chances)
+
+    def _shortlist(self) -> frozenset[int]:
+        """Return who competes: all, unless they are many and several of them may win."""
+        free = self._standing_free(frozenset(range(len(self.pool))))
+        candidates = [self.pool[one].candidate for one in free]
+        single = len({one.channel for one in candidates}) < 2 or (
+            len({one.campaign for one in candidates}) < 2
+        )
+        if single or len(free) <= _SHORTLIST:
+            return frozenset(free)
+        return frozenset(sorted(free, key=lambda one: -self.runners.optimistic(one))[:_SHORTLIST])
+
+    def _standing_free(self, among: frozenset[int]) -> list[int]:
+        standing = self.made.standing
+        return [
+            one for one in sorted(among) if standing.objection(self.pool[one].candidate) is None
+        ]
+
+    def _draw_all(self) -> list[_Content]:
+        """Draw the rounds, again without those whose content cannot be made; return contents."""
+        while True:
+            self.lots = []
+            winners: frozenset[int] = frozenset()
+            while free := self._available(winners):
+                lot = self.runners.draw(free, self._key(len(self.lots) + 1))
+                if lot.index is None:
+                    break
+                self.lots.append(lot)
+                winners |= {lot.index}
+            contents = [self._content(lot.index) for lot in self.lots if lot.index is not None]
+            made = [one for one in contents if one is not None]
+            if len(made) == len(contents):
+                return made
+            self._free.clear()
+
+    def _content(self, index: int) -> _Content | None:
+        content = self.contents.get(index)
+        if content is None:
+            made = render(self.pool[index].candidate.content, self.made.moment.facts)
+            if isinstance(made, Unsayable):
+                self.left_out[index] = f"content {made.reason}"
+                return None
+            content = self.contents[index] = made
+        return content
+
+    def _available(self, winners: frozenset[int]) -> tuple[int, ...]:
+        """Return who can still win once `winners` have."""
+        known = self._free.get(winners)
+        if known is None:
+            known = self._free[winners] = tuple(self._remaining(winners))
+        return known
+
+    def _remaining(self, winners: frozenset[int]) -> list[int]:
+        won = [self.pool[one].candidate for one in winners]
+        campaigns, channels = {one.campaign for one in won}, {one.channel for one in won}
+        left = [
+            one
+            for one in sorted(self.shortlist - winners - self.left_out.keys())
+            if self.pool[one].candidate.campaign not in campaigns
+            and self.pool[one].candidate.channel not in channels
+        ]
+        if not winners or not left:
+            return left
+        sent = [
+            self.made.contact(one, one.channel) for one in won if not self.made.is_held_out(one)
+        ]
+        standing = self.made.standing.after((*self.made.counted(), *sent))
+        return [one for one in left if standing.objection(self.pool[one].candidate) is None]
+
+    def _chances(self) -> defaultdict[int, float]:
+        """Return for each candidate how likely it is to win its channel, over all rounds."""
+        chances: defaultdict[int, float] = defaultdict(float)
+        states: dict[frozenset[int], float] = {frozenset(): 1.0}
+        while states:
+            after: defaultdict[frozenset[int], float] = defaultdict(float)
+            for winners, probability in states.items():
+                free = self._available(winners)
+                for index in free:
+                    chance = probability * self.runners.chance(free, index)
+                    chances[index] += chance
+                    if chance > 0 and self._available(winners | {index}):
+                        after[winners | {index}] += chance
+            states = after
+        return chances
+
+    def _fate(self, candidate: CompiledCandidate, winners: Sequence[int]) -> str:
+        for index in winners:
+            won = self.pool[index].candidate
+            if won.campaign == candidate.campaign or won.channel == candidate.channel:
+                return BEATEN_BY + won.treatment
+        return self.made.standing.objection(candidate) or BEATEN_BY + NOTHING
+
+    def _say_nothing(self, winners: Sequence[int], chances: defaultdict[int, float]) -> None:
+        """Note the channels that stay silent, with how likely that was."""
+        filled = {self.pool[one].candidate.channel for one in winners}
+        for slot in dict.fromkeys(one.candidate.channel for one in self.pool):
+            if slot not in filled:
+                said = sum(
+                    chances[index]
+                    for index, one in enumerate(self.pool)
+                    if one.candidate.channel == slot
+                )
+                self.made.choices.append(Odds(max(1 - said, 0.0)).of(Choice(slot, slot)))
+
+    def _key(self, number: int) -> str:
+        return f"{self.made.decision_id}/sent#{number}"
+
+
+def _offer(candidate: CompiledCandidate) -> tuple[str, str]:
+    return candidate.campaign, candidate.offer

@@ -1,0 +1,1 @@
+"""Learning: evidence about treatments, and choices that are drawn by it."""

@@ -1,0 +1,125 @@
+"""Counting of evidence: what each feedback about an action adds to its treatment's posterior.
+
+Feedback may come twice, and in any order: an action's row knows what was heard, and what is counted
+follows from the row alone.
+"""
+
+from collections.abc import Iterator
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.model.decision import Choice, Decision, Feedback
+from pipeline.model.learning import Posterior
+
+Arm: TypeAlias = tuple[str, str, str, str]
+"""Campaign, offer, treatment and context bin."""
+
+
+class ActionRow(Struct, frozen=True, array_like=True):
+    """Feedback heard about an action; `arm` and `at` (ms) are unknown until it was sent.
+
+    `until` (ms): end of its goal's window.
+    """
+
+    until: int
+    arm: Arm | None = None
+    at: int = 0
+    tried: bool = False
+    shown: bool = False
+    released: bool = False
+    reached: bool = False
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it counts: it was sent, and nobody says that it never arrived."""
+        return self.arm is not None and (self.shown or (self.tried and not self.released))
+
+
+class Tally(Struct, frozen=True, array_like=True):
+    """TreatmentEvidence about an arm, as it weighs at `as_of` (ms)."""
+
+    as_of: int = 0
+    trials: float = 0.0
+    successes: float = 0.0
+    tried: int = 0
+    reached: int = 0
+
+    def faded(self, as_of: int, half_life_ms: int) -> "Tally":
+        """Return the evidence as it weighs at a later time."""
+        if as_of <= self.as_of:
+            return self
+        weight = _weight(as_of - self.as_of, half_life_ms)
+        return replace(
+            self, as_of=as_of, trials=self.trials * weight, successes=self.successes * weight
+        )
+
+
+class TallyChange(Struct, frozen=True):
+    """Change of what is counted of an action of `arm` that was decided `at` (ms)."""
+
+    arm: Arm
+    at: int
+    trials: int
+    successes: int
+
+
+NOTHING_HEARD: Final = ActionRow(0)
+
+
+def heard(row: ActionRow | None, one: Feedback, decision: Decision) -> ActionRow:
+    """Return the row after a feedback that a decision brought."""
+    row = row or NOTHING_HEARD
+    row = replace(row, until=max(row.until, one.until))
+    match one.what:
+        case "shown":
+            return replace(row, shown=True)
+        case "released":
+            return replace(row, released=True)
+        case "reached":
+            return replace(row, reached=True)
+    choice = _choice(one.action_id, decision)
+    arm = (choice.campaign or "", choice.offer or "", choice.treatment or "", decision.bin)
+    return replace(row, arm=arm, at=decision.decided_at, tried=row.tried or one.what == "tried")
+
+
+def difference(before: ActionRow | None, after: ActionRow) -> Iterator[TallyChange]:
+    """Yield the change of what is counted, if there is one."""
+    if after.arm is None:
+        return
+    known = before or NOTHING_HEARD
+    trials = after.is_trial - known.is_trial
+    successes = _succeeds(after) - _succeeds(known)
+    if trials or successes:
+        yield TallyChange(after.arm, after.at, trials, successes)
+
+
+def add(tally: Tally, change: TallyChange, half_life_ms: int) -> Tally:
+    """Return the evidence with a change, which weighs as old as its action is."""
+    tally = tally.faded(change.at, half_life_ms)
+    weight = _weight(tally.as_of - change.at, half_life_ms)
+    return Tally(
+        tally.as_of,
+        max(tally.trials + change.trials * weight, 0.0),
+        max(tally.successes + change.successes * weight, 0.0),
+        tally.tried + change.trials,
+        tally.reached + change.successes,
+    )
+
+
+def posterior(arm: Arm, tally: Tally) -> Posterior:
+    """Return the evidence as a snapshot has it."""
+    return Posterior(*arm, tally.trials, tally.successes, tally.tried, tally.reached)
+
+
+def _choice(action_id: str, decision: Decision) -> Choice:
+    return next(one for one in decision.choices if one.action_id == action_id)
+
+
+def _succeeds(row: ActionRow) -> bool:
+    return row.is_trial and row.reached
+
+
+def _weight(age_ms: int, half_life_ms: int) -> float:
+    return float(0.5 ** (age_ms / half_life_ms))

@@ -1,0 +1,79 @@
+"""Feedback: evidence about actions that an interaction brings."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from pipeline.conditions import Facts
+from pipeline.config.compiled import CompiledCandidate, GoalRule, LearningRules
+from pipeline.config.derived import BOT
+from pipeline.decisioning.history import NOT_SHOWN, STATUS_AFTER
+from pipeline.model.decision import Contact, Feedback
+from pipeline.model.interaction import Interaction
+
+_CONVERSION: Final = "conversion"
+
+
+def is_bots(facts: Facts) -> bool:
+    """Return whether a bot caused the interaction; nothing is learned from it then."""
+    return facts.derived.get(BOT) is True
+
+
+def of_action(
+    action_id: str, candidate: CompiledCandidate, now_ms: int, rules: LearningRules, waits: bool
+) -> Iterator[Feedback]:
+    """Yield the feedback of sending an action; `waits`: it may yet not be sent."""
+    goal = None if candidate.transactional else rules.goals.get(candidate.campaign)
+    if goal is not None:
+        unsure = waits or candidate.confirm_ms is not None
+        yield Feedback(action_id, "waits" if unsure else "tried", now_ms + goal.window_ms)
+
+
+def of_interaction(
+    interaction: Interaction, contacts: Iterable[Contact], rules: LearningRules, facts: Facts
+) -> Iterator[Feedback]:
+    """Yield the actions whose goal an interaction, which is no outcome, reaches.
+
+    It reaches those of all messages of the campaign that it comes after, within the window.
+    """
+    reached = {name: goal for name, goal in rules.goals.items() if _fits(goal, facts)}
+    if not reached:
+        return
+    at = _moment(interaction)
+    for one in contacts:
+        goal = reached.get(one.campaign)
+        if goal is not None and at > one.at and _counts(one, at, goal, rules):
+            yield Feedback(one.action_id, "reached", one.at + goal.window_ms)
+
+
+def of_outcome(
+    interaction: Interaction, contact: Contact, rules: LearningRules, facts: Facts
+) -> Iterator[Feedback]:
+    """Yield the feedback of an outcome of the action `contact`."""
+    goal = rules.goals.get(contact.campaign)
+    if goal is None:
+        return
+    until, at, name = contact.at + goal.window_ms, _moment(interaction), interaction.name
+    if name in NOT_SHOWN:
+        yield Feedback(contact.action_id, "released", until)
+    elif name in STATUS_AFTER:
+        yield Feedback(contact.action_id, "shown", until)
+    if (name == _CONVERSION or _fits(goal, facts)) and _counts(contact, at, goal, rules):
+        yield Feedback(contact.action_id, "reached", until)
+
+
+def _fits(goal: GoalRule, facts: Facts) -> bool:
+    names, interaction = goal.when.names, facts.interaction
+    if interaction is None or (names is not None and interaction.name not in names):
+        return False
+    return goal.when.test(facts)
+
+
+def _moment(interaction: Interaction) -> int:
+    return min(interaction.occurred_at, interaction.received_at)
+
+
+def _counts(contact: Contact, at: int, goal: GoalRule, rules: LearningRules) -> bool:
+    """Return whether a goal at `at` (ms) is in the window, and not of a mail scanner."""
+    if not contact.at <= at <= contact.at + goal.window_ms:
+        return False
+    return contact.channel not in rules.scanned or at >= contact.at + rules.scanned_ms

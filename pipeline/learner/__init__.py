@@ -1,0 +1,1 @@
+"""Learner: folds decisions into evidence about treatments, and publishes snapshots of it."""

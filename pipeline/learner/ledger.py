@@ -1,0 +1,160 @@
+"""Ledger of evidence on disk: rows of actions, tallies and offsets, changed in one batch.
+
+What a batch of records changes and the offsets after it are written at once. A kill leaves both or
+neither, so every record is counted exactly once.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from struct import Struct as Layout
+from typing import Final
+
+import msgspec
+from msgspec import Struct, field
+from rocksdict import Rdict, WriteBatch
+
+from pipeline.adapters.rocks import open_rows
+from pipeline.decisioning.learning.counting import (
+    ActionRow,
+    Arm,
+    Tally,
+    TallyChange,
+    add,
+    difference,
+    heard,
+)
+from pipeline.model.decision import Decision
+from pipeline.model.learning import LearningRecord
+
+_ACTION: Final = b"a"
+_EXPIRY: Final = b"x"
+_TALLY: Final = b"t"
+_STATE: Final = b"s"
+_TIME: Final = Layout(">Q")
+_MOST_EXPIRED: Final = 10_000
+"""Rows that are removed in one batch."""
+
+
+class LedgerState(Struct, frozen=True):
+    """Progress: `offsets` by partition of `decisions` (next to be read), `as_of` (ms): the latest
+    evidence; `number` of the last snapshot that is known.
+
+    `counted`: offsets up to which evidence is in the tallies already, where the ledger was made
+    anew from a snapshot; before them, rows of actions are only remembered.
+    """
+
+    offsets: dict[str, int] = field(default_factory=dict)
+    as_of: int = 0
+    number: int = 0
+    counted: dict[str, int] = field(default_factory=dict)
+
+
+class EvidenceLedger:
+    """Evidence of one learner, which survives a kill at any point."""
+
+    def __init__(self, folder: Path) -> None:
+        self._rows: Rdict = open_rows(folder)
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._action = msgspec.msgpack.Decoder(ActionRow).decode
+        stored = self._rows.get(_STATE)
+        self.is_new = stored is None
+        self.state = LedgerState() if stored is None else _state(stored)
+        tally = msgspec.msgpack.Decoder(Tally).decode
+        self.tallies: dict[Arm, Tally] = {
+            msgspec.msgpack.decode(key[1:], type=Arm): tally(value)
+            for key, value in _scan(self._rows, _TALLY)
+        }
+
+    def restore(self, snapshot: LearningRecord) -> None:
+        """Begin anew with the evidence of a snapshot."""
+        self.tallies = {
+            (one.campaign, one.offer, one.treatment, one.bin): Tally(
+                snapshot.as_of, one.trials, one.successes, one.tried, one.reached
+            )
+            for one in snapshot.posteriors
+        }
+        state = LedgerState({}, snapshot.as_of, snapshot.number, snapshot.offsets)
+        self._write(state, {}, self.tallies)
+
+    def fold(
+        self,
+        decisions: Iterable[tuple[int, int, Decision]],
+        ends: Mapping[int, int],
+        half_life_ms: int,
+    ) -> int:
+        """Count decisions, each with its partition and offset; return how many feedbacks they had.
+
+        `ends`: offsets after the batch by partition.
+        """
+        rows: dict[str, ActionRow] = {}
+        changed: dict[Arm, Tally] = {}
+        as_of, count = self.state.as_of, 0
+        for partition, offset, decision in decisions:
+            counts = offset >= self.state.counted.get(str(partition), 0)
+            for one in decision.feedback:
+                before = rows.get(one.action_id) or self._known(one.action_id)
+                after = rows[one.action_id] = heard(before, one, decision)
+                as_of, count = max(as_of, decision.decided_at), count + 1
+                for change in difference(before, after) if counts else ():
+                    changed[change.arm] = self._added(changed, change, half_life_ms)
+        self.tallies.update(changed)
+        offsets = {**self.state.offsets, **{str(one): end for one, end in ends.items()}}
+        state = LedgerState(offsets, as_of, self.state.number, self.state.counted)
+        self._write(state, rows, changed)
+        return count
+
+    def published(self, number: int) -> None:
+        """Remember the number of the newest snapshot."""
+        state = self.state
+        self._write(LedgerState(state.offsets, state.as_of, number, state.counted), {}, {})
+
+    def expire(self, now_ms: int) -> None:
+        """Remove rows of actions whose goal's window ended before `now_ms`."""
+        batch = WriteBatch(raw_mode=True)
+        for count, (key, _) in enumerate(_scan(self._rows, _EXPIRY)):
+            if count >= _MOST_EXPIRED or _TIME.unpack_from(key, 1)[0] >= now_ms:
+                break
+            name = key[1 + _TIME.size :]
+            batch.delete(key)
+            row = self._known(name.decode())
+            if row is not None and row.until < now_ms:  # its window was not made longer
+                batch.delete(_ACTION + name)
+        self._rows.write(batch)
+
+    def close(self) -> None:
+        """Close the database."""
+        self._rows.close()
+
+    def _known(self, action_id: str) -> ActionRow | None:
+        stored = self._rows.get(_ACTION + action_id.encode())
+        return None if stored is None else self._action(stored)
+
+    def _added(self, changed: dict[Arm, Tally], change: TallyChange, half_life_ms: int) -> Tally:
+        tally = changed.get(change.arm) or self.tallies.get(change.arm) or Tally()
+        return add(tally, change, half_life_ms)
+
+    def _write(
+        self, state: LedgerState, rows: dict[str, ActionRow], tallies: dict[Arm, Tally]
+    ) -> None:
+        batch = WriteBatch(raw_mode=True)
+        for action_id, row in rows.items():
+            name = action_id.encode()
+            batch.put(_ACTION + name, self._encode(row))
+            batch.put(_EXPIRY + _TIME.pack(row.until) + name, b"")
+        for arm, tally in tallies.items():
+            batch.put(_TALLY + self._encode(arm), self._encode(tally))
+        batch.put(_STATE, self._encode(state))
+        self._rows.write(batch)
+        self.state = state
+
+
+def _state(stored: bytes) -> LedgerState:
+    return msgspec.msgpack.decode(stored, type=LedgerState)
+
+
+def _scan(rows: Rdict, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for key, value in rows.items(from_key=prefix):
+        assert isinstance(key, bytes)
+        if not key.startswith(prefix):
+            return
+        yield key, value

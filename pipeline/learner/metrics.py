@@ -1,0 +1,17 @@
+"""Prometheus metrics of the learner."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+FEEDBACK: Final = Counter(
+    "kairos_learner_feedback", "Feedback about actions that was taken into account"
+)
+SNAPSHOTS: Final = Counter("kairos_learner_snapshots", "Snapshots published")
+NUMBER: Final = Gauge("kairos_learner_snapshot_number", "Number of the newest snapshot")
+PUBLISHED: Final = Gauge(
+    "kairos_learner_published_seconds", "When the newest snapshot was published"
+)
+UNREADABLE: Final = Counter(
+    "kairos_learner_unreadable", "Records of decisions that cannot be decoded"
+)

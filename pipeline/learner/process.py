@@ -1,0 +1,192 @@
+"""Process of the learner: reads `decisions`, counts, publishes, until it is told to end.
+
+One process reads all partitions. Where it is, is in its ledger; what it commits to its consumer
+group only shows how far behind it is.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from prometheus_client import start_http_server
+
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.clock import now_ms
+from pipeline.adapters.config_follower import ConfigurationFollower
+from pipeline.adapters.kafka import offset_of, source_partition
+from pipeline.adapters.private_files import make_folder
+from pipeline.adapters.run_state import announce, withdraw
+from pipeline.config.compile import Configuration
+from pipeline.home.codec import open_codec
+from pipeline.learner import metrics
+from pipeline.learner.ledger import EvidenceLedger
+from pipeline.learner.snapshots import SnapshotPublisher
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.settings import Settings
+
+_START_S: Final = 30.0
+_BATCH: Final = 1000
+_POLL_S: Final = 0.2
+_EXPIRE_EVERY_S: Final = 60.0
+_METADATA_S: Final = 30.0
+_LONG_MS: Final = 10**15
+"""Half-life while no configuration says one: nothing fades."""
+_WAITABLE: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._ALL_BROKERS_DOWN)
+
+_log = structlog.get_logger("kairos.learner")
+
+
+def run(settings: Settings, name: str, group: str) -> None:
+    """Learn until SIGTERM or SIGINT. Raise when the process cannot go on.
+
+    `name`: that in the list of processes; `group`: the consumer group that shows its lag.
+    """
+    announce(settings.home, name, "starting")
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    codec = open_codec(settings)
+    configurations = ConfigurationFollower(settings.kafka(), codec)
+    configurations.start(_START_S)
+    folder = settings.home / "state" / name
+    make_folder(settings.home, folder)
+    ledger = EvidenceLedger(folder / "evidence")
+    try:
+        ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
+        learner = _Learner(settings, codec, ledger, configurations)
+        consumer = _consumer(settings, group, ledger)
+        announce(settings.home, name, "ready", ports)
+        learner.learn(consumer, stopped)
+        announce(settings.home, name, "stopping", ports)
+    finally:
+        ledger.close()
+        configurations.stop()
+        withdraw(settings.home, name)
+
+
+class _Learner:
+    """Loop of the process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        codec: Codec,
+        ledger: EvidenceLedger,
+        configurations: ConfigurationFollower,
+    ) -> None:
+        self._codec = codec
+        self._ledger = ledger
+        self._configurations = configurations
+        self._every_s = settings.snapshot_ms / 1000
+        self._publisher = SnapshotPublisher(settings.kafka(), codec)
+        self._resume()
+        self._changed = False
+        self._published_s = 0.0
+        self._expired_s = time.monotonic()
+
+    def learn(self, consumer: Consumer, stopped: threading.Event) -> None:
+        """Read, count and publish."""
+        while not stopped.is_set():
+            self._fold(consumer, consumer.consume(_BATCH, _POLL_S))
+            now_s = time.monotonic()
+            if self._changed and now_s - self._published_s >= self._every_s:
+                self._publish()
+                self._published_s = now_s
+            if now_s - self._expired_s >= _EXPIRE_EVERY_S:
+                self._ledger.expire(self._ledger.state.as_of)
+                self._expired_s = now_s
+        consumer.close()
+
+    def _resume(self) -> None:
+        """Take over the newest snapshot where the ledger is lost; else know its number.
+
+        A snapshot that is newer than the ledger knows was published just before a kill.
+        """
+        newest = self._publisher.newest()
+        if newest is None:
+            return
+        if self._ledger.is_new:
+            _log.warning("the ledger is new: it begins with the snapshot", number=newest.number)
+            self._ledger.restore(newest)
+        elif newest.number > self._ledger.state.number:
+            self._ledger.published(newest.number)
+        metrics.NUMBER.set(newest.number)
+
+    def _fold(self, consumer: Consumer, messages: Sequence[Message]) -> None:
+        decisions: list[tuple[int, int, Decision]] = []
+        ends: dict[int, int] = {}
+        for message in messages:
+            if not _is_record(message):
+                continue
+            (_, partition), offset = source_partition(message), offset_of(message)
+            ends[partition] = offset + 1
+            record = self._codec.decode(topics.DECISIONS, message.value() or b"")
+            if isinstance(record, Decision):
+                decisions.append((partition, offset, record))
+            else:
+                metrics.UNREADABLE.inc()
+                _log.error("unreadable decision", partition=partition, offset=offset)
+        if not ends:
+            return
+        count = self._ledger.fold(decisions, ends, self._half_life_ms())
+        metrics.FEEDBACK.inc(count)
+        self._changed = self._changed or count > 0
+        places = [TopicPartition(topics.DECISIONS, one, end) for one, end in ends.items()]
+        consumer.commit(offsets=places, asynchronous=True)
+
+    def _publish(self) -> None:
+        config = self._configuration()
+        if config is None or config.learning is None or config.learning.frozen:
+            return
+        record = self._publisher.publish(self._ledger, config.learning.half_life_ms, now_ms())
+        self._changed = False
+        metrics.SNAPSHOTS.inc()
+        metrics.NUMBER.set(record.number)
+        metrics.PUBLISHED.set(record.published_at / 1000)
+
+    def _configuration(self) -> Configuration | None:
+        return self._configurations.latest()
+
+    def _half_life_ms(self) -> int:
+        config = self._configuration()
+        if config is None or config.learning is None:
+            return _LONG_MS
+        return config.learning.half_life_ms
+
+
+def _consumer(settings: Settings, group: str, ledger: EvidenceLedger) -> Consumer:
+    """Return a consumer of all partitions, each from where the ledger is."""
+    consumer = Consumer(
+        {
+            **settings.kafka(),
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "earliest",
+        }
+    )
+    known = ledger.state.offsets
+    partitions = consumer.list_topics(topics.DECISIONS, _METADATA_S).topics[topics.DECISIONS]
+    consumer.assign(
+        [
+            TopicPartition(topics.DECISIONS, one, known.get(str(one), 0))
+            for one in partitions.partitions
+        ]
+    )
+    return consumer
+
+
+def _is_record(message: Message) -> bool:
+    """Return False for a temporary error. Raise KafkaException for a permanent one."""
+    error = message.error()
+    if error is None:
+        return True
+    if error.fatal() or not (error.retriable() or error.code() in _WAITABLE):
+        raise KafkaException(error)
+    _log.warning("Kafka", error=error.str())
+    return False

@@ -1,0 +1,62 @@
+"""Publication of snapshots: numbered, with a digest, under one compacted key."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from pipeline.adapters.acknowledged_writer import AcknowledgedWriter
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.kafka import Outgoing, Property
+from pipeline.adapters.knowledge_follower import newest_snapshot
+from pipeline.decisioning.learning.counting import posterior
+from pipeline.learner.ledger import EvidenceLedger
+from pipeline.model import topics
+from pipeline.model.learning import SNAPSHOT, LearningRecord
+from pipeline.rules.knowledge import digest_of
+
+_TIMEOUT_S: Final = 30.0
+
+
+class AnotherLearnerError(Exception):
+    """Another process publishes snapshots: evidence would be counted apart."""
+
+
+class SnapshotPublisher:
+    """Publisher of the ledger's evidence; the only one of a cluster."""
+
+    def __init__(self, client: Mapping[str, Property], codec: Codec) -> None:
+        self._client = dict(client)
+        self._codec = codec
+        settings: dict[str, Property] = {
+            "compression.type": "zstd",
+            "message.timeout.ms": round(_TIMEOUT_S * 1000),
+        }
+        self._writer = AcknowledgedWriter({**client, **settings}, _TIMEOUT_S + 1.0)
+
+    def newest(self) -> LearningRecord | None:
+        """Return the newest snapshot in the topic."""
+        return newest_snapshot(self._client, self._codec)
+
+    def publish(self, ledger: EvidenceLedger, half_life_ms: int, now_ms: int) -> LearningRecord:
+        """Publish the evidence as the next snapshot. Raises KafkaException, AnotherLearnerError."""
+        state = ledger.state
+        newest = self.newest()
+        if newest is not None and newest.number > state.number:
+            raise AnotherLearnerError(
+                f"snapshot {newest.number} is not this learner's: does another one run?"
+            )
+        posteriors = tuple(
+            posterior(arm, tally.faded(state.as_of, half_life_ms))
+            for arm, tally in sorted(ledger.tallies.items())
+        )
+        record = LearningRecord(
+            number=state.number + 1,
+            digest=digest_of(posteriors),
+            published_at=now_ms,
+            as_of=state.as_of,
+            posteriors=posteriors,
+            offsets=state.offsets,
+        )
+        value = self._codec.encode(topics.LEARNING, record)
+        self._writer.write([Outgoing(topics.LEARNING, SNAPSHOT, value)])
+        ledger.published(record.number)
+        return record

@@ -1,0 +1,147 @@
+"""The learner over the running pipeline, killed while it learns: what it knows is what happened."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from pipeline.adapters.knowledge_follower import newest_snapshot
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.model.learning import LearningRecord
+from pipeline.rules.knowledge import digest_of, knowledge_of
+from tests.support.learning import counted
+from tests.support.stack import Stack, eventually, running_stack
+
+_CONFIGURATION = Path(__file__).parent / "learning"
+_KEY: Final = "learning-web-key"
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of its own, which learns."""
+    variables = {
+        "KAIROS_PARTITIONS": "3",
+        "KAIROS_DECIDE_BUDGET_MS": "30000",
+        "KAIROS_SNAPSHOT_MS": "1000",
+    }
+    home = tmp_path_factory.mktemp("shop")
+    with running_stack(Stack(home, _CONFIGURATION, variables), "--workers", "all") as stack:
+        yield stack
+
+
+def _asks(client: httpx.Client, who: str, **properties: Any) -> dict[str, Any]:
+    message = {"type": "track", "event": "Home", "userId": who, "properties": properties}
+    asked = {"interaction": message, "placements": ["hero"]}
+    answer: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
+    return answer
+
+
+def _tells(client: httpx.Client, answer: dict[str, Any], outcome: str) -> None:
+    action = answer["placements"]["hero"]
+    if action is not None:
+        told = {"token": action["token"], "outcome": outcome}
+        client.post("/v1/outcomes", json=told).raise_for_status()
+
+
+def _lives(shop: Stack, names: Iterator[str], count: int) -> str:
+    """Customers who come, and some of whom buy or convert; the last decision's id."""
+    with shop.client(_KEY) as client:
+        for number in range(count):
+            who = next(names)
+            via = {"via": "mail"} if number % 3 == 0 else {}
+            answer = _asks(client, who, **via)
+            if number % 2 == 0:
+                bought = {"event": "Bought", "userId": who}
+                client.post("/v1/track", json=bought).raise_for_status()
+            elif number % 3 == 0:
+                _tells(client, answer, "conversion")
+    return str(answer["decision_id"])
+
+
+def _newest(shop: Stack) -> LearningRecord | None:
+    return newest_snapshot(shop.settings.kafka(), shop.records.codec)
+
+
+def _has_all(shop: Stack) -> LearningRecord | None:
+    """The newest snapshot, once it has all that happened."""
+    made = [one for _, one in shop.records.every(topics.DECISIONS, Decision)]
+    newest = _newest(shop)
+    if newest is None:
+        return None
+    found = {
+        (one.treatment, one.bin): (one.tried, one.reached) for one in newest.posteriors if one.tried
+    }
+    return newest if found == counted(made) and found else None
+
+
+def test_killed_at_any_point_the_learner_counts_everything_once(shop: Stack) -> None:
+    names = (f"customer-{number}" for number in range(10_000))
+    for _ in range(3):
+        _lives(shop, names, 12)
+        shop.restart("learner")
+    shop.kairos("status", "--until-idle", "30")
+    before = eventually(lambda: _has_all(shop))
+    assert before.digest == digest_of(before.posteriors)
+    assert {one.bin for one in before.posteriors} == {"", "asked-by-mail"}
+    # Its disk is lost: the next one goes on from the snapshot.
+    learner = shop.process("learner")
+    shutil.rmtree(shop.home / "state" / "learner")
+    learner.kill()
+    _lives(shop, names, 12)
+    shop.kairos("status", "--until-idle", "30")
+    after = eventually(lambda: _has_all(shop))
+    assert after.number > before.number
+    [status] = [one for one in shop.json("status")["processes"] if one["name"] == "learner"]
+    assert status["lag"] == 0
+
+
+def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> None:
+    names = (f"other-{number}" for number in range(10_000))
+    _lives(shop, names, 6)
+    shop.kairos("status", "--until-idle", "30")
+    known = eventually(lambda: _has_all(shop)).number
+
+    def named() -> Any:
+        told = shop.json("explain", _lives(shop, names, 1), "--rerun")
+        return told if int(told["snapshot"].partition("-")[0]) >= known else None
+
+    told = eventually(named)
+    assert told["same"] is True
+    [hero] = [one for one in told["slots"] if one["slot"] == "hero"]
+    assert 0 < hero["propensity"] < 1
+    assert all(0 < one["p"] < 1 for one in hero["candidates"])
+    _lives(shop, names, 6)  # the snapshot that it names is not the newest any more
+    shop.kairos("status", "--until-idle", "30")
+    eventually(lambda: knowledge_of(eventually(lambda: _has_all(shop))).name != told["snapshot"])
+    assert shop.json("explain", told["decision_id"], "--rerun")["same"] is True
+
+
+def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
+    names = (f"third-{number}" for number in range(10_000))
+    shop.kairos("status", "--until-idle", "30")
+    newest = eventually(lambda: _has_all(shop))
+    [seen] = (
+        one
+        for one in shop.json("preview", f"customer_id:{next(names)}", "--placement", "hero")[
+            "slots"
+        ]
+        if one["slot"] == "hero"
+    )
+    chosen = seen["chosen"] and seen["chosen"]["treatment"]
+    with shop.client(_KEY) as client:  # sooner than the next snapshot
+        ids = {_asks(client, next(names))["decision_id"] for _ in range(20)}
+    made = [
+        choice
+        for _, one in shop.records.every(topics.DECISIONS, Decision)
+        if one.decision_id in ids and one.snapshot == knowledge_of(newest).name
+        for choice in one.choices
+        if choice.slot == "hero"
+    ]
+    assert made
+    alike = [one.propensity for one in made if one.treatment == chosen]
+    assert set(alike) <= {seen["propensity"]}
+    assert {one.treatment for one in made} <= {"shoes-hero", "hats-hero", None}

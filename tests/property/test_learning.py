@@ -1,0 +1,191 @@
+"""The learner counts what became of messages: each once, in whatever order, whatever is killed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pipeline.decisioning.learning.counting import Tally, TallyChange, add
+from pipeline.learner.ledger import EvidenceLedger
+from pipeline.model.decision import Choice, Decision, Feedback
+from pipeline.model.interaction import Context
+from tests.support.deciding import CHANNELS, Life, campaign, hero, offer, world
+from tests.support.learning import counted
+
+_HOUR: Final = 3_600_000
+_LONG: Final = 10**15
+_ACTIONS: Final = ("a1", "a2", "a3")
+
+
+def _decision(number: int, feedback: Sequence[tuple[str, Any]]) -> Decision:
+    choices = tuple(
+        Choice(f"s{at}", "web", name, "c", "o", f"t-{name}") for at, name in enumerate(_ACTIONS)
+    )
+    told = tuple(Feedback(action, what, 10**9) for action, what in feedback)
+    return Decision(f"d{number}", f"e{number}", "p", "c", number, choices, bin="b", feedback=told)
+
+
+_FEEDBACK = st.tuples(
+    st.sampled_from(_ACTIONS),
+    st.sampled_from(("tried", "waits", "shown", "released", "reached")),
+)
+_DECISIONS = st.lists(st.lists(_FEEDBACK, max_size=3), max_size=12)
+
+
+@settings(max_examples=40)
+@given(told=_DECISIONS, cuts=st.lists(st.integers(0, 12), max_size=4), lost=st.booleans())
+def test_killed_anywhere_the_ledger_has_each_message_once(
+    told: list[list[tuple[str, Any]]], cuts: list[int], lost: bool
+) -> None:
+    decisions = [_decision(number, each) for number, each in enumerate(told)]
+    # Duplicates, as after a redelivery, and everything the other way round as of half.
+    log = [*decisions, *reversed(decisions)]
+    with TemporaryDirectory() as home:
+        folder = Path(home) / "evidence"
+        ends = sorted({min(cut, len(log)) for cut in (*cuts, len(log))})
+        for end in ends:
+            ledger = EvidenceLedger(folder)  # as after a kill: where it is, is in it
+            begin = ledger.state.offsets.get("0", 0)
+            batch = [(0, at, log[at]) for at in range(begin, end)]
+            ledger.fold(batch, {0: end}, _LONG)
+            ledger.close()
+        ledger = EvidenceLedger(folder)
+        found = {
+            (arm[2], arm[3]): (tally.tried, tally.reached)
+            for arm, tally in ledger.tallies.items()
+            if tally.tried
+        }
+        ledger.close()
+    assert found == counted(decisions)
+
+
+def test_a_lost_ledger_goes_on_from_the_snapshot() -> None:
+    from pipeline.decisioning.learning.counting import posterior
+    from pipeline.model.learning import LearningRecord
+
+    log = [
+        _decision(0, [("a1", "tried"), ("a2", "tried")]),
+        _decision(1, [("a1", "reached")]),
+        _decision(2, [("a2", "reached"), ("a1", "reached"), ("a3", "tried")]),
+    ]
+    with TemporaryDirectory() as home:
+        before = EvidenceLedger(Path(home) / "before")
+        before.fold([(0, at, log[at]) for at in range(2)], {0: 2}, _LONG)
+        posteriors = tuple(posterior(arm, one) for arm, one in before.tallies.items())
+        snapshot = LearningRecord(7, "", 0, before.state.as_of, posteriors, before.state.offsets)
+        before.close()
+        after = EvidenceLedger(Path(home) / "after")
+        assert after.is_new
+        after.restore(snapshot)
+        after.fold([(0, at, one) for at, one in enumerate(log)], {0: 3}, _LONG)
+        found = {(arm[2], arm[3]): (t.tried, t.reached) for arm, t in after.tallies.items()}
+        assert after.state.number == 7
+        after.close()
+    assert found == counted(log)
+
+
+def test_evidence_of_one_half_life_ago_weighs_half() -> None:
+    arm = ("c", "o", "t", "")
+    first = add(Tally(), TallyChange(arm, 1_000, 1, 1), 500)
+    for order in ((1_500, 1_000), (1_000, 1_500)):
+        tally = Tally()
+        for at in order:
+            tally = add(tally, TallyChange(arm, at, 1, 1), 500)
+        assert tally.trials == pytest.approx(1.5)
+        assert tally.successes == pytest.approx(1.5)
+    assert first.faded(2_000, 500).trials == pytest.approx(0.25)
+    gone = add(first.faded(2_000, 500), TallyChange(arm, 1_000, -1, -1), 500)
+    assert (gone.trials, gone.tried, gone.reached) == (0, 0, 0)
+
+
+def _life(when: Any = None, **parts: Any) -> Life:
+    goal = {"when": when or {"name": "Bought"}, "window": "1h"}
+    mail = {"treatment": "mail", "channel": "email", "p": 0.9}
+    sold = campaign("sale", offer("shoes", 100, mail), goal=goal)
+    return Life(world(campaigns=[sold], policies={"learning": {"explore": 1e-9}}, **parts))
+
+
+def _what(decision: Decision) -> list[str]:
+    return [one.what for one in decision.feedback]
+
+
+def test_a_conversion_counts_up_to_the_end_of_the_window_and_not_after() -> None:
+    for at, reached in ((60_000, True), (_HOUR, True), (_HOUR + 1, False)):
+        life = _life()
+        assert _what(life.happens("Go", 0)) == ["tried"]
+        [action] = life.actions()
+        feedback = life.happens("Bought", at).feedback
+        assert [one.action_id for one in feedback] == ([action.action_id] if reached else [])
+        life = _life()
+        life.happens("Go", 0)
+        [action] = life.actions()
+        told = _what(life.comes_of(action, "conversion", at))
+        assert ("reached" in told) is reached
+
+
+def test_a_conversion_that_is_heard_late_counts_by_when_it_was() -> None:
+    life = _life()
+    life.happens("Go", 0)
+    assert _what(life.happens("Bought", 3 * _HOUR, occurred=_HOUR - 1)) == ["reached"]
+    assert _what(life.happens("Bought", 3 * _HOUR, occurred=_HOUR + 1)) == []
+
+
+def test_a_bounced_message_is_no_trial() -> None:
+    life = _life()
+    life.happens("Go", 0)
+    [action] = life.actions()
+    assert _what(life.comes_of(action, "bounce", 5)) == ["released"]
+
+
+def test_a_mail_scanners_click_is_not_learned_from() -> None:
+    click = {"all": [{"kind": "outcome"}, {"name": "click"}]}
+    for at, reached in ((9_999, False), (10_000, True)):
+        life = _life(when=click)
+        life.happens("Go", 0)
+        [action] = life.actions()
+        told = _what(life.comes_of(action, "click", at))
+        assert told == (["shown", "reached"] if reached else ["shown"])
+
+
+def test_what_bots_do_is_not_learned_from() -> None:
+    robot = Context(
+        user_agent="Mozilla/5.0 (compatible; Googlebot/2.1; +http://google.com/bot.html)"
+    )
+    person = Context(user_agent="Mozilla/5.0 (X11; Linux x86_64; rv:120.0) Firefox/120.0")
+    for context, learned in ((robot, False), (person, True)):
+        life = _life(profile={"enrichers": {"user_agent": {}}})
+        life.happens("Go", 0)
+        told = _what(_in(life, "Bought", 60_000, context))
+        assert told == (["reached"] if learned else [])
+        told = _what(_in(life, "Go", 70_000, context))
+        assert told == (["tried"] if learned else [])
+
+
+def _in(life: Life, name: str, at: int, context: Context) -> Decision:
+    runs = life._runs
+    life._runs = lambda one: runs(replace(one, context=context))  # type: ignore[method-assign]
+    try:
+        return life.happens(name, at)
+    finally:
+        life._runs = runs  # type: ignore[method-assign]
+
+
+def test_a_message_that_must_be_confirmed_counts_once_it_was_shown() -> None:
+    web = {"name": "web", "placements": ["hero"], "confirm_within": "10m"}
+    shown = offer("shoes", 100, hero("shoes", p=0.9))
+    sold = campaign("sale", shown, trigger={"name": "Never"}, goal={"when": {"name": "Bought"}})
+    life = Life(
+        world(
+            channels={"channels": [web, *CHANNELS[1:]]},
+            campaigns=[sold],
+            policies={"learning": {"explore": 1e-9}},
+        )
+    )
+    assert _what(life.happens("Home", 0, ask=["hero"])) == ["waits"]
+    [action] = life.actions()
+    assert _what(life.comes_of(action, "impression", 5)) == ["shown"]

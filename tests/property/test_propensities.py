@@ -1,0 +1,160 @@
+"""The logged propensity of every choice is how often the policy makes it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace as with_fields
+from math import sqrt
+from typing import Any, Final
+
+import pytest
+from msgspec.structs import replace
+
+from pipeline.decisioning.step import step
+from pipeline.flow import Flow
+from pipeline.model.decision import Choice, Decision
+from pipeline.model.interaction import DecideRequest, Interaction
+from pipeline.model.outcome import Ok
+from pipeline.model.stages import Segmented
+from pipeline.rules import Rules
+from pipeline.rules.knowledge import Knowledge, TreatmentEvidence
+from tests.support.deciding import ADA, CHANNELS, campaign, hero, offer, world
+
+_TIMES: Final = 4000
+_SIGMAS: Final = 4.5
+_GOAL: Final = {"when": {"name": "Bought"}, "window": "7d"}
+_NEVER: Final = {"name": "Never"}
+_TREATMENTS: Final = ("a", "b", "c", "d")
+
+
+def _with_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
+    """Rules that know of treatments so many trials, successes, messages."""
+    entries = (*rules.config.outbound, *sum(rules.config.by_placement.values(), ()))
+    ties = {one.treatment: one.tie for entry in entries for one in entry.candidates}
+    known = {(ties[name], ""): TreatmentEvidence(*one) for name, one in evidence.items()}
+    assert rules.chooser is not None
+    return with_fields(rules, chooser=rules.chooser.knowing(Knowledge("1-test", known)))
+
+
+def _decisions(rules: Rules, ask: Mapping[str, int]) -> Iterator[Decision]:
+    """The same interaction decided many times, under different ids."""
+    request = DecideRequest("r", "g", tuple(ask), 2_000, dict(ask)) if ask else None
+    going = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA, request=request)
+    emits = Flow(rules).run(going)
+    record = next(one.value for one in emits if isinstance(one.value, Segmented))
+    for number in range(_TIMES):
+        again = replace(record, interaction=replace(going, event_id=f"e{number}"))
+        outcome = step("p", again, None, rules)
+        assert isinstance(outcome, Ok)
+        yield next(one.value for one in outcome.emits if isinstance(one.value, Decision))
+
+
+def _said(choice: Choice) -> str:
+    return choice.treatment or choice.would_be or "nothing"
+
+
+def _before(choice: Choice, decision: Decision) -> tuple[str, ...]:
+    """What the earlier places of its placement got."""
+    placement, _, place = choice.slot.partition("#")
+    earlier = range(1, int(place or 1))
+    slots = {placement if one == 1 else f"{placement}#{one}" for one in earlier}
+    return tuple(_said(one) for one in decision.choices if one.slot in slots)
+
+
+def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
+    """Given what earlier places got, each choice has one propensity, and is as frequent as that.
+    Returns what each slot got."""
+    opened: Counter[tuple[str, tuple[str, ...]]] = Counter()
+    counts: Counter[tuple[str, tuple[str, ...], str]] = Counter()
+    logged: defaultdict[tuple[str, tuple[str, ...], str], set[float]] = defaultdict(set)
+    for decision in decisions:
+        for one in decision.choices:
+            given = one.slot, _before(one, decision)
+            opened[given] += 1
+            counts[(*given, _said(one))] += 1
+            logged[(*given, _said(one))].add(one.propensity)
+    got: defaultdict[str, set[str]] = defaultdict(set)
+    for (slot, before, said), count in counts.items():
+        [propensity] = logged[slot, before, said]
+        of = opened[slot, before]
+        deviation = sqrt(of * propensity * (1 - propensity)) + 0.5
+        assert abs(count - of * propensity) < _SIGMAS * deviation, (slot, said, count, propensity)
+        assert propensity < 1
+        got[slot].add(said)
+    return got
+
+
+def _offers(*names: str, **parts: Any) -> list[dict[str, Any]]:
+    return [offer(name, 10, hero(name, p=0.1, **parts)) for name in names]
+
+
+def _hero_world(*offers: Mapping[str, Any], **learning: Any) -> Rules:
+    return world(
+        campaigns=[campaign("sale", *offers, goal=_GOAL, trigger=_NEVER)],
+        policies={"learning": learning},
+    )
+
+
+def test_placement_that_asks_for_one() -> None:
+    rules = _hero_world(*_offers("a", "b", "c"), ramp=0)
+    rules = _with_evidence(rules, a=(80.0, 9.0, 80), b=(40.0, 5.0, 40))
+    decisions = list(_decisions(rules, {"hero": 1}))
+    assert _assert_calibrated(decisions) == {"hero": {"a", "b", "c", "nothing"}}
+    chances = {_said(one.choices[0]): one.choices[0].propensity for one in decisions}
+    assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_placement_that_asks_for_several() -> None:
+    rules = _hero_world(*_offers("a", "b", "c", "d"), ramp=0, explore=0.1)
+    rules = _with_evidence(rules, a=(80.0, 12.0, 80), b=(40.0, 5.0, 40))
+    got = _assert_calibrated(list(_decisions(rules, {"hero": 3})))
+    assert got["hero#2"] >= set(_TREATMENTS)
+    assert got["hero#3"] >= set(_TREATMENTS)
+
+
+def test_new_offers_ramp_up_and_others_have_a_fixed_score() -> None:
+    fixed = campaign("fixed", offer("plain", 0.9, hero("plain")), trigger=_NEVER)
+    sale = campaign("sale", *_offers("a", "b", cost=0.2), goal=_GOAL, trigger=_NEVER)
+    rules = world(campaigns=[sale, fixed], policies={"learning": {"ramp": 100}})
+    rules = _with_evidence(rules, a=(300.0, 33.0, 300), b=(20.0, 6.0, 20))
+    decisions = list(_decisions(rules, {"hero": 1}))
+    assert _assert_calibrated(decisions)["hero"] == {"a", "b", "plain", "nothing"}
+    chances = {_said(one.choices[0]): one.choices[0].propensity for one in decisions}
+    assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
+    assert chances["b"] < 0.22  # a fifth of choices at most, and what is explored
+
+
+def _sent(name: str, *channels: str, **parts: Any) -> dict[str, Any]:
+    made = [{"treatment": f"{name}-{one}", "channel": one, "p": 0.2} for one in channels]
+    return campaign(name, offer(name, 20, *made), goal=_GOAL, **parts)
+
+
+_THREE: Final = (*CHANNELS, {"name": "sms", "cost": 0.1})
+_ONE_A_DAY: Final = {"cap": "one-a-day", "per": "all", "max": 1, "window": "1d"}
+
+
+@pytest.mark.parametrize("caps", [[], [_ONE_A_DAY]], ids=["free", "capped"])
+def test_messages_of_several_campaigns_on_several_channels(caps: list[Mapping[str, Any]]) -> None:
+    rules = world(
+        channels={"channels": list(_THREE)},
+        campaigns=[
+            _sent("first", "email", "sms", "call"),
+            _sent("second", "email", "sms", holdout=0.999),
+            _sent("third", "sms"),
+        ],
+        policies={"learning": {"ramp": 0}, "caps": caps},
+    )
+    rules = _with_evidence(
+        rules, **{"first-email": (50.0, 9.0, 50), "second-sms": (60.0, 13.0, 60)}
+    )
+    got = _assert_calibrated(list(_decisions(rules, {})))
+    assert got["email"] == {"first-email", "second-email", "nothing"}
+    assert got["sms"] == {"first-sms", "second-sms", "third-sms", "nothing"}
+
+
+def test_content_that_cannot_be_made_makes_room() -> None:
+    huge = hero("b", p=0.3, content={"text": "{{ properties.x | default('yy') }}" + "x" * 19_999})
+    rules = _hero_world(*_offers("a", "c"), offer("b", 10, huge), ramp=0)
+    found = list(_decisions(rules, {"hero": 1}))
+    fates = {one.treatment: one.fate for one in found[0].candidates}
+    assert fates["b"].startswith("content")
+    assert _assert_calibrated(found) == {"hero": {"a", "c", "nothing"}}
