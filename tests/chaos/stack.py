@@ -47,6 +47,11 @@ class Stack(support.Stack):
     def settings(self) -> Settings:
         return Settings(home=self.home, partitions=self.partitions, bootstrap_servers=None)
 
+    @property
+    def was_fenced(self) -> bool:
+        """Whether the broker's session with its controller ever timed out."""
+        return "Fencing broker" in (self.home / "broker" / "broker.log").read_text(errors="replace")
+
     def up(self, workers: int = WORKERS) -> None:
         """Start it, or change the number of workers."""
         self.kairos("up", "--config", str(self.configuration), "--workers", f"all={workers}")

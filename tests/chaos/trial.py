@@ -104,6 +104,7 @@ class Laboratory:
             roll_call=called,
             partitions=self._stack.partitions,
             excused=self.excused,
+            fenced=self._stack.was_fenced,
         )
         problems = {check.__name__: check(trial) for check in CHECKS}
         before = self.results
