@@ -17,6 +17,7 @@ from pipeline.adapters.signed_links import CLICK, OPEN, PREFERENCES
 from pipeline.gateway.collect import Endpoint, batch, single
 from pipeline.gateway.cors import add_headers, answer_preflight
 from pipeline.gateway.debugging import DebugEndpoints
+from pipeline.gateway.coupon_book import CouponDesk
 from pipeline.gateway.decide import DecideEndpoint
 from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.id_cookie import set_id_cookie
@@ -25,6 +26,8 @@ from pipeline.gateway.outcomes import outcomes
 from pipeline.gateway.preferences import save_preferences, show_preferences
 from pipeline.gateway.profiles import ProfileEndpoints
 from pipeline.gateway.readiness import GatewayReadiness
+from pipeline.gateway.receipts import ReceiptEndpoint
+from pipeline.gateway.redeem import RedeemEndpoint
 from pipeline.gateway.registry_routes import registry_routes
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import JSON, error_response, json_response
@@ -63,9 +66,13 @@ def create_app(
     waiting: PendingReplies,
     readiness: GatewayReadiness,
     profiles: ProfileEndpoints,
+    coupons: CouponDesk,
 ) -> Starlette:
     """Make the application that serves the whole HTTP API."""
-    posts: dict[str, Endpoint] = {"/v1/decide": DecideEndpoint(waiting)}
+    decide = DecideEndpoint(waiting)
+    posts: dict[str, Endpoint] = {"/v1/decide": decide}
+    posts |= {"/v1/receipts": ReceiptEndpoint(decide, coupons.codes, waiting.expire)}
+    posts |= {"/v1/coupons/redeem": RedeemEndpoint(coupons.book)}
     posts |= {f"/v1/{kind}": single(kind) for kind in get_args(Kind)}
     posts |= dict.fromkeys(_BATCH_PATHS, batch)
     posts |= {f"/v1/{path}": single(kind) for path, kind in SHORT_PATHS.items()}

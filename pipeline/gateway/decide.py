@@ -12,8 +12,9 @@ from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import Unavailable
+from pipeline.adapters.traces import Trace
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
-from pipeline.gateway.receipt import receive
+from pipeline.gateway.receipt import B, Received, receive
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
@@ -62,17 +63,26 @@ class DecideEndpoint:
         received = await receive(gateway, request, gateway.limits.message_bytes, parse)
         if isinstance(received, Refusal):
             return received
-        asked, arrival = received.body, received.arrival
-        budget_ms = _budget_ms(asked, arrival, gateway)
-        record = _to_interaction(asked, arrival, gateway.instance, budget_ms)
+        asked = received.body
+        reply = await self.decide(gateway, received, asked, trace_of(request))
+        if isinstance(reply, Refusal):
+            return reply
+        return json_response(_answer(asked.placements, reply))
+
+    async def decide(
+        self, gateway: Gateway, received: Received[B], asked: DecideBody, trace: Trace
+    ) -> Reply | Refusal | None:
+        """Return the reply to what a request asks; None when it does not come in time."""
+        budget_ms = _budget_ms(asked, received.arrival, gateway)
+        record = _to_interaction(asked, received.arrival, gateway.instance, budget_ms)
         if isinstance(record, Refusal):
             return record
-        reply = await self._ask(gateway, TracedInteraction(record, trace_of(request)), budget_ms)
+        reply = await self._ask(gateway, TracedInteraction(record, trace), budget_ms)
         received.note_attempt(taken=not isinstance(reply, Unavailable))
         if isinstance(reply, Unavailable):
             return unavailable(reply.detail)
         gateway.metrics.count_decision(defaulted=reply is None)
-        return json_response(_answer(asked.placements, reply))
+        return reply
 
     async def _ask(
         self, gateway: Gateway, asked: TracedInteraction, budget_ms: int
@@ -161,13 +171,14 @@ def _answer(placements: tuple[str | PlacementRequest, ...], reply: Reply | None)
 def _answer_placement(
     asked: str | PlacementRequest, actions: tuple[Action, ...]
 ) -> PlacementAction | list[PlacementAction] | None:
-    shown = [_to_placement_action(action) for action in actions]
+    shown = [to_placement_action(action) for action in actions]
     if isinstance(asked, PlacementRequest):
         return shown
     return shown[0] if shown else None
 
 
-def _to_placement_action(action: Action) -> PlacementAction:
+def to_placement_action(action: Action) -> PlacementAction:
+    """Return an action without anything that identifies the customer."""
     return PlacementAction(
         action_id=action.action_id,
         campaign=action.campaign,

@@ -10,6 +10,8 @@ from pipeline.gateway.debugging import DebugToken, ExplainBody
 from pipeline.gateway.decide import DecideAnswer
 from pipeline.gateway.profiles import ErasureAnswer, PersonExport
 from pipeline.gateway.readiness import ReadyAnswer
+from pipeline.gateway.receipts import ReceiptAnswer, ReceiptBody
+from pipeline.gateway.redeem import RedeemAnswer, RedeemBody
 from pipeline.gateway.segment_clients import SHORT_PATHS
 from pipeline.intake.messages import (
     CookieBody,
@@ -27,6 +29,10 @@ _RECORDS: Final = (
     SegmentBatch,
     DecideBody,
     DecideAnswer,
+    ReceiptBody,
+    ReceiptAnswer,
+    RedeemBody,
+    RedeemAnswer,
     OutcomeBody,
     Outcomes,
     IntakeAnswer,
@@ -148,6 +154,12 @@ def _describe_posts() -> dict[str, Any]:
         "/v1/debug-tokens": {
             "post": _describe_keyed("A token for /v1/explain", "DebugToken", (401, 403, 503))
         },
+        "/v1/receipts": _describe_post(
+            "A payment, and what to print under it", _refer_to("ReceiptBody"), "ReceiptAnswer"
+        ),
+        "/v1/coupons/redeem": _describe_post(
+            "Redeem a code, once", _refer_to("RedeemBody"), "RedeemAnswer"
+        ),
         "/v1/outcomes": _describe_post("What became of actions", either, "IntakeAnswer"),
     }
 

@@ -48,6 +48,10 @@ class PendingReplies:
         """Stop waiting, and ignore a late reply."""
         self._open.pop(request_id, None)
 
+    def expire(self, reply: Reply) -> None:
+        """Treat a reply that came in time, and could not be used, as a late one."""
+        self._late(reply)
+
     def deliver(self, replies: Sequence[Reply]) -> None:
         """Resolve the requests that wait; ignore replies of other processes and repeated ones."""
         for reply in replies:

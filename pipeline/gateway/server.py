@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.config_follower import ConfigurationFollower
+from pipeline.adapters.coupon_codes import CouponCodes
 from pipeline.adapters.kafka import AsyncPublisher
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
@@ -23,6 +24,7 @@ from pipeline.gateway.connections import (
     Guard,
     connections_within_descriptors,
 )
+from pipeline.gateway.coupon_book import CouponDesk, CouponReader
 from pipeline.gateway.expired_replies import LateReplies
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.metrics import Metrics
@@ -81,9 +83,11 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     replies = ReplyReader(settings.kafka(), instance, gateway.codec, waiting)
     readiness = GatewayReadiness(gateway, waiting, replies.partitions_of(topics.PROBES))
     profiles = _profiles(settings, instance, gateway.codec, shutdown)
+    coupons = _coupons(settings, instance, gateway.codec, shutdown)
     replies.start()  # last: librdkafka's metadata call can hang while another thread polls
+    desk = CouponDesk(CouponCodes(settings.signing_secret()), coupons.book)
     guard = Guard(_connection_limits(settings), gateway.metrics)
-    app = create_app(gateway, waiting, readiness, profiles)
+    app = create_app(gateway, waiting, readiness, profiles, desk)
     server = uvicorn.Server(_options(app, guard, settings))
     shutdown.watch(server)
     announce(settings.home, instance, "ready", ports)
@@ -96,6 +100,7 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     replies.close()
     profiles.view_updater.close()
     profiles.view.close()
+    coupons.close()
     await gateway.publisher.close()
     withdraw(settings.home, instance)
     return shutdown.exit_code
@@ -134,6 +139,16 @@ def _profiles(
     view_updater = ViewUpdater(settings.kafka(), view, shutdown.fail)
     view_updater.start()
     return ProfileEndpoints(settings, view, view_updater)
+
+
+def _coupons(
+    settings: Settings, instance: str, codec: Codec, shutdown: "_Shutdown"
+) -> CouponReader:
+    folder = settings.home / "state" / "gateway" / f"{instance}-coupons"
+    make_folder(settings.home, folder.parent)
+    coupons = CouponReader(settings.kafka(), folder, codec, shutdown.fail)
+    coupons.start()
+    return coupons
 
 
 def _connection_limits(settings: Settings) -> ConnectionLimits:

@@ -15,6 +15,7 @@ DECISIONS: Final = "decisions"
 REPLIES: Final = "replies"
 CONFIGURATION: Final = "configuration"
 LEARNING: Final = "learning"
+COUPONS: Final = "coupons"
 DEAD_LETTERS: Final = "dead-letters"
 
 SNAPSHOTS: Final = (PROFILES, MEMBERSHIPS)

@@ -10,11 +10,13 @@ from starlette.applications import Starlette
 
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.avro.versions import recorded
+from pipeline.adapters.coupon_codes import CouponCodes
 from pipeline.adapters.kafka import Outgoing, Unavailable
 from pipeline.adapters.signed_links import MessageLinks
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.gateway.app import create_app
+from pipeline.gateway.coupon_book import CouponBook, CouponDesk
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.profiles import ProfileEndpoints
@@ -92,6 +94,7 @@ class Doorway:
     waiting: PendingReplies
     tokens: TokenKey
     view: View
+    coupons: CouponDesk
 
     def client(self, key: str | None = None) -> httpx.AsyncClient:
         return httpx.AsyncClient(
@@ -144,5 +147,7 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
     )
     view = View(folder / "view", codec)
     profiles = ProfileEndpoints(settings, view, Current())  # type: ignore[arg-type]
-    app = create_app(gateway, waiting, GatewayReadiness(gateway, waiting, 2), profiles)
-    return Doorway(app, log, codec, waiting, tokens, view)
+    book = CouponBook({})
+    desk = CouponDesk(CouponCodes("test" * 8), book)
+    app = create_app(gateway, waiting, GatewayReadiness(gateway, waiting, 2), profiles, desk)
+    return Doorway(app, log, codec, waiting, tokens, view, desk)

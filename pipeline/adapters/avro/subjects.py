@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from pipeline.model import topics
 from pipeline.model.configuration import ConfigurationRecord
+from pipeline.model.coupon import CouponRecord
 from pipeline.model.dead_letter import DeadLetterRecord
 from pipeline.model.decision import Action, Decision, Reply
 from pipeline.model.identity import IdentityChange
@@ -34,6 +35,7 @@ CLASSES: Final[Mapping[str, type[Struct]]] = {
     topics.REPLIES: Reply,
     topics.CONFIGURATION: ConfigurationRecord,
     topics.LEARNING: LearningRecord,
+    topics.COUPONS: CouponRecord,
     topics.DEAD_LETTERS: DeadLetterRecord,
 }
 """Schema name -> the class that it describes."""

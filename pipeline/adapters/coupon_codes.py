@@ -1,0 +1,40 @@
+"""Codes of coupons: short, read out and typed without mistakes, and not to be guessed."""
+
+import hmac
+import re
+from typing import Final
+
+_ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's base 32: no I, L, O, U."""
+
+_LENGTH: Final = 12
+_GROUP: Final = 4
+_BITS: Final = 5
+_READ_AS: Final = str.maketrans({"O": "0", "I": "1", "L": "1", "-": None, " ": None})
+_FORM: Final = re.compile(f"[{_ALPHABET}]{{{_LENGTH}}}")
+
+
+class CouponCodes:
+    """Maker of codes: the code of an action is always the same."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def code_of(self, action_id: str) -> str:
+        """Return the code of an action, as it is stored."""
+        digest = hmac.new(self._secret, b"coupon " + action_id.encode(), "sha256").digest()
+        number = int.from_bytes(digest)
+        return "".join(
+            _ALPHABET[number >> _BITS * place & (1 << _BITS) - 1] for place in range(_LENGTH)
+        )
+
+
+def printed(code: str) -> str:
+    """Return a code in groups, as a receipt shows it."""
+    return "-".join(code[at : at + _GROUP] for at in range(0, _LENGTH, _GROUP))
+
+
+def read_code(typed: str) -> str | None:
+    """Return the code that was typed or scanned; None where it cannot be one."""
+    code = typed.upper().translate(_READ_AS)
+    return code if _FORM.fullmatch(code) else None

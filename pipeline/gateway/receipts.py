@@ -1,0 +1,144 @@
+"""`/v1/receipts`: a payment in, and what to print under it, within the time budget."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.adapters.clock import now_ms
+from pipeline.adapters.coupon_codes import CouponCodes, printed
+from pipeline.adapters.kafka import Outgoing
+from pipeline.gateway.decide import DecideEndpoint, PlacementAction, to_placement_action
+from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.paper import as_escpos, as_lines, paper_receipt
+from pipeline.gateway.receipt import receive
+from pipeline.gateway.responses import json_response
+from pipeline.intake.decoding import decode
+from pipeline.intake.messages import DecideBody, SegmentMessage
+from pipeline.intake.refusal import Refusal, bad
+from pipeline.model import topics
+from pipeline.model.coupon import CouponRecord
+from pipeline.model.decision import Action, Reply
+from pipeline.model.time import DAY_MS
+
+_WIDTHS: Final = range(16, 129)
+_USUAL_WIDTH: Final = 42
+"""Characters per line of 80 mm paper in the usual font; 58 mm has 32."""
+
+_USUAL_DAYS: Final = 90
+_MOST_DAYS: Final = 180
+"""Longest validity of a coupon, half of the retention of the topic."""
+
+
+class ReceiptBody(Struct, frozen=True):
+    """Payment whose receipt is printed: `interaction` in Segment's format, as in `/v1/decide`.
+
+    `placement` answers; `width` is that of the printer, in characters.
+    """
+
+    interaction: SegmentMessage
+    placement: str = "receipt"
+    width: int = _USUAL_WIDTH
+    budget_ms: int | None = None
+
+    @property
+    def write_key(self) -> str | None:
+        """Write key in the interaction."""
+        return self.interaction.write_key
+
+
+class PrintedReceipt(Struct, frozen=True):
+    """Text to print, as lines and as commands for a printer (`escpos`, base64).
+
+    `action` is what the text was made of; its token reports outcomes. `coupon` is the code, if the
+    treatment has one.
+    """
+
+    action: PlacementAction
+    text: str
+    escpos: str
+    coupon: str | None
+
+
+class ReceiptAnswer(Struct, frozen=True):
+    """Answer to a payment; `receipt` None: print nothing. `defaulted`: no decision came in time."""
+
+    decision_id: str | None
+    receipt: PrintedReceipt | None
+    defaulted: bool
+
+
+RECEIPT: Final = msgspec.json.Decoder(ReceiptBody)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptEndpoint:
+    """Endpoint that decides, issues the coupon and lays out the receipt.
+
+    `expire` takes back a decision whose coupon could not be issued in time.
+    """
+
+    decide: DecideEndpoint
+    codes: CouponCodes
+    expire: Callable[[Reply], None]
+
+    async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
+        parse = partial(decode, decoder=RECEIPT)
+        received = await receive(gateway, request, gateway.limits.message_bytes, parse)
+        if isinstance(received, Refusal):
+            return received
+        body = received.body
+        if body.width not in _WIDTHS:
+            return bad("invalid_field", "width", f"width: {_WIDTHS[0]} to {_WIDTHS[-1]} characters")
+        began_ms = now_ms()
+        asked = DecideBody(body.interaction, (body.placement,), body.budget_ms)
+        reply = await self.decide.decide(gateway, received, asked, trace_of(request))
+        if isinstance(reply, Refusal):
+            return reply
+        action = reply.answers[0].action if reply is not None and reply.answers else None
+        if reply is None or action is None:
+            decision = None if reply is None else reply.decision_id
+            return json_response(ReceiptAnswer(decision, None, reply is None))
+        code = None
+        if "coupon" in action.content:
+            left_ms = began_ms + (body.budget_ms or gateway.limits.decide_ms) - now_ms()
+            code = await self._issue(gateway, action, left_ms)
+            if code is None:
+                self.expire(reply)
+                return json_response(ReceiptAnswer(reply.decision_id, None, True))
+        receipt = _print(action, code, body.width)
+        return json_response(ReceiptAnswer(reply.decision_id, receipt, False))
+
+    async def _issue(self, gateway: Gateway, action: Action, left_ms: int) -> str | None:
+        """Return the code once Kafka has it; None where that takes too long."""
+        code, now = self.codes.code_of(action.action_id), now_ms()
+        record = CouponRecord(code, now, action.token, now + _days(action) * DAY_MS)
+        value = gateway.codec.encode(topics.COUPONS, record)
+        writing = gateway.publisher.publish([Outgoing(topics.COUPONS, code, value)])
+        try:
+            failure = await asyncio.wait_for(writing, max(left_ms, 1) / 1000)
+        except TimeoutError:
+            return None
+        return code if failure is None else None
+
+
+def _print(action: Action, code: str | None, width: int) -> PrintedReceipt:
+    paper = paper_receipt(action.content, code)
+    return PrintedReceipt(
+        action=to_placement_action(action),
+        text="\n".join(as_lines(paper, width)),
+        escpos=b64encode(as_escpos(paper, width)).decode(),
+        coupon=None if code is None else printed(code),
+    )
+
+
+def _days(action: Action) -> int:
+    text = action.content.get("coupon_days", "").strip()
+    return min(max(int(text), 1), _MOST_DAYS) if text.isdecimal() else _USUAL_DAYS

@@ -1,0 +1,172 @@
+"""`/v1/coupons/redeem`: a code is redeemed once, over any number of tills and gateways."""
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.adapters.clock import now_ms
+from pipeline.adapters.coupon_codes import printed, read_code
+from pipeline.adapters.kafka import Outgoing
+from pipeline.decisioning.token import Claims
+from pipeline.gateway.coupon_book import Coupon, CouponBook
+from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.outcomes import action_properties
+from pipeline.gateway.receipt import receive
+from pipeline.gateway.responses import json_response
+from pipeline.intake.decoding import decode
+from pipeline.intake.flatten import Flat, flatten
+from pipeline.intake.messages import MAX_ID, PostedRecord
+from pipeline.intake.refusal import Refusal, bad, unavailable
+from pipeline.model import topics
+from pipeline.model.coupon import CouponRecord
+from pipeline.model.ids import outcome_id
+from pipeline.model.interaction import Interaction
+
+_READ_BACK_S: Final = 5.0
+_GOAL: Final = "coupon"
+
+
+class RedeemBody(PostedRecord, frozen=True):
+    """Request of a till to redeem a code.
+
+    `redemption_id` is the till's own: the same request again has the same, and the same answer.
+    `properties`, such as the amount, become those of the conversion.
+    """
+
+    code: str
+    redemption_id: str
+    properties: dict[str, Any] | None = None
+    write_key: str | None = None
+
+
+class RedeemAnswer(Struct, frozen=True):
+    """Redemption that was accepted, at `redeemed_at` (epoch ms), and the offer that it is of."""
+
+    code: str
+    redeemed_at: int
+    campaign: str
+    offer: str
+    treatment: str
+
+
+REDEEM: Final = msgspec.json.Decoder(RedeemBody)
+
+
+@dataclass(frozen=True, slots=True)
+class RedeemEndpoint:
+    """Endpoint that writes a redemption, and answers once it knows whether it came first."""
+
+    book: CouponBook
+
+    async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
+        parse = partial(decode, decoder=REDEEM)
+        received = await receive(gateway, request, gateway.limits.message_bytes, parse)
+        if isinstance(received, Refusal):
+            return received
+        asked, source = received.body, received.arrival.source.name
+        code = read_code(asked.code)
+        if code is None:
+            return bad("invalid_code", "code", "a code has 12 letters and digits")
+        if not 0 < len(asked.redemption_id) <= MAX_ID:
+            return bad("invalid_id", "redemptionId", f"redemptionId has 1 to {MAX_ID} characters")
+        properties = flatten(asked.properties or {}, "properties")
+        if isinstance(properties, Refusal):
+            return properties
+        record = CouponRecord(code, now_ms(), redemption_id=asked.redemption_id, source=source)
+        coupon = await self._redeem(gateway, record)
+        if isinstance(coupon, Refusal):
+            return coupon
+        return await _confirm(gateway, request, coupon, _Sale(record, properties))
+
+    async def _redeem(self, gateway: Gateway, record: CouponRecord) -> Coupon | Refusal:
+        """Return the coupon that this request has redeemed, now or before."""
+        if not self.book.is_current:
+            return unavailable("the coupons are still being read from Kafka")
+        known = self.book.find(record.code)
+        if known is None:
+            return Refusal(404, "unknown_code", "this code was never issued", "code")
+        if known.redeemed is None:
+            if record.at >= known.expires_at:
+                return Refusal(410, "expired_code", "this code is no longer valid", "code")
+            written = await self._write(gateway, record)
+            return written if isinstance(written, Refusal) else _mine(written, record)
+        return _mine(known, record)
+
+    async def _write(self, gateway: Gateway, record: CouponRecord) -> Coupon | Refusal:
+        """Write a redemption; return the coupon as it is once the redemption was read back."""
+        written = Outgoing(
+            topics.COUPONS, record.code, gateway.codec.encode(topics.COUPONS, record)
+        )
+        with self.book.reading_back(record.code, record.redemption_id or "") as found:
+            failure = await gateway.publisher.publish([written])
+            if failure is not None:
+                return unavailable(failure.detail)
+            try:
+                return await asyncio.wait_for(found, _READ_BACK_S)
+            except TimeoutError:
+                return unavailable("the redemption has not been read back yet")
+
+
+@dataclass(frozen=True, slots=True)
+class _Sale:
+    """Redemption, and what the till says of the sale."""
+
+    record: CouponRecord
+    properties: Flat
+
+
+def _mine(coupon: Coupon, record: CouponRecord) -> Coupon | Refusal:
+    first = coupon.redeemed
+    if first is None:
+        return Refusal(410, "expired_code", "this code is no longer valid", "code")
+    if (first.redemption_id, first.source) == (record.redemption_id, record.source):
+        return coupon
+    return Refusal(409, "redeemed_code", f"this code was redeemed at {first.at} (epoch ms)", "code")
+
+
+async def _confirm(
+    gateway: Gateway, request: Request, coupon: Coupon, sale: _Sale
+) -> Response | Refusal:
+    """Write the conversion, which counts once however often it is written, and answer."""
+    claims = gateway.tokens.verify(coupon.token)
+    if claims is None or coupon.redeemed is None:
+        return Refusal(410, "expired_code", "this code was issued with another secret", "code")
+    conversion = _conversion(claims, coupon.redeemed.at, sale)
+    failure = await gateway.write([(conversion, trace_of(request))])
+    if failure is not None:
+        return unavailable(failure.detail)
+    return json_response(
+        RedeemAnswer(
+            code=printed(sale.record.code),
+            redeemed_at=coupon.redeemed.at,
+            campaign=claims.campaign,
+            offer=claims.offer,
+            treatment=claims.treatment,
+        )
+    )
+
+
+def _conversion(claims: Claims, at: int, sale: _Sale) -> Interaction:
+    return Interaction(
+        event_id=outcome_id(claims.action_id, "conversion", _GOAL),
+        kind="outcome",
+        name="conversion",
+        channel=claims.channel,
+        source=sale.record.source,
+        occurred_at=at,
+        received_at=at,
+        identifiers=(claims.identifier,),
+        properties={
+            **sale.properties.scalars,
+            **action_properties(claims),
+            "goal": _GOAL,
+            "coupon": sale.record.code,
+        },
+        lists=sale.properties.lists,
+    )

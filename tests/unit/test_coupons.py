@@ -1,0 +1,263 @@
+"""Receipts and coupons: what is printed, and that a code is redeemed once."""
+
+import asyncio
+from base64 import b64decode
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pipeline.adapters.coupon_codes import CouponCodes, printed, read_code
+from pipeline.adapters.kafka import Outgoing
+from pipeline.config import model
+from pipeline.decisioning.token import Claims
+from pipeline.gateway.coupon_book import CouponBook
+from pipeline.gateway.paper import PaperReceipt, as_escpos, as_lines
+from pipeline.model import topics
+from pipeline.model.coupon import CouponRecord
+from pipeline.model.decision import Action, Answer, Reply
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.time import DAY_MS
+from tests.support.doorway import Doorway, configuration, doorway
+
+TILL, SHOP = "till-key-1", "shop-key-1"
+CODES = CouponCodes("test" * 8)
+ANA = Identifier("customer_id", "ana")
+
+
+@pytest.fixture
+def config() -> Any:
+    return configuration(model.Source("till", "pos", TILL), model.Source("shop", "web", SHOP))
+
+
+def _serving(door: Doorway, *others: Doorway, content: dict[str, str] | None = None) -> None:
+    """Kafka gives every gateway what was written, and decisioning answers with `content`."""
+
+    def take(records: Sequence[Outgoing]) -> None:
+        for one in records:
+            value = door.codec.decode(one.topic, one.value or b"")
+            if isinstance(value, CouponRecord):
+                for each in (door, *others):
+                    each.coupons.book.apply([value])
+            if isinstance(value, Interaction) and value.request is not None and content:
+                action = _action(door, content)
+                placement = value.request.placements[0]
+                answer = (Answer(placement, action),)
+                door.waiting.deliver([Reply(value.request.request_id, "d-1", "e", answer)])
+
+    for each in (door, *others):
+        each.log.on_publish = take
+        each.coupons.book.is_current = True
+
+
+def _action(door: Doorway, content: dict[str, str]) -> Action:
+    claims = Claims("a-1", "d-1", ANA, "pos", "spring", "shoes", "shoes-pos", 0)
+    return Action(
+        action_id="a-1",
+        decision_id="d-1",
+        event_id="e",
+        profile_id="p",
+        identifier=ANA,
+        purpose="marketing",
+        campaign="spring",
+        offer="shoes",
+        treatment="shoes-pos",
+        channel="pos",
+        placement="receipt",
+        address=None,
+        content=content,
+        created_at=0,
+        deadline_at=60_000,
+        token=door.tokens.sign(claims),
+    )
+
+
+def _post(door: Doorway, path: str, body: dict[str, Any], key: str = TILL) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with door.client(key) as client:
+            return await client.post(path, json=body)
+
+    return asyncio.run(send())
+
+
+def _pay(door: Doorway, **fields: Any) -> Any:
+    payment = {"type": "track", "event": "Payment", "userId": "ana", "properties": {"amount": 12.5}}
+    body = {"interaction": payment, "budget_ms": 20_000, **fields}
+    answer = _post(door, "/v1/receipts", body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def _redeem(door: Doorway, code: str, redemption: str, key: str = TILL) -> httpx.Response:
+    body = {"code": code, "redemptionId": redemption, "properties": {"amount": 30}}
+    return _post(door, "/v1/coupons/redeem", body, key)
+
+
+def _issued(door: Doorway, action_id: str = "a-1", expires_at: int = 1 << 50) -> str:
+    claims = Claims(action_id, "d-1", ANA, "pos", "spring", "shoes", "shoes-pos", 0)
+    code = CODES.code_of(action_id)
+    door.coupons.book.apply([CouponRecord(code, 0, door.tokens.sign(claims), expires_at)])
+    return code
+
+
+def test_payment_is_answered_with_what_to_print_and_a_code(config: Any, tmp_path: Path) -> None:
+    door = doorway(config, tmp_path)
+    _serving(door, content={"title": "¡Gracias!", "text": "Ahorra 10 €.", "coupon": "10 % off"})
+    found = _pay(door, width=32)
+    receipt = found["receipt"]
+    assert receipt["coupon"] == printed(CODES.code_of("a-1"))
+    assert receipt["coupon"] in receipt["text"]
+    assert max(map(len, receipt["text"].splitlines())) <= 32
+    paper = b64decode(receipt["escpos"])
+    assert paper.startswith(b"\x1b@")
+    assert "¡Gracias!\n".encode("cp858") in paper
+    assert "Ahorra 10 €.\n".encode("cp858") in paper
+    assert b"1P0" + CODES.code_of("a-1").encode() in paper
+    assert receipt["action"]["token"]
+    [payment] = door.interactions()
+    assert (payment.name, payment.channel) == ("Payment", "pos")
+    redeemed = _redeem(door, receipt["coupon"].lower(), "sale-1")
+    assert redeemed.status_code == 200
+
+
+def test_receipt_without_coupon_issues_none(config: Any, tmp_path: Path) -> None:
+    door = doorway(config, tmp_path)
+    _serving(door, content={"text": "Gracias"})
+    assert _pay(door)["receipt"]["coupon"] is None
+    assert topics.COUPONS not in door.log.topics()
+
+
+def test_payment_without_a_decision_in_time_prints_nothing(config: Any, tmp_path: Path) -> None:
+    door = doorway(config, tmp_path)
+    _serving(door)
+    assert _pay(door, budget_ms=1) == {"decision_id": None, "receipt": None, "defaulted": True}
+
+
+def test_width_that_no_printer_has_is_refused(config: Any, tmp_path: Path) -> None:
+    door = doorway(config, tmp_path)
+    body = {"interaction": {"type": "track", "event": "x", "userId": "a"}, "width": 3}
+    answer = _post(door, "/v1/receipts", body)
+    assert (answer.status_code, answer.json()["error"]["field"]) == (400, "width")
+
+
+def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Path) -> None:
+    """Twenty tills at two gateways, all at once; each then asks again."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    doors = [doorway(config, tmp_path / name) for name in ("one", "two")]
+    doors[1].log.records = doors[0].log.records
+    _serving(*doors)
+    code, _ = (_issued(one) for one in doors)
+    requests = [
+        (doors[till % 2], f"sale-{till}", [TILL, SHOP][till % 3 == 0]) for till in range(20)
+    ]
+
+    async def all_at_once() -> list[int]:
+        async def send(door: Doorway, redemption: str, key: str) -> int:
+            body = {"code": code, "redemptionId": redemption}
+            async with door.client(key) as client:
+                return (await client.post("/v1/coupons/redeem", json=body)).status_code
+
+        return list(await asyncio.gather(*(send(*one) for one in requests)))
+
+    first = asyncio.run(all_at_once())
+    assert sorted(first) == [200, *[409] * 19]
+    assert asyncio.run(all_at_once()) == first
+    conversions = [one for one in doors[0].interactions() if one.name == "conversion"]
+    assert len({one.event_id for one in conversions}) == 1
+    assert conversions[0].properties["goal"] == "coupon"
+    assert conversions[0].identifiers == (ANA,)
+
+
+@pytest.mark.parametrize(
+    ("typed", "status", "code"),
+    [
+        ("", 400, "invalid_code"),
+        ("0000-0000-0000-0000", 400, "invalid_code"),
+        ("0000-0000-0000", 404, "unknown_code"),
+    ],
+)
+def test_code_that_was_not_issued_is_refused(
+    config: Any, tmp_path: Path, typed: str, status: int, code: str
+) -> None:
+    door = doorway(config, tmp_path)
+    _serving(door)
+    answer = _redeem(door, typed, "sale")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_expired_code_is_refused_and_converts_nothing(config: Any, tmp_path: Path) -> None:
+    door = doorway(config, tmp_path)
+    _serving(door)
+    code = _issued(door, expires_at=DAY_MS)
+    assert _redeem(door, code, "sale").status_code == 410
+    assert door.interactions() == []
+
+
+def test_redemption_while_kafka_is_away_can_be_sent_again(config: Any, tmp_path: Path) -> None:
+    door = doorway(config, tmp_path)
+    _serving(door)
+    code = _issued(door)
+    door.log.failure = "away"
+    assert _redeem(door, code, "sale").status_code == 503
+    door.log.failure = None
+    assert _redeem(door, code, "sale").status_code == 200
+    assert _redeem(door, code, "other").status_code == 409
+
+
+def test_redemption_before_the_coupons_are_read_is_sent_again(config: Any, tmp_path: Path) -> None:
+    door = doorway(config, tmp_path)
+    assert _redeem(door, CODES.code_of("a-1"), "sale").status_code == 503
+
+
+_CODE = CODES.code_of("law")
+_RECORDS = st.builds(
+    CouponRecord,
+    code=st.just(_CODE),
+    at=st.integers(0, 20),
+    redemption_id=st.sampled_from(["a", "b", "c"]),
+    source=st.just("till"),
+)
+
+
+@given(records=st.lists(_RECORDS), repeats=st.lists(st.integers(0, 5)))
+def test_first_redemption_in_the_topic_before_expiry_wins(
+    records: list[CouponRecord], repeats: list[int]
+) -> None:
+    issue = CouponRecord(_CODE, 0, "token", 10)
+    log = [issue, *records]
+    for at in repeats:
+        log.insert(min(at + 1, len(log)), issue)  # a repeated issue changes nothing
+    book = CouponBook({})
+    book.apply(log)
+    coupon = book.find(_CODE)
+    assert coupon is not None
+    valid = [one for one in records if one.at < 10]
+    winner = coupon.redeemed and (coupon.redeemed.redemption_id, coupon.redeemed.at)
+    assert winner == ((valid[0].redemption_id, valid[0].at) if valid else None)
+
+
+@given(st.text(max_size=40))
+def test_code_is_read_as_it_is_typed(action_id: str) -> None:
+    code = CODES.code_of(action_id)
+    assert read_code(code) == read_code(printed(code).lower()) == code
+    assert read_code(printed(code).replace("0", "o").replace("1", "l")) == code
+    assert CouponCodes("another").code_of(action_id) != code
+
+
+@given(title=st.text(max_size=60), text=st.text(max_size=300), width=st.integers(16, 80))
+def test_lines_fit_the_paper_and_the_printer(title: str, text: str, width: int) -> None:
+    receipt = PaperReceipt(title, text, "10 %", _CODE)
+    lines = as_lines(receipt, width)
+    assert all(len(line) <= width for line in lines)
+    assert "\n".join(lines).encode("cp858")
+    paper = as_escpos(receipt, width)
+    assert paper.endswith(b"\x1dVB\x03")
+    body = as_escpos(replace(receipt, code=None, title=""), width)
+    said = body.removeprefix(b"\x1b@\x1bt\x13\x1ba\x00").removesuffix(b"\x1dVB\x03")
+    assert all(byte == 10 or byte >= 32 for byte in said)
