@@ -1,7 +1,8 @@
 """Loader of a folder of YAML: a bundle, or errors with file, line, column and mend.
 
 The folder has sources.yaml, identity.yaml and channels.yaml, perhaps profile.yaml, policies.yaml
-and ingest.yaml, and a file for each segment in segments/ and for each campaign in campaigns/. It
+and ingest.yaml, and a file for each provider in providers/, each segment in segments/ and each
+campaign in campaigns/. It
 may have other files, which the YAML names.
 """
 
@@ -16,7 +17,7 @@ import msgspec
 from pipeline.adapters.config_artifacts import pin_files
 from pipeline.adapters.config_salvage import ConfigFile, Salvage, salvage_files
 from pipeline.adapters.folder_files import TooManyFilesError, Unreadable, list_files, read_file
-from pipeline.adapters.yaml_text import YamlFault, read_yaml
+from pipeline.adapters.yaml_text import EVERY_FIELD, YamlFault, read_yaml
 from pipeline.conditions import Problem, did_you_mean
 from pipeline.config.checks import check
 from pipeline.config.model import Bundle, Sources
@@ -29,6 +30,7 @@ _MAX_BYTES_TOGETHER: Final = 10_000_000
 _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "channels.yaml": ("secret", "url", "password", "key", "links", "returned"),
     "ingest.yaml": ("private_key", "passphrase", "password"),
+    "providers": (EVERY_FIELD,),
 }
 """Fields, by file, whose variables are resolved by the process that uses them.
 
@@ -173,7 +175,7 @@ def _read_config_file(
     text = _text(name, data)
     if isinstance(text, ConfigError):
         return _UnreadableFile(kind, text)
-    document = read_yaml(text, environment, _REFERENCES.get(name, ()))
+    document = read_yaml(text, environment, _REFERENCES.get(name.partition("/")[0], ()))
     if isinstance(document, YamlFault):
         return _UnreadableFile(kind, ConfigError(name, *document.place, document.message))
     if document.value is None and not document.refused:

@@ -31,6 +31,7 @@ _DEFINED_IN: Final[Mapping[str, tuple[str, ...]]] = {
     "namespace": ("identity",),
     "source": ("sources",),
     "channel": ("channels", "sources"),
+    "provider": ("providers",),
     "placement": ("channels",),
     **dict.fromkeys(("issue", "group", "offer", "campaign", "treatment"), ("campaigns",)),
     "name in the content": ("campaigns",),

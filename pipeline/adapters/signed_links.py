@@ -13,6 +13,7 @@ Purpose = Literal["marketing", "service", "transactional"]
 PREFERENCES: Final = "/v1/unsubscribe"
 CLICK: Final = "/v1/click"
 OPEN: Final = "/v1/open"
+PROVIDERS: Final = "/v1/providers"
 
 
 class PreferenceLink(Struct, frozen=True, array_like=True):
@@ -34,6 +35,12 @@ class TrackedLink(Struct, frozen=True, array_like=True):
     token: str
     url: str
     sent_at: int
+
+
+class CallbackLink(Struct, frozen=True, array_like=True):
+    """Outcome token of the message whose status a provider posts."""
+
+    token: str
 
 
 L = TypeVar("L", bound=Struct)
@@ -64,3 +71,4 @@ class MessageLinks:
     def __init__(self, secret: str) -> None:
         self.preferences = LinkSigner(secret, PreferenceLink)
         self.tracked = LinkSigner(secret, TrackedLink)
+        self.callbacks = LinkSigner(secret, CallbackLink)

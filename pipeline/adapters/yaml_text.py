@@ -75,6 +75,10 @@ class Document:
     refused: tuple[RefusedValue, ...]
 
 
+EVERY_FIELD: Final = "*"
+"""In place of names of fields: all of them are kept as they are written."""
+
+
 def read_yaml(
     text: str, environment: Mapping[str, str], verbatim: Collection[str] = ()
 ) -> Document | YamlFault:
@@ -160,7 +164,8 @@ class _ValueBuilder:
             self._refuse_tag(node, "seq")
             return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
         assert isinstance(node, ScalarNode)
-        return self._scalar(node, expands=not path or path[-1] not in self.verbatim)
+        stays = bool(path) and (path[-1] in self.verbatim or EVERY_FIELD in self.verbatim)
+        return self._scalar(node, expands=not stays)
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, object]:
         self._refuse_tag(node, "map")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pipeline.conditions import Path, Problem
 from pipeline.config import model
-from pipeline.config.channel_checks import email_treatment_problems
+from pipeline.config.channel_checks import treatment_problems
 from pipeline.config.contents import is_trait, is_unknown_context, templates
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import Names, known_name
@@ -41,7 +41,7 @@ def campaign_problems(
             yield from _treatment(treatment, inside, channels, names)
             reached = channels.get(treatment.channel)
             if reached is not None:
-                yield from email_treatment_problems(treatment, reached, campaign.purpose, inside)
+                yield from treatment_problems(treatment, reached, campaign.purpose, inside)
             if treatment.placement is None and campaign.trigger is None:
                 what = "nothing sends this: give it a placement, or the campaign a trigger"
                 yield Problem((*inside, "treatment"), what)

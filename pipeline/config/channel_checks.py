@@ -8,18 +8,32 @@ from pipeline.conditions import Path, Problem
 from pipeline.config import model
 from pipeline.config.keys import possible, reference_problem, resolved
 from pipeline.config.mail_addresses import parse_mailbox
+from pipeline.config.names import Names, known_name
+from pipeline.config.policy_checks import twice
+from pipeline.config.provider import Provider
 from pipeline.config.smtp_urls import BadSmtpUrl, parse_smtp_url
 from pipeline.config.urls import url_problem
 
 _EMAIL: Final = "email"
-_EMAIL_PARTS: Final = ("subject", "text")
+_SMS: Final = "sms"
+_PARTS: Final[Mapping[str, tuple[str, ...]]] = {_EMAIL: ("subject", "text"), _SMS: ("text",)}
+"""Parts that a content needs, by adapter."""
 
 
-def channel_problems(channels: model.Channels, environment: Mapping[str, str]) -> Iterator[Problem]:
-    """Yield the problems of all channels; `environment` may have the variables in their URLs."""
+def channel_problems(
+    bundle: model.Bundle, names: Names, environment: Mapping[str, str]
+) -> Iterator[Problem]:
+    """Yield the problems of all channels and providers; `environment` may have the variables in
+    their URLs.
+    """
     seen: dict[str, str] = {}
-    for index, channel in enumerate(channels.channels):
+    providers = [one.provider for one in bundle.providers]
+    yield from twice("provider", ("providers",), "provider", providers)
+    for index, provider in enumerate(bundle.providers):
+        yield from _provider(provider, ("providers", index), names, environment)
+    for index, channel in enumerate(bundle.channels.channels):
         path: Path = ("channels", "channels", index)
+        yield from _of_provider(channel, path, frozenset(providers))
         if channel.adapter == _EMAIL:
             yield from _email_channel(channel, path, environment)
         else:
@@ -31,26 +45,59 @@ def channel_problems(channels: model.Channels, environment: Mapping[str, str]) -
             seen[placement] = channel.name
 
 
-def email_treatment_problems(
+def treatment_problems(
     treatment: model.Treatment, channel: model.Channel, purpose: model.Purpose, path: Path
 ) -> Iterator[Problem]:
-    """Yield what a treatment lacks to be sent as an e-mail."""
-    if channel.adapter != _EMAIL or channel.email is None:
+    """Yield what a treatment lacks to be sent by its channel's adapter."""
+    parts = _PARTS.get(channel.adapter)
+    if parts is None:
         return
     if treatment.placement is not None:
-        yield Problem((*path, "placement"), "an e-mail has no placement: leave it out")
+        yield Problem((*path, "placement"), "what is sent has no placement: leave it out")
     if treatment.address is None:
-        what = "say with `address` which namespace has the customer's e-mail address"
+        what = "say with `address` which namespace has the customer's address on this channel"
         yield Problem((*path, "treatment"), what)
-    for part in _EMAIL_PARTS:
+    for part in parts:
         if part not in treatment.content:
-            yield Problem((*path, "content"), f"an e-mail needs a {part!r} here")
+            yield Problem((*path, "content"), f"a message on {channel.name} needs a {part!r} here")
+    if channel.email is None:
+        return
     if purpose != "transactional" and channel.email.links is None:
         what = (
             f"this needs a link to unsubscribe: set `links` in `email` of channel {channel.name} "
             "to the gateway's URL, or make the campaign transactional"
         )
         yield Problem((*path, "channel"), what)
+
+
+def _of_provider(
+    channel: model.Channel, path: Path, providers: frozenset[str]
+) -> Iterator[Problem]:
+    if (channel.adapter == _SMS) is (channel.provider is None):
+        yield Problem((*path, "adapter"), "`adapter: sms` and `provider` go together")
+    elif channel.provider is not None:
+        yield from known_name("provider", channel.provider, providers, (*path, "provider"))
+
+
+def _provider(
+    provider: Provider, path: Path, names: Names, environment: Mapping[str, str]
+) -> Iterator[Problem]:
+    request, callbacks = provider.request, provider.callbacks
+    if (request.form is None) is (request.json is None):
+        yield Problem((*path, "request"), "say with `form` or `json`, not both, what is posted")
+    if (request.user is None) is not (request.password is None):
+        yield Problem((*path, "request", "user"), "`user` and `password` go together")
+    wrong = _http_problem(request.url.replace("{", "x").replace("}", "x"), environment)
+    if "${" not in request.url and wrong is not None:
+        yield Problem((*path, "request", "url"), wrong)
+    yield from known_name("namespace", provider.namespace, names.namespaces, (*path, "namespace"))
+    if callbacks is None:
+        return
+    if (callbacks.reply is None) is not (callbacks.sender is None):
+        yield Problem((*path, "callbacks", "reply"), "`reply` and `sender` go together")
+    wrong = _http_problem(callbacks.links, environment)
+    if wrong is not None:
+        yield Problem((*path, "callbacks", "links"), wrong)
 
 
 def _other_channel(

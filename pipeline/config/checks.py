@@ -48,7 +48,7 @@ def check(bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN) -> It
     yield from _sources(bundle.sources, names)
     yield from _identity(bundle.identity, names)
     yield from profile_problems(bundle, names)
-    yield from channel_problems(bundle.channels, environment)
+    yield from channel_problems(bundle, names, environment)
     yield from policy_problems(bundle, names)
     yield from _segments(bundle, names)
     yield from ingest_problems(bundle, names)

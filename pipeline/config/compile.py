@@ -180,6 +180,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         constraints=policies.constraints(bundle),
         learning=policies.learning(bundle),
         channels={channel.name: _channel(channel) for channel in bundle.channels.channels},
+        channels={channel.name: _channel(channel, bundle) for channel in bundle.channels.channels},
     )
 
 
@@ -214,7 +215,8 @@ def _segment(segment: model.Segment) -> CompiledSegment:
     return CompiledSegment(segment.segment, when.test, when, frozenset(segment.channels))
 
 
-def _channel(channel: model.Channel) -> CompiledChannel:
+def _channel(channel: model.Channel, bundle: model.Bundle) -> CompiledChannel:
+    providers = {one.provider: one for one in bundle.providers}
     return CompiledChannel(
         name=channel.name,
         adapter=channel.adapter,
@@ -222,6 +224,7 @@ def _channel(channel: model.Channel) -> CompiledChannel:
         secret=channel.secret,
         placements=channel.placements,
         email=channel.email,
+        provider=providers.get(channel.provider or ""),
     )
 
 

@@ -9,6 +9,7 @@ from pipeline.conditions import Compiled, Facts
 from pipeline.conditions.compile import Read, Test
 from pipeline.config.keeps import Aggregate
 from pipeline.config.model import Email, KeptRule, Purpose
+from pipeline.config.provider import Provider
 from pipeline.config.templates import Template
 from pipeline.model.interaction import Known
 
@@ -339,8 +340,9 @@ class CompiledChannel:
     """Way to reach a customer; `url` is set where an adapter needs it."""
 
     name: str
-    adapter: Literal["none", "webhook", "email"]
+    adapter: Literal["none", "webhook", "email", "sms"]
     url: str | None
     secret: str | None
     placements: tuple[str, ...]
     email: Email | None = None
+    provider: Provider | None = None

@@ -6,24 +6,23 @@ The published JSON Schemas are derived from these classes. Durations are written
 
 from typing import Annotated, Final, Literal, TypeAlias
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 
 from pipeline.conditions.duration import DURATION_PATTERN
-from pipeline.conditions.parse import NAME_PATTERN
+from pipeline.config.part import SECRET_PATTERN as SECRET_PATTERN
+from pipeline.config.part import Name as Name
+from pipeline.config.part import Part as Part
+from pipeline.config.part import SecretName as SecretName
+from pipeline.config.provider import Provider
 from pipeline.model.time import EARLIEST
 
 TIME_OF_DAY_PATTERN = r"^([01][0-9]|2[0-3]):[0-5][0-9]$(?!\n)"
 
-Name: TypeAlias = Annotated[str, Meta(pattern=NAME_PATTERN)]
 Duration: TypeAlias = Annotated[str, Meta(pattern=DURATION_PATTERN)]
 Digest: TypeAlias = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 Share: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
 TimeOfDay: TypeAlias = Annotated[str, Meta(pattern=TIME_OF_DAY_PATTERN)]
 CurrencyCode: TypeAlias = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
-SECRET_PATTERN: Final = r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$(?!\n)"
-SecretName: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": SECRET_PATTERN})]
-"""`${NAME}`: an environment variable of the process that uses the secret. Configurations that were
-applied by earlier versions may hold the secret itself."""
 ADAPTERS: Final = "adapters"
 """Name of the source whose interactions are the outcomes that Kairos's own adapters report."""
 
@@ -31,10 +30,6 @@ Condition: TypeAlias = Annotated[
     dict[str, object], Meta(extra_json_schema={"$ref": "#/$defs/Condition"})
 ]
 """A condition as written; `pipeline.conditions` parses and compiles it."""
-
-
-class Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A piece of configuration: immutable, and unknown fields are errors."""
 
 
 class Source(Part, frozen=True):
@@ -611,7 +606,8 @@ class Channel(Part, frozen=True):
 
     `adapter: webhook` posts each action to `url`; `adapter: email` sends it by the SMTP server at
     `url` (`smtp+starttls://HOST:587`, `smtps://HOST:465`, or `smtp://HOST:25` without encryption),
-    as `email` says; `adapter: none` leaves the topic to others.
+    as `email` says; `adapter: sms` sends it by the HTTP API of the `provider` that a file in
+    providers/ describes; `adapter: none` leaves the topic to others.
     `secret` names the environment variable, of the adapter, that holds the key by which posts are
     signed: `${NAME}`. Variables in `url` (`${NAME}`, `${NAME:-default}`) are the adapter's too: the
     configuration keeps their names, never their values.
@@ -625,10 +621,11 @@ class Channel(Part, frozen=True):
     name: Name
     cost: float = 0.0
     deadline: Duration = "5m"
-    adapter: Literal["none", "webhook", "email"] = "none"
+    adapter: Literal["none", "webhook", "email", "sms"] = "none"
     url: str | None = None
     secret: SecretName | None = None
     email: Email | None = None
+    provider: Name | None = None
     placements: tuple[Name, ...] = ()
     escape: Literal["html", "none"] | None = None
     confirm_within: Duration | None = None
@@ -753,3 +750,4 @@ class Bundle(Part, frozen=True):
     segments: tuple[Segment, ...] = ()
     campaigns: tuple[Campaign, ...] = ()
     ingest: Ingest = field(default_factory=Ingest)
+    providers: tuple[Provider, ...] = ()

@@ -10,6 +10,7 @@ import msgspec
 from pipeline.conditions.schema import CONDITION, REF, Schema
 from pipeline.config import model
 from pipeline.config.journey import Journey
+from pipeline.config.provider import Provider
 
 _LOOSE: Final[Schema] = {"type": "object"}
 
@@ -33,6 +34,7 @@ FILE_KINDS: Final[Mapping[str, FileKind]] = {
     "profile.yaml": FileKind("profile", model.ProfileRules, "profile", has_conditions=True),
     "policies.yaml": FileKind("policies", model.Policies, "policies", has_conditions=True),
     "ingest.yaml": FileKind("ingest", model.Ingest, "ingest"),
+    "providers": FileKind("providers", Provider, "provider", many=True),
     "segments": FileKind("segments", model.Segment, "segment", many=True, has_conditions=True),
     "campaigns": FileKind("campaigns", model.Campaign, "campaign", many=True, has_conditions=True),
 }

@@ -43,7 +43,9 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Acceptance by the receiver."""
+    """Acceptance by the receiver; `details` become properties of the outcome."""
+
+    details: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,8 +96,8 @@ class Courier:
 def _report_of(parcel: Parcel, result: DeliveryResult) -> OutcomeReport:
     token, at, hop = parcel.action.token, parcel.own_time_ms(), parcel.trace.hop_header().decode()
     match result:
-        case Delivered():
-            return OutcomeReport(token, "sent", at, hop)
+        case Delivered(details):
+            return OutcomeReport(token, "sent", at, hop, dict(details))
         case Bounced(status, details):
             return OutcomeReport(token, "bounce", at, hop, {"status": status, **details})
         case Unconfirmed(last):

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pipeline.adapters.signed_links import CLICK, OPEN, PREFERENCES
+from pipeline.adapters.signed_links import CLICK, OPEN, PREFERENCES, PROVIDERS
 from pipeline.gateway.collect import Endpoint, batch, single
 from pipeline.gateway.cors import add_headers, answer_preflight
 from pipeline.gateway.debugging import DebugEndpoints
@@ -25,6 +25,7 @@ from pipeline.gateway.openapi import openapi_document
 from pipeline.gateway.outcomes import outcomes
 from pipeline.gateway.preferences import save_preferences, show_preferences
 from pipeline.gateway.profiles import ProfileEndpoints
+from pipeline.gateway.providers import take_callback
 from pipeline.gateway.readiness import GatewayReadiness
 from pipeline.gateway.receipts import ReceiptEndpoint
 from pipeline.gateway.redeem import RedeemEndpoint
@@ -89,6 +90,7 @@ def create_app(
             _route("DELETE", _PROFILES, profiles.erase, gateway),
             _route("GET", PREFERENCES, show_preferences, gateway),
             _route("POST", PREFERENCES, save_preferences, gateway),
+            _route("POST", f"{PROVIDERS}/{{name}}", take_callback, gateway),
             _route("GET", CLICK, follow_link, gateway),
             _route("GET", OPEN, show_picture, gateway),
             *registry_routes(gateway, gateway.codec.versions),

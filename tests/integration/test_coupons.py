@@ -72,10 +72,10 @@ def test_code_on_a_receipt_is_redeemed_once_over_two_gateways(
     assert sorted(first) == [200, *[409] * 7]
     assert again == first
     stack.kairos("status", "--until-idle", "60")
+    action_id = receipt["action"]["action_id"]
     conversions = {
         one.event_id
         for _, one in stack.records.every(topics.INTERACTIONS, Interaction)
-        if one.name == "conversion"
-        and one.properties.get("action_id") == receipt["action"]["action_id"]
+        if one.name == "conversion" and one.properties.get("action_id") == action_id
     }
     assert len(conversions) == 1

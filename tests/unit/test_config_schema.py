@@ -47,6 +47,7 @@ VALID: dict[str, dict[str, object]] = {
     "sources": {"sources": [{"name": "a", "channel": "web", "write_key": "12345678"}]},
     "identity": {"namespaces": [{"name": "email"}]},
     "channels": {"channels": [{"name": "web", "cost": 1, "placements": ["hero"]}]},
+    "provider": {"provider": "p", "request": {"url": "https://x.example", "form": {"to": "{to}"}}},
     "profile": {"traits": [{"name": "n", "rule": "count", "when": {"name": "x"}}]},
     "policies": {"caps": [{"cap": "c", "per": "all", "max": 1, "window": "1d"}]},
     "ingest": {

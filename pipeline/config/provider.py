@@ -1,0 +1,90 @@
+"""Files in providers/: how to send by a provider's HTTP API, and to read its answers and posts."""
+
+from typing import Any, Literal, TypeAlias
+
+from msgspec import field
+
+from pipeline.config.part import Name, Part, SecretName
+
+BounceReason: TypeAlias = Literal["address", "refused", "soft"]
+CallbackOutcome: TypeAlias = Literal["delivered", "impression", "bounce", "complaint"]
+
+
+class ProviderRequest(Part, frozen=True):
+    """Request that sends one message, with `form` or `json`. In these, in `url` and in `headers`
+    `{to}`, `{text}`, `{reference}` (the action's id), `{callback}` (where statuses are posted) and
+    `{content.NAME}` are replaced, and `${NAME}` are variables of the adapter's environment.
+
+    `user` and `password` log in (Basic). `idempotency_header` has the action's id where the
+    provider recognises repeats by it: a message is then sent again where it is unknown whether it
+    was taken.
+    """
+
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+    user: str | None = None
+    password: SecretName | None = None
+    form: dict[str, str] | None = None
+    json: dict[str, Any] | None = None
+    idempotency_header: str | None = None
+
+
+class ProviderAnswer(Part, frozen=True):
+    """Places in the answer (JSON) of the message's id and, in a refusal, of the error code: names
+    with dots. `errors` says what a code means: nobody is at that `address`, the message was
+    `refused`, or `soft`: later it may be taken.
+    """
+
+    id: str | None = None
+    error: str | None = None
+    errors: dict[str, BounceReason] = field(default_factory=dict)
+
+
+class ProviderSignature(Part, frozen=True):
+    """Signature of what the provider posts. `url-form-sha1`: HMAC-SHA1 of the URL and the sorted
+    fields of the form, in base64; `body-sha256`: HMAC-SHA256 in base64 of `content`, where `{body}`
+    and `{HEADER-NAME}` are replaced. It is in `header`; `secret` names the variable, of the
+    gateway, with the key.
+    """
+
+    scheme: Literal["url-form-sha1", "body-sha256"]
+    header: str
+    secret: SecretName
+    content: str = "{body}"
+
+
+class ProviderCallbacks(Part, frozen=True):
+    """Posts of the provider to `/v1/providers/NAME` at `links`, the gateway's URL as it reaches it.
+
+    `status` is where a post has a message's status, which `outcomes` names; `error` where a failure
+    has its code. `reply` and `sender` are where a customer's answer has its text and number, and
+    `reply_id` its id.
+    """
+
+    links: str
+    signature: ProviderSignature
+    status: str
+    outcomes: dict[str, CallbackOutcome]
+    error: str | None = None
+    reply: str | None = None
+    sender: str | None = None
+    reply_id: str | None = None
+
+
+class Provider(Part, frozen=True):
+    """A provider of messages by HTTP, for channels with `adapter: sms`.
+
+    `to: e164`: addresses are telephone numbers; `any`: they are taken as they are. A reply that is
+    one of the words in `stop` (whatever their case) withdraws the consent of the sender, who is
+    known in `namespace`, to marketing and service messages on the provider's channels; one in
+    `start` gives it.
+    """
+
+    provider: Name
+    request: ProviderRequest
+    answer: ProviderAnswer = field(default_factory=ProviderAnswer)
+    callbacks: ProviderCallbacks | None = None
+    to: Literal["e164", "any"] = "e164"
+    namespace: Name = "phone"
+    stop: tuple[str, ...] = ("STOP", "STOPALL", "UNSUBSCRIBE", "END", "QUIT", "CANCEL", "BAJA")
+    start: tuple[str, ...] = ("START", "UNSTOP", "ALTA")

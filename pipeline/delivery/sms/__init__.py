@@ -1,0 +1,4 @@
+"""Text messages and the like, by the HTTP APIs that files in providers/ describe.
+
+Read `adapter.py` (one action), `request.py` (its form), then `segments.py`.
+"""

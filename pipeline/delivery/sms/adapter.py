@@ -1,0 +1,197 @@
+"""Adapter of providers of messages: one HTTP request per action, with retries until its deadline.
+
+Few providers recognise repeats. So the ledger records the attempt before the request, and one whose
+answer never came is not repeated, unless the provider's file names an idempotency header.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import msgspec
+import phonenumbers
+from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout, DummyCookieJar
+from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
+from tenacity.wait import wait_exponential_jitter
+
+from pipeline.adapters.json_paths import text_at
+from pipeline.adapters.signed_links import MessageLinks
+from pipeline.config.provider import Provider, ProviderAnswer
+from pipeline.delivery.channel_adapter import (
+    AdapterHost,
+    Attempt,
+    Bounced,
+    ChannelAdapter,
+    Delivered,
+    DeliveryResult,
+    OutOfTime,
+    Parcel,
+    Unconfirmed,
+)
+from pipeline.delivery.sms.request import ProviderPost, UnusableProvider, provider_post
+from pipeline.delivery.sms.segments import segments
+
+_LONGEST_REQUEST_S: Final = 30.0
+_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.2, max=60, jitter=0.5)
+_ANSWER_BYTES: Final = 65_536
+_ACCEPTED: Final = range(200, 300)
+_NOT_TAKEN: Final = frozenset({408, 425, 429, 503})
+_FAILING: Final = 500
+_MOST_AFTER_S: Final = 600.0
+
+
+class _NotSentError(Exception):
+    """Failure before the provider took the message; `after_s` is the delay that it asks for."""
+
+    def __init__(self, why: str, after_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.after_s = after_s
+
+
+class _UnknownError(_NotSentError):
+    """Failure after which the provider may have taken the message."""
+
+
+class SmsAdapter:
+    """Adapter that posts to the provider of each channel."""
+
+    def __init__(self, client: ClientSession, host: AdapterHost) -> None:
+        self._client = client
+        self._host = host
+        self._links = MessageLinks(host.signing_secret)
+
+    def serves(self, channel: str) -> bool:
+        return self._provider(channel) is not None
+
+    def may_repeat(self, channel: str) -> bool:
+        provider = self._provider(channel)
+        return provider is not None and provider.request.idempotency_header is not None
+
+    async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        if time.time() >= parcel.give_up_s:
+            return OutOfTime("it was too late before the first try")
+        retried = _NotSentError if self.may_repeat(parcel.action.channel) else _KnownError
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(retried),
+            wait=_wait,
+            stop=lambda state: time.time() + state.upcoming_sleep >= parcel.give_up_s,
+        )
+        try:
+            return await retrying(self._try, parcel, attempt)
+        except RetryError as error:
+            failure = error.last_attempt.exception()
+            return OutOfTime(str(failure), isinstance(failure, _UnknownError))
+        except _UnknownError as error:
+            return Unconfirmed(str(error))
+
+    async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        provider = self._provider(parcel.action.channel)
+        if provider is None:
+            return Bounced(0)
+        to = _address(provider, parcel.action.address or "")
+        if to is None:
+            return Bounced(0, {"bounce": "address"})
+        post = provider_post(provider, parcel.action, to, self._links)
+        if isinstance(post, UnusableProvider):
+            raise _KnownError(post.why)
+        attempt.begin()
+        status, answer = await self._post(post, attempt, parcel.give_up_s)
+        if status in _ACCEPTED:
+            said = {"segments": segments(parcel.action.content.get("text", ""))}
+            found = text_at(answer, provider.answer.id)
+            return Delivered(said if found is None else {**said, "provider_id": found})
+        attempt.failed()
+        return _refused(status, answer, provider.answer)
+
+    async def _post(
+        self, post: ProviderPost, attempt: Attempt, give_up_s: float
+    ) -> tuple[int, Any]:
+        """Post once; return status and answer of a provider that has decided."""
+        timeout = ClientTimeout(min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001)))
+        try:
+            async with self._client.post(
+                post.url,
+                data=post.body,
+                headers=post.headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                status, after = response.status, response.headers.get("Retry-After", "")
+                raw = await _read(response.content.read)
+        except ClientConnectorError as error:
+            attempt.failed()
+            raise _KnownError(type(error).__name__) from error
+        except (ClientError, TimeoutError) as error:
+            raise _UnknownError(type(error).__name__) from error
+        if status in _NOT_TAKEN:
+            attempt.failed()
+            after_s = float(after) if after.isdecimal() else 0.0
+            raise _KnownError(f"status {status}", min(after_s, _MOST_AFTER_S))
+        if status >= _FAILING:
+            raise _UnknownError(f"status {status}")
+        return status, _decoded(raw)
+
+    def _provider(self, channel: str) -> Provider | None:
+        found = self._host.find_channel(channel)
+        return None if found is None else found.provider
+
+
+class _KnownError(_NotSentError):
+    """Failure after which the provider certainly does not have the message."""
+
+
+@asynccontextmanager
+async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
+    """Open the adapter with a pool of connections to the providers."""
+    async with ClientSession(cookie_jar=DummyCookieJar(), trust_env=True) as client:
+        yield SmsAdapter(client, host)
+
+
+def _refused(status: int, answer: Any, form: ProviderAnswer) -> DeliveryResult:
+    """Return the bounce of a refusal; raise where its code says that it may be taken later."""
+    code = text_at(answer, form.error)
+    kind = form.errors.get(code or "", "refused")
+    if kind == "soft":
+        raise _KnownError(f"status {status}, error {code}")
+    details = {"bounce": str(kind)}
+    return Bounced(status, details if code is None else {**details, "error": code})
+
+
+def _address(provider: Provider, address: str) -> str | None:
+    """Return the address as the provider takes it; None where it is no number."""
+    if provider.to == "any":
+        return address or None
+    try:
+        number = phonenumbers.parse(address)
+    except phonenumbers.NumberParseException:
+        return None
+    if number.extension or not phonenumbers.is_possible_number(number):
+        return None
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+async def _read(read: Any) -> bytes:
+    """Read a short answer; a longer or slower one is cut, for the status says what matters."""
+    received = bytearray()
+    try:
+        async with asyncio.timeout(2.0):
+            while len(received) < _ANSWER_BYTES and (part := await read(_ANSWER_BYTES)):
+                received += part
+    except (ClientError, TimeoutError):
+        pass
+    return bytes(received)
+
+
+def _decoded(raw: bytes) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def _wait(state: RetryCallState) -> float:
+    failure = state.outcome.exception() if state.outcome is not None else None
+    requested = failure.after_s if isinstance(failure, _NotSentError) else 0.0
+    return max(_BACK_OFF(state), requested)

@@ -1,0 +1,116 @@
+"""Request to a provider for one message, from its file and the action."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+from aiohttp import encode_basic_auth
+
+from pipeline.adapters.signed_links import PROVIDERS, CallbackLink, MessageLinks
+from pipeline.config.keys import resolved
+from pipeline.config.provider import Provider, ProviderRequest
+from pipeline.config.urls import url_problem
+from pipeline.model.decision import Action
+
+_FIELD: Final = re.compile(r"\{(to|text|reference|callback|content\.[A-Za-z0-9_]+)\}")
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderPost:
+    """Request as it is sent."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class UnusableProvider:
+    """Reason why nothing can be sent until the configuration or environment is corrected."""
+
+    why: str
+
+
+class _UnsetError(Exception):
+    """Variable of the environment that a provider's file needs and that is not set."""
+
+
+def provider_post(
+    provider: Provider, action: Action, to: str, links: MessageLinks
+) -> ProviderPost | UnusableProvider:
+    """Return the request for an action to the address `to`."""
+    request = provider.request
+    values = {
+        "to": to,
+        "text": action.content.get("text", ""),
+        "reference": action.action_id,
+        **{f"content.{name}": text for name, text in action.content.items()},
+    }
+    try:
+        values["callback"] = _callback(provider, action, links)
+        body, kind = _body(request, values)
+        headers = {name: _header(text, values) for name, text in request.headers.items()}
+        headers = {"Content-Type": kind, **headers, **_login(request)}
+        url = _filled(request.url, {name: quote(text, safe="") for name, text in values.items()})
+    except _UnsetError as error:
+        return UnusableProvider(f"provider {provider.provider}: {error}")
+    if request.idempotency_header is not None:
+        headers[request.idempotency_header] = action.action_id
+    problem = url_problem(url)
+    if problem is not None:
+        return UnusableProvider(f"provider {provider.provider}: {problem}")
+    return ProviderPost(url, headers, body)
+
+
+def _body(request: ProviderRequest, values: Mapping[str, str]) -> tuple[bytes, str]:
+    if request.json is not None:
+        return msgspec.json.encode(_filled_tree(request.json, values)), "application/json"
+    form = {name: _filled(text, values) for name, text in (request.form or {}).items()}
+    return urlencode(form).encode(), "application/x-www-form-urlencoded"
+
+
+def _filled_tree(value: Any, values: Mapping[str, str]) -> Any:
+    match value:
+        case str():
+            return _filled(value, values)
+        case dict():
+            return {name: _filled_tree(one, values) for name, one in value.items()}
+        case list() | tuple():
+            return [_filled_tree(one, values) for one in value]
+    return value
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """Replace variables of the environment, then fields: what a field holds is not looked into."""
+    return _FIELD.sub(lambda found: values.get(found.group(1), ""), _resolved(text))
+
+
+def _header(text: str, values: Mapping[str, str]) -> str:
+    return _UNPRINTABLE.sub(" ", _filled(text, values))
+
+
+def _login(request: ProviderRequest) -> dict[str, str]:
+    if request.user is None or request.password is None:
+        return {}
+    login = encode_basic_auth(_resolved(request.user), _resolved(request.password))
+    return {"Authorization": login}
+
+
+def _callback(provider: Provider, action: Action, links: MessageLinks) -> str:
+    if provider.callbacks is None:
+        return ""
+    base = _resolved(provider.callbacks.links).rstrip("/")
+    signed = links.callbacks.sign(CallbackLink(action.token))
+    return f"{base}{PROVIDERS}/{provider.provider}?{urlencode({'t': signed})}"
+
+
+def _resolved(text: str) -> str:
+    found = resolved(text, os.environ)
+    if found is None:
+        raise _UnsetError(f"a variable in {text[:60]!r} is not set here")
+    return found

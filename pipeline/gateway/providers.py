@@ -1,0 +1,195 @@
+"""`/v1/providers/{name}`: statuses of messages and replies to them, as providers post them.
+
+Every post must have the provider's signature. A status belongs to the message whose signed link it
+comes by; a reply belongs to whoever has its number.
+"""
+
+import hmac
+import os
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+from hashlib import sha1, sha256
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.adapters.clock import now_ms
+from pipeline.adapters.json_paths import text_at
+from pipeline.adapters.mail_status import BounceKind
+from pipeline.config.compile import Configuration
+from pipeline.config.keys import resolved
+from pipeline.config.provider import Provider, ProviderCallbacks, ProviderSignature
+from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.outcomes import action_properties
+from pipeline.gateway.preferences import OWN_SOURCE
+from pipeline.intake.refusal import Refusal, bad, unavailable
+from pipeline.model.ids import outcome_id
+from pipeline.model.interaction import Identifier, Interaction, Scalar
+
+_MOST_BYTES: Final = 65_536
+_FIELD: Final = re.compile(r"\{([A-Za-z0-9-]+)\}")
+_PURPOSES: Final = ("marketing", "service")
+_MOST_TEXT: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """Post of a provider; `fields` are its JSON, or those of its form."""
+
+    provider: Provider
+    callbacks: ProviderCallbacks
+    config: Configuration
+    raw: bytes
+    fields: Any
+
+
+async def take_callback(gateway: Gateway, request: Request) -> Response | Refusal:
+    """Take a status or a reply; 204 once Kafka has what follows from it, if anything does."""
+    post = await _read(gateway, request)
+    if isinstance(post, Refusal):
+        return post
+    reply = text_at(post.fields, post.callbacks.reply)
+    found = _status(gateway, request, post) if reply is None else _reply(post, reply)
+    if isinstance(found, Refusal):
+        return found
+    if found is not None:
+        failure = await gateway.write([(found, trace_of(request))])
+        if failure is not None:
+            return unavailable(failure.detail)
+    return Response(status_code=204)
+
+
+async def _read(gateway: Gateway, request: Request) -> _Post | Refusal:
+    config = gateway.configuration()
+    if isinstance(config, Refusal):
+        return config
+    name = request.path_params["name"]
+    provider = next((one for one in config.bundle.providers if one.provider == name), None)
+    if provider is None or provider.callbacks is None:
+        return Refusal(404, "unknown_provider", f"no provider {name!r} posts here")
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > _MOST_BYTES:
+            return Refusal(413, "too_large", f"a post may have {_MOST_BYTES} bytes")
+    body = bytes(raw)
+    refusal = _check_signature(request, provider.callbacks, body)
+    if refusal is not None:
+        return refusal
+    fields = _fields(request, body)
+    if isinstance(fields, Refusal):
+        return fields
+    return _Post(provider, provider.callbacks, config, body, fields)
+
+
+def _fields(request: Request, body: bytes) -> Any | Refusal:
+    if "json" not in request.headers.get("content-type", ""):
+        return dict(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return bad("invalid_json", None, f"the body is not JSON: {error}")
+
+
+def _check_signature(request: Request, callbacks: ProviderCallbacks, body: bytes) -> Refusal | None:
+    """Return why a post is not the provider's; None when it is."""
+    signature = callbacks.signature
+    secret = resolved(signature.secret, os.environ)
+    links = resolved(callbacks.links, os.environ)
+    if not secret or links is None:
+        return unavailable("a variable in the provider's file is not set here")
+    given = request.headers.get(signature.header, "")
+    expected = _expected(signature, secret.encode(), request, links.rstrip("/"), body)
+    if hmac.compare_digest(given.encode(), expected):
+        return None
+    return Refusal(403, "bad_signature", "this signature is not the provider's", signature.header)
+
+
+def _expected(
+    signature: ProviderSignature, secret: bytes, request: Request, links: str, body: bytes
+) -> bytes:
+    if signature.scheme == "url-form-sha1":
+        query = request.url.query
+        url = f"{links}{request.url.path}{f'?{query}' if query else ''}"
+        pairs = sorted(parse_qsl(body.decode(errors="replace"), keep_blank_values=True))
+        signed = url + "".join(name + value for name, value in pairs)
+        return b64encode(hmac.new(secret, signed.encode(), sha1).digest())
+    parts = {"body": body.decode(errors="surrogateescape")}
+    content = _FIELD.sub(
+        lambda found: parts.get(found.group(1)) or request.headers.get(found.group(1), ""),
+        signature.content,
+    )
+    signed_bytes = content.encode(errors="surrogateescape")
+    return b64encode(hmac.new(secret, signed_bytes, sha256).digest())
+
+
+def _status(gateway: Gateway, request: Request, post: _Post) -> Interaction | Refusal | None:
+    """Return the outcome that a status means; None for one that means nothing yet."""
+    outcome = post.callbacks.outcomes.get(text_at(post.fields, post.callbacks.status) or "")
+    if outcome is None:
+        return None
+    link = gateway.links.callbacks.verify(request.query_params.get("t", ""))
+    claims = gateway.tokens.verify(link.token) if link is not None else None
+    if claims is None:
+        return bad("invalid_token", "t", "this post came by no link of ours")
+    properties: dict[str, Scalar] = {}
+    if outcome == "bounce":
+        code = text_at(post.fields, post.callbacks.error)
+        kind: BounceKind = post.provider.answer.errors.get(code or "", "refused")
+        properties = {"bounce": kind, **({"error": code} if code else {})}
+    now = now_ms()
+    return Interaction(
+        event_id=outcome_id(claims.action_id, outcome),
+        kind="outcome",
+        name=outcome,
+        channel=claims.channel,
+        source=OWN_SOURCE,
+        occurred_at=now,
+        received_at=now,
+        identifiers=(claims.identifier,),
+        properties={**properties, **action_properties(claims)},
+    )
+
+
+def _reply(post: _Post, text: str) -> Interaction | Refusal | None:
+    """Return the change of consent that a word means, or else the message that came."""
+    provider = post.provider
+    given = Identifier(provider.namespace, text_at(post.fields, post.callbacks.sender) or "")
+    sender = post.config.identity.normalise(given)
+    if not isinstance(sender, Identifier):
+        return bad("invalid_identifier", post.callbacks.sender, f"{provider.namespace}: {sender}")
+    channels = [one.name for one in post.config.channels.values() if one.provider == provider] or [
+        provider.provider
+    ]
+    word = text.strip().strip(".!\"'").upper()
+    consents = word in provider.start
+    now = now_ms()
+    changes = consents or word in provider.stop
+    properties: dict[str, Scalar] = {"text": text[:_MOST_TEXT]}
+    if changes:
+        properties = {
+            f"consent.{channel}.{purpose}": consents
+            for channel in channels
+            for purpose in _PURPOSES
+        }
+    return Interaction(
+        event_id=_reply_id(post),
+        kind="identify" if changes else "track",
+        name="identify" if changes else "Message Received",
+        channel=channels[0],
+        source=OWN_SOURCE,
+        occurred_at=now,
+        received_at=now,
+        identifiers=(sender,),
+        properties=properties,
+    )
+
+
+def _reply_id(post: _Post) -> str:
+    """Return the provider's id of a reply, or else one of its content, so that it counts once."""
+    own = text_at(post.fields, post.callbacks.reply_id) or sha256(post.raw).hexdigest()
+    return f"{post.provider.provider}/{own}"[:256]

@@ -1,0 +1,405 @@
+"""Text messages against a real HTTP server, with the shipped providers' files."""
+
+import asyncio
+import hmac
+import time
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import httpx
+import msgspec
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from pipeline.adapters import traces
+from pipeline.adapters.signed_links import CallbackLink, MessageLinks
+from pipeline.adapters.yaml_text import EVERY_FIELD, Document, read_yaml
+from pipeline.config import model
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.compiled import CompiledChannel
+from pipeline.config.provider import Provider
+from pipeline.decisioning.token import Claims
+from pipeline.delivery.channel_adapter import (
+    AdapterHost,
+    Bounced,
+    Delivered,
+    DeliveryResult,
+    OutOfTime,
+    Parcel,
+    Unconfirmed,
+)
+from pipeline.delivery.courier import Courier
+from pipeline.delivery.ledger import Ledger
+from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
+from pipeline.delivery.sms.adapter import SmsAdapter
+from pipeline.delivery.sms.segments import segments
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Identifier
+from tests.support.doorway import NAMESPACES, Doorway, doorway
+
+SHIPPED = Path(__file__).parents[2] / "deploy" / "providers"
+SECRET = "test" * 8
+PHONE = "+34600111222"
+LINKS = "https://shop.example"
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def _shipped(name: str) -> Provider:
+    document = read_yaml((SHIPPED / f"{name}.yaml").read_text(), {}, (EVERY_FIELD,))
+    assert isinstance(document, Document)
+    return msgspec.convert(document.value, Provider)
+
+
+@pytest.fixture(autouse=True)
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TWILIO_ACCOUNT", "TWILIO_TOKEN", "SINCH_PLAN", "SINCH_TOKEN", "SINCH_SECRET"):
+        monkeypatch.setenv(name, name.lower())
+    monkeypatch.setenv("TWILIO_FROM", "+34900000000")
+    monkeypatch.setenv("SINCH_FROM", "34900000000")
+    monkeypatch.setenv("KAIROS_LINKS", LINKS)
+
+
+def _action(**changes: Any) -> Action:
+    now_ms = time.time_ns() // 1_000_000
+    action = Action(
+        action_id="a-1",
+        decision_id="d",
+        event_id="e",
+        profile_id="p",
+        identifier=Identifier("customer_id", "ana"),
+        purpose="marketing",
+        campaign="spring",
+        offer="shoes",
+        treatment="shoes-sms",
+        channel="sms",
+        placement=None,
+        address=PHONE,
+        content={"text": 'Hola {to} ${TWILIO_TOKEN} ñ & "x"'},
+        created_at=now_ms,
+        deadline_at=now_ms + 20_000,
+        token="token",
+    )
+    return replace(action, **changes)
+
+
+def _at(provider: Provider, url: str) -> Provider:
+    return replace(provider, request=replace(provider.request, url=url))
+
+
+class _Attempts:
+    def begin(self) -> None: ...
+
+    def failed(self) -> None: ...
+
+
+class _Gateway:
+    def __init__(self) -> None:
+        self.reports: list[OutcomeReport] = []
+
+    async def report(self, outcome: bytes) -> RejectedOutcome | None:
+        self.reports.append(msgspec.json.decode(outcome, type=OutcomeReport))
+        return None
+
+
+def _delivered(
+    handler: Handler,
+    provider: Provider,
+    action: Action | None = None,
+    ledger: tuple[Path, _Gateway] | None = None,
+) -> DeliveryResult | None:
+    async def report(_: OutcomeReport) -> RejectedOutcome | None:
+        return None
+
+    async def run() -> DeliveryResult | None:
+        app = web.Application()
+
+        async def send(request: web.Request) -> web.StreamResponse:
+            return await handler(request)
+
+        app.router.add_post("/send", send)
+        async with TestServer(app) as server, ClientSession() as client:
+            here = _at(provider, str(server.make_url("/send")))
+            channel = CompiledChannel("sms", "sms", None, None, (), provider=here)
+            host = AdapterHost(
+                lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET
+            )
+            adapter, one = SmsAdapter(client, host), action or _action()
+            parcel = Parcel(one, one.created_at, traces.new_trace())
+            if ledger is None:
+                return await adapter.deliver(parcel, _Attempts())
+            rows = Ledger(ledger[0])
+            try:
+                await Courier(adapter, rows, ledger[1]).deliver(parcel)  # type: ignore[arg-type]
+            finally:
+                rows.close()
+            return None
+
+    return asyncio.run(run())
+
+
+class _Answers:
+    """Answers in turn: a status and a body, or None to cut the connection; the last one stays."""
+
+    def __init__(self, *answers: tuple[int, Any] | None) -> None:
+        self.answers = list(answers)
+        self.posts: list[tuple[dict[str, str], str]] = []
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        self.posts.append((dict(request.headers), await request.text()))
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if answer is None:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        status, body = answer
+        text = body if isinstance(body, str) else msgspec.json.encode(body).decode()
+        return web.Response(status=status, text=text, content_type="application/json")
+
+
+def test_form_has_what_the_provider_needs_and_the_text_as_it_is() -> None:
+    answers = _Answers((201, {"sid": "SM1"}))
+    result = _delivered(answers, _shipped("twilio"))
+    assert result == Delivered({"segments": 1, "provider_id": "SM1"})
+    [(headers, body)] = answers.posts
+    form = {name: value for name, [value] in parse_qs(body).items()}
+    callback = form.pop("StatusCallback")
+    assert form == {"To": PHONE, "From": "+34900000000", "Body": _action().content["text"]}
+    login = b64decode(headers["Authorization"].removeprefix("Basic "))
+    assert login == b"twilio_account:twilio_token"
+    assert callback.startswith(f"{LINKS}/v1/providers/twilio?")
+    [signed] = parse_qs(urlsplit(callback).query)["t"]
+    assert MessageLinks(SECRET).callbacks.verify(signed) == CallbackLink("token")
+
+
+def test_json_has_what_the_provider_needs_and_the_text_as_it_is() -> None:
+    answers = _Answers((201, {"id": "01F"}))
+    result = _delivered(answers, _shipped("sinch"))
+    assert result == Delivered({"segments": 1, "provider_id": "01F"})
+    [(headers, body)] = answers.posts
+    sent = msgspec.json.decode(body)
+    assert (sent["to"], sent["body"]) == ([PHONE], _action().content["text"])
+    assert sent["client_reference"] == "a-1"
+    assert headers["Authorization"] == "Bearer sinch_token"
+
+
+@pytest.mark.parametrize(
+    ("answers", "result", "posts"),
+    [
+        ([(400, {"code": 21211})], Bounced(400, {"bounce": "address", "error": "21211"}), 1),
+        ([(400, {"code": 21610})], Bounced(400, {"bounce": "refused", "error": "21610"}), 1),
+        ([(401, "nonsense")], Bounced(401, {"bounce": "refused"}), 1),
+        ([(429, {}), (201, {"sid": "x"})], Delivered({"segments": 1, "provider_id": "x"}), 2),
+        ([(503, {}), (201, {"sid": "x"})], Delivered({"segments": 1, "provider_id": "x"}), 2),
+        ([(400, {"code": 20429}), (201, "?")], Delivered({"segments": 1}), 2),
+        ([(200, "<html>")], Delivered({"segments": 1}), 1),
+        ([(500, {})], Unconfirmed("status 500"), 1),
+        ([None], Unconfirmed("ServerDisconnectedError"), 1),
+    ],
+)
+def test_answer_decides(
+    answers: list[tuple[int, Any] | None], result: DeliveryResult, posts: int
+) -> None:
+    server = _Answers(*answers)
+    assert _delivered(server, _shipped("twilio")) == result
+    assert len(server.posts) == posts
+
+
+def test_provider_that_recognises_repeats_gets_them_with_the_same_key() -> None:
+    provider = _shipped("sinch")
+    request = replace(provider.request, idempotency_header="Idempotency-Key")
+    server = _Answers(None, (500, {}), (201, {"id": "x"}))
+    result = _delivered(server, replace(provider, request=request))
+    assert isinstance(result, Delivered)
+    assert [headers["Idempotency-Key"] for headers, _ in server.posts] == ["a-1"] * 3
+
+
+def test_message_of_unknown_fate_is_not_sent_again_by_a_later_process(tmp_path: Path) -> None:
+    server, gateway, action = _Answers(None), _Gateway(), _action()
+    for _ in range(2):
+        _delivered(server, _shipped("twilio"), action, (tmp_path / "ledger", gateway))
+    assert len(server.posts) == 1
+    [report] = gateway.reports
+    assert (report.outcome, "unconfirmed" in report.properties) == ("sent", True)
+
+
+def test_provider_that_stays_away_expires_the_message() -> None:
+    now = time.time_ns() // 1_000_000
+    action = _action(created_at=now, deadline_at=now + 600)
+    assert isinstance(_delivered(_Answers((503, {})), _shipped("twilio"), action), OutOfTime)
+
+
+@pytest.mark.parametrize("address", ["", "600111222", "ana@example.com", "+34600111222;ext=1"])
+def test_address_that_is_no_number_bounces_unsent(address: str) -> None:
+    server = _Answers((201, {}))
+    result = _delivered(server, _shipped("twilio"), _action(address=address))
+    assert result == Bounced(0, {"bounce": "address"})
+    assert server.posts == []
+
+
+def test_variable_that_is_not_set_holds_messages_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TWILIO_FROM")
+    now = time.time_ns() // 1_000_000
+    server = _Answers((201, {}))
+    result = _delivered(server, _shipped("twilio"), _action(created_at=now, deadline_at=now + 300))
+    assert isinstance(result, OutOfTime)
+    assert server.posts == []
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("", 1),
+        ("a" * 160, 1),
+        ("a" * 161, 2),
+        ("a" * 306, 2),
+        ("a" * 307, 3),
+        ("€" * 80, 1),
+        ("€" * 81, 2),
+        ("a" * 152 + "€" + "a" * 10, 2),
+        ("a" * 152 + "€" * 77, 3),
+        ("ñ" * 160, 1),
+        ("á" * 70, 1),
+        ("á" * 71, 2),
+        ("😀" * 35, 1),
+        ("😀" * 36, 2),
+        ("😀" * 67, 3),
+    ],
+)
+def test_segments_are_those_that_are_charged(text: str, count: int) -> None:
+    assert segments(text) == count
+
+
+@given(st.text(max_size=400), st.text(max_size=50))
+def test_longer_text_has_no_fewer_segments(text: str, more: str) -> None:
+    assert segments(text) <= segments(text + more)
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Doorway:
+    providers = (_shipped("twilio"), _shipped("sinch"))
+    bundle = model.Bundle(
+        sources=model.Sources((model.Source("shop", "web", "shop-key-1"),)),
+        identity=model.Identity(NAMESPACES, phone_region="ES"),
+        channels=model.Channels(
+            (
+                model.Channel("sms", adapter="sms", provider="twilio"),
+                model.Channel("text", adapter="sms", provider="sinch"),
+            )
+        ),
+        providers=providers,
+    )
+    compiled = compile_bundle(bundle)
+    assert isinstance(compiled, Configuration), compiled
+    return doorway(compiled, tmp_path)
+
+
+def _link(door: Doorway) -> str:
+    claims = Claims("a-1", "d-1", Identifier("customer_id", "ana"), "sms", "c", "o", "t", 1)
+    return MessageLinks(SECRET).callbacks.sign(CallbackLink(door.tokens.sign(claims)))
+
+
+def _post(door: Doorway, path: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
+    async def send() -> httpx.Response:
+        async with door.client() as client:
+            return await client.post(path, content=body, headers=headers)
+
+    return asyncio.run(send())
+
+
+def _twilio(
+    door: Doorway, fields: dict[str, str], key: bytes = b"twilio_token", link: bool = True
+) -> httpx.Response:
+    """As Twilio posts: the signature is over the URL and each field, sorted by name."""
+    query = f"?{urlencode({'t': _link(door)})}" if link else ""
+    path = f"/v1/providers/twilio{query}"
+    signed = LINKS + path
+    for name in sorted(fields):
+        signed += name + fields[name]
+    signature = b64encode(hmac.digest(key, signed.encode(), "sha1")).decode()
+    headers = {
+        "Content-Type": "application/x-www-form-urlencoded",
+        "X-Twilio-Signature": signature,
+    }
+    return _post(door, path, urlencode(fields).encode(), headers)
+
+
+def _sinch(door: Doorway, fields: dict[str, Any], key: bytes = b"sinch_secret") -> httpx.Response:
+    body = msgspec.json.encode(fields)
+    signature = b64encode(hmac.digest(key, body + b".nonce.17", "sha256")).decode()
+    headers = {
+        "Content-Type": "application/json",
+        "x-sinch-webhook-signature": signature,
+        "x-sinch-webhook-signature-nonce": "nonce",
+        "x-sinch-webhook-signature-timestamp": "17",
+    }
+    return _post(door, f"/v1/providers/sinch?{urlencode({'t': _link(door)})}", body, headers)
+
+
+def test_status_becomes_an_outcome_once_however_often_it_is_posted(door: Doorway) -> None:
+    for _ in range(3):
+        assert _twilio(door, {"MessageSid": "S", "MessageStatus": "delivered"}).status_code == 204
+    written = door.interactions()
+    assert {(one.kind, one.name, one.channel) for one in written} == {
+        ("outcome", "delivered", "sms")
+    }
+    assert len({one.event_id for one in written}) == 1
+
+
+def test_failure_is_a_bounce_of_its_kind(door: Doorway) -> None:
+    _twilio(door, {"MessageStatus": "undelivered", "ErrorCode": "30005"})
+    _sinch(door, {"status": "Failed", "code": 402})
+    found = [(one.name, one.properties["bounce"]) for one in door.interactions()]
+    assert found == [("bounce", "address"), ("bounce", "refused")]
+
+
+@pytest.mark.parametrize("status", ["queued", "sending", "who knows", ""])
+def test_status_that_is_not_final_changes_nothing(door: Doorway, status: str) -> None:
+    assert _twilio(door, {"MessageStatus": status}).status_code == 204
+    assert door.interactions() == []
+
+
+def test_post_without_the_provider_s_signature_is_refused(door: Doorway) -> None:
+    assert _twilio(door, {"MessageStatus": "delivered"}, key=b"guess").status_code == 403
+    assert _sinch(door, {"status": "Delivered"}, key=b"guess").status_code == 403
+    assert _post(door, "/v1/providers/twilio", b"", {}).status_code == 403
+    assert _post(door, "/v1/providers/nobody", b"", {}).status_code == 404
+    assert door.interactions() == []
+
+
+def test_status_by_no_link_of_ours_is_refused(door: Doorway) -> None:
+    assert _twilio(door, {"MessageStatus": "delivered"}, link=False).status_code == 400
+    assert door.interactions() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "consent"), [("STOP", False), (" baja. ", False), ("Start", True), ("alta", True)]
+)
+def test_word_in_a_reply_changes_consent(door: Doorway, text: str, consent: bool) -> None:
+    fields = {"MessageSid": "SM2", "From": PHONE, "Body": text}
+    assert _twilio(door, fields, link=False).status_code == 204
+    _sinch(door, {"id": "m", "from": "34600111222", "body": text})
+    first, second = door.interactions()
+    assert first.kind == "identify"
+    assert first.identifiers == (Identifier("phone", PHONE),)
+    assert first.properties == {"consent.sms.marketing": consent, "consent.sms.service": consent}
+    assert "consent.text.marketing" in second.properties
+
+
+def test_other_reply_is_a_message_received(door: Doorway) -> None:
+    _twilio(door, {"MessageSid": "SM3", "From": PHONE, "Body": "please stop it"}, link=False)
+    [written] = door.interactions()
+    assert (written.kind, written.name) == ("track", "Message Received")
+    assert written.properties == {"text": "please stop it"}
+    assert written.event_id == "twilio/SM3"
+
+
+def test_post_that_kafka_does_not_take_is_to_be_sent_again(door: Doorway) -> None:
+    door.log.failure = "away"
+    assert _twilio(door, {"MessageStatus": "delivered"}).status_code == 503
