@@ -16,7 +16,12 @@ from pipeline.config.urls import url_problem
 
 _EMAIL: Final = "email"
 _SMS: Final = "sms"
-_PARTS: Final[Mapping[str, tuple[str, ...]]] = {_EMAIL: ("subject", "text"), _SMS: ("text",)}
+_PUSH: Final = "push"
+_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    _EMAIL: ("subject", "text"),
+    _SMS: ("text",),
+    _PUSH: ("title",),
+}
 """Parts that a content needs, by adapter."""
 
 
@@ -34,6 +39,7 @@ def channel_problems(
     for index, channel in enumerate(bundle.channels.channels):
         path: Path = ("channels", "channels", index)
         yield from _of_provider(channel, path, frozenset(providers))
+        yield from _push(channel, path, names)
         if channel.adapter == _EMAIL:
             yield from _email_channel(channel, path, environment)
         else:
@@ -77,6 +83,14 @@ def _of_provider(
         yield Problem((*path, "adapter"), "`adapter: sms` and `provider` go together")
     elif channel.provider is not None:
         yield from known_name("provider", channel.provider, providers, (*path, "provider"))
+
+
+def _push(channel: model.Channel, path: Path, names: Names) -> Iterator[Problem]:
+    if (channel.adapter == _PUSH) is (channel.push is None):
+        yield Problem((*path, "adapter"), "`adapter: push` and `push` go together")
+    elif channel.push is not None:
+        where = (*path, "push", "namespace")
+        yield from known_name("namespace", channel.push.namespace, names.namespaces, where)
 
 
 def _provider(

@@ -225,6 +225,7 @@ def _channel(channel: model.Channel, bundle: model.Bundle) -> CompiledChannel:
         placements=channel.placements,
         email=channel.email,
         provider=providers.get(channel.provider or ""),
+        push=channel.push,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final, Literal, TypeAlias
 from pipeline.conditions import Compiled, Facts
 from pipeline.conditions.compile import Read, Test
 from pipeline.config.keeps import Aggregate
-from pipeline.config.model import Email, KeptRule, Purpose
+from pipeline.config.model import Email, KeptRule, Purpose, Push
 from pipeline.config.provider import Provider
 from pipeline.config.templates import Template
 from pipeline.model.interaction import Known
@@ -340,9 +340,10 @@ class CompiledChannel:
     """Way to reach a customer; `url` is set where an adapter needs it."""
 
     name: str
-    adapter: Literal["none", "webhook", "email", "sms"]
+    adapter: Literal["none", "webhook", "email", "sms", "push"]
     url: str | None
     secret: str | None
     placements: tuple[str, ...]
     email: Email | None = None
     provider: Provider | None = None
+    push: Push | None = None

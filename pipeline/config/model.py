@@ -601,13 +601,39 @@ class Email(Part, frozen=True):
     resend_unknown: bool = False
 
 
+PUSH_SERVICES: Final = (
+    "fcm.googleapis.com",
+    "push.services.mozilla.com",
+    "push.apple.com",
+    "notify.windows.com",
+)
+"""Hosts, with those below them, of the browsers' push services."""
+
+
+class Push(Part, frozen=True):
+    """Web push of a channel with `adapter: push`, to browsers that subscribed.
+
+    The address of a treatment is a subscription, as `JSON.stringify(subscription)` writes it: an
+    identifier in `namespace`, which must not be normalised beyond `trim`. `key` names the
+    environment variable, of the adapter, with the VAPID private key (PEM or base64); `contact` is
+    where push services may complain (`mailto:` or `https:`). Endpoints at hosts other than
+    `services`, or below them, get nothing: a subscription is what a browser claims.
+    """
+
+    key: SecretName
+    contact: Annotated[str, Meta(pattern="^(mailto:|https:)")]
+    namespace: Name = "push"
+    services: tuple[str, ...] = PUSH_SERVICES
+
+
 class Channel(Part, frozen=True):
     """A way to reach a customer. `cost` is per message, `deadline` how long it stays worth saying.
 
     `adapter: webhook` posts each action to `url`; `adapter: email` sends it by the SMTP server at
     `url` (`smtp+starttls://HOST:587`, `smtps://HOST:465`, or `smtp://HOST:25` without encryption),
     as `email` says; `adapter: sms` sends it by the HTTP API of the `provider` that a file in
-    providers/ describes; `adapter: none` leaves the topic to others.
+    providers/ describes; `adapter: push` sends it to browsers, as `push` says; `adapter: none`
+    leaves the topic to others.
     `secret` names the environment variable, of the adapter, that holds the key by which posts are
     signed: `${NAME}`. Variables in `url` (`${NAME}`, `${NAME:-default}`) are the adapter's too: the
     configuration keeps their names, never their values.
@@ -621,10 +647,11 @@ class Channel(Part, frozen=True):
     name: Name
     cost: float = 0.0
     deadline: Duration = "5m"
-    adapter: Literal["none", "webhook", "email", "sms"] = "none"
+    adapter: Literal["none", "webhook", "email", "sms", "push"] = "none"
     url: str | None = None
     secret: SecretName | None = None
     email: Email | None = None
+    push: Push | None = None
     provider: Name | None = None
     placements: tuple[Name, ...] = ()
     escape: Literal["html", "none"] | None = None

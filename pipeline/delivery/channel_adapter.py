@@ -14,6 +14,7 @@ from pipeline.adapters.traces import Trace
 from pipeline.config.compiled import CompiledChannel
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.model.decision import Action
+from pipeline.model.interaction import Identifier
 
 _MS: Final = 1000
 
@@ -117,7 +118,7 @@ class AdapterHost:
 
     `channels` are those of the adapter in the configuration in force, `token_of` returns the token
     of an action that this process delivered, and `report` posts an outcome to the gateway.
-    `signing_secret` signs links.
+    `signing_secret` signs links. `unlink` takes an identifier away from the other's person.
     """
 
     find_channel: FindChannel
@@ -125,6 +126,7 @@ class AdapterHost:
     token_of: Callable[[str], str | None]
     report: Callable[[OutcomeReport], Awaitable[RejectedOutcome | None]]
     signing_secret: str
+    unlink: Callable[[Identifier, Identifier], Awaitable[None]]
 
 
 OpenAdapter: TypeAlias = Callable[[AdapterHost], AbstractAsyncContextManager[ChannelAdapter]]

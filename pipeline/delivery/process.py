@@ -1,8 +1,10 @@
 """Process of an adapter: delivers its channels' actions until it is told to end."""
 
 import asyncio
+import logging
 import signal
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -10,8 +12,10 @@ import uvloop
 from aiohttp import ClientSession, DummyCookieJar
 from prometheus_client import start_http_server
 
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_follower import ConfigurationFollower
-from pipeline.adapters.kafka import AsyncPublisher, Property
+from pipeline.adapters.kafka import AsyncPublisher, Outgoing, Property
 from pipeline.adapters.membership import heartbeat_ms
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
@@ -25,7 +29,12 @@ from pipeline.delivery.lanes import Lanes
 from pipeline.delivery.ledger import Ledger
 from pipeline.delivery.reporter import Reporter
 from pipeline.home.codec import open_codec
+from pipeline.identity.requests import unlink
+from pipeline.model import topics
+from pipeline.model.interaction import Identifier
 from pipeline.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 _START_S: Final = 30.0
 _GRACE_S: Final = 5.0
@@ -73,6 +82,7 @@ async def _serve(settings: Settings, role: Role) -> None:
                 token_of=ledger.token_of,
                 report=lambda outcome: reporter.report(msgspec.json.encode(outcome)),
                 signing_secret=settings.signing_secret(),
+                unlink=partial(_unlink, publisher, codec),
             )
             async with (
                 ADAPTERS[role.adapter](host) as adapter,
@@ -100,6 +110,19 @@ async def _serve(settings: Settings, role: Role) -> None:
         ledger.close()
         configurations.stop()
         withdraw(settings.home, role.name)
+
+
+async def _unlink(
+    publisher: AsyncPublisher, codec: Codec, one: Identifier, other: Identifier
+) -> None:
+    """Ask the identity stage to take `one` away from the person of `other`; what Kafka does not
+    take is asked for again after the next failure.
+    """
+    change = unlink(one, other, now_ms())
+    value = codec.encode(topics.IDENTITIES, change)
+    failure = await publisher.publish([Outgoing(topics.IDENTITIES, change.identifier, value)])
+    if failure is not None:
+        _log.warning("an expired address was not removed: %s", failure.detail)
 
 
 def _membership(settings: Settings, role: Role) -> dict[str, Property]:

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Final, TypeAlias
 
-from pipeline.delivery.email.trial import send_trial
+from pipeline.delivery.email.trial import send_trial as try_email
+from pipeline.delivery.push.trial import send_trial as try_push
 
 SendTrial: TypeAlias = Callable[[str, str | None, str], Coroutine[None, None, str]]
 """Sends a message to an address, by a server of one's own or (None) a local one, with links signed
 by a secret; returns what became of it."""
 
-TRIALS: Final[Mapping[str, SendTrial]] = {"email": send_trial}
+TRIALS: Final[Mapping[str, SendTrial]] = {"email": try_email, "push": try_push}

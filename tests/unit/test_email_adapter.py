@@ -44,6 +44,12 @@ from pipeline.model.interaction import Identifier
 from tests.support.mail_server import CUT, HANG, PASSWORD, USER, MailServer, certificate
 
 _NOW = datetime(2026, 11, 30, 1, 2, 3, tzinfo=UTC)
+
+
+async def no_unlink(_: Identifier, __: Identifier) -> None:
+    return None
+
+
 SECRET = "a secret of this test"
 LINKS = "https://shop.example"
 EMAIL = Email(sender="Tienda Ñandú <hello@shop.example>", links=LINKS)
@@ -76,7 +82,9 @@ def _host(channel: CompiledChannel) -> AdapterHost:
     async def report(_: OutcomeReport) -> RejectedOutcome | None:
         return None
 
-    return AdapterHost(lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET)
+    return AdapterHost(
+        lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET, no_unlink
+    )
 
 
 class _Attempts:

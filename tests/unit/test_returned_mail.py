@@ -12,6 +12,12 @@ from pipeline.delivery.channel_adapter import AdapterHost
 from pipeline.delivery.email.returned_reader import read_returned_mail
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.model.ids import action_id
+from pipeline.model.interaction import Identifier
+
+
+async def no_unlink(_: Identifier, __: Identifier) -> None:
+    return None
+
 
 ID = action_id("d", "email")
 OTHER = action_id("d", "another")
@@ -178,6 +184,7 @@ def test_maildir_is_read_once_and_what_tells_nothing_is_flagged(tmp_path: Path) 
             token_of={ID: "token of the ledger"}.get,
             report=report,
             signing_secret="",
+            unlink=no_unlink,
         )
         reading = asyncio.create_task(read_returned_mail(host))
         while list((tmp_path / "new").iterdir()):

@@ -45,6 +45,12 @@ from pipeline.model.interaction import Identifier
 from tests.support.doorway import NAMESPACES, Doorway, doorway
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "providers"
+
+
+async def no_unlink(_: Identifier, __: Identifier) -> None:
+    return None
+
+
 SECRET = "test" * 8
 PHONE = "+34600111222"
 LINKS = "https://shop.example"
@@ -128,7 +134,7 @@ def _delivered(
             here = _at(provider, str(server.make_url("/send")))
             channel = CompiledChannel("sms", "sms", None, None, (), provider=here)
             host = AdapterHost(
-                lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET
+                lambda _: channel, lambda: (channel,), lambda _: None, report, SECRET, no_unlink
             )
             adapter, one = SmsAdapter(client, host), action or _action()
             parcel = Parcel(one, one.created_at, traces.new_trace())

@@ -92,6 +92,7 @@ async def _send(address: str, server_url: str, secret: str) -> DeliveryResult:
         token_of=lambda _: None,
         report=_report,
         signing_secret=secret,
+        unlink=_unlink,
     )
     adapter = EmailAdapter(host)
     try:
@@ -101,6 +102,10 @@ async def _send(address: str, server_url: str, secret: str) -> DeliveryResult:
 
 
 async def _report(_: OutcomeReport) -> RejectedOutcome | None:
+    return None
+
+
+async def _unlink(_: Identifier, __: Identifier) -> None:
     return None
 
 

@@ -1,0 +1,179 @@
+"""Adapter of web push: one request per action to the browser's push service.
+
+A repeat has the same `Topic`, by which the service replaces what it still holds, and the same tag,
+by which the browser replaces what it shows: so it may be sent again.
+"""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Final
+
+from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout, DummyCookieJar
+from cryptography.exceptions import UnsupportedAlgorithm
+from py_vapid import Vapid02, VapidException
+from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
+from tenacity.wait import wait_exponential_jitter
+
+from pipeline.config.compiled import CompiledChannel
+from pipeline.config.keys import resolved
+from pipeline.delivery.channel_adapter import (
+    AdapterHost,
+    Attempt,
+    Bounced,
+    ChannelAdapter,
+    Delivered,
+    DeliveryResult,
+    OutOfTime,
+    Parcel,
+)
+from pipeline.delivery.push.message import (
+    BadSubscription,
+    PushPost,
+    PushSender,
+    push_post,
+    read_subscription,
+)
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Identifier
+
+_LONGEST_REQUEST_S: Final = 30.0
+_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.2, max=60, jitter=0.5)
+_ACCEPTED: Final = range(200, 300)
+_GONE: Final = frozenset({404, 410})
+_TRY_AGAIN: Final = frozenset({408, 425, 429})
+_FAILING: Final = 500
+_MOST_AFTER_S: Final = 600.0
+
+
+class _TryAgainError(Exception):
+    """Temporary failure; `after_s` is the delay that the service asks for."""
+
+    def __init__(self, why: str, after_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.after_s = after_s
+
+
+class _NoAnswerError(_TryAgainError):
+    """Failure after which the service may have taken the message."""
+
+
+class PushAdapter:
+    """Adapter that posts to the push service of each subscription."""
+
+    def __init__(self, client: ClientSession, host: AdapterHost) -> None:
+        self._client = client
+        self._host = host
+
+    def serves(self, channel: str) -> bool:
+        found = self._host.find_channel(channel)
+        return found is not None and found.push is not None
+
+    def may_repeat(self, channel: str) -> bool:
+        """Return True: services and browsers replace a message by its repeat."""
+        return True
+
+    async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        if time.time() >= parcel.give_up_s:
+            return OutOfTime("it was too late before the first try")
+        failures: set[type[object]] = set()
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(_TryAgainError),
+            wait=_wait,
+            stop=lambda state: time.time() + state.upcoming_sleep >= parcel.give_up_s,
+            after=lambda state: failures.add(type(_failure(state))),
+        )
+        try:
+            return await retrying(self._try, parcel, attempt)
+        except RetryError as error:
+            return OutOfTime(str(error.last_attempt.exception()), _NoAnswerError in failures)
+
+    async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        action = parcel.action
+        channel = self._host.find_channel(action.channel)
+        if channel is None or channel.push is None:
+            return Bounced(0)
+        sender = _sender(channel)
+        if isinstance(sender, str):
+            raise _TryAgainError(sender)
+        subscription = read_subscription(action.address or "", sender.services)
+        if isinstance(subscription, BadSubscription):
+            return Bounced(0, {"bounce": "address", "reason": subscription.why})
+        post = push_post(action, subscription, sender, parcel.give_up_s - time.time())
+        if isinstance(post, BadSubscription):
+            return Bounced(0, {"bounce": "refused", "reason": post.why})
+        attempt.begin()
+        status, after_s = await self._post(post, parcel.give_up_s)
+        if status in _ACCEPTED:
+            return Delivered()
+        if status in _TRY_AGAIN or status >= _FAILING:
+            raise _TryAgainError(f"status {status}", after_s)
+        if status in _GONE:
+            await self._remove(channel, action)
+            return Bounced(status, {"bounce": "address"})
+        return Bounced(status, {"bounce": "refused"})
+
+    async def _remove(self, channel: CompiledChannel, action: Action) -> None:
+        """Take an expired subscription away from its customer."""
+        assert channel.push is not None
+        expired = Identifier(channel.push.namespace, action.address or "")
+        if expired != action.identifier:
+            await self._host.unlink(expired, action.identifier)
+
+    async def _post(self, post: PushPost, give_up_s: float) -> tuple[int, float]:
+        """Post once; return the status, and the seconds that the service asks to wait."""
+        timeout = ClientTimeout(min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001)))
+        try:
+            async with self._client.post(
+                post.url,
+                data=post.body,
+                headers=post.headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                after = response.headers.get("Retry-After", "")
+                return response.status, min(float(after), _MOST_AFTER_S) if after.isdecimal() else 0
+        except ClientConnectorError as error:
+            raise _TryAgainError(type(error).__name__) from error
+        except (ClientError, TimeoutError, ValueError) as error:
+            raise _NoAnswerError(type(error).__name__) from error
+
+
+@asynccontextmanager
+async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
+    """Open the adapter with a pool of connections to the push services."""
+    async with ClientSession(cookie_jar=DummyCookieJar(), trust_env=True) as client:
+        yield PushAdapter(client, host)
+
+
+def _sender(channel: CompiledChannel) -> PushSender | str:
+    """Return who sends, with the key from this process's environment; or why nobody can."""
+    assert channel.push is not None
+    key = resolved(channel.push.key, os.environ)
+    vapid = _vapid(key) if key else None
+    if vapid is None:
+        return f"channel {channel.name}: the variable in `push.key` holds no VAPID private key"
+    return PushSender(vapid, channel.push.contact, channel.push.services)
+
+
+@lru_cache(maxsize=16)
+def _vapid(key: str) -> Vapid02 | None:
+    """Return the key in PEM (a variable may hold it on one line, with `\\n`) or base64."""
+    try:
+        if "BEGIN" in key:
+            return Vapid02.from_pem(key.replace("\\n", "\n").encode())
+        return Vapid02.from_string(key)
+    except (ValueError, VapidException, UnsupportedAlgorithm):
+        return None
+
+
+def _failure(state: RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome is not None else None
+
+
+def _wait(state: RetryCallState) -> float:
+    failure = _failure(state)
+    requested = failure.after_s if isinstance(failure, _TryAgainError) else 0.0
+    return max(_BACK_OFF(state), requested)

@@ -1,0 +1,138 @@
+"""Form of a push message: subscription, encrypted payload, headers."""
+
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Struct
+from py_vapid import Vapid02
+from pywebpush import WebPusher, WebPushException
+
+from pipeline.model.decision import Action
+
+_MOST_BYTES: Final = 3_900
+"""Largest payload that every push service takes, once it is encrypted (4,096 bytes)."""
+
+_CLAIM_S: Final = 12 * 3_600
+_TOPIC_LENGTH: Final = 32
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+class SubscriptionKeys(Struct, frozen=True):
+    """Public key and secret of a browser, in base64 for URLs."""
+
+    p256dh: str
+    auth: str
+
+
+class Subscription(Struct, frozen=True):
+    """Subscription of a browser, as `JSON.stringify(subscription)` writes it."""
+
+    endpoint: str
+    keys: SubscriptionKeys
+
+
+class PushPayload(Struct, frozen=True, omit_defaults=True):
+    """Payload for the service worker; `tag` replaces an equal notification, `token` is for
+    outcomes.
+    """
+
+    title: str
+    body: str
+    tag: str
+    token: str
+    url: str = ""
+    icon: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PushPost:
+    """Request to a push service."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BadSubscription:
+    """Reason why nothing can be sent to a subscription."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PushSender:
+    """Key that signs for the push services, whom they may ask about it, and which of them are
+    trusted: a subscription comes from a browser, and must not lead elsewhere.
+    """
+
+    vapid: Vapid02
+    contact: str
+    services: Sequence[str]
+
+
+def read_subscription(text: str, services: Sequence[str]) -> Subscription | BadSubscription:
+    """Return the subscription in an address, if its endpoint is at one of the services."""
+    try:
+        found = msgspec.json.decode(text, type=Subscription)
+        parts = urlsplit(found.endpoint)
+    except (msgspec.DecodeError, ValueError):
+        return BadSubscription("this is no subscription")
+    host = parts.hostname or ""
+    if not any(host == one or host.endswith(f".{one}") for one in services):
+        return BadSubscription("its endpoint is at no push service that the channel names")
+    if parts.scheme != "https" and host not in _LOOPBACK:
+        return BadSubscription("its endpoint is not https")
+    return found
+
+
+def push_post(
+    action: Action, subscription: Subscription, sender: PushSender, left_s: float
+) -> PushPost | BadSubscription:
+    """Return the request for an action, worth delivering for `left_s`."""
+    payload = msgspec.json.encode(_payload(action))
+    if len(payload) > _MOST_BYTES:
+        return BadSubscription(f"the message has more than {_MOST_BYTES} bytes")
+    try:
+        pusher = WebPusher(msgspec.to_builtins(subscription))
+        body: bytes = pusher.encode(payload)["body"]
+    except (WebPushException, ValueError) as error:
+        return BadSubscription(f"its keys are not usable: {type(error).__name__}")
+    parts = urlsplit(subscription.endpoint)
+    claims = {
+        "aud": f"{parts.scheme}://{parts.netloc}",
+        "exp": int(time.time()) + _CLAIM_S,
+        "sub": sender.contact,
+    }
+    headers = {
+        **sender.vapid.sign(claims),
+        "Content-Encoding": "aes128gcm",
+        "Content-Type": "application/octet-stream",
+        "TTL": str(max(int(left_s), 0)),
+        "Urgency": "normal",
+        "Topic": _topic(action.action_id),
+    }
+    return PushPost(subscription.endpoint, headers, body)
+
+
+def _payload(action: Action) -> PushPayload:
+    content = action.content
+    return PushPayload(
+        title=content.get("title", ""),
+        body=content.get("text", ""),
+        tag=action.action_id,
+        token=action.token,
+        url=content.get("url", ""),
+        icon=content.get("icon", ""),
+    )
+
+
+def _topic(action_id: str) -> str:
+    """Return the name by which a push service replaces a repeat of the message."""
+    return urlsafe_b64encode(sha256(action_id.encode()).digest()).decode()[:_TOPIC_LENGTH]

@@ -1,0 +1,145 @@
+"""Trial of web push: one message through the adapter to a push service on this machine."""
+
+import json
+import time
+from base64 import urlsafe_b64encode
+from os import environ, urandom
+from typing import Final
+from uuid import uuid4
+
+import http_ece
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from py_vapid import Vapid02
+
+from pipeline.adapters import traces
+from pipeline.config.compiled import CompiledChannel
+from pipeline.config.model import Push
+from pipeline.delivery.channel_adapter import (
+    AdapterHost,
+    Bounced,
+    Delivered,
+    DeliveryResult,
+    Parcel,
+)
+from pipeline.delivery.push.adapter import PushAdapter
+from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Identifier
+
+_HOST: Final = "127.0.0.1"
+_VARIABLE: Final = "KAIROS_TRIAL_VAPID"
+_DEADLINE_MS: Final = 30_000
+
+
+class LocalBrowser:
+    """Browser and push service on this machine: it keeps what it receives, and can decrypt it."""
+
+    def __init__(self) -> None:
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        self.secret = urandom(16)
+        self.received: list[tuple[dict[str, str], bytes]] = []
+        self.answers: list[int] = []
+
+    def subscription(self, url: str) -> str:
+        """Return the subscription whose messages are posted to `url`."""
+        public = self.key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        keys = {"p256dh": base64url(public), "auth": base64url(self.secret)}
+        return json.dumps({"endpoint": url, "keys": keys}, separators=(",", ":"))
+
+    def decrypted(self, body: bytes) -> bytes:
+        """Return the payload of a message."""
+        payload: bytes = http_ece.decrypt(
+            body, private_key=self.key, auth_secret=self.secret, version="aes128gcm"
+        )
+        return payload
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """Keep a message, and answer as planned, or with 201."""
+        self.received.append((dict(request.headers), await request.read()))
+        return web.Response(status=self.answers.pop(0) if self.answers else 201)
+
+
+def base64url(data: bytes) -> str:
+    """Return base64 for URLs, without padding."""
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def new_key() -> str:
+    """Return a new VAPID private key, in base64 for URLs."""
+    vapid = Vapid02()
+    vapid.generate_keys()
+    return base64url(vapid.private_key.private_numbers().private_value.to_bytes(32))
+
+
+async def send_trial(address: str, server_url: str | None, secret: str) -> str:
+    """Send a message to a browser on this machine; return what it decrypted."""
+    environ[_VARIABLE] = key = new_key()
+    browser = LocalBrowser()
+    app = web.Application()
+    app.router.add_post("/push", browser.receive)
+    async with TestServer(app, host=_HOST) as server, ClientSession() as client:
+        subscription = browser.subscription(str(server.make_url("/push")))
+        adapter = PushAdapter(client, _host(secret))
+        result = await adapter.deliver(_parcel(subscription, address), _NoRecord())
+    payloads = [browser.decrypted(body).decode() for _, body in browser.received]
+    return "\n".join([_told(result), *payloads, "", f"A VAPID private key for you: {key}"])
+
+
+class _NoRecord:
+    """Attempt that is not recorded: who tries sees what became of it."""
+
+    def begin(self) -> None:
+        """Record nothing."""
+
+    def failed(self) -> None:
+        """Record nothing."""
+
+
+def _host(secret: str) -> AdapterHost:
+    push = Push(key=f"${{{_VARIABLE}}}", contact="mailto:kairos@localhost", services=(_HOST,))
+    channel = CompiledChannel("push", "push", None, None, (), push=push)
+
+    async def report(_: OutcomeReport) -> RejectedOutcome | None:
+        return None
+
+    async def unlink(_: Identifier, __: Identifier) -> None:
+        return None
+
+    return AdapterHost(
+        lambda _: channel, lambda: (channel,), lambda _: None, report, secret, unlink
+    )
+
+
+def _parcel(subscription: str, name: str) -> Parcel:
+    now_ms = time.time_ns() // 1_000_000
+    action = Action(
+        action_id=str(uuid4()),
+        decision_id="trial",
+        event_id="trial",
+        profile_id="trial",
+        identifier=Identifier("push", subscription),
+        purpose="service",
+        campaign="trial",
+        offer="trial",
+        treatment="trial",
+        channel="push",
+        placement=None,
+        address=subscription,
+        content={"title": "A trial", "text": f"Hello, {name}."},
+        created_at=now_ms,
+        deadline_at=now_ms + _DEADLINE_MS,
+        token="trial",
+    )
+    return Parcel(action, now_ms, traces.new_trace())
+
+
+def _told(result: DeliveryResult) -> str:
+    match result:
+        case Delivered():
+            return "accepted by the push service, and decrypted by the browser:"
+        case Bounced(status, details):
+            return f"refused by the push service: {status} {dict(details)}"
+    return f"not accepted: {result.last}"
