@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "backtest": "Play files through the stages without Kafka.",
     "simulate": "Make a synthetic world whose truth is known.",
     "profile": "Show a customer, or export all of them.",
+    "desk": "Work on messages that people deliver, such as calls.",
     "dlq": "Look at what could not be processed.",
     "gateway": "Serve the HTTP API.",
     "worker": "Run one or all of the agents.",

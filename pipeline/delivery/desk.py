@@ -1,0 +1,113 @@
+"""Desk of a channel whose messages people deliver, such as calls: tasks, and who has taken each.
+
+A task is an action; its state is its outcomes. Who takes one reports it as sent, with their name:
+the first such outcome in the topic has it, so that no two people call the same customer.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Final, Literal, TypeAlias
+
+from msgspec import Struct
+
+from pipeline.adapters.kafka import Property
+from pipeline.adapters.records import Records
+from pipeline.adapters.snapshots import StoredRecord
+from pipeline.adapters.topic_ranges import TopicReader
+from pipeline.model import topics
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Interaction
+
+DeskResult: TypeAlias = Literal["reached", "accepted", "declined", "no-answer", "wrong-number"]
+TaskState: TypeAlias = Literal["open", "taken", "done", "late"]
+
+TAKEN: Final = "sent"
+"""Outcome of a task that somebody took; its property `by` names them."""
+
+OUTCOMES: Final[Mapping[DeskResult, tuple[str, Mapping[str, str]]]] = {
+    "reached": ("impression", {}),
+    "accepted": ("conversion", {"goal": "call"}),
+    "declined": ("dismiss", {}),
+    "no-answer": ("expired", {}),
+    "wrong-number": ("bounce", {"bounce": "address"}),
+}
+"""Outcome of a result, with its properties."""
+
+
+class DeskTask(Struct, frozen=True):
+    """Action for a person; `until` (epoch ms): later it is not worth doing any more."""
+
+    action_id: str
+    state: TaskState
+    by: str | None
+    to: str | None
+    offer: str
+    script: dict[str, str]
+    until: int
+    token: str
+
+
+def read_tasks(records: Records, channel: str, now_ms: int) -> list[DeskTask]:
+    """Return the tasks of a channel, the first to fall due first, as the topics have them now.
+
+    Raises KafkaException; UnknownTopicError without such a channel.
+    """
+    kafka = records.settings.kafka()
+    with TopicReader(kafka, topics.actions(channel)) as reader:
+        reader.limits()
+    actions = list(records.every(topics.actions(channel), Action))
+    if not actions:
+        return []
+    first_ms = min(stored.timestamp for stored, _ in actions)
+    found = tasks_of(actions, _outcomes(records, kafka, first_ms), now_ms)
+    return sorted(found, key=lambda one: (one.until, one.action_id))
+
+
+def tasks_of(
+    actions: Iterable[tuple[StoredRecord, Action]], outcomes: Iterable[Interaction], now_ms: int
+) -> list[DeskTask]:
+    """Return the task of each action; `outcomes` are in the order of their topic."""
+    by_action: defaultdict[str, list[Interaction]] = defaultdict(list)
+    for one in outcomes:
+        by_action[str(one.properties.get("action_id"))].append(one)
+    tasks = {
+        action.action_id: _task(stored, action, by_action[action.action_id], now_ms)
+        for stored, action in actions
+    }
+    return list(tasks.values())
+
+
+def _task(
+    stored: StoredRecord, action: Action, outcomes: Iterable[Interaction], now_ms: int
+) -> DeskTask:
+    until = stored.timestamp + action.deadline_at - action.created_at
+    state: TaskState = "open" if now_ms < until else "late"
+    by: str | None = None
+    for one in outcomes:
+        if one.name != TAKEN:
+            state = "done"
+        elif by is None:
+            by = str(one.properties.get("by", ""))
+            state = "done" if state == "done" else "taken"
+    return DeskTask(
+        action_id=action.action_id,
+        state=state,
+        by=by,
+        to=action.address,
+        offer=action.offer,
+        script=action.content,
+        until=until,
+        token=action.token,
+    )
+
+
+def _outcomes(
+    records: Records, kafka: Mapping[str, Property], since_ms: int
+) -> Iterable[Interaction]:
+    """Yield the outcomes that were written at `since_ms` or later."""
+    with TopicReader(kafka, topics.INTERACTIONS) as reader:
+        start = {place: limits.stop for place, limits in reader.limits().items()}
+        start |= reader.written_since(since_ms)
+    for _, one in records.every(topics.INTERACTIONS, Interaction, start=start):
+        if one.kind == "outcome":
+            yield one

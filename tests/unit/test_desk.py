@@ -1,0 +1,51 @@
+"""Tasks for people: whoever takes one first has it, in any order of what comes after."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.adapters.snapshots import StoredRecord
+from pipeline.delivery.desk import OUTCOMES, TAKEN, tasks_of
+from pipeline.model.interaction import Identifier, Interaction, Scalar
+from tests.unit.test_courier import _ACTION
+
+_RESULTS = sorted({name for name, _ in OUTCOMES.values()})
+
+
+def _outcome(name: str, by: str = "") -> Interaction:
+    properties: dict[str, Scalar] = {"action_id": "a", **({"by": by} if by else {})}
+    who = (Identifier("email", "x@example.com"),)
+    return Interaction("e", "outcome", name, "call", "adapters", 0, 0, who, properties)
+
+
+_OUTCOMES = st.lists(
+    st.one_of(
+        st.builds(_outcome, st.just(TAKEN), st.sampled_from(["ana", "eva", "joe"])),
+        st.builds(_outcome, st.sampled_from(_RESULTS)),
+    )
+)
+
+
+@given(outcomes=_OUTCOMES, now=st.integers(0, 3_000))
+def test_first_to_take_a_task_has_it_and_a_result_ends_it(
+    outcomes: list[Interaction], now: int
+) -> None:
+    stored = StoredRecord("key", b"", 0, 0, 500, ())
+    [task] = tasks_of([(stored, _ACTION)], outcomes, now)
+    taken = [one.properties["by"] for one in outcomes if one.name == TAKEN]
+    assert task.by == (taken[0] if taken else None)
+    assert task.until == 1_500
+    if any(one.name != TAKEN for one in outcomes):
+        assert task.state == "done"
+    elif taken:
+        assert task.state == "taken"
+    else:
+        assert task.state == ("open" if now < 1_500 else "late")
+
+
+def test_outcomes_of_other_actions_change_nothing() -> None:
+    stored = StoredRecord("key", b"", 0, 0, 500, ())
+    other = Interaction(
+        "e", "outcome", "sent", "call", "adapters", 0, 0, (), {"action_id": "b", "by": "ana"}
+    )
+    [task] = tasks_of([(stored, _ACTION)], [other], 0)
+    assert (task.state, task.by) == ("open", None)
