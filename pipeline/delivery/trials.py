@@ -5,9 +5,10 @@ from typing import Final, TypeAlias
 
 from pipeline.delivery.email.trial import send_trial as try_email
 from pipeline.delivery.push.trial import send_trial as try_push
+from pipeline.delivery.sms.trial import send_trial as try_sms
 
 SendTrial: TypeAlias = Callable[[str, str | None, str], Coroutine[None, None, str]]
 """Sends a message to an address, by a server of one's own or (None) a local one, with links signed
 by a secret; returns what became of it."""
 
-TRIALS: Final[Mapping[str, SendTrial]] = {"email": try_email, "push": try_push}
+TRIALS: Final[Mapping[str, SendTrial]] = {"email": try_email, "push": try_push, "sms": try_sms}

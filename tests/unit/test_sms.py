@@ -40,6 +40,7 @@ from pipeline.delivery.ledger import Ledger
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.delivery.sms.adapter import SmsAdapter
 from pipeline.delivery.sms.segments import segments
+from pipeline.delivery.sms.trial import send_trial
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
 from tests.support.doorway import NAMESPACES, Doorway, doorway
@@ -409,3 +410,10 @@ def test_other_reply_is_a_message_received(door: Doorway) -> None:
 def test_post_that_kafka_does_not_take_is_to_be_sent_again(door: Doorway) -> None:
     door.log.failure = "away"
     assert _twilio(door, {"MessageStatus": "delivered"}).status_code == 503
+
+
+def test_trial_shows_the_request_that_a_provider_gets() -> None:
+    said = asyncio.run(send_trial(PHONE, None, SECRET))
+    assert "provider_id" in said
+    assert f"To: {PHONE}" in said
+    assert "refused" in asyncio.run(send_trial("not a number", None, SECRET))

@@ -4,32 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Final
-from uuid import uuid4
 
 from aiosmtpd import smtp
 
-from pipeline.adapters import traces
-from pipeline.adapters.clock import now_ms
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import Email
-from pipeline.delivery.channel_adapter import (
-    AdapterHost,
-    Bounced,
-    Delivered,
-    DeliveryResult,
-    Parcel,
-)
 from pipeline.delivery.email.adapter import EmailAdapter
-from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
-from pipeline.model.decision import Action
-from pipeline.model.interaction import Identifier
+from pipeline.delivery.trial_delivery import deliver_trial, trial_host
 
-_NAME: Final = "email"
 _HOST: Final = "127.0.0.1"
 _SENDER: Final = "Kairos <kairos@localhost.localdomain>"
-_DEADLINE: Final = timedelta(seconds=30)
 _TEXT: Final = "This message went through the e-mail adapter of Kairos.\n"
 _HTML: Final = (
     "<html><head><style>p { color: #333 }</style></head>"
@@ -62,80 +47,23 @@ class LocalServer:
             yield f"smtp://{_HOST}:{server.sockets[0].getsockname()[1]}"
 
 
-class _NoLedger:
-    """Attempt that is not recorded: who tries sees what became of it."""
-
-    def begin(self) -> None:
-        """Record nothing."""
-
-    def failed(self) -> None:
-        """Record nothing."""
-
-
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
     """Send a message to `address`; return what became of it, and the message where it is here."""
     if server_url is not None:
-        return _told(await _send(address, server_url, secret))
+        return await _send(address, server_url, secret)
     local = LocalServer()
     async with local.listening() as url:
-        result = await _send(address, url, secret)
+        told = await _send(address, url, secret)
     messages = b"\n".join(local.received).decode(errors="replace").replace("\r\n", "\n")
-    return f"{_told(result)}\n\n{messages}" if messages else _told(result)
+    return f"{told}\n\n{messages}" if messages else told
 
 
-async def _send(address: str, server_url: str, secret: str) -> DeliveryResult:
+async def _send(address: str, server_url: str, secret: str) -> str:
     email = Email(sender=_SENDER, links="http://127.0.0.1:8765")
-    channel = CompiledChannel(_NAME, "email", server_url, None, (), email)
-    host = AdapterHost(
-        find_channel=lambda _: channel,
-        channels=lambda: (channel,),
-        token_of=lambda _: None,
-        report=_report,
-        signing_secret=secret,
-        unlink=_unlink,
-    )
-    adapter = EmailAdapter(host)
+    channel = CompiledChannel("email", "email", server_url, None, (), email)
+    adapter = EmailAdapter(trial_host(channel, secret))
+    content = {"subject": "A trial", "text": _TEXT, "html": _HTML}
     try:
-        return await adapter.deliver(_parcel(address), _NoLedger())
+        return await deliver_trial(adapter, channel.name, address, content)
     finally:
         await adapter.close()
-
-
-async def _report(_: OutcomeReport) -> RejectedOutcome | None:
-    return None
-
-
-async def _unlink(_: Identifier, __: Identifier) -> None:
-    return None
-
-
-def _parcel(address: str) -> Parcel:
-    at_ms = now_ms()
-    action = Action(
-        action_id=str(uuid4()),
-        decision_id="trial",
-        event_id="trial",
-        profile_id="trial",
-        identifier=Identifier("email", address),
-        purpose="service",
-        campaign="trial",
-        offer="trial",
-        treatment="trial",
-        channel=_NAME,
-        placement=None,
-        address=address,
-        content={"subject": "A trial", "text": _TEXT, "html": _HTML},
-        created_at=at_ms,
-        deadline_at=at_ms + round(_DEADLINE.total_seconds() * 1000),
-        token="trial",
-    )
-    return Parcel(action, at_ms, traces.new_trace())
-
-
-def _told(result: DeliveryResult) -> str:
-    match result:
-        case Delivered():
-            return "accepted by the server"
-        case Bounced(status, details):
-            return f"refused by the server: {status} {dict(details)}"
-    return f"not accepted: {result.last}"

@@ -1,11 +1,9 @@
 """Trial of web push: one message through the adapter to a push service on this machine."""
 
 import json
-import time
 from base64 import urlsafe_b64encode
 from os import environ, urandom
 from typing import Final
-from uuid import uuid4
 
 import http_ece
 from aiohttp import ClientSession, web
@@ -14,24 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from py_vapid import Vapid02
 
-from pipeline.adapters import traces
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import Push
-from pipeline.delivery.channel_adapter import (
-    AdapterHost,
-    Bounced,
-    Delivered,
-    DeliveryResult,
-    Parcel,
-)
 from pipeline.delivery.push.adapter import PushAdapter
-from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
-from pipeline.model.decision import Action
-from pipeline.model.interaction import Identifier
+from pipeline.delivery.trial_delivery import deliver_trial, trial_host
 
 _HOST: Final = "127.0.0.1"
 _VARIABLE: Final = "KAIROS_TRIAL_VAPID"
-_DEADLINE_MS: Final = 30_000
 
 
 class LocalBrowser:
@@ -75,71 +62,19 @@ def new_key() -> str:
 
 
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
-    """Send a message to a browser on this machine; return what it decrypted."""
+    """Send a message to a browser on this machine, for somebody called `address`; return what it
+    decrypted.
+    """
     environ[_VARIABLE] = key = new_key()
+    push = Push(key=f"${{{_VARIABLE}}}", contact="mailto:kairos@localhost", services=(_HOST,))
+    channel = CompiledChannel("push", "push", None, None, (), push=push)
     browser = LocalBrowser()
     app = web.Application()
     app.router.add_post("/push", browser.receive)
     async with TestServer(app, host=_HOST) as server, ClientSession() as client:
-        subscription = browser.subscription(str(server.make_url("/push")))
-        adapter = PushAdapter(client, _host(secret))
-        result = await adapter.deliver(_parcel(subscription, address), _NoRecord())
+        subscription = browser.subscription(server_url or str(server.make_url("/push")))
+        adapter = PushAdapter(client, trial_host(channel, secret))
+        content = {"title": "A trial", "text": f"Hello, {address}."}
+        told = await deliver_trial(adapter, channel.name, subscription, content)
     payloads = [browser.decrypted(body).decode() for _, body in browser.received]
-    return "\n".join([_told(result), *payloads, "", f"A VAPID private key for you: {key}"])
-
-
-class _NoRecord:
-    """Attempt that is not recorded: who tries sees what became of it."""
-
-    def begin(self) -> None:
-        """Record nothing."""
-
-    def failed(self) -> None:
-        """Record nothing."""
-
-
-def _host(secret: str) -> AdapterHost:
-    push = Push(key=f"${{{_VARIABLE}}}", contact="mailto:kairos@localhost", services=(_HOST,))
-    channel = CompiledChannel("push", "push", None, None, (), push=push)
-
-    async def report(_: OutcomeReport) -> RejectedOutcome | None:
-        return None
-
-    async def unlink(_: Identifier, __: Identifier) -> None:
-        return None
-
-    return AdapterHost(
-        lambda _: channel, lambda: (channel,), lambda _: None, report, secret, unlink
-    )
-
-
-def _parcel(subscription: str, name: str) -> Parcel:
-    now_ms = time.time_ns() // 1_000_000
-    action = Action(
-        action_id=str(uuid4()),
-        decision_id="trial",
-        event_id="trial",
-        profile_id="trial",
-        identifier=Identifier("push", subscription),
-        purpose="service",
-        campaign="trial",
-        offer="trial",
-        treatment="trial",
-        channel="push",
-        placement=None,
-        address=subscription,
-        content={"title": "A trial", "text": f"Hello, {name}."},
-        created_at=now_ms,
-        deadline_at=now_ms + _DEADLINE_MS,
-        token="trial",
-    )
-    return Parcel(action, now_ms, traces.new_trace())
-
-
-def _told(result: DeliveryResult) -> str:
-    match result:
-        case Delivered():
-            return "accepted by the push service, and decrypted by the browser:"
-        case Bounced(status, details):
-            return f"refused by the push service: {status} {dict(details)}"
-    return f"not accepted: {result.last}"
+    return "\n".join([told, *payloads, "", f"A VAPID private key for you: {key}"])

@@ -1,0 +1,82 @@
+"""Parts of a trial that every adapter shares: one action, and a process without Kafka."""
+
+import time
+from typing import Final
+from uuid import uuid4
+
+from pipeline.adapters import traces
+from pipeline.config.compiled import CompiledChannel
+from pipeline.delivery.channel_adapter import (
+    AdapterHost,
+    Bounced,
+    ChannelAdapter,
+    Delivered,
+    Parcel,
+)
+from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Identifier
+
+_DEADLINE_MS: Final = 30_000
+_NAME: Final = "trial"
+
+
+class _Unrecorded:
+    """Attempt that is not recorded: who tries sees what became of it."""
+
+    def begin(self) -> None:
+        """Record nothing."""
+
+    def failed(self) -> None:
+        """Record nothing."""
+
+
+def trial_host(channel: CompiledChannel, secret: str) -> AdapterHost:
+    """Return the host of an adapter that has only `channel`, and reports nothing."""
+
+    async def report(_: OutcomeReport) -> RejectedOutcome | None:
+        return None
+
+    async def unlink(_: Identifier, __: Identifier) -> None:
+        return None
+
+    return AdapterHost(
+        find_channel=lambda _: channel,
+        channels=lambda: (channel,),
+        token_of=lambda _: None,
+        report=report,
+        signing_secret=secret,
+        unlink=unlink,
+    )
+
+
+async def deliver_trial(
+    adapter: ChannelAdapter, channel: str, address: str, content: dict[str, str]
+) -> str:
+    """Deliver one action to `address`; return what became of it."""
+    now_ms = time.time_ns() // 1_000_000
+    action = Action(
+        action_id=str(uuid4()),
+        decision_id=_NAME,
+        event_id=_NAME,
+        profile_id=_NAME,
+        identifier=Identifier(_NAME, address),
+        purpose="service",
+        campaign=_NAME,
+        offer=_NAME,
+        treatment=_NAME,
+        channel=channel,
+        placement=None,
+        address=address,
+        content=content,
+        created_at=now_ms,
+        deadline_at=now_ms + _DEADLINE_MS,
+        token=_NAME,
+    )
+    result = await adapter.deliver(Parcel(action, now_ms, traces.new_trace()), _Unrecorded())
+    match result:
+        case Delivered(details):
+            return " ".join(["accepted", *(f"{name}={value}" for name, value in details.items())])
+        case Bounced(status, details):
+            return f"refused: status {status}, {dict(details)}"
+    return f"not accepted: {result.last}"
