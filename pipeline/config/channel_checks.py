@@ -97,6 +97,9 @@ def _provider(
     provider: Provider, path: Path, names: Names, environment: Mapping[str, str]
 ) -> Iterator[Problem]:
     request, callbacks = provider.request, provider.callbacks
+    if provider.provider == _EMAIL:
+        what = "`email` is where returned mail is posted: give the provider another name"
+        yield Problem((*path, "provider"), what)
     if (request.form is None) is (request.json is None):
         yield Problem((*path, "request"), "say with `form` or `json`, not both, what is posted")
     if (request.user is None) is not (request.password is None):

@@ -33,6 +33,7 @@ from pipeline.gateway.registry_routes import registry_routes
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import JSON, error_response, json_response
 from pipeline.gateway.sdk_files import script_routes
+from pipeline.gateway.returned import take_returned_mail
 from pipeline.gateway.segment_clients import SHORT_PATHS, answer_settings, ignore_figures
 from pipeline.gateway.tracking import follow_link, show_picture
 from pipeline.intake.messages import Kind
@@ -90,6 +91,7 @@ def create_app(
             _route("DELETE", _PROFILES, profiles.erase, gateway),
             _route("GET", PREFERENCES, show_preferences, gateway),
             _route("POST", PREFERENCES, save_preferences, gateway),
+            _route("POST", f"{PROVIDERS}/email", take_returned_mail, gateway),
             _route("POST", f"{PROVIDERS}/{{name}}", take_callback, gateway),
             _route("GET", CLICK, follow_link, gateway),
             _route("GET", OPEN, show_picture, gateway),

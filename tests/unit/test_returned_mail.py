@@ -3,16 +3,20 @@
 import asyncio
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pipeline.adapters.returned_mail import OtherMail, ReturnedMail, parse_returned
+from pipeline.config import model
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import Email
+from pipeline.decisioning.token import Claims
 from pipeline.delivery.channel_adapter import AdapterHost
 from pipeline.delivery.email.returned_reader import read_returned_mail
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.model.ids import action_id
 from pipeline.model.interaction import Identifier
+from tests.support.doorway import ADAPTER_KEY, configuration, doorway
 
 
 async def no_unlink(_: Identifier, __: Identifier) -> None:
@@ -202,3 +206,39 @@ def test_maildir_is_read_once_and_what_tells_nothing_is_flagged(tmp_path: Path) 
         "3.spam:2,FS",
         "4.unmatched:2,FS",
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "token", "status", "outcome"),
+    [
+        (ADAPTER_KEY, True, 200, "bounce"),
+        (ADAPTER_KEY, False, 200, None),
+        ("shop-key-1", True, 403, None),
+        ("nobody", True, 401, None),
+    ],
+)
+def test_posted_bounce_counts_once_and_with_the_adapters_key_only(
+    tmp_path: Path, key: str, token: bool, status: int, outcome: str | None
+) -> None:
+    sources = (
+        model.Source("shop", "web", "shop-key-1"),
+        model.Source("adapters", "email", "adapters-1"),
+    )
+    door = doorway(configuration(*sources), tmp_path)
+    who = Identifier("customer_id", "ana")
+    signed = door.tokens.sign(Claims(ID, "d", who, "email", "c", "o", "t", 1))
+    raw = _postfix("failed", "5.1.1").replace(b"the-token", signed.encode() if token else b"x")
+
+    async def post() -> httpx.Response:
+        async with door.client(key) as client:
+            return await client.post("/v1/providers/email", content=raw)
+
+    for _ in range(2):
+        answer = asyncio.run(post())
+        assert answer.status_code == status
+        assert status != 200 or answer.json()["outcome"] == outcome
+    written = door.interactions()
+    assert {(one.name, one.properties["bounce"]) for one in written} == (
+        {("bounce", "address")} if outcome else set()
+    )
+    assert len({one.event_id for one in written}) == (1 if outcome else 0)

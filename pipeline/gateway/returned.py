@@ -1,0 +1,82 @@
+"""`/v1/providers/email`: a bounce or complaint as a mail server got it, posted as it is.
+
+For mail servers that pipe what comes to a return path into a command; others deliver it into the
+Maildir that `kairos adapter email` reads. A message counts once, whichever way it came.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pipeline.adapters.clock import now_ms
+from pipeline.adapters.returned_mail import OtherMail, parse_returned
+from pipeline.config.model import ADAPTERS
+from pipeline.gateway import access
+from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.outcomes import action_properties
+from pipeline.gateway.responses import json_response
+from pipeline.intake.refusal import Refusal, unavailable
+from pipeline.model.ids import outcome_id
+from pipeline.model.interaction import Interaction
+
+_MOST_BYTES: Final = 10_000_000
+
+
+class ReturnedMailAnswer(Struct, frozen=True):
+    """Outcome that a message told of; None: it told of nothing, and `why`."""
+
+    outcome: str | None
+    why: str | None = None
+
+
+async def take_returned_mail(gateway: Gateway, request: Request) -> Response | Refusal:
+    """Take a message; answer once Kafka has the outcome that it tells of."""
+    refusal = _check_key(gateway, request)
+    if refusal is not None:
+        return refusal
+    raw = bytearray()
+    async for chunk in request.stream():
+        raw += chunk
+        if len(raw) > _MOST_BYTES:
+            return Refusal(413, "too_large", f"a message may have {_MOST_BYTES} bytes")
+    found = parse_returned(bytes(raw))
+    if isinstance(found, OtherMail):
+        return json_response(ReturnedMailAnswer(None, found.why))
+    claims = gateway.tokens.verify(found.token) if found.token else None
+    if claims is None:
+        return json_response(ReturnedMailAnswer(None, "it gives back no token of a message"))
+    now = now_ms()
+    outcome = Interaction(
+        event_id=outcome_id(claims.action_id, found.outcome),
+        kind="outcome",
+        name=found.outcome,
+        channel=claims.channel,
+        source=ADAPTERS,
+        occurred_at=now,
+        received_at=now,
+        identifiers=(claims.identifier,),
+        properties={**found.properties, **action_properties(claims)},
+    )
+    failure = await gateway.write([(outcome, trace_of(request))])
+    if failure is not None:
+        return unavailable(failure.detail)
+    return json_response(ReturnedMailAnswer(found.outcome))
+
+
+def _check_key(gateway: Gateway, request: Request) -> Refusal | None:
+    """Return why the sender may not report what became of messages; None when it may."""
+    config = gateway.configuration()
+    if isinstance(config, Refusal):
+        return config
+    key = access.key_in_header(request)
+    if isinstance(key, Refusal):
+        return key
+    source = access.find_source(key, config, gateway.adapter_key)
+    if isinstance(source, Refusal):
+        return source
+    if source.name == ADAPTERS:
+        return None
+    what = f"returned mail is taken with the write key of the source {ADAPTERS} only"
+    return Refusal(403, "not_believed", what, "Authorization")
