@@ -75,8 +75,10 @@ class _Servers:
         self.mail = _BadMailServer(Random(1))
         self.provider = _BadProvider(Random(2))
         self.ports: dict[str, str] = {}
-        self._ready, self._loop = threading.Event(), asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: asyncio.Event | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
     def __enter__(self) -> "_Servers":
         self._thread.start()
@@ -84,27 +86,24 @@ class _Servers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        assert self._loop is not None
+        assert self._end is not None
+        self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join(30)
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        task = self._loop.create_task(self._serve())
-        self._loop.run_forever()
-        task.cancel()
-
     async def _serve(self) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         app = web.Application()
         app.router.add_post("/send", self.provider.send)
         runner = web.AppRunner(app)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         async with self.mail.listening() as smtp:
+            port = runner.addresses[0][1]
             self.ports = {"TEST_SMTP_PORT": str(smtp), "TEST_PROVIDER_PORT": str(port)}
             self._ready.set()
-            await asyncio.Event().wait()
+            await self._end.wait()
+        await runner.cleanup()
 
 
 @pytest.fixture
