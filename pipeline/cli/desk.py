@@ -7,11 +7,11 @@ import typer
 
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.gateway_client import GatewayClient
-from pipeline.adapters.records import Records
 from pipeline.adapters.topic_ranges import UnknownTopicError
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
 from pipeline.cli.times import iso
 from pipeline.delivery.desk import OUTCOMES, TAKEN, DeskResult, DeskTask, read_tasks
+from pipeline.home.records import Records
 from pipeline.settings import Settings
 from pipeline.stack.control import gateway_url
 

@@ -11,9 +11,9 @@ from typing import Final, Literal, TypeAlias
 from msgspec import Struct
 
 from pipeline.adapters.kafka import Property
-from pipeline.adapters.records import Records
 from pipeline.adapters.snapshots import StoredRecord
 from pipeline.adapters.topic_ranges import TopicReader
+from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction

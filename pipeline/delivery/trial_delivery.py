@@ -1,10 +1,10 @@
 """Parts of a trial that every adapter shares: one action, and a process without Kafka."""
 
-import time
 from typing import Final
 from uuid import uuid4
 
 from pipeline.adapters import traces
+from pipeline.adapters.clock import now_ms
 from pipeline.config.compiled import CompiledChannel
 from pipeline.delivery.channel_adapter import (
     AdapterHost,
@@ -54,7 +54,7 @@ async def deliver_trial(
     adapter: ChannelAdapter, channel: str, address: str, content: dict[str, str]
 ) -> str:
     """Deliver one action to `address`; return what became of it."""
-    now_ms = time.time_ns() // 1_000_000
+    now = now_ms()
     action = Action(
         action_id=str(uuid4()),
         decision_id=_NAME,
@@ -69,11 +69,11 @@ async def deliver_trial(
         placement=None,
         address=address,
         content=content,
-        created_at=now_ms,
-        deadline_at=now_ms + _DEADLINE_MS,
+        created_at=now,
+        deadline_at=now + _DEADLINE_MS,
         token=_NAME,
     )
-    result = await adapter.deliver(Parcel(action, now_ms, traces.new_trace()), _Unrecorded())
+    result = await adapter.deliver(Parcel(action, now, traces.new_trace()), _Unrecorded())
     match result:
         case Delivered(details):
             return " ".join(["accepted", *(f"{name}={value}" for name, value in details.items())])

@@ -16,8 +16,8 @@ from starlette.routing import Route
 from pipeline.adapters.signed_links import CLICK, OPEN, PREFERENCES, PROVIDERS
 from pipeline.gateway.collect import Endpoint, batch, single
 from pipeline.gateway.cors import add_headers, answer_preflight
-from pipeline.gateway.debugging import DebugEndpoints
 from pipeline.gateway.coupon_book import CouponDesk
+from pipeline.gateway.debugging import DebugEndpoints
 from pipeline.gateway.decide import DecideEndpoint
 from pipeline.gateway.gateway import Gateway
 from pipeline.gateway.id_cookie import set_id_cookie
@@ -32,8 +32,8 @@ from pipeline.gateway.redeem import RedeemEndpoint
 from pipeline.gateway.registry_routes import registry_routes
 from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import JSON, error_response, json_response
-from pipeline.gateway.sdk_files import script_routes
 from pipeline.gateway.returned import take_returned_mail
+from pipeline.gateway.sdk_files import script_routes
 from pipeline.gateway.segment_clients import SHORT_PATHS, answer_settings, ignore_figures
 from pipeline.gateway.tracking import follow_link, show_picture
 from pipeline.intake.messages import Kind

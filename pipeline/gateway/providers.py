@@ -23,7 +23,7 @@ from pipeline.adapters.mail_status import BounceKind
 from pipeline.config.compile import Configuration
 from pipeline.config.keys import resolved
 from pipeline.config.provider import Provider, ProviderCallbacks, ProviderSignature
-from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.outcomes import action_properties
 from pipeline.gateway.preferences import OWN_SOURCE
 from pipeline.intake.refusal import Refusal, bad, unavailable
@@ -57,7 +57,7 @@ async def take_callback(gateway: Gateway, request: Request) -> Response | Refusa
     if isinstance(found, Refusal):
         return found
     if found is not None:
-        failure = await gateway.write([(found, trace_of(request))])
+        failure = await gateway.write([TracedInteraction(found, trace_of(request))])
         if failure is not None:
             return unavailable(failure.detail)
     return Response(status_code=204)

@@ -13,9 +13,8 @@ from starlette.responses import Response
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.coupon_codes import printed, read_code
 from pipeline.adapters.kafka import Outgoing
-from pipeline.decisioning.token import Claims
 from pipeline.gateway.coupon_book import Coupon, CouponBook
-from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.outcomes import action_properties
 from pipeline.gateway.receipt import receive
 from pipeline.gateway.responses import json_response
@@ -27,6 +26,7 @@ from pipeline.model import topics
 from pipeline.model.coupon import CouponRecord
 from pipeline.model.ids import outcome_id
 from pipeline.model.interaction import Interaction
+from pipeline.rules.token import Claims
 
 _READ_BACK_S: Final = 5.0
 _GOAL: Final = "coupon"
@@ -138,7 +138,7 @@ async def _confirm(
     if claims is None or coupon.redeemed is None:
         return Refusal(410, "expired_code", "this code was issued with another secret", "code")
     conversion = _conversion(claims, coupon.redeemed.at, sale)
-    failure = await gateway.write([(conversion, trace_of(request))])
+    failure = await gateway.write([TracedInteraction(conversion, trace_of(request))])
     if failure is not None:
         return unavailable(failure.detail)
     return json_response(

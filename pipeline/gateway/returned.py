@@ -14,7 +14,7 @@ from pipeline.adapters.clock import now_ms
 from pipeline.adapters.returned_mail import OtherMail, parse_returned
 from pipeline.config.model import ADAPTERS
 from pipeline.gateway import access
-from pipeline.gateway.gateway import Gateway, trace_of
+from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.outcomes import action_properties
 from pipeline.gateway.responses import json_response
 from pipeline.intake.refusal import Refusal, unavailable
@@ -59,7 +59,7 @@ async def take_returned_mail(gateway: Gateway, request: Request) -> Response | R
         identifiers=(claims.identifier,),
         properties={**found.properties, **action_properties(claims)},
     )
-    failure = await gateway.write([(outcome, trace_of(request))])
+    failure = await gateway.write([TracedInteraction(outcome, trace_of(request))])
     if failure is not None:
         return unavailable(failure.detail)
     return json_response(ReturnedMailAnswer(found.outcome))

@@ -15,7 +15,6 @@ from msgspec.structs import replace
 from pipeline.adapters.coupon_codes import CouponCodes, printed, read_code
 from pipeline.adapters.kafka import Outgoing
 from pipeline.config import model
-from pipeline.decisioning.token import Claims
 from pipeline.gateway.coupon_book import CouponBook
 from pipeline.gateway.paper import PaperReceipt, as_escpos, as_lines
 from pipeline.model import topics
@@ -23,6 +22,7 @@ from pipeline.model.coupon import CouponRecord
 from pipeline.model.decision import Action, Answer, Reply
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.time import DAY_MS
+from pipeline.rules.token import Claims
 from tests.support.doorway import Doorway, configuration, doorway
 
 TILL, SHOP = "till-key-1", "shop-key-1"

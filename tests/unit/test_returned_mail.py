@@ -10,12 +10,12 @@ from pipeline.adapters.returned_mail import OtherMail, ReturnedMail, parse_retur
 from pipeline.config import model
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.model import Email
-from pipeline.decisioning.token import Claims
 from pipeline.delivery.channel_adapter import AdapterHost
 from pipeline.delivery.email.returned_reader import read_returned_mail
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.model.ids import action_id
 from pipeline.model.interaction import Identifier
+from pipeline.rules.token import Claims
 from tests.support.doorway import ADAPTER_KEY, configuration, doorway
 
 

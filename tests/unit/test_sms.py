@@ -25,7 +25,6 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.provider import Provider
-from pipeline.decisioning.token import Claims
 from pipeline.delivery.channel_adapter import (
     AdapterHost,
     Bounced,
@@ -43,6 +42,7 @@ from pipeline.delivery.sms.segments import segments
 from pipeline.delivery.sms.trial import send_trial
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
+from pipeline.rules.token import Claims
 from tests.support.doorway import NAMESPACES, Doorway, doorway
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "providers"
