@@ -179,7 +179,6 @@ def _compile(bundle: model.Bundle) -> Configuration:
         outbound=outbound(proposed),
         constraints=policies.constraints(bundle),
         learning=policies.learning(bundle),
-        channels={channel.name: _channel(channel) for channel in bundle.channels.channels},
         channels={channel.name: _channel(channel, bundle) for channel in bundle.channels.channels},
     )
 
