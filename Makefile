@@ -10,6 +10,8 @@ LOCK_UV := deploy/requirements-uv.lock
 INSTALL := $(UV) pip install --quiet --python $(BIN)/python --no-deps
 COMPILE := $(UV) pip compile --universal --generate-hashes --python-version 3.11 \
 	--custom-compile-command "make lock" --quiet
+# These need no broker, hence run on all cores at once.
+PYTHON_ONLY := --numprocesses logical --dist worksteal tests/unit tests/property
 PEERS := floor,faust,quix,trivial,demo,large
 
 .PHONY: help setup dev demo test unit thorough check format chaos bench lock clean
@@ -38,10 +40,12 @@ demo: setup ## the whole stack on demonstration data
 	$(BIN)/kairos demo
 
 test: dev ## every test but the long ones of `make chaos`
-	$(BIN)/pytest -m "not chaos"
+	status=0; $(BIN)/pytest $(PYTHON_ONLY) || status=1; \
+	$(BIN)/pytest -m "not chaos" tests --ignore tests/unit --ignore tests/property || status=1; \
+	exit $$status
 
 unit: dev ## the tests that need nothing but Python
-	$(BIN)/pytest tests/unit tests/property
+	$(BIN)/pytest $(PYTHON_ONLY)
 
 thorough: dev ## every law on as many cases as it has: 2,000, or its own number; ten minutes
 	$(BIN)/pytest tests/property --hypothesis-profile=thorough
