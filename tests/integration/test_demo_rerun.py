@@ -28,7 +28,7 @@ _SHOP = Source(name="web-shop", channel="web", write_key="not used here")
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("days", "least_chosen"), [(30, 300), pytest.param(None, 3_000, marks=pytest.mark.chaos)]
+    ("days", "least_chosen"), [(30, 80), pytest.param(None, 3_000, marks=pytest.mark.chaos)]
 )
 def test_every_decision_of_the_demo_is_the_same_when_it_is_run_again(
     tmp_path: Path, days: int | None, least_chosen: int

@@ -16,7 +16,7 @@ from pipeline.insights.attribution import (
     attribute,
     fit,
 )
-from pipeline.insights.markov import TooLargeError, removal_effects
+from pipeline.insights.markov import TooLargeError, Windows, removal_effects
 from pipeline.insights.order import choose_order, order_scores
 from pipeline.insights.paths import NO_TOUCH, PathRow, count_paths
 from pipeline.insights.resampling import Customers, bootstrap
@@ -235,15 +235,16 @@ def test_journey_credit_of_a_markov_model_follows_removal_effects() -> None:
 def test_large_chains_agree_with_whole_matrices() -> None:
     """More states than are factored at once."""
     chance = random.Random(3)
-    names = [f"c{index}" for index in range(14)]
+    names = [f"c{index}" for index in range(8)]
     rows = [
         PathRow(
             tuple(chance.choice(names) for _ in range(6)), 1.0, 2.0, float(chance.randint(0, 5))
         )
-        for _ in range(500)
+        for _ in range(700)
     ]
-    found = removal_effects(count_paths(rows), 3).conversions
-    expected = removal_effects_by_matrix(rows, 3, lambda row: row.conversions)
+    assert Windows.of(count_paths(rows), 4).count > 1_500
+    found = removal_effects(count_paths(rows), 4).conversions
+    expected = removal_effects_by_matrix(rows, 4, lambda row: row.conversions)
     assert found == pytest.approx(list(expected.values()), abs=1e-10)
 
 
