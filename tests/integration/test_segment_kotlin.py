@@ -1,0 +1,42 @@
+"""Segment's own Kotlin client, the core of its Android one, pointed at the gateway."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from tests.support.stack import Stack, eventually
+
+_FOLDER = Path(__file__).parents[1] / "segment-kotlin"
+_CLASSPATH = _FOLDER / "target" / "classpath.txt"
+_KINDS = ["alias", "group", "identify", "screen", "track"]
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("javac") is None, reason="there is no JDK here"),
+    pytest.mark.skipif(
+        not _CLASSPATH.exists(),
+        reason="`mvn -f tests/segment-kotlin dependency:build-classpath` was not run",
+    ),
+]
+
+
+def test_every_kind_of_message_arrives_once(stack: Stack) -> None:
+    who = f"c-{uuid4().hex[:12]}"
+    classpath = _CLASSPATH.read_text().strip()
+    host = stack.url.removeprefix("http://")
+    command = ["java", "-cp", classpath, str(_FOLDER / "Send.java"), host, "test-app-key", who]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+
+    def found() -> list[Interaction]:
+        every = stack.records.every(topics.INTERACTIONS, Interaction)
+        return [one for _, one in every if any(who in i.value for i in one.identifiers)]
+
+    eventually(lambda: len(found()) >= len(_KINDS), 20.0)
+    assert sorted(one.kind for one in found()) == _KINDS
+    [viewed] = [one for one in found() if one.name == "Viewed"]
+    assert viewed.properties["total"] == 9.5
