@@ -8,12 +8,11 @@ from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, sync_playwright
 
 from tests.support.shop_pages import ShopPages
 from tests.support.stack import Stack, running_stack
 from tests.support.wire import Wire
-
-playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 _HERE = Path(__file__).parent
 _CHROMIUM = shutil.which("chromium")
@@ -67,14 +66,14 @@ def wire(stack: Stack, shop: ShopPages) -> Iterator[Wire]:
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator["playwright_api.Playwright"]:
+def playwright() -> Iterator[Playwright]:
     """Playwright, whose event loop runs meanwhile: no other module's tests may."""
-    with playwright_api.sync_playwright() as started:
+    with sync_playwright() as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def browser(playwright: "playwright_api.Playwright") -> Iterator["playwright_api.Browser"]:
+def browser(playwright: Playwright) -> Iterator[Browser]:
     """Debian's Chromium, with the cache of pages that people's browsers have."""
     launched = playwright.chromium.launch(
         executable_path=_CHROMIUM,
@@ -86,9 +85,7 @@ def browser(playwright: "playwright_api.Playwright") -> Iterator["playwright_api
 
 
 @pytest.fixture
-def context(
-    browser: "playwright_api.Browser", wire: Wire
-) -> Iterator["playwright_api.BrowserContext"]:
+def context(browser: Browser, wire: Wire) -> Iterator[BrowserContext]:
     """A browser of somebody who was never here, over a wire that works."""
     wire.dead, wire.delay_s = False, 0.0
     made = browser.new_context()
@@ -98,14 +95,12 @@ def context(
 
 
 @pytest.fixture
-def page(context: "playwright_api.BrowserContext") -> "playwright_api.Page":
+def page(context: BrowserContext) -> Page:
     return context.new_page()
 
 
 @pytest.fixture
-def blocked(
-    playwright: "playwright_api.Playwright", wire: Wire, tmp_path: Path
-) -> Iterator[Callable[[], "playwright_api.Page"]]:
+def blocked(playwright: Playwright, wire: Wire, tmp_path: Path) -> Iterator[Callable[[], Page]]:
     """Opens pages of a browser whose owner blocks all cookies and storage."""
     wire.dead, wire.delay_s = False, 0.0
     settings = tmp_path / "Default" / "Preferences"
