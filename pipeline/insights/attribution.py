@@ -121,11 +121,12 @@ def attribute(
     """Credit every channel; the most credited come first."""
     credits = fit(model, options, paths).credit(paths)
     order = options.order if model in WITH_ORDER else None
-    return assemble((model, order), paths, credits, interval)
+    return assemble(model, order, paths, credits, interval)
 
 
 def assemble(
-    model: tuple[str, int | None],
+    model: str,
+    order: int | None,
     paths: PathCounts,
     credits: Credits,
     interval: Interval | None,
@@ -148,7 +149,8 @@ def assemble(
         channels.append(ChannelCredit(NO_TOUCH, conversions, float(paths.values[untouched].sum())))
     channels.sort(key=lambda one: (-one.conversions, -one.value, one.channel))
     return Attribution(
-        *model,
+        model,
+        order,
         conversions=float(paths.conversions.sum()),
         value=float(paths.values.sum()),
         channels=tuple(channels),

@@ -70,7 +70,7 @@ def _dispersion(residual: Floats, variance: Floats, seen: Mask, parameters: int)
 
 
 def _design(series: DailySeries) -> tuple[Floats, Floats]:
-    """Columns: 1, the trend (hinges for counts, a line for shares), the days of the week."""
+    """Return the columns: 1, the trend (hinges for counts, a line for shares), the weekdays."""
     day = np.arange(series.days, dtype=np.float64)
     scale = max(series.days, 1)
     columns = [np.ones(series.days), day / scale - 0.5]

@@ -102,7 +102,7 @@ def _timed(
     question: AttributionQuestion, journeys: Journeys, paths: PathCounts, support: Support
 ) -> AttributionAnswer:
     credits, interval = journeys.time_decay(question.half_life_ms)
-    found = assemble((TIMED, None), paths, credits, interval)
+    found = assemble(TIMED, None, paths, credits, interval)
     return AttributionAnswer(found, MODELS[TIMED], support)
 
 
@@ -122,7 +122,7 @@ def _model(
     interval = None
     if replicates := affordable(question.draws.replicates, fitted):
         interval = bootstrap(paths, customers(), fitted, replicates, question.draws.seed)
-    found = assemble((question.model, order), paths, credits, interval)
+    found = assemble(question.model, order, paths, credits, interval)
     return AttributionAnswer(found, MODELS[question.model], support)
 
 
