@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.adapters.knowledge_follower import newest_snapshot
 from pipeline.model import topics
-from pipeline.model.decision import Decision
+from pipeline.model.decision import Action, Decision
 from pipeline.model.learning import LearningRecord
 from pipeline.rules.knowledge import digest_of, knowledge_of
 from tests.support.learning import counted
@@ -97,6 +97,20 @@ def test_killed_at_any_point_the_learner_counts_everything_once(shop: Stack) -> 
     assert after.number > before.number
     [status] = [one for one in shop.json("status")["processes"] if one["name"] == "learner"]
     assert status["lag"] == 0
+
+
+def test_a_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> None:
+    names = (f"twice-{number}" for number in range(10_000))
+    _lives(shop, names, 6)
+    shop.restart("worker-all-0")
+    _lives(shop, names, 6)
+    decided: dict[str, set[str | None]] = {}
+    for _, one in shop.records.every(topics.DECISIONS, Decision):
+        for choice in one.choices:
+            decided.setdefault(f"{one.decision_id}/{choice.slot}", set()).add(choice.treatment)
+    assert all(len(treatments) == 1 for treatments in decided.values())
+    for _, action in shop.records.every(topics.actions("web"), Action):
+        assert decided[f"{action.decision_id}/hero"] == {action.treatment}
 
 
 def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> None:
