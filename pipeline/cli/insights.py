@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, TypeVar, get_args
 import msgspec
 import typer
 
+from pipeline.cli import insights_decisions, insights_recommend
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.insights_anomalies import anomalies
 from pipeline.cli.insights_campaigns import campaigns
@@ -172,6 +173,10 @@ def off_policy(
         print_json(found)
     else:
         _print_off_policy(found)
+
+
+app.command("recommend")(insights_recommend.recommendations)
+app.command("decisions")(insights_decisions.decisions)
 
 
 def _one_of(option: str, given: str, known: tuple[_T, ...]) -> _T:

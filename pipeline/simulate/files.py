@@ -23,8 +23,10 @@ INTERACTIONS: Final = "interactions.ndjson"
 TRUTH: Final = "truth.json"
 TOUCHPOINTS: Final = "touchpoints.csv"
 JOURNEYS: Final = "journeys.csv"
+PROMPTS: Final = "prompts.csv"
+GOALS: Final = "goals.csv"
 POLICY: Final = "policy.csv"
-NAMES: Final = (INTERACTIONS, TRUTH, TOUCHPOINTS, JOURNEYS, POLICY)
+NAMES: Final = (INTERACTIONS, TRUTH, TOUCHPOINTS, JOURNEYS, PROMPTS, GOALS, POLICY)
 
 _PART: Final = ".part"
 
@@ -76,6 +78,8 @@ class _Files:
     def __enter__(self) -> "_Files":
         self._touchpoints = self._table(TOUCHPOINTS, tables.TOUCHPOINTS)
         self._journeys = self._table(JOURNEYS, tables.JOURNEYS)
+        self._prompts = self._table(PROMPTS, tables.PROMPTS)
+        self._goals = self._table(GOALS, tables.GOALS)
         self._policy = self._table(POLICY, tables.POLICY)
         self._truth: BinaryIO = self._open.enter_context(
             (self._folder / (TRUTH + _PART)).open("wb")
@@ -91,6 +95,8 @@ class _Files:
         """Write what is told of one customer."""
         self._touchpoints.writerows(tables.touchpoints(life))
         self._journeys.writerows(tables.journeys(life))
+        self._prompts.writerows(tables.prompts(life))
+        self._goals.writerows(tables.goals(life))
         for row in tables.policy(life, self._end_ms):
             self._policy.writerow(row)
             self.policy_rows += 1

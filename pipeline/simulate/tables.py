@@ -17,11 +17,17 @@ TOUCHPOINTS: Final = (
     *("campaign", "message", "touch"),
 )
 JOURNEYS: Final = ("case_id", "occurred_at", "name", "channel")
+PROMPTS: Final = (
+    *("case_id", "occurred_at", "step", "channel"),
+    *("message", "offer", "propensity", "tier"),
+)
+GOALS: Final = ("case_id", "occurred_at", "name", "channel")
 POLICY: Final = ("reward", "propensity", "target_propensity", "q_logged", "q_target")
 
 _TOUCH_OF: Final = {SENT: "sent", SEEN: "seen", CLICKED: "clicked"}
 _SALES_GOALS: Final = {one.goal: one for one in SALES}
 _STEP_NAMES: Final = {STARTED, *(step.event for step in STEPS)}
+_GOALS: Final = {one.offer: one.goal for one in OFFERS}
 _ONBOARDING: Final = STEPS[0].reminder.campaign
 _AFTER_MS: Final = {
     (one.offer, channel): arm.after_ms for one in OFFERS for channel, arm in one.arms.items()
@@ -49,6 +55,29 @@ def journeys(life: Biography) -> Iterator[Row]:
     for event in life.events:
         reminder = event.name == SENT and event.properties["campaign"] == _ONBOARDING
         if event.name in _STEP_NAMES or reminder:
+            yield (life.profile_id, iso(event.at), event.name, event.channel)
+
+
+def prompts(life: Biography) -> Iterator[Row]:
+    """Yield decisions to send a message or none, each with the event that it is to bring about.
+
+    Agents log whom they called, and neither whom they did not nor how they chose.
+    """
+    for event in life.events:
+        if event.name not in (SENT, WITHHELD):
+            continue
+        about = event.properties
+        offer, channel = str(about["offer"]), str(about["channel"])
+        decided_at = event.at - _AFTER_MS.get((offer, channel), 0)
+        made = (life.profile_id, iso(decided_at), _GOALS[offer], channel)
+        yield (*made, about["treatment"], offer, about.get("propensity"), life.who.tier)
+
+
+def goals(life: Biography) -> Iterator[Row]:
+    """Yield every goal that was reached, of sales and of onboarding."""
+    reached = _GOALS.values()
+    for event in life.events:
+        if event.name in reached:
             yield (life.profile_id, iso(event.at), event.name, event.channel)
 
 

@@ -1,6 +1,7 @@
 """The subcommands of `kairos bench`."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -198,10 +199,17 @@ def insights(
     journeys: Annotated[int, typer.Option(min=100, help="How many, of 4 touches.")] = 1_800_000,
     threads: Annotated[int, typer.Option(min=1, help="Of DuckDB.")] = 2,
     repeats: RepeatsOption = 3,
+    peer: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PYTHON",
+            help="A Python that has the package ChannelAttribution, to measure it beside.",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """From a table of touches in Parquet to credits by Markov order 1 and four heuristics."""
-    figures = crediting.measure(journeys, threads, repeats, _say)
+    figures = crediting.measure((journeys, threads), repeats, peer, _say)
     how = f"medians of {repeats}, {threads} thread(s)"
     asked = {"journeys": journeys, "threads": threads, "repeats": repeats}
     _show(json, ("insights", figures, report.print_insights), how, asked)

@@ -1,9 +1,13 @@
 """`kairos bench insights`: from a table of touches in Parquet to credits, on this machine.
 
 The table is made by DuckDB from a seed: journeys of some 4 touches on 10 channels, of which one in
-eight converts; customers have 1.2 of them on average.
+eight converts; customers have 1.2 of them on average. ChannelAttribution, where a Python is named
+that has it, gets the distinct paths of the same table as CSV, in the same run.
 """
 
+import csv
+import json
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
@@ -32,16 +36,30 @@ class AttributionCost:
     journeys: int
     paths: float
     models: dict[str, float]
+    peer: "PeerCost | None" = None
 
     @property
     def total(self) -> float:
         return self.paths + sum(self.models.values())
 
 
+@dataclass(frozen=True, slots=True)
+class PeerCost:
+    """Seconds of ChannelAttribution on the distinct paths, medians over repeats: to read them, for
+    its three heuristics at once, and for its Markov model. `difference`: the greatest between a
+    channel's conversions by its sampled Markov model and by the exact one, as a share of all."""
+
+    paths: int
+    seconds: dict[str, float]
+    difference: float
+
+
 def measure(
-    journeys: int, threads: int, repeats: int, say: Callable[[str], None]
+    size: tuple[int, int], repeats: int, peer: Path | None, say: Callable[[str], None]
 ) -> AttributionCost:
-    """Make the table once, read and credit it `repeats` times."""
+    """Make the table once, read and credit it `repeats` times. `size`: journeys and threads;
+    `peer`: a Python that has ChannelAttribution."""
+    journeys, threads = size
     with tempfile.TemporaryDirectory(prefix="kairos-bench-") as folder:
         file = Path(folder) / "touches.parquet"
         say(f"making {journeys:,} journeys")
@@ -50,9 +68,48 @@ def measure(
         for repeat in range(repeats):
             runs.append(_run(file, threads))
             say(f"run {repeat + 1} of {repeats}: {sum(runs[-1].values()):.1f} s")
+        compared = _peer(file, (threads, repeats), peer, say) if peer else None
     middle = {name: median(run[name] for run in runs) for name in runs[0]}
     paths = middle.pop("paths")
-    return AttributionCost(touches, journeys, paths, middle)
+    return AttributionCost(touches, journeys, paths, middle, compared)
+
+
+def _peer(file: Path, how: tuple[int, int], python: Path, say: Callable[[str], None]) -> PeerCost:
+    threads, repeats = how
+    paths = _paths(file, threads)
+    table = file.with_suffix(".csv")
+    _write_paths(paths, table)
+    script = Path(__file__).with_name("channel_attribution.py")
+    runs = []
+    for repeat in range(repeats):
+        done = subprocess.run(
+            [python, script, table, str(threads)], capture_output=True, text=True, check=True
+        )
+        runs.append(json.loads(done.stdout.splitlines()[-1]))
+        say(f"ChannelAttribution, run {repeat + 1}: {sum(runs[-1]['seconds'].values()):.1f} s")
+    seconds = {name: median(run["seconds"][name] for run in runs) for name in runs[0]["seconds"]}
+    exact = attribute("markov", ModelOptions(), paths)
+    theirs = runs[0]["conversions"]
+    differences = [
+        abs(one.conversions - theirs[one.channel])
+        for one in exact.channels
+        if one.channel in theirs
+    ]
+    assert len(differences) == len(theirs), theirs.keys()
+    return PeerCost(len(paths.conversions), seconds, max(differences) / exact.conversions)
+
+
+def _write_paths(paths: PathCounts, table: Path) -> None:
+    """Write the paths that have a touch, as ChannelAttribution reads them."""
+    with table.open("w", newline="") as out:
+        rows = csv.writer(out)
+        rows.writerow(("path", "conversions", "value", "nulls"))
+        for place in range(len(paths.conversions)):
+            codes = paths.codes[paths.offsets[place] : paths.offsets[place + 1]]
+            if len(codes):
+                path = " > ".join(paths.channels[code] for code in codes)
+                counts = (paths.conversions[place], paths.values[place], paths.nulls[place])
+                rows.writerow((path, *counts))
 
 
 def _run(file: Path, threads: int) -> dict[str, float]:

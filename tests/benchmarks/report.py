@@ -133,6 +133,19 @@ def print_insights(figures: AttributionCost) -> None:
     parts = (figures.paths, *figures.models.values(), figures.total)
     row = (f"{figures.touches:,}", f"{figures.journeys:,}", *(f"{part:.2f}" for part in parts))
     print_table("From Parquet to credits: seconds", columns, [row])
+    if (peer := figures.peer) is not None:
+        print_table(
+            "ChannelAttribution on the same paths: seconds",
+            ("paths", *peer.seconds, "total", "difference of credit"),
+            [
+                (
+                    f"{peer.paths:,}",
+                    *(f"{part:.2f}" for part in peer.seconds.values()),
+                    f"{sum(peer.seconds.values()):.2f}",
+                    f"{peer.difference:.2%}",
+                )
+            ],
+        )
 
 
 def print_recovery(figures: Sequence[Recovery]) -> None:

@@ -1,0 +1,139 @@
+"""`kairos insights decisions`: what decides decisions, from the topic `decisions`."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from pipeline.adapters.broker.java import find_java
+from pipeline.cli.console import JsonOption, out, print_json, print_table
+from pipeline.cli.plain import plain
+from pipeline.cli.times import epoch_ms
+from pipeline.insights.decision_log import (
+    GROUPINGS,
+    DecisionGrouping,
+    DecisionLogOptions,
+    load_decisions,
+)
+from pipeline.insights.decision_sensitivity import DecisionGroup, decision_groups
+from pipeline.insights.engines import ENGINES, EngineName, open_queries
+from pipeline.insights.tables import Engine
+from pipeline.settings import Settings
+
+_MOST_SHOWN: Final = 20
+
+EngineOption = Annotated[
+    str, typer.Option(help=f"{' or '.join(ENGINES)}, which runs where Spark is configured to.")
+]
+
+
+def decisions(  # noqa: PLR0913 - a command's options
+    topics: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="What `kairos replay` wrote: DIR/decisions, by segment DIR/interactions.segmented "
+            "too. With Spark also tables:NAMESPACE of a catalog, as Iceberg's sink writes them.",
+        ),
+    ],
+    by: Annotated[str, typer.Option(help=", ".join(GROUPINGS))] = "all",
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Decisions from then on.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Decisions before then.")
+    ] = None,
+    engine: EngineOption = "duckdb",
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Most memory of DuckDB, such as 2GB; the rest goes to disk."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what decides decisions: how often each factor changes the winner, which offers lose to
+    which, what rules leave over, and what never wins."""
+    options = DecisionLogOptions(
+        _grouping(by),
+        epoch_ms(since) if since else None,
+        epoch_ms(until) if until else None,
+    )
+    with open_queries(named_engine(engine), Engine(memory)) as queries:
+        load_decisions(queries, topics, options)
+        groups = decision_groups(queries)
+    if json:
+        print_json({"by": by, "groups": groups})
+        return
+    for group in groups:
+        _print(group)
+    if not groups:
+        out.print("There is no decision that anything competed in.")
+
+
+def named_engine(name: str) -> EngineName:
+    """Return the engine with this name; for Spark, say where there is a Java."""
+    for known in ENGINES:
+        if known == name:
+            if known == "spark" and "JAVA_HOME" not in os.environ:
+                java = find_java(Settings().java_home).executable
+                os.environ["JAVA_HOME"] = str(java.parent.parent)
+            return known
+    raise typer.BadParameter(f"--engine {name}: is none of {', '.join(ENGINES)}")
+
+
+def _grouping(name: str) -> DecisionGrouping:
+    for known in GROUPINGS:
+        if known == name:
+            return known
+    raise typer.BadParameter(f"--by {name}: is none of {', '.join(GROUPINGS)}")
+
+
+def _print(group: DecisionGroup) -> None:
+    out.print(
+        plain(
+            f"{group.group}: {group.decisions:,} decisions for {group.customers:,} customers, "
+            f"{group.candidates:,} candidates, {group.chosen:,} chosen"
+        )
+    )
+    print_table(
+        "Without the factor another would win",
+        ["factor", "contests", "changed", "share"],
+        [(one.factor, one.contests, one.changed, f"{one.share:.1%}") for one in group.sensitivity],
+    )
+    print_table(
+        "Who loses to whom",
+        ["offer", "to", "times"],
+        [(one.offer, one.to, one.times) for one in group.losses[:_MOST_SHOWN]],
+    )
+    optionality = {one.after: one for one in group.optionality}
+    print_table(
+        "Candidates by rule",
+        ["stage", "rule", "fell", "left", "share left", "left a decision", "customers with none"],
+        [
+            (
+                one.stage,
+                one.rule,
+                one.fell,
+                one.left,
+                f"{one.share_left:.1%}",
+                f"{optionality[one.rule].mean_left:.2f}",
+                optionality[one.rule].customers["none"],
+            )
+            for one in group.funnel
+        ],
+    )
+    print_table(
+        "Never won",
+        ["treatment", "offer", "considered", "candidate", "mostly", "times"],
+        [
+            (
+                one.treatment,
+                one.offer or "",
+                one.considered,
+                one.candidate,
+                one.mostly,
+                one.mostly_times,
+            )
+            for one in group.never_won[:_MOST_SHOWN]
+        ],
+    )

@@ -1,0 +1,211 @@
+"""`kairos insights recommend`: what to do next, with how sure that is."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from pipeline.adapters.journey_file import load_journey
+from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
+from pipeline.cli.explain import LangOption, Tongue
+from pipeline.cli.plain import plain
+from pipeline.conditions.duration import duration_ms
+from pipeline.config.journey import Journey
+from pipeline.insights.case_choices import ARROW, case_choices
+from pipeline.insights.choices import ChoiceRows, Gain
+from pipeline.insights.defined import compare
+from pipeline.insights.events import EventLog, EventOptions, read_events
+from pipeline.insights.prompts import (
+    PromptOptions,
+    Weighing,
+    load_defined_steps,
+    load_named_steps,
+    read_prompts,
+)
+from pipeline.insights.recommend import RecommendationQuestion, Recommendations, recommend
+from pipeline.insights.recommendation_words import Language, number
+from pipeline.insights.tables import Engine
+
+_Pair = tuple[str, str]
+
+
+def recommendations(  # noqa: PLR0913 - a command's options
+    events: Annotated[
+        Path,
+        typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
+    ],
+    prompts: Annotated[
+        Path,
+        typer.Option(
+            help="Prompts: case_id, occurred_at, step, channel (blank or nothing: none was sent); "
+            "where they are known message, offer, propensity."
+        ),
+    ],
+    defined: Annotated[
+        Path | None,
+        typer.Option(help="YAML of the journey; without it a step is the name of an event."),
+    ] = None,
+    within: Annotated[str, typer.Option(help="How long a prompt is followed.")] = "3d",
+    value: Annotated[float, typer.Option(min=0, help="What reaching a step is worth.")] = 1.0,
+    cost: Annotated[
+        list[str] | None, typer.Option(metavar="CHANNEL=AMOUNT", help="What a message costs.")
+    ] = None,
+    day_cost: Annotated[float, typer.Option(min=0, help="What a day of delay costs.")] = 0.0,
+    opt_out: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Event that is an opt-out.")
+    ] = None,
+    opt_out_cost: Annotated[float, typer.Option(min=0, help="What an opt-out costs.")] = 0.0,
+    adjust: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column of the prompts with what was known of the customer; may decide, too.",
+        ),
+    ] = None,
+    forbid: Annotated[
+        list[str] | None,
+        typer.Option(metavar='"A > B"', help="With --defined: A must not come before B."),
+    ] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="Of times that name none, such as Europe/Madrid.")
+    ] = None,
+    memory: Annotated[
+        str | None,
+        typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
+    ] = None,
+    lang: LangOption = Tongue.EN,
+    json: JsonOption = False,
+) -> None:
+    """Recommend the best prompt for each step, and changes that would pay.
+
+    They are found on the customers who began earlier and measured on the others. A change is
+    recommended where chance chose who got what (Tested); what was only observed (Adjusted, Observed
+    only) is recommended as a test. Where the data carry nothing, nothing is recommended.
+    """
+    weighing = Weighing(
+        within_ms=_duration(within),
+        value=value,
+        costs=dict(_cost(one) for one in cost or ()),
+        day=day_cost,
+        opt_out=opt_out_cost,
+        opt_outs=tuple(opt_out or ()),
+    )
+    options = PromptOptions(weighing, tuple(adjust or ()), timezone)
+    journey = None if defined is None else _journey(defined)
+    forbidden = _forbidden(forbid or [], journey)
+    with Engine(memory).open() as connection:
+        log = read_events(connection, events, EventOptions(zone=timezone))
+        steps, others = _steps(log, journey, defined, weighing, forbidden)
+        found = read_prompts(log, prompts, options, steps)
+    if found.elsewhere:
+        err.print(f"{found.elsewhere:,} prompts are of no step of the journey, and left out")
+    question = RecommendationQuestion(
+        found, others, weighing, options.adjust, journey, lang.language
+    )
+    result = recommend(question)
+    if json:
+        print_json(result)
+    else:
+        _print(result, lang.language)
+
+
+def _steps(
+    log: EventLog,
+    journey: Journey | None,
+    file: Path | None,
+    weighing: Weighing,
+    forbidden: list[_Pair],
+) -> tuple[dict[str, str] | None, list[ChoiceRows]]:
+    """Load what reaches a step; return the names of steps and what else the journey leaves open."""
+    if journey is None or file is None:
+        load_named_steps(log)
+        return None, []
+    cases = compare(log, journey, file)
+    for words in cases.unseen:
+        err.print(plain(f"{file}: {words}"), soft_wrap=True)
+    names = tuple(one.name for one in cases.plan.steps)
+    return load_defined_steps(log, names), case_choices(cases, weighing, forbidden)
+
+
+def _journey(file: Path) -> Journey:
+    journey = load_journey(file)
+    if isinstance(journey, Journey):
+        return journey
+    for error in journey:
+        err.print(plain(str(error)), soft_wrap=True)
+    print_error(f"{file} has {len(journey)} error{'s' if len(journey) > 1 else ''}")
+    raise typer.Exit(1)
+
+
+def _duration(text: str) -> int:
+    try:
+        return duration_ms(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _cost(text: str) -> tuple[str, float]:
+    channel, equals, amount = text.rpartition("=")
+    try:
+        cost = float(amount)
+    except ValueError:
+        cost = -1.0
+    if not (channel and equals and 0.0 <= cost < float("inf")):
+        raise typer.BadParameter(f"--cost {text}: say CHANNEL=AMOUNT, such as call=4")
+    return channel, cost
+
+
+def _forbidden(texts: list[str], journey: Journey | None) -> list[_Pair]:
+    if texts and journey is None:
+        raise typer.BadParameter("--forbid is about a journey: say --defined FILE")
+    steps = {step.step for stage in journey.steps for step in stage.steps()} if journey else set()
+    found = []
+    for text in texts:
+        one, _, other = text.partition(ARROW.strip())
+        pair = one.strip(), other.strip()
+        for name in pair:
+            if name not in steps:
+                raise typer.BadParameter(
+                    f'--forbid "{text}": {name!r} is none of {", ".join(sorted(steps))}'
+                )
+        found.append(pair)
+    return found
+
+
+_HEADS: Final = {
+    "en": ("The journey", ["step", "mandatory", "prompt", "worth more"]),
+    "es": ("El recorrido", ["paso", "obligatorio", "mensaje", "vale más"]),
+}
+
+
+def _print(found: Recommendations, language: Language) -> None:
+    title, heads = _HEADS[language]
+    print_table(
+        title,
+        heads,
+        [
+            (
+                one.step,
+                "✓" if one.mandatory else "",
+                one.words,
+                _gain(one.gain),
+            )
+            for one in found.journey
+        ],
+    )
+    for change in found.changes:
+        out.print(plain(f"{change.rank}. {change.what} [{change.grade_words}]"), soft_wrap=True)
+        out.print(plain(f"   + {change.why}"), soft_wrap=True)
+        for words in change.against:
+            out.print(plain(f"   - {words}"), soft_wrap=True)
+        for line in change.draft.splitlines():
+            out.print(plain(f"     {line}"), soft_wrap=True)
+        out.print()
+    if found.words is not None:
+        out.print(plain(found.words), soft_wrap=True)
+
+
+def _gain(gain: Gain | None) -> str:
+    if gain is None:
+        return ""
+    return f"{number(gain.value)} ({number(gain.low)} .. {number(gain.high)})"

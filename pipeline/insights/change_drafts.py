@@ -1,0 +1,157 @@
+"""Drafts of configuration that would make a recommended change, as YAML.
+
+What only people can say (the text of a message, where a file is) is left to them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from pipeline.config.journey import Journey, JourneyStep
+from pipeline.insights.case_choices import ARROW, TAKEN
+from pipeline.insights.choices import ChoiceProposal, ChoiceRows, Option
+
+_MOST: Final = 0.9
+"""Share of the better arm."""
+
+
+def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:
+    """Return the change as YAML; `test`: an experiment that would tell."""
+    rows = proposal.rows
+    if test:
+        return _test(rows, journey)
+    if proposal.by:
+        return _by_segment(proposal)
+    if rows.kind == "arm":
+        return _shares(rows, proposal.option)
+    return _prompt(rows.place, proposal.option, journey)
+
+
+def _shares(rows: ChoiceRows, best: Option) -> str:
+    """Return the split with nearly all for one arm; the others go on being seen."""
+    others = [one.message for one in rows.options if one != best]
+    little = round((1.0 - _MOST) / len(others), 6)
+    arms = {best.message: round(1.0 - little * len(others), 6), **dict.fromkeys(others, little)}
+    return f"# journeys/*.yaml\nsteps:\n  - split: {{by: share, arms: {_text(arms)}}}\n"
+
+
+def _prompt(place: str, option: Option, journey: Journey | None) -> str:
+    """Return the step with its prompt, where the journey is known, and the offer's channel."""
+    step = _step(journey, place)
+    if step is None:
+        return _silent() if option.is_nothing else _channel(option)
+    prompts = [] if option.is_nothing else [{"offers": [option.offer or option.message]}]
+    drafted = (
+        "# journeys/*.yaml: the step\n"
+        "steps:\n"
+        f"  - step: {_text(step.step)}\n"
+        f"    mandatory: {_text(step.mandatory)}\n"
+        f"    reached: {_text(step.reached)}\n"
+        f"    prompts: {_text(prompts)}\n"
+    )
+    return drafted if option.is_nothing else f"{drafted}---\n{_channel(option)}"
+
+
+def _silent() -> str:
+    return "# campaigns/*.yaml: none of the offers that were made for it\noffers: []\n"
+
+
+def _channel(option: Option) -> str:
+    return (
+        "# campaigns/*.yaml: of the offer's treatments keep this one, with its content\n"
+        "offers:\n"
+        f"  - offer: {_text(option.offer or option.message)}\n"
+        "    treatments:\n"
+        f"      - treatment: {_text(option.message)}\n"
+        f"        channel: {_text(option.channel)}\n"
+    )
+
+
+def _by_segment(proposal: ChoiceProposal) -> str:
+    """Segments for the strata of each option, and the rule that gives it to them only."""
+    parts = [_Part.of(proposal, option) for option in sorted(set(proposal.by_stratum))]
+    segments = "---\n".join(
+        f"# segments/{one.segment}.yaml\nsegment: {one.segment}\nwhen: {one.when}\n"
+        for one in parts
+    )
+    rules = "".join(
+        f"  - rule: only-{one.segment}\n    for: {{treatment: {_text(one.option.message)}}}\n"
+        f"    when: {{segment: {one.segment}}}\n"
+        for one in parts
+        if not one.option.is_nothing
+    )
+    return segments + ("---\n# policies.yaml\nsuitability:\n" + rules if rules else "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Customers who should have an option, as a condition on traits."""
+
+    segment: str
+    when: str
+    option: Option
+
+    @classmethod
+    def of(cls, proposal: ChoiceProposal, option: int) -> "_Part":
+        rows = proposal.rows
+        mine = [
+            values
+            for values, best in zip(rows.strata, proposal.by_stratum, strict=True)
+            if best == option
+        ]
+        either = [_all(proposal.by, values) for values in mine]
+        chosen = rows.options[option]
+        name = "-".join(("for", chosen.channel or "nothing", *("-".join(one) for one in mine)))
+        when = either[0] if len(either) == 1 else {"any": either}
+        return cls(_name(name), _text(when), chosen)
+
+
+def _all(columns: Sequence[str], values: Sequence[str]) -> dict[str, Any]:
+    each: list[dict[str, Any]] = [
+        {"trait": column, "is": value} if value else {"trait": column, "exists": False}
+        for column, value in zip(columns, values, strict=True)
+    ]
+    return each[0] if len(each) == 1 else {"all": each}
+
+
+def _test(rows: ChoiceRows, journey: Journey | None) -> str:
+    """Return a split by chance over the options that were seen."""
+    names = [_arm(one) for one in rows.options]
+    if len(names) == 1:
+        names.append("nothing" if names[0] != "nothing" else "message")
+    share = round(1.0 / len(names), 6)
+    arms = dict.fromkeys(names[1:], share)
+    arms[names[0]] = round(1.0 - share * (len(names) - 1), 6)
+    where = "journeys/*.yaml" if journey is None else f"journeys/{journey.journey}.yaml"
+    return (
+        f"# {where}: before the step, each customer gets an arm by chance\n"
+        "steps:\n"
+        f"  - split: {{by: share, arms: {_text(arms)}, "
+        f"hypothesis: {_text('What is best at ' + rows.place + '?')}}}\n"
+    )
+
+
+def _arm(option: Option) -> str:
+    if option == TAKEN:
+        return "taken"
+    return _name(option.message.replace(ARROW, "-then-") or "nothing")
+
+
+def _step(journey: Journey | None, place: str) -> JourneyStep | None:
+    if journey is None:
+        return None
+    steps = (step for stage in journey.steps for step in stage.steps())
+    return next((step for step in steps if step.step == place), None)
+
+
+def _name(text: str) -> str:
+    """Return a name of the configuration: small letters, digits and dashes."""
+    kept = "".join(one if one.isalnum() and one.isascii() else "-" for one in text.lower())
+    return "-".join(part for part in kept.split("-") if part)[:60] or "x"
+
+
+def _text(value: object) -> str:
+    """Return JSON, which is YAML."""
+    return msgspec.json.encode(value).decode()

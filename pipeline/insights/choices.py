@@ -1,0 +1,322 @@
+"""Choice between options of which one was taken each time: the best is found on some customers and
+reported on others.
+
+Customers are parted by when they began: options are compared on the earlier half, and what is found
+there is measured on the later half, who had no say in it. The value of always taking an option is
+the augmented inverse-propensity estimate
+
+    mean of  m + [taken] / propensity × (worth − m),
+
+with m the option's mean worth among the earlier customers, smoothed towards the mean of all. With
+logged propensities it is right whatever m is. Standard errors are over customers, for their rows go
+together (Robins, Rotnitzky & Zhao 1994; Dudík, Langford & Li 2011).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import stdtrit
+
+from pipeline.insights.paths import Floats
+
+Grade: TypeAlias = Literal["Tested", "Adjusted", "Observed only"]
+Kind: TypeAlias = Literal["prompt", "order", "step", "arm"]
+Integers: TypeAlias = npt.NDArray[np.int64]
+Flags: TypeAlias = npt.NDArray[np.bool_]
+
+ERROR: Final = 0.05
+_SMOOTHING: Final = 10.0
+"""Rows of average worth that are added to each option's."""
+
+_FEWEST: Final = 20
+"""Customers with and without an option, in each part, below which nothing is said of it."""
+
+_LEAST_SHARE: Final = 0.01
+"""Of an option in a stratum where propensities are estimated; less would make weights explode."""
+
+_POSSIBLE: Final = 0.8
+"""The mean weight of an option that could be taken everywhere is 1; well below, it could not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """Message by a channel; both empty: nothing. What is no message has its kind as channel, such
+    as (`order`, `photo > income`)."""
+
+    channel: str
+    message: str
+    offer: str = ""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether nothing is said."""
+        return not self.channel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChoiceRows:
+    """Rows of one `place`, an entry of each array per time that an option was taken.
+
+    `propensity`: that of what was taken; NaN where it was not logged. `stratum`: number of what was
+    known of the customer, of `strata`. `later`: whether the customer is one of those reported on,
+    who were first there from `split` (µs) on, until `end`.
+    """
+
+    place: str
+    options: tuple[Option, ...]
+    customer: Integers
+    option: Integers
+    propensity: Floats
+    stratum: Integers
+    strata: tuple[tuple[str, ...], ...]
+    later: Flags
+    worth: Floats
+    split: int = 0
+    end: int = 0
+    kind: Kind = "prompt"
+
+    def only(self, rows: Flags) -> "ChoiceRows":
+        """Return some of the rows."""
+        return ChoiceRows(
+            self.place,
+            self.options,
+            self.customer[rows],
+            self.option[rows],
+            self.propensity[rows],
+            self.stratum[rows],
+            self.strata,
+            self.later[rows],
+            self.worth[rows],
+            self.split,
+            self.end,
+            self.kind,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Mean worth of a time more than that of what it is compared with, and its interval; `error`:
+    standard error."""
+
+    value: float
+    low: float
+    high: float
+    error: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceProposal:
+    """Rule that was best among the earlier customers: `by_stratum` has the option for each stratum
+    (all the same unless `by` names what tells them apart). It is compared with always taking the
+    option `against`; None: with what was done."""
+
+    rows: ChoiceRows
+    by_stratum: tuple[int, ...]
+    by: tuple[str, ...]
+    grade: Grade
+    against: int | None = None
+
+    @property
+    def option(self) -> Option:
+        """The option, where it is one for all."""
+        return self.rows.options[self.by_stratum[0]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceSupport:
+    """Customers that it was found on and reported on, of the latter those who had it; `possible`:
+    for which share of them it could have been taken, as far as weights tell."""
+
+    found_on: int
+    reported_on: int
+    had_it: int
+    possible: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A proposal measured on the later customers."""
+
+    proposal: ChoiceProposal
+    gain: Gain
+    support: ChoiceSupport
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is better for certain, by the interval."""
+        return self.gain.low > 0.0
+
+
+def grade_of(rows: ChoiceRows, adjusted: bool) -> tuple[Grade, ChoiceRows]:
+    """Return how the options came to be taken, and the rows that count for that.
+
+    Where enough of them were drawn by chance, the others are left out.
+    """
+    drawn = rows.only((rows.propensity > 0.0) & (rows.propensity < 1.0))
+    if supported(drawn):
+        return "Tested", drawn
+    grade: Grade = "Adjusted" if adjusted else "Observed only"
+    return grade, rows
+
+
+def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoiceProposal]:
+    """Return what was better than the average among the earlier customers: one option for all, and,
+    where `by` tells customers apart, one for each stratum if that promises more."""
+    known = supported(rows)
+    if len(known) < 2:
+        return []
+    earlier = rows.only(~rows.later)
+    if not len(earlier.worth):
+        return []
+    weights = _weights(earlier, grade)
+    means = _means(earlier, weights, np.zeros_like(earlier.stratum), 1)[0]
+    now = float(earlier.worth.mean())
+    best = max(known, key=lambda one: float(means[one]))
+    found = []
+    if means[best] > now:
+        found.append(ChoiceProposal(rows, (best,) * len(rows.strata), (), grade))
+    if by and len(rows.strata) > 1:
+        found += _by_stratum(
+            earlier, weights, known, ChoiceProposal(rows, (best,), tuple(by), grade)
+        )
+    return found
+
+
+def _by_stratum(
+    earlier: ChoiceRows, weights: Floats, known: Sequence[int], whole: ChoiceProposal
+) -> list[ChoiceProposal]:
+    """Return the best option for each stratum; where it is one for all, nothing."""
+    means = _means(earlier, weights, earlier.stratum, len(earlier.strata))
+    best = tuple(max(known, key=lambda one: float(row[one])) for row in means)
+    if len(set(best)) == 1:
+        return []
+    return [ChoiceProposal(whole.rows, best, whole.by, whole.grade, against=whole.by_stratum[0])]
+
+
+def measure(proposals: Sequence[ChoiceProposal]) -> list[Verdict]:
+    """Measure proposals on the later customers.
+
+    Intervals hold for all of them together at 95 % (Bonferroni).
+    """
+    tail = ERROR / 2.0 / max(len(proposals), 1)
+    return [one for each in proposals if (one := _measured(each, tail)) is not None]
+
+
+def _measured(proposal: ChoiceProposal, tail: float) -> Verdict | None:
+    rows, choice = proposal.rows, np.array(proposal.by_stratum, dtype=np.int64)
+    earlier, later = rows.only(~rows.later), rows.only(rows.later)
+    target = choice[later.stratum]
+    values = _Values(earlier, later, proposal.grade)
+    terms = values.of(target) - values.compared(proposal.against)
+    customers, places = np.unique(later.customer, return_inverse=True)
+    gain = _gain(terms, places, len(customers), tail)
+    had = len(np.unique(later.customer[later.option == target]))
+    if gain is None or had < _FEWEST:
+        return None
+    support = ChoiceSupport(
+        found_on=len(np.unique(earlier.customer)),
+        reported_on=len(customers),
+        had_it=had,
+        possible=values.possible(target),
+    )
+    return Verdict(proposal, gain, support)
+
+
+class _Values:
+    """Worth of what might be done at each of the later rows, estimated without bias."""
+
+    def __init__(self, earlier: ChoiceRows, later: ChoiceRows, grade: Grade) -> None:
+        self._later = later
+        self._weights = _weights(later, grade)
+        alike = np.zeros_like(earlier.stratum)
+        self._means = _means(earlier, _weights(earlier, grade), alike, 1)[0]
+
+    def of(self, target: Integers) -> Floats:
+        expected = self._means[target]
+        terms: Floats = expected + self._taken(target) * (self._later.worth - expected)
+        return terms
+
+    def compared(self, against: int | None) -> Floats:
+        if against is None:
+            return self._later.worth
+        return self.of(np.full_like(self._later.option, against))
+
+    def possible(self, target: Integers) -> float:
+        return min(float(self._taken(target).mean()), 1.0)
+
+    def _taken(self, target: Integers) -> Floats:
+        weights: Floats = self._weights * (self._later.option == target)
+        return weights
+
+
+def _gain(terms: Floats, places: Integers, customers: int, tail: float) -> Gain | None:
+    if customers < 2:
+        return None
+    value = float(terms.mean())
+    sums = np.bincount(places, weights=terms - value, minlength=customers)
+    variance = float(sums @ sums) / len(terms) ** 2 * customers / (customers - 1)
+    if variance <= 0.0:
+        return None
+    error = variance**0.5
+    reach = float(stdtrit(customers - 1, 1.0 - tail)) * error
+    return Gain(value, value - reach, value + reach, error)
+
+
+def supported(rows: ChoiceRows) -> list[int]:
+    """Return the options that enough customers had, in both parts, and enough had not."""
+    found = []
+    for option in range(len(rows.options)):
+        counts = [
+            len(np.unique(rows.customer[part & has]))
+            for part in (rows.later, ~rows.later)
+            for has in (rows.option == option, rows.option != option)
+        ]
+        if min(counts) >= _FEWEST:
+            found.append(option)
+    return found
+
+
+def rival(proposal: ChoiceProposal) -> ChoiceProposal | None:
+    """Return the proposal compared with the next best option of the earlier customers."""
+    rows, best = proposal.rows, proposal.by_stratum[0]
+    earlier = rows.only(~rows.later)
+    alike = np.zeros_like(earlier.stratum)
+    means = _means(earlier, _weights(earlier, proposal.grade), alike, 1)[0]
+    others = [one for one in supported(rows) if one != best]
+    if proposal.by or not others:
+        return None
+    next_best = max(others, key=lambda one: float(means[one]))
+    return ChoiceProposal(rows, proposal.by_stratum, (), proposal.grade, against=next_best)
+
+
+def is_possible_everywhere(support: ChoiceSupport) -> bool:
+    """Return whether the option could be taken for about everybody."""
+    return support.possible >= _POSSIBLE
+
+
+def _weights(rows: ChoiceRows, grade: Grade) -> Floats:
+    """Return 1 ÷ propensity of what was taken: as logged, or as often as it was in the stratum."""
+    if grade == "Tested":
+        return 1.0 / rows.propensity
+    table = np.zeros((len(rows.strata), len(rows.options)))
+    np.add.at(table, (rows.stratum, rows.option), 1.0)
+    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1.0)
+    weights: Floats = 1.0 / np.maximum(shares[rows.stratum, rows.option], _LEAST_SHARE)
+    return weights
+
+
+def _means(rows: ChoiceRows, weights: Floats, groups: Integers, count: int) -> Floats:
+    """Return the mean worth of each option in each group, smoothed towards that of all."""
+    shape = (count, len(rows.options))
+    worth, total = np.zeros(shape), np.zeros(shape)
+    np.add.at(worth, (groups, rows.option), weights * rows.worth)
+    np.add.at(total, (groups, rows.option), weights)
+    taken = np.zeros(shape)
+    np.add.at(taken, (groups, rows.option), 1.0)
+    middle = float(rows.worth.mean()) if len(rows.worth) else 0.0
+    raw = np.divide(worth, total, out=np.full(shape, middle), where=total > 0.0)
+    smoothed: Floats = (raw * taken + middle * _SMOOTHING) / (taken + _SMOOTHING)
+    return smoothed

@@ -1,0 +1,145 @@
+"""Relations of a replayed `decisions` topic: candidates, contests, and what rules took out.
+
+`decided` (decision_id, profile_id, grp): decisions that anything competed in, once in each of their
+groups; `entries`: candidates of slots with their numbers and fates; `contests`: those of them that
+competed by score for a slot, with its winner; `felled`: each treatment that a rule took out, with
+the rule, and the stage in the order in which they are asked.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+
+from pipeline.insights.engines import Queries
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+
+DecisionGrouping: TypeAlias = Literal["all", "segment", "day", "week", "month"]
+GROUPINGS: Final[tuple[DecisionGrouping, ...]] = ("all", "segment", "day", "week", "month")
+
+STAGES: Final = (
+    *("trigger", "eligibility", "applicability", "suitability"),
+    *("constraint", "content", "arbitration", "holdout"),
+)
+"""In the order in which candidates meet them."""
+
+_NEEDS: Final = (
+    *("decision_id", "event_id", "profile_id", "decided_at"),
+    *("choices", "candidates", "rejected", "kafka_error"),
+)
+_TRIGGERS: Final = "('applicability/trigger', 'applicability/interaction too old')"
+_PERIODS: Final = {
+    "all": "'all'",
+    "day": "strftime(decided_at, '%Y-%m-%d')",
+    "week": "strftime(date_trunc('week', decided_at), '%Y-%m-%d')",
+    "month": "strftime(decided_at, '%Y-%m')",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionLogOptions:
+    """Grouping `by` segment or time, of decisions from `since` up to, not including, `until` (epoch
+    ms)."""
+
+    by: DecisionGrouping = "all"
+    since: int | None = None
+    until: int | None = None
+
+
+def load_decisions(queries: Queries, folder: Path, options: DecisionLogOptions) -> None:
+    """Make the relations of FOLDER/decisions, by segment also of FOLDER/interactions.segmented.
+
+    Raises TableError for topics that are missing or damaged.
+    """
+    topic = queries.open_topic(folder, DECISIONS, _NEEDS)
+    queries.define("read", _read(topic, options))
+    queries.define(
+        "entries",
+        """
+        SELECT decision_id, c.slot AS slot, c.offer AS offer, c.campaign AS campaign,
+            c.treatment AS treatment, c.p AS p, c.value AS value, c.cost AS cost,
+            c.weight AS weight, c.fate AS fate,
+            c.fate = 'chosen' OR c.fate LIKE 'held out by %' AS won
+        FROM (SELECT decision_id, unnest(candidates) AS c FROM read) AS opened
+        """,
+    )
+    queries.define(
+        "rejections",
+        """
+        SELECT decision_id, rule, unnest(names) AS treatment
+        FROM (
+            SELECT decision_id, r.key AS rule, r.value AS names
+            FROM (SELECT decision_id, unnest(map_entries(rejected)) AS r FROM read) AS opened
+        ) AS listed
+        """,
+    )
+    queries.define("felled", _FELLED)
+    queries.define("contests", _CONTESTS)
+    queries.define("decided", _decided(queries, folder, options))
+
+
+def _read(topic: str, options: DecisionLogOptions) -> str:
+    period = _PERIODS.get(options.by, "''")
+    limits = [
+        f"decided_at {comparison} epoch_ms({at})"
+        for comparison, at in ((">=", options.since), ("<", options.until))
+        if at is not None
+    ]
+    where = " AND ".join(("kafka_error IS NULL", "decision_id IS NOT NULL", *limits))
+    return (
+        f"SELECT decision_id, event_id, profile_id, candidates, rejected, {period} AS period "
+        f"FROM {topic} WHERE {where}"
+    )
+
+
+_FELLED: Final = f"""
+SELECT decision_id, treatment,
+    CASE WHEN rule IN {_TRIGGERS} THEN 0
+        WHEN rule LIKE 'eligibility/%' THEN 1
+        WHEN rule LIKE 'applicability/%' THEN 2
+        ELSE 3 END AS stage, rule
+FROM rejections
+UNION ALL
+SELECT decision_id, treatment,
+    CASE WHEN fate LIKE 'beaten by %' THEN 6
+        WHEN fate LIKE 'held out by %' THEN 7
+        WHEN fate LIKE 'content %' THEN 5
+        ELSE 4 END AS stage,
+    CASE WHEN fate = 'beaten by nothing' THEN 'worth nothing'
+        WHEN fate LIKE 'beaten by %' THEN 'beaten'
+        ELSE fate END AS rule
+FROM entries WHERE fate <> 'chosen'
+"""
+
+_CONTESTS: Final = """
+SELECT e.decision_id AS decision_id, e.slot AS slot, e.offer AS offer, e.treatment AS treatment,
+    e.p AS p, e.value AS value, e.cost AS cost, e.weight AS weight, e.won AS won,
+    w.offer AS winner
+FROM entries AS e
+LEFT JOIN (SELECT decision_id, slot, offer, treatment FROM entries WHERE won) AS w
+    ON e.decision_id = w.decision_id AND e.slot = w.slot
+WHERE e.slot NOT LIKE '%/%'
+    AND (e.won OR e.fate = 'beaten by nothing' OR e.fate = concat('beaten by ', w.treatment))
+"""
+"""A slot with a slash in its name is a transactional message's own."""
+
+
+def _decided(queries: Queries, folder: Path, options: DecisionLogOptions) -> str:
+    considered = (
+        "SELECT DISTINCT decision_id FROM (SELECT decision_id FROM entries "
+        "UNION ALL SELECT decision_id FROM rejections) AS any_of"
+    )
+    if options.by != "segment":
+        return (
+            "SELECT r.decision_id AS decision_id, r.profile_id AS profile_id, r.period AS grp "
+            f"FROM read AS r JOIN ({considered}) AS c ON r.decision_id = c.decision_id"
+        )
+    topic = queries.open_topic(folder, SEGMENTED, ("interaction", "identity", "segments"))
+    return f"""
+        SELECT DISTINCT r.decision_id AS decision_id, r.profile_id AS profile_id, s.segment AS grp
+        FROM read AS r JOIN ({considered}) AS c ON r.decision_id = c.decision_id
+        JOIN (
+            SELECT identity.profile_id AS profile_id, interaction.event_id AS event_id,
+                unnest(segments.members) AS segment
+            FROM {topic} WHERE interaction IS NOT NULL
+        ) AS s ON r.profile_id = s.profile_id AND r.event_id = s.event_id
+    """

@@ -1,0 +1,255 @@
+"""A table of prompts, each with what came of it: the rows that recommendations are found in.
+
+A row is a time at which a message might be sent to move a case to its next step: by which channel
+(blank or `nothing`: none was), which message, and with which probability, where chance chose. What
+came of it is whether the case reached the step within the window, and when, and whether it opted
+out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from pipeline.insights.choices import ChoiceRows, Option
+from pipeline.insights.events import EventLog
+from pipeline.insights.paths import Floats
+from pipeline.insights.tables import Column, TableError, read_table
+
+NOTHING: Final = "nothing"
+_DAY_US: Final = 86_400_000_000
+_MOST_STRATA: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Weighing:
+    """Weights of what comes of a prompt: `value` of reaching a step, `costs` of a message by
+    channel, what a day of delay and an opt-out cost; all in one currency. `within_ms`: how long a
+    prompt is followed."""
+
+    within_ms: int = 3 * 86_400_000
+    value: float = 1.0
+    costs: Mapping[str, float] = field(default_factory=dict)
+    day: float = 0.0
+    opt_out: float = 0.0
+    opt_outs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PromptOptions:
+    """Options of the table. `adjust`: columns that say what was known of a customer when it was
+    decided; `zone`: of times that say none."""
+
+    weighing: Weighing = field(default_factory=Weighing)
+    adjust: tuple[str, ...] = ()
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Prompts that were followed. `by_step`: what can be compared, customers by when they were
+    first prompted for that step. `unfinished`: prompts whose window is not over; `elsewhere`: those
+    of what is no step of the journey."""
+
+    by_step: tuple[ChoiceRows, ...]
+    customers: int
+    unfinished: int
+    elsewhere: int
+
+
+def read_prompts(
+    log: EventLog, file: Path, options: PromptOptions, steps: Mapping[str, str] | None
+) -> Prompts:
+    """Read the table, and follow each prompt in the events of `log`.
+
+    The view `reached` says which step an event reaches. `steps`: the names that the table may use
+    for the journey's steps, prompts of others are left out; None: any event's name is a step.
+    """
+    columns = [
+        Column("case_id", "text"),
+        Column("occurred_at", "time"),
+        Column("step", "text"),
+        Column("channel", "text", blank=True),
+        Column("message", "text", required=False, blank=True),
+        Column("offer", "text", required=False, blank=True),
+        Column("propensity", "share", required=False, blank=True, above_zero=True),
+        *(Column(name, "text", blank=True) for name in options.adjust),
+    ]
+    read_table(log.connection, file, columns, options.zone)
+    _load(log, options)
+    elsewhere = 0 if steps is None else _name_steps(log, file, steps)
+    _follow(log, options.weighing)
+    return _prompts(log, file, options, elsewhere)
+
+
+def load_named_steps(log: EventLog) -> None:
+    """Make each event's name a step: where no journey is defined."""
+    log.connection.execute(
+        "CREATE OR REPLACE TEMP VIEW reached AS SELECT case_id, moment, name AS step FROM events"
+    )
+
+
+def load_defined_steps(log: EventLog, names: Sequence[str]) -> dict[str, str]:
+    """Make the events that `marks` names the steps of the journey; return the names by which a
+    table may call these: their own, and those of the events that reach them."""
+    listed = ", ".join(f"({number}, {_literal(name)})" for number, name in enumerate(names))
+    log.connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP VIEW reached AS
+        SELECT e.case_id, e.moment, n.name AS step
+        FROM events AS e JOIN marks AS m ON e.name = m.name AND e.channel = m.channel
+        JOIN (SELECT * FROM (VALUES {listed}) AS named(number, name)) AS n ON m.step = n.number
+        """
+    )
+    events = log.connection.execute(
+        "SELECT name, min(step) FROM marks WHERE step IS NOT NULL GROUP BY name "
+        "HAVING count(DISTINCT step) = 1"
+    ).fetchall()
+    return {**{name: names[number] for name, number in events}, **{name: name for name in names}}
+
+
+def _load(log: EventLog, options: PromptOptions) -> None:
+    known = ", ".join(f"coalesce({_quoted(name)}, '')" for name in options.adjust)
+    nothing = f"channel IS NULL OR channel = '{NOTHING}'"
+    log.connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE prompts AS
+        SELECT row_number() OVER () AS line, case_id, occurred_at AS moment, step,
+            CASE WHEN {nothing} THEN '' ELSE channel END AS channel,
+            CASE WHEN {nothing} THEN '' ELSE coalesce(message, channel) END AS message,
+            CASE WHEN {nothing} THEN '' ELSE coalesce(offer, '') END AS offer,
+            propensity, [{known}]::VARCHAR[] AS known
+        FROM checked
+        """
+    )
+
+
+def _name_steps(log: EventLog, file: Path, steps: Mapping[str, str]) -> int:
+    """Call steps as the journey does; return how many prompts are about something else."""
+    listed = ", ".join(f"({_literal(one)}, {_literal(to)})" for one, to in steps.items())
+    log.connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE named AS
+        SELECT p.* REPLACE (n.step AS step) FROM prompts AS p
+        LEFT JOIN (SELECT * FROM (VALUES {listed}) AS known(name, step)) AS n ON p.step = n.name
+        """
+    )
+    found = log.connection.execute("SELECT count(*), count(step) FROM named").fetchone()
+    assert found is not None
+    prompts, mine = found
+    if prompts and not mine:
+        raise TableError(f"{file}: step: none is a step of the journey: {', '.join(steps)}")
+    log.connection.execute(
+        "CREATE OR REPLACE TEMP TABLE prompts AS SELECT * FROM named WHERE step IS NOT NULL"
+    )
+    return int(prompts - mine)
+
+
+def _follow(log: EventLog, weighing: Weighing) -> None:
+    """Make `followed`: prompts with when their step was reached, and whether the case opted out."""
+    within = weighing.within_ms * 1000
+    names = ", ".join(map(_literal, weighing.opt_outs)) or "NULL"
+    log.connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE followed AS
+        WITH done AS (
+            SELECT p.line, min(r.moment) AS reached_at
+            FROM prompts AS p JOIN reached AS r ON p.case_id = r.case_id AND p.step = r.step
+            WHERE r.moment > p.moment AND r.moment <= p.moment + {within} GROUP BY p.line
+        ), gone AS (
+            SELECT DISTINCT p.line
+            FROM prompts AS p JOIN events AS e ON p.case_id = e.case_id
+            WHERE e.name IN ({names}) AND e.moment > p.moment AND e.moment <= p.moment + {within}
+        )
+        SELECT p.*, d.reached_at, g.line IS NOT NULL AS opted_out,
+            p.moment + {within} <= {log.end} AS finished
+        FROM prompts AS p LEFT JOIN done AS d ON p.line = d.line
+        LEFT JOIN gone AS g ON p.line = g.line
+        """
+    )
+
+
+def _prompts(log: EventLog, file: Path, options: PromptOptions, elsewhere: int) -> Prompts:
+    connection = log.connection
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE people AS
+        SELECT step, case_id, row_number() OVER (ORDER BY step, case_id) AS customer,
+            min(moment) AS began
+        FROM followed WHERE finished GROUP BY step, case_id
+        """
+    )
+    found = connection.execute(
+        "SELECT count(DISTINCT case_id), count(*) FILTER (NOT finished) FROM followed"
+    ).fetchone()
+    assert found is not None
+    steps = connection.execute(
+        "SELECT f.step, quantile_disc(p.began, 0.5) FROM followed AS f "
+        "LEFT JOIN people AS p ON f.step = p.step AND f.case_id = p.case_id "
+        "GROUP BY f.step ORDER BY min(f.line)"
+    ).fetchall()
+    by_step = tuple(_rows(log, file, options, step, split or 0) for step, split in steps)
+    return Prompts(by_step, found[0], found[1], elsewhere)
+
+
+def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: int) -> ChoiceRows:
+    found = log.connection.execute(
+        """
+        SELECT p.customer, f.channel, f.message, f.offer, f.propensity, f.known,
+            f.reached_at - f.moment AS after, f.opted_out, p.began >= $split AS later
+        FROM followed AS f JOIN people AS p ON f.step = p.step AND f.case_id = p.case_id
+        WHERE f.step = $step AND f.finished ORDER BY f.line
+        """,
+        {"split": split, "step": step},
+    ).fetchall()
+    columns: list[Sequence[Any]] = list(zip(*found, strict=True)) or [()] * 9
+    customer, channels, messages, offers, propensity, known, after, opted_out, later = columns
+    taken = [Option(*one) for one in zip(channels, messages, offers, strict=True)]
+    choices = tuple(sorted(set(taken), key=lambda one: (one.channel, one.message, one.offer)))
+    strata = tuple(sorted({tuple(one) for one in known})) or ((),)
+    if len(strata) > _MOST_STRATA:
+        raise TableError(
+            f"{file}: {', '.join(options.adjust)}: {len(strata):,} different values together, at "
+            f"most {_MOST_STRATA} can be adjusted for"
+        )
+    number = {one: place for place, one in enumerate(choices)}
+    stratum = {one: place for place, one in enumerate(strata)}
+    return ChoiceRows(
+        place=step,
+        options=choices,
+        customer=np.array(customer, dtype=np.int64),
+        option=np.array([number[one] for one in taken], dtype=np.int64),
+        propensity=np.array(propensity, dtype=np.float64),
+        stratum=np.array([stratum[tuple(one)] for one in known], dtype=np.int64),
+        strata=strata,
+        later=np.array(later, dtype=np.bool_),
+        worth=_worth(options.weighing, taken, after, opted_out),
+        split=split,
+        end=log.end,
+    )
+
+
+def _worth(
+    weighing: Weighing,
+    taken: Sequence[Option],
+    after: Sequence[int | None],
+    opted_out: Sequence[bool],
+) -> Floats:
+    """Return what each prompt brought: value where the step was reached, less costs."""
+    window = weighing.within_ms * 1000
+    reached = np.array([one is not None for one in after], dtype=np.float64)
+    days = np.array([window if one is None else one for one in after], dtype=np.float64) / _DAY_US
+    costs = np.array([weighing.costs.get(one.channel, 0.0) for one in taken], dtype=np.float64)
+    gone = np.array(opted_out, dtype=np.float64)
+    worth: Floats = weighing.value * reached - costs - weighing.day * days - weighing.opt_out * gone
+    return worth
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,305 @@
+"""Recommendations: the best prompt for each step of a journey, and the changes that would pay.
+
+Proposals are found on the customers who began earlier and measured on those who began later, all
+together, so that of worlds in which nothing matters hardly one gets a recommendation. Only what
+chance chose is recommended as a change; a difference that nobody drew is recommended as a test.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal, TypeAlias
+
+from pipeline.config.journey import Journey
+from pipeline.insights.change_drafts import draft
+from pipeline.insights.choices import (
+    ChoiceProposal,
+    ChoiceRows,
+    ChoiceSupport,
+    Gain,
+    Grade,
+    Kind,
+    Option,
+    Verdict,
+    grade_of,
+    is_possible_everywhere,
+    measure,
+    propose,
+    rival,
+    supported,
+)
+from pipeline.insights.prompts import Prompts, Weighing
+from pipeline.insights.recommendation_words import Language, number, words
+
+Do: TypeAlias = Literal["change", "test"]
+
+_MONTH_US: Final = 30 * 86_400_000_000
+_FEW: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendationQuestion:
+    """Data and wishes that recommendations are made from. `others`: choices beside prompts (steps,
+    orders, arms); `adjust`: the columns that tell customers apart; `journey`: the defined one."""
+
+    prompts: Prompts
+    others: Sequence[ChoiceRows]
+    weighing: Weighing
+    adjust: tuple[str, ...] = ()
+    journey: Journey | None = None
+    language: Language = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendedChange:
+    """A recommended change, or a test of one. `gain`: worth of a time more than now; `per_month`:
+    that, for as often as it came up in 30 days."""
+
+    rank: int
+    do: Do
+    kind: Kind | Literal["segment"]
+    place: str
+    what: str
+    why: str
+    against: tuple[str, ...]
+    grade: Grade
+    grade_words: str
+    gain: Gain
+    per_month: Gain
+    support: ChoiceSupport
+    draft: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepAdvice:
+    """Advice of the optimal journey for a step: its prompt where one is `recommended` (no channel:
+    nothing is said), else why none is."""
+
+    step: str
+    mandatory: bool
+    recommended: bool
+    channel: str | None
+    message: str | None
+    grade: Grade | None
+    gain: Gain | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendations:
+    """Advice and changes. `journey`: the steps in their order; `words`: where there is nothing to
+    recommend."""
+
+    customers: int
+    unfinished_prompts: int
+    journey: tuple[StepAdvice, ...]
+    changes: tuple[RecommendedChange, ...]
+    words: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A place with its grade and what was promised by the earlier customers."""
+
+    rows: ChoiceRows
+    grade: Grade
+    proposals: tuple[ChoiceProposal, ...]
+
+
+def recommend(question: RecommendationQuestion) -> Recommendations:
+    """Find and measure every proposal, and rank those that hold by what they are worth."""
+    places = [_look(one, question.adjust) for one in question.prompts.by_step]
+    others = [_look(one, ()) for one in question.others]
+    proposals = [each for one in (*places, *others) for each in one.proposals]
+    verdicts = measure(proposals)
+    teller = _Teller(question)
+    held = [teller.change(one) for one in verdicts if one.holds]
+    held.sort(key=lambda one: (one.do != "change", -one.per_month.value))
+    ranked = tuple(teller.ranked(one, place) for place, one in enumerate(held, 1))
+    return Recommendations(
+        customers=question.prompts.customers,
+        unfinished_prompts=question.prompts.unfinished,
+        journey=tuple(teller.steps(places, verdicts)),
+        changes=ranked,
+        words=None if ranked else words(question.language, "none"),
+    )
+
+
+def _look(rows: ChoiceRows, adjust: Sequence[str]) -> _Looked:
+    grade, counted = grade_of(rows, bool(adjust))
+    return _Looked(rows, grade, tuple(propose(counted, grade, adjust)))
+
+
+class _Teller:
+    """Says in words what was found."""
+
+    def __init__(self, question: RecommendationQuestion) -> None:
+        self._question = question
+
+    def ranked(self, change: RecommendedChange, rank: int) -> RecommendedChange:
+        """Return the change with its rank."""
+        fields = {name: getattr(change, name) for name in RecommendedChange.__slots__}
+        return RecommendedChange(**{**fields, "rank": rank})
+
+    def change(self, verdict: Verdict) -> RecommendedChange:
+        """Say what, why, and what speaks against it."""
+        proposal = verdict.proposal
+        test = proposal.grade != "Tested"
+        what = self._what(proposal)
+        rate = _per_month(proposal.rows)
+        gain = verdict.gain
+        return RecommendedChange(
+            rank=0,
+            do="test" if test else "change",
+            kind="segment" if proposal.by else proposal.rows.kind,
+            place=proposal.rows.place,
+            what=self._words("test", what=what) if test else what,
+            why=self._why(verdict),
+            against=tuple(self._against(verdict)),
+            grade=proposal.grade,
+            grade_words=self._words(proposal.grade),
+            gain=gain,
+            per_month=Gain(gain.value * rate, gain.low * rate, gain.high * rate, gain.error * rate),
+            support=verdict.support,
+            draft=draft(proposal, self._question.journey, test),
+        )
+
+    def steps(self, places: Sequence[_Looked], verdicts: Sequence[Verdict]) -> list[StepAdvice]:
+        """Return the advice for every step, in the journey's order."""
+        looked = {one.rows.place: one for one in places}
+        mandatory = dict.fromkeys(looked, False)
+        journey = self._question.journey
+        if journey is not None:
+            mandatory = {
+                step.step: step.mandatory for stage in journey.steps for step in stage.steps()
+            }
+        return [self._step(one, mandatory[one], looked.get(one), verdicts) for one in mandatory]
+
+    def _step(
+        self, name: str, mandatory: bool, looked: _Looked | None, verdicts: Sequence[Verdict]
+    ) -> StepAdvice:
+        if looked is None:
+            return StepAdvice(
+                name, mandatory, False, None, None, None, None, self._words("no rows")
+            )
+        mine = [
+            one
+            for one in verdicts
+            if one.proposal.rows.place == name
+            and one.proposal.rows.kind == "prompt"
+            and not one.proposal.by
+        ]
+        held = next((one for one in mine if one.holds), None)
+        if held is None or held.proposal.grade != "Tested":
+            why = self._silence(looked, mine, held is not None)
+            return StepAdvice(name, mandatory, False, None, None, looked.grade, None, why)
+        option = held.proposal.option
+        return StepAdvice(
+            name,
+            mandatory,
+            recommended=True,
+            channel=option.channel or None,
+            message=option.message or None,
+            grade="Tested",
+            gain=held.gain,
+            words=self._what(held.proposal),
+        )
+
+    def _silence(self, looked: _Looked, measured: Sequence[Verdict], held: bool) -> str:
+        """Say why there is no recommendation."""
+        if held:
+            return self._words("a test")
+        rows = looked.rows
+        if not len(rows.worth):
+            return self._words("no rows")
+        if len(rows.options) < 2:
+            return self._words("one")
+        if measured:
+            return self._words("not held")
+        return self._words("no better" if len(supported(rows)) > 1 else "too few")
+
+    def _what(self, proposal: ChoiceProposal) -> str:
+        rows, option = proposal.rows, proposal.option
+        if proposal.by:
+            rules = "; ".join(
+                self._rule(values, rows.options[best])
+                for values, best in zip(rows.strata, proposal.by_stratum, strict=True)
+            )
+            return self._words("by", place=rows.place, columns=", ".join(proposal.by), rules=rules)
+        match rows.kind:
+            case "prompt" if option.is_nothing:
+                return self._words("say nothing", place=rows.place)
+            case "prompt":
+                return self._words(
+                    "say", place=rows.place, message=option.message, channel=option.channel
+                )
+            case "step":
+                return self._words(f"step {option.message}", place=rows.place)
+            case kind:
+                return self._words(kind, option=option.message)
+
+    def _why(self, verdict: Verdict) -> str:
+        proposal, gain, support = verdict.proposal, verdict.gain, verdict.support
+        than = self._words("as now")
+        if proposal.against is not None:
+            other = proposal.rows.options[proposal.against]
+            than = self._words("than", option=self._named(other))
+        why = self._words(
+            "why",
+            gain=number(gain.value),
+            low=number(gain.low),
+            high=number(gain.high),
+            than=than,
+            found_on=f"{support.found_on:,}",
+            reported_on=f"{support.reported_on:,}",
+            had=f"{support.had_it:,}",
+            split=_day(proposal.rows.split),
+        )
+        return f"{why} {self._words('chance')}" if proposal.grade == "Tested" else why
+
+    def _against(self, verdict: Verdict) -> list[str]:
+        proposal, support = verdict.proposal, verdict.support
+        found = []
+        if proposal.grade != "Tested":
+            found.append(self._words("not drawn"))
+        if proposal.grade == "Adjusted":
+            found.append(self._words("adjusted for", columns=", ".join(self._question.adjust)))
+        chosen = {proposal.rows.options[one] for one in proposal.by_stratum}
+        for channel in sorted(one.channel for one in chosen):
+            cost = self._question.weighing.costs.get(channel, 0.0)
+            if cost:
+                found.append(self._words("costs", channel=channel, cost=number(cost)))
+        if (other := rival(proposal)) is not None:
+            found += self._rival(other)
+        if not is_possible_everywhere(support):
+            found.append(self._words("limited", share=f"{support.possible:.0%}"))
+        if support.had_it < _FEW:
+            found.append(self._words("few", had=support.had_it))
+        return found
+
+    def _rival(self, proposal: ChoiceProposal) -> list[str]:
+        assert proposal.against is not None
+        other = self._named(proposal.rows.options[proposal.against])
+        return [
+            self._words("rival", option=other, low=number(one.gain.low), high=number(one.gain.high))
+            for one in measure([proposal])
+            if not one.holds
+        ]
+
+    def _rule(self, values: Sequence[str], option: Option) -> str:
+        return self._words("rule", values=", ".join(values), option=self._named(option))
+
+    def _named(self, option: Option) -> str:
+        return self._words("nothing") if option.is_nothing else option.message
+
+    def _words(self, key: str, /, **parts: object) -> str:
+        return words(self._question.language, key, **parts)
+
+
+def _per_month(rows: ChoiceRows) -> float:
+    """Return how often it came up in 30 days, in the time that is reported on."""
+    return float(rows.later.sum()) * _MONTH_US / max(rows.end - rows.split, 1)
+
+
+def _day(moment: int) -> str:
+    return datetime.fromtimestamp(moment / 1_000_000, UTC).date().isoformat()

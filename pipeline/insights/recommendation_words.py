@@ -1,0 +1,89 @@
+"""The sentences of recommendations, in each language."""
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+Language: TypeAlias = Literal["en", "es"]
+
+_WORDS: Final[Mapping[Language, Mapping[str, str]]] = {
+    "en": {
+        "Tested": "Tested",
+        "Adjusted": "Adjusted",
+        "Observed only": "Observed only",
+        "say": "{place}: send {message} by {channel}, to all.",
+        "say nothing": "{place}: send nothing.",
+        "by": "{place}: let {columns} decide: {rules}.",
+        "rule": "{values}: {option}",
+        "nothing": "nothing",
+        "order": "Ask for the steps in the order {option}.",
+        "step taken": "Lead everybody to the optional step {place}.",
+        "step left out": "Leave the optional step {place} out.",
+        "arm": "Give the arm {option} to everybody.",
+        "test": "Test it: {what}",
+        "why": "Each time it is worth {gain} more than {than} ({low} to {high} at 95 %, for all "
+        "proposals together). Found on {found_on} customers who began before {split}, measured on "
+        "{reported_on} who began later, of whom {had} had it.",
+        "as now": "what is done now",
+        "than": "always {option}",
+        "chance": "Chance chose who got what, with logged probabilities.",
+        "not drawn": "Nobody drew who got what: those who had it may differ in ways that no column "
+        "shows, so this is a difference and not yet an effect.",
+        "adjusted for": "Differences in {columns} were taken out.",
+        "costs": "A message by {channel} costs {cost}.",
+        "rival": "{option} may be as good: the difference is between {low} and {high}.",
+        "limited": "It was possible for about {share} of the customers only.",
+        "few": "Only {had} of the customers measured had it.",
+        "one": "only one option was ever taken, so there is nothing to compare",
+        "too few": "too few customers had any other option",
+        "no better": "no option promised more than what is done now",
+        "not held": "what looked best on earlier customers is not certain on later ones",
+        "none": "No recommendation: the data carry none.",
+        "no rows": "no prompt of it has been followed to its end",
+        "a test": "only a test can tell: nobody drew who got what",
+    },
+    "es": {
+        "Tested": "Probado",
+        "Adjusted": "Ajustado",
+        "Observed only": "Solo observado",
+        "say": "{place}: enviar {message} por {channel}, a todos.",
+        "say nothing": "{place}: no enviar nada.",
+        "by": "{place}: que decida {columns}: {rules}.",
+        "rule": "{values}: {option}",
+        "nothing": "nada",
+        "order": "Pedir los pasos en el orden {option}.",
+        "step taken": "Llevar a todos al paso opcional {place}.",
+        "step left out": "Omitir el paso opcional {place}.",
+        "arm": "Dar la rama {option} a todos.",
+        "test": "Hacer una prueba: {what}",
+        "why": "Cada vez vale {gain} más que {than} (de {low} a {high} al 95 %, para todas las "
+        "propuestas juntas). Hallado en {found_on} clientes que empezaron antes del {split}, "
+        "medido en {reported_on} que empezaron después, de los que {had} lo tuvieron.",
+        "as now": "lo que se hace ahora",
+        "than": "siempre {option}",
+        "chance": "El azar eligió quién recibía qué, con probabilidades registradas.",
+        "not drawn": "Nadie sorteó quién recibía qué: quienes lo tuvieron pueden ser distintos en "
+        "algo que ninguna columna muestra; es una diferencia, aún no un efecto.",
+        "adjusted for": "Se descontaron las diferencias de {columns}.",
+        "costs": "Un mensaje por {channel} cuesta {cost}.",
+        "rival": "{option} puede ser igual de bueno: la diferencia está entre {low} y {high}.",
+        "limited": "Solo fue posible para cerca del {share} de los clientes.",
+        "few": "Solo {had} de los clientes medidos lo tuvieron.",
+        "one": "solo se tomó una opción, así que no hay con qué comparar",
+        "too few": "muy pocos clientes tuvieron otra opción",
+        "no better": "ninguna opción prometía más que lo que se hace ahora",
+        "not held": "lo que parecía mejor en los primeros clientes no es seguro en los siguientes",
+        "none": "Sin recomendación: los datos no la sostienen.",
+        "no rows": "ningún mensaje se ha seguido hasta el final",
+        "a test": "solo una prueba lo dirá: nadie sorteó quién recibía qué",
+    },
+}
+
+
+def words(language: Language, key: str, /, **parts: object) -> str:
+    """Return a sentence with its parts."""
+    return _WORDS[language][key].format(**parts)
+
+
+def number(value: float) -> str:
+    """Return an amount in three digits."""
+    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"

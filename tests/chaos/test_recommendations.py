@@ -1,0 +1,50 @@
+"""Recommendations over 200 worlds, and over a bank large enough for its rarest step."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.main import build_app
+from tests.support.choice_worlds import (
+    SIZES,
+    told_despite_groups,
+    told_rightly,
+    told_without_effect,
+)
+from tests.support.prompted_bank import best_channels, write_onboarding
+
+pytestmark = pytest.mark.chaos
+
+_WORLDS = range(200)
+
+
+@pytest.mark.parametrize(("customers", "base"), SIZES)
+def test_of_worlds_without_an_effect_one_in_twenty_at_most_is_told(
+    customers: int, base: float
+) -> None:
+    assert told_without_effect(_WORLDS, customers, base) <= 0.05 * len(_WORLDS)
+
+
+def test_four_in_five_stated_effects_get_the_right_recommendation() -> None:
+    assert told_rightly(_WORLDS) >= 0.8 * len(_WORLDS)
+
+
+def test_a_policy_that_chose_by_group_is_undone() -> None:
+    told = told_despite_groups(_WORLDS)
+    assert "call" not in told
+    assert told.count("email") >= 0.8 * len(told)
+
+
+def test_every_step_of_the_bank_gets_its_best_channel(tmp_path: Path) -> None:
+    write_onboarding(tmp_path, 60_000)
+    files = [
+        *("--events", str(tmp_path / "e.csv"), "--prompts", str(tmp_path / "p.csv")),
+        *("--defined", str(tmp_path / "j.yaml")),
+    ]
+    given = ["insights", "recommend", *files, "--json"]
+    done = CliRunner().invoke(build_app("insights"), given)
+    assert done.exit_code == 0, done.output
+    found = msgspec.json.decode(done.stdout)
+    assert {one["step"]: one["channel"] for one in found["journey"]} == best_channels()

@@ -1,0 +1,89 @@
+"""Small worlds of prompts whose truth is stated: steps, arms drawn by chance, and what they do."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from pipeline.insights.choices import ChoiceRows, Option
+from pipeline.insights.prompts import Prompts, Weighing
+from pipeline.insights.recommend import RecommendationQuestion, Recommendations, recommend
+
+CHANNELS: Final = ("", "call", "email", "web")
+SIZES: Final = ((200, 0.05), (600, 0.15), (2_000, 0.5))
+"""Customers, and how many reach the step anyway."""
+
+_DAY_US: Final = 86_400_000_000
+_NONE: Final = dict.fromkeys(("terms", "income", "photo", "opening"), (0.0,) * 4)
+_STATED: Final = {
+    "terms": (0.0, 0.05, 0.30, 0.10),
+    "income": (0.0, 0.40, 0.05, 0.10),
+    "photo": (0.0, 0.10, 0.05, 0.35),
+    "opening": (0.0, 0.0, 0.0, 0.0),
+}
+_BEST: Final = {"terms": "email", "income": "call", "photo": "web", "opening": None}
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceWorld:
+    """`effects`: what each channel adds to `base` in a step, by step; `shares`: how likely each
+    channel is, by the customer's group; `drawn`: whether that is logged."""
+
+    seed: int
+    effects: Mapping[str, Sequence[float]]
+    customers: int = 600
+    base: float = 0.15
+    shares: Sequence[Sequence[float]] = ((0.25,) * 4, (0.25,) * 4)
+    bases: Sequence[float] = (0.0, 0.0)
+    drawn: bool = True
+
+
+def recommended(world: ChoiceWorld, adjust: tuple[str, ...] = ()) -> Recommendations:
+    """Return what is recommended in a world."""
+    chance = np.random.default_rng(world.seed)
+    rows = tuple(_rows(world, chance, step) for step in world.effects)
+    prompts = Prompts(rows, world.customers, 0, 0)
+    return recommend(RecommendationQuestion(prompts, (), Weighing(), adjust))
+
+
+def _rows(world: ChoiceWorld, chance: np.random.Generator, step: str) -> ChoiceRows:
+    count = world.customers
+    group = chance.integers(0, 2, count)
+    shares = np.asarray(world.shares)[group]
+    option = (chance.random((count, 1)) > shares.cumsum(axis=1)).sum(axis=1).clip(0, 3)
+    likely = world.base + np.asarray(world.bases)[group] + np.asarray(world.effects[step])[option]
+    return ChoiceRows(
+        place=step,
+        options=tuple(Option(one, one and f"{step}-{one}") for one in CHANNELS),
+        customer=np.arange(count),
+        option=option,
+        propensity=shares[np.arange(count), option] if world.drawn else np.full(count, np.nan),
+        stratum=group,
+        strata=(("a",), ("b",)),
+        later=np.arange(count) >= count // 2,
+        worth=(chance.random(count) < likely).astype(np.float64),
+        split=count // 2 * _DAY_US,
+        end=count * _DAY_US,
+    )
+
+
+def told_without_effect(seeds: range, customers: int, base: float) -> int:
+    """Return in how many worlds where nothing matters something is recommended."""
+    worlds = (ChoiceWorld(seed, _NONE, customers, base) for seed in seeds)
+    return sum(bool(recommended(one, ("group",)).changes) for one in worlds)
+
+
+def told_rightly(seeds: range) -> int:
+    """Return in how many worlds every step with an effect, and no other, gets its best channel."""
+    found = (recommended(ChoiceWorld(seed, _STATED, 1_200)).journey for seed in seeds)
+    return sum({one.step: one.channel for one in steps} == _BEST for steps in found)
+
+
+def told_despite_groups(seeds: range) -> list[str | None]:
+    """Return what is recommended where calls go to the group that converts anyway and do nothing,
+    and e-mails do."""
+    shares = ((0.25, 0.05, 0.45, 0.25), (0.05, 0.80, 0.05, 0.10))
+    effects = {"terms": (0.0, 0.0, 0.25, 0.0)}
+    worlds = (ChoiceWorld(one, effects, 6_000, 0.1, shares, (0.0, 0.4)) for one in seeds)
+    return [recommended(one).journey[0].channel for one in worlds]

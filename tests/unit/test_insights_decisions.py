@@ -1,0 +1,304 @@
+"""What decides decisions: figures equal a plain count over the records, on DuckDB and on Spark."""
+
+import importlib.util
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipeline.adapters.broker.java import find_java
+from pipeline.adapters.broker.options import BrokerError
+from pipeline.cli.main import build_app
+from pipeline.insights.decision_log import DecisionGrouping, DecisionLogOptions, load_decisions
+from pipeline.insights.decision_sensitivity import DecisionGroup, decision_groups
+from pipeline.insights.engines import open_queries
+from pipeline.insights.tables import Engine
+from pipeline.model.decision import Candidate, Decision
+from pipeline.model.stages import Segmented
+from tests.support.replayed import event, told, write_topic
+
+_DAY_MS = 86_400_000
+_BEGIN = 1_704_067_200_000
+_OFFERS = ("card", "loan", "insurance", "travel")
+_RULES = ("eligibility/adult", "suitability/debt", "applicability/trigger", "eligibility/o'clock")
+
+
+def _log(count: int = 400) -> tuple[list[Decision], list[Segmented]]:
+    """Decisions as arbitration makes them: the best score above 0 wins, others are beaten by it."""
+    chance = np.random.default_rng(5)
+    decisions, segmented = [], []
+    for number in range(count):
+        at = _BEGIN + number * _DAY_MS // 60
+        profile = f"p{chance.integers(0, 40)}"
+        rejected = {
+            str(rule): (f"{chance.choice(_OFFERS)}-web", "never-shown")
+            for rule in chance.choice(_RULES, chance.integers(0, 3), replace=False)
+        }
+        candidates = _candidates(chance, "home") if chance.random() < 0.8 else []
+        if chance.random() < 0.3:
+            candidates += _candidates(chance, "email")
+        decisions.append(
+            Decision(
+                f"d{number}", f"e{number}", profile, "c", at,
+                candidates=tuple(candidates), rejected=rejected,
+            )
+        )  # fmt: skip
+        members = tuple(str(one) for one in ("gold", "new") if chance.random() < 0.5)
+        segmented.append(told(profile, event(f"e{number}", "Home", at), members))
+    return decisions, segmented
+
+
+def _candidates(chance: np.random.Generator, slot: str) -> list[Candidate]:
+    made = []
+    for offer in chance.choice(_OFFERS, chance.integers(1, 4), replace=False):
+        p, value, cost = chance.random() * 0.3, chance.random() * 60, chance.random() * 6
+        weight = float(chance.choice([0.5, 1.0, 2.0]))
+        score = (p * value - cost) * weight
+        made.append(
+            Candidate(
+                slot, "c", str(offer), f"{offer}-{slot}", slot, value, cost, score, "", p, weight
+            )
+        )
+    made.sort(key=lambda one: -one.score)
+    fates, winner = [], None
+    for one in made:
+        if chance.random() < 0.2:
+            fates.append(str(chance.choice(["cap daily", "consent ads", "content title"])))
+        elif winner is not None:
+            fates.append(f"beaten by {winner}")
+        elif one.score <= 0:
+            fates.append("beaten by nothing")
+        else:
+            winner = one.treatment
+            fates.append("held out by all" if chance.random() < 0.1 else "chosen")
+    return [msgspec.structs.replace(one, fate=fate) for one, fate in zip(made, fates, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Decision], list[Segmented]]:
+    folder = tmp_path_factory.mktemp("topics")
+    decisions, segmented = _log()
+    write_topic(folder, "decisions", decisions)
+    write_topic(folder, "interactions.segmented", segmented)
+    return folder, decisions, segmented
+
+
+def _duck(folder: Path, by: DecisionGrouping = "all", **more: int) -> tuple[DecisionGroup, ...]:
+    with open_queries("duckdb", Engine(threads=1)) as queries:
+        load_decisions(queries, folder, DecisionLogOptions(by, **more))
+        return decision_groups(queries)
+
+
+def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, list[Candidate]]]:
+    """Winner and those who competed by score, of every slot."""
+    for decision in decisions:
+        for slot in {one.slot for one in decision.candidates}:
+            mine = [one for one in decision.candidates if one.slot == slot]
+            won = [one for one in mine if one.fate == "chosen" or "held out" in one.fate]
+            beaten = [one for one in mine if one.fate.startswith("beaten by ")]
+            if won or beaten:
+                yield (won[0] if won else None), won + beaten
+
+
+def _best(scored: dict[str, float]) -> str | None:
+    best = max(scored, key=lambda one: scored[one])
+    return best if scored[best] > 0 else None
+
+
+def test_sensitivity_is_deciding_anew_without_the_factor(
+    log: tuple[Path, list[Decision], list[Segmented]],
+) -> None:
+    folder, decisions, _ = log
+    [found] = _duck(folder)
+    changed: Counter[str] = Counter()
+    contests = 0
+    for winner, mine in _contests(decisions):
+        contests += 1
+        p = sum(one.p for one in mine) / len(mine)
+        value = sum(one.value for one in mine) / len(mine)
+        without: dict[str, Callable[[Candidate], float]] = {
+            "p": lambda one, p=p: (p * one.value - one.cost) * one.weight,  # type: ignore[misc]
+            "value": lambda one, v=value: (one.p * v - one.cost) * one.weight,  # type: ignore[misc]
+            "cost": lambda one: one.p * one.value * one.weight,
+            "weight": lambda one: one.p * one.value - one.cost,
+        }
+        for factor, score in without.items():
+            best = _best({one.treatment: score(one) for one in mine})
+            changed[factor] += best != (winner and winner.treatment)
+    assert {one.factor: one.changed for one in found.sensitivity} == dict(changed)
+    assert {one.contests for one in found.sensitivity} == {contests}
+    assert all(one.changed for one in found.sensitivity)
+    losses = Counter(
+        (one.offer, winner.offer if winner else "nothing")
+        for winner, mine in _contests(decisions)
+        for one in mine
+        if one is not winner
+    )
+    assert {(one.offer, one.to): one.times for one in found.losses} == losses
+
+
+def test_the_funnel_begins_with_all_and_ends_with_the_chosen(
+    log: tuple[Path, list[Decision], list[Segmented]],
+) -> None:
+    folder, decisions, _ = log
+    for by in ("all", "segment", "day", "week", "month"):
+        for found in _duck(folder, by):
+            assert found.funnel[-1].left == found.chosen
+            before = found.candidates
+            for one in found.funnel:
+                assert one.left == before - one.fell
+                before = one.left
+            means = {one.after: one.mean_left for one in found.optionality}
+            for one in found.funnel:
+                assert means[one.rule] == pytest.approx(one.left / found.decisions)
+            for each in found.optionality:
+                assert sum(each.customers.values()) == found.customers
+    [found] = _duck(folder)
+    fell = Counter(rule for one in decisions for rule, names in one.rejected.items() for _ in names)
+    assert {one.rule: one.fell for one in found.funnel if one.rule in _RULES} == fell
+    assert [one.stage for one in found.funnel][:2] == ["trigger", "eligibility"]
+    [never] = [one for one in found.never_won if one.treatment == "never-shown"]
+    assert (never.offer, never.candidate, never.mostly) == (None, 0, fell.most_common()[0][0])
+    assert never.considered == sum(
+        "never-shown" in n for d in decisions for n in d.rejected.values()
+    )
+
+
+def test_groups_are_the_decisions_of_their_customers_and_times(
+    log: tuple[Path, list[Decision], list[Segmented]],
+) -> None:
+    folder, decisions, segmented = log
+    considered = {one.decision_id: one for one in decisions if one.candidates or one.rejected}
+    members = {one.interaction.event_id: one.segments.members for one in segmented}  # type: ignore[union-attr]
+    expected = Counter(segment for one in considered.values() for segment in members[one.event_id])
+    assert {one.group: one.decisions for one in _duck(folder, "segment")} == expected
+    days = Counter(
+        datetime.fromtimestamp(one.decided_at / 1000, UTC).date().isoformat()
+        for one in considered.values()
+    )
+    assert {one.group: one.decisions for one in _duck(folder, "day")} == days
+    [part] = _duck(folder, since=_BEGIN + _DAY_MS, until=_BEGIN + 2 * _DAY_MS)
+    assert part.decisions == days["2024-01-02"]
+
+
+def _spark_is_missing() -> str:
+    """Why Spark cannot run here; empty: it can."""
+    for module in ("pyspark", "sqlglot"):
+        if importlib.util.find_spec(module) is None:
+            return f"{module} is not installed (kairos-rtim[spark])"
+    try:
+        find_java()
+    except BrokerError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.skipif(not _spark_is_missing(), reason="Spark is there")
+def test_without_spark_it_is_told_what_to_install(
+    tmp_path: Path, invoke: Callable[..., Result]
+) -> None:
+    done = invoke("--topics", str(tmp_path), "--engine", "spark")
+    assert "install kairos-rtim[spark]" in str(done.exception)
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(bool(_spark_is_missing()), reason=_spark_is_missing() or "Spark is there")
+def test_spark_gives_equal_figures(
+    log: tuple[Path, list[Decision], list[Segmented]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, _, _ = log
+    monkeypatch.setenv("JAVA_HOME", str(find_java().executable.parent.parent))
+    monkeypatch.setenv(
+        "PYSPARK_SUBMIT_ARGS",
+        "--master local[2] --driver-memory 512m --conf spark.sql.shuffle.partitions=2 "
+        f"--conf spark.sql.warehouse.dir={tmp_path} pyspark-shell",
+    )
+    with open_queries("spark", Engine()) as queries:
+        load_decisions(queries, folder, DecisionLogOptions("segment"))
+        assert [asdict(one) for one in decision_groups(queries)] == [
+            asdict(one) for one in _duck(folder, "segment")
+        ]
+        load_decisions(queries, folder, DecisionLogOptions("week", since=_BEGIN + _DAY_MS))
+        sizes = queries.rows("SELECT grp, count(*) FROM decided GROUP BY grp ORDER BY grp")
+        _as_a_sink_writes_it(folder / "decisions")
+        load_decisions(queries, Path("tables:kairos"), DecisionLogOptions("month"))
+        months = queries.rows("SELECT grp, count(*) FROM decided GROUP BY grp ORDER BY grp")
+    assert months == [(one.group, one.decisions) for one in _duck(folder, "month")]
+    duck = _duck(folder, "week", since=_BEGIN + _DAY_MS)
+    assert sizes == [(one.group, one.decisions) for one in duck]
+
+
+def _as_a_sink_writes_it(place: Path) -> None:
+    """Make a table of a catalog, with times in ms and nothing of Kafka."""
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.getActiveSession()
+    assert session is not None
+    session.sql("CREATE DATABASE IF NOT EXISTS kairos")
+    session.read.parquet(str(place)).createOrReplaceTempView("replayed")
+    session.sql(
+        "CREATE TABLE kairos.decisions USING parquet AS SELECT decision_id, event_id, profile_id, "
+        "unix_millis(decided_at) AS decided_at, choices, candidates, rejected FROM replayed"
+    )
+
+
+def test_more_than_memory_goes_to_disk(tmp_path: Path) -> None:
+    """Sorting these rows takes some 150 MB; 60 MB and a folder are enough."""
+    with open_queries("duckdb", Engine("60MB", tmp_path, threads=1)) as queries:
+        queries.define(
+            "wide",
+            "SELECT md5(CAST(i AS VARCHAR)) AS a, md5(CAST(i + 1 AS VARCHAR)) AS b "
+            "FROM range(1200000) AS t(i)",
+        )
+        spilled = [one.stat().st_size for one in tmp_path.rglob("*") if one.is_file()]
+        [(count, ordered)] = queries.rows(
+            "SELECT count(*), sum(CASE WHEN before <= a THEN 1 ELSE 0 END) FROM "
+            "(SELECT a, lag(a) OVER (ORDER BY a) AS before FROM wide) AS sorted"
+        )
+    assert (count, ordered) == (1_200_000, 1_199_999)
+    assert sum(spilled) > 1_000_000
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def invoke() -> Callable[..., Result]:
+    return lambda *given: CliRunner().invoke(
+        build_app("insights"), ["insights", "decisions", *given]
+    )
+
+
+def test_the_command_prints_what_it_found(
+    log: tuple[Path, list[Decision], list[Segmented]], invoke: Callable[..., Result]
+) -> None:
+    done = invoke("--topics", str(log[0]), "--by", "segment", "--json")
+    assert done.exit_code == 0, done.output
+    found: Any = msgspec.json.decode(done.stdout)
+    assert [one["group"] for one in found["groups"]] == ["gold", "new"]
+    done = invoke("--topics", str(log[0]))
+    assert done.exit_code == 0, done.output
+    assert "cap daily" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "has no Parquet files"),
+        (("--by", "hour"), "is none of all, segment"),
+        (("--engine", "mongo"), "is none of duckdb, spark"),
+    ],
+)
+def test_wrong_questions_are_told(
+    tmp_path: Path, invoke: Callable[..., Result], given: tuple[str, ...], said: str
+) -> None:
+    done = invoke("--topics", str(tmp_path), *given)
+    assert done.exit_code != 0
+    assert said in " ".join(f"{done.exception} {done.output}".replace("│", " ").split())

@@ -1,0 +1,194 @@
+"""Recommendations: right where the truth is known, silent where there is none."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner, Result
+
+from pipeline.adapters.journey_file import load_journey
+from pipeline.cli.main import build_app
+from pipeline.config.journey import Journey
+from pipeline.simulate import tables
+from pipeline.simulate.contacts import SENT
+from pipeline.simulate.offers import LOAN
+from pipeline.simulate.truth import effect, naive_difference
+from tests.support.choice_worlds import (
+    SIZES,
+    ChoiceWorld,
+    recommended,
+    told_despite_groups,
+    told_rightly,
+    told_without_effect,
+)
+from tests.support.prompted_bank import (
+    ONBOARDING,
+    best_channels,
+    lives,
+    write_onboarding,
+    write_tables,
+)
+
+
+@pytest.mark.parametrize(("customers", "base"), SIZES)
+def test_worlds_without_an_effect_hardly_get_a_recommendation(customers: int, base: float) -> None:
+    assert told_without_effect(range(60), customers, base) <= 0.05 * 60
+
+
+def test_a_stated_effect_gets_the_right_recommendation() -> None:
+    assert told_rightly(range(30)) >= 0.8 * 30
+
+
+def test_logged_propensities_undo_a_policy_that_chose_by_group() -> None:
+    told = told_despite_groups(range(20))
+    assert "call" not in told
+    assert told.count("email") >= 0.8 * len(told)
+
+
+def test_what_nobody_drew_is_no_change_but_a_test() -> None:
+    world = ChoiceWorld(1, {"terms": (0.0, 0.0, 0.3, 0.0)}, 2_000, drawn=False)
+    for adjust, grade in (((), "Observed only"), (("group",), "Adjusted")):
+        found = recommended(world, adjust)
+        assert [one.do for one in found.changes] == ["test"]
+        assert found.changes[0].grade == grade
+        assert "split" in found.changes[0].draft
+        assert not any(one.recommended for one in found.journey)
+
+
+def test_the_interval_covers_the_true_gain() -> None:
+    """Always e-mail is worth 0.3 against a mean of 0.1125 as it is done."""
+    effects = {"terms": (0.0, 0.05, 0.30, 0.10)}
+    gains = [
+        one.gain
+        for seed in range(100)
+        for one in recommended(ChoiceWorld(seed, effects, 1_200)).changes
+        if one.kind == "prompt"
+    ]
+    assert len(gains) >= 95
+    covered = sum(one.low <= 0.3 - 0.1125 <= one.high for one in gains)
+    assert covered >= 0.9 * len(gains)
+    assert np.mean([one.value for one in gains]) == pytest.approx(0.3 - 0.1125, abs=0.02)
+
+
+@pytest.fixture
+def invoke(tmp_path: Path) -> Callable[..., Result]:
+    """Runs the command on tables of the folder."""
+
+    def run(*options: str) -> Result:
+        files = ("--events", str(tmp_path / "e.csv"), "--prompts", str(tmp_path / "p.csv"))
+        return CliRunner().invoke(
+            build_app("insights"), ["insights", "recommend", *files, *options]
+        )
+
+    return run
+
+
+def test_the_bank_s_best_channels_are_found(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    write_onboarding(tmp_path, 12_000)
+    done = invoke("--defined", str(tmp_path / "j.yaml"), "--adjust", "tier", "--json")
+    assert done.exit_code == 0, done.output
+    found = msgspec.json.decode(done.stdout)
+    told = {one["step"]: one["channel"] for one in found["journey"] if one["recommended"]}
+    assert told == {step: best for step, best in best_channels().items() if step != "opened"}
+    assert [one["rank"] for one in found["changes"]] == list(range(1, len(told) + 1))
+    for one in found["changes"]:
+        step, offer = YAML(typ="safe").load_all(one["draft"])
+        assert step["steps"][0]["step"] == one["place"]
+        assert offer["offers"][0]["treatments"][0]["channel"] == told[one["place"]]
+        (tmp_path / "draft.yaml").write_text(
+            ONBOARDING.split("steps:")[0] + one["draft"].split("---")[0].partition("\n")[2]
+        )
+        assert isinstance(load_journey(tmp_path / "draft.yaml"), Journey)
+
+
+def test_agents_who_call_the_willing_do_not_make_calls_worth_it(
+    tmp_path: Path, invoke: Callable[..., Result]
+) -> None:
+    """The naive comparison finds what truth.json calls naive; here nothing is recommended, whether
+    those who were not called are in the table or not."""
+    people = lives(range(2_500), known=True)
+    called = {
+        one.profile_id
+        for one in people
+        if any(e.name == SENT and e.properties["offer"] == LOAN.offer for e in one.events)
+    }
+    goals = [row for one in people for row in tables.goals(one) if row[2] == LOAN.goal]
+    asked = {row[0] for row in goals}
+    rest = {one.profile_id for one in people} - called
+    naive = len(called & asked) / len(called) - len(rest & asked) / len(rest)
+    assert naive == pytest.approx(naive_difference(LOAN), abs=0.06)
+    assert naive > 3 * effect(LOAN, "call")
+    prompts = [row for one in people for row in tables.prompts(one) if row[5] == LOAN.offer]
+    write_tables(tmp_path, prompts, goals)
+    found = msgspec.json.decode(invoke("--json", "--adjust", "tier").stdout)
+    assert (found["changes"], found["journey"][0]["recommended"]) == ([], False)
+    assert "only one option" in found["journey"][0]["words"]
+    start = tables.iso(1_704_067_200_000 + 86_400_000)
+    silent = [(one, start, LOAN.goal, "nothing", "", "", None, "x") for one in sorted(rest)]
+    write_tables(tmp_path, [*prompts, *silent], goals)
+    found = msgspec.json.decode(invoke("--json", "--within", "27d").stdout)
+    assert {one["do"] for one in found["changes"]} <= {"test"}
+    assert not found["journey"][0]["recommended"]
+
+
+def test_costs_delays_and_opt_outs_weigh(tmp_path: Path, invoke: Callable[..., Result]) -> None:
+    """Calls convert most; what they cost, or whom they drive away, makes e-mail the best."""
+    chance = np.random.default_rng(3)
+    prompts, events = [], []
+    for number in range(3_000):
+        at = 1_700_000_000_000 + number * 600_000
+        channel = ("", "call", "email")[number % 3]
+        prompts.append((number, at, "Done", channel, channel, "o", 1 / 3, ""))
+        if chance.random() < {"": 0.1, "call": 0.4, "email": 0.3}[channel]:
+            events.append((number, at + 3_600_000, "Done", "web"))
+        if channel == "call" and chance.random() < 0.2:
+            events.append((number, at + 60_000, "Unsubscribed", "call"))
+    write_tables(tmp_path, prompts, [*events, ("last", 1_800_000_000_000, "end", "")])
+
+    def best(*options: str) -> str:
+        done = invoke("--json", *options)
+        assert done.exit_code == 0, done.output
+        return str(msgspec.json.decode(done.stdout)["journey"][0]["channel"])
+
+    assert best() == "call"
+    assert best("--cost", "call=0.3") == "email"
+    assert best("--opt-out", "Unsubscribed", "--opt-out-cost", "2") == "email"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "said"),
+    [
+        ("1,2024-01-01,Done,call,m,o,0.5,", (), "p.csv:2: occurred_at: '2024-01-01' has no time"),
+        ("1,2024-01-01T00:00Z,,call,m,o,0.5,", (), "p.csv:2: step: is blank"),
+        ("1,2024-01-01T00:00Z,Done,call,m,o,0,", (), "p.csv:2: propensity: '0' is not above 0"),
+        ("1,2024-01-01T00:00Z,Done,call,m,o,1.5,", (), "p.csv:2: propensity: '1.5' is above 1"),
+        ("1,2024-01-01T00:00Z,Done,call,m,o,1,", ("--cost", "call"), "say CHANNEL=AMOUNT"),
+        ("1,2024-01-01T00:00Z,Done,call,m,o,1,", ("--adjust", "age"), "has no column 'age'"),
+        ("1,2024-01-01T00:00Z,Done,call,m,o,1,", ("--forbid", "a > b"), "say --defined FILE"),
+    ],
+)
+def test_wrong_tables_are_told_with_their_place(
+    tmp_path: Path, invoke: Callable[..., Result], prompt: str, options: tuple[str, ...], said: str
+) -> None:
+    write_tables(tmp_path, [], [(1, "2024-02-01T00:00Z", "Done", "web")])
+    with (tmp_path / "p.csv").open("a") as file:
+        file.write(prompt + "\n")
+    done = invoke(*options)
+    assert done.exit_code != 0
+    assert said in " ".join(f"{done.exception} {done.output}".replace("│", " ").split())
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_without_data_there_is_a_clear_answer(
+    tmp_path: Path, invoke: Callable[..., Result], rows: int
+) -> None:
+    one = ("a", "2024-01-01T00:00Z", "Done", "call", "m", "o", 0.5, "x")
+    write_tables(tmp_path, [one] * rows, [("a", "2024-02-01T00:00Z", "Done", "web")] * rows)
+    for lang, said in (("en", "No recommendation"), ("es", "Sin recomendación")):
+        done = invoke("--lang", lang)
+        assert done.exit_code == 0, done.output
+        assert said in done.stdout
+        assert "nan" not in done.stdout
