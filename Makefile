@@ -70,6 +70,7 @@ bench: dev ## every measurement in a short form, side by side with peers: a quar
 	$(BIN)/kairos bench latency --systems $(PEERS) --rates 100,300 --seconds 5 --repeats 1
 	$(BIN)/kairos bench throughput --systems $(PEERS),webhook --records 3000 --repeats 1
 	$(BIN)/kairos bench stages --seconds 5
+	$(BIN)/kairos bench catalog --decisions 500
 	$(BIN)/kairos bench decide --seconds 10 --repeats 1
 	$(BIN)/kairos bench recovery --repeats 1
 	$(BIN)/kairos bench state --profiles 20000

@@ -18,6 +18,7 @@ from pipeline.adapters.cleaning import Cleaning
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.kafka import Property
 from pipeline.adapters.knowledge_follower import KnowledgeFollower
+from pipeline.adapters.model_shelf import ModelShelf, follow_models
 from pipeline.flow import stage as stage_named
 from pipeline.home.codec import open_codec
 from pipeline.home.load_rules import load_rules
@@ -47,12 +48,13 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
     log = ConfigurationFollower(kafka, codec)
     log.start(_CONFIGURATION_TIMEOUT_S)
     knowledge = KnowledgeFollower(kafka, codec)
+    shelf, learning = follow_models(kafka, codec, settings.kept_artifacts())
     try:
         inputs = (topic for name in names for topic in stage_named(name).inputs)
         equipment = Equipment(
             _options(settings, kafka, instance),
             DecodedCache(codec, inputs),
-            _rulebook(settings, log, knowledge),
+            _rulebook(settings, log, knowledge, shelf),
         )
         apps = [AGENTS[name](equipment) for name in names]
         _measure(dict(zip(names, apps, strict=True)))
@@ -61,6 +63,7 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
         return run_apps(apps)
     finally:
         knowledge.stop()
+        learning.stop()
         log.stop()
 
 
@@ -72,10 +75,15 @@ def _measure(apps: Mapping[str, App]) -> None:
 
 
 def _rulebook(
-    settings: Settings, log: ConfigurationFollower, knowledge: KnowledgeFollower
+    settings: Settings,
+    log: ConfigurationFollower,
+    knowledge: KnowledgeFollower,
+    shelf: ModelShelf,
 ) -> Rulebook:
-    rulebook = Rulebook(log, lambda config: load_rules(config, settings), knowledge.latest)
-    knowledge.on_change = rulebook.refresh
+    rulebook = Rulebook(
+        log, lambda config: load_rules(config, settings), knowledge.latest, shelf.equip
+    )
+    knowledge.on_change = shelf.on_change = rulebook.refresh
     return rulebook
 
 

@@ -22,17 +22,20 @@ _CATCH_UP_TIMEOUT_S: Final = 60.0
 
 
 class Rulebook:
-    """Rules by digest; reads on where a configuration has not arrived yet."""
+    """Rules by digest; reads on where a configuration has not arrived yet. `equip` adds what was
+    learned by now."""
 
     def __init__(
         self,
         log: ConfigurationFollower,
         load: Callable[[Configuration], Rules],
         knowledge: Callable[[], Knowledge] = lambda: EMPTY,
+        equip: Callable[[Rules], Rules] = lambda rules: rules,
     ) -> None:
         self._log = log
         self._load = load
         self._knowledge = knowledge
+        self._equip = equip
         self._loaded: dict[str, Rules] = {}
         self._known: dict[str, Rules] = {}
         self.draws = False
@@ -75,7 +78,7 @@ class Rulebook:
         if rules is None:
             loaded = self._loaded.get(config.digest) or self._load(config)
             self._loaded[config.digest] = loaded
-            rules = known[config.digest] = self._with_knowledge(loaded)
+            rules = known[config.digest] = self._equip(self._with_knowledge(loaded))
         return rules
 
     def _with_knowledge(self, rules: Rules) -> Rules:

@@ -100,6 +100,18 @@ class Settings(BaseSettings):
         default=5_000,
         description="Shortest time between two snapshots of what the learner knows",
     )
+    model_psi: float = Field(
+        default=0.25,
+        gt=0,
+        description="Population stability index of a model's predictions above which `kairos "
+        "doctor` says that it drifts",
+    )
+    model_calibration_gap: float = Field(
+        default=0.05,
+        gt=0,
+        description="Distance of a model's mean prediction from the rate that comes, above which "
+        "`kairos doctor` says that it drifts",
+    )
     java_home: Path | None = Field(
         default=None,
         description="Java (17 or later) for the embedded broker; unset: found by itself",

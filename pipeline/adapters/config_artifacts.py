@@ -36,7 +36,8 @@ def pin_files(bundle: Bundle, folder: Path) -> Bundle | list[Problem]:
 def store_files(bundle: Bundle, folder: Path, artifacts: Artifacts) -> None:
     """Store the files of a bundle that was loaded from `folder` where workers find them."""
     geo = bundle.profile.enrichers.geo
-    named = [(one.model, one.sha256, model_text.MAX_BYTES) for one in bundle.profile.scores]
+    scores = bundle.profile.scores
+    named = [(one.model, one.sha256, model_text.MAX_BYTES) for one in scores if one.model]
     if geo is not None:
         named.append((geo.database, geo.sha256, MAX_BYTES))
     for name, sha256, most_bytes in named:
@@ -58,6 +59,8 @@ def _geo(geo: Geo, folder: Path) -> Geo | Problem:
 
 
 def _score(score: Score, place: int, folder: Path) -> Score | Problem:
+    if score.model is None:
+        return score
     path: ValuePath = ("profile", "scores", place)
     file = _File(folder, score.model, score.sha256, model_text.MAX_BYTES)
     problem = file.problem((*path, "model"), (*path, "sha256"))

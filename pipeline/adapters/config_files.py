@@ -1,9 +1,8 @@
 """Loader of a folder of YAML: a bundle, or errors with file, line, column and mend.
 
 The folder has sources.yaml, identity.yaml and channels.yaml, perhaps profile.yaml, policies.yaml
-and ingest.yaml, and a file for each provider in providers/, each segment in segments/ and each
-campaign in campaigns/. It
-may have other files, which the YAML names.
+and ingest.yaml, and a file for each provider in providers/, each segment in segments/, each campaign
+in campaigns/ and each catalogue in catalogs/. It may have other files, which the YAML names.
 """
 
 import os
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
+from pipeline.adapters.catalog_table import TableFault, with_items
 from pipeline.adapters.config_artifacts import pin_files
 from pipeline.adapters.config_salvage import ConfigFile, Salvage, salvage_files
 from pipeline.adapters.folder_files import TooManyFilesError, Unreadable, list_files, read_file
@@ -84,14 +85,29 @@ def load(folder: Path, environment: Mapping[str, str] = os.environ) -> Bundle | 
         errors.extend(locate_problem(file, problem) for problem in wrong)
         shapes[file.name] = [*wrong, *(Problem(one.path, one.what.message) for one in refused)]
     salvage = salvage_files(files, shapes, [one.kind for one in broken])
-    errors.extend(_config_errors(salvage, check(salvage.bundle, environment)))
-    named = pin_files(salvage.bundle, folder)
+    bundle, faults = _with_items(salvage.bundle, folder)
+    errors.extend(ConfigError(one.file, one.line, 1, one.message) for one in faults)
+    errors.extend(_config_errors(salvage, check(bundle, environment)))
+    named = pin_files(bundle, folder)
     if isinstance(named, list):
         errors.extend(_config_errors(salvage, named))
     if errors:
         return sorted(set(errors), key=lambda one: (one.file, one.line, one.column, one.message))
     assert isinstance(named, Bundle)
     return named
+
+
+def _with_items(bundle: Bundle, folder: Path) -> tuple[Bundle, list[TableFault]]:
+    """Return the bundle with the items of its catalogues, and the faults of their tables."""
+    faults: list[TableFault] = []
+    catalogs = []
+    for one in bundle.catalogs:
+        made = with_items(one, folder)
+        if isinstance(made, list):
+            faults.extend(made)
+            made = one
+        catalogs.append(made)
+    return structs.replace(bundle, catalogs=tuple(catalogs)), faults
 
 
 def read_write_keys(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -33,6 +33,9 @@ _DEFINED_IN: Final[Mapping[str, tuple[str, ...]]] = {
     "channel": ("channels", "sources"),
     "provider": ("providers",),
     "placement": ("channels",),
+    "catalog": ("catalogs",),
+    "attribute": ("catalogs",),
+    "recipe": ("catalogs",),
     **dict.fromkeys(("issue", "group", "offer", "campaign", "treatment"), ("campaigns",)),
     "name in the content": ("campaigns",),
 }

@@ -68,7 +68,10 @@ class _Tree:
         return [_integer(one, f"{self.name}: {name}") for one in self._texts(name, count)]
 
     def numbers(self, name: str, count: int) -> list[float]:
-        return [_number(one, f"{self.name}: {name}") for one in self._texts(name, count)]
+        texts = self._texts(name, count)
+        if name == "threshold":  # infinite where a split only tells what is missing from the rest
+            texts = [one for one in texts if one != "inf"]
+        return [_number(one, f"{self.name}: {name}") for one in texts]
 
     def _texts(self, name: str, count: int) -> list[str]:
         text = self.fields.get(name, "")

@@ -8,6 +8,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from pipeline.adapters.config_log import open_configuration_log
+from pipeline.adapters.model_shelf import rules_with_models
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
 from pipeline.cli.times import iso
 from pipeline.config.compile import Configuration
@@ -64,6 +65,8 @@ def print_explanation(explanation: Explanation, language: Language) -> None:
     """Print the words, and a table of candidates for each slot."""
     when = iso(explanation.decided_at)
     out.print(f"decision {explanation.decision_id} of {when}, configuration {explanation.config}")
+    if explanation.model is not UNSET:
+        out.print(f"model {explanation.model}")
     out.print(explanation.words, markup=False)
     if explanation.same is not UNSET:
         out.print(phrase(language, "rerun same" if explanation.same else "rerun other"))
@@ -98,7 +101,12 @@ def _configuration(settings: Settings, decision: Decision) -> Configuration:
 
 def _is_same(records: Records, decision: Decision, config: Configuration) -> bool:
     """Return whether the record that was decided gives the same decision again."""
-    rules = load_rules(config, records.settings)
+    settings = records.settings
+    rules = rules_with_models(
+        load_rules(config, settings), decision.model, settings.kept_artifacts()
+    )
+    if isinstance(rules, str):
+        fail(rules)
     event = decision.event_id.encode()
     inputs = records.every(
         topics.SEGMENTED,

@@ -30,6 +30,8 @@ COMMANDS: Final = {
     "preview": "Decide for a customer without writing anything.",
     "replay": "Write a topic as Parquet, or decide anew with another configuration.",
     "backtest": "Play files through the stages without Kafka.",
+    "train": "Train models from replayed topics.",
+    "models": "List trained models, and put them into force.",
     "simulate": "Make a synthetic world whose truth is known.",
     "profile": "Show a customer, or export all of them.",
     "desk": "Work on messages that people deliver, such as calls.",

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from agents.stored_rows import stored_states
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.knowledge_follower import newest_knowledge
+from pipeline.adapters.model_shelf import follow_models
 from pipeline.cli.console import JsonOption, fail, print_json
 from pipeline.cli.explain import LangOption, Tongue, print_explanation
 from pipeline.config.compile import Configuration
@@ -148,7 +149,12 @@ def _preview(
         keys = identifiers if stage.name == "identity" else profiles
         return dict(stored_states(settings, stage, keys))
 
-    flow = Flow(load_rules(config, settings, _knowledge(settings, config)), rows)
+    rules = load_rules(config, settings, _knowledge(settings, config))
+    shelf, follower = follow_models(
+        settings.kafka(), open_codec(settings), settings.kept_artifacts()
+    )
+    follower.stop()
+    flow = Flow(shelf.equip(rules), rows)
     made = [emit.value for emit in flow.run(interaction)]
     for stage, refused in flow.refused:
         fail(f"{stage}: {refused.reason}: {refused.detail}")

@@ -11,7 +11,7 @@ from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import Names, known_name
 from pipeline.config.policy_checks import cap_problems, engagement_problems, twice
 from pipeline.config.reach import unreachable
-from pipeline.config.templates import BadTemplate
+from pipeline.config.templates import ITEM, BadTemplate
 
 
 def campaign_problems(
@@ -28,11 +28,15 @@ def campaign_problems(
     offers = [offer.offer for offer in campaign.offers]
     yield from twice("offer", (*path, "offers"), "offer", offers)
     channels = {channel.name: channel for channel in bundle.channels.channels}
+    catalogs = {catalog.catalog: catalog for catalog in bundle.catalogs}
     for index, offer in enumerate(campaign.offers):
         at: Path = (*path, "offers", index)
         yield from engagement_problems(offer, at, bundle, names)
         yield from cap_problems(offer.caps, (*at, "caps"), bundle, names)
         yield from _amount(offer.value, (*at, "value"), names)
+        catalog = catalogs.get(offer.catalog or "")
+        if offer.catalog is not None:
+            yield from known_name("catalog", offer.catalog, catalogs, (*at, "catalog"))
         treatments = [one.treatment for one in offer.treatments]
         yield from twice("treatment", (*at, "treatments"), "treatment", treatments)
         for place, treatment in enumerate(offer.treatments):
@@ -42,6 +46,7 @@ def campaign_problems(
             reached = channels.get(treatment.channel)
             if reached is not None:
                 yield from treatment_problems(treatment, reached, campaign.purpose, inside)
+            yield from _item_names(treatment, inside, catalog)
             if treatment.placement is None and campaign.trigger is None:
                 what = "nothing sends this: give it a placement, or the campaign a trigger"
                 yield Problem((*inside, "treatment"), what)
@@ -94,6 +99,21 @@ def _treatment(
 def _amount(amount: model.Amount | None, path: Path, names: Names) -> Iterator[Problem]:
     if isinstance(amount, model.Reckoned):
         yield from known_name("trait", amount.trait, names.traits, (*path, "trait"))
+
+
+def _item_names(
+    treatment: model.Treatment, path: Path, catalog: model.Catalog | None
+) -> Iterator[Problem]:
+    """Yield problems of the names in a content that an item of a catalogue must know."""
+    items = catalog.items if catalog is not None else ()
+    known = {f"{ITEM}{name}" for item in items for name in item.attributes}
+    for part, made in templates(treatment, None):
+        for name in () if isinstance(made, BadTemplate) else made.names:
+            where = (*path, "content", part)
+            if name.startswith(ITEM) and catalog is None:
+                yield Problem(where, f"{name}: the offer names no `catalog` whose items have it")
+            elif name.startswith(ITEM) and items:
+                yield from known_name("attribute", name, known, where)
 
 
 def _content(

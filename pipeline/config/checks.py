@@ -11,6 +11,7 @@ from pipeline.conditions.reads import channels_named, patterns, reads
 from pipeline.conditions.tree import is_hidden
 from pipeline.config import canonical, model
 from pipeline.config.campaign_checks import campaign_problems
+from pipeline.config.catalogs import catalog_problems
 from pipeline.config.channel_checks import channel_problems
 from pipeline.config.ingest_checks import ingest_problems
 from pipeline.config.names import Names, known_name, names_of
@@ -54,6 +55,8 @@ def check(bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN) -> It
     yield from ingest_problems(bundle, names)
     for index, campaign in enumerate(bundle.campaigns):
         yield from campaign_problems(campaign, ("campaigns", index), bundle, names)
+    for index, catalog in enumerate(bundle.catalogs):
+        yield from catalog_problems(catalog, ("catalogs", index), names)
     conditions = list(_conditions(bundle, names))
     yield from conditions
     if not conditions:
@@ -105,6 +108,7 @@ def _duplicates(bundle: model.Bundle) -> Iterator[Problem]:
     yield from twice("segment", ("segments",), "segment", [one.segment for one in bundle.segments])
     campaigns = [one.campaign for one in bundle.campaigns]
     yield from twice("campaign", ("campaigns",), "campaign", campaigns)
+    yield from twice("catalog", ("catalogs",), "catalog", [one.catalog for one in bundle.catalogs])
 
 
 def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
@@ -163,6 +167,9 @@ def _conditions(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
 def _sites(bundle: model.Bundle) -> Iterator[_Site]:
     for index, trait in enumerate(bundle.profile.traits):
         yield _Site(("profile", "traits", index, "when"), trait.when, profile=False)
+    for index, score in enumerate(bundle.profile.scores):
+        if score.goal is not None:
+            yield _Site(("profile", "scores", index, "goal", "when"), score.goal.when)
     for index, segment in enumerate(bundle.segments):
         yield _Site(("segments", index, "when"), segment.when)
     for index, campaign in enumerate(bundle.campaigns):

@@ -240,9 +240,11 @@ def _every_condition(
 ) -> Iterator[Compiled]:
     for segment in segments:
         yield segment.when
-    for campaign in bundle.campaigns:
-        if campaign.goal is not None:
-            yield compiled(campaign.goal.when)
+    goals = (
+        *(campaign.goal for campaign in bundle.campaigns),
+        *(score.goal for score in bundle.profile.scores),
+    )
+    yield from (compiled(goal.when) for goal in goals if goal is not None)
     yield from policies.conditions(bundle.policies)
     for proposal in proposed:
         yield from proposal.conditions()
@@ -254,5 +256,9 @@ def _read_traits(
     for condition in _conditions(bundle, segments, proposed):
         yield from condition.reads.traits
     yield from policies.traits(bundle.policies)
+    yield from bundle.profile.features
+    for score in bundle.profile.scores:
+        if score.goal is not None:
+            yield from (feature.trait for feature in compiled_score(score).features)
     for proposal in proposed:
         yield from proposal.traits

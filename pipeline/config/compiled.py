@@ -1,9 +1,11 @@
 """Compiled parts of the configuration, with names resolved and conditions compiled."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
+
+from msgspec import Struct
 
 from pipeline.conditions import Compiled, Facts
 from pipeline.conditions.compile import Read, Test
@@ -175,8 +177,7 @@ class CompiledHoldout:
     share: float
 
 
-@dataclass(frozen=True, slots=True)
-class Worth:
+class Worth(Struct, frozen=True):
     """Worth of a message: `score` = (`p` × `value` − cost) × `weight`.
 
     `order` sorts the best first: transactional messages before all, ties by name.
@@ -197,7 +198,8 @@ class CompiledCandidate:
     the channel's. `p` and `value` are computed for the customer, unless the `worth` is the same for
     all; `lever` is the product of all levers. `gates` are in the order of stages. `consents`,
     `weights` and `holdouts` are those whose scope covers it. `tie` orders equal scores.
-    `confirm_ms`: time within which its showing must be reported.
+    `confirm_ms`: time within which its showing must be reported. `items`: those of a catalogue that
+    stand for it; `catalog`: that of which it is an item.
     """
 
     campaign: str
@@ -225,6 +227,23 @@ class CompiledCandidate:
     weights: tuple[CompiledWeight, ...]
     holdouts: tuple[CompiledHoldout, ...]
     tie: tuple[str, str, str]
+    items: "CatalogItems | None" = None
+    catalog: str | None = None
+
+
+class CatalogItems(Protocol):
+    """Items of a catalogue, which stand for the candidate that has them."""
+
+    @property
+    def name(self) -> str:
+        """Name of the catalogue."""
+
+    @property
+    def shortlist(self) -> int:
+        """How many of them a decision records, at least."""
+
+    def eligible(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
+        """Return those for a customer now, and how many each rule fells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,16 @@
 """Content of treatments: their templates, and the names that these read."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
+from pipeline.conditions import Facts
 from pipeline.conditions.compile import Read, reader
 from pipeline.conditions.parse import is_context_field
 from pipeline.conditions.tree import ContextField, Property, Trait
 from pipeline.config import model
 from pipeline.config.compiled import Content
-from pipeline.config.templates import CONTEXT, PROPERTY, BadTemplate, Template, template
+from pipeline.config.templates import CONTEXT, ITEM, PROPERTY, BadTemplate, Template, template
+from pipeline.model.interaction import Known
 
 _IN_A_PAGE: Final = "web"
 _OF_A_PAGE: Final = "html"
@@ -48,12 +50,36 @@ def read_of(name: str) -> Read:
         return reader(Property(name.removeprefix(PROPERTY)))
     if name.startswith(CONTEXT):
         return reader(ContextField(name.removeprefix(CONTEXT)))
+    if name.startswith(ITEM):
+        return _nothing  # an item's own content knows it
     return reader(Trait(name))
+
+
+def _nothing(_: Facts) -> Known:
+    return None
+
+
+def item_content(template: Content, attributes: Mapping[str, Known]) -> Content | None:
+    """Return the content of one item of a catalogue; None where it lacks an attribute that is
+    needed."""
+    known = {f"{ITEM}{name}": value for name, value in attributes.items()}
+    if any(name.startswith(ITEM) and known.get(name) is None for name, _ in template.needs):
+        return None
+    said = {name: value for name, _ in template.reads if (value := known.get(name)) is not None}
+    whole = of_all_items(template)
+    return Content(whole.parts, whole.reads, whole.needs, {**whole.defaults, **said})
+
+
+def of_all_items(template: Content) -> Content:
+    """Return a content as far as it does not depend on the item of a catalogue."""
+    reads = tuple(one for one in template.reads if not one[0].startswith(ITEM))
+    needs = tuple(one for one in template.needs if not one[0].startswith(ITEM))
+    return Content(template.parts, reads, needs, template.defaults)
 
 
 def is_trait(name: str) -> bool:
     """Return whether a name in a template is a trait's."""
-    return not name.startswith((PROPERTY, CONTEXT))
+    return not name.startswith((PROPERTY, CONTEXT, ITEM))
 
 
 def is_unknown_context(name: str) -> bool:

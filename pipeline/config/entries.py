@@ -6,6 +6,7 @@ from math import prod
 
 from pipeline.conditions import Compiled, duration_ms
 from pipeline.config import amounts, model, policies
+from pipeline.config.catalogs import compiled_items, traits_of
 from pipeline.config.compiled import (
     APPLICABILITY,
     ELIGIBILITY,
@@ -22,7 +23,7 @@ from pipeline.config.compiled import (
     Worth,
 )
 from pipeline.config.conditions import compiled
-from pipeline.config.contents import content, is_trait
+from pipeline.config.contents import content, is_trait, of_all_items
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import address_trait
 
@@ -94,6 +95,7 @@ class _Policies:
     """Policies with the scopes of the candidates that they apply to."""
 
     channels: Mapping[str, model.Channel]
+    catalogs: Mapping[str, model.Catalog]
     gates: tuple[tuple[model.Scope, Gate], ...]
     consents: tuple[tuple[CompiledScope, CompiledConsent], ...]
     weights: tuple[tuple[CompiledScope, CompiledWeight], ...]
@@ -105,6 +107,7 @@ class _Policies:
         held = policies.NOT_TRANSACTIONAL
         return cls(
             channels={channel.name: channel for channel in bundle.channels.channels},
+            catalogs={catalog.catalog: catalog for catalog in bundle.catalogs},
             gates=tuple(
                 (rule.scope, policies.gate(stage, rule)) for stage, rule in policies.rules_of(every)
             ),
@@ -152,6 +155,8 @@ def _traits(
         if one.address is not None:
             yield address_trait(one.address)
     for offer in campaign.offers:
+        if offer.catalog is not None:
+            yield from traits_of(makers.catalogs[offer.catalog])
         for treatment in offer.treatments:
             yield from amounts.traits_of(offer.value, treatment.value, treatment.p)
 
@@ -191,7 +196,11 @@ def _by_stage(gates: Iterable[Gate]) -> tuple[Gate, ...]:
 def _candidates(campaign: model.Campaign, makers: _Policies) -> Iterator[CompiledCandidate]:
     for offer in campaign.offers:
         for treatment in offer.treatments:
-            yield _candidate(campaign, offer, treatment, makers)
+            made = _candidate(campaign, offer, treatment, makers)
+            if offer.catalog is not None:
+                items = compiled_items(makers.catalogs[offer.catalog], made, treatment.p)
+                made = replace(made, items=items, content=of_all_items(made.content))
+            yield made
 
 
 def _candidate(

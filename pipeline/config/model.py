@@ -255,6 +255,14 @@ class DaysSince(Part, frozen=True):
     days_since: Name
 
 
+class Goal(Part, frozen=True):
+    """Goal of a campaign or of a score: an interaction that fits `when` within `window` of the
+    message, or of the moment that is scored."""
+
+    when: Condition
+    window: Duration = "7d"
+
+
 class Score(Part, frozen=True):
     """Score that a LightGBM model computes from `features`, as the trait `score.NAME`.
 
@@ -263,21 +271,30 @@ class Score(Part, frozen=True):
     which the model was trained on them: numbers as they are, true as 1, anything else and what is
     missing as not known; `{days_since: last_order_at}` for a time. A score is made anew with each
     interaction. A model that is not there, or too slow, gives no score.
+
+    `goal` is what the score predicts, for `kairos train score`, which writes the model: it may be
+    named once it is there.
     """
 
     name: Name
-    model: str
     features: Annotated[tuple[Name | DaysSince, ...], Meta(min_length=1)]
+    model: str | None = None
     sha256: Digest | None = None
+    goal: Goal | None = None
 
 
 class ProfileRules(Part, frozen=True):
-    """profile.yaml; `session_gap`: so long without an interaction ends a session."""
+    """profile.yaml; `session_gap`: so long without an interaction ends a session.
+
+    `features`: traits that models may read in a decision, beside those that conditions and contents
+    read.
+    """
 
     traits: tuple[TraitDefinition, ...] = ()
     session_gap: Duration = "30m"
     enrichers: Enrichers = field(default_factory=Enrichers)
     scores: tuple[Score, ...] = ()
+    features: tuple[Name, ...] = ()
 
 
 class Segment(Part, frozen=True):
@@ -385,9 +402,71 @@ class Treatment(Engagement, frozen=True):
     defaults: dict[str, str | float] = field(default_factory=dict)
 
 
+class ItemColumns(Part, frozen=True):
+    """Columns of a catalogue's table: `id` of an item; where there are such, its `price`, `value`
+    (what its acceptance is worth), `stock`, and the dates that it `starts` and `ends`, as a
+    campaign's. All others are attributes, unless `attributes` names those that are."""
+
+    id: str = "id"
+    price: str | None = None
+    value: str | None = None
+    stock: str | None = None
+    starts: str | None = None
+    ends: str | None = None
+    attributes: tuple[str, ...] | None = None
+
+
+class ItemRule(Part, frozen=True):
+    """Items for a customer: those whose id is in `trait` (a text or a list), whose `attribute` has
+    such a value, or which `recipe` gives for the ids in it. `factor` multiplies their score."""
+
+    trait: Name
+    attribute: str | None = None
+    recipe: Name | None = None
+    factor: Annotated[float, Meta(gt=0)] = 2.0
+
+
+class CatalogItem(Part, frozen=True):
+    """Row of a table. `value`: None: what the offer says."""
+
+    id: str
+    value: float | None = None
+    starts: str | None = None
+    ends: str | None = None
+    attributes: dict[str, str | float] = field(default_factory=dict)
+
+
+class Catalog(Part, frozen=True):
+    """catalogs/*.yaml: items (products, help articles) that a campaign's offer names by `catalog`:
+    each row of `table`, a CSV or Parquet file in this folder, is then an offer of that form.
+
+    An item's value is its `value`, or else its price times `margin`. Items without stock are left
+    out. For a customer `exclude` leaves out what was seen, bought or solved; `only`, where given,
+    leaves out all that none of its rules names; `boost` raises what its rules name. The best
+    `most` items then compete, and the best `shortlist` are in the decision's record.
+
+    `recipes` is a table that `kairos train recipes` writes: recipe, item, related, score. `items`,
+    `related` and `sha256` are filled in.
+    """
+
+    catalog: Name
+    table: str
+    columns: ItemColumns = field(default_factory=ItemColumns)
+    margin: Annotated[float, Meta(ge=0)] = 1.0
+    only: tuple[ItemRule, ...] = ()
+    exclude: tuple[ItemRule, ...] = ()
+    boost: tuple[ItemRule, ...] = ()
+    most: Annotated[int, Meta(ge=1, le=2_000)] = 200
+    shortlist: Annotated[int, Meta(ge=1, le=1_000)] = 20
+    recipes: str | None = None
+    items: tuple[CatalogItem, ...] = ()
+    related: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+
+
 class Offer(Engagement, frozen=True):
     """Offer to a customer; `value` is the worth of its acceptance. Policies group offers by `issue`
-    and `group`."""
+    and `group`. With `catalog` each item of that is an offer of this form, whose name is the item's
+    id, and a content may hold `{item.NAME}`; `value` is that of items that have none."""
 
     offer: Name
     value: Amount
@@ -398,13 +477,7 @@ class Offer(Engagement, frozen=True):
     description: str = ""
     levers: Levers = field(default_factory=dict)
     caps: tuple[Cap, ...] = ()
-
-
-class Goal(Part, frozen=True):
-    """Goal of a campaign: an interaction that fits `when` within `window` of the message."""
-
-    when: Condition
-    window: Duration = "7d"
+    catalog: Name | None = None
 
 
 class Budget(Part, frozen=True):
@@ -778,3 +851,4 @@ class Bundle(Part, frozen=True):
     campaigns: tuple[Campaign, ...] = ()
     ingest: Ingest = field(default_factory=Ingest)
     providers: tuple[Provider, ...] = ()
+    catalogs: tuple[Catalog, ...] = ()

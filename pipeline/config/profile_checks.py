@@ -12,7 +12,7 @@ from pipeline.config.derived import PREFIX, derived_names
 from pipeline.config.keeps import READS_NOTHING
 from pipeline.config.names import Names, is_built_in, known_name
 from pipeline.config.readers import PATHS, reader
-from pipeline.config.scores import score_problems
+from pipeline.config.scores import feature_problems, score_problems
 from pipeline.config.zones import zone
 
 
@@ -22,6 +22,7 @@ def profile_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     yield from _traits(bundle.profile, names)
     yield from _enrichers(bundle.profile.enrichers)
     yield from score_problems(bundle.profile.scores, names)
+    yield from feature_problems(bundle.profile.features, names)
 
 
 def _sources(sources: model.Sources) -> Iterator[Problem]:

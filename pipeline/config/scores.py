@@ -22,6 +22,18 @@ def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Pr
             if isinstance(feature, model.DaysSince):
                 path = (*path, "days_since")
             yield from known_name("trait", trait, names.traits - names.scores, path)
+        if score.model is None and score.goal is None:
+            what = "nothing computes this score: name its model, or a goal to train one for"
+            yield Problem(("profile", "scores", index, "name"), what)
+        if score.model is None and score.sha256 is not None:
+            what = "the digest of which file? name the model, or leave it out"
+            yield Problem(("profile", "scores", index, "sha256"), what)
+
+
+def feature_problems(features: tuple[str, ...], names: Names) -> Iterator[Problem]:
+    """Yield problems of the traits that models may read."""
+    for place, name in enumerate(features):
+        yield from known_name("trait", name, names.traits, ("profile", "features", place))
 
 
 def _feature(feature: str | model.DaysSince) -> Feature:

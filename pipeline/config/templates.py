@@ -27,6 +27,7 @@ from pipeline.model.interaction import Known
 
 PROPERTY: Final = "properties."
 CONTEXT: Final = "context."
+ITEM: Final = "item."
 LARGEST: Final = 20_000
 """Limit on the characters of one rendered part."""
 

@@ -5,7 +5,7 @@ together: outbound, all channels compete at once, a campaign says one thing, and
 one message. A transactional message competes only with others of its own campaign.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,7 +13,8 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.config.compiled import CompiledCandidate, Entry
+from pipeline.config.catalogs import BEYOND, ITEM_SIGN
+from pipeline.config.compiled import CatalogItems, CompiledCandidate, Entry
 from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.eligibility import Moment, campaign_objection, objection
 from pipeline.decisioning.history import Remembered
@@ -31,6 +32,11 @@ NOTHING = "nothing"
 """It scores 0."""
 
 BEATEN_BY = "beaten by "
+
+
+def items_felled(treatment: str, count: int) -> str:
+    """Return how a Decision tells of items that one rule fells, which are too many to name."""
+    return f"{treatment}: {count} items"
 
 
 def place_in(placement: str, place: int) -> str:
@@ -87,7 +93,7 @@ class Arbitration:
         """Fill a placement that asked, with at most `limit` different offers in order."""
         contest = _Contest({})
         place = 1
-        for one in self.ranked(entries, asked=True):
+        for one in self.ranked(entries, asked=True, limit=limit):
             slot = place_in(placement, place)
             offer = one.candidate.campaign, one.candidate.offer
             self._judge(one, slot, contest, (offer, slot))
@@ -113,9 +119,13 @@ class Arbitration:
             if not filled:
                 self.choices.append(Choice(slot, slot.partition("/")[0]))
 
-    def ranked(self, entries: Iterable[Entry], asked: bool) -> list[Priced]:
-        """Return the candidates past the engagement policy, the best first; note the others."""
+    def ranked(self, entries: Iterable[Entry], asked: bool, limit: int = 1) -> list[Priced]:
+        """Return the candidates past the engagement policy, the best first; note the others.
+
+        Of a catalogue at least the best `limit` are returned.
+        """
         eligible: list[CompiledCandidate] = []
+        shortlists: dict[str, int] = {}
         for entry in entries:
             refusal = campaign_objection(entry.campaign, self.moment, asked)
             if refusal is not None and refusal.stage <= entry.first_gate:
@@ -126,11 +136,38 @@ class Arbitration:
                     own = objection(one, self.moment)
                 else:
                     own = objection(one, self.moment, refusal.stage) or refusal
-                if own is None:
+                if own is not None:
+                    self.rejected[own.label].append(one.treatment)
+                elif one.items is None:
                     eligible.append(one)
                 else:
-                    self.rejected[own.label].append(one.treatment)
-        return rank(eligible, self.moment.facts, self.rules.propensities)
+                    eligible.extend(self._items(one, one.items))
+                    shortlists[one.items.name] = max(limit, one.items.shortlist)
+        ranked = rank(eligible, self.moment.facts, self.rules.propensities)
+        return self._shortlisted(ranked, shortlists) if shortlists else ranked
+
+    def _items(self, template: CompiledCandidate, items: CatalogItems) -> list[CompiledCandidate]:
+        """Return a catalogue's items for the customer; the others are counted by their rule."""
+        eligible, felled = items.eligible(self.moment.facts)
+        for rule, count in felled.items():
+            if count:
+                self.rejected[rule].append(items_felled(template.treatment, count))
+        return list(eligible)
+
+    def _shortlisted(self, ranked: list[Priced], shortlists: dict[str, int]) -> list[Priced]:
+        """Return the best items of each catalogue, and all that are none."""
+        left, beyond, found = dict(shortlists), Counter[str](), []
+        for one in ranked:
+            catalog = one.candidate.catalog
+            if catalog is None or left[catalog] > 0:
+                found.append(one)
+                if catalog is not None:
+                    left[catalog] -= 1
+            else:
+                beyond[one.candidate.treatment.partition(ITEM_SIGN)[0]] += 1
+        for treatment, count in beyond.items():
+            self.rejected[BEYOND].append(items_felled(treatment, count))
+        return found
 
     def _judge(
         self, one: Priced, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]

@@ -37,7 +37,7 @@ class Drawing:
 
     def answer(self, placement: str, entries: Sequence[Entry], channel: str, limit: int) -> None:
         """Fill a placement that asked, with at most `limit` different offers in order."""
-        pool = self.made.ranked(entries, asked=True)
+        pool = self.made.ranked(entries, asked=True, limit=limit)
         places = _Places(self.made, pool, self.chooser.field(pool, self.context_bin))
         for place in range(1, limit + 1):
             if not places.fill(place_in(placement, place), last=place == limit):

@@ -26,6 +26,14 @@ def rank(
 
 
 def _worth(candidate: CompiledCandidate, learned: float | None, facts: Facts) -> Worth:
+    fixed = candidate.worth
+    if fixed is not None:
+        if learned is None:
+            return fixed
+        value, weight = fixed.value, fixed.weight
+        score = (learned * value - candidate.cost) * weight
+        order = (not candidate.transactional, -score, candidate.tie)
+        return Worth(learned, value, weight, score, order)
     weight = candidate.lever
     for one in candidate.weights:
         if one.when.test(facts):

@@ -75,6 +75,7 @@ def _decide(
         contacts=before.contacts,
         silenced=known.silenced,
         holdouts=tuple(one for _, one in sorted({**known.holdouts, **made.drawn}.items())),
+        model=rules.propensities.label if rules.propensities and made.judged else None,
     )
     if chooser is not None:
         decision = replace(

@@ -21,10 +21,15 @@ def scores(
     for one in wanted:
         scorer = scorers.get(one.name)
         if scorer is not None:
-            value = scorer([_value(feature, known, now_ms) for feature in one.features])
+            value = scorer(features_of(one, known, now_ms))
             if value is not None:
                 found[one.name] = value
     return found
+
+
+def features_of(score: CompiledScore, known: Mapping[str, Known], now_ms: int) -> list[float]:
+    """Return a score's features, as they are at `now_ms` (epoch ms), in training and in serving."""
+    return [_value(feature, known, now_ms) for feature in score.features]
 
 
 def _value(feature: Feature, known: Mapping[str, Known], now_ms: int) -> float:

@@ -61,6 +61,8 @@ def _scorers(
     config: Configuration, artifacts: Artifacts, budget_us: float
 ) -> Iterator[tuple[str, Scorer]]:
     for score in config.bundle.profile.scores:
+        if score.model is None:  # it is yet to be trained
+            continue
         scorer = _scorer(score, artifacts, budget_us)
         if isinstance(scorer, str):
             _log.error("no score", score=score.name, config=config.digest, reason=scorer)

@@ -115,6 +115,8 @@ class Decision(Struct, frozen=True):
     interactions suppressed what) and `holdouts` (the customer's assignments). Where something is
     learned: `snapshot` names the knowledge that it was made with, `bin` the circumstances, and
     `feedback` is what is to be learned from it.
+    `model`: the models that predicted its candidates, as NAME@VERSION, with a space between; None:
+    no model did.
     """
 
     decision_id: str
@@ -131,6 +133,7 @@ class Decision(Struct, frozen=True):
     snapshot: str | None = None
     bin: str = ""
     feedback: tuple[Feedback, ...] = ()
+    model: str | None = None
 
 
 class Action(Struct, frozen=True):

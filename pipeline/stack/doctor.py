@@ -19,6 +19,7 @@ from pipeline.adapters.broker.jars import pinned_jars
 from pipeline.adapters.broker.java import MINIMUM_MAJOR, find_java
 from pipeline.adapters.broker.options import BrokerError
 from pipeline.adapters.broker.ports import is_free
+from pipeline.adapters.clock import now_ms
 from pipeline.adapters.lag import record_counts
 from pipeline.config.compile import Configuration
 from pipeline.home.applied_configuration import applied_configuration
@@ -27,6 +28,7 @@ from pipeline.home.topics import compare_topics
 from pipeline.model import topics
 from pipeline.settings import NoBrokerError, Settings
 from pipeline.stack.inspection import inspect
+from pipeline.stack.model_drift import drifts
 from pipeline.stack.partitions import with_existing_partitions
 from pipeline.stack.status import StackStatus
 
@@ -65,6 +67,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _schemas(settings)
         yield _configuration(configuration)
         yield _dead_letters(settings)
+        yield from _models(settings)
     yield from _processes(status)
     yield from _lag(status)
 
@@ -167,6 +170,21 @@ def _dead_letters(settings: Settings) -> Finding:
     if count:
         return Finding("dead letters", "note", f"{count:,} so far", "`kairos dlq list` says why")
     return Finding("dead letters", "ok", "none")
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    """Name the models in force whose latest predictions drift."""
+    mend = "train it again (`kairos train propensity`), or `kairos models rollback NAME`"
+    for one in drifts(settings, now_ms()):
+        faults = []
+        if one.psi > settings.model_psi:
+            faults.append(f"population stability index {one.psi:.2f}")
+        if one.is_off > settings.model_calibration_gap:
+            faults.append(f"predicts {one.predicted:.3f} on average where {one.observed:.3f} comes")
+        if faults:
+            yield Finding(f"model {one.label}", "note", f"drifts: {', '.join(faults)}", mend)
+        else:
+            yield Finding(f"model {one.label}", "ok", f"{one.n:,} predictions as in its test")
 
 
 def _processes(status: StackStatus) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ import typer
 
 from pipeline.cli.console import JsonOption, err, out, print_json
 from tests.benchmarks import apply as applying
+from tests.benchmarks import catalog as catalogs
 from tests.benchmarks import decide as decisions
 from tests.benchmarks import flow as flows
 from tests.benchmarks import insights as crediting
@@ -127,6 +128,22 @@ def flow(
     how = f"medians of {rounds} rounds"
     asked = {"rounds": rounds}
     _show(json, ("flow", figures, report.print_flow), how, asked)
+
+
+@app.command()
+def catalog(
+    sizes: Annotated[
+        str, typer.Option(help="items/eligible of catalogues, separated by commas.")
+    ] = "50/50,2500/200",
+    count: Annotated[int, typer.Option("--decisions", min=100, help="Of each.")] = 2_000,
+    json: JsonOption = False,
+) -> None:
+    """Processor time of a decision with a catalogue, without and with a model of LightGBM."""
+    found = [catalogs.CatalogSize(*size) for size in _pairs(sizes)]
+    figures = catalogs.measure(found, count, _say)
+    asked = {"decisions": count}
+    how = f"{count:,} decisions each"
+    _show(json, ("catalog", figures, report.print_catalog), how, asked)
 
 
 @app.command()
@@ -250,6 +267,14 @@ def _sizes(sizes: str) -> list[flows.Size]:
         return [flows.Size(*map(int, size.split("/"))) for size in sizes.split(",")]
     except (ValueError, TypeError) as error:
         raise typer.BadParameter(f"{sizes!r}: say sizes, such as 100/20/50") from error
+
+
+def _pairs(sizes: str) -> list[tuple[int, int]]:
+    try:
+        split = [one.split("/") for one in sizes.split(",")]
+        return [(int(items), int(some)) for items, some in split]
+    except ValueError as error:
+        raise typer.BadParameter(f"{sizes!r}: say sizes, such as 2500/200") from error
 
 
 def _say(line: str) -> None:

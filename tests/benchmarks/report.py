@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from pipeline.cli.console import out, print_table
 from tests.benchmarks.apply import Applied
+from tests.benchmarks.catalog import CatalogCost
 from tests.benchmarks.decide import Answers
 from tests.benchmarks.figures import Latency, Throughput, ratio
 from tests.benchmarks.flow import Cost
@@ -44,6 +45,24 @@ def _note(one: Latency) -> str:
     if one.missing:
         return f"{one.missing:,} missing"
     return f"behind {one.behind}/{one.repeats}" if one.behind else ""
+
+
+def print_catalog(figures: Sequence[CatalogCost]) -> None:
+    """A row per size, without and with a model."""
+    rows = [
+        (
+            f"{one.items:,}",
+            f"{one.eligible:,}",
+            "LightGBM" if one.model else "declared p",
+            f"{one.p50:.3f}",
+            f"{one.p99:.3f}",
+            f"{one.predict_p50:.3f}",
+            f"{one.recorded}",
+        )
+        for one in figures
+    ]
+    columns = ("items", "eligible", "p by", "p50", "p99", "of it p", "recorded")
+    print_table("processor time of a decision, ms", columns, rows)
 
 
 def print_throughput(figures: Sequence[Throughput]) -> None:

@@ -210,6 +210,8 @@ def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
 class _Learned:
     """What a learner would know."""
 
+    label = "learned@1"
+
     def __init__(self, known: dict[str, float]) -> None:
         self.known = known
 

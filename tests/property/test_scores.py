@@ -22,7 +22,7 @@ DAY = 86_400_000
 def _rules(scorers: Mapping[str, Scorer]) -> Rules:
     bundle = configuration((model.Segment("likely", {"trait": "score.buys", "gte": 3}),))
     score = model.Score(
-        "buys", "buys.txt", ("orders", model.DaysSince("last_view"), "page", "lately")
+        "buys", ("orders", model.DaysSince("last_view"), "page", "lately"), "buys.txt"
     )
     profile = replace(bundle.profile, scores=(score,))
     return rules(replace(bundle, profile=profile), scorers=scorers)

@@ -50,6 +50,7 @@ VALID: dict[str, dict[str, object]] = {
     "provider": {"provider": "p", "request": {"url": "https://x.example", "form": {"to": "{to}"}}},
     "profile": {"traits": [{"name": "n", "rule": "count", "when": {"name": "x"}}]},
     "policies": {"caps": [{"cap": "c", "per": "all", "max": 1, "window": "1d"}]},
+    "catalog": {"catalog": "c", "table": "c.csv", "exclude": [{"trait": "seen"}]},
     "ingest": {
         "watches": [
             {

@@ -176,7 +176,9 @@ def test_whole_numbers_have_one_form(field: str, number: str) -> None:
 )
 def test_numbers_have_one_form(field: str, number: str) -> None:
     text = re.sub(rf"^{field}=\S+", f"{field}={number}", model_text(), count=1, flags=re.MULTILINE)
-    assert problem(_right_sizes(text).encode(), FEATURES) is not None
+    unsound = problem(_right_sizes(text).encode(), FEATURES) is not None
+    # LightGBM writes inf where a split only tells what is missing from the rest.
+    assert unsound is ((field, number) != ("threshold", "inf"))
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ class ExplainedSlot(Struct, frozen=True):
 
 class Explanation(Struct, frozen=True):
     """Explanation of a decision; `same`: whether the decision, run again, was the same; where it
-    was."""
+    was. `model`: the models that predicted, where any did."""
 
     decision_id: str
     profile_id: str
@@ -62,6 +62,7 @@ class Explanation(Struct, frozen=True):
     slots: tuple[ExplainedSlot, ...]
     words: str
     same: bool | UnsetType = UNSET
+    model: str | UnsetType = UNSET
 
 
 def explain(decision: Decision, config: Configuration, language: Language) -> Explanation:
@@ -86,6 +87,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
         snapshot=decision.snapshot,
         slots=tuple(slots.values()),
         words="\n".join(said) if said else phrase(language, silent),
+        model=UNSET if decision.model is None else decision.model,
     )
 
 
@@ -102,7 +104,7 @@ def _fallen(decision: Decision, config: Configuration, rules: RuleWords) -> dict
     fallen: dict[str, list[Felled]] = {}
     for label, names in decision.rejected.items():
         for name in dict.fromkeys(names):
-            for slot in where.get(name, ()):
+            for slot in where.get(name.partition(": ")[0], ()):
                 fallen.setdefault(slot, []).append(rules.felled(name, label))
     return fallen
 

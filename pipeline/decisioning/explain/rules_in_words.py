@@ -12,7 +12,8 @@ from pipeline.decisioning.explain.phrases import Language, phrase
 CONSTRAINT: Final = "constraint"
 _BUILT_IN: Final = (
     "campaign not begun", "campaign over", "treatment not begun", "treatment over", "trigger",
-    "interaction too old", "audience", "offer condition",
+    "interaction too old", "audience", "offer condition", "item not valid now", "not among",
+    "excluded", "beyond the best",
 )  # fmt: skip
 _NAMING: Final = ("content needs", "no address:", "address of another:")
 _CONSTRAINTS: Final = ("consent", "suppression", "quiet hours", "cap", "content")

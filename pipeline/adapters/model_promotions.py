@@ -1,0 +1,80 @@
+"""Promotions of models, beside the artifacts: which version was in force when.
+
+The topic `learning` keeps only the newest version of a model; this file keeps all, so that a model
+can be rolled back, and a past decision run again with the model that it names.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.adapters.artifacts import Artifacts
+
+_FILE: Final = "promotions.ndjson"
+
+
+class Promotion(Struct, frozen=True):
+    """Version of a model that came into force, or (`rolled_back`) went out of it.
+
+    `digest` and `manifest` are those of its files; `at` is epoch ms.
+    """
+
+    name: str
+    version: int
+    digest: str
+    manifest: str
+    at: int
+    by: str
+    rolled_back: bool = False
+
+    @property
+    def label(self) -> str:
+        """Name and version as a Decision names them."""
+        return f"{self.name}@{self.version}"
+
+
+_decode: Final = msgspec.json.Decoder(Promotion).decode
+
+
+class Promotions:
+    """The file of promotions in the folder of artifacts."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._file: Path = artifacts.folder / _FILE
+
+    def add(self, promotion: Promotion) -> None:
+        """Append a promotion. Raises OSError."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.open("ab") as file:
+            file.write(msgspec.json.encode(promotion) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def every(self) -> Iterator[Promotion]:
+        """Yield all of them, the oldest first; lines that a crash cut off are left out."""
+        if not self._file.exists():
+            return
+        for line in self._file.read_bytes().splitlines():
+            try:
+                yield _decode(line)
+            except msgspec.MsgspecError:
+                continue
+
+    def stack(self, name: str) -> list[Promotion]:
+        """Return the versions of a model that were promoted and not rolled back, the one in force
+        last."""
+        found: list[Promotion] = []
+        for one in self.every():
+            if one.name == name and one.rolled_back:
+                found = found[:-1]
+            elif one.name == name:
+                found.append(one)
+        return found
+
+    def labelled(self, label: str) -> Promotion | None:
+        """Return the promotion of this name and version."""
+        return next((one for one in self.every() if one.label == label), None)

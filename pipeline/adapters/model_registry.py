@@ -1,0 +1,112 @@
+"""Promotion of models: the files go to the artifacts, the version to the topic `learning`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka import KafkaException
+from msgspec.structs import replace
+
+from pipeline.adapters.acknowledged_writer import AcknowledgedWriter
+from pipeline.adapters.artifacts import Artifacts
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.clock import now_ms
+from pipeline.adapters.kafka import Outgoing, Property
+from pipeline.adapters.learning_follower import LearningFollower, LearningLogError
+from pipeline.adapters.model_promotions import Promotion, Promotions
+from pipeline.adapters.propensity_model import load_model
+from pipeline.decisioning.model_manifest import ModelManifest
+from pipeline.model import topics
+from pipeline.model.learning import SNAPSHOT, LearningRecord, ModelVersion
+
+_TIMEOUT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model's text and manifest as files."""
+
+    text: Path
+    manifest: Path
+
+
+class ModelRegistry:
+    """Models in force, as the topic has them when this is opened, and changes of them.
+
+    Raises LearningLogError where Kafka does not answer.
+    """
+
+    def __init__(self, kafka: Mapping[str, Property], codec: Codec, artifacts: Artifacts) -> None:
+        follower = LearningFollower(kafka, codec)
+        follower.start()
+        follower.stop()
+        self._newest = follower.newest()
+        self._kafka = kafka
+        self._codec = codec
+        self._artifacts = artifacts
+        self._promotions = Promotions(artifacts)
+
+    def in_force(self) -> dict[str, ModelVersion]:
+        """Return the versions in force by name."""
+        found = ((key, one.model) for key, one in self._newest.items() if key != SNAPSHOT)
+        return {key: version for key, version in found if version is not None}
+
+    def promote(self, manifest: ModelManifest, files: ModelFiles, by: str) -> str | None:
+        """Put a version into force; or return why it is refused. Raises OSError."""
+        digest = self._artifacts.store(files.text)
+        of_manifest = self._artifacts.store(files.manifest)
+        if digest != manifest.digest:
+            return f"{files.text} is damaged: its digest is not that in its manifest"
+        loaded = load_model(digest, of_manifest, self._artifacts)
+        if isinstance(loaded, str):
+            return loaded
+        made = Promotion(manifest.name, manifest.version, digest, of_manifest, now_ms(), by)
+        self._promotions.add(made)
+        self._publish(made.name, self._record(made, loaded.manifest))
+        return None
+
+    def rollback(self, name: str, by: str) -> Promotion | None:
+        """Put the version before the one in force into force again; None: there is none, and the
+        model is withdrawn.
+
+        Raises LookupError where it is not in force, ValueError where the version before cannot be
+        used any more.
+        """
+        stack = self._promotions.stack(name)
+        if not stack or name not in self.in_force():
+            raise LookupError(f"no version of {name} is in force")
+        before = stack[-2] if len(stack) > 1 else None
+        record = None if before is None else self._record(before, self._manifest(before))
+        self._promotions.add(replace(stack[-1], at=now_ms(), by=by, rolled_back=True))
+        self._publish(name, record)
+        return before
+
+    def _manifest(self, promotion: Promotion) -> ModelManifest:
+        loaded = load_model(promotion.digest, promotion.manifest, self._artifacts)
+        if isinstance(loaded, str):
+            raise ValueError(f"{promotion.label}: {loaded}")
+        return loaded.manifest
+
+    def _record(self, promotion: Promotion, manifest: ModelManifest) -> LearningRecord:
+        latest = self._newest.get(promotion.name)
+        return LearningRecord(
+            number=1 if latest is None else latest.number + 1,
+            digest=promotion.digest,
+            published_at=now_ms(),
+            model=ModelVersion(
+                name=promotion.name,
+                version=promotion.version,
+                features=tuple(map(str, manifest.features)),
+                promoted_by=promotion.by,
+                manifest=promotion.manifest,
+            ),
+        )
+
+    def _publish(self, name: str, record: LearningRecord | None) -> None:
+        value = None if record is None else self._codec.encode(topics.LEARNING, record)
+        try:
+            writer = AcknowledgedWriter(self._kafka, _TIMEOUT_S)
+            writer.write([Outgoing(topics.LEARNING, name, value)])
+        except KafkaException as error:
+            raise LearningLogError(f"not published: {error.args[0].str()}") from error

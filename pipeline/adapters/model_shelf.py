@@ -1,0 +1,111 @@
+"""Models in force in this process: those that `learning` names, loaded as they are promoted."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from threading import Lock
+
+import structlog
+
+from pipeline.adapters.artifacts import Artifacts
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.kafka import Property
+from pipeline.adapters.learning_follower import LearningFollower
+from pipeline.adapters.model_promotions import Promotions
+from pipeline.adapters.propensity_model import (
+    PropensityModel,
+    PropensityModels,
+    ill_fitting,
+    load_model,
+)
+from pipeline.config.compile import Configuration
+from pipeline.model.learning import SNAPSHOT, LearningRecord
+from pipeline.rules import Rules
+
+_log = structlog.get_logger(__name__)
+
+
+class ModelShelf:
+    """Models by name. A thread loads them, and calls `on_change` after each.
+
+    `equip` gives rules those that fit. A damaged model is refused, and one that does not fit a
+    configuration is not used with it: then the one before stays.
+    """
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self._artifacts = artifacts
+        self._models: dict[str, Sequence[PropensityModel]] = {}
+        self._fitted: dict[str, PropensityModels | None] = {}
+        self._lock = Lock()
+        self.on_change: Callable[[], None] = lambda: None
+
+    def take(self, key: str, record: LearningRecord | None) -> None:
+        """Put the model of a record of `learning` into force; None: withdraw it."""
+        if key == SNAPSHOT:
+            return
+        if record is None:
+            self._put(key, ())
+            _log.info("model withdrawn", model=key)
+            return
+        if record.model is None:
+            _log.error("no model in its record", model=key)
+            return
+        version = record.model.version
+        model = load_model(record.digest, record.model.manifest, self._artifacts)
+        if isinstance(model, str):
+            _log.error("model refused, the one before stays", model=key, version=version, why=model)
+            return
+        self._put(key, (model, *self._models.get(key, ())[:1]))
+        _log.info("model in force", model=model.manifest.label)
+
+    def equip(self, rules: Rules) -> Rules:
+        """Return the rules with the models in force that fit their configuration."""
+        digest = rules.config.digest
+        with self._lock:
+            if digest not in self._fitted:
+                fitting = [self._fitting(each, rules.config) for each in self._models.values()]
+                models = tuple(one for one in fitting if one is not None)
+                self._fitted[digest] = PropensityModels(models) if models else None
+            found = self._fitted[digest]
+        return rules if found is None else replace(rules, propensities=found)
+
+    def _put(self, name: str, models: Sequence[PropensityModel]) -> None:
+        with self._lock:
+            self._models = dict(sorted({**self._models, name: models}.items()))
+            self._fitted = {}
+        self.on_change()
+
+    def _fitting(
+        self, models: Sequence[PropensityModel], config: Configuration
+    ) -> PropensityModel | None:
+        for one in models:
+            why = ill_fitting(one.manifest, config)
+            if why is None:
+                return one
+            label = one.manifest.label
+            _log.error("model does not fit", model=label, config=config.digest, why=why)
+        return None
+
+
+def follow_models(
+    kafka: Mapping[str, Property], codec: Codec, artifacts: Artifacts
+) -> tuple[ModelShelf, LearningFollower]:
+    """Return the shelf with the models in force, and the follower, which has been started, that
+    keeps it so. Raises LearningLogError."""
+    shelf = ModelShelf(artifacts)
+    follower = LearningFollower(kafka, codec, shelf.take)
+    follower.start()
+    return shelf, follower
+
+
+def rules_with_models(rules: Rules, label: str | None, artifacts: Artifacts) -> Rules | str:
+    """Return the rules with the models of a Decision's `label`; or why they are not to be had."""
+    models = []
+    for each in label.split(" ") if label else ():
+        promotion = Promotions(artifacts).labelled(each)
+        if promotion is None:
+            return f"the model {each} is not known any more"
+        model = load_model(promotion.digest, promotion.manifest, artifacts)
+        if isinstance(model, str):
+            return f"the model {each} cannot be used: {model}"
+        models.append(model)
+    return replace(rules, propensities=PropensityModels(tuple(models))) if models else rules

@@ -1,0 +1,139 @@
+"""Propensity models in force: checked before they are used, and asked once for all candidates."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from pipeline.adapters.artifacts import Artifacts
+from pipeline.adapters.model_text import problem
+from pipeline.adapters.trial import model_problem_apart
+from pipeline.conditions import Facts
+from pipeline.config.compile import Configuration
+from pipeline.config.compiled import CompiledCandidate
+from pipeline.decisioning.features import FeatureEncoder, UnknownFeatureError
+from pipeline.decisioning.model_manifest import Calibration, ModelManifest, manifest_from
+
+_LEAST_P: Final = 1e-6
+_TRIED: Final = "tried-{features}-{version}"
+
+
+class PropensityModel:
+    """Loaded model. `of` is pure."""
+
+    def __init__(self, manifest: ModelManifest, booster: Any) -> None:
+        import numpy as np
+
+        self.manifest = manifest
+        self._encoder = FeatureEncoder(manifest.features)
+        self._booster = booster
+        self._treatments = frozenset(manifest.treatments)
+        calibration = manifest.calibration or Calibration((0.0, 1.0), (0.0, 1.0))
+        self._raw, self._p = np.array(calibration.raw), np.array(calibration.p)
+
+    def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> Sequence[float | None]:
+        """Return the probability of each candidate that the model was trained on, by one call."""
+        import numpy as np
+
+        known = self._treatments
+        asked = [one for one in candidates if one.tie in known]
+        if not asked:
+            return [None] * len(candidates)
+        raw = self._booster.predict(self._encoder.rows(asked, facts), num_threads=1)
+        p = np.interp(raw, self._raw, self._p)
+        found = np.clip(p, _LEAST_P, 1 - _LEAST_P).tolist()
+        if len(asked) == len(candidates):
+            return found  # type: ignore[no-any-return]
+        given = iter(found)
+        return [next(given) if one.tie in known else None for one in candidates]
+
+
+@dataclass(frozen=True, slots=True)
+class PropensityModels:
+    """Models in force, by name: the first that knows a candidate predicts it."""
+
+    models: tuple[PropensityModel, ...]
+
+    @property
+    def label(self) -> str:
+        """Names and versions, as a Decision names them."""
+        return " ".join(one.manifest.label for one in self.models)
+
+    def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> Sequence[float | None]:
+        """Return the probability of each candidate that a model was trained on."""
+        found = list(self.models[0].of(candidates, facts))
+        for model in self.models[1:]:
+            if None not in found:
+                break
+            more = model.of(candidates, facts)
+            found = [b if a is None else a for a, b in zip(found, more, strict=True)]
+        return found
+
+
+def load_model(
+    digest: str, manifest_digest: str | None, artifacts: Artifacts
+) -> PropensityModel | str:
+    """Return the promoted model whose files have these digests, or why it must not be used."""
+    file = artifacts.find(digest)
+    if file is None:
+        return f"its text {digest} is missing or damaged in {artifacts.folder}"
+    manifest = _manifest(manifest_digest, artifacts)
+    if isinstance(manifest, str):
+        return manifest
+    if manifest.digest != digest or manifest.kind != "propensity":
+        return "its manifest is another model's"
+    return open_model(file, manifest, artifacts)
+
+
+def open_model(file: Path, manifest: ModelManifest, artifacts: Artifacts) -> PropensityModel | str:
+    """Return the model in `file`, tried before in a process of its own; or why it is refused."""
+    features = len(manifest.features)
+    try:
+        data = file.read_bytes()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    unsound = problem(data, features)
+    if unsound is not None:
+        return unsound
+    tried = _TRIED.format(features=features, version=version("lightgbm"))
+    if not artifacts.is_marked(manifest.digest, tried):
+        unsound = model_problem_apart(file, features)
+        if unsound is not None:
+            return unsound
+        if artifacts.find(manifest.digest) is not None:
+            artifacts.mark(manifest.digest, tried)
+    try:
+        import lightgbm
+
+        return PropensityModel(manifest, lightgbm.Booster(model_str=data.decode()))
+    except UnknownFeatureError as error:
+        return str(error)
+    except (ImportError, OSError) as error:
+        return f"LightGBM cannot be used on this machine: {error}"
+
+
+def ill_fitting(manifest: ModelManifest, config: Configuration) -> str | None:
+    """Return why a model does not fit a configuration: it reads what decisions do not know."""
+    known: Mapping[str, frozenset[str]] = {
+        "trait": frozenset(config.read_traits),
+        "days_since": frozenset(config.read_traits),
+        "derived": config.carried,
+        "segment": frozenset(one.name for one in config.segments),
+    }
+    for feature in manifest.features:
+        if feature.of in known and feature.name not in known[feature.of]:
+            mend = (
+                "name it in `features` of profile.yaml"
+                if feature.of in ("trait", "days_since")
+                else "let a condition read it, or train again without it"
+            )
+            return f"its feature {feature} is not known when a decision is made: {mend}"
+    return None
+
+
+def _manifest(digest: str | None, artifacts: Artifacts) -> ModelManifest | str:
+    file = artifacts.find(digest)
+    if file is None:
+        return f"its manifest {digest} is missing or damaged in {artifacts.folder}"
+    return manifest_from(file.read_bytes())

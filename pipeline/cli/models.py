@@ -1,0 +1,186 @@
+"""`kairos models`: trained models, and which of them decide."""
+
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from msgspec import Struct
+
+from pipeline.adapters.learning_follower import LearningLogError
+from pipeline.adapters.model_registry import ModelFiles, ModelRegistry
+from pipeline.adapters.propensity_model import ill_fitting
+from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
+from pipeline.cli.times import iso
+from pipeline.cli.train import print_manifest
+from pipeline.decisioning.model_manifest import ModelManifest
+from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.codec import open_codec
+from pipeline.model.learning import ModelVersion
+from pipeline.settings import NoBrokerError, Settings
+from pipeline.training.model_folder import StoredModel, read_models
+
+app = typer.Typer()
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
+VersionOption = Annotated[
+    int | None, typer.Option("--version", help="Default: the newest that was trained.")
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option("--models", metavar="DIR", help="Folder of models; default: HOME/models."),
+]
+
+
+class ListedModel(Struct, frozen=True):
+    """Trained version; `in_force` None: no broker answers that could tell."""
+
+    name: str
+    version: int
+    kind: str
+    trained_at: int
+    examples: int
+    log_loss: float
+    auc: float | None
+    calibration_error: float
+    in_force: bool | None
+
+
+class Changed(Struct, frozen=True):
+    """Version of a model that is in force from now on; None: none is."""
+
+    name: str
+    version: int | None
+
+
+@app.command("list")
+def list_models(folder: FolderOption = None, json: JsonOption = False) -> None:
+    """List the trained models, and say which are in force."""
+    settings = Settings()
+    force = _in_force(settings)
+    listed = [_listed(one.manifest, force) for one in _models(settings, folder)]
+    if json:
+        print_json(listed)
+        return
+    columns = ("name", "version", "kind", "trained", "log loss", "AUC", "calibration", "in force")
+    rows = [
+        (
+            one.name,
+            one.version,
+            one.kind,
+            iso(one.trained_at),
+            f"{one.log_loss:.4f}",
+            "-" if one.auc is None else f"{one.auc:.4f}",
+            f"{one.calibration_error:.4f}",
+            {True: "yes", False: "", None: "?"}[one.in_force],
+        )
+        for one in listed
+    ]
+    print_table("models", columns, rows)
+
+
+@app.command()
+def show(
+    name: NameArgument,
+    version: VersionOption = None,
+    folder: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show a model's manifest: features, data, metrics."""
+    manifest = _find(Settings(), folder, name, version).manifest
+    if json:
+        print_json(manifest)
+        return
+    print_manifest(manifest)
+    out.print("features: " + ", ".join(map(str, manifest.features)), soft_wrap=True)
+
+
+@app.command()
+def promote(
+    name: NameArgument,
+    version: VersionOption = None,
+    folder: FolderOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put a propensity model into force: agents take it between two interactions.
+
+    A damaged model is refused, and one that reads what the configuration in force does not know.
+    """
+    settings = Settings()
+    stored = _find(settings, folder, name, version)
+    manifest = stored.manifest
+    if manifest.kind != "propensity":
+        fail(f"{manifest.label} is a {manifest.kind}: `kairos config apply` puts it into force")
+    config = applied_configuration(settings)
+    misfit = None if config is None else ill_fitting(manifest, config)
+    if misfit is not None:
+        fail(f"{manifest.label} is refused: {misfit}")
+    files = ModelFiles(stored.model, stored.manifest_file)
+    try:
+        refused = _registry(settings).promote(manifest, files, getpass.getuser())
+    except (LearningLogError, OSError) as error:
+        fail(str(error))
+    if refused is not None:
+        fail(f"{manifest.label} is refused: {refused}")
+    _say(Changed(name, manifest.version), json)
+
+
+@app.command()
+def rollback(name: NameArgument, json: JsonOption = False) -> None:
+    """Put the version before the one in force into force again; the first one is withdrawn."""
+    try:
+        before = _registry(Settings()).rollback(name, getpass.getuser())
+    except (LookupError, ValueError, LearningLogError) as error:
+        fail(str(error.args[0]))
+    _say(Changed(name, None if before is None else before.version), json)
+
+
+def _say(changed: Changed, json: bool) -> None:
+    if json:
+        print_json(changed)
+    elif changed.version is None:
+        out.print(f"{changed.name} is withdrawn: what campaigns declare counts again")
+    else:
+        out.print(f"{changed.name}@{changed.version} is in force")
+
+
+def _listed(manifest: ModelManifest, force: dict[str, ModelVersion] | None) -> ListedModel:
+    in_force = None if force is None else force.get(manifest.name)
+    return ListedModel(
+        name=manifest.name,
+        version=manifest.version,
+        kind=manifest.kind,
+        trained_at=manifest.trained_at,
+        examples=manifest.data.examples,
+        log_loss=manifest.metrics.log_loss,
+        auc=manifest.metrics.auc,
+        calibration_error=manifest.metrics.calibration_error,
+        in_force=None
+        if force is None
+        else in_force is not None and in_force.version == manifest.version,
+    )
+
+
+def _models(settings: Settings, folder: Path | None) -> list[StoredModel]:
+    return list(read_models(folder or settings.home / "models"))
+
+
+def _find(settings: Settings, folder: Path | None, name: str, version: int | None) -> StoredModel:
+    every = _models(settings, folder)
+    found = [one for one in every if one.manifest.name == name]
+    wanted = [one for one in found if version in (None, one.manifest.version)]
+    if not wanted:
+        known = ", ".join(one.manifest.label for one in found or every) or "none"
+        fail(f"no model {name if version is None else f'{name}@{version}'}; there are: {known}")
+    return wanted[-1]
+
+
+def _registry(settings: Settings) -> ModelRegistry:
+    return ModelRegistry(settings.kafka(), open_codec(settings), settings.kept_artifacts())
+
+
+def _in_force(settings: Settings) -> dict[str, ModelVersion] | None:
+    try:
+        return _registry(settings).in_force()
+    except (NoBrokerError, LearningLogError):
+        return None

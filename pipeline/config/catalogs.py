@@ -1,0 +1,240 @@
+"""Catalogues: items that are offers of one form, and which of them a customer may see."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from pipeline.conditions import Facts, Path, Problem
+from pipeline.config import amounts, model
+from pipeline.config.compiled import CompiledCandidate, Worth
+from pipeline.config.contents import item_content
+from pipeline.config.dates import end_ms, start_ms
+from pipeline.config.names import Names, known_name
+from pipeline.model.interaction import text_of
+
+EXCLUDED: Final = "applicability/excluded"
+NOT_FOR_THEM: Final = "applicability/not among"
+OUT_OF_DATE: Final = "eligibility/item not valid now"
+BEYOND: Final = "applicability/beyond the best"
+
+ITEM_SIGN: Final = "/"
+"""Stands between a treatment's name and its item's id."""
+
+_NOTHING: Final[frozenset[int]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """Rule with its items by the value of its trait."""
+
+    trait: str
+    items: Mapping[str, frozenset[int]]
+    factor: float
+
+    def of(self, facts: Facts) -> frozenset[int]:
+        """Return the items that it names for a customer."""
+        value = facts.traits.get(self.trait)
+        if value is None:
+            return _NOTHING
+        if isinstance(value, tuple):
+            return _NOTHING.union(*(self.items.get(one, _NOTHING) for one in value))
+        return self.items.get(text_of(value), _NOTHING)
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledItems:
+    """Items of a catalogue for one treatment, in the order of their worth without a customer.
+
+    `moments` (ms) are those at which items begin or end; `valid` are the items valid before the
+    first of them, between each two, and after the last.
+    """
+
+    name: str
+    candidates: tuple[CompiledCandidate, ...]
+    moments: tuple[int, ...]
+    valid: tuple[frozenset[int], ...]
+    only: tuple[_Rule, ...]
+    exclude: tuple[_Rule, ...]
+    boost: tuple[_Rule, ...]
+    most: int
+    shortlist: int
+    raised: dict[tuple[int, float], CompiledCandidate] = field(default_factory=dict)
+
+    def eligible(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
+        """Return those for a customer now, and how many each rule fells."""
+        valid = self.valid[bisect_right(self.moments, facts.now_ms)]
+        wanted = valid
+        if self.only:
+            wanted = valid & _NOTHING.union(*(rule.of(facts) for rule in self.only))
+        left = wanted
+        if self.exclude:
+            left = wanted - _NOTHING.union(*(rule.of(facts) for rule in self.exclude))
+        factors = self._factors(left, facts)
+        best = sorted(left) if len(left) <= self.most else self._best(left, factors)
+        felled = {
+            OUT_OF_DATE: len(self.candidates) - len(valid),
+            NOT_FOR_THEM: len(valid) - len(wanted),
+            EXCLUDED: len(wanted) - len(left),
+            BEYOND: len(left) - len(best),
+        }
+        candidates = self.candidates
+        if not factors:
+            return [candidates[place] for place in best], felled
+        return [
+            self._raised(place, factors[place]) if place in factors else candidates[place]
+            for place in best
+        ], felled
+
+    def _factors(self, left: frozenset[int], facts: Facts) -> dict[int, float]:
+        factors: dict[int, float] = {}
+        for rule in self.boost:
+            for place in rule.of(facts) & left:
+                factors[place] = factors.get(place, 1.0) * rule.factor
+        return factors
+
+    def _best(self, left: frozenset[int], factors: Mapping[int, float]) -> list[int]:
+        """Return the `most` best: those that are raised, then those that are worth most."""
+        raised = sorted(factors, key=lambda place: (-factors[place], place))[: self.most]
+        others = sorted(left.difference(raised))[: self.most - len(raised)]
+        return [*raised, *others]
+
+    def _raised(self, place: int, factor: float) -> CompiledCandidate:
+        found = self.raised.get((place, factor))
+        if found is None:
+            one = self.candidates[place]
+            lever = one.lever * factor
+            worth = one.worth and _worth(one, one.worth.p, one.worth.value, lever)
+            found = self.raised[place, factor] = replace(one, lever=lever, worth=worth)
+        return found
+
+
+def compiled_items(
+    catalog: model.Catalog, template: CompiledCandidate, p: model.Probability
+) -> CompiledItems:
+    """Compile the items of a catalogue in the form of `template`; items that lack what the content
+    needs are left out."""
+    made = [
+        (one, candidate)
+        for one in catalog.items
+        if (candidate := _candidate(one, catalog.catalog, template, p)) is not None
+    ]
+    made.sort(key=lambda pair: _order(pair[1]))
+    items = [one for one, _ in made]
+    moments, valid = _validity([candidate for _, candidate in made])
+    return CompiledItems(
+        name=catalog.catalog,
+        candidates=tuple(candidate for _, candidate in made),
+        moments=moments,
+        valid=valid,
+        only=_rules(catalog, catalog.only, items),
+        exclude=_rules(catalog, catalog.exclude, items),
+        boost=_rules(catalog, catalog.boost, items),
+        most=catalog.most,
+        shortlist=catalog.shortlist,
+    )
+
+
+def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterator[Problem]:
+    """Yield problems of a catalogue's rules."""
+    for kind, rules in (
+        ("only", catalog.only), ("exclude", catalog.exclude), ("boost", catalog.boost)
+    ):  # fmt: skip
+        for place, rule in enumerate(rules):
+            at = (*path, kind, place)
+            yield from known_name("trait", rule.trait, names.traits, (*at, "trait"))
+            if rule.attribute is not None and rule.recipe is not None:
+                yield Problem((*at, "recipe"), "by attribute or by recipe: name one of them")
+            if rule.attribute is not None and catalog.items:
+                known = {name for one in catalog.items for name in one.attributes}
+                yield from known_name("attribute", rule.attribute, known, (*at, "attribute"))
+            if rule.recipe is not None and catalog.recipes is None:
+                what = "name the table of recipes in `recipes`: `kairos train recipes` writes one"
+                yield Problem((*at, "recipe"), what)
+            elif rule.recipe is not None and catalog.related:
+                yield from known_name("recipe", rule.recipe, catalog.related, (*at, "recipe"))
+
+
+def traits_of(catalog: model.Catalog) -> Iterator[str]:
+    """Yield the traits that its rules read."""
+    yield from (rule.trait for rule in (*catalog.only, *catalog.exclude, *catalog.boost))
+
+
+def _candidate(
+    item: model.CatalogItem, catalog: str, template: CompiledCandidate, p: model.Probability
+) -> CompiledCandidate | None:
+    content = item_content(template.content, item.attributes)
+    if content is None:
+        return None
+    treatment = f"{template.treatment}{ITEM_SIGN}{item.id}"
+    made = replace(
+        template,
+        catalog=catalog,
+        offer=item.id,
+        treatment=treatment,
+        tie=(template.campaign, item.id, treatment),
+        content=content,
+        starts_ms=None if item.starts is None else start_ms(item.starts),
+        ends_ms=None if item.ends is None else end_ms(item.ends),
+        value=template.value if item.value is None else amounts.reckon(item.value),
+    )
+    if item.value is None or isinstance(p, model.Reckoned) or made.weights:
+        return replace(made, worth=made.worth and _worth(made, made.worth.p, made.worth.value))
+    return replace(made, worth=_worth(made, p, item.value))
+
+
+def _worth(one: CompiledCandidate, p: float, value: float, lever: float | None = None) -> Worth:
+    weight = one.lever if lever is None else lever
+    return amounts.worth(p, value, one.cost, weight, one.transactional, one.tie)
+
+
+def _order(one: CompiledCandidate) -> tuple[float, str]:
+    return (-one.worth.score if one.worth is not None else 0.0, one.offer)
+
+
+def _validity(
+    candidates: Sequence[CompiledCandidate],
+) -> tuple[tuple[int, ...], tuple[frozenset[int], ...]]:
+    times = (time for one in candidates for time in (one.starts_ms, one.ends_ms))
+    moments = sorted({time for time in times if time is not None})
+    firsts = [None, *moments]
+    valid = tuple(
+        frozenset(place for place, one in enumerate(candidates) if _is_valid(one, first))
+        for first in firsts
+    )
+    return tuple(moments), valid
+
+
+def _is_valid(one: CompiledCandidate, at: int | None) -> bool:
+    """Return whether it is valid at `at`; None: before all dates."""
+    begun = one.starts_ms is None or (at is not None and at >= one.starts_ms)
+    return begun and (one.ends_ms is None or at is None or at < one.ends_ms)
+
+
+def _rules(
+    catalog: model.Catalog, rules: Iterable[model.ItemRule], items: Sequence[model.CatalogItem]
+) -> tuple[_Rule, ...]:
+    places = {one.id: place for place, one in enumerate(items)}
+    return tuple(_Rule(one.trait, _named(catalog, one, items, places), one.factor) for one in rules)
+
+
+def _named(
+    catalog: model.Catalog,
+    rule: model.ItemRule,
+    items: Sequence[model.CatalogItem],
+    places: Mapping[str, int],
+) -> Mapping[str, frozenset[int]]:
+    if rule.recipe is not None:
+        related = catalog.related.get(rule.recipe, {})
+        return {
+            one: frozenset(places[each] for each in others if each in places)
+            for one, others in related.items()
+        }
+    if rule.attribute is None:
+        return {name: frozenset((place,)) for name, place in places.items()}
+    found: dict[str, set[int]] = {}
+    for place, item in enumerate(items):
+        value = item.attributes.get(rule.attribute)
+        if value is not None:
+            found.setdefault(text_of(value), set()).add(place)
+    return {value: frozenset(places) for value, places in found.items()}

@@ -1,0 +1,142 @@
+"""Features of a propensity model: from a customer's facts and a candidate to a row of numbers.
+
+Training and serving run this code, so that a model sees the same numbers in both.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from math import nan
+from typing import Final, Literal, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct, field
+
+from pipeline.conditions import Facts
+from pipeline.config.readers import is_number
+from pipeline.model.interaction import Known
+from pipeline.model.time import DAY_MS
+
+Matrix: TypeAlias = npt.NDArray[np.float64]
+
+CustomerSource: TypeAlias = Literal["trait", "days_since", "derived", "segment", "interaction"]
+CandidateSource: TypeAlias = Literal["campaign", "offer", "treatment", "channel"]
+
+OF_CANDIDATE: Final[tuple[CandidateSource, ...]] = ("campaign", "offer", "treatment", "channel")
+OF_INTERACTION: Final = ("name", "kind", "channel")
+
+
+class Proposed(Protocol):
+    """Candidate as features see it."""
+
+    @property
+    def campaign(self) -> str: ...
+    @property
+    def offer(self) -> str: ...
+    @property
+    def treatment(self) -> str: ...
+    @property
+    def channel(self) -> str: ...
+
+
+class ModelFeature(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Number of a row. `name`: which trait, derived value, segment, or field of the interaction.
+
+    With `equals` it is 1 where the value is that text, else 0; without, the value itself: a number,
+    true as 1, NaN for anything else. `days_since`: the age in days of the time in a trait;
+    `segment`: 1 for a member, else 0.
+    """
+
+    of: CustomerSource | CandidateSource
+    name: str = ""
+    equals: str | None = field(default=None, name="is")
+
+    def __str__(self) -> str:
+        text = f"{self.of}.{self.name}" if self.name else self.of
+        return text if self.equals is None else f"{text}={self.equals}"
+
+    @property
+    def of_candidate(self) -> bool:
+        """Whether it is the same for all customers."""
+        return self.of in OF_CANDIDATE
+
+
+class UnknownFeatureError(ValueError):
+    """Raised for features that are not in a row's order, or that nothing computes."""
+
+
+class FeatureEncoder:
+    """Rows of features, first those of the customer, then those of the candidate.
+
+    Raises UnknownFeatureError. The numbers of a candidate are computed once, by its names.
+    """
+
+    def __init__(self, features: Sequence[ModelFeature]) -> None:
+        split = sum(not one.of_candidate for one in features)
+        if any(one.of_candidate for one in features[:split]):
+            raise UnknownFeatureError("features of candidates come after those of customers")
+        self._customer = [_of_customer(one) for one in features[:split]]
+        self._candidate = features[split:]
+        self._known: dict[tuple[str, str, str, str], int] = {}
+        self._table: Matrix = np.empty((0, len(self._candidate)))
+
+    def rows(self, candidates: Sequence[Proposed], facts: Facts) -> Matrix:
+        """Return a row for each candidate."""
+        known, split = self._known, len(self._customer)
+        places = [
+            known.get((one.campaign, one.offer, one.treatment, one.channel), -1)
+            for one in candidates
+        ]
+        if -1 in places:
+            self._add(candidates)
+            return self.rows(candidates, facts)
+        made = np.empty((len(places), split + len(self._candidate)))
+        made[:, :split] = self.customer(facts)
+        made[:, split:] = self._table[places]
+        return made
+
+    def customer(self, facts: Facts) -> list[float]:
+        """Return the part of a row that all candidates share."""
+        return [read(facts) for read in self._customer]
+
+    def _add(self, candidates: Iterable[Proposed]) -> None:
+        rows: list[list[float]] = []
+        for one in candidates:
+            key = one.campaign, one.offer, one.treatment, one.channel
+            if key not in self._known:
+                self._known[key] = len(self._table) + len(rows)
+                rows.append([float(getattr(one, of.of) == of.equals) for of in self._candidate])
+        added = np.array(rows, dtype=np.float64).reshape(len(rows), len(self._candidate))
+        self._table = np.concatenate((self._table, added))
+
+
+def _of_customer(feature: ModelFeature) -> Callable[[Facts], float]:
+    name, equals = feature.name, feature.equals
+    if feature.of == "segment":
+        return lambda facts: float(name in facts.segments)
+    if feature.of == "days_since":
+        return lambda facts: _age_days(facts.traits.get(name), facts.now_ms)
+    read = _reader(feature)
+    if equals is not None:
+        return lambda facts: float(read(facts) == equals)
+    return lambda facts: _number(read(facts))
+
+
+def _reader(feature: ModelFeature) -> Callable[[Facts], Known]:
+    name = feature.name
+    if feature.of == "trait":
+        return lambda facts: facts.traits.get(name)
+    if feature.of == "derived":
+        return lambda facts: facts.derived.get(name)
+    if feature.of == "interaction" and name in OF_INTERACTION:
+        return lambda facts: getattr(facts.interaction, name, None)
+    raise UnknownFeatureError(f"no feature is computed for {feature}")
+
+
+def _number(value: Known) -> float:
+    if isinstance(value, bool):
+        return float(value)
+    return float(value) if is_number(value) else nan
+
+
+def _age_days(value: Known, now_ms: int) -> float:
+    return (now_ms - value) / DAY_MS if is_number(value) else nan

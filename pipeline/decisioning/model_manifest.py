@@ -1,0 +1,126 @@
+"""Manifest of a trained model: what it reads, what it was trained on, and how well it did."""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.decisioning.features import ModelFeature
+
+
+class Calibration(Struct, frozen=True, forbid_unknown_fields=True):
+    """Calibrated probabilities `p` of raw predictions `raw`, both ascending; linear in between."""
+
+    raw: tuple[float, ...]
+    p: tuple[float, ...]
+
+
+class TrainingData(Struct, frozen=True, forbid_unknown_fields=True):
+    """Examples from [`since`, `until`) (epoch ms), of which `positives` reached the goal.
+
+    `cut` (epoch ms) divides training from test.
+    """
+
+    since: int
+    until: int
+    cut: int
+    examples: int
+    positives: int
+    customers: int
+
+
+class PolicyEstimate(Struct, frozen=True, forbid_unknown_fields=True):
+    """Value per message, with its 95 % interval; None where the log does not carry it."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class PolicyValue(Struct, frozen=True, forbid_unknown_fields=True):
+    """Value of the policy that ran and of the greedy one by the model (value × goal − cost per
+    message), from `n` test decisions worth `ess` under the greedy policy."""
+
+    n: int
+    ess: float
+    ran: PolicyEstimate
+    ips: PolicyEstimate
+    snips: PolicyEstimate
+    dr: PolicyEstimate
+
+
+class ModelMetrics(Struct, frozen=True, forbid_unknown_fields=True):
+    """Quality on `examples` that the model has not seen: later ones, of other customers.
+
+    `calibration_error`: mean distance of predicted and observed rate over ten bins. `base_log_loss`
+    is that of predicting the training set's rate. `auc` is None where all are of one kind.
+    """
+
+    examples: int
+    positives: int
+    log_loss: float
+    base_log_loss: float
+    auc: float | None
+    calibration_error: float
+    policy: PolicyValue | None = None
+
+
+class Reference(Struct, frozen=True, forbid_unknown_fields=True):
+    """Shares of predictions between `edges` (ascending) on the test set, to see drift against."""
+
+    edges: tuple[float, ...]
+    shares: tuple[float, ...]
+
+
+def shares(p: Sequence[float], edges: Sequence[float]) -> tuple[float, ...]:
+    """Return the share of `p` in each bin between `edges`; an edge belongs to the bin above it."""
+    counts = [0] * (len(edges) + 1)
+    for one in p:
+        counts[bisect_right(edges, one)] += 1
+    return tuple(count / max(len(p), 1) for count in counts)
+
+
+class ModelManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Manifest beside `model.txt`, whose SHA-256 is `digest`.
+
+    `goal`: the outcome, or the score's condition as JSON, that is predicted to come within
+    `window_ms`. `treatments`: those that it was trained on, each as campaign, offer, treatment; it
+    predicts no others.
+    """
+
+    name: str
+    version: int
+    kind: Literal["propensity", "score"]
+    digest: str
+    features: tuple[ModelFeature, ...]
+    treatments: tuple[tuple[str, str, str], ...]
+    calibration: Calibration | None
+    goal: str
+    window_ms: int
+    data: TrainingData
+    metrics: ModelMetrics
+    reference: Reference
+    trained_at: int
+
+    @property
+    def label(self) -> str:
+        """Name and version as a Decision names them."""
+        return f"{self.name}@{self.version}"
+
+
+_decode: Final = msgspec.json.Decoder(ModelManifest).decode
+
+
+def manifest_from(data: bytes) -> ModelManifest | str:
+    """Return the manifest, or why `data` is none."""
+    try:
+        return _decode(data)
+    except msgspec.MsgspecError as error:
+        return f"not a model's manifest: {error}"
+
+
+def manifest_bytes(manifest: ModelManifest) -> bytes:
+    """Return its file's content."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"

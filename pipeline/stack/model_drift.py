@@ -1,0 +1,142 @@
+"""Drift of models in force: their latest predictions beside those of their test, and beside what
+came of them."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from math import log, sqrt
+from typing import Final
+
+from pipeline.adapters.artifacts import Artifacts
+from pipeline.adapters.model_promotions import Promotions
+from pipeline.adapters.propensity_model import load_model
+from pipeline.adapters.topic_ranges import TopicReader
+from pipeline.decisioning.model_manifest import ModelManifest, shares
+from pipeline.home.records import Records
+from pipeline.model import topics
+from pipeline.model.decision import Decision
+from pipeline.model.stages import Segmented
+from pipeline.settings import Settings
+
+_LATEST: Final = 20_000
+"""Records of each partition that are looked at, counted from its end."""
+
+_LEAST: Final = 200
+"""Predictions below which nothing is said of a model."""
+
+_LEAST_SHARE: Final = 1e-4
+_SURE: Final = 3.0  # standard errors
+
+
+@dataclass(slots=True)
+class ModelUse:
+    """Predictions of what was chosen: by action, with the time of the decision (epoch ms)."""
+
+    predictions: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Population stability index of the predictions (`n` of them), and the mean prediction and
+    observed rate of those `judged`, whose window is over; None: too few are."""
+
+    label: str
+    n: int
+    psi: float
+    judged: int
+    predicted: float | None
+    observed: float | None
+
+    @property
+    def is_off(self) -> float:
+        """Distance of rate and prediction where chance alone does not explain it, else 0."""
+        if self.predicted is None or self.observed is None:
+            return 0.0
+        error = sqrt(max(self.predicted * (1 - self.predicted), 1e-9) / self.judged)
+        gap = abs(self.predicted - self.observed)
+        return gap if gap > _SURE * error else 0.0
+
+
+def drifts(settings: Settings, now_ms: int) -> Iterator[Drift]:
+    """Yield the drift of each model that decided lately. Raises KafkaException."""
+    records, artifacts = Records.of(settings), settings.kept_artifacts()
+    uses: dict[str, ModelUse] = {}
+    for _, one in records.every(
+        topics.DECISIONS, Decision, start=_latest(settings, topics.DECISIONS)
+    ):
+        if one.model is not None:
+            _note(one, uses)
+    if not uses:
+        return
+    reached = _outcomes(records, _latest(settings, topics.SEGMENTED))
+    for label, use in sorted(uses.items()):
+        manifest = _manifest(label, artifacts)
+        if manifest is not None and len(use.predictions) >= _LEAST:
+            yield drift_of(manifest, use, reached, now_ms)
+
+
+def drift_of(
+    manifest: ModelManifest, use: ModelUse, reached: Mapping[tuple[str, str], int], now_ms: int
+) -> Drift:
+    """Return the drift of one model. `reached`: when (epoch ms) an action had an outcome."""
+    found = [p for p, _ in use.predictions.values()]
+    judged = [
+        (p, at <= reached.get((action, manifest.goal), -1) < at + manifest.window_ms)
+        for action, (p, at) in use.predictions.items()
+        if at + manifest.window_ms <= now_ms
+    ]
+    enough = len(judged) >= _LEAST
+    return Drift(
+        label=manifest.label,
+        n=len(found),
+        psi=stability_index(manifest.reference.shares, shares(found, manifest.reference.edges)),
+        judged=len(judged),
+        predicted=sum(p for p, _ in judged) / len(judged) if enough else None,
+        observed=sum(happened for _, happened in judged) / len(judged) if enough else None,
+    )
+
+
+def stability_index(expected: tuple[float, ...], actual: tuple[float, ...]) -> float:
+    """Return the population stability index: 0 for equal shares; above 0.25 by usage a shift."""
+    pairs = [
+        (max(a, _LEAST_SHARE), max(e, _LEAST_SHARE)) for a, e in zip(actual, expected, strict=True)
+    ]
+    return sum((a - e) * log(a / e) for a, e in pairs)
+
+
+def _latest(settings: Settings, topic: str) -> dict[int, int]:
+    with TopicReader(settings.kafka(), topic) as reader:
+        limits = reader.limits()
+    return {number: max(one.start, one.stop - _LATEST) for number, one in limits.items()}
+
+
+def _note(decision: Decision, uses: dict[str, ModelUse]) -> None:
+    """Note the predictions of one model alone: with several it is not known whose they are."""
+    assert decision.model is not None
+    if " " in decision.model:
+        return
+    use = uses.setdefault(decision.model, ModelUse())
+    for choice in decision.choices:
+        if choice.action_id is None:
+            continue
+        for one in decision.candidates:
+            if (one.slot, one.treatment, one.fate) == (choice.slot, choice.treatment, "chosen"):
+                use.predictions[choice.action_id] = one.p, decision.decided_at
+
+
+def _outcomes(records: Records, start: Mapping[int, int]) -> dict[tuple[str, str], int]:
+    found: dict[tuple[str, str], int] = {}
+    for _, one in records.every(topics.SEGMENTED, Segmented, start=start):
+        interaction = one.interaction
+        if interaction is not None and interaction.kind == "outcome":
+            key = str(interaction.properties.get("action_id")), interaction.name
+            at = min(interaction.occurred_at, interaction.received_at)
+            found[key] = min(at, found.get(key, at))
+    return found
+
+
+def _manifest(label: str, artifacts: Artifacts) -> ModelManifest | None:
+    promotion = Promotions(artifacts).labelled(label)
+    if promotion is None:
+        return None
+    loaded = load_model(promotion.digest, promotion.manifest, artifacts)
+    return None if isinstance(loaded, str) else loaded.manifest

@@ -1,0 +1,120 @@
+"""Choice of features from examples, and refusal of those that give the answer away."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from pipeline.conditions import Facts
+from pipeline.config.readers import is_number
+from pipeline.decisioning.features import (
+    OF_CANDIDATE,
+    OF_INTERACTION,
+    CustomerSource,
+    Matrix,
+    ModelFeature,
+    Proposed,
+)
+from pipeline.model.interaction import Known
+
+Labels = npt.NDArray[np.bool_]
+
+_MOST_TEXTS: Final = 12
+"""Most texts of a value that are features; rarer ones are none of them."""
+
+_MOST_NAMES: Final = 64
+_LEAST_SHARE: Final = 0.005
+_EARLIEST_MS: Final = 946_684_800_000  # 2000: a greater number that is not in the future is a time
+_GIVES_AWAY_AUC: Final = 0.995
+_LEAST_POSITIVES: Final = 30
+
+
+def features_of(examples: Iterable[tuple[Facts, Proposed]]) -> tuple[ModelFeature, ...]:
+    """Return the features that the examples have, customers' before candidates'; always in the same
+    order. Identifiers and lists are none."""
+    values: dict[tuple[CustomerSource, str], list[Known]] = {}
+    names: dict[str, Counter[str]] = {of: Counter() for of in OF_CANDIDATE}
+    segments: Counter[str] = Counter()
+    newest = count = 0
+    for facts, candidate in examples:
+        count += 1
+        newest = max(newest, facts.now_ms)
+        segments.update(facts.segments)
+        for of, name, value in _values(facts):
+            values.setdefault((of, name), []).append(value)
+        for part in OF_CANDIDATE:
+            names[part][getattr(candidate, part)] += 1
+    least = max(2, round(count * _LEAST_SHARE))
+    made = [
+        feature
+        for (of, name), found in sorted(values.items())
+        for feature in _features(of, name, found, newest, least)
+    ]
+    made += [ModelFeature("segment", one) for one, n in sorted(segments.items()) if n >= least]
+    for part in OF_CANDIDATE:
+        common = [name for name, n in names[part].most_common(_MOST_NAMES) if n >= least]
+        if len(names[part]) > 1:
+            made += [ModelFeature(part, equals=name) for name in sorted(common)]
+    return tuple(made)
+
+
+def gives_away(
+    features: Sequence[ModelFeature], rows: Matrix, labels: Labels
+) -> list[ModelFeature]:
+    """Return features of customers that tell nearly all by themselves who reaches the goal.
+
+    Such a value most likely becomes known by reaching it: a leak.
+    """
+    if min(labels.sum(), (~labels).sum()) < _LEAST_POSITIVES:
+        return []
+    return [
+        feature
+        for place, feature in enumerate(features)
+        if not feature.of_candidate and _one_sided_auc(rows[:, place], labels) >= _GIVES_AWAY_AUC
+    ]
+
+
+def auc(scores: npt.NDArray[np.float64], labels: Labels) -> float | None:
+    """Return the chance that one who reaches the goal scores higher than one who does not; equal
+    scores count half. None where all are of one kind."""
+    positives = int(labels.sum())
+    negatives = len(labels) - positives
+    if not positives or not negatives:
+        return None
+    ranks = float(rankdata(scores)[labels].sum())
+    return (ranks - positives * (positives + 1) / 2) / (positives * negatives)
+
+
+def _one_sided_auc(values: npt.NDArray[np.float64], labels: Labels) -> float:
+    """Return the AUC of a feature alone, in its better direction; a missing value is one too."""
+    missing = np.isnan(values)
+    filled = np.where(missing, values[~missing].min() - 1 if (~missing).any() else 0.0, values)
+    found = [auc(filled, labels), auc(missing.astype(np.float64), labels)]
+    return max((max(one, 1 - one) for one in found if one is not None), default=0.5)
+
+
+def _values(facts: Facts) -> Iterator[tuple[CustomerSource, str, Known]]:
+    for name, value in facts.traits.items():
+        if not name.startswith("identifier."):
+            yield "trait", name, value
+    for name, value in facts.derived.items():
+        yield "derived", name, value
+    for name in OF_INTERACTION:
+        yield "interaction", name, getattr(facts.interaction, name)
+
+
+def _features(
+    of: CustomerSource, name: str, found: Sequence[Known], newest_ms: int, least: int
+) -> Iterator[ModelFeature]:
+    numbers = [one for one in found if is_number(one)]
+    if numbers and of == "trait" and min(numbers) >= _EARLIEST_MS and max(numbers) <= newest_ms:
+        yield ModelFeature("days_since", name)
+    elif len(numbers) >= least or sum(isinstance(one, bool) for one in found) >= least:
+        yield ModelFeature(of, name)
+    texts = Counter(one for one in found if isinstance(one, str))
+    common = [text for text, n in texts.most_common(_MOST_TEXTS) if least <= n < len(found)]
+    for text in sorted(common):
+        yield ModelFeature(of, name, text)

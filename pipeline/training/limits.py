@@ -1,0 +1,97 @@
+"""Limits of training: too few examples, a feature that gives the answer away."""
+
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeVar
+
+from pipeline.adapters import model_text
+from pipeline.decisioning.features import ModelFeature
+from pipeline.decisioning.model_manifest import TrainingData
+from pipeline.training.feature_choice import gives_away
+from pipeline.training.fitting import Labelled
+from pipeline.training.splitting import Dated, Split
+
+LEAST_EXAMPLES: Final = 200
+LEAST_POSITIVES: Final = 20
+
+_T = TypeVar("_T", bound="JudgedExample")
+
+
+class UntrainableError(Exception):
+    """No model can be made of these examples; the message says why."""
+
+
+class LeakError(Exception):
+    """Features tell nearly all by themselves who reaches the goal; the message names them."""
+
+
+class JudgedExample(Dated, Protocol):
+    """Example of which it is known whether it reached the goal."""
+
+    @property
+    def reached(self) -> bool: ...
+
+
+def require_enough(count: int, positives: int, what: str) -> None:
+    """Raise UntrainableError where there is too little to learn from."""
+    if count < LEAST_EXAMPLES:
+        raise UntrainableError(
+            f"{count:,} {what} whose window is over by the end of the data: at least "
+            f"{LEAST_EXAMPLES} are needed (replay more days, or shorten --window)"
+        )
+    if min(positives, count - positives) < LEAST_POSITIVES:
+        raise UntrainableError(
+            f"{positives:,} of {count:,} {what} reached the goal: at least {LEAST_POSITIVES} must, "
+            "and as many must not"
+        )
+
+
+def require_parts(parts: Split[_T]) -> None:
+    """Raise UntrainableError where a part has only one kind of example, or none."""
+    for name, part in (
+        ("training", parts.train), ("calibration", parts.held_back), ("test", parts.test),
+    ):  # fmt: skip
+        reached = sum(one.reached for one in part)
+        if not 0 < reached < len(part):
+            raise UntrainableError(
+                f"{reached:,} of the {len(part):,} examples for {name} reached the goal, so it "
+                "cannot be done: replay more days, or shorten --window"
+            )
+
+
+def require_features(features: Sequence[ModelFeature]) -> None:
+    """Raise UntrainableError where nothing varies that a model could read."""
+    if not features:
+        raise UntrainableError(
+            "nothing is known that differs between the examples: name traits in `features` of "
+            "profile.yaml, so that decisions carry them"
+        )
+
+
+def refuse_leaks(features: Sequence[ModelFeature], train: Labelled) -> None:
+    """Raise LeakError where a feature gives the answer away."""
+    leaks = gives_away(features, train.rows, train.labels)
+    if leaks:
+        names = ", ".join(map(str, leaks))
+        raise LeakError(
+            f"{names}: known by itself who reaches the goal, as if it came after the decision: "
+            "leave it out with --exclude, or correct the trait"
+        )
+
+
+def require_sound(text: str, features: int) -> None:
+    """Raise UntrainableError where agents would refuse the model."""
+    unsound = model_text.problem(text.encode(), features)
+    if unsound is not None:
+        raise UntrainableError(f"the trained model cannot be used: {unsound}")
+
+
+def data_of(examples: Sequence[JudgedExample], cut: int) -> TrainingData:
+    """Return the range of the examples."""
+    return TrainingData(
+        since=examples[0].decided_at,
+        until=examples[-1].decided_at + 1,
+        cut=cut,
+        examples=len(examples),
+        positives=sum(one.reached for one in examples),
+        customers=len({one.profile_id for one in examples}),
+    )

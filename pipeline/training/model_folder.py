@@ -1,0 +1,84 @@
+"""Folder of trained models: NAME/VERSION/ with `model.txt` and `manifest.json`."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
+
+from pipeline.decisioning.model_manifest import (
+    ModelManifest,
+    manifest_bytes,
+    manifest_from,
+)
+
+MODEL: Final = "model.txt"
+MANIFEST: Final = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """Text model with its manifest, whose version is 0 until it is stored."""
+
+    manifest: ModelManifest
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """Model in a folder."""
+
+    manifest: ModelManifest
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        """Its text."""
+        return self.folder / MODEL
+
+    @property
+    def manifest_file(self) -> Path:
+        """Its manifest."""
+        return self.folder / MANIFEST
+
+
+def digest_of_text(text: str) -> str:
+    """Return the SHA-256 of a model, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_model(model: TrainedModel, folder: Path) -> StoredModel:
+    """Write a model into NAME/VERSION/ of `folder`, its manifest last. Raises OSError.
+
+    It gets the next version; one that was written before, as another training found it again, keeps
+    its version.
+    """
+    known = [one for one in read_models(folder) if one.manifest.name == model.manifest.name]
+    for one in known:
+        if replace(one.manifest, version=0, trained_at=0) == replace(model.manifest, trained_at=0):
+            return one
+    version = 1 + max((one.manifest.version for one in known), default=0)
+    manifest = replace(model.manifest, version=version)
+    where = folder / manifest.name / str(version)
+    where.mkdir(parents=True, exist_ok=True)
+    stored = StoredModel(manifest, where)
+    for file, data in (
+        (stored.model, model.text.encode()),
+        (stored.manifest_file, manifest_bytes(manifest)),
+    ):
+        draft = file.with_name(f".{file.name}")
+        draft.write_bytes(data)
+        draft.replace(file)
+    return stored
+
+
+def read_models(folder: Path) -> Iterator[StoredModel]:
+    """Yield the models of a folder, by name and version; what is no model is left out."""
+    found = []
+    for file in folder.glob(f"*/*/{MANIFEST}"):
+        manifest = manifest_from(file.read_bytes())
+        if isinstance(manifest, ModelManifest):
+            found.append(StoredModel(manifest, file.parent))
+    yield from sorted(found, key=lambda one: (one.manifest.name, one.manifest.version))

@@ -1,0 +1,103 @@
+"""Training of a propensity model: how likely a message reaches its goal with this customer."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from msgspec.structs import replace
+
+from pipeline.decisioning.features import FeatureEncoder, ModelFeature
+from pipeline.decisioning.model_manifest import ModelManifest, ModelMetrics
+from pipeline.training.evaluation import metrics, policy_value, reference
+from pipeline.training.feature_choice import features_of
+from pipeline.training.fitting import Fitted, Floats, Labelled, calibrated, fit, predict
+from pipeline.training.limits import (
+    data_of,
+    refuse_leaks,
+    require_enough,
+    require_features,
+    require_parts,
+    require_sound,
+)
+from pipeline.training.model_folder import TrainedModel, digest_of_text
+from pipeline.training.replayed import Example, MessageGoal, Replayed
+from pipeline.training.splitting import split
+
+LEAST_OF_TREATMENT: Final = 20
+"""Messages of a treatment, below which its model predicts nothing for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRequest:
+    """Request for a model: its `name`; `exclude`: traits that are no features; `trained_at` (epoch
+    ms)."""
+
+    name: str
+    goal: MessageGoal
+    exclude: frozenset[str]
+    trained_at: int
+
+
+def train_propensity(replayed: Replayed, asked: TrainingRequest) -> TrainedModel:
+    """Train, calibrate and evaluate a model. Raises UntrainableError and LeakError."""
+    examples = list(replayed.examples(asked.goal))
+    require_enough(len(examples), sum(one.reached for one in examples), "messages")
+    parts = split(examples, asked.goal.window_ms)
+    require_parts(parts)
+    features = _features(parts.train, asked.exclude)
+    require_features(features)
+    encoder = FeatureEncoder(features)
+    train = _labelled(encoder, parts.train)
+    refuse_leaks(features, train)
+    fitted = fit(train, _labelled(encoder, parts.held_back))
+    require_sound(fitted.text, len(features))
+    p, found = _evaluated(fitted, encoder, parts.test)
+    manifest = ModelManifest(
+        name=asked.name,
+        version=0,
+        kind="propensity",
+        digest=digest_of_text(fitted.text),
+        features=features,
+        treatments=_treatments(parts.train),
+        calibration=fitted.calibration,
+        goal=asked.goal.outcome,
+        window_ms=asked.goal.window_ms,
+        data=data_of(examples, parts.cut),
+        metrics=found,
+        reference=reference(p),
+        trained_at=asked.trained_at,
+    )
+    return TrainedModel(manifest, fitted.text)
+
+
+def _features(train: Sequence[Example], exclude: frozenset[str]) -> tuple[ModelFeature, ...]:
+    found = features_of((one.facts, one.chosen) for one in train)
+    return tuple(one for one in found if one.name not in exclude)
+
+
+def _treatments(train: Sequence[Example]) -> tuple[tuple[str, str, str], ...]:
+    named = Counter((one.chosen.campaign, one.chosen.offer, one.chosen.treatment) for one in train)
+    return tuple(sorted(name for name, count in named.items() if count >= LEAST_OF_TREATMENT))
+
+
+def _labelled(encoder: FeatureEncoder, examples: Sequence[Example]) -> Labelled:
+    rows = [encoder.rows([one.chosen], one.facts) for one in examples]
+    labels = np.array([one.reached for one in examples], dtype=np.bool_)
+    return Labelled(np.concatenate(rows), labels)
+
+
+def _evaluated(
+    fitted: Fitted, encoder: FeatureEncoder, test: Sequence[Example]
+) -> tuple[Floats, ModelMetrics]:
+    """Return the probabilities of what was chosen in the test set, and what they are worth."""
+    rows = [encoder.rows(one.rivals, one.facts) for one in test]
+    every = calibrated(predict(fitted.text, np.concatenate(rows)), fitted.calibration)
+    by_example = np.split(every, np.cumsum([len(one) for one in rows])[:-1])
+    p = np.array(
+        [ps[one.rivals.index(one.chosen)] for one, ps in zip(test, by_example, strict=True)]
+    )
+    labels = np.array([one.reached for one in test], dtype=np.bool_)
+    found = metrics(p, labels, fitted.base_rate)
+    return p, replace(found, policy=policy_value(test, by_example))

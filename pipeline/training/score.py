@@ -1,0 +1,121 @@
+"""Training of a score: how likely a customer reaches a goal, from traits.
+
+One moment of each customer's day is an example: the last interaction of it. Its features are the
+traits that this interaction found; whether the goal was reached is told by later ones alone.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+
+from pipeline.conditions import Facts
+from pipeline.conditions.duration import duration_ms
+from pipeline.config import model
+from pipeline.config.conditions import compiled
+from pipeline.config.scores import compiled_score
+from pipeline.decisioning.features import ModelFeature
+from pipeline.decisioning.model_manifest import ModelManifest
+from pipeline.enrichment.scores import features_of
+from pipeline.model.time import DAY_MS
+from pipeline.training.evaluation import metrics, reference
+from pipeline.training.fitting import Labelled, calibrated, fit, predict
+from pipeline.training.limits import (
+    data_of,
+    refuse_leaks,
+    require_enough,
+    require_parts,
+    require_sound,
+)
+from pipeline.training.model_folder import TrainedModel, digest_of_text
+from pipeline.training.replayed import Replayed
+from pipeline.training.splitting import split
+
+
+class ScoredMoment(Struct, frozen=True):
+    """Moment of a customer with the score's features, and whether the goal was `reached` after."""
+
+    profile_id: str
+    decided_at: int
+    features: tuple[float, ...]
+    reached: bool
+
+
+def train_score(replayed: Replayed, score: model.Score, trained_at: int) -> TrainedModel:
+    """Train and evaluate the model of a score that has a goal. Raises UntrainableError, LeakError.
+
+    The prediction is served as it is: the metrics are those of the model without calibration.
+    """
+    assert score.goal is not None
+    window_ms = duration_ms(score.goal.window)
+    moments = list(moments_of(replayed, score))
+    require_enough(len(moments), sum(one.reached for one in moments), "moments")
+    parts = split(moments, window_ms)
+    require_parts(parts)
+    features = tuple(_feature(one) for one in score.features)
+    train = _labelled(parts.train)
+    refuse_leaks(features, train)
+    fitted = fit(train, _labelled(parts.held_back))
+    require_sound(fitted.text, len(features))
+    test = _labelled(parts.test)
+    p = calibrated(predict(fitted.text, test.rows), None)
+    manifest = ModelManifest(
+        name=score.name,
+        version=0,
+        kind="score",
+        digest=digest_of_text(fitted.text),
+        features=features,
+        treatments=(),
+        calibration=None,
+        goal=msgspec.json.encode(score.goal.when).decode(),
+        window_ms=window_ms,
+        data=data_of(moments, parts.cut),
+        metrics=metrics(p, test.labels, fitted.base_rate),
+        reference=reference(p),
+        trained_at=trained_at,
+    )
+    return TrainedModel(manifest, fitted.text)
+
+
+def moments_of(replayed: Replayed, score: model.Score) -> Iterator[ScoredMoment]:
+    """Yield the moments of which it is known whether the goal came within its window, in the order
+    of time."""
+    assert score.goal is not None
+    test, window_ms = compiled(score.goal.when).test, duration_ms(score.goal.window)
+    made = compiled_score(score)
+    end_ms, found = replayed.end_ms, []
+    for profile_id, seen in groupby(replayed.interactions(), attrgetter("profile_id")):
+        facts = [one.facts for one in seen]
+        goals = sorted(one.now_ms for one in facts if test(one))
+        for one in _last_of_days(facts):
+            if one.now_ms + window_ms <= end_ms:
+                values = tuple(features_of(made, one.traits, one.now_ms))
+                reached = _comes_within(goals, one.now_ms, window_ms)
+                found.append(ScoredMoment(profile_id, one.now_ms, values, reached))
+    yield from sorted(found, key=lambda one: (one.decided_at, one.profile_id))
+
+
+def _last_of_days(facts: Sequence[Facts]) -> Iterator[Facts]:
+    for _, of_day in groupby(facts, lambda one: one.now_ms // DAY_MS):
+        yield list(of_day)[-1]
+
+
+def _comes_within(goals: Sequence[int], at: int, window_ms: int) -> bool:
+    """Return whether a goal came in (`at`, `at` + `window_ms`]."""
+    place = bisect_right(goals, at)
+    return place < len(goals) and goals[place] <= at + window_ms
+
+
+def _feature(feature: str | model.DaysSince) -> ModelFeature:
+    if isinstance(feature, model.DaysSince):
+        return ModelFeature("days_since", feature.days_since)
+    return ModelFeature("trait", feature)
+
+
+def _labelled(moments: Sequence[ScoredMoment]) -> Labelled:
+    rows = np.array([one.features for one in moments], dtype=np.float64)
+    return Labelled(rows, np.array([one.reached for one in moments], dtype=np.bool_))

@@ -1,0 +1,244 @@
+"""`kairos bench catalog`: processor time of a decision with a catalogue of items.
+
+The decisioning step alone, on records that the stages before it made: a customer asks a placement
+for five items; the items of the customer's own interest are eligible. With a model, LightGBM
+predicts all of them in one call.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import lightgbm
+import msgspec
+import numpy as np
+
+from pipeline.adapters.propensity_model import PropensityModel, PropensityModels
+from pipeline.config.compile import compile_bundle
+from pipeline.config.model import Bundle, Catalog, CatalogItem, ItemRule
+from pipeline.decisioning.features import ModelFeature
+from pipeline.decisioning.model_manifest import (
+    ModelManifest,
+    ModelMetrics,
+    Reference,
+    TrainingData,
+)
+from pipeline.decisioning.step import step
+from pipeline.flow import Flow
+from pipeline.model.interaction import DecideRequest, Identifier, Interaction
+from pipeline.model.outcome import Ok
+from pipeline.model.stages import Segmented
+from pipeline.rules import Rules
+from pipeline.rules.token import TokenKey
+from tests.benchmarks.figures import percentile
+from tests.benchmarks.latency import Say
+
+_LIMIT: Final = 5
+_TRAITS: Final = 8
+_TREES: Final = 60
+_AGE_MS: Final = 300_000
+_CUSTOMERS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogSize:
+    """So many `items`, of which `eligible` are for each customer."""
+
+    items: int
+    eligible: int
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogCost:
+    """Processor time of a decision in ms, of which `predict` is the model's; `recorded`: how many
+    candidates its Decision has."""
+
+    items: int
+    eligible: int
+    model: bool
+    p50: float
+    p99: float
+    predict_p50: float
+    recorded: int
+
+
+def measure(sizes: Sequence[CatalogSize], decisions: int, say: Say) -> list[CatalogCost]:
+    """Measure each size without and with a model."""
+    found = []
+    for size in sizes:
+        rules = _rules(size)
+        for model in (None, _model(rules)):
+            say(f"{size.items:,} items, {size.eligible:,} eligible, model: {model is not None}")
+            found.append(_cost(size, rules, model, decisions))
+    return found
+
+
+def _cost(
+    size: CatalogSize, rules: Rules, model: PropensityModel | None, decisions: int
+) -> CatalogCost:
+    timed = None if model is None else _Timed(model)
+    if timed is not None:
+        rules = replace(rules, propensities=timed)
+    records = _records(rules)
+    costs, recorded = [], 0
+    for number in range(decisions + 2 * len(records)):
+        key, record = records[number % len(records)]
+        began = time.process_time_ns()
+        outcome = step(key, record, None, rules)
+        costs.append((time.process_time_ns() - began) / 1e6)
+        assert isinstance(outcome, Ok)
+        recorded = len(outcome.emits[0].value.candidates)
+    warm = sorted(costs[2 * len(records) :])
+    predicted = sorted(timed.spent_ms[2 * len(records) :]) if timed else [0.0]
+    return CatalogCost(
+        items=size.items,
+        eligible=size.eligible,
+        model=model is not None,
+        p50=percentile(warm, 0.5),
+        p99=percentile(warm, 0.99),
+        predict_p50=percentile(predicted, 0.5),
+        recorded=recorded,
+    )
+
+
+class _Timed:
+    """The model, with the time of each call."""
+
+    label = "bench@1"
+
+    def __init__(self, model: PropensityModel) -> None:
+        self.spent_ms: list[float] = []
+        self._model = PropensityModels((model,))
+
+    def of(self, candidates: Any, facts: Any) -> Any:
+        if not candidates:
+            return []
+        began = time.process_time_ns()
+        found = self._model.of(candidates, facts)
+        self.spent_ms.append((time.process_time_ns() - began) / 1e6)
+        return found
+
+
+def _rules(size: CatalogSize) -> Rules:
+    kinds = max(1, size.items // size.eligible)
+    random = np.random.default_rng(1)
+    items = tuple(
+        CatalogItem(
+            f"sku-{number:05}",
+            float(value),
+            attributes={"kind": f"kind-{number % kinds}", "title": f"Item {number}"},
+        )
+        for number, value in enumerate(random.uniform(1, 100, size.items))
+    )
+    catalog = Catalog(
+        "products",
+        "products.csv",
+        only=(ItemRule("interest", attribute="kind"),),
+        exclude=(ItemRule("seen"),),
+        boost=(ItemRule("liked", factor=1.5),),
+        items=items,
+    )
+    traits = [
+        {"name": name, "rule": "latest", "of": f"properties.{name}"}
+        for name in ("interest", "seen", "liked", *(f"n{n}" for n in range(_TRAITS)))
+    ]
+    tile = {
+        "treatment": "tile",
+        "channel": "web",
+        "placement": "grid",
+        "p": 0.05,
+        "content": {"title": "{item.title}", "sku": "{item.kind}"},
+    }
+    bundle = msgspec.convert(
+        {
+            "sources": {"sources": [{"name": "s", "channel": "web", "write_key": "bench-key-1"}]},
+            "identity": {"namespaces": [{"name": "customer_id"}]},
+            "channels": {"channels": [{"name": "web", "placements": ["grid"]}]},
+            "profile": {"traits": traits, "features": [f"n{n}" for n in range(_TRAITS)]},
+            "campaigns": [
+                {
+                    "campaign": "shop",
+                    "offers": [
+                        {
+                            "offer": "product",
+                            "value": 1,
+                            "catalog": "products",
+                            "treatments": [tile],
+                        }
+                    ],
+                }
+            ],
+        },
+        Bundle,
+    )
+    config = compile_bundle(msgspec.structs.replace(bundle, catalogs=(catalog,)))
+    assert not isinstance(config, tuple), config
+    return Rules(config, TokenKey("bench" * 8), _AGE_MS)
+
+
+def _model(rules: Rules) -> PropensityModel:
+    [entry] = rules.config.by_placement["grid"]
+    items = entry.candidates[0].items
+    assert items is not None
+    ties = tuple(one.tie for one in items.candidates)  # type: ignore[attr-defined]
+    features = (
+        *(ModelFeature("trait", f"n{n}") for n in range(_TRAITS)),
+        *(ModelFeature("offer", equals=tie[1]) for tie in ties[:64]),
+    )
+    random, offers = np.random.default_rng(2), len(features) - _TRAITS
+    rows = np.concatenate(
+        (random.normal(size=(4_000, _TRAITS)), random.random((4_000, offers)) < 0.1), axis=1
+    )
+    odds = rows[:, 0] + rows[:, 1] * rows[:, 2] + rows[:, _TRAITS] * 2 - 2
+    labels = random.random(len(rows)) < 1 / (1 + np.exp(-odds))
+    parameters = {"objective": "binary", "num_leaves": 15, "verbose": -1, "num_threads": 1}
+    data = lightgbm.Dataset(rows, labels.astype(np.float64))
+    text = lightgbm.train(parameters, data, _TREES).model_to_string()
+    manifest = ModelManifest(
+        name="bench",
+        version=1,
+        kind="propensity",
+        digest="0" * 64,
+        features=features,
+        treatments=ties,
+        calibration=None,
+        goal="conversion",
+        window_ms=1,
+        data=TrainingData(0, 1, 0, 1, 1, 1),
+        metrics=ModelMetrics(1, 1, 0.5, 0.5, None, 0.0),
+        reference=Reference((), (1.0,)),
+        trained_at=0,
+    )
+    return PropensityModel(manifest, lightgbm.Booster(model_str=text))
+
+
+def _records(rules: Rules) -> list[tuple[str, Segmented]]:
+    """A request of each customer, as segmentation passes it on."""
+    flow, random = Flow(rules), np.random.default_rng(3)
+    found = []
+    for number in range(_CUSTOMERS):
+        numbers = {f"n{n}": float(value) for n, value in enumerate(random.normal(size=_TRAITS))}
+        lists = {
+            name: tuple(f"sku-{n:05}" for n in random.integers(0, 2_500, 10))
+            for name in ("seen", "liked")
+        }
+        one = Interaction(
+            event_id=f"e{number}",
+            kind="page",
+            name="Home",
+            channel="web",
+            source="s",
+            occurred_at=number + 1_700_000_000_000,
+            received_at=number + 1_700_000_000_000,
+            identifiers=(Identifier("customer_id", f"c{number}"),),
+            properties={**numbers, "interest": f"kind-{number % 12}"},
+            lists=lists,
+            request=DecideRequest("r", "g", ("grid",), 2, {"grid": _LIMIT}),
+        )
+        found += [
+            (emit.key, emit.value)
+            for emit in flow.run(one)
+            if isinstance(emit.value, Segmented) and emit.value.interaction is not None
+        ]
+    return found

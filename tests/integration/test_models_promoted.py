@@ -1,0 +1,91 @@
+"""`kairos train` and `kairos models` on a running stack: a promoted model decides, what is damaged
+does not, and a rollback takes it back."""
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from tests.support.deciding import campaign, hero, offer
+from tests.support.played_world import PlayedWorld, bank, write_world
+from tests.support.stack import Stack, eventually
+
+_CHANCES = {(tier, "hello"): 0.1 for tier in ("gold", "plain")}
+_CHANCES |= {(tier, "again"): 0.8 for tier in ("gold", "plain")}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Decisions of the stack's own campaign, whose second offer is by far the more welcome."""
+    offers = [offer("hello", 3, hero("hello-hero")), offer("again", 3, hero("again-hero"))]
+    policies = {
+        "weights": [
+            {
+                "weight": "odd",
+                "factor": 2,
+                "when": {"property": "odd", "is": True},
+                "for": {"offer": "hello"},
+            }
+        ]
+    }
+    made = bank(campaigns=[campaign("hero", *offers, trigger=None)], policies=policies)
+    played = PlayedWorld(made, customers=120, days=8, chances=_CHANCES)
+    return write_world(played, tmp_path_factory.mktemp("replayed"))
+
+
+def _asked(stack: Stack) -> Any:
+    """The hero that a new customer sees, explained."""
+    with stack.client("test-app-key") as client:
+        page = {"type": "page", "name": "Home", "userId": f"c-{uuid4()}"}
+        asked = {"interaction": page, "placements": ["hero"]}
+        answer = client.post("/v1/decide", json=asked).raise_for_status().json()
+    return stack.json("explain", answer["decision_id"], "--rerun")
+
+
+def _chosen(explained: Any) -> str:
+    [slot] = [one for one in explained["slots"] if one["slot"] == "hero"]
+    return str(slot["chosen"]["treatment"])
+
+
+def test_a_promoted_model_decides_until_it_is_rolled_back(
+    stack: Stack, folders: tuple[Path, Path]
+) -> None:
+    decisions, segmented = map(str, folders)
+    given = ("--decisions", decisions, "--interactions", segmented, "--window", "1h")
+    trained = stack.json("train", "propensity", "hero", *given)
+    assert trained["metrics"]["auc"] > 0.7
+    assert [one["in_force"] for one in stack.json("models", "list")] == [False]
+    assert stack.json("models", "show", "hero")["data"] == trained["data"]
+    first = _asked(stack)
+    assert _chosen(first) == "hello-hero"
+    assert "model" not in first
+
+    assert stack.json("models", "promote", "hero") == {"name": "hero", "version": 1}
+    try:
+        told = eventually(lambda: one if "model" in (one := _asked(stack)) else None)
+        assert told["model"] == "hero@1"
+        assert told["same"] is True
+        assert _chosen(told) == "again-hero"
+        [slot] = [one for one in told["slots"] if one["slot"] == "hero"]
+        chances = {one["treatment"]: one["p"] for one in slot["candidates"]}
+        assert chances["again-hero"] == pytest.approx(0.8, abs=0.1)
+        assert chances["hello-hero"] == pytest.approx(0.1, abs=0.1)
+        assert [one["in_force"] for one in stack.json("models", "list")] == [True]
+        _damage(stack, Path(trained["folder"]))
+        assert _asked(stack)["model"] == "hero@1"
+    finally:
+        assert stack.json("models", "rollback", "hero") == {"name": "hero", "version": None}
+    back = eventually(lambda: one if "model" not in (one := _asked(stack)) else None)
+    assert _chosen(back) == "hello-hero"
+    assert stack.json("explain", told["decision_id"], "--rerun")["same"] is True
+
+
+def _damage(stack: Stack, folder: Path) -> None:
+    """A model of which a byte is another is refused."""
+    text = (folder / "model.txt").read_text()
+    (folder / "model.txt").write_text(text.replace("leaf_value=", "leaf_value=1", 1))
+    refused = stack.run("models", "promote", "hero")
+    assert refused.returncode == 1
+    assert "is damaged: its digest is not that in its manifest" in refused.stderr
+    assert stack.run("models", "rollback", "nobody").returncode == 1

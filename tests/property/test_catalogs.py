@@ -1,0 +1,243 @@
+"""Catalogues: whoever asks gets the best items that are for them, and a bad table is named."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.adapters.catalog_table import with_items
+from pipeline.adapters.config_files import load
+from pipeline.config.model import Bundle, Catalog, CatalogItem, ItemColumns, ItemRule
+from pipeline.decisioning.explain import explain
+from pipeline.model.interaction import Interaction
+from pipeline.model.time import DAY_MS
+from tests.support.deciding import Life, campaign, felled, hero, offer, world
+
+_FILES = {
+    "sources.yaml": "sources: [{name: shop, channel: web, write_key: write-key-1}]",
+    "identity.yaml": "namespaces: [{name: customer_id}, {name: cookie}]",
+    "channels.yaml": "channels: [{name: web, placements: [grid]}]",
+    "profile.yaml": "traits: [{name: seen, rule: union, of: properties.sku}]",
+    "catalogs/products.yaml": """
+catalog: products
+table: products.csv
+columns: {id: sku, price: price, stock: stock, ends: until}
+margin: 0.5
+exclude: [{trait: seen}]
+""",
+    "campaigns/shop.yaml": """
+campaign: shop
+offers:
+  - offer: product
+    value: 1
+    catalog: products
+    treatments:
+      - {treatment: tile, channel: web, placement: grid, content: {title: "Buy {item.title}"}}
+""",
+}
+_HEAD = "sku,title,price,stock,until\n"
+
+
+def _folder(folder: Path, table: str, **files: str) -> Path:
+    for name, text in {**_FILES, **files, "products.csv": table}.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def _errors(folder: Path) -> list[str]:
+    found = load(folder, {})
+    assert isinstance(found, list)
+    return [f"{one.file}:{one.line}: {one.message}" for one in found]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ("a,A again,1,1,", "products.csv:3: sku 'a' is on line 2 too"),
+        ("b,B,1,1,31/02/2026", "products.csv:3: until: '31/02/2026' is no date"),
+        ("b,B,1,1,2026-02-31", "products.csv:3: until: '2026-02-31' is no date"),
+        ("b,B,cheap,1,", "products.csv:3: price: 'cheap' is no number"),
+        ("b,B,-1,1,", "products.csv:3: price: '-1' is no number of 0 or more"),
+        ("b,B,1,1.5,", "products.csv:3: stock: '1.5' is no whole number"),
+        (",B,1,1,", "products.csv:3: sku: '' is no id"),
+        ("b,B,1", "products.csv:3: 3 cells where the header has 5"),
+        ('"b\nb",B,1,1,', "products.csv:3: sku:"),
+    ],
+)
+def test_a_bad_row_is_named_with_file_and_line(tmp_path: Path, row: str, said: str) -> None:
+    folder = _folder(tmp_path, f"{_HEAD}a,A,2,3,2026-01-31\n{row}\n")
+    [error] = _errors(folder)
+    assert error.startswith(said)
+
+
+def test_all_that_is_wrong_is_named_at_once(tmp_path: Path) -> None:
+    good = "a,A,2,3,2026-01-31\n"
+    found = _errors(_folder(tmp_path, f"{_HEAD}{good}a,A,x,3,\n{good}b,B,1,x,\n"))
+    assert [one.split(": ")[0] for one in found] == [
+        "products.csv:3",
+        "products.csv:4",
+        "products.csv:5",
+    ]
+    empty = "sku,title,price,stock,until\na,,1,1,2026-01-31\n"
+    assert "column 'title' is empty in every row" in _errors(_folder(tmp_path, empty))[0]
+    missing = "sku,title,stock,until\na,A,1,2026-01-31\n"
+    assert "there is no column 'price'" in _errors(_folder(tmp_path, missing))[0]
+    assert "there are no rows" in _errors(_folder(tmp_path, _HEAD))[0]
+    named = _FILES["campaigns/shop.yaml"].replace("item.title", "item.titel")
+    found = _errors(_folder(tmp_path, _HEAD + good, **{"campaigns/shop.yaml": named}))
+    assert found[0].startswith("campaigns/shop.yaml:8: unknown attribute 'item.titel'")
+    unknown = _FILES["campaigns/shop.yaml"].replace("catalog: products", "catalog: produce")
+    found = _errors(_folder(tmp_path, _HEAD + good, **{"campaigns/shop.yaml": unknown}))
+    assert found[0].startswith("campaigns/shop.yaml:6: unknown catalog 'produce'")
+
+
+def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
+    text = f"{_HEAD}a,A,2,3,2026-01-31\nb,B,3,0,\nc,C,4,1,\n"
+    bundle = load(_folder(tmp_path, text), {})
+    assert isinstance(bundle, Bundle)
+    columns: dict[str, list[Any]] = {
+        "sku": ["a", "b", "c"],
+        "title": ["A", "B", "C"],
+        "price": [2.0, 3.0, 4.0],
+        "stock": [3, 0, 1],
+        "until": ["2026-01-31", None, None],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "products.parquet")
+    given = Catalog(
+        "products",
+        "products.parquet",
+        ItemColumns(id="sku", price="price", stock="stock", ends="until"),
+        margin=0.5,
+    )
+    made = with_items(given, tmp_path)
+    assert isinstance(made, Catalog)
+    assert made.items == bundle.catalogs[0].items
+    assert [(one.id, one.value) for one in made.items] == [("a", 1.0), ("c", 2.0)]
+    assert made.items[0].attributes == {"title": "A", "price": 2.0}
+
+
+items = st.lists(
+    st.builds(
+        lambda value, kind, day: (value, kind, day),
+        st.integers(1, 9),
+        st.sampled_from("xyz"),
+        st.sampled_from([None, 1, 2]),
+    ),
+    min_size=1,
+    max_size=12,
+)
+names = st.lists(st.integers(0, 11).map(lambda n: f"i{n}"), max_size=4, unique=True)
+knowns = st.fixed_dictionaries(
+    {"seen": names, "liked": names, "kinds": st.lists(st.sampled_from("xyz"), max_size=2)}
+)
+
+
+@given(items, knowns, st.integers(1, 6), st.sampled_from([0, 1, 2]), st.booleans())
+def test_who_asks_gets_the_best_items_that_are_for_them(
+    given_items: list[tuple[int, str, int | None]],
+    known: Mapping[str, list[str]],
+    limit: int,
+    day: int,
+    only: bool,
+) -> None:
+    """Against the definition: valid, of a kind that is wanted, not seen; what is liked counts
+    three times."""
+    made = [
+        CatalogItem(
+            f"i{number}",
+            float(value),
+            None if begins is None else f"1970-01-0{begins + 1}",
+            None,
+            {"kind": kind},
+        )
+        for number, (value, kind, begins) in enumerate(given_items)
+    ]
+    catalog = Catalog(
+        "products",
+        "unread.csv",
+        only=(ItemRule("kinds", attribute="kind"),) if only else (),
+        exclude=(ItemRule("seen"),),
+        boost=(ItemRule("liked", factor=3.0),),
+        items=tuple(made),
+    )
+    life = _life(catalog)
+    if any(known.values()):
+        life.tells(known)
+    decision = life.happens("Home", day * DAY_MS + 1, ask={"hero": limit})
+    left = {
+        f"i{number}": value * (3 if f"i{number}" in known["liked"] else 1)
+        for number, (value, kind, begins) in enumerate(given_items)
+        if (begins is None or begins <= day)
+        and (not only or kind in known["kinds"])
+        and f"i{number}" not in known["seen"]
+    }
+    best = sorted(left, key=lambda name: (-left[name], name))[:limit]
+    assert life.answers() == {"hero": [f"tile/{name}" for name in best]}
+    assert [one.content["title"] for one in life.actions()] == [
+        f"A {given_items[int(name[1:])][1]}" for name in best
+    ]
+    assert len(decision.candidates) == len(left)
+
+
+def test_what_a_decision_records_of_a_large_catalogue_is_short() -> None:
+    many = tuple(
+        CatalogItem(f"i{number:04}", float(number), attributes={"kind": "x"})
+        for number in range(2_500)
+    )
+    catalog = Catalog(
+        "products", "unread.csv", exclude=(ItemRule("seen"),), items=many, most=200, shortlist=7
+    )
+    life = _life(catalog)
+    life.tells({"seen": ["i2499"]})
+    decision = life.happens("Home", 1, ask={"hero": 3})
+    assert life.answers()["hero"] == ["tile/i2498", "tile/i2497", "tile/i2496"]
+    assert len(decision.candidates) == 7
+    assert felled(decision) == {
+        "tile: 1 items": "applicability/excluded",
+        "tile: 2299 items": "applicability/beyond the best",
+        "tile: 193 items": "applicability/beyond the best",
+    }
+    explained = explain(decision, life.flow.rules.config, "en").slots[0].rejected
+    assert [one.words for one in explained if one.rule == "excluded"] == [
+        "the customer has seen, bought or solved them."
+    ]
+
+
+class _Shopper(Life):
+    """A customer whose traits are lists."""
+
+    def tells(self, known: Mapping[str, list[str]]) -> None:
+        """Make the traits known."""
+        one = Interaction(
+            event_id="lists",
+            kind="track",
+            name="Told",
+            channel="web",
+            source="shop",
+            occurred_at=0,
+            received_at=0,
+            identifiers=self.who,
+            lists={name: tuple(values) for name, values in known.items() if values},
+        )
+        list(self.flow.run(one))
+
+
+def _life(catalog: Catalog) -> _Shopper:
+    tile = hero("tile", content={"title": "A {item.kind}"})
+    traits = [
+        {"name": name, "rule": "latest", "of": f"properties.{name}"}
+        for name in ("seen", "liked", "kinds")
+    ]
+    made = world(
+        profile={"traits": traits},
+        campaigns=[campaign("shop", offer("product", 1, tile, catalog="products"), trigger=None)],
+        catalogs=[catalog],
+    )
+    return _Shopper(made)

@@ -1,0 +1,196 @@
+"""Promoted models: what decisions use, what is refused, and what a decision says of it."""
+
+from dataclasses import replace as with_fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from pipeline.adapters.artifacts import Artifacts
+from pipeline.adapters.model_promotions import Promotion, Promotions
+from pipeline.adapters.model_shelf import ModelShelf, rules_with_models
+from pipeline.adapters.propensity_model import ill_fitting
+from pipeline.decisioning.explain import explain, run_again
+from pipeline.decisioning.model_manifest import manifest_from
+from pipeline.model.learning import LearningRecord, ModelVersion
+from pipeline.model.time import DAY_MS
+from pipeline.stack.model_drift import ModelUse, drift_of, stability_index
+from pipeline.training.fitting import calibrated, predict
+from pipeline.training.model_folder import StoredModel, TrainedModel, read_models, write_model
+from pipeline.training.propensity import TrainingRequest, train_propensity
+from pipeline.training.replayed import MessageGoal, open_replayed
+from tests.support.played_world import PlayedWorld, bank, write_world
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    folder = tmp_path_factory.mktemp("replayed")
+    decisions, segmented = write_world(PlayedWorld(bank(), customers=120, days=10), folder)
+    asked = TrainingRequest("bank", MessageGoal("conversion", DAY_MS // 2), frozenset(), 0)
+    with open_replayed(segmented, decisions) as replayed:
+        return train_propensity(replayed, asked)
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Artifacts:
+    return Artifacts(tmp_path / "artifacts")
+
+
+def _promoted(stored: StoredModel, artifacts: Artifacts) -> LearningRecord:
+    digest, manifest = artifacts.store(stored.model), artifacts.store(stored.manifest_file)
+    one = stored.manifest
+    Promotions(artifacts).add(Promotion(one.name, one.version, digest, manifest, 0, "ada"))
+    names = tuple(map(str, one.features))
+    version = ModelVersion(one.name, one.version, names, "ada", manifest)
+    return LearningRecord(1, digest, 0, model=version)
+
+
+def _stored(trained: TrainedModel, folder: Path, tweak: float = 0.0) -> StoredModel:
+    reference = replace(trained.manifest.reference, edges=(tweak,), shares=(0.5, 0.5))
+    manifest = replace(trained.manifest, reference=reference)
+    return write_model(TrainedModel(manifest, trained.text), folder)
+
+
+def test_a_decision_uses_the_promoted_model_and_names_it(
+    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    shelf, rules = ModelShelf(artifacts), bank()
+    assert shelf.equip(rules) is rules
+    shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
+    equipped = shelf.equip(rules)
+    played = PlayedWorld(equipped, customers=20, days=2)
+    records = {
+        (one.identity.profile_id, one.interaction.event_id): one
+        for one in played.segmented
+        if one.interaction and one.identity
+    }
+    decided = [one for one in played.decisions if one.candidates]
+    assert len(decided) == 40
+    for one in decided:
+        assert one.model == "bank@1"
+        for candidate in one.candidates:
+            worth = (candidate.p * candidate.value - candidate.cost) * candidate.weight
+            assert candidate.score == pytest.approx(worth)
+            assert 0 < candidate.p < 1
+        record = records[one.profile_id, one.event_id]
+        again = rules_with_models(rules, one.model, artifacts)
+        assert not isinstance(again, str)
+        assert run_again(one, record, again) == one
+        assert run_again(one, record, rules) != one
+        assert explain(one, rules.config, "en").model == "bank@1"
+    assert all(one.model is None for one in played.decisions if not one.candidates)
+
+
+def test_what_is_served_is_what_was_trained(
+    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    """The probability in the decision is the calibrated prediction of the text model."""
+    shelf = ModelShelf(artifacts)
+    shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
+    equipped = shelf.equip(bank())
+    assert equipped.propensities is not None
+    seen = []
+
+    class Watching:
+        label = "bank@1"
+
+        def of(self, candidates, facts):  # type: ignore[no-untyped-def]
+            found = equipped.propensities.of(candidates, facts)  # type: ignore[union-attr]
+            seen.append((candidates, facts, found))
+            return found
+
+    PlayedWorld(with_fields(equipped, propensities=Watching()), customers=10, days=1)
+    encoder = equipped.propensities.models[0]._encoder  # type: ignore[attr-defined]
+    for candidates, facts, found in seen:
+        if candidates:
+            raw = predict(trained.text, encoder.rows(candidates, facts))
+            np.testing.assert_allclose(found, calibrated(raw, trained.manifest.calibration))
+
+
+def test_a_damaged_model_is_refused_and_the_one_before_stays(
+    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    shelf, rules = ModelShelf(artifacts), bank()
+    shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
+    second = _promoted(_stored(trained, tmp_path, tweak=0.5), artifacts)
+    assert second.model is not None
+    assert second.model.version == 2
+    file = artifacts.find(second.model.manifest)
+    assert file is not None
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-10])
+    shelf.take("bank", second)
+    assert shelf.equip(rules).propensities.label == "bank@1"  # type: ignore[union-attr]
+    file.write_bytes(whole)
+    shelf.take("bank", second)
+    assert shelf.equip(rules).propensities.label == "bank@2"  # type: ignore[union-attr]
+    shelf.take("bank", None)
+    assert shelf.equip(rules).propensities is None
+
+
+def test_a_model_that_reads_what_decisions_do_not_know_is_not_used(
+    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    shelf = ModelShelf(artifacts)
+    shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
+    without = bank(policies={})  # where no condition reads the traits
+    why = ill_fitting(trained.manifest, without.config)
+    assert why is not None
+    assert "features` of profile.yaml" in why
+    assert shelf.equip(without).propensities is None
+    traits = [{"name": n, "rule": "latest", "of": f"properties.{n}"} for n in ("tier", "age")]
+    traits.append({"name": "bought", "rule": "latest", "of": "properties.bought"})
+    named = bank(
+        profile={"traits": traits, "features": ["tier", "age", "bought"]}, policies={}, traits=()
+    )
+    assert shelf.equip(named).propensities is not None
+
+
+def test_versions_are_told_apart_by_what_they_are(trained: TrainedModel, tmp_path: Path) -> None:
+    first, again = _stored(trained, tmp_path), _stored(trained, tmp_path)
+    other = _stored(trained, tmp_path, tweak=0.5)
+    assert (first.manifest.version, again.manifest.version, other.manifest.version) == (1, 1, 2)
+    assert [one.manifest.label for one in read_models(tmp_path)] == ["bank@1", "bank@2"]
+    found = manifest_from(first.manifest_file.read_bytes())
+    assert found == first.manifest
+    assert isinstance(manifest_from(b"{}"), str)
+
+
+def test_a_rollback_goes_to_the_version_before(artifacts: Artifacts) -> None:
+    promotions = Promotions(artifacts)
+    made = [Promotion("bank", number, f"d{number}", f"m{number}", 0, "ada") for number in (1, 2, 3)]
+    for one in made:
+        promotions.add(one)
+    promotions.add(replace(made[2], rolled_back=True))
+    assert promotions.stack("bank") == made[:2]
+    promotions.add(made[0])
+    assert promotions.stack("bank") == [*made[:2], made[0]]
+    assert promotions.labelled("bank@3") == made[2]
+
+
+def test_drift_is_told_from_chance(trained: TrainedModel) -> None:
+    random = np.random.default_rng(2)
+    manifest = replace(trained.manifest, window_ms=10, goal="conversion")
+    edges = np.quantile(random.random(10_000) * 0.5, [0.25, 0.5, 0.75])
+    manifest = replace(
+        manifest,
+        reference=replace(manifest.reference, edges=tuple(map(float, edges)), shares=(0.25,) * 4),
+    )
+
+    def used(p: np.ndarray, happens: np.ndarray) -> tuple[float, float]:
+        use = ModelUse({f"a{n}": (float(x), 100) for n, x in enumerate(p)})
+        reached = {(f"a{n}", "conversion"): 105 for n in np.flatnonzero(happens)}
+        found = drift_of(manifest, use, reached, now_ms=1000)
+        return found.psi, found.is_off
+
+    p = random.random(2000) * 0.5
+    psi, off = used(p, random.random(2000) < p)
+    assert psi < 0.02
+    assert off == 0
+    psi, off = used(p, random.random(2000) < p / 3)
+    assert psi < 0.02
+    assert off > 0.1
+    psi, _ = used(0.3 + p * 0.4, random.random(2000) < 0.3 + p * 0.4)
+    assert psi > 0.25
+    assert stability_index((0.5, 0.5), (0.5, 0.5)) == 0

@@ -1,0 +1,316 @@
+"""Training: examples know nothing of what came after, and models are what they say."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from pipeline.decisioning.features import FeatureEncoder, ModelFeature
+from pipeline.enrichment.scores import scores
+from pipeline.flow import Flow
+from pipeline.model import topics
+from pipeline.model.interaction import Identifier, Interaction
+from pipeline.model.stages import Segmented
+from pipeline.model.time import DAY_MS
+from pipeline.rules import Rules
+from pipeline.training.evaluation import calibration_error, log_loss, policy_value
+from pipeline.training.feature_choice import auc
+from pipeline.training.fitting import isotonic, logistic, predict
+from pipeline.training.limits import LeakError, UntrainableError
+from pipeline.training.model_folder import TrainedModel
+from pipeline.training.propensity import TrainingRequest, train_propensity
+from pipeline.training.replayed import Example, MessageGoal, open_replayed
+from pipeline.training.score import moments_of, train_score
+from tests.support.played_world import GOAL_CHANCES, START_MS, PlayedWorld, bank, write, write_world
+
+_GOAL = MessageGoal("conversion", DAY_MS // 2)
+_ASKED = TrainingRequest("bank", _GOAL, frozenset(), trained_at=0)
+
+
+@pytest.fixture(scope="module")
+def played() -> PlayedWorld:
+    return PlayedWorld(bank(), customers=150, days=12)
+
+
+@pytest.fixture(scope="module")
+def folders(played: PlayedWorld, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_world(played, tmp_path_factory.mktemp("replayed"))
+
+
+@pytest.fixture(scope="module")
+def trained(folders: tuple[Path, Path]) -> TrainedModel:
+    return _train(folders)
+
+
+def _train(folders: tuple[Path, Path], asked: TrainingRequest = _ASKED) -> TrainedModel:
+    decisions, segmented = folders
+    with open_replayed(segmented, decisions) as replayed:
+        return train_propensity(replayed, asked)
+
+
+def _examples(folders: tuple[Path, Path]) -> list[Example]:
+    decisions, segmented = folders
+    with open_replayed(segmented, decisions) as replayed:
+        return list(replayed.examples(_GOAL))
+
+
+def test_a_customers_first_example_does_not_know_what_the_customer_did_later(
+    played: PlayedWorld, folders: tuple[Path, Path]
+) -> None:
+    """`bought` is the planted leak: it becomes known by reaching the goal."""
+    first: dict[str, Example] = {}
+    bought: dict[str, int] = {}
+    for one in played.segmented:
+        assert one.interaction is not None
+        assert one.identity is not None
+        if one.interaction.name == "Bought":
+            bought.setdefault(one.identity.profile_id, one.interaction.received_at)
+    examples = _examples(folders)
+    for example in examples:
+        first.setdefault(example.profile_id, example)
+        knows = "bought" in example.facts.traits
+        assert knows == (bought.get(example.profile_id, example.decided_at) < example.decided_at)
+    reached = [one for one in first.values() if one.reached]
+    assert len(reached) > 20
+    assert not any("bought" in one.facts.traits for one in first.values())
+
+
+def test_every_message_whose_window_is_over_is_an_example_once(
+    played: PlayedWorld, folders: tuple[Path, Path]
+) -> None:
+    end = max(one.interaction.received_at for one in played.segmented if one.interaction)
+    acted = {
+        one.decision_id
+        for one in played.decisions
+        if any(choice.action_id for choice in one.choices)
+        and one.decided_at + _GOAL.window_ms <= end
+    }
+    found = [one.decision_id for one in _examples(folders)]
+    assert sorted(found) == sorted(acted)
+
+
+def test_an_outcome_after_the_window_does_not_count(folders: tuple[Path, Path]) -> None:
+    decisions, segmented = folders
+    with open_replayed(segmented, decisions) as replayed:
+        assert not any(one.reached for one in replayed.examples(MessageGoal("conversion", 150)))
+
+
+def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_path: Path) -> None:
+    """As if whoever fills the trait had looked ahead."""
+    reached = {one.event_id for one in played.decisions if one.event_id in _converted(played)}
+    planted = PlayedWorld.__new__(PlayedWorld)
+    planted.decisions = played.decisions
+    planted.segmented = [
+        replace(
+            one,
+            profile=replace(
+                one.profile,
+                traits={**one.profile.traits, "age": float(one.interaction.event_id in reached)},
+            ),
+        )
+        if one.interaction is not None and one.profile is not None
+        else one
+        for one in played.segmented
+    ]
+    folders = write_world(planted, tmp_path)
+    with pytest.raises(LeakError, match=r"trait\.age: known by itself"):
+        _train(folders)
+    assert "trait.age" not in map(str, _train(folders, _without("age")).manifest.features)
+
+
+def _without(*names: str) -> TrainingRequest:
+    return TrainingRequest("bank", _GOAL, frozenset(names), trained_at=0)
+
+
+def _converted(played: PlayedWorld) -> set[str]:
+    """The events whose message reached the goal."""
+    actions = {
+        str(one.interaction.properties["action_id"])
+        for one in played.segmented
+        if one.interaction is not None and one.interaction.name == "conversion"
+    }
+    return {
+        one.event_id
+        for one in played.decisions
+        if any(choice.action_id in actions for choice in one.choices)
+    }
+
+
+def test_the_model_finds_the_worlds_chances(trained: TrainedModel) -> None:
+    found = trained.manifest.metrics
+    assert found.log_loss < found.base_log_loss
+    assert found.auc is not None
+    assert found.auc > 0.65
+    assert found.calibration_error < 0.1
+    assert found.examples > 50
+    assert trained.manifest.data.positives > 100
+
+
+def test_the_same_examples_give_the_same_model(
+    folders: tuple[Path, Path], trained: TrainedModel
+) -> None:
+    again = _train(folders)
+    assert again.text == trained.text
+    assert again.manifest == trained.manifest
+
+
+def test_too_little_is_no_model(folders: tuple[Path, Path]) -> None:
+    asked = TrainingRequest(
+        "bank", MessageGoal("conversion", 30 * DAY_MS), frozenset(), trained_at=0
+    )
+    with pytest.raises(UntrainableError, match="0 messages whose window is over"):
+        _train(folders, asked)
+
+
+def test_training_and_serving_make_the_same_rows(
+    played: PlayedWorld, folders: tuple[Path, Path], trained: TrainedModel
+) -> None:
+    """The rows of the decisions themselves, seen from inside of them, are those of the training."""
+    seen: dict[tuple[str, str], list[float]] = {}
+    encoder = FeatureEncoder(trained.manifest.features)
+
+    class Watching:
+        label = "watched@1"
+
+        def of(self, candidates, facts):  # type: ignore[no-untyped-def]
+            rows = encoder.rows(candidates, facts)
+            for one, row in zip(candidates, rows, strict=True):
+                seen[facts.interaction.event_id, one.treatment] = row.tolist()
+            return [None] * len(candidates)
+
+    rules = played.flow.rules
+    watched = type(rules)(
+        rules.config, rules.token_key, rules.max_action_age_ms, propensities=Watching()
+    )
+    again = PlayedWorld(watched, customers=150, days=12)
+    assert [one.decision_id for one in again.decisions] == [
+        one.decision_id for one in played.decisions
+    ]
+    examples = _examples(folders)
+    assert len(examples) > 1000
+    for one in examples:
+        assert one.facts.interaction is not None
+        [row] = encoder.rows([one.chosen], one.facts)
+        served = seen[one.facts.interaction.event_id, one.chosen.treatment]
+        np.testing.assert_array_equal(row, served)
+
+
+def test_metrics_are_their_definitions() -> None:
+    p = np.array([0.1, 0.4, 0.4, 0.9])
+    labels = np.array([False, True, False, True])
+    assert log_loss(p, labels) == pytest.approx(
+        -np.mean([np.log(0.9), np.log(0.4), np.log(0.6), np.log(0.9)])
+    )
+    pairs = [(x, y) for x in p[labels] for y in p[~labels]]
+    wins = [1.0 if x > y else 0.5 if x == y else 0.0 for x, y in pairs]
+    assert auc(p, labels) == pytest.approx(np.mean(wins))
+    assert calibration_error(p, labels) == pytest.approx(np.abs(p - labels).mean())
+    made = isotonic(np.array([0.1, 0.2, 0.3, 0.4]), np.array([False, True, False, True]))
+    assert made.raw == pytest.approx((0.1, 0.25, 0.4))
+    assert made.p == pytest.approx((0.25, 0.5, 0.75))
+
+
+def test_few_examples_are_calibrated_by_a_curve_that_many_follow() -> None:
+    random = np.random.default_rng(9)
+    raw = random.uniform(0.05, 0.95, 20_000)
+    truth = raw**2 / (raw**2 + (1 - raw) ** 2)  # twice the log-odds
+    made = logistic(raw, random.random(len(raw)) < truth)
+    np.testing.assert_allclose(np.interp(raw, made.raw, made.p), truth, atol=0.03)
+
+
+def test_the_policys_value_covers_the_truth(folders: tuple[Path, Path]) -> None:
+    """The log's own decisions, drawn anew by known propensities, with the greedy policy's value
+    known in closed form."""
+    random = np.random.default_rng(3)
+    drawn, ps, truth = [], [], []
+    for one in _examples(folders):
+        if len(one.rivals) < 2:
+            continue
+        tier = str(one.facts.traits["tier"])
+        chances = np.array([GOAL_CHANCES[tier, rival.offer] for rival in one.rivals])
+        place = int(random.integers(2))
+        chosen = one.rivals[place]
+        reached = bool(random.random() < chances[place])
+        drawn.append(replace(one, chosen=chosen, propensity=0.5, reached=reached))
+        ps.append(chances)
+        worth = [(p * x.value - x.cost, x.weight) for p, x in zip(chances, one.rivals, strict=True)]
+        truth.append(max(worth, key=lambda pair: pair[0] * pair[1])[0])
+    found = policy_value(drawn, ps)
+    assert found.n == len(drawn) > 500
+    assert found.ess < found.n
+    for estimate in (found.ips, found.snips, found.dr):
+        assert estimate.low is not None
+        assert estimate.high is not None
+        assert estimate.low <= float(np.mean(truth)) <= estimate.high
+    assert found.ran.value is not None
+    assert found.dr.value is not None
+    assert found.dr.value > found.ran.value
+
+
+_RETURNS: dict[str, Any] = {
+    "name": "returns",
+    "features": ["age", {"days_since": "last_seen"}],
+    "goal": {"when": {"name": "Bought"}, "window": "12h"},
+}
+
+
+def test_a_score_learns_its_goal_from_what_came_before(tmp_path: Path) -> None:
+    """Those of an even number buy on every third day; `eager` says so, `bought` only afterwards."""
+    profile = {
+        "traits": [
+            {"name": name, "rule": "latest", "of": f"properties.{name}"}
+            for name in ("eager", "bought")
+        ],
+        "scores": [{**_RETURNS, "features": ["eager", "bought"]}],
+    }
+    made = bank(profile=profile, policies={}, traits=())
+    records = list(_buyers(made))
+    folder = write(tmp_path, topics.SEGMENTED, records)
+    [score] = made.config.bundle.profile.scores
+    with open_replayed(folder) as replayed:
+        moments = list(moments_of(replayed, score))
+        trained = train_score(replayed, score, trained_at=0)
+    assert {one.reached for one in moments if one.features[0] == 0} == {False}
+    assert trained.manifest.metrics.auc is not None
+    assert trained.manifest.metrics.auc > 0.8
+    loaded = lightgbm.Booster(model_str=trained.text)
+    scorer = {"score.returns": lambda row: float(loaded.predict(np.array([row]))[0])}
+    served = scores(made.config.scores, {"eager": 1, "bought": 1}, 0, scorer)["score.returns"]
+    assert served == pytest.approx(predict(trained.text, np.array([[1.0, 1.0]]))[0])
+
+
+def _buyers(rules: Rules) -> Iterator[Segmented]:
+    random, flow = Random(5), Flow(rules)
+    for number in range(900):
+        at = START_MS + number % 30 * DAY_MS + number
+        eager = random.random() < 0.4
+        happens = [("page", at, {"eager": int(eager)})]
+        if eager and random.random() < 0.7:
+            happens.append(("Bought", at + DAY_MS // 4, {"bought": 1}))
+        for name, when, properties in happens:
+            one = Interaction(
+                event_id=f"{number}-{name}",
+                kind="track",
+                name=name,
+                channel="web",
+                source="shop",
+                occurred_at=when,
+                received_at=when,
+                identifiers=(Identifier("customer_id", f"c{number}"),),
+                properties=properties,
+            )
+            yield from (
+                emit.value
+                for emit in flow.run(one)
+                if isinstance(emit.value, Segmented) and emit.value.interaction is not None
+            )
+
+
+def test_features_have_readable_names() -> None:
+    assert str(ModelFeature("trait", "tier", "gold")) == "trait.tier=gold"
+    assert str(ModelFeature("offer", equals="card")) == "offer=card"
