@@ -48,6 +48,7 @@ def _chosen(explained: Any) -> str:
     return str(slot["chosen"]["treatment"])
 
 
+@pytest.mark.timeout(300)  # many commands, each of which starts Python
 def test_a_promoted_model_decides_until_it_is_rolled_back(
     stack: Stack, folders: tuple[Path, Path]
 ) -> None:
