@@ -8,7 +8,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_result, stop_after_dela
 from tenacity.wait import wait_exponential_jitter
 
 from pipeline.adapters import traces
-from pipeline.gateway.gateway import Gateway
+from pipeline.gateway.gateway import Gateway, TracedInteraction
 from pipeline.gateway.outcomes import expired_outcomes
 from pipeline.model.decision import Reply
 from pipeline.model.interaction import Interaction
@@ -48,8 +48,9 @@ class LateReplies:
             stop=stop_after_delay(_GIVE_UP_S),
         )
         trace = traces.new_trace()
+        traced = [TracedInteraction(one, trace) for one in outcomes]
         try:
-            await retrying(self._gateway.write, [(one, trace) for one in outcomes])
+            await retrying(self._gateway.write, traced)
         except RetryError:
             ids = [outcome.event_id for outcome in outcomes]
             _log.error("outcomes of late decisions could not be written: %s", ids)
