@@ -149,7 +149,7 @@ def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterat
                 known = {name for one in catalog.items for name in one.attributes}
                 yield from known_name("attribute", rule.attribute, known, (*at, "attribute"))
             if rule.recipe is not None and catalog.recipes is None:
-                what = "name the table of recipes in `recipes`: `kairos train recipes` writes one"
+                what = "name the table of recipes in `recipes`: recipe, item, related, score"
                 yield Problem((*at, "recipe"), what)
             elif rule.recipe is not None and catalog.related:
                 yield from known_name("recipe", rule.recipe, catalog.related, (*at, "recipe"))

@@ -445,8 +445,8 @@ class Catalog(Part, frozen=True):
     leaves out all that none of its rules names; `boost` raises what its rules name. The best
     `most` items then compete, and the best `shortlist` are in the decision's record.
 
-    `recipes` is a table that `kairos train recipes` writes: recipe, item, related, score. `items`,
-    `related` and `sha256` are filled in.
+    `recipes` is a table (CSV or Parquet) of items that go together, bought or viewed: its columns
+    are recipe, item, related and score. `items` and `related` are filled in.
     """
 
     catalog: Name
