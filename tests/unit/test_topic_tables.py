@@ -65,7 +65,7 @@ def test_every_schema_has_columns(name: str) -> None:
     kinds = {column: one.kind for column, one in columns_of(_CODEC.schema(name)).items()}
     assert kinds.keys() == set(CLASSES[name].__struct_fields__)
     for column, kind in kinds.items():
-        assert (kind == _TIME) == (column == "at" or column.endswith(("_at", "_seen")))
+        assert (kind == _TIME) == (column in ("at", "as_of") or column.endswith(("_at", "_seen")))
 
 
 def test_an_interaction_has_typed_columns() -> None:
