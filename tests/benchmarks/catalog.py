@@ -80,7 +80,7 @@ def _cost(
     timed = None if model is None else _Timed(model)
     if timed is not None:
         rules = replace(rules, propensities=timed)
-    records = _records(rules)
+    records = _records(rules, _kinds(size))
     costs, recorded = [], 0
     for number in range(decisions + 2 * len(records)):
         key, record = records[number % len(records)]
@@ -121,7 +121,7 @@ class _Timed:
 
 
 def _rules(size: CatalogSize) -> Rules:
-    kinds = max(1, size.items // size.eligible)
+    kinds = _kinds(size)
     random = np.random.default_rng(1)
     items = tuple(
         CatalogItem(
@@ -213,7 +213,12 @@ def _model(rules: Rules) -> PropensityModel:
     return PropensityModel(manifest, lightgbm.Booster(model_str=text))
 
 
-def _records(rules: Rules) -> list[tuple[str, Segmented]]:
+def _kinds(size: CatalogSize) -> int:
+    """Return the number of kinds of items; a customer is interested in one."""
+    return max(1, size.items // size.eligible)
+
+
+def _records(rules: Rules, kinds: int) -> list[tuple[str, Segmented]]:
     """A request of each customer, as segmentation passes it on."""
     flow, random = Flow(rules), np.random.default_rng(3)
     found = []
@@ -232,7 +237,7 @@ def _records(rules: Rules) -> list[tuple[str, Segmented]]:
             occurred_at=number + 1_700_000_000_000,
             received_at=number + 1_700_000_000_000,
             identifiers=(Identifier("customer_id", f"c{number}"),),
-            properties={**numbers, "interest": f"kind-{number % 12}"},
+            properties={**numbers, "interest": f"kind-{number % kinds}"},
             lists=lists,
             request=DecideRequest("r", "g", ("grid",), 2, {"grid": _LIMIT}),
         )
