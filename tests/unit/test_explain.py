@@ -198,3 +198,8 @@ def test_the_change_that_is_told_flips_it_and_half_of_it_does_not(
         after, _ = _said(changed)
         if abs(flip["to"] - flip["from"]) > 1e-4 or flipped:
             assert (after != before) is flipped
+
+
+def test_the_only_offer_that_costs_nothing_is_lost_at_a_value_of_nothing() -> None:
+    _, told = _said([{"value": 3.0, "p": 1.0, "cost": 0.0, "lever": 1.0}])
+    assert _json(told)["slots"][0]["flip"] == {"what": "value of t0", "from": 3.0, "to": 0.0}

@@ -97,7 +97,12 @@ def _scored(one: Candidate, score: float, up: bool) -> Iterator[_Change]:
 
 
 def _changed(one: Candidate, field: str, start: float, even: float, up: bool) -> _Change:
-    """Return a value just beyond the break-even, in six digits."""
+    """Return a value just beyond the break-even, in six digits.
+
+    A score of nothing loses to `nothing`, so 0 is low enough for a value or a P.
+    """
+    if even == 0 and not up and field != "cost":
+        return _Change(one, field, start, 0.0)
     beyond = even + max(abs(even), 1e-3) * (_BEYOND if up else -_BEYOND)
     digits = 6 - math.ceil(math.log10(max(abs(beyond), 1e-9)))
     factor = 10.0**digits
