@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Final
 
+from pipeline.intake.surrogates import replace_half_surrogates
+
 MAX_DEPTH: Final = 128
 """Depth of nesting up to which a field is named."""
 
@@ -110,6 +112,6 @@ def _name(step: bytes | int) -> str:
     if isinstance(step, int):
         return str(step)
     try:
-        return str(json.loads(step))
+        return str(json.loads(replace_half_surrogates(step)))
     except ValueError:
         return step.strip(b'"').decode(errors="replace")

@@ -48,6 +48,7 @@ def post(door: Doorway, path: str, content: bytes, key: str | None = KEY) -> htt
         (b'{"a\\"NaN": [{"x": "]}"}, Infinity]}', 'a"NaN.1'),
         (b'{"a": 1.5e3, "b": "Infinity"}', None),
         (b"NaN", ""),
+        (b'{"a": {"\\ud83d": NaN}}', "a.\ufffd"),
         (b'{"a": "' + b'\\"' * 1000, None),
     ],
 )
