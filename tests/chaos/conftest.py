@@ -14,7 +14,7 @@ _LABORATORY = pytest.StashKey[Laboratory]()
 _SEED = int(os.environ.get("KAIROS_CHAOS_SEED", "1"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def laboratory(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Laboratory]:
