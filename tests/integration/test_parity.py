@@ -107,7 +107,7 @@ def _bundle(settings: Settings) -> model.Bundle:
             currency=model.Currency("EUR", {"paid": "properties.total"}),
             local_time=model.LocalTime(),
         ),
-        scores=(model.Score("buys", "model.txt", features, artifacts.store(trained)),),
+        scores=(model.Score("buys", features, "model.txt", artifacts.store(trained)),),
     )
     segments = (
         *base.segments,
