@@ -219,7 +219,7 @@ def _letters(home: Path) -> bool:
 @pytest.mark.timeout(900)  # eight runs of the command
 def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any) -> None:
     files = watched()
-    count = 30_000
+    count = 10_000
     for number, (point, reached) in enumerate(_POINTS.items()):
         customer, name = f"kill{number}", f"kill{number}.csv"
         (files.folder / name).write_text(_rows(customer, count, bad_every=100))
