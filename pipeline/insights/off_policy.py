@@ -82,8 +82,8 @@ def read_log(connection: duckdb.DuckDBPyConnection, file: Path) -> Log:
         raise TableError(f"{file}: has no rows")
     modelled = {"q_logged", "q_target"} & table.present
     if len(modelled) == 1:
-        (missing,) = {"q_logged", "q_target"} - modelled
-        raise TableError(f"{file}: has no column {missing!r}, which DR needs beside {modelled}")
+        (there,), (missing,) = modelled, {"q_logged", "q_target"} - modelled
+        raise TableError(f"{file}: has no column {missing!r}, which DR needs beside {there!r}")
     found = connection.execute(f"SELECT * FROM {table.name}").fetchnumpy()
 
     def column(name: str) -> Floats:
@@ -157,7 +157,7 @@ def anytime_interval(log: Log, bounds: Bounds) -> tuple[float, float]:
     ValueError when a reward is outside `bounds`.
     """
     spread = bounds.high - bounds.low
-    if spread <= 0 or log.rewards.min() < bounds.low or log.rewards.max() > bounds.high:
+    if not 0 < spread < np.inf or log.rewards.min() < bounds.low or log.rewards.max() > bounds.high:
         raise ValueError(
             f"rewards go from {log.rewards.min():g} to {log.rewards.max():g}, which is not within "
             f"{bounds.low:g} to {bounds.high:g}"

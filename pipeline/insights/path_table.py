@@ -23,23 +23,31 @@ def read_paths(connection: duckdb.DuckDBPyConnection, file: Path) -> PathCounts:
     table = read_table(connection, file, _COLUMNS)
     found = connection.execute(
         "SELECT path, sum(conversions), coalesce(sum(value), 0), coalesce(sum(nulls), 0), "
-        f"max(conversions = 0 AND value > 0) FROM {table.name} GROUP BY path ORDER BY path"
+        "min(row), min(row) FILTER (conversions = 0 AND value > 0) "
+        f"FROM (SELECT *, row_number() OVER () AS row FROM {table.name}) "
+        "GROUP BY path ORDER BY path"
     ).fetchall()
     rows = []
-    for text, conversions, value, nulls, unearned in found:
-        if unearned:
-            raise TableError(f"{file}: value: path {text!r} has a value but no conversion")
-        rows.append(PathRow(_split(file, text), conversions, value, nulls))
+    for text, conversions, value, nulls, row, unearned in found:
+        if unearned is not None:
+            raise TableError(
+                f"{table.place(unearned)}: value: path {text!r} has a value but no conversion"
+            )
+        path = _split(text)
+        if isinstance(path, str):
+            raise TableError(f"{table.place(row)}: path: {path}")
+        rows.append(PathRow(path, conversions, value, nulls))
     return count_paths(rows)
 
 
-def _split(file: Path, text: str | None) -> tuple[str, ...]:
+def _split(text: str | None) -> tuple[str, ...] | str:
+    """Return the channels of a path, or what is wrong with it."""
     if text is None:
         return ()
     # A separator at an end has lost its blank to the trimming of the cell.
     path = tuple(channel.strip() for channel in f" {text} ".split(SEPARATOR))
     if not all(path):
-        raise TableError(f"{file}: path: {text!r} has a channel without a name")
+        return f"{text!r} has a channel without a name"
     if NO_TOUCH in path:
-        raise TableError(f"{file}: path: the name {NO_TOUCH!r} is taken: rename that channel")
+        return f"the name {NO_TOUCH!r} is taken: rename that channel"
     return path

@@ -8,12 +8,12 @@ import csv
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
 
@@ -28,6 +28,7 @@ _FORMATS: Final[dict[str, Format]] = {
     ".json": "ndjson",
 }
 _LATEST: Final = 253_402_300_799_999_999  # µs; beyond it a time is in another unit
+_MOST: Final = 1e15  # of an amount: sums of them stay exact to a unit, and finite
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 _ZONE: Final = "(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 
@@ -47,6 +48,8 @@ class Engine:
 
     @contextmanager
     def open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        if self.folder is not None and not self.folder.is_dir():
+            raise TableError(f"--spill {self.folder}: is no folder")
         with tempfile.TemporaryDirectory(prefix="kairos-", dir=self.folder) as spill:
             connection = duckdb.connect(":memory:")
             try:
@@ -73,7 +76,7 @@ def _set_memory(connection: duckdb.DuckDBPyConnection, limit: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column that is read. Kinds: text; amount (a number, not negative); number; share (a number
+    """A column that is read. Kinds: text; amount (a number from 0 to 1e15); number; share (a number
     from 0 to 1); time. A missing one that is not `required` is read as `default`."""
 
     name: str
@@ -88,11 +91,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A file as a view of DuckDB, with the columns asked for in their types; times in µs."""
+    """A file as a view of DuckDB, with the columns asked for in their types; times in µs. `place`:
+    where the row with a number (from 1) is."""
 
     name: str
     present: frozenset[str]
     rows: int
+    place: Callable[[int], str]
 
 
 def read_table(
@@ -114,7 +119,7 @@ def read_table(
         connection.execute(f"CREATE OR REPLACE VIEW checked AS SELECT {selected} FROM {source.sql}")
     except duckdb.Error as error:
         raise _damage_error(file, error) from error
-    return Table("checked", frozenset(source.types), rows)
+    return Table("checked", frozenset(source.types), rows, source.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +179,24 @@ def _header(file: Path) -> list[str]:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             header = next(csv.reader(lines), [])
     except UnicodeDecodeError as error:
-        raise TableError(f"{file}: is not in UTF-8") from error
+        raise TableError(f"{file}:{_undecodable_line(file)}: is not in UTF-8") from error
     except csv.Error as error:
         raise TableError(f"{file}:1: {error}") from error
     if not any(header):
         raise TableError(f"{file}:1: has no header")
+    if "" in header:
+        raise TableError(f"{file}:1: column {header.index('') + 1} has no name")
     return header
+
+
+def _undecodable_line(file: Path) -> int:
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError:
+                return number
+    return 1
 
 
 def _ndjson(file: Path, name: str) -> tuple[str, dict[str, str]]:
@@ -292,6 +309,8 @@ class _Cell:
             self.faults.append((f"{value} <= 0", "is not above 0"))
         elif column.kind != "number":
             self.faults.append((f"{value} < 0", "is negative"))
+        if column.kind == "amount":
+            self.faults.append((f"{value} > {_MOST:.0f}", f"is above {_MOST:g}"))
         if column.kind == "share":
             self.faults.append((f"{value} > 1", "is above 1"))
 
@@ -309,8 +328,10 @@ def _check_cells(
 ) -> int:
     """Count the rows; refuse the first bad one."""
     faults = [(cell, *fault) for cell in cells for fault in cell.faults]
-    counts = ", ".join(f"count(*) FILTER (WHERE {bad})" for _, bad, _ in faults)
-    found = connection.execute(f"SELECT count(*), {counts or 'NULL'} FROM {source.sql}").fetchone()
+    counts = [f"count(*) FILTER (WHERE {bad})" for _, bad, _ in faults]
+    # A column that no fault is looked for in is read too: what is not in UTF-8 shows only so.
+    counts += [f"count({cell.raw})" for cell in cells]
+    found = connection.execute(f"SELECT count(*), {', '.join(counts)} FROM {source.sql}").fetchone()
     assert found is not None
     wrong = [fault for fault, count in zip(faults, found[1:], strict=False) if count]
     if wrong:
@@ -374,6 +395,10 @@ def _damage_error(file: Path, error: duckdb.Error) -> TableError:
     place = f"{file}:{line.group(1)}" if line else str(file)
     if found := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message):
         return TableError(f"{place}: has {found.group(2)} columns instead of {found.group(1)}")
+    if "Invalid unicode" in message:
+        return TableError(f"{place}: is not in UTF-8")
+    if "state machine" in message:
+        return TableError(f"{place}: lines end in different ways (LF and CRLF): use one of them")
     if "nterminated quote" in message or "unquoted" in message.lower():
         return TableError(f"{place}: a quotation mark is never closed, or the file was cut there")
     if "magic bytes" in message or "Parquet" in message or "parquet" in message:
@@ -385,6 +410,6 @@ def _damage_error(file: Path, error: duckdb.Error) -> TableError:
 def _is_zone(name: str) -> bool:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError):
+    except (OSError, ValueError, ZoneInfoNotFoundError):
         return False
     return True

@@ -186,13 +186,15 @@ class Journeys:
         """Credit that halves with every half-life between touch and conversion.
 
         It depends on times, which paths do not have: it is summed up here, with the interval to
-        which a bootstrap over customers converges for a sum.
+        which a bootstrap over customers converges for a sum. Weights are relative to the latest
+        touch's: that changes no share, and their sum cannot vanish.
         """
+        latest = f"max(key >> {_TIME_BITS}) OVER (PARTITION BY customer, moment)"
         found = self._connection.execute(
             f"""
             WITH weighed AS (
                 SELECT customer, moment, key & {_UNITS} AS code,
-                    pow(2.0, ((key >> {_TIME_BITS}) - moment) / {float(half_life_ms)}) AS weight
+                    pow(2.0, ((key >> {_TIME_BITS}) - {latest}) / {float(half_life_ms)}) AS weight
                 FROM steps WHERE moment IS NOT NULL
             ), totals AS (
                 SELECT customer, moment, sum(weight) AS total FROM weighed GROUP BY customer, moment

@@ -213,6 +213,18 @@ def test_credit_decays_by_half_lives(tmp_path: Path) -> None:
     assert values == pytest.approx({"a": 20.0, "b": 80.0})
 
 
+def test_credit_adds_up_however_many_half_lives_ago_the_touch_was(tmp_path: Path) -> None:
+    lines = [_touch("p", 1, "a"), _touch("p", 2, "b"), _conversion("p", 28, 100.0)]
+    question = AttributionQuestion(
+        write_csv(tmp_path / "t.csv", [HEADER, *lines]),
+        paths=False,
+        model="time-decay",
+        half_life_ms=1_000,
+    )
+    found = answer(question, Engine(threads=1)).attribution
+    assert {one.channel: one.value for one in found.channels} == {"a": 0.0, "b": 100.0}
+
+
 @pytest.mark.parametrize("zone", ["Europe/Madrid", "America/Lima"])
 def test_times_are_read_in_every_form(tmp_path: Path, zone: str) -> None:
     with_zone = ["2024-01-01T10:00:00+02:00", "2024-01-01 08:00:00Z", str(START + 8 * 3_600_000)]

@@ -96,6 +96,7 @@ def test_names_from_data_are_shown_as_they_are(tmp_path: Path) -> None:
         ([], "is empty, without even a header"),
         (["conversions", "1"], "has no column 'path'; it has conversions"),
         (["path,conversions,path", "a,1,b"], "p.csv:1: column 'path' is there twice"),
+        (["path,conversions,", "a,1,"], "p.csv:1: column 3 has no name"),
         ([*PATHS, "a,-1,0,0"], "p.csv:5: conversions: '-1' is negative"),
         ([*PATHS, "a,nan,0,0"], "p.csv:5: conversions: 'nan' is no finite number"),
         ([*PATHS, "a,1e999,0,0"], "p.csv:5: conversions: '1e999' is no finite number"),
@@ -103,10 +104,12 @@ def test_names_from_data_are_shown_as_they_are(tmp_path: Path) -> None:
         ([*PATHS, "a,1,,0"], "p.csv:5: value: is blank"),
         ([*PATHS, "a,1,-3,0"], "p.csv:5: value: '-3' is negative"),
         ([*PATHS, "a,1,3,-1"], "p.csv:5: nulls: '-1' is negative"),
-        ([*PATHS, "a,0,3,1"], "value: path 'a' has a value but no conversion"),
-        ([*PATHS, "a > > b,1,1,1", "a >  > b,1,1,1"], "has a channel without a name"),
-        ([*PATHS, "a > ,1,1,1"], "path: 'a >' has a channel without a name"),
-        ([*PATHS, "(no touch),1,1,1"], "the name '(no touch)' is taken"),
+        ([*PATHS, "a,1e300,3,1"], "p.csv:5: conversions: '1e300' is above 1e+15"),
+        ([*PATHS, "a,1,1e16,1"], "p.csv:5: value: '1e16' is above 1e+15"),
+        ([*PATHS, "a,1,1,1", "a,0,3,1"], "p.csv:6: value: path 'a' has a value but no conversion"),
+        ([*PATHS, "a > > b,1,1,1", "a >  > b,1,1,1"], "p.csv:6: path: 'a > > b' has a channel"),
+        ([*PATHS, "a > ,1,1,1"], "p.csv:5: path: 'a >' has a channel without a name"),
+        ([*PATHS, "(no touch),1,1,1"], "p.csv:5: path: the name '(no touch)' is taken"),
         ([*PATHS, "a > b,1"], "p.csv:5: has 2 columns instead of 4"),
         ([*PATHS, "a,1,2,3,4"], "p.csv:5: has 5 columns instead of 4"),
         ([*PATHS, '"a\nb",1,1,1', "c,x,1,1"], "p.csv:7: conversions: 'x' is no finite number"),
@@ -159,7 +162,7 @@ def test_bad_touches_are_refused_with_their_place(tmp_path: Path, line: str, exp
         ([LOG, GOOD_ENTRY, "NaN,0.5,0.5"], "l.csv:3: reward: 'NaN' is no finite number"),
         ([LOG, GOOD_ENTRY, ",0.5,0.5"], "l.csv:3: reward: is blank"),
         ([LOG, "1,1e-320,1"], "weights overflow"),
-        ([f"{LOG},q_logged", "1,1,1,1"], "has no column 'q_target'"),
+        ([f"{LOG},q_logged", "1,1,1,1"], "no column 'q_target', which DR needs beside 'q_logged'"),
         ([LOG, GOOD_ENTRY, '"1,0.5'], "l.csv:3: "),
     ],
 )
@@ -198,10 +201,11 @@ def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:
 
 def test_a_csv_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "p.csv"
-    file.write_bytes("path,conversions\ncañón,1\n".encode("latin-1"))
-    code, _, error = _run("attribution", "--paths", str(file))
-    assert code == 1
-    assert "p.csv" in error
+    for rows in (1, 10_000):
+        file.write_bytes(("path,conversions\n" + "web,1\n" * rows + "cañón,1\n").encode("latin-1"))
+        code, _, error = _run("attribution", "--paths", str(file))
+        assert code == 1
+        assert f"p.csv:{rows + 2}: is not in UTF-8" in error
 
 
 def test_a_file_name_is_never_a_pattern(tmp_path: Path) -> None:
@@ -228,12 +232,15 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
 
 def test_what_cannot_be_answered_says_why(tmp_path: Path) -> None:
     file = str(write_csv(tmp_path / "p.csv", PATHS))
+    touches = str(write_csv(tmp_path / "t.csv", [TOUCHES, GOOD_TOUCH]))
     for arguments, expected in (
         (("--paths", file, "--model", "time-decay"), "paths have no times"),
         (("--paths", str(tmp_path / "no.csv")), "no.csv: is not there"),
         (("--paths", str(tmp_path)), "is none of .csv, .parquet, .ndjson, .jsonl, .json"),
         (("--touches", file, "--timezone", "Mars/Olympus"), "has no column"),
+        (("--touches", touches, "--timezone", "Mars"), "--timezone Mars: is no time zone"),
         (("--paths", file, "--memory", "lots"), "say a size"),
+        (("--paths", file, "--spill", str(tmp_path / "no")), "no: is no folder"),
     ):
         code, _, error = _run("attribution", *arguments)
         assert code == 1, arguments

@@ -143,6 +143,7 @@ def test_anytime_intervals_follow_the_bounds_of_rewards() -> None:
     assert anytime_interval(scaled, Bounds(-5.0, 15.0)) == pytest.approx(
         (low * 20 - 5, high * 20 - 5)
     )
-    with pytest.raises(ValueError, match="not within 0 to 1"):
-        anytime_interval(scaled, Bounds())
+    for bounds in (Bounds(), Bounds(high=float("nan")), Bounds(-5.0, float("inf"))):
+        with pytest.raises(ValueError, match="not within"):
+            anytime_interval(scaled, bounds)
     assert 0.0 < low < high < 1.0
