@@ -42,8 +42,8 @@ def shape_problems(kind: FileKind, value: object) -> list[Problem]:
 def _problems(error: ValidationError) -> Iterator[Problem]:
     path = tuple(error.absolute_path)
     if error.validator == "anyOf" and error.context:
-        likely = [one for one in error.context if one.schema != {"type": "null"}]
-        yield from _problems(likely[0])
+        for one in _nearest(error.context):
+            yield from _problems(one)
     elif error.validator == "additionalProperties":
         known: Any = cast(Schema, error.schema)["properties"]
         for name in cast(Any, error.instance):
@@ -53,6 +53,21 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
         yield Problem(path, f"{_missing(error)} is missing here")
     else:
         yield Problem(path, _words(error, _shown_at(path, error.instance)))
+
+
+def _nearest(context: Sequence[ValidationError]) -> list[ValidationError]:
+    """Return what is wrong by the first alternative that takes values of this type; where none
+    does, by the first that is not `null`."""
+    alternatives: dict[object, list[ValidationError]] = {}
+    for error in context:
+        if error.schema != {"type": "null"}:
+            alternatives.setdefault(error.relative_schema_path[0], []).append(error)
+    found = list(alternatives.values())
+    return next((one for one in found if not any(map(_is_of_other_type, one))), found[0])
+
+
+def _is_of_other_type(error: ValidationError) -> bool:
+    return error.validator == "type" and not error.relative_path
 
 
 def _missing(error: ValidationError) -> str:

@@ -131,6 +131,8 @@ def _currency(since: str = "2024-05-01", of: str = "properties.total") -> str:
         (CART, "budget: 500", 'budget: "5\\q"', "budget", "for a backslash"),
         (CART, "budget: 500", "\tbudget: 500", "budget", "indent with spaces"),
         (CART, "budget: 500", "owner: me", "owner: me", "'owner' is there twice"),
+        (CART, "budget: 500", "budget: {amount: -5}", "amount: -5", "-5 is too small: 0 or more"),
+        (CART, "budget: 500", "budget: {amunt: 5}", "amunt", "did you mean 'amount'?"),
         (CART, "budget: 500", "budget: !!python/name:os.system 5", "budget", "tags"),
         (CART, "budget: 500", "budget: 1" + "0" * 30, "budget", "too large"),
         (CART, "text: It", "text: Note: it", "Note", "quote texts"),
