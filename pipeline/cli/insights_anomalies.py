@@ -19,7 +19,7 @@ from pipeline.insights.daily import daily_series
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.incident_words import Language, evidence_words, incident_words
 from pipeline.insights.incidents import Course, Incident, course
-from pipeline.insights.tables import Engine
+from pipeline.insights.tables import MOST_AMOUNT, Engine
 from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import SEGMENTED
 
@@ -45,7 +45,8 @@ def anomalies(  # noqa: PLR0913 - a command's options
     ] = None,
     goal: Annotated[str | None, typer.Option(help="Name of the event that is wanted.")] = None,
     worth: Annotated[
-        float | None, typer.Option(min=0, help="What reaching the goal once is worth.")
+        float | None,
+        typer.Option(min=0, max=MOST_AMOUNT, help="What reaching the goal once is worth."),
     ] = None,
     until: Annotated[
         str | None, typer.Option(help="When the table ends; default: with its last row.")

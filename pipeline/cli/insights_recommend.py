@@ -24,7 +24,7 @@ from pipeline.insights.prompts import (
 )
 from pipeline.insights.recommend import RecommendationQuestion, Recommendations, recommend
 from pipeline.insights.recommendation_words import Language, number
-from pipeline.insights.tables import Engine
+from pipeline.insights.tables import MOST_AMOUNT, Engine
 
 _Pair = tuple[str, str]
 
@@ -46,15 +46,21 @@ def recommendations(  # noqa: PLR0913 - a command's options
         typer.Option(help="YAML of the journey; without it a step is the name of an event."),
     ] = None,
     within: Annotated[str, typer.Option(help="How long a prompt is followed.")] = "3d",
-    value: Annotated[float, typer.Option(min=0, help="What reaching a step is worth.")] = 1.0,
+    value: Annotated[
+        float, typer.Option(min=0, max=MOST_AMOUNT, help="What reaching a step is worth.")
+    ] = 1.0,
     cost: Annotated[
         list[str] | None, typer.Option(metavar="CHANNEL=AMOUNT", help="What a message costs.")
     ] = None,
-    day_cost: Annotated[float, typer.Option(min=0, help="What a day of delay costs.")] = 0.0,
+    day_cost: Annotated[
+        float, typer.Option(min=0, max=MOST_AMOUNT, help="What a day of delay costs.")
+    ] = 0.0,
     opt_out: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Event that is an opt-out.")
     ] = None,
-    opt_out_cost: Annotated[float, typer.Option(min=0, help="What an opt-out costs.")] = 0.0,
+    opt_out_cost: Annotated[
+        float, typer.Option(min=0, max=MOST_AMOUNT, help="What an opt-out costs.")
+    ] = 0.0,
     adjust: Annotated[
         list[str] | None,
         typer.Option(
@@ -150,7 +156,7 @@ def _cost(text: str) -> tuple[str, float]:
         cost = float(amount)
     except ValueError:
         cost = -1.0
-    if not (channel and equals and 0.0 <= cost < float("inf")):
+    if not (channel and equals and 0.0 <= cost <= MOST_AMOUNT):
         raise typer.BadParameter(f"--cost {text}: say CHANNEL=AMOUNT, such as call=4")
     return channel, cost
 

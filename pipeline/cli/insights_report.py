@@ -23,7 +23,7 @@ from pipeline.insights.incident_words import Language
 from pipeline.insights.report.advice import NO_ADVICE, read_advice
 from pipeline.insights.report.content import ReportContent, ReportQuestion, report_content
 from pipeline.insights.report.page import report_page
-from pipeline.insights.tables import Engine, TableError
+from pipeline.insights.tables import MOST_AMOUNT, Engine, TableError
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 
 
@@ -46,7 +46,8 @@ def report(  # noqa: PLR0913 - a command's options
         typer.Option(help="What `kairos insights recommend --json` printed, to be shown too."),
     ] = None,
     worth: Annotated[
-        float | None, typer.Option(min=0, help="What reaching the goal once is worth.")
+        float | None,
+        typer.Option(min=0, max=MOST_AMOUNT, help="What reaching the goal once is worth."),
     ] = None,
     since: Annotated[
         str | None,

@@ -27,8 +27,10 @@ _FORMATS: Final[dict[str, Format]] = {
     ".jsonl": "ndjson",
     ".json": "ndjson",
 }
+MOST_AMOUNT: Final = 1e15
+"""Greatest amount of a cell or an option: sums of them stay exact to a unit, and finite."""
+
 _LATEST: Final = 253_402_300_799_999_999  # µs; beyond it a time is in another unit
-_MOST: Final = 1e15  # of an amount: sums of them stay exact to a unit, and finite
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 _ZONE: Final = "(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 
@@ -310,7 +312,7 @@ class _Cell:
         elif column.kind != "number":
             self.faults.append((f"{value} < 0", "is negative"))
         if column.kind == "amount":
-            self.faults.append((f"{value} > {_MOST:.0f}", f"is above {_MOST:g}"))
+            self.faults.append((f"{value} > {MOST_AMOUNT:.0f}", f"is above {MOST_AMOUNT:g}"))
         if column.kind == "share":
             self.faults.append((f"{value} > 1", "is above 1"))
 

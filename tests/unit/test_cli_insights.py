@@ -224,6 +224,9 @@ def test_a_file_name_is_never_a_pattern(tmp_path: Path) -> None:
         ("attribution", "--touches", "t.csv", "--lookback", "soon"),
         ("attribution", "--touches", "t.csv", "--unit", "moon"),
         ("off-policy",),
+        ("anomalies", "--events", "e.csv", "--worth", "inf"),
+        ("recommend", "--events", "e.csv", "--prompts", "p.csv", "--value", "inf"),
+        ("recommend", "--events", "e.csv", "--prompts", "p.csv", "--cost", "email=1e16"),
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
