@@ -80,7 +80,7 @@ _GETS: Final = {
     "/healthz": "The process is alive",
     "/readyz": "The pipeline answers (503: it does not, and what is missing)",
     "/metrics": "Prometheus metrics",
-    "/v1/unsubscribe": "Page to choose messages, by the signed link in one; POST saves",
+    "/v1/unsubscribe": "Page to choose messages, by the signed link in one",
     "/v1/click": "Count a click, and lead on to the signed link's URL",
     "/v1/open": "Count a message as opened, and answer with a picture",
     "/schemas/types": "Schema registry: the types of schemas",
@@ -89,6 +89,12 @@ _GETS: Final = {
     "/subjects/{subject}/versions": "Schema registry: a subject's versions",
     "/subjects/{subject}/versions/{number}": "Schema registry: one version, or `latest`",
 }
+
+_SIGNED_POSTS: Final = {
+    "/v1/unsubscribe": (200, "Save what the page asks; without a choice, stop (RFC 8058)"),
+    "/v1/providers/{name}": (204, "Statuses and replies, as a provider posts and signs them"),
+}
+"""Posts that carry a signature instead of a key, with the status of their answer."""
 
 
 def openapi_document() -> bytes:
@@ -102,14 +108,18 @@ def openapi_document() -> bytes:
         "items": _refer_to("OutcomeBody"),
     }
     components["Error"] = _ERROR
+    paths = {
+        **_describe_posts(),
+        **_describe_profiles(),
+        **{path: {"get": _describe_open(path, _GETS[path])} for path in _GETS},
+    }
+    for path, (status, summary) in _SIGNED_POSTS.items():
+        post = _describe_open(path, summary, status)
+        paths[path] = {**paths.get(path, {}), "post": post}
     api = {
         "openapi": "3.1.0",
         "info": {"title": "Kairos gateway", "version": "1"},
-        "paths": {
-            **_describe_posts(),
-            **_describe_profiles(),
-            **{path: {"get": _describe_get(path, _GETS[path])} for path in _GETS},
-        },
+        "paths": paths,
         "components": {
             "schemas": components,
             "securitySchemes": {
@@ -209,11 +219,12 @@ def _describe_post(summary: str, body: dict[str, Any], answer: str) -> dict[str,
     }
 
 
-def _describe_get(path: str, summary: str) -> dict[str, Any]:
+def _describe_open(path: str, summary: str, done: int = 200) -> dict[str, Any]:
+    """Describe an operation without a key."""
     return {
         "summary": summary,
         "parameters": _describe_parameters(path),
-        "responses": {"200": {"description": summary}},
+        "responses": {str(done): {"description": summary}},
     }
 
 

@@ -1,0 +1,51 @@
+"""The description of the HTTP API names the routes that others rely on, and only records that it
+defines."""
+
+import json
+import re
+
+from pipeline.gateway.openapi import openapi_document
+from pipeline.gateway.segment_clients import SHORT_PATHS
+
+_POSTS = {
+    *(f"/v1/{kind}" for kind in ("track", "identify", "page", "screen", "group", "alias", "batch")),
+    *(f"/v1/{short}" for short in (*SHORT_PATHS, "b", "m")),
+    "/v1/decide",
+    "/v1/outcomes",
+    "/v1/receipts",
+    "/v1/coupons/redeem",
+    "/v1/unsubscribe",
+    "/v1/providers/{name}",
+}
+_GETS = {
+    "/v1/profiles/{namespace}/{value}",
+    "/v1/profiles/{namespace}/{value}/export",
+    "/v1/projects/{key}/settings",
+    "/v1/unsubscribe",
+    "/schemas/ids/{schema_id}",
+    "/subjects",
+    "/sdk.js",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+}
+
+
+def test_every_route_of_the_contract_is_described() -> None:
+    paths = json.loads(openapi_document())["paths"]
+    assert {path for path, how in paths.items() if "post" in how} >= _POSTS
+    assert {path for path, how in paths.items() if "get" in how} >= _GETS
+    assert "delete" in paths["/v1/profiles/{namespace}/{value}"]
+
+
+def test_every_record_and_parameter_that_is_named_is_defined() -> None:
+    document = openapi_document().decode()
+    described = json.loads(document)
+    named = set(re.findall(r"#/components/schemas/(\w+)", document))
+    assert named <= described["components"]["schemas"].keys()
+    for path, operations in described["paths"].items():
+        wanted = set(re.findall(r"\{(\w+)\}", path))
+        shared = operations.get("parameters", [])
+        for method in operations.keys() - {"parameters"}:
+            given = [*shared, *operations[method].get("parameters", [])]
+            assert {one["name"] for one in given} == wanted, (method, path)
