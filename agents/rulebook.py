@@ -85,4 +85,4 @@ class Rulebook:
         if rules.chooser is None:
             return rules
         self.draws = True
-        return replace(rules, chooser=rules.chooser.knowing(self._knowledge()))
+        return replace(rules, chooser=rules.chooser.with_knowledge(self._knowledge()))

@@ -128,7 +128,7 @@ def _interaction(
     given = row if isinstance(row, UnreadableRow) else reading.take_in(row)
     if isinstance(given, Refusal | UnreadableRow):
         fail(f"{file}:{row.line}: {given.message}")
-    names = config.identity.ranked({identifier, *given.identifiers})
+    names = config.identity.rank({identifier, *given.identifiers})
     return replace(given, event_id=str(uuid4()), identifiers=names)
 
 

@@ -30,7 +30,7 @@ class IdentityRules:
     blocked_patterns: tuple[Pattern, ...]
     max_length: int
 
-    def ranked(self, valid: Iterable[Identifier]) -> tuple[Identifier, ...]:
+    def rank(self, valid: Iterable[Identifier]) -> tuple[Identifier, ...]:
         """Return each identifier once, the strongest first; their namespaces are known."""
         return tuple(sorted(set(valid), key=lambda one: (self.ranks[one.namespace], one.value)))
 

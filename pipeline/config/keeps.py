@@ -56,7 +56,7 @@ class Keeps:
     by_name: Mapping[str, tuple[Aggregate, ...]]
     any_name: tuple[Aggregate, ...]
 
-    def touched(self, interaction: Interaction) -> tuple[Aggregate, ...]:
+    def affected_by(self, interaction: Interaction) -> tuple[Aggregate, ...]:
         """Return the aggregates that `interaction` may change."""
         return self.by_name.get(interaction.name, self.any_name)
 

@@ -39,11 +39,11 @@ class SegmentIndex:
     bound: int
     by_channel: Mapping[str, int]
 
-    def allowed(self, interaction: Interaction) -> int:
+    def evaluated_by(self, interaction: Interaction) -> int:
         """Return the segments that interactions of this channel evaluate."""
         return self.everything & ~self.bound | self.by_channel.get(interaction.channel, 0)
 
-    def touched(self, interaction: Interaction, members: Iterable[str]) -> int:
+    def affected_by(self, interaction: Interaction, members: Iterable[str]) -> int:
         """Return the segments that depend on the interaction itself, or on its channel."""
         mask = self.any_name | self.by_name.get(interaction.name, 0)
         if self.interaction:
@@ -51,7 +51,7 @@ class SegmentIndex:
                 mask |= 1 << self.positions[name] & self.interaction
         return mask | self.by_channel.get(interaction.channel, 0)
 
-    def reading(self, traits: Iterable[str]) -> int:
+    def readers_of(self, traits: Iterable[str]) -> int:
         """Return the segments that read one of `traits`."""
         mask = 0
         for name in traits:
@@ -63,9 +63,9 @@ class SegmentIndex:
         flips = (_next(spans, traits.get(name), now_ms) for name, spans in self.spans.items())
         return min((flip for flip in flips if flip is not None), default=None)
 
-    def flipping(self, traits: Mapping[str, Known], at: int) -> int:
+    def flipping_at(self, traits: Mapping[str, Known], at: int) -> int:
         """Return the segments with a comparison that may flip at `at` (ms)."""
-        return self.reading(
+        return self.readers_of(
             name
             for name, spans in self.spans.items()
             if _next(spans, traits.get(name), at - 1) == at

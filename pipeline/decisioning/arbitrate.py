@@ -93,7 +93,7 @@ class Arbitration:
         """Fill a placement that asked, with at most `limit` different offers in order."""
         contest = _Contest({})
         place = 1
-        for one in self.ranked(entries, asked=True, limit=limit):
+        for one in self.rank_eligible(entries, asked=True, limit=limit):
             slot = place_in(placement, place)
             offer = one.candidate.campaign, one.candidate.offer
             self._judge(one, slot, contest, (offer, slot))
@@ -104,7 +104,7 @@ class Arbitration:
 
     def send(self, entries: Sequence[Entry]) -> None:
         """Fill the channels of those that a trigger fires."""
-        self.contend(self.ranked(entries, asked=False))
+        self.contend(self.rank_eligible(entries, asked=False))
 
     def contend(self, ranked: Iterable[Priced]) -> None:
         """Fill the channels of candidates, the best first."""
@@ -119,7 +119,7 @@ class Arbitration:
             if not filled:
                 self.choices.append(Choice(slot, slot.partition("/")[0]))
 
-    def ranked(self, entries: Iterable[Entry], asked: bool, limit: int = 1) -> list[Priced]:
+    def rank_eligible(self, entries: Iterable[Entry], asked: bool, limit: int = 1) -> list[Priced]:
         """Return the candidates past the engagement policy, the best first; note the others.
 
         Of a catalogue at least the best `limit` are returned.
@@ -144,7 +144,7 @@ class Arbitration:
                     eligible.extend(self._items(one, one.items))
                     shortlists[one.items.name] = max(limit, one.items.shortlist)
         ranked = rank(eligible, self.moment.facts, self.rules.propensities)
-        return self._shortlisted(ranked, shortlists) if shortlists else ranked
+        return self._shortlist(ranked, shortlists) if shortlists else ranked
 
     def _items(self, template: CompiledCandidate, items: CatalogItems) -> list[CompiledCandidate]:
         """Return a catalogue's items for the customer; the others are counted by their rule."""
@@ -154,7 +154,7 @@ class Arbitration:
                 self.rejected[rule].append(items_felled(template.treatment, count))
         return list(eligible)
 
-    def _shortlisted(self, ranked: list[Priced], shortlists: dict[str, int]) -> list[Priced]:
+    def _shortlist(self, ranked: list[Priced], shortlists: dict[str, int]) -> list[Priced]:
         """Return the best items of each catalogue, and all that are none."""
         left, beyond, found = dict(shortlists), Counter[str](), []
         for one in ranked:
@@ -226,16 +226,16 @@ class Arbitration:
     def refresh(self) -> None:
         """Count those who won so far under the caps."""
         if self.unsettled:
-            self.standing, self.unsettled = self.standing.after(self.counted()), False
+            self.standing, self.unsettled = self.standing.after(self.counted_contacts()), False
 
-    def counted(self) -> tuple[Contact, ...]:
+    def counted_contacts(self) -> tuple[Contact, ...]:
         """Return the messages that count under the caps."""
         return (*self.known.contacts, *self.contacts)
 
     def grant(self, one: Priced, slot: str, content: dict[str, str], odds: Odds = SURE) -> str:
         """Give a slot to a candidate, or to nobody for a holdout; return the candidate's fate."""
         candidate = one.candidate
-        held = self._held_out(candidate)
+        held = self._hold_out(candidate)
         if held is not None:
             choice = Choice(slot, candidate.channel, holdout=held, would_be=candidate.treatment)
             self.choices.append(odds.of(choice))
@@ -249,7 +249,7 @@ class Arbitration:
         made = draw(candidate, self.moment.identity.profile_id, drawn, self.moment.now_ms)
         return made.held is not None
 
-    def _held_out(self, candidate: CompiledCandidate) -> str | None:
+    def _hold_out(self, candidate: CompiledCandidate) -> str | None:
         if not candidate.holdouts:
             return None
         drawn = {**self.known.holdouts, **self.drawn}

@@ -46,7 +46,7 @@ def full(caps: Sequence[CompiledCap], contacts: Sequence[Contact], now_ms: int) 
     return tuple(found)
 
 
-def exceeded(candidate: CompiledCandidate, full: Sequence[Full]) -> CompiledCap | None:
+def exceeded_cap(candidate: CompiledCandidate, full: Sequence[Full]) -> CompiledCap | None:
     """Return the first cap that `candidate` would exceed; transactional messages have none."""
     if candidate.transactional:
         return None

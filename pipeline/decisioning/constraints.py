@@ -43,11 +43,11 @@ class Standing(Struct, frozen=True):
                 return f"consent {consent.name}"
         if self.open or candidate.transactional:
             return None
-        silence = suppressions.silencing(candidate, self.silences)
+        silence = suppressions.find_silence(candidate, self.silences)
         if silence is not None:
             return f"suppression {silence.name}"
         hours = quiet_hours.quiet(candidate, self.rules.quiet_hours, self.facts)
         if hours is not None:
             return f"quiet hours {hours.name}"
-        cap = caps.exceeded(candidate, self.full)
+        cap = caps.exceeded_cap(candidate, self.full)
         return None if cap is None else f"cap {cap.name}"

@@ -37,7 +37,7 @@ class Drawing:
 
     def answer(self, placement: str, entries: Sequence[Entry], channel: str, limit: int) -> None:
         """Fill a placement that asked, with at most `limit` different offers in order."""
-        pool = self.made.ranked(entries, asked=True, limit=limit)
+        pool = self.made.rank_eligible(entries, asked=True, limit=limit)
         places = _Places(self.made, pool, self.chooser.field(pool, self.context_bin))
         for place in range(1, limit + 1):
             if not places.fill(place_in(placement, place), last=place == limit):
@@ -47,7 +47,7 @@ class Drawing:
 
     def send(self, entries: Sequence[Entry]) -> None:
         """Fill the channels of those that a trigger fires."""
-        ranked = self.made.ranked(entries, asked=False)
+        ranked = self.made.rank_eligible(entries, asked=False)
         self.made.contend([one for one in ranked if one.candidate.transactional])
         pool = [one for one in ranked if not one.candidate.transactional]
         if pool:
@@ -78,7 +78,7 @@ class _Places:
             self._note_all(slot, key, BEATEN_BY + NOTHING)
             return False
         index, content, odds = drawn
-        one = self.runners.drawn(index, key)
+        one = self.runners.draw_worth(index, key)
         fate = self.made.grant(one, slot, content, odds)
         self.made.note(one, slot, fate, self.runners.evidence(index))
         self.open.remove(index)
@@ -142,7 +142,9 @@ class _Places:
 
     def _leave(self, index: int, slot: str, key: str, fate: str) -> None:
         self.open.remove(index)
-        self.made.note(self.runners.drawn(index, key), slot, fate, self.runners.evidence(index))
+        self.made.note(
+            self.runners.draw_worth(index, key), slot, fate, self.runners.evidence(index)
+        )
 
 
 @dataclass(slots=True)
@@ -172,7 +174,7 @@ class _Rounds:
         fates: dict[int, str] = dict(self.left_out)
         for lot, content in zip(self.lots, contents, strict=False):
             assert lot.index is not None
-            one = self.runners.drawn(lot.index, self._key(winners.index(lot.index) + 1))
+            one = self.runners.draw_worth(lot.index, self._key(winners.index(lot.index) + 1))
             odds = Odds(chances[lot.index], lot.explored)
             fate = self.made.grant(one, one.candidate.channel, content, odds)
             self.made.note(one, one.candidate.channel, fate, self.runners.evidence(lot.index))
@@ -180,7 +182,7 @@ class _Rounds:
         for index, one in enumerate(self.pool):
             if index not in winners:
                 fate = fates.get(index) or self._fate(one.candidate, winners)
-                drawn = self.runners.drawn(index, key)
+                drawn = self.runners.draw_worth(index, key)
                 self.made.note(drawn, one.candidate.channel, fate, self.runners.evidence(index))
         self._say_nothing(winners, chances)
 
@@ -249,7 +251,7 @@ class _Rounds:
         sent = [
             self.made.contact(one, one.channel) for one in won if not self.made.is_held_out(one)
         ]
-        standing = self.made.standing.after((*self.made.counted(), *sent))
+        standing = self.made.standing.after((*self.made.counted_contacts(), *sent))
         return [one for one in left if standing.objection(self.pool[one].candidate) is None]
 
     def _chances(self) -> defaultdict[int, float]:

@@ -64,7 +64,7 @@ def campaign_objection(campaign: CompiledCampaign, moment: Moment, asked: bool) 
         return NO_TRIGGER
     if not asked and moment.stale:
         return _TOO_OLD
-    return _shut(campaign.gates, facts, _EVERY_STAGE)
+    return _first_shut_gate(campaign.gates, facts, _EVERY_STAGE)
 
 
 def objection(
@@ -78,7 +78,7 @@ def objection(
         return _TREATMENT_OVER
     if candidate.address is not None and (shut := _unreachable(candidate, moment)) is not None:
         return shut
-    if candidate.gates and (shut := _shut(candidate.gates, facts, before)) is not None:
+    if candidate.gates and (shut := _first_shut_gate(candidate.gates, facts, before)) is not None:
         return shut
     if before <= SUITABILITY or not candidate.content.needs:
         return None
@@ -116,7 +116,7 @@ def address(candidate: CompiledCandidate, moment: Moment) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _shut(gates: Iterable[Gate], facts: Facts, before: int) -> Objection | None:
+def _first_shut_gate(gates: Iterable[Gate], facts: Facts, before: int) -> Objection | None:
     for gate in gates:
         if gate.stage >= before:
             return None

@@ -1,4 +1,4 @@
-"""Contact history: what counts, what an outcome changes, what may be forgotten."""
+"""Contact history: contacts, their outcomes, silences and holdouts of a customer."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final, Literal
@@ -34,11 +34,11 @@ REMEMBERED: Final = frozenset(
 )
 """Outcomes whose times suppressions count."""
 LAST: Final = 20
-"""So many times of one outcome of one message are remembered."""
+"""Times of one outcome of one message that are remembered, the latest ones."""
 
 
 class Remembered(Struct, frozen=True):
-    """All that decisioning remembers of a customer, whichever shard caused it.
+    """History of a customer, of all shards.
 
     `contacts` are in the order of time, ties by action id.
     """
@@ -48,7 +48,7 @@ class Remembered(Struct, frozen=True):
     holdouts: dict[str, Assignment] = {}
 
 
-def known(state: ContactState) -> Remembered:
+def recall(state: ContactState) -> Remembered:
     """Return the whole history of the profile."""
     parts = list(state.shards.here.values())
     if len(parts) == 1:
@@ -60,8 +60,8 @@ def known(state: ContactState) -> Remembered:
     return Remembered(whole.contacts, whole.silenced, whole.holdouts)
 
 
-def remembering(known: Remembered, new: History) -> Remembered:
-    """Return the history once `new` is in it."""
+def remember(known: Remembered, new: History) -> Remembered:
+    """Return the history with `new`."""
     if new == _NOTHING:
         return known
     whole = merge(History(known.contacts, known.silenced, known.holdouts), new)
@@ -82,7 +82,7 @@ def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int
         kept = {name: at for name, at in silenced.items() if at > since_ms}
         silenced = _latest(kept, new.silenced)
     if new.holdouts:
-        holdouts = _drawn(holdouts, new.holdouts)
+        holdouts = _merge_draws(holdouts, new.holdouts)
     ordered = _in_order(contacts) if late else tuple(contacts)
     part = History(ordered, silenced, holdouts, (*before.awaiting, *new.awaiting))
     return replace(state, shards=state.shards.put(shard, part))
@@ -97,7 +97,7 @@ def settle(state: ContactState, action_id: str, outcome: str, at: int) -> Contac
     if status is None:
         return state
     here = {
-        name: _settled(part, action_id, outcome, at) for name, part in state.shards.here.items()
+        name: _settle_part(part, action_id, outcome, at) for name, part in state.shards.here.items()
     }
     return replace(state, shards=Shards(here, state.shards.away))
 
@@ -107,11 +107,11 @@ def merge(a: History, b: History) -> History:
     merged: dict[str, Contact] = {}
     for one in (*a.contacts, *b.contacts):
         known = merged.get(one.action_id)
-        merged[one.action_id] = one if known is None else _merged(known, one)
+        merged[one.action_id] = one if known is None else _merge_contacts(known, one)
     return History(
         _in_order(merged.values()),
         _latest(a.silenced, b.silenced),
-        _drawn(a.holdouts, b.holdouts),
+        _merge_draws(a.holdouts, b.holdouts),
         tuple({one.action.action_id: one for one in (*a.awaiting, *b.awaiting)}.values()),
     )
 
@@ -124,7 +124,7 @@ def _in_order(contacts: Iterable[Contact]) -> tuple[Contact, ...]:
     return tuple(sorted(contacts, key=lambda one: (one.at, one.action_id)))
 
 
-def _merged(one: Contact, other: Contact) -> Contact:
+def _merge_contacts(one: Contact, other: Contact) -> Contact:
     stronger = one if _STRENGTH[one.status] >= _STRENGTH[other.status] else other
     outcomes = {
         kind: _last({*one.outcomes.get(kind, ()), *other.outcomes.get(kind, ())})
@@ -139,7 +139,9 @@ def _latest(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     }
 
 
-def _drawn(one: Mapping[str, Assignment], other: Mapping[str, Assignment]) -> dict[str, Assignment]:
+def _merge_draws(
+    one: Mapping[str, Assignment], other: Mapping[str, Assignment]
+) -> dict[str, Assignment]:
     """Return the first draw of each holdout, and whether the draws differ."""
     return {name: _first(one.get(name), other.get(name)) for name in {**one, **other}}
 
@@ -158,7 +160,7 @@ def _last(times: Iterable[int]) -> tuple[int, ...]:
     return tuple(sorted(times)[-LAST:])
 
 
-def _settled(part: History, action_id: str, outcome: str, at: int) -> History:
+def _settle_part(part: History, action_id: str, outcome: str, at: int) -> History:
     contacts = tuple(
         _after(one, outcome, at) if one.action_id == action_id else one for one in part.contacts
     )

@@ -16,10 +16,10 @@ from pipeline.model.decision import Action
 from pipeline.model.shards import Shards
 
 
-def awaiting(action: Action, namespace: str | None, moment: Moment) -> AwaitingAction | None:
-    """Return the action as it waits for its address; None: it need not wait.
+def hold(action: Action, namespace: str | None, moment: Moment) -> AwaitingAction | None:
+    """Return the action to hold until its address is confirmed; None: send it now.
 
-    Answers to whoever asked never wait.
+    Answers to a request never wait.
     """
     if namespace is None or action.placement is not None:
         return None
@@ -32,8 +32,7 @@ def awaiting(action: Action, namespace: str | None, moment: Moment) -> AwaitingA
 
 
 def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Action, ...]]:
-    """Return the state after sending the actions whose addresses are the customer's by now, and
-    these.
+    """Return the state after sending the actions whose addresses are confirmed, and these actions.
 
     Those whose address is another's, or that are too late, are withdrawn.
     """

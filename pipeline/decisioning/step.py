@@ -20,7 +20,7 @@ from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.learning import feedback
 from pipeline.decisioning.state import AwaitingAction, ContactState, History
 from pipeline.model import topics
-from pipeline.model.belongings import told, without
+from pipeline.model.belongings import apply_report, without
 from pipeline.model.control import Control
 from pipeline.model.decision import Action, Answer, Decision, Feedback, Reply
 from pipeline.model.ids import control_id, decision_id, event_key
@@ -55,13 +55,13 @@ def _decide(
 ) -> Ok[ContactState]:
     assert record.identity is not None
     moment = _moment(record, interaction, state, rules)
-    silenced = suppressions.caused(rules.config.constraints, moment.facts)
-    before = history.known(state)
-    known = history.remembering(before, History(silenced=silenced))
+    silenced = suppressions.caused_by(rules.config.constraints, moment.facts)
+    before = history.recall(state)
+    known = history.remember(before, History(silenced=silenced))
     chooser = rules.chooser
     context_bin = "" if chooser is None else chooser.rules.bin_of(moment.facts)
-    made = _arbitrated(interaction, moment, known, rules, context_bin)
-    actions, waiting = _divided(made, moment, rules)
+    made = _arbitrate(interaction, moment, known, rules, context_bin)
+    actions, waiting = _divide(made, moment, rules)
     new = History(tuple(made.contacts), silenced, made.drawn, waiting)
     decision = Decision(
         decision_id=made.decision_id,
@@ -98,7 +98,7 @@ def _feedback(
     waiting: tuple[AwaitingAction, ...],
     rules: LearningRules,
 ) -> tuple[Feedback, ...]:
-    """Return what is to be learned from an interaction and its actions."""
+    """Return the feedback of an interaction and its actions, to learn from."""
     facts = moment.facts
     assert facts.interaction is not None
     if feedback.is_bots(facts):
@@ -115,7 +115,7 @@ def _feedback(
     return (*reached, *sent)
 
 
-def _divided(
+def _divide(
     made: Arbitration, moment: Moment, rules: Rules
 ) -> tuple[list[Action], tuple[AwaitingAction, ...]]:
     """Divide the actions into those sent now and those that wait for their address."""
@@ -123,7 +123,7 @@ def _divided(
     waiting: list[AwaitingAction] = []
     for win in made.wins:
         action = _action(win, moment, made.decision_id, rules)
-        waits = holding.awaiting(action, win.candidate.address, moment)
+        waits = holding.hold(action, win.candidate.address, moment)
         if waits is None:
             actions.append(action)
         else:
@@ -131,7 +131,7 @@ def _divided(
     return actions, tuple(waiting)
 
 
-def _arbitrated(
+def _arbitrate(
     interaction: Interaction, moment: Moment, known: Remembered, rules: Rules, context_bin: str
 ) -> Arbitration:
     config = rules.config
@@ -236,13 +236,13 @@ def _moment(
 def _outcome(
     record: Segmented, interaction: Interaction, state: ContactState, rules: Rules
 ) -> Ok[ContactState]:
-    """Record the outcome of an action; nothing is said because of it, as its Decision tells."""
+    """Record the outcome of an action, in a Decision without choices: nothing is sent."""
     assert record.identity is not None
     subject = interaction.properties.get("action_id")
     at = min(interaction.occurred_at, interaction.received_at)
     row = history.settle(state, str(subject), interaction.name, at)
     facts = _moment(record, interaction, state, rules).facts
-    silenced = suppressions.caused(rules.config.constraints, facts)
+    silenced = suppressions.caused_by(rules.config.constraints, facts)
     row = _remember(row, record, History(silenced=silenced), rules)
     decision = Decision(
         decision_id=_decision_id(interaction),
@@ -253,15 +253,15 @@ def _outcome(
         silenced=silenced,
     )
     if rules.chooser is not None:
-        decision = _learned_from(decision, str(subject), state, facts, rules.chooser)
+        decision = _add_feedback(decision, str(subject), state, facts, rules.chooser)
     return Ok(row, (Emit(topics.DECISIONS, record.identity.profile_id, decision),))
 
 
-def _learned_from(
+def _add_feedback(
     decision: Decision, action_id: str, state: ContactState, facts: Facts, chooser: Chooser
 ) -> Decision:
-    """Return the decision on an outcome with what is to be learned from it, and its message."""
-    contact = next((c for c in history.known(state).contacts if c.action_id == action_id), None)
+    """Return the decision on an outcome with its contact and feedback to learn from."""
+    contact = next((c for c in history.recall(state).contacts if c.action_id == action_id), None)
     if contact is None:
         return decision
     assert facts.interaction is not None
@@ -293,17 +293,17 @@ def _control(key: str, control: Control, row: ContactState) -> Outcome[ContactSt
 
 
 def _belongs(key: str, change: Control, row: ContactState) -> Ok[ContactState]:
-    """Note that an identifier is the customer's or no longer is; send or withdraw what waited."""
-    row = replace(row, belongings=told(row.belongings, change))
+    """Note that an identifier is the customer's or is not; send or withdraw waiting actions."""
+    row = replace(row, belongings=apply_report(row.belongings, change))
     if change.version < 0:
         row = holding.deny(row, change.identifier, change.until)
-    return Ok(*_confirmed(key, row, change))
+    return Ok(*_confirm(key, row, change))
 
 
-def _confirmed(
+def _confirm(
     key: str, row: ContactState, control: Control
 ) -> tuple[ContactState, tuple[Emit, ...]]:
-    """Send what waited, which may have come here with its shard."""
+    """Send the actions that waited; they may have come here with their shard."""
     row, actions = holding.confirm(row, control.at)
     mine = (replace(one, profile_id=key) for one in actions)
     return row, tuple(Emit(topics.actions(one.channel), key, one) for one in mine)
@@ -333,7 +333,7 @@ def _arrive(key: str, arrive: Control, row: ContactState) -> Outcome[ContactStat
     received = row.shards.receive(arrive, part, history.merge)
     if isinstance(received, Away):
         return Ok(row, (_send(arrive, received, part),))
-    return Ok(*_confirmed(key, replace(row, shards=received), arrive))
+    return Ok(*_confirm(key, replace(row, shards=received), arrive))
 
 
 def _send(cause: Control, to: Away, part: History) -> Emit:

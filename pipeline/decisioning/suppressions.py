@@ -1,7 +1,7 @@
-"""Suppressions: nothing of a kind for some time after what happened.
+"""Suppressions: no messages of a kind for some time after an outcome or an event.
 
-What silences until a moment no longer does at that moment: after a complaint at 12:00 that
-silences for five minutes, 12:04:59 is silent and 12:05 is not.
+The end is exclusive: after a complaint at 12:00 that silences for five minutes, 12:04:59 is silent
+and 12:05 is not.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ class Silence(Struct, frozen=True):
     subjects: frozenset[str | None]
 
 
-def caused(constraints: Constraints, facts: Facts) -> dict[str, int]:
+def caused_by(constraints: Constraints, facts: Facts) -> dict[str, int]:
     """Return the suppressions that this interaction causes, each with when it happened (ms)."""
     interaction = facts.interaction
     if interaction is None:
@@ -65,7 +65,7 @@ def in_force(
     return tuple(found)
 
 
-def silencing(candidate: CompiledCandidate, silences: Iterable[Silence]) -> Silence | None:
+def find_silence(candidate: CompiledCandidate, silences: Iterable[Silence]) -> Silence | None:
     """Return the first suppression of `candidate`; a transactional message has none."""
     if candidate.transactional:
         return None
@@ -93,11 +93,11 @@ def _subjects(
     return frozenset(
         what
         for what, happened in times.items()
-        if (at := _reached(sorted(happened), one)) is not None and _lasts(at, one, now_ms)
+        if (at := _last_reached_at(sorted(happened), one)) is not None and _lasts(at, one, now_ms)
     )
 
 
-def _reached(times: Sequence[int], one: OutcomeSuppression) -> int | None:
+def _last_reached_at(times: Sequence[int], one: OutcomeSuppression) -> int | None:
     """Return when the count was last reached within the time; None: never."""
     for last in range(len(times) - 1, one.count - 2, -1):
         if times[last] - times[last - one.count + 1] < one.within_ms:

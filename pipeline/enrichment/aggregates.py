@@ -30,7 +30,7 @@ def is_counted(facts: Facts, config: Configuration) -> bool:
 def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, Kept]]:
     """Return what a counted interaction adds to each aggregate of the configuration, by key."""
     if facts.interaction is not None:
-        for keep in config.keeps.touched(facts.interaction):
+        for keep in config.keeps.affected_by(facts.interaction):
             if (part := part_of(keep, facts)) is not None:
                 yield keep.key, part
 
@@ -42,7 +42,7 @@ def part_of(keep: Aggregate, facts: Facts) -> Kept:
         return None
     value = keep.read(facts)
     if value is None:
-        return _cleared(keep, interaction)
+        return _clearing_part(keep, interaction)
     at = interaction.occurred_at
     match keep.rule:
         case "distinct":
@@ -57,7 +57,7 @@ def part_of(keep: Aggregate, facts: Facts) -> Kept:
     return Panes((at,), (cell,))
 
 
-def _cleared(keep: Aggregate, interaction: Interaction) -> Kept:
+def _clearing_part(keep: Aggregate, interaction: Interaction) -> Kept:
     """Return the part that clears a value; it is ordered by time like a value."""
     if keep.clears is None or not keep.clears(interaction):
         return None

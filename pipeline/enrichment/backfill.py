@@ -1,9 +1,9 @@
-"""Keeps that a configuration begins: every shard is told of them, and of what came before them.
+"""Back-fill of aggregates (keeps) that a configuration begins, in every shard.
 
 An interaction is in a keep of its shard as soon as the configuration that identity stamped on it
 has that keep. So what is missing are the interactions whose configuration has it not, which the
-log tells exactly, whatever order they were applied in. They are added up from the log and kept
-apart, so that being told again changes nothing.
+log has exactly, whatever order they were applied in. They are added up from the log and kept
+apart, so that a second `fill` changes nothing.
 """
 
 from msgspec import Struct
@@ -47,22 +47,22 @@ def begin(shard: Shard, beginning: NewAggregates) -> Shard:
     )
 
 
-def filled(shard: Shard, past: ShardHistory) -> Shard:
-    """Return the shard with what the log tells of the time before."""
-    found = {key: _reaching(shard, one) for key, one in past.begun.items()}
+def fill(shard: Shard, past: ShardHistory) -> Shard:
+    """Return the shard with the totals that the log has of the time before."""
+    found = {key: _complete_if_older(shard, one) for key, one in past.begun.items()}
     known = shard.sequences
     marks = {name: union(known.get(name, ()), new) for name, new in past.sequences.items()}
-    return replace(shard, begun=merged(shard.begun, found), sequences={**known, **marks})
+    return replace(shard, begun=merge_backfills(shard.begun, found), sequences={**known, **marks})
 
 
-def _reaching(shard: Shard, begun: Backfill) -> Backfill:
-    """Return what the log has of a shard: all, if the log begins before the shard did."""
+def _complete_if_older(shard: Shard, begun: Backfill) -> Backfill:
+    """Return the back-fill, complete (no `since`) if the log begins before the shard did."""
     since = begun.since
     return replace(begun, since=None) if since is not None and shard.first_seen > since else begun
 
 
-def merged(a: dict[str, Backfill], b: dict[str, Backfill]) -> dict[str, Backfill]:
-    """Return of each the one that knows more; commutative, associative and idempotent."""
+def merge_backfills(a: dict[str, Backfill], b: dict[str, Backfill]) -> dict[str, Backfill]:
+    """Return of each the one that covers more; commutative, associative and idempotent."""
     if not (a and b):
         return a or b
     better = {key: one for key, one in b.items() if key not in a or _rank(one) > _rank(a[key])}
@@ -73,7 +73,7 @@ def _rank(one: Backfill) -> tuple[int, int, bool, int]:
     return (one.run, one.covered, one.since is None, one.since or 0)
 
 
-def lasting(begun: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
+def drop_expired(begun: dict[str, Backfill], clock: int) -> dict[str, Backfill]:
     """Return the back-fills of which something is still in its window."""
     over = [key for key, one in begun.items() if _is_over(key, one, clock)]
     return {key: one for key, one in begun.items() if key not in over} if over else begun

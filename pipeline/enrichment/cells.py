@@ -23,8 +23,8 @@ def millionths(value: Scalar) -> int | Big | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     if isinstance(value, float) and abs(value) < _WHOLE:
-        return _kept(round(value * MILLION))
-    return _kept(int(value) * MILLION)
+        return _to_cell(round(value * MILLION))
+    return _to_cell(int(value) * MILLION)
 
 
 def total(cells: Iterable[int | Big]) -> int:
@@ -46,12 +46,12 @@ def number(millionths: int) -> int | float:
         return _GREATEST if millionths > 0 else -_GREATEST
 
 
-def _kept(millionths: int) -> int | Big:
+def _to_cell(millionths: int) -> int | Big:
     return millionths if millionths in _LONG else Big(f"{millionths:x}")
 
 
 def _add(a: int | Big, b: int | Big) -> int | Big:
-    return _kept(total((a, b)))
+    return _to_cell(total((a, b)))
 
 
 def _latest(a: Value, b: Value) -> Value:

@@ -1,7 +1,7 @@
-"""Identifiers that a profile names: those whose own rows said so last.
+"""Identifiers of a profile: those whose own rows reported last that they belong to it.
 
 An identifier that an interaction shows is taken for the customer's, for that interaction, until its
-own row has heard of it.
+own row has processed it.
 """
 
 from collections.abc import Mapping
@@ -19,18 +19,20 @@ from pipeline.model.stages import IdentitySection
 NOTHING_SHOWN: Final[Mapping[str, int]] = MappingProxyType({})
 
 
-def vouched(known: Belongings, interaction: Interaction, identity: IdentitySection) -> Belongings:
-    """Return the belongings after an interaction, whose strongest identifier's row stamped it."""
+def add_own_identifier(
+    known: Belongings, interaction: Interaction, identity: IdentitySection
+) -> Belongings:
+    """Return the belongings with the strongest identifier, whose row stamped the interaction."""
     if identity.own_version is None:
         return known
     own = Belonging(identity.own_version, True, interaction.occurred_at)
     return latest(known, interaction.identifiers[0].key, own)
 
 
-def shown(known: Belongings, interaction: Interaction, identity: IdentitySection) -> dict[str, int]:
-    """Return the identifiers taken for the customer's before their own rows said so, with times
-    (ms).
-    """
+def shown_identifiers(
+    known: Belongings, interaction: Interaction, identity: IdentitySection
+) -> dict[str, int]:
+    """Return identifiers taken for the customer's before their own rows report, with times (ms)."""
     if identity.own_version is None:
         return {}
     _, *weaker = interaction.identifiers
@@ -38,18 +40,20 @@ def shown(known: Belongings, interaction: Interaction, identity: IdentitySection
     return {name: at for name, at in claimed.items() if _is_news(known.get(name), at)}
 
 
-def awaited(
+def awaited_identifiers(
     waiting: Mapping[str, int], known: Belongings, identity: IdentitySection
 ) -> dict[str, int]:
-    """Return the identifiers that were shown, with times (ms), and whose own rows have yet to say
-    whose they are: those `waiting`, and those that the interaction's identifier waits for."""
+    """Return shown identifiers whose own rows have not reported yet, with times (ms).
+
+    They are those `waiting`, and those that the interaction's identifier waits for.
+    """
     if identity.own_version is not None and identity.shown:
         waiting = {**waiting, **identity.shown}
     return {name: at for name, at in waiting.items() if _is_news(known.get(name), at)}
 
 
-def answered(waiting: Mapping[str, int], known: Belongings, change: Control) -> dict[str, int]:
-    """Return those still waited for after a `join` or `leave`; `known`: belongings after it."""
+def drop_answered(waiting: Mapping[str, int], known: Belongings, change: Control) -> dict[str, int]:
+    """Return those still `waiting` after a `join` or `leave`; `known`: belongings after it."""
     void_until = change.until or 0 if change.version < 0 else -1
     return {
         name: at
@@ -58,12 +62,12 @@ def answered(waiting: Mapping[str, int], known: Belongings, change: Control) -> 
     }
 
 
-def named(known: Belongings, also: Mapping[str, int]) -> dict[str, int]:
+def known_identifiers(known: Belongings, also: Mapping[str, int]) -> dict[str, int]:
     """Return the customer's identifiers, each with the latest time (ms) at which that was known."""
     return {**{name: one.as_of for name, one in known.items() if one.here}, **also}
 
 
-def present(shards: tuple[Shard, ...], names: Mapping[str, int]) -> tuple[Shard, ...]:
+def filter_identifiers(shards: tuple[Shard, ...], names: Mapping[str, int]) -> tuple[Shard, ...]:
     """Return the shards with only those identifiers that are the customer's.
 
     One that no shard saw is put with the first.

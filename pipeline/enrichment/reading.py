@@ -79,7 +79,7 @@ def _cells(keep: Aggregate, shards: Sequence[Shard], now_ms: int) -> Sequence[An
     return cells
 
 
-def _added_up(keep: Aggregate, shards: Sequence[Shard], now_ms: int) -> int | None:
+def _add_up(keep: Aggregate, shards: Sequence[Shard], now_ms: int) -> int | None:
     """Return the sum; nothing in a window is 0, nothing in a lifetime is unknown."""
     cells = _cells(keep, shards, now_ms)
     return total(cells) if cells or keep.window_ms is not None else None
@@ -103,16 +103,16 @@ def _since(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Iterat
 
 
 def _count(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
-    return _added_up(trait.keeps[0], shards, now_ms)
+    return _add_up(trait.keeps[0], shards, now_ms)
 
 
 def _sum(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
-    added = _added_up(trait.keeps[0], shards, now_ms)
+    added = _add_up(trait.keeps[0], shards, now_ms)
     return None if added is None else number(added)
 
 
 def _average(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
-    added, count = (_added_up(keep, shards, now_ms) for keep in trait.keeps)
+    added, count = (_add_up(keep, shards, now_ms) for keep in trait.keeps)
     return added / (count * MILLION) if added is not None and count else None
 
 

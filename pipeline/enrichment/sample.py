@@ -29,16 +29,16 @@ def hash_of(value: Scalar) -> int:
 def of(value: Known, at: int) -> Sample:
     """Return the sample of one value, or of the elements of a list, at `at` (ms)."""
     values = value if isinstance(value, tuple) else (value,)
-    return _fitting({hash_of(one): at for one in values}, (), at)
+    return _thin({hash_of(one): at for one in values}, (), at)
 
 
 def merge(a: Sample, b: Sample, clock: int) -> Sample:
     """Merge as if the values of both had come to one; `clock` (ms): latest known time."""
-    levels = _merged_levels(a.levels, b.levels)
+    levels = _merge_levels(a.levels, b.levels)
     ats = dict(a.ats) if levels == a.levels else _even(a.ats, levels)
     for hashed, at in _even(b.ats, levels).items():
         ats[hashed] = max(at, ats.get(hashed, at))
-    return _fitting(ats, levels, clock)
+    return _thin(ats, levels, clock)
 
 
 def prune(sample: Sample, floor: int) -> Sample:
@@ -80,7 +80,7 @@ def _level_at(levels: _Levels, at: int) -> int:
     return next((level for until, level in levels if until >= at), 0)
 
 
-def _fitting(ats: dict[int, int], levels: _Levels, clock: int) -> Sample:
+def _thin(ats: dict[int, int], levels: _Levels, clock: int) -> Sample:
     """Thin the sample until there is room; everything up to `clock` is then of the new level."""
     if len(ats) <= EXACT:
         return Sample(ats, levels)
@@ -91,7 +91,7 @@ def _fitting(ats: dict[int, int], levels: _Levels, clock: int) -> Sample:
     return Sample(ats, (*(one for one in levels if one[1] > level), (clock, level)))
 
 
-def _merged_levels(a: _Levels, b: _Levels) -> _Levels:
+def _merge_levels(a: _Levels, b: _Levels) -> _Levels:
     """Return the higher level of both at every time."""
     if not a or not b:
         return a or b

@@ -55,7 +55,7 @@ def settle(marks: tuple[Mark, ...], sequence: CompiledSequence, now_ms: int) -> 
     oldest = now_ms - sequence.keep_ms
     if marks and marks[0].at < oldest:
         marks = tuple(one for one in marks if one.at >= oldest)
-    return marks if len(marks) <= CROWDED else _needed(marks, sequence)
+    return marks if len(marks) <= CROWDED else _needed_marks(marks, sequence)
 
 
 def completed_at(marks: Iterable[Mark], sequence: CompiledSequence) -> int | None:
@@ -92,7 +92,7 @@ def _chains(marks: Iterable[Mark], sequence: CompiledSequence) -> list[_Chain]:
     return [*reached, completed]
 
 
-def _needed(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Mark, ...]:
+def _needed_marks(marks: Sequence[Mark], sequence: CompiledSequence) -> tuple[Mark, ...]:
     """Return the marks that later answers may need.
 
     The latest ones, those of chains that a later mark may continue or that are complete, the latest

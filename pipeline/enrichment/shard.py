@@ -7,7 +7,7 @@ from pipeline.conditions.facts import NOTHING
 from pipeline.config.compile import Configuration
 from pipeline.config.keeps import shape_of
 from pipeline.enrichment.aggregates import is_counted, join, parts_of
-from pipeline.enrichment.backfill import lasting, merged
+from pipeline.enrichment.backfill import drop_expired, merge_backfills
 from pipeline.enrichment.sequences import Mark, mark, settle
 from pipeline.enrichment.sequences import union as union_of_marks
 from pipeline.enrichment.sessions import add, union
@@ -16,7 +16,7 @@ from pipeline.enrichment.state import Kept, Shard
 from pipeline.model.interaction import Interaction, Scalar
 
 MAX_IDENTIFIERS = 100
-"""A shard remembers so many identifiers, the latest ones."""
+"""Identifiers that a shard remembers, the latest ones."""
 
 
 def apply(
@@ -42,8 +42,8 @@ def apply(
         log=log,
         interactions=before.interactions + 1,
         identifiers=_identifiers(before.identifiers, interaction),
-        kept=_kept(before.kept, facts, clock, config) if counts else before.kept,
-        begun=lasting(before.begun, clock) if before.begun else before.begun,
+        kept=_aggregates(before.kept, facts, clock, config) if counts else before.kept,
+        begun=drop_expired(before.begun, clock) if before.begun else before.begun,
         spans=spans,
         ended=before.ended + ended,
         sequences=_sequences(before.sequences, facts, config) if counts else before.sequences,
@@ -65,7 +65,7 @@ def merge(a: Shard, b: Shard, config: Configuration) -> Shard:
             key: join(shape_of(key), a.kept.get(key), b.kept.get(key), clock)
             for key in {**a.kept, **b.kept}
         },
-        begun=merged(a.begun, b.begun),
+        begun=merge_backfills(a.begun, b.begun),
         spans=union((*a.spans, *b.spans), config.session_gap_ms),
         ended=a.ended + b.ended,
         sequences={
@@ -108,7 +108,7 @@ def latest_of(a: dict[str, int], b: dict[str, int]) -> dict[str, int]:
     return dict(newest)
 
 
-def _kept(
+def _aggregates(
     known: dict[str, Kept], facts: Facts, clock: int, config: Configuration
 ) -> dict[str, Kept]:
     """Return the aggregates after an interaction of the configuration in force.

@@ -7,13 +7,13 @@ import msgspec
 from msgspec.structs import replace
 
 from pipeline.enrichment import named_identifiers, view
-from pipeline.enrichment.backfill import NewAggregates, ShardHistory, begin, filled
+from pipeline.enrichment.backfill import NewAggregates, ShardHistory, begin, fill
 from pipeline.enrichment.enrichers import derive
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import ProfileState, Shard
-from pipeline.enrichment.time_triggers import Seen, catch_up, kept, seen
+from pipeline.enrichment.time_triggers import ProfileMoment, catch_up, outcome_with_wake, profile_at
 from pipeline.model import topics
-from pipeline.model.belongings import told, without
+from pipeline.model.belongings import apply_report, without
 from pipeline.model.control import Control
 from pipeline.model.ids import control_id
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome, Redirect
@@ -27,7 +27,7 @@ _beginning_from = msgspec.msgpack.Decoder(NewAggregates)
 _past_from = msgspec.msgpack.Decoder(ShardHistory)
 _erasure_from = msgspec.msgpack.Decoder(Erasure)
 
-_Changed: TypeAlias = tuple[ProfileState, tuple[Emit, ...]]
+_Transition: TypeAlias = tuple[ProfileState, tuple[Emit, ...]]
 """A row after a control, and the records that follow."""
 
 
@@ -54,30 +54,37 @@ def _interaction(
         identity = replace(identity, root=row.root)
     elif identity.root and not row.root:
         row = replace(row, root=identity.root)
-    onward_to = row.shards.left(identity.shard, identity.version)
+    onward_to = row.shards.redirect_of(identity.shard, identity.version)
     if onward_to is not None:
         return _follow(record, identity, onward_to)
     now_ms = interaction.received_at
     if row.shown or identity.shown:
-        waiting = named_identifiers.awaited(row.shown, row.belongings, identity)
+        waiting = named_identifiers.awaited_identifiers(row.shown, row.belongings, identity)
         row = replace(row, shown=waiting)
     row, passed = catch_up(key, row, now_ms, rules)
     derived = derive(interaction, rules.enrichers)
     shard = apply(row.shards.here.get(identity.shard), interaction, rules.config, derived)
     row = replace(row, shards=row.shards.put(identity.shard, shard))
-    row = replace(row, belongings=named_identifiers.vouched(row.belongings, interaction, identity))
-    moment = seen(row, now_ms, rules)
-    shown = {**row.shown, **named_identifiers.shown(row.belongings, interaction, identity)}
-    section = _section(seen(row, now_ms, rules, shown) if shown else moment, rules)
+    row = replace(
+        row, belongings=named_identifiers.add_own_identifier(row.belongings, interaction, identity)
+    )
+    moment = profile_at(row, now_ms, rules)
+    shown = {
+        **row.shown,
+        **named_identifiers.shown_identifiers(row.belongings, interaction, identity),
+    }
+    section = _section(profile_at(row, now_ms, rules, shown) if shown else moment, rules)
     if shown and section is not None:
         section = replace(section, shown=shown)
     if identity.shown:
         identity = replace(identity, shown={})
     if section is not None and derived:
-        section = view.carrying(section, derived, rules.config)
+        section = view.with_derived(section, derived, rules.config)
     onward = Enriched(interaction=interaction, identity=identity, profile=section)
     snapshot = _snapshot(key, row, moment, rules)
-    return kept(row, (*passed, Emit(topics.ENRICHED, key, onward), snapshot), moment, rules)
+    return outcome_with_wake(
+        row, (*passed, Emit(topics.ENRICHED, key, onward), snapshot), moment, rules
+    )
 
 
 def _follow(record: Identified, identity: IdentitySection, to: Away) -> Redirect:
@@ -110,20 +117,20 @@ def _control(
     root = "" if control.kind == "move" else control.to_root or ""
     row, passed = catch_up(key, state or ProfileState(root), control.at, rules)
     if control.kind == "timer":
-        moment = seen(row, row.at, rules)
+        moment = profile_at(row, row.at, rules)
         if passed:
             passed = (*passed, _snapshot(key, row, moment, rules))
-        return kept(row, passed, moment, rules)
-    changed = _changed(key, control, row, rules)
+        return outcome_with_wake(row, passed, moment, rules)
+    changed = _apply_control(key, control, row, rules)
     if not isinstance(changed, tuple):
         return changed
     row, news = changed
-    return kept(row, (*passed, *news), seen(row, control.at, rules), rules)
+    return outcome_with_wake(row, (*passed, *news), profile_at(row, control.at, rules), rules)
 
 
-def _changed(
+def _apply_control(
     key: str, control: Control, row: ProfileState, rules: Rules
-) -> _Changed | Redirect | Drop | DeadLetter:
+) -> _Transition | Redirect | Drop | DeadLetter:
     match control.kind:
         case "move":
             return _move(key, control, row, rules)
@@ -136,10 +143,10 @@ def _changed(
         case "fill":
             return _fill(control, row)
         case _:
-            return row, _refreshed(key, control, row, rules)
+            return row, _refresh(key, control, row, rules)
 
 
-def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> _Changed:
+def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> _Transition:
     """Send the shard away; later stages hear of the move, and of the rest of the profile."""
     shards, leaving = row.shards.depart(move)
     row = replace(row, shards=shards)
@@ -149,10 +156,10 @@ def _move(key: str, move: Control, row: ProfileState, rules: Rules) -> _Changed:
     if not shards.here:
         row = replace(row, shown={})
     sent = _send(move, destination(move), leaving)
-    return row, (onward, sent, *_refreshed(key, move, row, rules))
+    return row, (onward, sent, *_refresh(key, move, row, rules))
 
 
-def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> _Changed | DeadLetter:
+def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> _Transition | DeadLetter:
     if arrive.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
     part = _shard_from.decode(arrive.state)
@@ -160,24 +167,24 @@ def _arrive(key: str, arrive: Control, row: ProfileState, rules: Rules) -> _Chan
     if isinstance(received, Away):
         return row, (_send(arrive, received, part),)
     row = replace(row, root=row.root or arrive.to_root or "", shards=received)
-    return row, _refreshed(key, arrive, row, rules)
+    return row, _refresh(key, arrive, row, rules)
 
 
-def _belongs(key: str, change: Control, row: ProfileState, rules: Rules) -> _Changed:
+def _belongs(key: str, change: Control, row: ProfileState, rules: Rules) -> _Transition:
     """Record that an identifier is the customer's, or no longer is; later stages hear of it as
     well.
     """
-    belongings = told(row.belongings, change)
+    belongings = apply_report(row.belongings, change)
     row = replace(
         row,
         root=row.root or change.to_root or "",
         belongings=belongings,
-        shown=named_identifiers.answered(row.shown, belongings, change),
+        shown=named_identifiers.drop_answered(row.shown, belongings, change),
     )
     onward = Emit(topics.ENRICHED, key, Enriched(control=change))
     if not row.shards.here:
         return row, (onward,)
-    return row, (onward, *_refreshed(key, change, row, rules))
+    return row, (onward, *_refresh(key, change, row, rules))
 
 
 def _erase(
@@ -198,9 +205,9 @@ def _erase(
     if not erasure.shown_only:
         row = replace(row, belongings=without(row.belongings, erase.identifier))
     if not (here or row.shards.away or row.belongings):
-        return Ok(None, (*passed, onward, *_refreshed(key, erase, row, rules)))
-    news = _refreshed(key, erase, row, rules) if state.shards.here else ()
-    return kept(row, (*passed, onward, *news), seen(row, erase.at, rules), rules)
+        return Ok(None, (*passed, onward, *_refresh(key, erase, row, rules)))
+    news = _refresh(key, erase, row, rules) if state.shards.here else ()
+    return outcome_with_wake(row, (*passed, onward, *news), profile_at(row, erase.at, rules), rules)
 
 
 def _unseen(shard: Shard, name: str | None) -> Shard:
@@ -209,7 +216,7 @@ def _unseen(shard: Shard, name: str | None) -> Shard:
     return replace(shard, identifiers={k: at for k, at in shard.identifiers.items() if k != name})
 
 
-def _begin(control: Control, row: ProfileState) -> _Changed | DeadLetter:
+def _begin(control: Control, row: ProfileState) -> _Transition | DeadLetter:
     """Begin new aggregates; nothing is sent on, since a refresh follows when all are filled."""
     if control.state is None:
         return DeadLetter("empty-record", "state: a begin must say what begins")
@@ -218,19 +225,19 @@ def _begin(control: Control, row: ProfileState) -> _Changed | DeadLetter:
     return replace(row, shards=replace(row.shards, here=here)), ()
 
 
-def _fill(control: Control, row: ProfileState) -> _Changed | Redirect | Drop | DeadLetter:
+def _fill(control: Control, row: ProfileState) -> _Transition | Redirect | Drop | DeadLetter:
     """Back-fill a shard's aggregates, wherever it moved; what was forgotten stays forgotten."""
     name = control.shard
     if control.state is None or name is None:
         return DeadLetter("empty-record", "state, shard: a fill must have both")
-    onward_to = row.shards.left(name, control.version)
+    onward_to = row.shards.redirect_of(name, control.version)
     if onward_to is not None:
         sent = replace(control, version=onward_to.version)
         return Redirect(Emit(topics.IDENTIFIED, onward_to.to_profile, Identified(control=sent)))
     shard = row.shards.here.get(name)
     if shard is None:
         return Drop("unknown shard")
-    shard = filled(shard, _past_from.decode(control.state))
+    shard = fill(shard, _past_from.decode(control.state))
     return replace(row, shards=row.shards.put(name, shard)), ()
 
 
@@ -242,8 +249,8 @@ def _send(cause: Control, to: Away, shard: Shard) -> Emit:
     return Emit(topics.IDENTIFIED, to.to_profile, Identified(control=sent))
 
 
-def _refreshed(key: str, cause: Control, row: ProfileState, rules: Rules) -> tuple[Emit, Emit]:
-    moment = seen(row, cause.at, rules)
+def _refresh(key: str, cause: Control, row: ProfileState, rules: Rules) -> tuple[Emit, Emit]:
+    moment = profile_at(row, cause.at, rules)
     latest = view.latest_shard(row)
     refresh = Control(
         control_id=control_id(cause.control_id, "refresh", key),
@@ -259,11 +266,11 @@ def _refreshed(key: str, cause: Control, row: ProfileState, rules: Rules) -> tup
     return Emit(topics.ENRICHED, key, onward), _snapshot(key, row, moment, rules)
 
 
-def _section(moment: Seen, rules: Rules) -> ProfileSection | None:
+def _section(moment: ProfileMoment, rules: Rules) -> ProfileSection | None:
     return view.section(moment.traits, rules.config) if moment.shards else None
 
 
-def _snapshot(key: str, row: ProfileState, moment: Seen, rules: Rules) -> Emit:
+def _snapshot(key: str, row: ProfileState, moment: ProfileMoment, rules: Rules) -> Emit:
     """Return what to publish of a profile; a tombstone where it is empty."""
     if not moment.shards:
         return Emit(topics.PROFILES, key, None)

@@ -1,4 +1,4 @@
-"""Time triggers: the moments at which time alone changes a profile, or what segments make of it.
+"""Time triggers: the moments at which time alone changes a profile or its segments.
 
 Enrichment alone goes through them, for itself and for segmentation, so that they come in their
 order whatever was away and for how long: before each record those up to its time, and those that
@@ -24,24 +24,23 @@ from pipeline.model.stages import Enriched
 from pipeline.rules import Rules
 
 
-class Seen(Struct, frozen=True):
-    """A profile at `at` (ms): its shards, as they are read, and all traits, scores included. A
-    profile without shards has no traits."""
+class ProfileMoment(Struct, frozen=True):
+    """Profile at `at` (ms): its shards, and all traits, scores included; without shards none."""
 
     at: int
     shards: tuple[Shard, ...]
     traits: dict[str, Known]
 
 
-def seen(
+def profile_at(
     row: ProfileState, now_ms: int, rules: Rules, shown: Mapping[str, int] = NOTHING_SHOWN
-) -> Seen:
+) -> ProfileMoment:
     """Return the profile at `now_ms`, or later when it has already come further.
 
     `shown`: identifiers that an interaction showed, and when (ms).
     """
     shards = view.shards_of(row, shown)
-    return _seen_at(shards, view.moment(row, shards, now_ms), rules)
+    return _evaluate_at(shards, view.moment(row, shards, now_ms), rules)
 
 
 def catch_up(
@@ -54,7 +53,7 @@ def catch_up(
     emits: list[Emit] = []
     while row.due_at is not None and row.due_at <= until_ms:
         by_then = {name: at for name, at in row.shown.items() if at <= row.due_at}
-        moment = _seen_at(view.shards_of(row, by_then), row.due_at, rules)
+        moment = _evaluate_at(view.shards_of(row, by_then), row.due_at, rules)
         timer = Control(
             control_id=control_id(key, "timer", str(moment.at)),
             kind="timer",
@@ -67,28 +66,28 @@ def catch_up(
         if by_then:
             section = replace(section, shown=by_then)
         emits.append(Emit(topics.ENRICHED, key, Enriched(control=timer, profile=section)))
-        row = _come_to(row, moment, rules)
+        row = _advance_to(row, moment, rules)
     return row, tuple(emits)
 
 
-def kept(
-    row: ProfileState, emits: tuple[Emit, ...], moment: Seen, rules: Rules
+def outcome_with_wake(
+    row: ProfileState, emits: tuple[Emit, ...], moment: ProfileMoment, rules: Rules
 ) -> Ok[ProfileState]:
-    """Return the row with a timer for the next moment at which time alone may change it."""
-    row = _come_to(row, moment, rules)
+    """Return the outcome, with a timer for the next moment at which time alone changes the row."""
+    row = _advance_to(row, moment, rules)
     wake = None if row.due_at is None else Wake(row.due_at, view.by_log(row))
     return Ok(row, emits, wake)
 
 
-def _seen_at(shards: tuple[Shard, ...], at: int, rules: Rules) -> Seen:
+def _evaluate_at(shards: tuple[Shard, ...], at: int, rules: Rules) -> ProfileMoment:
     if not shards:
-        return Seen(at, shards, {})
+        return ProfileMoment(at, shards, {})
     traits = view.traits(shards, at, rules.config)
     if rules.scorers:
         traits.update(scores(rules.config.scores, traits, at, rules.scorers))
-    return Seen(at, shards, traits)
+    return ProfileMoment(at, shards, traits)
 
 
-def _come_to(row: ProfileState, moment: Seen, rules: Rules) -> ProfileState:
-    due_at = view.due(moment.shards, moment.traits, moment.at, rules.config)
+def _advance_to(row: ProfileState, moment: ProfileMoment, rules: Rules) -> ProfileState:
+    due_at = view.next_due(moment.shards, moment.traits, moment.at, rules.config)
     return replace(row, at=moment.at, due_at=due_at)

@@ -6,7 +6,11 @@ from itertools import chain
 from pipeline.config.compile import Configuration
 from pipeline.enrichment import sequences, sessions
 from pipeline.enrichment.buckets import bucket_of, next_step
-from pipeline.enrichment.named_identifiers import NOTHING_SHOWN, named, present
+from pipeline.enrichment.named_identifiers import (
+    NOTHING_SHOWN,
+    filter_identifiers,
+    known_identifiers,
+)
 from pipeline.enrichment.reading import next_change, values, with_past
 from pipeline.enrichment.shard import latest_of
 from pipeline.enrichment.state import ProfileState, Shard
@@ -22,7 +26,7 @@ def shards_of(state: ProfileState, shown: Mapping[str, int] = NOTHING_SHOWN) -> 
     """
     here = state.shards.here
     shards = tuple(here[name] for name in sorted(here))
-    return present(shards, named(state.belongings, shown))
+    return filter_identifiers(shards, known_identifiers(state.belongings, shown))
 
 
 def latest_shard(state: ProfileState) -> str | None:
@@ -46,7 +50,7 @@ def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[
     """Return declared and built-in traits, and `identifier.<namespace>`: the latest seen of each.
     There is at least one shard."""
     known = dict(values(config.traits, shards, now_ms))
-    known.update(_built_in(shards, config))
+    known.update(_built_in_traits(shards, config))
     for sequence in config.sequences:
         marks = sequences.union(*(one.sequences.get(sequence.name, ()) for one in shards))
         completed = sequences.completed_at(marks, sequence)
@@ -59,10 +63,10 @@ def traits(shards: Sequence[Shard], now_ms: int, config: Configuration) -> dict[
     return known
 
 
-def due(
+def next_due(
     shards: Sequence[Shard], known: Mapping[str, Known], now_ms: int, config: Configuration
 ) -> int | None:
-    """Return when time alone may next change what a segment reads, or decides.
+    """Return when time alone may next change what a segment reads, or its result.
 
     After `now_ms`, at which the traits are `known`.
     """
@@ -82,10 +86,10 @@ def section(known: dict[str, Known], config: Configuration) -> ProfileSection:
     return ProfileSection({name: known[name] for name in config.read_traits if name in known})
 
 
-def carrying(
+def with_derived(
     section: ProfileSection, derived: dict[str, Scalar], config: Configuration
 ) -> ProfileSection:
-    """Return the derived values that later stages read."""
+    """Return the section with the derived values that later stages read."""
     carried = {name: value for name, value in derived.items() if name in config.carried}
     return ProfileSection(section.traits, carried, section.shown)
 
@@ -108,7 +112,7 @@ def snapshot(
     )
 
 
-def _built_in(shards: Sequence[Shard], config: Configuration) -> Iterator[tuple[str, Known]]:
+def _built_in_traits(shards: Sequence[Shard], config: Configuration) -> Iterator[tuple[str, Known]]:
     identifiers = _identifiers(shards)
     spans = shards[0].spans
     if len(shards) > 1:

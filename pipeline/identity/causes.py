@@ -5,7 +5,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec.structs import replace
 
-from pipeline.identity.linking import unconfirmed
+from pipeline.identity.linking import unconfirmed_children
 from pipeline.identity.state import IdentityState, Placement
 from pipeline.model import topics
 from pipeline.model.control import Control
@@ -23,11 +23,11 @@ def profile_of(root: str) -> str:
 
 
 _MAX_VISITED: Final = 1000
-"""An identifier remembers so many profiles that may know it, the latest ones."""
+"""Profiles that a row remembers as knowing its identifier, the latest ones."""
 
 
-def visiting(row: IdentityState, root: str) -> IdentityState:
-    """Return the records of the row whose identifier the profile under `root` is about to know."""
+def add_visited(row: IdentityState, root: str) -> IdentityState:
+    """Return the row with the profile under `root` among those that may know its identifier."""
     profile = profile_of(root)
     if profile in row.visited:
         return row
@@ -35,8 +35,11 @@ def visiting(row: IdentityState, root: str) -> IdentityState:
 
 
 class RecordFactory:
-    """Factory of records; `key`: of the row they come from; `at` (ms): the clock of the input;
-    `config`: digest in force."""
+    """Factory of records, with a method for each kind.
+
+    `key`: of the row that they come from; `cause`: id of the input; `at` (ms): its clock; `config`:
+    digest in force.
+    """
 
     def __init__(self, key: str, cause: str, at: int, config: str) -> None:
         self.key = key
@@ -45,7 +48,7 @@ class RecordFactory:
         self._config = config
 
     def identified(self, interaction: Interaction, row: IdentityState, shard: str) -> Emit:
-        """Return the interaction with who it is, for the next stage."""
+        """Return the interaction with its profile, for the next stage."""
         profile = profile_of(row.root)
         section = IdentitySection(
             profile_id=profile,
@@ -54,7 +57,7 @@ class RecordFactory:
             version=row.shards[shard].version,
             config=self._config,
             own_version=row.version,
-            shown=unconfirmed(row),
+            shown=unconfirmed_children(row),
         )
         return Emit(
             topics.IDENTIFIED, profile, Identified(interaction=interaction, identity=section)
@@ -93,7 +96,7 @@ class RecordFactory:
         return self._change("root", child, self.key, row)
 
     def resolved(self, row: IdentityState, evidence: Evidence | None) -> Emit:
-        """Record for readers whose this identifier is now."""
+        """Record for readers which profile has this identifier now."""
         return self._change("resolved", self.key, row.parent, row, evidence)
 
     def unlinked(self, other: str) -> Emit:

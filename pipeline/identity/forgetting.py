@@ -1,4 +1,4 @@
-"""Forgetting of an identifier: what its row keeps, and what it gives away."""
+"""Forgetting of an identifier: the parts of its row that stay or go to another person."""
 
 from msgspec.structs import replace
 
@@ -27,12 +27,12 @@ def without(state: IdentityState, other: str) -> IdentityState:
         awaited=tuple(name for name in state.awaited if name != other),
         visited=tuple(one for one in state.visited if one != profile_of(other)),
         shards={
-            name: _unclaimed(place, other)
+            name: _drop_claims(place, other)
             for name, place in state.shards.items()
             if owner_of(place, state) != other
         },
     )
 
 
-def _unclaimed(place: Placement, other: str) -> Placement:
+def _drop_claims(place: Placement, other: str) -> Placement:
     return replace(place, claims=tuple(one for one in place.claims if one.parent != other))

@@ -12,7 +12,7 @@ from pipeline.model.interaction import Identifier
 
 
 class Observed(Struct, frozen=True):
-    """The parent's row after an interaction showed a child, and what the child must be told.
+    """Row of a parent after an interaction showed a child, and evidence that the child must get.
 
     `outdated`: the child has followed another, or was unlinked, since; `refused`: the parent has
     too many already.
@@ -32,16 +32,16 @@ def observe(
         return Observed(state, "outdated")
     known = state.children.get(key)
     if known is None:
-        if _full(state, child.namespace, rules):
+        if _is_full(state, child.namespace, rules):
             return Observed(state, "refused")
-        told = _keep(state, key, Child(evidence, evidence, follows=True))
+        told = _set_child(state, key, Child(evidence, evidence, follows=True))
         return Observed(told, news=evidence)
     seen = max(known.seen, evidence)
     if known.follows:
-        return Observed(_keep(state, key, replace(known, seen=seen)))
+        return Observed(_set_child(state, key, replace(known, seen=seen)))
     if seen <= known.told:
         return Observed(state, "outdated")
-    return Observed(_keep(state, key, Child(seen, seen, follows=True)), news=seen)
+    return Observed(_set_child(state, key, Child(seen, seen, follows=True)), news=seen)
 
 
 def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence | None]:
@@ -50,16 +50,16 @@ def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence |
     if known is None:
         return state, None
     if known.seen > known.told and state.counts(child, known.seen):
-        return _keep(state, child, Child(known.seen, known.seen, follows=True)), known.seen
-    return _keep(state, child, replace(known, follows=False, confirmed=False)), None
+        return _set_child(state, child, Child(known.seen, known.seen, follows=True)), known.seen
+    return _set_child(state, child, replace(known, follows=False, confirmed=False)), None
 
 
 def rejoin(state: IdentityState, child: str) -> IdentityState:
     """Take note that `child` says that it follows."""
-    return _keep(state, child, replace(state.children[child], follows=True, confirmed=True))
+    return _set_child(state, child, replace(state.children[child], follows=True, confirmed=True))
 
 
-def unconfirmed(state: IdentityState) -> dict[str, int]:
+def unconfirmed_children(state: IdentityState) -> dict[str, int]:
     """Return the children that have not answered yet, and when (ms) they were shown."""
     return {
         name: one.told.occurred_at
@@ -78,11 +78,11 @@ def hear(state: IdentityState, change: IdentityChange, parent: str, root: str) -
         told = None
     known = state.parents.get(parent)
     if known is None:
-        return _stands(state, parent, Parent(told, root, change.version))
+        return _set_parent(state, parent, Parent(told, root, change.version))
     best = max(filter(None, (known.evidence, told)), default=None)
     if change.version < known.version:
-        return _stands(state, parent, replace(known, evidence=best))
-    return _stands(state, parent, Parent(best, root, change.version))
+        return _set_parent(state, parent, replace(known, evidence=best))
+    return _set_parent(state, parent, Parent(best, root, change.version))
 
 
 def disconnect(
@@ -105,14 +105,14 @@ def disconnect(
     return release(state, other)
 
 
-def _stands(state: IdentityState, name: str, parent: Parent) -> IdentityState:
+def _set_parent(state: IdentityState, name: str, parent: Parent) -> IdentityState:
     known = state.parents.get(name)
     begins = parent.evidence is not None and (known is None or known.evidence is None)
     rest = {one: kept for one, kept in state.parents.items() if not (begins and one == name)}
     return replace(state, parents={**rest, name: parent})
 
 
-def _full(state: IdentityState, namespace: str, rules: IdentityRules) -> bool:
+def _is_full(state: IdentityState, namespace: str, rules: IdentityRules) -> bool:
     """Return whether no child fits any more; one that left counts on, since its past is here."""
     if len(state.children) + 2 > rules.max_identifiers:
         return True
@@ -122,7 +122,7 @@ def _full(state: IdentityState, namespace: str, rules: IdentityRules) -> bool:
     return sum(Identifier.parse(key).namespace == namespace for key in state.children) >= limit
 
 
-def _keep(state: IdentityState, name: str, child: Child) -> IdentityState:
+def _set_child(state: IdentityState, name: str, child: Child) -> IdentityState:
     if state.children.get(name) == child:
         return state
     return replace(state, children={**state.children, name: child})

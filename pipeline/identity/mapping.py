@@ -1,4 +1,4 @@
-"""A source's own names of properties, made those that everybody uses."""
+"""Mapping of a source's own property names to those of the configuration."""
 
 from msgspec.structs import replace
 
@@ -7,9 +7,11 @@ from pipeline.config.compile import Configuration
 from pipeline.model.interaction import Interaction
 
 
-def mapped(interaction: Interaction, config: Configuration) -> Interaction:
-    """Return the interaction with the properties that its source's mappings make; what they are
-    made of stays."""
+def apply_mappings(interaction: Interaction, config: Configuration) -> Interaction:
+    """Return the interaction with the properties that its source's mappings make.
+
+    The properties that they are made of stay.
+    """
     mapping = config.mappings.get(interaction.source)
     if mapping is None:
         return interaction

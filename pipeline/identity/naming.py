@@ -1,4 +1,4 @@
-"""An interaction's identifiers, made equal where they mean the same, the strongest first."""
+"""Identifiers of an interaction in their normal form, the strongest first."""
 
 from collections.abc import Collection
 from typing import Final
@@ -13,7 +13,7 @@ REUSED_ID: Final = DeadLetter(
     "event_id: this source has used it for the same customer, kind and name with other contents;"
     " give every event an id of its own",
 )
-"""Not a retry, or one that says something else: which of the two, its sender must say."""
+"""It may be another event or a changed retry; only its sender can tell."""
 
 _NO_ID: Final = DeadLetter(
     "no-event-id", "event_id: it is blank; give every event an id, by which a retry is known"
@@ -23,7 +23,7 @@ _PAIR_AND_ANOTHER: Final = 3
 
 
 def unclear(interaction: Interaction) -> DeadLetter | None:
-    """Return why it cannot be told from others, or be read; the gateway lets no such thing in."""
+    """Return why it cannot be told from others, or read; the gateway refuses such a one."""
     if not interaction.event_id.strip():
         return _NO_ID
     name = ambiguous_name(interaction.properties, interaction.lists)
@@ -32,7 +32,9 @@ def unclear(interaction: Interaction) -> DeadLetter | None:
     return DeadLetter("ambiguous-name", f"properties.{name}: `lists` has another value of it")
 
 
-def ranked(interaction: Interaction, config: Configuration) -> tuple[Identifier, ...] | DeadLetter:
+def rank_identifiers(
+    interaction: Interaction, config: Configuration
+) -> tuple[Identifier, ...] | DeadLetter:
     """Return normalised identifiers without the blocked ones; a dead letter when none is left."""
     if not interaction.identifiers:
         return DeadLetter("no-identifiers", "identifiers: the interaction names nobody")
@@ -46,10 +48,10 @@ def ranked(interaction: Interaction, config: Configuration) -> tuple[Identifier,
             refused.append(f"{given.namespace}: {normal}")
     if not valid:
         return DeadLetter("no-valid-identifier", "identifiers: " + "; ".join(refused))
-    return config.identity.ranked(valid)
+    return config.identity.rank(valid)
 
 
-def doubtful(names: Collection[Identifier], config: Configuration) -> tuple[Identifier, ...]:
+def ambiguous_alias(names: Collection[Identifier], config: Configuration) -> tuple[Identifier, ...]:
     """Return the previous id of an alias, as a user's and as an anonymous one, where nothing in the
     alias says which of the two it is; else nothing.
 

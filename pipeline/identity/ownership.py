@@ -15,16 +15,17 @@ from pipeline.identity.state import Claim, IdentityState, Placement
 from pipeline.model.ids import control_id
 
 _CLAIMANTS: Final = 128
-"""So many parents are remembered per shard: what more of them did is not told apart."""
+"""Claims that a shard remembers; by further parents, shards are not told apart."""
 
 _MAX_SHARDS: Final = 128
 """Beyond it, an owner's last shard takes what is new, whoever came after the owner."""
 
 
 def current_shard(identifier: str, state: IdentityState, cause: str) -> tuple[IdentityState, str]:
-    """Return the shard of the identifier's present claimants; begin one if there is none.
+    """Return the row and the shard of its present claimants; begin one if there is none.
 
-    Its name, which others keep, does not reveal the identifier; `cause`: id of the interaction.
+    A shard's name, which others keep, does not reveal the identifier; `cause`: id of the
+    interaction.
     """
     claims = tuple(islice(state.claims(), _CLAIMANTS))
     known = _shard_of(claims, state)
@@ -40,7 +41,7 @@ def _shard_of(claims: tuple[Claim, ...], state: IdentityState) -> str | None:
     compared = 1 if len(state.shards) >= _MAX_SHARDS else _CLAIMANTS
     wanted = [one.parent for one in claims[:compared]]
     for name, place in reversed(state.shards.items()):
-        standing = (one.parent for one in place.claims if _stands(one, state))
+        standing = (one.parent for one in place.claims if _is_valid(one, state))
         if list(islice(standing, compared)) == wanted:
             return name
     return None
@@ -49,38 +50,38 @@ def _shard_of(claims: tuple[Claim, ...], state: IdentityState) -> str | None:
 def owner_of(place: Placement, state: IdentityState) -> str | None:
     """Return the parent that a shard belongs to; None: the identifier itself."""
     for claim in place.claims:
-        if _stands(claim, state):
+        if _is_valid(claim, state):
             return claim.parent
     shown = (name for name, one in state.parents.items() if one.evidence is not None)
     return next(shown, None)
 
 
-def _stands(claim: Claim, state: IdentityState) -> bool:
+def _is_valid(claim: Claim, state: IdentityState) -> bool:
     parent = state.parents.get(claim.parent)
     cut = state.cuts.get(claim.parent)
     uncut = cut is None or claim.since > cut
     return uncut and parent is not None and parent.evidence is not None
 
 
-def displaced(identifier: str, state: IdentityState) -> dict[str, Placement]:
+def displaced_shards(identifier: str, state: IdentityState) -> dict[str, Placement]:
     """Return the shards that are not under their owner's root, with their right placement."""
     moved: dict[str, Placement] = {}
     for name, place in state.shards.items():
         owner = owner_of(place, state)
         root = identifier if owner is None else state.parents[owner].root
         if root != place.root:
-            moved[name] = _moved(place, root)
+            moved[name] = _place_under(place, root)
     return moved
 
 
-def left_behind(state: IdentityState) -> dict[str, Placement]:
+def displaced_adoptions(state: IdentityState) -> dict[str, Placement]:
     """Return the adopted shards that are not under the row's root, with their right placement."""
     return {
-        name: _moved(place, state.root)
+        name: _place_under(place, state.root)
         for name, place in state.adopted.items()
         if place.root != state.root
     }
 
 
-def _moved(place: Placement, root: str) -> Placement:
+def _place_under(place: Placement, root: str) -> Placement:
     return replace(place, root=root, version=place.version + 1)

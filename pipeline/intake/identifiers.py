@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.config.compile import Configuration
-from pipeline.identity.naming import doubtful
+from pipeline.identity.naming import ambiguous_alias
 from pipeline.intake.context import Fields, fields
 from pipeline.intake.messages import Kind, SegmentMessage
 from pipeline.intake.refusal import Refusal, bad
@@ -58,8 +58,8 @@ def identifiers(
     if not names_somebody:
         message_text = "give userId or anonymousId: the message names nobody"
         return first or bad("missing_identifier", "userId", message_text)
-    names = config.identity.ranked(found)
-    pair = doubtful(names, config) if kind == "alias" else ()
+    names = config.identity.rank(found)
+    pair = ambiguous_alias(names, config) if kind == "alias" else ()
     return (*(one for one in names if one not in pair), *pair)
 
 

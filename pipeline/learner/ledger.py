@@ -20,8 +20,8 @@ from pipeline.decisioning.learning.counting import (
     Tally,
     TallyChange,
     add,
+    apply_feedback,
     difference,
-    heard,
 )
 from pipeline.model.decision import Decision
 from pipeline.model.learning import LearningRecord
@@ -93,7 +93,7 @@ class EvidenceLedger:
             counts = offset >= self.state.counted.get(str(partition), 0)
             for one in decision.feedback:
                 before = rows.get(one.action_id) or self._known(one.action_id)
-                after = rows[one.action_id] = heard(before, one, decision)
+                after = rows[one.action_id] = apply_feedback(before, one, decision)
                 as_of, count = max(as_of, decision.decided_at), count + 1
                 for change in difference(before, after) if counts else ():
                     changed[change.arm] = self._added(changed, change, half_life_ms)

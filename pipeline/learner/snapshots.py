@@ -45,7 +45,7 @@ class SnapshotPublisher:
                 f"snapshot {newest.number} is not this learner's: does another one run?"
             )
         posteriors = tuple(
-            posterior(arm, tally.faded(state.as_of, half_life_ms))
+            posterior(arm, tally.fade(state.as_of, half_life_ms))
             for arm, tally in sorted(ledger.tallies.items())
         )
         record = LearningRecord(

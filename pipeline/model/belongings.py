@@ -29,7 +29,7 @@ class Belonging(Struct, frozen=True, array_like=True):
 Belongings = dict[str, Belonging]
 
 
-def told(known: Belongings, change: Control) -> Belongings:
+def apply_report(known: Belongings, change: Control) -> Belongings:
     """Apply a `join` or `leave`; ignore those with a negative version.
 
     The latter are not the identifier's own: they void what was shown up to then.

@@ -39,8 +39,8 @@ class Shards(Struct, Generic[T], frozen=True):
     here: dict[str, T] = field(default_factory=dict)
     away: dict[str, Away] = field(default_factory=dict)
 
-    def left(self, shard: str, version: int) -> Away | None:
-        """Return where `shard` went after its `version`-th move; None: it belongs here."""
+    def redirect_of(self, shard: str, version: int) -> Away | None:
+        """Return the destination of `shard` after its `version`-th move; None: it belongs here."""
         known = self.away.get(shard)
         return known if known is not None and known.version > version else None
 
@@ -70,7 +70,7 @@ class Shards(Struct, Generic[T], frozen=True):
     def receive(self, arrive: Control, part: T, merge: Callable[[T, T], T]) -> "Shards[T] | Away":
         """Take in an arrived part, or return its further destination."""
         shard, target = _target(arrive)
-        onward = self.left(shard, target.version)
+        onward = self.redirect_of(shard, target.version)
         if onward is not None:
             return onward
         mine = self.here.get(shard)

@@ -15,7 +15,7 @@ from pipeline.adapters.rocks import RowMap, temporary_rows
 from pipeline.adapters.snapshots import StoredRecord
 from pipeline.enrichment import view
 from pipeline.enrichment.state import ProfileState
-from pipeline.enrichment.time_triggers import seen
+from pipeline.enrichment.time_triggers import profile_at
 from pipeline.flow import Flow, Stage
 from pipeline.home.records import Records
 from pipeline.model import topics
@@ -114,7 +114,7 @@ def member_profiles(flow: Flow, at: int) -> Iterator[MemberProfile]:
     memberships = flow.rows["segmentation"]
     for key, state in flow.rows["enrichment"].items():
         assert isinstance(state, ProfileState)
-        moment = seen(state, at, flow.rules)
+        moment = profile_at(state, at, flow.rules)
         if moment.shards:
             profile = view.snapshot(key, state, moment.traits, moment.at, flow.rules.config)
             members = memberships.get(key) or MembershipState()

@@ -20,7 +20,7 @@ from pipeline.enrichment.backfill import ShardHistory
 from pipeline.enrichment.enrichers import derive
 from pipeline.enrichment.sequences import Mark, mark, union
 from pipeline.enrichment.state import Backfill, Kept
-from pipeline.identity.mapping import mapped
+from pipeline.identity.mapping import apply_mappings
 from pipeline.model import topics
 from pipeline.model.control import Control
 from pipeline.model.ids import control_id, event_key
@@ -180,7 +180,7 @@ class BackfillReader:
     ) -> None:
         """Add an interaction to the totals; adding it to a sequence again changes nothing."""
         config = self._rules.config
-        one = mapped(interaction, config)
+        one = apply_mappings(interaction, config)
         facts = Facts.of(one, derive(one, self._rules.enrichers))
         if not is_counted(facts, config):
             return

@@ -94,7 +94,7 @@ def _changed_traits(current: Configuration | None, proposed: Configuration) -> s
 def _segments_reading(traits: Iterable[str], config: Configuration) -> frozenset[str]:
     """Return the segments that read one of `traits`, or another segment that does."""
     index = config.segment_index
-    mask = index.reading(traits)
+    mask = index.readers_of(traits)
     found: list[str] = []
     for position, segment in enumerate(config.segments):  # they come after those that they read
         if mask >> position & 1:

@@ -151,7 +151,7 @@ class RowIntake:
         found = [self._identifier(fields(one)) for one in given]
         valid = [one for one in found if isinstance(one, Identifier)]
         if valid:
-            return self.config.identity.ranked(valid)
+            return self.config.identity.rank(valid)
         for why in found:
             field = columns[0] if columns else "identifiers.0"
             return bad("invalid_identifier", field, str(why))

@@ -30,7 +30,7 @@ class Field(Protocol):
     def evidence(self, index: int) -> TreatmentEvidence:
         """Return the evidence that a candidate is drawn by."""
 
-    def drawn(self, index: int, key: str) -> Priced:
+    def draw_worth(self, index: int, key: str) -> Priced:
         """Return a candidate with the worth that was drawn for it."""
 
     def draw(self, available: Sequence[int], key: str) -> Lot:
@@ -54,7 +54,7 @@ class Chooser(Protocol):
     def snapshot(self) -> str:
         """Name of the snapshot."""
 
-    def knowing(self, knowledge: Knowledge) -> "Chooser":
+    def with_knowledge(self, knowledge: Knowledge) -> "Chooser":
         """Return the chooser by another snapshot."""
 
     def field(self, candidates: Sequence[Priced], context_bin: str) -> Field:

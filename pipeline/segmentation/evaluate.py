@@ -34,10 +34,10 @@ def on_interaction(
     """
     traits = profile.traits
     index = config.segment_index
-    allowed = index.allowed(interaction)
+    allowed = index.evaluated_by(interaction)
     mask = index.everything
     if row.config == config.digest:
-        mask = index.touched(interaction, row.members) | index.reading(
+        mask = index.affected_by(interaction, row.members) | index.readers_of(
             _changed_traits(row.traits, traits)
         )
     now_ms = max(row.at, interaction.received_at)
@@ -55,7 +55,7 @@ def on_change(
     index = config.segment_index
     mask = index.everything
     if row.config == config.digest:
-        mask = index.reading(_changed_traits(row.traits, traits)) | index.flipping(traits, at)
+        mask = index.readers_of(_changed_traits(row.traits, traits)) | index.flipping_at(traits, at)
     facts = Facts(None, traits, set(row.members), _NONE, at)
     return _evaluate(row, facts, mask, index.everything, config)
 

@@ -11,7 +11,7 @@ from pipeline.enrichment.enrichers import derive
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.view import traits
 from pipeline.flow import Flow
-from pipeline.identity.mapping import mapped
+from pipeline.identity.mapping import apply_mappings
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction, Known
 from pipeline.model.outcome import Emit
@@ -96,7 +96,7 @@ def test_the_order_of_arrival_and_the_shards_do_not_matter(
     shuffler.shuffle(shuffled)
     parts = [
         apply(None, normal, rules.config, derive(normal, rules.enrichers))
-        for normal in (mapped(one, rules.config) for one in shuffled)
+        for normal in (apply_mappings(one, rules.config) for one in shuffled)
     ]
     while len(parts) > 1:
         shuffler.shuffle(parts)

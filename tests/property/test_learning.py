@@ -98,8 +98,8 @@ def test_evidence_of_one_half_life_ago_weighs_half() -> None:
             tally = add(tally, TallyChange(arm, at, 1, 1), 500)
         assert tally.trials == pytest.approx(1.5)
         assert tally.successes == pytest.approx(1.5)
-    assert first.faded(2_000, 500).trials == pytest.approx(0.25)
-    gone = add(first.faded(2_000, 500), TallyChange(arm, 1_000, -1, -1), 500)
+    assert first.fade(2_000, 500).trials == pytest.approx(0.25)
+    gone = add(first.fade(2_000, 500), TallyChange(arm, 1_000, -1, -1), 500)
     assert (gone.trials, gone.tried, gone.reached) == (0, 0, 0)
 
 

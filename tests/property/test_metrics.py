@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.config import model
 from pipeline.enrichment.shard import apply, merge
 from pipeline.enrichment.state import Shard
-from pipeline.enrichment.view import due, traits
+from pipeline.enrichment.view import next_due, traits
 from pipeline.model.interaction import Identifier, Interaction, Known
 from pipeline.rules import Rules
 from tests.support.worlds import rules
@@ -187,7 +187,7 @@ def test_time_alone_changes_them_when_it_was_said_to(
 
 
 def _due(shards: list[Shard], now: int) -> int | None:
-    return due(shards, traits(shards, now, _WORLD.config), now, _WORLD.config)
+    return next_due(shards, traits(shards, now, _WORLD.config), now, _WORLD.config)
 
 
 @given(streams(40), st.randoms(use_true_random=False))

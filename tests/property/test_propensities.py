@@ -32,7 +32,7 @@ def _with_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
     ties = {one.treatment: one.tie for entry in entries for one in entry.candidates}
     known = {(ties[name], ""): TreatmentEvidence(*one) for name, one in evidence.items()}
     assert rules.chooser is not None
-    return with_fields(rules, chooser=rules.chooser.knowing(Knowledge("1-test", known)))
+    return with_fields(rules, chooser=rules.chooser.with_knowledge(Knowledge("1-test", known)))
 
 
 def _decisions(rules: Rules, ask: Mapping[str, int]) -> Iterator[Decision]:

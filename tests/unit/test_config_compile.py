@@ -159,7 +159,7 @@ def test_identifiers(namespace: str, value: str, expected: Identifier | str) -> 
 def test_ranks_follow_the_order_of_namespaces() -> None:
     identity = compiled(bundle()).identity
     given = [Identifier("email", "a@b.c"), Identifier("customer_id", "9"), Identifier("email", "A")]
-    assert [one.value for one in identity.ranked([*given, *given])] == ["9", "A", "a@b.c"]
+    assert [one.value for one in identity.rank([*given, *given])] == ["9", "A", "a@b.c"]
 
 
 def test_caps() -> None:

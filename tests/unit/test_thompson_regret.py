@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from pipeline.decisioning.learning.counting import Arm, Tally, add, difference, heard
+from pipeline.decisioning.learning.counting import Arm, Tally, add, apply_feedback, difference
 from pipeline.decisioning.step import step
 from pipeline.flow import Flow
 from pipeline.model.decision import Decision, Feedback
@@ -78,7 +78,7 @@ class _Learner:
         told += [Feedback(one.action_id, "reached", one.until) for one in told if reached]
         row = None
         for one in told:
-            after = heard(row, one, decision)
+            after = apply_feedback(row, one, decision)
             for change in difference(row, after):
                 tally = self.tallies.get(change.arm, Tally())
                 self.tallies[change.arm] = add(tally, change, _LONG)
@@ -90,7 +90,7 @@ class _Learner:
             for arm, one in self.tallies.items()
         }
         assert self.rules.chooser is not None
-        chooser = self.rules.chooser.knowing(Knowledge("n", known))
+        chooser = self.rules.chooser.with_knowledge(Knowledge("n", known))
         self.rules = with_fields(self.rules, chooser=chooser)
 
 

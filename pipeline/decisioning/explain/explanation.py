@@ -68,7 +68,7 @@ class Explanation(Struct, frozen=True):
 def explain(decision: Decision, config: Configuration, language: Language) -> Explanation:
     """Explain a decision by the configuration that it names."""
     rules = RuleWords.of(config.bundle, language)
-    fallen = _fallen(decision, config, rules)
+    fallen = _felled_by_slot(decision, config, rules)
     choices = {one.slot: one for one in decision.choices}
     opened = tuple(choices)
     for slot in fallen:
@@ -91,7 +91,9 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
     )
 
 
-def _fallen(decision: Decision, config: Configuration, rules: RuleWords) -> dict[str, list[Felled]]:
+def _felled_by_slot(
+    decision: Decision, config: Configuration, rules: RuleWords
+) -> dict[str, list[Felled]]:
     """Return what fell before arbitration, by the slot that it would have competed for."""
     asked = {choice.slot for choice in decision.choices}
     where: dict[str, dict[str, None]] = {}
@@ -105,7 +107,7 @@ def _fallen(decision: Decision, config: Configuration, rules: RuleWords) -> dict
     for label, names in decision.rejected.items():
         for name in dict.fromkeys(names):
             for slot in where.get(name.partition(": ")[0], ()):
-                fallen.setdefault(slot, []).append(rules.felled(name, label))
+                fallen.setdefault(slot, []).append(rules.felled_by_rule(name, label))
     return fallen
 
 
@@ -117,11 +119,11 @@ def _slot(
 ) -> ExplainedSlot:
     candidates = [one for one in everywhere if one.slot == choice.slot]
     held_back = tuple(
-        rules.held_back(one.treatment, one.fate, kind)
+        rules.felled_by_constraint(one.treatment, one.fate, kind)
         for one in candidates
         if (kind := constraint_of(one.fate)) is not None
     )
-    winner = next((one for one in candidates if one.treatment == _said(choice)), None)
+    winner = next((one for one in candidates if one.treatment == _treatment_of(choice)), None)
     contested = Contest(
         choice=choice,
         winner=winner,
@@ -134,7 +136,7 @@ def _slot(
     held = choice.holdout is not None
     return ExplainedSlot(
         slot=choice.slot,
-        chosen=_chosen(choice),
+        chosen=_chosen_treatment(choice),
         propensity=choice.propensity,
         candidates=tuple(_candidate(one, contested) for one in candidates),
         rejected=contested.felled,
@@ -145,11 +147,11 @@ def _slot(
     )
 
 
-def _said(choice: Choice) -> str | None:
+def _treatment_of(choice: Choice) -> str | None:
     return choice.treatment or choice.would_be
 
 
-def _chosen(choice: Choice) -> ChosenTreatment | None:
+def _chosen_treatment(choice: Choice) -> ChosenTreatment | None:
     if choice.treatment is None or choice.offer is None or choice.campaign is None:
         return None
     return ChosenTreatment(choice.treatment, choice.offer, choice.campaign, choice.channel)

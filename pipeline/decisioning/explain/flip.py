@@ -46,10 +46,10 @@ def smallest_flip(
 
     `candidates` are the slot's own, `everywhere` those of other slots.
     """
-    changes = [*_raised(candidates, everywhere)]
+    changes = [*_winning_changes(candidates, everywhere)]
     if winner is not None:
         rivals = [one.score for one in everywhere if _is_rival(one, winner)]
-        changes += _scored(winner, max([0.0, *rivals]), up=False)
+        changes += _score_changes(winner, max([0.0, *rivals]), up=False)
     if changes:
         least = min(changes, key=lambda one: one.size)
         what = phrase(language, f"{least.field} of", treatment=least.candidate.treatment)
@@ -69,7 +69,9 @@ def _is_rival(one: Candidate, winner: Candidate) -> bool:
     return same and one.slot != winner.slot and one.score <= winner.score
 
 
-def _raised(candidates: Sequence[Candidate], everywhere: Sequence[Candidate]) -> Iterator[_Change]:
+def _winning_changes(
+    candidates: Sequence[Candidate], everywhere: Sequence[Candidate]
+) -> Iterator[_Change]:
     """Return the changes that would make a beaten candidate win."""
     scores = {one.treatment: one.score for one in everywhere if not one.fate.startswith(BEATEN_BY)}
     scores[NOTHING] = 0.0
@@ -77,27 +79,27 @@ def _raised(candidates: Sequence[Candidate], everywhere: Sequence[Candidate]) ->
         if one.fate.startswith(BEATEN_BY):
             target = scores.get(one.fate.removeprefix(BEATEN_BY))
             if target is not None:
-                yield from _scored(one, max(target, 0.0), up=True)
+                yield from _score_changes(one, max(target, 0.0), up=True)
 
 
-def _scored(one: Candidate, score: float, up: bool) -> Iterator[_Change]:
+def _score_changes(one: Candidate, score: float, up: bool) -> Iterator[_Change]:
     """Return the changes that bring `one` just above (`up`) or below a score."""
     if one.weight <= 0:
         return
     worth = score / one.weight
     if one.p > 0:
-        yield _changed(one, "value", one.value, (worth + one.cost) / one.p, up)
+        yield _change_beyond(one, "value", one.value, (worth + one.cost) / one.p, up)
     if one.value > 0:
-        p = _changed(one, "p", one.p, (worth + one.cost) / one.value, up)
+        p = _change_beyond(one, "p", one.p, (worth + one.cost) / one.value, up)
         if 0 <= p.end <= 1:
             yield p
-    cost = _changed(one, "cost", one.cost, one.p * one.value - worth, not up)
+    cost = _change_beyond(one, "cost", one.cost, one.p * one.value - worth, not up)
     if cost.end >= 0:
         yield cost
 
 
-def _changed(one: Candidate, field: str, start: float, even: float, up: bool) -> _Change:
-    """Return a value just beyond the break-even, in six digits.
+def _change_beyond(one: Candidate, field: str, start: float, even: float, up: bool) -> _Change:
+    """Return the change of `field` to just beyond the break-even `even`, in six digits.
 
     A score of nothing loses to `nothing`, so 0 is low enough for a value or a P.
     """

@@ -22,7 +22,7 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
     read is recorded in it.
     """
     if rules.chooser is not None and decision.snapshot is not None:
-        rules = replace(rules, chooser=rules.chooser.knowing(recorded_knowledge(decision)))
+        rules = replace(rules, chooser=rules.chooser.with_knowledge(recorded_knowledge(decision)))
     history = History(
         decision.contacts,
         decision.silenced,

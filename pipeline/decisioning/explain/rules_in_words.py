@@ -44,12 +44,12 @@ class RuleWords(Struct, frozen=True):
         """Return the rules that the configuration has words for."""
         return cls(language, {key: words for key, words in _own(bundle) if words})
 
-    def felled(self, treatment: str, label: str) -> Felled:
+    def felled_by_rule(self, treatment: str, label: str) -> Felled:
         """Return the words of a rule of the engagement policy; `label` is `stage/rule`."""
         stage, _, rule = label.partition("/")
         return Felled(treatment, stage, rule, self._rule(stage, rule))
 
-    def held_back(self, treatment: str, fate: str, kind: str) -> Felled:
+    def felled_by_constraint(self, treatment: str, fate: str, kind: str) -> Felled:
         """Return the words of a constraint of this kind."""
         name = fate.removeprefix(f"{kind} ")
         own = self.own.get((kind, name))

@@ -38,7 +38,7 @@ class ActionRow(Struct, frozen=True, array_like=True):
 
 
 class Tally(Struct, frozen=True, array_like=True):
-    """TreatmentEvidence about an arm, as it weighs at `as_of` (ms)."""
+    """Evidence about an arm, weighted by age as of `as_of` (ms)."""
 
     as_of: int = 0
     trials: float = 0.0
@@ -46,7 +46,7 @@ class Tally(Struct, frozen=True, array_like=True):
     tried: int = 0
     reached: int = 0
 
-    def faded(self, as_of: int, half_life_ms: int) -> "Tally":
+    def fade(self, as_of: int, half_life_ms: int) -> "Tally":
         """Return the evidence as it weighs at a later time."""
         if as_of <= self.as_of:
             return self
@@ -68,8 +68,8 @@ class TallyChange(Struct, frozen=True):
 NOTHING_HEARD: Final = ActionRow(0)
 
 
-def heard(row: ActionRow | None, one: Feedback, decision: Decision) -> ActionRow:
-    """Return the row after a feedback that a decision brought."""
+def apply_feedback(row: ActionRow | None, one: Feedback, decision: Decision) -> ActionRow:
+    """Return the row of an action after a feedback in `decision`."""
     row = row or NOTHING_HEARD
     row = replace(row, until=max(row.until, one.until))
     match one.what:
@@ -97,7 +97,7 @@ def difference(before: ActionRow | None, after: ActionRow) -> Iterator[TallyChan
 
 def add(tally: Tally, change: TallyChange, half_life_ms: int) -> Tally:
     """Return the evidence with a change, which weighs as old as its action is."""
-    tally = tally.faded(change.at, half_life_ms)
+    tally = tally.fade(change.at, half_life_ms)
     weight = _weight(tally.as_of - change.at, half_life_ms)
     return Tally(
         tally.as_of,

@@ -65,7 +65,7 @@ class ThompsonSampler(Struct, frozen=True):
         """Name of the snapshot."""
         return self.knowledge.name
 
-    def knowing(self, knowledge: Knowledge) -> "ThompsonSampler":
+    def with_knowledge(self, knowledge: Knowledge) -> "ThompsonSampler":
         """Return the chooser by another snapshot."""
         return ThompsonSampler(self.rules, knowledge)
 
@@ -106,7 +106,7 @@ class ThompsonField(Struct, frozen=True):
         """Return the evidence that a candidate is drawn by."""
         return self.runners[index].evidence
 
-    def drawn(self, index: int, key: str) -> Priced:
+    def draw_worth(self, index: int, key: str) -> Priced:
         """Return a candidate with the worth that was drawn for it."""
         runner = self.runners[index]
         if runner.chances is None:
@@ -121,10 +121,10 @@ class ThompsonField(Struct, frozen=True):
     def draw(self, available: Sequence[int], key: str) -> Lot:
         """Return the choice among `available`, which may be nothing."""
         if _uniform(key, "explores") < self.explore:
-            return self._explored(available, key)
+            return self._explore(available, key)
         shares = self._shares(available)
         scored = [
-            (self.drawn(index, key).worth.order, index)
+            (self.draw_worth(index, key).worth.order, index)
             for index, share in zip(available, shares, strict=True)
             if share == 1 or _uniform(key, "takes part", self.runners[index].name) < share
         ]
@@ -146,7 +146,7 @@ class ThompsonField(Struct, frozen=True):
             return self.runners[index].priced.worth.score
         return float(np.interp(0.95, _LEVELS, scores))
 
-    def _explored(self, available: Sequence[int], key: str) -> Lot:
+    def _explore(self, available: Sequence[int], key: str) -> Lot:
         """Draw alike from all that could pay and nothing; without one of them, from the others."""
         arms: list[tuple[float, int | None]] = [
             (_uniform(key, "arm", self.runners[one].name), one)

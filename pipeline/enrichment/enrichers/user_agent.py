@@ -63,7 +63,7 @@ class UserAgentEnricher:
 
     def derive(self, interaction: Interaction) -> Mapping[str, Scalar]:
         text = interaction.context.user_agent
-        return {} if not text else _parsed(text[:_LONGEST])
+        return {} if not text else _parse(text[:_LONGEST])
 
 
 @cache
@@ -73,7 +73,7 @@ def _parser() -> Parser:
 
 
 @lru_cache(maxsize=_KEPT)
-def _parsed(text: str) -> Mapping[str, Scalar]:
+def _parse(text: str) -> Mapping[str, Scalar]:
     found = _parser().parse(text)
     spider = found.device is not None and found.device.family == "Spider"
     bot = spider or _AUTOMATED.search(text) is not None
