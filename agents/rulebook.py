@@ -22,8 +22,11 @@ _CATCH_UP_TIMEOUT_S: Final = 60.0
 
 
 class Rulebook:
-    """Rules by digest; reads on where a configuration has not arrived yet. `equip` adds what was
-    learned by now."""
+    """Rules by configuration digest; reads the log on for a digest that it lacks.
+
+    `load` compiles a configuration, `equip` adds the models in force, and `knowledge` returns the
+    newest snapshot of learning.
+    """
 
     def __init__(
         self,
@@ -37,13 +40,13 @@ class Rulebook:
         self._knowledge = knowledge
         self._equip = equip
         self._loaded: dict[str, Rules] = {}
-        self._known: dict[str, Rules] = {}
+        self._equipped: dict[str, Rules] = {}
         self.draws = False
         """Whether any rules draw choices, so that a step decides otherwise with newer knowledge."""
 
     def refresh(self) -> None:
-        """Take newer knowledge from the next record on. May be called from any thread."""
-        self._known = {}
+        """Use the newest models and knowledge from the next record on; for any thread."""
+        self._equipped = {}
 
     @property
     def newest_digest(self) -> str | None:
@@ -59,9 +62,9 @@ class Rulebook:
         if digest is None:
             config = self._log.latest()
             return None if config is None else self._rules(config)
-        known = self._known.get(digest)
-        if known is not None:
-            return known
+        equipped = self._equipped.get(digest)
+        if equipped is not None:
+            return equipped
         found = self._log.get(digest)
         if found is None:
             await self.catch_up()  # it was in the topic before anybody stamped it
@@ -73,12 +76,12 @@ class Rulebook:
         await asyncio.to_thread(self._log.catch_up, _CATCH_UP_TIMEOUT_S)
 
     def _rules(self, config: Configuration) -> Rules:
-        known = self._known
-        rules = known.get(config.digest)
+        equipped = self._equipped
+        rules = equipped.get(config.digest)
         if rules is None:
             loaded = self._loaded.get(config.digest) or self._load(config)
             self._loaded[config.digest] = loaded
-            rules = known[config.digest] = self._equip(self._with_knowledge(loaded))
+            rules = equipped[config.digest] = self._equip(self._with_knowledge(loaded))
         return rules
 
     def _with_knowledge(self, rules: Rules) -> Rules:

@@ -46,7 +46,7 @@ def _options() -> Options:
 def open_database(path: Path) -> Rdict:
     """Open or create the database in `path`, FOLDER/TABLE/PARTITION.
 
-    FOLDER exists: it went with its home otherwise, and is not made again.
+    FOLDER must exist: where it is missing, its home was removed and must not be made again.
 
     Raises Exception (rocksdict has no narrower one) when it is damaged or in use.
     """

@@ -71,7 +71,7 @@ class Listener(Protocol):
         """Give up partitions; the group takes them back when this returns."""
 
     def on_lost(self) -> None:
-        """Notice that the group has given the partitions away already."""
+        """Stop: the group has given the partitions to another member already."""
 
     def on_client_error(self, error: KafkaError) -> None:
         """Handle an error or event that librdkafka reports."""
@@ -116,7 +116,7 @@ class Poller(threading.Thread):
         self._delivering: set[tuple[str | None, int | None]] = set()
         self._reached: dict[TP, int] = {}
         self._looked_at = self._asked_at = 0.0
-        self._rounds = WatermarkRounds(self._ask, _ASK_S)
+        self._rounds = WatermarkRounds(self._request_end, _ASK_S)
         with background():
             self._kafka = confluent_kafka.Consumer(
                 {**settings, "on_commit": self._on_commit, "error_cb": self._on_error}
@@ -316,7 +316,7 @@ class Poller(threading.Thread):
         records = [message for message in cast(list[Record], more) if self._is_record(message)]
         self._delivering.update((record.topic(), record.partition()) for record in records)
         look = self._is_time_to_look()
-        reached = self._newly_reached() if look else {}
+        reached = self._changed_positions() if look else {}
         if records or reached:
             self._hand_over(Batch(self._version, records, sum(map(len, records)), reached))
         if look:
@@ -335,7 +335,7 @@ class Poller(threading.Thread):
             self._waiting_bytes += batch.size
         self._call_soon(self._listener.on_batch, batch)
 
-    def _newly_reached(self) -> dict[TP, int]:
+    def _changed_positions(self) -> dict[TP, int]:
         before = self._reached
         self._reached = {TP(at.topic, at.partition): at.offset for at in self._positions()}
         return {tp: offset for tp, offset in self._reached.items() if offset != before.get(tp)}
@@ -357,14 +357,14 @@ class Poller(threading.Thread):
         unread = self._owned - read
         if unread and time.monotonic() - self._asked_at >= _ASK_EVERY_S:
             self._asked_at = time.monotonic()
-            told, failed = self._rounds.ask(unread)
-            ends |= told
-            if failed is not None:
-                self._on_error(failed)
+            answers, failure = self._rounds.ask(unread)
+            ends |= answers
+            if failure is not None:
+                self._on_error(failure)
         known = {tp: end for tp, end in ends.items() if end >= 0}
         self.highwaters = {**self.highwaters, **known}
 
-    def _ask(self, tp: TP) -> int:
+    def _request_end(self, tp: TP) -> int:
         end: int = self._kafka.get_watermark_offsets(TopicPartition(*tp), _ASK_S)[1]
         return end
 

@@ -12,7 +12,7 @@ from pipeline.adapters import model_text
 from pipeline.adapters.artifacts import Artifacts, digest_of
 from pipeline.adapters.folder_files import Unreadable, find_file
 from pipeline.adapters.geo import MAX_BYTES
-from pipeline.adapters.trial import geo_problem_apart, model_problem_apart
+from pipeline.adapters.trial import isolated_geo_problem, isolated_model_problem
 from pipeline.conditions import Path as ValuePath
 from pipeline.conditions import Problem
 from pipeline.config.model import Bundle, Geo, Score
@@ -52,7 +52,7 @@ def _geo(geo: Geo, folder: Path) -> Geo | Problem:
     problem = file.problem((*path, "database"), (*path, "sha256"))
     if problem is not None:
         return problem
-    unsound = geo_problem_apart(file.path)
+    unsound = isolated_geo_problem(file.path)
     if unsound is not None:
         return Problem((*path, "database"), f"{geo.database} is {unsound}")
     return replace(geo, sha256=digest_of(file.path))
@@ -68,7 +68,7 @@ def _score(score: Score, place: int, folder: Path) -> Score | Problem:
         return problem
     features = len(score.features)
     unsound = model_text.problem(file.path.read_bytes(), features)
-    unsound = unsound or model_problem_apart(file.path, features)
+    unsound = unsound or isolated_model_problem(file.path, features)
     if unsound is not None:
         return Problem((*path, "model"), f"{score.model} is {unsound}")
     return replace(score, sha256=digest_of(file.path))

@@ -29,7 +29,7 @@ class CouponCodes:
         )
 
 
-def printed(code: str) -> str:
+def format_code(code: str) -> str:
     """Return a code in groups, as a receipt shows it."""
     return "-".join(code[at : at + _GROUP] for at in range(0, _LENGTH, _GROUP))
 

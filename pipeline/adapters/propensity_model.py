@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.model_text import problem
-from pipeline.adapters.trial import model_problem_apart
+from pipeline.adapters.trial import isolated_model_problem
 from pipeline.conditions import Facts
 from pipeline.config.compile import Configuration
 from pipeline.config.compiled import CompiledCandidate
@@ -98,7 +98,7 @@ def open_model(file: Path, manifest: ModelManifest, artifacts: Artifacts) -> Pro
         return unsound
     tried = _TRIED.format(features=features, version=version("lightgbm"))
     if not artifacts.is_marked(manifest.digest, tried):
-        unsound = model_problem_apart(file, features)
+        unsound = isolated_model_problem(file, features)
         if unsound is not None:
             return unsound
         if artifacts.find(manifest.digest) is not None:

@@ -16,7 +16,7 @@ _LOG_FILES = 2
 
 
 class RowMap(Protocol):
-    """RowMap by key, in a dict or a database."""
+    """Rows by key, in a dict or a database."""
 
     def get(self, key: bytes, /) -> bytes | None: ...
 

@@ -21,12 +21,12 @@ _WALL_S: Final = 60.0
 _MEMORY_BYTES: Final = 4 << 30
 
 
-def model_problem_apart(file: Path, features: int) -> str | None:
+def isolated_model_problem(file: Path, features: int) -> str | None:
     """Return why a model cannot be used, found in a process of its own."""
     return _run_isolated("model", str(file), str(features))
 
 
-def geo_problem_apart(file: Path) -> str | None:
+def isolated_geo_problem(file: Path) -> str | None:
     """Return why a geo database cannot be used, found in a process of its own."""
     return _run_isolated("geo", str(file))
 

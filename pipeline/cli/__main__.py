@@ -1,4 +1,4 @@
-"""`python -m pipeline.cli`: the command `kairos` of this very interpreter."""
+"""`python -m pipeline.cli`: the command `kairos`, run by this interpreter."""
 
 from pipeline.cli.main import main
 

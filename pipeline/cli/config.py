@@ -18,7 +18,7 @@ from pipeline.cli.plain import plain
 from pipeline.cli.times import iso
 from pipeline.config.canonical import from_json, to_json
 from pipeline.config.compile import Configuration, compile_bundle
-from pipeline.config.keys import masked
+from pipeline.config.keys import mask_secrets
 from pipeline.config.model import Bundle
 from pipeline.config.schema import published_files
 from pipeline.home.codec import open_codec
@@ -150,7 +150,7 @@ def schemas(folder: Folder) -> None:
 
 
 def _mask(record: ConfigurationRecord) -> msgspec.Raw:
-    return msgspec.Raw(to_json(masked(from_json(record.body))).encode())
+    return msgspec.Raw(to_json(mask_secrets(from_json(record.body))).encode())
 
 
 def _load_checked(folder: Path, json: bool) -> Configuration:

@@ -203,7 +203,9 @@ def _print(person: Dossier) -> None:
     out.print(_tree(person))
     columns = ["when", "what", "identifier", "other", "interaction", "rule"]
     print_table("Links", columns, _history(person))
-    print_table("Traits", ["trait", "value"], [[k, _shown(k, v)] for k, v in person.traits.items()])
+    print_table(
+        "Traits", ["trait", "value"], [[k, _format_value(k, v)] for k, v in person.traits.items()]
+    )
     segments = [[name, iso(at)] for name, at in sorted(person.segments.items())]
     print_table("Segments", ["segment", "since"], segments)
     print_table(
@@ -217,7 +219,7 @@ def _print(person: Dossier) -> None:
     )
 
 
-def _shown(trait: str, value: Known) -> str:
+def _format_value(trait: str, value: Known) -> str:
     """Return a value as text: lists without brackets, Kairos' own times as ISO 8601."""
     if isinstance(value, tuple):
         return ", ".join(value)

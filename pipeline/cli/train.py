@@ -78,7 +78,7 @@ def propensity(  # noqa: PLR0913 - a command's options
             trained = train_propensity(replayed, asked)
     except (ReplayedDataError, UntrainableError, LeakError) as error:
         fail(str(error))
-    show_trained(write_model(trained, folder or settings.home / "models"), json)
+    print_model(write_model(trained, folder or settings.home / "models"), json)
 
 
 @app.command()
@@ -111,13 +111,13 @@ def score(
     served = wanted.model or f"models/{name}.txt"
     (config / served).parent.mkdir(parents=True, exist_ok=True)
     (config / served).write_text(trained.text)
-    show_trained(stored, json)
+    print_model(stored, json)
     if not json:
         named = "" if wanted.model else f": write `model: {served}` at the score in profile.yaml"
         out.print(f"written to {config / served}{named}", soft_wrap=True)
 
 
-def show_trained(stored: StoredModel, json: bool) -> None:
+def print_model(stored: StoredModel, json: bool) -> None:
     """Print where a model is, and how good."""
     if json:
         print_json({"folder": str(stored.folder), **_plain(stored.manifest)})

@@ -13,7 +13,7 @@ NOTHING: Final[Mapping[str, Scalar]] = {}
 _NOWHERE: Final[AbstractSet[str]] = frozenset()
 
 
-def _nothing() -> Mapping[str, Scalar]:
+def _no_value() -> Mapping[str, Scalar]:
     return NOTHING
 
 
@@ -30,7 +30,7 @@ class Facts(Struct, frozen=True):
     segments: AbstractSet[str]
     entered: AbstractSet[str]
     now_ms: int
-    derived: Mapping[str, Scalar] = field(default_factory=_nothing)
+    derived: Mapping[str, Scalar] = field(default_factory=_no_value)
 
     @classmethod
     def of(cls, interaction: Interaction, derived: Mapping[str, Scalar] = NOTHING) -> "Facts":

@@ -7,7 +7,7 @@ from typing import Final
 from pipeline.conditions import Path, Problem, duration_ms
 from pipeline.config import model
 from pipeline.config.compiled import Bucket
-from pipeline.config.names import Names, known_name
+from pipeline.config.names import Names, check_name
 
 OF_TRAIT: Final = "trait."
 """Prefix of the trait in `of`."""
@@ -41,7 +41,7 @@ def bucket_problems(trait: model.TraitDefinition, names: Names, path: Path) -> I
         )
     else:
         kept = names.traits - names.scores
-        yield from known_name("trait", read_by(trait), kept, (*path, "of"))
+        yield from check_name("trait", read_by(trait), kept, (*path, "of"))
     for field in ("when", "window"):
         if getattr(trait, field) is not None:
             what = f"a bucket has no {field}: set it on the trait that it reads"

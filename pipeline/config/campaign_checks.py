@@ -8,7 +8,7 @@ from pipeline.config import model
 from pipeline.config.channel_checks import treatment_problems
 from pipeline.config.contents import is_trait, is_unknown_context, templates
 from pipeline.config.dates import end_ms, start_ms
-from pipeline.config.names import Names, known_name
+from pipeline.config.names import Names, check_name
 from pipeline.config.policy_checks import cap_problems, engagement_problems, twice
 from pipeline.config.reach import unreachable
 from pipeline.config.templates import ITEM, BadTemplate
@@ -36,7 +36,7 @@ def campaign_problems(
         yield from _amount(offer.value, (*at, "value"), names)
         catalog = catalogs.get(offer.catalog or "")
         if offer.catalog is not None:
-            yield from known_name("catalog", offer.catalog, catalogs, (*at, "catalog"))
+            yield from check_name("catalog", offer.catalog, catalogs, (*at, "catalog"))
         treatments = [one.treatment for one in offer.treatments]
         yield from twice("treatment", (*at, "treatments"), "treatment", treatments)
         for place, treatment in enumerate(offer.treatments):
@@ -83,13 +83,13 @@ def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Itera
 def _treatment(
     treatment: model.Treatment, path: Path, channels: Mapping[str, model.Channel], names: Names
 ) -> Iterator[Problem]:
-    yield from known_name("channel", treatment.channel, names.channels, (*path, "channel"))
+    yield from check_name("channel", treatment.channel, names.channels, (*path, "channel"))
     if treatment.address is not None:
-        yield from known_name("namespace", treatment.address, names.namespaces, (*path, "address"))
+        yield from check_name("namespace", treatment.address, names.namespaces, (*path, "address"))
     channel = channels.get(treatment.channel)
     if channel is not None and treatment.placement is not None:
         where = (*path, "placement")
-        yield from known_name("placement", treatment.placement, channel.placements, where)
+        yield from check_name("placement", treatment.placement, channel.placements, where)
     yield from _dates(treatment, path)
     yield from _amount(treatment.value, (*path, "value"), names)
     yield from _amount(treatment.p, (*path, "p"), names)
@@ -98,7 +98,7 @@ def _treatment(
 
 def _amount(amount: model.Amount | None, path: Path, names: Names) -> Iterator[Problem]:
     if isinstance(amount, model.Reckoned):
-        yield from known_name("trait", amount.trait, names.traits, (*path, "trait"))
+        yield from check_name("trait", amount.trait, names.traits, (*path, "trait"))
 
 
 def _item_names(
@@ -113,7 +113,7 @@ def _item_names(
             if name.startswith(ITEM) and catalog is None:
                 yield Problem(where, f"{name}: the offer names no `catalog` whose items have it")
             elif name.startswith(ITEM) and items:
-                yield from known_name("attribute", name, known, where)
+                yield from check_name("attribute", name, known, where)
 
 
 def _content(
@@ -130,8 +130,8 @@ def _content(
             if is_unknown_context(name):
                 yield Problem(where, f"there is no {name}: context has locale, timezone, url...")
             elif is_trait(name):
-                for problem in known_name("trait", name, names.traits, where):
+                for problem in check_name("trait", name, names.traits, where):
                     mend = f"{problem.message} (a property is written properties.{name})"
                     yield replace(problem, message=mend)
     for name in treatment.defaults:
-        yield from known_name("name in the content", name, read, (*path, "defaults", name))
+        yield from check_name("name in the content", name, read, (*path, "defaults", name))

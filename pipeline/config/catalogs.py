@@ -10,7 +10,7 @@ from pipeline.config import amounts, model
 from pipeline.config.compiled import CompiledCandidate, Worth
 from pipeline.config.contents import item_content
 from pipeline.config.dates import end_ms, start_ms
-from pipeline.config.names import Names, known_name
+from pipeline.config.names import Names, check_name
 from pipeline.model.interaction import text_of
 
 EXCLUDED: Final = "applicability/excluded"
@@ -82,7 +82,7 @@ class CompiledItems:
         if not factors:
             return [candidates[place] for place in best], felled
         return [
-            self._raised(place, factors[place]) if place in factors else candidates[place]
+            self._raise_item(place, factors[place]) if place in factors else candidates[place]
             for place in best
         ], felled
 
@@ -99,7 +99,7 @@ class CompiledItems:
         others = sorted(left.difference(raised))[: self.most - len(raised)]
         return [*raised, *others]
 
-    def _raised(self, place: int, factor: float) -> CompiledCandidate:
+    def _raise_item(self, place: int, factor: float) -> CompiledCandidate:
         found = self.raised.get((place, factor))
         if found is None:
             one = self.candidates[place]
@@ -109,7 +109,7 @@ class CompiledItems:
         return found
 
 
-def compiled_items(
+def compile_items(
     catalog: model.Catalog, template: CompiledCandidate, p: model.Probability
 ) -> CompiledItems:
     """Compile the items of a catalogue in the form of `template`; items that lack what the content
@@ -142,17 +142,17 @@ def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterat
     ):  # fmt: skip
         for place, rule in enumerate(rules):
             at = (*path, kind, place)
-            yield from known_name("trait", rule.trait, names.traits, (*at, "trait"))
+            yield from check_name("trait", rule.trait, names.traits, (*at, "trait"))
             if rule.attribute is not None and rule.recipe is not None:
                 yield Problem((*at, "recipe"), "by attribute or by recipe: name one of them")
             if rule.attribute is not None and catalog.items:
                 known = {name for one in catalog.items for name in one.attributes}
-                yield from known_name("attribute", rule.attribute, known, (*at, "attribute"))
+                yield from check_name("attribute", rule.attribute, known, (*at, "attribute"))
             if rule.recipe is not None and catalog.recipes is None:
                 what = "name the table of recipes in `recipes`: recipe, item, related, score"
                 yield Problem((*at, "recipe"), what)
             elif rule.recipe is not None and catalog.related:
-                yield from known_name("recipe", rule.recipe, catalog.related, (*at, "recipe"))
+                yield from check_name("recipe", rule.recipe, catalog.related, (*at, "recipe"))
 
 
 def traits_of(catalog: model.Catalog) -> Iterator[str]:
@@ -215,10 +215,12 @@ def _rules(
     catalog: model.Catalog, rules: Iterable[model.ItemRule], items: Sequence[model.CatalogItem]
 ) -> tuple[_Rule, ...]:
     places = {one.id: place for place, one in enumerate(items)}
-    return tuple(_Rule(one.trait, _named(catalog, one, items, places), one.factor) for one in rules)
+    return tuple(
+        _Rule(one.trait, _rule_items(catalog, one, items, places), one.factor) for one in rules
+    )
 
 
-def _named(
+def _rule_items(
     catalog: model.Catalog,
     rule: model.ItemRule,
     items: Sequence[model.CatalogItem],

@@ -6,9 +6,9 @@ from typing import Final
 
 from pipeline.conditions import Path, Problem
 from pipeline.config import model
-from pipeline.config.keys import possible, reference_problem, resolved
+from pipeline.config.keys import expand_variables, possible, reference_problem
 from pipeline.config.mail_addresses import parse_mailbox
-from pipeline.config.names import Names, known_name
+from pipeline.config.names import Names, check_name
 from pipeline.config.policy_checks import twice
 from pipeline.config.provider import Provider
 from pipeline.config.smtp_urls import BadSmtpUrl, parse_smtp_url
@@ -82,7 +82,7 @@ def _of_provider(
     if (channel.adapter == _SMS) is (channel.provider is None):
         yield Problem((*path, "adapter"), "`adapter: sms` and `provider` go together")
     elif channel.provider is not None:
-        yield from known_name("provider", channel.provider, providers, (*path, "provider"))
+        yield from check_name("provider", channel.provider, providers, (*path, "provider"))
 
 
 def _push(channel: model.Channel, path: Path, names: Names) -> Iterator[Problem]:
@@ -90,7 +90,7 @@ def _push(channel: model.Channel, path: Path, names: Names) -> Iterator[Problem]
         yield Problem((*path, "adapter"), "`adapter: push` and `push` go together")
     elif channel.push is not None:
         where = (*path, "push", "namespace")
-        yield from known_name("namespace", channel.push.namespace, names.namespaces, where)
+        yield from check_name("namespace", channel.push.namespace, names.namespaces, where)
 
 
 def _provider(
@@ -107,7 +107,7 @@ def _provider(
     wrong = _http_problem(request.url.replace("{", "x").replace("}", "x"), environment)
     if "${" not in request.url and wrong is not None:
         yield Problem((*path, "request", "url"), wrong)
-    yield from known_name("namespace", provider.namespace, names.namespaces, (*path, "namespace"))
+    yield from check_name("namespace", provider.namespace, names.namespaces, (*path, "namespace"))
     if callbacks is None:
         return
     if (callbacks.reply is None) is not (callbacks.sender is None):
@@ -161,7 +161,7 @@ def _email(email: model.Email, path: Path, environment: Mapping[str, str]) -> It
         yield Problem((*path, "links"), wrong)
     if email.track and not email.links:
         yield Problem((*path, "track"), "tracking needs `links`: the gateway's URL")
-    returned = resolved(email.returned, environment) if email.returned else None
+    returned = expand_variables(email.returned, environment) if email.returned else None
     if returned is not None and not PurePosixPath(returned).is_absolute():
         yield Problem((*path, "returned"), "write the whole path of the Maildir, from /")
 
@@ -173,7 +173,7 @@ def _http_problem(written: str, environment: Mapping[str, str]) -> str | None:
 
 def _smtp_problem(written: str, email: model.Email, environment: Mapping[str, str]) -> str | None:
     """Return what is wrong with the URL of an SMTP server, as far as its variables are known."""
-    url = resolved(written, environment)
+    url = expand_variables(written, environment)
     if url is None:
         return reference_problem(written)
     server = parse_smtp_url(url)

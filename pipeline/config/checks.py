@@ -14,7 +14,7 @@ from pipeline.config.campaign_checks import campaign_problems
 from pipeline.config.catalogs import catalog_problems
 from pipeline.config.channel_checks import channel_problems
 from pipeline.config.ingest_checks import ingest_problems
-from pipeline.config.names import Names, known_name, names_of
+from pipeline.config.names import Names, check_name, names_of
 from pipeline.config.normalise import known_region
 from pipeline.config.origins import origin_problem
 from pipeline.config.policy_checks import (
@@ -116,7 +116,7 @@ def _sources(sources: model.Sources, names: Names) -> Iterator[Problem]:
         path: Path = ("sources", "sources", index)
         for place, name in enumerate(source.asserts or ()):
             where = (*path, "asserts", place)
-            yield from known_name("namespace", name, names.namespaces, where)
+            yield from check_name("namespace", name, names.namespaces, where)
         for place, origin in enumerate(source.origins or ()):
             wrong = origin_problem(origin)
             if wrong is not None:
@@ -137,7 +137,7 @@ def _identity(identity: model.Identity, names: Names) -> Iterator[Problem]:
     for field in ("user_id", "anonymous_id"):
         if field in given:
             name = getattr(identity, field)
-            yield from known_name("namespace", name, names.namespaces, ("identity", field))
+            yield from check_name("namespace", name, names.namespaces, ("identity", field))
     region = identity.phone_region
     if region is not None and not known_region(region):
         what = f"no country {region!r}: use its two letters of ISO 3166, such as ES"
@@ -152,7 +152,7 @@ def _segments(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     for index, segment in enumerate(bundle.segments):
         for place, channel in enumerate(segment.channels):
             path = ("segments", index, "channels", place)
-            yield from known_name("channel", channel, names.heard, path)
+            yield from check_name("channel", channel, names.heard, path)
 
 
 def _conditions(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
@@ -213,7 +213,7 @@ def _reads(tree: Condition, site: _Site, names: Names) -> Iterator[Problem]:
         ("derived value", read.derived, names.derived),
     ):
         for name in sorted(used):
-            yield from known_name(kind, name, known, (*site.path, *_where(site.raw, name)))
+            yield from check_name(kind, name, known, (*site.path, *_where(site.raw, name)))
 
 
 def _of_interaction(part: Condition) -> bool:

@@ -22,7 +22,7 @@ from pipeline.config.compiled import (
     Entry,
     LearningRules,
 )
-from pipeline.config.conditions import compiled
+from pipeline.config.conditions import compile_condition
 from pipeline.config.dates import start_ms
 from pipeline.config.derived import BOT, derived_in
 from pipeline.config.entries import Proposal, by_placement, outbound, proposals
@@ -33,7 +33,7 @@ from pipeline.config.keys import key_digest, stored_key
 from pipeline.config.origins import Origins, origins_by_source
 from pipeline.config.patterns import latest_times, sequences
 from pipeline.config.readers import reader
-from pipeline.config.scores import compiled_score
+from pipeline.config.scores import compile_score
 from pipeline.config.segment_index import SegmentIndex, index_of
 from pipeline.config.voices import Voice, voices
 from pipeline.model.time import EARLIEST
@@ -170,7 +170,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         keeps=keeps_of(keep for trait in traits for keep in trait.keeps),
         traits=traits,
         buckets=tuple(bucket(one, one.name in timed) for one in _buckets(profile)),
-        scores=tuple(compiled_score(one) for one in profile.scores),
+        scores=tuple(compile_score(one) for one in profile.scores),
         sequences=sequences(trees),
         read_traits=tuple(sorted(set(_read_traits(bundle, segments, proposed)))),
         segments=segments,
@@ -192,7 +192,7 @@ def _mapping(source: model.Source) -> tuple[tuple[str, Read], ...]:
 def _timed(profile: model.ProfileRules, index: SegmentIndex) -> frozenset[str]:
     """Return the traits that segments read, directly or in a score or a bucket."""
     read = set(index.by_trait)
-    for score in map(compiled_score, profile.scores):
+    for score in map(compile_score, profile.scores):
         if score.name in read:
             read.update(feature.trait for feature in score.features)
     return frozenset(read.union(read_by(one) for one in _buckets(profile) if one.name in read))
@@ -210,7 +210,7 @@ def _buckets(profile: model.ProfileRules) -> Iterator[model.TraitDefinition]:
 
 
 def _segment(segment: model.Segment) -> CompiledSegment:
-    when = compiled(segment.when)
+    when = compile_condition(segment.when)
     return CompiledSegment(segment.segment, when.test, when, frozenset(segment.channels))
 
 
@@ -244,7 +244,7 @@ def _every_condition(
         *(campaign.goal for campaign in bundle.campaigns),
         *(score.goal for score in bundle.profile.scores),
     )
-    yield from (compiled(goal.when) for goal in goals if goal is not None)
+    yield from (compile_condition(goal.when) for goal in goals if goal is not None)
     yield from policies.conditions(bundle.policies)
     for proposal in proposed:
         yield from proposal.conditions()
@@ -259,6 +259,6 @@ def _read_traits(
     yield from bundle.profile.features
     for score in bundle.profile.scores:
         if score.goal is not None:
-            yield from (feature.trait for feature in compiled_score(score).features)
+            yield from (feature.trait for feature in compile_score(score).features)
     for proposal in proposed:
         yield from proposal.traits

@@ -4,7 +4,7 @@ from pipeline.conditions import ALWAYS, Compiled, compile, parse
 from pipeline.config import model
 
 
-def compiled(raw: model.Condition | None) -> Compiled:
+def compile_condition(raw: model.Condition | None) -> Compiled:
     """Compile a condition; without one, it always holds."""
     if raw is None:
         return ALWAYS

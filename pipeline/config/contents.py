@@ -51,11 +51,11 @@ def read_of(name: str) -> Read:
     if name.startswith(CONTEXT):
         return reader(ContextField(name.removeprefix(CONTEXT)))
     if name.startswith(ITEM):
-        return _nothing  # an item's own content knows it
+        return _no_value  # an item's own content knows it
     return reader(Trait(name))
 
 
-def _nothing(_: Facts) -> Known:
+def _no_value(_: Facts) -> Known:
     return None
 
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from pipeline.conditions import Condition
 from pipeline.conditions.reads import patterns, reads
-from pipeline.config.conditions import compiled
+from pipeline.config.conditions import compile_condition
 from pipeline.config.model import Enrichers, ProfileRules
 
 PREFIX: Final = "derived."
@@ -51,7 +51,7 @@ def derived_in(profile: ProfileRules, trees: Iterable[Condition]) -> frozenset[s
     """Return the derived values that traits, conditions and the counting of bots read."""
     read: set[str] = set()
     for trait in profile.traits:
-        read |= reads(compiled(trait.when).tree).derived
+        read |= reads(compile_condition(trait.when).tree).derived
         if trait.of is not None and trait.of.startswith(PREFIX):
             read.add(trait.of.removeprefix(PREFIX))
     for tree in trees:

@@ -6,7 +6,7 @@ from math import prod
 
 from pipeline.conditions import Compiled, duration_ms
 from pipeline.config import amounts, model, policies
-from pipeline.config.catalogs import compiled_items, traits_of
+from pipeline.config.catalogs import compile_items, traits_of
 from pipeline.config.compiled import (
     APPLICABILITY,
     ELIGIBILITY,
@@ -22,7 +22,7 @@ from pipeline.config.compiled import (
     Gate,
     Worth,
 )
-from pipeline.config.conditions import compiled
+from pipeline.config.conditions import compile_condition
 from pipeline.config.contents import content, is_trait, of_all_items
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import address_trait
@@ -112,13 +112,16 @@ class _Policies:
                 (rule.scope, policies.gate(stage, rule)) for stage, rule in policies.rules_of(every)
             ),
             consents=tuple(
-                (policies.scope(one.scope, held), CompiledConsent(one.consent, compiled(one.when)))
+                (
+                    policies.scope(one.scope, held),
+                    CompiledConsent(one.consent, compile_condition(one.when)),
+                )
                 for one in every.consent
             ),
             weights=tuple(
                 (
                     policies.scope(one.scope),
-                    CompiledWeight(one.weight, one.factor, compiled(one.when)),
+                    CompiledWeight(one.weight, one.factor, compile_condition(one.when)),
                 )
                 for one in every.weights
             ),
@@ -178,7 +181,7 @@ def _campaign(campaign: model.Campaign, makers: _Policies) -> CompiledCampaign:
     return CompiledCampaign(
         name=campaign.campaign,
         purpose=campaign.purpose,
-        trigger=compiled(campaign.trigger),
+        trigger=compile_condition(campaign.trigger),
         starts_ms=None if campaign.starts is None else start_ms(campaign.starts),
         ends_ms=None if campaign.ends is None else end_ms(campaign.ends),
         gates=_by_stage(gates),
@@ -186,7 +189,7 @@ def _campaign(campaign: model.Campaign, makers: _Policies) -> CompiledCampaign:
 
 
 def _built_in(stage: int, rule: str, when: model.Condition) -> Gate:
-    return Gate(stage, f"{STAGES[stage]}/{rule}", compiled(when))
+    return Gate(stage, f"{STAGES[stage]}/{rule}", compile_condition(when))
 
 
 def _by_stage(gates: Iterable[Gate]) -> tuple[Gate, ...]:
@@ -198,7 +201,7 @@ def _candidates(campaign: model.Campaign, makers: _Policies) -> Iterator[Compile
         for treatment in offer.treatments:
             made = _candidate(campaign, offer, treatment, makers)
             if offer.catalog is not None:
-                items = compiled_items(makers.catalogs[offer.catalog], made, treatment.p)
+                items = compile_items(makers.catalogs[offer.catalog], made, treatment.p)
                 made = replace(made, items=items, content=of_all_items(made.content))
             yield made
 

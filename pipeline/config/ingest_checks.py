@@ -11,7 +11,7 @@ from typing import Final
 from pipeline.conditions import Path, Problem, did_you_mean
 from pipeline.config import model
 from pipeline.config.feeds import with_feed
-from pipeline.config.names import Names, known_name
+from pipeline.config.names import Names, check_name
 from pipeline.config.policy_checks import twice
 from pipeline.config.zones import zone
 
@@ -32,7 +32,7 @@ def ingest_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     for index, written in enumerate(watches):
         path: Path = ("ingest", "watches", index)
         watch = with_feed(written)
-        yield from known_name("source", watch.source, sources, (*path, "source"))
+        yield from check_name("source", watch.source, sources, (*path, "source"))
         yield from _place(watch, path)
         yield from _ready(watch.ready, (*path, "ready"))
         yield from _csv(watch.csv, (*path, "csv"))
@@ -166,7 +166,7 @@ def _target(
     if ("*" in column) != ("*" in to) or column.find("*") not in (-1, len(column) - 1):
         yield Problem(path, '`*` ends both the column and what it is: "attribute:*": traits.*')
     elif section == "identifiers":
-        yield from known_name("namespace", name, names.namespaces, path)
+        yield from check_name("namespace", name, names.namespaces, path)
     elif section == "traits" and watch.kind not in (None, "identify"):
         yield Problem(path, f"traits are of `kind: identify`: call it properties.{name}")
     elif section == "context" and name not in _CONTEXT and not name.startswith(_CONTEXT_MAPS):

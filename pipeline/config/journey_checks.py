@@ -30,7 +30,7 @@ def journey_problems(journey: Journey) -> Iterator[Problem]:
     for index, stage in enumerate(journey.steps):
         yield from _stage_problems(stage, ("steps", index))
     yield from _condition_problems(journey)
-    placed = list(_placed(journey))
+    placed = list(_placed_steps(journey))
     yield from _repeated(placed)
     yield from _unreachable(journey, placed)
     if not (journey.goal or journey.exit or any(one.step.mandatory for one in placed)):
@@ -91,7 +91,7 @@ def _steps(journey: Journey) -> Iterator[tuple[int, Path, JourneyStep]]:
             yield index, path if stage.any_order is None else (*path, "any_order", place), step
 
 
-def _placed(journey: Journey) -> Iterator[_PlacedStep]:
+def _placed_steps(journey: Journey) -> Iterator[_PlacedStep]:
     for stage, path, step in _steps(journey):
         tree = parse(step.reached)
         names = None if isinstance(tree, tuple) else only_names(tree)

@@ -16,7 +16,7 @@ import msgspec
 from pipeline.conditions import duration_ms
 from pipeline.conditions.compile import Read, Test
 from pipeline.config import model, readers
-from pipeline.config.conditions import compiled
+from pipeline.config.conditions import compile_condition
 from pipeline.model.interaction import Interaction
 
 KeepRule: TypeAlias = Literal["count", "sum", "min", "max", "first", "latest", "distinct", "union"]
@@ -95,7 +95,7 @@ def index_of(keeps: Iterable[Aggregate]) -> Keeps:
 
 
 def _keep(trait: model.TraitDefinition, rule: KeepRule) -> Aggregate:
-    when = compiled(trait.when)
+    when = compile_condition(trait.when)
     shape = Shape(rule, None if trait.window is None else duration_ms(trait.window))
     return Aggregate(
         key=_key(shape, trait),

@@ -42,7 +42,7 @@ def without_keys(bundle: Bundle) -> Bundle:
     return replace(bundle, sources=kept)
 
 
-def resolved(text: str, environment: Mapping[str, str]) -> str | None:
+def expand_variables(text: str, environment: Mapping[str, str]) -> str | None:
     """Return `text` with every `${NAME}` and `${NAME:-default}` replaced; None where one without a
     default is not set."""
     unset = (
@@ -72,25 +72,25 @@ def reference_problem(text: str) -> str | None:
 def possible(text: str, environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return what `text` is once it is resolved, or, where `environment` has not all of its
     variables, examples of what it may become."""
-    known = resolved(text, environment)
+    known = expand_variables(text, environment)
     if known is not None:
         return (known,)
     return tuple(_substitute(text, environment, other) for other in ("1", "x", "http://x"))
 
 
-def masked(bundle: Bundle) -> Bundle:
+def mask_secrets(bundle: Bundle) -> Bundle:
     """Return the bundle as it may be shown: no key in full, no secret, no URL's query.
 
     Configurations that earlier versions applied may hold keys and secrets in clear.
     """
     given = bundle.sources
     sources = [
-        replace(one, write_key=_masked_key(one.write_key), secret=_masked_secret(one.secret))
+        replace(one, write_key=_mask_key(one.write_key), secret=_mask_secret(one.secret))
         for one in given.sources
     ]
-    servers = [replace(one, key=_masked_key(one.key)) for one in given.server_keys]
+    servers = [replace(one, key=_mask_key(one.key)) for one in given.server_keys]
     channels = [
-        replace(one, secret=_masked_secret(one.secret), url=_masked_url(one.url))
+        replace(one, secret=_mask_secret(one.secret), url=_mask_url(one.url))
         for one in bundle.channels.channels
     ]
     return replace(
@@ -100,16 +100,16 @@ def masked(bundle: Bundle) -> Bundle:
     )
 
 
-def _masked_key(written: str) -> str:
+def _mask_key(written: str) -> str:
     return stored_key(written)[: len(_MARK) + _SHOWN] + _MASK
 
 
-def _masked_secret(written: str | None) -> str | None:
+def _mask_secret(written: str | None) -> str | None:
     named = written is None or re.search(SECRET_PATTERN, written)
     return written if named else _MASK
 
 
-def _masked_url(written: str | None) -> str | None:
+def _mask_url(written: str | None) -> str | None:
     if written is None:
         return None
     before, mark, after = written.partition("://")

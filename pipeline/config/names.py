@@ -37,7 +37,7 @@ def is_address(trait: str) -> bool:
     return trait.startswith(_ADDRESS)
 
 
-def approximate(trait: str) -> str:
+def approximate_trait(trait: str) -> str:
     """Return the trait that tells whether a count of distinct values is approximate."""
     return trait + _APPROXIMATE
 
@@ -86,7 +86,9 @@ def names_of(bundle: Bundle) -> Names:
     namespaces = frozenset(space.name for space in bundle.identity.namespaces)
     channels = frozenset(channel.name for channel in bundle.channels.channels)
     declared = frozenset(trait.name for trait in bundle.profile.traits)
-    sampled = (approximate(one.name) for one in bundle.profile.traits if one.rule == "distinct")
+    sampled = (
+        approximate_trait(one.name) for one in bundle.profile.traits if one.rule == "distinct"
+    )
     scores = frozenset(score_trait(one.name) for one in bundle.profile.scores)
     return Names(
         traits=declared.union(
@@ -106,7 +108,7 @@ def names_of(bundle: Bundle) -> Names:
     )
 
 
-def known_name(kind: str, name: str, known: Collection[str], path: Path) -> Iterator[Problem]:
+def check_name(kind: str, name: str, known: Collection[str], path: Path) -> Iterator[Problem]:
     """Yield a problem when nothing of the kind has this name."""
     if name not in known:
         message = f"unknown {kind} {name!r}: {did_you_mean(name, known)}"

@@ -19,7 +19,7 @@ from pipeline.config.compiled import (
     LearningRules,
     OutcomeSuppression,
 )
-from pipeline.config.conditions import compiled
+from pipeline.config.conditions import compile_condition
 from pipeline.config.zones import zone
 
 FIELDS: Final = ("issue", "group", "offer", "campaign", "treatment", "channel", "purpose")
@@ -29,7 +29,7 @@ NOT_TRANSACTIONAL: Final = ("marketing", "service")
 MARKETING: Final = ("marketing",)
 
 
-def named(names: model.Names) -> tuple[str, ...]:
+def as_names(names: model.Names) -> tuple[str, ...]:
     """Return one name or several as a tuple."""
     return (names,) if isinstance(names, str) else names
 
@@ -38,7 +38,7 @@ def scope(of: model.Scope, purposes: Collection[str] = ()) -> CompiledScope:
     """Compile a scope; `purposes` apply where it names none."""
     fields: list[tuple[Callable[[object], str | None], frozenset[str | None]]] = []
     for field in FIELDS:
-        names = named(getattr(of, field)) or (purposes if field == "purpose" else ())
+        names = as_names(getattr(of, field)) or (purposes if field == "purpose" else ())
         if names and set(names) != set(get_args(model.Purpose)):
             fields.append((_reader(field), frozenset(names)))
     return CompiledScope(tuple(fields))
@@ -62,7 +62,7 @@ def rules_of(engagement: model.Engagement) -> Iterator[tuple[int, model.Rule]]:
 
 def gate(stage: int, rule: model.Rule) -> Gate:
     """Compile a rule."""
-    return Gate(stage, f"{STAGES[stage]}/{rule.rule}", compiled(rule.when))
+    return Gate(stage, f"{STAGES[stage]}/{rule.rule}", compile_condition(rule.when))
 
 
 def caps(bundle: model.Bundle) -> Iterator[CompiledCap]:
@@ -86,17 +86,17 @@ def learning(bundle: model.Bundle) -> LearningRules | None:
         return None
     return LearningRules(
         goals={
-            one.campaign: GoalRule(compiled(one.goal.when), duration_ms(one.goal.window))
+            one.campaign: GoalRule(compile_condition(one.goal.when), duration_ms(one.goal.window))
             for one in bundle.campaigns
             if one.goal is not None and one.purpose != "transactional"
         },
-        bins=tuple((one.bin, compiled(one.when)) for one in rules.bins),
+        bins=tuple((one.bin, compile_condition(one.when)) for one in rules.bins),
         half_life_ms=duration_ms(rules.half_life),
         explore=rules.explore,
         prior=rules.prior,
         prior_trials=rules.prior_trials,
         ramp=rules.ramp,
-        scanned=frozenset(named(rules.scanners.channel)),
+        scanned=frozenset(as_names(rules.scanners.channel)),
         scanned_ms=duration_ms(rules.scanners.within),
         frozen=rules.frozen,
     )
@@ -125,9 +125,11 @@ def _learned_goals(bundle: model.Bundle) -> Iterator[model.Goal]:
 
 def conditions(policies: model.Policies) -> Iterator[Compiled]:
     """Yield the conditions of policies.yaml that belong to no candidate."""
-    yield from (compiled(one.when) for one in policies.suppressions if one.when is not None)
+    yield from (
+        compile_condition(one.when) for one in policies.suppressions if one.when is not None
+    )
     if policies.learning is not None:
-        yield from (compiled(one.when) for one in policies.learning.bins)
+        yield from (compile_condition(one.when) for one in policies.learning.bins)
 
 
 def traits(policies: model.Policies) -> Iterable[str]:
@@ -147,7 +149,9 @@ def _cap(cap: model.Cap, within: CompiledScope) -> CompiledCap:
 
 def _event(one: model.Suppression) -> EventSuppression:
     covered = scope(one.scope, MARKETING)
-    return EventSuppression(one.suppression, duration_ms(one.duration), compiled(one.when), covered)
+    return EventSuppression(
+        one.suppression, duration_ms(one.duration), compile_condition(one.when), covered
+    )
 
 
 def _outcome(one: model.Suppression) -> OutcomeSuppression:

@@ -6,8 +6,8 @@ from typing import Final
 from pipeline.conditions import Path, Problem, duration_ms
 from pipeline.config import model
 from pipeline.config.compiled import STAGES
-from pipeline.config.names import Names, known_name
-from pipeline.config.policies import FIELDS, named
+from pipeline.config.names import Names, check_name
+from pipeline.config.policies import FIELDS, as_names
 from pipeline.config.zones import zone
 
 _LISTS: Final = (
@@ -25,7 +25,7 @@ _FOR_ALL: Final = ("weights",)
 
 def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
     """Check policies.yaml, and yield its problems."""
-    policies, known = bundle.policies, _known(bundle, names)
+    policies, known = bundle.policies, _scope_names(bundle, names)
     yield from engagement_problems(policies, ("policies",), bundle, names)
     for field, name in _LISTS:
         parts = getattr(policies, field)
@@ -33,7 +33,7 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
         for index, one in enumerate(parts):
             path: Path = ("policies", field, index)
             yield from _scope_problems(one.scope, (*path, "for"), known)
-            if field not in _FOR_ALL and "transactional" in named(one.scope.purpose):
+            if field not in _FOR_ALL and "transactional" in as_names(one.scope.purpose):
                 what = "transactional messages pass by this: leave them out"
                 yield Problem((*path, "for", "purpose"), what)
     yield from _learning_problems(bundle, names)
@@ -49,7 +49,7 @@ def engagement_problems(
     of: model.Engagement, path: Path, bundle: model.Bundle, names: Names
 ) -> Iterator[Problem]:
     """Check rules, except their conditions, and yield their problems."""
-    known = _known(bundle, names)
+    known = _scope_names(bundle, names)
     for stage in STAGES:
         rules: tuple[model.Rule, ...] = getattr(of, stage)
         yield from twice("rule", (*path, stage), "rule", [one.rule for one in rules])
@@ -61,7 +61,7 @@ def cap_problems(
     caps: tuple[model.Cap, ...], path: Path, bundle: model.Bundle, names: Names
 ) -> Iterator[Problem]:
     """Check the caps of a campaign or of an offer, and yield their problems."""
-    known = _known(bundle, names)
+    known = _scope_names(bundle, names)
     yield from twice("cap", path, "cap", [one.cap for one in caps])
     for index, cap in enumerate(caps):
         yield from _cap_problems(cap, (*path, index), names)
@@ -98,7 +98,7 @@ def twice(what: str, path: Path, field: str, values: list[str]) -> Iterator[Prob
         seen.add(value)
 
 
-def _known(bundle: model.Bundle, names: Names) -> Mapping[str, frozenset[str]]:
+def _scope_names(bundle: model.Bundle, names: Names) -> Mapping[str, frozenset[str]]:
     """Return the names that a scope may have, by field."""
     offers = [offer for campaign in bundle.campaigns for offer in campaign.offers]
     return {
@@ -120,10 +120,10 @@ def _scope_problems(
 ) -> Iterator[Problem]:
     for field in FIELDS:
         given = getattr(scope, field)
-        for index, name in enumerate(named(given)):
+        for index, name in enumerate(as_names(given)):
             where = (*path, field) if isinstance(given, str) else (*path, field, index)
             if field in known:
-                yield from known_name(field, name, known[field], where)
+                yield from check_name(field, name, known[field], where)
 
 
 def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
@@ -132,11 +132,11 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
         return
     yield from twice("bin", (*path, "bins"), "bin", [one.bin for one in learning.bins])
     given = learning.scanners.channel
-    for index, name in enumerate(named(given)):
+    for index, name in enumerate(as_names(given)):
         where: Path = (*path, "scanners", "channel")
         if learning.scanners != model.Scanners():  # the default names a channel that may not be
             place = where if isinstance(given, str) else (*where, index)
-            yield from known_name("channel", name, names.channels, place)
+            yield from check_name("channel", name, names.channels, place)
     if not duration_ms(learning.half_life):
         yield Problem((*path, "half_life"), "evidence would not last: give it some time")
     if all(one.goal is None for one in bundle.campaigns):
@@ -146,7 +146,7 @@ def _learning_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
 
 def _cap_problems(cap: model.Cap, path: Path, names: Names) -> Iterator[Problem]:
     if cap.channel is not None:
-        yield from known_name("channel", cap.channel, names.channels, (*path, "channel"))
+        yield from check_name("channel", cap.channel, names.channels, (*path, "channel"))
 
 
 def _suppression_problems(one: model.Suppression, path: Path) -> Iterator[Problem]:
@@ -165,4 +165,4 @@ def _quiet_problems(one: model.QuietHours, path: Path, names: Names) -> Iterator
         what = f"no time zone {one.zone!r}: use an IANA name such as Europe/Madrid"
         yield Problem((*path, "zone"), what)
     if one.trait is not None:
-        yield from known_name("trait", one.trait, names.traits, (*path, "trait"))
+        yield from check_name("trait", one.trait, names.traits, (*path, "trait"))

@@ -10,7 +10,7 @@ from pipeline.config.buckets import bucket_problems
 from pipeline.config.dates import start_ms
 from pipeline.config.derived import PREFIX, derived_names
 from pipeline.config.keeps import READS_NOTHING
-from pipeline.config.names import Names, is_built_in, known_name
+from pipeline.config.names import Names, check_name, is_built_in
 from pipeline.config.readers import PATHS, reader
 from pipeline.config.scores import feature_problems, score_problems
 from pipeline.config.zones import zone
@@ -31,7 +31,7 @@ def _sources(sources: model.Sources) -> Iterator[Problem]:
             what = f"{source.earliest!r} is no date since 1970: write 2024-03-01"
             yield Problem(("sources", "sources", index, "earliest"), what)
         for name, of in source.properties.items():
-            yield from _sent(of, ("sources", "sources", index, "properties", name))
+            yield from _path_problems(of, ("sources", "sources", index, "properties", name))
 
 
 def _is_since_1970(day: str) -> bool:
@@ -64,10 +64,10 @@ def _readable(of: str, names: Names, path: Path) -> Iterator[Problem]:
     if reader(of) is None:
         yield Problem(path, f"nothing to read at {of!r}: one of {PATHS}")
     elif of.startswith(PREFIX):
-        yield from known_name("derived value", of.removeprefix(PREFIX), names.derived, path)
+        yield from check_name("derived value", of.removeprefix(PREFIX), names.derived, path)
 
 
-def _sent(of: str, path: Path) -> Iterator[Problem]:
+def _path_problems(of: str, path: Path) -> Iterator[Problem]:
     """Check that a path is to a value that senders give."""
     if reader(of) is None or of.startswith(PREFIX):
         yield Problem(path, f"nothing to read at {of!r}: properties.NAME or context.NAME")
@@ -85,9 +85,9 @@ def _enrichers(enrichers: model.Enrichers) -> Iterator[Problem]:
 
 
 def _currency(currency: model.Currency, others: frozenset[str], path: Path) -> Iterator[Problem]:
-    yield from _sent(currency.currency, (*path, "currency"))
+    yield from _path_problems(currency.currency, (*path, "currency"))
     for name, of in currency.amounts.items():
-        yield from _sent(of, (*path, "amounts", name))
+        yield from _path_problems(of, (*path, "amounts", name))
         if name in others:
             what = f"{name} is derived by another enricher: choose another name"
             yield Problem((*path, "amounts", name), what)

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pipeline.conditions import Path, Problem
 from pipeline.config import model
 from pipeline.config.compiled import CompiledScore, Feature
-from pipeline.config.names import Names, known_name, score_trait
+from pipeline.config.names import Names, check_name, score_trait
 
 
-def compiled_score(score: model.Score) -> CompiledScore:
+def compile_score(score: model.Score) -> CompiledScore:
     """Compile a score, with the names of its traits."""
     return CompiledScore(score_trait(score.name), tuple(_feature(one) for one in score.features))
 
@@ -21,7 +21,7 @@ def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Pr
             trait = _feature(feature).trait
             if isinstance(feature, model.DaysSince):
                 path = (*path, "days_since")
-            yield from known_name("trait", trait, names.traits - names.scores, path)
+            yield from check_name("trait", trait, names.traits - names.scores, path)
         if score.model is None and score.goal is None:
             what = "nothing computes this score: name its model, or a goal to train one for"
             yield Problem(("profile", "scores", index, "name"), what)
@@ -33,7 +33,7 @@ def score_problems(scores: tuple[model.Score, ...], names: Names) -> Iterator[Pr
 def feature_problems(features: tuple[str, ...], names: Names) -> Iterator[Problem]:
     """Yield problems of the traits that models may read."""
     for place, name in enumerate(features):
-        yield from known_name("trait", name, names.traits, ("profile", "features", place))
+        yield from check_name("trait", name, names.traits, ("profile", "features", place))
 
 
 def _feature(feature: str | model.DaysSince) -> Feature:

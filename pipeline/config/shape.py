@@ -113,10 +113,10 @@ def _choice(found: object, wanted: Sequence[Any]) -> str:
 
 def _shown_at(path: tuple[str | int, ...], value: object) -> str:
     secret = bool(path) and path[-1] in _SECRETS and isinstance(value, str | int | float)
-    return "what is written" if secret else _shown(value)
+    return "what is written" if secret else _format_value(value)
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     match value:
         case None:
             return "nothing"

@@ -22,9 +22,9 @@ _SHORTLIST: Final = 16
 """Candidates that compete for several channels at once: their outcomes are enumerated."""
 
 _MADE_FIRST: Final = 16
-"""Up to so many candidates, all contents are made before a draw. A content that cannot be made is
-rare; among more candidates it is found only when it is drawn, and other propensities of the slot
-count it as one that could have been said."""
+"""Most candidates whose contents are all made before a draw. A content that cannot be made is rare;
+among more candidates it is found only when it is drawn, and other propensities of the slot count it
+as one that could have been sent."""
 
 
 @dataclass(slots=True)

@@ -115,14 +115,18 @@ async def _serve(settings: Settings, role: Role) -> None:
 async def _unlink(
     publisher: AsyncPublisher, codec: Codec, one: Identifier, other: Identifier
 ) -> None:
-    """Ask the identity stage to take `one` away from the person of `other`; what Kafka does not
-    take is asked for again after the next failure.
+    """Ask the identity stage to unlink `one` from `other`.
+
+    A request that Kafka does not acknowledge is repeated when the address fails again.
     """
     change = unlink(one, other, now_ms())
     value = codec.encode(topics.IDENTITIES, change)
     failure = await publisher.publish([Outgoing(topics.IDENTITIES, change.identifier, value)])
     if failure is not None:
-        _log.warning("an expired address was not removed: %s", failure.detail)
+        _log.warning(
+            "an expired address is not unlinked, since Kafka has no request for it: %s",
+            failure.detail,
+        )
 
 
 def _membership(settings: Settings, role: Role) -> dict[str, Property]:

@@ -32,7 +32,7 @@ from tenacity.wait import wait_exponential_jitter
 from pipeline.adapters import traces
 from pipeline.adapters.traces import Trace
 from pipeline.config.compiled import CompiledChannel
-from pipeline.config.keys import resolved
+from pipeline.config.keys import expand_variables
 from pipeline.config.urls import url_problem
 from pipeline.delivery.channel_adapter import (
     AdapterHost,
@@ -136,8 +136,8 @@ def _endpoint(channel: CompiledChannel | None) -> Endpoint | Unusable | None:
     """Return the channel's endpoint, with secrets from this process's environment."""
     if channel is None or channel.url is None:
         return None
-    url = resolved(channel.url, os.environ)
-    secret = None if channel.secret is None else resolved(channel.secret, os.environ)
+    url = expand_variables(channel.url, os.environ)
+    secret = None if channel.secret is None else expand_variables(channel.secret, os.environ)
     if url is None or (channel.secret is not None and not secret):
         field = "url" if url is None else "secret"
         return Unusable(f"channel {channel.name}: a variable in `{field}` is not set here")

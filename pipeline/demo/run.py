@@ -38,7 +38,7 @@ _PORTS_TRIED = 100
 
 @dataclass(frozen=True, slots=True)
 class PlayProgress:
-    """PlayProgress of the play: `sent` of `total` events, up to `day`; `lines`: to be shown now."""
+    """Progress of the play: `sent` of `total` events, up to `day`; `lines`: to be shown now."""
 
     day: str
     sent: int

@@ -67,7 +67,7 @@ def known_identifiers(known: Belongings, also: Mapping[str, int]) -> dict[str, i
     return {**{name: one.as_of for name, one in known.items() if one.here}, **also}
 
 
-def filter_identifiers(shards: tuple[Shard, ...], names: Mapping[str, int]) -> tuple[Shard, ...]:
+def keep_known(shards: tuple[Shard, ...], names: Mapping[str, int]) -> tuple[Shard, ...]:
     """Return the shards with only those identifiers that are the customer's.
 
     One that no shard saw is put with the first.

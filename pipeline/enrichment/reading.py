@@ -8,7 +8,7 @@ from pipeline.conditions.tree import is_hidden
 from pipeline.config.compiled import CompiledTrait
 from pipeline.config.keeps import Aggregate
 from pipeline.config.model import KeptRule
-from pipeline.config.names import approximate, since_trait
+from pipeline.config.names import approximate_trait, since_trait
 from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.aggregates import floor, next_to_leave
 from pipeline.enrichment.cells import COMBINE, MILLION, number, total
@@ -144,7 +144,7 @@ def _distinct(
     count, exact = sample.count(whole, floor(keep, now_ms))
     yield trait.name, count
     if not exact:
-        yield approximate(trait.name), True
+        yield approximate_trait(trait.name), True
 
 
 _READ: Final[dict[KeptRule, _Read]] = {

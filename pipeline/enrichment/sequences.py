@@ -18,12 +18,12 @@ from pipeline.config.compiled import CompiledSequence
 from pipeline.model.time import GRACE_MS
 
 CROWDED: Final = 160
-"""A shard that has more marks of a sequence keeps those that are needed."""
+"""Most marks of a sequence in a shard before those that no answer needs are removed."""
 RECENT: Final = 40
-"""So many marks are kept in any case, the latest ones."""
+"""Latest marks, which are kept in any case."""
 PANES: Final = 24
-"""Of older marks the latest of each pane and kind are kept: so many panes has the time that is
-asked for, and so many all the time for which something late may come."""
+"""Panes of older marks, of which the latest of each kind are kept: those of the time that is asked
+for, and as many of the whole time for which late interactions may come."""
 
 
 class Mark(Struct, frozen=True, array_like=True, order=True):

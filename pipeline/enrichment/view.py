@@ -8,7 +8,7 @@ from pipeline.enrichment import sequences, sessions
 from pipeline.enrichment.buckets import bucket_of, next_step
 from pipeline.enrichment.named_identifiers import (
     NOTHING_SHOWN,
-    filter_identifiers,
+    keep_known,
     known_identifiers,
 )
 from pipeline.enrichment.reading import next_change, values, with_past
@@ -26,7 +26,7 @@ def shards_of(state: ProfileState, shown: Mapping[str, int] = NOTHING_SHOWN) -> 
     """
     here = state.shards.here
     shards = tuple(here[name] for name in sorted(here))
-    return filter_identifiers(shards, known_identifiers(state.belongings, shown))
+    return keep_known(shards, known_identifiers(state.belongings, shown))
 
 
 def latest_shard(state: ProfileState) -> str | None:

@@ -1,4 +1,4 @@
-"""Coupons as the topic `coupons` has them: which are issued, and who redeemed each first.
+"""Coupons of the topic `coupons`: those issued, and the first redemption of each.
 
 The order of the topic decides, so that any number of gateways agree: a redemption is written, and
 its fate is known once it has been read back.
@@ -67,8 +67,8 @@ class CouponBook:
         return None if row is None else self._decoder.decode(row)
 
     @contextmanager
-    def reading_back(self, code: str, redemption_id: str) -> "Iterator[asyncio.Future[Coupon]]":
-        """Provide a future of the coupon once a redemption that is written meanwhile was read."""
+    def watch_redemption(self, code: str, redemption_id: str) -> "Iterator[asyncio.Future[Coupon]]":
+        """Provide a future: the coupon after this redemption, once that is read from the topic."""
         found: asyncio.Future[Coupon] = asyncio.get_running_loop().create_future()
         waiting = self._waiting[code, redemption_id]
         waiting.append(found)
@@ -82,12 +82,12 @@ class CouponBook:
     def apply(self, records: Sequence[CouponRecord]) -> None:
         """Take in records in the order of the topic."""
         for record in records:
-            coupon = self._after(record)
+            coupon = self._coupon_after(record)
             if coupon is not None:
                 self._rows[record.code.encode()] = self._encoder.encode(coupon)
-                self._tell(record, coupon)
+                self._resolve_waiting(record, coupon)
 
-    def _after(self, record: CouponRecord) -> Coupon | None:
+    def _coupon_after(self, record: CouponRecord) -> Coupon | None:
         known = self.find(record.code)
         if record.redemption_id is None:
             return known or Coupon(record.token, record.expires_at)
@@ -96,7 +96,7 @@ class CouponBook:
         redemption = Redemption(record.redemption_id, record.source, record.at)
         return replace(known, redeemed=redemption)
 
-    def _tell(self, record: CouponRecord, coupon: Coupon) -> None:
+    def _resolve_waiting(self, record: CouponRecord, coupon: Coupon) -> None:
         for future in self._waiting.get((record.code, record.redemption_id or ""), ()):
             if not future.done():
                 future.set_result(coupon)
@@ -113,7 +113,7 @@ class CouponDesk:
 class CouponReader:
     """Thread that reads the topic from its beginning into a book.
 
-    `failed` is called in the thread, with the reason, when the process must end.
+    `fail` is called in the thread, with the reason, when the process must end.
     """
 
     def __init__(
@@ -121,14 +121,14 @@ class CouponReader:
         client: Mapping[str, Property],
         folder: Path,
         codec: Codec,
-        failed: Callable[[str], None],
+        fail: Callable[[str], None],
     ) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         self._rows = open_rows(folder)
         self.book = CouponBook(cast(RowMap, self._rows))
         self._loop = asyncio.get_running_loop()
         self._codec = codec
-        self._failed = failed
+        self._fail = fail
         self._closing = False
         self._behind: set[int] = set()
         self._consumer = Consumer(
@@ -167,7 +167,7 @@ class CouponReader:
                     self._take([first, *self._consumer.consume(_BATCH, 0)])
         except Exception as error:
             _log.exception("coupons cannot be read")
-            self._failed(f"coupons: {error}")
+            self._fail(f"coupons: {error}")
 
     def _take(self, messages: Sequence[Message]) -> None:
         records = [record for record in map(self._record, messages) if record is not None]
@@ -190,5 +190,5 @@ class CouponReader:
         found = self._codec.decode(topics.COUPONS, value) if isinstance(value, bytes) else None
         if isinstance(found, CouponRecord):
             return found
-        _log.warning("a record in coupons is none: %s", found)
+        _log.warning("unreadable record in coupons: %s", found)
         return None

@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from pipeline.adapters.coupon_codes import printed
+from pipeline.adapters.coupon_codes import format_code
 
 _CODE_PAGE: Final = "cp858"
 _INITIALISE: Final = b"\x1b@"
@@ -53,7 +53,7 @@ def as_lines(receipt: PaperReceipt, width: int) -> list[str]:
     lines += [line for part in receipt.text.splitlines() for line in _wrap(part, width) or [""]]
     if receipt.code is not None:
         lines += ["", *(line.center(width).rstrip() for line in _wrap(receipt.offer, width))]
-        lines.append(printed(receipt.code).center(width).rstrip())
+        lines.append(format_code(receipt.code).center(width).rstrip())
     return lines
 
 
@@ -69,7 +69,7 @@ def as_escpos(receipt: PaperReceipt, width: int) -> bytes:
         store = _QR + (len(code) + 3).to_bytes(2, "little") + b"1P0" + code
         parts += [b"\n", _CENTRE, _encode(_wrap(receipt.offer, width))]
         parts += [_QR_MODEL, _QR_SIZE, _QR_CORRECTION, store, _QR_PRINT]
-        parts += [_BOLD, _encode([printed(receipt.code)]), _PLAIN, _LEFT]
+        parts += [_BOLD, _encode([format_code(receipt.code)]), _PLAIN, _LEFT]
     return b"".join([*parts, _FEED_AND_CUT])
 
 

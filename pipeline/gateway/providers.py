@@ -21,7 +21,7 @@ from pipeline.adapters.clock import now_ms
 from pipeline.adapters.json_paths import text_at
 from pipeline.adapters.mail_status import BounceKind
 from pipeline.config.compile import Configuration
-from pipeline.config.keys import resolved
+from pipeline.config.keys import expand_variables
 from pipeline.config.provider import Provider, ProviderCallbacks, ProviderSignature
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.outcomes import action_properties
@@ -98,8 +98,8 @@ def _fields(request: Request, body: bytes) -> Any | Refusal:
 def _check_signature(request: Request, callbacks: ProviderCallbacks, body: bytes) -> Refusal | None:
     """Return why a post is not the provider's; None when it is."""
     signature = callbacks.signature
-    secret = resolved(signature.secret, os.environ)
-    links = resolved(callbacks.links, os.environ)
+    secret = expand_variables(signature.secret, os.environ)
+    links = expand_variables(callbacks.links, os.environ)
     if not secret or links is None:
         return unavailable("a variable in the provider's file is not set here")
     given = request.headers.get(signature.header, "")

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from pipeline.adapters.clock import now_ms
 from pipeline.config.compile import Configuration
-from pipeline.config.keys import resolved
+from pipeline.config.keys import expand_variables
 from pipeline.config.model import Source
 from pipeline.gateway import access, body
 from pipeline.gateway.cors import check_origin
@@ -129,5 +129,5 @@ def _speaker(gateway: Gateway, source: Source, config: Configuration) -> Speaker
     voice = config.voices.get(source.name)
     if voice is None:
         return None
-    secret = None if voice.secret is None else resolved(voice.secret, os.environ)
+    secret = None if voice.secret is None else expand_variables(voice.secret, os.environ)
     return Speaker(voice, secret, config, partial(gateway.metrics.count_unproven, source.name))

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.coupon_codes import CouponCodes, printed
+from pipeline.adapters.coupon_codes import CouponCodes, format_code
 from pipeline.adapters.kafka import Outgoing
 from pipeline.gateway.decide import DecideEndpoint, PlacementAction, to_placement_action
 from pipeline.gateway.gateway import Gateway, trace_of
@@ -135,7 +135,7 @@ def _print(action: Action, code: str | None, width: int) -> PrintedReceipt:
         action=to_placement_action(action),
         text="\n".join(as_lines(paper, width)),
         escpos=b64encode(as_escpos(paper, width)).decode(),
-        coupon=None if code is None else printed(code),
+        coupon=None if code is None else format_code(code),
     )
 
 

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.coupon_codes import printed, read_code
+from pipeline.adapters.coupon_codes import format_code, read_code
 from pipeline.adapters.kafka import Outgoing
 from pipeline.gateway.coupon_book import Coupon, CouponBook
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
@@ -103,7 +103,7 @@ class RedeemEndpoint:
         written = Outgoing(
             topics.COUPONS, record.code, gateway.codec.encode(topics.COUPONS, record)
         )
-        with self.book.reading_back(record.code, record.redemption_id or "") as found:
+        with self.book.watch_redemption(record.code, record.redemption_id or "") as found:
             failure = await gateway.publisher.publish([written])
             if failure is not None:
                 return unavailable(failure.detail)
@@ -143,7 +143,7 @@ async def _confirm(
         return unavailable(failure.detail)
     return json_response(
         RedeemAnswer(
-            code=printed(sale.record.code),
+            code=format_code(sale.record.code),
             redeemed_at=coupon.redeemed.at,
             campaign=claims.campaign,
             offer=claims.offer,

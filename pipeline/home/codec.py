@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.avro.confluent import register_at, registry_client, with_registry_ids
 from pipeline.settings import Settings
 
@@ -13,7 +13,7 @@ def open_codec(settings: Settings) -> Codec:
     Raises RegistryError.
     """
     if settings.schema_registry_url is None:
-        return Codec(recorded())
+        return Codec(recorded_versions())
     with registry_client(settings.schema_registry_url) as client:
         return Codec(with_registry_ids(client))
 

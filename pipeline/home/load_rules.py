@@ -8,7 +8,7 @@ import structlog
 from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.geo import open_places
 from pipeline.adapters.models import load_scorer
-from pipeline.adapters.trial import model_problem_apart
+from pipeline.adapters.trial import isolated_model_problem
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Score
 from pipeline.config.names import score_trait
@@ -78,7 +78,7 @@ def _scorer(score: Score, artifacts: Artifacts, budget_us: float) -> Scorer | st
     features = len(score.features)
     tried = f"tried-{features}-{version('lightgbm')}"
     if not artifacts.is_marked(score.sha256, tried):
-        unsound = model_problem_apart(file, features)
+        unsound = isolated_model_problem(file, features)
         if unsound is not None:
             return unsound
         artifacts.mark(score.sha256, tried)

@@ -90,7 +90,7 @@ def scan(series: Sequence[DailySeries], seed: int) -> tuple[Scanned, ...]:
         if not open_ones:
             break
     return tuple(
-        _scanned(one, mask, anomalies)
+        _scan(one, mask, anomalies)
         for one, mask, anomalies in zip(known, masks, found, strict=True)
     )
 
@@ -105,7 +105,7 @@ def _placeholder(series: DailySeries, one: _Found, q: float) -> Anomaly:
     return Anomaly(series, one.first, one.last, direction, 0, 0, one.deviations, one.p, q)
 
 
-def _scanned(series: DailySeries, mask: Mask, anomalies: list[Anomaly]) -> Scanned:
+def _scan(series: DailySeries, mask: Mask, anomalies: list[Anomaly]) -> Scanned:
     """Expect by the baseline that leaves all anomalies out."""
     baseline = fit(series, mask)
     final = []
@@ -138,8 +138,8 @@ def _furthest(series: DailySeries, mask: Mask, random: np.random.Generator) -> _
     others[span[0] : span[1] + 1] = False
     baseline = without(series, baseline, others)
     variance = baseline.variance * usable
-    best = _refined(residual, variance, span)
-    drawn = _drawn(series, baseline, random) * usable
+    best = _refine(residual, variance, span)
+    drawn = _draw_residuals(series, baseline, random) * usable
     maxima = _best(drawn, variance, lengths)[0]
     first, last, deviations = best
     expected = float((baseline.expected * usable)[first : last + 1].sum())
@@ -169,7 +169,7 @@ def _best(
     return greatest, spans
 
 
-def _refined(residual: Floats, variance: Floats, span: tuple[int, int]) -> tuple[int, int, float]:
+def _refine(residual: Floats, variance: Floats, span: tuple[int, int]) -> tuple[int, int, float]:
     """Move both ends by up to a week to where the distance is greatest."""
     best = (span[0], span[1], 0.0)
     for first in range(max(span[0] - 7, 0), min(span[0] + 7, span[1]) + 1):
@@ -181,7 +181,7 @@ def _refined(residual: Floats, variance: Floats, span: tuple[int, int]) -> tuple
     return best
 
 
-def _drawn(series: DailySeries, baseline: Baseline, random: np.random.Generator) -> Floats:
+def _draw_residuals(series: DailySeries, baseline: Baseline, random: np.random.Generator) -> Floats:
     """Return residuals of series drawn from the baseline, with its dispersion."""
     shape = (_DRAWS, series.days)
     excess = baseline.dispersion - 1

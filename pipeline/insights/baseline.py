@@ -44,7 +44,7 @@ class Baseline:
 def fit(series: DailySeries, use: Mask) -> Baseline:
     """Fit to the days in `use`; the others are foretold."""
     design, penalty = _design(series)
-    beta = _fitted(series, use, design, penalty)
+    beta = _fit(series, use, design, penalty)
     mean = _mean(series, design, beta)
     trials = np.ones(series.days) if series.trials is None else series.trials
     expected = mean * trials
@@ -89,7 +89,7 @@ def _is_steady(series: DailySeries) -> bool:
     return series.trials is None or float(series.trials.sum()) >= _STEADY_TRIALS
 
 
-def _fitted(series: DailySeries, use: Mask, design: Floats, penalty: Floats) -> Floats:
+def _fit(series: DailySeries, use: Mask, design: Floats, penalty: Floats) -> Floats:
     beta = np.zeros(design.shape[1])
     beta[0] = _start(series, use)
     for _ in range(_ROUNDS):

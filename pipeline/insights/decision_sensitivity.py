@@ -246,7 +246,7 @@ def _sensitivity() -> str:
 def _optionality(rules: Sequence[tuple[int, str]]) -> str:
     """Return the query of what each rule leaves a customer, on the mean of its decisions."""
     listed = " UNION ALL ".join(
-        f"SELECT {number} AS number, {stage} AS stage, '{_escaped(rule)}' AS rule"
+        f"SELECT {number} AS number, {stage} AS stage, '{_escape(rule)}' AS rule"
         for number, (stage, rule) in enumerate(rules)
     )
     return f"""
@@ -283,5 +283,5 @@ def _optionality(rules: Sequence[tuple[int, str]]) -> str:
     """
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("'", "''")

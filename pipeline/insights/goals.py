@@ -63,9 +63,9 @@ def _goal(campaign: str, when: object, window: str) -> CampaignGoal | Unreadable
 def _sql(condition: tree.Condition) -> str:
     match condition:
         case tree.All(parts):
-            return _joined(parts, " AND ", "TRUE")
+            return _join(parts, " AND ", "TRUE")
         case tree.Any(parts):
-            return _joined(parts, " OR ", "FALSE")
+            return _join(parts, " OR ", "FALSE")
         case tree.Not(part):
             return f"NOT ({_sql(part)})"
         case tree.Compare(tree.EventField(name), checks):
@@ -78,7 +78,7 @@ def _sql(condition: tree.Condition) -> str:
     )
 
 
-def _joined(parts: Iterable[tree.Condition], word: str, empty: str) -> str:
+def _join(parts: Iterable[tree.Condition], word: str, empty: str) -> str:
     return "(" + (word.join(map(_sql, parts)) or empty) + ")"
 
 

@@ -27,7 +27,7 @@ _MOST_WORK: Final = 50_000_000
 """Most states × channels above order 1, where each channel is a chain to be solved."""
 
 _SMALL: Final = 1_500
-"""Up to so many states a chain is factored, whatever it looks like."""
+"""Most states of a chain that is factored in any case."""
 
 _MOST_SWEEPS: Final = 2_000
 _AT_REST: Final = 1e-16

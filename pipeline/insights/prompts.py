@@ -111,7 +111,7 @@ def load_defined_steps(log: EventLog, names: Sequence[str]) -> dict[str, str]:
 
 
 def _load(log: EventLog, options: PromptOptions) -> None:
-    known = ", ".join(f"coalesce({_quoted(name)}, '')" for name in options.adjust)
+    known = ", ".join(f"coalesce({_quote(name)}, '')" for name in options.adjust)
     nothing = f"channel IS NULL OR channel = '{NOTHING}'"
     log.connection.execute(
         f"""
@@ -251,5 +251,5 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'

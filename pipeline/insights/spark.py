@@ -63,13 +63,13 @@ class SparkQueries:
         return table
 
     def define(self, name: str, sql: str) -> None:
-        self._session.sql(translated(sql)).cache().createOrReplaceTempView(name)
+        self._session.sql(translate(sql)).cache().createOrReplaceTempView(name)
 
     def rows(self, sql: str) -> list[QueryRow]:
-        return [tuple(row) for row in self._session.sql(translated(sql)).collect()]
+        return [tuple(row) for row in self._session.sql(translate(sql)).collect()]
 
 
-def translated(sql: str) -> str:
+def translate(sql: str) -> str:
     """Return a query of DuckDB's in Spark's SQL."""
     import sqlglot
 

@@ -27,10 +27,10 @@ def merge_context(shared: object, own: object) -> Fields:
 
     A null means that the client knows nothing, except within `traits`, where it clears a trait.
     """
-    both = _merged(fields(shared), fields(own), keep_nulls=False)
+    both = _merge(fields(shared), fields(own), keep_nulls=False)
     traits = fields(own).get("traits")
     if isinstance(traits, dict):
-        return {**both, "traits": _merged(fields(fields(shared).get("traits")), traits, True)}
+        return {**both, "traits": _merge(fields(fields(shared).get("traits")), traits, True)}
     return both
 
 
@@ -67,11 +67,11 @@ def details(given: object, field: str) -> Fields | Refusal:
     return bad("invalid_field", field, f"{field} must be an object")
 
 
-def _merged(shared: Fields, own: Fields, keep_nulls: bool, depth: int = 0) -> Fields:
+def _merge(shared: Fields, own: Fields, keep_nulls: bool, depth: int = 0) -> Fields:
     both = dict(shared)
     for name, value in own.items():
         if isinstance(value, dict) and depth < MAX_DEPTH:
-            both[name] = _merged(fields(both.get(name)), value, keep_nulls, depth + 1)
+            both[name] = _merge(fields(both.get(name)), value, keep_nulls, depth + 1)
         elif value is not None or keep_nulls:
             both[name] = value
     return both

@@ -103,7 +103,7 @@ class EvidenceLedger:
         self._write(state, rows, changed)
         return count
 
-    def published(self, number: int) -> None:
+    def note_published(self, number: int) -> None:
         """Remember the number of the newest snapshot."""
         state = self.state
         self._write(LedgerState(state.offsets, state.as_of, number, state.counted), {}, {})

@@ -114,7 +114,7 @@ class _Learner:
             _log.warning("the ledger is new: it begins with the snapshot", number=newest.number)
             self._ledger.restore(newest)
         elif newest.number > self._ledger.state.number:
-            self._ledger.published(newest.number)
+            self._ledger.note_published(newest.number)
         metrics.NUMBER.set(newest.number)
 
     def _fold(self, consumer: Consumer, messages: Sequence[Message]) -> None:

@@ -58,5 +58,5 @@ class SnapshotPublisher:
         )
         value = self._codec.encode(topics.LEARNING, record)
         self._writer.write([Outgoing(topics.LEARNING, SNAPSHOT, value)])
-        ledger.published(record.number)
+        ledger.note_published(record.number)
         return record

@@ -61,7 +61,7 @@ def dead_letter(stage: str, failed: FailedInput, fault: DeadLetter) -> DeadLette
     return DeadLetterRecord(
         stage=stage,
         reason=fault.reason,
-        detail="; ".join((fault.detail[:_DETAIL], *_said(left_out))),
+        detail="; ".join((fault.detail[:_DETAIL], *_cut_notes(left_out))),
         topic=failed.topic,
         partition=failed.partition,
         offset=failed.offset,
@@ -92,5 +92,5 @@ def _fewer(kept: int, there: int) -> str | None:
     return None if kept == there else f"{kept} of {there}"
 
 
-def _said(left_out: dict[str, str | None]) -> Iterator[str]:
+def _cut_notes(left_out: dict[str, str | None]) -> Iterator[str]:
     return (f"{what} cut: {how}" for what, how in left_out.items() if how is not None)

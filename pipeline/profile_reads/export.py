@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipeline.adapters.parquet_table import TableRow, open_table
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.model import TraitDefinition
-from pipeline.config.names import BUILT_IN_TRAITS, approximate, is_address, since_trait
+from pipeline.config.names import BUILT_IN_TRAITS, approximate_trait, is_address, since_trait
 from pipeline.model.interaction import Identifier, Known
 from pipeline.model.profile import Profile
 from pipeline.profile_reads.member_profiles import MemberProfile
@@ -39,7 +39,7 @@ _METRIC_RULES: Final = ("count", "sum", "avg", "distinct")
 
 
 class ExportCounts(msgspec.Struct, frozen=True):
-    """RowMap written to each file."""
+    """Rows written to each file."""
 
     profiles: int
     identifiers: int
@@ -71,7 +71,7 @@ def metric_names(declared: Iterable[TraitDefinition]) -> Iterator[str]:
     yield from BUILT_IN_TRAITS
     for trait in declared:
         if trait.window is not None or trait.rule in _METRIC_RULES:
-            yield from (trait.name, approximate(trait.name), since_trait(trait.name))
+            yield from (trait.name, approximate_trait(trait.name), since_trait(trait.name))
 
 
 def _profile(profile: Profile, metrics: frozenset[str]) -> TableRow:

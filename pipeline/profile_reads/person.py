@@ -31,7 +31,7 @@ class PersonSource(Protocol):
 
 
 class Person(Struct, frozen=True):
-    """Knowledge of one person.
+    """Person as the stages know it now.
 
     `tree`: each identifier with its parent. `segments`: segment -> entered at (epoch ms).
     """
@@ -53,11 +53,11 @@ def find_person(people: PersonSource, identifier: Identifier) -> Person | None:
         return None
     memberships = people.memberships(profile.profile_id)
     names = {profile.root, *profile.identifiers}
-    shown = links(people.changes(names))
+    tree = links(people.changes(names))
     return Person(
         profile_id=profile.profile_id,
         root=profile.root,
-        tree=tuple(shown.get(one, Link(one)) for one in sorted(names)),
+        tree=tuple(tree.get(one, Link(one)) for one in sorted(names)),
         traits={k: v for k, v in profile.traits.items() if not is_hidden(k)},
         first_seen=profile.first_seen,
         last_seen=profile.last_seen,
@@ -68,12 +68,12 @@ def find_person(people: PersonSource, identifier: Identifier) -> Person | None:
 def link_history(people: PersonSource, person: Person) -> tuple[IdentityChange, ...]:
     """Return the changes that led to the tree, in the order of time."""
     names = {link.identifier for link in person.tree}
-    told = (change for change in people.changes(names) if change.kind in _SHOWN_KINDS)
-    return tuple(sorted(told, key=lambda one: one.at))
+    changes = (change for change in people.changes(names) if change.kind in _SHOWN_KINDS)
+    return tuple(sorted(changes, key=lambda one: one.at))
 
 
 def were_linked(people: PersonSource, one: Identifier, other: Identifier) -> bool:
     """Return whether the two were ever linked, whoever has them now."""
     ends = {one.key, other.key}
-    shown = (change for change in people.changes(ends) if change.kind == "link")
-    return any({change.identifier, change.other} == ends for change in shown)
+    changes = (change for change in people.changes(ends) if change.kind == "link")
+    return any({change.identifier, change.other} == ends for change in changes)

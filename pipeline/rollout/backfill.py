@@ -53,7 +53,7 @@ class BackfillTarget(Protocol):
         """Return once all records present so far are processed."""
 
     def read(self, reader: BackfillReader) -> Iterator[str]:
-        """Add what is new in the log to `reader`; yield shards that lack something of it."""
+        """Add new records of the log to `reader`; yield shards that must be filled with them."""
 
 
 def backfill(

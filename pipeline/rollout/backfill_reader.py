@@ -1,7 +1,7 @@
-"""Totals of what shards did before a configuration's new keeps, from `interactions.segmented`.
+"""Totals of each shard's interactions from before a configuration's new aggregates (keeps).
 
-That topic has the shard and the configuration of each interaction, and longer retention than
-`interactions`. As there are as many shards as customers, the totals are kept in rows, which may be
+They are read from `interactions.segmented`, which has the shard and the configuration of each
+interaction, and longer retention than `interactions`. As there are as many shards as customers, the totals are kept in rows, which may be
 on disk.
 """
 
@@ -100,7 +100,10 @@ class BackfillReader:
         self._since = max(at, self._since or at)
 
     def add(self, partition: int, record: Segmented) -> str | None:
-        """Add a record, in the order of its partition; return its shard if that lacks it."""
+        """Add a record, in the order of its partition; return its shard if that must be filled.
+
+        It must where the interaction's configuration lacked some of the new aggregates.
+        """
         one, place = record.interaction, record.identity
         if record.control is not None and record.control.kind == "probe":
             self._stamps[partition] = record.control.config

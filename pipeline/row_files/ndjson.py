@@ -58,7 +58,7 @@ def _map_row(text: str, mapping: RowMapping) -> bytes | Fault:
     for name, value in _leaves(given, "", mapping):
         field = mapping.target(name)
         if field is None:
-            what = "nobody says what it is: say so in the watch's `columns`, or `ignore`"
+            what = "unknown column: map it in the watch's `columns`, or list it in `ignore`"
             return Fault("unknown_column", name, f"{name}: {what}")
         if field != IGNORE and (value is not None or field.startswith("properties.")):
             pairs.append((field, value))

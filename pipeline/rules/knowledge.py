@@ -20,7 +20,7 @@ _DIGITS: Final = 16
 
 
 class TreatmentEvidence(Struct, frozen=True):
-    """TreatmentEvidence about a treatment; see `Posterior`."""
+    """Evidence about a treatment; see `Posterior`."""
 
     trials: float = 0.0
     successes: float = 0.0
@@ -31,7 +31,7 @@ NONE: Final = TreatmentEvidence()
 
 
 class Knowledge(Struct, frozen=True):
-    """TreatmentEvidence by treatment and context bin; `name` is what a Decision calls it."""
+    """Evidence by treatment and context bin; `name`: of the snapshot, as Decisions have it."""
 
     name: str
     evidence: Mapping[tuple[Tie, str], TreatmentEvidence]

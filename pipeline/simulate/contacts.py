@@ -59,7 +59,7 @@ def meet(diary: Diary, meeting: Meeting) -> int | None:
     """Decide, contact and react; return when the customer reaches the goal, if ever."""
     offer, draws = meeting.offer, diary.who.draws
     anyway = reaches_anyway(offer, diary.who)
-    channel = _chosen(diary.who, meeting)
+    channel = _choose(diary.who, meeting)
     persuaded_at = None
     if channel != NOTHING:
         persuaded_at = _contact(diary, meeting, channel)
@@ -79,7 +79,7 @@ def _within(meeting: Meeting, at: int) -> int:
     return min(at, meeting.at + WINDOW_MS - MINUTE_MS)
 
 
-def _chosen(who: SimulatedCustomer, meeting: Meeting) -> str:
+def _choose(who: SimulatedCustomer, meeting: Meeting) -> str:
     offer = meeting.offer
     if not meeting.policy:
         return NOTHING

@@ -19,7 +19,7 @@ import msgspec
 from pipeline.adapters.config_files import load, read_write_keys
 from pipeline.adapters.gateway_client import GatewayClient, GatewayRefusedError
 from pipeline.adapters.mailbox import Mailbox, serve
-from pipeline.config.keys import resolved
+from pipeline.config.keys import expand_variables
 from pipeline.config.model import Bundle
 from pipeline.settings import Settings
 from pipeline.simulate.audience import Audience, PlayedWorld
@@ -175,5 +175,5 @@ def _mailbox_ports() -> frozenset[int]:
     if not isinstance(bundle, Bundle):
         raise NotTheBankError("; ".join(map(str, bundle)))
     written = [one.url for one in bundle.channels.channels if one.url is not None]
-    urls = [urlsplit(url) for one in written if (url := resolved(one, os.environ))]
+    urls = [urlsplit(url) for one in written if (url := expand_variables(one, os.environ))]
     return frozenset(url.port for url in urls if url.port and url.hostname in _HERE)

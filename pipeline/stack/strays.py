@@ -54,11 +54,11 @@ def _belongs_to(home: Path, process: psutil.Process) -> bool:
     return process.cmdline()[-3:] == ["-m", SUPERVISOR_MODULE, str(home)]
 
 
-def _matching_processes(is_meant: Callable[[psutil.Process], bool]) -> Iterator[psutil.Process]:
+def _matching_processes(matches: Callable[[psutil.Process], bool]) -> Iterator[psutil.Process]:
     """Yield matching processes, except zombies and those of other users."""
     for process in psutil.process_iter():
         try:
-            if is_meant(process):
+            if matches(process):
                 yield process
         except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
             continue

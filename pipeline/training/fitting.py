@@ -71,8 +71,8 @@ def fit(train: Labelled, held_back: Labelled) -> Fitted:
     )
     text = booster.model_to_string(num_iteration=booster.best_iteration or -1)
     raw = np.asarray(booster.predict(held_back.rows, num_threads=1), dtype=np.float64)
-    calibrate = isotonic if len(raw) >= _ENOUGH_FOR_STEPS else logistic
-    return Fitted(text, calibrate(raw, held_back.labels), float(train.labels.mean()))
+    method = isotonic if len(raw) >= _ENOUGH_FOR_STEPS else logistic
+    return Fitted(text, method(raw, held_back.labels), float(train.labels.mean()))
 
 
 def predict(text: str, rows: Matrix) -> Floats:
@@ -125,7 +125,7 @@ def _log_odds(p: Floats) -> Floats:
     return odds
 
 
-def calibrated(raw: Floats, calibration: Calibration | None) -> Floats:
+def calibrate(raw: Floats, calibration: Calibration | None) -> Floats:
     """Return probabilities strictly between 0 and 1."""
     if calibration is not None:
         raw = np.interp(raw, calibration.raw, calibration.p)

@@ -12,7 +12,7 @@ from pipeline.decisioning.features import FeatureEncoder, ModelFeature
 from pipeline.decisioning.model_manifest import ModelManifest, ModelMetrics
 from pipeline.training.evaluation import metrics, policy_value, reference
 from pipeline.training.feature_choice import features_of
-from pipeline.training.fitting import Fitted, Floats, Labelled, calibrated, fit, predict
+from pipeline.training.fitting import Fitted, Floats, Labelled, calibrate, fit, predict
 from pipeline.training.limits import (
     data_of,
     refuse_leaks,
@@ -93,7 +93,7 @@ def _evaluated(
 ) -> tuple[Floats, ModelMetrics]:
     """Return the probabilities of what was chosen in the test set, and what they are worth."""
     rows = [encoder.rows(one.rivals, one.facts) for one in test]
-    every = calibrated(predict(fitted.text, np.concatenate(rows)), fitted.calibration)
+    every = calibrate(predict(fitted.text, np.concatenate(rows)), fitted.calibration)
     by_example = np.split(every, np.cumsum([len(one) for one in rows])[:-1])
     p = np.array(
         [ps[one.rivals.index(one.chosen)] for one, ps in zip(test, by_example, strict=True)]

@@ -16,14 +16,14 @@ from msgspec import Struct
 from pipeline.conditions import Facts
 from pipeline.conditions.duration import duration_ms
 from pipeline.config import model
-from pipeline.config.conditions import compiled
-from pipeline.config.scores import compiled_score
+from pipeline.config.conditions import compile_condition
+from pipeline.config.scores import compile_score
 from pipeline.decisioning.features import ModelFeature
 from pipeline.decisioning.model_manifest import ModelManifest
 from pipeline.enrichment.scores import features_of
 from pipeline.model.time import DAY_MS
 from pipeline.training.evaluation import metrics, reference
-from pipeline.training.fitting import Labelled, calibrated, fit, predict
+from pipeline.training.fitting import Labelled, calibrate, fit, predict
 from pipeline.training.limits import (
     data_of,
     refuse_leaks,
@@ -62,7 +62,7 @@ def train_score(replayed: Replayed, score: model.Score, trained_at: int) -> Trai
     fitted = fit(train, _labelled(parts.held_back))
     require_sound(fitted.text, len(features))
     test = _labelled(parts.test)
-    p = calibrated(predict(fitted.text, test.rows), None)
+    p = calibrate(predict(fitted.text, test.rows), None)
     manifest = ModelManifest(
         name=score.name,
         version=0,
@@ -85,8 +85,8 @@ def moments_of(replayed: Replayed, score: model.Score) -> Iterator[ScoredMoment]
     """Yield the moments of which it is known whether the goal came within its window, in the order
     of time."""
     assert score.goal is not None
-    test, window_ms = compiled(score.goal.when).test, duration_ms(score.goal.window)
-    made = compiled_score(score)
+    test, window_ms = compile_condition(score.goal.when).test, duration_ms(score.goal.window)
+    made = compile_score(score)
     end_ms, found = replayed.end_ms, []
     for profile_id, seen in groupby(replayed.interactions(), attrgetter("profile_id")):
         facts = [one.facts for one in seen]

@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from confluent_kafka import Producer
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.flow import STAGES
@@ -101,7 +101,7 @@ def _produce(producer: Producer, topic: str, row: _Row, partition: int) -> None:
 def _samples(bundle: model.Bundle) -> Iterator[_Sample]:
     config = compile_bundle(bundle)
     assert isinstance(config, Configuration), config
-    codec = Codec(recorded())
+    codec = Codec(recorded_versions())
     traffic = InteractionTraffic(codec, configurations.EVENT, ())
     begin_ms = int(time.time() * 1000) - _VISITS * _VISIT_EVERY_MS
     run, _, _ = traffic.interaction(0, begin_ms).identifiers[0].value.partition("-")

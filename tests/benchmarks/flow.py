@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from agents.idempotence import Row
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.flow import STAGES, Stage
@@ -102,7 +102,7 @@ class _Runs:
 
     def __init__(self, config: Configuration) -> None:
         self._rules = Rules(config, TokenKey("bench"), 300_000)
-        self._codec = Codec(recorded())
+        self._codec = Codec(recorded_versions())
         self._traffic = InteractionTraffic(self._codec, configurations.EVENT, ("push",))
         self._rows: dict[str, dict[str, Any]] = defaultdict(dict)
         self._next = 0

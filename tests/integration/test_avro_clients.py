@@ -22,7 +22,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pipeline.adapters.avro import Codec, RegistryError, recorded
+from pipeline.adapters.avro import Codec, RegistryError, recorded_versions
 from pipeline.adapters.avro.registry import CONTENT_TYPE, Answer, Registry
 from pipeline.adapters.avro.subjects import ACTIONS, CLASSES, schema_name, subject
 from pipeline.home.codec import open_codec
@@ -30,8 +30,8 @@ from pipeline.home.topics import topics_for
 from pipeline.settings import Settings
 from tests.support.stack import Stack
 
-CODEC = Codec(recorded())
-SCHEMAS = {version.name: version.schema for version in recorded()}
+CODEC = Codec(recorded_versions())
+SCHEMAS = {version.name: version.schema for version in recorded_versions()}
 TIMEOUT_S = 30.0
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -69,7 +69,7 @@ def respond(answer: Answer) -> Response:
 
 @pytest.fixture(scope="module")
 def registry_url() -> Iterator[str]:
-    with served(Registry(recorded(), channels=["web"])) as url:
+    with served(Registry(recorded_versions(), channels=["web"])) as url:
         yield url
 
 
@@ -109,12 +109,16 @@ def test_confluents_deserializer_reads_every_topic(
 def test_confluents_client_finds_the_latest_version(name: str, registry_url: str) -> None:
     client = SchemaRegistryClient({"url": registry_url})
     latest = client.get_latest_version(f"{topic_of(name)}-value")
-    assert latest.schema_id in [version.id for version in recorded() if version.name == name]
+    assert latest.schema_id in [
+        version.id for version in recorded_versions() if version.name == name
+    ]
     assert msgspec.json.decode(latest.schema.schema_str or "") == SCHEMAS[name]
 
 
 def test_ids_are_those_of_the_registry_that_is_used() -> None:
-    theirs = [msgspec.structs.replace(version, id=1000 + version.id) for version in recorded()]
+    theirs = [
+        msgspec.structs.replace(version, id=1000 + version.id) for version in recorded_versions()
+    ]
     with served(Registry(theirs, channels=[])) as url:
         assert open_codec(Settings(schema_registry_url=url)).versions == tuple(theirs)
 

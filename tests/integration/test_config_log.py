@@ -16,7 +16,7 @@ from agents import identity
 from agents.agent import Equipment
 from agents.app import App, AppOptions
 from agents.rulebook import Rulebook
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.config_files import load
 from pipeline.adapters.config_follower import ConfigurationLogError
 from pipeline.adapters.config_log import Applied, ConfigurationLog
@@ -32,7 +32,7 @@ from pipeline.model.stages import Identified
 from pipeline.settings import Settings
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
-CODEC = Codec(recorded())
+CODEC = Codec(recorded_versions())
 PATIENCE_S = 30.0
 
 

@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_log import open_configuration_log
@@ -64,7 +64,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 @pytest.fixture
 def worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ensure_topics(settings, ["web", "email"])
-    with open_configuration_log(settings.kafka(), Codec(recorded())) as log:
+    with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
         log.apply(offering_rules().config.bundle, "test")
     for name in ("home", "bootstrap_servers", "partitions", "forget_hours"):
         monkeypatch.setenv(f"KAIROS_{name.upper()}", str(getattr(settings, name)))
@@ -99,7 +99,7 @@ def _come(settings: Settings, event_id: str, ip: str, *names: str) -> None:
     context = Context(ip=ip)
     one = Interaction(event_id, "track", "Order", "web", "shop", at, at, who, {}, context)
     producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
-    value = Codec(recorded()).encode(topics.INTERACTIONS, one)
+    value = Codec(recorded_versions()).encode(topics.INTERACTIONS, one)
     producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key)
     producer.flush()
 

@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import Producer
 from msgspec.structs import replace
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.consumer_groups import stage_groups
@@ -53,7 +53,7 @@ _OUTPUTS = (
 )
 _COMPACTED = (topics.PROFILES, topics.MEMBERSHIPS)
 _CARRIED_ON = (topics.ENRICHED, topics.SEGMENTED)
-_CODEC = Codec(recorded())
+_CODEC = Codec(recorded_versions())
 _FOUR = ["identity", "enrichment", "segmentation", "decisioning"]
 
 _Record: TypeAlias = tuple[str, bytes | None]
@@ -69,7 +69,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
         pytest.fail(started.message)
     settings = Settings(home=tmp_path, bootstrap_servers=started.bootstrap, partitions=3)
     ensure_topics(settings, ["web", "email"])
-    with open_configuration_log(settings.kafka(), Codec(recorded())) as log:
+    with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
         log.apply(_bundle(settings), "test")
     yield settings
     broker.stop()

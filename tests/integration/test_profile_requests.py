@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.cleaning import CLEANER_MS, max_retention_ms
 from pipeline.adapters.config_log import open_configuration_log
@@ -78,7 +78,7 @@ class Stack:
 
     def came(self, *stream: Interaction) -> None:
         """Each waits for what followed from the one before."""
-        codec = Codec(recorded())
+        codec = Codec(recorded_versions())
         for one in stream:
             value = codec.encode(topics.INTERACTIONS, one)
             self._producer.produce(topics.INTERACTIONS, value, one.identifiers[0].key)
@@ -109,7 +109,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         pytest.fail(started.message)
     settings = Settings(home=home, bootstrap_servers=started.bootstrap, partitions=3)
     ensure_topics(settings, ["web", "email"])
-    with open_configuration_log(settings.kafka(), Codec(recorded())) as log:
+    with open_configuration_log(settings.kafka(), Codec(recorded_versions())) as log:
         log.apply(offering_rules().config.bundle, "test")
     running = Stack(settings)
     running.start()

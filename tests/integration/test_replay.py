@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from typer.testing import CliRunner, Result
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.cli.main import build_app
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
@@ -25,7 +25,7 @@ from pipeline.model.time import DAY_MS
 from pipeline.settings import Settings
 from tests.support.small_chunks import CHUNK
 
-_CODEC = Codec(recorded())
+_CODEC = Codec(recorded_versions())
 _BEGIN_MS = 1_700_000_000_000
 _PARTITIONS = 3
 _GARBAGE = b"garbage"

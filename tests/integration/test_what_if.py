@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Producer
 from msgspec.structs import replace
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_files import load
 from pipeline.adapters.snapshots import scan
@@ -28,7 +28,7 @@ from tests.support.worlds import rules
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 _CAMPAIGN = "cart-recovery"
-_CODEC = Codec(recorded())
+_CODEC = Codec(recorded_versions())
 _END = 2 * BEGIN_MS
 
 _Ask = Callable[[Rules, TimeRange], WhatIfReport]

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.adapters.consumer_groups import stage_groups
@@ -36,7 +36,7 @@ from pipeline.rollout.throttled_feed import are_stages_running
 from pipeline.rollout.versions import Version
 from pipeline.settings import Settings
 
-_CODEC = Codec(recorded())
+_CODEC = Codec(recorded_versions())
 _WAIT_S = 3
 _CROWD = 300
 _MINUTE = 60_000

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from records import records
 
-from pipeline.adapters.avro import Codec, Malformed, recorded
+from pipeline.adapters.avro import Codec, Malformed, recorded_versions
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.adapters.avro.versions import current
 from pipeline.model.stages import Enriched, Segmented
 from tests.support.cases import cases
 
-CODEC = Codec(recorded())
+CODEC = Codec(recorded_versions())
 APACHE = {
     name: avro.schema.parse(msgspec.json.encode(schema).decode())
     for name, schema in current().items()

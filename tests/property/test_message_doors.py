@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import StageShell
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.flow import Flow, stage
@@ -45,7 +45,7 @@ _NOW: Final = 1_900_000_000_000
 _SHOP: Final = model.Source("shop", "web", _KEY)
 _CONFIG: Final = configuration(_SHOP)
 _RULES: Final = Rules(_CONFIG, TokenKey("test" * 8), 300_000, (), {})
-_CODEC: Final = Codec(recorded())
+_CODEC: Final = Codec(recorded_versions())
 _SOON: Final = timedelta(seconds=20)
 """Bounded, also where the machine has much else to do."""
 

@@ -9,7 +9,7 @@ import httpx
 from starlette.applications import Starlette
 
 from pipeline.adapters.avro import Codec
-from pipeline.adapters.avro.versions import recorded
+from pipeline.adapters.avro.versions import recorded_versions
 from pipeline.adapters.coupon_codes import CouponCodes
 from pipeline.adapters.kafka import Outgoing, Unavailable
 from pipeline.adapters.signed_links import MessageLinks
@@ -131,7 +131,7 @@ def configuration(*sources: model.Source, **parts: Any) -> Configuration:
 
 def doorway(config: Configuration, folder: Path) -> Doorway:
     """A gateway whose files are in `folder`."""
-    log, codec, tokens = Log(), Codec(recorded()), TokenKey("test" * 8)
+    log, codec, tokens = Log(), Codec(recorded_versions()), TokenKey("test" * 8)
     settings = Settings(home=folder, secret="test" * 8)
     waiting = PendingReplies(lambda _: None)
     gateway = Gateway(

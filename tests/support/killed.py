@@ -20,7 +20,7 @@ from agents.idempotence import Row
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import StageShell
-from pipeline.adapters.avro import Codec, Malformed, recorded
+from pipeline.adapters.avro import Codec, Malformed, recorded_versions
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
@@ -30,7 +30,7 @@ from tests.support.shells import Sending, Sent, finish, knowing
 Place: TypeAlias = tuple[str, int]
 """A topic and a partition of it."""
 
-_CODEC = Codec(recorded())
+_CODEC = Codec(recorded_versions())
 _WRITES_OF_AN_INPUT = 8
 _NOW_MS = 2_000_000_000_000
 

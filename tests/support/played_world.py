@@ -9,7 +9,7 @@ import msgspec
 import pyarrow.parquet as pq
 from confluent_kafka import Message
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.flow import Flow
 from pipeline.model import topics
 from pipeline.model.decision import Action, Decision
@@ -22,7 +22,7 @@ from pipeline.replay.topic_tables import DayTables
 from pipeline.rules import Rules
 from tests.support.deciding import campaign, hero, offer, world
 
-_CODEC = Codec(recorded())
+_CODEC = Codec(recorded_versions())
 START_MS = 1_700_000_000_000
 GOAL_CHANCES = {("gold", "card"): 0.5, ("gold", "loan"): 0.1, ("plain", "card"): 0.05}
 GOAL_CHANCES["plain", "loan"] = 0.3

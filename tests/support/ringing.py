@@ -7,7 +7,7 @@ from typing import Final
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import StageShell
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
 from pipeline.flow import stage
 from pipeline.model import topics
@@ -27,7 +27,7 @@ START_MS: Final = 1_900_000_000_000
 WAIT_MS: Final = 60_000
 """So long after they came people enter the segment."""
 
-_CODEC: Final = Codec(recorded())
+_CODEC: Final = Codec(recorded_versions())
 
 
 @cache

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from records import example
 
-from pipeline.adapters.avro import Codec, Malformed, SchemaVersion, recorded
+from pipeline.adapters.avro import Codec, Malformed, SchemaVersion, recorded_versions
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Interaction, Scalar
 from pipeline.model.profile import Memberships, Profile
 
-CODEC = Codec(recorded())
+CODEC = Codec(recorded_versions())
 INTERACTION = example(Interaction)
 
 
@@ -48,7 +48,7 @@ UP_TO_PROPERTIES = UP_TO_IDENTIFIERS + long(1) + text("email") + text("a@b.c") +
 
 
 def test_header_is_a_zero_byte_and_the_big_endian_schema_id() -> None:
-    *_, version = (v for v in recorded() if v.name == "interactions")
+    *_, version = (v for v in recorded_versions() if v.name == "interactions")
     assert encoded()[:5] == b"\0" + struct.pack(">I", version.id)
 
 
@@ -154,7 +154,7 @@ class Evolution:
 @pytest.fixture
 def evolution() -> Evolution:
     """Version 1 of `memberships` lacks its last field, `config`, which version 2 defaults to ''."""
-    (now,) = (version for version in recorded() if version.name == "memberships")
+    (now,) = (version for version in recorded_versions() if version.name == "memberships")
     *fields, last = now.schema["fields"]
     first = SchemaVersion(901, "memberships", 1, now.schema | {"fields": fields})
     added = [*fields, last | {"default": "unknown"}]

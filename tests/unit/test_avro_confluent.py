@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient, SchemaRegistryError
 from records import example
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.avro.confluent import register_at, with_registry_ids
 from pipeline.model.profile import Profile
 
@@ -32,16 +32,18 @@ def test_every_version_gets_the_registrys_id(client: SchemaRegistryClient) -> No
         client.lookup_schema(
             f"{one.name}-value", Schema(msgspec.json.encode(one.schema).decode(), "AVRO")
         )
-        for one in recorded()
+        for one in recorded_versions()
     ]
     assert [version.id for version in known] == [one.schema_id for one in of_subject]
-    assert [version.schema for version in known] == [version.schema for version in recorded()]
+    assert [version.schema for version in known] == [
+        version.schema for version in recorded_versions()
+    ]
 
 
 def test_every_topic_has_a_subject(client: SchemaRegistryClient) -> None:
     register_at(client, channels=["web", "email"])
     others = {"actions.web", "actions.email", "probes", "other"}
-    topics = {version.name for version in recorded()} | others
+    topics = {version.name for version in recorded_versions()} | others
     assert set(client.get_subjects()) == {f"{topic}-value" for topic in topics}
 
 
@@ -60,5 +62,5 @@ def test_the_codec_writes_the_registrys_ids(client: SchemaRegistryClient) -> Non
     (schema_id,) = struct.unpack(">I", data[1:5])
     registered = client.get_latest_version("profiles-value")
     assert schema_id == registered.schema_id
-    (ours,) = (version.schema for version in recorded() if version.name == "profiles")
+    (ours,) = (version.schema for version in recorded_versions() if version.name == "profiles")
     assert msgspec.json.decode(registered.schema.schema_str or "") == ours

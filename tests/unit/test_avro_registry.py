@@ -3,13 +3,13 @@
 import msgspec
 import pytest
 
-from pipeline.adapters.avro import recorded
+from pipeline.adapters.avro import recorded_versions
 from pipeline.adapters.avro.registry import Registry
 from pipeline.adapters.avro.subjects import CLASSES
 
-REGISTRY = Registry(recorded(), channels=("web", "email"))
-PROFILES = next(version for version in recorded() if version.name == "profiles")
-ACTIONS = next(version for version in recorded() if version.name == "actions")
+REGISTRY = Registry(recorded_versions(), channels=("web", "email"))
+PROFILES = next(version for version in recorded_versions() if version.name == "profiles")
+ACTIONS = next(version for version in recorded_versions() if version.name == "actions")
 
 
 def text(schema: object) -> str:

@@ -11,7 +11,7 @@ from confluent_kafka import Message
 from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.config_files import load
 from pipeline.adapters.rocks import temporary_rows
 from pipeline.cli.main import build_app
@@ -30,7 +30,7 @@ from tests.support.shop_log import shop_log
 from tests.support.worlds import rules
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
-_CODEC = Codec(recorded())
+_CODEC = Codec(recorded_versions())
 
 
 def _replayed(folder: Path, values: Sequence[msgspec.Struct | bytes], topic: str) -> Path:

@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from agents.idempotence import Row
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.config_files import load
 from pipeline.adapters.snapshots import StoredRecord
 from pipeline.config.model import Bundle
@@ -41,7 +41,7 @@ _CUSTOMERS = 4
 _STAYS_AWAY = 3
 _START_MS = 1_900_000_000_000
 _REST_MS = _START_MS + 10_000
-_CODEC = Codec(recorded())
+_CODEC = Codec(recorded_versions())
 
 
 @dataclass

@@ -8,7 +8,7 @@ import pytest
 from pipeline.adapters.config_files import load, read_write_keys
 from pipeline.config import canonical
 from pipeline.config.compile import Configuration, compile_bundle
-from pipeline.config.keys import key_digest, masked, resolved
+from pipeline.config.keys import expand_variables, key_digest, mask_secrets
 from pipeline.config.model import Bundle, Channel, ServerKey, Source
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
@@ -69,8 +69,8 @@ def test_a_secret_is_named_and_never_resolved_by_who_applies(folder: Path) -> No
     applied = configuration(folder, SHOP_SECRET="hunter2-hunter2")
     assert "hunter2" not in applied.to_json()
     assert applied.channels["email"].secret == "${SHOP_SECRET}"
-    assert resolved("${SHOP_SECRET}", {"SHOP_SECRET": "hunter2"}) == "hunter2"
-    assert resolved("${SHOP_SECRET}", {}) is None
+    assert expand_variables("${SHOP_SECRET}", {"SHOP_SECRET": "hunter2"}) == "hunter2"
+    assert expand_variables("${SHOP_SECRET}", {}) is None
 
 
 def set_url(folder: Path, url: str) -> None:
@@ -101,7 +101,7 @@ def test_variables_of_a_url_are_resolved_where_it_is_used(
     assert "hunter2" not in applied.to_json()
     kept = applied.channels["email"].url
     assert kept == url.strip("'")
-    assert resolved(kept, environment) == used
+    assert expand_variables(kept, environment) == used
     assert configuration(folder).digest == applied.digest
 
 
@@ -173,7 +173,7 @@ def test_what_is_shown_is_masked_also_of_what_earlier_versions_applied(folder: P
             )
         ),
     )
-    shown = canonical.to_json(masked(old))
+    shown = canonical.to_json(mask_secrets(old))
     for hidden in ("plain", "user", "pass", "abcdef"):
         assert hidden not in shown
     assert "hooks.example.com/in" in shown

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import StageShell
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.enrichment.cells import COMBINE
 from pipeline.enrichment.state import Value
 from pipeline.flow import Flow, stage
@@ -22,7 +22,7 @@ from tests.support.shells import ONLY, Rows, finish, handing_over, knowing
 from tests.support.worlds import plain_rules
 
 _NOW_MS: Final = 1_900_000_000_000
-_CODEC: Final = Codec(recorded())
+_CODEC: Final = Codec(recorded_versions())
 _ADA: Final = Identifier("email", "ada@x")
 _VIEW: Final = Interaction("e", "track", "View", "web", "shop", _NOW_MS, _NOW_MS, (_ADA,))
 

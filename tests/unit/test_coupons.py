@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from pipeline.adapters.coupon_codes import CouponCodes, printed, read_code
+from pipeline.adapters.coupon_codes import CouponCodes, format_code, read_code
 from pipeline.adapters.kafka import Outgoing
 from pipeline.config import model
 from pipeline.gateway.coupon_book import CouponBook
@@ -110,7 +110,7 @@ def test_payment_is_answered_with_what_to_print_and_a_code(config: Any, tmp_path
     _serving(door, content={"title": "¡Gracias!", "text": "Ahorra 10 €.", "coupon": "10 % off"})
     found = _pay(door, width=32)
     receipt = found["receipt"]
-    assert receipt["coupon"] == printed(CODES.code_of("a-1"))
+    assert receipt["coupon"] == format_code(CODES.code_of("a-1"))
     assert receipt["coupon"] in receipt["text"]
     assert max(map(len, receipt["text"].splitlines())) <= 32
     paper = b64decode(receipt["escpos"])
@@ -245,8 +245,8 @@ def test_first_redemption_in_the_topic_before_expiry_wins(
 @given(st.text(max_size=40))
 def test_code_is_read_as_it_is_typed(action_id: str) -> None:
     code = CODES.code_of(action_id)
-    assert read_code(code) == read_code(printed(code).lower()) == code
-    assert read_code(printed(code).replace("0", "o").replace("1", "l")) == code
+    assert read_code(code) == read_code(format_code(code).lower()) == code
+    assert read_code(format_code(code).replace("0", "o").replace("1", "l")) == code
     assert CouponCodes("another").code_of(action_id) != code
 
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.model import sizes, topics
 from pipeline.model.dead_letter import LARGEST, FailedInput, dead_letter
 from pipeline.model.outcome import DeadLetter
 
-_CODEC = Codec(recorded())
+_CODEC = Codec(recorded_versions())
 _LENGTHS = st.sampled_from([0, 1, 100, 20_000, 70_000, sizes.INPUT, sizes.INPUT + 1, sizes.TOPIC])
 
 

@@ -10,7 +10,7 @@ from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
 from pipeline.adapters.geo import geo_problem, open_places
-from pipeline.adapters.trial import geo_problem_apart
+from pipeline.adapters.trial import isolated_geo_problem
 from pipeline.enrichment.enrichers import Place
 from tests.support.cases import cases
 from tests.support.geo_files import write_geo
@@ -56,7 +56,7 @@ def test_another_shape_is_refused_and_gives_no_place(tmp_path: Path, shape: obje
 
 
 def test_the_usual_shape_passes(tmp_path: Path) -> None:
-    assert geo_problem_apart(write_geo(tmp_path / "geo.mmdb")) is None
+    assert isolated_geo_problem(write_geo(tmp_path / "geo.mmdb")) is None
 
 
 @settings(max_examples=cases(60), deadline=None)

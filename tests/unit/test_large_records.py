@@ -10,7 +10,7 @@ from agents.idempotence import Output, Row, Sent, outbox_bytes
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import OutboxFullError, StageShell
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.flow import stage
 from pipeline.identity.causes import profile_of
 from pipeline.model import sizes, topics
@@ -24,7 +24,7 @@ from tests.support.worlds import plain_rules
 _NOW_MS: Final = 1_900_000_000_000
 _ADA: Final = Identifier("email", "ada@x")
 _PROFILE: Final = profile_of(_ADA.key)
-_CODEC: Final = Codec(recorded())
+_CODEC: Final = Codec(recorded_versions())
 
 
 class _Stage:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from fastavro import parse_schema, schemaless_reader
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.conditions import Facts, compile, parse
 from pipeline.config import model
 from pipeline.config.model import Source
@@ -52,7 +52,7 @@ def _by_file(properties: Mapping[str, Any]) -> Interaction:
 
 
 def _by_avro(properties: Mapping[str, Any]) -> Interaction:
-    codec = Codec(recorded())
+    codec = Codec(recorded_versions())
     data = codec.encode(topics.INTERACTIONS, _by_http(properties))
     assert data is not None
     found = codec.decode(topics.INTERACTIONS, data)
@@ -209,8 +209,8 @@ def test_a_source_may_call_a_list_otherwise() -> None:
 
 def test_readers_of_older_versions_read_on_and_what_they_wrote_is_read() -> None:
     """A client that knows only the first version reads what is written now, without the lists."""
-    versions = [one for one in recorded() if one.name == topics.INTERACTIONS]
-    old, new = Codec([versions[0]]), Codec(recorded())
+    versions = [one for one in recorded_versions() if one.name == topics.INTERACTIONS]
+    old, new = Codec([versions[0]]), Codec(recorded_versions())
     one = _by_http({"tags": ["red"], "total": 9})
     written = old.encode(topics.INTERACTIONS, msgspec.structs.replace(one, lists={}))
     assert written is not None

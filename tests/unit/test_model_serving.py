@@ -16,7 +16,7 @@ from pipeline.decisioning.model_manifest import manifest_from
 from pipeline.model.learning import LearningRecord, ModelVersion
 from pipeline.model.time import DAY_MS
 from pipeline.stack.model_drift import ModelUse, drift_of, stability_index
-from pipeline.training.fitting import calibrated, predict
+from pipeline.training.fitting import calibrate, predict
 from pipeline.training.model_folder import StoredModel, TrainedModel, read_models, write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
 from pipeline.training.replayed import MessageGoal, open_replayed
@@ -105,7 +105,7 @@ def test_what_is_served_is_what_was_trained(
     for candidates, facts, found in seen:
         if candidates:
             raw = predict(trained.text, encoder.rows(candidates, facts))
-            np.testing.assert_allclose(found, calibrated(raw, trained.manifest.calibration))
+            np.testing.assert_allclose(found, calibrate(raw, trained.manifest.calibration))
 
 
 def test_a_damaged_model_is_refused_and_the_one_before_stays(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.adapters.model_text import problem
 from pipeline.adapters.models import load_scorer
-from pipeline.adapters.trial import model_problem_apart
+from pipeline.adapters.trial import isolated_model_problem
 from tests.support.cases import cases
 from tests.support.trained import FEATURES, booster, model_text
 
@@ -209,7 +209,7 @@ def test_a_tree_that_is_too_deep_is_refused() -> None:
 def test_a_deep_tree_that_passes_is_loaded_and_predicts(tmp_path: Path) -> None:
     path = tmp_path / "deep.txt"
     path.write_text(_chain(900))
-    assert model_problem_apart(path, 1) is None
+    assert isolated_model_problem(path, 1) is None
 
 
 def _chain(depth: int) -> str:
@@ -257,7 +257,7 @@ def test_a_changed_model_is_refused_or_predicts(
     path = tmp_path_factory.mktemp("changed") / "model.txt"
     path.write_text(_right_sizes(text))
     if problem(path.read_bytes(), FEATURES) is None:
-        assert (model_problem_apart(path, FEATURES) or "not ").startswith("not ")
+        assert (isolated_model_problem(path, FEATURES) or "not ").startswith("not ")
 
 
 def test_what_ends_the_process_that_reads_it_is_told(
@@ -268,7 +268,7 @@ def test_what_ends_the_process_that_reads_it_is_told(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     path = tmp_path / "model.txt"
     path.write_text(model_text())
-    assert "ends the process that reads it" in str(model_problem_apart(path, FEATURES))
+    assert "ends the process that reads it" in str(isolated_model_problem(path, FEATURES))
 
 
 @given(st.binary(max_size=300))

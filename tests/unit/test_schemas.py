@@ -12,7 +12,7 @@ from msgspec import NODEFAULT
 from pipeline.adapters.avro.compatibility import incompatibility, invalid
 from pipeline.adapters.avro.record import next_versions, refusal, unrecorded_schemas
 from pipeline.adapters.avro.subjects import CLASSES
-from pipeline.adapters.avro.versions import FOLDER, Schema, current, recorded
+from pipeline.adapters.avro.versions import FOLDER, Schema, current, recorded_versions
 from pipeline.model.interaction import Known, Scalar
 
 SCHEMAS = current()
@@ -137,11 +137,11 @@ def test_each_stage_appends_to_what_the_stage_before_wrote() -> None:
 
 
 def test_what_is_written_is_recorded() -> None:
-    assert not unrecorded_schemas(recorded()), HOW_TO_RECORD
+    assert not unrecorded_schemas(recorded_versions()), HOW_TO_RECORD
 
 
 def test_ids_count_from_one_and_versions_within_their_name() -> None:
-    versions = recorded()
+    versions = recorded_versions()
     assert [version.id for version in versions] == list(range(1, len(versions) + 1))
     for name in CLASSES:
         numbers = [version.version for version in versions if version.name == name]
@@ -150,7 +150,7 @@ def test_ids_count_from_one_and_versions_within_their_name() -> None:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_version_is_compatible_with_all_before_it(name: str) -> None:
-    history = [version.schema for version in recorded() if version.name == name]
+    history = [version.schema for version in recorded_versions() if version.name == name]
     for count, schema in enumerate(history):
         assert refusal(schema, history[:count]) is None
 
@@ -218,10 +218,10 @@ def test_a_schema_that_is_not_avro_is_refused() -> None:
 
 
 def test_a_changed_schema_gets_the_next_version_and_id() -> None:
-    short = recorded()[:-1]
+    short = recorded_versions()[:-1]
     (new,) = next_versions(short)
     assert (new.id, new.name, new.version) == (
         len(short) + 1,
-        recorded()[-1].name,
-        recorded()[-1].version,
+        recorded_versions()[-1].name,
+        recorded_versions()[-1].version,
     )

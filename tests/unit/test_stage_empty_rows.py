@@ -6,7 +6,7 @@ import pytest
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import StageShell
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.flow import stage
 from pipeline.identity.causes import profile_of
 from pipeline.model import topics
@@ -26,7 +26,7 @@ class _Stage:
 
     def __init__(self, name: str) -> None:
         self.ports = Rows()
-        self._codec = Codec(recorded())
+        self._codec = Codec(recorded_versions())
         rulebook = knowing(plain_rules())
         one = stage(name)
         [self._topic] = one.inputs

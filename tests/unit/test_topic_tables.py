@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Message
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.avro.subjects import CLASSES
 from pipeline.model import topics
 from pipeline.model.control import Control
@@ -20,7 +20,7 @@ from pipeline.replay.columns import columns_of
 from pipeline.replay.manifest import Selection
 from pipeline.replay.topic_tables import DayTables, day_of
 
-_CODEC = Codec(recorded())
+_CODEC = Codec(recorded_versions())
 _AT = 1_700_000_000_000
 _WRITTEN = _AT + 3 * DAY_MS
 _TIME = pa.timestamp("ms", tz="UTC")

@@ -2,14 +2,14 @@
 
 import pytest
 
-from pipeline.adapters.avro import Codec, recorded
+from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.identities import IdentityWriter
 from pipeline.adapters.kafka import RESERVED_SETTINGS, WRITER_SETTINGS, AsyncPublisher
 from pipeline.row_files.sending import FilePublisher
 
 pytestmark = pytest.mark.anyio
 
-_CODEC = Codec(recorded())
+_CODEC = Codec(recorded_versions())
 _GIVEN = {
     "bootstrap.servers": "localhost:1",
     "log_level": 0,

@@ -2,12 +2,12 @@
 
 from pipeline.adapters.avro.codec import Codec, Malformed
 from pipeline.adapters.avro.confluent import RegistryError
-from pipeline.adapters.avro.versions import SchemaVersion, recorded
+from pipeline.adapters.avro.versions import SchemaVersion, recorded_versions
 
 __all__ = [
     "Codec",
     "Malformed",
     "RegistryError",
     "SchemaVersion",
-    "recorded",
+    "recorded_versions",
 ]

@@ -92,8 +92,8 @@ class _Extension:
 class Codec:
     """Codec that writes each topic's newest schema and reads every version of it.
 
-    `versions`: all that may be met, oldest first: `recorded()`, or the same under the ids of a real
-    registry (`confluent.py`).
+    `versions`: all that may be met, oldest first: `recorded_versions()`, or the same under the ids
+    of a real registry (`confluent.py`).
     """
 
     def __init__(self, versions: Iterable[SchemaVersion]) -> None:

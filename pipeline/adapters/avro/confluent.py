@@ -11,7 +11,7 @@ import httpx2
 import msgspec
 
 from pipeline.adapters.avro.subjects import subject, subjects
-from pipeline.adapters.avro.versions import SchemaVersion, recorded
+from pipeline.adapters.avro.versions import SchemaVersion, recorded_versions
 
 if TYPE_CHECKING:
     from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -24,14 +24,14 @@ class RegistryError(Exception):
 def with_registry_ids(client: "SchemaRegistryClient") -> tuple[SchemaVersion, ...]:
     """Return all our versions, with the registry's ids."""
     return tuple(
-        msgspec.structs.replace(version, id=_id(client, version)) for version in recorded()
+        msgspec.structs.replace(version, id=_id(client, version)) for version in recorded_versions()
     )
 
 
 def register_at(client: "SchemaRegistryClient", channels: Iterable[str]) -> None:
     """Register all versions, oldest first; registered ones stay as they are."""
     channels = tuple(channels)
-    for version in recorded():
+    for version in recorded_versions():
         for of_subject in subjects(version.name, channels):
             client.register_schema(of_subject, _schema(version))
 

@@ -11,7 +11,7 @@ from pipeline.adapters.avro.versions import (
     Schema,
     SchemaVersion,
     current,
-    recorded,
+    recorded_versions,
 )
 
 
@@ -44,7 +44,7 @@ def next_versions(versions: tuple[SchemaVersion, ...]) -> Iterator[SchemaVersion
 
 def main() -> int:
     """Append a line per changed schema; return 1 if one must not be recorded."""
-    versions = recorded()
+    versions = recorded_versions()
     added = tuple(next_versions(versions))
     for new in added:
         problem = refusal(new.schema, (v.schema for v in versions if v.name == new.name))

@@ -37,7 +37,7 @@ def current() -> Mapping[str, Schema]:
 
 
 @cache
-def recorded() -> tuple[SchemaVersion, ...]:
+def recorded_versions() -> tuple[SchemaVersion, ...]:
     """Return all versions in the order of their ids."""
     return tuple(msgspec.json.Decoder(SchemaVersion).decode_lines(RECORDED.read_bytes()))
 

@@ -16,7 +16,7 @@ _RELEASE_S = 2.0
 
 
 class BrokerPorts(msgspec.Struct, frozen=True):
-    """BrokerPorts of clients and of the node's own controller."""
+    """Ports of clients and of the node's own controller."""
 
     client: int
     controller: int

@@ -11,7 +11,7 @@ from pipeline.decisioning.explain.rules_in_words import Felled, constraint_of
 from pipeline.model.decision import Candidate, Choice
 
 _TOLD: Final = 5
-"""So many of those that fell are told of in words; the others are listed only."""
+"""Most losers that are explained in words; the others are only listed."""
 _HELD_OUT: Final = "held out by "
 
 

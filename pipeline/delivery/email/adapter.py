@@ -29,7 +29,7 @@ from tenacity.wait import wait_exponential_jitter
 
 from pipeline.adapters.mail_status import enhanced_status
 from pipeline.config.compiled import CompiledChannel
-from pipeline.config.keys import resolved
+from pipeline.config.keys import expand_variables
 from pipeline.config.mail_addresses import parse_mailbox
 from pipeline.config.model import Dkim, Email
 from pipeline.config.smtp_urls import BadSmtpUrl, parse_smtp_url
@@ -206,7 +206,9 @@ def _route(channel: CompiledChannel, email: Email) -> _Route | _Unusable:
     """Return the way of a channel's messages, with what the environment adds."""
     names = {"url": channel.url, "links": email.links, "password": email.password}
     names["dkim.key"] = email.dkim.key if email.dkim else None
-    values = {name: resolved(text, os.environ) for name, text in names.items() if text is not None}
+    values = {
+        name: expand_variables(text, os.environ) for name, text in names.items() if text is not None
+    }
     unset = [name for name, value in values.items() if not value]
     if unset:
         return _Unusable(f"channel {channel.name}: a variable in `{unset[0]}` is not set here")

@@ -1,7 +1,7 @@
 """Reader of the Maildirs into which bounces and complaints are delivered.
 
 A message stays in `new` until the gateway has its outcome; then it is in `cur`, marked as seen, and
-flagged too where it told of nothing.
+also flagged if no outcome was found in it.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from prometheus_client import Counter
 
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.returned_mail import OtherMail, ReturnedMail, parse_returned
-from pipeline.config.keys import resolved
+from pipeline.config.keys import expand_variables
 from pipeline.delivery.channel_adapter import AdapterHost
 from pipeline.delivery.reporter import OutcomeReport
 
@@ -28,7 +28,7 @@ _RETURNED: Final = Counter(
 )
 _LOOK_S: Final = 2.0
 _AFTER_FAILURE_S: Final = 30.0
-_MOST_BYTES: Final = 10_000_000
+_MAX_BYTES: Final = 10_000_000
 _SEEN: Final = ":2,S"
 _FLAGGED: Final = ":2,FS"
 
@@ -49,7 +49,7 @@ async def read_returned_mail(host: AdapterHost) -> None:
 def _folders(host: AdapterHost) -> Iterator[Path]:
     for channel in host.channels():
         written = channel.email.returned if channel.email else None
-        folder = resolved(written, os.environ) if written else None
+        folder = expand_variables(written, os.environ) if written else None
         if folder is not None:
             yield Path(folder)
 
@@ -57,7 +57,7 @@ def _folders(host: AdapterHost) -> Iterator[Path]:
 async def _read_folder(folder: Path, host: AdapterHost) -> None:
     for path in sorted((folder / "new").iterdir()):
         with path.open("rb") as file:
-            raw = file.read(_MOST_BYTES)
+            raw = file.read(_MAX_BYTES)
         result = await _report(parse_returned(raw), host)
         _RETURNED.labels(result).inc()
         understood = result not in ("unmatched", "other")
@@ -66,7 +66,7 @@ async def _read_folder(folder: Path, host: AdapterHost) -> None:
 
 
 async def _report(found: ReturnedMail | OtherMail, host: AdapterHost) -> str:
-    """Report what a message tells; return the result for the metric."""
+    """Report the outcome in a message; return the result for the metric."""
     if isinstance(found, OtherMail):
         return "other"
     token = (host.token_of(found.action_id) if found.action_id else None) or found.token

@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_excepti
 from tenacity.wait import wait_exponential_jitter
 
 from pipeline.config.compiled import CompiledChannel
-from pipeline.config.keys import resolved
+from pipeline.config.keys import expand_variables
 from pipeline.delivery.channel_adapter import (
     AdapterHost,
     Attempt,
@@ -151,7 +151,7 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
 def _sender(channel: CompiledChannel) -> PushSender | str:
     """Return who sends, with the key from this process's environment; or why nobody can."""
     assert channel.push is not None
-    key = resolved(channel.push.key, os.environ)
+    key = expand_variables(channel.push.key, os.environ)
     vapid = _vapid(key) if key else None
     if vapid is None:
         return f"channel {channel.name}: the variable in `push.key` holds no VAPID private key"

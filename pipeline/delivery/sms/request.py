@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import encode_basic_auth
 
 from pipeline.adapters.signed_links import PROVIDERS, CallbackLink, MessageLinks
-from pipeline.config.keys import resolved
+from pipeline.config.keys import expand_variables
 from pipeline.config.provider import Provider, ProviderRequest
 from pipeline.config.urls import url_problem
 from pipeline.model.decision import Action
@@ -110,7 +110,7 @@ def _callback(provider: Provider, action: Action, links: MessageLinks) -> str:
 
 
 def _resolved(text: str) -> str:
-    found = resolved(text, os.environ)
+    found = expand_variables(text, os.environ)
     if found is None:
         raise _UnsetError(f"a variable in {text[:60]!r} is not set here")
     return found
