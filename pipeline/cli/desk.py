@@ -32,12 +32,12 @@ def list_tasks(
     """List tasks that are open or taken, the first to fall due first."""
     tasks = [one for one in _tasks(channel) if every or one.state in ("open", "taken")]
     if json:
-        print_json([_shown(one) for one in tasks])
+        print_json([_table_row(one) for one in tasks])
     elif not tasks:
         out.print("No tasks.")
     else:
-        rows = [[str(value) for value in _shown(one).values()] for one in tasks]
-        print_table(f"Tasks of {channel} ({len(tasks)})", list(_shown(tasks[0])), rows)
+        rows = [[str(value) for value in _table_row(one).values()] for one in tasks]
+        print_table(f"Tasks of {channel} ({len(tasks)})", list(_table_row(tasks[0])), rows)
 
 
 @app.command()
@@ -108,13 +108,13 @@ def _report(task: DeskTask, outcome: str, properties: dict[str, str]) -> None:
 
 def _show(task: DeskTask, *, as_json: bool) -> None:
     if as_json:
-        print_json(_shown(task))
+        print_json(_table_row(task))
         return
-    for name, value in _shown(task).items():
+    for name, value in _table_row(task).items():
         out.print(f"{name}: {value}", markup=False)
 
 
-def _shown(task: DeskTask) -> dict[str, object]:
+def _table_row(task: DeskTask) -> dict[str, object]:
     return {
         "id": task.action_id,
         "state": task.state,

@@ -58,7 +58,7 @@ def list_models(folder: FolderOption = None, json: JsonOption = False) -> None:
     """List the trained models, and say which are in force."""
     settings = Settings()
     force = _in_force(settings)
-    listed = [_listed(one.manifest, force) for one in _models(settings, folder)]
+    listed = [_listed_model(one.manifest, force) for one in _models(settings, folder)]
     if json:
         print_json(listed)
         return
@@ -144,7 +144,7 @@ def _say(changed: Changed, json: bool) -> None:
         out.print(f"{changed.name}@{changed.version} is in force")
 
 
-def _listed(manifest: ModelManifest, force: dict[str, ModelVersion] | None) -> ListedModel:
+def _listed_model(manifest: ModelManifest, force: dict[str, ModelVersion] | None) -> ListedModel:
     in_force = None if force is None else force.get(manifest.name)
     return ListedModel(
         name=manifest.name,

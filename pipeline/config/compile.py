@@ -148,7 +148,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
     agent = profile.enrichers.user_agent
     trees = [one.tree for one in _conditions(bundle, segments, proposed)]
     index = index_of(segments)
-    timed = _timed(profile, index)
+    timed = _timed_traits(profile, index)
     learns = bundle.policies.learning is not None
     bots = frozenset((BOT,) if learns and agent is not None else ())
     traits = (*_traits(profile, timed), *latest_times(trees))
@@ -189,7 +189,7 @@ def _mapping(source: model.Source) -> tuple[tuple[str, Read], ...]:
     )
 
 
-def _timed(profile: model.ProfileRules, index: SegmentIndex) -> frozenset[str]:
+def _timed_traits(profile: model.ProfileRules, index: SegmentIndex) -> frozenset[str]:
     """Return the traits that segments read, directly or in a score or a bucket."""
     read = set(index.by_trait)
     for score in map(compile_score, profile.scores):

@@ -31,7 +31,7 @@ def journey_problems(journey: Journey) -> Iterator[Problem]:
         yield from _stage_problems(stage, ("steps", index))
     yield from _condition_problems(journey)
     placed = list(_placed_steps(journey))
-    yield from _repeated(placed)
+    yield from _repeated_names(placed)
     yield from _unreachable(journey, placed)
     if not (journey.goal or journey.exit or any(one.step.mandatory for one in placed)):
         what = "this journey cannot end: give it a goal, an exit, or a mandatory step"
@@ -98,7 +98,7 @@ def _placed_steps(journey: Journey) -> Iterator[_PlacedStep]:
         yield _PlacedStep(step, path, stage, names)
 
 
-def _repeated(placed: list[_PlacedStep]) -> Iterator[Problem]:
+def _repeated_names(placed: list[_PlacedStep]) -> Iterator[Problem]:
     steps: set[str] = set()
     by_name: dict[str, str] = {}
     for one in placed:

@@ -45,7 +45,7 @@ JOURNEY: Final = FileKind("journeys", Journey, "journey", many=True, has_conditi
 """Kind of journeys, which are not in the bundle: analyses read a journey's file by itself."""
 
 
-def published(kind: FileKind) -> Schema:
+def complete_schema(kind: FileKind) -> Schema:
     """Return the complete schema, conditions included."""
     return _schema(kind, CONDITION)
 
@@ -88,7 +88,7 @@ def published_files() -> dict[str, str]:
     """Return the text of every published schema by file name."""
     return {
         f"{kind.schema}.schema.json": msgspec.json.format(
-            msgspec.json.encode(published(kind), order="sorted"), indent=2
+            msgspec.json.encode(complete_schema(kind), order="sorted"), indent=2
         ).decode()
         + "\n"
         for kind in (*FILE_KINDS.values(), JOURNEY)

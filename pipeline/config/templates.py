@@ -71,7 +71,7 @@ class PlainTemplate:
         pieces = list(self.parts)
         for place in range(1, len(pieces), 2):
             value = values.get(pieces[place])
-            said = "" if value is None else shown(value)
+            said = "" if value is None else format_value(value)
             pieces[place] = escape(said) if self.html else said
         return "".join(_limit(pieces))
 
@@ -135,7 +135,7 @@ def _limit(pieces: Iterable[str]) -> Iterator[str]:
         yield piece
 
 
-def shown(value: Known) -> str:
+def format_value(value: Known) -> str:
     """Format a value for customers: lists with commas, whole numbers without a fraction."""
     if isinstance(value, tuple):
         return ", ".join(value)
@@ -182,7 +182,7 @@ def _environment(html: bool) -> _Environment:
 
 
 def _final(value: Any) -> Any:
-    return shown(value) if isinstance(value, tuple | float) else value
+    return format_value(value) if isinstance(value, tuple | float) else value
 
 
 _HTML: Final = _environment(html=True)

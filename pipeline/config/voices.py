@@ -40,14 +40,14 @@ def _asserts(source: model.Source, bundle: model.Bundle) -> frozenset[str]:
     if source.secret is None and not any(map(_is_trusted, bundle.sources.sources)):
         return frozenset(space.name for space in bundle.identity.namespaces)
     anonymous = bundle.identity.anonymous_id
-    return frozenset({anonymous, *({_DEVICE} - set(_addressed(bundle)))})
+    return frozenset({anonymous, *({_DEVICE} - set(_address_namespaces(bundle)))})
 
 
 def _is_trusted(source: model.Source) -> bool:
     return source.trust == "trusted" and source.name != model.ADAPTERS
 
 
-def _addressed(bundle: model.Bundle) -> Iterator[str]:
+def _address_namespaces(bundle: model.Bundle) -> Iterator[str]:
     for campaign in bundle.campaigns:
         for offer in campaign.offers:
             for treatment in offer.treatments:

@@ -30,16 +30,16 @@ def zone(name: str) -> tzinfo | None:
 
 @lru_cache(maxsize=_KEPT)
 def _zone(name: str) -> tzinfo | None:
-    known = _known().get(_fold(name))
+    known = _zone_names().get(_fold(name))
     if known is not None:
         return _load(known)
     if offset := _OFFSET.fullmatch(name.strip()):
-        return _fixed(*offset.groups())
+        return _fixed_zone(*offset.groups())
     return UTC if name.strip() in ("Z", "z") else None
 
 
 @lru_cache(maxsize=1)
-def _known() -> Mapping[str, str]:
+def _zone_names() -> Mapping[str, str]:
     names = (resources.files("tzdata") / "zones").read_text().split()
     return {_fold(name): name for name in names}
 
@@ -54,7 +54,7 @@ def _load(name: str) -> ZoneInfo:
         return ZoneInfo.from_file(data, name)
 
 
-def _fixed(sign: str, hours: str, minutes: str | None) -> timezone | None:
+def _fixed_zone(sign: str, hours: str, minutes: str | None) -> timezone | None:
     offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
     if offset > _FURTHEST:
         return None

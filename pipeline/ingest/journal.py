@@ -72,14 +72,14 @@ class Journal:
         with self._open() as connection:
             connection.executescript(_TABLES)
 
-    def taken(self, content: str) -> Taken | None:
+    def find_taken(self, content: str) -> Taken | None:
         """Return how a file was taken; None: it never was, to its end."""
         asked = "SELECT name, rows, rejected, at FROM taken WHERE content = ?"
         with self._open() as connection:
             row = connection.execute(asked, (content,)).fetchone()
         return None if row is None else Taken(*row)
 
-    def sending(self, content: str) -> SendProgress:
+    def find_progress(self, content: str) -> SendProgress:
         """Return how far the file has been sent."""
         asked = "SELECT position, letters, sent FROM sending WHERE content = ?"
         with self._open() as connection:

@@ -41,7 +41,7 @@ class Outbox:
 
     def send(self, outlet: Outlet) -> None:
         """Return once Kafka has everything. Raises NotDeliveredError."""
-        known = self._journal.sending(self._content)
+        known = self._journal.find_progress(self._content)
         if known.sent:
             return
         position = self._send_rows(outlet.records, known)

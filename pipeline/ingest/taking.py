@@ -134,7 +134,7 @@ class Taking:
 
     def _take(self, stamp: Stamp) -> FileReport:
         work = self._fetch(stamp, _TAKEN)
-        before = self.base.journal.taken(work.content)
+        before = self.base.journal.find_taken(work.content)
         if before is not None:
             reason = f"its content was taken before, as {before.name}: nothing is sent again"
             return self._put_away(stamp, work, Prepared(0, 0), reason)
@@ -220,7 +220,7 @@ class Taking:
         except DeniedError as error:
             reason = f"it was taken, and stays where it is: {error}"
             self.base.journal.leave(self.watch.watch, stamp)
-        if self.base.journal.taken(work.content) is None:
+        if self.base.journal.find_taken(work.content) is None:
             journal = self.base.journal
             journal.finish(work.content, stamp.name, prepared.rows, prepared.rejected)
         shutil.rmtree(work.folder, ignore_errors=True)

@@ -321,7 +321,7 @@ def _pairs(
         """
     ).fetchall()
     width = len(scope)
-    return _paired(
+    return _pair_arms(
         ((*row[1 : 1 + width], *(None,) * (3 - width)), row[0], *row[1 + width :]) for row in found
     )
 
@@ -361,10 +361,10 @@ def _whole_holdouts(connection: duckdb.DuckDBPyConnection, until_ms: int) -> Ite
         FROM results GROUP BY holdout, window_ms, held ORDER BY holdout, held
         """
     ).fetchall()
-    return _paired(((None, None, None), *row) for row in found)
+    return _pair_arms(((None, None, None), *row) for row in found)
 
 
-def _paired(rows: Iterable[tuple[Any, ...]]) -> Iterable[_ArmPair]:
+def _pair_arms(rows: Iterable[tuple[Any, ...]]) -> Iterable[_ArmPair]:
     """Pair the arms. A row has keys, holdout, window, held, filled, and the sums of the arm."""
     arms: dict[tuple[Any, ...], dict[bool, ArmSums]] = {}
     filled: dict[tuple[Any, ...], bool] = {}

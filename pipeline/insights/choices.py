@@ -202,10 +202,10 @@ def measure(proposals: Sequence[ChoiceProposal]) -> list[Verdict]:
     Intervals hold for all of them together at 95 % (Bonferroni).
     """
     tail = ERROR / 2.0 / max(len(proposals), 1)
-    return [one for each in proposals if (one := _measured(each, tail)) is not None]
+    return [one for each in proposals if (one := _measure(each, tail)) is not None]
 
 
-def _measured(proposal: ChoiceProposal, tail: float) -> Verdict | None:
+def _measure(proposal: ChoiceProposal, tail: float) -> Verdict | None:
     rows, choice = proposal.rows, np.array(proposal.by_stratum, dtype=np.int64)
     earlier, later = rows.only(~rows.later), rows.only(rows.later)
     target = choice[later.stratum]

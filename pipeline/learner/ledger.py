@@ -92,11 +92,11 @@ class EvidenceLedger:
         for partition, offset, decision in decisions:
             counts = offset >= self.state.counted.get(str(partition), 0)
             for one in decision.feedback:
-                before = rows.get(one.action_id) or self._known(one.action_id)
+                before = rows.get(one.action_id) or self._find_action(one.action_id)
                 after = rows[one.action_id] = apply_feedback(before, one, decision)
                 as_of, count = max(as_of, decision.decided_at), count + 1
                 for change in difference(before, after) if counts else ():
-                    changed[change.arm] = self._added(changed, change, half_life_ms)
+                    changed[change.arm] = self._add_to_tally(changed, change, half_life_ms)
         self.tallies.update(changed)
         offsets = {**self.state.offsets, **{str(one): end for one, end in ends.items()}}
         state = LedgerState(offsets, as_of, self.state.number, self.state.counted)
@@ -116,7 +116,7 @@ class EvidenceLedger:
                 break
             name = key[1 + _TIME.size :]
             batch.delete(key)
-            row = self._known(name.decode())
+            row = self._find_action(name.decode())
             if row is not None and row.until < now_ms:  # its window was not made longer
                 batch.delete(_ACTION + name)
         self._rows.write(batch)
@@ -125,11 +125,13 @@ class EvidenceLedger:
         """Close the database."""
         self._rows.close()
 
-    def _known(self, action_id: str) -> ActionRow | None:
+    def _find_action(self, action_id: str) -> ActionRow | None:
         stored = self._rows.get(_ACTION + action_id.encode())
         return None if stored is None else self._action(stored)
 
-    def _added(self, changed: dict[Arm, Tally], change: TallyChange, half_life_ms: int) -> Tally:
+    def _add_to_tally(
+        self, changed: dict[Arm, Tally], change: TallyChange, half_life_ms: int
+    ) -> Tally:
         tally = changed.get(change.arm) or self.tallies.get(change.arm) or Tally()
         return add(tally, change, half_life_ms)
 

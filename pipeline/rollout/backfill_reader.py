@@ -1,8 +1,8 @@
 """Totals of each shard's interactions from before a configuration's new aggregates (keeps).
 
 They are read from `interactions.segmented`, which has the shard and the configuration of each
-interaction, and longer retention than `interactions`. As there are as many shards as customers, the totals are kept in rows, which may be
-on disk.
+interaction, and longer retention than `interactions`. As there are as many shards as customers, the
+totals are kept in rows, which may be on disk.
 """
 
 from collections import deque

@@ -49,11 +49,11 @@ def train_propensity(replayed: Replayed, asked: TrainingRequest) -> TrainedModel
     features = _features(parts.train, asked.exclude)
     require_features(features)
     encoder = FeatureEncoder(features)
-    train = _labelled(encoder, parts.train)
+    train = _labelled_rows(encoder, parts.train)
     refuse_leaks(features, train)
-    fitted = fit(train, _labelled(encoder, parts.held_back))
+    fitted = fit(train, _labelled_rows(encoder, parts.held_back))
     require_sound(fitted.text, len(features))
-    p, found = _evaluated(fitted, encoder, parts.test)
+    p, found = _evaluate(fitted, encoder, parts.test)
     manifest = ModelManifest(
         name=asked.name,
         version=0,
@@ -82,13 +82,13 @@ def _treatments(train: Sequence[Example]) -> tuple[tuple[str, str, str], ...]:
     return tuple(sorted(name for name, count in named.items() if count >= LEAST_OF_TREATMENT))
 
 
-def _labelled(encoder: FeatureEncoder, examples: Sequence[Example]) -> Labelled:
+def _labelled_rows(encoder: FeatureEncoder, examples: Sequence[Example]) -> Labelled:
     rows = [encoder.rows([one.chosen], one.facts) for one in examples]
     labels = np.array([one.reached for one in examples], dtype=np.bool_)
     return Labelled(np.concatenate(rows), labels)
 
 
-def _evaluated(
+def _evaluate(
     fitted: Fitted, encoder: FeatureEncoder, test: Sequence[Example]
 ) -> tuple[Floats, ModelMetrics]:
     """Return the probabilities of what was chosen in the test set, and what they are worth."""

@@ -57,11 +57,11 @@ def train_score(replayed: Replayed, score: model.Score, trained_at: int) -> Trai
     parts = split(moments, window_ms)
     require_parts(parts)
     features = tuple(_feature(one) for one in score.features)
-    train = _labelled(parts.train)
+    train = _labelled_rows(parts.train)
     refuse_leaks(features, train)
-    fitted = fit(train, _labelled(parts.held_back))
+    fitted = fit(train, _labelled_rows(parts.held_back))
     require_sound(fitted.text, len(features))
-    test = _labelled(parts.test)
+    test = _labelled_rows(parts.test)
     p = calibrate(predict(fitted.text, test.rows), None)
     manifest = ModelManifest(
         name=score.name,
@@ -116,6 +116,6 @@ def _feature(feature: str | model.DaysSince) -> ModelFeature:
     return ModelFeature("trait", feature)
 
 
-def _labelled(moments: Sequence[ScoredMoment]) -> Labelled:
+def _labelled_rows(moments: Sequence[ScoredMoment]) -> Labelled:
     rows = np.array([one.features for one in moments], dtype=np.float64)
     return Labelled(rows, np.array([one.reached for one in moments], dtype=np.bool_))

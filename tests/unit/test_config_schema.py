@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from pipeline.adapters.config_files import load
 from pipeline.adapters.yaml_text import Document, read_yaml
 from pipeline.config.model import Bundle, Part
-from pipeline.config.schema import FILE_KINDS, FileKind, published, published_files
+from pipeline.config.schema import FILE_KINDS, FileKind, complete_schema, published_files
 from pipeline.config.shape import shape_problems
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ def test_published_schemas_are_up_to_date() -> None:
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.schema)
 def test_schema_is_valid(kind: FileKind) -> None:
-    Draft202012Validator.check_schema(published(kind))
+    Draft202012Validator.check_schema(complete_schema(kind))
 
 
 def test_every_field_of_the_bundle_has_a_file() -> None:
@@ -40,7 +40,7 @@ def test_the_demo_fits_the_published_schemas() -> None:
         kind = FILE_KINDS[path.relative_to(DEMO).parts[0]]
         document = read_yaml(path.read_text(), {})
         assert isinstance(document, Document)
-        assert Draft202012Validator(published(kind)).is_valid(document.value), path
+        assert Draft202012Validator(complete_schema(kind)).is_valid(document.value), path
 
 
 VALID: dict[str, dict[str, object]] = {

@@ -71,10 +71,10 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 def test_the_journal_knows_after_a_restart(tmp_path: Path) -> None:
     Journal(tmp_path).record("c", SendProgress(7, {0: 3}))
-    assert Journal(tmp_path).sending("c") == SendProgress(7, {0: 3})
+    assert Journal(tmp_path).find_progress("c") == SendProgress(7, {0: 3})
     Journal(tmp_path).finish("c", "a.csv", 5, 1)
-    assert Journal(tmp_path).sending("c") == SendProgress()
-    taken = Journal(tmp_path).taken("c")
+    assert Journal(tmp_path).find_progress("c") == SendProgress()
+    taken = Journal(tmp_path).find_taken("c")
     assert taken is not None
     assert (taken.name, taken.rows, taken.rejected) == ("a.csv", 5, 1)
     Journal(tmp_path).leave("w", Stamp("a", 1, 2))

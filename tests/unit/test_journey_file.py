@@ -9,7 +9,7 @@ from pipeline.adapters.config_files import ConfigError
 from pipeline.adapters.journey_file import load_journey
 from pipeline.adapters.yaml_text import Document, read_yaml
 from pipeline.config.journey import EnterAfter, Journey
-from pipeline.config.schema import JOURNEY, published
+from pipeline.config.schema import JOURNEY, complete_schema
 from pipeline.journeys.plan import JourneyPlan, PlannedStep
 from tests.support.journeys import ONBOARDING
 
@@ -61,7 +61,7 @@ def test_a_journey_may_be_entered_again(tmp_path: Path, again: str, read: object
 def test_the_published_schema_accepts_a_journey() -> None:
     document = read_yaml(ONBOARDING, {})
     assert isinstance(document, Document)
-    assert Draft202012Validator(published(JOURNEY)).is_valid(document.value)
+    assert Draft202012Validator(complete_schema(JOURNEY)).is_valid(document.value)
 
 
 TERMS = "reached: {name: Terms Accepted}"

@@ -103,7 +103,7 @@ class SmsAdapter:
             found = text_at(answer, provider.answer.id)
             return Delivered(said if found is None else {**said, "provider_id": found})
         attempt.failed()
-        return _refused(status, answer, provider.answer)
+        return _bounce_of(status, answer, provider.answer)
 
     async def _post(
         self, post: ProviderPost, attempt: Attempt, give_up_s: float
@@ -131,7 +131,7 @@ class SmsAdapter:
             raise _KnownError(f"status {status}", min(after_s, _MOST_AFTER_S))
         if status >= _FAILING:
             raise _UnknownError(f"status {status}")
-        return status, _decoded(raw)
+        return status, _decode(raw)
 
     def _provider(self, channel: str) -> Provider | None:
         found = self._host.find_channel(channel)
@@ -149,7 +149,7 @@ async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
         yield SmsAdapter(client, host)
 
 
-def _refused(status: int, answer: Any, form: ProviderAnswer) -> DeliveryResult:
+def _bounce_of(status: int, answer: Any, form: ProviderAnswer) -> DeliveryResult:
     """Return the bounce of a refusal; raise where its code says that it may be taken later."""
     code = text_at(answer, form.error)
     kind = form.errors.get(code or "", "refused")
@@ -184,7 +184,7 @@ async def _read(read: Any) -> bytes:
     return bytes(received)
 
 
-def _decoded(raw: bytes) -> Any:
+def _decode(raw: bytes) -> Any:
     try:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -56,7 +56,7 @@ def provider_post(
         body, kind = _body(request, values)
         headers = {name: _header(text, values) for name, text in request.headers.items()}
         headers = {"Content-Type": kind, **headers, **_login(request)}
-        url = _filled(request.url, {name: quote(text, safe="") for name, text in values.items()})
+        url = _fill(request.url, {name: quote(text, safe="") for name, text in values.items()})
     except _UnsetError as error:
         return UnusableProvider(f"provider {provider.provider}: {error}")
     if request.idempotency_header is not None:
@@ -70,14 +70,14 @@ def provider_post(
 def _body(request: ProviderRequest, values: Mapping[str, str]) -> tuple[bytes, str]:
     if request.json is not None:
         return msgspec.json.encode(_filled_tree(request.json, values)), "application/json"
-    form = {name: _filled(text, values) for name, text in (request.form or {}).items()}
+    form = {name: _fill(text, values) for name, text in (request.form or {}).items()}
     return urlencode(form).encode(), "application/x-www-form-urlencoded"
 
 
 def _filled_tree(value: Any, values: Mapping[str, str]) -> Any:
     match value:
         case str():
-            return _filled(value, values)
+            return _fill(value, values)
         case dict():
             return {name: _filled_tree(one, values) for name, one in value.items()}
         case list() | tuple():
@@ -85,13 +85,13 @@ def _filled_tree(value: Any, values: Mapping[str, str]) -> Any:
     return value
 
 
-def _filled(text: str, values: Mapping[str, str]) -> str:
+def _fill(text: str, values: Mapping[str, str]) -> str:
     """Replace variables of the environment, then fields: what a field holds is not looked into."""
     return _FIELD.sub(lambda found: values.get(found.group(1), ""), _resolved(text))
 
 
 def _header(text: str, values: Mapping[str, str]) -> str:
-    return _UNPRINTABLE.sub(" ", _filled(text, values))
+    return _UNPRINTABLE.sub(" ", _fill(text, values))
 
 
 def _login(request: ProviderRequest) -> dict[str, str]:
