@@ -89,8 +89,12 @@ class _Places:
     def _hold_back(self, slot: str, key: str) -> None:
         """Note those that a constraint holds back, and leave them out."""
         self.made.refresh()
+        standing = self.made.standing
         for index in tuple(self.open):
-            objection = self.made.standing.objection(self.pool[index].candidate)
+            candidate = self.pool[index].candidate
+            if standing.open and not candidate.consents:
+                continue
+            objection = standing.objection(candidate)
             if objection is not None:
                 self._leave(index, slot, key, objection)
         if len(self.open) <= _MADE_FIRST:
@@ -136,9 +140,14 @@ class _Places:
         self, slot: str, key: str, fate: str, offer: tuple[str, str] | None = None
     ) -> None:
         """Note the fate of all that are left, or of those of one offer."""
-        for index in tuple(self.open):
-            if offer is None or _offer(self.pool[index].candidate) == offer:
-                self._leave(index, slot, key, fate)
+        leaving, staying = self.open, []
+        if offer is not None:
+            leaving = [one for one in self.open if _offer(self.pool[one].candidate) == offer]
+            staying = [one for one in self.open if _offer(self.pool[one].candidate) != offer]
+        note, drawn, evidence = self.made.note, self.runners.drawn, self.runners.evidence
+        for index in leaving:
+            note(drawn(index, key), slot, fate, evidence(index))
+        self.open = staying
 
     def _leave(self, index: int, slot: str, key: str, fate: str) -> None:
         self.open.remove(index)

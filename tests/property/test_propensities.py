@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace as with_fields
+from itertools import islice
 from math import sqrt
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from pipeline.model.interaction import DecideRequest, Interaction
 from pipeline.model.outcome import Ok
 from pipeline.model.stages import Segmented
 from pipeline.rules import Rules
+from pipeline.rules.chooser import Priced
 from pipeline.rules.knowledge import Knowledge, TreatmentEvidence
 from tests.support.deciding import ADA, CHANNELS, campaign, hero, offer, world
 
@@ -121,6 +123,33 @@ def test_new_offers_ramp_up_and_others_have_a_fixed_score() -> None:
     chances = {_said(one.choices[0]): one.choices[0].propensity for one in decisions}
     assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
     assert chances["b"] < 0.22  # a fifth of choices at most, and what is explored
+
+
+def test_a_placement_with_many_candidates() -> None:
+    """More than the strongest rivals, which are looked at first."""
+    names = [f"t{number:02}" for number in range(40)]
+    offers = [offer(name, 8 + number / 8, hero(name, p=0.1)) for number, name in enumerate(names)]
+    rules = _hero_world(*offers, ramp=60, explore=0.02)
+    evidence = {name: (90.0, 5.0 + n % 9, 20 + 3 * n) for n, name in enumerate(names)}
+    rules = _with_evidence(rules, **evidence)
+    assert len(_assert_calibrated(list(_decisions(rules, {"hero": 1})))["hero"]) > 20
+    pool = [
+        Priced(one, one.worth)
+        for entry in rules.config.by_placement["hero"]
+        for one in entry.candidates
+        if one.worth is not None
+    ]
+    assert rules.chooser is not None
+    field, everybody = rules.chooser.field(pool, ""), range(len(names))
+    chances = [field.chance(everybody, one) for one in (*everybody, None)]
+    assert sum(chances) == pytest.approx(1, abs=1e-4)
+    assert min(chances) > 0
+
+
+def test_a_placement_that_nobody_competes_for_says_nothing_for_sure() -> None:
+    rules = _hero_world(*_offers("a"))
+    for decision in islice(_decisions(rules, {"banner": 2}), 3):
+        assert decision.choices[0] == Choice("banner", "web")
 
 
 def _sent(name: str, *channels: str, **parts: Any) -> dict[str, Any]:

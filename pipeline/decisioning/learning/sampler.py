@@ -3,7 +3,8 @@
 How likely a treatment is to reach its goal has a Beta posterior, held as a table of quantiles
 between which it is linear. Both the draw and its probability go by that table, so that the logged
 propensity is that of the policy which ran; what is left is the error of a quadrature, below 1e-4.
-Draws are hashes of the decision's id: the same decision draws the same.
+What is drawn for a candidate follows from the decision's id and the candidate's name alone: the
+same decision draws the same.
 
 Chapelle and Li, An Empirical Evaluation of Thompson Sampling (2011).
 """
@@ -14,51 +15,65 @@ from functools import lru_cache
 from typing import Final, TypeAlias
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, field
 from numpy.typing import NDArray
 from scipy.special import betaincinv, expit
 
 from pipeline.config import amounts
 from pipeline.config.compiled import LearningRules
 from pipeline.rules.chooser import Field, Lot, Priced
-from pipeline.rules.knowledge import NONE, Knowledge, TreatmentEvidence
+from pipeline.rules.knowledge import NONE, Knowledge, Tie, TreatmentEvidence
 
 _Floats: TypeAlias = NDArray[np.float64]
+_Words: TypeAlias = NDArray[np.uint64]
 
 _TAIL: Final = 9.0
 """Logit of the outermost quantiles: a ten-thousandth on each side is cut off."""
 _QUANTILES: Final[_Floats] = expit(np.linspace(-_TAIL, _TAIL, 49))
 _LEVELS: Final[_Floats] = (_QUANTILES - _QUANTILES[0]) / (_QUANTILES[-1] - _QUANTILES[0])
+_STEPS: Final[_Floats] = np.diff(_LEVELS)
+_NO_TABLE: Final[_Floats] = np.empty(0)
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(3)
-_RANGE: Final = 2.0**64
+
+_MIX: Final = (
+    (np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)),
+    (np.uint64(27), np.uint64(0x94D049BB133111EB)),
+)
+"""Shifts and factors by which SplitMix64 mixes the bits of a word."""
+
+_REMEMBERED: Final = 16_384
+"""Runners that a sampler remembers."""
+
+_STRONGEST: Final = 16
+"""Rivals that are looked at first."""
+_STRENGTH: Final = 36
+"""Column of the quantile that rivals are compared by: each exceeds it in one of ninety draws."""
+_NEGLIGIBLE: Final = 1e-6
+"""Where the strongest rivals all stay below a score less often, the others are not looked at."""
 
 
 class _Runner(Struct, frozen=True, eq=False):
     """Candidate as it competes.
 
-    `scores`: its score at each of `_LEVELS`, None: it has the fixed score of its worth. `pays`: it
-    would be worth more than nothing if the goal were certain. `ready`: whether it was tried often
-    enough to compete always; `share`: of choices in which it takes part while it is not.
+    `name`: hash of its name; `chances`: of reaching its goal, at each of `_LEVELS`. `learned`: they
+    are drawn from; else it has the fixed score of its worth. `ready`: whether it was tried often
+    enough to compete always; `share`: of choices in which it takes part beside one that was.
     """
 
-    priced: Priced
-    evidence: TreatmentEvidence
-    chances: _Floats | None
-    scores: _Floats | None
-    pays: bool
-    ready: bool
-    share: float
-
-    @property
-    def name(self) -> str:
-        return "/".join(self.priced.candidate.tie)
+    name: int
+    chances: _Floats
+    evidence: TreatmentEvidence = NONE
+    learned: bool = False
+    ready: bool = True
+    share: float = 1.0
 
 
 class ThompsonSampler(Struct, frozen=True):
-    """Chooser by a snapshot's posteriors."""
+    """Chooser by a snapshot's posteriors. `runners`: some of those made before."""
 
     rules: LearningRules
     knowledge: Knowledge
+    runners: dict[tuple[Tie, str, float], _Runner] = field(default_factory=dict)
 
     @property
     def snapshot(self) -> str:
@@ -71,134 +86,186 @@ class ThompsonSampler(Struct, frozen=True):
 
     def field(self, candidates: Sequence[Priced], context_bin: str) -> Field:
         """Return the candidates as they compete."""
-        runners = tuple(self._runner(one, context_bin) for one in candidates)
-        return ThompsonField(runners, self.rules.explore)
+        known, runners = self.runners, []
+        if len(known) > _REMEMBERED:
+            known.clear()
+        for one in candidates:
+            key = one.candidate.tie, context_bin, one.worth.p
+            runner = known.get(key)
+            if runner is None:
+                runner = known[key] = self._runner(one, context_bin)
+            runners.append(runner)
+        return ThompsonField(candidates, runners, self.rules.explore)
 
     def _runner(self, one: Priced, context_bin: str) -> _Runner:
-        candidate, worth, rules = one.candidate, one.worth, self.rules
+        candidate, p, rules = one.candidate, one.worth.p, self.rules
+        name = _hash("/".join(candidate.tie).encode())
         if candidate.transactional or candidate.campaign not in rules.goals:
-            return _Runner(one, NONE, None, None, worth.score > 0, ready=True, share=1.0)
+            return _Runner(name, np.full(len(_LEVELS), p))
         known = self.knowledge.about(candidate.tie, context_bin)
-        mean = worth.p if 0 < worth.p < 1 else rules.prior
+        mean = p if 0 < p < 1 else rules.prior
         chances = _posterior(
             mean * rules.prior_trials + known.successes,
             (1 - mean) * rules.prior_trials + max(known.trials - known.successes, 0.0),
         )
-        scores = (chances * worth.value - candidate.cost) * worth.weight
-        return _Runner(
-            one,
-            known,
-            chances,
-            scores,
-            (worth.value - candidate.cost) * worth.weight > 0,
-            ready=known.tried >= rules.ramp,
-            share=max(rules.explore, known.tried / rules.ramp if rules.ramp else 1.0),
-        )
+        ready = known.tried >= rules.ramp
+        share = 1.0 if ready else min(max(rules.explore, known.tried / rules.ramp), 1.0)
+        return _Runner(name, chances, known, True, ready, share)
 
 
-class ThompsonField(Struct, frozen=True):
-    """Candidates who compete, by their index."""
+class ThompsonField:
+    """Candidates who compete, by their index; a row of each array is a candidate.
 
-    runners: tuple[_Runner, ...]
-    explore: float
+    `scores`: a candidate's score at each of `_LEVELS`; that of a fixed one is the same at all.
+    `pays`: it would be worth more than nothing if the goal were certain.
+    """
+
+    def __init__(self, pool: Sequence[Priced], runners: Sequence[_Runner], explore: float) -> None:
+        self._pool = pool
+        self._runners = runners
+        self._explore = explore
+        self._learned = np.array([one.learned for one in runners], dtype=bool)
+        self._share = np.array([one.share for one in runners], dtype=np.float64)
+        self._names = np.array([one.name for one in runners], dtype=np.uint64)
+        self._value = np.array([one.worth.value for one in pool])
+        self._cost = np.array([one.candidate.cost for one in pool])
+        self._weight = np.array([one.worth.weight for one in pool])
+        tables = [one.chances for one in runners]
+        self._chances = np.concatenate((_NO_TABLE, *tables)).reshape(-1, len(_LEVELS))
+        self._scores = np.ascontiguousarray(self._score(self._chances.T).T)
+        certain = (self._value - self._cost) * self._weight
+        self._pays = np.where(self._learned, certain, self._scores[:, 0]) > 0
+        self._drawn: dict[str, tuple[list[float], _Floats]] = {}
 
     def evidence(self, index: int) -> TreatmentEvidence:
         """Return the evidence that a candidate is drawn by."""
-        return self.runners[index].evidence
+        return self._runners[index].evidence
 
     def draw_worth(self, index: int, key: str) -> Priced:
         """Return a candidate with the worth that was drawn for it."""
-        runner = self.runners[index]
-        if runner.chances is None:
-            return runner.priced
-        candidate, worth = runner.priced.candidate, runner.priced.worth
-        p = float(np.interp(_uniform(key, "p", runner.name), _LEVELS, runner.chances))
-        return Priced(
-            candidate,
-            amounts.worth(p, worth.value, candidate.cost, worth.weight, False, candidate.tie),
-        )
+        one = self._pool[index]
+        if not self._runners[index].learned:
+            return one
+        candidate, worth = one.candidate, one.worth
+        p = (self._drawn.get(key) or self._draws(key))[0][index]
+        drawn = amounts.worth(p, worth.value, candidate.cost, worth.weight, False, candidate.tie)
+        return Priced(candidate, drawn)
 
     def draw(self, available: Sequence[int], key: str) -> Lot:
         """Return the choice among `available`, which may be nothing."""
-        if _uniform(key, "explores") < self.explore:
-            return self._explore(available, key)
-        shares = self._shares(available)
-        scored = [
-            (self.draw_worth(index, key).worth.order, index)
-            for index, share in zip(available, shares, strict=True)
-            if share == 1 or _uniform(key, "takes part", self.runners[index].name) < share
-        ]
-        if not scored:
+        if _uniform(key, "explores") < self._explore:
+            return self._draw_alike(available, key)
+        rows = np.array(available)
+        shares = self._shares(rows)
+        if shares.min() < 1:
+            rows = rows[_uniforms(key, "takes part", self._names[rows]) < shares]
+        scores = self._draws(key)[1][rows]
+        best = scores.max(initial=0.0)
+        if best <= 0:
             return Lot(None)
-        (_, negative, _), index = min(scored)
-        return Lot(index if negative < 0 else None)
+        alike = rows[scores == best].tolist()
+        return Lot(min(alike, key=lambda index: self._pool[index].candidate.tie))
 
     def chance(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `draw` gives `index`, or nothing (None)."""
-        arms = sum(self.runners[one].pays for one in available) + 1
-        alike = 1 / arms if index is None or self.runners[index].pays else 0.0
-        return (1 - self.explore) * self._best(available, index) + self.explore * alike
+        rows = np.array(available)
+        arms = int(np.count_nonzero(self._pays[rows])) + 1
+        alike = 1 / arms if index is None or self._pays[index] else 0.0
+        return (1 - self._explore) * self._best(rows, index) + self._explore * alike
 
     def optimistic(self, index: int) -> float:
         """Return the score that a candidate exceeds in one of twenty draws."""
-        scores = self.runners[index].scores
-        if scores is None:
-            return self.runners[index].priced.worth.score
-        return float(np.interp(0.95, _LEVELS, scores))
+        return float(np.interp(0.95, _LEVELS, self._scores[index]))
 
-    def _explore(self, available: Sequence[int], key: str) -> Lot:
+    def _score(self, chances: _Floats) -> _Floats:
+        return (chances * self._value - self._cost) * self._weight
+
+    def _draws(self, key: str) -> tuple[list[float], _Floats]:
+        """Return what is drawn for each candidate: its probability, and its score by that."""
+        found = self._drawn.get(key)
+        if found is None:
+            levels = _uniforms(key, "p", self._names)
+            step = np.searchsorted(_LEVELS, levels, side="right") - 1
+            rows = np.arange(len(step))
+            low, high = self._chances[rows, step], self._chances[rows, step + 1]
+            chances = low + (levels - _LEVELS[step]) / _STEPS[step] * (high - low)
+            found = self._drawn[key] = chances.tolist(), self._score(chances)
+        return found
+
+    def _draw_alike(self, available: Sequence[int], key: str) -> Lot:
         """Draw alike from all that could pay and nothing; without one of them, from the others."""
-        arms: list[tuple[float, int | None]] = [
-            (_uniform(key, "arm", self.runners[one].name), one)
-            for one in available
-            if self.runners[one].pays
-        ]
-        arms.append((_uniform(key, "arm"), None))
-        return Lot(min(arms, key=lambda arm: arm[0])[1], explored=True)
+        rows = np.array(available)
+        rows = rows[self._pays[rows]]
+        arms = _uniforms(key, "arm", self._names[rows])
+        nothing = _uniform(key, "nothing")
+        if arms.min(initial=1.0) >= nothing:
+            return Lot(None, explored=True)
+        return Lot(int(rows[arms.argmin()]), explored=True)
 
-    def _shares(self, available: Sequence[int]) -> list[float]:
+    def _shares(self, rows: NDArray[np.intp]) -> _Floats:
         """Return in which share of choices each takes part: 1, unless another has proved itself."""
-        runners = [self.runners[one] for one in available]
-        proved = any(one.ready and one.scores is not None for one in runners)
-        return [1.0 if one.ready or not proved else min(one.share, 1.0) for one in runners]
+        runners = self._runners
+        if any(runners[one].ready and runners[one].learned for one in rows.tolist()):
+            return self._share[rows]
+        return np.ones(len(rows))
 
-    def _best(self, available: Sequence[int], index: int | None) -> float:
+    def _best(self, rows: NDArray[np.intp], index: int | None) -> float:
         """Return the probability that `index` draws the best score above 0, or nobody (None)."""
-        shares = dict(zip(available, self._shares(available), strict=True))
-        fixed = [
-            (one.priced.worth.order, number)
-            for number in available
-            if (one := self.runners[number]).scores is None and one.priced.worth.score > 0
-        ]
-        surest = min(fixed)[1] if fixed else None
-        least = 0.0 if surest is None else self.runners[surest].priced.worth.score
-        rivals = [
-            (self.runners[one].scores, share)
-            for one, share in shares.items()
-            if one != index and self.runners[one].scores is not None
-        ]
-        scores = None if index is None else self.runners[index].scores
-        if index is None or scores is None:
-            return float(_below(np.array([least]), rivals)[0]) if index == surest else 0.0
-        return shares[index] * _wins(scores, least, rivals)
+        shares, learned = self._shares(rows), self._learned[rows]
+        surest = self._surest(rows[~learned].tolist())
+        least = 0.0 if surest is None else float(self._scores[surest, 0])
+        others = learned if index is None else learned & (rows != index)
+        rivals = _Rivals(self._scores[rows[others]], shares[others])
+        if index is None or not self._learned[index]:
+            return float(rivals.below(np.array([least]))[0]) if index == surest else 0.0
+        [share] = shares[rows == index]
+        return float(share) * _wins(self._scores[index], least, rivals)
+
+    def _surest(self, fixed: Sequence[int]) -> int | None:
+        """Return the best candidate with a fixed score above 0."""
+        paying = [one for one in fixed if self._pool[one].worth.score > 0]
+        return min(paying, key=lambda one: self._pool[one].worth.order) if paying else None
 
 
-def _wins(scores: _Floats, least: float, rivals: list[tuple[_Floats | None, float]]) -> float:
+class _Rivals(Struct, frozen=True, eq=False):
+    """Scores of candidates at each of `_LEVELS`, and in which share of choices they take part."""
+
+    scores: _Floats
+    shares: _Floats
+
+    def below(self, at: _Floats) -> _Floats:
+        """Return the probability that all draw at most each value of `at`, which ascends."""
+        if len(self.scores) <= _STRONGEST or not at.size:
+            return _product(at, self.scores, self.shares)
+        order = np.argsort(-self.scores[:, _STRENGTH] * self.shares, kind="stable")
+        first, rest = order[:_STRONGEST], order[_STRONGEST:]
+        below = _product(at, self.scores[first], self.shares[first])
+        begin = int(np.searchsorted(below, _NEGLIGIBLE))
+        if begin < at.size:
+            below[begin:] *= _product(at[begin:], self.scores[rest], self.shares[rest])
+        return below
+
+
+def _wins(scores: _Floats, least: float, rivals: _Rivals) -> float:
     """Return the probability that a draw by `scores` exceeds `least` and all rivals."""
     begin = float(np.interp(least, scores, _LEVELS))
     knots = np.concatenate(([begin], _LEVELS[begin < _LEVELS]))
     half = np.diff(knots) / 2
     levels = (knots[:-1] + half)[:, None] + half[:, None] * _NODES
-    below = _below(np.interp(levels.ravel(), _LEVELS, scores), rivals)
+    below = rivals.below(np.interp(levels.ravel(), _LEVELS, scores))
     return float((below.reshape(levels.shape) * _WEIGHTS * half[:, None]).sum())
 
 
-def _below(at: _Floats, rivals: list[tuple[_Floats | None, float]]) -> _Floats:
-    """Return the probability that all rivals draw at most each value of `at`."""
+def _product(at: _Floats, scores: _Floats, shares: _Floats) -> _Floats:
+    """Return the probability that all draw at most each value of `at`, which ascends."""
     below = np.ones_like(at)
-    for scores, share in rivals:
-        if scores is not None and at.size and scores[-1] > at[0]:
-            below *= 1 - share + share * np.interp(at, scores, _LEVELS)
+    exceeding = scores[:, -1] > at[0] if at.size else np.zeros(len(scores), dtype=bool)
+    for one, share in zip(scores[exceeding], shares[exceeding].tolist(), strict=True):
+        reached = np.interp(at, one, _LEVELS)
+        if share < 1:
+            reached *= share
+            reached += 1 - share
+        below *= reached
     return below
 
 
@@ -208,7 +275,20 @@ def _posterior(alpha: float, beta: float) -> _Floats:
     return np.maximum.accumulate(betaincinv(alpha, beta, _QUANTILES))
 
 
-def _uniform(key: str, *of: str) -> float:
+def _uniform(key: str, purpose: str) -> float:
     """Return a number of [0, 1) that `key` draws for this purpose."""
-    text = "\0".join((key, *of)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) / _RANGE
+    return (_hash(f"{key}\0{purpose}".encode()) >> 11) / 2.0**53
+
+
+def _uniforms(key: str, purpose: str, names: _Words) -> _Floats:
+    """Return for each name a number of [0, 1) that `key` draws for this purpose."""
+    mixed = names ^ np.uint64(_hash(f"{key}\0{purpose}\0each".encode()))
+    for shift, factor in _MIX:
+        mixed = (mixed ^ (mixed >> shift)) * factor
+    mixed ^= mixed >> np.uint64(31)
+    found: _Floats = (mixed >> np.uint64(11)) / 2.0**53
+    return found
+
+
+def _hash(text: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest())
