@@ -26,6 +26,8 @@ from pipeline.rules.knowledge import NONE, Knowledge, Tie, TreatmentEvidence
 
 _Floats: TypeAlias = NDArray[np.float64]
 _Words: TypeAlias = NDArray[np.uint64]
+_Rival: TypeAlias = tuple[_Floats, float]
+"""Scores of a candidate at each of `_LEVELS`, and the share of choices in which it takes part."""
 
 _TAIL: Final = 9.0
 """Logit of the outermost quantiles: a ten-thousandth on each side is cut off."""
@@ -134,7 +136,7 @@ class ThompsonField:
         self._chances = np.concatenate((_NO_TABLE, *tables)).reshape(-1, len(_LEVELS))
         self._scores = np.ascontiguousarray(self._score(self._chances.T).T)
         certain = (self._value - self._cost) * self._weight
-        self._pays = np.where(self._learned, certain, self._scores[:, 0]) > 0
+        self._pays = (np.where(self._learned, certain, self._scores[:, 0]) > 0).tolist()
         self._drawn: dict[str, tuple[list[float], _Floats]] = {}
 
     def evidence(self, index: int) -> TreatmentEvidence:
@@ -156,9 +158,8 @@ class ThompsonField:
         if _uniform(key, "explores") < self._explore:
             return self._draw_alike(available, key)
         rows = np.array(available)
-        shares = self._shares(rows)
-        if shares.min() < 1:
-            rows = rows[_uniforms(key, "takes part", self._names[rows]) < shares]
+        if self._is_proved(available):
+            rows = rows[_uniforms(key, "takes part", self._names[rows]) < self._share[rows]]
         scores = self._draws(key)[1][rows]
         best = scores.max(initial=0.0)
         if best <= 0:
@@ -168,10 +169,10 @@ class ThompsonField:
 
     def chance(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `draw` gives `index`, or nothing (None)."""
-        rows = np.array(available)
-        arms = int(np.count_nonzero(self._pays[rows])) + 1
-        alike = 1 / arms if index is None or self._pays[index] else 0.0
-        return (1 - self._explore) * self._best(rows, index) + self._explore * alike
+        pays = self._pays
+        arms = sum(pays[one] for one in available) + 1
+        alike = 1 / arms if index is None or pays[index] else 0.0
+        return (1 - self._explore) * self._best(available, index) + self._explore * alike
 
     def optimistic(self, index: int) -> float:
         """Return the score that a candidate exceeds in one of twenty draws."""
@@ -194,32 +195,32 @@ class ThompsonField:
 
     def _draw_alike(self, available: Sequence[int], key: str) -> Lot:
         """Draw alike from all that could pay and nothing; without one of them, from the others."""
-        rows = np.array(available)
-        rows = rows[self._pays[rows]]
+        rows = np.array([one for one in available if self._pays[one]], dtype=np.intp)
         arms = _uniforms(key, "arm", self._names[rows])
         nothing = _uniform(key, "nothing")
         if arms.min(initial=1.0) >= nothing:
             return Lot(None, explored=True)
         return Lot(int(rows[arms.argmin()]), explored=True)
 
-    def _shares(self, rows: NDArray[np.intp]) -> _Floats:
-        """Return in which share of choices each takes part: 1, unless another has proved itself."""
+    def _is_proved(self, available: Sequence[int]) -> bool:
+        """Return whether one has proved itself, so that others take part in a share of choices."""
         runners = self._runners
-        if any(runners[one].ready and runners[one].learned for one in rows.tolist()):
-            return self._share[rows]
-        return np.ones(len(rows))
+        return any(runners[one].ready and runners[one].learned for one in available)
 
-    def _best(self, rows: NDArray[np.intp], index: int | None) -> float:
+    def _best(self, available: Sequence[int], index: int | None) -> float:
         """Return the probability that `index` draws the best score above 0, or nobody (None)."""
-        shares, learned = self._shares(rows), self._learned[rows]
-        surest = self._surest(rows[~learned].tolist())
+        runners, proved = self._runners, self._is_proved(available)
+        surest = self._surest([one for one in available if not runners[one].learned])
         least = 0.0 if surest is None else float(self._scores[surest, 0])
-        others = learned if index is None else learned & (rows != index)
-        rivals = _Rivals(self._scores[rows[others]], shares[others])
-        if index is None or not self._learned[index]:
-            return float(rivals.below(np.array([least]))[0]) if index == surest else 0.0
-        [share] = shares[rows == index]
-        return float(share) * _wins(self._scores[index], least, rivals)
+        rivals = [
+            (self._scores[one], runners[one].share if proved else 1.0)
+            for one in available
+            if one != index and runners[one].learned
+        ]
+        if index is None or not runners[index].learned:
+            return float(_below(np.array([least]), rivals)[0]) if index == surest else 0.0
+        share = runners[index].share if proved else 1.0
+        return share * _wins(self._scores[index], least, rivals)
 
     def _surest(self, fixed: Sequence[int]) -> int | None:
         """Return the best candidate with a fixed score above 0."""
@@ -227,45 +228,38 @@ class ThompsonField:
         return min(paying, key=lambda one: self._pool[one].worth.order) if paying else None
 
 
-class _Rivals(Struct, frozen=True, eq=False):
-    """Scores of candidates at each of `_LEVELS`, and in which share of choices they take part."""
-
-    scores: _Floats
-    shares: _Floats
-
-    def below(self, at: _Floats) -> _Floats:
-        """Return the probability that all draw at most each value of `at`, which ascends."""
-        if len(self.scores) <= _STRONGEST or not at.size:
-            return _product(at, self.scores, self.shares)
-        order = np.argsort(-self.scores[:, _STRENGTH] * self.shares, kind="stable")
-        first, rest = order[:_STRONGEST], order[_STRONGEST:]
-        below = _product(at, self.scores[first], self.shares[first])
-        begin = int(np.searchsorted(below, _NEGLIGIBLE))
-        if begin < at.size:
-            below[begin:] *= _product(at[begin:], self.scores[rest], self.shares[rest])
-        return below
-
-
-def _wins(scores: _Floats, least: float, rivals: _Rivals) -> float:
+def _wins(scores: _Floats, least: float, rivals: Sequence[_Rival]) -> float:
     """Return the probability that a draw by `scores` exceeds `least` and all rivals."""
     begin = float(np.interp(least, scores, _LEVELS))
     knots = np.concatenate(([begin], _LEVELS[begin < _LEVELS]))
     half = np.diff(knots) / 2
     levels = (knots[:-1] + half)[:, None] + half[:, None] * _NODES
-    below = rivals.below(np.interp(levels.ravel(), _LEVELS, scores))
+    below = _below(np.interp(levels.ravel(), _LEVELS, scores), rivals)
     return float((below.reshape(levels.shape) * _WEIGHTS * half[:, None]).sum())
 
 
-def _product(at: _Floats, scores: _Floats, shares: _Floats) -> _Floats:
-    """Return the probability that all draw at most each value of `at`, which ascends."""
+def _below(at: _Floats, rivals: Sequence[_Rival]) -> _Floats:
+    """Return the probability that all rivals draw at most each value of `at`, which ascends."""
+    if len(rivals) <= _STRONGEST or not at.size:
+        return _product(at, rivals)
+    order = sorted(rivals, key=lambda rival: -rival[0][_STRENGTH] * rival[1])
+    below = _product(at, order[:_STRONGEST])
+    begin = int(np.searchsorted(below, _NEGLIGIBLE))
+    if begin < at.size:
+        below[begin:] *= _product(at[begin:], order[_STRONGEST:])
+    return below
+
+
+def _product(at: _Floats, rivals: Sequence[_Rival]) -> _Floats:
+    """Return the probability that all rivals draw at most each value of `at`."""
     below = np.ones_like(at)
-    exceeding = scores[:, -1] > at[0] if at.size else np.zeros(len(scores), dtype=bool)
-    for one, share in zip(scores[exceeding], shares[exceeding].tolist(), strict=True):
-        reached = np.interp(at, one, _LEVELS)
-        if share < 1:
-            reached *= share
-            reached += 1 - share
-        below *= reached
+    for scores, share in rivals:
+        if at.size and scores[-1] > at[0]:
+            reached = np.interp(at, scores, _LEVELS)
+            if share < 1:
+                reached *= share
+                reached += 1 - share
+            below *= reached
     return below
 
 
