@@ -144,9 +144,9 @@ class _Places:
         if offer is not None:
             leaving = [one for one in self.open if _offer(self.pool[one].candidate) == offer]
             staying = [one for one in self.open if _offer(self.pool[one].candidate) != offer]
-        note, drawn, evidence = self.made.note, self.runners.drawn, self.runners.evidence
+        note, draw, evidence = self.made.note, self.runners.draw_worth, self.runners.evidence
         for index in leaving:
-            note(drawn(index, key), slot, fate, evidence(index))
+            note(draw(index, key), slot, fate, evidence(index))
         self.open = staying
 
     def _leave(self, index: int, slot: str, key: str, fate: str) -> None:

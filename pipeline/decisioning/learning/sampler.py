@@ -179,7 +179,8 @@ class ThompsonField:
         return float(np.interp(0.95, _LEVELS, self._scores[index]))
 
     def _score(self, chances: _Floats) -> _Floats:
-        return (chances * self._value - self._cost) * self._weight
+        scores: _Floats = (chances * self._value - self._cost) * self._weight
+        return scores
 
     def _draws(self, key: str) -> tuple[list[float], _Floats]:
         """Return what is drawn for each candidate: its probability, and its score by that."""
