@@ -145,6 +145,7 @@ def test_two_tabs_share_a_queue_and_a_person(
     for one in (page, other):
         opened(one, shop.url(OTHER))
     assert cookie(page) == cookie(other)
+    wait_until_sent(page)  # the pages themselves
     context.set_offline(True)
     for number in range(5):
         track(page, f"a{number}")

@@ -55,6 +55,7 @@ class Broker:
         if found is None:
             return None
         process, running = found
+        self._files.stopping.touch()
         ended_by_itself = terminate(process)
         self._files.process.unlink(missing_ok=True)
         if ended_by_itself:
@@ -68,7 +69,8 @@ class Broker:
 
     def was_killed(self) -> bool:
         """Return whether it was started, does not run, and nobody stopped it."""
-        return self._files.process.exists() and self.status() is None
+        stopped = self._files.stopping.exists() or not self._files.process.exists()
+        return not stopped and self.status() is None
 
     def _find_answering(self) -> RunningBroker | None:
         """Return a running broker once it answers; None if there is none, or it dies."""
@@ -84,6 +86,7 @@ class Broker:
             ports = choose_ports(self._options, self._files.ports)
             self._configure(ports)
             self._format(jvm)
+            self._files.stopping.unlink(missing_ok=True)
             process = spawn(jvm.server(self._files), self._files, ports.client)
             running = RunningBroker(f"{HOST}:{ports.client}", process.pid, ports.client)
             if listens(process, ports.client) and becomes_ready(running, self._files):

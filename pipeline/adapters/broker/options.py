@@ -75,6 +75,11 @@ class BrokerFiles:
         return self.root / "process.json"
 
     @property
+    def stopping(self) -> Path:
+        """Is there from the moment somebody stops the broker until it is started again."""
+        return self.root / "stopping"
+
+    @property
     def log(self) -> Path:
         return self.root / "broker.log"
 

@@ -1,6 +1,8 @@
 """Process of the broker: started detached, recorded, recognised again, stopped."""
 
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -12,6 +14,8 @@ from pipeline.adapters.run_state import read_json
 
 _STOP_TIMEOUT_S = 20
 _KILL_TIMEOUT_S = 5
+_LOOK_S = 0.02
+_REAP_S = 1.0
 
 
 class ProcessRecord(msgspec.Struct, frozen=True):
@@ -59,13 +63,24 @@ def terminate(process: psutil.Process) -> bool:
     """Send TERM, then KILL after a time-out; return whether it ended by itself."""
     try:
         process.terminate()
-        process.wait(_STOP_TIMEOUT_S)
-    except psutil.TimeoutExpired:
+        if ends_within(process, _STOP_TIMEOUT_S):
+            return True
         process.kill()
-        process.wait(_KILL_TIMEOUT_S)
-        return False
+        ends_within(process, _KILL_TIMEOUT_S)
     except psutil.NoSuchProcess:
-        return False
+        pass
+    return False
+
+
+def ends_within(process: psutil.Process, timeout_s: float) -> bool:
+    """Wait until it no longer runs; a zombie, for which only its parent can wait, does not."""
+    deadline_s = time.monotonic() + timeout_s
+    while is_alive(process):
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(_LOOK_S)
+    with suppress(psutil.Error):
+        process.wait(_REAP_S)  # its last threads, and the zombie where this is the parent
     return True
 
 
