@@ -22,12 +22,10 @@ from aiohttp import (
     ClientResponse,
     ClientResponseError,
     ClientSession,
-    ClientTimeout,
     DummyCookieJar,
     TCPConnector,
 )
-from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
-from tenacity.wait import wait_exponential_jitter
+from tenacity import RetryError
 
 from pipeline.adapters import traces
 from pipeline.adapters.traces import Trace
@@ -44,10 +42,17 @@ from pipeline.delivery.channel_adapter import (
     OutOfTime,
     Parcel,
 )
+from pipeline.delivery.retries import (
+    TOO_LATE,
+    NoAnswerError,
+    TryAgainError,
+    failure_of,
+    request_timeout,
+    retry_until,
+)
 from pipeline.model.decision import Action
 
-_LONGEST_REQUEST_S: Final = 30.0
-_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.2, max=30, jitter=0.5)
+_LONGEST_WAIT_S: Final = 30.0
 _ACCEPTED: Final = range(200, 300)
 _FAILING: Final = range(500, 600)
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
@@ -86,18 +91,6 @@ class _Post:
     key: str
     body: bytes
     trace: Trace
-
-
-class _TryAgainError(Exception):
-    """Temporary failure; `after_s` is the delay that the receiver asks for."""
-
-    def __init__(self, why: str, after_s: float = 0.0) -> None:
-        super().__init__(why)
-        self.after_s = after_s
-
-
-class _NoAnswerError(_TryAgainError):
-    """Failure after which the receiver may have accepted the action."""
 
 
 class WebhookAdapter:
@@ -170,20 +163,19 @@ async def post(
     endpoint is tried at once.
     """
     if time.time() >= give_up_s:
-        return OutOfTime("it was too late before the first try")
+        return TOO_LATE
     content = _Post(action.action_id, msgspec.json.encode(action), trace)
     failures: set[type[object]] = set()
-    retrying = AsyncRetrying(
-        retry=retry_if_exception_type(_TryAgainError),
-        wait=_wait,
-        stop=lambda state: time.time() + state.upcoming_sleep >= give_up_s,
-        after=lambda state: failures.add(type(_failure(state))),
+    retrying = retry_until(
+        give_up_s,
+        _LONGEST_WAIT_S,
+        after=lambda state: failures.add(type(failure_of(state))),
         sleep=partial(_sleep_unless_changed, find),
     )
     try:
         return await retrying(_try, client, find, content, give_up_s)
     except RetryError as error:
-        return OutOfTime(str(error.last_attempt.exception()), _NoAnswerError in failures)
+        return OutOfTime(str(error.last_attempt.exception()), NoAnswerError in failures)
 
 
 async def _sleep_unless_changed(find: FindEndpoint, seconds: float) -> None:
@@ -199,7 +191,7 @@ async def _try(
     if endpoint is None:
         return Bounced(0)
     if isinstance(endpoint, Unusable):
-        raise _TryAgainError(endpoint.why)
+        raise TryAgainError(endpoint.why)
     headers = {
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",
@@ -208,26 +200,25 @@ async def _try(
     }
     if endpoint.secret is not None:
         headers["Kairos-Signature"] = signature(endpoint.secret, int(time.time()), content.body)
-    timeout = ClientTimeout(min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001)))
     try:
         async with client.post(
             endpoint.url,
             data=content.body,
             headers=headers,
-            timeout=timeout,
+            timeout=request_timeout(give_up_s),
             proxy=_proxy(endpoint.url),
             allow_redirects=False,
         ) as response:
             await _read_short_body(response)
     except ClientConnectorError as error:
-        raise _TryAgainError(_reason(error)) from error
+        raise TryAgainError(_reason(error)) from error
     except (ClientError, TimeoutError) as error:
-        raise _NoAnswerError(_reason(error)) from error
+        raise NoAnswerError(_reason(error)) from error
     status = response.status
     if status in _ACCEPTED:
         return Delivered()
     if status in _TRY_AGAIN or status in _FAILING:
-        raise _TryAgainError(f"status {status}", _after_s(response.headers.get("Retry-After")))
+        raise TryAgainError(f"status {status}", _after_s(response.headers.get("Retry-After")))
     return Bounced(status)
 
 
@@ -264,16 +255,6 @@ def _proxy(url: str) -> str | None:
     where = urlsplit(url)
     bypassed = where.hostname is None or proxy_bypass(where.hostname)
     return None if bypassed else getproxies().get(where.scheme)
-
-
-def _failure(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome is not None else None
-
-
-def _wait(state: RetryCallState) -> float:
-    failure = _failure(state)
-    requested = failure.after_s if isinstance(failure, _TryAgainError) else 0.0
-    return max(_BACK_OFF(state), requested)
 
 
 def _after_s(header: str | None) -> float:

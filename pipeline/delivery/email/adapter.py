@@ -24,8 +24,7 @@ from aiosmtplib.errors import (
     SMTPResponseException,
     SMTPSenderRefused,
 )
-from tenacity import AsyncRetrying, RetryError, retry_if_exception_type
-from tenacity.wait import wait_exponential_jitter
+from tenacity import RetryError
 
 from pipeline.adapters.mail_status import enhanced_status
 from pipeline.config.compiled import CompiledChannel
@@ -48,17 +47,14 @@ from pipeline.delivery.email.answers import TemporaryAnswerError, refusal
 from pipeline.delivery.email.message import DkimKey, LinkMaker, Sender, compose
 from pipeline.delivery.email.pool import ConnectionPool, Login, Mailer
 from pipeline.delivery.email.returned_reader import read_returned_mail
+from pipeline.delivery.retries import TOO_LATE, TryAgainError, retry_until
 
-_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.2, max=60, jitter=0.5)
+_LONGEST_WAIT_S: Final = 60.0
 _DOMAINS: Final = 10_000
 """Recipient domains whose limits are remembered."""
 
 _FINAL: Final = range(400, 600)
 _BAD_ADDRESS: Final = Bounced(0, {"bounce": "address", "enhanced": "5.1.3"})
-
-
-class _NotSentError(Exception):
-    """Failure before the server can have had the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +105,8 @@ class EmailAdapter:
         if recipient is None:
             return _BAD_ADDRESS
         if time.time() >= parcel.give_up_s:
-            return OutOfTime("it was too late before the first try")
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_NotSentError),
-            wait=_BACK_OFF,
-            stop=lambda state: time.time() + state.upcoming_sleep >= parcel.give_up_s,
-        )
+            return TOO_LATE
+        retrying = retry_until(parcel.give_up_s, _LONGEST_WAIT_S)
         try:
             return await retrying(self._try, parcel, recipient, attempt)
         except RetryError as error:
@@ -131,7 +123,7 @@ class EmailAdapter:
             return Bounced(0)
         route = _route(channel, channel.email)
         if isinstance(route, _Unusable):
-            raise _NotSentError(route.why)
+            raise TryAgainError(route.why)
         envelope = _Envelope(
             route.return_path,
             recipient.addr_spec,
@@ -141,10 +133,10 @@ class EmailAdapter:
         try:
             async with self._pool(route.mailer).connection() as smtp:
                 if time.time() >= parcel.give_up_s:
-                    raise _NotSentError("no connection was free in time")
+                    raise TryAgainError("no connection was free in time")
                 return await _transmit(smtp, envelope, attempt)
         except (SMTPException, OSError, TemporaryAnswerError) as error:
-            raise _NotSentError(_reason(error)) from error
+            raise TryAgainError(_reason(error)) from error
 
     def _pool(self, mailer: Mailer) -> ConnectionPool:
         pool = self._pools.get(mailer)
@@ -165,7 +157,7 @@ class EmailAdapter:
             async with asyncio.timeout(max(give_up_s - time.time(), 0)):
                 await limiter.acquire()
         except TimeoutError as error:
-            raise _NotSentError("the limit per domain and second left no time") from error
+            raise TryAgainError("the limit per domain and second left no time") from error
 
 
 @asynccontextmanager

@@ -11,11 +11,10 @@ from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import Final
 
-from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout, DummyCookieJar
+from aiohttp import ClientConnectorError, ClientError, ClientSession, DummyCookieJar
 from cryptography.exceptions import UnsupportedAlgorithm
 from py_vapid import Vapid02, VapidException
-from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
-from tenacity.wait import wait_exponential_jitter
+from tenacity import RetryError
 
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.keys import expand_variables
@@ -36,28 +35,23 @@ from pipeline.delivery.push.message import (
     push_post,
     read_subscription,
 )
+from pipeline.delivery.retries import (
+    TOO_LATE,
+    NoAnswerError,
+    TryAgainError,
+    failure_of,
+    request_timeout,
+    retry_until,
+)
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
 
-_LONGEST_REQUEST_S: Final = 30.0
-_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.2, max=60, jitter=0.5)
+_LONGEST_WAIT_S: Final = 60.0
 _ACCEPTED: Final = range(200, 300)
 _GONE: Final = frozenset({404, 410})
 _TRY_AGAIN: Final = frozenset({408, 425, 429})
 _FAILING: Final = 500
 _MOST_AFTER_S: Final = 600.0
-
-
-class _TryAgainError(Exception):
-    """Temporary failure; `after_s` is the delay that the service asks for."""
-
-    def __init__(self, why: str, after_s: float = 0.0) -> None:
-        super().__init__(why)
-        self.after_s = after_s
-
-
-class _NoAnswerError(_TryAgainError):
-    """Failure after which the service may have taken the message."""
 
 
 class PushAdapter:
@@ -77,18 +71,17 @@ class PushAdapter:
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         if time.time() >= parcel.give_up_s:
-            return OutOfTime("it was too late before the first try")
+            return TOO_LATE
         failures: set[type[object]] = set()
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_TryAgainError),
-            wait=_wait,
-            stop=lambda state: time.time() + state.upcoming_sleep >= parcel.give_up_s,
-            after=lambda state: failures.add(type(_failure(state))),
+        retrying = retry_until(
+            parcel.give_up_s,
+            _LONGEST_WAIT_S,
+            after=lambda state: failures.add(type(failure_of(state))),
         )
         try:
             return await retrying(self._try, parcel, attempt)
         except RetryError as error:
-            return OutOfTime(str(error.last_attempt.exception()), _NoAnswerError in failures)
+            return OutOfTime(str(error.last_attempt.exception()), NoAnswerError in failures)
 
     async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         action = parcel.action
@@ -97,7 +90,7 @@ class PushAdapter:
             return Bounced(0)
         sender = _sender(channel)
         if isinstance(sender, str):
-            raise _TryAgainError(sender)
+            raise TryAgainError(sender)
         subscription = read_subscription(action.address or "", sender.services)
         if isinstance(subscription, BadSubscription):
             return Bounced(0, {"bounce": "address", "reason": subscription.why})
@@ -109,7 +102,7 @@ class PushAdapter:
         if status in _ACCEPTED:
             return Delivered()
         if status in _TRY_AGAIN or status >= _FAILING:
-            raise _TryAgainError(f"status {status}", after_s)
+            raise TryAgainError(f"status {status}", after_s)
         if status in _GONE:
             await self._remove(channel, action)
             return Bounced(status, {"bounce": "address"})
@@ -124,21 +117,20 @@ class PushAdapter:
 
     async def _post(self, post: PushPost, give_up_s: float) -> tuple[int, float]:
         """Post once; return the status, and the seconds that the service asks to wait."""
-        timeout = ClientTimeout(min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001)))
         try:
             async with self._client.post(
                 post.url,
                 data=post.body,
                 headers=post.headers,
-                timeout=timeout,
+                timeout=request_timeout(give_up_s),
                 allow_redirects=False,
             ) as response:
                 after = response.headers.get("Retry-After", "")
                 return response.status, min(float(after), _MOST_AFTER_S) if after.isdecimal() else 0
         except ClientConnectorError as error:
-            raise _TryAgainError(type(error).__name__) from error
+            raise TryAgainError(type(error).__name__) from error
         except (ClientError, TimeoutError, ValueError) as error:
-            raise _NoAnswerError(type(error).__name__) from error
+            raise NoAnswerError(type(error).__name__) from error
 
 
 @asynccontextmanager
@@ -167,13 +159,3 @@ def _vapid(key: str) -> Vapid02 | None:
         return Vapid02.from_string(key)
     except (ValueError, VapidException, UnsupportedAlgorithm):
         return None
-
-
-def _failure(state: RetryCallState) -> BaseException | None:
-    return state.outcome.exception() if state.outcome is not None else None
-
-
-def _wait(state: RetryCallState) -> float:
-    failure = _failure(state)
-    requested = failure.after_s if isinstance(failure, _TryAgainError) else 0.0
-    return max(_BACK_OFF(state), requested)

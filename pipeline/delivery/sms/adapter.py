@@ -12,9 +12,8 @@ from typing import Any, Final
 
 import msgspec
 import phonenumbers
-from aiohttp import ClientConnectorError, ClientError, ClientSession, ClientTimeout, DummyCookieJar
-from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
-from tenacity.wait import wait_exponential_jitter
+from aiohttp import ClientConnectorError, ClientError, ClientSession, DummyCookieJar
+from tenacity import RetryError
 
 from pipeline.adapters.json_paths import text_at
 from pipeline.adapters.signed_links import MessageLinks
@@ -30,28 +29,22 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
     Unconfirmed,
 )
+from pipeline.delivery.retries import (
+    TOO_LATE,
+    NoAnswerError,
+    TryAgainError,
+    request_timeout,
+    retry_until,
+)
 from pipeline.delivery.sms.request import ProviderPost, UnusableProvider, provider_post
 from pipeline.delivery.sms.segments import segments
 
-_LONGEST_REQUEST_S: Final = 30.0
-_BACK_OFF: Final = wait_exponential_jitter(multiplier=0.2, max=60, jitter=0.5)
+_LONGEST_WAIT_S: Final = 60.0
 _ANSWER_BYTES: Final = 65_536
 _ACCEPTED: Final = range(200, 300)
 _NOT_TAKEN: Final = frozenset({408, 425, 429, 503})
 _FAILING: Final = 500
 _MOST_AFTER_S: Final = 600.0
-
-
-class _NotSentError(Exception):
-    """Failure before the provider took the message; `after_s` is the delay that it asks for."""
-
-    def __init__(self, why: str, after_s: float = 0.0) -> None:
-        super().__init__(why)
-        self.after_s = after_s
-
-
-class _UnknownError(_NotSentError):
-    """Failure after which the provider may have taken the message."""
 
 
 class SmsAdapter:
@@ -71,19 +64,15 @@ class SmsAdapter:
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         if time.time() >= parcel.give_up_s:
-            return OutOfTime("it was too late before the first try")
-        retried = _NotSentError if self.may_repeat(parcel.action.channel) else _KnownError
-        retrying = AsyncRetrying(
-            retry=retry_if_exception_type(retried),
-            wait=_wait,
-            stop=lambda state: time.time() + state.upcoming_sleep >= parcel.give_up_s,
-        )
+            return TOO_LATE
+        repeats = self.may_repeat(parcel.action.channel)
+        retrying = retry_until(parcel.give_up_s, _LONGEST_WAIT_S, unanswered=repeats)
         try:
             return await retrying(self._try, parcel, attempt)
         except RetryError as error:
             failure = error.last_attempt.exception()
-            return OutOfTime(str(failure), isinstance(failure, _UnknownError))
-        except _UnknownError as error:
+            return OutOfTime(str(failure), isinstance(failure, NoAnswerError))
+        except NoAnswerError as error:
             return Unconfirmed(str(error))
 
     async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
@@ -95,7 +84,7 @@ class SmsAdapter:
             return Bounced(0, {"bounce": "address"})
         post = provider_post(provider, parcel.action, to, self._links)
         if isinstance(post, UnusableProvider):
-            raise _KnownError(post.why)
+            raise TryAgainError(post.why)
         attempt.begin()
         status, answer = await self._post(post, attempt, parcel.give_up_s)
         if status in _ACCEPTED:
@@ -109,37 +98,32 @@ class SmsAdapter:
         self, post: ProviderPost, attempt: Attempt, give_up_s: float
     ) -> tuple[int, Any]:
         """Post once; return status and answer of a provider that has decided."""
-        timeout = ClientTimeout(min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001)))
         try:
             async with self._client.post(
                 post.url,
                 data=post.body,
                 headers=post.headers,
-                timeout=timeout,
+                timeout=request_timeout(give_up_s),
                 allow_redirects=False,
             ) as response:
                 status, after = response.status, response.headers.get("Retry-After", "")
                 raw = await _read(response.content.read)
         except ClientConnectorError as error:
             attempt.failed()
-            raise _KnownError(type(error).__name__) from error
+            raise TryAgainError(type(error).__name__) from error
         except (ClientError, TimeoutError) as error:
-            raise _UnknownError(type(error).__name__) from error
+            raise NoAnswerError(type(error).__name__) from error
         if status in _NOT_TAKEN:
             attempt.failed()
             after_s = float(after) if after.isdecimal() else 0.0
-            raise _KnownError(f"status {status}", min(after_s, _MOST_AFTER_S))
+            raise TryAgainError(f"status {status}", min(after_s, _MOST_AFTER_S))
         if status >= _FAILING:
-            raise _UnknownError(f"status {status}")
+            raise NoAnswerError(f"status {status}")
         return status, _decode(raw)
 
     def _provider(self, channel: str) -> Provider | None:
         found = self._host.find_channel(channel)
         return None if found is None else found.provider
-
-
-class _KnownError(_NotSentError):
-    """Failure after which the provider certainly does not have the message."""
 
 
 @asynccontextmanager
@@ -154,7 +138,7 @@ def _bounce_of(status: int, answer: Any, form: ProviderAnswer) -> DeliveryResult
     code = text_at(answer, form.error)
     kind = form.errors.get(code or "", "refused")
     if kind == "soft":
-        raise _KnownError(f"status {status}, error {code}")
+        raise TryAgainError(f"status {status}, error {code}")
     details = {"bounce": str(kind)}
     return Bounced(status, details if code is None else {**details, "error": code})
 
@@ -189,9 +173,3 @@ def _decode(raw: bytes) -> Any:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-
-
-def _wait(state: RetryCallState) -> float:
-    failure = state.outcome.exception() if state.outcome is not None else None
-    requested = failure.after_s if isinstance(failure, _NotSentError) else 0.0
-    return max(_BACK_OFF(state), requested)

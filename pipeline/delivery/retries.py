@@ -1,0 +1,65 @@
+"""Retries of a delivery until its deadline, as all adapters of channels make them."""
+
+import time
+from typing import Any, Final
+
+from aiohttp import ClientTimeout
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    retry_if_not_exception_type,
+)
+from tenacity.wait import wait_exponential_jitter
+
+from pipeline.delivery.channel_adapter import OutOfTime
+
+TOO_LATE: Final = OutOfTime("it was too late before the first try")
+_LONGEST_REQUEST_S: Final = 30.0
+
+
+class TryAgainError(Exception):
+    """Temporary failure; `after_s` is the delay that the receiver asks for."""
+
+    def __init__(self, why: str, after_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.after_s = after_s
+
+
+class NoAnswerError(TryAgainError):
+    """Failure after which the receiver may have accepted the action."""
+
+
+def retry_until(
+    give_up_s: float, longest_wait_s: float, *, unanswered: bool = True, **more: Any
+) -> AsyncRetrying:
+    """Return retries after TryAgainError until `give_up_s` (epoch s), with growing waits.
+
+    A wait is at most `longest_wait_s`, unless the receiver asks for more. `unanswered`: whether a
+    try without an answer is repeated, too. `more` goes to tenacity.
+    """
+    back_off = wait_exponential_jitter(multiplier=0.2, max=longest_wait_s, jitter=0.5)
+
+    def wait(state: RetryCallState) -> float:
+        failure = failure_of(state)
+        requested = failure.after_s if isinstance(failure, TryAgainError) else 0.0
+        return max(back_off(state), requested)
+
+    temporary = retry_if_exception_type(TryAgainError)
+    answered = retry_if_not_exception_type(NoAnswerError)
+    return AsyncRetrying(
+        retry=temporary if unanswered else temporary & answered,
+        wait=wait,
+        stop=lambda state: time.time() + state.upcoming_sleep >= give_up_s,
+        **more,
+    )
+
+
+def failure_of(state: RetryCallState) -> BaseException | None:
+    """Return what the last try raised."""
+    return state.outcome.exception() if state.outcome is not None else None
+
+
+def request_timeout(give_up_s: float) -> ClientTimeout:
+    """Return how long one HTTP request may take."""
+    return ClientTimeout(min(_LONGEST_REQUEST_S, max(give_up_s - time.time(), 0.001)))
