@@ -17,6 +17,7 @@ from pipeline.cli.insights_options import (
     TimezoneOption,
     UntilOption,
     duration,
+    one_of,
 )
 from pipeline.cli.insights_report import report
 from pipeline.cli.insights_segments import segments
@@ -114,16 +115,16 @@ def attribution(  # noqa: PLR0913 - a command's options
     question = AttributionQuestion(
         file=file,
         paths=paths is not None,
-        model=_one_of("--model", model, tuple(MODELS)),
+        model=one_of("--model", model, tuple(MODELS)),
         order=_order(order),
         options=ModelOptions(
             nulls=nulls,
             direct=frozenset(direct) if direct else DIRECT,
-            worth=_one_of("--worth", worth, get_args(Worth)),
+            worth=one_of("--worth", worth, get_args(Worth)),
         ),
         touches=TouchOptions(
-            unit=_one_of("--unit", unit, get_args(Unit)),
-            touch=None if only is None else _one_of("--only", only, SEEN),
+            unit=one_of("--unit", unit, get_args(Unit)),
+            touch=None if only is None else one_of("--only", only, SEEN),
             lookback_ms=duration(lookback),
             session_ms=duration(session) if session else 0,
             since_ms=epoch_ms(since) if since else None,
@@ -177,13 +178,6 @@ def off_policy(
 
 app.command("recommend")(insights_recommend.recommendations)
 app.command("decisions")(insights_decisions.decisions)
-
-
-def _one_of(option: str, given: str, known: tuple[_T, ...]) -> _T:
-    for one in known:
-        if one == given:
-            return one
-    raise typer.BadParameter(f"{option} {given}: is none of {', '.join(map(str, known))}")
 
 
 def _order(text: str) -> Order:

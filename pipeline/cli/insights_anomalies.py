@@ -3,13 +3,21 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final, cast, get_args
+from typing import Annotated, Final, get_args
 
 import duckdb
 import msgspec
 import typer
 
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
+from pipeline.cli.insights_options import (
+    GoalWorthOption,
+    LanguageOption,
+    MemoryOption,
+    TimezoneOption,
+    UntilOption,
+    one_of,
+)
 from pipeline.cli.insights_topics import topic_folder
 from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms
@@ -19,7 +27,7 @@ from pipeline.insights.daily import daily_series
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.incident_words import Language, evidence_words, incident_words
 from pipeline.insights.incidents import Course, Incident, course
-from pipeline.insights.tables import MOST_AMOUNT, Engine
+from pipeline.insights.tables import Engine
 from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import SEGMENTED
 
@@ -44,22 +52,12 @@ def anomalies(  # noqa: PLR0913 - a command's options
         typer.Option(help="For topics: the property that says the channel, such as platform."),
     ] = None,
     goal: Annotated[str | None, typer.Option(help="Name of the event that is wanted.")] = None,
-    worth: Annotated[
-        float | None,
-        typer.Option(min=0, max=MOST_AMOUNT, help="What reaching the goal once is worth."),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option(help="When the table ends; default: with its last row.")
-    ] = None,
-    timezone: Annotated[
-        str | None, typer.Option(help="Of times that name none, such as Europe/Madrid.")
-    ] = None,
+    worth: GoalWorthOption = None,
+    until: UntilOption = None,
+    timezone: TimezoneOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the simulated series.")] = 0,
-    lang: Annotated[str, typer.Option(help=", ".join(get_args(Language)))] = "en",
-    memory: Annotated[
-        str | None,
-        typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
-    ] = None,
+    lang: LanguageOption = "en",
+    memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
     """Find what went otherwise than its trend and the days of the week let expect, what it cost,
@@ -68,8 +66,7 @@ def anomalies(  # noqa: PLR0913 - a command's options
     Looks at every step and channel: how often, and how many visits go on to the next step and to
     the goal. At most 5 % of what is found is expected to be chance.
     """
-    if lang not in get_args(Language):
-        raise typer.BadParameter(f"--lang {lang}: is none of {', '.join(get_args(Language))}")
+    language = one_of("--lang", lang, get_args(Language))
     if events is not None and (topics is not None or by is not None):
         raise typer.BadParameter("--events goes without --topics and --by")
     until_ms = epoch_ms(until) if until else None
@@ -80,18 +77,14 @@ def anomalies(  # noqa: PLR0913 - a command's options
         else:
             with _topic_log(connection, topics, by, until_ms) as log:
                 found = find_course(log, goal, seed)
-    words = (
-        [incident_words(one, goal, worth, cast(Language, lang)) for one in found.incidents]
-        if found
-        else []
-    )
+    words = [incident_words(one, goal, worth, language) for one in found.incidents] if found else []
     if json:
         plain_course = {} if found is None else msgspec.to_builtins(found)
         print_json({**plain_course, "words": words})
     elif found is None:
         out.print("There is no whole day in the table.")
     else:
-        _print(found, words, cast(Language, lang))
+        _print(found, words, language)
 
 
 def find_course(log: EventLog, goal: str | None, seed: int) -> Course | None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import duckdb
-import typer
 
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
+from pipeline.cli.insights_options import AsOfOption, MemoryOption, SinceOption
 from pipeline.cli.insights_topics import (
     NO_GOAL,
     ConfigOption,
@@ -37,17 +37,9 @@ _GRADES: Final = {"works": 0, "not known yet": 1, "too few customers": 2, "harms
 def campaigns(
     topics: TopicsOption = None,
     config: ConfigOption = None,
-    since: Annotated[
-        str | None,
-        typer.Option("--from", metavar="TIME", help="Only decisions of then or later."),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="The log as it was then.")
-    ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
-    ] = None,
+    since: SinceOption = None,
+    until: AsOfOption = None,
+    memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show per campaign, offer, channel, segment and day what was decided, sent, seen, clicked and

@@ -8,11 +8,11 @@ import typer
 
 from pipeline.adapters.broker.java import find_java
 from pipeline.cli.console import JsonOption, out, print_json, print_table
+from pipeline.cli.insights_options import one_of
 from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms
 from pipeline.insights.decision_log import (
     GROUPINGS,
-    DecisionGrouping,
     DecisionLogOptions,
     load_decisions,
 )
@@ -54,7 +54,7 @@ def decisions(  # noqa: PLR0913 - a command's options
     """Show what decides decisions: how often each factor changes the winner, which offers lose to
     which, what rules leave over, and what never wins."""
     options = DecisionLogOptions(
-        _grouping(by),
+        one_of("--by", by, GROUPINGS),
         epoch_ms(since) if since else None,
         epoch_ms(until) if until else None,
     )
@@ -72,20 +72,11 @@ def decisions(  # noqa: PLR0913 - a command's options
 
 def named_engine(name: str) -> EngineName:
     """Return the engine with this name; for Spark, say where there is a Java."""
-    for known in ENGINES:
-        if known == name:
-            if known == "spark" and "JAVA_HOME" not in os.environ:
-                java = find_java(Settings().java_home).executable
-                os.environ["JAVA_HOME"] = str(java.parent.parent)
-            return known
-    raise typer.BadParameter(f"--engine {name}: is none of {', '.join(ENGINES)}")
-
-
-def _grouping(name: str) -> DecisionGrouping:
-    for known in GROUPINGS:
-        if known == name:
-            return known
-    raise typer.BadParameter(f"--by {name}: is none of {', '.join(GROUPINGS)}")
+    engine = one_of("--engine", name, ENGINES)
+    if engine == "spark" and "JAVA_HOME" not in os.environ:
+        java = find_java(Settings().java_home).executable
+        os.environ["JAVA_HOME"] = str(java.parent.parent)
+    return engine
 
 
 def _print(group: DecisionGroup) -> None:

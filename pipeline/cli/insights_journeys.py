@@ -6,18 +6,17 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
-from pipeline.adapters.journey_file import load_journey
-from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
+from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.insights_options import (
     MemoryOption,
     SpillOption,
     TimezoneOption,
     UntilOption,
     duration,
+    load_plan,
 )
 from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms
-from pipeline.config.journey import Journey
 from pipeline.insights.associations import Association
 from pipeline.insights.conformance import Conformance, conformance
 from pipeline.insights.defined import compare
@@ -78,7 +77,7 @@ def journeys(  # noqa: PLR0913 - a command's options
 
     Unfinished journeys, whose window is not over when the table ends, are censored, not failed.
     """
-    journey = None if defined is None else _journey(defined)
+    journey = None if defined is None else load_plan(defined)
     if journey is None and (details or early):
         raise typer.BadParameter("--details and --early are about a journey: say --defined FILE")
     table = EventOptions(epoch_ms(until) if until else None, timezone)
@@ -101,16 +100,6 @@ def journeys(  # noqa: PLR0913 - a command's options
     _print_conformance(journey.journey, result)
     if more is not None:
         _print_details(more)
-
-
-def _journey(file: Path) -> Journey:
-    journey = load_journey(file)
-    if isinstance(journey, Journey):
-        return journey
-    for error in journey:
-        err.print(plain(str(error)), soft_wrap=True)
-    print_error(f"{file} has {len(journey)} error{'s' if len(journey) > 1 else ''}")
-    raise typer.Exit(1)
 
 
 def _print_conformance(name: str, result: Conformance) -> None:

@@ -1,11 +1,19 @@
 """Options that the commands of `kairos insights` share."""
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar, get_args
 
 import typer
 
+from pipeline.adapters.journey_file import load_journey
+from pipeline.cli.console import err, print_error
+from pipeline.cli.plain import plain
 from pipeline.conditions.duration import duration_ms
+from pipeline.config.journey import Journey
+from pipeline.insights.incident_words import Language
+from pipeline.insights.tables import MOST_AMOUNT
+
+_T = TypeVar("_T")
 
 UntilOption: TypeAlias = Annotated[
     str | None, typer.Option(help="When the table ends; default: with its last row.")
@@ -20,6 +28,36 @@ MemoryOption: TypeAlias = Annotated[
 SpillOption: TypeAlias = Annotated[
     Path | None, typer.Option(help="Folder for what does not fit; default: the system's.")
 ]
+AsOfOption: TypeAlias = Annotated[
+    str | None, typer.Option("--to", metavar="TIME", help="The log as it was then.")
+]
+SinceOption: TypeAlias = Annotated[
+    str | None, typer.Option("--from", metavar="TIME", help="Only decisions of then or later.")
+]
+GoalWorthOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(min=0, max=MOST_AMOUNT, help="What reaching the goal once is worth."),
+]
+LanguageOption: TypeAlias = Annotated[str, typer.Option(help=", ".join(get_args(Language)))]
+
+
+def one_of(option: str, given: str, known: tuple[_T, ...]) -> _T:
+    """Return what is `given` among those known to an option. Raises BadParameter."""
+    for one in known:
+        if one == given:
+            return one
+    raise typer.BadParameter(f"{option} {given}: is none of {', '.join(map(str, known))}")
+
+
+def load_plan(file: Path) -> Journey:
+    """Return the journey in a file; print its errors and exit where it has some."""
+    journey = load_journey(file)
+    if isinstance(journey, Journey):
+        return journey
+    for error in journey:
+        err.print(plain(str(error)), soft_wrap=True)
+    print_error(f"{file} has {len(journey)} error{'s' if len(journey) > 1 else ''}")
+    raise typer.Exit(1)
 
 
 def duration(text: str) -> int:

@@ -5,11 +5,10 @@ from typing import Annotated, Final
 
 import typer
 
-from pipeline.adapters.journey_file import load_journey
-from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
+from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.explain import LangOption, Tongue
+from pipeline.cli.insights_options import MemoryOption, TimezoneOption, duration, load_plan
 from pipeline.cli.plain import plain
-from pipeline.conditions.duration import duration_ms
 from pipeline.config.journey import Journey
 from pipeline.insights.case_choices import ARROW, case_choices
 from pipeline.insights.choices import ChoiceRows, Gain
@@ -72,13 +71,8 @@ def recommendations(  # noqa: PLR0913 - a command's options
         list[str] | None,
         typer.Option(metavar='"A > B"', help="With --defined: A must not come before B."),
     ] = None,
-    timezone: Annotated[
-        str | None, typer.Option(help="Of times that name none, such as Europe/Madrid.")
-    ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
-    ] = None,
+    timezone: TimezoneOption = None,
+    memory: MemoryOption = None,
     lang: LangOption = Tongue.EN,
     json: JsonOption = False,
 ) -> None:
@@ -89,7 +83,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
     only) is recommended as a test. Where the data carry nothing, nothing is recommended.
     """
     weighing = Weighing(
-        within_ms=_duration(within),
+        within_ms=duration(within),
         value=value,
         costs=dict(_cost(one) for one in cost or ()),
         day=day_cost,
@@ -97,7 +91,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
         opt_outs=tuple(opt_out or ()),
     )
     options = PromptOptions(weighing, tuple(adjust or ()), timezone)
-    journey = None if defined is None else _journey(defined)
+    journey = None if defined is None else load_plan(defined)
     forbidden = _forbidden(forbid or [], journey)
     with Engine(memory).open() as connection:
         log = read_events(connection, events, EventOptions(zone=timezone))
@@ -131,23 +125,6 @@ def _steps(
         err.print(plain(f"{file}: {words}"), soft_wrap=True)
     names = tuple(one.name for one in cases.plan.steps)
     return load_defined_steps(log, names), case_choices(cases, weighing, forbidden)
-
-
-def _journey(file: Path) -> Journey:
-    journey = load_journey(file)
-    if isinstance(journey, Journey):
-        return journey
-    for error in journey:
-        err.print(plain(str(error)), soft_wrap=True)
-    print_error(f"{file} has {len(journey)} error{'s' if len(journey) > 1 else ''}")
-    raise typer.Exit(1)
-
-
-def _duration(text: str) -> int:
-    try:
-        return duration_ms(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
 
 
 def _cost(text: str) -> tuple[str, float]:

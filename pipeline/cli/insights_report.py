@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, cast, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.progress import Progress
@@ -12,6 +12,14 @@ from rich.progress import Progress
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.journey_file import load_journey
 from pipeline.cli.console import JsonOption, err, out, print_json
+from pipeline.cli.insights_options import (
+    AsOfOption,
+    GoalWorthOption,
+    LanguageOption,
+    MemoryOption,
+    SinceOption,
+    one_of,
+)
 from pipeline.cli.insights_topics import ConfigOption, TopicsOption, campaigns_of, topic_folder
 from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms
@@ -23,7 +31,7 @@ from pipeline.insights.incident_words import Language
 from pipeline.insights.report.advice import NO_ADVICE, read_advice
 from pipeline.insights.report.content import ReportContent, ReportQuestion, report_content
 from pipeline.insights.report.page import report_page
-from pipeline.insights.tables import MOST_AMOUNT, Engine, TableError
+from pipeline.insights.tables import Engine, TableError
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 
 
@@ -45,22 +53,11 @@ def report(  # noqa: PLR0913 - a command's options
         Path | None,
         typer.Option(help="What `kairos insights recommend --json` printed, to be shown too."),
     ] = None,
-    worth: Annotated[
-        float | None,
-        typer.Option(min=0, max=MOST_AMOUNT, help="What reaching the goal once is worth."),
-    ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option("--from", metavar="TIME", help="Only decisions of then or later."),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="The log as it was then.")
-    ] = None,
-    lang: Annotated[str, typer.Option(help=", ".join(get_args(Language)))] = "en",
-    memory: Annotated[
-        str | None,
-        typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
-    ] = None,
+    worth: GoalWorthOption = None,
+    since: SinceOption = None,
+    until: AsOfOption = None,
+    lang: LanguageOption = "en",
+    memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write one HTML file with what campaigns, journeys and series showed, for everybody.
@@ -68,8 +65,7 @@ def report(  # noqa: PLR0913 - a command's options
     It has its script in it and loads nothing from any network. With --json its content is printed
     too.
     """
-    if lang not in get_args(Language):
-        raise typer.BadParameter(f"--lang {lang}: is none of {', '.join(get_args(Language))}")
+    language = one_of("--lang", lang, get_args(Language))
     if not file.parent.is_dir():
         raise TableError(f"--out {file}: {file.parent} is no folder")
     campaigns = campaigns_of(config, topics)
@@ -87,7 +83,7 @@ def report(  # noqa: PLR0913 - a command's options
             by=by,
             journey=None if journey is None else (read_plan(journey), journey),
             worth=worth,
-            language=cast(Language, lang),
+            language=language,
             advice=NO_ADVICE if recommendations is None else read_advice(recommendations),
         )
         content = write_report(question, engine, file)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.console import JsonOption, out, print_json, print_table
+from pipeline.cli.insights_options import AsOfOption, MemoryOption
 from pipeline.cli.insights_topics import topic_folder
 from pipeline.cli.times import epoch_ms
 from pipeline.insights.segment_moves import CHANGES, segment_moves
@@ -22,13 +23,8 @@ def segments(
             "topic itself.",
         ),
     ] = None,
-    until: Annotated[
-        str | None, typer.Option("--to", metavar="TIME", help="The log as it was then.")
-    ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
-    ] = None,
+    until: AsOfOption = None,
+    memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show members of segments, entries and exits by day, and how long customers stay."""
