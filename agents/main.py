@@ -17,8 +17,7 @@ from agents.run import run as run_apps
 from pipeline.adapters.cleaning import Cleaning
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.kafka import Property
-from pipeline.adapters.knowledge_follower import KnowledgeFollower
-from pipeline.adapters.model_shelf import ModelShelf, follow_models
+from pipeline.adapters.latest_learning import LatestLearning, follow_learning
 from pipeline.flow import stage as stage_named
 from pipeline.home.codec import open_codec
 from pipeline.home.load_rules import load_rules
@@ -47,14 +46,13 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
     codec = open_codec(settings)
     log = ConfigurationFollower(kafka, codec)
     log.start(_CONFIGURATION_TIMEOUT_S)
-    knowledge = KnowledgeFollower(kafka, codec)
-    shelf, learning = follow_models(kafka, codec, settings.kept_artifacts())
+    learned, learning = follow_learning(kafka, codec, settings.kept_artifacts())
     try:
         inputs = (topic for name in names for topic in stage_named(name).inputs)
         equipment = Equipment(
             _options(settings, kafka, instance),
             DecodedCache(codec, inputs),
-            _rulebook(settings, log, knowledge, shelf),
+            _rulebook(settings, log, learned),
         )
         apps = [AGENTS[name](equipment) for name in names]
         _measure(dict(zip(names, apps, strict=True)))
@@ -62,7 +60,6 @@ def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnRea
         _announce_when_ready(apps, {"metrics": server.server_port}, on_ready)
         return run_apps(apps)
     finally:
-        knowledge.stop()
         learning.stop()
         log.stop()
 
@@ -74,16 +71,14 @@ def _measure(apps: Mapping[str, App]) -> None:
     REGISTRY.register(collector)
 
 
-def _rulebook(
-    settings: Settings,
-    log: ConfigurationFollower,
-    knowledge: KnowledgeFollower,
-    shelf: ModelShelf,
-) -> Rulebook:
+def _rulebook(settings: Settings, log: ConfigurationFollower, learned: LatestLearning) -> Rulebook:
     rulebook = Rulebook(
-        log, lambda config: load_rules(config, settings), knowledge.latest, shelf.equip
+        log,
+        lambda config: load_rules(config, settings),
+        learned.knowledge,
+        learned.models.equip,
     )
-    knowledge.on_change = shelf.on_change = rulebook.refresh
+    learned.on_change = rulebook.refresh
     return rulebook
 
 

@@ -1,15 +1,12 @@
 """Models in force in this process: those that `learning` names, loaded as they are promoted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from threading import Lock
 
 import structlog
 
 from pipeline.adapters.artifacts import Artifacts
-from pipeline.adapters.avro import Codec
-from pipeline.adapters.kafka import Property
-from pipeline.adapters.learning_follower import LearningFollower
 from pipeline.adapters.model_promotions import Promotions
 from pipeline.adapters.propensity_model import (
     PropensityModel,
@@ -18,14 +15,14 @@ from pipeline.adapters.propensity_model import (
     load_model,
 )
 from pipeline.config.compile import Configuration
-from pipeline.model.learning import SNAPSHOT, LearningRecord
+from pipeline.model.learning import LearningRecord
 from pipeline.rules import Rules
 
 _log = structlog.get_logger(__name__)
 
 
 class ModelShelf:
-    """Models by name. A thread loads them, and calls `on_change` after each.
+    """Models by name, loaded as they are promoted. Thread-safe.
 
     `equip` gives rules those that fit. A damaged model is refused, and one that does not fit a
     configuration is not used with it: then the one before stays.
@@ -36,25 +33,22 @@ class ModelShelf:
         self._models: dict[str, Sequence[PropensityModel]] = {}
         self._fitted: dict[str, PropensityModels | None] = {}
         self._lock = Lock()
-        self.on_change: Callable[[], None] = lambda: None
 
-    def take(self, key: str, record: LearningRecord | None) -> None:
+    def take(self, name: str, record: LearningRecord | None) -> None:
         """Put the model of a record of `learning` into force; None: withdraw it."""
-        if key == SNAPSHOT:
-            return
         if record is None:
-            self._put(key, ())
-            _log.info("model withdrawn", model=key)
+            self._put(name, ())
+            _log.info("model withdrawn", model=name)
             return
         if record.model is None:
-            _log.error("no model in its record", model=key)
+            _log.error("no model in its record", model=name)
             return
-        version = record.model.version
         model = load_model(record.digest, record.model.manifest, self._artifacts)
         if isinstance(model, str):
-            _log.error("model refused, the one before stays", model=key, version=version, why=model)
+            label = f"{name}@{record.model.version}"
+            _log.error("model refused, the one before stays", model=label, why=model)
             return
-        self._put(key, (model, *self._models.get(key, ())[:1]))
+        self._put(name, (model, *self._models.get(name, ())[:1]))
         _log.info("model in force", model=model.manifest.label)
 
     def equip(self, rules: Rules) -> Rules:
@@ -72,7 +66,6 @@ class ModelShelf:
         with self._lock:
             self._models = dict(sorted({**self._models, name: models}.items()))
             self._fitted = {}
-        self.on_change()
 
     def _fitting(
         self, models: Sequence[PropensityModel], config: Configuration
@@ -84,17 +77,6 @@ class ModelShelf:
             label = one.manifest.label
             _log.error("model does not fit", model=label, config=config.digest, why=why)
         return None
-
-
-def follow_models(
-    kafka: Mapping[str, Property], codec: Codec, artifacts: Artifacts
-) -> tuple[ModelShelf, LearningFollower]:
-    """Return the shelf with the models in force, and the follower, which has been started, that
-    keeps it so. Raises LearningLogError."""
-    shelf = ModelShelf(artifacts)
-    follower = LearningFollower(kafka, codec, shelf.take)
-    follower.start()
-    return shelf, follower
 
 
 def rules_with_models(rules: Rules, label: str | None, artifacts: Artifacts) -> Rules | str:

@@ -10,8 +10,7 @@ from msgspec.structs import replace
 
 from agents.stored_rows import stored_states
 from pipeline.adapters.clock import now_ms
-from pipeline.adapters.knowledge_follower import newest_knowledge
-from pipeline.adapters.model_shelf import follow_models
+from pipeline.adapters.latest_learning import follow_learning
 from pipeline.cli.console import JsonOption, fail, print_json
 from pipeline.cli.explain import LangOption, Tongue, print_explanation
 from pipeline.config.compile import Configuration
@@ -32,7 +31,6 @@ from pipeline.row_files.row import FileFormat, UnreadableRow
 from pipeline.row_files.row_ids import RowIds
 from pipeline.row_files.row_intake import RowIntake
 from pipeline.row_files.rows import open_rows
-from pipeline.rules.knowledge import EMPTY, Knowledge
 from pipeline.settings import Settings
 
 _NAME = "Preview"
@@ -149,12 +147,12 @@ def _preview(
         keys = identifiers if stage.name == "identity" else profiles
         return dict(stored_states(settings, stage, keys))
 
-    rules = load_rules(config, settings, _knowledge(settings, config))
-    shelf, follower = follow_models(
+    learned, follower = follow_learning(
         settings.kafka(), open_codec(settings), settings.kept_artifacts()
     )
     follower.stop()
-    flow = Flow(shelf.equip(rules), rows)
+    rules = load_rules(config, settings, learned.knowledge())
+    flow = Flow(learned.models.equip(rules), rows)
     made = [emit.value for emit in flow.run(interaction)]
     for stage, refused in flow.refused:
         fail(f"{stage}: {refused.reason}: {refused.detail}")
@@ -163,12 +161,6 @@ def _preview(
     if not mine:
         fail("nothing is decided on this")
     return explain(mine[-1], config, lang.language)
-
-
-def _knowledge(settings: Settings, config: Configuration) -> Knowledge:
-    if config.learning is None:
-        return EMPTY
-    return newest_knowledge(settings.kafka(), open_codec(settings))
 
 
 def _affected_keys(settings: Settings, names: Iterable[str]) -> tuple[set[str], set[str]]:

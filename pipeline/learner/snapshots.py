@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from typing import Final
 
+import structlog
+
 from pipeline.adapters.acknowledged_writer import AcknowledgedWriter
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import Outgoing, Property
-from pipeline.adapters.knowledge_follower import newest_snapshot
+from pipeline.adapters.snapshots import scan
 from pipeline.decisioning.learning.counting import posterior
 from pipeline.learner.ledger import EvidenceLedger
 from pipeline.model import topics
@@ -14,6 +16,21 @@ from pipeline.model.learning import SNAPSHOT, LearningRecord
 from pipeline.rules.knowledge import digest_of
 
 _TIMEOUT_S: Final = 30.0
+
+_log = structlog.get_logger(__name__)
+
+
+def newest_snapshot(client: Mapping[str, Property], codec: Codec) -> LearningRecord | None:
+    """Return the newest snapshot in the topic; None before the first. Raises KafkaException."""
+    found = None
+    for stored in scan(client, topics.LEARNING):
+        if stored.key == SNAPSHOT and stored.value is not None:
+            record = codec.decode(topics.LEARNING, stored.value)
+            if isinstance(record, LearningRecord):
+                found = record
+            else:
+                _log.error("unreadable snapshot", reason=str(record), at=stored.offset)
+    return found
 
 
 class AnotherLearnerError(Exception):

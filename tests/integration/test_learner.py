@@ -8,7 +8,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
-from pipeline.adapters.knowledge_follower import newest_snapshot
+from pipeline.learner.snapshots import newest_snapshot
 from pipeline.model import topics
 from pipeline.model.decision import Action, Decision
 from pipeline.model.learning import LearningRecord

@@ -8,13 +8,15 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.adapters.artifacts import Artifacts
+from pipeline.adapters.latest_learning import LatestLearning
 from pipeline.adapters.model_promotions import Promotion, Promotions
 from pipeline.adapters.model_shelf import ModelShelf, rules_with_models
 from pipeline.adapters.propensity_model import ill_fitting
 from pipeline.decisioning.explain import explain, run_again
 from pipeline.decisioning.model_manifest import manifest_from
-from pipeline.model.learning import LearningRecord, ModelVersion
+from pipeline.model.learning import SNAPSHOT, LearningRecord, ModelVersion, Posterior
 from pipeline.model.time import DAY_MS
+from pipeline.rules.knowledge import EMPTY, TreatmentEvidence
 from pipeline.stack.model_drift import ModelUse, drift_of, stability_index
 from pipeline.training.fitting import calibrate, predict
 from pipeline.training.model_folder import StoredModel, TrainedModel, read_models, write_model
@@ -145,6 +147,31 @@ def test_a_model_that_reads_what_decisions_do_not_know_is_not_used(
         profile={"traits": traits, "features": ["tier", "age", "bought"]}, policies={}, traits=()
     )
     assert shelf.equip(named).propensities is not None
+
+
+def test_snapshots_and_models_of_one_topic_go_to_whom_they_concern(
+    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    learned, rules = LatestLearning(artifacts), bank()
+    changes: list[str] = []
+    learned.on_change = lambda: changes.append(learned.knowledge().name)
+
+    def snapshot(number: int) -> LearningRecord:
+        found = Posterior("sale", "shoes", "tile", "", 10.0 * number, 1.0, 10, 1)
+        return LearningRecord(number, "d" * 64, 0, posteriors=(found,))
+
+    assert learned.knowledge() is EMPTY
+    learned.take(SNAPSHOT, snapshot(2))
+    learned.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
+    learned.take(SNAPSHOT, snapshot(1))  # of a learner that was replaced
+    learned.take(SNAPSHOT, None)
+    evidence = learned.knowledge().about(("sale", "shoes", "tile"), "")
+    assert evidence == TreatmentEvidence(20.0, 1.0, 10)
+    assert learned.models.equip(rules).propensities.label == "bank@1"  # type: ignore[union-attr]
+    learned.take(SNAPSHOT, snapshot(3))
+    learned.take("bank", None)
+    assert learned.models.equip(rules).propensities is None
+    assert [name.partition("-")[0] for name in changes] == ["2", "2", "3", "3"]
 
 
 def test_versions_are_told_apart_by_what_they_are(trained: TrainedModel, tmp_path: Path) -> None:
