@@ -1,6 +1,6 @@
 """`/v1/outcomes`: outcomes of actions, as interactions of the customers they were for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -28,8 +28,8 @@ from pipeline.model.interaction import Context, Interaction, Scalar
 from pipeline.model.time import HOUR_MS
 from pipeline.rules.token import Claims, TokenKey
 
-_OWN: Final = "kairos"
-"""Source of the outcomes that Kairos itself reports."""
+OWN_SOURCE: Final = "kairos"
+"""Source of what Kairos itself reports, and of what comes by links that it signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +58,24 @@ async def outcomes(gateway: Gateway, request: Request) -> Response | Refusal:
 
 def expired_outcomes(actions: Sequence[Action]) -> list[Interaction]:
     """Return `expired` outcomes of actions that came too late, at the time they were made for."""
-    return [
-        Interaction(
-            event_id=outcome_id(action.action_id, "expired"),
-            kind="outcome",
-            name="expired",
-            channel=action.channel,
-            source=_OWN,
-            occurred_at=action.created_at,
-            received_at=action.created_at,
-            identifiers=(action.identifier,),
-            properties=action_properties(action),
-        )
-        for action in actions
-    ]
+    return [outcome_of(action, "expired", action.created_at, {}) for action in actions]
+
+
+def outcome_of(
+    action: Action | Claims, name: OutcomeName, at: int, properties: Mapping[str, Scalar]
+) -> Interaction:
+    """Return an outcome that Kairos itself reports, at `at` (epoch ms); one of a name counts."""
+    return Interaction(
+        event_id=outcome_id(action.action_id, name),
+        kind="outcome",
+        name=name,
+        channel=action.channel,
+        source=OWN_SOURCE,
+        occurred_at=at,
+        received_at=at,
+        identifiers=(action.identifier,),
+        properties={**properties, **action_properties(action)},
+    )
 
 
 def _envelope(raw: bytes, most: int) -> Outcomes | Refusal:

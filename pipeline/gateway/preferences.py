@@ -15,6 +15,7 @@ from pipeline.adapters.clock import now_ms
 from pipeline.adapters.signed_links import PreferenceLink
 from pipeline.config.compile import Configuration
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
+from pipeline.gateway.outcomes import OWN_SOURCE
 from pipeline.gateway.preference_page import (
     Choice,
     PageLanguage,
@@ -27,9 +28,6 @@ from pipeline.gateway.preference_page import (
 )
 from pipeline.intake.refusal import Refusal
 from pipeline.model.interaction import Interaction, Scalar
-
-OWN_SOURCE: Final = "kairos"
-"""Source of the interactions by links that Kairos itself signed."""
 
 _MOST_BYTES: Final = 4_096
 _FORM: Final = "application/x-www-form-urlencoded"

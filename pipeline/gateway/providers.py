@@ -24,10 +24,8 @@ from pipeline.config.compile import Configuration
 from pipeline.config.keys import expand_variables
 from pipeline.config.provider import Provider, ProviderCallbacks, ProviderSignature
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
-from pipeline.gateway.outcomes import action_properties
-from pipeline.gateway.preferences import OWN_SOURCE
+from pipeline.gateway.outcomes import OWN_SOURCE, outcome_of
 from pipeline.intake.refusal import Refusal, bad, unavailable
-from pipeline.model.ids import outcome_id
 from pipeline.model.interaction import Identifier, Interaction, Scalar
 
 _MOST_BYTES: Final = 65_536
@@ -141,18 +139,7 @@ def _status(gateway: Gateway, request: Request, post: _Post) -> Interaction | Re
         code = text_at(post.fields, post.callbacks.error)
         kind: BounceKind = post.provider.answer.errors.get(code or "", "refused")
         properties = {"bounce": kind, **({"error": code} if code else {})}
-    now = now_ms()
-    return Interaction(
-        event_id=outcome_id(claims.action_id, outcome),
-        kind="outcome",
-        name=outcome,
-        channel=claims.channel,
-        source=OWN_SOURCE,
-        occurred_at=now,
-        received_at=now,
-        identifiers=(claims.identifier,),
-        properties={**properties, **action_properties(claims)},
-    )
+    return outcome_of(claims, outcome, now_ms(), properties)
 
 
 def _reply(post: _Post, text: str) -> Interaction | Refusal | None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,7 +16,7 @@ from pipeline.adapters.coupon_codes import format_code, read_code
 from pipeline.adapters.kafka import Outgoing
 from pipeline.gateway.coupon_book import Coupon, CouponBook
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
-from pipeline.gateway.outcomes import action_properties
+from pipeline.gateway.outcomes import outcome_of
 from pipeline.gateway.receipt import receive
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode
@@ -153,20 +154,10 @@ async def _confirm(
 
 
 def _conversion(claims: Claims, at: int, sale: _Sale) -> Interaction:
-    return Interaction(
+    properties = {**sale.properties.scalars, "goal": _GOAL, "coupon": sale.record.code}
+    return replace(
+        outcome_of(claims, "conversion", at, properties),
         event_id=outcome_id(claims.action_id, "conversion", _GOAL),
-        kind="outcome",
-        name="conversion",
-        channel=claims.channel,
         source=sale.record.source,
-        occurred_at=at,
-        received_at=at,
-        identifiers=(claims.identifier,),
-        properties={
-            **sale.properties.scalars,
-            **action_properties(claims),
-            "goal": _GOAL,
-            "coupon": sale.record.code,
-        },
         lists=sale.properties.lists,
     )

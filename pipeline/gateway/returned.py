@@ -7,6 +7,7 @@ Maildir that `kairos adapter email` reads. A message counts once, whichever way 
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,11 +16,9 @@ from pipeline.adapters.returned_mail import OtherMail, parse_returned
 from pipeline.config.model import ADAPTERS
 from pipeline.gateway import access
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
-from pipeline.gateway.outcomes import action_properties
+from pipeline.gateway.outcomes import outcome_of
 from pipeline.gateway.responses import json_response
 from pipeline.intake.refusal import Refusal, unavailable
-from pipeline.model.ids import outcome_id
-from pipeline.model.interaction import Interaction
 
 _MOST_BYTES: Final = 10_000_000
 
@@ -47,18 +46,8 @@ async def take_returned_mail(gateway: Gateway, request: Request) -> Response | R
     claims = gateway.tokens.verify(found.token) if found.token else None
     if claims is None:
         return json_response(ReturnedMailAnswer(None, "it gives back no token of a message"))
-    now = now_ms()
-    outcome = Interaction(
-        event_id=outcome_id(claims.action_id, found.outcome),
-        kind="outcome",
-        name=found.outcome,
-        channel=claims.channel,
-        source=ADAPTERS,
-        occurred_at=now,
-        received_at=now,
-        identifiers=(claims.identifier,),
-        properties={**found.properties, **action_properties(claims)},
-    )
+    outcome = outcome_of(claims, found.outcome, now_ms(), found.properties)
+    outcome = replace(outcome, source=ADAPTERS)
     failure = await gateway.write([TracedInteraction(outcome, trace_of(request))])
     if failure is not None:
         return unavailable(failure.detail)

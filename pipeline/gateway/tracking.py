@@ -15,8 +15,7 @@ from pipeline.adapters.signed_links import TrackedLink
 from pipeline.config.derived import BOT
 from pipeline.enrichment.enrichers.user_agent import UserAgentEnricher
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
-from pipeline.gateway.outcomes import action_properties
-from pipeline.gateway.preferences import OWN_SOURCE
+from pipeline.gateway.outcomes import OWN_SOURCE, action_properties
 from pipeline.intake.refusal import Refusal
 from pipeline.model.ids import outcome_id
 from pipeline.model.interaction import Context, Interaction
