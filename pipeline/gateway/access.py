@@ -43,8 +43,11 @@ def find_source(key: str | None, config: Configuration, adapter_key: str) -> Sou
     return _deny("no source has this write key")
 
 
-def check_reader(key: str | None, config: Configuration) -> Refusal | None:
-    """Return why the key may not read and erase; None for a server key."""
+def check_reader(request: Request, config: Configuration) -> Refusal | None:
+    """Return why the request may not read and erase; None with a server key."""
+    key = key_in_header(request)
+    if isinstance(key, Refusal):
+        return key
     if not key:
         return _deny("give a server key: Basic auth with the key as user name, or Bearer")
     if config.server_with(key) is not None:

@@ -61,8 +61,7 @@ class DebugEndpoints:
         config = gateway.configuration()
         if isinstance(config, Refusal):
             return config
-        key = access.key_in_header(request)
-        refusal = key if isinstance(key, Refusal) else access.check_reader(key, config)
+        refusal = access.check_reader(request, config)
         if refusal is not None:
             return refusal
         token = self._signer().sign(b"debug").decode()

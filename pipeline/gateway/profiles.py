@@ -128,10 +128,7 @@ def _parse_request(gateway: Gateway, request: Request) -> _ProfileRequest | Refu
     config = gateway.configuration()
     if isinstance(config, Refusal):
         return config
-    key = access.key_in_header(request)
-    if isinstance(key, Refusal):
-        return key
-    refused = access.check_reader(key, config)
+    refused = access.check_reader(request, config)
     if refused is not None:
         return refused
     parts = _parts(request)
