@@ -104,6 +104,8 @@ def test_a_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> 
     _lives(shop, names, 6)
     shop.restart("worker-all-0")
     _lives(shop, names, 6)
+    # An answer can be read before the decision that it is of.
+    shop.kairos("status", "--until-idle", "30")
     decided: dict[str, set[str | None]] = {}
     for _, one in shop.records.every(topics.DECISIONS, Decision):
         for choice in one.choices:
@@ -148,6 +150,7 @@ def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     chosen = seen["chosen"] and seen["chosen"]["treatment"]
     with shop.client(_KEY) as client:  # sooner than the next snapshot
         ids = {_asks(client, next(names))["decision_id"] for _ in range(20)}
+    shop.kairos("status", "--until-idle", "30")
     made = [
         choice
         for _, one in shop.records.every(topics.DECISIONS, Decision)
