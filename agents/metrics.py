@@ -126,13 +126,13 @@ class StageMetrics:
         self._flow.queued.observe(queued_s)
         self._flow.spent.observe(spent_s)
 
-    def heard(self, interaction: Interaction) -> None:
+    def count_input(self, interaction: Interaction) -> None:
         """Count an interaction that came in."""
         named = interaction.context.timezone
         if named and zone(named) is None:
             self._unknown_zones.inc()
 
-    def sent(self, outputs: tuple[Output, ...]) -> None:
+    def count_outputs(self, outputs: tuple[Output, ...]) -> None:
         """Count written records."""
         for output in outputs:
             self._flow.sent[output.topic] += 1

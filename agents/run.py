@@ -45,7 +45,7 @@ async def _run(apps: Sequence[App]) -> int:
     stopped_well = await _stop(apps, _FAILED_STOP_TIMEOUT_S if failed else _STOP_TIMEOUT_S)
     for task in tasks:
         task.cancel()
-    return EXIT_OK if stopped_well and not failed and not _crashed(apps) else EXIT_FAILED
+    return EXIT_OK if stopped_well and not failed and not _any_crashed(apps) else EXIT_FAILED
 
 
 def _log_failure(apps: Sequence[App]) -> None:
@@ -54,7 +54,7 @@ def _log_failure(apps: Sequence[App]) -> None:
     logger.critical("the worker ends: %s", reasons[0] if reasons else "it did not stop as asked")
 
 
-def _crashed(apps: Sequence[App]) -> bool:
+def _any_crashed(apps: Sequence[App]) -> bool:
     return any(app.crashed for app in apps)
 
 

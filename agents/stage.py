@@ -128,7 +128,7 @@ class StageShell:
             if not isinstance(admitted, Interaction):
                 return admitted
             record = admitted
-            self._metrics.heard(record)
+            self._metrics.count_input(record)
         digest = config_of(record)
         rules = await self._rulebook.find(digest)
         if rules is None:
@@ -262,7 +262,7 @@ class StageShell:
                 with_cause(headers, message, index),
                 message.partition,
             )
-        self._metrics.sent(outputs)
+        self._metrics.count_outputs(outputs)
 
     def _count_exception(self, error: Exception) -> DeadLetter:
         """Return the dead letter of an input whose step raised `error`.

@@ -95,7 +95,7 @@ class CatchUp:
             end += len(rows)
             if rows and await writer.write_changelog(tp, owner, rows) != end:
                 return False
-        replay.taken_over(owner, end)
+        replay.record_takeover(owner, end)
         return True
 
 

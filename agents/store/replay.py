@@ -44,7 +44,7 @@ class Replay:
         """Return the current rows whose last record in the changelog is void."""
         return [(key, self._store.get(key)) for key in sorted(self._void)]
 
-    def taken_over(self, owner: int, end: int) -> None:
+    def record_takeover(self, owner: int, end: int) -> None:
         """Note that everything below `end` is applied, and `owner` is the token from there on."""
         self.owner, self.end = owner, end
         self._void, self._before_void = set(), None

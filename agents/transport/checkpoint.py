@@ -107,7 +107,7 @@ class Checkpointer:
             offsets = self._progress.committable()
             cut_ms = now_ms()
             epoch = self._cut()
-            await self._producer.delivered(epoch)
+            await self._producer.wait_until_delivered(epoch)
             self._producer.fence.check(epoch)
             committed = bool(offsets) and await self._commit(offsets, cut_ms)
             self._persist(epoch)
@@ -152,7 +152,7 @@ class Checkpointer:
                 raise CommitStalledError(f"commit failed: {error.str()}")
             logger.warning("commit failed, trying again: %s", error.str())
             await asyncio.sleep(_RETRY_S)
-        self._progress.committed(offsets)
+        self._progress.record_commit(offsets)
         self.committed.update(offsets)
         self.figures.commits += 1
         self.figures.seconds += loop.time() - started

@@ -437,7 +437,7 @@ class Consumer(BaseConsumer):
                 self._on_rewound(tp, offset)
                 return
             if tp.topic in acking:
-                self._progress.delivered(tp, offset)
+                self._progress.record_delivery(tp, offset)
             self._positions[tp] = offset + 1
             self.received_total += 1
             await callbacks[tp](self._to_message(tp, record))
@@ -453,7 +453,7 @@ class Consumer(BaseConsumer):
                 continue
             self._positions[tp] = offset
             if tp.topic in self.app.topics.acking_topics:
-                self._progress.passed(tp, offset)
+                self._progress.record_skip(tp, offset)
                 notify(self._waiting_for_ack)
 
     async def _all_processed(self, version: int) -> None:

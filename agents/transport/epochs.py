@@ -52,7 +52,7 @@ class Epoch:
         """End the epoch: no further record will be produced in it."""
         self._closed = True
 
-    async def delivered(self) -> None:
+    async def wait_until_delivered(self) -> None:
         """Wait until every record of the closed epoch is delivered; raise what `fail` got."""
         if self.outstanding:
             self._delivered = asyncio.get_running_loop().create_future()

@@ -211,14 +211,14 @@ class Producer(BaseProducer):
         self._immediate.batch.flush()
         return epoch
 
-    async def delivered(self, epoch: Epoch) -> None:
+    async def wait_until_delivered(self, epoch: Epoch) -> None:
         """Wait until all of `epoch` is delivered. Raises DeliveryError."""
         self._raise_failure()
         self._awaited += 1
         self._awaited_epoch = epoch
         try:
             self._serve_reports()
-            await epoch.delivered()
+            await epoch.wait_until_delivered()
         finally:
             self._awaited -= 1
         self._raise_failure()

@@ -21,12 +21,12 @@ class CommitProgress:
         self._passed: dict[TP, int] = {}
         self._ready: dict[TP, int] = {}
 
-    def delivered(self, tp: TP, offset: int) -> None:
+    def record_delivery(self, tp: TP, offset: int) -> None:
         """Record that agents have got `offset`."""
         self._delivered[tp].append(offset)
         self._passed.pop(tp, None)
 
-    def passed(self, tp: TP, next_offset: int) -> None:
+    def record_skip(self, tp: TP, next_offset: int) -> None:
         """Record that undelivered offsets below `next_offset` are no events."""
         self._passed[tp] = next_offset
 
@@ -59,7 +59,7 @@ class CommitProgress:
             self._ready[tp] = self._passed.pop(tp)
         return dict(self._ready)
 
-    def committed(self, offsets: Mapping[TP, int]) -> None:
+    def record_commit(self, offsets: Mapping[TP, int]) -> None:
         """Record that these offsets are committed."""
         for tp, offset in offsets.items():
             if self._ready.get(tp) == offset:

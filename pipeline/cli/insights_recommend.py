@@ -92,7 +92,7 @@ def recommendations(  # noqa: PLR0913 - a command's options
     )
     options = PromptOptions(weighing, tuple(adjust or ()), timezone)
     journey = None if defined is None else load_plan(defined)
-    forbidden = _forbidden(forbid or [], journey)
+    forbidden = _forbidden_pairs(forbid or [], journey)
     with Engine(memory).open() as connection:
         log = read_events(connection, events, EventOptions(zone=timezone))
         steps, others = _steps(log, journey, defined, weighing, forbidden)
@@ -138,7 +138,7 @@ def _cost(text: str) -> tuple[str, float]:
     return channel, cost
 
 
-def _forbidden(texts: list[str], journey: Journey | None) -> list[_Pair]:
+def _forbidden_pairs(texts: list[str], journey: Journey | None) -> list[_Pair]:
     if texts and journey is None:
         raise typer.BadParameter("--forbid is about a journey: say --defined FILE")
     steps = {step.step for stage in journey.steps for step in stage.steps()} if journey else set()

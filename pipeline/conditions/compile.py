@@ -204,7 +204,7 @@ def _check(read: Read, check: Check) -> Test:
         case "older_than":
             return _older_than(read, cast(int, operand))
         case order:
-            return _ordered(read, _ORDERS[order], operand)
+            return _compile_order(read, _ORDERS[order], operand)
 
 
 def _negate(test: Test) -> Test:
@@ -248,15 +248,15 @@ def _in(read: Read, operand: tuple[Constant, ...]) -> Test:
     return within_set
 
 
-def _ordered(read: Read, order: _Order, operand: object) -> Test:
+def _compile_order(read: Read, order: _Order, operand: object) -> Test:
     if isinstance(operand, Trait | Property):
-        return _both_ordered(read, reader(operand), order)
+        return _compile_order_of_reads(read, reader(operand), order)
     if isinstance(operand, str):
         return lambda facts: (value := read(facts)).__class__ is str and order(value, operand)
     return lambda facts: (value := read(facts)).__class__ in _NUMBERS and order(value, operand)
 
 
-def _both_ordered(read: Read, other: Read, order: _Order) -> Test:
+def _compile_order_of_reads(read: Read, other: Read, order: _Order) -> Test:
     def both(facts: Facts) -> bool:
         left, right = read(facts), other(facts)
         return _comparable(left, right) and order(left, right)
@@ -309,7 +309,7 @@ def _older_than(read: Read, span_ms: int) -> Test:
 def _test_absence(absence: Absence) -> Test:
     after, of = (reader(Trait(name)) for name in absence.traits)
     waited = _older_than(after, absence.for_ms)
-    came = _both_ordered(of, after, op.ge)
+    came = _compile_order_of_reads(of, after, op.ge)
     return lambda facts: waited(facts) and not came(facts)
 
 

@@ -150,7 +150,7 @@ def _member(raw: _Raw, path: Path) -> Condition:
     return Member(_name(raw["segment"], (*path, "segment")))
 
 
-def _entered(raw: _Raw, path: Path) -> Condition:
+def _entry(raw: _Raw, path: Path) -> Condition:
     return Entered(_name(raw["entered"], (*path, "entered")))
 
 
@@ -192,7 +192,7 @@ _ALONE: Final[dict[str, _Form]] = {
     "any": _any,
     "not": _not,
     "segment": _member,
-    "entered": _entered,
+    "entered": _entry,
 }
 _KEYS: Final = (
     *_ALONE, *SUBJECTS, *EVENT_FIELDS, *OPERATORS, *_PATTERNS, "without", "after", "for",

@@ -15,11 +15,11 @@ def reckon(amount: model.Amount) -> Reckon:
         return lambda _: fixed
     trait, times, plus, default = amount.trait, amount.times, amount.plus, amount.default
 
-    def reckoned(facts: Facts) -> float:
+    def of_customer(facts: Facts) -> float:
         value = facts.traits.get(trait)
         return value * times + plus if is_number(value) else default
 
-    return reckoned
+    return of_customer
 
 
 def probability(amount: model.Probability) -> Reckon:

@@ -56,15 +56,15 @@ class Resolver(NodeTransformer):
         return node if node.name == self._local else self.read(_trait((node.name,)))
 
     def visit_Getattr(self, node: nodes.Getattr) -> nodes.Node:  # noqa: N802
-        return self._chained(node)
+        return self._replace_chain(node)
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Node:  # noqa: N802
         if isinstance(node.arg, nodes.Const) and isinstance(node.arg.value, int):
             node.node = self.visit(node.node)
             return node
-        return self._chained(node)
+        return self._replace_chain(node)
 
-    def _chained(self, node: nodes.Getattr | nodes.Getitem) -> nodes.Node:
+    def _replace_chain(self, node: nodes.Getattr | nodes.Getitem) -> nodes.Node:
         chain = _chain(node)
         if chain is None or (chain[0] == self._local):
             raise RefusedError(f"line {node.lineno}: only names can be read, as in properties.x")
@@ -86,7 +86,7 @@ class Resolver(NodeTransformer):
         return node
 
     def visit_If(self, node: nodes.If) -> nodes.Node:  # noqa: N802
-        tests, fails = _tested_in(node.test)
+        tests, fails = _names_by_outcome(node.test)
         node.test = self._within(tests | fails, node.test)
         node.body = [self._within(tests, one) for one in node.body]
         node.elif_ = [self._within(fails, one) for one in node.elif_]
@@ -94,14 +94,14 @@ class Resolver(NodeTransformer):
         return node
 
     def visit_CondExpr(self, node: nodes.CondExpr) -> nodes.Node:  # noqa: N802
-        tests, fails = _tested_in(node.test)
+        tests, fails = _names_by_outcome(node.test)
         node.test = self._within(tests | fails, node.test)
         node.expr1 = self._within(tests, node.expr1)
         node.expr2 = None if node.expr2 is None else self._within(fails, node.expr2)
         return node
 
     def visit_And(self, node: nodes.And) -> nodes.Node:  # noqa: N802
-        tests, _ = _tested_in(node.left)
+        tests, _ = _names_by_outcome(node.left)
         node.left = self.visit(node.left)
         node.right = self._within(tests, node.right)
         return node
@@ -166,17 +166,17 @@ def _trait(chain: tuple[str, ...]) -> str:
 _NAMELESS: Final[frozenset[str]] = frozenset()
 
 
-def _tested_in(node: nodes.Node) -> tuple[frozenset[str], frozenset[str]]:
+def _names_by_outcome(node: nodes.Node) -> tuple[frozenset[str], frozenset[str]]:
     """Return the names that are known where a test holds, and where it does not."""
     match node:
         case nodes.Not():
-            holds, fails = _tested_in(node.node)
+            holds, fails = _names_by_outcome(node.node)
             return fails, holds
         case nodes.And():
-            left, right = _tested_in(node.left), _tested_in(node.right)
+            left, right = _names_by_outcome(node.left), _names_by_outcome(node.right)
             return left[0] | right[0], _NAMELESS
         case nodes.Or():
-            left, right = _tested_in(node.left), _tested_in(node.right)
+            left, right = _names_by_outcome(node.left), _names_by_outcome(node.right)
             return _NAMELESS, left[1] | right[1]
         case nodes.Test(name="defined") | nodes.Test(name="undefined"):
             chain = _chain(node.node)

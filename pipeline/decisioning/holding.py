@@ -79,11 +79,11 @@ def _is_void(one: AwaitingAction, belongings: dict[str, Belonging]) -> bool:
 
 
 def _withdraw(state: ContactState, gone: Callable[[AwaitingAction], bool]) -> ContactState:
-    here = {name: _without(part, gone) for name, part in state.shards.here.items()}
+    here = {name: _remove_actions(part, gone) for name, part in state.shards.here.items()}
     return replace(state, shards=Shards(here, state.shards.away))
 
 
-def _without(part: History, gone: Callable[[AwaitingAction], bool]) -> History:
+def _remove_actions(part: History, gone: Callable[[AwaitingAction], bool]) -> History:
     """Remove actions that are never sent; their place under the caps is free again."""
     ids = {one.action.action_id for one in part.awaiting if gone(one)}
     if not ids:

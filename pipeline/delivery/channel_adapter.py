@@ -85,7 +85,7 @@ class Attempt(Protocol):
         """Record that the receiver may have the action from now on."""
         ...
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """Record that the receiver certainly does not have it."""
         ...
 

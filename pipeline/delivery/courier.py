@@ -44,7 +44,7 @@ class _RecordedAttempt:
     def begin(self) -> None:
         self._ledger.put(self._action.action_id, LedgerEntry(token=self._action.token))
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         if not self._tried:
             self._ledger.remove(self._action.action_id)
 

@@ -55,7 +55,7 @@ class Dispatcher:
                 await self._give_up(message, DeadLetter("outcome-refused", why))
         else:
             await self._give_up(message, _fault(action))
-        self.progress.done(source_partition(message), offset_of(message))
+        self.progress.mark_done(source_partition(message), offset_of(message))
 
     async def _give_up(self, message: Message, fault: DeadLetter) -> None:
         """Write a dead letter, with retries until Kafka has it; nothing is committed before."""

@@ -22,7 +22,7 @@ class OffsetProgress:
         with self._lock:
             self._open.setdefault(place, {})[offset] = False
 
-    def done(self, place: Partition, offset: int) -> None:
+    def mark_done(self, place: Partition, offset: int) -> None:
         """Mark a record as done, unless its partition has been forgotten since."""
         with self._lock:
             offsets = self._open.get(place, {})

@@ -27,7 +27,7 @@ class _Unrecorded:
     def begin(self) -> None:
         """Record nothing."""
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """Record nothing."""
 
 

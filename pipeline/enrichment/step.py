@@ -199,7 +199,7 @@ def _erase(
         return Forward((onward,))
     row, passed = catch_up(key, state, erase.at, rules)
     shards = row.shards.without(erasure.shards)
-    here = {name: _unseen(shard, erase.identifier) for name, shard in shards.here.items()}
+    here = {name: _strip(shard, erase.identifier) for name, shard in shards.here.items()}
     shown = {name: at for name, at in state.shown.items() if name != erase.identifier}
     row = replace(row, shards=replace(shards, here=here), shown=shown)
     if not erasure.shown_only:
@@ -210,7 +210,7 @@ def _erase(
     return outcome_with_wake(row, (*passed, onward, *news), profile_at(row, erase.at, rules), rules)
 
 
-def _unseen(shard: Shard, name: str | None) -> Shard:
+def _strip(shard: Shard, name: str | None) -> Shard:
     if name not in shard.identifiers:
         return shard
     return replace(shard, identifiers={k: at for k, at in shard.identifiers.items() if k != name})

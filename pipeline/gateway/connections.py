@@ -222,11 +222,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._enter()
 
     def on_url(self, url: bytes) -> None:
-        self._parsed(len(url))
+        self._count_header_bytes(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._parsed(len(name) + len(value) + len(b": \r\n"))
+        self._count_header_bytes(len(name) + len(value) + len(b": \r\n"))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -265,7 +265,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if phase is not self.phase or phase in (Phase.IDLE, Phase.ANSWER):
             self.phase, self.since = phase, self.loop.time()
 
-    def _parsed(self, size: int) -> None:
+    def _count_header_bytes(self, size: int) -> None:
         self._header_bytes += size
         if self._header_bytes > self._limits.header_bytes:
             self._refusal = self._too_large()

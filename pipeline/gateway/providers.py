@@ -101,13 +101,13 @@ def _check_signature(request: Request, callbacks: ProviderCallbacks, body: bytes
     if not secret or links is None:
         return unavailable("a variable in the provider's file is not set here")
     given = request.headers.get(signature.header, "")
-    expected = _expected(signature, secret.encode(), request, links.rstrip("/"), body)
+    expected = _expected_signature(signature, secret.encode(), request, links.rstrip("/"), body)
     if hmac.compare_digest(given.encode(), expected):
         return None
     return Refusal(403, "bad_signature", "this signature is not the provider's", signature.header)
 
 
-def _expected(
+def _expected_signature(
     signature: ProviderSignature, secret: bytes, request: Request, links: str, body: bytes
 ) -> bytes:
     if signature.scheme == "url-form-sha1":

@@ -35,7 +35,7 @@ def add_visited(row: IdentityState, root: str) -> IdentityState:
 
 
 class RecordFactory:
-    """Factory of records, with a method for each kind.
+    """Factory of records; its methods bear the names of the kinds that they make.
 
     `key`: of the row that they come from; `cause`: id of the input; `at` (ms): its clock; `config`:
     digest in force.

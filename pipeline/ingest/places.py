@@ -85,7 +85,7 @@ class LocalFolder:
 
     def files(self) -> list[Stamp]:
         """Return its regular files only: a link may lead anywhere."""
-        with _told(self._folder):
+        with _as_place_errors(self._folder):
             return [
                 Stamp(one.name, found.st_size, found.st_mtime_ns)
                 for one in os.scandir(self._folder)
@@ -94,11 +94,11 @@ class LocalFolder:
 
     def unchanged_for_s(self, stamp: Stamp) -> float:
         """Return the time since its last change of any kind, which no sender can set."""
-        with _told(self._folder):
+        with _as_place_errors(self._folder):
             return time.time() - (self._folder / stamp.name).lstat().st_ctime
 
     def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
-        with _told(self._folder / stamp.name):
+        with _as_place_errors(self._folder / stamp.name):
             flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
             with os.fdopen(os.open(self._folder / stamp.name, flags), "rb") as file:
                 _copy(file, into, most_bytes)
@@ -107,12 +107,12 @@ class LocalFolder:
             raise PlaceError(f"{self._folder / stamp.name} changes while it is read")
 
     def move(self, name: str, folder: str, new_name: str) -> None:
-        with _told(self._folder / name):
+        with _as_place_errors(self._folder / name):
             (self._folder / folder).mkdir(exist_ok=True)
             (self._folder / name).replace(self._folder / folder / new_name)
 
     def write(self, folder: str, name: str, content: Path) -> None:
-        with _told(self._folder / folder / name):
+        with _as_place_errors(self._folder / folder / name):
             (self._folder / folder).mkdir(exist_ok=True)
             draft = self._folder / folder / f".{name}.part"
             shutil.copyfile(content, draft)
@@ -125,7 +125,7 @@ class LocalFolder:
 @contextmanager
 def opened_folder(folder: Path) -> Iterator[LocalFolder]:
     """Yield the folder, locked against other watchers of any home. Raises PlaceError."""
-    with _told(folder):
+    with _as_place_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -136,7 +136,7 @@ def opened_folder(folder: Path) -> Iterator[LocalFolder]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _as_place_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

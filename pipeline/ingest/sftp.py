@@ -67,9 +67,9 @@ class _Calls:
         try:
             return self._runner.run(_within(awaited, limit_s))
         except _FAULTS as error:
-            raise self._told(error) from error
+            raise self._place_error(error) from error
 
-    def _told(self, error: BaseException) -> PlaceError:
+    def _place_error(self, error: BaseException) -> PlaceError:
         what = f"{self._label}: {_words(error)}"
         return DeniedError(what) if isinstance(error, _DENIED) else PlaceError(what)
 

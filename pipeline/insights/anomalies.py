@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 from scipy import stats
 
-from pipeline.insights.baseline import Baseline, Mask, fit, without
+from pipeline.insights.baseline import Baseline, Mask, fit, with_dispersion_of
 from pipeline.insights.daily import DailySeries
 from pipeline.insights.paths import Floats
 
@@ -136,7 +136,7 @@ def _furthest(series: DailySeries, mask: Mask, random: np.random.Generator) -> _
     span = _best(residual[None, :], variance, lengths)[1][0]
     others = mask.copy()
     others[span[0] : span[1] + 1] = False
-    baseline = without(series, baseline, others)
+    baseline = with_dispersion_of(series, baseline, others)
     variance = baseline.variance * usable
     best = _refine(residual, variance, span)
     drawn = _draw_residuals(series, baseline, random) * usable

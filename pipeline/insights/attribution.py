@@ -137,9 +137,9 @@ def assemble(
             channel,
             float(credits.conversions[index]),
             float(credits.values[index]),
-            _known(credits.removal_effects[index]),
-            _known(interval.low[index]) if interval else None,
-            _known(interval.high[index]) if interval else None,
+            _or_none(credits.removal_effects[index]),
+            _or_none(interval.low[index]) if interval else None,
+            _or_none(interval.high[index]) if interval else None,
         )
         for index, channel in enumerate(paths.channels)
     ]
@@ -157,7 +157,7 @@ def assemble(
     )
 
 
-def _known(number: float) -> float | None:
+def _or_none(number: float) -> float | None:
     return None if np.isnan(number) else float(number)
 
 

@@ -55,7 +55,7 @@ def fit(series: DailySeries, use: Mask) -> Baseline:
     return Baseline(expected, variance * dispersion, dispersion, _weekdays(design, beta))
 
 
-def without(series: DailySeries, baseline: Baseline, use: Mask) -> Baseline:
+def with_dispersion_of(series: DailySeries, baseline: Baseline, use: Mask) -> Baseline:
     """Return the same baseline with the dispersion of the days in `use` only."""
     seen = use if series.trials is None else use & (series.trials > 0)
     variance = baseline.variance / baseline.dispersion

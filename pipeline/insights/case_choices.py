@@ -48,7 +48,7 @@ def case_choices(
 ) -> list[ChoiceRows]:
     """Return the choices that the journey leaves open. `forbidden`: pairs of steps of which the
     first must not come before the second; such orders are no option."""
-    followed = _followed(cases)
+    followed = _followed_cases(cases)
     found = []
     for kind, place, settled in _choices(cases, followed, forbidden):
         kept = [one for one in settled if one.case.goal_at is None or one.case.goal_at > one.at]
@@ -57,7 +57,7 @@ def case_choices(
     return found
 
 
-def _followed(cases: DefinedCases) -> list[_FollowedCase]:
+def _followed_cases(cases: DefinedCases) -> list[_FollowedCase]:
     paths = [one.path for one in cases.variants]
     found = cases.log.connection.execute(
         "SELECT variant, times, begun, CASE WHEN outcome = 'converted' THEN goal_at END, closes, "
@@ -85,12 +85,16 @@ def _choices(
     for numbers in plan.stages():
         names = [plan.steps[number].name for number in numbers]
         if len(numbers) > 1:
-            yield "order", ARROW.join(names), list(_ordered(followed, numbers, names, forbidden))
+            yield (
+                "order",
+                ARROW.join(names),
+                list(_orders(followed, numbers, names, forbidden)),
+            )
     if any(one.arm for one in followed):
-        yield "arm", "arm", list(_assigned(followed))
+        yield "arm", "arm", list(_arms(followed))
 
 
-def _assigned(followed: Sequence[_FollowedCase]) -> Iterator[_SettledChoice]:
+def _arms(followed: Sequence[_FollowedCase]) -> Iterator[_SettledChoice]:
     return (_SettledChoice(one, Option("arm", one.arm), one.begun) for one in followed if one.arm)
 
 
@@ -108,7 +112,7 @@ def _optional(followed: Sequence[_FollowedCase], step: int, after: int) -> Itera
             yield _SettledChoice(one, TAKEN if taken else LEFT_OUT, settled)
 
 
-def _ordered(
+def _orders(
     followed: Sequence[_FollowedCase],
     numbers: Sequence[int],
     names: Sequence[str],

@@ -41,7 +41,7 @@ def _prompt(place: str, option: Option, journey: Journey | None) -> str:
     """Return the step with its prompt, where the journey is known, and the offer's channel."""
     step = _step(journey, place)
     if step is None:
-        return _silent() if option.is_nothing else _channel(option)
+        return _no_offers() if option.is_nothing else _channel(option)
     prompts = [] if option.is_nothing else [{"offers": [option.offer or option.message]}]
     drafted = (
         "# journeys/*.yaml: the step\n"
@@ -54,7 +54,7 @@ def _prompt(place: str, option: Option, journey: Journey | None) -> str:
     return drafted if option.is_nothing else f"{drafted}---\n{_channel(option)}"
 
 
-def _silent() -> str:
+def _no_offers() -> str:
     return "# campaigns/*.yaml: none of the offers that were made for it\noffers: []\n"
 
 

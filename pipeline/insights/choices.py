@@ -1,7 +1,7 @@
 """Choice between options of which one was taken each time: the best is found on some customers and
 reported on others.
 
-Customers are parted by when they began: options are compared on the earlier half, and what is found
+Customers are parted by when they began: options are baseline on the earlier half, and what is found
 there is measured on the later half, who had no say in it. The value of always taking an option is
 the augmented inverse-propensity estimate
 
@@ -98,7 +98,7 @@ class ChoiceRows:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Mean worth of a time more than that of what it is compared with, and its interval; `error`:
+    """Mean worth of a time more than that of what it is baseline with, and its interval; `error`:
     standard error."""
 
     value: float
@@ -110,7 +110,7 @@ class Gain:
 @dataclass(frozen=True, slots=True)
 class ChoiceProposal:
     """Rule that was best among the earlier customers: `by_stratum` has the option for each stratum
-    (all the same unless `by` names what tells them apart). It is compared with always taking the
+    (all the same unless `by` names what tells them apart). It is baseline with always taking the
     option `against`; None: with what was done."""
 
     rows: ChoiceRows
@@ -210,7 +210,7 @@ def _measure(proposal: ChoiceProposal, tail: float) -> Verdict | None:
     earlier, later = rows.only(~rows.later), rows.only(rows.later)
     target = choice[later.stratum]
     values = _Values(earlier, later, proposal.grade)
-    terms = values.of(target) - values.compared(proposal.against)
+    terms = values.of(target) - values.baseline(proposal.against)
     customers, places = np.unique(later.customer, return_inverse=True)
     gain = _gain(terms, places, len(customers), tail)
     had = len(np.unique(later.customer[later.option == target]))
@@ -236,18 +236,18 @@ class _Values:
 
     def of(self, target: Integers) -> Floats:
         expected = self._means[target]
-        terms: Floats = expected + self._taken(target) * (self._later.worth - expected)
+        terms: Floats = expected + self._weights_of(target) * (self._later.worth - expected)
         return terms
 
-    def compared(self, against: int | None) -> Floats:
+    def baseline(self, against: int | None) -> Floats:
         if against is None:
             return self._later.worth
         return self.of(np.full_like(self._later.option, against))
 
     def possible(self, target: Integers) -> float:
-        return min(float(self._taken(target).mean()), 1.0)
+        return min(float(self._weights_of(target).mean()), 1.0)
 
-    def _taken(self, target: Integers) -> Floats:
+    def _weights_of(self, target: Integers) -> Floats:
         weights: Floats = self._weights * (self._later.option == target)
         return weights
 
@@ -280,7 +280,7 @@ def supported(rows: ChoiceRows) -> list[int]:
 
 
 def rival(proposal: ChoiceProposal) -> ChoiceProposal | None:
-    """Return the proposal compared with the next best option of the earlier customers."""
+    """Return the proposal baseline with the next best option of the earlier customers."""
     rows, best = proposal.rows, proposal.by_stratum[0]
     earlier = rows.only(~rows.later)
     alike = np.zeros_like(earlier.stratum)

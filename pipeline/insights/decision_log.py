@@ -74,7 +74,7 @@ def load_decisions(queries: Queries, folder: Path, options: DecisionLogOptions) 
     )
     queries.define("felled", _FELLED)
     queries.define("contests", _CONTESTS)
-    queries.define("decided", _decided(queries, folder, options))
+    queries.define("decided", _decision_groups(queries, folder, options))
 
 
 def _read(topic: str, options: DecisionLogOptions) -> str:
@@ -123,7 +123,7 @@ WHERE e.slot NOT LIKE '%/%'
 """A slot with a slash in its name is a transactional message's own."""
 
 
-def _decided(queries: Queries, folder: Path, options: DecisionLogOptions) -> str:
+def _decision_groups(queries: Queries, folder: Path, options: DecisionLogOptions) -> str:
     considered = (
         "SELECT DISTINCT decision_id FROM (SELECT decision_id FROM entries "
         "UNION ALL SELECT decision_id FROM rejections) AS any_of"

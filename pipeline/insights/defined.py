@@ -107,7 +107,7 @@ def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) 
     log.connection.register("marks", pa.table(columns))
     reached = {mark["step"] for mark in marks}
     names = {name for name, _ in pairs}
-    missing = [one for number, one in enumerate(_reached_by(journey)) if number not in reached]
+    missing = [one for number, one in enumerate(_conditions(journey)) if number not in reached]
     return tuple(_not_seen(step, tree, names) for step, tree in missing)
 
 
@@ -118,7 +118,7 @@ def _not_seen(step: str, tree: Condition, names: set[str]) -> str:
 
 
 def _rules(journey: Journey, file: Path) -> _Rules:
-    steps = _reached_by(journey)
+    steps = _conditions(journey)
     return _Rules(
         tuple(_test(tree, f"the step {name!r}", file) for name, tree in steps),
         _test(_tree(journey.goal.when), "the goal", file) if journey.goal else None,
@@ -127,7 +127,7 @@ def _rules(journey: Journey, file: Path) -> _Rules:
     )
 
 
-def _reached_by(journey: Journey) -> list[tuple[str, Condition]]:
+def _conditions(journey: Journey) -> list[tuple[str, Condition]]:
     return [(step.step, _tree(step.reached)) for stage in journey.steps for step in stage.steps()]
 
 

@@ -178,14 +178,14 @@ def _lower_bound(terms: Floats) -> float:
     stakes = _stakes(terms)
     needed = np.log(1.0 / _SIDE)
 
-    def refuted(mean: float) -> bool:
+    def is_refuted(mean: float) -> bool:
         share = np.minimum(stakes, _MOST_OF_THE_STAKE / mean)
         return bool(np.cumsum(np.log1p(share * (terms - mean))).max() >= needed)
 
     low, high = 0.0, 1.0
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2.0
-        low, high = (middle, high) if refuted(middle) else (low, middle)
+        low, high = (middle, high) if is_refuted(middle) else (low, middle)
     return low
 
 

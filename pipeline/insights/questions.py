@@ -94,11 +94,11 @@ def _from_touches(
     journeys = read_touches(connection, question.file, question.touches)
     paths, support = journeys.path_counts(), journeys.support()
     if question.model == TIMED:
-        return _timed(question, journeys, paths, support)
+        return _time_decay_answer(question, journeys, paths, support)
     return _model(question, paths, lambda: journeys.customers(paths), support)
 
 
-def _timed(
+def _time_decay_answer(
     question: AttributionQuestion, journeys: Journeys, paths: PathCounts, support: Support
 ) -> AttributionAnswer:
     credits, interval = journeys.time_decay(question.half_life_ms)

@@ -115,7 +115,7 @@ def recommend(question: RecommendationQuestion) -> Recommendations:
     teller = _Teller(question)
     held = [teller.change(one) for one in verdicts if one.holds]
     held.sort(key=lambda one: (one.do != "change", -one.per_month.value))
-    ranked = tuple(teller.ranked(one, place) for place, one in enumerate(held, 1))
+    ranked = tuple(teller.with_rank(one, place) for place, one in enumerate(held, 1))
     return Recommendations(
         customers=question.prompts.customers,
         unfinished_prompts=question.prompts.unfinished,
@@ -136,7 +136,7 @@ class _Teller:
     def __init__(self, question: RecommendationQuestion) -> None:
         self._question = question
 
-    def ranked(self, change: RecommendedChange, rank: int) -> RecommendedChange:
+    def with_rank(self, change: RecommendedChange, rank: int) -> RecommendedChange:
         """Return the change with its rank."""
         fields = {name: getattr(change, name) for name in RecommendedChange.__slots__}
         return RecommendedChange(**{**fields, "rank": rank})
@@ -243,7 +243,7 @@ class _Teller:
         than = self._words("as now")
         if proposal.against is not None:
             other = proposal.rows.options[proposal.against]
-            than = self._words("than", option=self._named(other))
+            than = self._words("than", option=self._label(other))
         why = self._words(
             "why",
             gain=number(gain.value),
@@ -279,7 +279,7 @@ class _Teller:
 
     def _rival(self, proposal: ChoiceProposal) -> list[str]:
         assert proposal.against is not None
-        other = self._named(proposal.rows.options[proposal.against])
+        other = self._label(proposal.rows.options[proposal.against])
         return [
             self._words("rival", option=other, low=number(one.gain.low), high=number(one.gain.high))
             for one in measure([proposal])
@@ -287,9 +287,9 @@ class _Teller:
         ]
 
     def _rule(self, values: Sequence[str], option: Option) -> str:
-        return self._words("rule", values=", ".join(values), option=self._named(option))
+        return self._words("rule", values=", ".join(values), option=self._label(option))
 
-    def _named(self, option: Option) -> str:
+    def _label(self, option: Option) -> str:
         return self._words("nothing") if option.is_nothing else option.message
 
     def _words(self, key: str, /, **parts: object) -> str:

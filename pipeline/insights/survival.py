@@ -78,9 +78,9 @@ class Survival:
         left = float(self.survival[place])
         return left, left**2 * float(self.greenwood[place])
 
-    def converted(self, place: int) -> Bounded:
+    def share_converted(self, place: int) -> Bounded:
         """Return the share converted at the conversion with this place, bounded."""
-        return _bound(float(self.survival[place]), float(self.greenwood[place]))
+        return _bounded_share(float(self.survival[place]), float(self.greenwood[place]))
 
 
 def kaplan_meier(followed: Sequence[Followed]) -> Survival:
@@ -109,7 +109,7 @@ def kaplan_meier(followed: Sequence[Followed]) -> Survival:
     )
 
 
-def _bound(left: float, greenwood: float) -> Bounded:
+def _bounded_share(left: float, greenwood: float) -> Bounded:
     if not 0.0 < left < 1.0:
         return Bounded(1.0 - left, None, None)
     reach = np.exp(_Z_95 * np.sqrt(greenwood) / abs(np.log(left)))
@@ -121,7 +121,7 @@ def conversion_curve(followed: Sequence[Followed]) -> ConversionCurve:
     found = kaplan_meier(followed)
     last = Bounded(0.0, None, None) if found.cases else None
     if found.times:
-        last = found.converted(-1)
+        last = found.share_converted(-1)
     return ConversionCurve(
         found.cases,
         found.conversions,
@@ -140,7 +140,7 @@ def _points(found: Survival) -> Iterator[CurvePoint]:
     count = len(found.times)
     places = np.unique(np.linspace(0, count - 1, min(count, _MOST_POINTS)).round().astype(int))
     for place in places.tolist():
-        yield CurvePoint(found.times[place], found.converted(place), found.at_risk[place])
+        yield CurvePoint(found.times[place], found.share_converted(place), found.at_risk[place])
 
 
 def difference(one: Survival, other: Survival) -> Bounded | None:

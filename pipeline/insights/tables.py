@@ -253,7 +253,7 @@ class _Cell:
         value = (
             source
             if column.kind == "text" and type_name == "VARCHAR"
-            else self._typed(source, type_name, zone)
+            else self._cast(source, type_name, zone)
         )
         if not column.blank and column.default is None:
             self.faults.append((f"{source} IS NULL", "is blank"))
@@ -262,7 +262,7 @@ class _Cell:
         self._check_value(source, value)
         self.value = f"COALESCE({value}, {default})" if column.default else value
 
-    def _typed(self, source: str, type_name: str, zone: str | None) -> str:
+    def _cast(self, source: str, type_name: str, zone: str | None) -> str:
         if self.column.kind == "text":
             return f"CAST({source} AS VARCHAR)"
         if self.column.kind != "time":

@@ -88,7 +88,7 @@ def _claims(
         namespace = given.get("type")
         if isinstance(namespace, str) and given.get("collection") in (None, "users"):
             yield _Claim(f"context.externalIds.{index}", namespace, given.get("id"))
-    yield from _implied(message, kind, context, config.identity.ranks.keys())
+    yield from _claims_of_traits(message, kind, context, config.identity.ranks.keys())
 
 
 def _previous(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_Claim]:
@@ -104,7 +104,7 @@ def _previous(message: SegmentMessage, user: str, anonymous: str) -> Iterator[_C
     yield _Claim("previousId", anonymous, message.previous_id, implied=True)
 
 
-def _implied(
+def _claims_of_traits(
     message: SegmentMessage, kind: Kind, context: Fields, known: Set[str]
 ) -> Iterator[_Claim]:
     every: list[tuple[str, Mapping[str, Any]]] = [("context.traits", fields(context.get("traits")))]

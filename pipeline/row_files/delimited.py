@@ -235,14 +235,16 @@ def _find_delimiter(source: _LineSource, path: Path, file_format: FileFormat) ->
     else:
         source.again.append(first)
     if named is None:
-        return max(_DELIMITERS, key=lambda one: _known(_split(first.text, one), file_format))
+        return max(
+            _DELIMITERS, key=lambda one: _count_columns(_split(first.text, one), file_format)
+        )
     delimiter = _NAMES.get(named.lower(), named)
     if len(delimiter) != 1 or delimiter in '"\r\n ':
         raise UnreadableError(f"no delimiter {named!r}: one character, or tab")
     return delimiter
 
 
-def _known(header: list[str], file_format: FileFormat) -> int:
+def _count_columns(header: list[str], file_format: FileFormat) -> int:
     """Return how many columns mean something; without a header, how well their number fits."""
     if file_format.names:
         return -abs(len(header) - len(file_format.names))

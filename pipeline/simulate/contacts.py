@@ -65,7 +65,7 @@ def meet(diary: Diary, meeting: Meeting) -> int | None:
         persuaded_at = _contact(diary, meeting, channel)
     elif meeting.policy and not offer.agents:
         told = Scene("api", WITHHELD, meeting.told_as)
-        diary.note(meeting.at, told, **logged(offer, NOTHING))
+        diary.note(meeting.at, told, **log_fields(offer, NOTHING))
     if anyway:
         wait = draws.exponential(12 * HOUR_MS, f"{offer.offer} wait")
         return _within(meeting, meeting.at + 5 * MINUTE_MS + round(wait))
@@ -97,7 +97,7 @@ def _contact(diary: Diary, meeting: Meeting, channel: str) -> int | None:
     sent_at = meeting.at + arm.after_ms
     seen_at = sent_at + _delay(diary, meeting, channel)
     clicked_at = seen_at + MINUTE_MS
-    about = logged(offer, channel)
+    about = log_fields(offer, channel)
     for happened, at, name in (
         (True, sent_at, SENT),
         (taken.seen, seen_at, SEEN),
@@ -115,7 +115,7 @@ def _delay(diary: Diary, meeting: Meeting, channel: str) -> int:
     return round(diary.who.draws.exponential(3 * HOUR_MS, f"{meeting.offer.offer} reads"))
 
 
-def logged(offer: BankOffer, channel: str) -> dict[str, Scalar]:
+def log_fields(offer: BankOffer, channel: str) -> dict[str, Scalar]:
     """Return what a message's log says; one sent by an agent's choice has no propensity."""
     about: dict[str, Scalar] = {
         "campaign": offer.campaign,

@@ -223,21 +223,21 @@ def _facts(row: dict[str, Any]) -> Facts:
         occurred_at=row["occurred_at"],
         received_at=row["received_at"],
         identifiers=(),
-        properties=_known(one["properties"]),  # type: ignore[arg-type]
+        properties=_decode_values(one["properties"]),  # type: ignore[arg-type]
         context=_context(one["context"]),
         lists={name: tuple(values) for name, values in (one.get("lists") or {}).items()},
     )
     return Facts(
         interaction=interaction,
-        traits=_known(row["traits"]),
+        traits=_decode_values(row["traits"]),
         segments=frozenset(row["members"] or ()),
         entered=frozenset(row["entered"] or ()),
         now_ms=row["received_at"],
-        derived=_known(row["derived"]),  # type: ignore[arg-type]
+        derived=_decode_values(row["derived"]),  # type: ignore[arg-type]
     )
 
 
-def _known(text: str | None) -> dict[str, Known]:
+def _decode_values(text: str | None) -> dict[str, Known]:
     values: dict[str, Any] = msgspec.json.decode(text) if text else {}
     return {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()

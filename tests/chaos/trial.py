@@ -39,7 +39,7 @@ class Result:
     problems: dict[str, list[str]]
 
     @property
-    def failed(self) -> dict[str, list[str]]:
+    def record_failure(self) -> dict[str, list[str]]:
         """Problems of the checks that did not hold."""
         return {check: found for check, found in self.problems.items() if found}
 

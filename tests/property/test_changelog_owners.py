@@ -96,7 +96,7 @@ class Owners(RuleBasedStateMachine):
         again = replay.rows_to_write_again()
         for row in [(TAKE_OVER, b""), *again]:
             self._append(row, self.owner)
-        replay.taken_over(self.owner, self.end)
+        replay.record_takeover(self.owner, self.end)
         self.repaired = self.end
 
     @rule(worker=st.integers(0, 1))

@@ -158,7 +158,7 @@ class _Worker:
         tp = _INPUTS[choice % _PARTITIONS]
         offset = self._next[tp]
         self._next[tp] += 1
-        self._progress.delivered(tp, offset)
+        self._progress.record_delivery(tp, offset)
         cause = b"%d %d" % (tp.partition, offset)
         self._producer.send_changelog(_CHANGELOG, b"k", cause, tp.partition)
         after = tp.partition if self._rows_first else None

@@ -23,12 +23,12 @@ class _Log:
 
     def step(self, what: str, choice: int) -> None:
         if what == "record":
-            self.progress.delivered(_TP, self.end)
+            self.progress.record_delivery(_TP, self.end)
             self.open.append(self.end)
             self.end += 1
         elif what == "marker":
             self.end += 1
-            self.progress.passed(_TP, self.end)
+            self.progress.record_skip(_TP, self.end)
         elif what == "acknowledge" and self.open:
             self.acked_index[_TP].add(self.open.pop(choice % len(self.open)))
         elif what == "commit":
@@ -40,7 +40,7 @@ class _Log:
             self.committed <= offsets.get(_TP, self.committed) <= min(self.open, default=self.end)
         )
         self.committed = offsets.get(_TP, self.committed)
-        self.progress.committed(offsets)
+        self.progress.record_commit(offsets)
 
 
 @given(st.lists(st.tuples(_WHAT, st.integers(0, 5)), max_size=40))

@@ -98,5 +98,5 @@ async def _end(app: App, commit: _Commit, output: bytes | None = None) -> str:
 
 def _process(consumer: Any, offset: int) -> None:
     """Its agent has got it, and is done with it."""
-    consumer._progress.delivered(_INPUT, offset)
+    consumer._progress.record_delivery(_INPUT, offset)
     consumer._acked_index[_INPUT].add(offset)

@@ -94,7 +94,7 @@ class _Attempts:
     def begin(self) -> None:
         self.unknown = True
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         self.unknown = False
 
 

@@ -28,7 +28,7 @@ def _documented() -> dict[str, set[str]]:
 def test_what_a_stage_counts() -> None:
     flow = StageMetrics("identity")
     flow.observe(0.001, 0.0004)
-    flow.sent((Output("interactions.identified", b"k", b"v"),))
+    flow.count_outputs((Output("interactions.identified", b"k", b"v"),))
     told = {
         family.name + ("_total" if family.type == "counter" else ""): set(sample.labels) - {"le"}
         for family in metrics.FLOWS.collect()

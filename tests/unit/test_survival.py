@@ -31,7 +31,7 @@ def test_the_published_estimates_of_the_leukaemia_data_come_out() -> None:
 
 def test_the_published_log_log_intervals_come_out() -> None:
     found = kaplan_meier(LEUKAEMIA)
-    first, last = found.converted(0), found.converted(-1)
+    first, last = found.share_converted(0), found.share_converted(-1)
     assert first.low is not None
     assert first.high is not None
     assert (1 - first.high, 1 - first.low) == pytest.approx((0.6197, 0.9516), abs=5e-5)

@@ -55,13 +55,13 @@ class Contest:
         worth = one.p * one.value
         if worth > 0:
             yield self._phrase("worth", amount=worth, p=one.p, value=one.value)
-        yield from self._learned(one)
+        yield from self._evidence(one)
         if one.cost == 0:
             yield self._phrase("cheap")
         if one.weight > 1:
             yield self._phrase("raised", weight=one.weight)
 
-    def _learned(self, one: Candidate) -> Iterator[str]:
+    def _evidence(self, one: Candidate) -> Iterator[str]:
         if one.tried > 0:
             yield self._phrase(
                 "learned", tried=one.tried, trials=one.trials, successes=one.successes
@@ -84,9 +84,9 @@ class Contest:
         elif one.fate.startswith(_HELD_OUT):
             yield self._phrase("held out by", name=one.fate.removeprefix(_HELD_OUT))
         elif one.fate.startswith(BEATEN_BY):
-            yield self._beaten(one, one.fate.removeprefix(BEATEN_BY))
+            yield self._why_it_lost(one, one.fate.removeprefix(BEATEN_BY))
 
-    def _beaten(self, one: Candidate, winner: str) -> str:
+    def _why_it_lost(self, one: Candidate, winner: str) -> str:
         if winner == NOTHING:
             return self._phrase("worth nothing")
         better = next((each for each in self.everywhere if each.treatment == winner), None)

@@ -187,7 +187,7 @@ async def _transmit(smtp: SMTP, envelope: _Envelope, attempt: Attempt) -> Delive
     except SMTPDataError as error:
         if error.code not in _FINAL:  # nonsense after the data
             return Unconfirmed(_reason(error))
-        attempt.failed()
+        attempt.record_failure()
         return refusal(error.code, error.message, of_recipient=False)
     except (SMTPException, OSError) as error:
         return Unconfirmed(_reason(error))

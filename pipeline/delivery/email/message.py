@@ -75,7 +75,7 @@ class LinkMaker:
         )
         return f"{base}{PREFERENCES}?{urlencode({'t': self._links.preferences.sign(link)})}"
 
-    def tracked(self, base: str, path: str, link: TrackedLink) -> str:
+    def link_to(self, base: str, path: str, link: TrackedLink) -> str:
         return f"{base}{path}?{urlencode({'t': self._links.tracked.sign(link)})}"
 
 
@@ -110,7 +110,7 @@ def compose(
         tracking = _Tracking(action, sender, links, round(now.timestamp() * 1000))
         html = _html(action, unsubscribe, tracking)
         message.add_alternative(html, subtype="html", cte="quoted-printable")
-    return _signed(message.as_bytes(), sender.dkim)
+    return _sign(message.as_bytes(), sender.dkim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +123,14 @@ class _Tracking:
     sent_at: int
 
     def through_gateway(self, url: str) -> str:
-        return self._signed(CLICK, url)
+        return self._link_to(CLICK, url)
 
     def picture(self) -> str:
-        return f'<img src="{escape(self._signed(OPEN, ""))}" width="1" height="1" alt="">'
+        return f'<img src="{escape(self._link_to(OPEN, ""))}" width="1" height="1" alt="">'
 
-    def _signed(self, path: str, url: str) -> str:
+    def _link_to(self, path: str, url: str) -> str:
         link = TrackedLink(self.action.token, url, self.sent_at)
-        return self.links.tracked(self.sender.links or "", path, link)
+        return self.links.link_to(self.sender.links or "", path, link)
 
 
 def _feedback_id(action: Action, domain: str) -> str:
@@ -166,7 +166,7 @@ def _track_link(tracking: _Tracking, found: re.Match[str]) -> str:
     return f'{before}{escape(tracking.through_gateway(unescape(url)))}"'
 
 
-def _signed(message: bytes, key: DkimKey | None) -> bytes:
+def _sign(message: bytes, key: DkimKey | None) -> bytes:
     if key is None:
         return message
     headers, _, _ = message.partition(b"\r\n\r\n")

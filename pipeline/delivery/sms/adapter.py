@@ -91,7 +91,7 @@ class SmsAdapter:
             said = {"segments": segments(parcel.action.content.get("text", ""))}
             found = text_at(answer, provider.answer.id)
             return Delivered(said if found is None else {**said, "provider_id": found})
-        attempt.failed()
+        attempt.record_failure()
         return _bounce_of(status, answer, provider.answer)
 
     async def _post(
@@ -109,12 +109,12 @@ class SmsAdapter:
                 status, after = response.status, response.headers.get("Retry-After", "")
                 raw = await _read(response.content.read)
         except ClientConnectorError as error:
-            attempt.failed()
+            attempt.record_failure()
             raise TryAgainError(type(error).__name__) from error
         except (ClientError, TimeoutError) as error:
             raise NoAnswerError(type(error).__name__) from error
         if status in _NOT_TAKEN:
-            attempt.failed()
+            attempt.record_failure()
             after_s = float(after) if after.isdecimal() else 0.0
             raise TryAgainError(f"status {status}", min(after_s, _MOST_AFTER_S))
         if status >= _FAILING:

@@ -87,7 +87,7 @@ def _filled_tree(value: Any, values: Mapping[str, str]) -> Any:
 
 def _fill(text: str, values: Mapping[str, str]) -> str:
     """Replace variables of the environment, then fields: what a field holds is not looked into."""
-    return _FIELD.sub(lambda found: values.get(found.group(1), ""), _resolved(text))
+    return _FIELD.sub(lambda found: values.get(found.group(1), ""), _expand(text))
 
 
 def _header(text: str, values: Mapping[str, str]) -> str:
@@ -97,19 +97,19 @@ def _header(text: str, values: Mapping[str, str]) -> str:
 def _login(request: ProviderRequest) -> dict[str, str]:
     if request.user is None or request.password is None:
         return {}
-    login = encode_basic_auth(_resolved(request.user), _resolved(request.password))
+    login = encode_basic_auth(_expand(request.user), _expand(request.password))
     return {"Authorization": login}
 
 
 def _callback(provider: Provider, action: Action, links: MessageLinks) -> str:
     if provider.callbacks is None:
         return ""
-    base = _resolved(provider.callbacks.links).rstrip("/")
+    base = _expand(provider.callbacks.links).rstrip("/")
     signed = links.callbacks.sign(CallbackLink(action.token))
     return f"{base}{PROVIDERS}/{provider.provider}?{urlencode({'t': signed})}"
 
 
-def _resolved(text: str) -> str:
+def _expand(text: str) -> str:
     found = expand_variables(text, os.environ)
     if found is None:
         raise _UnsetError(f"a variable in {text[:60]!r} is not set here")
