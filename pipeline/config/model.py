@@ -580,6 +580,27 @@ class Holdout(Part, frozen=True):
     scope: Scope = field(default_factory=Scope, name="for")
 
 
+ImpactArm: TypeAlias = Literal["chance", "propensity", "no-levers", "eligibility"]
+
+
+class ImpactTests(Part, frozen=True):
+    """Arms of customers, this `share` of them in each, who are decided for in another way, always,
+    so that what a factor of arbitration is worth can be measured.
+
+    `chance`: drawn alike from all that the engagement policy lets pass; `propensity`: by `p` alone;
+    `no-levers`: without levers and context weights; `eligibility`: without the rules of
+    applicability and suitability. Constraints and holdouts hold in all of them.
+    """
+
+    share: Annotated[float, Meta(gt=0, le=0.1)] = 0.01
+    arms: Annotated[tuple[ImpactArm, ...], Meta(min_length=1)] = (
+        "chance",
+        "propensity",
+        "no-levers",
+        "eligibility",
+    )
+
+
 class ContextBin(Part, frozen=True):
     """Circumstances in which a treatment is learned about by itself, while `when` holds."""
 
@@ -619,7 +640,7 @@ class Learning(Part, frozen=True):
 
 class Policies(Engagement, frozen=True):
     """policies.yaml; transactional messages pass by all but eligibility, applicability and
-    suitability. Without `learning` nothing is learned."""
+    suitability. Without `learning` nothing is learned, without `impact_tests` nothing tested."""
 
     caps: tuple[Cap, ...] = ()
     suppressions: tuple[Suppression, ...] = ()
@@ -628,6 +649,7 @@ class Policies(Engagement, frozen=True):
     weights: tuple[Weight, ...] = ()
     holdouts: tuple[Holdout, ...] = ()
     learning: Learning | None = None
+    impact_tests: ImpactTests | None = None
 
 
 class Dkim(Part, frozen=True):

@@ -37,6 +37,12 @@ def policy_problems(bundle: model.Bundle, names: Names) -> Iterator[Problem]:
                 what = "transactional messages pass by this: leave them out"
                 yield Problem((*path, "for", "purpose"), what)
     yield from _learning_problems(bundle, names)
+    if policies.impact_tests is not None:
+        arms = policies.impact_tests.arms
+        for index, arm in enumerate(arms):
+            if arm in arms[:index]:
+                what = f"the arm {arm!r} is there twice: leave one out"
+                yield Problem(("policies", "impact_tests", "arms", index), what)
     for index, cap in enumerate(policies.caps):
         yield from _cap_problems(cap, ("policies", "caps", index), names)
     for index, suppression in enumerate(policies.suppressions):

@@ -19,6 +19,7 @@ from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.eligibility import Moment, campaign_objection, objection
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.holdouts import draw
+from pipeline.decisioning.impact import asked_stages, price_for
 from pipeline.decisioning.price import rank
 from pipeline.decisioning.render import Unsayable, render
 from pipeline.model import decision as record_of
@@ -74,13 +75,14 @@ SURE: Final = Odds()
 @dataclass(slots=True)
 class Arbitration:
     """The slots of one decision, filled one after the other; each winner counts under the caps of
-    those after it (`unsettled`: it does not yet in `standing`)."""
+    those after it (`unsettled`: it does not yet in `standing`). `arm`: of impact tests."""
 
     decision_id: str
     moment: Moment
     known: Remembered
     rules: Rules
     standing: Standing
+    arm: str | None = None
     unsettled: bool = False
     choices: list[Choice] = field(default_factory=list)
     wins: list[Win] = field(default_factory=list)
@@ -127,13 +129,14 @@ class Arbitration:
         eligible: list[CompiledCandidate] = []
         shortlists: dict[str, int] = {}
         for entry in entries:
-            refusal = campaign_objection(entry.campaign, self.moment, asked)
+            stages = asked_stages(self.arm, entry.campaign)
+            refusal = campaign_objection(entry.campaign, self.moment, asked, stages)
             if refusal is not None and refusal.stage <= entry.first_gate:
                 self.rejected[refusal.label].extend(entry.treatments)
                 continue
             for one in entry.candidates:
                 if refusal is None:
-                    own = objection(one, self.moment)
+                    own = objection(one, self.moment, stages)
                 else:
                     own = objection(one, self.moment, refusal.stage) or refusal
                 if own is not None:
@@ -143,7 +146,7 @@ class Arbitration:
                 else:
                     eligible.extend(self._items(one, one.items))
                     shortlists[one.items.name] = max(limit, one.items.shortlist)
-        ranked = rank(eligible, self.moment.facts, self.rules.propensities)
+        ranked = price_for(self.arm, rank(eligible, self.moment.facts, self.rules.propensities))
         return self._shortlist(ranked, shortlists) if shortlists else ranked
 
     def _items(self, template: CompiledCandidate, items: CatalogItems) -> list[CompiledCandidate]:

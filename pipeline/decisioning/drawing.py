@@ -14,7 +14,7 @@ from pipeline.config.compiled import CompiledCandidate, Entry
 from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING, SURE, Arbitration, Odds, place_in
 from pipeline.decisioning.render import Unsayable, render
 from pipeline.model.decision import Choice
-from pipeline.rules.chooser import Chooser, Field, Lot, Priced
+from pipeline.rules.chooser import Field, FieldMaker, Lot, Priced
 
 _Content: TypeAlias = dict[str, str]
 
@@ -32,7 +32,7 @@ class Drawing:
     """Drawn choices of one decision, which fill the slots of `made`."""
 
     made: Arbitration
-    chooser: Chooser
+    chooser: FieldMaker
     context_bin: str
 
     def answer(self, placement: str, entries: Sequence[Entry], channel: str, limit: int) -> None:

@@ -49,8 +49,10 @@ class Objection(Struct, frozen=True):
     label: str
 
 
-def campaign_objection(campaign: CompiledCampaign, moment: Moment, asked: bool) -> Objection | None:
-    """Return the first rule that rejects all of a campaign.
+def campaign_objection(
+    campaign: CompiledCampaign, moment: Moment, asked: bool, before: int = _EVERY_STAGE
+) -> Objection | None:
+    """Return the first rule of a stage `before` that rejects all of a campaign.
 
     `asked`: somebody asked, so it needs no trigger. A campaign that no trigger fires is not
     evaluated further.
@@ -64,7 +66,7 @@ def campaign_objection(campaign: CompiledCampaign, moment: Moment, asked: bool) 
         return NO_TRIGGER
     if not asked and moment.stale:
         return _TOO_OLD
-    return _first_shut_gate(campaign.gates, facts, _EVERY_STAGE)
+    return _first_shut_gate(campaign.gates, facts, before)
 
 
 def objection(

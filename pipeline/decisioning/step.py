@@ -17,6 +17,7 @@ from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.drawing import Drawing
 from pipeline.decisioning.eligibility import Moment, address
 from pipeline.decisioning.history import Remembered
+from pipeline.decisioning.impact import arm_of, field_maker
 from pipeline.decisioning.learning import feedback
 from pipeline.decisioning.state import AwaitingAction, ContactState, History
 from pipeline.model import topics
@@ -76,6 +77,7 @@ def _decide(
         silenced=known.silenced,
         holdouts=tuple(one for _, one in sorted({**known.holdouts, **made.drawn}.items())),
         model=rules.propensities.label if rules.propensities and made.judged else None,
+        arm=made.arm,
     )
     if chooser is not None:
         decision = replace(
@@ -136,8 +138,10 @@ def _arbitrate(
 ) -> Arbitration:
     config = rules.config
     standing = Standing.of(config.constraints, moment.facts, known)
-    made = Arbitration(_decision_id(interaction), moment, known, rules, standing)
-    filling = made if rules.chooser is None else Drawing(made, rules.chooser, context_bin)
+    arm = arm_of(config.bundle.policies.impact_tests, moment.identity.profile_id)
+    made = Arbitration(_decision_id(interaction), moment, known, rules, standing, arm)
+    chooser = field_maker(arm, rules.chooser)
+    filling = made if chooser is None else Drawing(made, chooser, context_bin)
     request = interaction.request
     for placement in dict.fromkeys(request.placements if request is not None else ()):
         entries = config.by_placement.get(placement, ())

@@ -116,7 +116,7 @@ class Decision(Struct, frozen=True):
     learned: `snapshot` names the knowledge that it was made with, `bin` the circumstances, and
     `feedback` is what is to be learned from it.
     `model`: the models that predicted its candidates, as NAME@VERSION, with a space between; None:
-    no model did.
+    no model did. `arm`: the customer's arm of the impact tests; None: nothing is tested.
     """
 
     decision_id: str
@@ -134,6 +134,7 @@ class Decision(Struct, frozen=True):
     bin: str = ""
     feedback: tuple[Feedback, ...] = ()
     model: str | None = None
+    arm: str | None = None
 
 
 class Action(Struct, frozen=True):

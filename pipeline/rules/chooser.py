@@ -43,7 +43,14 @@ class Field(Protocol):
         """Return a score that a candidate may well reach."""
 
 
-class Chooser(Protocol):
+class FieldMaker(Protocol):
+    """Maker of fields, by which choices are drawn."""
+
+    def field(self, candidates: Sequence[Priced], context_bin: str) -> Field:
+        """Return the candidates as they compete."""
+
+
+class Chooser(FieldMaker, Protocol):
     """Chooser by a snapshot of what was learned."""
 
     @property
@@ -57,5 +64,5 @@ class Chooser(Protocol):
     def with_knowledge(self, knowledge: Knowledge) -> "Chooser":
         """Return the chooser by another snapshot."""
 
-    def field(self, candidates: Sequence[Priced], context_bin: str) -> Field:
-        """Return the candidates as they compete."""
+    def by_propensity(self) -> FieldMaker:
+        """Return the chooser that compares how likely goals are, and not what they are worth."""

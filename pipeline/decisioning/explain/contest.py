@@ -18,7 +18,8 @@ _HELD_OUT: Final = "held out by "
 @dataclass(frozen=True, slots=True)
 class Contest:
     """A slot with those who competed for it, the best first. `winner` is also who would have won
-    but for a holdout; `everywhere` are the candidates of all slots."""
+    but for a holdout; `everywhere` are the candidates of all slots. `p_alone`: what was compared is
+    `p`, whatever it is worth."""
 
     choice: Choice
     winner: Candidate | None
@@ -26,6 +27,7 @@ class Contest:
     everywhere: Sequence[Candidate]
     felled: tuple[Felled, ...]
     language: Language
+    p_alone: bool = False
 
     @property
     def transactional(self) -> bool:
@@ -34,7 +36,7 @@ class Contest:
 
     def flip(self) -> Flip | None:
         """Return the smallest change that gives the slot to another, or to nobody."""
-        if self.transactional or self.choice.explored:
+        if self.transactional or self.choice.explored or self.p_alone:
             return None
         return smallest_flip(self.candidates, self.everywhere, self.winner, self.language)
 
@@ -137,6 +139,8 @@ class Contest:
         return self._phrase("nothing left")
 
     def _sum(self, one: Candidate) -> str:
+        if self.p_alone:
+            return self._phrase("p alone")
         return self._phrase("sum", p=one.p, value=one.value, cost=one.cost, weight=one.weight)
 
     def _phrase(self, key: str, /, **parts: object) -> str:

@@ -1,7 +1,5 @@
 """A Decision explained: by slot, every candidate with its numbers, and what felled the others."""
 
-from collections.abc import Sequence
-
 from msgspec import UNSET, Struct, UnsetType
 
 from pipeline.config.compile import Configuration
@@ -9,6 +7,7 @@ from pipeline.decisioning.explain.contest import Contest
 from pipeline.decisioning.explain.flip import Flip
 from pipeline.decisioning.explain.phrases import Language, phrase
 from pipeline.decisioning.explain.rules_in_words import Felled, RuleWords, constraint_of
+from pipeline.decisioning.impact import PROPENSITY, USUAL
 from pipeline.model.decision import Candidate, Choice, Decision
 
 
@@ -52,7 +51,8 @@ class ExplainedSlot(Struct, frozen=True):
 
 class Explanation(Struct, frozen=True):
     """Explanation of a decision; `same`: whether the decision, run again, was the same; where it
-    was. `model`: the models that predicted, where any did."""
+    was. `model`: the models that predicted, where any did; `arm`: that of the impact tests, where
+    the customer is in one."""
 
     decision_id: str
     profile_id: str
@@ -63,6 +63,7 @@ class Explanation(Struct, frozen=True):
     words: str
     same: bool | UnsetType = UNSET
     model: str | UnsetType = UNSET
+    arm: str | UnsetType = UNSET
 
 
 def explain(decision: Decision, config: Configuration, language: Language) -> Explanation:
@@ -74,11 +75,14 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
     for slot in fallen:
         choices.setdefault(slot, Choice(slot, slot))
     slots = {
-        slot: _slot(choice, decision.candidates, tuple(fallen.get(slot, ())), rules)
+        slot: _slot(choice, decision, tuple(fallen.get(slot, ())), rules)
         for slot, choice in choices.items()
     }
     silent = "nothing asked" if decision.rejected or decision.candidates else "outcome"
     said = [slots[slot].words for slot in opened]
+    arm = decision.arm if decision.arm not in (None, USUAL) else None
+    if said and arm is not None:
+        said.insert(0, phrase(language, f"arm {arm}"))
     return Explanation(
         decision_id=decision.decision_id,
         profile_id=decision.profile_id,
@@ -88,6 +92,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
         slots=tuple(slots.values()),
         words="\n".join(said) if said else phrase(language, silent),
         model=UNSET if decision.model is None else decision.model,
+        arm=UNSET if arm is None else arm,
     )
 
 
@@ -113,10 +118,11 @@ def _felled_by_slot(
 
 def _slot(
     choice: Choice,
-    everywhere: Sequence[Candidate],
+    decision: Decision,
     fallen: tuple[Felled, ...],
     rules: RuleWords,
 ) -> ExplainedSlot:
+    everywhere = decision.candidates
     candidates = [one for one in everywhere if one.slot == choice.slot]
     held_back = tuple(
         rules.felled_by_constraint(one.treatment, one.fate, kind)
@@ -131,6 +137,7 @@ def _slot(
         everywhere=everywhere,
         felled=(*held_back, *fallen),
         language=rules.language,
+        p_alone=decision.arm == PROPENSITY,
     )
     flip = contested.flip()
     held = choice.holdout is not None

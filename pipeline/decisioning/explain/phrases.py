@@ -28,6 +28,14 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "fallen": "Not {treatment}: {words}",
         "more fallen": "And {count} more that fell before.",
         "flip": "The smallest change that flips it: {what} from {start} to {end}.",
+        "p alone": "its p alone",
+        "arm chance": "Impact test `chance`: all that the engagement policy lets pass are as "
+        "likely, whatever they are worth.",
+        "arm propensity": "Impact test `propensity`: how likely goals are decides, not what they "
+        "are worth.",
+        "arm no-levers": "Impact test `no-levers`: levers and context weights count nothing.",
+        "arm eligibility": "Impact test `eligibility`: rules of applicability and suitability are "
+        "not asked.",
         "sum": "({p} × {value} − {cost}) × {weight}",
         "value of": "value of {treatment}",
         "p of": "p of {treatment}",
@@ -91,6 +99,15 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "fallen": "No {treatment}: {words}",
         "more fallen": "Y {count} más que cayeron antes.",
         "flip": "El menor cambio que lo invierte: {what} de {start} a {end}.",
+        "p alone": "su p sola",
+        "arm chance": "Prueba de impacto `chance`: todo lo que pasa las reglas es igual de "
+        "probable, valga lo que valga.",
+        "arm propensity": "Prueba de impacto `propensity`: decide la probabilidad de los "
+        "objetivos, no lo que valen.",
+        "arm no-levers": "Prueba de impacto `no-levers`: las palancas y los pesos del contexto no "
+        "cuentan.",
+        "arm eligibility": "Prueba de impacto `eligibility`: no se aplican las reglas de "
+        "aplicabilidad e idoneidad.",
         "sum": "({p} × {value} − {cost}) × {weight}",
         "value of": "valor de {treatment}",
         "p of": "p de {treatment}",

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 from msgspec import Struct, field
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from scipy.special import betaincinv, expit
 
@@ -71,11 +72,13 @@ class _Runner(Struct, frozen=True, eq=False):
 
 
 class ThompsonSampler(Struct, frozen=True):
-    """Chooser by a snapshot's posteriors. `runners`: some of those made before."""
+    """Chooser by a snapshot's posteriors. `runners`: some of those made before; `p_alone`: a score
+    is how likely the goal is, whatever it is worth."""
 
     rules: LearningRules
     knowledge: Knowledge
     runners: dict[tuple[Tie, str, float], _Runner] = field(default_factory=dict)
+    p_alone: bool = False
 
     @property
     def snapshot(self) -> str:
@@ -85,6 +88,10 @@ class ThompsonSampler(Struct, frozen=True):
     def with_knowledge(self, knowledge: Knowledge) -> "ThompsonSampler":
         """Return the chooser by another snapshot."""
         return ThompsonSampler(self.rules, knowledge)
+
+    def by_propensity(self) -> "ThompsonSampler":
+        """Return the chooser that compares how likely goals are, and not what they are worth."""
+        return ThompsonSampler(self.rules, self.knowledge, self.runners, p_alone=True)
 
     def field(self, candidates: Sequence[Priced], context_bin: str) -> Field:
         """Return the candidates as they compete."""
@@ -97,7 +104,7 @@ class ThompsonSampler(Struct, frozen=True):
             if runner is None:
                 runner = known[key] = self._runner(one, context_bin)
             runners.append(runner)
-        return ThompsonField(candidates, runners, self.rules.explore)
+        return ThompsonField(candidates, runners, self.rules.explore, self.p_alone)
 
     def _runner(self, one: Priced, context_bin: str) -> _Runner:
         candidate, p, rules = one.candidate, one.worth.p, self.rules
@@ -122,8 +129,11 @@ class ThompsonField:
     `pays`: it would be worth more than nothing if the goal were certain.
     """
 
-    def __init__(self, pool: Sequence[Priced], runners: Sequence[_Runner], explore: float) -> None:
+    def __init__(
+        self, pool: Sequence[Priced], runners: Sequence[_Runner], explore: float, p_alone: bool
+    ) -> None:
         self._pool = pool
+        self._p_alone = p_alone
         self._runners = runners
         self._explore = explore
         self._learned = np.array([one.learned for one in runners], dtype=bool)
@@ -135,7 +145,7 @@ class ThompsonField:
         tables = [one.chances for one in runners]
         self._chances = np.concatenate((_NO_TABLE, *tables)).reshape(-1, len(_LEVELS))
         self._scores = np.ascontiguousarray(self._score(self._chances.T).T)
-        certain = (self._value - self._cost) * self._weight
+        certain = self._score(np.ones(len(pool)))
         self._pays = (np.where(self._learned, certain, self._scores[:, 0]) > 0).tolist()
         self._drawn: dict[str, tuple[list[float], _Floats]] = {}
 
@@ -151,6 +161,8 @@ class ThompsonField:
         candidate, worth = one.candidate, one.worth
         p = (self._drawn.get(key) or self._draws(key))[0][index]
         drawn = amounts.worth(p, worth.value, candidate.cost, worth.weight, False, candidate.tie)
+        if self._p_alone:
+            drawn = replace(drawn, score=p, order=(True, -p, candidate.tie))
         return Priced(candidate, drawn)
 
     def draw(self, available: Sequence[int], key: str) -> Lot:
@@ -179,6 +191,8 @@ class ThompsonField:
         return float(np.interp(0.95, _LEVELS, self._scores[index]))
 
     def _score(self, chances: _Floats) -> _Floats:
+        if self._p_alone:
+            return chances
         scores: _Floats = (chances * self._value - self._cost) * self._weight
         return scores
 

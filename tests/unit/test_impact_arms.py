@@ -1,0 +1,132 @@
+"""Impact tests: each arm leaves one factor out, always for the same customers, and says how likely
+its choices were."""
+
+from collections import Counter
+from math import sqrt
+from typing import Any
+
+import pytest
+
+from pipeline.config.model import ImpactTests
+from pipeline.decisioning.explain import explain, run_again
+from pipeline.decisioning.impact import USUAL, arm_of
+from pipeline.model.decision import Decision
+from pipeline.model.ids import profile_id
+from pipeline.model.interaction import Identifier
+from pipeline.model.stages import Segmented
+from pipeline.rules import Rules
+from tests.support.deciding import Life, campaign, hero, offer, problems, world
+
+_TESTS: dict[str, Any] = {"share": 0.1}
+_SHUT = {"property": "open", "is": True}
+_GOAL = {"when": {"name": "Bought"}, "window": "7d"}
+_OFFERS = (
+    offer("worthy", 100, hero("worthy", p=0.1)),
+    offer("likely", 1, hero("likely", p=0.9)),
+    offer("raised", 5, hero("raised", p=0.2), levers={"pushed": 50}),
+    offer("unfit", 600, hero("unfit", p=0.1), suitability=[{"rule": "fit", "when": _SHUT}]),
+    offer("banned", 9_000, hero("banned", p=0.1), eligibility=[{"rule": "may", "when": _SHUT}]),
+)
+_BEST = {
+    USUAL: "raised",
+    "propensity": "likely",
+    "no-levers": "worthy",
+    "eligibility": "unfit",
+}
+
+
+def _rules(*offers: Any, **policies: Any) -> Rules:
+    sale = campaign("sale", *(offers or _OFFERS), goal=_GOAL, trigger={"name": "Never"})
+    return world(campaigns=[sale], policies={"impact_tests": _TESTS, **policies})
+
+
+def _someone(arm: str) -> tuple[Identifier, ...]:
+    """A customer who is in the arm."""
+    tests = ImpactTests(0.1)
+    names = (Identifier("customer_id", f"c{number}") for number in range(1_000))
+    return (next(one for one in names if arm_of(tests, profile_id(one)) == arm),)
+
+
+def _decide(rules: Rules, arm: str) -> tuple[Life, Decision]:
+    life = Life(rules, _someone(arm))
+    return life, life.happens("Seen", 0, ask=("hero",))
+
+
+@pytest.mark.parametrize(("arm", "best"), _BEST.items())
+def test_each_arm_leaves_a_factor_out(arm: str, best: str) -> None:
+    _, decision = _decide(_rules(), arm)
+    [choice] = decision.choices
+    assert (decision.arm, choice.treatment, choice.propensity) == (arm, best, 1.0)
+
+
+@pytest.mark.parametrize("arm", [*_BEST, "chance"])
+@pytest.mark.parametrize("policies", [{}, {"learning": {"ramp": 0}}], ids=["fixed", "learned"])
+def test_choices_are_as_frequent_as_their_propensity(arm: str, policies: dict[str, Any]) -> None:
+    life = Life(_rules(**policies), _someone(arm))
+    times, found, likely = 500, Counter[str](), {}
+    for number in range(times):
+        [choice] = life.happens("Seen", number * 86_400_000, ask=("hero",)).choices
+        name = choice.treatment or "nothing"
+        found[name] += 1
+        likely[name] = choice.propensity
+    for name, propensity in likely.items():
+        deviation = sqrt(times * propensity * (1 - propensity)) + 0.5
+        assert abs(found[name] - times * propensity) < 4.5 * deviation, (name, propensity)
+    assert sum(likely.values()) == pytest.approx(1, abs=0.03)  # a rare one may not have come
+    assert "banned" not in likely
+    assert ("unfit" in likely) == (arm == "eligibility")
+
+
+@pytest.mark.parametrize("arm", [*_BEST, "chance"])
+@pytest.mark.parametrize("policies", [{}, {"learning": {"ramp": 0}}], ids=["fixed", "learned"])
+def test_a_decision_is_the_same_again_and_says_its_arm(arm: str, policies: dict[str, Any]) -> None:
+    life, decision = _decide(_rules(**policies), arm)
+    records = (one.value for one in life.emits if isinstance(one.value, Segmented))
+    assert run_again(decision, next(records), life.flow.rules) == decision
+    for language in ("en", "es"):
+        told = explain(decision, life.flow.rules.config, language)
+        assert (arm in told.words) == (arm != USUAL)
+
+
+def test_transactional_messages_are_the_same_in_all_arms() -> None:
+    fit = {"suitability": [{"rule": "fit", "when": _SHUT}]}
+    receipt = campaign(
+        "receipt", offer("paid", 1), offer("unfit", 9, **fit), purpose="transactional"
+    )
+    sale = campaign("sale", offer("sale", 5), offer("more", 4))
+    rules = world(campaigns=[receipt, sale], policies={"impact_tests": _TESTS})
+    for arm in (*_BEST, "chance"):
+        life = Life(rules, _someone(arm))
+        life.happens("Go", 0)
+        assert "paid-email" in life.said()
+        assert "unfit-email" not in life.said()
+
+
+def test_outbound_messages_keep_their_triggers_and_caps() -> None:
+    cap = [{"cap": "once", "per": "all", "max": 1, "window": "1d"}]
+    sale, other = campaign("sale", offer("sale", 5)), campaign("other", offer("other", 4))
+    rules = world(campaigns=[sale, other], policies={"impact_tests": _TESTS, "caps": cap})
+    for arm in (*_BEST, "chance"):
+        life = Life(rules, _someone(arm))
+        assert life.happens("Stay", 0).candidates == ()
+        life.happens("Go", 1)
+        assert len(life.said()) == 1
+        life.happens("Go", 2)
+        assert life.said() == []
+
+
+def test_shares_are_as_stated_and_others_are_as_usual() -> None:
+    tests = ImpactTests(0.05)
+    found = Counter(
+        arm_of(tests, profile_id(Identifier("customer_id", f"{one}"))) for one in range(20_000)
+    )
+    for arm in tests.arms:
+        assert abs(found[arm] - 1_000) < 4.5 * sqrt(1_000 * 0.95)
+    assert found[USUAL] == 20_000 - sum(found[arm] for arm in tests.arms)
+    assert arm_of(None, "p") is None
+
+
+def test_an_arm_that_is_there_twice_is_refused() -> None:
+    [(path, what)] = problems(policies={"impact_tests": {"arms": ["chance", "chance"]}})
+    assert path == "policies/impact_tests/arms/1"
+    assert "there twice" in what
