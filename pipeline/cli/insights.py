@@ -10,6 +10,7 @@ from pipeline.cli import insights_decisions, insights_recommend
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
 from pipeline.cli.insights_anomalies import anomalies
 from pipeline.cli.insights_campaigns import campaigns
+from pipeline.cli.insights_impact import impact
 from pipeline.cli.insights_journeys import journeys
 from pipeline.cli.insights_options import (
     MemoryOption,
@@ -41,6 +42,7 @@ from pipeline.insights.touches import SEEN, Support, TouchOptions, Unit
 app = typer.Typer()
 app.command()(journeys)
 app.command()(campaigns)
+app.command()(impact)
 app.command()(anomalies)
 app.command()(report)
 app.command()(segments)

@@ -140,7 +140,7 @@ def _print_lifts(lifts: tuple[Lift, ...]) -> None:
                 one.against,
                 one.treated.customers,
                 one.held.customers,
-                _points(one.conversion),
+                difference_words(one.conversion),
                 "" if one.extra_conversions is None else f"{one.extra_conversions.value:,.0f}",
                 one.verdict,
             )
@@ -161,7 +161,8 @@ def _scope(one: Lift) -> str:
     return " / ".join(names) if names else f"all that {one.holdout} covers"
 
 
-def _points(found: Difference | None) -> str:
+def difference_words(found: Difference | None) -> str:
+    """Return a difference of shares with its interval."""
     if found is None:
         return ""
     if found.low is None or found.high is None:

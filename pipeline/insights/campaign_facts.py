@@ -63,7 +63,10 @@ def load_facts(connection: duckdb.DuckDBPyConnection, folder: Path, period: Peri
     """Load the tables from FOLDER/decisions and FOLDER/interactions.segmented, as `kairos replay`
     writes them. Raises TableError."""
     decisions = open_topic(
-        connection, folder, DECISIONS, ("decision_id", "decided_at", "candidates", "choices")
+        connection,
+        folder,
+        DECISIONS,
+        ("decision_id", "decided_at", "candidates", "choices", "rejected"),
     )
     segmented = open_topic(connection, folder, SEGMENTED, ("interaction", "identity", "segments"))
     try:
@@ -143,9 +146,10 @@ def _load_decided(connection: duckdb.DuckDBPyConnection, decisions: str, period:
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE decided AS
-        SELECT decision_id, event_id, customer, at_ms, choices, candidates, holdouts FROM (
+        SELECT decision_id, event_id, customer, at_ms, choices, candidates, holdouts, rejected, arm
+        FROM (
             SELECT decision_id, event_id, profile_id AS customer, epoch_ms(decided_at) AS at_ms,
-                choices, candidates, holdouts,
+                choices, candidates, holdouts, rejected, arm,
                 row_number() OVER (
                     PARTITION BY decision_id ORDER BY kafka_partition, kafka_offset
                 ) AS nth

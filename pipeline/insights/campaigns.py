@@ -402,18 +402,19 @@ def _lift(pair: _ArmPair, drawn: dict[str, tuple[int, int]]) -> Lift:
         channel=channel,
         against="next best" if pair.filled else "nothing",
         window_ms=pair.window_ms,
-        treated=_arm(treated),
-        held=_arm(held),
+        treated=lift_arm(treated),
+        held=lift_arm(held),
         conversion=conversion,
         value=value_difference(treated, held),
         relative=conversion.value / held_share if conversion and held_share else None,
         extra_conversions=_times(conversion, treated.customers),
         balance_p=balance,
-        verdict=_verdict(conversion, comparable),
+        verdict=lift_verdict(conversion, comparable),
     )
 
 
-def _arm(sums: ArmSums) -> LiftArm:
+def lift_arm(sums: ArmSums) -> LiftArm:
+    """Return an arm of a comparison."""
     share = sums.converted / sums.customers if sums.customers else None
     return LiftArm(sums.customers, sums.converted, share, sums.value)
 
@@ -436,7 +437,8 @@ def _balance(treated: int, held: int, drawn: tuple[int, int] | None) -> float | 
     return float(binomtest(held, treated + held, drawn[0] / drawn[1]).pvalue)
 
 
-def _verdict(conversion: Difference | None, comparable: bool) -> Verdict:
+def lift_verdict(conversion: Difference | None, comparable: bool) -> Verdict:
+    """Return what a difference says, in words."""
     if conversion is None or conversion.low is None or conversion.high is None:
         return "too few customers"
     if not comparable:

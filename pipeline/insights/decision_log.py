@@ -26,7 +26,9 @@ _NEEDS: Final = (
     *("decision_id", "event_id", "profile_id", "decided_at"),
     *("choices", "candidates", "rejected", "kafka_error"),
 )
-_TRIGGERS: Final = "('applicability/trigger', 'applicability/interaction too old')"
+TRIGGERS: Final = "('applicability/trigger', 'applicability/interaction too old')"
+"""Rules, as SQL, by which a campaign is not looked at any further."""
+
 _PERIODS: Final = {
     "all": "'all'",
     "day": "strftime(decided_at, '%Y-%m-%d')",
@@ -84,7 +86,8 @@ def _read(topic: str, options: DecisionLogOptions) -> str:
         for comparison, at in ((">=", options.since), ("<", options.until))
         if at is not None
     ]
-    where = " AND ".join(("kafka_error IS NULL", "decision_id IS NOT NULL", *limits))
+    usual = "coalesce(arm, 'usual') = 'usual'"  # impact tests leave factors out on purpose
+    where = " AND ".join(("kafka_error IS NULL", "decision_id IS NOT NULL", usual, *limits))
     return (
         f"SELECT decision_id, event_id, profile_id, candidates, rejected, {period} AS period "
         f"FROM {topic} WHERE {where}"
@@ -93,7 +96,7 @@ def _read(topic: str, options: DecisionLogOptions) -> str:
 
 _FELLED: Final = f"""
 SELECT decision_id, treatment,
-    CASE WHEN rule IN {_TRIGGERS} THEN 0
+    CASE WHEN rule IN {TRIGGERS} THEN 0
         WHEN rule LIKE 'eligibility/%' THEN 1
         WHEN rule LIKE 'applicability/%' THEN 2
         ELSE 3 END AS stage, rule

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.insights.engines import QueryRow
 from pipeline.insights.tables import TableError
+from pipeline.insights.topic_files import missing_newer
 
 if TYPE_CHECKING:  # an extra, which need not be there
     from pyspark.sql import DataFrame, SparkSession
@@ -30,6 +31,7 @@ class SparkQueries:
 
     def open_topic(self, folder: Path, topic: str, needs: tuple[str, ...]) -> str:
         from pyspark.errors import PySparkException
+        from pyspark.sql import functions as sql_of
 
         view = topic.replace(".", "_")
         place = folder / topic
@@ -43,6 +45,8 @@ class SparkQueries:
         missing = [name for name in needs if name not in table.columns]
         if missing:
             raise TableError(f"{place}: has no column {missing[0]!r}: is it the topic {topic}?")
+        for name in missing_newer(topic, table.columns):
+            table = table.withColumn(name, sql_of.lit(None).cast("string"))
         table.createOrReplaceTempView(view)
         return view
 

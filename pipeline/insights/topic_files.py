@@ -1,5 +1,6 @@
 """Topics that `kairos replay` wrote as Parquet, as views of DuckDB."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,12 +11,14 @@ from pipeline.insights.tables import TableError
 DECISIONS: Final = "decisions"
 SEGMENTED: Final = "interactions.segmented"
 
+_NEWER: Final = {DECISIONS: ("arm",)}
+
 
 def open_topic(
     connection: duckdb.DuckDBPyConnection, folder: Path, topic: str, needs: tuple[str, ...]
 ) -> str:
-    """Make a view of FOLDER/TOPIC and return its name. Raises TableError where files are missing,
-    damaged, or lack a column of `needs`."""
+    """Make a view of FOLDER/TOPIC and return its name. Columns of text that older replays lack are
+    NULL. Raises TableError where files are missing, damaged, or lack a column of `needs`."""
     place = folder / topic
     files = sorted(place.glob("day=*/part-*.parquet")) or sorted(place.glob("*.parquet"))
     if not files:
@@ -30,9 +33,15 @@ def open_topic(
     missing = [name for name in needs if name not in relation.columns]
     if missing:
         raise TableError(f"{files[0]}: has no column {missing[0]!r}: is it the topic {topic}?")
+    added = [f"CAST(NULL AS VARCHAR) AS {one}" for one in missing_newer(topic, relation.columns)]
     connection.execute(f"DROP VIEW IF EXISTS {view}")
-    relation.create_view(view)
+    relation.project(", ".join(("*", *added))).create_view(view)
     return view
+
+
+def missing_newer(topic: str, columns: Sequence[str]) -> list[str]:
+    """Return the columns that came to a topic later and that its files do not have."""
+    return [name for name in _NEWER.get(topic, ()) if name not in columns]
 
 
 def _damage_error(

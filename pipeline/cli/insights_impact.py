@@ -1,0 +1,79 @@
+"""`kairos insights impact`: what each factor of arbitration is worth, by impact tests."""
+
+from typing import Final
+
+from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
+from pipeline.cli.insights_campaigns import difference_words
+from pipeline.cli.insights_options import AsOfOption, MemoryOption, SinceOption
+from pipeline.cli.insights_topics import ConfigOption, TopicsOption, campaigns_of, topic_folder
+from pipeline.cli.times import epoch_ms
+from pipeline.insights.campaign_facts import Period, load_facts, load_goals
+from pipeline.insights.goals import CampaignGoal, campaign_goals
+from pipeline.insights.impact_effects import ImpactEffects, impact_effects
+from pipeline.insights.tables import Engine
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+
+_LEAVES_OUT: Final = {
+    "chance": "all of arbitration",
+    "propensity": "value, cost, levers and context",
+    "no-levers": "levers and context weights",
+    "eligibility": "applicability and suitability",
+}
+
+
+def impact(
+    topics: TopicsOption = None,
+    config: ConfigOption = None,
+    since: SinceOption = None,
+    until: AsOfOption = None,
+    memory: MemoryOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what each factor of arbitration is worth: customers decided for as usual beside those of
+    the arms of `impact_tests` in policies.yaml.
+
+    Intervals hold at every look (95 % for each factor), so that they may be read every day.
+    """
+    period = Period(
+        None if since is None else epoch_ms(since), None if until is None else epoch_ms(until)
+    )
+    goals = campaign_goals(campaigns_of(config, topics))
+    told = [one for one in goals if isinstance(one, CampaignGoal)]
+    if not told:
+        fail("no campaign's goal is known: give one in the configuration (--config DIR)")
+    with (
+        topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,
+        Engine(memory).open() as connection,
+    ):
+        support = load_facts(connection, folder, period)
+        load_goals(connection, told)
+        found = impact_effects(connection, support.until_ms or 0)
+    if json:
+        print_json(found)
+    else:
+        _print(found)
+
+
+def _print(found: ImpactEffects) -> None:
+    print_table(
+        "As usual, beside customers for whom a factor is left out",
+        ["arm", "leaves out", "customers", "converted", "more as usual", "value", "verdict"],
+        [
+            (
+                one.arm,
+                _LEAVES_OUT.get(one.arm, ""),
+                one.customers.customers,
+                one.customers.converted,
+                difference_words(one.conversion),
+                "" if one.value is None else f"{one.value.value:+,.2f}",
+                one.verdict,
+            )
+            for one in found.factors
+        ],
+    )
+    out.print(
+        f"As usual: {found.usual.customers:,} customers, {found.usual.converted:,} converted; "
+        f"{found.left_out:,} left out, whose window is not over or whose arm changed."
+    )
+    if not found.factors:
+        out.print("No customer is in an arm: policies.yaml has no impact_tests, or not yet.")

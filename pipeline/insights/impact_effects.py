@@ -1,0 +1,134 @@
+"""Worth of the factors of arbitration, as impact tests measure it.
+
+A customer enters with the first decision in which anything was eligible, which is the same in all
+arms, and converts by the goal of any campaign within the longest of their windows. Who is in an arm
+is compared with those who are decided for as usual, whatever either got. A customer whose window is
+not over, or who changed arms with the configuration, is not counted.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import duckdb
+from scipy.stats import chisquare
+
+from pipeline.insights.campaigns import LiftArm, Verdict, lift_arm, lift_verdict
+from pipeline.insights.decision_log import TRIGGERS
+from pipeline.insights.intervals import (
+    ArmSums,
+    Difference,
+    conversion_difference,
+    value_difference,
+)
+
+_USUAL: Final = "usual"
+_UNLIKELY: Final = 0.001
+"""Chance below which arms of equal shares are not of such different sizes."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactorEffect:
+    """What is better as usual than in an arm that leaves a factor out: `conversion` in the share of
+    customers who converted, `value` for each customer; `relative` to the arm's conversion."""
+
+    arm: str
+    customers: LiftArm
+    conversion: Difference | None
+    value: Difference | None
+    relative: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class ImpactEffects:
+    """Effects of all factors. `balance_p`: chance of tested arms of such sizes, None where there
+    are fewer than two; `left_out`: customers whose window is not over or who were in two arms."""
+
+    usual: LiftArm
+    factors: tuple[FactorEffect, ...]
+    window_ms: int
+    balance_p: float | None
+    left_out: int
+
+
+def impact_effects(connection: duckdb.DuckDBPyConnection, until_ms: int) -> ImpactEffects:
+    """Return the effects, from the facts and goals that are loaded."""
+    connection.execute(_ENTERED)
+    found = connection.execute("SELECT coalesce(max(window_ms), 0) FROM windows").fetchall()
+    window_ms = int(found[0][0])
+    arms = {
+        arm: ArmSums(int(customers), int(converted), float(value), float(squared))
+        for arm, customers, converted, value, squared in connection.execute(
+            _results(window_ms, until_ms)
+        ).fetchall()
+    }
+    found = connection.execute("SELECT count(*) FROM entered").fetchall()
+    usual = arms.pop(_USUAL, ArmSums(0, 0, 0.0, 0.0))
+    counted = usual.customers + sum(one.customers for one in arms.values())
+    balance = _balance(list(arms.values()))
+    comparable = balance is None or balance >= _UNLIKELY
+    return ImpactEffects(
+        usual=lift_arm(usual),
+        factors=tuple(_effect(arm, usual, sums, comparable) for arm, sums in sorted(arms.items())),
+        window_ms=window_ms,
+        balance_p=balance,
+        left_out=int(found[0][0]) - counted,
+    )
+
+
+_ENTERED: Final = f"""
+CREATE OR REPLACE TEMP TABLE entered AS
+SELECT customer, min(arm) AS arm, count(DISTINCT arm) AS arms, min(at_ms) AS at_ms FROM (
+    SELECT customer, arm, at_ms FROM (
+        SELECT customer, arm, at_ms, unnest(candidates) AS one FROM decided WHERE arm IS NOT NULL
+    ) AS competed
+    UNION ALL
+    SELECT customer, arm, at_ms FROM (
+        SELECT customer, arm, at_ms, unnest(map_keys(rejected)) AS rule FROM decided
+        WHERE arm IS NOT NULL
+    ) AS refused
+    WHERE rule NOT LIKE 'eligibility/%' AND rule NOT IN {TRIGGERS}
+) AS considered GROUP BY customer
+"""
+
+
+def _results(window_ms: int, until_ms: int) -> str:
+    return f"""
+        WITH matured AS (
+            SELECT customer, arm, at_ms FROM entered
+            WHERE arms = 1 AND at_ms + {window_ms} < {until_ms}
+        ), once AS (
+            SELECT m.customer, g.at_ms, max(g.value) AS value
+            FROM matured AS m JOIN goals AS g ON m.customer = g.customer
+                AND g.at_ms > m.at_ms AND g.at_ms <= m.at_ms + {window_ms}
+            GROUP BY m.customer, g.at_ms
+        ), results AS (
+            SELECT m.arm, m.customer, count(o.at_ms) AS reached,
+                coalesce(sum(o.value), 0.0) AS value
+            FROM matured AS m LEFT JOIN once AS o ON m.customer = o.customer
+            GROUP BY m.arm, m.customer
+        )
+        SELECT arm, count(*), sum(CASE WHEN reached > 0 THEN 1 ELSE 0 END), sum(value),
+            sum(value * value)
+        FROM results GROUP BY arm
+    """
+
+
+def _effect(arm: str, usual: ArmSums, sums: ArmSums, comparable: bool) -> FactorEffect:
+    conversion = conversion_difference(usual, sums)
+    share = sums.converted / sums.customers
+    return FactorEffect(
+        arm=arm,
+        customers=lift_arm(sums),
+        conversion=conversion,
+        value=value_difference(usual, sums),
+        relative=conversion.value / share if conversion and share else None,
+        verdict=lift_verdict(conversion, comparable),
+    )
+
+
+def _balance(arms: list[ArmSums]) -> float | None:
+    """Return the chance of tested arms of such sizes: all have the same share of customers."""
+    if len(arms) < 2:
+        return None
+    return float(chisquare([one.customers for one in arms]).pvalue)

@@ -1,0 +1,102 @@
+"""Worth of a factor is found again, from decisions that the stage itself made."""
+
+from math import sqrt
+from pathlib import Path
+from random import Random
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.main import build_app
+from pipeline.config.model import Campaign, Goal
+from pipeline.insights.campaign_facts import Period, load_facts, load_goals
+from pipeline.insights.goals import CampaignGoal, campaign_goals
+from pipeline.insights.impact_effects import ImpactEffects, impact_effects
+from pipeline.insights.tables import Engine
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+from pipeline.model.decision import Decision
+from pipeline.model.interaction import Identifier
+from pipeline.model.stages import Segmented
+from pipeline.model.time import DAY_MS
+from tests.support.deciding import Life, campaign, hero, offer, world
+from tests.support.replayed import event, told, write_topic
+
+_START = 1_704_067_200_000
+_BOUGHT = {"when": {"name": "Bought"}, "window": "3d"}
+_TRUTH = {"raised": 0.5, "plain": 0.2, "poor": 0.05, "unfit": 0.0}
+"""How many buy by what they were shown; levers know better than `p` and `value`."""
+
+_EXPECTED = {"chance": 0.25, "propensity": 0.45, "no-levers": 0.3, "eligibility": 0.5}
+_CUSTOMERS = 1_500
+
+
+def _effects(folder: Path, until: int | None = None) -> ImpactEffects:
+    goals = campaign_goals([Campaign("sale", (), goal=Goal({"name": "Bought"}, "3d"))])
+    with Engine().open() as connection:
+        support = load_facts(connection, folder, Period(until_ms=until))
+        load_goals(connection, [one for one in goals if isinstance(one, CampaignGoal)])
+        return impact_effects(connection, support.until_ms or 0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Topics of customers who were decided for in all arms, and buy as `_TRUTH` says."""
+    never = {"property": "open", "is": True}
+    sale = campaign(
+        "sale",
+        offer("raised", 4, hero("raised", p=0.1), levers={"pushed": 20}),
+        offer("plain", 10, hero("plain", p=0.2)),
+        offer("poor", 0.1, hero("poor", p=0.9)),
+        offer("unfit", 99, hero("unfit", p=0.3), suitability=[{"rule": "fit", "when": never}]),
+        goal=_BOUGHT,
+        trigger={"name": "Never"},
+    )
+    rules = world(campaigns=[sale], policies={"impact_tests": {"share": 0.1}})
+    chance, decisions, segmented = Random(1), list[Decision](), list[Segmented]()
+    for number in range(_CUSTOMERS):
+        life = Life(rules, (Identifier("customer_id", f"c{number}"),))
+        at = _START + number * DAY_MS // 100
+        made = life.happens("Seen", at, ask=("hero",))
+        decisions.append(made)
+        who = made.profile_id
+        segmented.append(told(who, event(made.event_id, "Seen", at)))
+        if chance.random() < _TRUTH[str(made.choices[0].treatment)]:
+            bought = event(f"b{number}", "Bought", at + DAY_MS, value=10.0)
+            segmented.append(told(who, bought))
+    segmented.append(told("nobody", event("last", "Seen", _START + 60 * DAY_MS)))
+    folder = tmp_path_factory.mktemp("topics")
+    write_topic(folder, DECISIONS, decisions)
+    write_topic(folder, SEGMENTED, segmented)
+    return folder
+
+
+def test_effects_are_the_stated_ones(folder: Path) -> None:
+    found = _effects(folder)
+    assert {one.arm for one in found.factors} == set(_EXPECTED)
+    for one in found.factors:
+        assert one.conversion is not None
+        customers = one.customers.customers
+        assert abs(customers - 150) < 4.5 * sqrt(150)
+        error = sqrt(0.25 / customers + 0.25 / found.usual.customers)
+        assert abs(one.conversion.value - _EXPECTED[one.arm]) < 4.5 * error, one.arm
+        if one.arm != "eligibility":  # none converted there, which bounds no variance
+            assert one.conversion.low is not None
+            assert one.verdict == "works"
+    assert found.balance_p is not None
+    assert found.balance_p > 0.001
+    assert found.left_out == 0
+
+
+def test_customers_whose_window_is_not_over_are_left_out(folder: Path) -> None:
+    found = _effects(folder, _START + 8 * DAY_MS)
+    counted = found.usual.customers + sum(one.customers.customers for one in found.factors)
+    assert counted == 500
+    assert found.left_out == 300
+
+
+def test_without_a_known_goal_nothing_is_measured(folder: Path) -> None:
+    done = CliRunner().invoke(
+        build_app("insights"), ["insights", "impact", "--topics", str(folder)]
+    )
+    assert done.exit_code == 1
+    assert "--config DIR" in done.output
