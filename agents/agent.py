@@ -75,13 +75,14 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         await equipment.rulebook.catch_up()
 
     watermark = None if stage.before is None else _watermark(stage.before, options)
-    if watermark is not None:
-        app.task(watermark.follow)
 
-    @app.timer(_LOOK_AT_TIMERS_S)  # type: ignore[untyped-decorator]
+    @app.task  # type: ignore[untyped-decorator]
     async def fire_due_timers() -> None:
-        until_ms = now_ms() if watermark is None else watermark.passed_ms
-        shell.fire_due_timers(until_ms)
+        while True:
+            await asyncio.sleep(_LOOK_AT_TIMERS_S)
+            if shell.may_have_due_timers(now_ms()):
+                until_ms = now_ms() if watermark is None else await watermark.advance()
+                shell.fire_due_timers(until_ms)
 
     @app.timer(min(options.cleaning.beat_ms / 1000, _LOOK_AT_BEATS_S))  # type: ignore[untyped-decorator]
     async def clean() -> None:

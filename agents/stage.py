@@ -110,6 +110,10 @@ class StageShell:
         self._clear_fired_timer(message, record)
         self._metrics.observe(queued_ms / 1000, time.perf_counter() - began)
 
+    def may_have_due_timers(self, now_ms: int) -> bool:
+        """Return False if no timer can be due by the wall clock (epoch ms)."""
+        return self._timer_service.may_be_due(now_ms)
+
     def fire_due_timers(self, now_ms: int) -> None:
         """Fire timers that are due by the wall clock (epoch ms)."""
         digest = self._rulebook.newest_digest

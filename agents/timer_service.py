@@ -49,6 +49,10 @@ class TimerService:
         self._metrics = metrics
         self._load_row = load_row
 
+    def may_be_due(self, now_ms: int) -> bool:
+        """Return False if no timer can be due by the wall clock (epoch ms)."""
+        return any(self.timers.may_be_due(one, now_ms) for one in self._ports.partitions)
+
     def fire_due(self, now_ms: int, digest: str) -> None:
         """Fire timers that are due by the wall clock, fewer where the backlog is long.
 

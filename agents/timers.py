@@ -87,12 +87,16 @@ class Timers:
             if self._table.get_in(partition, row) is not None:
                 self._table.delete_in(partition, row)
 
+    def may_be_due(self, partition: int, now_ms: int) -> bool:
+        """Return False if no timer can be due by the wall clock, in flight or not."""
+        return now_ms >= self._earliest.get(partition, -inf)
+
     def due(self, partition: int, now_ms: int) -> Iterator[Due]:
         """Yield timers that are due by the wall clock and not in flight, the earliest first.
 
         At most a chunk of them; timers may be fired and cleared during the iteration.
         """
-        if now_ms < self._earliest.get(partition, -inf):
+        if not self.may_be_due(partition, now_ms):
             return
         rows = self._rows(partition, _WALL)
         first = next(rows, None)

@@ -18,31 +18,32 @@ from pipeline.adapters.lag import ConsumerGroup, LagReader
 logger = logging.getLogger(__name__)
 
 _PATIENCE_S: Final = 1.0
-_INTERVAL_S: Final = 0.1
 
 
 class Watermark:
-    """Time `passed_ms` (epoch ms; 0 until known): `group` has committed all that its inputs had
-    then."""
+    """Time up to which all that came in has passed `group`, which consumes the stage's inputs."""
 
     def __init__(self, kafka: Mapping[str, str], group: ConsumerGroup) -> None:
-        self.passed_ms = 0
+        self._passed_ms = 0
         self._kafka = kafka
         self._group = group
         self._reader: LagReader | None = None
 
-    async def follow(self) -> None:
-        """Advance for ever, while the broker is there and the group is not stuck."""
-        while True:
-            try:
-                await asyncio.to_thread(self._advance)
-            except KafkaException as error:
-                logger.warning("%s: timers wait, its lag is unknown: %s", self._group.name, error)
-            await asyncio.sleep(_INTERVAL_S)
+    async def advance(self) -> int:
+        """Return a time (epoch ms) at or before now: `group` has committed all that its inputs had
+        then.
+
+        It is that of the call, unless the group is behind or the broker away; 0 until one is known.
+        """
+        try:
+            await asyncio.to_thread(self._advance)
+        except KafkaException as error:
+            logger.warning("%s: timers wait, its lag is unknown: %s", self._group.name, error)
+        return self._passed_ms
 
     def _advance(self) -> None:
         if self._reader is None:
             self._reader = LagReader(self._kafka, [self._group])
         began_ms = now_ms()
         if self._reader.wait_until_passed(_PATIENCE_S):
-            self.passed_ms = began_ms
+            self._passed_ms = began_ms

@@ -26,7 +26,12 @@ from agents.transport.records import Record
 from agents.transport.watermark_rounds import WatermarkRounds
 
 _POLL_S = 0.01
-"""Longest time that a queued call waits for an empty poll."""
+_QUIET_POLL_S = 0.1
+"""Longest time that a queued call waits for an empty poll: while records come or calls are made,
+and after `_QUIET_AFTER_S` without either. Each end of a poll wakes the thread, which in a worker at
+rest is most of its work; a record ends a poll at once."""
+
+_QUIET_AFTER_S = 0.25
 
 _LOOK_EVERY_S = 0.1
 _ASK_EVERY_S = 1.0
@@ -116,6 +121,7 @@ class Poller(threading.Thread):
         self._delivering: set[tuple[str | None, int | None]] = set()
         self._reached: dict[TP, int] = {}
         self._looked_at = self._asked_at = 0.0
+        self._busy_at = time.monotonic()
         self._rounds = WatermarkRounds(self._request_end, _ASK_S)
         with background():
             self._kafka = confluent_kafka.Consumer(
@@ -254,6 +260,7 @@ class Poller(threading.Thread):
 
     def _serve_calls(self) -> None:
         while self._calls:
+            self._busy_at = time.monotonic()
             self._calls.popleft()()
             self._renew()
 
@@ -311,13 +318,15 @@ class Poller(threading.Thread):
         ]
 
     def _poll(self) -> None:
-        first = self._kafka.poll(_POLL_S)
+        quiet = time.monotonic() - self._busy_at > _QUIET_AFTER_S
+        first = self._kafka.poll(_QUIET_POLL_S if quiet else _POLL_S)
         more = [] if first is None else [first, *self._kafka.consume(self._limits.messages - 1, 0)]
         records = [message for message in cast(list[Record], more) if self._is_record(message)]
         self._delivering.update((record.topic(), record.partition()) for record in records)
         look = self._is_time_to_look()
         reached = self._changed_positions() if look else {}
         if records or reached:
+            self._busy_at = time.monotonic()
             self._hand_over(Batch(self._version, records, sum(map(len, records)), reached))
         if look:
             self._update_highwaters()

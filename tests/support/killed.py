@@ -152,7 +152,8 @@ class _Process(Sending):
 
     def tell_due(self, now_ms: int) -> None:
         """What time alone has caused up to `now_ms`."""
-        self._shell.fire_due_timers(now_ms)
+        if self._shell.may_have_due_timers(now_ms):
+            self._shell.fire_due_timers(now_ms)
 
     def deliver(self, place: Place, count: int = 1) -> None:
         """The log takes the front of a queue, as far as that is sent."""

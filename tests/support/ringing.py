@@ -85,12 +85,17 @@ class Ringing:
         self.log.append(Sent(topics.IDENTIFIED, profile.encode(), value, ()))
 
     def tell_due(self, now_ms: int) -> int:
-        """Have the stage look at its timers; returns how many it told."""
-        self._shell.fire_due_timers(now_ms)
+        """Have the stage look at its timers as its agent does; returns how many it told."""
+        if self.may_be_due(now_ms):
+            self._shell.fire_due_timers(now_ms)
         rung = [one for one in self._sent() if one.topic == topics.IDENTIFIED]
         self.log.extend(rung)
         self.told.extend(map(_timer, rung))
         return len(rung)
+
+    def may_be_due(self, now_ms: int) -> bool:
+        """Return whether the agent would find out how far the stage before has come."""
+        return self._shell.may_have_due_timers(now_ms)
 
     @property
     def timers(self) -> list[bytes]:

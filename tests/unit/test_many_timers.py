@@ -122,3 +122,17 @@ def test_a_timer_that_cannot_be_processed_rings_once(ringing: Ringing) -> None:
     ringing.own_anew()
     ringing.tell_due(_DUE_MS)
     assert len(set(ringing.told)) == 2 * WINDOW
+
+
+def test_nothing_is_asked_until_the_first_timer_is_due(ringing: Ringing) -> None:
+    first_ms = min(at for _, at in ringing.standing())
+    ringing.tell_due(START_MS)
+    assert not ringing.may_be_due(first_ms - 1)
+    assert ringing.may_be_due(first_ms)
+
+
+def test_a_timer_in_flight_may_be_due_again(ringing: Ringing) -> None:
+    assert ringing.tell_due(_DUE_MS) == WINDOW
+    ringing.lose(WINDOW)
+    assert ringing.may_be_due(_DUE_MS + LOST_MS + 1)
+    assert ringing.tell_due(_DUE_MS + LOST_MS + 1) == WINDOW
