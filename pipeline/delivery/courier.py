@@ -33,19 +33,24 @@ _RECORDS: Final = Counter(
 
 
 class _RecordedAttempt:
-    """Record of the attempts of one action in the ledger; `tried`: there was one before a crash,
-    whose fate stays unknown whatever becomes of later ones."""
+    """Record of the attempts of one action in the ledger; `unknown`: one before a crash, or one
+    that another followed without having failed, whose fate stays unknown whatever becomes of later
+    ones."""
 
-    def __init__(self, ledger: Ledger, action: Action, *, tried: bool) -> None:
+    def __init__(self, ledger: Ledger, action: Action, *, unknown: bool) -> None:
         self._ledger = ledger
         self._action = action
-        self._tried = tried
+        self._unknown = unknown
+        self._begun = False
 
     def begin(self) -> None:
+        self._unknown |= self._begun
+        self._begun = True
         self._ledger.put(self._action.action_id, LedgerEntry(token=self._action.token))
 
     def record_failure(self) -> None:
-        if not self._tried:
+        self._begun = False
+        if not self._unknown:
             self._ledger.remove(self._action.action_id)
 
 
@@ -86,7 +91,7 @@ class Courier:
             return Bounced(0)
         if tried and not self._adapter.may_repeat(action.channel):
             return Unconfirmed("the process ended within an attempt")
-        attempt = _RecordedAttempt(self._ledger, action, tried=tried)
+        attempt = _RecordedAttempt(self._ledger, action, unknown=tried)
         result = await self._adapter.deliver(parcel, attempt)
         if tried and isinstance(result, OutOfTime):
             return replace(result, unsure=True)

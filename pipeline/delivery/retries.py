@@ -1,18 +1,22 @@
 """Retries of a delivery until its deadline, as all adapters of channels make them."""
 
 import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from aiohttp import ClientTimeout
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
+    RetryError,
     retry_if_exception_type,
     retry_if_not_exception_type,
 )
 from tenacity.wait import wait_exponential_jitter
 
-from pipeline.delivery.channel_adapter import OutOfTime
+from pipeline.delivery.channel_adapter import DeliveryResult, OutOfTime
 
 TOO_LATE: Final = OutOfTime("it was too late before the first try")
 _LONGEST_REQUEST_S: Final = 30.0
@@ -55,9 +59,45 @@ def retry_until(
     )
 
 
+async def deliver_until(
+    give_up_s: float,
+    longest_wait_s: float,
+    attempt_once: Callable[[], Awaitable[DeliveryResult]],
+    **more: Any,
+) -> DeliveryResult:
+    """Return what comes of a delivery that is repeated as `retry_until` says.
+
+    Out of time it is unsure where any of its tries, not only the last, got no answer.
+    """
+    failures: set[type[object]] = set()
+    retrying = retry_until(
+        give_up_s,
+        longest_wait_s,
+        after=lambda state: failures.add(type(failure_of(state))),
+        **more,
+    )
+    try:
+        return await retrying(attempt_once)
+    except RetryError as error:
+        return OutOfTime(str(error.last_attempt.exception()), NoAnswerError in failures)
+
+
 def failure_of(state: RetryCallState) -> BaseException | None:
     """Return what the last try raised."""
     return state.outcome.exception() if state.outcome is not None else None
+
+
+def retry_after_s(header: str | None) -> float:
+    """Return the seconds of a Retry-After header, which may be a date; 0 without a valid one."""
+    text = (header or "").strip()
+    if text.isdecimal():
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+        aware = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return max(aware.timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def request_timeout(give_up_s: float) -> ClientTimeout:

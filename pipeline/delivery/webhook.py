@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Final, TypeAlias
@@ -25,7 +24,6 @@ from aiohttp import (
     DummyCookieJar,
     TCPConnector,
 )
-from tenacity import RetryError
 
 from pipeline.adapters import traces
 from pipeline.adapters.traces import Trace
@@ -39,16 +37,15 @@ from pipeline.delivery.channel_adapter import (
     ChannelAdapter,
     Delivered,
     DeliveryResult,
-    OutOfTime,
     Parcel,
 )
 from pipeline.delivery.retries import (
     TOO_LATE,
     NoAnswerError,
     TryAgainError,
-    failure_of,
+    deliver_until,
     request_timeout,
-    retry_until,
+    retry_after_s,
 )
 from pipeline.model.decision import Action
 
@@ -165,17 +162,12 @@ async def post(
     if time.time() >= give_up_s:
         return TOO_LATE
     content = _Post(action.action_id, msgspec.json.encode(action), trace)
-    failures: set[type[object]] = set()
-    retrying = retry_until(
+    return await deliver_until(
         give_up_s,
         _LONGEST_WAIT_S,
-        after=lambda state: failures.add(type(failure_of(state))),
+        partial(_try, client, find, content, give_up_s),
         sleep=partial(_sleep_unless_changed, find),
     )
-    try:
-        return await retrying(_try, client, find, content, give_up_s)
-    except RetryError as error:
-        return OutOfTime(str(error.last_attempt.exception()), NoAnswerError in failures)
 
 
 async def _sleep_unless_changed(find: FindEndpoint, seconds: float) -> None:
@@ -218,7 +210,7 @@ async def _try(
     if status in _ACCEPTED:
         return Delivered()
     if status in _TRY_AGAIN or status in _FAILING:
-        raise TryAgainError(f"status {status}", _after_s(response.headers.get("Retry-After")))
+        raise TryAgainError(f"status {status}", retry_after_s(response.headers.get("Retry-After")))
     return Bounced(status)
 
 
@@ -255,15 +247,3 @@ def _proxy(url: str) -> str | None:
     where = urlsplit(url)
     bypassed = where.hostname is None or proxy_bypass(where.hostname)
     return None if bypassed else getproxies().get(where.scheme)
-
-
-def _after_s(header: str | None) -> float:
-    """Return the seconds of Retry-After, which may be a date; 0 without a valid one."""
-    if header is None:
-        return 0.0
-    if header.isdecimal():
-        return float(header)
-    try:
-        return max(parsedate_to_datetime(header).timestamp() - time.time(), 0.0)
-    except ValueError:
-        return 0.0

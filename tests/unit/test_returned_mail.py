@@ -1,6 +1,7 @@
 """Bounces and complaints as mail servers write them, and the Maildir that they are read from."""
 
 import asyncio
+import os
 from pathlib import Path
 
 import httpx
@@ -173,29 +174,9 @@ def test_maildir_is_read_once_and_what_tells_nothing_is_flagged(tmp_path: Path) 
     (tmp_path / "new" / "2.complaint").write_bytes(COMPLAINT.replace("KIND", "abuse").encode())
     (tmp_path / "new" / "3.spam").write_bytes(b"Subject: buy\n\nnow\n")
     (tmp_path / "new" / "4.unmatched").write_bytes(unmatched)
+    os.utime(tmp_path / "new" / "4.unmatched", (0, 0))
     reports: list[OutcomeReport] = []
-    email = Email(sender="hello@shop.example", returned=str(tmp_path))
-    channel = CompiledChannel("email", "email", "smtp://127.0.0.1", None, (), email)
-
-    async def report(outcome: OutcomeReport) -> RejectedOutcome | None:
-        reports.append(outcome)
-        return None
-
-    async def run() -> None:
-        host = AdapterHost(
-            find_channel=lambda _: channel,
-            channels=lambda: (channel,),
-            token_of={ID: "token of the ledger"}.get,
-            report=report,
-            signing_secret="",
-            unlink=no_unlink,
-        )
-        reading = asyncio.create_task(read_returned_mail(host))
-        while list((tmp_path / "new").iterdir()):
-            await asyncio.sleep(0.01)
-        reading.cancel()
-
-    asyncio.run(run())
+    asyncio.run(_read_all(tmp_path, [{ID: "token of the ledger"}], reports))
     assert [(one.outcome, one.token) for one in reports] == [
         ("bounce", "token of the ledger"),
         ("complaint", "token of the ledger"),
@@ -206,6 +187,52 @@ def test_maildir_is_read_once_and_what_tells_nothing_is_flagged(tmp_path: Path) 
         "3.spam:2,FS",
         "4.unmatched:2,FS",
     ]
+
+
+def test_bounce_is_reported_by_the_instance_that_sent_the_message(tmp_path: Path) -> None:
+    for part in ("new", "cur", "tmp"):
+        (tmp_path / part).mkdir()
+    for name, sent in (("1", ID), ("2", OTHER)):
+        bounce = _postfix("failed", "5.1.1").replace(ID.encode(), sent.encode())
+        path = tmp_path / "new" / name
+        path.write_bytes(bounce.replace(b"X-Kairos-Token: the-token\n", b""))
+    reports: list[OutcomeReport] = []
+    asyncio.run(_read_all(tmp_path, [{}, {OTHER: "second"}, {ID: "first"}], reports))
+    assert sorted(one.token for one in reports) == ["first", "second"]
+    assert sorted(path.name for path in (tmp_path / "cur").iterdir()) == ["1:2,S", "2:2,S"]
+
+
+async def _read_all(
+    folder: Path, ledgers: list[dict[str, str]], reports: list[OutcomeReport]
+) -> None:
+    """Read with an instance for each ledger, until the folder has no new message."""
+    email = Email(sender="hello@shop.example", returned=str(folder))
+    channel = CompiledChannel("email", "email", "smtp://127.0.0.1", None, (), email)
+
+    async def report(outcome: OutcomeReport) -> RejectedOutcome | None:
+        reports.append(outcome)
+        return None
+
+    async with asyncio.timeout(30), asyncio.TaskGroup() as instances:
+        reading = [
+            instances.create_task(
+                read_returned_mail(
+                    AdapterHost(
+                        find_channel=lambda _: channel,
+                        channels=lambda: (channel,),
+                        token_of=ledger.get,
+                        report=report,
+                        signing_secret="",
+                        unlink=no_unlink,
+                    )
+                )
+            )
+            for ledger in ledgers
+        ]
+        while list((folder / "new").iterdir()):
+            await asyncio.sleep(0.01)
+        for one in reading:
+            one.cancel()
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,17 @@ def test_provider_that_recognises_repeats_gets_them_with_the_same_key() -> None:
     assert [headers["Idempotency-Key"] for headers, _ in server.posts] == ["a-1"] * 3
 
 
+def test_message_that_may_have_been_taken_by_an_earlier_try_is_unsure() -> None:
+    provider = _shipped("sinch")
+    request = replace(provider.request, idempotency_header="Idempotency-Key")
+    now = time.time_ns() // 1_000_000
+    action = _action(created_at=now, deadline_at=now + 1_000)
+    server = _Answers(None, (503, {}))
+    result = _delivered(server, replace(provider, request=request), action)
+    assert result == OutOfTime("status 503", unsure=True)
+    assert len(server.posts) >= 2
+
+
 def test_message_of_unknown_fate_is_not_sent_again_by_a_later_process(tmp_path: Path) -> None:
     server, gateway, action = _Answers(None), _Gateway(), _action()
     for _ in range(2):

@@ -1,13 +1,17 @@
 """Reader of the Maildirs into which bounces and complaints are delivered.
 
 A message stays in `new` until the gateway has its outcome; then it is in `cur`, marked as seen, and
-also flagged if no outcome was found in it.
+also flagged if no outcome was found in it. Several instances of the adapter read the same folder:
+one that names a message of ours which this instance did not send is left for the others, for an
+hour.
 """
 
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +32,7 @@ _RETURNED: Final = Counter(
 )
 _LOOK_S: Final = 2.0
 _AFTER_FAILURE_S: Final = 30.0
+_LEFT_TO_OTHERS_S: Final = 3600.0
 _MAX_BYTES: Final = 10_000_000
 _SEEN: Final = ":2,S"
 _FLAGGED: Final = ":2,FS"
@@ -35,11 +40,12 @@ _FLAGGED: Final = ":2,FS"
 
 async def read_returned_mail(host: AdapterHost) -> None:
     """Read until it is cancelled; a folder that cannot be read is tried again."""
+    left: dict[Path, set[Path]] = {}
     while True:
         wait_s = _LOOK_S
         for folder in _folders(host):
             try:
-                await _read_folder(folder, host)
+                left[folder] = await _read_folder(folder, host, left.get(folder, set()))
             except OSError as error:
                 _log.warning("%s: bounces and complaints are not read: %s", folder, error)
                 wait_s = _AFTER_FAILURE_S
@@ -54,22 +60,43 @@ def _folders(host: AdapterHost) -> Iterator[Path]:
             yield Path(folder)
 
 
-async def _read_folder(folder: Path, host: AdapterHost) -> None:
+async def _read_folder(folder: Path, host: AdapterHost, known: set[Path]) -> set[Path]:
+    """Read the new messages; return those that are left to other instances, as those `known`."""
+    left: set[Path] = set()
+    (folder / "cur").mkdir(exist_ok=True)
     for path in sorted((folder / "new").iterdir()):
-        with path.open("rb") as file:
-            raw = file.read(_MAX_BYTES)
-        result = await _report(parse_returned(raw), host)
-        _RETURNED.labels(result).inc()
-        understood = result not in ("unmatched", "other")
-        seen = path.name.partition(":")[0] + (_SEEN if understood else _FLAGGED)
-        path.rename(folder / "cur" / seen)
+        with suppress(FileNotFoundError):  # another instance was there first
+            fresh = time.time() - path.stat().st_mtime < _LEFT_TO_OTHERS_S
+            if (path in known and fresh) or not await _read_message(path, host, fresh=fresh):
+                left.add(path)
+    return left
+
+
+async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
+    """Report a message, and put it into `cur`; return False where it is left in `new`."""
+    with path.open("rb") as file:
+        raw = file.read(_MAX_BYTES)
+    found = parse_returned(raw)
+    if fresh and isinstance(found, ReturnedMail) and _token(found, host) is None:
+        return False
+    result = await _report(found, host)
+    _RETURNED.labels(result).inc()
+    understood = result not in ("unmatched", "other")
+    seen = path.name.partition(":")[0] + (_SEEN if understood else _FLAGGED)
+    path.rename(path.parent.parent / "cur" / seen)
+    return True
+
+
+def _token(found: ReturnedMail, host: AdapterHost) -> str | None:
+    """Return the token of the message that is told of; None: this instance does not know it."""
+    return (host.token_of(found.action_id) if found.action_id else None) or found.token
 
 
 async def _report(found: ReturnedMail | OtherMail, host: AdapterHost) -> str:
     """Report the outcome in a message; return the result for the metric."""
     if isinstance(found, OtherMail):
         return "other"
-    token = (host.token_of(found.action_id) if found.action_id else None) or found.token
+    token = _token(found, host)
     if token is None:
         return "unmatched"
     report = OutcomeReport(token, found.outcome, now_ms(), properties=dict(found.properties))

@@ -8,13 +8,12 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 from aiohttp import ClientConnectorError, ClientError, ClientSession, DummyCookieJar
 from cryptography.exceptions import UnsupportedAlgorithm
 from py_vapid import Vapid02, VapidException
-from tenacity import RetryError
 
 from pipeline.config.compiled import CompiledChannel
 from pipeline.config.keys import expand_variables
@@ -25,7 +24,6 @@ from pipeline.delivery.channel_adapter import (
     ChannelAdapter,
     Delivered,
     DeliveryResult,
-    OutOfTime,
     Parcel,
 )
 from pipeline.delivery.push.message import (
@@ -39,9 +37,9 @@ from pipeline.delivery.retries import (
     TOO_LATE,
     NoAnswerError,
     TryAgainError,
-    failure_of,
+    deliver_until,
     request_timeout,
-    retry_until,
+    retry_after_s,
 )
 from pipeline.model.decision import Action
 from pipeline.model.interaction import Identifier
@@ -72,16 +70,8 @@ class PushAdapter:
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         if time.time() >= parcel.give_up_s:
             return TOO_LATE
-        failures: set[type[object]] = set()
-        retrying = retry_until(
-            parcel.give_up_s,
-            _LONGEST_WAIT_S,
-            after=lambda state: failures.add(type(failure_of(state))),
-        )
-        try:
-            return await retrying(self._try, parcel, attempt)
-        except RetryError as error:
-            return OutOfTime(str(error.last_attempt.exception()), NoAnswerError in failures)
+        attempt_once = partial(self._try, parcel, attempt)
+        return await deliver_until(parcel.give_up_s, _LONGEST_WAIT_S, attempt_once)
 
     async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
         action = parcel.action
@@ -125,8 +115,8 @@ class PushAdapter:
                 timeout=request_timeout(give_up_s),
                 allow_redirects=False,
             ) as response:
-                after = response.headers.get("Retry-After", "")
-                return response.status, min(float(after), _MOST_AFTER_S) if after.isdecimal() else 0
+                after_s = retry_after_s(response.headers.get("Retry-After"))
+                return response.status, min(after_s, _MOST_AFTER_S)
         except ClientConnectorError as error:
             raise TryAgainError(type(error).__name__) from error
         except (ClientError, TimeoutError, ValueError) as error:

@@ -8,12 +8,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 import phonenumbers
 from aiohttp import ClientConnectorError, ClientError, ClientSession, DummyCookieJar
-from tenacity import RetryError
 
 from pipeline.adapters.json_paths import text_at
 from pipeline.adapters.signed_links import MessageLinks
@@ -25,7 +25,6 @@ from pipeline.delivery.channel_adapter import (
     ChannelAdapter,
     Delivered,
     DeliveryResult,
-    OutOfTime,
     Parcel,
     Unconfirmed,
 )
@@ -33,8 +32,9 @@ from pipeline.delivery.retries import (
     TOO_LATE,
     NoAnswerError,
     TryAgainError,
+    deliver_until,
     request_timeout,
-    retry_until,
+    retry_after_s,
 )
 from pipeline.delivery.sms.request import ProviderPost, UnusableProvider, provider_post
 from pipeline.delivery.sms.segments import segments
@@ -66,12 +66,11 @@ class SmsAdapter:
         if time.time() >= parcel.give_up_s:
             return TOO_LATE
         repeats = self.may_repeat(parcel.action.channel)
-        retrying = retry_until(parcel.give_up_s, _LONGEST_WAIT_S, unanswered=repeats)
+        attempt_once = partial(self._try, parcel, attempt)
         try:
-            return await retrying(self._try, parcel, attempt)
-        except RetryError as error:
-            failure = error.last_attempt.exception()
-            return OutOfTime(str(failure), isinstance(failure, NoAnswerError))
+            return await deliver_until(
+                parcel.give_up_s, _LONGEST_WAIT_S, attempt_once, unanswered=repeats
+            )
         except NoAnswerError as error:
             return Unconfirmed(str(error))
 
@@ -106,7 +105,7 @@ class SmsAdapter:
                 timeout=request_timeout(give_up_s),
                 allow_redirects=False,
             ) as response:
-                status, after = response.status, response.headers.get("Retry-After", "")
+                status, after = response.status, response.headers.get("Retry-After")
                 raw = await _read(response.content.read)
         except ClientConnectorError as error:
             attempt.record_failure()
@@ -115,8 +114,8 @@ class SmsAdapter:
             raise NoAnswerError(type(error).__name__) from error
         if status in _NOT_TAKEN:
             attempt.record_failure()
-            after_s = float(after) if after.isdecimal() else 0.0
-            raise TryAgainError(f"status {status}", min(after_s, _MOST_AFTER_S))
+            after_s = min(retry_after_s(after), _MOST_AFTER_S)
+            raise TryAgainError(f"status {status}", after_s)
         if status >= _FAILING:
             raise NoAnswerError(f"status {status}")
         return status, _decode(raw)
