@@ -59,11 +59,11 @@ class IdentityRules:
         A value without a letter and without a digit other than 0 is a placeholder.
         """
         bare = value.strip()
-        return (
-            not any(one.isalnum() and one != "0" for one in bare)
-            or not self.blocked.isdisjoint((bare.lower(), bare.strip(_AROUND).lower()))
-            or any(blocked.matches(bare) for blocked in self.blocked_patterns)
-        )
+        if bare.lower() in self.blocked or bare.strip(_AROUND).lower() in self.blocked:
+            return True
+        if not bare or (not _is_telling(bare[0]) and not any(map(_is_telling, bare))):
+            return True
+        return any(blocked.matches(bare) for blocked in self.blocked_patterns)
 
 
 def identity_rules(identity: model.Identity) -> IdentityRules:
@@ -75,13 +75,20 @@ def identity_rules(identity: model.Identity) -> IdentityRules:
         limits={space.name: space.limit for space in spaces if space.limit is not None},
         max_identifiers=identity.max_identifiers,
         blocked=frozenset(value.strip().lower() for value in identity.blocked_values),
-        blocked_patterns=tuple(
-            compiled
-            for compiled in map(pattern, identity.blocked_patterns)
-            if isinstance(compiled, Pattern)
-        ),
+        blocked_patterns=_compile_patterns(identity.blocked_patterns),
         max_length=identity.max_length,
     )
+
+
+def _compile_patterns(texts: tuple[str, ...]) -> tuple[Pattern, ...]:
+    """Compile patterns into one that matches what any of them does, where that can be had."""
+    together = pattern("|".join(f"(?:{text})" for text in texts)) if texts else None
+    found = (together,) if isinstance(together, Pattern) else map(pattern, texts)
+    return tuple(one for one in found if isinstance(one, Pattern))
+
+
+def _is_telling(letter: str) -> bool:
+    return letter.isalnum() and letter != "0"
 
 
 def _is_text(value: str) -> bool:

@@ -22,6 +22,9 @@ from pipeline.ingest.spooled import SpooledRecord, records
 from pipeline.model import topics
 from pipeline.row_files.sending import NotDeliveredError
 
+_SETTINGS: Final[dict[str, Property]] = {"linger.ms": 20, "delivery.report.only.error": True}
+"""What was delivered is known by a flush; a call for each record takes as long as to send it."""
+
 _PIECE: Final = 20_000
 _POLL_EVERY: Final = 256
 _FULL_S: Final = 0.1
@@ -37,7 +40,8 @@ class Outbox:
         self._journal = journal
         self._content = content
         self._failed: KafkaError | None = None
-        self._producer = Producer({**kafka, **WRITER_SETTINGS, "linger.ms": 20})
+        self._put_records = 0
+        self._producer = Producer({**kafka, **WRITER_SETTINGS, **_SETTINGS})
 
     def send(self, outlet: Outlet) -> None:
         """Return once Kafka has everything. Raises NotDeliveredError."""
@@ -96,7 +100,8 @@ class Outbox:
                 self._producer.poll(_FULL_S)
             else:
                 break
-        if len(self._producer) % _POLL_EVERY == 0:
+        self._put_records += 1
+        if self._put_records % _POLL_EVERY == 0:
             self._producer.poll(0)
 
     def _flush(self) -> None:

@@ -2,15 +2,15 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
+
+from msgspec import Struct
 
 _HEAD: Final = struct.Struct("<II")
 
 
-@dataclass(frozen=True, slots=True)
-class SpooledRecord:
+class SpooledRecord(Struct, frozen=True):
     """Record in a spool; `end`: where the next one begins."""
 
     key: bytes
@@ -18,11 +18,9 @@ class SpooledRecord:
     end: int
 
 
-def append(file: IO[bytes], key: bytes, value: bytes) -> None:
-    """Add a record."""
-    file.write(_HEAD.pack(len(key), len(value)))
-    file.write(key)
-    file.write(value)
+def spool_record(key: bytes, value: bytes) -> bytes:
+    """Return a record as it stands in the file."""
+    return _HEAD.pack(len(key), len(value)) + key + value
 
 
 def records(path: Path, position: int = 0) -> Iterator[SpooledRecord]:
@@ -31,6 +29,6 @@ def records(path: Path, position: int = 0) -> Iterator[SpooledRecord]:
         file.seek(position)
         while head := file.read(_HEAD.size):
             key_size, value_size = _HEAD.unpack(head)
-            key, value = file.read(key_size), file.read(value_size)
+            record = file.read(key_size + value_size)
             position += _HEAD.size + key_size + value_size
-            yield SpooledRecord(key, value, position)
+            yield SpooledRecord(record[:key_size], record[key_size:], position)

@@ -4,7 +4,8 @@ The journal knows how far that has come. Whatever stops it, the next look goes o
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -15,20 +16,21 @@ import msgspec
 from confluent_kafka import KafkaException
 from msgspec import Struct
 
+from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import Property
 from pipeline.adapters.run_state import read_json, write_json
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.ingest import metrics
+from pipeline.ingest.helpers import count_helpers, judge_here, judge_with_helpers
 from pipeline.ingest.journal import Journal, Stamp
+from pipeline.ingest.judging import JudgedRows, WatchedFile, open_judge
 from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.places import DONE, FAILED, DeniedError, PlaceError, WatchedPlace
-from pipeline.ingest.preparing import Encoder, Judge, Outlet, Prepared, prepare
+from pipeline.ingest.preparing import Outlet, Prepared, prepare
 from pipeline.ingest.readiness import marker_of
 from pipeline.row_files.mapping import row_mapping
-from pipeline.row_files.row import FileFormat, UnreadableError
-from pipeline.row_files.row_ids import LineIds, RowIds
-from pipeline.row_files.row_intake import RowIntake
+from pipeline.row_files.row import FileFormat, RowFile, UnreadableError
 from pipeline.row_files.rows import kind_of, open_rows
 from pipeline.row_files.sending import NotDeliveredError
 from pipeline.row_files.unpacking import is_packed, unpack
@@ -39,6 +41,12 @@ Progress: TypeAlias = Callable[[str, int, int], None]
 _PIECE: Final = 1024 * 1024
 _DIGEST_BYTES: Final = 16
 _SHOWN_DIGITS: Final = 12
+_HELPED_BYTES: Final = 4 * 1024 * 1024
+"""Size from which a file is worth the second that helpers take to start."""
+
+_TEMPORARY: Final = (PlaceError, OSError, KafkaException, NotDeliveredError, BrokenExecutor)
+"""Faults that have nothing to do with the file, so that it is tried again."""
+
 _TAKEN: Final = "files"
 _CHECKED: Final = "checked"
 _MAPS: Final = ("source", "format", "kind", "name", "columns", "csv", "time", "delete", "key")
@@ -66,7 +74,7 @@ class Base:
     folder: Path
     journal: Journal
     kafka: dict[str, Property]
-    codec: Encoder
+    codec: Codec
     max_bytes: int
     now_ms: Callable[[], int]
     progress: Progress
@@ -113,7 +121,7 @@ class Taking:
             return self._take(stamp)
         except UnreadableError as error:
             return self._fail(stamp, str(error), None, None)
-        except (PlaceError, OSError, KafkaException, NotDeliveredError) as error:
+        except _TEMPORARY as error:
             metrics.FAILURES.labels(self.watch.watch).inc()
             return self._report(stamp, Prepared(0, 0), f"it stays where it is: {error}")
 
@@ -123,7 +131,7 @@ class Taking:
         try:
             work = self._fetch(stamp, _CHECKED)
             prepared = self._prepare(stamp, work)
-        except (UnreadableError, PlaceError, OSError) as error:
+        except (UnreadableError, *_TEMPORARY) as error:
             return self._report(stamp, Prepared(0, 0), str(error))
         finally:
             if work is not None:
@@ -173,21 +181,23 @@ class Taking:
         known = read_json(work.result, Prepared)
         if known is not None:
             return known
-        mapping = row_mapping(self.watch)
         rows = open_rows(work.source, self._format(), self.watch.format or kind_of(work.name))
-        source = self.config.source_named(self.watch.source)
-        assert source is not None  # checked with the configuration
-        ids = RowIds("", self.watch.key) if self.watch.key else LineIds(work.digest)
-        reading = RowIntake(self.config, source, self.base.max_bytes, self.base.now_ms(), ids)
         prepared = prepare(
-            rows,
-            Judge(self._name(stamp), reading, source, mapping),
-            self.base.codec,
+            self._judge(rows, stamp, work),
             work.outlet,
             lambda done: self.base.progress(stamp.name, done, rows.size),
         )
         write_json(work.result, prepared)
         return prepared
+
+    def _judge(self, rows: RowFile, stamp: Stamp, work: _Work) -> Iterator[JudgedRows]:
+        base = self.base
+        file = WatchedFile(
+            self.watch, self._name(stamp), work.digest, base.max_bytes, base.now_ms()
+        )
+        if work.source.stat().st_size >= _HELPED_BYTES and count_helpers():
+            return judge_with_helpers(rows.rows(), file, self.config, base.codec)
+        return judge_here(rows.rows(), open_judge(file, self.config, base.codec))
 
     def _format(self) -> FileFormat:
         csv = self.watch.csv

@@ -52,6 +52,8 @@ def context_of(given: Fields, ip: str | None, user_agent: str | None = None) -> 
 
 def context_in_file(given: Fields) -> Context:
     """Return the context of an Interaction in JSON, whose fields are named as in the topic."""
+    if not given:
+        return Context()
     campaign, consent = fields(given.get("campaign")), fields(given.get("consent"))
     return Context(
         **{name: _text(given.get(name)) for name in _TEXTS},

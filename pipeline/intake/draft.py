@@ -1,10 +1,10 @@
 """Intake of one record: its JSON is decoded, then converted into an interaction."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from pipeline.intake.decoding import decode
 from pipeline.intake.flatten import Flat
@@ -14,8 +14,7 @@ from pipeline.model.interaction import Context, DecideRequest, Identifier, Inter
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class RecordForm(Generic[T]):
+class RecordForm(Struct, Generic[T], frozen=True):
     """Form in which a record comes in: decoder, conversion into an interaction, limit on its size.
 
     `noun` names the record in a refusal.
@@ -35,8 +34,7 @@ def take_in(raw: bytes, form: RecordForm[T]) -> Interaction | Refusal:
     return record if isinstance(record, Refusal) else form.convert(record)
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """Interaction of which each checked part may be a refusal; times in epoch ms.
 
     `received_at`: None for a source that plays a log, whose events are received as they occur.

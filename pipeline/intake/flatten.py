@@ -4,10 +4,10 @@ Lists become lists of texts.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from pipeline.intake.refusal import Refusal, bad
 from pipeline.model.interaction import Scalar, text_of
@@ -22,8 +22,7 @@ MAX_DEPTH: Final = 16
 _LONG: Final = range(-(2**63), 2**63)
 
 
-@dataclass(frozen=True, slots=True)
-class Flat:
+class Flat(Struct, frozen=True):
     """Properties by dotted names: single values, and lists."""
 
     scalars: dict[str, Scalar]
@@ -42,7 +41,7 @@ def flatten(values: Mapping[str, object], field: str) -> Flat | Refusal:
     flat = Flat({}, {})
     for name, value in _iterate_leaves(values, "", 0):
         before = flat.get(name)
-        refusal = _check_bounds(flat, name, field) or _put(flat, name, value, f"{field}.{name}")
+        refusal = _check_bounds(flat, name, field) or _put(flat, name, value, field)
         if refusal is not None:
             return refusal
         if before is not None and before != flat.get(name):
@@ -103,12 +102,12 @@ def _too_many(field: str) -> Refusal:
 
 def _put(flat: Flat, name: str, value: object, field: str) -> Refusal | None:
     if isinstance(value, list):
-        elements = _to_elements(value, field)
+        elements = _to_elements(value, f"{field}.{name}")
         if isinstance(elements, Refusal):
             return elements
         flat.lists[name] = elements
         return None
-    scalar = _to_scalar(value, field)
+    scalar = _to_scalar(value, field, name)
     if isinstance(scalar, Refusal):
         return scalar
     flat.scalars[name] = scalar
@@ -119,7 +118,7 @@ def _to_elements(values: list[object], field: str) -> tuple[str, ...] | Refusal:
     """Return the elements as texts, without the nulls."""
     texts: list[str] = []
     for index, value in enumerate(values):
-        scalar = _to_scalar(value, f"{field}.{index}")
+        scalar = _to_scalar(value, field, str(index))
         if isinstance(scalar, Refusal):
             return scalar
         if scalar is not None:
@@ -127,15 +126,19 @@ def _to_elements(values: list[object], field: str) -> tuple[str, ...] | Refusal:
     return tuple(texts)
 
 
-def _to_scalar(value: object, field: str) -> Scalar | Refusal:
+def _to_scalar(value: object, field: str, name: str) -> Scalar | Refusal:
     if isinstance(value, dict | list):
         try:
             value = msgspec.json.encode(value).decode()
         except RecursionError:
-            return bad("too_deep", field, "the JSON is nested too deeply")
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        return bad("value_too_long", field, f"a value may have {MAX_TEXT} characters")
+            return bad("too_deep", f"{field}.{name}", "the JSON is nested too deeply")
+    if isinstance(value, str):
+        if len(value) <= MAX_TEXT:
+            return value
+        what = f"a value may have {MAX_TEXT} characters"
+        return bad("value_too_long", f"{field}.{name}", what)
     if type(value) is int and value not in _LONG:
-        return bad("out_of_range", field, "whole numbers have 64 bits here; send it as text")
-    assert value is None or isinstance(value, bool | int | float | str)
+        what = "whole numbers have 64 bits here; send it as text"
+        return bad("out_of_range", f"{field}.{name}", what)
+    assert value is None or isinstance(value, bool | int | float)
     return value

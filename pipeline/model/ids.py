@@ -18,7 +18,7 @@ _TIMER = uuid5(_KAIROS, "timer")
 _OUTCOME = uuid5(_KAIROS, "outcome")
 
 
-def _uuid5(space: UUID, name: str) -> str:
+def uuid5_text(space: UUID, name: str) -> str:
     """Return `str(uuid5(space, name))`, in a third of the time."""
     digest = bytearray(sha1(space.bytes + name.encode(), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50
@@ -29,7 +29,7 @@ def _uuid5(space: UUID, name: str) -> str:
 
 def profile_id(top: Identifier) -> str:
     """Return the profile id of `top`, the identifier at the root of the tree."""
-    return _uuid5(_PROFILE, top.key)
+    return uuid5_text(_PROFILE, top.key)
 
 
 def event_key(strongest: str, interaction: Interaction) -> str:
@@ -48,7 +48,7 @@ def event_key(strongest: str, interaction: Interaction) -> str:
         interaction.name,
         interaction.event_id,
     )
-    return _uuid5(_EVENT, msgspec.json.encode(parts).decode())
+    return uuid5_text(_EVENT, msgspec.json.encode(parts).decode())
 
 
 def content_digest(interaction: Interaction) -> bytes:
@@ -65,25 +65,25 @@ def content_digest(interaction: Interaction) -> bytes:
 
 def decision_id(event: str) -> str:
     """Return the id of the only decision of an interaction; `event`: its `event_key`."""
-    return _uuid5(_DECISION, event)
+    return uuid5_text(_DECISION, event)
 
 
 def action_id(decision: str, slot: str) -> str:
     """Return the id of an action; a decision fills each slot (placement or channel) at most
     once."""
-    return _uuid5(_ACTION, f"{decision}/{slot}")
+    return uuid5_text(_ACTION, f"{decision}/{slot}")
 
 
 def control_id(cause: str, kind: str, subject: str) -> str:
     """Return the id of a control; `cause`: the id of the record that it follows from."""
-    return _uuid5(_CONTROL, f"{cause}/{kind}/{subject}")
+    return uuid5_text(_CONTROL, f"{cause}/{kind}/{subject}")
 
 
 def timer_id(profile: str, at: int, cause: str) -> str:
     """Return the event id of a change by time alone at `at` (ms); `cause`: a control's id."""
-    return _uuid5(_TIMER, f"{profile}/{at}/{cause}")
+    return uuid5_text(_TIMER, f"{profile}/{at}/{cause}")
 
 
 def outcome_id(action: str, outcome: str, detail: str = "") -> str:
     """Return the event id of an outcome that counts once per action (sent, delivered, expired…)."""
-    return _uuid5(_OUTCOME, f"{action}/{outcome}/{detail}")
+    return uuid5_text(_OUTCOME, f"{action}/{outcome}/{detail}")

@@ -9,6 +9,7 @@ before any row is read.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -42,6 +43,8 @@ _MESSAGE_CONTEXT: Final = _CONTEXT | {
 _INTERACTION_CONTEXT: Final = _CONTEXT | {"user_agent", "url", "referrer", "consent"}
 
 _Record: TypeAlias = dict[str, Any]
+
+_KEPT_NAMES: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class Columns:
 
     def _complete(self, record: _Record, mapping: RowMapping) -> Fault | None:
         """Add what the mapping says of every row, and read what it says how to read."""
-        if str(record.pop(DELETE, "")).strip().lower() in mapping.deletes:
+        if mapping.deletes and str(record.pop(DELETE, "")).strip().lower() in mapping.deletes:
             details = (name for name in self.names if name and name.startswith("properties."))
             record["properties"] = {name.removeprefix("properties."): None for name in details}
         for field, value in mapping.fixed.items():
@@ -196,13 +199,14 @@ def _means_something(name: str, names: Iterable[str]) -> bool:
     return any(rest == one or rest.startswith(f"{one}.") for one in known)
 
 
-def _parts(name: str) -> list[str]:
+@lru_cache(maxsize=_KEPT_NAMES)
+def _parts(name: str) -> tuple[str, ...]:
     """Split a name at its dots, except within properties and traits, which are flattened anyway."""
     if name.startswith(DETAILS):
         section = next(one for one in DETAILS if name.startswith(one))
-        return [*section.removesuffix(".").split("."), name.removeprefix(section)]
+        return (*section.removesuffix(".").split("."), name.removeprefix(section))
     first, dot, rest = name.partition(".")
-    return [first, rest] if dot and first in ("identifiers", "lists") else name.split(".")
+    return (first, rest) if dot and first in ("identifiers", "lists") else tuple(name.split("."))
 
 
 def _put(record: _Record, name: str, value: object) -> Fault | None:

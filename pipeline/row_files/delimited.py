@@ -9,12 +9,13 @@ text, and an empty cell is left out.
 import csv
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
+from msgspec import Struct
 
 from pipeline.row_files.columns import (
     CONSENT,
@@ -39,12 +40,15 @@ _WITH_COMMA: Final = re.compile(
 )
 
 
+_Parse: TypeAlias = Callable[[str, str], object]
+"""Returns what a cell of a column is, or a fault."""
+
+
 class _TooLargeError(Exception):
     """Record beyond the limit on its size."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
+class _Record(Struct, frozen=True):
     """Record with the lines it was read from; `fault`: why it could not be split into `cells`."""
 
     lines: tuple[Line, ...]
@@ -54,12 +58,22 @@ class _Record:
     @property
     def is_empty(self) -> bool:
         """Whether all cells are blank."""
-        return self.fault is None and not any(cell.strip() for cell in self.cells)
+        return self.fault is None and not any(map(str.strip, self.cells))
 
     @property
     def ended(self) -> bool:
         """Whether the record ends with a line break."""
         return self.lines[-1].text.endswith(("\n", "\r"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Columns of a file, with the readers of their cells; None: cells are text. `identifiers`:
+    places and names of those with identifiers."""
+
+    columns: Columns
+    parsers: tuple[_Parse | None, ...]
+    identifiers: tuple[tuple[int, str], ...]
 
 
 @dataclass(slots=True)
@@ -93,10 +107,11 @@ def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
     delimiter = _find_delimiter(source, path, file_format)
     records = _records(source, delimiter, file_format.quote)
     names, columns = _header(records, path, file_format)
+    table = _table(columns, file_format)
     for record in records:
         if record.is_empty or record.cells == names:
             continue
-        yield _row(record, columns, file_format)
+        yield _row(record, table)
 
 
 def _header(
@@ -115,6 +130,15 @@ def _header(
         return header.cells, columns_of(header.cells, file_format)
     except UnreadableError as error:
         raise UnreadableError(f"{path}:{line}: {error}") from None
+
+
+def _table(columns: Columns, file_format: FileFormat) -> _Table:
+    places = enumerate(columns.names)
+    return _Table(
+        columns,
+        tuple(_parser(name, file_format) for name in columns.names),
+        tuple((place, name) for place, name in places if name and name.startswith("identifiers.")),
+    )
 
 
 def _reader(source: Iterable[str], delimiter: str, quote: str) -> Iterator[list[str]]:
@@ -147,62 +171,68 @@ def _records(source: _LineSource, delimiter: str, quote: str) -> Iterator[_Recor
         reader = _reader(source, delimiter, quote)
 
 
-def _row(record: _Record, columns: Columns, file_format: FileFormat) -> ReadRow:
+def _row(record: _Record, table: _Table) -> ReadRow:
     first, last = record.lines[0], record.lines[-1]
-    result = record.fault or _to_json(record, columns, file_format)
     text = first.text if first is last else "".join(line.text for line in record.lines)
+    result = record.fault or _to_json(record, table, text)
     if isinstance(result, Fault):
         where = (result.code, result.column, result.message)
         return UnreadableRow(first.number, *where, last.done, original=text)
-    named = _identifier_columns(record, columns)
+    cells = record.cells
+    named = tuple(name for place, name in table.identifiers if place < len(cells) and cells[place])
     return FileRow(first.number, result, last.done, named, text)
 
 
-def _to_json(record: _Record, columns: Columns, file_format: FileFormat) -> bytes | Fault:
-    cells, names = record.cells, columns.names
+def _to_json(record: _Record, table: _Table, text: str) -> bytes | Fault:
+    cells, names = record.cells, table.columns.names
     if len(cells) < len(names) and not record.ended:
         what = f"{len(cells)} cells under {len(names)} columns: the file ends within this row"
         return Fault("cut_off", None, what)
-    if any(cells[len(names) :]):
+    if len(cells) > len(names) and any(cells[len(names) :]):
         return Fault("too_many_cells", None, f"{len(cells)} cells under {len(names)} columns")
+    readable = unreadable_byte(text) is None
     given: list[tuple[str, object]] = []
-    for place, (name, cell) in enumerate(zip(names, cells, strict=False), start=1):
+    for name, parse, cell in zip(names, table.parsers, cells, strict=False):
         if not cell:
             continue
-        fault = unreadable_byte(cell)
-        if fault is not None:
-            return Fault(NOT_TEXT, name or f"column {place}", fault)
+        if not readable and (fault := unreadable_byte(cell)) is not None:
+            return _not_text(cells, names, fault)
         if name is None:
             continue
-        value = _parse_cell(name, cell, file_format)
+        value = cell if parse is None else parse(name, cell)
         if isinstance(value, Fault):
             return value
         given.append((name, value))
-    return columns.record(given)
+    return table.columns.record(given)
 
 
-def _identifier_columns(record: _Record, columns: Columns) -> tuple[str, ...]:
-    """Return the columns of identifiers that are not empty in this row."""
-    if not columns.identifiers:
-        return ()
-    given = zip(columns.names, record.cells, strict=False)
-    return tuple(name for name, cell in given if cell and name and name.startswith("identifiers."))
+def _not_text(cells: Sequence[str], names: Sequence[str | None], fault: str) -> Fault:
+    """Name the first cell that is no text."""
+    place = next(place for place, cell in enumerate(cells) if unreadable_byte(cell) is not None)
+    return Fault(NOT_TEXT, names[place] or f"column {place + 1}", fault)
 
 
-def _parse_cell(column: str, cell: str, file_format: FileFormat) -> object:
+def _parser(column: str | None, file_format: FileFormat) -> _Parse | None:
+    """Return the reader of a column's cells; None: they are text."""
+    if column is None:
+        return None
     if column.startswith(CONSENT):
-        if cell.lower() not in ("true", "false"):
-            return Fault("invalid_field", column, "consent is true or false")
-        return cell.lower() == "true"
+        return _parse_consent
     if not column.startswith(DETAILS):
-        return cell
-    if cell in ("true", "false"):
-        return cell == "true"
-    if file_format.decimal_comma:
-        return _parse_decimal_comma(column, cell)
+        return None
+    return _parse_decimal_comma if file_format.decimal_comma else _parse_detail
+
+
+def _parse_consent(column: str, cell: str) -> object:
+    if cell.lower() not in ("true", "false"):
+        return Fault("invalid_field", column, "consent is true or false")
+    return cell.lower() == "true"
+
+
+def _parse_detail(_: str, cell: str) -> object:
     if match := _NUMBER.fullmatch(cell):
         return float(cell) if match[2] else int(cell)
-    return _parse_list(cell) if cell.startswith("[") else cell
+    return _parse_other(cell)
 
 
 def _parse_decimal_comma(column: str, cell: str) -> object:
@@ -211,6 +241,13 @@ def _parse_decimal_comma(column: str, cell: str) -> object:
         return float(plain) if match[3] else int(plain)
     if _NUMBER.fullmatch(cell):
         return Fault("invalid_number", column, f"{cell!r} is no number with a decimal comma")
+    return _parse_other(cell)
+
+
+def _parse_other(cell: str) -> object:
+    """Return what a cell is that is no number."""
+    if cell in ("true", "false"):
+        return cell == "true"
     return _parse_list(cell) if cell.startswith("[") else cell
 
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from msgspec import Struct
+
 from pipeline.row_files.mapping import RowMapping
 
 FormatName: TypeAlias = Literal["csv", "ndjson", "parquet"]
@@ -35,8 +37,7 @@ class FileFormat:
     mapping: RowMapping | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FileRow:
+class FileRow(Struct, frozen=True):
     """Row in JSON, with its position.
 
     `line`: first line in a text file, counted from 1; in Parquet the row's number. `done`: how far
@@ -51,8 +52,7 @@ class FileRow:
     original: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadableRow:
+class UnreadableRow(Struct, frozen=True):
     """Row that cannot be read; `field`: the column at fault.
 
     `rows`: number of rows that are lost, beginning with this one. `original`: text of the row

@@ -9,12 +9,13 @@ import sqlite3
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Final, Protocol
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 
 from pipeline.intake.decoding import decode
 from pipeline.intake.refusal import Refusal, bad
+from pipeline.model.ids import uuid5_text
 from pipeline.row_files.row import FileRow
 
 _FILES: Final = UUID("5d3b1f6e-6c0f-5a52-9d55-0b6c54f1f0b7")
@@ -40,7 +41,7 @@ class LineIds:
         self._file = file
 
     def next_id(self, row: FileRow) -> str | Refusal:
-        return str(uuid5(_FILES, f"{self._file}:{row.line}"))
+        return uuid5_text(_FILES, f"{self._file}:{row.line}")
 
 
 class RowIds:
@@ -67,7 +68,8 @@ class RowIds:
             return self._by_keys(raw)
         digest = blake2b(raw, digest_size=16).digest()
         [(number,)] = self._seen.execute(_COUNT, (digest,)).fetchall()
-        return str(uuid5(_FILES, msgspec.json.encode([self._file, digest, number]).decode()))
+        said = msgspec.json.encode([self._file, digest, number])
+        return uuid5_text(_FILES, said.decode())
 
     def _by_keys(self, raw: bytes) -> str | Refusal:
         record = decode(raw, _RECORD)
@@ -77,7 +79,7 @@ class RowIds:
         for key, value in zip(self._keys, values, strict=True):
             if value is None:
                 return bad("missing_key", key, f"the key column {key} is empty")
-        return str(uuid5(_FILES, msgspec.json.encode([self._keys, values]).decode()))
+        return uuid5_text(_FILES, msgspec.json.encode([self._keys, values]).decode())
 
 
 def _value_at(record: object, key: str) -> object:

@@ -8,10 +8,11 @@ becomes a lone surrogate, which no valid text holds, so that only its own cell i
 import codecs
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from pipeline.row_files.row import UnreadableError
 
@@ -29,8 +30,7 @@ _ASCII: Final = '\r\n\t,;|"+-{}[]azAZ09'
 _BROKEN: Final = "the file ends within a character"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """Line of a file; `number` counts from 1, `done` is the number of bytes read so far.
 
     `text` has its line break, unless it is the file's last or was `cut` for its length.

@@ -11,6 +11,7 @@ from tests.benchmarks import apply as applying
 from tests.benchmarks import catalog as catalogs
 from tests.benchmarks import decide as decisions
 from tests.benchmarks import flow as flows
+from tests.benchmarks import ingest as ingesting
 from tests.benchmarks import insights as crediting
 from tests.benchmarks import latency as latencies
 from tests.benchmarks import recovery as recoveries
@@ -209,6 +210,20 @@ def apply(
     how = f"{rate} events/s, {partitions} partition(s)"
     asked = {"partitions": partitions, "rate": rate}
     _show(json, ("apply", figures, report.print_apply), how, asked)
+
+
+@app.command()
+def ingest(
+    rows: Annotated[int, typer.Option(min=100, help="Of the file.")] = 1_000_000,
+    partitions: PartitionsOption = 4,
+    json: JsonOption = False,
+) -> None:
+    """A CSV file from its folder to Kafka by `kairos ingest --once`: rows a second, memory."""
+    with open_rig(partitions) as rig:
+        figures = ingesting.measure(rig, rows, _say)
+    how = f"{rows:,} rows, {partitions} partition(s)"
+    asked = {"partitions": partitions, "rows": rows}
+    _show(json, ("ingest", figures, report.print_ingest), how, asked)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from tests.benchmarks.catalog import CatalogCost
 from tests.benchmarks.decide import Answers
 from tests.benchmarks.figures import Latency, Throughput, ratio
 from tests.benchmarks.flow import Cost
+from tests.benchmarks.ingest import Ingested
 from tests.benchmarks.insights import AttributionCost
 from tests.benchmarks.recovery import Recovery
 from tests.benchmarks.stages import Breakdown
@@ -144,6 +145,21 @@ def print_flow(figures: Sequence[Cost]) -> None:
     stages = tuple(figures[0].steps) if figures else ()
     columns = ("segments/metrics/offers", *stages, "steps", "decode", "encode", "rows")
     print_table("Pure flow: µs per interaction", columns, rows)
+
+
+def print_ingest(one: Ingested) -> None:
+    """A row."""
+    mib = (one.file_bytes, one.peak_bytes, one.helpers_peak_bytes)
+    row = (
+        f"{one.rows:,}",
+        f"{one.seconds:.1f}",
+        f"{one.rows_per_s:,.0f}",
+        f"{one.cores:.2f}",
+        *(f"{size / 2**20:,.0f}" for size in mib),
+        f"{one.missing:,}",
+    )
+    columns = ("rows", "s", "rows/s", "cores", "file MiB", "peak MiB", "helpers MiB", "missing")
+    print_table("kairos ingest --once, from a folder to Kafka", columns, [row])
 
 
 def print_insights(figures: AttributionCost) -> None:

@@ -1,0 +1,164 @@
+"""Judgement of rows: each becomes a record for Kafka, or a dead letter and a line for people."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.config import model
+from pipeline.config.compile import Configuration
+from pipeline.ingest.spooled import spool_record
+from pipeline.intake.refusal import Refusal, bad
+from pipeline.model import topics
+from pipeline.model.dead_letter import FailedInput, dead_letter
+from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import DeadLetter
+from pipeline.row_files.mapping import RowMapping, row_mapping
+from pipeline.row_files.row import ReadRow, UnreadableRow
+from pipeline.row_files.row_ids import LineIds, RowIds
+from pipeline.row_files.row_intake import RowIntake
+
+STAGE: Final = "ingest"
+
+
+class Encoder(Protocol):
+    """Encoder of records."""
+
+    def encode(self, topic: str, value: Struct | None) -> bytes | None:
+        """Return the bytes of `value`."""
+        ...
+
+
+class WatchedFile(Struct, frozen=True):
+    """File of a watch (with its feed). `name`: its own, with its place; `digest`: of its content;
+    `max_bytes`: of one record; `now_ms`: when it is taken."""
+
+    watch: model.Watch
+    name: str
+    digest: str
+    max_bytes: int
+    now_ms: int
+
+
+class JudgedRows(Struct, frozen=True):
+    """Rows that were judged. `records` and `letters` are spooled; `lines`: cells of the rejected
+    rows, for people; `done`: how far the file has been read."""
+
+    records: bytes
+    letters: bytes
+    lines: tuple[tuple[str, ...], ...]
+    good: int
+    rejected: int
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Maker of records from the rows of a file called `file`, all of them of `source`."""
+
+    file: str
+    reading: RowIntake
+    source: model.Source
+    mapping: RowMapping | None
+    codec: Encoder
+
+    def judge_rows(self, rows: Sequence[ReadRow]) -> JudgedRows:
+        """Judge some rows, in their order."""
+        good: list[bytes] = []
+        bad_rows: list[UnreadableRow] = []
+        for row in rows:
+            result = self.judge(row)
+            if isinstance(result, Interaction):
+                value = self.codec.encode(topics.INTERACTIONS, result)
+                assert value is not None
+                good.append(spool_record(result.identifiers[0].key.encode(), value))
+            else:
+                bad_rows.append(result)
+        return JudgedRows(
+            records=b"".join(good),
+            letters=b"".join(map(self._letter, bad_rows)),
+            lines=tuple(map(_cells, bad_rows)),
+            good=len(good),
+            rejected=sum(row.rows for row in bad_rows),
+            done=rows[-1].done if rows else 0,
+        )
+
+    def judge(self, row: ReadRow) -> Interaction | UnreadableRow:
+        """Return the interaction, or why there is none, by the column at fault."""
+        if isinstance(row, UnreadableRow):
+            return replace(row, field=self._column(row.field))
+        result = self.reading.take_in(row)
+        if isinstance(result, Interaction):
+            result = self._of_source(result)
+        if isinstance(result, Interaction):
+            return result
+        column = self._column(result.field)
+        original = row.original or row.raw.decode(errors="replace")
+        return UnreadableRow(
+            row.line, result.code, column, result.message, row.done, original=original
+        )
+
+    def _of_source(self, given: Interaction) -> Interaction | Refusal:
+        """Check the source: a file speaks for its own only, and a public one for devices only."""
+        if given.source != self.source.name:
+            what = f"the file is of the source {self.source.name}, and the row of {given.source}"
+            return bad("other_source", "source", what)
+        if self.source.clock == "log":
+            given = replace(given, received_at=given.occurred_at)
+        voice = self.reading.config.voices.get(self.source.name)
+        if voice is None:
+            return given
+        kept = tuple(one for one in given.identifiers if one.namespace in voice.asserts)
+        if not kept:
+            what = f"the source {self.source.name} is public: it speaks for devices only"
+            return Refusal(403, "proof_required", what, "identifiers")
+        return replace(given, identifiers=kept)
+
+    def _column(self, field: str | None) -> str | None:
+        return self.mapping.column(field) if self.mapping else field
+
+    def _letter(self, row: UnreadableRow) -> bytes:
+        """Return a dead letter; the row never was in a topic, so it has no offset."""
+        column = f"{row.field}: " if row.field else ""
+        failed = FailedInput(
+            topic=topics.INTERACTIONS,
+            at=self.reading.now_ms,
+            value=_original(row.original),
+            headers=(
+                ("file", self.file.encode(errors="replace")),
+                ("line", str(row.line).encode()),
+            ),
+        )
+        fault = DeadLetter(row.code, f"{self.file}:{row.line}: {column}{row.message}")
+        value = self.codec.encode(topics.DEAD_LETTERS, dead_letter(STAGE, failed, fault))
+        assert value is not None
+        return spool_record(b"", value)
+
+
+def open_judge(file: WatchedFile, config: Configuration, codec: Encoder) -> Judge:
+    """Return the judge of a file."""
+    source = config.source_named(file.watch.source)
+    assert source is not None  # checked with the configuration
+    ids = RowIds("", file.watch.key) if file.watch.key else LineIds(file.digest)
+    reading = RowIntake(config, source, file.max_bytes, file.now_ms, ids)
+    return Judge(file.name, reading, source, row_mapping(file.watch), codec)
+
+
+def _cells(row: UnreadableRow) -> tuple[str, ...]:
+    reason = f"{row.code}: {row.message}"
+    return str(row.line), row.field or "", reason, _text(row.original)
+
+
+def _original(text: str) -> bytes:
+    """Return the row's bytes as they came, also such as are no text of the file's encoding; half
+    characters are lost."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
+def _text(original: str) -> str:
+    return _original(original.rstrip("\r\n")).decode("utf-8", "surrogateescape")

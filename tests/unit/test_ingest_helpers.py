@@ -1,0 +1,121 @@
+"""Helpers that judge the rows of large files: the same results, and no process left behind."""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor
+from itertools import count
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline.adapters.avro import Codec, recorded_versions
+from pipeline.config import model
+from pipeline.config.compile import Configuration
+from pipeline.ingest.helpers import judge_here, judge_with_helpers
+from pipeline.ingest.judging import JudgedRows, WatchedFile, open_judge
+from pipeline.ingest.preparing import Outlet, Prepared, prepare
+from pipeline.row_files.mapping import row_mapping
+from pipeline.row_files.row import FileFormat, FileRow, ReadRow
+from pipeline.row_files.rows import open_rows
+from tests.support.worlds import plain_rules
+
+_WATCH = model.Watch(
+    watch="orders",
+    source="shop",
+    folder="/in",
+    kind="track",
+    name="Order",
+    columns={"who": "identifiers.customer_id", "total": "properties.total", "at": "time"},
+)
+_CONFIG: Configuration = plain_rules().config
+_FILE = WatchedFile(_WATCH, "orders.csv", "digest", 10_000, 1_800_000_000_000)
+_CODEC = Codec(recorded_versions())
+
+
+def _write(path: Path, rows: int) -> None:
+    """Write good rows, and of every kind of bad ones."""
+    lines = [f"c-{one},{one}.5,2026-01-0{one % 9 + 1} 10:00:00" for one in range(rows)]
+    lines[7::50] = [",3,"] * len(lines[7::50])
+    lines[9::70] = ['"c-é\ud800",1,'] * len(lines[9::70])
+    lines[11::90] = ["c,1,soon"] * len(lines[11::90])
+    lines[13::110] = ["c,1,2,3,4"] * len(lines[13::110])
+    path.write_bytes("\n".join(["who,total,at", *lines]).encode("utf-8", "surrogatepass"))
+
+
+def _rows(path: Path) -> Iterator[ReadRow]:
+    return open_rows(path, FileFormat(10_000, mapping=row_mapping(_WATCH))).rows()
+
+
+def _prepared(judged: Iterator[JudgedRows], folder: Path) -> tuple[Prepared, list[bytes]]:
+    folder.mkdir()
+    outlet = Outlet(folder / "records", folder / "letters", folder / "rejected")
+    found = prepare(judged, outlet, lambda _: None)
+    return found, [one.read_bytes() for one in (outlet.records, outlet.letters, outlet.rejected)]
+
+
+def test_helpers_prepare_what_one_process_does(tmp_path: Path) -> None:
+    path = tmp_path / "orders.csv"
+    _write(path, 5_000)
+    alone = _prepared(
+        judge_here(_rows(path), open_judge(_FILE, _CONFIG, _CODEC)), tmp_path / "alone"
+    )
+    helped = _prepared(judge_with_helpers(_rows(path), _FILE, _CONFIG, _CODEC), tmp_path / "helped")
+    assert helped == alone
+    assert alone[0].rows == 5_000
+    assert alone[0].rejected > 200
+
+
+def test_helper_that_ends_is_told_of() -> None:
+    def rows() -> Iterator[ReadRow]:
+        for number in range(1, 1_000_000):
+            if number == 10_000:
+                for one in psutil.Process().children():
+                    if "spawn_main" in " ".join(one.cmdline()):
+                        one.kill()
+            yield FileRow(number, b"{}", number)
+
+    with pytest.raises(BrokenExecutor):
+        list(judge_with_helpers(rows(), _FILE, _CONFIG, _CODEC))
+
+
+_ENDLESS = """
+from tests.unit.test_ingest_helpers import judge_endlessly
+if __name__ == "__main__":
+    judge_endlessly()
+"""
+
+
+def judge_endlessly() -> None:
+    """Print the helpers' process ids again and again."""
+    rows = (FileRow(number, b"{}", number) for number in count(1))
+    for _ in judge_with_helpers(rows, _FILE, _CONFIG, _CODEC):
+        print(*(one.pid for one in psutil.Process().children()), flush=True)
+
+
+def test_helpers_end_with_their_parent_however_that_ends(tmp_path: Path) -> None:
+    script = tmp_path / "endless.py"
+    script.write_text(_ENDLESS)
+    root = Path(__file__).parents[2]
+    parent = subprocess.Popen(
+        (sys.executable, script), stdout=subprocess.PIPE, cwd=root, env={"PYTHONPATH": str(root)}
+    )
+    assert parent.stdout is not None
+    helpers = [int(pid) for pid in parent.stdout.readline().split()]
+    parent.send_signal(signal.SIGKILL)
+    parent.communicate()
+    assert helpers
+    until = time.monotonic() + 30
+    while any(map(_runs, helpers)):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
