@@ -16,6 +16,8 @@ class Feed:
     pattern: str
     kind: model.RowKind
     columns: Mapping[str, str]
+    name: str | None = None
+    key: tuple[str, ...] = ()
 
 
 FEEDS: Final[Mapping[str, Feed]] = {
@@ -24,10 +26,33 @@ FEEDS: Final[Mapping[str, Feed]] = {
         kind="identify",
         columns={"userId": "identifiers.customer_id", "attribute:*": "traits.*"},
     ),
+    "interaction-studio-transactions": Feed(
+        pattern="transaction-[0-9]*.csv*",
+        kind="track",
+        name="Product Purchased",
+        columns={
+            "transactionId": "properties.transaction_id",
+            "userId": "identifiers.customer_id",
+            "purchaseDate": "time",
+            "productId": "properties.product_id",
+            "price": "properties.price",
+            "quantity": "properties.quantity",
+            "attribute:*": "properties.*",
+        },
+        key=(
+            "properties.transaction_id",
+            "properties.product_id",
+            "properties.price",
+            "properties.quantity",
+        ),
+    ),
 }
-"""Interaction Studio's users: `user-YYYY-MM-DD_HH-MM-SS.csv`, perhaps .gz or .zip. Blank cells do
-not overwrite, as nowhere here. Where several identities are used, a column such as
-`attribute:emailAddress` becomes an identifier by a line in `columns`."""
+"""Interaction Studio's files, perhaps .gz or .zip. Where several identities are used, a column such
+as `attribute:emailAddress` becomes an identifier by a line in `columns`.
+
+Users: `user-YYYY-MM-DD_HH-MM-SS.csv`; blank cells do not overwrite, as nowhere here. Transactions:
+`transaction-YYYY-MM-DD_HH-MM-SS.csv`, an interaction for each item. A transaction that is changed
+comes whole again: its items as they were count once."""
 
 
 def with_feed(watch: model.Watch) -> model.Watch:
@@ -41,5 +66,7 @@ def with_feed(watch: model.Watch) -> model.Watch:
         watch,
         pattern=watch.pattern or feed.pattern,
         kind=watch.kind or feed.kind,
+        name=watch.name or feed.name,
+        key=watch.key or feed.key,
         columns={**columns, **watch.columns},
     )

@@ -843,7 +843,7 @@ class Watch(Part, frozen=True):
     every: Duration = "10s"
     ready: ReadyRule = field(default_factory=ReadyRule)
     format: FileKindName | None = None
-    feed: Literal["interaction-studio-users"] | None = None
+    feed: Literal["interaction-studio-users", "interaction-studio-transactions"] | None = None
     kind: RowKind | None = None
     name: str | None = None
     columns: dict[str, str] = field(default_factory=dict)

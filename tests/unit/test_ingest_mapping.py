@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from pipeline.config import model
 from pipeline.config.feeds import with_feed
 from pipeline.row_files.mapping import row_mapping
-from pipeline.row_files.row import FileFormat, UnreadableError, UnreadableRow
+from pipeline.row_files.row import FileFormat, FileRow, UnreadableError, UnreadableRow
+from pipeline.row_files.row_ids import RowIds
 from pipeline.row_files.rows import open_rows
 from pipeline.row_files.unpacking import unpack
 
@@ -167,6 +168,39 @@ def test_users_of_interaction_studio_come_unchanged(tmp_path: Path) -> None:
         },
         person("tester"),
     ]
+
+
+def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path: Path) -> None:
+    path = tmp_path / "transaction-2026-11-01_03-00-00.csv"
+    path.write_text(
+        "transactionId,userId,purchaseDate,productId,price,quantity,attribute:store\n"
+        "t-1,jdoe,2026-10-31T10:00:00Z,sku-1,19.90,2,Madrid\n"
+        "t-1,jdoe,2026-10-31T10:00:00Z,sku-2,5,1,\n"
+    )
+    watch = model.Watch(
+        watch="bought", source="s", folder="/in", feed="interaction-studio-transactions"
+    )
+    bought = {"transaction_id": "t-1", "product_id": "sku-1", "price": 19.9, "quantity": 2}
+    moment = {"kind": "track", "name": "Product Purchased", "occurred_at": 1_793_440_800_000}
+    who = [{"namespace": "customer_id", "value": "jdoe"}]
+    found = read(path, watch)
+    assert found == [
+        {**moment, "identifiers": who, "properties": {**bought, "store": "Madrid"}},
+        {
+            **moment,
+            "identifiers": who,
+            "properties": {
+                "transaction_id": "t-1",
+                "product_id": "sku-2",
+                "price": 5,
+                "quantity": 1,
+            },
+        },
+    ]
+    ids = RowIds("", with_feed(watch).key)
+    rows = [FileRow(line, msgspec.json.encode(one), 0) for line, one in enumerate(found)]
+    first, second, again = (ids.next_id(row) for row in (*rows, rows[0]))
+    assert first == again != second
 
 
 def test_compressed_files_are_unpacked_within_bounds(tmp_path: Path) -> None:
