@@ -26,7 +26,7 @@ class RolloutResult:
 
 
 def roll_out(settings: Settings, log: ConfigurationLog) -> RolloutResult:
-    """Back-fill the newest configuration's new keeps, and re-evaluate every profile by it."""
+    """Back-fill the newest configuration's new aggregates, and re-evaluate every profile by it."""
     records = Records.of(settings)
     if not are_stages_running(settings.kafka()):
         err.print("the stages do not run: nothing is filled, and profiles are evaluated as their")

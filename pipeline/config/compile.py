@@ -8,6 +8,7 @@ from pipeline.conditions import Compiled, Problem, duration_ms
 from pipeline.conditions.compile import Read
 from pipeline.conditions.reads import reads
 from pipeline.config import canonical, model, policies
+from pipeline.config.aggregates import AggregateIndex, aggregates_of, index_aggregates
 from pipeline.config.buckets import bucket, read_by
 from pipeline.config.checks import check, segment_order
 from pipeline.config.compiled import (
@@ -27,8 +28,6 @@ from pipeline.config.dates import start_ms
 from pipeline.config.derived import BOT, derived_in
 from pipeline.config.entries import Proposal, by_placement, outbound, proposals
 from pipeline.config.identity import IdentityRules, identity_rules
-from pipeline.config.keeps import Keeps, keeps_for
-from pipeline.config.keeps import index_of as keeps_of
 from pipeline.config.keys import key_digest, stored_key
 from pipeline.config.origins import Origins, origins_by_source
 from pipeline.config.patterns import latest_times, sequences
@@ -81,7 +80,7 @@ class Configuration:
     derived: frozenset[str]
     carried: frozenset[str]
     bots_count: bool
-    keeps: Keeps
+    aggregates: AggregateIndex
     traits: tuple[CompiledTrait, ...]
     buckets: tuple[Bucket, ...]
     scores: tuple[CompiledScore, ...]
@@ -167,7 +166,9 @@ def _compile(bundle: model.Bundle) -> Configuration:
         derived=derived_in(profile, trees) | bots,
         carried=bots.union(*(reads(tree).derived for tree in trees)),
         bots_count=agent is None or agent.count_bots,
-        keeps=keeps_of(keep for trait in traits for keep in trait.keeps),
+        aggregates=index_aggregates(
+            aggregate for trait in traits for aggregate in trait.aggregates
+        ),
         traits=traits,
         buckets=tuple(bucket(one, one.name in timed) for one in _buckets(profile)),
         scores=tuple(compile_score(one) for one in profile.scores),
@@ -202,7 +203,7 @@ def _traits(profile: model.ProfileRules, timed: frozenset[str]) -> Iterator[Comp
     for one in profile.traits:
         if one.rule != "bucket":
             changes = one.window is not None and one.name in timed
-            yield CompiledTrait(one.name, one.rule, keeps_for(one), timed=changes)
+            yield CompiledTrait(one.name, one.rule, aggregates_of(one), timed=changes)
 
 
 def _buckets(profile: model.ProfileRules) -> Iterator[model.TraitDefinition]:

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from pipeline.conditions import Compiled, Facts
 from pipeline.conditions.compile import Read, Test
-from pipeline.config.keeps import Aggregate
+from pipeline.config.aggregates import Aggregate
 from pipeline.config.model import Email, KeptRule, Purpose, Push
 from pipeline.config.provider import Provider
 from pipeline.config.templates import Template
@@ -27,14 +27,14 @@ SUITABILITY: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class CompiledTrait:
-    """Named value, computed by `rule` from the aggregates in `keeps`.
+    """Named value, computed by `rule` from its `aggregates`.
 
     `timed`: time alone changes it and a segment reads it, so that a timer must be armed for it.
     """
 
     name: str
     rule: KeptRule
-    keeps: tuple[Aggregate, ...]
+    aggregates: tuple[Aggregate, ...]
     timed: bool
 
 

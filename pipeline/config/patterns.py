@@ -7,8 +7,8 @@ from pipeline.conditions import Compiled, Condition, compile
 from pipeline.conditions import tree as conditions
 from pipeline.conditions.reads import patterns
 from pipeline.config import readers
+from pipeline.config.aggregates import Aggregate, Shape, aggregate_key
 from pipeline.config.compiled import CompiledSequence, CompiledTrait
-from pipeline.config.keeps import Aggregate, Shape, keep_key
 from pipeline.model.time import GRACE_MS
 
 _LATEST: Final = Shape("max", None)
@@ -40,15 +40,15 @@ def _latest_times(trees: Iterable[Condition]) -> Iterator[tuple[str, CompiledTra
                 for part in pattern.parts:
                     when = compile(part)
                     name = conditions.latest_time_of(part)
-                    keep = Aggregate(
+                    aggregate = Aggregate(
                         rule=_LATEST.rule,
                         window_ms=_LATEST.window_ms,
-                        key=keep_key(_LATEST, name),
+                        key=aggregate_key(_LATEST, name),
                         test=when.test,
                         read=readers.occurred_at,
                         names=when.names,
                     )
-                    yield name, CompiledTrait(name, "max", (keep,), timed=False)
+                    yield name, CompiledTrait(name, "max", (aggregate,), timed=False)
 
 
 def _sequence(pattern: conditions.Sequence) -> CompiledSequence:

@@ -6,10 +6,10 @@ from msgspec.structs import replace
 
 from pipeline.conditions import Path, Problem
 from pipeline.config import model
+from pipeline.config.aggregates import READS_NOTHING
 from pipeline.config.buckets import bucket_problems
 from pipeline.config.dates import start_ms
 from pipeline.config.derived import PREFIX, derived_names
-from pipeline.config.keeps import READS_NOTHING
 from pipeline.config.names import Names, check_name, is_built_in
 from pipeline.config.readers import PATHS, reader
 from pipeline.config.scores import feature_problems, score_problems

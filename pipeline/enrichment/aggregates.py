@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from pipeline.conditions import Facts
+from pipeline.config.aggregates import Aggregate, Shape
 from pipeline.config.compile import Configuration
 from pipeline.config.derived import BOT
-from pipeline.config.keeps import Aggregate, Shape
 from pipeline.enrichment import panes, sample, terms
 from pipeline.enrichment.cells import COMBINE, millionths
 from pipeline.enrichment.state import Cell, Kept, Panes, Sample, Terms, Value
@@ -17,9 +17,9 @@ from pipeline.model.interaction import Interaction, Known
 _ALWAYS: Final = -(1 << 53)
 
 
-def floor(keep: Shape, now_ms: int) -> int:
+def floor(aggregate: Shape, now_ms: int) -> int:
     """Return the last moment (ms) before the window; everything is after it for a lifetime."""
-    return _ALWAYS if keep.window_ms is None else now_ms - keep.window_ms
+    return _ALWAYS if aggregate.window_ms is None else now_ms - aggregate.window_ms
 
 
 def is_counted(facts: Facts, config: Configuration) -> bool:
@@ -30,50 +30,50 @@ def is_counted(facts: Facts, config: Configuration) -> bool:
 def parts_of(facts: Facts, config: Configuration) -> Iterator[tuple[str, Kept]]:
     """Return what a counted interaction adds to each aggregate of the configuration, by key."""
     if facts.interaction is not None:
-        for keep in config.keeps.affected_by(facts.interaction):
-            if (part := part_of(keep, facts)) is not None:
-                yield keep.key, part
+        for aggregate in config.aggregates.affected_by(facts.interaction):
+            if (part := part_of(aggregate, facts)) is not None:
+                yield aggregate.key, part
 
 
-def part_of(keep: Aggregate, facts: Facts) -> Kept:
+def part_of(aggregate: Aggregate, facts: Facts) -> Kept:
     """Return what an interaction adds; None: nothing."""
     interaction = facts.interaction
-    if interaction is None or not keep.test(facts):
+    if interaction is None or not aggregate.test(facts):
         return None
-    value = keep.read(facts)
+    value = aggregate.read(facts)
     if value is None:
-        return _clearing_part(keep, interaction)
+        return _clearing_part(aggregate, interaction)
     at = interaction.occurred_at
-    match keep.rule:
+    match aggregate.rule:
         case "distinct":
-            return sample.of(value, 0 if keep.window_ms is None else at)
+            return sample.of(value, 0 if aggregate.window_ms is None else at)
         case "union":
             return terms.of(value, at)
         case "latest":
             return Value(value, interaction.occurred_at, interaction.event_id)
-    cell = _cell(keep, value, interaction)
-    if keep.window_ms is None or cell is None:
+    cell = _cell(aggregate, value, interaction)
+    if aggregate.window_ms is None or cell is None:
         return cell
     return Panes((at,), (cell,))
 
 
-def _clearing_part(keep: Aggregate, interaction: Interaction) -> Kept:
+def _clearing_part(aggregate: Aggregate, interaction: Interaction) -> Kept:
     """Return the part that clears a value; it is ordered by time like a value."""
-    if keep.clears is None or not keep.clears(interaction):
+    if aggregate.clears is None or not aggregate.clears(interaction):
         return None
     return Value(None, interaction.occurred_at, interaction.event_id)
 
 
-def _cell(keep: Aggregate, value: Known, interaction: Interaction) -> Cell:
+def _cell(aggregate: Aggregate, value: Known, interaction: Interaction) -> Cell:
     """Return the value to keep; a list is neither a number nor a least or greatest."""
-    if keep.rule == "first":
+    if aggregate.rule == "first":
         return Value(value, interaction.occurred_at, interaction.event_id)
     if isinstance(value, tuple):
         return None
-    return millionths(value) if keep.rule == "sum" else value
+    return millionths(value) if aggregate.rule == "sum" else value
 
 
-def join(keep: Shape, a: Kept, b: Kept, clock: int) -> Kept:
+def join(aggregate: Shape, a: Kept, b: Kept, clock: int) -> Kept:
     """Merge two parts as if all interactions had come to one; `clock` (ms): latest known time."""
     match a, b:
         case None, _:
@@ -81,19 +81,19 @@ def join(keep: Shape, a: Kept, b: Kept, clock: int) -> Kept:
         case _, None:
             return a
         case Panes(), Panes():
-            assert keep.window_ms is not None
-            pane = panes.pane_of(keep.window_ms)
-            low = floor(keep, clock)
+            assert aggregate.window_ms is not None
+            pane = panes.pane_of(aggregate.window_ms)
+            low = floor(aggregate, clock)
             a, b = panes.prune(a, low, pane), panes.prune(b, low, pane)
-            return panes.merge(a, b, pane, COMBINE[keep.rule])
+            return panes.merge(a, b, pane, COMBINE[aggregate.rule])
         case Sample(), Sample():
-            low = floor(keep, clock)
+            low = floor(aggregate, clock)
             return sample.merge(sample.prune(a, low), sample.prune(b, low), clock)
         case Terms(), Terms():
-            low = floor(keep, clock)
+            low = floor(aggregate, clock)
             return terms.merge(terms.prune(a, low), terms.prune(b, low))
         case _:
-            return COMBINE[keep.rule](a, b)
+            return COMBINE[aggregate.rule](a, b)
 
 
 def next_to_leave(kept: Kept, low: int) -> int | None:

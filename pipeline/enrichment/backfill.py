@@ -1,15 +1,15 @@
-"""Back-fill of aggregates (keeps) that a configuration begins, in every shard.
+"""Back-fill of aggregates that a configuration begins, in every shard.
 
-An interaction is in a keep of its shard as soon as the configuration that identity stamped on it
-has that keep. So what is missing are the interactions whose configuration has it not, which the
-log has exactly, whatever order they were applied in. They are added up from the log and kept
-apart, so that a second `fill` changes nothing.
+An interaction is in an aggregate of its shard as soon as the configuration that identity stamped on
+it has that aggregate. Missing are the interactions of configurations without it, which the log has
+exactly, in whatever order they were applied. They are added up from the log and kept apart, so that
+a second `fill` changes nothing.
 """
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pipeline.config.keeps import shape_of
+from pipeline.config.aggregates import shape_of
 from pipeline.enrichment.aggregates import floor, next_to_leave
 from pipeline.enrichment.sequences import Mark, union
 from pipeline.enrichment.state import Backfill, Shard
@@ -21,22 +21,22 @@ class NewAggregates(Struct, frozen=True):
     """
 
     run: int
-    keeps: tuple[str, ...]
+    aggregates: tuple[str, ...]
     gone: tuple[str, ...]
 
 
 class ShardHistory(Struct, frozen=True):
-    """Earlier interactions of one shard: for each keep, by key, and for each sequence, by name."""
+    """Earlier interactions of one shard: for each aggregate by key, for each sequence by name."""
 
     begun: dict[str, Backfill]
     sequences: dict[str, tuple[Mark, ...]]
 
 
 def begin(shard: Shard, beginning: NewAggregates) -> Shard:
-    """Start the keeps: they count from here, and until the log is read nothing earlier."""
+    """Start the aggregates: they count from here, and until the log is read nothing earlier."""
     gone = frozenset(beginning.gone)
     begun = {key: one for key, one in shard.begun.items() if key not in gone}
-    for key in beginning.keeps:
+    for key in beginning.aggregates:
         if key not in begun or begun[key].run < beginning.run:
             begun[key] = Backfill(beginning.run, since=shard.clock)
     return replace(

@@ -5,8 +5,8 @@ from functools import partial, reduce
 from typing import Any, Final, TypeAlias
 
 from pipeline.conditions.tree import is_hidden
+from pipeline.config.aggregates import Aggregate
 from pipeline.config.compiled import CompiledTrait
-from pipeline.config.keeps import Aggregate
 from pipeline.config.model import KeptRule
 from pipeline.config.names import approximate_trait, since_trait
 from pipeline.enrichment import panes, sample, terms
@@ -52,24 +52,24 @@ def _past(shard: Shard) -> Shard:
 def next_change(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> int | None:
     """Return when time alone may next change the trait, which has a window, after `now_ms`."""
     soonest = None
-    for keep in trait.keeps:
-        low = floor(keep, now_ms)
+    for aggregate in trait.aggregates:
+        low = floor(aggregate, now_ms)
         for shard in shards:
-            at = next_to_leave(shard.kept.get(keep.key), low)
+            at = next_to_leave(shard.kept.get(aggregate.key), low)
             if at is not None and (soonest is None or at - low < soonest):
                 soonest = at - low
     return None if soonest is None else now_ms + soonest
 
 
-def _parts(keep: Aggregate, shards: Sequence[Shard]) -> list[Any]:
-    return [kept for shard in shards if (kept := shard.kept.get(keep.key)) is not None]
+def _parts(aggregate: Aggregate, shards: Sequence[Shard]) -> list[Any]:
+    return [kept for shard in shards if (kept := shard.kept.get(aggregate.key)) is not None]
 
 
-def _cells(keep: Aggregate, shards: Sequence[Shard], now_ms: int) -> Sequence[Any]:
-    low = floor(keep, now_ms)
+def _cells(aggregate: Aggregate, shards: Sequence[Shard], now_ms: int) -> Sequence[Any]:
+    low = floor(aggregate, now_ms)
     cells: list[Any] = []
     for shard in shards:
-        kept = shard.kept.get(keep.key)
+        kept = shard.kept.get(aggregate.key)
         if kept is None:
             continue
         if isinstance(kept, Panes):
@@ -79,10 +79,10 @@ def _cells(keep: Aggregate, shards: Sequence[Shard], now_ms: int) -> Sequence[An
     return cells
 
 
-def _add_up(keep: Aggregate, shards: Sequence[Shard], now_ms: int) -> int | None:
+def _add_up(aggregate: Aggregate, shards: Sequence[Shard], now_ms: int) -> int | None:
     """Return the sum; nothing in a window is 0, nothing in a lifetime is unknown."""
-    cells = _cells(keep, shards, now_ms)
-    return total(cells) if cells or keep.window_ms is not None else None
+    cells = _cells(aggregate, shards, now_ms)
+    return total(cells) if cells or aggregate.window_ms is not None else None
 
 
 def _incomplete(
@@ -95,53 +95,61 @@ def _incomplete(
 
 
 def _since(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Iterator[int]:
-    for keep in trait.keeps:
+    for aggregate in trait.aggregates:
         for shard in shards:
-            begun = shard.begun.get(keep.key)
-            if begun is not None and begun.since is not None and begun.since > floor(keep, now_ms):
+            begun = shard.begun.get(aggregate.key)
+            if (
+                begun is not None
+                and begun.since is not None
+                and begun.since > floor(aggregate, now_ms)
+            ):
                 yield begun.since
 
 
 def _count(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
-    return _add_up(trait.keeps[0], shards, now_ms)
+    return _add_up(trait.aggregates[0], shards, now_ms)
 
 
 def _sum(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
-    added = _add_up(trait.keeps[0], shards, now_ms)
+    added = _add_up(trait.aggregates[0], shards, now_ms)
     return None if added is None else number(added)
 
 
 def _average(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
-    added, count = (_add_up(keep, shards, now_ms) for keep in trait.keeps)
+    added, count = (_add_up(aggregate, shards, now_ms) for aggregate in trait.aggregates)
     return added / (count * MILLION) if added is not None and count else None
 
 
 def _best(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
-    [keep] = trait.keeps
-    cells = _cells(keep, shards, now_ms)
+    [aggregate] = trait.aggregates
+    cells = _cells(aggregate, shards, now_ms)
     if not cells:
         return None
-    best = cells[0] if len(cells) == 1 else reduce(COMBINE[keep.rule], cells)
+    best = cells[0] if len(cells) == 1 else reduce(COMBINE[aggregate.rule], cells)
     return best.value if isinstance(best, Value) else best
 
 
 def _union(trait: CompiledTrait, shards: Sequence[Shard], now_ms: int) -> Known:
-    [keep] = trait.keeps
-    parts = _parts(keep, shards)
-    return terms.within(reduce(terms.merge, parts), floor(keep, now_ms)) or None if parts else None
+    [aggregate] = trait.aggregates
+    parts = _parts(aggregate, shards)
+    return (
+        terms.within(reduce(terms.merge, parts), floor(aggregate, now_ms)) or None
+        if parts
+        else None
+    )
 
 
 def _distinct(
     trait: CompiledTrait, shards: Sequence[Shard], now_ms: int
 ) -> Iterator[tuple[str, Known]]:
-    [keep] = trait.keeps
-    parts = _parts(keep, shards)
+    [aggregate] = trait.aggregates
+    parts = _parts(aggregate, shards)
     if not parts:
-        if keep.window_ms is not None:
+        if aggregate.window_ms is not None:
             yield trait.name, 0
         return
     whole = reduce(partial(sample.merge, clock=now_ms), parts)
-    count, exact = sample.count(whole, floor(keep, now_ms))
+    count, exact = sample.count(whole, floor(aggregate, now_ms))
     yield trait.name, count
     if not exact:
         yield approximate_trait(trait.name), True

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from pipeline.conditions import Facts
 from pipeline.conditions.facts import NOTHING
+from pipeline.config.aggregates import shape_of
 from pipeline.config.compile import Configuration
-from pipeline.config.keeps import shape_of
 from pipeline.enrichment.aggregates import is_counted, join, parts_of
 from pipeline.enrichment.backfill import drop_expired, merge_backfills
 from pipeline.enrichment.sequences import Mark, mark, settle

@@ -26,14 +26,13 @@ class Prepared(Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """All of them."""
+        """Number of all rows."""
         return self.good + self.rejected
 
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """The files that are written: the good rows, dead letters for the others, and these for people
-    to read."""
+    """Files to write: good rows as records; bad ones as dead letters, and as CSV for people."""
 
     records: Path
     letters: Path

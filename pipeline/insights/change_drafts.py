@@ -14,7 +14,7 @@ from pipeline.insights.case_choices import ARROW, TAKEN
 from pipeline.insights.choices import ChoiceProposal, ChoiceRows, Option
 
 _MOST: Final = 0.9
-"""Share of the better arm."""
+"""Share that the better arm gets."""
 
 
 def draft(proposal: ChoiceProposal, journey: Journey | None, test: bool) -> str:

@@ -1,7 +1,7 @@
 """Time to convert with censoring: the Kaplan-Meier estimator with Greenwood's variance.
 
 Intervals (95 %) are on the scale of log(-log S), so that they stay between 0 and 1; there is none
-where S is 0 or 1. Who is censored at a time is at risk of what happens at that time.
+where S is 0 or 1. A case that is censored at a time counts as at risk of what happens at that time.
 """
 
 from collections.abc import Iterator, Sequence

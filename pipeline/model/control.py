@@ -11,8 +11,8 @@ version: what the profile's interactions showed of it up to then is void.
 `forget`: nothing is left of the profile, in any stage.
 `erase`: `identifier` was forgotten, and so were the shards that `state` (an `Erasure`) names.
 `clock`: a log's time has come to `at`; passes through every stage and fires the timers due by it.
-`begin`: the configuration begins and drops the keeps that `state` names.
-`fill`: `state` has what `shard` did before its keeps were in the configuration.
+`begin`: the configuration begins and drops the aggregates that `state` names.
+`fill`: `state` has what `shard` did before its aggregates were in the configuration.
 `probe`: passes through every stage and is answered to `request`, which shows that they all work.
 """
 

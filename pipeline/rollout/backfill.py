@@ -1,4 +1,4 @@
-"""Back-fill of a configuration's new keeps with what came before it, beside the stream.
+"""Back-fill of a configuration's new aggregates with what came before it, beside the stream.
 
 First every profile is sent a `begin`, so that until it is filled its traits say since when they
 count. Then the log is read, and each shard is sent its totals. An interrupted back-fill may be
@@ -66,7 +66,7 @@ def backfill(
     """
     begins = newest_beginning(versions)
     stages = _RunningStages(records, progress)
-    if begins.keeps or begins.gone:
+    if begins.aggregates or begins.gone:
         with open_profiles(records) as people:
             stages.feed(begin_control(person, begins, rules) for person in people)
     with temporary_rows() as rows:
@@ -89,7 +89,7 @@ def backfill_stages(stages: BackfillTarget, reader: BackfillReader) -> int:
 
 
 def begin_control(person: MemberProfile, begins: NewAggregates, rules: Rules) -> Emit:
-    """Return the control that makes one profile begin its new keeps."""
+    """Return the control that makes one profile begin its new aggregates."""
     profile = person.profile.profile_id
     digest = rules.config.digest
     control = Control(

@@ -1,4 +1,4 @@
-"""Totals of each shard's interactions from before a configuration's new aggregates (keeps).
+"""Totals of each shard's interactions from before a configuration's new aggregates.
 
 They are read from `interactions.segmented`, which has the shard and the configuration of each
 interaction, and longer retention than `interactions`. As there are as many shards as customers, the
@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from pipeline.adapters.rocks import RowMap
 from pipeline.conditions import Facts
-from pipeline.config.keeps import shape_of
+from pipeline.config.aggregates import shape_of
 from pipeline.enrichment.aggregates import is_counted, join, parts_of
 from pipeline.enrichment.backfill import ShardHistory
 from pipeline.enrichment.enrichers import derive
@@ -70,7 +70,7 @@ def _event_key(one: Interaction) -> str:
 
 
 class BackfillReader:
-    """Totals, in `rows`, of each shard for the keeps that the newest version begins.
+    """Totals, in `rows`, of each shard for the aggregates that the newest version begins.
 
     `versions`: the oldest first; `rules`: those of the newest. Only what the log still has is
     counted.
@@ -81,7 +81,7 @@ class BackfillReader:
         *before, newest = versions
         self._rows = rows
         self._rules = rules
-        self._keeps = sorted(keys & rules.config.keeps.by_key.keys())
+        self._aggregates = sorted(keys & rules.config.aggregates.by_key.keys())
         self._sequences = [one for one in rules.config.sequences if one.name in keys]
         self._run = newest.applied_at
         self._missing_keys = missing_keys_by_digest(versions, keys)
@@ -92,8 +92,8 @@ class BackfillReader:
 
     @property
     def has_to_fill(self) -> bool:
-        """Whether the newest version begins any keep or sequence."""
-        return bool(self._keeps or self._sequences)
+        """Whether the newest version begins any aggregate or sequence."""
+        return bool(self._aggregates or self._sequences)
 
     def note_truncation(self, at: int) -> None:
         """Record that a partition's log begins only at `at` (ms): earlier records were deleted."""
@@ -141,7 +141,7 @@ class BackfillReader:
     def _fill_record(self, name: str, row: bytes) -> Emit:
         shard = _shard_from.decode(row)
         past = ShardHistory(
-            {key: self._backfill_of(key, shard) for key in self._keeps}, shard.marks
+            {key: self._backfill_of(key, shard) for key in self._aggregates}, shard.marks
         )
         place = shard.place
         digest = self._rules.config.digest

@@ -121,14 +121,14 @@ def _segment_plan(
 def _new_traits(
     versions: Sequence[Version], proposed: Configuration
 ) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the declared traits with new keeps, and those whose keeps the log has in full."""
+    """Return the declared traits with new aggregates, and those that the log has in full."""
     if not versions:
         return frozenset(), frozenset()
     after = (*versions, Version(proposed, versions[-1].applied_at))
-    new = proposed.keeps.by_key.keys() - versions[-1].kept
+    new = proposed.aggregates.by_key.keys() - versions[-1].keys
     told = backfillable_keys(after)
     made = {
-        trait.name: new.intersection(keep.key for keep in trait.keeps)
+        trait.name: new.intersection(aggregate.key for aggregate in trait.aggregates)
         for trait in proposed.traits
         if not is_hidden(trait.name)
     }

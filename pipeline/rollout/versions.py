@@ -1,4 +1,4 @@
-"""Keeps that each version of the configuration begins and drops, by the log of all versions."""
+"""Aggregates that each version of the configuration begins and drops, by the log of versions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from pipeline.enrichment.backfill import NewAggregates
 from pipeline.model.time import GRACE_MS
 
 DROP_AFTER_MS: Final = GRACE_MS
-"""Time for which an unused keep is retained, so that reverting a change costs nothing."""
+"""Time for which an unused aggregate is retained, so that reverting a change costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +21,21 @@ class Version:
     applied_at: int
 
     @property
-    def kept(self) -> frozenset[str]:
-        """Keys of its keeps, and names of its sequences."""
-        return frozenset(self.config.keeps.by_key).union(one.name for one in self.config.sequences)
+    def keys(self) -> frozenset[str]:
+        """Keys of its aggregates, and names of its sequences."""
+        return frozenset(self.config.aggregates.by_key).union(
+            one.name for one in self.config.sequences
+        )
 
 
 def newest_beginning(versions: Sequence[Version]) -> NewAggregates:
-    """Return the keeps that the newest of `versions` (oldest first, at least one) begins.
+    """Return the aggregates that the newest of `versions` (oldest first, at least one) begins.
 
     The very first version begins nothing, since nothing precedes it.
     """
     *before, newest = versions
-    known = before[-1].kept if before else newest.kept
-    new = newest.config.keeps.by_key.keys() - known
+    known = before[-1].keys if before else newest.keys
+    new = newest.config.aggregates.by_key.keys() - known
     return NewAggregates(
         newest.applied_at, tuple(sorted(new)), tuple(sorted(dropped_keys(versions)))
     )
@@ -43,12 +45,12 @@ def dropped_keys(versions: Sequence[Version]) -> frozenset[str]:
     """Return the keys that the newest version drops: no version has had them for long."""
     ended: dict[str, int] = {}
     for earlier, later in pairwise(versions):
-        ended.update(dict.fromkeys(earlier.kept - later.kept, later.applied_at))
+        ended.update(dict.fromkeys(earlier.keys - later.keys, later.applied_at))
     newest = versions[-1]
     return frozenset(
         one
         for one, at in ended.items()
-        if one not in newest.kept and newest.applied_at - at > DROP_AFTER_MS
+        if one not in newest.keys and newest.applied_at - at > DROP_AFTER_MS
     )
 
 
@@ -58,7 +60,7 @@ def backfillable_keys(versions: Sequence[Version]) -> frozenset[str]:
     Keys whose earlier part may have been dropped are left out.
     """
     *before, newest = versions
-    new = newest.kept - before[-1].kept if before else frozenset[str]()
+    new = newest.keys - before[-1].keys if before else frozenset[str]()
     gone = frozenset[str]().union(
         *(dropped_keys(versions[:count]) for count in range(1, len(versions)))
     )
@@ -72,4 +74,4 @@ def missing_keys_by_digest(
 
     It returns None for a digest that no version has.
     """
-    return {one.config.digest: keys - one.kept for one in versions}.get
+    return {one.config.digest: keys - one.keys for one in versions}.get

@@ -369,14 +369,14 @@ def test_backfill_brings_no_forgotten_person_back() -> None:
 def test_keep_unused_for_long_is_dropped_and_counts_from_now() -> None:
     """Four versions, eight days apart."""
     flow, versions = _flow("all", "none", "none", "all")
-    keep = next(iter(_WORLDS["all"].config.keeps.by_key))
+    aggregate = next(iter(_WORLDS["all"].config.aggregates.by_key))
     assert not dropped_keys(versions[:2])
-    assert keep in dropped_keys(versions[:3])
+    assert aggregate in dropped_keys(versions[:3])
     assert not backfillable_keys(versions)
     assert not dropped_keys(versions)
     world = _WORLDS["none"]
     [shard] = _row(flow).shards.here.values()
-    assert keep in shard.kept
+    assert aggregate in shard.kept
     gone = newest_beginning(versions[:3])
     flow.give("cli", [begin_control(one, gone, world) for one in _people(flow)])
     flow.drain()

@@ -132,7 +132,12 @@ def test_traits_read_interactions() -> None:
     seen = Interaction(
         "e", "track", "Order", "web", "shop", 1, 2, (), {"order.total": 9.5}, Context(locale="es")
     )
-    assert [trait.keeps[0].read(Facts.of(seen)) for trait in config.traits] == [9.5, "es", 2, 1]
+    assert [trait.aggregates[0].read(Facts.of(seen)) for trait in config.traits] == [
+        9.5,
+        "es",
+        2,
+        1,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from msgspec import json
 from msgspec.structs import replace
 
 from pipeline.config import model
+from pipeline.config.aggregates import aggregates_of
 from pipeline.config.compile import Configuration
-from pipeline.config.keeps import keeps_for
 from pipeline.flow import Flow
 from pipeline.intake.decoding import decode
 from pipeline.intake.messages import BATCH, MESSAGE, Kind, SegmentMessage
@@ -469,12 +469,12 @@ def test_null_in_a_track_clears_nothing() -> None:
 
 def test_null_for_an_object_clears_what_is_in_it() -> None:
     trait = model.TraitDefinition("city", "latest", of="properties.address.city")
-    [keep] = keeps_for(trait)
-    assert keep.clears is not None
+    [aggregate] = aggregates_of(trait)
+    assert aggregate.clears is not None
     for traits, clears in (
         ({"address": None}, True),
         ({"address": {"city": None}}, True),
         ({"address": {"street": None}}, False),
         ({"city": None}, False),
     ):
-        assert keep.clears(taken("identify", userId="u1", traits=traits)) is clears
+        assert aggregate.clears(taken("identify", userId="u1", traits=traits)) is clears

@@ -19,7 +19,9 @@ from pipeline.config import model, readers
 from pipeline.config.conditions import compile_condition
 from pipeline.model.interaction import Interaction
 
-KeepRule: TypeAlias = Literal["count", "sum", "min", "max", "first", "latest", "distinct", "union"]
+AggregateRule: TypeAlias = Literal[
+    "count", "sum", "min", "max", "first", "latest", "distinct", "union"
+]
 
 READS_NOTHING: Final = ("count", "recency")
 """Rules of traits without `of`."""
@@ -29,7 +31,7 @@ READS_NOTHING: Final = ("count", "recency")
 class Shape:
     """Rule by which parts are merged, over `window_ms` (None: over a lifetime)."""
 
-    rule: KeepRule
+    rule: AggregateRule
     window_ms: int | None
 
 
@@ -49,7 +51,7 @@ class Aggregate(Shape):
 
 
 @dataclass(frozen=True, slots=True)
-class Keeps:
+class AggregateIndex:
     """All aggregates by key, and those that an interaction of a name can change."""
 
     by_key: Mapping[str, Aggregate]
@@ -61,7 +63,7 @@ class Keeps:
         return self.by_name.get(interaction.name, self.any_name)
 
 
-def keeps_for(trait: model.TraitDefinition) -> tuple[Aggregate, ...]:
+def aggregates_of(trait: model.TraitDefinition) -> tuple[Aggregate, ...]:
     """Return the aggregates of a trait.
 
     An average has two, the sum and the count; a bucket has none, since the trait that it reads has
@@ -69,32 +71,34 @@ def keeps_for(trait: model.TraitDefinition) -> tuple[Aggregate, ...]:
     """
     match trait.rule:
         case "avg":
-            return (_keep(trait, "sum"), _keep(trait, "count"))
+            return (_aggregate(trait, "sum"), _aggregate(trait, "count"))
         case "recency":
-            return (_keep(trait, "latest"),)
+            return (_aggregate(trait, "latest"),)
         case "bucket":
             return ()
         case rule:
-            return (_keep(trait, rule),)
+            return (_aggregate(trait, rule),)
 
 
-def index_of(keeps: Iterable[Aggregate]) -> Keeps:
+def index_aggregates(aggregates: Iterable[Aggregate]) -> AggregateIndex:
     """Index aggregates, equal ones once."""
-    by_key = {keep.key: keep for keep in keeps}
-    names = {name for keep in by_key.values() for name in keep.names or ()}
-    return Keeps(
+    by_key = {aggregate.key: aggregate for aggregate in aggregates}
+    names = {name for aggregate in by_key.values() for name in aggregate.names or ()}
+    return AggregateIndex(
         by_key=by_key,
         by_name={
             name: tuple(
-                keep for keep in by_key.values() if keep.names is None or name in keep.names
+                aggregate
+                for aggregate in by_key.values()
+                if aggregate.names is None or name in aggregate.names
             )
             for name in names
         },
-        any_name=tuple(keep for keep in by_key.values() if keep.names is None),
+        any_name=tuple(aggregate for aggregate in by_key.values() if aggregate.names is None),
     )
 
 
-def _keep(trait: model.TraitDefinition, rule: KeepRule) -> Aggregate:
+def _aggregate(trait: model.TraitDefinition, rule: AggregateRule) -> Aggregate:
     when = compile_condition(trait.when)
     shape = Shape(rule, None if trait.window is None else duration_ms(trait.window))
     return Aggregate(
@@ -125,7 +129,7 @@ def _clears(of: str | None) -> Callable[[Interaction], bool] | None:
     return clears
 
 
-def keep_key(shape: Shape, name: str) -> str:
+def aggregate_key(shape: Shape, name: str) -> str:
     """Return the key of an aggregate of this shape and name."""
     return f"{shape.rule}{shape.window_ms or ''}.{name}"
 
@@ -136,16 +140,16 @@ def shape_of(key: str) -> Shape:
     head, _, _ = key.partition(".")
     rule = head.rstrip("0123456789")
     window = head.removeprefix(rule)
-    return Shape(cast(KeepRule, rule), int(window) if window else None)
+    return Shape(cast(AggregateRule, rule), int(window) if window else None)
 
 
 def _key(shape: Shape, trait: model.TraitDefinition) -> str:
     kept = (shape.rule, trait.of, trait.when, trait.window)
     name = blake2b(msgspec.json.encode(kept, order="sorted"), digest_size=6).hexdigest()
-    return keep_key(shape, name)
+    return aggregate_key(shape, name)
 
 
-def _reader(rule: KeepRule, trait: model.TraitDefinition) -> Read:
+def _reader(rule: AggregateRule, trait: model.TraitDefinition) -> Read:
     if trait.rule in READS_NOTHING:
         return readers.one if trait.rule == "count" else readers.occurred_at
     assert trait.of is not None, trait
