@@ -801,6 +801,14 @@ class CsvFormat(Part, frozen=True):
     names: tuple[str, ...] = ()
 
 
+class PgpSecret(Part, frozen=True):
+    """Private key of OpenPGP (itself in ASCII armor, or the path of its file) and its passphrase,
+    by the environment variables of the process that reads the files: `${NAME}`."""
+
+    key: SecretName
+    passphrase: SecretName | None = None
+
+
 class RowTime(Part, frozen=True):
     """Form of the times in the column that is mapped to `time`: one of `formats`, in the notation
     of `strptime` (`%d/%m/%Y %H:%M`); without any ISO 8601, or a number since 1970. `zone` (IANA) is
@@ -816,8 +824,8 @@ class Watch(Part, frozen=True):
     taken in the order of their names once `ready`, and moved to `done/`, or to `failed/`.
 
     `format` is found by the name where it is not given; `.gz` and `.zip` (of one file) are
-    unpacked, up to `max_bytes`. `source` is whose they are, in sources.yaml: its channel, trust,
-    clock and property names count.
+    unpacked, up to `max_bytes`; `.pgp`, `.gpg` and `.asc` are decrypted by `pgp`. `source` is whose
+    they are, in sources.yaml: its channel, trust, clock and property names count.
 
     `columns` says what each column (in NDJSON: field, with dots) is: `identifiers.NAMESPACE`,
     `properties.NAME`, `traits.NAME`, `lists.NAME`, `context.url` (ip, user_agent, url, referrer,
@@ -849,6 +857,7 @@ class Watch(Part, frozen=True):
     columns: dict[str, str] = field(default_factory=dict)
     csv: CsvFormat = field(default_factory=CsvFormat)
     time: RowTime = field(default_factory=RowTime)
+    pgp: PgpSecret | None = None
     delete: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     max_bad: Annotated[float, Meta(ge=0, le=1)] = 0.5

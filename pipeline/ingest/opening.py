@@ -8,6 +8,7 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.config.feeds import with_feed
 from pipeline.ingest.places import WatchedPlace, opened_folder
+from pipeline.ingest.secret_values import pgp_key
 from pipeline.ingest.sftp import opened_server, server_label
 from pipeline.ingest.taking import Base
 from pipeline.ingest.watcher import Watcher
@@ -22,7 +23,7 @@ def watchers(
 
 def _watcher(watch: model.Watch, base: Base, environment: Mapping[str, str]) -> Watcher:
     label, open_place = _place(watch, environment)
-    return Watcher(with_feed(watch), base, label, open_place)
+    return Watcher(with_feed(watch), base, label, open_place, lambda: pgp_key(watch, environment))
 
 
 def _place(

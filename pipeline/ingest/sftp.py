@@ -13,6 +13,7 @@ import asyncssh
 from pipeline.config import model
 from pipeline.ingest.journal import Stamp
 from pipeline.ingest.places import DeniedError, PlaceError
+from pipeline.ingest.secret_values import secret_value
 from pipeline.row_files.row import UnreadableError
 
 T = TypeVar("T")
@@ -92,14 +93,15 @@ async def _connect(
 ) -> asyncssh.SSHClientConnection:
     """Connect with what the configuration names only: no agent, keys or settings of the user."""
     pinned = asyncssh.import_public_key(server.host_key)
-    key = _secret(server.private_key, environment)
+    key = secret_value(server.private_key, environment)
+    passphrase = secret_value(server.passphrase, environment)
     return await asyncssh.connect(
         server.host,
         server.port,
         username=server.user,
         known_hosts=([pinned], [], []),
-        client_keys=[_private_key(key, _secret(server.passphrase, environment))] if key else None,
-        password=_secret(server.password, environment),
+        client_keys=[_private_key(key, passphrase)] if key else None,
+        password=secret_value(server.password, environment),
         config=None,
         agent_path=None,
         connect_timeout=_CONNECT_S,
@@ -118,17 +120,6 @@ def _private_key(text: str, passphrase: str | None) -> asyncssh.SSHKey:
     if text.lstrip().startswith(_PEM):
         return asyncssh.import_private_key(text, passphrase)
     return asyncssh.read_private_key(text, passphrase)
-
-
-def _secret(reference: str | None, environment: Mapping[str, str]) -> str | None:
-    """Return the value of the variable that `${NAME}` names."""
-    if reference is None:
-        return None
-    name = reference.removeprefix("${").removesuffix("}")
-    value = environment.get(name)
-    if not value:
-        raise OSError(errno.ENOENT, f"the environment has no {name}")
-    return value
 
 
 class ServerFolder:

@@ -29,6 +29,7 @@ from pipeline.ingest.outbox import Outbox
 from pipeline.ingest.places import DONE, FAILED, DeniedError, PlaceError, WatchedPlace
 from pipeline.ingest.preparing import Outlet, Prepared, prepare
 from pipeline.ingest.readiness import marker_of
+from pipeline.row_files.decrypting import PgpKey, decrypt, is_encrypted
 from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.row import FileFormat, RowFile, UnreadableError
 from pipeline.row_files.rows import kind_of, open_rows
@@ -114,6 +115,7 @@ class Taking:
     base: Base
     place: WatchedPlace
     config: Configuration
+    read_key: Callable[[], PgpKey | None]
 
     def take(self, stamp: Stamp) -> FileReport:
         """Send it and put it away; what cannot be done now is done by the next call."""
@@ -159,13 +161,17 @@ class Taking:
     def _fetch(self, stamp: Stamp, folder: str) -> _Work:
         """Copy the file into the home; return it with the digest of its content."""
         fetched = self.base.folder / f"{self.watch.watch}.fetched"
+        decrypted = self.base.folder / f"{self.watch.watch}.decrypted"
         unpacked = self.base.folder / f"{self.watch.watch}.unpacked"
         try:
             with fetched.open("wb") as into:
                 self.place.fetch(stamp, into, self.watch.max_bytes)
             source, name = fetched, stamp.name
-            if is_packed(stamp.name):
-                name = unpack(fetched, stamp.name, unpacked, self.watch.max_bytes)
+            if is_encrypted(name):
+                name = decrypt(source, name, self.read_key(), decrypted)
+                source = decrypted
+            if is_packed(name):
+                name = unpack(source, name, unpacked, self.watch.max_bytes)
                 source = unpacked
             digest = _digest_of(source)
             content = f"{digest}-{_definition(self.watch)}"
@@ -173,8 +179,8 @@ class Taking:
             work.folder.mkdir(parents=True, exist_ok=True)
             source.replace(work.source)
         finally:
-            fetched.unlink(missing_ok=True)
-            unpacked.unlink(missing_ok=True)
+            for temporary in (fetched, decrypted, unpacked):
+                temporary.unlink(missing_ok=True)
         return work
 
     def _prepare(self, stamp: Stamp, work: _Work) -> Prepared:

@@ -13,17 +13,20 @@ from pipeline.ingest.journal import Stamp
 from pipeline.ingest.places import PlaceError, WatchedPlace, fits
 from pipeline.ingest.readiness import FileReadiness, marker_of
 from pipeline.ingest.taking import Base, FileReport, Taking
+from pipeline.row_files.decrypting import PgpKey
 
 
 @dataclass(slots=True)
 class Watcher:
     """Watcher of `watch` with its feed; `label` names where its files are, which `open_place`
-    opens. `waiting`: how many were not complete at the last look."""
+    opens. `read_key` returns the key of its encrypted files. `waiting`: how many were not complete
+    at the last look."""
 
     watch: model.Watch
     base: Base
     label: str
     open_place: Callable[[], AbstractContextManager[WatchedPlace]]
+    read_key: Callable[[], PgpKey | None]
     readiness: FileReadiness = field(init=False)
     waiting: int = field(init=False, default=0)
 
@@ -35,7 +38,7 @@ class Watcher:
         name = self.watch.watch
         try:
             with self._alone(), self.open_place() as place:
-                taking = Taking(self.watch, self.base, place, config)
+                taking = Taking(self.watch, self.base, place, config, self.read_key)
                 for stamp in self._ready(place):
                     yield taking.take(stamp)
         except PlaceError as error:
@@ -48,7 +51,7 @@ class Watcher:
         """Return what would become of every file, complete or not; nothing is sent or moved."""
         try:
             with self._alone(), self.open_place() as place:
-                taking = Taking(self.watch, self.base, place, config)
+                taking = Taking(self.watch, self.base, place, config, self.read_key)
                 for stamp in self._find_fitting(place.files()):
                     yield taking.check(stamp)
         except PlaceError as error:

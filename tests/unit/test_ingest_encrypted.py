@@ -1,0 +1,121 @@
+"""Files encrypted by OpenPGP: taken with the key, refused without, left where the key is bad."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+from pysequoia import Tsk, encrypt
+
+from pipeline.adapters.avro import Codec, recorded_versions
+from pipeline.config import model
+from pipeline.ingest.journal import Journal
+from pipeline.ingest.places import opened_folder
+from pipeline.ingest.secret_values import pgp_key
+from pipeline.ingest.taking import Base
+from pipeline.ingest.watcher import Watcher
+from pipeline.row_files.decrypting import PgpKey, decrypt, is_encrypted
+from pipeline.row_files.row import UnreadableError
+from pipeline.row_files.unpacking import unpack
+from tests.support.worlds import plain_rules
+
+_CSV = b"customer,total\n" + b"ana,12.50\n" * 10_000
+
+
+@pytest.fixture(scope="module")
+def key() -> Tsk:
+    return Tsk.generate("files@shop.example")
+
+
+def _encrypted(key: Tsk, path: Path, content: bytes = _CSV) -> Path:
+    path.write_bytes(encrypt(recipients=[key.extract_certificate()], bytes=content))
+    return path
+
+
+def test_names_tell_what_is_encrypted() -> None:
+    names = ("user-1.csv.pgp", "a.csv.gz.GPG", "a.asc", "a.csv", "pgp", "a.pgp.csv")
+    assert [is_encrypted(name) for name in names] == [True, True, True, False, False, False]
+
+
+@pytest.mark.parametrize("form", ["armor", "line", "path"])
+def test_key_in_any_form_decrypts(key: Tsk, tmp_path: Path, form: str) -> None:
+    file = _encrypted(key, tmp_path / "orders.csv.pgp")
+    text = str(key)
+    if form == "line":
+        text = text.replace("\n", "\\n")
+    if form == "path":
+        (tmp_path / "key.asc").write_text(text)
+        text = str(tmp_path / "key.asc")
+    into = tmp_path / "out"
+    assert decrypt(file, file.name, PgpKey(text), into) == "orders.csv"
+    assert into.read_bytes() == _CSV
+
+
+def test_packed_file_may_be_encrypted(key: Tsk, tmp_path: Path) -> None:
+    file = _encrypted(key, tmp_path / "orders.csv.gz.gpg", gzip.compress(_CSV))
+    packed, into = tmp_path / "packed", tmp_path / "out"
+    name = decrypt(file, file.name, PgpKey(str(key)), packed)
+    assert unpack(packed, name, into, 1_000_000) == "orders.csv"
+    assert into.read_bytes() == _CSV
+
+
+def test_file_that_cannot_be_decrypted_says_why(key: Tsk, tmp_path: Path) -> None:
+    whole = _encrypted(key, tmp_path / "a.csv.pgp").read_bytes()
+    other = PgpKey(str(Tsk.generate("somebody else")))
+    damaged = bytearray(whole)
+    damaged[len(damaged) // 2] ^= 1
+    for content, used, said in (
+        (whole, None, "give its watch a key"),
+        (whole, other, "No key to decrypt"),
+        (whole[: len(whole) // 2], PgpKey(str(key)), "cannot be decrypted"),
+        (bytes(damaged), PgpKey(str(key)), "cannot be decrypted"),
+        (_CSV, PgpKey(str(key)), "cannot be decrypted"),
+        (b"", PgpKey(str(key)), "cannot be decrypted"),
+    ):
+        (tmp_path / "b.csv.pgp").write_bytes(content)
+        with pytest.raises(UnreadableError, match=said) as caught:
+            decrypt(tmp_path / "b.csv.pgp", "b.csv.pgp", used, tmp_path / "out")
+        assert "backtrace" not in str(caught.value)
+
+
+def test_key_or_disk_at_fault_leaves_the_file(key: Tsk, tmp_path: Path) -> None:
+    file = _encrypted(key, tmp_path / "a.csv.pgp")
+    for text in ("no key", str(tmp_path / "missing"), "-----BEGIN PGP PRIVATE KEY BLOCK-----\nx"):
+        with pytest.raises(OSError, match="cannot be used"):
+            decrypt(file, file.name, PgpKey(text), tmp_path / "out")
+    with pytest.raises(OSError, match="cannot be used"):
+        decrypt(file, file.name, PgpKey(str(key), "a passphrase it has not"), tmp_path / "out")
+    with pytest.raises(OSError, match="now"):
+        decrypt(file, file.name, PgpKey(str(key)), tmp_path / "no folder" / "out")
+
+
+def test_watch_takes_encrypted_files_by_its_key(key: Tsk, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    _encrypted(key, folder / "orders.csv.pgp")
+    columns = {"customer": "identifiers.customer_id", "total": "properties.total"}
+    watch = model.Watch(
+        "orders", "shop", folder=str(folder), kind="track", columns=columns, pattern="*"
+    )
+    base = Base(
+        folder=tmp_path / "home",
+        journal=Journal(tmp_path / "home"),
+        kafka={},
+        codec=Codec(recorded_versions()),
+        max_bytes=10_000,
+        now_ms=lambda: 1_800_000_000_000,
+        progress=lambda *_: None,
+    )
+    for secret, state in ((PgpKey(str(key)), "done"), (None, "failed")):
+        watcher = Watcher(
+            watch, base, "in", lambda: opened_folder(folder), lambda secret=secret: secret
+        )
+        [report] = watcher.check(plain_rules().config)
+        assert (report.state, report.rows) == (state, 10_000 if secret else 0), report
+
+
+def test_variables_name_the_key() -> None:
+    watch = model.Watch("w", "s", folder="/in", pgp=model.PgpSecret("${KEY}", "${PASS}"))
+    assert pgp_key(watch, {"KEY": "k", "PASS": "p"}) == PgpKey("k", "p")
+    with pytest.raises(OSError, match="no PASS"):
+        pgp_key(watch, {"KEY": "k"})
+    assert pgp_key(model.Watch("w", "s", folder="/in"), {}) is None
