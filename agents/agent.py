@@ -22,8 +22,7 @@ from agents.transport.producer import Producer
 from agents.watermark import Watermark
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.lag import ConsumerGroup
-from pipeline.flow import Stage
-from pipeline.flow import stage as stage_named
+from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 
 _LOOK_AT_TIMERS_S: Final = 0.1
@@ -74,7 +73,7 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
         shell.on_assignment()
         await equipment.rulebook.catch_up()
 
-    watermark = None if stage.before is None else _watermark(stage.before, options)
+    watermark = None if stage.before is None else _watermark(stage, options)
 
     @app.task  # type: ignore[untyped-decorator]
     async def fire_due_timers() -> None:
@@ -111,10 +110,14 @@ def _rows_first(app: App, rulebook: Rulebook | None) -> bool:
     return app.options.rows_first or (rulebook is not None and rulebook.draws)
 
 
-def _watermark(before: str, options: AppOptions) -> Watermark:
+def _watermark(stage: Stage, options: AppOptions) -> Watermark:
+    """Return the watermark of all stages before `stage`."""
     kafka = {**options.librdkafka, "bootstrap.servers": options.bootstrap_servers}
-    group = ConsumerGroup(options.transport(before).group_id, stage_named(before).inputs)
-    return Watermark(kafka, group)
+    before = STAGES[: STAGES.index(stage)]
+    return Watermark(
+        kafka,
+        [ConsumerGroup(options.transport(one.name).group_id, one.inputs) for one in before],
+    )
 
 
 def _message(message: Any) -> Message:

@@ -87,9 +87,16 @@ STAGES = (
     Stage(
         "decisioning",
         (topics.SEGMENTED,),
-        (topics.DECISIONS, topics.actions(""), topics.REPLIES, topics.DEAD_LETTERS),
+        (
+            topics.DECISIONS,
+            topics.actions(""),
+            topics.CANCELLATIONS,
+            topics.REPLIES,
+            topics.DEAD_LETTERS,
+        ),
         decide,
         ContactState,
+        before="segmentation",
     ),
 )
 """Stages in the order in which an interaction passes through them."""

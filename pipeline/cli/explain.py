@@ -108,10 +108,15 @@ def _is_same(records: Records, decision: Decision, config: Configuration) -> boo
     if isinstance(rules, str):
         fail(rules)
     event = decision.event_id.encode()
+    merged = decision.again is not None  # it may have been deferred before its profile merged
     inputs = records.every(
         topics.SEGMENTED,
         Segmented,
-        lambda one: one.key == decision.profile_id and one.value is not None and event in one.value,
+        lambda one: (
+            (merged or one.key == decision.profile_id)
+            and one.value is not None
+            and event in one.value
+        ),
     )
     made = (run_again(decision, record, rules) for _, record in inputs)
     again = next((one for one in made if one and one.decision_id == decision.decision_id), None)

@@ -25,6 +25,9 @@ def campaign_problems(
     if campaign.purpose == "transactional" and campaign.holdout > 0:
         what = "holdouts do not apply to transactional messages: remove it, or change the purpose"
         yield Problem((*path, "holdout"), what)
+    if campaign.purpose == "transactional" and campaign.defer:
+        what = "quiet hours do not hold transactional messages back: remove it"
+        yield Problem((*path, "defer"), what)
     offers = [offer.offer for offer in campaign.offers]
     yield from twice("offer", (*path, "offers"), "offer", offers)
     channels = {channel.name: channel for channel in bundle.channels.channels}

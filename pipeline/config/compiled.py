@@ -127,7 +127,7 @@ class CompiledCampaign:
     """Conditions that all candidates of a campaign share.
 
     It is valid from `starts_ms` (inclusive) to `ends_ms` (exclusive), where given; `gates` are in
-    the order of stages.
+    the order of stages. `defers`: what quiet hours hold back is decided again at their end.
     """
 
     name: str
@@ -136,6 +136,7 @@ class CompiledCampaign:
     starts_ms: int | None
     ends_ms: int | None
     gates: tuple[Gate, ...]
+    defers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

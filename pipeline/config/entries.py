@@ -185,6 +185,7 @@ def _campaign(campaign: model.Campaign, makers: _Policies) -> CompiledCampaign:
         starts_ms=None if campaign.starts is None else start_ms(campaign.starts),
         ends_ms=None if campaign.ends is None else end_ms(campaign.ends),
         gates=_by_stage(gates),
+        defers=campaign.defer,
     )
 
 

@@ -493,6 +493,9 @@ class Campaign(Engagement, frozen=True):
     `starts` and `ends` are ISO 8601, UTC unless they say otherwise; an `ends` without a time
     includes that day. A transactional campaign passes by arbitration, caps, quiet hours, consent
     and holdouts. `holdout`: this share of its customers does not get it, for comparison.
+
+    `defer: true`: what quiet hours hold back is decided again at their end, if the deadline of its
+    treatment (or channel) has not passed by then; otherwise it is dropped.
     """
 
     campaign: Name
@@ -509,6 +512,7 @@ class Campaign(Engagement, frozen=True):
     levers: Levers = field(default_factory=dict)
     caps: tuple[Cap, ...] = ()
     holdout: Share = 0.0
+    defer: bool = False
 
 
 Outcome: TypeAlias = Literal["impression", "click", "dismiss", "conversion", "complaint", "bounce"]

@@ -290,6 +290,7 @@ class Arbitration:
             issue=candidate.issue,
             group=candidate.group,
             until=None if confirm_ms is None else now_ms + confirm_ms,
+            waits_until=self.moment.deadline_of(candidate) if candidate.placement is None else None,
         )
 
 

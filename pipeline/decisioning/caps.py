@@ -14,9 +14,11 @@ from msgspec import Struct
 
 from pipeline.config.compile import CompiledCap
 from pipeline.config.compiled import CompiledCandidate
-from pipeline.model.decision import Contact
+from pipeline.model.decision import Contact, DeferredMessage
 
-SUBJECT: Final[Mapping[str, Callable[[CompiledCandidate | Contact], str | None]]] = {
+SUBJECT: Final[
+    Mapping[str, Callable[[CompiledCandidate | Contact | DeferredMessage], str | None]]
+] = {
     "treatment": attrgetter("treatment"),
     "offer": attrgetter("offer"),
     "group": attrgetter("group"),

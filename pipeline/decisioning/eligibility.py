@@ -29,17 +29,23 @@ _EVERY_STAGE: Final = len(STAGES)
 class Moment(Struct, frozen=True):
     """One interaction as decisioning sees it. `stale`: too old to trigger anything outbound;
     `shown`: identifiers that nothing but what was shown then (ms) says are the customer's;
-    `belongings`: whose those are that were the customer's."""
+    `belongings`: whose those are that were the customer's; `since_ms`: from when deadlines count,
+    the past where it is decided again."""
 
     facts: Facts
     identity: IdentitySection
     stale: bool
     shown: Mapping[str, int]
     belongings: Mapping[str, Belonging]
+    since_ms: int
 
     @property
     def now_ms(self) -> int:
         return self.facts.now_ms
+
+    def deadline_of(self, candidate: CompiledCandidate) -> int:
+        """Return until when (ms) a message is worth delivering."""
+        return self.since_ms + candidate.deadline_ms
 
 
 class Objection(Struct, frozen=True):
@@ -78,6 +84,8 @@ def objection(
         return _TREATMENT_NOT_BEGUN
     if candidate.ends_ms is not None and facts.now_ms >= candidate.ends_ms:
         return _TREATMENT_OVER
+    if moment.since_ms < facts.now_ms and moment.deadline_of(candidate) <= facts.now_ms:
+        return _TOO_LATE
     if candidate.address is not None and (shut := _unreachable(candidate, moment)) is not None:
         return shut
     if candidate.gates and (shut := _first_shut_gate(candidate.gates, facts, before)) is not None:
@@ -134,3 +142,4 @@ _NOT_BEGUN: Final = Objection(ELIGIBILITY, "eligibility/campaign not begun")
 _OVER: Final = Objection(ELIGIBILITY, "eligibility/campaign over")
 _TREATMENT_NOT_BEGUN: Final = Objection(ELIGIBILITY, "eligibility/treatment not begun")
 _TREATMENT_OVER: Final = Objection(ELIGIBILITY, "eligibility/treatment over")
+_TOO_LATE: Final = Objection(ELIGIBILITY, "applicability/deadline passed")

@@ -84,7 +84,9 @@ def add(state: ContactState, shard: str, new: History, now_ms: int, keep_ms: int
     if new.holdouts:
         holdouts = _merge_draws(holdouts, new.holdouts)
     ordered = _in_order(contacts) if late else tuple(contacts)
-    part = History(ordered, silenced, holdouts, (*before.awaiting, *new.awaiting))
+    awaiting = (*before.awaiting, *new.awaiting)
+    deferred = (*before.deferred, *new.deferred)
+    part = History(ordered, silenced, holdouts, awaiting, deferred)
     return replace(state, shards=state.shards.put(shard, part))
 
 
@@ -113,6 +115,7 @@ def merge(a: History, b: History) -> History:
         _latest(a.silenced, b.silenced),
         _merge_draws(a.holdouts, b.holdouts),
         tuple({one.action.action_id: one for one in (*a.awaiting, *b.awaiting)}.values()),
+        tuple({(one.first, one.until): one for one in (*a.deferred, *b.deferred)}.values()),
     )
 
 

@@ -43,7 +43,7 @@ def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Actio
         if one.action.deadline_at > now_ms and _is_here(state.belongings.get(one.identifier))
     )
     ids = {one.action_id for one in sent}
-    state = _withdraw(
+    state = withdraw(
         state,
         lambda one: (
             one.action.action_id not in ids
@@ -62,7 +62,7 @@ def confirm(state: ContactState, now_ms: int) -> tuple[ContactState, tuple[Actio
 
 def deny(state: ContactState, identifier: str | None, until_ms: int | None) -> ContactState:
     """Withdraw the actions that wait for an identifier, shown up to `until_ms` (None: whenever)."""
-    return _withdraw(
+    return withdraw(
         state,
         lambda one: one.identifier == identifier and (until_ms is None or one.shown_at <= until_ms),
     )
@@ -78,7 +78,8 @@ def _is_void(one: AwaitingAction, belongings: dict[str, Belonging]) -> bool:
     return belonging is not None and not belonging.here and belonging.as_of >= one.shown_at
 
 
-def _withdraw(state: ContactState, gone: Callable[[AwaitingAction], bool]) -> ContactState:
+def withdraw(state: ContactState, gone: Callable[[AwaitingAction], bool]) -> ContactState:
+    """Return the state without the actions that are `gone`, and their places under the caps."""
     here = {name: _remove_actions(part, gone) for name, part in state.shards.here.items()}
     return replace(state, shards=Shards(here, state.shards.away))
 

@@ -1,11 +1,14 @@
 """Quiet hours: nothing is sent at night by the customer's clock, whatever daylight saving does."""
 
-from collections.abc import Iterable
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, time, timedelta, tzinfo
+from typing import Final
 
 from pipeline.conditions import Facts
 from pipeline.config.compiled import CompiledCandidate, CompiledQuietHours
 from pipeline.config.zones import zone
+
+_MINUTE: Final = timedelta(minutes=1)
 
 
 def quiet(
@@ -25,7 +28,33 @@ def quiet(
 
 def is_quiet(rule: CompiledQuietHours, facts: Facts) -> bool:
     """Return whether it is `begins` (inclusive) to `ends` (exclusive) where the customer is."""
-    local = datetime.fromtimestamp(facts.now_ms / 1000, UTC).astimezone(_zone(rule, facts))
+    now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
+    return _is_within(rule, now.astimezone(_zone(rule, facts)))
+
+
+def ends_at(rule: CompiledQuietHours, facts: Facts) -> int:
+    """Return when (ms) the quiet hours end in which the customer is now.
+
+    An end that daylight saving skips is that of the skip; one that comes twice ends them twice.
+    """
+    where = _zone(rule, facts)
+    now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
+    end = min(one for one in _local_ends(rule, now.astimezone(where)) if one > now)
+    while _is_within(rule, end.astimezone(where)):
+        end += _MINUTE
+    return round(end.timestamp() * 1000)
+
+
+def _local_ends(rule: CompiledQuietHours, local: datetime) -> Iterator[datetime]:
+    """Yield when it is `ends` by the local clock, on this day and the next."""
+    end = time(rule.ends // 60, rule.ends % 60, tzinfo=local.tzinfo)
+    for days in (0, 1):
+        for fold in (0, 1):  # before and after the clocks change
+            on = local.date() + timedelta(days)
+            yield datetime.combine(on, end.replace(fold=fold)).astimezone(UTC)
+
+
+def _is_within(rule: CompiledQuietHours, local: datetime) -> bool:
     minute = local.hour * 60 + local.minute
     if rule.begins < rule.ends:
         return rule.begins <= minute < rule.ends

@@ -3,8 +3,9 @@
 from msgspec import Struct, field
 
 from pipeline.model.belongings import Belonging
-from pipeline.model.decision import Action, Assignment, Contact
+from pipeline.model.decision import Action, Assignment, Contact, DeferredMessage
 from pipeline.model.shards import Shards
+from pipeline.model.stages import Segmented
 
 
 class AwaitingAction(Struct, frozen=True):
@@ -16,18 +17,37 @@ class AwaitingAction(Struct, frozen=True):
     action: Action
 
 
+class Deferral(Struct, frozen=True):
+    """Messages of one interaction that are decided again at `until` (ms), the end of quiet hours.
+
+    `first`: the decision on the interaction, made at `since` (ms); `record`: the interaction, with
+    the customer as last heard of; `by_log`: their time is a log's own.
+    """
+
+    first: str
+    since: int
+    until: int
+    messages: tuple[DeferredMessage, ...]
+    record: Segmented
+    by_log: bool = False
+
+
 class History(Struct, frozen=True):
     """The contacts of one shard, oldest first; when (ms) its interactions last silenced what; and
-    the holdouts that were drawn because of it, by name; and what is yet to be sent."""
+    the holdouts that were drawn because of it, by name; and what is yet to be sent, or decided
+    again."""
 
     contacts: tuple[Contact, ...] = ()
     silenced: dict[str, int] = field(default_factory=dict)
     holdouts: dict[str, Assignment] = field(default_factory=dict)
     awaiting: tuple[AwaitingAction, ...] = ()
+    deferred: tuple[Deferral, ...] = ()
 
 
 class ContactState(Struct, frozen=True):
-    """One profile's row. `belongings`: whose the identifiers are that were the customer's."""
+    """One profile's row. `belongings`: whose the identifiers are that were the customer's;
+    `by_log`: whether the last interaction came from a log that has its own clock."""
 
     shards: Shards[History] = field(default_factory=Shards)
     belongings: dict[str, Belonging] = field(default_factory=dict)
+    by_log: bool = False

@@ -7,28 +7,39 @@ filled in their order, then what is sent.
 from collections.abc import Iterable
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from pipeline.conditions import Facts
 from pipeline.config.compiled import Entry, LearningRules
-from pipeline.decisioning import history, holding, suppressions
+from pipeline.decisioning import deferral, history, holding, suppressions
 from pipeline.decisioning.arbitrate import Arbitration, Win
+from pipeline.decisioning.cancelling import Silencing, cancel
 from pipeline.decisioning.constraints import Standing
+from pipeline.decisioning.deferral import DueDeferral
 from pipeline.decisioning.drawing import Drawing
 from pipeline.decisioning.eligibility import Moment, address
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.impact import arm_of, field_maker
 from pipeline.decisioning.learning import feedback
-from pipeline.decisioning.state import AwaitingAction, ContactState, History
+from pipeline.decisioning.state import AwaitingAction, ContactState, Deferral, History
 from pipeline.model import topics
 from pipeline.model.belongings import apply_report, without
 from pipeline.model.control import Control
-from pipeline.model.decision import Action, Answer, Decision, Feedback, Reply
-from pipeline.model.ids import control_id, decision_id, event_key
+from pipeline.model.decision import (
+    Action,
+    Again,
+    Answer,
+    Decision,
+    DeferredMessage,
+    Feedback,
+    Reply,
+)
+from pipeline.model.ids import again_id, control_id, decision_id, event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Ok, Outcome
 from pipeline.model.shards import Away, Erasure, arrival, destination
-from pipeline.model.stages import ProfileSection, Segmented
+from pipeline.model.stages import IdentitySection, ProfileSection, Segmented
 from pipeline.rules import Rules
 from pipeline.rules.chooser import Chooser
 from pipeline.rules.token import Claims
@@ -42,8 +53,18 @@ def step(
     key: str, record: Segmented, state: ContactState | None, rules: Rules
 ) -> Outcome[ContactState]:
     """Decide; `key` is the profile id, `state` that profile's row, or None at first sight."""
+    outcome = _step(key, record, state, rules)
+    if isinstance(outcome, Ok) and outcome.state is not None:
+        wake = deferral.wake(outcome.state)
+        return outcome if wake is None else replace(outcome, wake=wake)
+    return outcome
+
+
+def _step(
+    key: str, record: Segmented, state: ContactState | None, rules: Rules
+) -> Outcome[ContactState]:
     if record.control is not None:
-        return _control(key, record.control, state or ContactState())
+        return _control(key, record, record.control, state or ContactState(), rules)
     if record.interaction is None or record.identity is None or record.segments is None:
         return DeadLetter("empty-record", "neither a segmented interaction nor a control")
     if record.interaction.kind == "outcome":
@@ -51,61 +72,163 @@ def step(
     return _decide(record, record.interaction, state or ContactState(), rules)
 
 
+class _Case(Struct, frozen=True):
+    """Input of a decision: the record, and the history `before` it, and as `known` with
+    what it suppresses. `outbound`: what may be sent; `again`: set where it is decided again."""
+
+    decision_id: str
+    record: Segmented
+    moment: Moment
+    before: Remembered
+    known: Remembered
+    outbound: tuple[Entry, ...]
+    again: Again | None = None
+
+    @property
+    def interaction(self) -> Interaction:
+        """The interaction that is decided on."""
+        assert self.record.interaction is not None
+        return self.record.interaction
+
+    @property
+    def identity(self) -> IdentitySection:
+        """The customer."""
+        return self.moment.identity
+
+    @property
+    def first(self) -> str:
+        """Id of the first decision on the interaction."""
+        return self.decision_id if self.again is None else self.again.first
+
+
 def _decide(
     record: Segmented, interaction: Interaction, state: ContactState, rules: Rules
 ) -> Ok[ContactState]:
-    assert record.identity is not None
+    """Decide on an interaction, once what it silences is cancelled."""
+    state = deferral.refresh(_note_clock(state, interaction, rules), record)
     moment = _moment(record, interaction, state, rules)
     silenced = suppressions.caused_by(rules.config.constraints, moment.facts)
+    state, cancelled = _cancel(moment, state, silenced, rules)
     before = history.recall(state)
     known = history.remember(before, History(silenced=silenced))
+    case = _Case(_decision_id(interaction), record, moment, before, known, rules.config.outbound)
+    decided = _make(case, state, History(silenced=silenced), rules)
+    return replace(decided, emits=(*decided.emits, *cancelled))
+
+
+def decide_again(due: DueDeferral, state: ContactState, rules: Rules) -> Ok[ContactState]:
+    """Decide on what was deferred, by the customer and the history as they are now.
+
+    `state` is the row without it.
+    """
+    one, record = due.deferral, due.deferral.record
+    assert record.interaction is not None
+    moment = _moment(record, record.interaction, state, rules)
+    facts = replace(moment.facts, now_ms=due.at)
+    known = history.recall(state)
+    case = _Case(
+        decision_id=again_id(one.first, due.at),
+        record=record,
+        moment=replace(moment, facts=facts, stale=False, since_ms=one.since),
+        before=known,
+        known=known,
+        outbound=deferral.entries(one.messages, rules.config.outbound),
+        again=deferral.as_input(one),
+    )
+    return _make(case, state, History(), rules)
+
+
+def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[ContactState]:
+    """Make a decision; it and `new` go into the history."""
+    moment, known, identity = case.moment, case.known, case.identity
     chooser = rules.chooser
     context_bin = "" if chooser is None else chooser.rules.bin_of(moment.facts)
-    made = _arbitrate(interaction, moment, known, rules, context_bin)
+    made = _arbitrate(case, rules, context_bin)
     actions, waiting = _divide(made, moment, rules)
-    new = History(tuple(made.contacts), silenced, made.drawn, waiting)
+    deferred = deferral.deferred_messages(made, case.outbound)
     decision = Decision(
         decision_id=made.decision_id,
-        event_id=interaction.event_id,
-        profile_id=record.identity.profile_id,
-        config=record.identity.config,
-        decided_at=interaction.received_at,
+        event_id=case.interaction.event_id,
+        profile_id=identity.profile_id,
+        config=identity.config,
+        decided_at=moment.now_ms,
         choices=tuple(made.choices),
         candidates=tuple(made.judged),
         rejected={rule: tuple(names) for rule, names in sorted(made.rejected.items())},
-        contacts=before.contacts,
+        contacts=case.before.contacts,
         silenced=known.silenced,
         holdouts=tuple(one for _, one in sorted({**known.holdouts, **made.drawn}.items())),
         model=rules.propensities.label if rules.propensities and made.judged else None,
         arm=made.arm,
+        deferred=deferred,
+        again=case.again,
     )
     if chooser is not None:
         decision = replace(
             decision,
             snapshot=chooser.snapshot,
             bin=context_bin,
-            feedback=_feedback(moment, before, made, waiting, chooser.rules),
+            feedback=_feedback(case, made, waiting, chooser.rules),
         )
-    row = _remember(state, record, new, rules)
-    profile = record.identity.profile_id
+    new = replace(new, contacts=tuple(made.contacts), holdouts=made.drawn, awaiting=waiting)
+    if deferred:
+        state = deferral.drop_campaigns(state, deferred)
+        new = replace(new, deferred=_deferrals(case, state, deferred))
+    row = history.add(state, identity.shard, new, moment.now_ms, _keep_ms(rules))
+    profile = identity.profile_id
     sent = [Emit(topics.actions(one.channel), profile, one) for one in actions]
-    answered = _answer(interaction, made.decision_id, actions)
+    answered = _answer(case, actions)
     return Ok(row, (Emit(topics.DECISIONS, profile, decision), *sent, *answered))
 
 
+def _deferrals(
+    case: _Case, state: ContactState, messages: tuple[DeferredMessage, ...]
+) -> tuple[Deferral, ...]:
+    whole = Deferral(case.first, case.moment.since_ms, 0, messages, case.record, state.by_log)
+    return deferral.by_time(whole)
+
+
+def _keep_ms(rules: Rules) -> int:
+    return rules.config.constraints.longest_ms
+
+
+def _note_clock(state: ContactState, interaction: Interaction, rules: Rules) -> ContactState:
+    """Return the state with the clock that the interaction goes by, which time alone leaves."""
+    by_log = interaction.source in rules.config.log_sources
+    if interaction.kind == "timer" or by_log is state.by_log:
+        return state
+    return replace(state, by_log=by_log)
+
+
+def _cancel(
+    moment: Moment, state: ContactState, silenced: dict[str, int], rules: Rules
+) -> tuple[ContactState, tuple[Emit, ...]]:
+    """Cancel what waits and is silenced now: by `silenced`, or by an outcome."""
+    interaction, constraints = moment.facts.interaction, rules.config.constraints
+    assert interaction is not None
+    if not silenced and (interaction.kind != "outcome" or not constraints.outcomes):
+        return state, ()
+    known = history.remember(history.recall(state), History(silenced=silenced))
+    return _cancel_silenced(moment.identity.profile_id, state, known, moment.now_ms, rules)
+
+
+def _cancel_silenced(
+    key: str, state: ContactState, known: Remembered, now_ms: int, rules: Rules
+) -> tuple[ContactState, tuple[Emit, ...]]:
+    silencing = Silencing.of(rules.config, known, now_ms)
+    state, cancelled = cancel(key, state, silencing)
+    return state, tuple(Emit(topics.CANCELLATIONS, key, one) for one in cancelled)
+
+
 def _feedback(
-    moment: Moment,
-    before: Remembered,
-    made: Arbitration,
-    waiting: tuple[AwaitingAction, ...],
-    rules: LearningRules,
+    case: _Case, made: Arbitration, waiting: tuple[AwaitingAction, ...], rules: LearningRules
 ) -> tuple[Feedback, ...]:
-    """Return the feedback of an interaction and its actions, to learn from."""
-    facts = moment.facts
-    assert facts.interaction is not None
+    """Return the feedback of an interaction, unless heard before, and of its actions."""
+    moment, facts = case.moment, case.moment.facts
     if feedback.is_bots(facts):
         return ()
-    reached = feedback.of_interaction(facts.interaction, before.contacts, rules, facts)
+    contacts = case.before.contacts if case.again is None else ()
+    reached = feedback.of_interaction(case.interaction, contacts, rules, facts)
     held = {one.action.action_id for one in waiting}
     sent = (
         each
@@ -133,34 +256,24 @@ def _divide(
     return actions, tuple(waiting)
 
 
-def _arbitrate(
-    interaction: Interaction, moment: Moment, known: Remembered, rules: Rules, context_bin: str
-) -> Arbitration:
-    config = rules.config
-    standing = Standing.of(config.constraints, moment.facts, known)
+def _arbitrate(case: _Case, rules: Rules, context_bin: str) -> Arbitration:
+    config, moment = rules.config, case.moment
+    standing = Standing.of(config.constraints, moment.facts, case.known)
     arm = arm_of(config.bundle.policies.impact_tests, moment.identity.profile_id)
-    made = Arbitration(_decision_id(interaction), moment, known, rules, standing, arm)
+    made = Arbitration(case.decision_id, moment, case.known, rules, standing, arm)
     chooser = field_maker(arm, rules.chooser)
     filling = made if chooser is None else Drawing(made, chooser, context_bin)
-    request = interaction.request
+    request = case.interaction.request
     for placement in dict.fromkeys(request.placements if request is not None else ()):
         entries = config.by_placement.get(placement, ())
         limit = 1 if request is None else request.limits.get(placement, 1)
-        filling.answer(placement, entries, _channel_of(entries, interaction), limit)
-    filling.send(config.outbound)
+        filling.answer(placement, entries, _channel_of(entries, case.interaction), limit)
+    filling.send(case.outbound)
     return made
 
 
 def _channel_of(entries: tuple[Entry, ...], interaction: Interaction) -> str:
     return entries[0].candidates[0].channel if entries else interaction.channel
-
-
-def _remember(state: ContactState, record: Segmented, new: History, rules: Rules) -> ContactState:
-    assert record.identity is not None
-    assert record.interaction is not None
-    keep_ms = rules.config.constraints.longest_ms
-    now_ms = record.interaction.received_at
-    return history.add(state, record.identity.shard, new, now_ms, keep_ms)
 
 
 def _action(win: Win, moment: Moment, decision: str, rules: Rules) -> Action:
@@ -192,20 +305,21 @@ def _action(win: Win, moment: Moment, decision: str, rules: Rules) -> Action:
         address=address(winner, moment),
         content=win.content,
         created_at=moment.now_ms,
-        deadline_at=moment.now_ms + winner.deadline_ms,
+        deadline_at=moment.deadline_of(winner),
         token=rules.token_key.sign(claims),
     )
 
 
-def _answer(interaction: Interaction, decision: str, actions: list[Action]) -> tuple[Emit, ...]:
-    request = interaction.request
+def _answer(case: _Case, actions: list[Action]) -> tuple[Emit, ...]:
+    request = case.interaction.request
     if request is None:
         return ()
     answers = tuple(
         _in_placement(name, [one for one in actions if one.placement == name])
         for name in request.placements
     )
-    reply = Reply(request.request_id, decision, interaction.event_id, answers)
+    event = case.interaction.event_id
+    reply = Reply(request.request_id, case.decision_id, event, answers)
     return (Emit(topics.REPLIES, request.gateway, reply),)
 
 
@@ -234,6 +348,7 @@ def _moment(
         stale=age > rules.max_action_age_ms,
         shown=profile.shown,
         belongings=state.belongings,
+        since_ms=interaction.received_at,
     )
 
 
@@ -244,10 +359,13 @@ def _outcome(
     assert record.identity is not None
     subject = interaction.properties.get("action_id")
     at = min(interaction.occurred_at, interaction.received_at)
-    row = history.settle(state, str(subject), interaction.name, at)
-    facts = _moment(record, interaction, state, rules).facts
+    row = deferral.refresh(history.settle(state, str(subject), interaction.name, at), record)
+    moment = _moment(record, interaction, state, rules)
+    facts = moment.facts
     silenced = suppressions.caused_by(rules.config.constraints, facts)
-    row = _remember(row, record, History(silenced=silenced), rules)
+    row, cancelled = _cancel(moment, row, silenced, rules)
+    new = History(silenced=silenced)
+    row = history.add(row, record.identity.shard, new, facts.now_ms, _keep_ms(rules))
     decision = Decision(
         decision_id=_decision_id(interaction),
         event_id=interaction.event_id,
@@ -258,7 +376,7 @@ def _outcome(
     )
     if rules.chooser is not None:
         decision = _add_feedback(decision, str(subject), state, facts, rules.chooser)
-    return Ok(row, (Emit(topics.DECISIONS, record.identity.profile_id, decision),))
+    return Ok(row, (Emit(topics.DECISIONS, record.identity.profile_id, decision), *cancelled))
 
 
 def _add_feedback(
@@ -279,11 +397,13 @@ def _decision_id(interaction: Interaction) -> str:
     return decision_id(event_key(interaction.identifiers[0].key, interaction))
 
 
-def _control(key: str, control: Control, row: ContactState) -> Outcome[ContactState]:
+def _control(
+    key: str, record: Segmented, control: Control, row: ContactState, rules: Rules
+) -> Outcome[ContactState]:
     if control.kind == "move":
         return _move(control, row)
     if control.kind == "arrive":
-        return _arrive(key, control, row)
+        return _arrive(key, control, row, rules)
     if control.kind == "forget":
         return Ok(None)
     if control.kind in ("join", "leave"):
@@ -293,7 +413,23 @@ def _control(key: str, control: Control, row: ContactState) -> Outcome[ContactSt
     if control.kind == "probe" and control.request is not None:
         reply = Reply(control.request.request_id, None, None)
         return Forward((Emit(topics.REPLIES, control.request.gateway, reply),))
+    if control.kind == "refresh" and deferral.waits(row):
+        return Ok(deferral.refresh(row, record))
+    if control.kind == "timer" and deferral.waits(row):
+        return _fire(key, control, row, rules)
     return Drop(f"nothing to do on {control.kind}")
+
+
+def _fire(key: str, timer: Control, row: ContactState, rules: Rules) -> Ok[ContactState]:
+    """Decide again on all that fell due."""
+    emits: tuple[Emit, ...] = ()
+    for due in deferral.due(row, timer):
+        decided = decide_again(
+            due.of(key, rules.config.digest), deferral.drop(row, due.deferral), rules
+        )
+        assert decided.state is not None
+        row, emits = decided.state, (*emits, *decided.emits)
+    return Ok(row, emits)
 
 
 def _belongs(key: str, change: Control, row: ContactState) -> Ok[ContactState]:
@@ -318,6 +454,7 @@ def _erase(erase: Control, row: ContactState) -> Outcome[ContactState]:
         return DeadLetter("empty-record", "state: an erase must say what is forgotten")
     erasure = _erasure_from.decode(erase.state)
     row = replace(row, shards=row.shards.without(erasure.shards))
+    row = deferral.drop_identifier(row, erase.identifier)
     row = holding.deny(row, erase.identifier, None)
     if not erasure.shown_only:
         row = replace(row, belongings=without(row.belongings, erase.identifier))
@@ -330,14 +467,18 @@ def _move(move: Control, row: ContactState) -> Ok[ContactState]:
     return Ok(replace(row, shards=shards), sent)
 
 
-def _arrive(key: str, arrive: Control, row: ContactState) -> Outcome[ContactState]:
+def _arrive(key: str, arrive: Control, row: ContactState, rules: Rules) -> Outcome[ContactState]:
+    """Take in a shard; what waits on either side is cancelled by what was silenced on the other."""
     if arrive.state is None:
         return DeadLetter("empty-record", "state: an arrival must carry the shard")
     part = _history_from.decode(arrive.state)
     received = row.shards.receive(arrive, part, history.merge)
     if isinstance(received, Away):
         return Ok(row, (_send(arrive, received, part),))
-    return Ok(*_confirm(key, replace(row, shards=received), arrive))
+    row = replace(row, shards=received)
+    row, cancelled = _cancel_silenced(key, row, history.recall(row), arrive.at, rules)
+    row, sent = _confirm(key, row, arrive)
+    return Ok(row, (*sent, *cancelled))
 
 
 def _send(cause: Control, to: Away, part: History) -> Emit:

@@ -18,7 +18,7 @@ from pipeline.config.compiled import (
     OutcomeSuppression,
 )
 from pipeline.decisioning.caps import SUBJECT
-from pipeline.model.decision import Contact
+from pipeline.model.decision import Contact, DeferredMessage
 
 _EVERYTHING: Final = "all"
 
@@ -30,6 +30,13 @@ class Silence(Struct, frozen=True):
     scope: CompiledScope
     per: str
     subjects: frozenset[str | None]
+
+    def silences(self, one: CompiledCandidate | Contact | DeferredMessage) -> bool:
+        """Return whether it silences a message that is not transactional."""
+        if not self.scope.covers(one):
+            return False
+        subject = SUBJECT[self.per](one)
+        return subject is not None and subject in self.subjects
 
 
 def caused_by(constraints: Constraints, facts: Facts) -> dict[str, int]:
@@ -70,10 +77,8 @@ def find_silence(candidate: CompiledCandidate, silences: Iterable[Silence]) -> S
     if candidate.transactional:
         return None
     for one in silences:
-        if one.scope.covers(candidate):
-            subject = SUBJECT[one.per](candidate)
-            if subject is not None and subject in one.subjects:
-                return one
+        if one.silences(candidate):
+            return one
     return None
 
 

@@ -75,14 +75,32 @@ class OutOfTime:
     unsure: bool = False
 
 
-DeliveryResult: TypeAlias = Delivered | Bounced | OutOfTime | Unconfirmed
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """Cancellation before the receiver accepted the action, for the reason `why`.
+
+    `unsure`: the receiver may have accepted it, and its answer never came.
+    """
+
+    why: str
+    unsure: bool = False
+
+
+DeliveryResult: TypeAlias = Delivered | Bounced | OutOfTime | Unconfirmed | Withdrawn
+
+
+class MessageCancelledError(Exception):
+    """The action was cancelled, so that it must not be tried any more; says for which reason."""
 
 
 class Attempt(Protocol):
     """Record on disk of an attempt, made before the receiver can have the action."""
 
     def begin(self) -> None:
-        """Record that the receiver may have the action from now on."""
+        """Record that the receiver may have the action from now on, before each try.
+
+        Raises MessageCancelledError, which ends the delivery.
+        """
         ...
 
     def record_failure(self) -> None:

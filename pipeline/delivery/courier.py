@@ -6,8 +6,9 @@ without such keys (mail servers) do not get it again. An action that may have be
 as sent, so that caps are not exceeded.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 from prometheus_client import Counter
@@ -17,9 +18,11 @@ from pipeline.delivery.channel_adapter import (
     ChannelAdapter,
     Delivered,
     DeliveryResult,
+    MessageCancelledError,
     OutOfTime,
     Parcel,
     Unconfirmed,
+    Withdrawn,
 )
 from pipeline.delivery.ledger import Ledger, LedgerEntry
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome, Reporter
@@ -32,18 +35,33 @@ _RECORDS: Final = Counter(
 )
 
 
+WhyCancelled: TypeAlias = Callable[[str], str | None]
+"""Returns why an action must not be delivered any more; None: it may be."""
+
+
 class _RecordedAttempt:
     """Record of the attempts of one action in the ledger; `unknown`: one before a crash, or one
     that another followed without having failed, whose fate stays unknown whatever becomes of later
     ones."""
 
-    def __init__(self, ledger: Ledger, action: Action, *, unknown: bool) -> None:
+    def __init__(
+        self, ledger: Ledger, action: Action, why_cancelled: WhyCancelled, *, unknown: bool
+    ) -> None:
         self._ledger = ledger
         self._action = action
+        self._why_cancelled = why_cancelled
         self._unknown = unknown
         self._begun = False
 
+    @property
+    def unsure(self) -> bool:
+        """Whether the receiver may have the action."""
+        return self._unknown or self._begun
+
     def begin(self) -> None:
+        why = self._why_cancelled(self._action.action_id)
+        if why is not None:
+            raise MessageCancelledError(why)
         self._unknown |= self._begun
         self._begun = True
         self._ledger.put(self._action.action_id, LedgerEntry(token=self._action.token))
@@ -55,12 +73,20 @@ class _RecordedAttempt:
 
 
 class Courier:
-    """Deliverer of one action at a time, through the adapter of its channel."""
+    """Deliverer of one action at a time, through the adapter of its channel, unless it was
+    cancelled."""
 
-    def __init__(self, adapter: ChannelAdapter, ledger: Ledger, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        adapter: ChannelAdapter,
+        ledger: Ledger,
+        reporter: Reporter,
+        why_cancelled: WhyCancelled = lambda _: None,
+    ) -> None:
         self._adapter = adapter
         self._ledger = ledger
         self._reporter = reporter
+        self._why_cancelled = why_cancelled
 
     async def deliver(self, parcel: Parcel) -> RejectedOutcome | None:
         """Deliver and report; return None, or why the gateway will never accept the outcome."""
@@ -91,8 +117,11 @@ class Courier:
             return Bounced(0)
         if tried and not self._adapter.may_repeat(action.channel):
             return Unconfirmed("the process ended within an attempt")
-        attempt = _RecordedAttempt(self._ledger, action, unknown=tried)
-        result = await self._adapter.deliver(parcel, attempt)
+        attempt = _RecordedAttempt(self._ledger, action, self._why_cancelled, unknown=tried)
+        try:
+            result = await self._adapter.deliver(parcel, attempt)
+        except MessageCancelledError as error:
+            return Withdrawn(str(error), attempt.unsure)
         if tried and isinstance(result, OutOfTime):
             return replace(result, unsure=True)
         return result
@@ -109,5 +138,9 @@ def _report_of(parcel: Parcel, result: DeliveryResult) -> OutcomeReport:
             return OutcomeReport(token, "sent", at, hop, {"unconfirmed": last})
         case OutOfTime(last, unsure=True):
             return OutcomeReport(token, "sent", at, hop, {"unconfirmed": last})
+        case Withdrawn(why, unsure=True):
+            return OutcomeReport(token, "sent", at, hop, {"unconfirmed": f"cancelled: {why}"})
+        case Withdrawn(why):
+            return OutcomeReport(token, "expired", at, hop, {"cancelled": why})
         case OutOfTime(last):
             return OutcomeReport(token, "expired", at, hop, {"last_failure": last})

@@ -9,17 +9,18 @@ from collections.abc import Iterable, Mapping
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.adapters.kafka import Property
 from pipeline.adapters.snapshots import StoredRecord
 from pipeline.adapters.topic_ranges import TopicReader
 from pipeline.home.records import Records
 from pipeline.model import topics
-from pipeline.model.decision import Action
+from pipeline.model.decision import Action, Cancellation
 from pipeline.model.interaction import Interaction
 
 DeskResult: TypeAlias = Literal["reached", "accepted", "declined", "no-answer", "wrong-number"]
-TaskState: TypeAlias = Literal["open", "taken", "done", "late"]
+TaskState: TypeAlias = Literal["open", "taken", "done", "late", "cancelled"]
 
 TAKEN: Final = "sent"
 """Outcome of a task that somebody took; its property `by` names them."""
@@ -59,8 +60,17 @@ def read_tasks(records: Records, channel: str, now_ms: int) -> list[DeskTask]:
     if not actions:
         return []
     first_ms = min(stored.timestamp for stored, _ in actions)
+    cancelled = frozenset(
+        one.action_id for _, one in records.every(topics.CANCELLATIONS, Cancellation)
+    )
     found = tasks_of(actions, _outcomes(records, kafka, first_ms), now_ms)
-    return sorted(found, key=lambda one: (one.until, one.action_id))
+    withdrawn = (
+        replace(one, state="cancelled")
+        if one.state == "open" and one.action_id in cancelled
+        else one
+        for one in found
+    )
+    return sorted(withdrawn, key=lambda one: (one.until, one.action_id))
 
 
 def tasks_of(

@@ -13,6 +13,7 @@ from aiohttp import ClientSession, DummyCookieJar
 from prometheus_client import start_http_server
 
 from pipeline.adapters.avro import Codec
+from pipeline.adapters.cancellation_follower import CancellationFollower
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.kafka import AsyncPublisher, Outgoing, Property
@@ -66,6 +67,8 @@ async def _serve(settings: Settings, role: Role) -> None:
     client, codec = settings.kafka(), open_codec(settings)
     configurations = ConfigurationFollower(client, codec)
     configurations.start(_START_S)
+    cancellations = CancellationFollower(client, codec)
+    cancellations.start(_START_S)
     channels = ConfiguredChannels(role.adapter, settings, configurations)
     channels.check()
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -88,7 +91,7 @@ async def _serve(settings: Settings, role: Role) -> None:
                 ADAPTERS[role.adapter](host) as adapter,
                 asyncio.TaskGroup() as group,
             ):
-                courier = Courier(adapter, ledger, reporter)
+                courier = Courier(adapter, ledger, reporter, cancellations.reason)
                 dispatcher = Dispatcher(role.adapter, courier, codec, publisher, Lanes(group))
                 inbox = Inbox(
                     _membership(settings, role),
@@ -108,6 +111,7 @@ async def _serve(settings: Settings, role: Role) -> None:
     finally:
         await publisher.close()
         ledger.close()
+        cancellations.stop()
         configurations.stop()
         withdraw(settings.home, role.name)
 

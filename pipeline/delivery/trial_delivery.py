@@ -12,6 +12,7 @@ from pipeline.delivery.channel_adapter import (
     ChannelAdapter,
     Delivered,
     Parcel,
+    Withdrawn,
 )
 from pipeline.delivery.reporter import OutcomeReport, RejectedOutcome
 from pipeline.model.decision import Action
@@ -79,4 +80,6 @@ async def deliver_trial(
             return " ".join(["accepted", *(f"{name}={value}" for name, value in details.items())])
         case Bounced(status, details):
             return f"refused: status {status}, {dict(details)}"
+        case Withdrawn(why):
+            return f"cancelled: {why}"
     return f"not accepted: {result.last}"

@@ -47,7 +47,6 @@ from pipeline.delivery.retries import (
     request_timeout,
     retry_after_s,
 )
-from pipeline.model.decision import Action
 
 _LONGEST_WAIT_S: Final = 30.0
 _ACCEPTED: Final = range(200, 300)
@@ -83,11 +82,13 @@ FindEndpoint: TypeAlias = Callable[[], Endpoint | Unusable | None]
 
 @dataclass(frozen=True, slots=True)
 class _Post:
-    """Content that every try posts."""
+    """Content that every try posts, until `give_up_s` (epoch s), each recorded in `attempt`."""
 
     key: str
     body: bytes
     trace: Trace
+    give_up_s: float
+    attempt: Attempt
 
 
 class WebhookAdapter:
@@ -107,9 +108,8 @@ class WebhookAdapter:
         return True
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        attempt.begin()
         find = partial(self._endpoint_of, parcel.action.channel)
-        return await post(self._client, find, parcel.action, parcel.give_up_s, parcel.trace)
+        return await post(self._client, find, parcel, attempt)
 
 
 @asynccontextmanager
@@ -152,20 +152,22 @@ def signature(secret: str, timestamp_s: int, body: bytes) -> str:
 
 
 async def post(
-    client: ClientSession, find: FindEndpoint, action: Action, give_up_s: float, trace: Trace
+    client: ClientSession, find: FindEndpoint, parcel: Parcel, attempt: Attempt
 ) -> DeliveryResult:
-    """Post at least once until `give_up_s` (epoch s).
+    """Post at least once while the parcel is worth delivering.
 
-    Every try has the action's id as its idempotency key, and is a hop of `trace`. A changed
-    endpoint is tried at once.
+    Every try has the action's id as its idempotency key, and is a hop of the parcel's trace. A
+    changed endpoint is tried at once.
     """
+    action, give_up_s = parcel.action, parcel.give_up_s
     if time.time() >= give_up_s:
         return TOO_LATE
-    content = _Post(action.action_id, msgspec.json.encode(action), trace)
+    body = msgspec.json.encode(action)
+    content = _Post(action.action_id, body, parcel.trace, give_up_s, attempt)
     return await deliver_until(
         give_up_s,
         _LONGEST_WAIT_S,
-        partial(_try, client, find, content, give_up_s),
+        partial(_try, client, find, content),
         sleep=partial(_sleep_unless_changed, find),
     )
 
@@ -176,9 +178,7 @@ async def _sleep_unless_changed(find: FindEndpoint, seconds: float) -> None:
         await asyncio.sleep(min(left, _LOOK_S))
 
 
-async def _try(
-    client: ClientSession, find: FindEndpoint, content: _Post, give_up_s: float
-) -> DeliveryResult:
+async def _try(client: ClientSession, find: FindEndpoint, content: _Post) -> DeliveryResult:
     endpoint = find()
     if endpoint is None:
         return Bounced(0)
@@ -192,17 +192,19 @@ async def _try(
     }
     if endpoint.secret is not None:
         headers["Kairos-Signature"] = signature(endpoint.secret, int(time.time()), content.body)
+    content.attempt.begin()
     try:
         async with client.post(
             endpoint.url,
             data=content.body,
             headers=headers,
-            timeout=request_timeout(give_up_s),
+            timeout=request_timeout(content.give_up_s),
             proxy=_proxy(endpoint.url),
             allow_redirects=False,
         ) as response:
             await _read_short_body(response)
     except ClientConnectorError as error:
+        content.attempt.record_failure()
         raise TryAgainError(_reason(error)) from error
     except (ClientError, TimeoutError) as error:
         raise NoAnswerError(_reason(error)) from error
@@ -210,6 +212,7 @@ async def _try(
     if status in _ACCEPTED:
         return Delivered()
     if status in _TRY_AGAIN or status in _FAILING:
+        content.attempt.record_failure()
         raise TryAgainError(f"status {status}", retry_after_s(response.headers.get("Retry-After")))
     return Bounced(status)
 

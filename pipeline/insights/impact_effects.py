@@ -28,7 +28,7 @@ _UNLIKELY: Final = 0.001
 
 @dataclass(frozen=True, slots=True)
 class FactorEffect:
-    """What is better as usual than in an arm that leaves a factor out: `conversion` in the share of
+    """Gain as usual over an arm that leaves a factor out: `conversion` in the share of
     customers who converted, `value` for each customer; `relative` to the arm's conversion."""
 
     arm: str

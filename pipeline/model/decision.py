@@ -1,17 +1,21 @@
 """Decisions with their reasons, actions to be delivered, and replies to waiting requests."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from msgspec import Struct, field
 
 from pipeline.model.interaction import Identifier
+from pipeline.model.stages import ProfileSection, SegmentSection
+
+Purpose: TypeAlias = Literal["marketing", "service", "transactional"]
 
 
 class Contact(Struct, frozen=True):
     """Message to a customer, as caps count it.
 
     `at` (ms): when it was decided; `outcomes`: the last times (ms) of each kind of outcome. `until`
-    (ms): if it is not reported as shown by then, it was not.
+    (ms): if it is not reported as shown by then, it was not. `waits_until` (ms): it may wait up to
+    then to be delivered, and can be cancelled; None: it is an answer, or was cancelled.
     """
 
     action_id: str
@@ -19,13 +23,14 @@ class Contact(Struct, frozen=True):
     offer: str
     treatment: str
     channel: str
-    purpose: Literal["marketing", "service", "transactional"]
+    purpose: Purpose
     at: int
     status: Literal["reserved", "committed", "released"] = "reserved"
     issue: str | None = None
     group: str | None = None
     outcomes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     until: int | None = None
+    waits_until: int | None = None
 
     def counts(self, now_ms: int) -> bool:
         """Return whether it uses up a cap."""
@@ -107,8 +112,56 @@ class Feedback(Struct, frozen=True):
     until: int
 
 
+class DeferredMessage(Struct, frozen=True):
+    """Treatment that quiet hours held back, and that is decided again at `until` (ms), their end.
+
+    It must be delivered before `deadline_at` (ms).
+    """
+
+    campaign: str
+    offer: str
+    treatment: str
+    channel: str
+    purpose: Purpose
+    until: int
+    deadline_at: int
+    issue: str | None = None
+    group: str | None = None
+
+
+class Again(Struct, frozen=True):
+    """Input of a decision that is made again, beside the interaction.
+
+    `first`: the decision on the interaction, made at `since` (ms), from which deadlines count;
+    `messages`: what was deferred; `profile` and `segments`: the customer as last heard of.
+    """
+
+    first: str
+    since: int
+    messages: tuple[DeferredMessage, ...]
+    profile: ProfileSection | None
+    segments: SegmentSection
+
+
+class Cancellation(Struct, frozen=True):
+    """Value of `cancellations`: a message that waits is not sent any more.
+
+    `action_id` None: it was deferred, and no action yet. `why`: the suppression that silences it.
+    """
+
+    profile_id: str
+    action_id: str | None
+    campaign: str
+    offer: str
+    treatment: str
+    channel: str
+    at: int
+    why: str
+
+
 class Decision(Struct, frozen=True):
-    """Value of `decisions`: exactly one per interaction.
+    """Value of `decisions`: exactly one per interaction, and one more for each time that messages
+    which were deferred are decided again (`again`).
 
     `rejected`: rule that excluded treatments, as `stage/rule`, -> their names. The inputs that were
     read make the decision repeatable: `contacts` (the contact history), `silenced` (when, in ms,
@@ -117,6 +170,7 @@ class Decision(Struct, frozen=True):
     `feedback` is what is to be learned from it.
     `model`: the models that predicted its candidates, as NAME@VERSION, with a space between; None:
     no model did. `arm`: the customer's arm of the impact tests; None: nothing is tested.
+    `deferred`: what will be decided again, and when.
     """
 
     decision_id: str
@@ -135,6 +189,8 @@ class Decision(Struct, frozen=True):
     feedback: tuple[Feedback, ...] = ()
     model: str | None = None
     arm: str | None = None
+    deferred: tuple[DeferredMessage, ...] = ()
+    again: Again | None = None
 
 
 class Action(Struct, frozen=True):
@@ -148,7 +204,7 @@ class Action(Struct, frozen=True):
     event_id: str
     profile_id: str
     identifier: Identifier
-    purpose: Literal["marketing", "service", "transactional"]
+    purpose: Purpose
     campaign: str
     offer: str
     treatment: str

@@ -68,6 +68,11 @@ def decision_id(event: str) -> str:
     return uuid5_text(_DECISION, event)
 
 
+def again_id(first: str, at: int) -> str:
+    """Return the id of the decision at `at` (ms) on what the decision `first` had deferred."""
+    return uuid5_text(_DECISION, f"{first}/again/{at}")
+
+
 def action_id(decision: str, slot: str) -> str:
     """Return the id of an action; a decision fills each slot (placement or channel) at most
     once."""

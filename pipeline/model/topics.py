@@ -16,6 +16,7 @@ REPLIES: Final = "replies"
 CONFIGURATION: Final = "configuration"
 LEARNING: Final = "learning"
 COUPONS: Final = "coupons"
+CANCELLATIONS: Final = "cancellations"
 DEAD_LETTERS: Final = "dead-letters"
 
 SNAPSHOTS: Final = (PROFILES, MEMBERSHIPS)

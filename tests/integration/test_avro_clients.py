@@ -139,7 +139,7 @@ def test_a_registry_out_of_reach_says_what_to_do() -> None:
         open_codec(Settings(schema_registry_url=f"http://127.0.0.1:{port}"))
 
 
-_ON_DEMAND = (topics.LEARNING, topics.COUPONS)
+_ON_DEMAND = (topics.LEARNING, topics.COUPONS, topics.CANCELLATIONS)
 """Topics that nothing in this stack's configuration writes."""
 
 

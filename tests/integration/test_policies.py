@@ -8,8 +8,13 @@ from uuid import uuid4
 
 import pytest
 
+from pipeline.adapters.avro import Codec, recorded_versions
+from pipeline.adapters.log_clock import LogClock
 from pipeline.model import topics
-from pipeline.model.decision import Action
+from pipeline.model.decision import Action, Cancellation
+from pipeline.model.ids import profile_id
+from pipeline.model.interaction import Identifier, Interaction
+from tests.support.receiver import Answer, Receiver
 from tests.support.stack import Stack, eventually, running_stack
 
 _CONFIGURATION = Path(__file__).parent / "policies"
@@ -17,9 +22,13 @@ _START = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def bank(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
     """A stack of its own, whose sources all bring their time."""
-    variables = {"KAIROS_PARTITIONS": "3", "KAIROS_DECIDE_BUDGET_MS": "30000"}
+    variables = {
+        "TEST_RECEIVER": receiver.url,
+        "KAIROS_PARTITIONS": "3",
+        "KAIROS_DECIDE_BUDGET_MS": "30000",
+    }
     home = tmp_path_factory.mktemp("bank")
     with running_stack(Stack(home, _CONFIGURATION, variables), "--workers", "all") as stack:
         yield stack
@@ -69,6 +78,16 @@ class _Customer:
             for _, action in self._bank.records.every(topics.actions(channel), Action)
         )
         return [one.treatment for one in every if one.decision_id == decision_id]
+
+    def asks_for_a_brochure(self, after: timedelta) -> dict[str, Any]:
+        """Which is a letter, and sales."""
+        return self.asks("web", "Brochure Asked", after, userId=self.name)
+
+    def cancelled(self) -> list[Cancellation]:
+        """What waits for them no more."""
+        every = self._bank.records.every(topics.CANCELLATIONS, Cancellation)
+        [who] = {profile_id(Identifier("customer_id", self.name))}
+        return [one for _, one in every if one.profile_id == who]
 
 
 @pytest.fixture
@@ -151,3 +170,49 @@ def test_e_mail_or_call_by_what_the_customer_is_worth(
     chosen = [slot["chosen"]["treatment"] for slot in slots if slot["chosen"] is not None]
     assert chosen == said
     eventually(lambda: customer.sent(due["decision_id"], "email", "call") == said)
+
+
+def test_sales_that_wait_in_an_adapter_are_cancelled_by_a_complaint(
+    bank: Stack, receiver: Receiver, customer: _Customer
+) -> None:
+    receiver.prepare(customer.name, *[Answer(503)] * 100)
+    customer.asks_for_a_brochure(timedelta())
+    [first, *_] = eventually(lambda: receiver.posts(customer.name))
+    customer.does("call", "Complaint", timedelta(minutes=1), userId=customer.name)
+    [gone] = eventually(customer.cancelled)
+    assert (gone.action_id, gone.why) == (first.key, "complained")
+    outcome = eventually(lambda: _outcome(bank, first.key))
+    assert (outcome.name, outcome.properties["cancelled"]) == ("expired", "complained")
+    posts = len(receiver.posts(customer.name))
+    receiver.take_all(customer.name)
+    bank.kairos("status", "--until-idle", "60")
+    later = customer.asks_for_a_brochure(timedelta(minutes=7))  # its cap was given back
+    eventually(lambda: customer.sent(later["decision_id"], "letter") == ["brochure-letter"])
+    keys = eventually(lambda: [one.key for one in receiver.posts(customer.name)][posts:])
+    assert first.key not in keys
+
+
+def test_sales_of_the_night_wait_for_the_morning_and_are_cancelled_by_a_complaint(
+    bank: Stack, receiver: Receiver, customer: _Customer
+) -> None:
+    other, night = _Customer(bank), timedelta(hours=11)
+    clock = LogClock(bank.settings.kafka(), Codec(recorded_versions()), 3)
+    first = {one.name: one.asks_for_a_brochure(night) for one in (customer, other)}
+    told = bank.kairos("explain", first[other.name]["decision_id"])
+    assert "waits for the end of quiet hours, at 2024-03-02T08:00:00+00:00" in told
+    customer.does("call", "Complaint", night + timedelta(minutes=1), userId=customer.name)
+    other.does("till", "Payment", night + timedelta(minutes=2), userId=other.name)
+    [gone] = eventually(customer.cancelled)
+    assert gone.action_id is None
+    clock.tick(round((_START + timedelta(hours=20)).timestamp() * 1000))
+    [post] = eventually(lambda: receiver.posts(other.name))
+    assert post.action["content"] == {"text": "1"}  # as of the morning
+    again = bank.json("explain", post.action["decision_id"], "--rerun")
+    assert again["same"] is True
+    bank.kairos("status", "--until-idle", "60")
+    assert receiver.posts(customer.name) == []
+
+
+def _outcome(bank: Stack, action_id: str) -> Interaction | None:
+    every = (one for _, one in bank.records.every(topics.INTERACTIONS, Interaction))
+    return next((one for one in every if one.properties.get("action_id") == action_id), None)

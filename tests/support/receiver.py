@@ -86,6 +86,11 @@ class Receiver:
         with self._lock:
             self._prepared[address].extend(answers)
 
+    def take_all(self, address: str) -> None:
+        """From now on, whatever was prepared."""
+        with self._lock:
+            self._prepared[address].clear()
+
     def posts(self, address: str) -> list[Post]:
         """Those of actions for `address`, in the order in which they came."""
         with self._lock:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 from aiohttp import ClientSession, web
@@ -22,7 +22,7 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
     Unconfirmed,
 )
-from pipeline.delivery.courier import Courier
+from pipeline.delivery.courier import Courier, WhyCancelled
 from pipeline.delivery.ledger import Ledger, LedgerEntry
 from pipeline.delivery.reporter import GatewayAddress, Reporter
 from pipeline.delivery.webhook import Endpoint, WebhookAdapter
@@ -185,16 +185,75 @@ def test_an_attempt_cut_off_by_a_kill_is_repeated_only_where_that_is_allowed(
     assert adapter.sent == sent
 
 
+class _Busy:
+    """Adapter whose receiver is busy at the first try; `knows`: whether its answer came."""
+
+    def __init__(self, knows: bool) -> None:
+        self._knows = knows
+        self.tries = 0
+
+    def serves(self, channel: str) -> bool:
+        return True
+
+    def may_repeat(self, channel: str) -> bool:
+        return True
+
+    async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        for _ in range(2):
+            attempt.begin()
+            self.tries += 1
+            if self._knows:
+                attempt.record_failure()
+        return Delivered()
+
+
+@pytest.mark.parametrize(
+    ("before", "knows", "tries", "outcome"),
+    [
+        (0, True, 0, ("expired", {"cancelled": "complained"})),
+        (1, True, 1, ("expired", {"cancelled": "complained"})),
+        (1, False, 1, ("sent", {"unconfirmed": "cancelled: complained"})),
+        (2, True, 2, ("sent", {})),
+    ],
+)
+def test_a_cancelled_action_is_not_tried_any_more(
+    tmp_path: Path,
+    now_ms: int,
+    before: int,
+    knows: bool,
+    tries: int,
+    outcome: tuple[str, dict[str, str]],
+) -> None:
+    """`before`: tries before it is cancelled."""
+    adapter = _Busy(knows)
+    reports: list[dict[str, Any]] = []
+    _reported(
+        adapter,
+        tmp_path,
+        now_ms,
+        why_cancelled=lambda _: "complained" if adapter.tries >= before else None,
+        reports=reports,
+    )
+    assert adapter.tries == tries
+    assert [(one["outcome"], one.get("properties", {})) for one in reports] == [outcome]
+
+
 def test_every_adapter_of_the_configuration_is_registered() -> None:
     named = get_args(get_type_hints(model.Channel)["adapter"])
     assert set(ADAPTERS) == set(named) - {"none"}
 
 
-def _reported(adapter: ChannelAdapter, folder: Path, written_ms: int) -> list[str]:
-    seen: list[str] = []
+def _reported(
+    adapter: ChannelAdapter,
+    folder: Path,
+    written_ms: int,
+    why_cancelled: WhyCancelled = lambda _: None,
+    reports: list[dict[str, Any]] | None = None,
+) -> list[str]:
+    seen: list[dict[str, Any]] = [] if reports is None else reports
 
     async def gateway(request: web.Request) -> web.Response:
-        seen.extend(one["outcome"] for one in (await request.json())["outcomes"])
+        seen.extend((await request.json())["outcomes"])
         return web.json_response({"success": True})
 
     async def run() -> None:
@@ -205,10 +264,10 @@ def _reported(adapter: ChannelAdapter, folder: Path, written_ms: int) -> list[st
             ledger = Ledger(folder)
             reporter = Reporter(client, lambda: GatewayAddress(url, "key"))
             try:
-                courier = Courier(adapter, ledger, reporter)
+                courier = Courier(adapter, ledger, reporter, why_cancelled)
                 assert await courier.deliver(Parcel(_ACTION, written_ms, _TRACE)) is None
             finally:
                 ledger.close()
 
     asyncio.run(run())
-    return seen
+    return [one["outcome"] for one in seen]

@@ -10,11 +10,22 @@ from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from pipeline.adapters import traces
-from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime
+from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime, Parcel
 from pipeline.delivery.webhook import Endpoint, Unusable, post
 from tests.unit.test_courier import _ACTION
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+_LASTS_MS = _ACTION.deadline_at - _ACTION.created_at
+
+
+class _Unrecorded:
+    """Attempt that is not recorded."""
+
+    def begin(self) -> None: ...
+
+    def record_failure(self) -> None: ...
 
 
 def posted(
@@ -25,8 +36,9 @@ def posted(
         app.router.add_post("/hook", handler)
         async with TestServer(app) as server, ClientSession(auto_decompress=False) as client:
             url = str(server.make_url("/hook"))
-            until = time.time() + give_up_s
-            return await post(client, lambda: find(url), _ACTION, until, traces.new_trace())
+            since_ms = round((time.time() + give_up_s) * 1000) - _LASTS_MS
+            parcel = Parcel(_ACTION, since_ms, traces.new_trace())
+            return await post(client, lambda: find(url), parcel, _Unrecorded())
 
     return asyncio.run(run())
 

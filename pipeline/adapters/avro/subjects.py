@@ -12,7 +12,7 @@ from pipeline.model import topics
 from pipeline.model.configuration import ConfigurationRecord
 from pipeline.model.coupon import CouponRecord
 from pipeline.model.dead_letter import DeadLetterRecord
-from pipeline.model.decision import Action, Decision, Reply
+from pipeline.model.decision import Action, Cancellation, Decision, Reply
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
 from pipeline.model.learning import LearningRecord
@@ -36,6 +36,7 @@ CLASSES: Final[Mapping[str, type[Struct]]] = {
     topics.CONFIGURATION: ConfigurationRecord,
     topics.LEARNING: LearningRecord,
     topics.COUPONS: CouponRecord,
+    topics.CANCELLATIONS: Cancellation,
     topics.DEAD_LETTERS: DeadLetterRecord,
 }
 """Schema name -> the class that it describes."""

@@ -1,5 +1,8 @@
 """A Decision explained: by slot, every candidate with its numbers, and what felled the others."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
 from msgspec import UNSET, Struct, UnsetType
 
 from pipeline.config.compile import Configuration
@@ -83,6 +86,7 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
     arm = decision.arm if decision.arm not in (None, USUAL) else None
     if said and arm is not None:
         said.insert(0, phrase(language, f"arm {arm}"))
+    said = [*_again(decision, language), *said, *_deferred(decision, language)]
     return Explanation(
         decision_id=decision.decision_id,
         profile_id=decision.profile_id,
@@ -94,6 +98,28 @@ def explain(decision: Decision, config: Configuration, language: Language) -> Ex
         model=UNSET if decision.model is None else decision.model,
         arm=UNSET if arm is None else arm,
     )
+
+
+def _again(decision: Decision, language: Language) -> Iterator[str]:
+    if decision.again is not None:
+        since = _moment(decision.again.since)
+        yield phrase(language, "again", since=since, first=decision.again.first)
+
+
+def _deferred(decision: Decision, language: Language) -> Iterator[str]:
+    for one in decision.deferred:
+        yield phrase(
+            language,
+            "deferred",
+            slot=one.channel,
+            treatment=one.treatment,
+            until=_moment(one.until),
+            deadline=_moment(one.deadline_at),
+        )
+
+
+def _moment(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _felled_by_slot(

@@ -8,6 +8,9 @@ Language: TypeAlias = Literal["en", "es"]
 PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
     "en": {
         "nothing asked": "Nothing asked for an answer, and no trigger fired: nothing was decided.",
+        "again": "This decides again what quiet hours held back at {since} (decision {first}).",
+        "deferred": "{slot}: {treatment} waits for the end of quiet hours, at {until}, when it is "
+        "decided again; it is worth sending until {deadline}.",
         "outcome": "This tells what became of a message, and nothing is said because of it.",
         "chosen": "{slot}: {treatment} (offer {offer}, campaign {campaign}) on {channel}, "
         "score {score} = {sum}.",
@@ -54,6 +57,7 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "campaign over": "the campaign is over.",
         "treatment not begun": "its dates have not begun.",
         "treatment over": "its dates are over.",
+        "deadline passed": "it waited until it was not worth sending any more.",
         "trigger": "this interaction does not trigger the campaign.",
         "interaction too old": "the interaction was too old on arrival to trigger a message.",
         "audience": "the customer is not in the campaign's audience.",
@@ -79,6 +83,10 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
     },
     "es": {
         "nothing asked": "Nadie pidió respuesta y no saltó ningún disparador: no se decidió nada.",
+        "again": "Esto vuelve a decidir lo que las horas de silencio retuvieron el {since} "
+        "(decisión {first}).",
+        "deferred": "{slot}: {treatment} espera al final de las horas de silencio, el {until}, y "
+        "se decidirá de nuevo; vale la pena enviarlo hasta el {deadline}.",
         "outcome": "Esto cuenta qué fue de un mensaje, y por ello no se dice nada.",
         "chosen": "{slot}: {treatment} (oferta {offer}, campaña {campaign}) por {channel}, "
         "puntuación {score} = {sum}.",
@@ -126,6 +134,7 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "campaign over": "la campaña ha terminado.",
         "treatment not begun": "sus fechas no han empezado.",
         "treatment over": "sus fechas han terminado.",
+        "deadline passed": "esperó hasta que ya no valía la pena enviarlo.",
         "trigger": "esta interacción no dispara la campaña.",
         "interaction too old": "la interacción llegó demasiado tarde para disparar un mensaje.",
         "audience": "el cliente no está en la audiencia de la campaña.",

@@ -1,13 +1,17 @@
 """A decision made again from what it recorded."""
 
-from dataclasses import replace
+from dataclasses import replace as with_fields
+
+from msgspec.structs import replace
 
 from pipeline.config.names import address_trait
+from pipeline.decisioning import deferral
+from pipeline.decisioning.deferral import DueDeferral
 from pipeline.decisioning.eligibility import ANOTHERS
-from pipeline.decisioning.state import ContactState, History
-from pipeline.decisioning.step import step
+from pipeline.decisioning.state import ContactState, Deferral, History
+from pipeline.decisioning.step import decide_again, step
 from pipeline.model.belongings import Belonging
-from pipeline.model.decision import Decision
+from pipeline.model.decision import Again, Decision
 from pipeline.model.outcome import Ok
 from pipeline.model.shards import Shards
 from pipeline.model.stages import Segmented
@@ -22,18 +26,34 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
     read is recorded in it.
     """
     if rules.chooser is not None and decision.snapshot is not None:
-        rules = replace(rules, chooser=rules.chooser.with_knowledge(recorded_knowledge(decision)))
+        rules = with_fields(
+            rules, chooser=rules.chooser.with_knowledge(recorded_knowledge(decision))
+        )
     history = History(
         decision.contacts,
         decision.silenced,
         {one.holdout: one for one in decision.holdouts},
     )
+    again = decision.again
+    if again is not None:
+        record = deferral.as_deferred(record)
+        record = replace(record, profile=again.profile, segments=again.segments)
     state = ContactState(Shards({"read": history}), _of_others(decision, record))
-    outcome = step(decision.profile_id, record, state, rules)
+    if again is None:
+        outcome = step(decision.profile_id, record, state, rules)
+    else:
+        outcome = decide_again(_due(decision, again, record), state, rules)
     if not isinstance(outcome, Ok):
         return None
     made = (emit.value for emit in outcome.emits)
     return next((one for one in made if isinstance(one, Decision)), None)
+
+
+def _due(decision: Decision, again: Again, record: Segmented) -> DueDeferral:
+    """Return what was deferred, as it fell due for `decision`."""
+    at = decision.decided_at
+    one = Deferral(again.first, again.since, at, again.messages, record)
+    return DueDeferral("read", one, at).of(decision.profile_id, decision.config)
 
 
 def _of_others(decision: Decision, record: Segmented) -> dict[str, Belonging]:

@@ -12,6 +12,7 @@ from pipeline.decisioning.explain.phrases import Language, phrase
 CONSTRAINT: Final = "constraint"
 _BUILT_IN: Final = (
     "campaign not begun", "campaign over", "treatment not begun", "treatment over", "trigger",
+    "deadline passed",
     "interaction too old", "audience", "offer condition", "item not valid now", "not among",
     "excluded", "beyond the best",
 )  # fmt: skip

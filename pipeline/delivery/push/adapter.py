@@ -88,10 +88,11 @@ class PushAdapter:
         if isinstance(post, BadSubscription):
             return Bounced(0, {"bounce": "refused", "reason": post.why})
         attempt.begin()
-        status, after_s = await self._post(post, parcel.give_up_s)
+        status, after_s = await self._post(post, attempt, parcel.give_up_s)
         if status in _ACCEPTED:
             return Delivered()
         if status in _TRY_AGAIN or status >= _FAILING:
+            attempt.record_failure()
             raise TryAgainError(f"status {status}", after_s)
         if status in _GONE:
             await self._remove(channel, action)
@@ -105,7 +106,7 @@ class PushAdapter:
         if expired != action.identifier:
             await self._host.unlink(expired, action.identifier)
 
-    async def _post(self, post: PushPost, give_up_s: float) -> tuple[int, float]:
+    async def _post(self, post: PushPost, attempt: Attempt, give_up_s: float) -> tuple[int, float]:
         """Post once; return the status, and the seconds that the service asks to wait."""
         try:
             async with self._client.post(
@@ -118,6 +119,7 @@ class PushAdapter:
                 after_s = retry_after_s(response.headers.get("Retry-After"))
                 return response.status, min(after_s, _MOST_AFTER_S)
         except ClientConnectorError as error:
+            attempt.record_failure()
             raise TryAgainError(type(error).__name__) from error
         except (ClientError, TimeoutError, ValueError) as error:
             raise NoAnswerError(type(error).__name__) from error

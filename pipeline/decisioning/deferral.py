@@ -1,0 +1,224 @@
+"""Deferral: what quiet hours hold back is decided again at their end, if its campaign allows.
+
+Nothing is reserved meanwhile, so no cap is used up and no promise made. What is known of the
+customer is kept with it, as it was last heard of; a timer of the row brings it back.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace as with_fields
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.config.catalogs import ITEM_SIGN
+from pipeline.config.compiled import CompiledCandidate, Entry
+from pipeline.decisioning import quiet_hours
+from pipeline.decisioning.arbitrate import Arbitration
+from pipeline.decisioning.state import ContactState, Deferral, History
+from pipeline.model.control import Control
+from pipeline.model.decision import Again, DeferredMessage
+from pipeline.model.outcome import Wake
+from pipeline.model.shards import Shards
+from pipeline.model.stages import Segmented, SegmentSection
+
+_QUIET: Final = "quiet hours "
+_SAID: Final = ("chosen", "held out by ")
+"""Beginnings of the fates of candidates that speak for their campaign."""
+
+
+class DueDeferral(Struct, frozen=True):
+    """Deferral of a shard, to be decided again at `at` (ms)."""
+
+    shard: str
+    deferral: Deferral
+    at: int
+
+    def of(self, profile_id: str, config: str) -> "DueDeferral":
+        """Return it as that of the profile which has the shard now, under a configuration."""
+        one = self.deferral
+        identity = one.record.identity
+        assert identity is not None
+        identity = replace(identity, profile_id=profile_id, shard=self.shard, config=config)
+        return replace(self, deferral=replace(one, record=replace(one.record, identity=identity)))
+
+
+def deferred_messages(made: Arbitration, outbound: Iterable[Entry]) -> tuple[DeferredMessage, ...]:
+    """Return what quiet hours held back and is decided again, of campaigns that say nothing now."""
+    held = {
+        (one.campaign, _template(one.treatment))
+        for one in made.judged
+        if one.fate.startswith(_QUIET)
+    }
+    if not held:
+        return ()
+    said = {one.campaign for one in made.judged if one.fate.startswith(_SAID)}
+    return tuple(
+        message
+        for entry in outbound
+        if entry.campaign.defers and entry.campaign.name not in said
+        for one in entry.candidates
+        if (one.campaign, one.treatment) in held and (message := _message(one, made)) is not None
+    )
+
+
+def as_deferred(record: Segmented) -> Segmented:
+    """Return the record as it is kept: nobody waits for an answer any more."""
+    interaction = record.interaction
+    assert interaction is not None
+    return replace(record, interaction=replace(interaction, request=None))
+
+
+def by_time(whole: Deferral) -> tuple[Deferral, ...]:
+    """Return a deferral for each time at which some of the messages of one are decided again."""
+    record = as_deferred(whole.record)
+    return tuple(
+        replace(
+            whole,
+            until=until,
+            messages=tuple(one for one in whole.messages if one.until == until),
+            record=record,
+        )
+        for until in sorted({one.until for one in whole.messages})
+    )
+
+
+def entries(messages: Sequence[DeferredMessage], outbound: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Return the candidates that were deferred, as they are configured now."""
+    wanted = {(one.campaign, one.offer, one.treatment) for one in messages}
+    found: list[Entry] = []
+    for entry in outbound:
+        chosen = tuple(one for one in entry.candidates if one.tie in wanted)
+        if chosen:
+            names = tuple(one.treatment for one in chosen)
+            found.append(with_fields(entry, candidates=chosen, treatments=names))
+    return tuple(found)
+
+
+def as_input(one: Deferral) -> Again:
+    """Return what a decision records of the deferral that it is made from."""
+    segments = one.record.segments
+    assert segments is not None
+    return Again(one.first, one.since, one.messages, one.record.profile, segments)
+
+
+def due(state: ContactState, timer: Control) -> list[DueDeferral]:
+    """Return what is to be decided again by the time of `timer`, the first to fall due first."""
+    found = [
+        DueDeferral(shard, one, one.until if one.by_log else timer.at)
+        for shard, one in every(state)
+        if one.until <= timer.at
+    ]
+    return sorted(found, key=lambda each: (each.deferral.until, each.deferral.first))
+
+
+def wake(state: ContactState) -> Wake | None:
+    """Return the timer of the first deferral to fall due."""
+    first = min((one for _, one in every(state)), key=lambda one: one.until, default=None)
+    return None if first is None else Wake(first.until, first.by_log)
+
+
+def waits(state: ContactState) -> bool:
+    """Return whether anything is deferred."""
+    return any(part.deferred for part in state.shards.here.values())
+
+
+def refresh(state: ContactState, record: Segmented) -> ContactState:
+    """Return the state with what `record` says of the customer in all that is deferred.
+
+    A segment that was entered, and that the customer has left since, counts as not entered.
+    """
+    segments = record.segments
+    if segments is None or not waits(state):
+        return state
+    members = frozenset(segments.members)
+
+    def newest(one: Deferral) -> Deferral:
+        before = one.record.segments
+        entered = () if before is None else tuple(x for x in before.entered if x in members)
+        now = SegmentSection(segments.members, entered, ())
+        return replace(one, record=replace(one.record, profile=record.profile, segments=now))
+
+    return _map(state, lambda part: tuple(newest(one) for one in part.deferred))
+
+
+def drop(state: ContactState, gone: Deferral) -> ContactState:
+    """Return the state without a deferral."""
+    key = (gone.first, gone.until)
+    return _map(
+        state, lambda part: tuple(one for one in part.deferred if (one.first, one.until) != key)
+    )
+
+
+def drop_campaigns(state: ContactState, messages: Iterable[DeferredMessage]) -> ContactState:
+    """Return the state without what is deferred of the campaigns of `messages`: the newest
+    interaction speaks for a campaign."""
+    campaigns = {one.campaign for one in messages}
+    return drop_messages(state, lambda _, one: one.campaign in campaigns) if campaigns else state
+
+
+def drop_identifier(state: ContactState, identifier: str | None) -> ContactState:
+    """Return the state without what interactions of a forgotten identifier had deferred."""
+
+    def names(one: Deferral) -> bool:
+        interaction = one.record.interaction
+        return interaction is not None and any(
+            each.key == identifier for each in interaction.identifiers
+        )
+
+    return _map(state, lambda part: tuple(one for one in part.deferred if not names(one)))
+
+
+def drop_messages(
+    state: ContactState, gone: Callable[[Deferral, DeferredMessage], bool]
+) -> ContactState:
+    """Return the state without the messages that are `gone`, and deferrals that have none left."""
+
+    def left(one: Deferral) -> Deferral:
+        return replace(one, messages=tuple(each for each in one.messages if not gone(one, each)))
+
+    return _map(state, lambda part: tuple(one for one in map(left, part.deferred) if one.messages))
+
+
+def every(state: ContactState) -> Iterator[tuple[str, Deferral]]:
+    """Yield all that is deferred, with the shard that it is in."""
+    for shard, part in state.shards.here.items():
+        for one in part.deferred:
+            yield shard, one
+
+
+def _message(one: CompiledCandidate, made: Arbitration) -> DeferredMessage | None:
+    """Return the message as deferred; None where it would be too late then."""
+    facts = made.moment.facts
+    rule = quiet_hours.quiet(one, made.rules.config.constraints.quiet_hours, facts)
+    if rule is None:
+        return None
+    until, deadline_at = quiet_hours.ends_at(rule, facts), made.moment.since_ms + one.deadline_ms
+    if until >= deadline_at:
+        return None
+    return DeferredMessage(
+        campaign=one.campaign,
+        offer=one.offer,
+        treatment=one.treatment,
+        channel=one.channel,
+        purpose=one.purpose,
+        until=until,
+        deadline_at=deadline_at,
+        issue=one.issue,
+        group=one.group,
+    )
+
+
+def _template(treatment: str) -> str:
+    """Return the treatment of which one with an item of a catalogue is made."""
+    return treatment.partition(ITEM_SIGN)[0]
+
+
+def _map(state: ContactState, change: Callable[[History], tuple[Deferral, ...]]) -> ContactState:
+    if not waits(state):
+        return state
+    here = {
+        name: replace(part, deferred=change(part)) if part.deferred else part
+        for name, part in state.shards.here.items()
+    }
+    return replace(state, shards=Shards(here, state.shards.away))

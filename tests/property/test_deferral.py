@@ -1,0 +1,272 @@
+"""What quiet hours hold back is decided again at their end, by what is known then."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.conditions import Facts
+from pipeline.config.compiled import CompiledQuietHours, CompiledScope
+from pipeline.config.zones import zone
+from pipeline.decisioning.explain import explain, run_again
+from pipeline.decisioning.quiet_hours import ends_at, is_quiet
+from pipeline.decisioning.state import ContactState
+from pipeline.identity.requests import forget
+from pipeline.model.decision import Cancellation, Decision
+from pipeline.model.ids import profile_id
+from pipeline.model.interaction import Identifier
+from pipeline.model.stages import Segmented
+from tests.support.cases import cases
+from tests.support.deciding import ADA, Life, campaign, fates, felled, hero, offer, problems, world
+
+_NIGHT = {"quiet": "night", "from": "22:00", "to": "08:00", "zone": "Europe/Madrid"}
+_MAIL = {"treatment": "mail", "channel": "email", "deadline": "12h"}
+_COMPLAINT = {"suppression": "complained", "duration": "5m", "when": {"name": "Complaint"}}
+
+
+def _ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
+
+
+_EVENING = _ms("2024-01-15T22:30:00+01:00")
+_MORNING = _ms("2024-01-16T08:00:00+01:00")
+
+
+def _life(*more: dict[str, Any], policies: dict[str, Any] | None = None, **parts: Any) -> Life:
+    sales = campaign("sales", offer("o", 9, _MAIL), **{"defer": True, **parts})
+    rules = {"quiet_hours": [_NIGHT], **(policies or {})}
+    return Life(world(traits=("home", "bought"), campaigns=[sales, *more], policies=rules))
+
+
+def _advanced(life: Life, to: int) -> list[Any]:
+    life.emits = list(life.flow.advance(to))
+    assert not life.flow.refused, life.flow.refused
+    return [one.value for one in life.emits]
+
+
+def _decisions(values: list[Any]) -> list[Decision]:
+    return [one for one in values if isinstance(one, Decision)]
+
+
+def test_a_message_of_the_night_goes_in_the_morning() -> None:
+    life = _life()
+    first = life.happens("Go", _EVENING)
+    assert fates(first) == {"mail": "quiet hours night"}
+    [held] = first.deferred
+    assert (held.until, held.deadline_at) == (_MORNING, _EVENING + 12 * 3_600_000)
+    assert life.said() == []
+    assert _advanced(life, _MORNING - 1) == []
+    [again] = _decisions(_advanced(life, _MORNING))
+    [action] = life.actions()
+    assert (action.treatment, action.created_at) == ("mail", _MORNING)
+    assert action.deadline_at == held.deadline_at
+    assert again.again is not None
+    assert (again.again.first, again.event_id) == (first.decision_id, first.event_id)
+    assert _advanced(life, _MORNING + 86_400_000) == []
+
+
+def test_a_message_is_dropped_where_its_campaign_does_not_defer() -> None:
+    life = _life(defer=False)
+    assert life.happens("Go", _EVENING).deferred == ()
+    assert _advanced(life, _MORNING) == []
+
+
+def test_a_deadline_before_the_end_of_the_night_bounds_it() -> None:
+    mail = {**_MAIL, "deadline": "9h"}
+    life = Life(
+        world(
+            campaigns=[campaign("sales", offer("o", 9, mail), defer=True)],
+            policies={"quiet_hours": [_NIGHT]},
+        )
+    )
+    assert life.happens("Go", _EVENING).deferred == ()
+    assert life.happens("Go", _EVENING + 3_600_000).deferred != ()
+
+
+def test_a_morning_that_comes_too_late_sends_nothing() -> None:
+    life = _life()
+    life.happens("Go", _EVENING)
+    [again] = _decisions(_advanced(life, _EVENING + 12 * 3_600_000))
+    assert felled(again) == {"mail": "applicability/deadline passed"}
+    assert life.said() == []
+
+
+def test_what_is_known_in_the_morning_decides() -> None:
+    rule = {"rule": "not-bought", "when": {"not": {"trait": "bought", "exists": True}}}
+    life = _life(eligibility=[rule])
+    life.happens("Go", _EVENING)
+    life.happens("Order", _EVENING + 60_000, bought="yes")
+    [again] = _decisions(_advanced(life, _MORNING))
+    assert felled(again) == {"mail": "eligibility/not-bought"}
+    assert life.said() == []
+
+
+def test_a_cap_that_was_used_up_meanwhile_holds() -> None:
+    cap = {"cap": "one-a-day", "per": "all", "max": 1, "window": "24h"}
+    page = campaign("page", offer("p", 1, hero("page-hero")))
+    life = _life(page, policies={"caps": [cap]})
+    life.happens("Go", _EVENING)
+    life.happens("View", _EVENING + 60_000, ask=["hero"])
+    assert life.said() == ["page-hero"]
+    [again] = _decisions(_advanced(life, _MORNING))
+    assert fates(again) == {"mail": "cap one-a-day"}
+
+
+def test_the_newest_interaction_speaks_for_a_campaign() -> None:
+    life = _life()
+    for minute in range(3):
+        life.happens("Go", _EVENING + minute * 60_000)
+    assert len(_decisions(_advanced(life, _MORNING))) == 1
+    assert life.said() == ["mail"]
+
+
+def test_a_segment_that_was_left_does_not_count_as_entered() -> None:
+    left = {"segment": "left", "when": {"trait": "home", "is": "away"}}
+    sales = campaign("sales", offer("o", 9, _MAIL), defer=True, trigger={"entered": "left"})
+    rules = world(
+        traits=("home",),
+        segments=[left],
+        campaigns=[sales],
+        policies={"quiet_hours": [_NIGHT]},
+    )
+    stays, returns = Life(rules), Life(rules)
+    for life in (stays, returns):
+        assert life.happens("Go", _EVENING, home="away").deferred != ()
+    returns.happens("Go", _EVENING + 60_000, home="here")
+    for life in (stays, returns):
+        _advanced(life, _MORNING)
+    assert (stays.said(), returns.said()) == (["mail"], [])
+
+
+@pytest.mark.parametrize(
+    ("evening", "morning"),
+    [
+        ("2024-03-30T23:00:00+01:00", "2024-03-31T08:00:00+02:00"),
+        ("2024-10-26T23:00:00+02:00", "2024-10-27T08:00:00+01:00"),
+    ],
+)
+def test_the_night_in_which_clocks_change_ends_by_the_local_clock(
+    evening: str, morning: str
+) -> None:
+    [held] = _life().happens("Go", _ms(evening)).deferred
+    assert held.until == _ms(morning)
+
+
+def test_the_night_is_the_customers() -> None:
+    rule = {**_NIGHT, "trait": "home"}
+    life = _life(policies={"quiet_hours": [rule]})
+    noon = _ms("2024-01-15T15:00:00+00:00")
+    [held] = life.happens("Go", noon, home="Asia/Tokyo").deferred
+    assert held.until == _ms("2024-01-16T08:00:00+09:00")
+
+
+@settings(max_examples=cases(200), deadline=None)
+@given(
+    st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1)),
+    st.integers(0, 1439),
+    st.integers(0, 1439),
+    st.sampled_from(
+        ("Europe/Madrid", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC")
+    ),
+)
+def test_they_end_with_the_first_minute_that_is_not_quiet(
+    moment: datetime, begins: int, ends: int, name: str
+) -> None:
+    where = zone(name)
+    assert where is not None
+    rule = CompiledQuietHours("night", begins, ends, where, None, CompiledScope(()))
+
+    def facts(at: int) -> Facts:
+        return Facts(None, {}, frozenset(), frozenset(), at)
+
+    now = round(moment.replace(tzinfo=UTC).timestamp()) * 1000
+    if begins == ends or not is_quiet(rule, facts(now)):
+        return
+    end = ends_at(rule, facts(now))
+    assert not is_quiet(rule, facts(end))
+    minutes = range(now, end, 60_000)
+    assert all(is_quiet(rule, facts(at)) for at in minutes)
+    assert is_quiet(rule, facts(end - 1))
+
+
+def test_a_decision_that_was_made_again_runs_again_with_the_same_result() -> None:
+    life = _life()
+    first = life.happens("Go", _EVENING, ask=["hero"], home="Europe/Madrid")
+    record = next(
+        one.value
+        for one in life.emits
+        if isinstance(one.value, Segmented) and one.value.interaction is not None
+    )
+    [again] = _decisions(_advanced(life, _MORNING))
+    for one in (first, again):
+        assert run_again(one, record, life.flow.rules) == one
+    words = explain(again, life.flow.rules.config, "en").words
+    assert words.startswith("This decides again what quiet hours held back at 2024-01-15T21:30:00")
+    assert "waits for the end of quiet hours" in explain(first, life.flow.rules.config, "en").words
+
+
+def test_a_complaint_cancels_what_waits_for_the_morning() -> None:
+    life = _life(policies={"suppressions": [_COMPLAINT]})
+    life.happens("Go", _EVENING)
+    life.happens("Complaint", _EVENING + 60_000)
+    [gone] = [one.value for one in life.emits if isinstance(one.value, Cancellation)]
+    assert (gone.action_id, gone.treatment, gone.why) == (None, "mail", "complained")
+    assert _advanced(life, _MORNING) == []
+
+
+def test_a_complaint_does_not_cancel_what_it_does_not_cover() -> None:
+    life = _life(policies={"suppressions": [_COMPLAINT]}, purpose="service")
+    life.happens("Go", _EVENING)
+    life.happens("Complaint", _EVENING + 60_000)
+    _advanced(life, _MORNING)
+    assert life.said() == ["mail"]
+
+
+@pytest.mark.parametrize("deferred_first", [True, False])
+def test_a_complaint_on_another_identifier_cancels_it_once_they_merge(
+    deferred_first: bool,
+) -> None:
+    life = _life(policies={"suppressions": [_COMPLAINT]})
+    cookie, customer = (Identifier("cookie", "k"),), (Identifier("customer_id", "ada"),)
+    complains = ("Complaint", _EVENING + 60_000, customer)
+    goes = ("Go", _EVENING, cookie)
+    for name, at, who in (goes, complains) if deferred_first else (complains, goes):
+        life.happens(name, at, who=who)
+    life.happens("Login", _EVENING + 2 * 3_600_000, who=(*customer, *cookie))
+    assert any(isinstance(one.value, Cancellation) for one in life.emits)
+    assert _decisions(_advanced(life, _MORNING)) == []
+
+
+def test_what_waits_moves_with_its_profile() -> None:
+    life = _life()
+    cookie, customer = Identifier("cookie", "k"), Identifier("customer_id", "ada")
+    life.happens("Go", _EVENING, who=(cookie,))
+    life.happens("Login", _EVENING + 60_000, who=(customer, cookie))
+    [again] = _decisions(_advanced(life, _MORNING))
+    [action] = life.actions()
+    assert action.profile_id == again.profile_id == profile_id(customer)
+
+
+def test_what_was_forgotten_is_not_sent() -> None:
+    life = _life()
+    life.happens("Go", _EVENING)
+    list(life.flow.run(forget(ADA[0], _EVENING + 60_000)))
+    assert _decisions(_advanced(life, _MORNING)) == []
+
+
+def test_a_row_with_what_waits_is_read_as_it_was_written() -> None:
+    life = _life()
+    life.happens("Go", _EVENING)
+    [state] = life.flow.rows["decisioning"].values()
+    assert state.shards.here
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=ContactState) == state
+
+
+def test_a_transactional_campaign_needs_no_deferral() -> None:
+    receipt = campaign("receipt", offer("r", 1), purpose="transactional", defer=True)
+    [(where, words)] = problems(campaigns=[receipt])
+    assert where == "campaigns/0/defer"
+    assert "do not hold transactional messages back" in words
