@@ -1,7 +1,11 @@
 """Consumer groups of a stack: those of the four stages, and those of the adapters."""
 
+from collections.abc import Mapping
 from typing import Final
 
+from confluent_kafka.admin import AdminClient
+
+from pipeline.adapters.kafka import Property
 from pipeline.adapters.lag import ConsumerGroup
 from pipeline.config.compile import Configuration
 from pipeline.flow import STAGES
@@ -42,3 +46,11 @@ def all_groups(configuration: Configuration | None) -> tuple[ConsumerGroup, ...]
         *(ConsumerGroup(adapter_group(name), inputs) for name, inputs in adapters),
         *learner,
     )
+
+
+def are_stages_running(kafka: Mapping[str, Property]) -> bool:
+    """Return whether each stage has a worker."""
+    groups = [group.name for group in stage_groups()]
+    admin = AdminClient(dict(kafka))  # kept until its futures are resolved
+    described = admin.describe_consumer_groups(groups)
+    return all(future.result().members for future in described.values())

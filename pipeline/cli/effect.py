@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from rich.progress import Progress, TaskID
 
 from pipeline.adapters.config_log import ConfigurationLog
+from pipeline.adapters.consumer_groups import are_stages_running
 from pipeline.cli.console import err
 from pipeline.home.load_rules import load_rules
 from pipeline.home.records import Records
 from pipeline.profile_reads.member_profiles import open_profiles
 from pipeline.rollout.backfill import backfill
 from pipeline.rollout.reevaluate import reevaluate
-from pipeline.rollout.throttled_feed import are_stages_running
 from pipeline.rollout.versions import Version
 from pipeline.settings import Settings
 

@@ -1,5 +1,6 @@
 """`kairos send`: a file of interactions, straight to Kafka."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
@@ -9,12 +10,15 @@ import typer
 from rich.progress import TimeRemainingColumn
 
 from pipeline.adapters.clock import now_ms
+from pipeline.adapters.consumer_groups import are_stages_running
 from pipeline.cli.console import JsonOption, out, print_error, print_json
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.refused_rows import print_refused
 from pipeline.cli.sources import named_source
 from pipeline.config.model import Source
 from pipeline.home.codec import open_codec
+from pipeline.home.pace import Pace, StagesWatch
+from pipeline.home.records import Records
 from pipeline.model.interaction import Interaction
 from pipeline.row_files.row import FileFormat, RowFile
 from pipeline.row_files.row_ids import RowIds
@@ -25,6 +29,9 @@ from pipeline.settings import Settings
 from pipeline.stack.configure import ensure_configuration
 
 _OWN = Source(name="file", channel="file", write_key="no key: nobody sends by it")
+
+_LINGER_MS: Final = 20
+_PACED_LINGER_MS: Final = 1
 
 _INTERRUPTED: Final = 130
 """Exit code after Ctrl-C."""
@@ -64,6 +71,13 @@ def run(  # noqa: PLR0913 - one for each option
     ignore: Annotated[
         list[str] | None, typer.Option(help="A column that means nothing here; may be repeated.")
     ] = None,
+    at_once: Annotated[
+        bool,
+        typer.Option(
+            "--at-once",
+            help="As fast as Kafka takes it: live decisions wait until the stages have it all.",
+        ),
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="Only check; send nothing.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -75,6 +89,9 @@ def run(  # noqa: PLR0913 - one for each option
 
     Good records are sent, the others reported as FILE:LINE with the column at fault, and the exit
     code is then 1.
+
+    It is sent as fast as the stages take it, so that decisions for which somebody waits come in
+    time beside it; where the stages do not run, as fast as Kafka does.
 
     Which rows are the same, so that what is sent again counts once: a record with an id of its own
     (`messageId`, `event_id`) is what that says; with `--key`, rows whose key columns are the same
@@ -98,7 +115,7 @@ def run(  # noqa: PLR0913 - one for each option
         now_ms(),
         RowIds(file_id or str(file.resolve()), keys),
     )
-    report = _check(rows, reading) if check else _send(rows, reading, settings)
+    report = _check(rows, reading) if check else _send(rows, reading, settings, at_once=at_once)
     if json:
         print_json({"file": str(file), **msgspec.structs.asdict(report)})
     else:
@@ -107,13 +124,19 @@ def run(  # noqa: PLR0913 - one for each option
         raise typer.Exit(1)
 
 
-def _send(rows: RowFile, reading: RowIntake, settings: Settings) -> SendReport:
-    publisher = FilePublisher(settings.kafka(), open_codec(settings))
+def _send(rows: RowFile, reading: RowIntake, settings: Settings, *, at_once: bool) -> SendReport:
+    kafka, codec = settings.kafka(), open_codec(settings)
+    is_paced = not at_once and are_stages_running(kafka)
+    publisher = FilePublisher(kafka, codec, _PACED_LINGER_MS if is_paced else _LINGER_MS)
+    take: Callable[[Interaction], None] = publisher.put
+    if is_paced:
+        records, watch = Records(settings, codec), StagesWatch(kafka)
+        take = _paced(publisher, Pace(records, publisher.producer, watch.is_given_up))
     with progress_bar(TimeRemainingColumn()) as bar:
         task = bar.add_task("sending", total=rows.size)
         try:
             report = send_rows(
-                rows.rows(), reading, publisher.put, lambda done: bar.update(task, completed=done)
+                rows.rows(), reading, take, lambda done: bar.update(task, completed=done)
             )
             publisher.finish()
         except KeyboardInterrupt:
@@ -121,6 +144,14 @@ def _send(rows: RowFile, reading: RowIntake, settings: Settings) -> SendReport:
             _end_interrupted(publisher)
         bar.update(task, completed=rows.size)
     return report
+
+
+def _paced(publisher: FilePublisher, pace: Pace) -> Callable[[Interaction], None]:
+    def take(interaction: Interaction) -> None:
+        publisher.put(interaction)
+        pace.step()
+
+    return take
 
 
 def _end_interrupted(publisher: FilePublisher) -> NoReturn:

@@ -30,7 +30,6 @@ from pipeline.gateway.readiness import GatewayReadiness
 from pipeline.gateway.receipts import ReceiptEndpoint
 from pipeline.gateway.redeem import RedeemEndpoint
 from pipeline.gateway.registry_routes import registry_routes
-from pipeline.gateway.replies import PendingReplies
 from pipeline.gateway.responses import JSON, error_response, json_response
 from pipeline.gateway.returned import take_returned_mail
 from pipeline.gateway.sdk_files import script_routes
@@ -65,15 +64,14 @@ register_url_convertor("text", _TextConvertor())
 
 def create_app(
     gateway: Gateway,
-    waiting: PendingReplies,
+    decide: DecideEndpoint,
     readiness: GatewayReadiness,
     profiles: ProfileEndpoints,
     coupons: CouponDesk,
 ) -> Starlette:
     """Make the application that serves the whole HTTP API."""
-    decide = DecideEndpoint(waiting)
     posts: dict[str, Endpoint] = {"/v1/decide": decide}
-    posts |= {"/v1/receipts": ReceiptEndpoint(decide, coupons.codes, waiting.expire)}
+    posts |= {"/v1/receipts": ReceiptEndpoint(decide, coupons.codes, decide.waiting.expire)}
     posts |= {"/v1/coupons/redeem": RedeemEndpoint(coupons.book)}
     posts |= {f"/v1/{kind}": single(kind) for kind in get_args(Kind)}
     posts |= dict.fromkeys(_BATCH_PATHS, batch)

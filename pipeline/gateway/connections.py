@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import httptools
+from starlette.requests import Request
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -34,6 +35,16 @@ _KEPT_FILES: Final = 64
 """Descriptors reserved for Kafka's connections and the view's files."""
 
 _LEAST: Final = 8
+
+
+_BEGAN: Final = "kairos.began_s"
+"""Name, in a request's scope, of the moment at which the request began, by the loop's clock."""
+
+
+def began_s(request: Request) -> float:
+    """Return when a request began to come, by the loop's clock; now, where nobody noted it."""
+    noted = request.scope.get(_BEGAN)
+    return asyncio.get_running_loop().time() if noted is None else float(noted)
 
 
 class Phase(IntEnum):
@@ -216,6 +227,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self.scope[_BEGAN] = self.loop.time()  # type: ignore[typeddict-unknown-key]
         self._begun += 1
         self._header_bytes = self._raw_header_bytes = 0
         self._body_bytes = self._framing_bytes = 0

@@ -6,13 +6,16 @@ from functools import partial
 from typing import Final
 from uuid import uuid4
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.kafka import Unavailable
 from pipeline.adapters.traces import Trace
+from pipeline.gateway.connections import began_s
+from pipeline.gateway.decision_admission import AdmissionVerdict, DecisionAdmission
 from pipeline.gateway.gateway import Gateway, TracedInteraction, trace_of
 from pipeline.gateway.receipt import B, Received, receive
 from pipeline.gateway.replies import PendingReplies
@@ -27,6 +30,15 @@ from pipeline.model.interaction import DecideRequest, Interaction
 _MAX_PLACEMENTS: Final = 32
 _MAX_NAME: Final = 100
 _MAX_LIMIT: Final = 100
+
+_STALLED: Final = "pipeline_stalled"
+_NOT_YET: Final = Unavailable("Kafka has not acknowledged it yet")
+_RESULTS: Final = {
+    (AdmissionVerdict.ADMIT, True): "answered",
+    (AdmissionVerdict.ADMIT, False): "defaulted",
+    (AdmissionVerdict.STALLED, False): "unasked",
+}
+"""Label of the metric, by verdict and whether a reply came."""
 
 
 class PlacementAction(Struct, frozen=True):
@@ -44,21 +56,33 @@ class PlacementAction(Struct, frozen=True):
 class DecideAnswer(Struct, frozen=True):
     """Answer by placement: the action to show; None is the placement's own default.
 
-    A placement that was asked for with a `limit` has a list, which may be empty.
+    A placement that was asked for with a `limit` has a list, which may be empty. `reason` says why
+    the defaults came without a wait; those that came after one have none.
     """
 
     decision_id: str | None
     placements: dict[str, PlacementAction | list[PlacementAction] | None]
     defaulted: bool
+    reason: str | UnsetType = UNSET
+
+
+class NoDecision(Struct, frozen=True):
+    """Want of a decision, and its reason where nobody waited for one."""
+
+    reason: str | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
 class DecideEndpoint:
-    """Endpoint that waits for the reply of the decisioning stage."""
+    """Endpoint that waits for the reply of the decisioning stage, where it can come in time."""
 
     waiting: PendingReplies
+    admission: DecisionAdmission
 
     async def __call__(self, gateway: Gateway, request: Request) -> Response | Refusal:
+        if not self.admission.is_loop_in_time(began_s(request)):
+            gateway.metrics.count_decision("refused")
+            return _overloaded("this gateway has more requests than it can answer in time", 1)
         parse = partial(decode, decoder=DECIDE)
         received = await receive(gateway, request, gateway.limits.message_bytes, parse)
         if isinstance(received, Refusal):
@@ -71,23 +95,34 @@ class DecideEndpoint:
 
     async def decide(
         self, gateway: Gateway, received: Received[B], asked: DecideBody, trace: Trace
-    ) -> Reply | Refusal | None:
-        """Return the reply to what a request asks; None when it does not come in time."""
+    ) -> Reply | Refusal | NoDecision:
+        """Return the reply to what a request asks, unless it does not come in time."""
         budget_ms = _budget_ms(asked, received.arrival, gateway)
         record = _to_interaction(asked, received.arrival, gateway.instance, budget_ms)
         if isinstance(record, Refusal):
             return record
-        reply = await self._ask(gateway, TracedInteraction(record, trace), budget_ms)
+        key = record.identifiers[0].key
+        verdict = self.admission.judge(key, budget_ms / 1000)
+        if verdict is AdmissionVerdict.OVERLOADED:
+            gateway.metrics.count_decision("refused")
+            what = "the pipeline has more decisions to make than it can in time"
+            return _overloaded(what, self.admission.retry_after_s(key))
+        reply: Reply | NoDecision | Unavailable
+        if verdict is AdmissionVerdict.STALLED:
+            unasked = TracedInteraction(replace(record, request=None), trace)
+            reply = await self._write_unasked(gateway, unasked, budget_ms)
+        else:
+            reply = await self._ask(gateway, TracedInteraction(record, trace), budget_ms)
         received.note_attempt(taken=not isinstance(reply, Unavailable))
         if isinstance(reply, Unavailable):
             return unavailable(reply.detail)
-        gateway.metrics.count_decision(defaulted=reply is None)
+        gateway.metrics.count_decision(_RESULTS[verdict, isinstance(reply, Reply)])
         return reply
 
     async def _ask(
         self, gateway: Gateway, asked: TracedInteraction, budget_ms: int
-    ) -> Reply | Unavailable | None:
-        """Write the interaction and wait for its reply; None when it does not come in time.
+    ) -> Reply | Unavailable | NoDecision:
+        """Write the interaction and wait for its reply, unless it does not come in time.
 
         Return Unavailable where Kafka did not acknowledge the interaction within the budget.
         """
@@ -95,16 +130,27 @@ class DecideEndpoint:
         assert request is not None
         request_id = request.request_id
         answer = self.waiting.ask(request_id)
+        self.admission.ask(request_id, asked.interaction.identifiers[0].key)
         writing = asyncio.create_task(gateway.write((asked,)))
         writing.add_done_callback(lambda done: _fail_answer(done, answer))
         try:
             return await asyncio.wait_for(answer, budget_ms / 1000)
         except TimeoutError:
             self.waiting.give_up(request_id)
-            return None if writing.done() else Unavailable("Kafka has not acknowledged it yet")
+            return NoDecision() if writing.done() else _NOT_YET
         except _NotWrittenError as failure:
             self.waiting.give_up(request_id)
             return failure.why
+
+    async def _write_unasked(
+        self, gateway: Gateway, unasked: TracedInteraction, budget_ms: int
+    ) -> NoDecision | Unavailable:
+        """Write an interaction without asking for a decision."""
+        writing = asyncio.create_task(gateway.write((unasked,)))
+        await asyncio.wait((writing,), timeout=budget_ms / 1000)
+        if not writing.done():
+            return _NOT_YET
+        return writing.result() or NoDecision(_STALLED)
 
 
 class _NotWrittenError(Exception):
@@ -112,6 +158,11 @@ class _NotWrittenError(Exception):
 
     def __init__(self, why: Unavailable) -> None:
         self.why = why
+
+
+def _overloaded(what: str, retry_after_s: int) -> Refusal:
+    message = f"not taken, send it again: {what}"
+    return Refusal(503, "overloaded", message, headers=(("Retry-After", str(retry_after_s)),))
 
 
 def _fail_answer(
@@ -159,13 +210,17 @@ def _name_of(asked: str | PlacementRequest) -> str:
     return asked if isinstance(asked, str) else asked.placement
 
 
-def _answer(placements: tuple[str | PlacementRequest, ...], reply: Reply | None) -> DecideAnswer:
-    answers = () if reply is None else reply.answers
+def _answer(
+    placements: tuple[str | PlacementRequest, ...], reply: Reply | NoDecision
+) -> DecideAnswer:
+    answers = reply.answers if isinstance(reply, Reply) else ()
     actions = {answer.placement: answer.actions for answer in answers}
     shown = {
         _name_of(one): _answer_placement(one, actions.get(_name_of(one), ())) for one in placements
     }
-    return DecideAnswer(None if reply is None else reply.decision_id, shown, reply is None)
+    if isinstance(reply, Reply):
+        return DecideAnswer(reply.decision_id, shown, defaulted=False)
+    return DecideAnswer(None, shown, defaulted=True, reason=reply.reason)
 
 
 def _answer_placement(

@@ -1,7 +1,7 @@
 """Prometheus metrics of the gateway."""
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -31,7 +31,15 @@ class Metrics:
             "unavailable", "Writes that Kafka did not acknowledge in time"
         )
         self._decisions = self._counter(
-            "decisions", "`/v1/decide`: answered, or defaulted (out of time)", "result"
+            "decisions",
+            "`/v1/decide`: answered; defaulted (out of time); unasked (the default at once, as "
+            "nothing comes back); refused (503, as it would come too late)",
+            "result",
+        )
+        self._oldest = Gauge(
+            "kairos_gateway_oldest_decision_seconds",
+            "Age of the oldest decision that was asked for and has not come back",
+            registry=self._registry,
         )
         self._expired = self._counter("expired", "Actions that came too late to be shown")
         self._unproven = self._counter(
@@ -67,8 +75,12 @@ class Metrics:
     def count_unavailable(self) -> None:
         self._unavailable.inc()
 
-    def count_decision(self, defaulted: bool) -> None:
-        self._decisions.labels("defaulted" if defaulted else "answered").inc()
+    def count_decision(self, result: str) -> None:
+        self._decisions.labels(result).inc()
+
+    def follow_oldest_decision(self, age_s: Callable[[], float]) -> None:
+        """Show the age of the oldest decision that has not come back, by `age_s`."""
+        self._oldest.set_function(age_s)
 
     def count_expired(self, actions: int) -> None:
         self._expired.inc(actions)

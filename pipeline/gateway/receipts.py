@@ -15,7 +15,7 @@ from starlette.responses import Response
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.coupon_codes import CouponCodes, format_code
 from pipeline.adapters.kafka import Outgoing
-from pipeline.gateway.decide import DecideEndpoint, PlacementAction, to_placement_action
+from pipeline.gateway.decide import DecideEndpoint, NoDecision, PlacementAction, to_placement_action
 from pipeline.gateway.gateway import Gateway, trace_of
 from pipeline.gateway.paper import as_escpos, as_lines, paper_receipt
 from pipeline.gateway.receipt import receive
@@ -102,10 +102,11 @@ class ReceiptEndpoint:
         reply = await self.decide.decide(gateway, received, asked, trace_of(request))
         if isinstance(reply, Refusal):
             return reply
-        action = reply.answers[0].action if reply is not None and reply.answers else None
-        if reply is None or action is None:
-            decision = None if reply is None else reply.decision_id
-            return json_response(ReceiptAnswer(decision, None, reply is None))
+        if isinstance(reply, NoDecision):
+            return json_response(ReceiptAnswer(None, None, defaulted=True))
+        action = reply.answers[0].action if reply.answers else None
+        if action is None:
+            return json_response(ReceiptAnswer(reply.decision_id, None, defaulted=False))
         code = None
         if "coupon" in action.content:
             left_ms = began_ms + (body.budget_ms or gateway.limits.decide_ms) - now_ms()

@@ -21,13 +21,16 @@ _POLL_S: Final = 0.5
 _BATCH: Final = 500
 
 OnLateReply: TypeAlias = Callable[[Reply], None]
+OnReply: TypeAlias = Callable[[str], None]
+"""Called with the request id of every reply, in time or late."""
 
 
 class PendingReplies:
     """Requests without a reply yet; a reply to an abandoned request goes to `late`."""
 
-    def __init__(self, late: OnLateReply) -> None:
+    def __init__(self, late: OnLateReply, came_back: OnReply) -> None:
         self._late = late
+        self._came_back = came_back
         self._open: dict[str, asyncio.Future[Reply]] = {}
         self._abandoned: dict[str, None] = {}
 
@@ -55,6 +58,7 @@ class PendingReplies:
     def deliver(self, replies: Sequence[Reply]) -> None:
         """Resolve the requests that wait; ignore replies of other processes and repeated ones."""
         for reply in replies:
+            self._came_back(reply.request_id)
             answer = self._open.pop(reply.request_id, None)
             if answer is not None and not answer.done():
                 answer.set_result(reply)

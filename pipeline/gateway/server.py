@@ -15,6 +15,7 @@ from pipeline.adapters.avro import Codec
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.coupon_codes import CouponCodes
 from pipeline.adapters.kafka import AsyncPublisher
+from pipeline.adapters.lag import partition_ends
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.adapters.signed_links import MessageLinks
@@ -25,6 +26,8 @@ from pipeline.gateway.connections import (
     connections_within_descriptors,
 )
 from pipeline.gateway.coupon_book import CouponDesk, CouponReader
+from pipeline.gateway.decide import DecideEndpoint
+from pipeline.gateway.decision_admission import DecisionAdmission
 from pipeline.gateway.expired_replies import LateReplies
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.metrics import Metrics
@@ -79,7 +82,11 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     shutdown = _Shutdown()
     gateway = _gateway(settings, instance, shutdown)
     late = LateReplies(gateway)
-    waiting = PendingReplies(late.expire)
+    partitions = len(partition_ends(settings.kafka(), topics.INTERACTIONS))
+    clock = asyncio.get_running_loop().time
+    admission = DecisionAdmission(partitions, settings.decide_budget_ms / 1000, clock)
+    gateway.metrics.follow_oldest_decision(admission.oldest_age_s)
+    waiting = PendingReplies(late.expire, admission.note_reply)
     replies = ReplyReader(settings.kafka(), instance, gateway.codec, waiting)
     readiness = GatewayReadiness(gateway, waiting, replies.partitions_of(topics.PROBES))
     profiles = _profiles(settings, instance, gateway.codec, shutdown)
@@ -87,7 +94,8 @@ async def _serve(settings: Settings, instance: str, listening: socket.socket) ->
     replies.start()  # last: librdkafka's metadata call can hang while another thread polls
     desk = CouponDesk(CouponCodes(settings.signing_secret()), coupons.book)
     guard = Guard(_connection_limits(settings), gateway.metrics)
-    app = create_app(gateway, waiting, readiness, profiles, desk)
+    decide = DecideEndpoint(waiting, admission)
+    app = create_app(gateway, decide, readiness, profiles, desk)
     server = uvicorn.Server(_options(app, guard, settings))
     shutdown.watch(server)
     announce(settings.home, instance, "ready", ports)

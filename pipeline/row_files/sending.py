@@ -87,20 +87,20 @@ class FilePublisher:
     `delivered`: number of interactions that Kafka has acknowledged.
     """
 
-    def __init__(self, kafka: dict[str, Property], codec: Codec) -> None:
+    def __init__(self, kafka: dict[str, Property], codec: Codec, linger_ms: int) -> None:
         self._codec = codec
         self.delivered = 0
         self._failed = 0
         self._why: KafkaError | None = None
         self._waiting = 0
-        self._producer = Producer({**kafka, **WRITER_SETTINGS, "linger.ms": 20})
+        self.producer = Producer({**kafka, **WRITER_SETTINGS, "linger.ms": linger_ms})
 
     def put(self, interaction: Interaction) -> None:
         """Queue an interaction."""
         value = self._codec.encode(topics.INTERACTIONS, interaction)
         while True:
             try:
-                self._producer.produce(
+                self.producer.produce(
                     topics.INTERACTIONS,
                     value,
                     interaction.identifiers[0].key,
@@ -109,14 +109,14 @@ class FilePublisher:
                 )
                 break
             except BufferError:
-                self._producer.poll(_FULL_S)
+                self.producer.poll(_FULL_S)
         self._waiting += 1
         if self._waiting % _POLL_EVERY == 0:
-            self._producer.poll(0)
+            self.producer.poll(0)
 
     def finish(self) -> None:
         """Wait until Kafka has acknowledged everything. Raise NotDeliveredError otherwise."""
-        missing = self._producer.flush(_FLUSH_S) + self._failed
+        missing = self.producer.flush(_FLUSH_S) + self._failed
         if missing:
             raise NotDeliveredError(
                 f"Kafka did not take {missing} of the interactions "

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.config_log import open_configuration_log
-from pipeline.adapters.consumer_groups import stage_groups
+from pipeline.adapters.consumer_groups import are_stages_running, stage_groups
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.log_clock import LogClock
 from pipeline.adapters.snapshots import scan
@@ -32,7 +32,6 @@ from pipeline.profile_reads.member_profiles import MemberProfile, open_profiles
 from pipeline.rollout.backfill import backfill
 from pipeline.rollout.plan import plan
 from pipeline.rollout.reevaluate import reevaluate
-from pipeline.rollout.throttled_feed import are_stages_running
 from pipeline.rollout.versions import Version
 from pipeline.settings import Settings
 

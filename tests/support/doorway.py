@@ -1,5 +1,6 @@
 """The gateway's HTTP API in one process: real routes and codec, Kafka played by a list."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from pipeline.config import model
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.gateway.app import create_app
 from pipeline.gateway.coupon_book import CouponBook, CouponDesk
+from pipeline.gateway.decide import DecideEndpoint
+from pipeline.gateway.decision_admission import DecisionAdmission
 from pipeline.gateway.gateway import Gateway, Limits
 from pipeline.gateway.metrics import Metrics
 from pipeline.gateway.profiles import ProfileEndpoints
@@ -133,7 +136,8 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
     """A gateway whose files are in `folder`."""
     log, codec, tokens = Log(), Codec(recorded_versions()), TokenKey("test" * 8)
     settings = Settings(home=folder, secret="test" * 8)
-    waiting = PendingReplies(lambda _: None)
+    admission = DecisionAdmission(2, 0.1, time.monotonic)
+    waiting = PendingReplies(lambda _: None, admission.note_reply)
     gateway = Gateway(
         instance="gateway",
         limits=Limits(MESSAGE_BYTES, BATCH_BYTES, ITEMS, decide_ms=1, token_ms=TOKEN_MS),
@@ -149,5 +153,6 @@ def doorway(config: Configuration, folder: Path) -> Doorway:
     profiles = ProfileEndpoints(settings, view, Current())  # type: ignore[arg-type]
     book = CouponBook({})
     desk = CouponDesk(CouponCodes("test" * 8), book)
-    app = create_app(gateway, waiting, GatewayReadiness(gateway, waiting, 2), profiles, desk)
+    decide = DecideEndpoint(waiting, admission)
+    app = create_app(gateway, decide, GatewayReadiness(gateway, waiting, 2), profiles, desk)
     return Doorway(app, log, codec, waiting, tokens, view, desk)

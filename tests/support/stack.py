@@ -128,6 +128,10 @@ class Stack:
             process.kill()
         eventually(lambda: all(self._is_back(name, process) for name, process in killed.items()))
 
+    def decisions(self, result: str) -> float:
+        """How many requests for a decision had this result so far."""
+        return self._counted("kairos_gateway_decisions_total", result=result)
+
     def _counted(self, metric: str, **labels: str) -> float:
         """The sum of the gateway's samples of a metric that have these labels."""
         text = httpx.get(f"{self.url}/metrics", timeout=30.0, trust_env=False).text

@@ -20,7 +20,7 @@ _GIVEN = {
 
 async def test_user_settings_do_not_override_writer_settings() -> None:
     await AsyncPublisher(_GIVEN, 1_000, pytest.fail).close()
-    FilePublisher(_GIVEN, _CODEC)
+    FilePublisher(_GIVEN, _CODEC, linger_ms=20)
     IdentityWriter(_GIVEN, _CODEC)
 
 

@@ -1,0 +1,210 @@
+"""Pace of a bulk writer: as much as the stages take, and no more ahead of live interactions.
+
+Interactions of a partition are decided in the order of the log, so that who asks for a decision
+waits for everything that was written before. So a bulk writer holds few records on their way
+through the stages: probes among them tell when those before have passed all stages. How many these
+may be follows from the probes' measured time.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from itertools import cycle
+from math import ceil
+from statistics import median
+from typing import Final
+from uuid import uuid4
+
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from msgspec import Struct
+
+from pipeline.adapters.clock import now_ms
+from pipeline.adapters.consumer_groups import are_stages_running
+from pipeline.adapters.kafka import Property, key_per_partition, partition_for_key
+from pipeline.home.records import Records
+from pipeline.model import topics
+from pipeline.model.decision import Reply
+from pipeline.model.identity import IdentityChange
+from pipeline.model.interaction import DecideRequest
+
+_LEAST: Final = 8
+_MOST: Final = 2_000
+_ADDED_S: Final = 0.01
+"""Time that records on their way may add to a round trip, which live ones wait too."""
+_CUT: Final = 0.8
+_GAIN: Final = 1.15
+_LOOKED_AT: Final = 8
+"""Round trips whose median counts: single ones vary with whatever else the machine does."""
+_MEASURED_S: Final = 5.0
+"""Time after which the round trip beside few records is measured again."""
+_PROBES: Final = 4
+"""Probes on their way per window."""
+
+_POLL_S: Final = 0.01
+_TIMEOUT_S: Final = 10.0
+_LOST_S: Final = 60.0
+"""Time after which a probe counts as lost, such as with a broker that was away, and is repeated."""
+_LOOK_S: Final = 5.0
+
+
+class RoundTripWindow:
+    """Number of records that may be on their way, by the median of the last round trips.
+
+    It is the least at first, and again each five seconds, to measure what a round trip takes beside
+    few records; then a little more, or less, after each few round trips.
+    """
+
+    def __init__(self) -> None:
+        self.size = _LEAST
+        self._beside_few_s: float | None = None
+        self._kept = _LEAST
+        self._since_s = self._measured_at_s = float("-inf")
+        self._took_s: list[float] = []
+
+    def note(self, sent_at_s: float, now_s: float) -> None:
+        """Note the round trip of a probe by a clock that never goes back."""
+        if sent_at_s < self._since_s:  # it was on its way beside more, or fewer
+            return
+        self._took_s.append(now_s - sent_at_s)
+        if len(self._took_s) < _LOOKED_AT:
+            return
+        usual_s = median(self._took_s)
+        if self._beside_few_s is None:
+            self._beside_few_s, self._measured_at_s = usual_s, now_s
+            self._resize(self._kept, now_s)
+        elif now_s - self._measured_at_s > _MEASURED_S:
+            self._beside_few_s, self._kept = None, self.size
+            self._resize(_LEAST, now_s)
+        elif usual_s > self._beside_few_s + _ADDED_S:
+            self._resize(int(self.size * _CUT), now_s)
+        else:
+            self._resize(ceil(self.size * _GAIN), now_s)
+
+    def _resize(self, size: int, now_s: float) -> None:
+        self.size = min(max(size, _LEAST), _MOST)
+        self._since_s = now_s
+        self._took_s.clear()
+
+
+class _Probe(Struct, frozen=True):
+    """Probe on its way; `before`: number of records written before it."""
+
+    request_id: str
+    before: int
+    sent_at_s: float
+
+
+class Pace:
+    """Pace of the records that `producer` writes.
+
+    `is_given_up(waited_s)` is asked while a probe has not come back; the pace ends once it returns
+    True, and what is written then waits for nothing. It may raise.
+    """
+
+    def __init__(
+        self, records: Records, producer: Producer, is_given_up: Callable[[float], bool]
+    ) -> None:
+        self._codec = records.codec
+        self._producer = producer
+        self._is_given_up = is_given_up
+        self._name = f"pace-{uuid4()}"
+        self._consumer = Consumer(
+            {**records.settings.kafka(), "group.id": "kairos.pace", "enable.auto.commit": False}
+        )
+        known = self._consumer.list_topics(timeout=_TIMEOUT_S).topics
+        self._keys = key_per_partition("probe", len(known[topics.PROBES].partitions))
+        self._next_keys = cycle(self._keys)
+        partition = partition_for_key(self._name, len(known[topics.REPLIES].partitions))
+        where = TopicPartition(topics.REPLIES, partition)
+        _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)
+        self._consumer.assign([TopicPartition(topics.REPLIES, partition, end)])
+        self._window = RoundTripWindow()
+        self._probes: deque[_Probe] = deque()
+        self._answered: set[str] = set()
+        self._written = self._passed = 0
+        self._moved_at_s = 0.0
+        self._is_over = False
+
+    def step(self) -> None:
+        """Note one more record written; return once there is room for the next."""
+        self._written += 1
+        if self._is_over:
+            return
+        last = self._probes[-1].before if self._probes else self._passed
+        if self._written - last >= max(1, self._window.size // _PROBES):
+            self._send_probe(next(self._next_keys))
+            self._take_replies(0)
+        while self._written - self._passed >= self._window.size and not self._is_over:
+            self._wait()
+
+    def wait_until_passed(self) -> None:
+        """Return once the records written so far have passed all stages."""
+        if not self._is_over:
+            for key in self._keys:
+                self._send_probe(key)
+        while self._probes and not self._is_over:
+            self._wait()
+
+    def close(self) -> None:
+        """Close the connection on which replies come."""
+        self._consumer.close()
+
+    def _wait(self) -> None:
+        self._producer.poll(0)
+        if not self._probes or time.monotonic() - self._probes[-1].sent_at_s > _LOST_S:
+            self._send_probe(next(self._next_keys))
+        self._take_replies(_POLL_S)
+        if self._probes:
+            self._is_over = self._is_given_up(time.monotonic() - self._moved_at_s)
+
+    def _send_probe(self, key: str) -> None:
+        at, now_s = now_ms(), time.monotonic()
+        if not self._probes:
+            self._moved_at_s = now_s
+        request = DecideRequest(str(uuid4()), self._name, (), at)
+        probe = IdentityChange(
+            request.request_id, "probe", identifier=key, at=at, config="", request=request
+        )
+        self._producer.produce(topics.PROBES, self._codec.encode(topics.PROBES, probe), key)
+        self._probes.append(_Probe(request.request_id, self._written, now_s))
+
+    def _take_replies(self, timeout_s: float) -> None:
+        """Take the replies that are there; those of partitions that others overtook wait."""
+        message = self._consumer.poll(timeout_s)
+        while message is not None:
+            if message.error() is None and message.key() == self._name.encode():
+                reply = self._codec.decode(topics.REPLIES, message.value() or b"")
+                if isinstance(reply, Reply):
+                    self._answered.add(reply.request_id)
+            message = self._consumer.poll(0)
+        now_s = time.monotonic()
+        while self._probes and self._is_passed(self._probes[0], now_s):
+            passed = self._probes.popleft()
+            self._answered.discard(passed.request_id)
+            self._passed, self._moved_at_s = passed.before, now_s
+            self._window.note(passed.sent_at_s, now_s)
+
+    def _is_passed(self, probe: _Probe, now_s: float) -> bool:
+        """Return whether a probe came back, or later ones did long after it was lost."""
+        if probe.request_id in self._answered:
+            return True
+        return bool(self._answered) and now_s - probe.sent_at_s > _LOST_S
+
+
+class StagesWatch:
+    """Watch that gives up waiting where the stages do not run: nobody waits for decisions then."""
+
+    def __init__(self, kafka: Mapping[str, Property]) -> None:
+        self._kafka = kafka
+        self._looked_at_s = float("-inf")
+
+    def is_given_up(self, waited_s: float) -> bool:
+        """Return whether the stages have no worker; looks once in five seconds of waiting."""
+        now_s = time.monotonic()
+        if waited_s < _LOOK_S or now_s - self._looked_at_s < _LOOK_S:
+            return False
+        self._looked_at_s = now_s
+        try:
+            return not are_stages_running(self._kafka)
+        except KafkaException:
+            return False  # the broker is away, and its workers may be there when it is back

@@ -1,0 +1,89 @@
+"""What somebody waits for goes before what nobody waits for, or is answered at once."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from pipeline.adapters.lag import record_counts
+from pipeline.model import topics
+from tests.support.stack import Stack, eventually, running_stack, stopped
+
+_CONFIGURATION = Path(__file__).parent / "configuration"
+_ROWS = 2_500
+_BUDGET_MS = 1_000
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of one worker, whose budget for a decision bears a busy machine."""
+    variables = {
+        "TEST_RECEIVER": "http://127.0.0.1:9",
+        "TEST_SIGNING_SECRET": "test-signing-secret",
+        "KAIROS_PARTITIONS": "2",
+        "KAIROS_DECIDE_BUDGET_MS": str(_BUDGET_MS),
+    }
+    with running_stack(Stack(tmp_path_factory.mktemp("live"), _CONFIGURATION, variables)) as stack:
+        yield stack
+
+
+@pytest.fixture
+def client(live: Stack) -> Iterator[httpx.Client]:
+    with live.client("test-app-key") as client:
+        yield client
+
+
+def _ask(client: httpx.Client) -> httpx.Response:
+    page = {"type": "page", "name": "home", "userId": f"live-{uuid4()}", "messageId": str(uuid4())}
+    return client.post("/v1/decide", json={"interaction": page, "placements": ["hero"]})
+
+
+def _is_decided(answer: httpx.Response) -> bool:
+    return answer.status_code == 200 and not answer.json()["defaulted"]
+
+
+def test_live_decisions_come_in_time_beside_a_file(
+    live: Stack, client: httpx.Client, tmp_path: Path
+) -> None:
+    """Beside what the stages need several budgets for."""
+    file = tmp_path / "rows.ndjson"
+    rows = (
+        {"type": "track", "event": "Viewed", "messageId": str(uuid4()), "userId": f"bulk-{number}"}
+        for number in range(_ROWS)
+    )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    eventually(lambda: _is_decided(_ask(client)))
+    sending = live.start("send", str(file), "--json")
+    answers = []
+    while sending.poll() is None:
+        answers.append(_is_decided(_ask(client)))
+        time.sleep(0.02)
+    assert sending.returncode == 0
+    assert sum(answers) >= 0.8 * len(answers), answers
+    eventually(lambda: _is_decided(_ask(client)))
+    live.kairos("status", "--until-idle", "60")
+    counts = record_counts(live.settings.kafka(), (topics.INTERACTIONS, topics.DECISIONS))
+    assert counts[topics.INTERACTIONS] >= counts[topics.DECISIONS] >= _ROWS
+
+
+def test_stalled_pipeline_is_not_waited_for_and_found_again(
+    live: Stack, client: httpx.Client
+) -> None:
+    eventually(lambda: _is_decided(_ask(client)))
+    with stopped(live.process("worker-all-0")):
+
+        def stalled() -> httpx.Response | None:
+            began_s = time.monotonic()
+            answer = _ask(client)
+            took_s = time.monotonic() - began_s
+            reason = answer.json().get("reason")
+            return answer if reason == "pipeline_stalled" and took_s < _BUDGET_MS / 2_000 else None
+
+        answer = eventually(stalled).json()
+        assert (answer["placements"], answer["defaulted"]) == ({"hero": None}, True)
+    eventually(lambda: _is_decided(_ask(client)))
+    assert live.decisions("unasked") >= 1

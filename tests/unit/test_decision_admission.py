@@ -1,0 +1,156 @@
+"""When a decision is asked for, and when the gateway says at once that it cannot come in time."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from itertools import count
+
+from pipeline.gateway.decision_admission import AdmissionVerdict, DecisionAdmission, DelayGate
+
+_BUDGET_S = 0.1
+_KEY = "cookie:c1"
+
+
+@dataclass
+class _Pipeline:
+    """One partition that makes `per_s` decisions a second, in order; time goes on by `run`."""
+
+    per_s: float
+    now_s: float = 0.0
+    in_time: int = 0
+    late: int = 0
+    refused: int = 0
+    stalled: int = 0
+    _queue: deque[tuple[str, float]] = field(default_factory=deque)
+    _ids: "count[int]" = field(default_factory=count)
+    _free_at_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.admission = DecisionAdmission(1, _BUDGET_S, lambda: self.now_s)
+
+    def run(self, arrivals_per_s: float, seconds: float) -> None:
+        """Ask so often for so long, one after the other."""
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            self.now_s += 1 / arrivals_per_s
+            self._come_back()
+            self._ask()
+
+    def _ask(self) -> None:
+        match self.admission.judge(_KEY, _BUDGET_S):
+            case AdmissionVerdict.ADMIT:
+                request = str(next(self._ids))
+                self.admission.ask(request, _KEY)
+                self._queue.append((request, self.now_s))
+            case AdmissionVerdict.OVERLOADED:
+                self.refused += 1
+            case AdmissionVerdict.STALLED:
+                self.stalled += 1
+
+    def _come_back(self) -> None:
+        until_s, now_s = self.now_s, self.now_s
+        while self._queue and self.per_s:
+            request, asked_s = self._queue[0]
+            done_s = max(self._free_at_s, asked_s) + 1 / self.per_s
+            if done_s > until_s:
+                break
+            self._queue.popleft()
+            self._free_at_s = self.now_s = done_s
+            self.admission.note_reply(request)
+            if done_s - asked_s <= _BUDGET_S:
+                self.in_time += 1
+            else:
+                self.late += 1
+        self.now_s = now_s
+
+
+def test_all_are_admitted_below_capacity() -> None:
+    pipeline = _Pipeline(per_s=300)
+    pipeline.run(arrivals_per_s=250, seconds=20)
+    assert pipeline.refused == pipeline.stalled == pipeline.late == 0
+
+
+def test_overload_is_refused_and_what_is_admitted_comes_in_time() -> None:
+    """Of three times what the pipeline makes, it goes on making nearly all that it can."""
+    pipeline = _Pipeline(per_s=300)
+    pipeline.run(arrivals_per_s=900, seconds=20)
+    assert pipeline.in_time > 0.9 * 300 * 20
+    assert pipeline.late < 0.05 * pipeline.in_time
+    assert pipeline.refused > 0.9 * 600 * 20
+    assert pipeline.stalled == 0
+
+
+def test_after_an_overload_nothing_is_refused_any_more() -> None:
+    pipeline = _Pipeline(per_s=300)
+    pipeline.run(arrivals_per_s=3_000, seconds=10)
+    pipeline.run(arrivals_per_s=100, seconds=0.5)
+    refused, late = pipeline.refused, pipeline.late
+    pipeline.run(arrivals_per_s=100, seconds=10)
+    assert (pipeline.refused, pipeline.late, pipeline.stalled) == (refused, late, 0)
+
+
+def test_stalled_pipeline_is_asked_once_per_second_and_found_again_at_once() -> None:
+    pipeline = _Pipeline(per_s=0)
+    pipeline.run(arrivals_per_s=100, seconds=10)
+    asked = 1_000 - pipeline.stalled - pipeline.refused
+    assert asked < 30
+    pipeline.per_s = 300
+    pipeline._free_at_s = pipeline.now_s
+    pipeline.run(arrivals_per_s=100, seconds=1)
+    turned_away = pipeline.stalled + pipeline.refused
+    pipeline.run(arrivals_per_s=100, seconds=5)
+    assert pipeline.stalled + pipeline.refused == turned_away
+
+
+def test_short_stall_is_borne() -> None:
+    """As long as a collection of garbage or a commit takes."""
+    gate = DelayGate(target_s=0.05, interval_s=0.1)
+    for delay_ms in range(0, 140, 10):
+        assert gate.is_open(delay_ms / 1000, now_s=delay_ms / 1000)
+    assert gate.is_open(0.0, now_s=0.15)
+    assert gate.is_open(0.06, now_s=0.16)
+
+
+def test_decision_that_never_comes_back_is_forgotten_with_the_next_that_does() -> None:
+    now_s = 0.0
+    admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
+    admission.ask("on an event that was decided before", _KEY)
+    now_s = 10.0
+    admission.ask("next", _KEY)
+    assert admission.oldest_age_s() == 10.0
+    admission.note_reply("next")
+    assert admission.oldest_age_s() == 0.0
+    admission.note_reply("on an event that was decided before")
+    assert admission.judge(_KEY, _BUDGET_S) is AdmissionVerdict.ADMIT
+
+
+def test_partition_that_stands_still_stops_no_other() -> None:
+    now_s = 0.0
+    admission = DecisionAdmission(4, _BUDGET_S, lambda: now_s)
+    keys = [f"cookie:{number}" for number in range(40)]
+    for number, key in enumerate(keys):
+        admission.ask(str(number), key)
+    for step in range(20):
+        now_s += 0.02
+        for key in keys:
+            admission.judge(key, _BUDGET_S)
+        if step == 0:
+            stuck = admission._queue_of(keys[0])
+            for number, key in enumerate(keys):
+                if admission._queue_of(key) is not stuck:
+                    admission.note_reply(str(number))
+    verdicts = {key: admission.judge(key, _BUDGET_S) for key in keys}
+    for key, verdict in verdicts.items():
+        is_stuck = admission._queue_of(key) is stuck
+        assert verdict is (AdmissionVerdict.STALLED if is_stuck else AdmissionVerdict.ADMIT)
+
+
+def test_longer_budget_bears_a_longer_delay() -> None:
+    now_s = 0.0
+    admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
+    admission.ask("oldest", _KEY)
+    verdicts = []
+    for _ in range(40):
+        now_s += 0.01
+        verdicts.append(admission.judge(_KEY, _BUDGET_S))
+        assert admission.judge(_KEY, 5.0) is AdmissionVerdict.ADMIT
+    assert AdmissionVerdict.STALLED in verdicts

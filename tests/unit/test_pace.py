@@ -1,0 +1,53 @@
+"""How many records of a bulk writer are on their way through the stages at once."""
+
+from collections import deque
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.home.pace import RoundTripWindow
+
+_PROBES = 4
+
+
+def _round_trips(window: RoundTripWindow, per_s: float, empty_s: float, seconds: float) -> int:
+    """Let stages that take `per_s` records a second, and `empty_s` for one, have what the window
+    lets in; return how many they took."""
+    now_s = free_at_s = 0.0
+    written = passed = 0
+    probes: deque[tuple[int, float, float]] = deque()
+    while now_s < seconds:
+        while written - passed < window.size:
+            count = max(1, window.size // _PROBES)
+            written += count
+            free_at_s = max(free_at_s, now_s) + count / per_s
+            probes.append((written, now_s, free_at_s + empty_s))
+        passed, sent_s, now_s = probes.popleft()
+        window.note(sent_s, now_s)
+    return passed
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.floats(300, 20_000), st.floats(0.003, 0.03))
+def test_stages_are_busy_and_hardly_anybody_waits(per_s: float, empty_s: float) -> None:
+    window = RoundTripWindow()
+    _round_trips(window, per_s, empty_s, 3)
+    took = _round_trips(window, per_s, empty_s, 5)
+    assert took > 0.75 * per_s * 5
+    assert window.size / per_s < empty_s + 0.01 + 0.015 + 8 / per_s
+
+
+def test_slow_stages_have_the_least() -> None:
+    """As few as still tell how long they take, where more take longer at once."""
+    window = RoundTripWindow()
+    assert _round_trips(window, per_s=20, empty_s=0.1, seconds=60) > 0.6 * 20 * 60
+    assert window.size < 24
+
+
+def test_single_late_round_trips_change_nothing() -> None:
+    """Of a stage that collects its garbage, or of a broker that syncs its disk."""
+    window, now_s = RoundTripWindow(), 0.0
+    for number in range(1_000):
+        now_s += 0.01
+        window.note(now_s - (0.3 if number % 4 == 3 else 0.01), now_s)
+    assert window.size > 100
