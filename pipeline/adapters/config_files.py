@@ -31,7 +31,8 @@ _MAX_BYTES_TOGETHER: Final = 10_000_000
 
 _REFERENCES: Final[Mapping[str, tuple[str, ...]]] = {
     "channels.yaml": ("secret", "url", "password", "key", "links", "returned"),
-    "ingest.yaml": ("private_key", "passphrase", "password"),
+    "ingest.yaml": ("private_key", "passphrase", "password", "key"),
+    "sources.yaml": ("secret",),
     "providers": (EVERY_FIELD,),
 }
 """Fields, by file, whose variables are resolved by the process that uses them.

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.adapters.config_files import ConfigError, load
 from pipeline.config.feeds import with_feed
-from pipeline.config.model import Bundle
+from pipeline.config.model import Bundle, PgpSecret
 
 _KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMYc2KN6GHkQ8dbOqhmJzqHRqmUuTQaMeMwYsfI0eWJo"
 _FOLDER = """watches:
@@ -56,6 +56,23 @@ def test_secrets_stay_names_of_variables(tmp_path: Path) -> None:
     sftp = bundle.ingest.watches[0].sftp
     assert sftp is not None
     assert sftp.private_key == "${CRM_KEY}"
+
+
+def test_names_of_pgp_keys_and_of_sources_secrets_stay_too(
+    tmp_path: Path,
+) -> None:
+    text = _FOLDER.replace(
+        "    folder:", '    pgp: {key: "${FEED_KEY}", passphrase: "${P}"}\n    folder:'
+    )
+    loaded(tmp_path, text)
+    (tmp_path / "sources.yaml").write_text(
+        "sources: [{name: crm, channel: file, write_key: write-key-1, trust: public, "
+        'asserts: [cookie], secret: "${PROOFS}"}]\n'
+    )
+    bundle = load(tmp_path, {"FEED_KEY": "a key", "P": "a passphrase", "PROOFS": "a secret"})
+    assert isinstance(bundle, Bundle), bundle
+    assert bundle.ingest.watches[0].pgp == PgpSecret("${FEED_KEY}", "${P}")
+    assert bundle.sources.sources[0].secret == "${PROOFS}"
 
 
 @pytest.mark.parametrize(
