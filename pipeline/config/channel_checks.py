@@ -10,6 +10,7 @@ from pipeline.config.keys import expand_variables, possible, reference_problem
 from pipeline.config.mail_addresses import parse_mailbox
 from pipeline.config.names import Names, check_name
 from pipeline.config.policy_checks import twice
+from pipeline.config.printer_urls import BadPrinterUrl, parse_printer_url
 from pipeline.config.provider import Provider
 from pipeline.config.smtp_urls import BadSmtpUrl, parse_smtp_url
 from pipeline.config.urls import url_problem
@@ -17,10 +18,12 @@ from pipeline.config.urls import url_problem
 _EMAIL: Final = "email"
 _SMS: Final = "sms"
 _PUSH: Final = "push"
+_POS: Final = "pos"
 _PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     _EMAIL: ("subject", "text"),
     _SMS: ("text",),
     _PUSH: ("title",),
+    _POS: ("text",),
 }
 """Parts that a content needs, by adapter."""
 
@@ -40,9 +43,10 @@ def channel_problems(
         path: Path = ("channels", "channels", index)
         yield from _of_provider(channel, path, frozenset(providers))
         yield from _push(channel, path, names)
+        yield from _pos(channel, path, environment)
         if channel.adapter == _EMAIL:
             yield from _email_channel(channel, path, environment)
-        else:
+        elif channel.adapter != _POS:
             yield from _other_channel(channel, path, environment)
         for place, placement in enumerate(channel.placements):
             if placement in seen:
@@ -58,11 +62,9 @@ def treatment_problems(
     parts = _PARTS.get(channel.adapter)
     if parts is None:
         return
-    if treatment.placement is not None:
-        yield Problem((*path, "placement"), "what is sent has no placement: leave it out")
-    if treatment.address is None:
-        what = "say with `address` which namespace has the customer's address on this channel"
-        yield Problem((*path, "treatment"), what)
+    if channel.adapter == _POS and treatment.placement is not None:
+        return
+    yield from _way(treatment, channel, path)
     for part in parts:
         if part not in treatment.content:
             yield Problem((*path, "content"), f"a message on {channel.name} needs a {part!r} here")
@@ -74,6 +76,20 @@ def treatment_problems(
             "to the gateway's URL, or make the campaign transactional"
         )
         yield Problem((*path, "channel"), what)
+
+
+def _way(treatment: model.Treatment, channel: model.Channel, path: Path) -> Iterator[Problem]:
+    """Yield what is wrong with the placement and the address of what is sent."""
+    if channel.adapter == _POS:
+        if "coupon" in treatment.content:
+            what = "coupons are issued with the answer to a payment: give the treatment a placement"
+            yield Problem((*path, "content"), what)
+        return
+    if treatment.placement is not None:
+        yield Problem((*path, "placement"), "what is sent has no placement: leave it out")
+    if treatment.address is None:
+        what = "say with `address` which namespace has the customer's address on this channel"
+        yield Problem((*path, "treatment"), what)
 
 
 def _of_provider(
@@ -91,6 +107,22 @@ def _push(channel: model.Channel, path: Path, names: Names) -> Iterator[Problem]
     elif channel.push is not None:
         where = (*path, "push", "namespace")
         yield from check_name("namespace", channel.push.namespace, names.namespaces, where)
+
+
+def _pos(channel: model.Channel, path: Path, environment: Mapping[str, str]) -> Iterator[Problem]:
+    if (channel.adapter == _POS) is (channel.pos is None):
+        yield Problem((*path, "adapter"), "`adapter: pos` and `pos` go together")
+    if channel.adapter != _POS:
+        return
+    if channel.email is not None:
+        yield Problem((*path, "email"), "`email` is for channels with `adapter: email`")
+    url = expand_variables(channel.url or "", environment)
+    wrong = reference_problem(channel.url or "")
+    if url is not None:
+        printer = parse_printer_url(url)
+        wrong = printer.why if isinstance(printer, BadPrinterUrl) else wrong
+    if wrong is not None:
+        yield Problem((*path, "url"), wrong)
 
 
 def _provider(

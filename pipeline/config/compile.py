@@ -226,6 +226,7 @@ def _channel(channel: model.Channel, bundle: model.Bundle) -> CompiledChannel:
         email=channel.email,
         provider=providers.get(channel.provider or ""),
         push=channel.push,
+        pos=channel.pos,
     )
 
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from pipeline.conditions import Compiled, Facts
 from pipeline.conditions.compile import Read, Test
 from pipeline.config.aggregates import Aggregate
-from pipeline.config.model import Email, KeptRule, Purpose, Push
+from pipeline.config.model import Email, KeptRule, Pos, Purpose, Push
 from pipeline.config.provider import Provider
 from pipeline.config.templates import Template
 from pipeline.model.interaction import Known
@@ -360,10 +360,11 @@ class CompiledChannel:
     """Way to reach a customer; `url` is set where an adapter needs it."""
 
     name: str
-    adapter: Literal["none", "webhook", "email", "sms", "push"]
+    adapter: Literal["none", "webhook", "email", "sms", "push", "pos"]
     url: str | None
     secret: str | None
     placements: tuple[str, ...]
     email: Email | None = None
     provider: Provider | None = None
     push: Push | None = None
+    pos: Pos | None = None

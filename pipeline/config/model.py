@@ -725,14 +725,22 @@ class Push(Part, frozen=True):
     services: tuple[str, ...] = PUSH_SERVICES
 
 
+class Pos(Part, frozen=True):
+    """Receipt printer of a channel with `adapter: pos`; `width`: characters of a line (80 mm paper
+    has 42, 58 mm 32)."""
+
+    width: Annotated[int, Meta(ge=16, le=128)] = 42
+
+
 class Channel(Part, frozen=True):
     """A way to reach a customer. `cost` is per message, `deadline` how long it stays worth saying.
 
     `adapter: webhook` posts each action to `url`; `adapter: email` sends it by the SMTP server at
     `url` (`smtp+starttls://HOST:587`, `smtps://HOST:465`, or `smtp://HOST:25` without encryption),
     as `email` says; `adapter: sms` sends it by the HTTP API of the `provider` that a file in
-    providers/ describes; `adapter: push` sends it to browsers, as `push` says; `adapter: none`
-    leaves the topic to others.
+    providers/ describes; `adapter: push` sends it to browsers, as `push` says; `adapter: pos`
+    prints it by the receipt printer at `url` (`tcp://HOST:9100`); `adapter: none` leaves the topic
+    to others.
     `secret` names the environment variable, of the adapter, that holds the key by which posts are
     signed: `${NAME}`. Variables in `url` (`${NAME}`, `${NAME:-default}`) are the adapter's too: the
     configuration keeps their names, never their values.
@@ -746,11 +754,12 @@ class Channel(Part, frozen=True):
     name: Name
     cost: float = 0.0
     deadline: Duration = "5m"
-    adapter: Literal["none", "webhook", "email", "sms", "push"] = "none"
+    adapter: Literal["none", "webhook", "email", "sms", "push", "pos"] = "none"
     url: str | None = None
     secret: SecretName | None = None
     email: Email | None = None
     push: Push | None = None
+    pos: Pos | None = None
     provider: Name | None = None
     placements: tuple[Name, ...] = ()
     escape: Literal["html", "none"] | None = None

@@ -4,6 +4,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Final, TypeAlias
 
 from pipeline.delivery.email.trial import send_trial as try_email
+from pipeline.delivery.pos.trial import send_trial as try_pos
 from pipeline.delivery.push.trial import send_trial as try_push
 from pipeline.delivery.sms.trial import send_trial as try_sms
 
@@ -11,4 +12,9 @@ SendTrial: TypeAlias = Callable[[str, str | None, str], Coroutine[None, None, st
 """Sends a message to an address, by a server of one's own or (None) a local one, with links signed
 by a secret; returns what became of it."""
 
-TRIALS: Final[Mapping[str, SendTrial]] = {"email": try_email, "push": try_push, "sms": try_sms}
+TRIALS: Final[Mapping[str, SendTrial]] = {
+    "email": try_email,
+    "pos": try_pos,
+    "push": try_push,
+    "sms": try_sms,
+}

@@ -15,9 +15,9 @@ from starlette.responses import Response
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.coupon_codes import CouponCodes, format_code
 from pipeline.adapters.kafka import Outgoing
+from pipeline.adapters.receipt_paper import as_escpos, as_lines, paper_receipt
 from pipeline.gateway.decide import DecideEndpoint, NoDecision, PlacementAction, to_placement_action
 from pipeline.gateway.gateway import Gateway, trace_of
-from pipeline.gateway.paper import as_escpos, as_lines, paper_receipt
 from pipeline.gateway.receipt import receive
 from pipeline.gateway.responses import json_response
 from pipeline.intake.decoding import decode

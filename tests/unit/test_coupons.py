@@ -14,9 +14,9 @@ from msgspec.structs import replace
 
 from pipeline.adapters.coupon_codes import CouponCodes, format_code, read_code
 from pipeline.adapters.kafka import Outgoing
+from pipeline.adapters.receipt_paper import PaperReceipt, as_escpos, as_lines
 from pipeline.config import model
 from pipeline.gateway.coupon_book import CouponBook
-from pipeline.gateway.paper import PaperReceipt, as_escpos, as_lines
 from pipeline.model import topics
 from pipeline.model.coupon import CouponRecord
 from pipeline.model.decision import Action, Answer, Reply

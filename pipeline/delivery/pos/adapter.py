@@ -1,0 +1,140 @@
+"""Adapter of receipt printers: an action is printed by the printer of its channel.
+
+A printer recognises no repeats. It is asked for its state before (no paper: tried again) and after
+a receipt, which it answers once it has processed what came before. So the ledger records the
+attempt before the receipt is sent, and one that no answer followed is not repeated.
+"""
+
+import asyncio
+import os
+import time
+from asyncio import StreamReader, StreamWriter
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Final
+
+from pipeline.adapters.receipt_paper import as_escpos, paper_receipt
+from pipeline.config.compiled import CompiledChannel
+from pipeline.config.keys import expand_variables
+from pipeline.config.printer_urls import BadPrinterUrl, Printer, parse_printer_url
+from pipeline.delivery.channel_adapter import (
+    AdapterHost,
+    Attempt,
+    Bounced,
+    ChannelAdapter,
+    Delivered,
+    DeliveryResult,
+    Parcel,
+    Unconfirmed,
+)
+from pipeline.delivery.retries import TOO_LATE, TryAgainError, deliver_until
+
+_LONGEST_WAIT_S: Final = 60.0
+_CONNECT_S: Final = 5.0
+_STATE_S: Final = 5.0
+_PRINT_S: Final = 30.0
+
+ASK_STATE: Final = b"\x1dr\x01"
+"""GS r: transmit the state of the paper's sensors, in turn with what is printed."""
+
+PAPER_END: Final = 0x0C
+"""Bits of the answer that are set where there is no paper."""
+
+
+class PosAdapter:
+    """Adapter that prints with the printer of each channel, one receipt after the other."""
+
+    def __init__(self, host: AdapterHost) -> None:
+        self._host = host
+        self._locks: defaultdict[Printer, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    def serves(self, channel: str) -> bool:
+        found = self._host.find_channel(channel)
+        return found is not None and found.pos is not None
+
+    def may_repeat(self, channel: str) -> bool:
+        """Return False: a receipt that was printed twice is two."""
+        return False
+
+    async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        if time.time() >= parcel.give_up_s:
+            return TOO_LATE
+        attempt_once = partial(self._try, parcel, attempt)
+        return await deliver_until(parcel.give_up_s, _LONGEST_WAIT_S, attempt_once)
+
+    async def _try(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        channel = self._host.find_channel(parcel.action.channel)
+        if channel is None or channel.pos is None:
+            return Bounced(0)
+        printer = _printer(channel)
+        if isinstance(printer, BadPrinterUrl):
+            raise TryAgainError(f"channel {channel.name}: {printer.why}")
+        receipt = as_escpos(paper_receipt(parcel.action.content, None), channel.pos.width)
+        async with self._locks[printer], _connection(printer) as (reader, writer):
+            if time.time() >= parcel.give_up_s:
+                raise TryAgainError("the printer was not free in time")
+            await _check_ready(reader, writer)
+            attempt.begin()
+            return await _print(reader, writer, receipt)
+
+
+@asynccontextmanager
+async def open_adapter(host: AdapterHost) -> AsyncIterator[ChannelAdapter]:
+    """Open the adapter."""
+    yield PosAdapter(host)
+
+
+@asynccontextmanager
+async def _connection(printer: Printer) -> AsyncIterator[tuple[StreamReader, StreamWriter]]:
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            reader, writer = await asyncio.open_connection(printer.host, printer.port)
+    except (OSError, TimeoutError) as error:
+        raise TryAgainError(f"no connection to the printer: {type(error).__name__}") from error
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _check_ready(reader: StreamReader, writer: StreamWriter) -> None:
+    """Raise TryAgainError where the printer does not answer, or has no paper."""
+    try:
+        state = await _ask(reader, writer, b"", _STATE_S)
+    except (OSError, TimeoutError) as error:
+        raise TryAgainError(f"the printer does not answer: {type(error).__name__}") from error
+    if state is None or state & PAPER_END:
+        raise TryAgainError("the printer has no paper" if state else "the printer does not answer")
+
+
+async def _print(reader: StreamReader, writer: StreamWriter, receipt: bytes) -> DeliveryResult:
+    try:
+        state = await _ask(reader, writer, receipt, _PRINT_S)
+    except (OSError, TimeoutError) as error:
+        return Unconfirmed(f"no answer after the receipt: {type(error).__name__}")
+    if state is None:
+        return Unconfirmed("the printer ended the connection within the receipt")
+    return Unconfirmed("the paper ended") if state & PAPER_END else Delivered()
+
+
+async def _ask(
+    reader: StreamReader, writer: StreamWriter, before: bytes, patience_s: float
+) -> int | None:
+    """Send `before` and ask for the state; return it, None at the connection's end."""
+    async with asyncio.timeout(patience_s):
+        writer.write(before + ASK_STATE)
+        await writer.drain()
+        answer = await reader.read(1)
+    return answer[0] if answer else None
+
+
+def _printer(channel: CompiledChannel) -> Printer | BadPrinterUrl:
+    """Return the channel's printer, by the variables of this process's environment."""
+    url = expand_variables(channel.url or "", os.environ)
+    if url is None:
+        return BadPrinterUrl("a variable in `url` is not set here")
+    return parse_printer_url(url)

@@ -1,0 +1,56 @@
+"""Trial of receipt printers: one receipt through the adapter to a printer on this machine."""
+
+import asyncio
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from pipeline.adapters.receipt_paper import as_lines, paper_receipt
+from pipeline.config.compiled import CompiledChannel
+from pipeline.config.model import Pos
+from pipeline.delivery.pos.adapter import ASK_STATE, PosAdapter
+from pipeline.delivery.trial_delivery import deliver_trial, trial_host
+
+_HOST: Final = "127.0.0.1"
+
+
+class LocalPrinter:
+    """Receipt printer on this machine: it keeps what it would print. `state` is what it answers;
+    None: it does not."""
+
+    def __init__(self) -> None:
+        self.state: int | None = 0
+        self.printed: list[bytes] = []
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """Provide the printer's URL."""
+        server = await asyncio.start_server(self._serve, _HOST, 0)
+        async with server:
+            yield f"tcp://{_HOST}:{server.sockets[0].getsockname()[1]}"
+
+    async def _serve(self, reader: StreamReader, writer: StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                before = (await reader.readuntil(ASK_STATE)).removesuffix(ASK_STATE)
+                if before:
+                    self.printed.append(before)
+                if self.state is not None:
+                    writer.write(bytes([self.state]))
+                    await writer.drain()
+        writer.close()
+
+
+async def send_trial(address: str, server_url: str | None, secret: str) -> str:
+    """Print a receipt for somebody; return what became of it, and its lines where it is here."""
+    content = {"title": "Kairos", "text": f"This receipt is for {address}.\nIt cost nothing."}
+    printer, pos = LocalPrinter(), Pos()
+    async with printer.listening() as local:
+        channel = CompiledChannel("pos", "pos", server_url or local, None, (), pos=pos)
+        adapter = PosAdapter(trial_host(channel, secret))
+        told = await deliver_trial(adapter, channel.name, address, content)
+    if not printer.printed:
+        return told
+    lines = as_lines(paper_receipt(content, None), pos.width)
+    return "\n".join([f"{told}, {len(printer.printed[0])} bytes of ESC/POS:", *lines])

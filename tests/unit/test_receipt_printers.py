@@ -1,0 +1,180 @@
+"""Receipts by a printer in the network: printed once at most, and never without paper."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from pipeline.adapters import traces
+from pipeline.adapters.receipt_paper import as_escpos, paper_receipt
+from pipeline.config import model
+from pipeline.config.compile import compile_bundle
+from pipeline.config.compiled import CompiledChannel
+from pipeline.config.printer_urls import BadPrinterUrl, Printer, parse_printer_url
+from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime, Unconfirmed
+from pipeline.delivery.channel_adapter import Parcel as ToDeliver
+from pipeline.delivery.pos.adapter import PAPER_END, PosAdapter
+from pipeline.delivery.pos.trial import LocalPrinter, send_trial
+from pipeline.delivery.trial_delivery import trial_host
+from tests.unit.test_courier import _ACTION
+
+_CONTENT = {"title": "¡Gracias!", "text": "Ahorra 10 € en su próxima compra."}
+_RECEIPT = as_escpos(paper_receipt(_CONTENT, None), 32)
+
+
+class _Attempts:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def begin(self) -> None:
+        self.told.append("begun")
+
+    def record_failure(self) -> None:
+        self.told.append("failed")
+
+
+def _printed(
+    printer: LocalPrinter,
+    seconds: float = 20.0,
+    meanwhile: Callable[[], Awaitable[None]] | None = None,
+    url: str | None = None,
+) -> tuple[DeliveryResult, list[str]]:
+    async def run() -> tuple[DeliveryResult, list[str]]:
+        async with printer.listening() as here:
+            channel = CompiledChannel("pos", "pos", url or here, None, (), pos=model.Pos(32))
+            attempts, now = _Attempts(), time.time_ns() // 1_000_000
+            action = replace(
+                _ACTION,
+                channel="pos",
+                content=_CONTENT,
+                created_at=now,
+                deadline_at=now + round(seconds * 1_000),
+            )
+            adapter = PosAdapter(trial_host(channel, "secret"))
+            other = asyncio.ensure_future(meanwhile()) if meanwhile else None
+            parcel = ToDeliver(action, now, traces.new_trace())
+            result = await adapter.deliver(parcel, attempts)
+            if other is not None:
+                await other
+            return result, attempts.told
+
+    return asyncio.run(run())
+
+
+def test_receipt_is_printed_as_the_gateway_would() -> None:
+    printer = LocalPrinter()
+    assert _printed(printer) == (Delivered(), ["begun"])
+    assert printer.printed == [_RECEIPT]
+    assert "10 € en".encode("cp858") in _RECEIPT
+
+
+def test_printer_without_paper_prints_once_it_has_some() -> None:
+    printer = LocalPrinter()
+    printer.state = PAPER_END
+
+    async def refill() -> None:
+        await asyncio.sleep(0.3)
+        printer.state = 0
+
+    assert _printed(printer, meanwhile=refill) == (Delivered(), ["begun"])
+    assert printer.printed == [_RECEIPT]
+
+
+def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> None:
+    printer = LocalPrinter()
+    printer.state = PAPER_END
+    assert _printed(printer, 0.5) == (OutOfTime("the printer has no paper"), [])
+    assert printer.printed == []
+
+
+def test_printer_that_is_away_expires_the_message() -> None:
+    result, told = _printed(LocalPrinter(), 0.5, url="tcp://127.0.0.1:1")
+    assert isinstance(result, OutOfTime)
+    assert (result.unsure, told) == (False, [])
+
+
+class _Failing(LocalPrinter):
+    """It ends the connection, or its paper, within the first receipt."""
+
+    def __init__(self, at_receipt: int | None) -> None:
+        super().__init__()
+        self.at_receipt = at_receipt
+
+    async def _serve(self, reader: Any, writer: Any) -> None:
+        writer.write(b"\0" if await reader.read(3) else b"")
+        await reader.read(len(_RECEIPT) + 3)
+        self.printed.append(_RECEIPT)
+        if self.at_receipt is not None:
+            writer.write(bytes([self.at_receipt]))
+            await writer.drain()
+        writer.close()
+
+
+@pytest.mark.parametrize("state", [None, PAPER_END])
+def test_receipt_of_unknown_fate_is_not_printed_again(state: int | None) -> None:
+    printer = _Failing(state)
+    result, told = _printed(printer)
+    assert isinstance(result, Unconfirmed)
+    assert (told, len(printer.printed)) == (["begun"], 1)
+
+
+def test_trial_shows_the_receipt() -> None:
+    told = asyncio.run(send_trial("Ana", None, "secret")).splitlines()
+    assert told[0].startswith("accepted")
+    assert "This receipt is for Ana." in told
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("tcp://printer.shop.example", Printer("printer.shop.example", 9100)),
+        ("tcp://10.0.0.7:9101/", Printer("10.0.0.7", 9101)),
+        ("tcp://[::1]:9100", Printer("::1", 9100)),
+    ],
+)
+def test_url_names_a_printer(url: str, found: Printer) -> None:
+    assert parse_printer_url(url) == found
+
+
+@pytest.mark.parametrize(
+    "url", ["", "http://printer", "tcp://", "tcp://a:99999", "tcp://u@a", "tcp://a/b", "tcp://a b"]
+)
+def test_other_urls_name_none(url: str) -> None:
+    assert isinstance(parse_printer_url(url), BadPrinterUrl)
+
+
+@pytest.mark.parametrize(
+    ("channel", "content", "said"),
+    [
+        ({"url": "tcp://printer"}, {"text": "Hi"}, "go together"),
+        ({"pos": model.Pos(), "url": "http://x"}, {"text": "Hi"}, "tcp://HOST"),
+        ({"pos": model.Pos()}, {"text": "Hi"}, "tcp://HOST"),
+        ({"pos": model.Pos(), "url": "tcp://printer"}, {"title": "Hi"}, "needs a 'text'"),
+        ({"pos": model.Pos(), "url": "tcp://printer"}, {"text": "Hi", "coupon": "x"}, "coupons"),
+        ({"pos": model.Pos(), "url": "tcp://printer"}, {"text": "Hi"}, None),
+    ],
+)
+def test_configuration_is_checked(
+    channel: dict[str, Any], content: dict[str, str], said: str | None
+) -> None:
+    treatment = model.Treatment("note", "pos", content=content)
+    bundle = model.Bundle(
+        sources=model.Sources((model.Source("shop", "web", "shop-key-1"),)),
+        identity=model.Identity((model.Namespace("customer_id"),)),
+        channels=model.Channels((model.Channel("pos", adapter="pos", **channel),)),
+        campaigns=(
+            model.Campaign(
+                "c",
+                (model.Offer("o", 1.0, (treatment,)),),
+                trigger={"name": "Order"},
+                purpose="transactional",
+            ),
+        ),
+    )
+    made = compile_bundle(bundle)
+    problems = made if isinstance(made, tuple) else ()
+    assert bool(problems) is (said is not None)
+    assert said is None or any(said in one.message for one in problems), problems
