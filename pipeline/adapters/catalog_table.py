@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -60,6 +60,15 @@ def with_items(catalog: Catalog, folder: Path) -> Catalog | list[TableFault]:
         faults.append(related)
         related = {}
     return faults or replace(catalog, items=tuple(items), related=related)
+
+
+def write_recipes(path: Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write a table of recipes, whose rows are recipe, item, related and score."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_RECIPES)
+        writer.writerows(rows)
 
 
 def _read(folder: Path, name: str) -> _RawTable | TableFault:

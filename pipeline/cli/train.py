@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from msgspec.structs import astuple
 from rich.status import Status
 
+from pipeline.adapters.catalog_table import write_recipes
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_files import load
 from pipeline.cli.console import JsonOption, err, fail, out, print_json, print_table
@@ -19,6 +21,7 @@ from pipeline.settings import Settings
 from pipeline.training.limits import LeakError, UntrainableError
 from pipeline.training.model_folder import StoredModel, write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
+from pipeline.training.recipes import RECIPES, RecipeLimits, learn_recipes
 from pipeline.training.replayed import MessageGoal, ReplayedDataError, open_replayed
 from pipeline.training.score import train_score
 
@@ -115,6 +118,45 @@ def score(
     if not json:
         named = "" if wanted.model else f": write `model: {served}` at the score in profile.yaml"
         out.print(f"written to {config / served}{named}", soft_wrap=True)
+
+
+@app.command()
+def recipes(
+    catalog: Annotated[str, typer.Argument(metavar="CATALOG", help="A catalogue with `events`.")],
+    config: Annotated[Path, typer.Option(metavar="DIR", help="The folder of configuration.")],
+    interactions: SegmentedOption,
+    least: Annotated[int, typer.Option(min=1, help="Customers who must have had a pair.")] = 3,
+    most: Annotated[int, typer.Option(min=1, max=1_000, help="Related items of each.")] = 20,
+    json: JsonOption = False,
+) -> None:
+    """Learn which items of a catalogue go together: bought, viewed, resolving, popular, similar.
+
+    The table is written into the configuration's folder, where `recipes` of the catalogue names it
+    (or as recipes/CATALOG.csv), and is used once that folder is applied.
+    """
+    bundle = load(config)
+    if isinstance(bundle, list):
+        fail("; ".join(map(str, bundle)))
+    wanted = next((one for one in bundle.catalogs if one.catalog == catalog), None)
+    if wanted is None:
+        names = ", ".join(one.catalog for one in bundle.catalogs) or "none"
+        fail(f"{config}/catalogs: there is no catalogue {catalog!r}; there are {names}")
+    try:
+        with open_replayed(interactions) as replayed, _working():
+            rows = learn_recipes(wanted, replayed.interactions(), RecipeLimits(least, most))
+    except (ReplayedDataError, UntrainableError) as error:
+        fail(str(error))
+    served = wanted.recipes or f"recipes/{catalog}.csv"
+    write_recipes(config / served, map(astuple, rows))
+    learned = {
+        one: len({row.item for row in rows if row.recipe == one and row.item}) for one in RECIPES
+    }
+    if json:
+        print_json({"file": str(config / served), "rows": len(rows), "recipes": learned})
+        return
+    print_table(f"recipes of {catalog}", ["recipe", "for"], list(learned.items()))
+    named = "" if wanted.recipes else f": write `recipes: {served}` in the catalogue"
+    out.print(f"written to {config / served}{named}", soft_wrap=True)
 
 
 def print_model(stored: StoredModel, json: bool) -> None:

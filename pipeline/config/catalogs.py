@@ -21,25 +21,34 @@ BEYOND: Final = "applicability/beyond the best"
 ITEM_SIGN: Final = "/"
 """Stands between a treatment's name and its item's id."""
 
+EVERYBODY: Final = ""
+"""Stands in a recipe in place of an item for what it gives everybody."""
+
 _NOTHING: Final[frozenset[int]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Rule with its items by the value of its trait."""
+    """Rule with its items by the value of its trait; None: by segment. `default`: where it names
+    none for a customer."""
 
-    trait: str
+    trait: str | None
     items: Mapping[str, frozenset[int]]
     factor: float
+    default: frozenset[int]
 
     def of(self, facts: Facts) -> frozenset[int]:
         """Return the items that it names for a customer."""
+        found = (self.items.get(one, _NOTHING) for one in self._asked(facts))
+        return _NOTHING.union(*found) or self.default
+
+    def _asked(self, facts: Facts) -> Iterable[str]:
+        if self.trait is None:
+            return facts.segments
         value = facts.traits.get(self.trait)
         if value is None:
-            return _NOTHING
-        if isinstance(value, tuple):
-            return _NOTHING.union(*(self.items.get(one, _NOTHING) for one in value))
-        return self.items.get(text_of(value), _NOTHING)
+            return ()
+        return value if isinstance(value, tuple) else (text_of(value),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +151,10 @@ def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterat
     ):  # fmt: skip
         for place, rule in enumerate(rules):
             at = (*path, kind, place)
-            yield from check_name("trait", rule.trait, names.traits, (*at, "trait"))
+            if rule.trait is not None:
+                yield from check_name("trait", rule.trait, names.traits, (*at, "trait"))
+            elif rule.recipe is None:
+                yield Problem(at, "say by what: `trait`, or a `recipe` for the customer's segments")
             if rule.attribute is not None and rule.recipe is not None:
                 yield Problem((*at, "recipe"), "by attribute or by recipe: name one of them")
             if rule.attribute is not None and catalog.items:
@@ -155,9 +167,18 @@ def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterat
                 yield from check_name("recipe", rule.recipe, catalog.related, (*at, "recipe"))
 
 
+def item_events(catalog: model.Catalog) -> Iterator[tuple[str, model.ItemEvent]]:
+    """Yield the interactions that recipes are learned from, by their names."""
+    for name in ("bought", "viewed", "solved"):
+        event: model.ItemEvent | None = getattr(catalog.events, name, None)
+        if event is not None:
+            yield name, event
+
+
 def traits_of(catalog: model.Catalog) -> Iterator[str]:
     """Yield the traits that its rules read."""
-    yield from (rule.trait for rule in (*catalog.only, *catalog.exclude, *catalog.boost))
+    rules = (*catalog.only, *catalog.exclude, *catalog.boost)
+    yield from (rule.trait for rule in rules if rule.trait is not None)
 
 
 def _candidate(
@@ -215,9 +236,12 @@ def _rules(
     catalog: model.Catalog, rules: Iterable[model.ItemRule], items: Sequence[model.CatalogItem]
 ) -> tuple[_Rule, ...]:
     places = {one.id: place for place, one in enumerate(items)}
-    return tuple(
-        _Rule(one.trait, _rule_items(catalog, one, items, places), one.factor) for one in rules
-    )
+    made: list[_Rule] = []
+    for one in rules:
+        found = dict(_rule_items(catalog, one, items, places))
+        default = found.pop(EVERYBODY, _NOTHING)
+        made.append(_Rule(one.trait, found, one.factor, default))
+    return tuple(made)
 
 
 def _rule_items(

@@ -11,7 +11,7 @@ from pipeline.conditions.reads import channels_named, patterns, reads
 from pipeline.conditions.tree import is_hidden
 from pipeline.config import canonical, model
 from pipeline.config.campaign_checks import campaign_problems
-from pipeline.config.catalogs import catalog_problems
+from pipeline.config.catalogs import catalog_problems, item_events
 from pipeline.config.channel_checks import channel_problems
 from pipeline.config.ingest_checks import ingest_problems
 from pipeline.config.names import Names, check_name, names_of
@@ -185,8 +185,16 @@ def _sites(bundle: model.Bundle) -> Iterator[_Site]:
             yield from _rules(offer, inside)
             for number, treatment in enumerate(offer.treatments):
                 yield from _rules(treatment, (*inside, "treatments", number))
-    for path, raw in policy_sites(bundle.policies):
+    for path, raw in (*_item_sites(bundle.catalogs), *policy_sites(bundle.policies)):
         yield _Site(path, raw)
+
+
+def _item_sites(
+    catalogs: Iterable[model.Catalog],
+) -> Iterator[tuple[Path, model.Condition | None]]:
+    for index, catalog in enumerate(catalogs):
+        for name, event in item_events(catalog):
+            yield ("catalogs", index, "events", name, "when"), event.when
 
 
 def _rules(of: model.Engagement, path: Path) -> Iterator[_Site]:

@@ -10,6 +10,7 @@ from pipeline.conditions.reads import reads
 from pipeline.config import canonical, model, policies
 from pipeline.config.aggregates import AggregateIndex, aggregates_of, index_aggregates
 from pipeline.config.buckets import bucket, read_by
+from pipeline.config.catalogs import item_events
 from pipeline.config.checks import check, segment_order
 from pipeline.config.compiled import (
     Bucket,
@@ -247,6 +248,8 @@ def _every_condition(
         *(score.goal for score in bundle.profile.scores),
     )
     yield from (compile_condition(goal.when) for goal in goals if goal is not None)
+    for catalog in bundle.catalogs:
+        yield from (compile_condition(event.when) for _, event in item_events(catalog))
     yield from policies.conditions(bundle.policies)
     for proposal in proposed:
         yield from proposal.conditions()

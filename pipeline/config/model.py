@@ -418,12 +418,35 @@ class ItemColumns(Part, frozen=True):
 
 class ItemRule(Part, frozen=True):
     """Items for a customer: those whose id is in `trait` (a text or a list), whose `attribute` has
-    such a value, or which `recipe` gives for the ids in it. `factor` multiplies their score."""
+    such a value, or which `recipe` gives for what is in it. `factor` multiplies their score.
 
-    trait: Name
+    A recipe without `trait` gives items for the customer's segments. Where it has none for any of
+    what it is asked for, those that it has for everybody count.
+    """
+
+    trait: Name | None = None
     attribute: str | None = None
     recipe: Name | None = None
     factor: Annotated[float, Meta(gt=0)] = 2.0
+
+
+class ItemEvent(Part, frozen=True):
+    """Interactions that fit `when`, with the ids of items in the property `item`, a text or a list;
+    the property `about` says what an article solved."""
+
+    when: Condition
+    item: str
+    about: str | None = None
+
+
+class ItemEvents(Part, frozen=True):
+    """Interactions from which `kairos train recipes` learns. What one customer bought, or viewed,
+    within `window` goes together."""
+
+    bought: ItemEvent | None = None
+    viewed: ItemEvent | None = None
+    solved: ItemEvent | None = None
+    window: Duration = "30d"
 
 
 class CatalogItem(Part, frozen=True):
@@ -446,7 +469,8 @@ class Catalog(Part, frozen=True):
     `most` items then compete, and the best `shortlist` are in the decision's record.
 
     `recipes` is a table (CSV or Parquet) of items that go together, bought or viewed: its columns
-    are recipe, item, related and score. `items` and `related` are filled in.
+    are recipe, item, related and score; a row without item is for everybody. `kairos train recipes`
+    writes it from `events`. `items` and `related` are filled in.
     """
 
     catalog: Name
@@ -459,6 +483,7 @@ class Catalog(Part, frozen=True):
     most: Annotated[int, Meta(ge=1, le=2_000)] = 200
     shortlist: Annotated[int, Meta(ge=1, le=1_000)] = 20
     recipes: str | None = None
+    events: ItemEvents | None = None
     items: tuple[CatalogItem, ...] = ()
     related: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
 

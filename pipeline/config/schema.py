@@ -37,7 +37,7 @@ FILE_KINDS: Final[Mapping[str, FileKind]] = {
     "providers": FileKind("providers", Provider, "provider", many=True),
     "segments": FileKind("segments", model.Segment, "segment", many=True, has_conditions=True),
     "campaigns": FileKind("campaigns", model.Campaign, "campaign", many=True, has_conditions=True),
-    "catalogs": FileKind("catalogs", model.Catalog, "catalog", many=True),
+    "catalogs": FileKind("catalogs", model.Catalog, "catalog", many=True, has_conditions=True),
 }
 """Kinds by the name of the file or folder in a configuration's folder."""
 

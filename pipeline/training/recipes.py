@@ -1,0 +1,307 @@
+"""Recipes of a catalogue: which items go with what, from what customers did.
+
+Each pair is scored by customers, not by interactions, so that nobody counts twice. What nobody did
+often enough falls back to items with similar attributes, then to what is popular.
+"""
+
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, groupby
+from math import sqrt
+from operator import attrgetter
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import Struct
+
+from pipeline.conditions import Facts
+from pipeline.conditions.duration import duration_ms
+from pipeline.config.catalogs import EVERYBODY, item_events
+from pipeline.config.conditions import compile_condition
+from pipeline.config.model import Catalog, CatalogItem, ItemEvents
+from pipeline.model.interaction import text_of
+from pipeline.training.limits import UntrainableError
+from pipeline.training.replayed import SeenInteraction
+
+BOUGHT_TOGETHER: Final = "bought-together"
+VIEWED_TOGETHER: Final = "viewed-together"
+MOST_RESOLVED: Final = "most-resolved"
+POPULAR_IN_SEGMENT: Final = "popular-in-segment"
+SIMILAR: Final = "similar"
+RECIPES: Final = (BOUGHT_TOGETHER, VIEWED_TOGETHER, MOST_RESOLVED, POPULAR_IN_SEGMENT, SIMILAR)
+
+_RECENT: Final = 50
+"""Items of a customer that pair with the next one: the latest, so that a robot costs no square."""
+_ROWS: Final = 256
+"""Items that are compared with all others at once."""
+_Z: Final = 1.645
+"""Quantile of the bound by which rates are compared."""
+
+_Scores = dict[str, dict[str, float]]
+
+
+class RecipeRow(Struct, frozen=True):
+    """Row of a table of recipes; `item` may be what an article is about, a segment, or empty: what
+    is for everybody."""
+
+    recipe: str
+    item: str
+    related: str
+    score: float
+
+
+class RecipeLimits(Struct, frozen=True):
+    """Limits of a table of recipes. `least`: customers who make a pair; `most`: related items."""
+
+    least: int = 3
+    most: int = 20
+
+
+class _Seen(Struct, frozen=True):
+    """Items of an interaction at `at` (ms), in the customer's segments then."""
+
+    at: int
+    items: tuple[str, ...]
+    segments: frozenset[str]
+    about: tuple[str, ...] = ()
+
+
+def learn_recipes(
+    catalog: Catalog, seen: Iterable[SeenInteraction], limits: RecipeLimits
+) -> list[RecipeRow]:
+    """Return the recipes of a catalogue, the best first in each; `seen` are by customer, in the
+    order of time. Raises UntrainableError."""
+    if catalog.events is None:
+        raise UntrainableError(f"catalogue {catalog.catalog}: it has no `events` to learn from")
+    counts = _Counts(catalog, catalog.events)
+    for _, of_customer in groupby(seen, attrgetter("profile_id")):
+        counts.add([one.facts for one in of_customer])
+    if not counts.popular:
+        raise UntrainableError(
+            f"catalogue {catalog.catalog}: no interaction that fits `events` names one of its items"
+        )
+    return list(_rows(catalog, counts, limits))
+
+
+class _Counts:
+    """Customers by what they did with which items."""
+
+    def __init__(self, catalog: Catalog, events: ItemEvents) -> None:
+        self.bought, self.viewed = _Pairs(), _Pairs()
+        self.solved: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.in_segment: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.popular: Counter[str] = Counter()
+        self._items = frozenset(one.id for one in catalog.items)
+        self._window_ms = duration_ms(events.window)
+        self._readers = {
+            name: (compile_condition(one.when).test, one) for name, one in item_events(catalog)
+        }
+
+    def add(self, facts: Sequence[Facts]) -> None:
+        """Count a customer."""
+        did = {name: self._read(name, facts) for name in self._readers}
+        self.bought.add(did.get("bought", ()), self._window_ms)
+        self.viewed.add(did.get("viewed", ()), self._window_ms)
+        for about, item in {
+            (about, item)
+            for one in did.get("solved", ())
+            for about in one.about
+            for item in one.items
+        }:
+            self.solved[about][item] += 1
+        liked = next((did[name] for name in ("bought", "solved", "viewed") if did.get(name)), [])
+        self.popular.update({item for one in liked for item in one.items})
+        for segment, item in {
+            (segment, item) for one in liked for segment in one.segments for item in one.items
+        }:
+            self.in_segment[segment][item] += 1
+
+    def _read(self, name: str, facts: Sequence[Facts]) -> list[_Seen]:
+        test, event = self._readers[name]
+        found = []
+        for one in facts:
+            if test(one):
+                items = tuple(each for each in _values(one, event.item) if each in self._items)
+                about = _values(one, event.about) if event.about is not None else ()
+                if items:
+                    found.append(_Seen(one.now_ms, items, frozenset(one.segments), about))
+        return found
+
+
+class _Pairs:
+    """Customers by item, and by pair of items that they had within a window."""
+
+    def __init__(self) -> None:
+        self._customers: Counter[str] = Counter()
+        self._pairs: Counter[tuple[str, str]] = Counter()
+
+    def add(self, seen: Iterable[_Seen], window_ms: int) -> None:
+        """Count a customer."""
+        recent: deque[tuple[int, str]] = deque(maxlen=_RECENT)
+        items: set[str] = set()
+        pairs: set[tuple[str, str]] = set()
+        for one in seen:
+            for item in one.items:
+                near = (each for at, each in recent if one.at - at < window_ms and each != item)
+                pairs.update((min(item, each), max(item, each)) for each in near)
+                recent.append((one.at, item))
+                items.add(item)
+        self._customers.update(items)
+        self._pairs.update(pairs)
+
+    def scores(self, least: int) -> _Scores:
+        """Return the cosine of the customers of each pair, less where there are few of them."""
+        found: _Scores = defaultdict(dict)
+        for (one, other), both in self._pairs.items():
+            if both >= least:
+                cosine = both / sqrt(self._customers[one] * self._customers[other])
+                found[one][other] = found[other][one] = cosine * both / (both + least)
+        return found
+
+
+def _rows(catalog: Catalog, counts: _Counts, limits: RecipeLimits) -> Iterator[RecipeRow]:
+    popular = _best(_shares(counts.popular), limits.most)
+    similar = similar_items(catalog.items, limits.most)
+    together = {
+        BOUGHT_TOGETHER: counts.bought.scores(limits.least),
+        VIEWED_TOGETHER: counts.viewed.scores(limits.least),
+    }
+    for recipe, scores in together.items():
+        if scores:
+            for item in catalog.items:
+                own = _best(scores.get(item.id, {}), limits.most)
+                others = (similar.get(item.id, ()), popular)
+                yield from _with_fallback(recipe, item.id, own, others, limits.most)
+    by_subject = {MOST_RESOLVED: counts.solved, POPULAR_IN_SEGMENT: counts.in_segment}
+    for recipe, by_key in by_subject.items():
+        for key, customers in sorted(by_key.items()):
+            enough = {item: n for item, n in customers.items() if n >= limits.least}
+            own = _best(_bounds(enough, counts.popular), limits.most)
+            yield from _with_fallback(recipe, key, own, (popular,), limits.most)
+    for item_id, own in sorted(similar.items()):
+        yield from _with_fallback(SIMILAR, item_id, own, (popular,), limits.most)
+    for recipe in RECIPES:
+        yield from (RecipeRow(recipe, EVERYBODY, *one) for one in popular)
+
+
+def _with_fallback(
+    recipe: str,
+    key: str,
+    own: Sequence[tuple[str, float]],
+    fallbacks: Iterable[Sequence[tuple[str, float]]],
+    most: int,
+) -> Iterator[RecipeRow]:
+    """Yield what was learned; where that is nothing, what the first fallback has. Fallbacks score
+    below all that was learned."""
+    if own:
+        yield from (RecipeRow(recipe, key, related, 1 + score) for related, score in own)
+        return
+    for fallback in fallbacks:
+        found = [one for one in fallback if one[0] != key][:most]
+        if found:
+            yield from (RecipeRow(recipe, key, *one) for one in found)
+            return
+
+
+def _best(scores: Mapping[str, float], most: int) -> list[tuple[str, float]]:
+    return sorted(scores.items(), key=lambda one: (-one[1], one[0]))[:most]
+
+
+def _shares(customers: Counter[str]) -> dict[str, float]:
+    total = max(customers.values(), default=1)
+    return {item: count / total for item, count in customers.items()}
+
+
+def _bounds(customers: Mapping[str, int], all_customers: Counter[str]) -> dict[str, float]:
+    """Return how surely each item is for these customers: the Wilson bound of their share of all
+    those who had it, times how many they are."""
+    total = sum(customers.values())
+    return {
+        item: _wilson(count, all_customers[item]) * sqrt(count / total)
+        for item, count in customers.items()
+    }
+
+
+def _wilson(count: int, of: int) -> float:
+    """Return the lower bound of a share."""
+    of = max(of, count)
+    share, z2 = count / of, _Z * _Z
+    middle = share + z2 / (2 * of)
+    spread = _Z * sqrt((share * (1 - share) + z2 / (4 * of)) / of)
+    return max(0.0, (middle - spread) / (1 + z2 / of))
+
+
+def similar_items(items: Sequence[CatalogItem], most: int) -> dict[str, list[tuple[str, float]]]:
+    """Return the items whose attributes are most like each one's, with how alike they are (0 to 1).
+
+    A text counts when it is equal, the more the fewer items have it; a number by how near it is.
+    """
+    columns = [_column(items, name) for name in sorted(set(chain(*(i.attributes for i in items))))]
+    weight = sum(float(one.most) for one in columns)
+    found: dict[str, list[tuple[str, float]]] = {}
+    if not weight:
+        return found
+    for start in range(0, len(items), _ROWS):
+        part = slice(start, min(start + _ROWS, len(items)))
+        alike = sum((one.alike(part) for one in columns), np.zeros((1, 1))) / weight
+        for offset, row in enumerate(np.asarray(alike)):
+            place = start + offset
+            row[place] = 0.0
+            best = np.argsort(-row, kind="stable")[:most]
+            own = [(items[at].id, round(float(row[at]), 6)) for at in best if row[at] > 0]
+            if own:
+                found[items[place].id] = own
+    return found
+
+
+class _Column(Struct, frozen=True):
+    """Attribute of all items: codes of texts (-1: none) with their weights, or numbers from 0 to 1
+    (NaN: none). `most`: what two items that are equal in it add."""
+
+    values: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64] | None
+    most: float
+
+    def alike(self, part: slice) -> npt.NDArray[np.float64]:
+        """Return how alike the items of `part` are to each item."""
+        mine, others = self.values[part, None], self.values[None, :]
+        if self.weights is None:
+            return np.nan_to_num(1.0 - np.abs(mine - others))
+        equal = (mine == others) & (mine >= 0)
+        made: npt.NDArray[np.float64] = equal * self.weights[part, None]
+        return made
+
+
+def _column(items: Sequence[CatalogItem], name: str) -> _Column:
+    values = [one.attributes.get(name) for one in items]
+    numbers = [one for one in values if isinstance(one, float)]
+    if numbers and all(one is None or isinstance(one, float) for one in values):
+        low, spread = min(numbers), max(numbers) - min(numbers)
+        scaled = [
+            np.nan if one is None else (float(one) - low) / spread if spread else 0.0
+            for one in values
+        ]
+        return _Column(np.array(scaled), None, 1.0)
+    texts = [None if one is None else text_of(one) for one in values]
+    counts = Counter(one for one in texts if one is not None)
+    codes = {text: code for code, text in enumerate(sorted(counts))}
+    rarity = {
+        text: 0.0 if count < 2 else 1.0 - (count - 1) / len(items) for text, count in counts.items()
+    }
+    return _Column(
+        np.array([-1.0 if one is None else float(codes[one]) for one in texts]),
+        np.array([0.0 if one is None else rarity[one] for one in texts]),
+        max(rarity.values(), default=0.0),
+    )
+
+
+def _values(facts: Facts, name: str) -> tuple[str, ...]:
+    """Return the texts in a property, one or a list."""
+    interaction = facts.interaction
+    if interaction is None:
+        return ()
+    if name in interaction.lists:
+        return interaction.lists[name]
+    value = interaction.properties.get(name)
+    return () if value is None else (text_of(value),)

@@ -1,0 +1,235 @@
+"""`kairos train recipes` finds what was planted, and catalogues serve what it wrote."""
+
+import csv
+from collections.abc import Iterator
+from functools import partial
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.adapters.config_files import load
+from pipeline.cli.main import build_app
+from pipeline.config.model import Bundle, CatalogItem
+from pipeline.model.stages import Segmented
+from pipeline.training.recipes import RECIPES, similar_items
+from tests.support.deciding import Life
+from tests.support.replayed import event, told, write_topic
+from tests.support.worlds import rules
+
+_DAY_MS = 86_400_000
+_FILES = {
+    "sources.yaml": "sources: [{name: shop, channel: web, write_key: write-key-1}]",
+    "identity.yaml": "namespaces: [{name: customer_id}, {name: email}]",
+    "channels.yaml": "channels: [{name: web, placements: [grid]}]",
+    "profile.yaml": """
+traits:
+  - {name: bought, rule: union, of: properties.sku, when: {name: Order}}
+  - {name: topic, rule: latest, of: properties.topic}
+  - {name: club, rule: latest, of: properties.club}
+""",
+    "segments/club.yaml": "segment: club\nwhen: {trait: club, is: true}",
+    "catalogs/products.yaml": """
+catalog: products
+table: products.csv
+columns: {id: sku}
+exclude: [{trait: bought}]
+events:
+  window: 30d
+  bought: {when: {name: Order}, item: sku}
+  viewed: {when: {name: Product Viewed}, item: sku}
+  solved: {when: {name: Case Solved}, item: sku, about: topic}
+""",
+    "campaigns/shop.yaml": """
+campaign: shop
+offers:
+  - offer: product
+    value: 1
+    catalog: products
+    treatments: [{treatment: tile, channel: web, placement: grid, content: {title: "{item.kind}"}}]
+""",
+}
+_KINDS = ("lamp", "chair", "rug", "vase")
+_ITEMS = [f"p{number:02}" for number in range(24)]
+_NEVER_SOLD = _ITEMS[-1]
+
+
+def _table() -> str:
+    rows = (f"{sku},{_KINDS[place % 4]},{10 + place % 4}" for place, sku in enumerate(_ITEMS))
+    return "\n".join(("sku,kind,price", *rows))
+
+
+def _does(
+    numbers: Iterator[int],
+    who: str,
+    members: tuple[str, ...],
+    name: str,
+    days: float,
+    **properties: Any,
+) -> Segmented:
+    at = 1_700_000_000_000 + round(days * _DAY_MS)
+    return told(who, event(f"e{next(numbers)}", name, at, **properties), members)
+
+
+def _lives(random: Random) -> Iterator[Segmented]:
+    """Who buys p(2k) often buys p(2k+1) within days; views go with the next one but one; an article
+    solves one topic; those of the club buy p20."""
+    numbers = count()
+    for customer in range(600):
+        club = ("club",) if customer % 3 == 0 else ()
+        does = partial(_does, numbers, f"c{customer:03}", club)
+        first = random.randrange(9) * 2
+        yield does("Product Viewed", 0, sku=_ITEMS[first])
+        if random.random() < 0.6:
+            yield does("Product Viewed", 0.1, sku=_ITEMS[first + 2])
+        yield does("Order", 1, sku=_ITEMS[first])
+        if random.random() < 0.6:
+            yield does("Order", 3, sku=_ITEMS[first + 1])
+        yield does("Order", 200, sku=_ITEMS[random.randrange(18)])  # too late to go with it
+        if club and random.random() < 0.7:
+            yield does("Order", 400, sku="p20")
+        topic = random.randrange(3)
+        solves = topic if random.random() < 0.8 else random.randrange(3)
+        yield does("Case Solved", 500, sku=_ITEMS[20 + solves], topic=f"topic{topic}")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration with what was learned."""
+    made = tmp_path_factory.mktemp("shop")
+    for name, text in {**_FILES, "products.csv": _table()}.items():
+        path = made / "config" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    write_topic(made / "topics", "interactions.segmented", _lives(Random(3)))
+    done = CliRunner().invoke(
+        build_app("train"),
+        ["train", "recipes", "products", "--config", str(made / "config"),
+         "--interactions", str(made / "topics"), "--json"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    return made / "config"
+
+
+def _learned(folder: Path) -> dict[str, dict[str, list[str]]]:
+    found: dict[str, dict[str, list[str]]] = {}
+    with (folder / "recipes" / "products.csv").open() as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["recipe"], {}).setdefault(row["item"], []).append(row["related"])
+    return found
+
+
+def test_what_was_planted_is_found(folder: Path) -> None:
+    learned = _learned(folder)
+    for place in range(0, 18, 2):
+        assert learned["bought-together"][_ITEMS[place]][0] == _ITEMS[place + 1]
+        assert learned["bought-together"][_ITEMS[place + 1]][0] == _ITEMS[place]
+    for place in range(0, 16, 4):
+        assert _ITEMS[place + 2] in learned["viewed-together"][_ITEMS[place]][:2]
+    solving = {topic: items[0] for topic, items in learned["most-resolved"].items() if topic}
+    assert solving == {f"topic{number}": _ITEMS[20 + number] for number in range(3)}
+    assert learned["popular-in-segment"]["club"][0] == "p20"
+    assert set(learned) == set(RECIPES)
+
+
+def test_what_nobody_bought_falls_back_to_what_is_alike_and_then_to_what_is_popular(
+    folder: Path,
+) -> None:
+    learned = _learned(folder)
+    alike = learned["bought-together"][_NEVER_SOLD]
+    assert alike == learned["similar"][_NEVER_SOLD]
+    assert {_ITEMS.index(one) % 4 for one in alike[:5]} == {_ITEMS.index(_NEVER_SOLD) % 4}
+    assert learned["bought-together"][""] == learned["popular-in-segment"][""]
+
+
+def test_a_catalogue_serves_what_was_learned(folder: Path) -> None:
+    catalog = folder / "catalogs" / "products.yaml"
+    rule = "recipes: recipes/products.csv\nshortlist: 30\nonly: [{trait: %s, recipe: %s}]"
+    by = {
+        "bought": ("bought", "bought-together"),
+        "topic": ("topic", "most-resolved"),
+    }
+    for trait, recipe in by.values():
+        catalog.write_text(_FILES["catalogs/products.yaml"] + rule % (trait, recipe))
+        life = Life(rules(_bundle(folder)))
+        if trait == "bought":
+            life.happens("Order", 1_000, sku="p04")
+        else:
+            life.happens("Asked", 1_000, topic="topic2")
+        life.happens("Visit", 2_000, ask={"grid": 40})
+        told = {one.partition("/")[2] for one in life.answers()["grid"]}
+        expected = _learned(folder)[recipe]["p04" if trait == "bought" else "topic2"]
+        assert told == set(expected) - {"p04"}
+    catalog.write_text(
+        _FILES["catalogs/products.yaml"]
+        + "recipes: recipes/products.csv\nboost: [{recipe: popular-in-segment}]"
+    )
+    life = Life(rules(_bundle(folder)))
+    life.happens("Joined", 1_000, club=True)
+    life.happens("Visit", 2_000, ask={"grid": 40})
+    best = {one.partition("/")[2] for one in life.answers()["grid"]}
+    assert set(_learned(folder)["popular-in-segment"]["club"]) <= best
+    stranger = Life(rules(_bundle(folder)))
+    popular = _learned(folder)["popular-in-segment"][""]
+    stranger.happens("Visit", 2_000, ask={"grid": len(popular)})
+    first = {one.partition("/")[2] for one in stranger.answers()["grid"]}
+    assert first == set(popular)
+    assert len(popular) < len(_ITEMS)
+
+
+def test_a_rule_without_trait_needs_a_recipe(folder: Path) -> None:
+    catalog = folder / "catalogs" / "products.yaml"
+    catalog.write_text(_FILES["catalogs/products.yaml"] + "boost: [{factor: 3}]")
+    errors = load(folder, {})
+    assert isinstance(errors, list)
+    assert "catalogs/products.yaml:11:" in str(errors[0])
+    assert "say by what: `trait`, or a `recipe`" in errors[0].message
+    catalog.write_text(_FILES["catalogs/products.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("catalogs/products.yaml", "events:", "most: 7\nx-events:"), "unknown"),
+        (("catalogs/products.yaml", "item: sku}\n  viewed", "item: skew}\n  viewed"), None),
+    ],
+)
+def test_events_that_cannot_be_read_are_named(
+    folder: Path, tmp_path: Path, change: tuple[str, str, str], said: str | None
+) -> None:
+    name, old, new = change
+    for path in folder.rglob("*"):
+        if path.is_file():
+            to = tmp_path / path.relative_to(folder)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            to.write_text(path.read_text())
+    (tmp_path / name).write_text(_FILES[name].replace(old, new, 1))
+    loaded = load(tmp_path, {})
+    assert isinstance(loaded, Bundle) is (said is None)
+    if isinstance(loaded, list):
+        assert said is not None
+        assert said in loaded[0].message
+
+
+def test_items_are_alike_by_rare_texts_and_near_numbers() -> None:
+    items = [
+        CatalogItem("a", attributes={"kind": "lamp", "price": 10.0, "title": "A"}),
+        CatalogItem("b", attributes={"kind": "lamp", "price": 11.0, "title": "B"}),
+        CatalogItem("c", attributes={"kind": "rug", "price": 11.0, "title": "C"}),
+        CatalogItem("d", attributes={"kind": "rug", "price": 90.0}),
+        CatalogItem("e", attributes={}),
+    ]
+    similar = similar_items(items, 10)
+    assert [name for name, _ in similar["a"]] == ["b", "c"]
+    assert [name for name, _ in similar["d"]] == ["c", "b"]
+    assert "e" not in similar
+    assert similar_items([CatalogItem("x"), CatalogItem("y")], 10) == {}
+
+
+def _bundle(folder: Path) -> Bundle:
+    found = load(folder, {})
+    assert isinstance(found, Bundle), found
+    return found
