@@ -56,7 +56,8 @@ def apply(
     """Put a folder in force: agents and gateway take it between two interactions.
 
     Then new metrics are filled with what came before, and every profile is evaluated, without
-    waiting for its next interaction. Applied again it only does that.
+    waiting for its next interaction; the stages get those that it affects. Applied again it only
+    does that, for all of them.
     """
     bundle = _load_checked(folder, json).bundle
     store_files(bundle, folder, Settings().kept_artifacts())
@@ -65,7 +66,9 @@ def apply(
         if not json:
             what = "is in force" if applied.changed else "is in force already"
             out.print(f"configuration {applied.digest} {what}")
-        effect = roll_out(Settings(), log) if evaluate else RolloutResult()
+        effect = RolloutResult()
+        if evaluate:
+            effect = roll_out(Settings(), log, every=not applied.changed)
     if json:
         print_json({**asdict(applied), **asdict(effect)})
 

@@ -11,6 +11,7 @@ from pipeline.cli.console import err
 from pipeline.home.load_rules import load_rules
 from pipeline.home.records import Records
 from pipeline.profile_reads.member_profiles import open_profiles
+from pipeline.rollout.affected import AffectedProfiles
 from pipeline.rollout.backfill import backfill
 from pipeline.rollout.reevaluate import reevaluate
 from pipeline.rollout.versions import Version
@@ -25,8 +26,11 @@ class RolloutResult:
     evaluated: int = 0
 
 
-def roll_out(settings: Settings, log: ConfigurationLog) -> RolloutResult:
-    """Back-fill the newest configuration's new aggregates, and re-evaluate every profile by it."""
+def roll_out(settings: Settings, log: ConfigurationLog, *, every: bool) -> RolloutResult:
+    """Back-fill the newest configuration's new keeps, and evaluate the profiles by it.
+
+    Those that it does not affect stay as they are; `every`: all are sent through the stages.
+    """
     records = Records.of(settings)
     if not are_stages_running(settings.kafka()):
         err.print("the stages do not run: nothing is filled, and profiles are evaluated as their")
@@ -42,7 +46,10 @@ def roll_out(settings: Settings, log: ConfigurationLog) -> RolloutResult:
         with open_profiles(records) as people:
             evaluated = len(people)
             task = bar.add_task("evaluating profiles", total=evaluated)
-            reevaluate(records, people, newest.digest, _reporter(bar, task))
+            affected = AffectedProfiles(versions)
+            wanted = people if every else filter(affected.has, people)
+            reevaluate(records, wanted, newest.digest, _reporter(bar, task))
+            bar.update(task, completed=evaluated)
     return RolloutResult(filled, evaluated)
 
 

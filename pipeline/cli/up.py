@@ -59,7 +59,7 @@ def run(
 
 def _effect(settings: Settings) -> RolloutResult:
     with open_configuration_log(settings.kafka(), open_codec(settings)) as log:
-        return roll_out(settings, log)
+        return roll_out(settings, log, every=False)
 
 
 def _say(line: str) -> None:

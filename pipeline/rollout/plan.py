@@ -12,9 +12,8 @@ from msgspec import Struct
 from pipeline.conditions.tree import is_hidden
 from pipeline.config.compile import Configuration
 from pipeline.profile_reads.member_profiles import MemberProfile
+from pipeline.rollout.affected import expected_change
 from pipeline.rollout.versions import Version, backfillable_keys
-from pipeline.segmentation.evaluate import MembershipChange, on_change
-from pipeline.segmentation.state import MembershipState
 
 
 class SegmentPlan(Struct, frozen=True):
@@ -60,7 +59,7 @@ def plan(
     profiles = 0
     for person in people:
         profiles += 1
-        change = _expected_change(person, proposed)
+        change = expected_change(person, proposed)
         counts.update(("now", name) for name in person.members)
         counts.update(("enter", name) for name in change.entered)
         counts.update(("leave", name) for name in change.exited)
@@ -76,12 +75,6 @@ def plan(
         filled=tuple(sorted(new & fills)),
         counting_from_now=tuple(sorted(new - fills)),
     )
-
-
-def _expected_change(person: MemberProfile, proposed: Configuration) -> MembershipChange:
-    traits = person.profile.traits
-    section = {name: traits[name] for name in proposed.read_traits if name in traits}
-    return on_change(MembershipState(person.members), section, person.at, proposed)
 
 
 def _changed_traits(current: Configuration | None, proposed: Configuration) -> set[str]:

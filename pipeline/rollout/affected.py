@@ -1,0 +1,62 @@
+"""Profiles that a configuration affects: only these are sent through the stages for it.
+
+A profile's snapshot names the configuration that it was evaluated by. Where the newest one computes
+the same traits, and leaves the profile in the same segments with no earlier moment at which time
+alone may change them, evaluating it in the stages would change nothing.
+"""
+
+from collections.abc import Sequence
+
+from pipeline.config.compile import Configuration
+from pipeline.profile_reads.member_profiles import MemberProfile
+from pipeline.rollout.versions import Version
+from pipeline.segmentation.evaluate import MembershipChange, on_change
+from pipeline.segmentation.state import MembershipState
+
+
+class AffectedProfiles:
+    """Test for profiles that the newest of `versions` affects, once it is in force everywhere."""
+
+    def __init__(self, versions: Sequence[Version]) -> None:
+        self._newest = versions[-1].config
+        self._by_digest = {one.config.digest: one.config for one in versions}
+        self._computes_same: dict[str, bool] = {}
+
+    def has(self, person: MemberProfile) -> bool:
+        """Return whether the stages must evaluate the profile."""
+        digest = person.profile.config
+        before = self._by_digest.get(digest)
+        if before is None:
+            return True
+        if digest not in self._computes_same:
+            self._computes_same[digest] = _trait_rules(before) == _trait_rules(self._newest)
+        if not self._computes_same[digest]:
+            return True
+        if before.bundle.segments == self._newest.bundle.segments:
+            return False
+        return bool(expected_change(person, self._newest)) or self._flips_earlier(person, before)
+
+    def _flips_earlier(self, person: MemberProfile, before: Configuration) -> bool:
+        """Return whether the timer that the profile has may come too late for its segments."""
+        traits, at = person.profile.traits, person.profile.updated_at
+        flip = self._newest.segment_index.next_flip(traits, at)
+        armed = before.segment_index.next_flip(traits, at)
+        return flip is not None and (armed is None or flip < armed)
+
+
+def expected_change(person: MemberProfile, proposed: Configuration) -> MembershipChange:
+    """Return what evaluating a profile as of its latest record by `proposed` changes."""
+    traits = person.profile.traits
+    section = {name: traits[name] for name in proposed.read_traits if name in traits}
+    return on_change(MembershipState(person.members), section, person.at, proposed)
+
+
+def _trait_rules(config: Configuration) -> tuple[object, ...]:
+    """Return all by which traits are computed, carried to later stages and changed by time."""
+    traits = tuple(
+        (one.name, one.timed, tuple(each.key for each in one.aggregates)) for one in config.traits
+    )
+    buckets = tuple((one.name, one.of, one.thresholds, one.timed) for one in config.buckets)
+    sequences = tuple(one.name for one in config.sequences)
+    bundle = config.bundle
+    return (bundle.identity, bundle.profile, traits, buckets, sequences, config.read_traits)

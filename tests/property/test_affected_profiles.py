@@ -1,0 +1,74 @@
+"""Profiles that a configuration does not affect need not be evaluated by it."""
+
+from hypothesis import given, settings
+from msgspec.structs import replace
+
+from pipeline.config import model
+from pipeline.flow import Flow
+from pipeline.model import topics
+from pipeline.model.interaction import Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.profile import SegmentChange
+from pipeline.rollout.affected import AffectedProfiles
+from pipeline.rollout.reevaluate import refresh
+from pipeline.rollout.versions import Version
+from tests.property.test_rollout_plan import people
+from tests.support.segment_streams import LAST, configuration, segments, streams
+from tests.support.worlds import rules
+
+
+def _changes(emits: list[Emit]) -> list[tuple[str, str, str, int]]:
+    return sorted(
+        (one.profile_id, one.segment, one.change, one.at)
+        for one in (emit.value for emit in emits if emit.topic == topics.SEGMENT_CHANGES)
+        if isinstance(one, SegmentChange)
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(segments(), segments(), streams(), streams())
+def test_evaluating_the_affected_is_as_evaluating_all(
+    before: tuple[model.Segment, ...],
+    after: tuple[model.Segment, ...],
+    stream: list[Interaction],
+    later: list[Interaction],
+) -> None:
+    """Now, with the interactions that follow, and as time goes on."""
+    current, proposed = rules(configuration(before)), rules(configuration(after))
+    versions = (Version(current.config, 1), Version(proposed.config, 2))
+    told = []
+    for every in (True, False):
+        flow = Flow(current)
+        emits = [emit for one in stream for emit in flow.run(one)]
+        everyone = people(emits)
+        affected = AffectedProfiles(versions)
+        flow.rules = proposed
+        seen: list[Emit] = []
+        for person in everyone:
+            if every or affected.has(person):
+                seen += flow.follow(refresh(person, proposed.config.digest))
+        seen += flow.advance(LAST)
+        for one in later:
+            at = one.occurred_at + LAST
+            moved = replace(one, event_id=f"later-{one.event_id}", occurred_at=at, received_at=at)
+            seen += flow.advance(at)
+            seen += flow.run(moved)
+        seen += flow.advance(3 * LAST)
+        told.append(_changes(seen))
+    assert told[0] == told[1]
+
+
+@settings(max_examples=20, deadline=None)
+@given(segments(), streams())
+def test_campaigns_affect_no_profile(
+    some: tuple[model.Segment, ...], stream: list[Interaction]
+) -> None:
+    base = configuration(some)
+    flow = Flow(rules(base))
+    everyone = people([emit for one in stream for emit in flow.run(one)])
+    caps = (model.Cap("weekly", "all", 3, "7d"),)
+    changed = rules(replace(base, policies=model.Policies(caps=caps)))
+    versions = (Version(rules(base).config, 1), Version(changed.config, 2))
+    assert not any(map(AffectedProfiles(versions).has, everyone))
+    unknown = AffectedProfiles(versions[1:])
+    assert all(map(unknown.has, everyone))
