@@ -7,6 +7,7 @@ from pipeline.delivery.email.trial import send_trial as try_email
 from pipeline.delivery.pos.trial import send_trial as try_pos
 from pipeline.delivery.push.trial import send_trial as try_push
 from pipeline.delivery.sms.trial import send_trial as try_sms
+from pipeline.delivery.webhook_trial import send_trial as try_webhook
 
 SendTrial: TypeAlias = Callable[[str, str | None, str], Coroutine[None, None, str]]
 """Sends a message to an address, by a server of one's own or (None) a local one, with links signed
@@ -17,4 +18,5 @@ TRIALS: Final[Mapping[str, SendTrial]] = {
     "pos": try_pos,
     "push": try_push,
     "sms": try_sms,
+    "webhook": try_webhook,
 }

@@ -5,13 +5,15 @@ import time
 import tracemalloc
 from collections.abc import Awaitable, Callable
 
+import msgspec
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
 from pipeline.adapters import traces
 from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime, Parcel
-from pipeline.delivery.webhook import Endpoint, Unusable, post
+from pipeline.delivery.webhook import Endpoint, Unusable, post, signature
+from pipeline.delivery.webhook_trial import send_trial
 from tests.unit.test_courier import _ACTION
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -118,3 +120,14 @@ def test_outcome_of_a_broken_answer_has_no_part_of_the_url() -> None:
     assert result.unsure
     assert result.last.startswith("ClientResponseError: ")
     assert "hunter2" not in result.last
+
+
+def test_trial_shows_the_signed_request() -> None:
+    said = asyncio.run(send_trial("ana@example.com", None, "a secret")).splitlines()
+    assert said[0] == "accepted"
+    action = msgspec.json.decode(said[-1])
+    assert (action["address"], action["content"]["text"][:11]) == ("ana@example.com", "This action")
+    headers = dict(line.split(": ", 1) for line in said[1:-1])
+    assert headers["Idempotency-Key"] == action["action_id"]
+    moment = headers["Kairos-Signature"].partition(",")[0].removeprefix("t=")
+    assert headers["Kairos-Signature"] == signature("a secret", int(moment), said[-1].encode())
