@@ -2,18 +2,30 @@
 
 import os
 import platform
+import threading
+import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from statistics import median
+from typing import Final
 
 import psutil
 
 _PACKAGES = ("confluent-kafka", "faust-streaming", "aiokafka", "rocksdict", "fastavro", "msgspec")
+_ROUNDS: Final = 5
+_ADDITIONS: Final = 1_000_000
+_WAKE_UPS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`load_average`: over the last minute, when the run began."""
+    """`load_average`: over the last minute, when the run began.
+
+    `loop_ms`: what a million additions in a loop of Python take; `wake_up_us`: what it takes until
+    another thread runs that waits on a lock. With the floor they tell a slow machine from a slow
+    program.
+    """
 
     processor: str
     cores: int
@@ -22,12 +34,16 @@ class Machine:
     python: str
     versions: dict[str, str]
     load_average: float
+    loop_ms: float
+    wake_up_us: float
 
     def __str__(self) -> str:
         packages = ", ".join(f"{name} {number}" for name, number in self.versions.items())
         return (
             f"{self.processor}, {self.cores} cores, {self.memory_gib:.0f} GiB, {self.system}; "
-            f"Python {self.python}, {packages}; load average before: {self.load_average:.1f}"
+            f"Python {self.python}, {packages}; load average before: {self.load_average:.1f}; "
+            f"a loop of {_ADDITIONS:,} additions {self.loop_ms:.0f} ms, "
+            f"a thread's wake-up {self.wake_up_us:.0f} µs"
         )
 
 
@@ -40,7 +56,36 @@ def this_machine() -> Machine:
         python=platform.python_version(),
         versions={name: version(name) for name in _PACKAGES},
         load_average=os.getloadavg()[0],
+        loop_ms=median(_loop_s() for _ in range(_ROUNDS)) * 1e3,
+        wake_up_us=median(_wake_up_s() for _ in range(_ROUNDS)) * 1e6,
     )
+
+
+def _loop_s() -> float:
+    began, total = time.perf_counter(), 0
+    for number in range(_ADDITIONS):
+        total += number
+    return time.perf_counter() - began
+
+
+def _wake_up_s() -> float:
+    """Two threads wake each other in turn."""
+    there, back = threading.Semaphore(0), threading.Semaphore(0)
+
+    def answer() -> None:
+        for _ in range(_WAKE_UPS):
+            there.acquire()
+            back.release()
+
+    other = threading.Thread(target=answer)
+    other.start()
+    began = time.perf_counter()
+    for _ in range(_WAKE_UPS):
+        there.release()
+        back.acquire()
+    spent = time.perf_counter() - began
+    other.join()
+    return spent / (2 * _WAKE_UPS)
 
 
 def _processor() -> str:

@@ -24,7 +24,10 @@ def print_latency(figures: Sequence[Latency]) -> None:
         floor = next((one for one in at_rate if one.system == "floor"), None)
         print_table(
             f"{rate:,} events/s: intended sending to arrival, ms",
-            ("system", "p50", "p95", "p99", "max", "×p50", "×p99", "out/s", "cores", "broker", ""),
+            (
+                *("system", "p50", "p95", "p99", "max", "×p50", "×p99"),
+                *("out/s", "cores", "×cores", "broker", ""),
+            ),
             [_latency_row(one, floor) for one in at_rate],
         )
 
@@ -37,6 +40,7 @@ def _latency_row(one: Latency, floor: Latency | None) -> tuple[object, ...]:
         _times(ratio(one.p99, floor.p99 if floor else None)),
         f"{one.out_per_s:,.0f}",
         f"{one.cores:.2f}",
+        _times(ratio(one.cores, floor.cores if floor else None)),
         f"{one.cpu['broker']:.2f}",
         _note(one),
     )

@@ -2,21 +2,25 @@
 
 from math import inf
 
+import pytest
+
 from tests.benchmarks.figures import Passage, Passages, Sample, summarise
+from tests.benchmarks.machine import this_machine
+from tests.benchmarks.report import print_latency
 
 _RATE = 100
 _SENT = 300
 _SECONDS = 3.0
 
 
-def _sample(latency_ms: float, late_s: float = 0.0) -> Sample:
+def _sample(latency_ms: float, late_s: float = 0.0, cores: float = 0.5) -> Sample:
     return Sample(
         sent=_SENT,
         meant_seconds=_SECONDS,
         seconds=_SECONDS + late_s,
         latencies_ms=[latency_ms] * _SENT,
         headers=[],
-        cpu={"floor": 0.5},
+        cpu={"floor": cores, "broker": 0.3},
     )
 
 
@@ -51,3 +55,17 @@ def test_a_partition_without_any_output_after_the_kill_waits_for_ever() -> None:
     came = [Passage(0.0, 0.1, 0), Passage(0.0, 0.1, 1), Passage(2.0, 3.0, 0)]
     assert Passages(3, came).longest_wait_after(1.0) == inf
     assert Passages(1, []).longest_wait_after(1.0) == inf
+
+
+def test_cores_are_told_as_a_multiple_of_the_floor(capsys: pytest.CaptureFixture[str]) -> None:
+    floor = summarise("floor", _RATE, [_sample(2.0)], repeats=1)
+    ours = summarise("demo", _RATE, [_sample(3.0, cores=1.6)], repeats=1)
+    print_latency([floor, ours])
+    demo = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("demo"))
+    assert demo.split()[5:] == ["1.5", "1.5", "100", "1.60", "3.2", "0.30"]
+
+
+def test_a_machine_tells_how_fast_it_is() -> None:
+    assert "1,000,000 additions" in str(machine := this_machine())
+    assert 1 < machine.loop_ms < 60_000
+    assert 0 < machine.wake_up_us < 1_000_000
