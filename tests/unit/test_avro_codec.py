@@ -83,6 +83,27 @@ def test_an_integer_beyond_64_bits_becomes_a_double() -> None:
     assert decoded.properties == {"price": float(2**80)}
 
 
+@pytest.mark.parametrize("length", [0, 63, 64, 1_023, 1_024, 8_191, 8_192, 1 << 20])
+def test_texts_of_every_length_have_their_length_before_them(length: int) -> None:
+    name = "n" * length
+    data = encoded(msgspec.structs.replace(INTERACTION, name=name))
+    assert long(length) + name.encode() in data
+    decoded = CODEC.decode("interactions", data)
+    assert isinstance(decoded, Interaction)
+    assert decoded.name == name
+
+
+@pytest.mark.parametrize("at", [2**63, -(2**63) - 1, 2**80])
+def test_a_time_beyond_64_bits_is_not_written(at: int) -> None:
+    with pytest.raises(OverflowError, match="64 bits"):
+        encoded(msgspec.structs.replace(INTERACTION, occurred_at=at))
+
+
+def test_a_text_that_utf_8_cannot_write_is_not_written() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        encoded(msgspec.structs.replace(INTERACTION, name="\ud800"))
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_doubles_that_are_not_finite_are_refused(value: float) -> None:
     decoded = CODEC.decode("interactions", encoded(with_property(value)))

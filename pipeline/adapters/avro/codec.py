@@ -3,25 +3,27 @@
 The format is `0x00`, the big-endian schema id, and the Avro body.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from math import isfinite
+from operator import attrgetter, is_
 from struct import Struct as Layout
 from typing import Any, Final, Literal, TypeAlias, cast
 
-from fastavro import parse_schema, schemaless_reader, schemaless_writer
+from fastavro import parse_schema, schemaless_reader
 from fastavro.read import SchemaResolutionError
-from msgspec import Struct, ValidationError, convert, to_builtins
+from msgspec import Struct, ValidationError, convert
 
 from pipeline.adapters.avro.subjects import CLASSES, schema_name
 from pipeline.adapters.avro.versions import Schema, SchemaVersion
+from pipeline.adapters.avro.writing import Writer, compile_writer
 from pipeline.model.interaction import Interaction
 
 _MAGIC: Final = 0
 _HEADER: Final = Layout(">BI")
 _NATIVE: Final = (bytes,)
-"""Types that Avro has and JSON lacks: msgspec leaves them as they are."""
+"""Types that Avro has and JSON lacks: msgspec takes them as they are."""
 
 _UNREADABLE: Final = (EOFError, IndexError, OverflowError, ValueError, SchemaResolutionError)
 """Exceptions of fastavro for bytes that are not a record of the schema."""
@@ -45,27 +47,11 @@ class Malformed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Optional:
-    """Field that is null or a record; `inner`: the unions in that record."""
+class _TopicWriter:
+    """Writer of a topic's newest schema; `header`: the framing before each of its records."""
 
-    field: str
-    record: str
-    inner: "_Unions"
-
-
-@dataclass(frozen=True, slots=True)
-class _Unions:
-    """Fields whose branch is named for fastavro; `maps`: maps whose values may be arrays."""
-
-    optional: tuple[_Optional, ...] = ()
-    maps: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Writer:
     header: bytes
-    schema: Any
-    unions: _Unions
+    put: Writer
     record: type[Struct]
 
 
@@ -81,12 +67,13 @@ class _Reader:
 
 @dataclass(frozen=True, slots=True)
 class _Extension:
-    """Schema that begins with all the fields of another (`shared`), followed by `rest`."""
+    """Schema that begins with all the fields of another.
 
-    shared: tuple[str, ...]
-    rest: tuple[str, ...]
-    schema: Any
-    unions: _Unions
+    `shared` returns the values of these from a record; `put_rest` writes those that follow.
+    """
+
+    shared: Callable[[Struct], tuple[Any, ...]]
+    put_rest: Writer
 
 
 class Codec:
@@ -101,8 +88,8 @@ class Codec:
         parsed = [(version, parse_schema(version.schema)) for version in self.versions]
         newest = {version.name: (version.id, schema) for version, schema in parsed}
         self._writers = {
-            name: _Writer(
-                _HEADER.pack(_MAGIC, schema_id), schema, _unions_of(schema), CLASSES[name]
+            name: _TopicWriter(
+                _HEADER.pack(_MAGIC, schema_id), compile_writer(schema), CLASSES[name]
             )
             for name, (schema_id, schema) in newest.items()
         }
@@ -128,12 +115,9 @@ class Codec:
         writer = self._writers[schema_name(topic)]
         if type(value) is not writer.record:
             raise TypeError(f"{topic} carries {writer.record.__name__}, not {type(value).__name__}")
-        fields = to_builtins(value, builtin_types=_NATIVE)
-        _name_branches(writer.unions, fields)
-        body = BytesIO()
-        body.write(writer.header)
-        schemaless_writer(body, writer.schema, fields)
-        return body.getvalue()
+        parts = [writer.header]
+        writer.put(parts.append, value)
+        return b"".join(parts)
 
     def extend(self, topic: str, value: Struct, before: Struct, data: bytes) -> bytes | None:
         """Encode a `value` that may share its first fields with `before`, decoded from `data`.
@@ -144,14 +128,9 @@ class Codec:
         extension = self._extensions.get((_HEADER.unpack_from(data)[1], name))
         if extension is None or not _is_extension(extension, value, before):
             return self.encode(topic, value)
-        added = {field: getattr(value, field) for field in extension.rest}
-        fields = to_builtins(added, builtin_types=_NATIVE)
-        _name_branches(extension.unions, fields)
-        body = BytesIO()
-        body.write(self._writers[name].header)
-        body.write(data[_HEADER.size :])
-        schemaless_writer(body, extension.schema, fields)
-        return body.getvalue()
+        parts = [self._writers[name].header, data[_HEADER.size :]]
+        extension.put_rest(parts.append, value)
+        return b"".join(parts)
 
     def decode(self, topic: str, data: bytes) -> Struct | Malformed:
         """Return the record in `data`, as the topic's class, whichever version wrote it."""
@@ -186,49 +165,15 @@ def _extensions(versions: Iterable[SchemaVersion]) -> Iterator[tuple[tuple[int, 
     for before in newest.values():
         for after in newest.values():
             shared, fields = before.schema["fields"], after.schema["fields"]
-            if len(shared) < len(fields) and fields[: len(shared)] == shared:
+            if 1 < len(shared) < len(fields) and fields[: len(shared)] == shared:
                 rest = parse_schema({**after.schema, "fields": fields[len(shared) :]})
-                extension = _Extension(
-                    tuple(field["name"] for field in shared),
-                    tuple(field["name"] for field in fields[len(shared) :]),
-                    rest,
-                    _unions_of(rest),
-                )
+                names = [field["name"] for field in shared]
+                extension = _Extension(attrgetter(*names), compile_writer(rest))
                 yield (before.id, after.name), extension
 
 
 def _is_extension(extension: _Extension, value: Struct, before: Struct) -> bool:
-    return all(getattr(value, field) is getattr(before, field) for field in extension.shared)
-
-
-def _unions_of(schema: Any) -> _Unions:
-    """Return the unions of a parsed record schema."""
-    optional, maps = [], []
-    for field in schema["fields"]:
-        match field["type"]:
-            case ["null", {"type": "record", "name": name} as inner]:
-                optional.append(_Optional(field["name"], name, _unions_of(inner)))
-            case ["null", str(name)] if "." in name:  # a record that was defined further up
-                optional.append(_Optional(field["name"], name, _Unions()))
-            case {"type": "map", "values": [*_, {"type": "array"}]}:
-                maps.append(field["name"])
-    return _Unions(tuple(optional), tuple(maps))
-
-
-def _name_branches(unions: _Unions, fields: dict[str, Any]) -> None:
-    """Name the branch of each union, as (name, record), in place.
-
-    fastavro would find it by validating the whole record against every branch, which takes longer
-    than writing it. A tuple that is not such a name has to be a list.
-    """
-    for name in unions.maps:
-        values = fields[name]
-        fields[name] = {k: list(v) if v.__class__ is tuple else v for k, v in values.items()}
-    for choice in unions.optional:
-        inner = fields[choice.field]
-        if inner is not None:
-            _name_branches(choice.inner, inner)
-            fields[choice.field] = (choice.record, inner)
+    return all(map(is_, extension.shared(value), extension.shared(before)))
 
 
 def _read(reader: _Reader, data: bytes) -> Struct | Malformed:
