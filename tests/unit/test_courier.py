@@ -238,6 +238,35 @@ def test_a_cancelled_action_is_not_tried_any_more(
     assert [(one["outcome"], one.get("properties", {})) for one in reports] == [outcome]
 
 
+class _KilledError(Exception):
+    """End of a process."""
+
+
+class _Killed(_Busy):
+    """Adapter of a process that is killed after so many tries, of which only the last failed."""
+
+    def __init__(self, tries: int) -> None:
+        super().__init__(knows=False)
+        self._most = tries
+
+    async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
+        for _ in range(self._most):
+            attempt.begin()
+        attempt.record_failure()
+        raise _KilledError
+
+
+@pytest.mark.parametrize(("tries", "sent"), [(1, ["a"]), (2, [])])
+def test_try_without_an_answer_is_remembered_where_a_later_one_failed(
+    tmp_path: Path, now_ms: int, tries: int, sent: list[str]
+) -> None:
+    with pytest.raises(_KilledError):
+        _reported(_Killed(tries), tmp_path, now_ms)
+    adapter = _Postcards(Delivered(), served=True, repeats=False)
+    assert _reported(adapter, tmp_path, now_ms) == ["sent"]
+    assert adapter.sent == sent
+
+
 def test_every_adapter_of_the_configuration_is_registered() -> None:
     named = get_args(get_type_hints(model.Channel)["adapter"])
     assert set(ADAPTERS) == set(named) - {"none"}
