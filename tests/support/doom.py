@@ -41,7 +41,7 @@ POINTS: Final[dict[str, Point]] = {
     "part of a batch has left": Point(Producer, "_produce", 300, after=True),
     "a row is delivered, which nobody knows": Point(Epoch, "on_changelog", 200),
     "an output is delivered, which nobody knows": Point(Epoch, "on_output", 200),
-    "a cut is made and not delivered": Point(Producer, "delivered", 2),
+    "a cut is made and not delivered": Point(Producer, "wait_until_delivered", 2),
     "all is delivered and not committed": Point(Checkpointer, "_commit", 2),
     "a commit is on its way": Point(Poller, "_commit", 2, after=True),
     "all is committed and not on disk": Point(Checkpointer, "_persist", 2),
