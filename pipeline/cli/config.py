@@ -4,27 +4,30 @@ import getpass
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from pipeline.adapters.config_artifacts import store_files
-from pipeline.adapters.config_files import load
+from pipeline.adapters.config_files import ConfigError, load, load_file, locate_problem
 from pipeline.adapters.config_log import ConfigurationLog, open_configuration_log
+from pipeline.adapters.config_salvage import ConfigFile
 from pipeline.cli.console import JsonOption, err, out, print_error, print_json, print_table
 from pipeline.cli.effect import RolloutResult, roll_out, usable_versions
 from pipeline.cli.plain import plain
 from pipeline.cli.times import iso
+from pipeline.conditions import Problem
 from pipeline.config.canonical import from_json, to_json
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.keys import mask_secrets
 from pipeline.config.model import Bundle
-from pipeline.config.schema import published_files
+from pipeline.config.schema import FILE_KINDS, published_files
 from pipeline.home.codec import open_codec
 from pipeline.home.records import Records
 from pipeline.model.configuration import ConfigurationRecord
 from pipeline.profile_reads.member_profiles import open_profiles
+from pipeline.rollout.plan import RolloutPlan
 from pipeline.rollout.plan import plan as make_plan
 from pipeline.settings import Settings
 
@@ -75,14 +78,16 @@ def apply(
 
 @app.command()
 def plan(folder: Folder, json: JsonOption = False) -> None:
-    """Show the effect of applying a folder: entries and exits per segment. Writes nothing."""
+    """Show the effect of applying a folder: entries and exits per segment, and whom each campaign
+    can reach. Writes nothing."""
     proposed = _load_checked(folder, json)
     with _log() as log:
         versions = usable_versions(log)
     with open_profiles(Records.of(Settings())) as people:
         planned = make_plan(people, versions, proposed)
+    warnings = unreaching(folder, planned)
     if json:
-        print_json(planned)
+        print_json({**msgspec.structs.asdict(planned), "warnings": warnings})
         return
     if not planned.changed:
         out.print(f"configuration {planned.digest} is in force already")
@@ -92,9 +97,15 @@ def plan(folder: Folder, json: JsonOption = False) -> None:
     ]
     columns = ("segment", "now", "enter", "leave", "after", "")
     print_table(f"{planned.profiles:,} profiles by configuration {planned.digest}", columns, rows)
+    reach = [(one.campaign, one.reach, "+" * one.unknown) for one in planned.campaigns]
+    print_table("Whom campaigns can reach", ("campaign", "profiles", ""), reach)
+    for warning in warnings:
+        err.print(plain(str(warning)), soft_wrap=True)
     if any(one.waits for one in planned.segments):
         out.print("* reads interactions: the next one of each profile decides")
-    if any(one.unknown for one in planned.segments):
+    unknown = [one.unknown for one in planned.segments]
+    unknown += [one.unknown for one in planned.campaigns]
+    if any(unknown):
         out.print("+ reads a new trait: who enters is known once it is applied")
     if planned.filled:
         out.print(f"filled with what came before: {', '.join(planned.filled)}")
@@ -154,6 +165,21 @@ def schemas(folder: Folder) -> None:
 
 def _mask(record: ConfigurationRecord) -> msgspec.Raw:
     return msgspec.Raw(to_json(mask_secrets(from_json(record.body))).encode())
+
+
+def unreaching(folder: Path, planned: RolloutPlan) -> list[ConfigError]:
+    """Return where the campaigns stand that can reach nobody."""
+    names, found = planned.unreaching(), []
+    what = (
+        f"none of {planned.profiles:,} profiles is in its audience and has an address for it: "
+        "widen the audience, or add a channel that reaches them"
+    )
+    for path in sorted((folder / "campaigns").glob("*.yaml")) if names else ():
+        file = load_file(path, FILE_KINDS["campaigns"])
+        assert isinstance(file, ConfigFile)  # the folder is valid
+        if msgspec.convert(file.document.value, dict[str, Any]).get("campaign") in names:
+            found.append(locate_problem(file, Problem(("audience",), what)))
+    return found
 
 
 def _load_checked(folder: Path, json: bool) -> Configuration:

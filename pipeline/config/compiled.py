@@ -23,6 +23,8 @@ STAGES: Final = ("eligibility", "applicability", "suitability")
 ELIGIBILITY: Final = 0
 APPLICABILITY: Final = 1
 SUITABILITY: Final = 2
+AUDIENCE: Final = "eligibility/audience"
+"""Label of the gate that a campaign's audience is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pipeline.conditions.tree import is_hidden
 from pipeline.config.compile import Configuration
 from pipeline.profile_reads.member_profiles import MemberProfile
 from pipeline.rollout.affected import expected_change
+from pipeline.rollout.reach import CampaignReach, ReachCounter
 from pipeline.rollout.versions import Version, backfillable_keys
 
 
@@ -47,6 +48,12 @@ class RolloutPlan(Struct, frozen=True):
     segments: tuple[SegmentPlan, ...]
     filled: tuple[str, ...]
     counting_from_now: tuple[str, ...]
+    campaigns: tuple[CampaignReach, ...] = ()
+
+    def unreaching(self) -> tuple[str, ...]:
+        """Return the campaigns that can reach none of the profiles."""
+        known = (one for one in self.campaigns if not one.unknown and not one.reach)
+        return tuple(one.campaign for one in known) if self.profiles else ()
 
 
 def plan(
@@ -56,14 +63,17 @@ def plan(
     current = versions[-1].config if versions else None
     new, fills = _new_traits(versions, proposed)
     counts: Counter[tuple[str, str]] = Counter()
+    reach = ReachCounter(proposed)
     profiles = 0
     for person in people:
         profiles += 1
         change = expected_change(person, proposed)
+        reach.add(person, change)
         counts.update(("now", name) for name in person.members)
         counts.update(("enter", name) for name in change.entered)
         counts.update(("leave", name) for name in change.exited)
-    unknown = _segments_reading(_changed_traits(current, proposed), proposed)
+    traits = _changed_traits(current, proposed)
+    unknown = _segments_reading(traits, proposed)
     names = {name for _, name in counts} | {segment.name for segment in proposed.segments}
     return RolloutPlan(
         digest=proposed.digest,
@@ -74,6 +84,7 @@ def plan(
         ),
         filled=tuple(sorted(new & fills)),
         counting_from_now=tuple(sorted(new - fills)),
+        campaigns=reach.result(traits, unknown),
     )
 
 

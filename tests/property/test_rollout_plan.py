@@ -9,13 +9,14 @@ from msgspec.structs import replace
 from pipeline.config import model
 from pipeline.flow import Flow
 from pipeline.model import topics
-from pipeline.model.interaction import Interaction
+from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import Memberships, Profile, SegmentChange
 from pipeline.profile_reads.member_profiles import MemberProfile
 from pipeline.rollout.plan import plan
 from pipeline.rollout.reevaluate import refresh
 from pipeline.rollout.versions import Version
+from tests.support.deciding import Life, campaign, offer, world
 from tests.support.segment_streams import configuration, segments, streams
 from tests.support.worlds import rules
 
@@ -84,3 +85,28 @@ def test_plan_marks_segments_whose_entries_are_unknown() -> None:
     planned = plan([], (Version(current, 1),), proposed)
     assert {one.segment for one in planned.segments if one.unknown} == {"new", "behind"}
     assert not any(one.unknown for one in plan([], (Version(current, 1),), current).segments)
+
+
+def test_a_campaign_that_can_reach_nobody_is_told() -> None:
+    mail = {"treatment": "mail", "channel": "email", "address": "email"}
+    gold = {"trait": "tier", "is": "gold"}
+    rules = world(
+        traits=("tier", "points"),
+        campaigns=[
+            campaign("all", offer("a", 1)),
+            campaign("gold", offer("b", 1), audience=gold),
+            campaign("platinum", offer("c", 1), audience={"trait": "tier", "is": "platinum"}),
+            campaign("mail", offer("d", 1, mail)),
+            campaign("now", offer("e", 1), audience={"all": [gold, {"property": "x", "is": 1}]}),
+            campaign("new", offer("f", 1), audience={"trait": "points", "gt": 9}),
+        ],
+    )
+    before = world(traits=("tier",), campaigns=[campaign("all", offer("a", 1))])
+    life = Life(before, (Identifier("customer_id", "ada"),))
+    life.happens("Joined", 1_000, tier="gold")
+    planned = plan(people(life.emits), (Version(before.config, 1),), rules.config)
+    assert {one.campaign: one.reach for one in planned.campaigns} == {
+        "all": 1, "gold": 1, "platinum": 0, "mail": 0, "now": 1, "new": 0
+    }  # fmt: skip
+    assert planned.unreaching() == ("mail", "platinum")
+    assert plan([], (), rules.config).unreaching() == ()

@@ -7,7 +7,10 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
+from pipeline.cli.config import unreaching
 from pipeline.cli.main import build_app
+from pipeline.rollout.plan import RolloutPlan
+from pipeline.rollout.reach import CampaignReach
 
 _DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 _BUYERS = Path("segments", "buyers.yaml")
@@ -63,3 +66,15 @@ def test_a_mistake(folder: Path, line: str, message: str) -> None:
     assert [f"{one['file']}:{one['line']}:{one['column']}: {one['message']}" for one in told] == (
         expected[:1]
     )
+
+
+def test_a_campaign_that_reaches_nobody_is_named_with_its_line() -> None:
+    """By `plan`, where only the data can tell."""
+    reach = (CampaignReach("loyalty", 0, False), CampaignReach("welcome", 3, False))
+    planned = RolloutPlan("d", True, 7, (), (), (), reach)
+    [warning] = unreaching(_DEMO, planned)
+    file = _DEMO / "campaigns" / "loyalty.yaml"
+    assert warning.file == str(file)
+    assert file.read_text().splitlines()[warning.line - 1].startswith("audience:")
+    assert "none of 7 profiles" in warning.message
+    assert "widen the audience" in warning.message

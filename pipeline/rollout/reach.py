@@ -1,0 +1,85 @@
+"""Reach of campaigns: how many customers each can speak to, as far as the data tell."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+
+from msgspec import Struct
+
+from pipeline.conditions import Facts
+from pipeline.config.compile import Configuration
+from pipeline.config.compiled import AUDIENCE, Entry, Gate
+from pipeline.config.names import address_trait
+from pipeline.profile_reads.member_profiles import MemberProfile
+from pipeline.segmentation.evaluate import MembershipChange
+
+
+class CampaignReach(Struct, frozen=True):
+    """Customers whom a campaign can reach: in its audience, with an address for a treatment.
+
+    What the audience reads of an interaction is taken to hold. `unknown`: it reads a trait that is
+    new or differently defined.
+    """
+
+    campaign: str
+    reach: int
+    unknown: bool
+
+
+class _Audience(Struct, frozen=True):
+    """Audience of a campaign, and the traits with addresses, one of which it needs (None: it has a
+    treatment that needs none)."""
+
+    gates: tuple[Gate, ...]
+    addresses: frozenset[str | None]
+
+    def holds(self, facts: Facts) -> bool:
+        """Return whether the campaign can reach a customer."""
+        if not all(gate.when.possibly(facts) for gate in self.gates):
+            return False
+        return any(one is None or one in facts.traits for one in self.addresses)
+
+    def reads(self, traits: Collection[str], segments: Collection[str]) -> bool:
+        """Return whether it reads any of these."""
+        read = [gate.when.reads for gate in self.gates]
+        return any(
+            not one.traits.isdisjoint(traits) or not one.segments.isdisjoint(segments)
+            for one in read
+        )
+
+
+class ReachCounter:
+    """Counter of the customers whom each campaign of a configuration can reach."""
+
+    def __init__(self, config: Configuration) -> None:
+        self._audiences = dict(sorted(_audiences(config)))
+        self._reached: Counter[str] = Counter()
+
+    def add(self, person: MemberProfile, change: MembershipChange) -> None:
+        """Count a customer, after the change that the configuration makes."""
+        members = frozenset(person.members).difference(change.exited).union(change.entered)
+        facts = Facts(None, person.profile.traits, members, frozenset(), person.at)
+        self._reached.update(name for name, one in self._audiences.items() if one.holds(facts))
+
+    def result(
+        self, traits: Collection[str], segments: Collection[str]
+    ) -> tuple[CampaignReach, ...]:
+        """Return the reach of each campaign; `traits` and `segments` are not known yet."""
+        return tuple(
+            CampaignReach(name, self._reached[name], one.reads(traits, segments))
+            for name, one in self._audiences.items()
+        )
+
+
+def _audiences(config: Configuration) -> Iterator[tuple[str, _Audience]]:
+    by_campaign: dict[str, list[Entry]] = {}
+    for slot in (config.outbound, *config.by_placement.values()):
+        for entry in slot:
+            by_campaign.setdefault(entry.campaign.name, []).append(entry)
+    for name, entries in by_campaign.items():
+        gates = tuple(one for one in entries[0].campaign.gates if one.label == AUDIENCE)
+        addresses = frozenset(
+            None if one.address is None else address_trait(one.address)
+            for entry in entries
+            for one in entry.candidates
+        )
+        yield name, _Audience(gates, addresses)
