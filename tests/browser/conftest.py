@@ -2,9 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from http.server import ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
@@ -31,15 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def shop() -> Iterator[ShopPages]:
     """The shop's web server."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), ShopPages.Handler)
-    pages = ShopPages(_HERE, server.server_address[1])
-    server.RequestHandlerClass = pages.handler()
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield pages
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with ShopPages.serve(_HERE) as pages:
+        yield pages
 
 
 @pytest.fixture(scope="package")

@@ -3,14 +3,16 @@
 import asyncio
 import ssl
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default
 from pathlib import Path
+from threading import Thread
 from typing import Any, cast
 
 from aiosmtpd import smtp
@@ -110,6 +112,28 @@ class MailServer:
         )
         async with server:
             yield server.sockets[0].getsockname()[1]
+
+
+@contextmanager
+def serve_mail() -> Iterator[tuple[MailServer, int]]:
+    """Serve in a thread of its own meanwhile; provide the server and its port."""
+    server = MailServer()
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
+
+    async def serve() -> None:
+        ended = asyncio.Event()
+        async with server.listening() as port:
+            started.set_result((asyncio.get_running_loop(), ended, port))
+            await ended.wait()
+
+    thread = Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    loop, ended, port = started.result(30)
+    try:
+        yield server, port
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join(30)
 
 
 def _authenticate(

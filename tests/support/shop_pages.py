@@ -3,10 +3,13 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import ClassVar
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -30,6 +33,22 @@ class ShopPages:
     gateway: str = ""
     csp: dict[str, str] = field(default_factory=dict)
     Handler: ClassVar[type[BaseHTTPRequestHandler]] = BaseHTTPRequestHandler
+
+    @classmethod
+    @contextmanager
+    def serve(cls, folder: Path) -> Iterator["ShopPages"]:
+        """Serve the pages of a folder meanwhile."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), cls.Handler)
+        pages = cls(folder, server.server_address[1])
+        server.RequestHandlerClass = pages.handler()
+        thread = Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield pages
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
 
     def url(self, path: str = "/", site: str = "127.0.0.1", **options: object) -> str:
         """Return a page's URL; `options` are those of `kairos.load` in it."""

@@ -1,0 +1,211 @@
+"""One customer by every way in and out: a page, the shop's API, a file, an e-mail, a call.
+
+One profile, one timeline, each thing once.
+"""
+
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from pipeline.adapters.broker.ports import find_free_port
+from pipeline.intake.trust import proof
+from pipeline.model import topics
+from pipeline.model.decision import Action
+from pipeline.model.interaction import Interaction
+from pipeline.model.stages import Segmented
+from tests.support.mail_server import MailServer, serve_mail
+from tests.support.shop_pages import ShopPages
+from tests.support.sshd import SSHD, Server, running_sshd
+from tests.support.stack import Stack, eventually, running_stack
+
+pytestmark = [
+    pytest.mark.chaos,
+    pytest.mark.skipif(SSHD is None, reason="there is no OpenSSH server here"),
+    pytest.mark.timeout(900),
+]
+
+_HERE = Path(__file__).parent
+_SECRET = "a secret of the shop and Kairos"
+_PAGE = "/other.html"
+_ANA = "ana-1"
+_EMAIL, _PHONE = "ana@example.com", "+34600111222"
+_AGENT = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "
+    "Chrome/140.0.0.0 Safari/537.36"
+)
+"""A headless browser's own name is a bot's, whose clicks do not count."""
+
+_SCANNER_S = 5.0
+"""A click so soon after the e-mail was sent is a scanner's."""
+
+
+@dataclass(frozen=True)
+class _World:
+    """Everything around the customer. `inbox`: folder of the SFTP server."""
+
+    stack: Stack
+    shop: ShopPages
+    mail: MailServer
+    inbox: Path
+
+    def timeline(self) -> list[Interaction]:
+        """Return what went through all stages of the customer, whoever she was then."""
+        self.stack.kairos("status", "--until-idle", "60")
+        every = self.stack.records.every(topics.SEGMENTED, Segmented)
+        found = [one.interaction for _, one in every if one.interaction is not None]
+        known = {one for each in found for one in _names(each) if _ANA in _names(each)}
+        return [one for one in found if known & set(_names(one))]
+
+
+def _names(interaction: Interaction) -> list[str]:
+    return [one.value for one in interaction.identifiers]
+
+
+def _configuration(folder: Path, server: Server, inbox: Path) -> Path:
+    """Return the configuration, with the SFTP server that was started for it."""
+    shutil.copytree(_HERE / "customer", folder)
+    text = (folder / "ingest.yaml").read_text()
+    for name, value in (
+        ("PORT", str(server.port)),
+        ("USER", server.user),
+        ("HOST_KEY", server.host_key),
+        ("PATH", str(inbox)),
+    ):
+        text = text.replace(f": {name}\n", f": {value}\n")
+    (folder / "ingest.yaml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[_World]:
+    inbox, port = tmp_path / "inbox", find_free_port()
+    inbox.mkdir()
+    with (
+        running_sshd(tmp_path / "ssh") as server,
+        serve_mail() as (mail, smtp_port),
+        ShopPages.serve(_HERE) as shop,
+    ):
+        variables = {
+            "KAIROS_GATEWAY_PORT": str(port),
+            "KAIROS_PARTITIONS": "2",
+            "CUSTOMER_SECRET": _SECRET,
+            "SFTP_KEY": str(server.private_key),
+            "SHOP_PORT": str(shop.port),
+            "TEST_GATEWAY": f"http://127.0.0.1:{port}",
+            "TEST_SMTP_PORT": str(smtp_port),
+        }
+        configuration = _configuration(tmp_path / "configuration", server, inbox)
+        with running_stack(Stack(tmp_path / "home", configuration, variables)) as stack:
+            shop.gateway = stack.url
+            yield _World(stack, shop, mail, inbox)
+
+
+def test_one_customer_has_one_profile_and_each_thing_once(world: _World, browser: Browser) -> None:
+    page = browser.new_page(user_agent=_AGENT)
+    cookie = _sign_up(world, page)
+    _pay(world)
+    _arrive_in_file(world)
+    _click_in_mail(world, page)
+    _be_called(world)
+    timeline = world.timeline()
+    page.close()
+    assert Counter(one.name for one in timeline if one.kind != "page") == {
+        "identify": 1,
+        "Signed Up": 1,
+        "Order Completed": 1,
+        "Tier Reached": 1,
+        "sent": 2,
+        "click": 1,
+        "conversion": 1,
+    }
+    assert Counter(one.context.url for one in timeline if one.kind == "page") == {
+        world.shop.url(_PAGE): 2
+    }
+    assert len({one.event_id for one in timeline}) == len(timeline)
+    shown = world.stack.json("profile", "show", f"cookie:{cookie}")
+    assert {one["identifier"] for one in shown["tree"]} == {
+        f"customer_id:{_ANA}",
+        f"email:{_EMAIL}",
+        f"phone:{_PHONE}",
+        f"cookie:{cookie}",
+    }
+    assert (
+        shown["traits"].items()
+        >= {
+            "interactions": len(timeline),
+            "pages": 2,
+            "orders": 1,
+            "files": 1,
+            "clicks": 1,
+            "tier": "gold",
+            "plan": "new",
+        }.items()
+    )
+    assert shown["root"] == f"customer_id:{_ANA}"
+
+
+def _sign_up(world: _World, page: Page) -> str:
+    """Sign up on a page whose server proves who she is; return her browser's cookie."""
+    page.goto(world.shop.url(_PAGE))
+    page.wait_for_function("window.kairos && kairos.version")
+    page.evaluate(
+        """async ([id, proof]) => {
+          kairos.identify(id, {plan: "new"}, {proof});
+          await new Promise((done) => kairos.track("Signed Up", {}, {}, done));
+        }""",
+        [_ANA, proof(_SECRET, _ANA)],
+    )
+    cookie = page.evaluate("kairos.user().anonymousId()")
+    assert isinstance(cookie, str)
+    return cookie
+
+
+def _pay(world: _World) -> None:
+    """Pay in the shop, whose server is cut off and sends it again."""
+    message = {
+        "event": "Order Completed",
+        "messageId": "order-1",
+        "userId": _ANA,
+        "context": {"traits": {"email": _EMAIL, "phone": _PHONE}},
+        "properties": {"total": 30},
+    }
+    with world.stack.client("customer-shop-key") as client:
+        for _ in range(2):
+            assert client.post("/v1/track", json=message).status_code == 200
+
+
+def _arrive_in_file(world: _World) -> None:
+    """Be in the file of the night, which is sent twice."""
+    for name in ("night.csv", "night-again.csv"):
+        part = world.inbox / f"{name}.part"
+        part.write_text(f"customer,tier\n{_ANA},gold\nsomebody-else,silver\n")
+        part.rename(world.inbox / name)
+        eventually((world.inbox / "done" / name).exists)
+
+
+def _click_in_mail(world: _World, page: Page) -> None:
+    [received] = eventually(lambda: world.mail.received)
+    sent_at = time.time()
+    assert (received.recipient, received.message["Subject"]) == (_EMAIL, "Welcome to gold")
+    html = received.message.get_body(("html",))
+    assert html is not None
+    page.wait_for_timeout(max(0.0, sent_at + _SCANNER_S + 0.5 - time.time()) * 1_000)
+    page.set_content(html.get_content())
+    page.get_by_text("See what is yours").click()
+    page.wait_for_url(world.shop.url(_PAGE))
+    page.wait_for_function("window.kairos && kairos.version")
+
+
+def _be_called(world: _World) -> None:
+    eventually(lambda: list(world.stack.records.every(topics.actions("call"), Action)))
+    [task] = world.stack.json("desk", "list")
+    assert (task["to"], task["script"]) == (_PHONE, "Ask what she liked.")
+    world.stack.kairos("desk", "take", task["id"], "--by", "eva")
+    assert world.stack.json("desk", "done", task["id"], "--result", "accepted")["state"] == "done"
+    assert len(world.mail.received) == 1
