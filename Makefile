@@ -68,7 +68,7 @@ chaos: dev ## kills and damages against an independent oracle
 bench: dev ## every measurement in a short form, side by side with peers: a quarter of an hour
 	$(BIN)/kairos bench flow
 	$(BIN)/kairos bench latency --systems $(PEERS) --rates 100,300 --seconds 5 --repeats 1
-	$(BIN)/kairos bench throughput --systems $(PEERS),webhook --records 3000 --repeats 1
+	$(BIN)/kairos bench throughput --systems $(PEERS),webhook,email,sms,push,pos --records 3000 --repeats 1
 	$(BIN)/kairos bench stages --seconds 5
 	$(BIN)/kairos bench catalog --decisions 500
 	$(BIN)/kairos bench decide --seconds 10 --repeats 1

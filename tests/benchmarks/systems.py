@@ -19,7 +19,7 @@ from pipeline.home.topics import ensure_topics
 from pipeline.rules.token import TokenKey
 from pipeline.settings import Settings
 from pipeline.stack.plan import ALL, adapter_name, worker_name
-from tests.benchmarks import configurations, webhooks
+from tests.benchmarks import adapters, configurations
 from tests.benchmarks.load import Traffic
 from tests.benchmarks.processes import Process, Program, running
 from tests.benchmarks.rig import Rig
@@ -99,20 +99,24 @@ class Stages:
 
 
 @dataclass(frozen=True, slots=True)
-class Webhooks:
-    """The webhook adapter, and the gateway that takes its outcomes."""
+class Adapters:
+    """An adapter of this kind, and the gateway that takes its outcomes."""
+
+    kind: str
 
     @contextmanager
     def running(self, rig: Rig, processes: int) -> Iterator[Arrangement]:
         adapter = Program(
-            "adapter", rig.kairos("adapter", "webhook"), announces=adapter_name("webhook")
+            "adapter", rig.kairos("adapter", self.kind), announces=adapter_name(self.kind)
         )
         gateway = Program("gateway", rig.kairos("gateway", "--port", "0"), announces="gateway")
         token_key = TokenKey(rig.settings.signing_secret())
-        with webhooks.receiver() as url:
-            apply_bundle(rig.settings, webhooks.bundle(url))
-            traffic = webhooks.ActionTraffic(open_codec(rig.settings), token_key)
-            with running((gateway, adapter), rig.home, rig.environment) as started:
+        with adapters.receiver(self.kind) as receiver:
+            apply_bundle(rig.settings, receiver.bundle())
+            codec = open_codec(rig.settings)
+            traffic = adapters.ActionTraffic(codec, token_key, receiver)
+            environment = {**rig.environment, **receiver.variables}
+            with running((gateway, adapter), rig.home, environment) as started:
                 yield Arrangement(started, traffic)
 
 
@@ -146,16 +150,16 @@ def _quix_python() -> Path:
     return python
 
 
-SYSTEMS: Final[Mapping[str, Hops | Stages | Webhooks]] = {
+SYSTEMS: Final[Mapping[str, Hops | Stages | Adapters]] = {
     "floor": Hops("floor", _our_python),
     "faust": Hops("stock_faust", _our_python),
     "quix": Hops("quix", _quix_python),
     "trivial": Hops("ours", _our_python),
     "demo": Stages(configurations.demo, "email"),
     "large": Stages(configurations.large, "push"),
-    "webhook": Webhooks(),
+    **{kind: Adapters(kind) for kind in adapters.KINDS},
 }
-"""By name; the last four are Kairos."""
+"""By name; those after the first three are Kairos."""
 
 ABOUT: Final[Mapping[str, str]] = {
     "floor": "confluent-kafka loops, the least that four hops with state can cost",
@@ -164,7 +168,9 @@ ABOUT: Final[Mapping[str, str]] = {
     "trivial": "Kairos' transport and tables, four agents with nothing to do",
     "demo": "Kairos, the four stages by deploy/demo",
     "large": "Kairos, the four stages by 100 segments and 50 offers",
-    "webhook": "Kairos' adapter, actions to a receiver that answers at once, and their outcomes",
+    "webhook, email, sms, push, pos": (
+        "Kairos' adapters, actions to a receiver here that answers at once, and their outcomes"
+    ),
 }
 """What each is, in words."""
 
