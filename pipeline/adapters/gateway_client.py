@@ -1,11 +1,14 @@
 """A sender's side of the gateway: one write key, kept-alive connections."""
 
+import asyncio
+import time
 from typing import Any, Final
 
 import httpx
 
 _TIMEOUT_S: Final = 60.0
 _SHOWN: Final = 500
+_NOT_NOW: Final = httpx.codes.SERVICE_UNAVAILABLE
 
 
 class GatewayRefusedError(Exception):
@@ -30,8 +33,15 @@ class GatewayClient:
         await self._client.aclose()
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the answer. Raises GatewayRefusedError; httpx.HTTPError where there is none."""
+        """Return the answer; send again what the gateway has no room for now.
+
+        Raises GatewayRefusedError; httpx.HTTPError where there is no answer.
+        """
+        give_up_at = time.monotonic() + _TIMEOUT_S
         response = await self._client.post(path, json=body)
+        while response.status_code == _NOT_NOW and time.monotonic() < give_up_at:
+            await asyncio.sleep(float(response.headers.get("Retry-After", "1")))
+            response = await self._client.post(path, json=body)
         text = response.text[:_SHOWN]
         if response.status_code != httpx.codes.OK:
             message = f"POST {path}: {response.status_code} {text}"

@@ -1,6 +1,7 @@
 """Kafka for asyncio programs: a write is awaited until Kafka has acknowledged it."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -110,7 +111,7 @@ class AsyncPublisher:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_fatal = on_fatal
-        self._completed: list[_Batch] = []
+        self._completed: list[Publication] = []
         self._closing = False
         self._producer = Producer(
             {
@@ -127,11 +128,18 @@ class AsyncPublisher:
 
     async def publish(self, records: Sequence[Outgoing]) -> Unavailable | None:
         """Return None once Kafka has acknowledged every record."""
-        if not records:
-            return None
+        return await self.start(records).result if records else None
+
+    def start(self, records: Sequence[Outgoing], *, is_awaited: bool = True) -> "Publication":
+        """Hand the records to the producer, and return at once.
+
+        Where `is_awaited` is False the loop is not woken for an acknowledgement alone: the result
+        is set with the next that is awaited, or after a tenth of a second; a failure at once.
+        """
         if len(self._producer) + len(records) > _QUEUE_RECORDS:  # refused before any is written
-            return Unavailable("too many records wait for Kafka")
-        batch = _Batch(len(records), self._loop.create_future(), self._completed)
+            return settled(Unavailable("too many records wait for Kafka"))
+        publication = Publication(len(records), self._loop.create_future(), self._completed)
+        publication.is_awaited = is_awaited
         try:
             for record in records:
                 self._producer.produce(
@@ -139,14 +147,14 @@ class AsyncPublisher:
                     record.value,
                     record.key,
                     record.partition,
-                    on_delivery=batch.on_delivery,
+                    on_delivery=publication.on_delivery,
                     headers=list(record.headers),
                 )
         except BufferError:
-            return Unavailable("too many records wait for Kafka")
+            return settled(Unavailable("too many records wait for Kafka"))
         except KafkaException as error:
-            return Unavailable(str(error.args[0]))
-        return await batch.result
+            return settled(Unavailable(str(error.args[0])))
+        return publication
 
     async def close(self) -> None:
         """Deliver queued records, within a time limit."""
@@ -159,9 +167,13 @@ class AsyncPublisher:
         self._resolve_completed()
 
     def _poll(self) -> None:
+        resolved_at = time.monotonic()
         while not self._closing:
             self._producer.poll(_POLL_S)
-            self._resolve_completed()
+            is_due = time.monotonic() - resolved_at >= _POLL_S
+            if is_due or any(one.is_urgent for one in self._completed):
+                self._resolve_completed()
+                resolved_at = time.monotonic()
 
     def _resolve_completed(self) -> None:
         if self._completed:
@@ -174,31 +186,51 @@ class AsyncPublisher:
             self._loop.call_soon_threadsafe(self._on_fatal, error.str())
 
 
-class _Batch:
-    """Counter of the delivery reports of one `publish`, in the thread that serves them."""
+class Publication:
+    """Records of one write, and their acknowledgement, counted in the thread that hears of it."""
 
-    __slots__ = ("_completed", "_remaining", "error", "result")
+    __slots__ = ("_completed", "_remaining", "failure", "is_awaited", "result")
 
     def __init__(
         self,
         remaining: int,
         result: "asyncio.Future[Unavailable | None]",
-        completed: "list[_Batch]",
+        completed: "list[Publication]",
     ) -> None:
         self._remaining = remaining
         self._completed = completed
-        self.error: Unavailable | None = None
+        self.failure: Unavailable | None = None
+        self.is_awaited = True
         self.result = result
 
+    @property
+    def is_over(self) -> bool:
+        """Whether Kafka has acknowledged every record, or failed to, though the loop may not know
+        yet."""
+        return self._remaining == 0
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the loop must be woken for it."""
+        return self.is_awaited or self.failure is not None
+
     def on_delivery(self, error: KafkaError | None, _: Message) -> None:
-        self._remaining -= 1
         if error is not None:
-            self.error = Unavailable(error.str())
+            self.failure = Unavailable(error.str())
+        self._remaining -= 1
         if self._remaining == 0:
             self._completed.append(self)
 
 
-def _resolve(batches: Sequence[_Batch]) -> None:
-    for batch in batches:
-        if not batch.result.done():
-            batch.result.set_result(batch.error)
+def settled(failure: Unavailable | None) -> Publication:
+    """Return a publication that is over already; called in the loop."""
+    publication = Publication(0, asyncio.get_running_loop().create_future(), [])
+    publication.failure = failure
+    publication.result.set_result(failure)
+    return publication
+
+
+def _resolve(publications: Sequence[Publication]) -> None:
+    for one in publications:
+        if not one.result.done():
+            one.result.set_result(one.failure)

@@ -102,7 +102,9 @@ class DecideEndpoint:
         if isinstance(record, Refusal):
             return record
         key = record.identifiers[0].key
-        verdict = self.admission.judge(key, budget_ms / 1000)
+        verdict = AdmissionVerdict.ADMIT
+        if received.arrival.source.clock != "log":  # where nobody waits
+            verdict = self.admission.judge(key, budget_ms / 1000)
         if verdict is AdmissionVerdict.OVERLOADED:
             gateway.metrics.count_decision("refused")
             what = "the pipeline has more decisions to make than it can in time"
@@ -131,13 +133,13 @@ class DecideEndpoint:
         request_id = request.request_id
         answer = self.waiting.ask(request_id)
         self.admission.ask(request_id, asked.interaction.identifiers[0].key)
-        writing = asyncio.create_task(gateway.write((asked,)))
-        writing.add_done_callback(lambda done: _fail_answer(done, answer))
+        writing = gateway.start_write(asked)
+        writing.result.add_done_callback(lambda done: _fail_answer(done, answer))
         try:
             return await asyncio.wait_for(answer, budget_ms / 1000)
         except TimeoutError:
             self.waiting.give_up(request_id)
-            return NoDecision() if writing.done() else _NOT_YET
+            return (writing.failure or NoDecision()) if writing.is_over else _NOT_YET
         except _NotWrittenError as failure:
             self.waiting.give_up(request_id)
             return failure.why
@@ -166,7 +168,7 @@ def _overloaded(what: str, retry_after_s: int) -> Refusal:
 
 
 def _fail_answer(
-    writing: "asyncio.Task[Unavailable | None]", answer: "asyncio.Future[Reply]"
+    writing: "asyncio.Future[Unavailable | None]", answer: "asyncio.Future[Reply]"
 ) -> None:
     failure = writing.result()
     if failure is not None and not answer.done():

@@ -13,7 +13,7 @@ from typing import Final
 
 from pipeline.adapters.kafka import partition_for_key
 
-_LEAST_TARGET_S: Final = 0.025
+_LEAST_TARGET_S: Final = 0.05
 _LEAST_INTERVAL_S: Final = 0.1
 _MEMORY_S: Final = 1.0
 """Time for which a gate that was closed closes again without waiting for its interval."""
@@ -26,6 +26,9 @@ _RATE_S: Final = 1.0
 
 _BOUNDED_S: Final = 10.0
 """Time after a delay for which the decisions in flight are bounded by what comes back."""
+
+_ROOM: Final = 0.75
+"""Share of a budget within which all that are in flight should come back."""
 
 _LEAST_ROOM: Final = 4
 """Decisions that are in service, one in each stage, and so are no queue."""
@@ -128,13 +131,13 @@ class DecisionAdmission:
     """Admission of the decisions of one gateway.
 
     `partitions`: of `interactions`; `budget_s`: usual time budget; `clock` returns seconds that
-    never go back. Half a budget of delay is borne, so that what is admitted still comes in time.
+    never go back. A machine that takes most of a budget for each is slow and not behind.
     """
 
     def __init__(self, partitions: int, budget_s: float, clock: Callable[[], float]) -> None:
         self._clock = clock
         interval_s = max(budget_s, _LEAST_INTERVAL_S)
-        self._target_s = max(budget_s / 2, _LEAST_TARGET_S)
+        self._target_s = max(budget_s, _LEAST_TARGET_S)
         gates = [DelayGate(self._target_s, interval_s) for _ in range(partitions + 1)]
         *queue_gates, self._loop_gate = gates
         self._queues = [_InFlight(gate) for gate in queue_gates]
@@ -152,11 +155,11 @@ class DecisionAdmission:
         of the oldest alone tells of too many only when they are in.
         """
         queue, now_s = self._queue_of(key), self._clock()
-        target_s = max(self._target_s, budget_s / 2)
+        target_s = max(self._target_s, budget_s)
         age_s = queue.oldest_age_s(now_s)
         is_open = queue.gate.is_open(age_s, now_s) or age_s <= target_s
         is_bounded = queue.gate.was_closed(now_s, _BOUNDED_S)
-        if is_open and (not is_bounded or queue.has_room(target_s, now_s)):
+        if is_open and (not is_bounded or queue.has_room(target_s * _ROOM, now_s)):
             return AdmissionVerdict.ADMIT
         return (
             AdmissionVerdict.OVERLOADED if queue.replies_per_s(now_s) else AdmissionVerdict.STALLED

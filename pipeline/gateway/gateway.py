@@ -8,7 +8,7 @@ from starlette.requests import Request
 from pipeline.adapters import traces
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.config_follower import ConfigurationFollower
-from pipeline.adapters.kafka import AsyncPublisher, Outgoing, Unavailable
+from pipeline.adapters.kafka import AsyncPublisher, Outgoing, Publication, Unavailable
 from pipeline.adapters.signed_links import MessageLinks
 from pipeline.adapters.traces import Trace
 from pipeline.config.compile import Configuration
@@ -80,11 +80,22 @@ class Gateway:
         records = [self._record(one) for one in interactions]
         records += map(self._dead_letter, dead)
         failure = await self.publisher.publish(records)
+        self._count(interactions, failure)
+        return failure
+
+    def start_write(self, traced: TracedInteraction) -> Publication:
+        """Write an interaction whose reply says by itself that Kafka has it."""
+        publication = self.publisher.start((self._record(traced),), is_awaited=False)
+        publication.result.add_done_callback(lambda done: self._count((traced,), done.result()))
+        return publication
+
+    def _count(
+        self, interactions: Sequence[TracedInteraction], failure: Unavailable | None
+    ) -> None:
         if failure is None:
             self.metrics.count_accepted([one.interaction for one in interactions])
         else:
             self.metrics.count_unavailable()
-        return failure
 
     def _record(self, traced: TracedInteraction) -> Outgoing:
         interaction = traced.interaction

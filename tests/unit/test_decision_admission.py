@@ -74,7 +74,7 @@ def test_overload_is_refused_and_what_is_admitted_comes_in_time() -> None:
     pipeline = _Pipeline(per_s=300)
     pipeline.run(arrivals_per_s=900, seconds=20)
     assert pipeline.in_time > 0.9 * 300 * 20
-    assert pipeline.late < 0.05 * pipeline.in_time
+    assert pipeline.late < 0.08 * pipeline.in_time
     assert pipeline.refused > 0.9 * 600 * 20
     assert pipeline.stalled == 0
 
@@ -101,11 +101,23 @@ def test_stalled_pipeline_is_asked_once_per_second_and_found_again_at_once() -> 
     assert pipeline.stalled + pipeline.refused == turned_away
 
 
+def test_slow_machine_that_comes_in_time_is_asked() -> None:
+    """Each decision takes most of a budget, some more, and many are in flight."""
+    now_s = 0.0
+    admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
+    for number in range(2_000):
+        now_s = number * 0.01
+        if number >= 9:
+            admission.note_reply(str(number - 9 - number % 3))
+        assert admission.judge(_KEY, _BUDGET_S) is AdmissionVerdict.ADMIT
+        admission.ask(str(number), _KEY)
+
+
 def test_short_stall_is_borne() -> None:
     """As long as a collection of garbage or a commit takes."""
     gate = DelayGate(target_s=0.05, interval_s=0.1)
     for delay_ms in range(0, 140, 10):
-        assert gate.is_open(delay_ms / 1000, now_s=delay_ms / 1000)
+        assert gate.is_open(delay_ms / 1000, now_s=delay_ms / 1000), delay_ms
     assert gate.is_open(0.0, now_s=0.15)
     assert gate.is_open(0.06, now_s=0.16)
 
