@@ -12,6 +12,8 @@ COMPILE := $(UV) pip compile --universal --generate-hashes --python-version 3.11
 	--custom-compile-command "make lock" --quiet
 # These need no broker, hence run on all cores at once.
 PYTHON_ONLY := --numprocesses logical --dist worksteal tests/unit tests/property
+# A stack of its own beside the demo's, on any free ports.
+BANK := env KAIROS_HOME=$(or $(KAIROS_HOME),.kairos)-bank KAIROS_BROKER_PORT=0 KAIROS_GATEWAY_PORT=0 $(BIN)/kairos
 PEERS := floor,faust,quix,trivial,demo,large
 
 .PHONY: help setup dev demo test unit thorough check format chaos bench lock clean
@@ -36,8 +38,11 @@ $(READY_DEV): $(READY) $(LOCK_DEV)
 	$(INSTALL) --require-hashes -r $(LOCK_DEV)
 	touch $@
 
-demo: setup ## the whole stack on demonstration data
+demo: setup ## the whole stack on demonstration data, then a minute of a bank that learns
 	$(BIN)/kairos demo
+	$(BANK) up --config deploy/bank
+	$(BANK) simulate bank --customers 300 --days 30 --live --seconds 60; \
+	status=$$?; $(BANK) down; exit $$status
 
 test: dev ## every test but the long ones of `make chaos`
 	status=0; $(BIN)/pytest -m "not chaos" $(PYTHON_ONLY) || status=1; \
@@ -86,4 +91,4 @@ lock: $(UV) ## pin every dependency by hash again
 
 clean: ## stop this home's broker; remove the environment, the home and caches
 	-[ ! -x $(BIN)/kairos ] || $(BIN)/kairos broker stop
-	rm -rf $(VENV) .kairos .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .kairos .kairos-bank .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -98,6 +98,13 @@ def _print_played(played: PlayedWorld) -> None:
         for named, count in sorted(played.actions.items())
     ]
     print_table("Actions and simulated reactions", ["offer/channel", "actions", *kinds], rows)
+    if played.learned:
+        learned = [
+            [one.campaign, one.treatment, one.tried, one.reached, f"{one.rate:.1%}"]
+            for one in played.learned
+        ]
+        columns = ["campaign", "treatment", "messages", "reached the goal", "share"]
+        print_table("What the stack has learned so far", columns, learned)
     part = "the whole world" if played.finished else "a part of the world"
     out.print(
         f"A synthetic bank, {part}: {played.sent:,} interactions sent to {played.url}, "

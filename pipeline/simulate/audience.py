@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
+from msgspec import Struct
 
 from pipeline.adapters.gateway_client import GatewayClient, GatewayRefusedError
 from pipeline.model.decision import Action
@@ -19,11 +20,27 @@ _BUSY: Final = frozenset((429, 503))
 """Answers after which the play goes on."""
 
 
+class LearnedTreatment(Struct, frozen=True):
+    """Treatment as the stack knows it, of all circumstances together: messages `tried`, those that
+    `reached` the goal, and their share."""
+
+    campaign: str
+    treatment: str
+    tried: int
+    reached: int
+
+    @property
+    def rate(self) -> float:
+        """Share of the messages that reached the goal."""
+        return self.reached / self.tried if self.tried else 0.0
+
+
 @dataclass(slots=True)
 class PlayedWorld:
     """Totals of a play. `actions`: messages that reached customers, as OFFER/CHANNEL, and
     `outcomes` what customers did about them; `sent`: events, of which `asked` wanted an answer;
-    `failed`: requests without a good answer; `finished`: the whole world was played."""
+    `failed`: requests without a good answer; `finished`: the whole world was played; `learned`:
+    what the stack has learned by then."""
 
     url: str
     synthetic: bool = True
@@ -34,6 +51,7 @@ class PlayedWorld:
     finished: bool = False
     actions: Counter[str] = field(default_factory=Counter)
     outcomes: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    learned: list[LearnedTreatment] = field(default_factory=list)
 
 
 class Audience:

@@ -7,6 +7,7 @@ Here the stack decides, so the world sends no messages of its own.
 import asyncio
 import os
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,11 +19,14 @@ import msgspec
 
 from pipeline.adapters.config_files import load, read_write_keys
 from pipeline.adapters.gateway_client import GatewayClient, GatewayRefusedError
+from pipeline.adapters.learning_follower import LearningFollower
 from pipeline.adapters.mailbox import Mailbox, serve
 from pipeline.config.keys import expand_variables
 from pipeline.config.model import Bundle
+from pipeline.home.codec import open_codec
+from pipeline.model.learning import SNAPSHOT
 from pipeline.settings import Settings
-from pipeline.simulate.audience import Audience, PlayedWorld
+from pipeline.simulate.audience import Audience, LearnedTreatment, PlayedWorld
 from pipeline.simulate.events import SOURCES, WorldEvent
 from pipeline.simulate.sorting import SortedLines
 from pipeline.simulate.world import WorldSize, biography
@@ -68,7 +72,25 @@ def play(settings: Settings, size: WorldSize, options: LiveOptions) -> PlayedWor
                 log.add(event.at, _ENCODER.encode(event))
         script = _Script(map(_EVENT.decode, log), len(log))
         asyncio.run(_perform(size, script, options, played))
+    played.learned = _learned(settings)
     return played
+
+
+def _learned(settings: Settings) -> list[LearnedTreatment]:
+    """Return what the stack has learned so far, by campaign and treatment; nothing if it does not.
+
+    Raises LearningLogError.
+    """
+    follower = LearningFollower(settings.kafka(), open_codec(settings))
+    follower.start()
+    follower.stop()
+    snapshot = follower.newest().get(SNAPSHOT)
+    counts: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
+    for one in () if snapshot is None else snapshot.posteriors:
+        count = counts[one.campaign, one.treatment]
+        count[0] += one.tried
+        count[1] += one.reached
+    return [LearnedTreatment(*name, *count) for name, count in sorted(counts.items())]
 
 
 @dataclass(frozen=True, slots=True)

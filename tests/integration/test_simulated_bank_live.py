@@ -24,7 +24,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     variables = {
         "KAIROS_BANK_WEBHOOK": f"http://127.0.0.1:{port}",
         "KAIROS_PARTITIONS": "2",
-        "KAIROS_DECIDE_BUDGET_MS": "2000",
+        "KAIROS_DECIDE_BUDGET_MS": "30000",
     }
     home = tmp_path_factory.mktemp("bank")
     with running_stack(Stack(home, CONFIGURATION, variables)) as stack:
@@ -41,6 +41,10 @@ def test_customers_get_actions_react_and_are_known(bank: Stack) -> None:
     assert played["sent"] == sum(len(life.events) for life in lives)
     channels = {named.partition("/")[2] for named in played["actions"]}
     assert channels >= {"web", "pos", "email"}
+
+    learned = {one["treatment"]: one for one in played["learned"]}
+    assert sum(one["tried"] for one in learned.values()) > 0
+    assert all(one["reached"] <= one["tried"] for one in learned.values())
 
     bank.kairos("status", "--until-idle", "60")
     reported: Counter[str] = Counter()

@@ -22,7 +22,7 @@ from pipeline.training.fitting import calibrate, predict
 from pipeline.training.model_folder import StoredModel, TrainedModel, read_models, write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
 from pipeline.training.replayed import MessageGoal, open_replayed
-from tests.support.played_world import PlayedWorld, bank, write_world
+from tests.support.played_world import GOAL_CHANCES, PlayedWorld, bank, write_world
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,34 @@ def test_a_decision_uses_the_promoted_model_and_names_it(
         assert run_again(one, record, rules) != one
         assert explain(one, rules.config, "en").model == "bank@1"
     assert all(one.model is None for one in played.decisions if not one.candidates)
+
+
+def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
+    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    """By the world's true chances of what is chosen for customers, of whom half are gold."""
+    shelf = ModelShelf(artifacts)
+    shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
+    played = PlayedWorld(shelf.equip(bank()), customers=60, days=3)
+    tiers = {
+        one.identity.profile_id: str(one.profile.traits["tier"])
+        for one in played.segmented
+        if one.identity and one.profile
+    }
+    chosen = [
+        GOAL_CHANCES[tiers[one.profile_id], choice.offer]
+        for one in played.decisions
+        for choice in one.choices
+        if choice.offer is not None
+    ]
+    offers = {name for _, name in GOAL_CHANCES}
+    by_offer = {
+        name: sum(GOAL_CHANCES[tier, name] for tier in ("gold", "plain")) / 2 for name in offers
+    }
+    assert len(chosen) == 180
+    value = sum(chosen) / len(chosen)
+    assert value > 1.2 * max(by_offer.values())
+    assert value > 1.4 * sum(by_offer.values()) / len(by_offer)
 
 
 def test_what_is_served_is_what_was_trained(
