@@ -104,8 +104,8 @@ def stage_app(stage: Stage, equipment: Equipment) -> App:
 def _rows_first(app: App, rulebook: Rulebook | None) -> bool:
     """Return whether outputs are held until their rows are in the changelog.
 
-    Where choices are drawn (`rulebook`), an input that is read again after a kill may be decided by
-    a newer snapshot.
+    Where choices are drawn or budgets spent (`rulebook`), an input that is read again after a kill
+    may be decided by a newer snapshot, and must not be spent for twice.
     """
     return app.options.rows_first or (rulebook is not None and rulebook.draws)
 

@@ -42,7 +42,8 @@ class Rulebook:
         self._loaded: dict[str, Rules] = {}
         self._equipped: dict[str, Rules] = {}
         self.draws = False
-        """Whether any rules draw choices, so that a step decides otherwise with newer knowledge."""
+        """Whether any rules draw choices or spend budgets, so that a step may decide otherwise when
+        an input is read again."""
 
     def refresh(self) -> None:
         """Use the newest models and knowledge from the next record on; for any thread."""
@@ -85,6 +86,8 @@ class Rulebook:
         return rules
 
     def _with_knowledge(self, rules: Rules) -> Rules:
+        if rules.config.budgets:
+            self.draws = True
         if rules.chooser is None:
             return rules
         self.draws = True

@@ -45,13 +45,14 @@ from agents.transition import (
     StepResult,
     Transition,
 )
+from agents.wallets import Wallets
 from pipeline.flow import Stage
 from pipeline.identity.naming import REUSED_ID
 from pipeline.model import topics
 from pipeline.model.ids import content_digest, event_key
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Forward, Outcome, Redirect
-from pipeline.model.records import config_of, control_of
+from pipeline.model.records import config_of, control_of, is_lease
 from pipeline.rules import Rules
 
 _MAX_EXCEPTIONS = 50
@@ -90,6 +91,7 @@ class StageShell:
         self._transition = Transition(ports.committed, self._encoder.dead_letter, empty_row_ms)
         self._timer_service = TimerService(stage, ports, self._encoder, metrics, self._load_row)
         self._timers = self._timer_service.timers
+        self._wallets = Wallets(ports.table)
         self._exceptions: deque[float] = deque(maxlen=_MAX_EXCEPTIONS)
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode: Callable[[bytes], Row[Any]] = msgspec.msgpack.Decoder(
@@ -123,6 +125,7 @@ class StageShell:
     def on_assignment(self) -> None:
         """Forget what was known of partitions, which may have been another worker's meanwhile."""
         self._timers.forget()
+        self._wallets.forget()
 
     async def _decide(self, message: Message, record: msgspec.Struct | DeadLetter) -> _Decided:
         if isinstance(record, DeadLetter):
@@ -202,6 +205,8 @@ class StageShell:
         try:
             state = None if row is None else row.state
             key = given.message.key.decode()
+            if self._stage.spends and (rules.config.budgets or is_lease(given.record)):
+                rules = self._wallets.equip(rules, keyed.position)
             outcome: Outcome[Any] = self._stage.step(key, given.record, state, rules)
             result = StepResult(outcome, self._encoder.of_outcome(outcome, given))
             return self._transition.apply(keyed, result)
@@ -230,11 +235,13 @@ class StageShell:
                 self._metrics.dropped.labels(self._stage.name, reason).inc()
 
     def _write(self, message: Message, effect: Effect) -> None:
-        """Write timer, row and event id, in this order.
+        """Write purses, timer, row and event id, in this order.
 
         A kill in between leaves a timer without a row, which is harmless, and never a row without
-        its timer; nor an event id whose row is not in the changelog.
+        its timer; nor an event id whose row is not in the changelog. Purses without a row are as
+        before for the input when it comes again.
         """
+        self._wallets.write(_position(message), effect.purses)
         self._timers.arm(message.partition, message.key, effect.timer)
         if effect.row is None:
             self._metrics.repeats.inc()

@@ -1,6 +1,6 @@
 """Transition of a key's row by one input: pure, from the step's outcome to the bytes to write."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -13,6 +13,7 @@ from agents.outputs import DecodedInput
 from agents.ports import Message
 from agents.timers import TimerChange, fired_at, next_timer
 from pipeline.model import sizes
+from pipeline.model.budget import Purse
 from pipeline.model.dead_letter import LARGEST
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Drop, Forward, Ok, Outcome, Redirect, Wake
@@ -55,7 +56,8 @@ class StepResult(Struct, frozen=True):
 class Effect(Struct, frozen=True):
     """Changes that an input makes.
 
-    `row`: bytes to write, None: unchanged; `interaction`: its id is stored; `outcome`: counted.
+    `row`: bytes to write, None: unchanged; `interaction`: its id is stored; `outcome`: counted;
+    `purses`: of the partition, to be written, by budget.
     """
 
     row: bytes | None
@@ -63,6 +65,7 @@ class Effect(Struct, frozen=True):
     interaction: Interaction | None
     timer: TimerChange
     outcome: Stateless | None = None
+    purses: Mapping[str, Purse] = {}
 
 
 class OutboxFull(Struct, frozen=True):
@@ -138,7 +141,8 @@ class Transition:
         written = self._encode(after)
         if len(written) > LARGEST_ROW:
             return self._refuse_size(keyed, after, written)
-        return Effect(written, outputs, keyed.interaction, TimerChange(before, wake))
+        timer = TimerChange(before, wake)
+        return Effect(written, outputs, keyed.interaction, timer, purses=outcome.purses)
 
     def _advance(
         self,

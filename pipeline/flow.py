@@ -45,7 +45,7 @@ class Stage:
 
     `outputs`: the topics that mainly this stage writes; `actions.` stands for those of all
     channels. `before`: the stage whose records its timers must not overtake; None: its rows have no
-    timers.
+    timers. `spends`: its step spends budgets.
     """
 
     name: str
@@ -54,6 +54,7 @@ class Stage:
     step: Callable[[str, Any, Any, Rules], Outcome[Any]]
     state: type
     before: str | None = None
+    spends: bool = False
 
     @property
     def group(self) -> str:
@@ -97,6 +98,7 @@ STAGES = (
         decide,
         ContactState,
         before="segmentation",
+        spends=True,
     ),
 )
 """Stages in the order in which an interaction passes through them."""

@@ -190,7 +190,8 @@ def _item(
         for name in attributes
         if row.cells[name]
     }
-    return CatalogItem(row.cells[columns.id], value, starts, ends, known)
+    left = None if stock is None else int(stock)
+    return CatalogItem(row.cells[columns.id], value, starts, ends, known, left)
 
 
 def _attributes(table: _RawTable, columns: ItemColumns) -> tuple[str, ...]:

@@ -37,9 +37,9 @@ def stage_groups() -> tuple[ConsumerGroup, ...]:
 
 def all_groups(configuration: Configuration | None) -> tuple[ConsumerGroup, ...]:
     """Return the groups of the stages, of the adapters that the channels need, and of the learner
-    where something is learned."""
+    where something is learned, or leased from a budget."""
     adapters = adapter_inputs(configuration).items()
-    learns = configuration is not None and configuration.learning is not None
+    learns = configuration is not None and configuration.needs_learner
     learner = (ConsumerGroup(LEARNER_GROUP, (topics.DECISIONS,)),) if learns else ()
     return (
         *stage_groups(),

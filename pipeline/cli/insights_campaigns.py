@@ -1,11 +1,13 @@
 """`kairos insights campaigns`: what campaigns did, and what they changed."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import duckdb
 
+from pipeline.adapters.budget_log import newest_budgets
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.insights_options import AsOfOption, MemoryOption, SinceOption
 from pipeline.cli.insights_topics import (
@@ -16,8 +18,10 @@ from pipeline.cli.insights_topics import (
     topic_folder,
 )
 from pipeline.cli.plain import plain
+from pipeline.cli.status import print_budgets
 from pipeline.cli.times import epoch_ms, iso
 from pipeline.config.model import Campaign
+from pipeline.home.codec import open_codec
 from pipeline.insights.campaign_facts import FactsSupport, Period, load_facts, load_goals
 from pipeline.insights.campaigns import (
     CampaignFigures,
@@ -29,6 +33,9 @@ from pipeline.insights.goals import CampaignGoal, campaign_goals
 from pipeline.insights.intervals import Difference, RateInterval
 from pipeline.insights.tables import Engine
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+from pipeline.model.budget import BudgetStatus
+from pipeline.settings import Settings
+from pipeline.stack.budgets import campaign_budgets
 
 _MOST_SHOWN: Final = 30
 _GRADES: Final = {"works": 0, "not known yet": 1, "too few customers": 2, "harms": 3}
@@ -57,10 +64,16 @@ def campaigns(
         Engine(memory).open() as connection,
     ):
         found = load_statistics(connection, folder, period, known)
+    if topics is None:
+        found = replace(found, budgets=_budgets(Settings()))
     if json:
         print_json(found)
     else:
         _print(found)
+
+
+def _budgets(settings: Settings) -> tuple[BudgetStatus, ...]:
+    return campaign_budgets(newest_budgets(settings.kafka(), open_codec(settings)).values())
 
 
 def load_statistics(
@@ -89,6 +102,8 @@ def _print(found: CampaignStatistics) -> None:
         ("By campaign, offer and channel", found.items),
     ):
         _print_figures(title, rows)
+    if found.budgets:
+        print_budgets(found.budgets)
     _print_lifts(found.lifts)
     for name, reason in found.without_lift.items():
         out.print(plain(f"{name}: no lift, for {reason}"), soft_wrap=True)

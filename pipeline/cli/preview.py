@@ -1,6 +1,7 @@
 """`kairos preview`: decision for a customer as of now, without writing anything."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace as replace_rules
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -9,6 +10,7 @@ import typer
 from msgspec.structs import replace
 
 from agents.stored_rows import stored_states
+from pipeline.adapters.budget_log import newest_budgets
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.latest_learning import follow_learning
 from pipeline.cli.console import JsonOption, fail, print_json
@@ -16,6 +18,7 @@ from pipeline.cli.explain import LangOption, Tongue, print_explanation
 from pipeline.config.compile import Configuration
 from pipeline.config.model import Source
 from pipeline.decisioning.explain import Explanation, explain
+from pipeline.decisioning.funds import wallet_of
 from pipeline.flow import Flow, Stage
 from pipeline.home.applied_configuration import applied_configuration
 from pipeline.home.codec import open_codec
@@ -152,6 +155,9 @@ def _preview(
     )
     follower.stop()
     rules = load_rules(config, settings, learned.knowledge())
+    if config.budgets:
+        budgets = newest_budgets(settings.kafka(), open_codec(settings))
+        rules = replace_rules(rules, wallet=wallet_of(budgets.values()))
     flow = Flow(learned.models.equip(rules), rows)
     made = [emit.value for emit in flow.run(interaction)]
     for stage, refused in flow.refused:

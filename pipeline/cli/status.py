@@ -1,5 +1,6 @@
 """`kairos status`: every process of this home, and its lag."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -8,6 +9,7 @@ from pipeline.adapters.consumer_groups import all_groups
 from pipeline.adapters.lag import LagReader
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
 from pipeline.home.applied_configuration import applied_configuration
+from pipeline.model.budget import BudgetStatus
 from pipeline.settings import Settings
 from pipeline.stack.inspection import inspect
 from pipeline.stack.status import ProcessStatus, StackStatus
@@ -55,7 +57,29 @@ def _print(status: StackStatus) -> None:
             *map(_row, status.processes),
         ],
     )
+    if status.budgets:
+        print_budgets(status.budgets)
     out.print(f"configuration {status.configuration or 'none applied'}")
+
+
+def print_budgets(budgets: Iterable[BudgetStatus]) -> None:
+    """Print what is left of the budgets of campaigns."""
+    print_table(
+        "Budgets",
+        ["campaign", "period", "budget", "spent", "leased", "free", "shadow price"],
+        [
+            (
+                one.name,
+                one.period,
+                f"{one.budget:,.2f}",
+                f"{one.spent:,.2f}",
+                f"{one.leased:,.2f}",
+                f"{one.free:,.2f}",
+                f"{one.price:.3g}",
+            )
+            for one in budgets
+        ],
+    )
 
 
 def _row(process: ProcessStatus) -> list[str]:

@@ -41,6 +41,13 @@ def worth(
     return Worth(p, value, weight, score, (not transactional, -score, tie))
 
 
+def charge(worth: Worth, toll: float) -> Worth:
+    """Return the worth less what its cost counts beyond itself."""
+    score = worth.score - toll
+    last, _, tie = worth.order
+    return Worth(worth.p, worth.value, worth.weight, score, (last, -score, tie), toll)
+
+
 def traits_of(*amounts: model.Amount | None) -> Iterator[str]:
     """Return the traits that amounts read."""
     return (one.trait for one in amounts if isinstance(one, model.Reckoned))

@@ -12,6 +12,7 @@ from pipeline.config.names import Names, check_name
 from pipeline.config.policy_checks import cap_problems, engagement_problems, twice
 from pipeline.config.reach import unreachable
 from pipeline.config.templates import ITEM, BadTemplate
+from pipeline.config.zones import zone
 
 
 def campaign_problems(
@@ -72,7 +73,11 @@ def _dates(of: model.Campaign | model.Treatment, path: Path) -> Iterator[Problem
 
 def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Iterator[Problem]:
     budget, own = campaign.budget, bundle.profile.enrichers.currency
-    if not isinstance(budget, model.Budget) or budget.currency is None:
+    if not isinstance(budget, model.Budget):
+        return
+    if zone(budget.zone) is None:
+        yield Problem((*path, "budget", "zone"), f"there is no zone {budget.zone!r}: Europe/Madrid")
+    if budget.currency is None:
         return
     where = (*path, "budget", "currency")
     if own is None:

@@ -1,16 +1,18 @@
 """Catalogues: items that are offers of one form, and which of them a customer may see."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipeline.conditions import Facts, Path, Problem
 from pipeline.config import amounts, model
+from pipeline.config.budgets import stock_name
 from pipeline.config.compiled import CompiledCandidate, Worth
 from pipeline.config.contents import item_content
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import Names, check_name
+from pipeline.model.budget import TOKENS
 from pipeline.model.interaction import text_of
 
 EXCLUDED: Final = "applicability/excluded"
@@ -119,14 +121,17 @@ class CompiledItems:
 
 
 def compile_items(
-    catalog: model.Catalog, template: CompiledCandidate, p: model.Probability
+    catalog: model.Catalog,
+    template: CompiledCandidate,
+    p: model.Probability,
+    budgets: Container[str],
 ) -> CompiledItems:
     """Compile the items of a catalogue in the form of `template`; items that lack what the content
-    needs are left out."""
+    needs are left out. `budgets`: names of the budgets and stocks that are spent."""
     made = [
         (one, candidate)
         for one in catalog.items
-        if (candidate := _candidate(one, catalog.catalog, template, p)) is not None
+        if (candidate := _candidate(one, _drawing(one, catalog, template, budgets), p)) is not None
     ]
     made.sort(key=lambda pair: _order(pair[1]))
     items = [one for one, _ in made]
@@ -181,8 +186,21 @@ def traits_of(catalog: model.Catalog) -> Iterator[str]:
     yield from (rule.trait for rule in rules if rule.trait is not None)
 
 
+def _drawing(
+    item: model.CatalogItem,
+    catalog: model.Catalog,
+    template: CompiledCandidate,
+    budgets: Container[str],
+) -> CompiledCandidate:
+    """Return the template as one of this catalogue, which draws on the item's stock."""
+    name, draws = stock_name(catalog.catalog, item.id), template.draws
+    if name in budgets and not template.transactional:
+        draws = (*draws, (name, TOKENS))
+    return replace(template, catalog=catalog.catalog, draws=draws)
+
+
 def _candidate(
-    item: model.CatalogItem, catalog: str, template: CompiledCandidate, p: model.Probability
+    item: model.CatalogItem, template: CompiledCandidate, p: model.Probability
 ) -> CompiledCandidate | None:
     content = item_content(template.content, item.attributes)
     if content is None:
@@ -190,7 +208,6 @@ def _candidate(
     treatment = f"{template.treatment}{ITEM_SIGN}{item.id}"
     made = replace(
         template,
-        catalog=catalog,
         offer=item.id,
         treatment=treatment,
         tie=(template.campaign, item.id, treatment),

@@ -10,6 +10,7 @@ from pipeline.conditions.reads import reads
 from pipeline.config import canonical, model, policies
 from pipeline.config.aggregates import AggregateIndex, aggregates_of, index_aggregates
 from pipeline.config.buckets import bucket, read_by
+from pipeline.config.budgets import BudgetRule, budget_rules
 from pipeline.config.catalogs import item_events
 from pipeline.config.checks import check, segment_order
 from pipeline.config.compiled import (
@@ -64,7 +65,8 @@ class Configuration:
     `mappings` are the properties to fill in with their readers.
     `derived`: derived values that anything reads; `carried`: those that later stages read.
     `bots_count`: whether interactions of bots count in traits. `read_traits`: traits that a
-    condition, a content or an address reads. `learning`: None where nothing is learned.
+    condition, a content or an address reads. `learning`: None where nothing is learned. `budgets`:
+    those that are spent, of campaigns, and stocks of items, by name.
     """
 
     digest: str
@@ -93,6 +95,7 @@ class Configuration:
     outbound: tuple[Entry, ...]
     constraints: Constraints
     learning: LearningRules | None
+    budgets: Mapping[str, BudgetRule]
     channels: Mapping[str, CompiledChannel]
 
     def earliest_of(self, source: str) -> int:
@@ -110,6 +113,11 @@ class Configuration:
     def source_with(self, write_key: str) -> model.Source | None:
         """Return the source whose write key this is."""
         return self.sources.get(key_digest(write_key))
+
+    @property
+    def needs_learner(self) -> bool:
+        """Whether anything is learned, or leased from a budget."""
+        return self.learning is not None or bool(self.budgets)
 
     def allows_origin(self, origin: str) -> bool:
         """Return whether pages of this origin may send with the key of any source."""
@@ -181,6 +189,7 @@ def _compile(bundle: model.Bundle) -> Configuration:
         outbound=outbound(proposed),
         constraints=policies.constraints(bundle),
         learning=policies.learning(bundle),
+        budgets=budget_rules(bundle),
         channels={channel.name: _channel(channel, bundle) for channel in bundle.channels.channels},
     )
 

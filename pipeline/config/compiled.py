@@ -181,7 +181,8 @@ class CompiledHoldout:
 
 
 class Worth(Struct, frozen=True):
-    """Worth of a message: `score` = (`p` × `value` − cost) × `weight`.
+    """Worth of a message: `score` = (`p` × `value` − cost) × `weight` − `toll`, which is what its
+    cost counts beyond itself while its budget is short.
 
     `order` sorts the best first: transactional messages before all, ties by name.
     """
@@ -191,6 +192,7 @@ class Worth(Struct, frozen=True):
     weight: float
     score: float
     order: tuple[bool, float, tuple[str, str, str]]
+    toll: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,8 @@ class CompiledCandidate:
     all; `lever` is the product of all levers. `gates` are in the order of stages. `consents`,
     `weights` and `holdouts` are those whose scope covers it. `tie` orders equal scores.
     `confirm_ms`: time within which its showing must be reported. `items`: those of a catalogue that
-    stand for it; `catalog`: that of which it is an item.
+    stand for it; `catalog`: that of which it is an item. `draws`: the budgets and stocks that it
+    takes from, each with its tokens.
     """
 
     campaign: str
@@ -232,6 +235,7 @@ class CompiledCandidate:
     tie: tuple[str, str, str]
     items: "CatalogItems | None" = None
     catalog: str | None = None
+    draws: tuple[tuple[str, int], ...] = ()
 
 
 class CatalogItems(Protocol):

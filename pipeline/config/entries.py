@@ -6,6 +6,7 @@ from math import prod
 
 from pipeline.conditions import Compiled, duration_ms
 from pipeline.config import amounts, model, policies
+from pipeline.config.budgets import BudgetRule, budget_rules
 from pipeline.config.catalogs import compile_items, traits_of
 from pipeline.config.compiled import (
     APPLICABILITY,
@@ -26,6 +27,7 @@ from pipeline.config.conditions import compile_condition
 from pipeline.config.contents import content, is_trait, of_all_items
 from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import address_trait
+from pipeline.model.budget import tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class _Policies:
 
     channels: Mapping[str, model.Channel]
     catalogs: Mapping[str, model.Catalog]
+    budgets: Mapping[str, BudgetRule]
     gates: tuple[tuple[model.Scope, Gate], ...]
     consents: tuple[tuple[CompiledScope, CompiledConsent], ...]
     weights: tuple[tuple[CompiledScope, CompiledWeight], ...]
@@ -108,6 +111,7 @@ class _Policies:
         return cls(
             channels={channel.name: channel for channel in bundle.channels.channels},
             catalogs={catalog.catalog: catalog for catalog in bundle.catalogs},
+            budgets=budget_rules(bundle),
             gates=tuple(
                 (rule.scope, policies.gate(stage, rule)) for stage, rule in policies.rules_of(every)
             ),
@@ -202,7 +206,8 @@ def _candidates(campaign: model.Campaign, makers: _Policies) -> Iterator[Compile
         for treatment in offer.treatments:
             made = _candidate(campaign, offer, treatment, makers)
             if offer.catalog is not None:
-                items = compile_items(makers.catalogs[offer.catalog], made, treatment.p)
+                catalog = makers.catalogs[offer.catalog]
+                items = compile_items(catalog, made, treatment.p, makers.budgets.keys())
                 made = replace(made, items=items, content=of_all_items(made.content))
             yield made
 
@@ -211,6 +216,7 @@ def _candidate(
     campaign: model.Campaign, offer: model.Offer, treatment: model.Treatment, makers: _Policies
 ) -> CompiledCandidate:
     channel = makers.channels[treatment.channel]
+    cost = treatment.cost + channel.cost
     value = offer.value if treatment.value is None else treatment.value
     as_named = _Named(
         issue=offer.issue,
@@ -234,7 +240,7 @@ def _candidate(
         transactional=campaign.purpose == "transactional",
         p=amounts.probability(treatment.p),
         value=amounts.reckon(value),
-        cost=treatment.cost + channel.cost,
+        cost=cost,
         lever=_lever(campaign, offer, treatment),
         worth=None,
         starts_ms=None if treatment.starts is None else start_ms(treatment.starts),
@@ -250,6 +256,9 @@ def _candidate(
             *_own_holdout(campaign),
         ),
         tie=(campaign.campaign, offer.offer, treatment.treatment),
+        draws=((campaign.campaign, tokens(cost)),)
+        if cost > 0 and campaign.campaign in makers.budgets
+        else (),
     )
     return made if made.weights else replace(made, worth=_worth(made, value, treatment.p))
 

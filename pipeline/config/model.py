@@ -450,13 +450,14 @@ class ItemEvents(Part, frozen=True):
 
 
 class CatalogItem(Part, frozen=True):
-    """Row of a table. `value`: None: what the offer says."""
+    """Row of a table. `value`: None: what the offer says; `stock`: None: as many as are wanted."""
 
     id: str
     value: float | None = None
     starts: str | None = None
     ends: str | None = None
     attributes: dict[str, str | float] = field(default_factory=dict)
+    stock: int | None = None
 
 
 class Catalog(Part, frozen=True):
@@ -506,10 +507,17 @@ class Offer(Engagement, frozen=True):
 
 
 class Budget(Part, frozen=True):
-    """Money in the deployment's own currency, which `currency` may name."""
+    """Money in the deployment's own currency, which `currency` may name; for all of the campaign,
+    or anew `per` day, week (from Monday) or month by the clock of `zone`.
 
-    amount: Annotated[float, Meta(ge=0)]
+    Messages reserve their cost when they are decided, and give it back when they bounce, expire or
+    are not shown in time. One that has a period, or whose campaign `ends`, is paced over it.
+    """
+
+    amount: Annotated[float, Meta(ge=0, le=1e9)]
     currency: CurrencyCode | None = None
+    per: Literal["day", "week", "month", "campaign"] = "campaign"
+    zone: str = "UTC"
 
 
 class Campaign(Engagement, frozen=True):
@@ -533,7 +541,7 @@ class Campaign(Engagement, frozen=True):
     ends: str | None = None
     owner: str = ""
     hypothesis: str = ""
-    budget: Annotated[float, Meta(ge=0)] | Budget | None = None
+    budget: Annotated[float, Meta(ge=0, le=1e9)] | Budget | None = None
     levers: Levers = field(default_factory=dict)
     caps: tuple[Cap, ...] = ()
     holdout: Share = 0.0
@@ -667,6 +675,13 @@ class Learning(Part, frozen=True):
     frozen: bool = False
 
 
+class Budgeting(Part, frozen=True):
+    """Budgets of campaigns and stock of items: `enforced: false` makes them figures for people,
+    which nothing is held back by."""
+
+    enforced: bool = True
+
+
 class Policies(Engagement, frozen=True):
     """policies.yaml; transactional messages pass by all but eligibility, applicability and
     suitability. Without `learning` nothing is learned, without `impact_tests` nothing tested."""
@@ -679,6 +694,7 @@ class Policies(Engagement, frozen=True):
     holdouts: tuple[Holdout, ...] = ()
     learning: Learning | None = None
     impact_tests: ImpactTests | None = None
+    budgets: Budgeting = field(default_factory=Budgeting)
 
 
 class Dkim(Part, frozen=True):

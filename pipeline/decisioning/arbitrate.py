@@ -17,13 +17,14 @@ from pipeline.config.catalogs import BEYOND, ITEM_SIGN
 from pipeline.config.compiled import CatalogItems, CompiledCandidate, Entry
 from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.eligibility import Moment, campaign_objection, objection
+from pipeline.decisioning.funds import OUT_OF_STOCK, reserve
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.holdouts import draw
 from pipeline.decisioning.impact import asked_stages, price_for
 from pipeline.decisioning.price import rank
 from pipeline.decisioning.render import Unsayable, render
 from pipeline.model import decision as record_of
-from pipeline.model.decision import Assignment, Choice, Contact
+from pipeline.model.decision import Assignment, Choice, Contact, Spend
 from pipeline.model.ids import action_id
 from pipeline.rules import Rules
 from pipeline.rules.chooser import Priced
@@ -75,7 +76,10 @@ SURE: Final = Odds()
 @dataclass(slots=True)
 class Arbitration:
     """The slots of one decision, filled one after the other; each winner counts under the caps of
-    those after it (`unsettled`: it does not yet in `standing`). `arm`: of impact tests."""
+    those after it (`unsettled`: it does not yet in `standing`). `arm`: of impact tests.
+
+    `spent`: tokens that winners take, by budget; `read`: the budgets that were looked at.
+    """
 
     decision_id: str
     moment: Moment
@@ -90,6 +94,9 @@ class Arbitration:
     judged: list[record_of.Candidate] = field(default_factory=list)
     rejected: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     drawn: dict[str, Assignment] = field(default_factory=dict)
+    spent: Counter[str] = field(default_factory=Counter)
+    spends: list[Spend] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
 
     def answer(self, placement: str, entries: Sequence[Entry], channel: str, limit: int) -> None:
         """Fill a placement that asked, with at most `limit` different offers in order."""
@@ -121,7 +128,7 @@ class Arbitration:
             if not filled:
                 self.choices.append(Choice(slot, slot.partition("/")[0]))
 
-    def rank_eligible(self, entries: Iterable[Entry], asked: bool, limit: int = 1) -> list[Priced]:
+    def rank_eligible(self, entries: Sequence[Entry], asked: bool, limit: int = 1) -> list[Priced]:
         """Return the candidates past the engagement policy, the best first; note the others.
 
         Of a catalogue at least the best `limit` are returned.
@@ -146,8 +153,14 @@ class Arbitration:
                 else:
                     eligible.extend(self._items(one, one.items))
                     shortlists[one.items.name] = max(limit, one.items.shortlist)
-        ranked = price_for(self.arm, rank(eligible, self.moment.facts, self.rules.propensities))
-        return self._shortlist(ranked, shortlists) if shortlists else ranked
+        funds = self.standing.funds
+        prices = {} if funds is None else funds.prices(one.campaign.name for one in entries)
+        ranked = rank(eligible, self.moment.facts, self.rules.propensities, prices)
+        ranked = price_for(self.arm, ranked)
+        ranked = self._shortlist(ranked, shortlists) if shortlists else ranked
+        if funds is not None:
+            self.read.update(name for one in ranked for name, _ in one.candidate.draws)
+        return ranked
 
     def _items(self, template: CompiledCandidate, items: CatalogItems) -> list[CompiledCandidate]:
         """Return a catalogue's items for the customer; the others are counted by their rule."""
@@ -155,7 +168,25 @@ class Arbitration:
         for rule, count in felled.items():
             if count:
                 self.rejected[rule].append(items_felled(template.treatment, count))
-        return list(eligible)
+        return self._in_stock(template, eligible)
+
+    def _in_stock(
+        self, template: CompiledCandidate, items: Sequence[CompiledCandidate]
+    ) -> list[CompiledCandidate]:
+        """Return the items of which something is left; the others are counted."""
+        funds = self.standing.funds
+        if funds is None or template.transactional:
+            return list(items)
+        left: list[CompiledCandidate] = []
+        for one in items:
+            if funds.is_out_of_stock(one):
+                self.read.update(name for name, _ in one.draws)
+            else:
+                left.append(one)
+        if len(left) < len(items):
+            felled = items_felled(template.treatment, len(items) - len(left))
+            self.rejected[OUT_OF_STOCK].append(felled)
+        return left
 
     def _shortlist(self, ranked: list[Priced], shortlists: dict[str, int]) -> list[Priced]:
         """Return the best items of each catalogue, and all that are none."""
@@ -229,7 +260,8 @@ class Arbitration:
     def refresh(self) -> None:
         """Count those who won so far under the caps."""
         if self.unsettled:
-            self.standing, self.unsettled = self.standing.after(self.counted_contacts()), False
+            self.standing = self.standing.after(self.counted_contacts(), self.spent)
+            self.unsettled = False
 
     def counted_contacts(self) -> tuple[Contact, ...]:
         """Return the messages that count under the caps."""
@@ -264,6 +296,7 @@ class Arbitration:
         candidate, contact = one.candidate, self.contact(one.candidate, slot)
         self.wins.append(Win(slot, contact.action_id, candidate, content))
         self.contacts.append(contact)
+        self._spend(candidate, contact)
         choice = Choice(
             slot=slot,
             channel=candidate.channel,
@@ -275,6 +308,12 @@ class Arbitration:
         )
         self.choices.append(odds.of(choice))
         self.unsettled = True
+
+    def _spend(self, candidate: CompiledCandidate, contact: Contact) -> None:
+        wallet = self.rules.wallet
+        if wallet is not None and not candidate.transactional:
+            self.spends.extend(reserve(wallet, contact.action_id, candidate, contact.until))
+            self.spent.update(dict(candidate.draws))
 
     def contact(self, candidate: CompiledCandidate, slot: str) -> Contact:
         """Return the message of a slot as caps count it."""

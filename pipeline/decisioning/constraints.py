@@ -1,40 +1,53 @@
 """Constraints: what holds a message back that would be right otherwise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from pipeline.conditions import Facts
 from pipeline.config.compiled import CompiledCandidate, Constraints
 from pipeline.decisioning import caps, quiet_hours, suppressions
 from pipeline.decisioning.caps import Full
+from pipeline.decisioning.funds import Funds, Wallet
 from pipeline.decisioning.history import Remembered
 from pipeline.decisioning.suppressions import Silence
 from pipeline.model.decision import Contact
 
+BUDGET: Final = "budget "
+"""Begins the fate of a candidate that a budget or a stock holds back; its name follows."""
+
 
 class Standing(Struct, frozen=True):
     """The constraints as they stand for one customer now. `open`: but for consent, nothing holds
-    anything back."""
+    anything back. `funds`: None: budgets are not looked at."""
 
     rules: Constraints
     facts: Facts
     silences: tuple[Silence, ...]
     full: tuple[Full, ...]
     open: bool
+    funds: Funds | None = None
 
     @classmethod
-    def of(cls, rules: Constraints, facts: Facts, known: Remembered) -> "Standing":
+    def of(
+        cls, rules: Constraints, facts: Facts, known: Remembered, wallet: Wallet | None = None
+    ) -> "Standing":
         """Return the state before anything is decided."""
         silences = suppressions.in_force(rules, known.silenced, known.contacts, facts.now_ms)
         full = caps.full(rules.caps, known.contacts, facts.now_ms)
-        return cls(rules, facts, silences, full, not (silences or full or rules.quiet_hours))
+        funds = None if wallet is None else Funds(wallet, facts.now_ms)
+        open_ = not (silences or full or rules.quiet_hours or funds)
+        return cls(rules, facts, silences, full, open_, funds)
 
-    def after(self, contacts: Sequence[Contact]) -> "Standing":
-        """Return the state once something was decided; `contacts` are all."""
+    def after(self, contacts: Sequence[Contact], spent: Mapping[str, int]) -> "Standing":
+        """Return the state once something was decided; `contacts` are all, `spent` are tokens of
+        this decision by budget."""
         full = caps.full(self.rules.caps, contacts, self.facts.now_ms)
-        open_ = not (self.silences or full or self.rules.quiet_hours)
-        return Standing(self.rules, self.facts, self.silences, full, open_)
+        open_ = not (self.silences or full or self.rules.quiet_hours or self.funds)
+        funds = self.funds and replace(self.funds, spent=spent)
+        return Standing(self.rules, self.facts, self.silences, full, open_, funds)
 
     def objection(self, candidate: CompiledCandidate) -> str | None:
         """Return the first constraint that holds `candidate` back, as its fate is recorded."""
@@ -50,4 +63,7 @@ class Standing(Struct, frozen=True):
         if hours is not None:
             return f"quiet hours {hours.name}"
         cap = caps.exceeded_cap(candidate, self.full)
-        return None if cap is None else f"cap {cap.name}"
+        if cap is not None:
+            return f"cap {cap.name}"
+        short = None if self.funds is None else self.funds.shortage(candidate)
+        return None if short is None else f"{BUDGET}{short}"

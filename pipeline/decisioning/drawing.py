@@ -260,7 +260,11 @@ class _Rounds:
         sent = [
             self.made.contact(one, one.channel) for one in won if not self.made.is_held_out(one)
         ]
-        standing = self.made.standing.after((*self.made.counted_contacts(), *sent))
+        spent = self.made.spent.copy()
+        for one in won:
+            if not self.made.is_held_out(one):
+                spent.update(dict(one.draws))
+        standing = self.made.standing.after((*self.made.counted_contacts(), *sent), spent)
         return [one for one in left if standing.objection(self.pool[one].candidate) is None]
 
     def _chances(self) -> defaultdict[int, float]:

@@ -58,9 +58,10 @@ def _priced(arm: str, one: Priced) -> Priced:
     if candidate.transactional:
         return one
     weight = 1.0 if arm == NO_LEVERS else worth.weight
-    score = worth.p if arm == PROPENSITY else worth.p * worth.value - candidate.cost
+    toll = 0.0 if arm == PROPENSITY else worth.toll
+    score = worth.p if arm == PROPENSITY else worth.p * worth.value - candidate.cost - toll
     order = (True, -score, candidate.tie)
-    return Priced(candidate, replace(worth, weight=weight, score=score, order=order))
+    return Priced(candidate, replace(worth, weight=weight, score=score, order=order, toll=toll))
 
 
 def field_maker(arm: str | None, chooser: Chooser | None) -> FieldMaker | None:

@@ -1,6 +1,9 @@
-"""Price of a message: (p × value − cost) × weight of the context × levers."""
+"""Price of a message: (p × value − cost) × weight of the context × levers.
 
-from collections.abc import Sequence
+While a budget is short, less λ × cost, λ being the budget's shadow price.
+"""
+
+from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
 from pipeline.conditions import Facts
@@ -11,9 +14,15 @@ from pipeline.rules.propensities import Propensities
 
 
 def rank(
-    candidates: Sequence[CompiledCandidate], facts: Facts, learned: Propensities | None
+    candidates: Sequence[CompiledCandidate],
+    facts: Facts,
+    learned: Propensities | None,
+    prices: Mapping[str, float],
 ) -> list[Priced]:
-    """Sort the best first, so that the same input gives the same answer."""
+    """Sort the best first, so that the same input gives the same answer.
+
+    `prices`: shadow prices of budgets, by campaign.
+    """
     if learned is None:
         priced = [Priced(one, one.worth or _worth(one, None, facts)) for one in candidates]
     else:
@@ -21,8 +30,18 @@ def rank(
             Priced(one, _worth(one, p, facts))
             for one, p in zip(candidates, learned.of(candidates, facts), strict=True)
         ]
+    if prices:
+        priced = [_charge(one, prices) for one in priced]
     priced.sort(key=attrgetter("worth.order"))
     return priced
+
+
+def _charge(one: Priced, prices: Mapping[str, float]) -> Priced:
+    candidate = one.candidate
+    price = prices.get(candidate.campaign, 0.0)
+    if not price or candidate.transactional or not candidate.draws:
+        return one
+    return Priced(candidate, amounts.charge(one.worth, price * candidate.cost))
 
 
 def _worth(candidate: CompiledCandidate, learned: float | None, facts: Facts) -> Worth:

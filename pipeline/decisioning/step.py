@@ -5,6 +5,7 @@ filled in their order, then what is sent.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace as with_fields
 
 import msgspec
 from msgspec import Struct
@@ -12,7 +13,7 @@ from msgspec.structs import replace
 
 from pipeline.conditions import Facts
 from pipeline.config.compiled import Entry, LearningRules
-from pipeline.decisioning import deferral, history, holding, suppressions
+from pipeline.decisioning import deferral, funds, history, holding, suppressions
 from pipeline.decisioning.arbitrate import Arbitration, Win
 from pipeline.decisioning.cancelling import Silencing, cancel
 from pipeline.decisioning.constraints import Standing
@@ -25,6 +26,7 @@ from pipeline.decisioning.learning import feedback
 from pipeline.decisioning.state import AwaitingAction, ContactState, Deferral, History
 from pipeline.model import topics
 from pipeline.model.belongings import apply_report, without
+from pipeline.model.budget import Purse
 from pipeline.model.control import Control
 from pipeline.model.decision import (
     Action,
@@ -64,6 +66,8 @@ def _step(
     key: str, record: Segmented, state: ContactState | None, rules: Rules
 ) -> Outcome[ContactState]:
     if record.control is not None:
+        if record.control.kind == "lease":
+            return Ok(state, purses=funds.receive(rules.wallet or {}, record.control))
         return _control(key, record, record.control, state or ContactState(), rules)
     if record.interaction is None or record.identity is None or record.segments is None:
         return DeadLetter("empty-record", "neither a segmented interaction nor a control")
@@ -170,6 +174,9 @@ def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[Co
             bin=context_bin,
             feedback=_feedback(case, made, waiting, chooser.rules),
         )
+    if rules.wallet is not None and made.standing.funds is not None:
+        read = made.standing.funds.reading(made.read)
+        decision = replace(decision, budgets=read, spends=tuple(made.spends))
     new = replace(new, contacts=tuple(made.contacts), holdouts=made.drawn, awaiting=waiting)
     if deferred:
         state = deferral.drop_campaigns(state, deferred)
@@ -177,8 +184,8 @@ def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[Co
     row = history.add(state, identity.shard, new, moment.now_ms, _keep_ms(rules))
     profile = identity.profile_id
     sent = [Emit(topics.actions(one.channel), profile, one) for one in actions]
-    answered = _answer(case, actions)
-    return Ok(row, (Emit(topics.DECISIONS, profile, decision), *sent, *answered))
+    emits = (Emit(topics.DECISIONS, profile, decision), *sent, *_answer(case, actions))
+    return Ok(row, emits, purses=funds.pay(rules.wallet or {}, made.spends))
 
 
 def _deferrals(
@@ -258,7 +265,7 @@ def _divide(
 
 def _arbitrate(case: _Case, rules: Rules, context_bin: str) -> Arbitration:
     config, moment = rules.config, case.moment
-    standing = Standing.of(config.constraints, moment.facts, case.known)
+    standing = Standing.of(config.constraints, moment.facts, case.known, rules.wallet)
     arm = arm_of(config.bundle.policies.impact_tests, moment.identity.profile_id)
     made = Arbitration(case.decision_id, moment, case.known, rules, standing, arm)
     chooser = field_maker(arm, rules.chooser)
@@ -374,6 +381,8 @@ def _outcome(
         decided_at=interaction.received_at,
         silenced=silenced,
     )
+    if rules.wallet is not None:
+        decision = replace(decision, spends=funds.settle(str(subject), interaction.name))
     if rules.chooser is not None:
         decision = _add_feedback(decision, str(subject), state, facts, rules.chooser)
     return Ok(row, (Emit(topics.DECISIONS, record.identity.profile_id, decision), *cancelled))
@@ -423,13 +432,18 @@ def _control(
 def _fire(key: str, timer: Control, row: ContactState, rules: Rules) -> Ok[ContactState]:
     """Decide again on all that fell due."""
     emits: tuple[Emit, ...] = ()
+    purses: dict[str, Purse] = {}
     for due in deferral.due(row, timer):
+        left = rules
+        if rules.wallet is not None:
+            left = with_fields(rules, wallet={**rules.wallet, **purses})
         decided = decide_again(
-            due.of(key, rules.config.digest), deferral.drop(row, due.deferral), rules
+            due.of(key, rules.config.digest), deferral.drop(row, due.deferral), left
         )
         assert decided.state is not None
         row, emits = decided.state, (*emits, *decided.emits)
-    return Ok(row, emits)
+        purses.update(decided.purses)
+    return Ok(row, emits, purses=purses)
 
 
 def _belongs(key: str, change: Control, row: ContactState) -> Ok[ContactState]:

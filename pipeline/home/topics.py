@@ -88,6 +88,7 @@ TOPICS: Final = (
     Topic(names.CONFIGURATION, Partitioning.SINGLE, FOREVER),
     Topic(names.LEARNING, Partitioning.SINGLE, None),
     Topic(names.CANCELLATIONS, Partitioning.PROFILE, 7 * _DAY_H),
+    Topic(names.BUDGETS, Partitioning.SINGLE, None),
     Topic(names.COUPONS, Partitioning.IDENTIFIER, 365 * _DAY_H),
     Topic(names.DEAD_LETTERS, Partitioning.SINGLE, 30 * _DAY_H),
 )

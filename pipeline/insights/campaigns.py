@@ -27,6 +27,7 @@ from pipeline.insights.intervals import (
     rate,
     value_difference,
 )
+from pipeline.model.budget import BudgetStatus
 from pipeline.model.time import DAY_MS
 
 Dimension: TypeAlias = Literal["campaign", "offer", "channel", "segment", "day"]
@@ -120,7 +121,8 @@ class Lift:
 @dataclass(frozen=True, slots=True)
 class CampaignStatistics:
     """Statistics: `total` of all messages, then by dimension; `items` are by campaign, offer and
-    channel; `without_lift`: campaigns and why nothing can be said of their lift."""
+    channel; `without_lift`: campaigns and why nothing can be said of their lift; `budgets`: of
+    campaigns that spend one, in its running period, where they are known."""
 
     support: FactsSupport
     total: CampaignFigures
@@ -132,6 +134,7 @@ class CampaignStatistics:
     items: tuple[CampaignFigures, ...]
     lifts: tuple[Lift, ...]
     without_lift: dict[str, str]
+    budgets: tuple[BudgetStatus, ...] = ()
 
 
 def campaign_statistics(

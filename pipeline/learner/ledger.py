@@ -1,4 +1,4 @@
-"""Ledger of evidence on disk: rows of actions, tallies and offsets, changed in one batch.
+"""Ledger on disk: rows of actions, tallies, budgets and offsets, changed in one batch.
 
 What a batch of records changes and the offsets after it are written at once. A kill leaves both or
 neither, so every record is counted exactly once.
@@ -23,6 +23,7 @@ from pipeline.decisioning.learning.counting import (
     apply_feedback,
     difference,
 )
+from pipeline.learner.accounts import Account, Count, SpentAction
 from pipeline.model.decision import Decision
 from pipeline.model.learning import LearningRecord
 
@@ -30,6 +31,9 @@ _ACTION: Final = b"a"
 _EXPIRY: Final = b"x"
 _TALLY: Final = b"t"
 _STATE: Final = b"s"
+_ACCOUNT: Final = b"b"
+_SPENT: Final = b"p"
+_SPENT_DUE: Final = b"q"
 _TIME: Final = Layout(">Q")
 _MOST_EXPIRED: Final = 10_000
 """Rows that are removed in one batch."""
@@ -59,6 +63,12 @@ class EvidenceLedger:
         stored = self._rows.get(_STATE)
         self.is_new = stored is None
         self.state = LedgerState() if stored is None else _state(stored)
+        self._spent = msgspec.msgpack.Decoder(SpentAction).decode
+        account = msgspec.msgpack.Decoder(Account).decode
+        self.accounts: dict[str, Account] = {
+            key[1:].decode(): account(value) for key, value in _scan(self._rows, _ACCOUNT)
+        }
+        self._changed: set[str] = set()
         tally = msgspec.msgpack.Decoder(Tally).decode
         self.tallies: dict[Arm, Tally] = {
             msgspec.msgpack.decode(key[1:], type=Arm): tally(value)
@@ -81,15 +91,19 @@ class EvidenceLedger:
         decisions: Iterable[tuple[int, int, Decision]],
         ends: Mapping[int, int],
         half_life_ms: int,
+        now_ms: int = 0,
     ) -> int:
         """Count decisions, each with its partition and offset; return how many feedbacks they had.
 
-        `ends`: offsets after the batch by partition.
+        `ends`: offsets after the batch by partition; `now_ms`: until when what actions spend is
+        remembered counts from it.
         """
+        spending = Count(self.accounts, self._find_spent, now_ms)
         rows: dict[str, ActionRow] = {}
         changed: dict[Arm, Tally] = {}
         as_of, count = self.state.as_of, 0
         for partition, offset, decision in decisions:
+            spending.take(decision, partition, offset)
             counts = offset >= self.state.counted.get(str(partition), 0)
             for one in decision.feedback:
                 before = rows.get(one.action_id) or self._find_action(one.action_id)
@@ -100,8 +114,36 @@ class EvidenceLedger:
         self.tallies.update(changed)
         offsets = {**self.state.offsets, **{str(one): end for one, end in ends.items()}}
         state = LedgerState(offsets, as_of, self.state.number, self.state.counted)
-        self._write(state, rows, changed)
+        self._write(state, rows, changed, spending)
         return count
+
+    def put_accounts(self, changed: Mapping[str, Account]) -> None:
+        """Write accounts."""
+        spending = Count(self.accounts, self._find_spent, 0, changed=dict(changed))
+        self._write(self.state, {}, {}, spending)
+
+    def expire_spent(self, now_ms: int) -> None:
+        """Give back what actions took that were not shown in time; forget those that are old."""
+        spending = Count(self.accounts, self._find_spent, now_ms)
+        gone: list[bytes] = []
+        for count, (key, _) in enumerate(_scan(self._rows, _SPENT_DUE)):
+            if count >= _MOST_EXPIRED or _TIME.unpack_from(key, 1)[0] > now_ms:
+                break
+            name = key[1 + _TIME.size :]
+            gone.append(key)
+            row = self._find_spent(name.decode())
+            if row is not None and row.due <= now_ms:
+                if row.due == row.forget_at:
+                    gone.append(_SPENT + name)
+                else:
+                    spending.expire(name.decode())
+        if gone:
+            self._write(self.state, {}, {}, spending, gone)
+
+    def take_changed_accounts(self) -> set[str]:
+        """Return the names of the accounts that have changed since the last call."""
+        changed, self._changed = self._changed, set()
+        return changed
 
     def note_published(self, number: int) -> None:
         """Remember the number of the newest snapshot."""
@@ -125,6 +167,10 @@ class EvidenceLedger:
         """Close the database."""
         self._rows.close()
 
+    def _find_spent(self, action_id: str) -> SpentAction | None:
+        stored = self._rows.get(_SPENT + action_id.encode())
+        return None if stored is None else self._spent(stored)
+
     def _find_action(self, action_id: str) -> ActionRow | None:
         stored = self._rows.get(_ACTION + action_id.encode())
         return None if stored is None else self._action(stored)
@@ -136,18 +182,38 @@ class EvidenceLedger:
         return add(tally, change, half_life_ms)
 
     def _write(
-        self, state: LedgerState, rows: dict[str, ActionRow], tallies: dict[Arm, Tally]
+        self,
+        state: LedgerState,
+        rows: dict[str, ActionRow],
+        tallies: dict[Arm, Tally],
+        spending: Count | None = None,
+        gone: Iterable[bytes] = (),
     ) -> None:
         batch = WriteBatch(raw_mode=True)
+        for key in gone:
+            batch.delete(key)
         for action_id, row in rows.items():
             name = action_id.encode()
             batch.put(_ACTION + name, self._encode(row))
             batch.put(_EXPIRY + _TIME.pack(row.until) + name, b"")
         for arm, tally in tallies.items():
             batch.put(_TALLY + self._encode(arm), self._encode(tally))
+        if spending is not None:
+            self._put_spending(batch, spending)
         batch.put(_STATE, self._encode(state))
         self._rows.write(batch)
         self.state = state
+        if spending is not None:
+            self.accounts.update(spending.changed)
+            self._changed.update(spending.changed)
+
+    def _put_spending(self, batch: WriteBatch, spending: Count) -> None:
+        for action_id, row in spending.actions.items():
+            name = action_id.encode()
+            batch.put(_SPENT + name, self._encode(row))
+            batch.put(_SPENT_DUE + _TIME.pack(row.due) + name, b"")
+        for account in spending.changed.values():
+            batch.put(_ACCOUNT + account.name.encode(), self._encode(account))
 
 
 def _state(stored: bytes) -> LedgerState:

@@ -15,3 +15,9 @@ PUBLISHED: Final = Gauge(
 UNREADABLE: Final = Counter(
     "kairos_learner_unreadable", "Records of decisions that cannot be decoded"
 )
+BUDGET_LEFT: Final = Gauge(
+    "kairos_budget_left", "What is left of a campaign's budget in its period", ["campaign"]
+)
+BUDGET_PRICE: Final = Gauge(
+    "kairos_budget_price", "Shadow price of a campaign's budget", ["campaign"]
+)

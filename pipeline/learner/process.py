@@ -1,4 +1,4 @@
-"""Process of the learner: reads `decisions`, counts, publishes, until it is told to end.
+"""Process of the learner: reads `decisions`, counts, publishes, leases budgets, until told to end.
 
 One process reads all partitions. Where it is, is in its ledger; what it commits to its consumer
 group only shows how far behind it is.
@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from prometheus_client import start_http_server
 
 from pipeline.adapters.avro import Codec
+from pipeline.adapters.budget_log import newest_budgets
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.config_follower import ConfigurationFollower
 from pipeline.adapters.kafka import offset_of, source_partition
@@ -23,8 +24,11 @@ from pipeline.adapters.run_state import announce, withdraw
 from pipeline.config.compile import Configuration
 from pipeline.home.codec import open_codec
 from pipeline.learner import metrics
+from pipeline.learner.accounts import account_of
+from pipeline.learner.lease_writer import LeaseWriter
 from pipeline.learner.ledger import EvidenceLedger
 from pipeline.learner.snapshots import SnapshotPublisher
+from pipeline.learner.treasury import Treasury
 from pipeline.model import topics
 from pipeline.model.decision import Decision
 from pipeline.settings import Settings
@@ -33,6 +37,7 @@ _START_S: Final = 30.0
 _BATCH: Final = 1000
 _POLL_S: Final = 0.2
 _EXPIRE_EVERY_S: Final = 60.0
+_FIRST_LEASES_S: Final = 20.0
 _METADATA_S: Final = 30.0
 _LONG_MS: Final = 10**15
 """Half-life while no configuration says one: nothing fades."""
@@ -58,8 +63,9 @@ def run(settings: Settings, name: str, group: str) -> None:
     ledger = EvidenceLedger(folder / "evidence")
     try:
         ports = {"metrics": start_http_server(0, "127.0.0.1")[0].server_port}
-        learner = _Learner(settings, codec, ledger, configurations)
-        consumer = _consumer(settings, group, ledger)
+        consumer, partitions = _consumer(settings, group, ledger)
+        learner = _Learner(settings, codec, ledger, configurations, partitions)
+        learner.lease_first(consumer, stopped)
         announce(settings.home, name, "ready", ports)
         learner.learn(consumer, stopped)
         announce(settings.home, name, "stopping", ports)
@@ -78,6 +84,7 @@ class _Learner:
         codec: Codec,
         ledger: EvidenceLedger,
         configurations: ConfigurationFollower,
+        partitions: int,
     ) -> None:
         self._codec = codec
         self._ledger = ledger
@@ -85,14 +92,20 @@ class _Learner:
         self._every_s = settings.snapshot_ms / 1000
         self._publisher = SnapshotPublisher(settings.kafka(), codec)
         self._resume()
+        self._writer = LeaseWriter(settings.kafka(), codec, partitions)
+        if ledger.is_new:
+            newest = newest_budgets(settings.kafka(), codec)
+            ledger.put_accounts({name: account_of(one) for name, one in newest.items()})
+        self._treasury = Treasury(ledger, self._writer, partitions)
         self._changed = False
         self._published_s = 0.0
         self._expired_s = time.monotonic()
 
     def learn(self, consumer: Consumer, stopped: threading.Event) -> None:
-        """Read, count and publish."""
+        """Read, count, publish and lease."""
         while not stopped.is_set():
             self._fold(consumer, consumer.consume(_BATCH, _POLL_S))
+            self._lease()
             now_s = time.monotonic()
             if self._changed and now_s - self._published_s >= self._every_s:
                 self._publish()
@@ -101,6 +114,22 @@ class _Learner:
                 self._ledger.expire(self._ledger.state.as_of)
                 self._expired_s = now_s
         consumer.close()
+        self._writer.close()
+
+    def lease_first(self, consumer: Consumer, stopped: threading.Event) -> None:
+        """Lease budgets, and wait until workers know of it, though not for long: without a lease
+        nothing is spent."""
+        deadline = time.monotonic() + _FIRST_LEASES_S
+        while not stopped.is_set() and time.monotonic() < deadline:
+            self._fold(consumer, consumer.consume(_BATCH, _POLL_S))
+            self._lease()
+            if self._treasury.is_told():
+                return
+
+    def _lease(self) -> None:
+        config = self._configuration()
+        if config is not None and (config.budgets or self._ledger.accounts):
+            self._treasury.work(config, now_ms())
 
     def _resume(self) -> None:
         """Take over the newest snapshot where the ledger is lost; else know its number.
@@ -133,7 +162,7 @@ class _Learner:
                 _log.error("unreadable decision", partition=partition, offset=offset)
         if not ends:
             return
-        count = self._ledger.fold(decisions, ends, self._half_life_ms())
+        count = self._ledger.fold(decisions, ends, self._half_life_ms(), now_ms())
         metrics.FEEDBACK.inc(count)
         self._changed = self._changed or count > 0
         places = [TopicPartition(topics.DECISIONS, one, end) for one, end in ends.items()]
@@ -159,8 +188,8 @@ class _Learner:
         return config.learning.half_life_ms
 
 
-def _consumer(settings: Settings, group: str, ledger: EvidenceLedger) -> Consumer:
-    """Return a consumer of all partitions, each from where the ledger is."""
+def _consumer(settings: Settings, group: str, ledger: EvidenceLedger) -> tuple[Consumer, int]:
+    """Return a consumer of all partitions, each from where the ledger is, and their number."""
     consumer = Consumer(
         {
             **settings.kafka(),
@@ -178,7 +207,7 @@ def _consumer(settings: Settings, group: str, ledger: EvidenceLedger) -> Consume
             for one in partitions.partitions
         ]
     )
-    return consumer
+    return consumer, len(partitions.partitions)
 
 
 def _is_record(message: Message) -> bool:

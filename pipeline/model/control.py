@@ -13,6 +13,7 @@ version: what the profile's interactions showed of it up to then is void.
 `clock`: a log's time has come to `at`; passes through every stage and fires the timers due by it.
 `begin`: the configuration begins and drops the aggregates that `state` names.
 `fill`: `state` has what `shard` did before its aggregates were in the configuration.
+`lease`: `state` has grants of budgets to the owner of the record's partition.
 `probe`: passes through every stage and is answered to `request`, which shows that they all work.
 """
 
@@ -43,6 +44,7 @@ class Control(Struct, frozen=True):
         "forget",
         "erase",
         "clock",
+        "lease",
         "probe",
     ]
     at: int

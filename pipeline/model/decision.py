@@ -159,6 +159,31 @@ class Cancellation(Struct, frozen=True):
     why: str
 
 
+class BudgetRead(Struct, frozen=True):
+    """Budget or stock as a decision found it: `left` to spend in `period`, and the shadow `price`
+    of a unit of cost."""
+
+    budget: str
+    period: str
+    left: float
+    price: float
+
+
+class Spend(Struct, frozen=True):
+    """Part of a budget, or of a stock, for an action.
+
+    `reserved`: `amount` of `budget` in `period`; given back, unless told that it was shown, at
+    `until` (ms). `committed` and `released` are of all that the action reserved.
+    """
+
+    action_id: str
+    what: Literal["reserved", "committed", "released"]
+    budget: str = ""
+    period: str = ""
+    amount: float = 0.0
+    until: int | None = None
+
+
 class Decision(Struct, frozen=True):
     """Value of `decisions`: exactly one per interaction, and one more for each time that messages
     which were deferred are decided again (`again`).
@@ -170,7 +195,8 @@ class Decision(Struct, frozen=True):
     `feedback` is what is to be learned from it.
     `model`: the models that predicted its candidates, as NAME@VERSION, with a space between; None:
     no model did. `arm`: the customer's arm of the impact tests; None: nothing is tested.
-    `deferred`: what will be decided again, and when.
+    `deferred`: what will be decided again, and when. `budgets`: those of its candidates, as they
+    were read; `spends`: what is spent of them, or given back, because of it.
     """
 
     decision_id: str
@@ -191,6 +217,8 @@ class Decision(Struct, frozen=True):
     arm: str | None = None
     deferred: tuple[DeferredMessage, ...] = ()
     again: Again | None = None
+    budgets: tuple[BudgetRead, ...] = ()
+    spends: tuple[Spend, ...] = ()
 
 
 class Action(Struct, frozen=True):

@@ -1,8 +1,11 @@
 """Results of a step: expected failures are values, bugs raise."""
 
+from collections.abc import Mapping
 from typing import Generic, TypeAlias, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
+
+from pipeline.model.budget import Purse
 
 S = TypeVar("S")
 
@@ -23,11 +26,13 @@ class Wake(Struct, frozen=True, array_like=True):
 
 
 class Ok(Struct, Generic[S], frozen=True):
-    """New state of the row (None: delete it), the records that follow, and its next timer."""
+    """New state of the row (None: delete it), the records that follow, and its next timer; and the
+    purses of the partition that it changes, by budget."""
 
     state: S | None
     emits: tuple[Emit, ...] = ()
     wake: Wake | None = None
+    purses: Mapping[str, Purse] = field(default_factory=dict)
 
 
 class Drop(Struct, frozen=True):

@@ -47,6 +47,12 @@ def config_of(record: object) -> str | None:
     return None
 
 
+def is_lease(record: object) -> bool:
+    """Return whether a record grants budgets."""
+    control = control_of(record)
+    return control is not None and control.kind == "lease"
+
+
 def timer_record(topic: str, key: str, due_at: int, now_ms: int, config: str) -> Emit:
     """Return the record that fires the timer of the row `key` on the stage's input `topic`.
 

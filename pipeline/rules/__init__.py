@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.config.compile import Configuration
+from pipeline.model.budget import Purse
 from pipeline.rules.chooser import Chooser
 from pipeline.rules.enricher import Enricher
 from pipeline.rules.propensities import Propensities
@@ -18,7 +19,8 @@ class Rules:
     `max_action_age_ms`: an interaction older than this on arrival triggers nothing outbound.
     `enrichers`: those that the configuration asks for; `scorers`: models by trait; those without a
     file are missing. `propensities`: of a model of treatments, where there is one. `chooser`: draws
-    choices by what the learner knows, where the configuration asks for learning.
+    choices by what the learner knows, where the configuration asks for learning. `wallet`: what the
+    record's partition may spend of budgets and stock; None: they are not looked at.
     """
 
     config: Configuration
@@ -28,3 +30,4 @@ class Rules:
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     propensities: Propensities | None = None
     chooser: Chooser | None = None
+    wallet: Mapping[str, Purse] | None = None

@@ -99,7 +99,7 @@ def _extras(configuration: Configuration) -> Iterator[str]:
     """Yield the further processes that the configuration needs."""
     if configuration.bundle.ingest.watches:
         yield INGEST
-    if configuration.learning is not None:
+    if configuration.needs_learner:
         yield LEARNER
 
 

@@ -19,6 +19,7 @@ from pipeline.adapters.broker.jars import pinned_jars
 from pipeline.adapters.broker.java import MINIMUM_MAJOR, find_java
 from pipeline.adapters.broker.options import BrokerError
 from pipeline.adapters.broker.ports import is_free
+from pipeline.adapters.budget_log import newest_budgets
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.lag import record_counts
 from pipeline.config.compile import Configuration
@@ -27,6 +28,7 @@ from pipeline.home.codec import open_codec
 from pipeline.home.topics import compare_topics
 from pipeline.model import topics
 from pipeline.settings import NoBrokerError, Settings
+from pipeline.stack.budgets import spent_early
 from pipeline.stack.inspection import inspect
 from pipeline.stack.model_drift import drifts
 from pipeline.stack.partitions import with_existing_partitions
@@ -68,6 +70,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield _configuration(configuration)
         yield _dead_letters(settings)
         yield from _models(settings)
+        yield from _budgets(settings, configuration)
     yield from _processes(status)
     yield from _lag(status)
 
@@ -185,6 +188,18 @@ def _models(settings: Settings) -> Iterator[Finding]:
             yield Finding(f"model {one.label}", "note", f"drifts: {', '.join(faults)}", mend)
         else:
             yield Finding(f"model {one.label}", "ok", f"{one.n:,} predictions as in its test")
+
+
+def _budgets(settings: Settings, configuration: Configuration | None) -> Iterator[Finding]:
+    """Name the campaigns that are out of budget."""
+    if configuration is None or not configuration.budgets:
+        return
+    records = newest_budgets(settings.kafka(), open_codec(settings)).values()
+    mend = "raise its budget, or let it say less: `kairos insights campaigns` has what it brings"
+    out = tuple(spent_early(records, configuration, now_ms()))
+    yield from (Finding("budget", "note", text, mend) for text in out)
+    if not out:
+        yield Finding("budget", "ok", "every campaign has something left")
 
 
 def _processes(status: StackStatus) -> Iterator[Finding]:

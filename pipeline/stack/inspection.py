@@ -2,10 +2,14 @@
 
 from confluent_kafka import KafkaException
 
+from pipeline.adapters.budget_log import newest_budgets
 from pipeline.adapters.consumer_groups import all_groups
 from pipeline.adapters.lag import LagReader
 from pipeline.home.applied_configuration import applied_configuration
+from pipeline.home.codec import open_codec
+from pipeline.model.budget import BudgetRecord
 from pipeline.settings import NoBrokerError, Settings
+from pipeline.stack.budgets import campaign_budgets
 from pipeline.stack.status import BrokerStatus, StackStatus, process_statuses
 
 
@@ -13,14 +17,24 @@ def inspect(settings: Settings) -> StackStatus:
     """Return the status; without a broker, leave out what only it knows."""
     home = settings.home.resolve()
     lag: dict[str, int] = {}
+    budgets: dict[str, BudgetRecord] = {}
     configuration = None
     try:
         configuration = applied_configuration(settings)
         lag = LagReader(settings.kafka(), all_groups(configuration)).lag()
+        if configuration is not None and configuration.budgets:
+            budgets = newest_budgets(settings.kafka(), open_codec(settings))
     except (NoBrokerError, KafkaException, TimeoutError):
         pass
     digest = configuration.digest if configuration else None
-    return StackStatus(str(home), _broker(settings), digest, lag, process_statuses(home, lag))
+    return StackStatus(
+        home=str(home),
+        broker=_broker(settings),
+        configuration=digest,
+        lag=lag,
+        processes=process_statuses(home, lag),
+        budgets=campaign_budgets(budgets.values()),
+    )
 
 
 def _broker(settings: Settings) -> BrokerStatus:

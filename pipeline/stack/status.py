@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from pipeline.adapters.process_identity import ProcessHandle
 from pipeline.adapters.run_state import Announcement, announcements
+from pipeline.model.budget import BudgetStatus
 from pipeline.stack.control import running_supervision
 from pipeline.stack.plan import ProcessSpec
 from pipeline.stack.supervision import SupervisedProcess, read_plan, read_supervision
@@ -40,13 +41,15 @@ class BrokerStatus(Struct, frozen=True):
 
 
 class StackStatus(Struct, frozen=True):
-    """Status of a home; `lag`: by consumer group; `configuration`: digest of the one in force."""
+    """Status of a home; `lag`: by consumer group; `configuration`: digest of the one in force;
+    `budgets`: those of campaigns."""
 
     home: str
     broker: BrokerStatus
     configuration: str | None
     lag: dict[str, int]
     processes: tuple[ProcessStatus, ...]
+    budgets: tuple[BudgetStatus, ...] = ()
 
 
 def process_statuses(home: Path, lag: Mapping[str, int]) -> tuple[ProcessStatus, ...]:

@@ -20,9 +20,11 @@ from agents.idempotence import Row
 from agents.metrics import StageMetrics
 from agents.ports import Message
 from agents.stage import StageShell
+from agents.wallets import PURSE, PurseRow
 from pipeline.adapters.avro import Codec, Malformed, recorded_versions
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
+from pipeline.model.budget import Purse
 from pipeline.model.interaction import Interaction
 from pipeline.rules import Rules
 from tests.support.shells import Sending, Sent, finish, knowing
@@ -96,14 +98,15 @@ class _Queued:
     number: int
 
 
-class _Process(Sending):
+class StageProcess(Sending):
     """One life of a stage's process, and the ports of its shell. A write is a row that is put or
-    deleted, or a record that is sent. Of a stage with several inputs a record is sent when all rows
-    that were written before it are in the changelog."""
+    deleted, or a record that is sent. Of a stage with several inputs, or that spends budgets, a
+    record is sent when all rows that were written before it are in the changelog."""
 
     def __init__(self, stage: Stage, logs: Logs, rules: Rules) -> None:
         self.stage = stage
-        self._rows_first = len(stage.inputs) > 1
+        spends = stage.spends and bool(rules.config.budgets)
+        self._rows_first = len(stage.inputs) > 1 or spends
         self.table = self
         self.partitions: Collection[int] = range(logs.partitions)
         self.writes = 0
@@ -179,6 +182,15 @@ class _Process(Sending):
             for rows in self._rows
             for key, value in rows.items()
             if key[:1] == b"r" and (state := decoder.decode(value).state) is not None
+        }
+
+    def purses(self, partition: int) -> dict[str, Purse]:
+        """What the partition may spend, by budget."""
+        decoder = msgspec.msgpack.Decoder(PurseRow)
+        return {
+            key[1:].decode(): decoder.decode(value).now
+            for key, value in self._rows[partition].items()
+            if key[:1] == PURSE
         }
 
     def get_in(self, partition: int, key: bytes) -> bytes | None:
@@ -301,31 +313,31 @@ class KilledStages:
         """How many writes each stage has made since it was started."""
         return [one.writes for one in self._processes]
 
-    def _busy(self) -> list[_Process]:
+    def _busy(self) -> list[StageProcess]:
         return [one for one in self._processes if one.unread() or one.in_flight()]
 
-    def _go_on(self, process: _Process) -> None:
+    def _go_on(self, process: StageProcess) -> None:
         waiting, in_flight = process.unread(), process.in_flight()
         if waiting and (not in_flight or self._random.random() < 0.4):
             process.process(self._random.choice(waiting))
         else:
             process.deliver(self._random.choice(list(in_flight)))
 
-    def _drain(self, process: _Process) -> None:
+    def _drain(self, process: StageProcess) -> None:
         for place in process.unread():
             process.process(place)
         for place, queued in process.in_flight().items():
             process.deliver(place, queued)
         process.commit()
 
-    def _start_again_anyhow(self, process: _Process) -> None:
+    def _start_again_anyhow(self, process: StageProcess) -> None:
         self._start_again(process, lambda _, queued: self._random.randint(0, queued))
 
-    def _start_again(self, process: _Process, landing: Callable[[Place, int], int]) -> None:
+    def _start_again(self, process: StageProcess, landing: Callable[[Place, int], int]) -> None:
         for place, queued in process.in_flight().items():
             process.deliver(place, landing(place, queued))
         self.kills += 1
         self._processes[STAGES.index(process.stage)] = self._started(process.stage)
 
-    def _started(self, stage: Stage) -> _Process:
-        return _Process(stage, self._logs, self._rules)
+    def _started(self, stage: Stage) -> StageProcess:
+        return StageProcess(stage, self._logs, self._rules)

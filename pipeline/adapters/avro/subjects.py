@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from pipeline.model import topics
+from pipeline.model.budget import BudgetRecord
 from pipeline.model.configuration import ConfigurationRecord
 from pipeline.model.coupon import CouponRecord
 from pipeline.model.dead_letter import DeadLetterRecord
@@ -35,6 +36,7 @@ CLASSES: Final[Mapping[str, type[Struct]]] = {
     topics.REPLIES: Reply,
     topics.CONFIGURATION: ConfigurationRecord,
     topics.LEARNING: LearningRecord,
+    topics.BUDGETS: BudgetRecord,
     topics.COUPONS: CouponRecord,
     topics.CANCELLATIONS: Cancellation,
     topics.DEAD_LETTERS: DeadLetterRecord,

@@ -1,11 +1,11 @@
 """Contest for a slot: who won and by how much, and what speaks for and against each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING
-from pipeline.decisioning.explain.flip import Flip, smallest_flip
+from pipeline.decisioning.explain.flip import Flip, SlotCandidates, price_of, smallest_flip
 from pipeline.decisioning.explain.phrases import Language, phrase
 from pipeline.decisioning.explain.rules_in_words import Felled, constraint_of
 from pipeline.model.decision import Candidate, Choice
@@ -18,8 +18,8 @@ _HELD_OUT: Final = "held out by "
 @dataclass(frozen=True, slots=True)
 class Contest:
     """A slot with those who competed for it, the best first. `winner` is also who would have won
-    but for a holdout; `everywhere` are the candidates of all slots. `p_alone`: what was compared is
-    `p`, whatever it is worth."""
+    but for a holdout; `everywhere` are the candidates of all slots; `prices` the shadow prices of
+    budgets, by campaign. `p_alone`: what was compared is `p`, whatever it is worth."""
 
     choice: Choice
     winner: Candidate | None
@@ -27,6 +27,7 @@ class Contest:
     everywhere: Sequence[Candidate]
     felled: tuple[Felled, ...]
     language: Language
+    prices: Mapping[str, float]
     p_alone: bool = False
 
     @property
@@ -38,7 +39,8 @@ class Contest:
         """Return the smallest change that gives the slot to another, or to nobody."""
         if self.transactional or self.choice.explored or self.p_alone:
             return None
-        return smallest_flip(self.candidates, self.everywhere, self.winner, self.language)
+        found = SlotCandidates(self.candidates, self.everywhere, self.prices)
+        return smallest_flip(found, self.winner, self.language)
 
     def words(self, flip: Flip | None) -> Iterator[str]:
         """Yield why this, why not that, and what would flip it."""
@@ -73,6 +75,8 @@ class Contest:
         """Return what speaks against a candidate."""
         if one.cost > 0:
             yield self._phrase("costs", cost=one.cost)
+        if (price := price_of(one, self.prices)) > 0:
+            yield self._phrase("dear", price=price)
         if one.p < 1:
             yield self._phrase("unlikely", p=one.p)
         if one.weight < 1:
@@ -141,7 +145,11 @@ class Contest:
     def _sum(self, one: Candidate) -> str:
         if self.p_alone:
             return self._phrase("p alone")
-        return self._phrase("sum", p=one.p, value=one.value, cost=one.cost, weight=one.weight)
+        price = price_of(one, self.prices)
+        numbers = {"p": one.p, "value": one.value, "cost": one.cost, "weight": one.weight}
+        if price > 0:
+            return self._phrase("dear sum", **numbers, price=price)
+        return self._phrase("sum", **numbers)
 
     def _phrase(self, key: str, /, **parts: object) -> str:
         return phrase(self.language, key, **parts)

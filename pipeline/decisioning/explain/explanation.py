@@ -7,7 +7,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from pipeline.config.compile import Configuration
 from pipeline.decisioning.explain.contest import Contest
-from pipeline.decisioning.explain.flip import Flip
+from pipeline.decisioning.explain.flip import Flip, price_of
 from pipeline.decisioning.explain.phrases import Language, phrase
 from pipeline.decisioning.explain.rules_in_words import Felled, RuleWords, constraint_of
 from pipeline.decisioning.impact import PROPENSITY, USUAL
@@ -24,7 +24,8 @@ class ChosenTreatment(Struct, frozen=True):
 
 
 class ExplainedCandidate(Struct, frozen=True):
-    """Candidate as explained; `score` = (`p` × `value` − `cost`) × `weight`."""
+    """Candidate as explained; `score` = (`p` × `value` − `cost`) × `weight`, less `price` × `cost`
+    where its budget has a shadow price."""
 
     treatment: str
     channel: str
@@ -36,6 +37,7 @@ class ExplainedCandidate(Struct, frozen=True):
     fate: str
     pros: tuple[str, ...]
     cons: tuple[str, ...]
+    price: float | UnsetType = UNSET
 
 
 class ExplainedSlot(Struct, frozen=True):
@@ -163,6 +165,7 @@ def _slot(
         everywhere=everywhere,
         felled=(*held_back, *fallen),
         language=rules.language,
+        prices={one.budget: one.price for one in decision.budgets if one.price > 0},
         p_alone=decision.arm == PROPENSITY,
     )
     flip = contested.flip()
@@ -202,4 +205,5 @@ def _candidate(one: Candidate, contest: Contest) -> ExplainedCandidate:
         fate=one.fate,
         pros=tuple(contest.pros(one)),
         cons=tuple(contest.cons(one)),
+        price=price_of(one, contest.prices) or UNSET,
     )

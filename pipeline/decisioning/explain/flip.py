@@ -1,10 +1,11 @@
 """The smallest change of one number that would flip what a slot got."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from msgspec import Struct, field
+import msgspec
+from msgspec import Struct
 
 from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING
 from pipeline.decisioning.explain.phrases import Language, phrase
@@ -19,8 +20,8 @@ class Flip(Struct, frozen=True):
     """Change of a number, `what`, that flips a decision."""
 
     what: str
-    start: float | str = field(name="from")
-    end: float | str = field(name="to")
+    start: float | str = msgspec.field(name="from")
+    end: float | str = msgspec.field(name="to")
 
 
 class _Change(Struct, frozen=True):
@@ -36,25 +37,33 @@ class _Change(Struct, frozen=True):
         return abs(self.end - self.start) / max(abs(self.start), 0.01)
 
 
-def smallest_flip(
-    candidates: Sequence[Candidate],
-    everywhere: Sequence[Candidate],
-    winner: Candidate | None,
-    language: Language,
-) -> Flip | None:
-    """Return the smallest change of a number that flips a slot; None: no single number does.
+class SlotCandidates(Struct, frozen=True):
+    """Candidates of a slot, those of all slots, and the shadow prices of budgets by campaign."""
 
-    `candidates` are the slot's own, `everywhere` those of other slots.
-    """
-    changes = [*_winning_changes(candidates, everywhere)]
+    candidates: Sequence[Candidate]
+    everywhere: Sequence[Candidate]
+    prices: Mapping[str, float]
+
+
+def price_of(one: Candidate, prices: Mapping[str, float]) -> float:
+    """Return what each unit of a candidate's cost counts beyond itself."""
+    return 0.0 if "/" in one.slot else prices.get(one.campaign, 0.0)
+
+
+def smallest_flip(
+    field: SlotCandidates, winner: Candidate | None, language: Language
+) -> Flip | None:
+    """Return the smallest change of a number that flips a slot; None: no single number does."""
+    changes = [*_winning_changes(field)]
     if winner is not None:
-        rivals = [one.score for one in everywhere if _is_rival(one, winner)]
-        changes += _score_changes(winner, max([0.0, *rivals]), up=False)
+        rivals = [one.score for one in field.everywhere if _is_rival(one, winner)]
+        goal = max([0.0, *rivals])
+        changes += _score_changes(winner, price_of(winner, field.prices), goal, up=False)
     if changes:
         least = min(changes, key=lambda one: one.size)
         what = phrase(language, f"{least.field} of", treatment=least.candidate.treatment)
         return Flip(what, least.start, least.end)
-    for one in candidates:
+    for one in field.candidates:
         if winner is None and one.score > 0 and constraint_of(one.fate) is not None:
             what = f"{one.fate}, {one.treatment}"
             return Flip(what, phrase(language, "in force"), phrase(language, "lifted"))
@@ -69,31 +78,35 @@ def _is_rival(one: Candidate, winner: Candidate) -> bool:
     return same and one.slot != winner.slot and one.score <= winner.score
 
 
-def _winning_changes(
-    candidates: Sequence[Candidate], everywhere: Sequence[Candidate]
-) -> Iterator[_Change]:
+def _winning_changes(field: SlotCandidates) -> Iterator[_Change]:
     """Return the changes that would make a beaten candidate win."""
-    scores = {one.treatment: one.score for one in everywhere if not one.fate.startswith(BEATEN_BY)}
+    standing = (one for one in field.everywhere if not one.fate.startswith(BEATEN_BY))
+    scores = {one.treatment: one.score for one in standing}
     scores[NOTHING] = 0.0
-    for one in candidates:
+    for one in field.candidates:
         if one.fate.startswith(BEATEN_BY):
             target = scores.get(one.fate.removeprefix(BEATEN_BY))
             if target is not None:
-                yield from _score_changes(one, max(target, 0.0), up=True)
+                price = price_of(one, field.prices)
+                yield from _score_changes(one, price, max(target, 0.0), up=True)
 
 
-def _score_changes(one: Candidate, score: float, up: bool) -> Iterator[_Change]:
-    """Return the changes that bring `one` just above (`up`) or below a score."""
+def _score_changes(one: Candidate, price: float, score: float, up: bool) -> Iterator[_Change]:
+    """Return the changes that bring `one` just above (`up`) or below a score.
+
+    `price`: what each unit of its cost counts beyond itself.
+    """
     if one.weight <= 0:
         return
-    worth = score / one.weight
+    worth = (score + price * one.cost) / one.weight
     if one.p > 0:
         yield _change_beyond(one, "value", one.value, (worth + one.cost) / one.p, up)
     if one.value > 0:
         p = _change_beyond(one, "p", one.p, (worth + one.cost) / one.value, up)
         if 0 <= p.end <= 1:
             yield p
-    cost = _change_beyond(one, "cost", one.cost, one.p * one.value - worth, not up)
+    even = (one.p * one.value * one.weight - score) / (one.weight + price)
+    cost = _change_beyond(one, "cost", one.cost, even, not up)
     if cost.end >= 0:
         yield cost
 

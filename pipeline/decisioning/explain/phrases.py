@@ -40,6 +40,7 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "arm eligibility": "Impact test `eligibility`: rules of applicability and suitability are "
         "not asked.",
         "sum": "({p} × {value} − {cost}) × {weight}",
+        "dear sum": "({p} × {value} − {cost}) × {weight} − {price} × {cost}",
         "value of": "value of {treatment}",
         "p of": "p of {treatment}",
         "cost of": "cost of {treatment}",
@@ -48,6 +49,8 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "raised": "counts {weight} times in this context and by its levers",
         "best": "the best of those that nothing holds back",
         "costs": "costs {cost}",
+        "dear": "each unit of cost counts {price} more, for the campaign's budget would run out "
+        "early",
         "unlikely": "the goal is reached in {p} of cases",
         "lowered": "counts only {weight} times in this context and by its levers",
         "beaten": "scores {gap} less than {winner}",
@@ -74,6 +77,8 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "suppression": "{name} silences it for a time.",
         "quiet hours": "these are quiet hours where the customer is ({name}).",
         "cap": "the customer had as many messages as {name} allows.",
+        "budget": "nothing is left to spend of {name} at the moment.",
+        "out of stock": "nothing is left of them to give away.",
         "content": "its content cannot be made: {name}.",
         "held out by": "the customer is held out by {name}.",
         "in force": "in force",
@@ -117,6 +122,7 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "arm eligibility": "Prueba de impacto `eligibility`: no se aplican las reglas de "
         "aplicabilidad e idoneidad.",
         "sum": "({p} × {value} − {cost}) × {weight}",
+        "dear sum": "({p} × {value} − {cost}) × {weight} − {price} × {cost}",
         "value of": "valor de {treatment}",
         "p of": "p de {treatment}",
         "cost of": "coste de {treatment}",
@@ -125,6 +131,8 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "raised": "cuenta {weight} veces en este contexto y por sus palancas",
         "best": "el mejor de los que nada impide",
         "costs": "cuesta {cost}",
+        "dear": "cada unidad de coste cuenta {price} más, pues el presupuesto de la campaña se "
+        "agotaría antes de tiempo",
         "unlikely": "el objetivo se alcanza en {p} de los casos",
         "lowered": "cuenta solo {weight} veces en este contexto y por sus palancas",
         "beaten": "puntúa {gap} menos que {winner}",
@@ -151,6 +159,8 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "suppression": "{name} lo silencia durante un tiempo.",
         "quiet hours": "son horas de silencio donde está el cliente ({name}).",
         "cap": "el cliente recibió tantos mensajes como permite {name}.",
+        "budget": "no queda nada por gastar de {name} en este momento.",
+        "out of stock": "no queda ninguno que dar.",
         "content": "su contenido no se puede componer: {name}.",
         "held out by": "el cliente está en el grupo de control {name}.",
         "in force": "en vigor",

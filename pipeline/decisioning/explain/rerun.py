@@ -8,6 +8,7 @@ from pipeline.config.names import address_trait
 from pipeline.decisioning import deferral
 from pipeline.decisioning.deferral import DueDeferral
 from pipeline.decisioning.eligibility import ANOTHERS
+from pipeline.decisioning.funds import recorded_wallet
 from pipeline.decisioning.state import ContactState, Deferral, History
 from pipeline.decisioning.step import decide_again, step
 from pipeline.model.belongings import Belonging
@@ -29,6 +30,8 @@ def run_again(decision: Decision, record: Segmented, rules: Rules) -> Decision |
         rules = with_fields(
             rules, chooser=rules.chooser.with_knowledge(recorded_knowledge(decision))
         )
+    if decision.budgets or decision.spends:
+        rules = with_fields(rules, wallet=recorded_wallet(decision, rules.config.budgets))
     history = History(
         decision.contacts,
         decision.silenced,

@@ -14,10 +14,10 @@ _BUILT_IN: Final = (
     "campaign not begun", "campaign over", "treatment not begun", "treatment over", "trigger",
     "deadline passed",
     "interaction too old", "audience", "offer condition", "item not valid now", "not among",
-    "excluded", "beyond the best",
+    "excluded", "beyond the best", "out of stock",
 )  # fmt: skip
 _NAMING: Final = ("content needs", "no address:", "address of another:")
-_CONSTRAINTS: Final = ("consent", "suppression", "quiet hours", "cap", "content")
+_CONSTRAINTS: Final = ("consent", "suppression", "quiet hours", "cap", "budget", "content")
 
 
 class Felled(Struct, frozen=True):

@@ -142,6 +142,7 @@ class ThompsonField:
         self._value = np.array([one.worth.value for one in pool])
         self._cost = np.array([one.candidate.cost for one in pool])
         self._weight = np.array([one.worth.weight for one in pool])
+        self._toll = np.array([one.worth.toll for one in pool])
         tables = [one.chances for one in runners]
         self._chances = np.concatenate((_NO_TABLE, *tables)).reshape(-1, len(_LEVELS))
         self._scores = np.ascontiguousarray(self._score(self._chances.T).T)
@@ -163,6 +164,8 @@ class ThompsonField:
         drawn = amounts.worth(p, worth.value, candidate.cost, worth.weight, False, candidate.tie)
         if self._p_alone:
             drawn = replace(drawn, score=p, order=(True, -p, candidate.tie))
+        elif worth.toll:
+            drawn = amounts.charge(drawn, worth.toll)
         return Priced(candidate, drawn)
 
     def draw(self, available: Sequence[int], key: str) -> Lot:
@@ -193,7 +196,7 @@ class ThompsonField:
     def _score(self, chances: _Floats) -> _Floats:
         if self._p_alone:
             return chances
-        scores: _Floats = (chances * self._value - self._cost) * self._weight
+        scores: _Floats = (chances * self._value - self._cost) * self._weight - self._toll
         return scores
 
     def _draws(self, key: str) -> tuple[list[float], _Floats]:

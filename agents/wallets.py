@@ -1,0 +1,98 @@
+"""Wallets of a stage's partitions: what their owner may spend of budgets, in rows of their own.
+
+A purse is written before the row of the input that changes it. So after a kill in between the
+purse has changed and the row has not: the row of a purse remembers what it was before its last
+input, and that input, which is processed again, meets it so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from agents.idempotence import Position
+from agents.ports import Rows
+from pipeline.model.budget import Purse
+from pipeline.rules import Rules
+
+PURSE: Final = b"b"
+"""Prefix of the keys of purses."""
+_NO_INPUT: Final = -1
+"""Offset of a purse that no input can find half changed."""
+
+
+class PurseRow(Struct, frozen=True, array_like=True):
+    """Purse after the input at `offset`, and `before` it; None: there was none."""
+
+    offset: int
+    now: Purse
+    before: Purse | None
+
+
+class Wallets:
+    """Wallets of one stage, read once for each assignment of a partition."""
+
+    def __init__(self, table: Rows) -> None:
+        self._table = table
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._decode = msgspec.msgpack.Decoder(PurseRow).decode
+        self._rows: dict[int, dict[str, PurseRow]] = {}
+        self._purses: dict[int, dict[str, Purse]] = {}
+        self._last: dict[int, int] = {}
+
+    def equip(self, rules: Rules, position: Position) -> Rules:
+        """Return the rules with what an input may spend; it is one that no row contains."""
+        purses = self._purses.get(position.partition)
+        if purses is None:
+            purses = self._load(position.partition)
+        if self._last[position.partition] == position.offset:
+            self._undo(position)
+        return replace(rules, wallet=purses)
+
+    def write(self, position: Position, changed: Mapping[str, Purse]) -> None:
+        """Write the purses that an input changes; to be called before its row is written."""
+        if not changed:
+            return
+        partition, offset = position.partition, position.offset
+        rows, purses = self._rows[partition], self._purses[partition]
+        for name, purse in changed.items():
+            row = rows.get(name)
+            before = None if row is None else row.before if row.offset == offset else row.now
+            rows[name] = after = PurseRow(offset, purse, before)
+            purses[name] = purse
+            self._table.put_in(partition, PURSE + name.encode(), self._encode(after))
+        self._last[partition] = offset
+
+    def forget(self) -> None:
+        """Forget what was read: another worker may have written since."""
+        self._rows.clear()
+        self._purses.clear()
+        self._last.clear()
+
+    def _load(self, partition: int) -> dict[str, Purse]:
+        rows = self._rows[partition] = {
+            key[len(PURSE) :].decode(): self._decode(value)
+            for key, value in self._table.scan_in(partition, PURSE)
+        }
+        self._last[partition] = max((one.offset for one in rows.values()), default=_NO_INPUT)
+        purses = self._purses[partition] = {name: one.now for name, one in rows.items()}
+        return purses
+
+    def _undo(self, position: Position) -> None:
+        """Take back what an input changed whose row was not written."""
+        partition = position.partition
+        rows, purses = self._rows[partition], self._purses[partition]
+        for name, row in list(rows.items()):
+            if row.offset != position.offset:
+                continue
+            key = PURSE + name.encode()
+            if row.before is None:
+                del rows[name], purses[name]
+                self._table.delete_in(partition, key)
+            else:
+                rows[name] = undone = PurseRow(_NO_INPUT, row.before, None)
+                purses[name] = row.before
+                self._table.put_in(partition, key, self._encode(undone))
+        self._last[partition] = _NO_INPUT

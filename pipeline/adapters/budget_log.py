@@ -1,0 +1,25 @@
+"""Newest records of `budgets`, by name."""
+
+from collections.abc import Mapping
+
+import structlog
+
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.kafka import Property
+from pipeline.adapters.snapshots import scan
+from pipeline.model import topics
+from pipeline.model.budget import BudgetRecord
+
+_log = structlog.get_logger(__name__)
+
+
+def newest_budgets(client: Mapping[str, Property], codec: Codec) -> dict[str, BudgetRecord]:
+    """Return the newest record of each budget and stock. Raises KafkaException, TimeoutError."""
+    found: dict[str, BudgetRecord] = {}
+    for stored in scan(client, topics.BUDGETS):
+        record = None if stored.value is None else codec.decode(topics.BUDGETS, stored.value)
+        if isinstance(record, BudgetRecord):
+            found[stored.key] = record
+        elif stored.value is not None:
+            _log.error("unreadable budget", reason=str(record), at=stored.offset)
+    return found

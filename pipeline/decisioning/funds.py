@@ -1,0 +1,133 @@
+"""Funds of a decision: what its partition may still spend of budgets and stock, and their prices.
+
+A purse changes by records only: by a grant, which is a record on the stage's input, and by what
+decisions spend. So the same input meets the same purses again.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeAlias
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from pipeline.config.budgets import is_stock
+from pipeline.config.compiled import CompiledCandidate
+from pipeline.decisioning.history import STATUS_AFTER
+from pipeline.model.budget import TOKENS, BudgetRecord, Grant, Purse, accept, tokens, units
+from pipeline.model.control import Control
+from pipeline.model.decision import BudgetRead, Decision, Spend
+
+Wallet: TypeAlias = Mapping[str, Purse]
+"""Purses of one partition, by the name of their budget."""
+
+OUT_OF_STOCK: Final = "eligibility/out of stock"
+"""Fells items of which nothing is left to give away."""
+
+_PLENTY: Final = Purse("", 0, None, 0, TOKENS**3)
+
+_grants_from = msgspec.msgpack.Decoder(tuple[Grant, ...])
+
+
+class Funds(Struct, frozen=True):
+    """Tokens that are left for one decision, without what it has `spent` itself."""
+
+    wallet: Wallet
+    now_ms: int
+    spent: Mapping[str, int] = field(default_factory=dict)
+
+    def shortage(self, candidate: CompiledCandidate) -> str | None:
+        """Return the first budget or stock that has too little left for a candidate."""
+        for name, amount in candidate.draws:
+            if self.left(name) < amount:
+                return name
+        return None
+
+    def left(self, name: str) -> int:
+        """Return the tokens that are left of a budget."""
+        purse = self.wallet.get(name)
+        return 0 if purse is None else purse.left(self.now_ms) - self.spent.get(name, 0)
+
+    def is_out_of_stock(self, candidate: CompiledCandidate) -> bool:
+        """Return whether nothing is left of the item."""
+        return any(is_stock(name) and self.left(name) < need for name, need in candidate.draws)
+
+    def prices(self, campaigns: Iterable[str]) -> dict[str, float]:
+        """Return the shadow prices of campaigns that are not 0."""
+        purses = ((name, self.wallet.get(name)) for name in campaigns)
+        return {name: one.price for name, one in purses if one is not None and one.price > 0}
+
+    def reading(self, names: Iterable[str]) -> tuple[BudgetRead, ...]:
+        """Return the budgets of these names as they were before the decision."""
+        return tuple(self._read(name) for name in sorted(names))
+
+    def _read(self, name: str) -> BudgetRead:
+        purse = self.wallet.get(name)
+        if purse is None:
+            return BudgetRead(name, "", 0.0, 0.0)
+        return BudgetRead(name, purse.period, units(purse.left(self.now_ms)), purse.price)
+
+
+def reserve(
+    wallet: Wallet, action_id: str, candidate: CompiledCandidate, until: int | None
+) -> tuple[Spend, ...]:
+    """Return what an action takes of budgets and stock."""
+    return tuple(
+        Spend(action_id, "reserved", name, wallet[name].period, units(amount), until)
+        for name, amount in candidate.draws
+        if name in wallet
+    )
+
+
+def settle(action_id: str, outcome: str) -> tuple[Spend, ...]:
+    """Return what an outcome says of what an action has reserved."""
+    status = STATUS_AFTER.get(outcome)
+    return () if status is None or status == "reserved" else (Spend(action_id, status),)
+
+
+def pay(wallet: Wallet, spends: Iterable[Spend]) -> dict[str, Purse]:
+    """Return the purses that spends change."""
+    changed: dict[str, Purse] = {}
+    for one in spends:
+        if one.what == "reserved":
+            purse = changed.get(one.budget) or wallet[one.budget]
+            changed[one.budget] = replace(purse, spent=purse.spent + tokens(one.amount))
+    return changed
+
+
+def receive(wallet: Wallet, lease: Control) -> dict[str, Purse]:
+    """Return the purses that a record of grants changes."""
+    changed: dict[str, Purse] = {}
+    for grant in () if lease.state is None else _grants_from.decode(lease.state):
+        after = accept(changed.get(grant.budget) or wallet.get(grant.budget), grant)
+        if after is not None:
+            changed[grant.budget] = after
+    return changed
+
+
+def wallet_of(records: Iterable[BudgetRecord]) -> Wallet:
+    """Return the purses of who may spend all that is not spent yet, wherever it is leased to."""
+    return {
+        one.name: Purse(
+            period=one.period,
+            begins=one.begins_at,
+            ends=one.ends_at,
+            number=0,
+            granted=tokens(one.budget),
+            spent=tokens(one.spent),
+            price=one.price,
+        )
+        for one in records
+    }
+
+
+def recorded_wallet(decision: Decision, budgets: Iterable[str]) -> Wallet:
+    """Return the purses as a decision read them; of the items that it names not, enough was left.
+
+    `budgets`: all names of budgets and stocks.
+    """
+    read = {
+        one.budget: Purse(one.period, 0, None, 0, tokens(one.left), 0, one.price)
+        for one in decision.budgets
+    }
+    return {**{name: _PLENTY for name in budgets if is_stock(name)}, **read}

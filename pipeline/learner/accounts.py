@@ -1,0 +1,309 @@
+"""Accounts of budgets and stock: what was leased to whom, spent, and given back. Pure, in tokens.
+
+The owner of a partition may spend up to a ceiling in all of the period. It hears of it by a record
+in that partition, and every Decision says what it spends; both are read in their order. So
+
+    sum over partitions of max(what may be promised, what is spent) <= amount + what was given back
+
+holds whatever is killed, late or read again: `promised` is the highest ceiling that a partition
+may still go by. A lower one counts once the partition is known to have read it, and all that it had
+decided before is counted (`confirm`).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from pipeline.config.budgets import BudgetPeriod, BudgetRule, is_stock
+from pipeline.decisioning.constraints import BUDGET
+from pipeline.model.budget import TOKENS, BudgetLease, BudgetRecord, tokens, units
+from pipeline.model.decision import Decision, Spend
+from pipeline.model.time import DAY_MS
+
+
+class PartitionLease(Struct, frozen=True):
+    """Lease of one partition. `ceiling`: the newest, of the grant `number`; `wanted`: tokens that a
+    candidate lacked since; `spent_at` (ms): when something was last spent; `price`: as granted."""
+
+    number: int = 0
+    ceiling: int = 0
+    promised: int = 0
+    spent: int = 0
+    wanted: int = 0
+    spent_at: int = 0
+    price: float = 0.0
+
+    @property
+    def left(self) -> int:
+        """Tokens that may still be spent."""
+        return max(self.promised - self.spent, 0)
+
+    @property
+    def used(self) -> int:
+        """Tokens that are spent, or may be."""
+        return max(self.promised, self.spent)
+
+    @property
+    def recalled(self) -> bool:
+        """Whether a lower ceiling is on its way."""
+        return self.ceiling < self.promised
+
+    def lift(self, by: int, price: float) -> "PartitionLease":
+        """Return the lease with so many tokens more to spend."""
+        ceiling = self.used + by
+        return replace(
+            self, number=self.number + 1, ceiling=ceiling, promised=ceiling, wanted=0, price=price
+        )
+
+    def recall(self) -> "PartitionLease":
+        """Return the lease with nothing more to spend, once the partition has heard of it."""
+        return replace(self, number=self.number + 1, ceiling=self.spent)
+
+    def confirm(self) -> "PartitionLease":
+        """Return the lease when the partition goes by the newest ceiling, and all that it spent by
+        former ones is counted."""
+        return replace(self, promised=max(self.ceiling, self.spent))
+
+
+class Pace(Struct, frozen=True):
+    """Pace of spending: shadow `price`, when (ms) it was set, and what was spent by then; `since`
+    (ms): when the account was opened."""
+
+    price: float = 0.0
+    at: int = 0
+    spent: int = 0
+    since: int = 0
+
+
+class Account(Struct, frozen=True):
+    """Account of one budget in its running period.
+
+    `counted`: where it was opened again from its record, the offsets of `decisions` up to which
+    everything is in it, as of `counted_at` (ms); `late`: see `BudgetRecord`.
+    """
+
+    name: str
+    period: BudgetPeriod
+    amount: int
+    leases: dict[int, PartitionLease] = field(default_factory=dict)
+    committed: int = 0
+    released: int = 0
+    late: int = 0
+    pace: Pace = Pace()
+    counted: dict[str, int] = field(default_factory=dict)
+    counted_at: int = 0
+
+    @property
+    def gross(self) -> int:
+        """Tokens that were ever spent, given back or not."""
+        return sum(one.spent for one in self.leases.values())
+
+    @property
+    def spent(self) -> int:
+        """Tokens that are spent."""
+        return self.gross - self.released
+
+    @property
+    def left(self) -> int:
+        """Tokens that are not spent, in whosever hands."""
+        return self.amount - self.spent
+
+    @property
+    def free(self) -> int:
+        """Tokens that are in nobody's hands; negative when the amount was lowered."""
+        return self.amount + self.released - sum(one.used for one in self.leases.values())
+
+    def at(self, partition: int) -> PartitionLease:
+        """Return the lease of a partition."""
+        return self.leases.get(partition, _NO_LEASE)
+
+    def with_lease(self, partition: int, lease: PartitionLease) -> "Account":
+        """Return the account with this lease."""
+        return replace(self, leases={**self.leases, partition: lease})
+
+
+_REMEMBERED_MS: Final = 40 * DAY_MS
+"""Time for which it is remembered what an action took: longer than outcomes are accepted."""
+_NO_LEASE: Final = PartitionLease()
+
+
+def open_account(rule: BudgetRule, known: Account | None, now_ms: int) -> Account:
+    """Return the account of a budget in the period that is running at `now_ms`.
+
+    A new period begins with nothing spent; grants are numbered on, so that old ones are known.
+    """
+    period = rule.period(now_ms)
+    if known is None:
+        return Account(rule.name, period, rule.amount, pace=Pace(at=now_ms, since=now_ms))
+    if known.period.name == period.name:
+        return known if known.amount == rule.amount else replace(known, amount=rule.amount)
+    leases = {number: PartitionLease(number=one.number + 1) for number, one in known.leases.items()}
+    pace = Pace(known.pace.price, now_ms, 0, now_ms)
+    return Account(rule.name, period, rule.amount, leases, pace=pace)
+
+
+class SpentAction(Struct, frozen=True, array_like=True):
+    """Spending of an action: its parts of (budget, period, tokens); given back at `until`
+    (ms), unless it was told that it was shown. `forget_at` (ms): nothing is told of it later."""
+
+    parts: tuple[tuple[str, str, int], ...] = ()
+    status: str = "reserved"
+    until: int | None = None
+    forget_at: int = 0
+
+    @property
+    def due(self) -> int:
+        """Time (ms) at which something is to be done about it."""
+        if self.until is not None and self.status == "reserved":
+            return self.until
+        return self.forget_at
+
+
+class Count(Struct):
+    """Accounts while decisions are counted, at `now_ms`. `find`: what an action took, as stored;
+    `actions`, `changed`: those that changed."""
+
+    accounts: Mapping[str, Account]
+    find: Callable[[str], SpentAction | None]
+    now_ms: int
+    actions: dict[str, SpentAction] = field(default_factory=dict)
+    changed: dict[str, Account] = field(default_factory=dict)
+
+    def take(self, decision: Decision, partition: int, offset: int) -> None:
+        """Count a decision at this offset of its partition."""
+        for one in decision.spends:
+            if one.what == "reserved":
+                self._reserve(one, decision.decided_at, partition, offset)
+            else:
+                self._settle(one.action_id, one.what, partition, offset)
+        for name, amount in _lacking(decision):
+            account = self._account(name)
+            if account is not None:
+                lease = account.at(partition)
+                wanted = min(lease.wanted or amount, amount)
+                self.changed[name] = account.with_lease(partition, replace(lease, wanted=wanted))
+
+    def expire(self, action_id: str) -> None:
+        """Give back what an action took that nobody has told to have been shown."""
+        self._settle(action_id, "released", -1, 0)
+
+    def _reserve(self, spend: Spend, at: int, partition: int, offset: int) -> None:
+        known, amount = self._action(spend.action_id) or SpentAction(), tokens(spend.amount)
+        part = (spend.budget, spend.period, amount)
+        if part in known.parts:
+            return  # a copy of the decision
+        account = self._current(spend.budget, spend.period)
+        counted = account is not None and _is_counted(account, partition, offset)
+        status, until = known.status, spend.until
+        if counted and account is not None and until is not None and until <= account.counted_at:
+            status = "released"  # it was given back before the account was opened again
+        forget_at = max(at, self.now_ms) + _REMEMBERED_MS
+        parts = (*known.parts, part)
+        self.actions[spend.action_id] = SpentAction(parts, status, until, forget_at)
+        if account is not None and not counted:
+            lease = account.at(partition)
+            spent = replace(lease, spent=lease.spent + amount, spent_at=max(at, lease.spent_at))
+            self.changed[account.name] = account.with_lease(partition, spent)
+
+    def _settle(self, action_id: str, status: str, partition: int, offset: int) -> None:
+        known = self._action(action_id)
+        if known is None or known.status in (status, "committed"):
+            return
+        self.actions[action_id] = replace(known, status=status)
+        for name, period, amount in known.parts:
+            account = self._current(name, period)
+            if account is not None and not _is_counted(account, partition, offset):
+                self.changed[name] = _settled(account, known.status, status, amount)
+
+    def _action(self, action_id: str) -> SpentAction | None:
+        return self.actions.get(action_id) or self.find(action_id)
+
+    def _account(self, name: str) -> Account | None:
+        return self.changed.get(name) or self.accounts.get(name)
+
+    def _current(self, name: str, period: str) -> Account | None:
+        account = self._account(name)
+        return account if account is not None and account.period.name == period else None
+
+
+def _settled(account: Account, before: str, after: str, amount: int) -> Account:
+    """Return the account when so many tokens are committed, or given back."""
+    if after == "released":
+        return replace(account, released=account.released + amount)
+    if before == "reserved":
+        return replace(account, committed=account.committed + amount)
+    # It was shown after all: it counts as far as nobody has been promised the tokens since.
+    if account.free < amount:
+        return replace(account, late=account.late + amount)
+    return replace(
+        account, released=account.released - amount, committed=account.committed + amount
+    )
+
+
+def _is_counted(account: Account, partition: int, offset: int) -> bool:
+    return offset < account.counted.get(str(partition), 0)
+
+
+def _lacking(decision: Decision) -> Iterable[tuple[str, int]]:
+    """Yield the budgets that held a candidate back, each with the tokens that it wanted."""
+    for one in decision.candidates:
+        if one.fate.startswith(BUDGET):
+            name = one.fate.removeprefix(BUDGET)
+            yield name, TOKENS if is_stock(name) else tokens(one.cost)
+    for read in decision.budgets:
+        if is_stock(read.budget) and tokens(read.left) < TOKENS:
+            yield read.budget, TOKENS
+
+
+def record_of(account: Account, offsets: Mapping[str, int], now_ms: int) -> BudgetRecord:
+    """Return the account as people and workers' successors read it."""
+    return BudgetRecord(
+        name=account.name,
+        period=account.period.name,
+        begins_at=account.period.begins,
+        ends_at=account.period.ends,
+        budget=units(account.amount),
+        spent=units(account.spent),
+        committed=units(account.committed),
+        leased=units(sum(one.left for one in account.leases.values())),
+        price=account.pace.price,
+        published_at=now_ms,
+        released=units(account.released),
+        late=units(account.late),
+        leases=tuple(
+            BudgetLease(number, one.number, units(one.used), units(one.spent))
+            for number, one in sorted(account.leases.items())
+        ),
+        offsets={
+            number: max(offsets.get(number, 0), account.counted.get(number, 0))
+            for number in offsets.keys() | account.counted.keys()
+        },
+    )
+
+
+def account_of(record: BudgetRecord) -> Account:
+    """Return the account that a record was published of, whatever was granted by then included."""
+    leases = {
+        one.partition: PartitionLease(
+            number=one.number,
+            ceiling=tokens(one.granted),
+            promised=tokens(one.granted),
+            spent=tokens(one.spent),
+            price=record.price,
+        )
+        for one in record.leases
+    }
+    return Account(
+        name=record.name,
+        period=BudgetPeriod(record.period, record.begins_at, record.ends_at),
+        amount=tokens(record.budget),
+        leases=leases,
+        committed=tokens(record.committed),
+        released=tokens(record.released),
+        late=tokens(record.late),
+        pace=Pace(record.price, record.published_at, tokens(record.spent), record.published_at),
+        counted=dict(record.offsets),
+        counted_at=record.published_at,
+    )

@@ -1,0 +1,146 @@
+"""Writer of accounts and leases: records of `budgets`, and grants on the decisioning stage's input.
+
+An account's record is in the topic before a partition hears of what it says: whoever opens the
+account again from the record knows of every grant.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Final
+
+import msgspec
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from msgspec import Struct
+
+from pipeline.adapters.avro import Codec
+from pipeline.adapters.kafka import WRITER_SETTINGS, Property, key_per_partition, offset_of
+from pipeline.flow import stage
+from pipeline.learner.accounts import Account, record_of
+from pipeline.learner.snapshots import AnotherLearnerError
+from pipeline.model import topics
+from pipeline.model.budget import Grant
+from pipeline.model.control import Control
+from pipeline.model.ids import control_id
+from pipeline.model.stages import Segmented
+
+_TIMEOUT_S: Final = 30.0
+_GRANTS: Final = 500
+"""Most grants in one record."""
+_KEY: Final = "budgets"
+
+
+class _Record(Struct, frozen=True):
+    topic: str
+    partition: int
+    key: str
+    value: bytes | None
+
+
+class LeaseWriter:
+    """Writer of one learner, and its view of how far workers are.
+
+    `partitions`: those of `interactions.segmented`, and of `decisions`.
+    """
+
+    def __init__(self, client: Mapping[str, Property], codec: Codec, partitions: int) -> None:
+        self._codec = codec
+        self._keys = key_per_partition(_KEY, partitions)
+        self._encode = msgspec.msgpack.Encoder().encode
+        linger: dict[str, Property] = {"linger.ms": 0, "message.timeout.ms": 30_000}
+        self._producer = Producer({**client, **WRITER_SETTINGS, **linger})
+        group = stage("decisioning").group
+        self._workers = Consumer({**client, "group.id": group, "enable.auto.commit": False})
+        self._end = self._end_of(topics.BUDGETS, 0)
+
+    def publish(self, accounts: Iterable[Account], offsets: Mapping[str, int], now_ms: int) -> None:
+        """Write the accounts' records. Raises KafkaException, AnotherLearnerError."""
+        records = [
+            _Record(
+                topics.BUDGETS,
+                0,
+                one.name,
+                self._codec.encode(topics.BUDGETS, record_of(one, offsets, now_ms)),
+            )
+            for one in accounts
+        ]
+        if not records:
+            return
+        if self._end_of(topics.BUDGETS, 0) > self._end:
+            raise AnotherLearnerError("budgets are leased by somebody else: does another one run?")
+        self._end = max(self._write(records)) + 1
+
+    def grant(
+        self, grants: Sequence[tuple[int, Grant]], digest: str, now_ms: int
+    ) -> dict[int, int]:
+        """Tell partitions of their grants; return the offset of the last record of each."""
+        shares: defaultdict[int, list[Grant]] = defaultdict(list)
+        for partition, one in grants:
+            shares[partition].append(one)
+        records = [
+            self._control(partition, tuple(share[begin : begin + _GRANTS]), digest, now_ms)
+            for partition, share in shares.items()
+            for begin in range(0, len(share), _GRANTS)
+        ]
+        found: dict[int, int] = {}
+        for record, offset in zip(records, self._write(records), strict=True):
+            found[record.partition] = max(offset, found.get(record.partition, 0))
+        return found
+
+    def processed(self, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the offset up to which workers have processed their input, by partition."""
+        wanted = [TopicPartition(topics.SEGMENTED, one) for one in partitions]
+        found = self._workers.committed(wanted, timeout=_TIMEOUT_S) if wanted else []
+        return {one.partition: max(one.offset, 0) for one in found}
+
+    def decided(self, partition: int) -> int:
+        """Return the end of a partition of `decisions`."""
+        return self._end_of(topics.DECISIONS, partition)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._workers.close()
+
+    def _control(
+        self, partition: int, grants: tuple[Grant, ...], digest: str, now_ms: int
+    ) -> _Record:
+        state, key = self._encode(grants), self._keys[partition]
+        control = Control(
+            control_id=control_id(key, "lease", f"{now_ms}/{grants[0].budget}"),
+            kind="lease",
+            at=now_ms,
+            cause=key,
+            config=digest,
+            state=state,
+        )
+        value = self._codec.encode(topics.SEGMENTED, Segmented(control=control))
+        return _Record(topics.SEGMENTED, partition, key, value)
+
+    def _end_of(self, topic: str, partition: int) -> int:
+        place = TopicPartition(topic, partition)
+        _, end = self._workers.get_watermark_offsets(place, timeout=_TIMEOUT_S)
+        return int(end)
+
+    def _write(self, records: Sequence[_Record]) -> list[int]:
+        """Return the offsets of the records once Kafka has all of them. Raises KafkaException."""
+        offsets: dict[int, int] = {}
+        failures: list[KafkaError] = []
+
+        def on_delivery(number: int, error: KafkaError | None, message: Message) -> None:
+            if error is None:
+                offsets[number] = offset_of(message)
+            else:
+                failures.append(error)
+
+        for number, one in enumerate(records):
+            self._producer.produce(
+                one.topic,
+                one.value,
+                one.key,
+                one.partition,
+                on_delivery=partial(on_delivery, number),
+            )
+        if self._producer.flush(_TIMEOUT_S + 1) or failures:
+            timed_out = KafkaError(KafkaError._TIMED_OUT, "no acknowledgement in time")
+            raise KafkaException(*failures or (timed_out,))
+        return [offsets[number] for number in range(len(records))]

@@ -1,0 +1,70 @@
+"""Pacing: a shadow price by which a budget lasts for its period. Pure.
+
+The budget's dual problem prices each unit of cost at λ; a message is worth its while if its score
+exceeds λ × cost. λ follows spending by mirror descent: what was spent faster than what is left
+allows raises it, what was spent more slowly lowers it, to 0 where the budget is not short. By the
+entropy as distance the step is a factor of 1 + λ, so that it fits offers of any value.
+
+Balseiro and Gur, Learning in Repeated Auctions with Budgets: Regret Minimization and Equilibrium
+(2019); Balseiro, Lu and Mirrokni, The Best of Many Worlds: Dual Mirror Descent for Online
+Allocation Problems (2023).
+"""
+
+import math
+from typing import Final
+
+from msgspec.structs import replace
+
+from pipeline.config.budgets import BudgetRule
+from pipeline.learner.accounts import Account, Pace
+
+_EVERY_MS: Final = 1_000
+"""Shortest time between two prices."""
+_RESPONSES: Final = 50
+"""Spending twice as fast as the plan for this part of the period multiplies 1 + λ by e."""
+_SELDOM: Final = 500
+"""Prices of a period, at least, where fewer messages are planned than prices could be set."""
+_LONGEST_STEP: Final = 0.5
+"""Most that the logarithm of 1 + λ changes by at once."""
+_HIGHEST: Final = 1e6
+_AHEAD: Final = 0.1
+"""Part of the amount that may be out before its time: enough to see how fast it would go."""
+
+
+def reprice(account: Account, rule: BudgetRule, now_ms: int) -> Account:
+    """Return the account with the price for how its budget was spent since the last one."""
+    span, pace = rule.span(now_ms), account.pace
+    if span is None:
+        return account if pace.price == 0 else replace(account, pace=replace(pace, price=0.0))
+    begins, ends = span[0] if span[0] is not None else pace.since, span[1]
+    length, passed = max(ends - begins, 1), now_ms - pace.at
+    spent = max(account.gross - pace.spent, 0)
+    if now_ms >= ends or (account.left < rule.unit and not spent):
+        return account  # nothing is left to pace
+    plan = max((account.left + spent) * passed / (ends - pace.at), 1.0)
+    seldom = plan < rule.unit and passed < length / _SELDOM
+    if passed < _EVERY_MS or seldom:
+        return account
+    excess = spent / plan - 1
+    if _is_held_back(account, rule, now_ms):
+        excess = max(excess, 1.0)
+    step = min(excess * passed * _RESPONSES / length, _LONGEST_STEP)
+    price = min(max((1 + pace.price) * math.exp(step) - 1, 0.0), _HIGHEST)
+    return replace(account, pace=Pace(price, now_ms, account.gross, pace.since))
+
+
+def allowance(account: Account, rule: BudgetRule, now_ms: int) -> int:
+    """Return the tokens that may be granted now: as many as the time that has passed, and some."""
+    span = rule.span(now_ms)
+    if span is None or now_ms >= span[1]:
+        return account.free
+    begins = span[0] if span[0] is not None else account.pace.since
+    part = min(max((now_ms - begins) / max(span[1] - begins, 1), 0.0) + _AHEAD, 1.0)
+    out = account.amount - account.free
+    return max(round(account.amount * part) - out, 0)
+
+
+def _is_held_back(account: Account, rule: BudgetRule, now_ms: int) -> bool:
+    """Return whether somebody wants tokens that only its time withholds."""
+    wanted = [one.wanted for one in account.leases.values() if one.wanted]
+    return bool(wanted) and allowance(account, rule, now_ms) < min(wanted) <= account.free

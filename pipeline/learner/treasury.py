@@ -1,0 +1,181 @@
+"""Treasury: the one owner of all budgets and stock, which leases them to partitions."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pipeline.config.budgets import BudgetRule, is_stock
+from pipeline.config.compile import Configuration
+from pipeline.learner import metrics
+from pipeline.learner.accounts import Account, open_account
+from pipeline.learner.allocation import allocate, recall_all
+from pipeline.learner.lease_writer import LeaseWriter
+from pipeline.learner.ledger import EvidenceLedger
+from pipeline.learner.pacing import allowance, reprice
+from pipeline.model.budget import Grant, units
+
+_PUBLISH_EVERY_MS: Final = 1_000
+_LIKE: Final = 0.01
+"""Two prices that differ by less, relatively, are not worth a record."""
+
+
+class _Recall(Struct, frozen=True):
+    """Recall on its way: its grant's number, the offset of its record, and the end of `decisions`
+    once workers have processed it; what they decided before is counted up to there."""
+
+    number: int
+    offset: int
+    end: int | None = None
+
+
+class Treasury:
+    """Accounts of the ledger, as workers and readers of `budgets` know them."""
+
+    def __init__(self, ledger: EvidenceLedger, writer: LeaseWriter, partitions: int) -> None:
+        self._ledger = ledger
+        self._writer = writer
+        self._partitions = partitions
+        self._told: dict[tuple[str, int], int] = {}
+        self._recalls: dict[tuple[str, int], _Recall] = {}
+        self._offsets: dict[int, int] = {}
+        self._digest: str | None = None
+        self._unpublished: set[str] = set()
+        self._published_ms = 0
+
+    def work(self, config: Configuration, now_ms: int) -> None:
+        """Confirm what was taken back, set prices, grant and take back, and tell of it.
+
+        Raises KafkaException, AnotherLearnerError.
+        """
+        ledger, rules = self._ledger, config.budgets
+        ledger.expire_spent(now_ms)
+        touched = ledger.take_changed_accounts()
+        self._unpublished |= touched
+        touched |= self._confirm()
+        if self._digest != config.digest:
+            touched |= rules.keys() | ledger.accounts.keys()
+        if self._digest is None:
+            self._unpublished |= ledger.accounts.keys()
+        touched.update(name for name, one in rules.items() if one.ends or one.per in _TIMED)
+        changed = {
+            name: after
+            for name in sorted(touched)
+            if (after := self._revise(name, rules.get(name), now_ms)) is not None
+        }
+        if changed:
+            ledger.put_accounts(changed)
+            ledger.take_changed_accounts()
+            self._unpublished |= changed.keys()
+        self._tell(changed, config.digest, now_ms)
+        self._digest = config.digest
+
+    def is_told(self) -> bool:
+        """Return whether workers have processed all that they were told of."""
+        done = self._writer.processed(self._offsets)
+        return all(done[partition] > offset for partition, offset in self._offsets.items())
+
+    def _revise(self, name: str, rule: BudgetRule | None, now_ms: int) -> Account | None:
+        """Return the account of a budget as it should be; None: it is."""
+        before = self._ledger.accounts.get(name)
+        if rule is None:
+            after = None if before is None else recall_all(before)
+        else:
+            after = reprice(open_account(rule, before, now_ms), rule, now_ms)
+            most = allowance(after, rule, now_ms)
+            after = _tell_price(allocate(after, rule.unit, self._partitions, most))
+        return None if after == before else after
+
+    def _tell(self, changed: Mapping[str, Account], digest: str, now_ms: int) -> None:
+        # After a start nobody knows what the last learner had told: all is told again.
+        again = self._ledger.accounts if self._digest is None else changed
+        news = [
+            (partition, _grant(account, partition))
+            for account in again.values()
+            for partition, lease in account.leases.items()
+            if lease.number > self._told.get((account.name, partition), 0)
+        ]
+        if news or now_ms - self._published_ms >= _PUBLISH_EVERY_MS:
+            self._publish(now_ms)
+        if not news:
+            return
+        offsets = self._writer.grant(news, digest, now_ms)
+        self._offsets |= offsets
+        for partition, grant in news:
+            key = grant.budget, partition
+            self._told[key] = grant.number
+            lease = self._ledger.accounts[grant.budget].leases[partition]
+            if lease.recalled:
+                self._recalls[key] = _Recall(grant.number, offsets[partition])
+
+    def _publish(self, now_ms: int) -> None:
+        accounts = [self._ledger.accounts[name] for name in sorted(self._unpublished)]
+        self._writer.publish(accounts, self._ledger.state.offsets, now_ms)
+        self._unpublished.clear()
+        self._published_ms = now_ms
+        for one in accounts:
+            if not is_stock(one.name):
+                metrics.BUDGET_LEFT.labels(one.name).set(units(one.left))
+                metrics.BUDGET_PRICE.labels(one.name).set(one.pace.price)
+
+    def _confirm(self) -> set[str]:
+        """Confirm the recalls that have arrived, once all that was decided before is counted."""
+        self._look_for_arrivals()
+        changed: dict[str, Account] = {}
+        counted = self._ledger.state.offsets
+        for key, recall in list(self._recalls.items()):
+            name, partition = key
+            account = changed.get(name) or self._ledger.accounts[name]
+            lease = account.leases[partition]
+            if lease.number != recall.number:
+                del self._recalls[key]  # a later grant replaces it
+            elif recall.end is not None and counted.get(str(partition), 0) >= recall.end:
+                changed[name] = account.with_lease(partition, lease.confirm())
+                del self._recalls[key]
+        if changed:
+            self._ledger.put_accounts(changed)
+            self._unpublished |= self._ledger.take_changed_accounts()
+        return set(changed)
+
+    def _look_for_arrivals(self) -> None:
+        under_way = {key: one for key, one in self._recalls.items() if one.end is None}
+        done = self._writer.processed({partition for _, partition in under_way})
+        ends: dict[int, int] = {}
+        for (name, partition), one in under_way.items():
+            if done[partition] > one.offset:
+                if partition not in ends:
+                    ends[partition] = self._writer.decided(partition)
+                self._recalls[name, partition] = replace(one, end=ends[partition])
+
+
+_TIMED: Final = frozenset(("day", "week", "month"))
+
+
+def _tell_price(account: Account) -> Account:
+    """Return the account with new grants for partitions that know another price."""
+    price = account.pace.price
+    old: Iterable[int] = (
+        number
+        for number, one in account.leases.items()
+        if not one.recalled and abs(one.price - price) > _LIKE * (1 + price)
+    )
+    leases = {
+        number: replace(one, number=one.number + 1, price=price)
+        for number in old
+        for one in (account.leases[number],)
+    }
+    return replace(account, leases={**account.leases, **leases}) if leases else account
+
+
+def _grant(account: Account, partition: int) -> Grant:
+    lease, period = account.leases[partition], account.period
+    return Grant(
+        budget=account.name,
+        period=period.name,
+        begins=period.begins,
+        ends=period.ends,
+        number=lease.number,
+        granted=lease.ceiling,
+        price=lease.price,
+    )

@@ -1,0 +1,142 @@
+"""Budgets and stock: what is leased to whom, and what is left of it.
+
+Amounts are counted in tokens, a millionth of the currency, or of an item, so that sums are exact.
+Records for people have them in the currency.
+"""
+
+import math
+from typing import Final
+
+from msgspec import Struct, field
+
+TOKENS: Final = 1_000_000
+"""Tokens of one unit of the currency, or of one item."""
+
+
+def tokens(amount: float) -> int:
+    """Return an amount in tokens, rounded up where it has more than six decimals."""
+    return math.ceil(round(amount * TOKENS, 3))
+
+
+def units(count: int) -> float:
+    """Return tokens in the currency, or in items."""
+    return count / TOKENS
+
+
+class Purse(Struct, frozen=True, array_like=True):
+    """Part of a budget that the owner of a partition may spend; part of the partition's state.
+
+    `spent` of at most `granted` tokens, both of all that the period had so far; `number`: of the
+    newest grant; valid for decisions at `begins` <= now < `ends` (ms; None: no end). `price`: what
+    a unit of cost counts beyond itself.
+    """
+
+    period: str
+    begins: int
+    ends: int | None
+    number: int
+    granted: int
+    spent: int = 0
+    price: float = 0.0
+
+    def left(self, now_ms: int) -> int:
+        """Return the tokens that a decision at `now_ms` may spend."""
+        if now_ms < self.begins or (self.ends is not None and now_ms >= self.ends):
+            return 0
+        return max(self.granted - self.spent, 0)
+
+
+class Grant(Struct, frozen=True, array_like=True):
+    """Lease of a budget to a partition: up to `granted` tokens in all of the period.
+
+    A lower amount than before takes back what is not spent yet. The highest `number` counts.
+    """
+
+    budget: str
+    period: str
+    begins: int
+    ends: int | None
+    number: int
+    granted: int
+    price: float
+
+
+def accept(purse: Purse | None, grant: Grant) -> Purse | None:
+    """Return the purse after a grant; None: it is an old one, and changes nothing."""
+    if purse is not None and grant.number <= purse.number:
+        return None
+    spent = purse.spent if purse is not None and purse.period == grant.period else 0
+    granted = max(grant.granted, spent)
+    return Purse(grant.period, grant.begins, grant.ends, grant.number, granted, spent, grant.price)
+
+
+class BudgetLease(Struct, frozen=True):
+    """Lease to a partition of `interactions.segmented`; a later `number` replaces an earlier one.
+
+    Whoever owns the partition has it, as part of its state: so what a killed worker had leased is
+    its successor's. `granted`: most that may be spent there in the period; `spent`: of it, so far.
+    """
+
+    partition: int
+    number: int
+    granted: float
+    spent: float
+
+
+class BudgetRecord(Struct, frozen=True):
+    """Value of `budgets`: a campaign's budget, or an item's stock, in its running period.
+
+    `budget` = `spent` + `leased` + what is in nobody's hands. `spent`: reserved by decisions and
+    not released; `committed`: of it, for messages that came to the customer. `late`: shown after
+    their place was given back and spent otherwise; not in `spent`. `offsets`: partition of
+    `decisions` -> offset up to which (exclusive) they are counted.
+    """
+
+    name: str
+    period: str
+    begins_at: int
+    ends_at: int | None
+    budget: float
+    spent: float
+    committed: float
+    leased: float
+    price: float
+    published_at: int
+    released: float = 0.0
+    late: float = 0.0
+    leases: tuple[BudgetLease, ...] = ()
+    offsets: dict[str, int] = field(default_factory=dict)
+
+
+class BudgetStatus(Struct, frozen=True):
+    """Budget of a campaign, or stock of an item (`name`: CATALOG/ITEM), in its running `period`.
+
+    `free`: neither spent nor leased; `price`: shadow price. Times are epoch ms.
+    """
+
+    name: str
+    period: str
+    budget: float
+    spent: float
+    committed: float
+    leased: float
+    free: float
+    price: float
+    ends_at: int | None
+    published_at: int
+
+
+def budget_status(record: BudgetRecord) -> BudgetStatus:
+    """Return a record as people read it."""
+    return BudgetStatus(
+        name=record.name,
+        period=record.period,
+        budget=record.budget,
+        spent=record.spent,
+        committed=record.committed,
+        leased=record.leased,
+        free=round(record.budget - record.spent - record.leased, 6),
+        price=record.price,
+        ends_at=record.ends_at,
+        published_at=record.published_at,
+    )

@@ -1,0 +1,131 @@
+"""Budgets and stock over the running pipeline, workers and the learner killed under traffic."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import pytest
+
+from pipeline.adapters.budget_log import newest_budgets
+from pipeline.model import topics
+from pipeline.model.budget import BudgetRecord
+from pipeline.model.decision import Action, Decision
+from tests.support.stack import Stack, eventually, running_stack
+
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+
+_CONFIGURATION = Path(__file__).parent / "budgets"
+_KEY: Final = "budgets-web-key"
+_GIFT: Final = 60
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of its own, of two workers, which spends budgets."""
+    variables = {"KAIROS_PARTITIONS": "4", "KAIROS_DECIDE_BUDGET_MS": "30000"}
+    home = tmp_path_factory.mktemp("budgets")
+    with running_stack(Stack(home, _CONFIGURATION, variables), "--workers", "all=2") as stack:
+        yield stack
+
+
+def _goes(client: httpx.Client, names: Iterator[str], count: int) -> None:
+    for _ in range(count):
+        message = {"event": "Go", "userId": next(names)}
+        client.post("/v1/track", json=message).raise_for_status()
+
+
+def _asks(client: httpx.Client, who: str) -> dict[str, Any]:
+    message = {"type": "track", "event": "Look", "userId": who}
+    asked = {"interaction": message, "placements": ["hero"]}
+    answer: dict[str, Any] = client.post("/v1/decide", json=asked).raise_for_status().json()
+    return answer
+
+
+def _decisions(shop: Stack) -> list[Decision]:
+    return [one for _, one in shop.records.every(topics.DECISIONS, Decision)]
+
+
+def _spent(shop: Stack, budget: str) -> float:
+    """By what decisions say, each action once."""
+    parts = {
+        one.action_id: one.amount
+        for decision in _decisions(shop)
+        for one in decision.spends
+        if one.budget == budget and one.what == "reserved"
+    }
+    return sum(parts.values())
+
+
+def _record(shop: Stack, budget: str) -> BudgetRecord:
+    return newest_budgets(shop.settings.kafka(), shop.records.codec)[budget]
+
+
+def test_killed_under_traffic_all_is_spent_and_no_more(shop: Stack) -> None:
+    names = (f"customer-{number}" for number in range(10_000))
+    with shop.client(_KEY) as client:
+        for victims in (("worker-all-0", "learner"), ("worker-all-1",)):
+            _goes(client, names, 12)
+            for victim in victims:
+                shop.process(victim).kill()
+            _goes(client, names, 12)
+        shop.wait_until_ready("worker-all-0", "worker-all-1", "learner")
+
+        def spend_the_rest() -> bool:
+            _goes(client, names, 6)
+            return _spent(shop, "gift") >= _GIFT
+
+        eventually(spend_the_rest, 90)
+        _goes(client, names, 8)
+    shop.kairos("status", "--until-idle", "60")
+    assert _spent(shop, "gift") == _GIFT
+    sent = [one for _, one in shop.records.every(topics.actions("email"), Action)]
+    assert len(sent) == len({one.action_id for one in sent}) == _GIFT
+    eventually(lambda: _record(shop, "gift").spent == _GIFT)
+    record = _record(shop, "gift")
+    assert (record.budget, record.leased) == (_GIFT, 0)
+    assert sum(one.spent for one in record.leases) == _GIFT
+    held = [
+        one.decision_id for one in _decisions(shop) for c in one.candidates if "budget" in c.fate
+    ]
+    told = shop.json("explain", held[-1], "--rerun")
+    assert told["same"] is True
+    [slot] = [one for one in told["slots"] if one["candidates"]]
+    assert [one["fate"] for one in slot["candidates"]] == ["budget gift"]
+    [shown] = [one for one in shop.json("status")["budgets"] if one["name"] == "gift"]
+    assert (shown["spent"], shown["leased"], shown["free"]) == (_GIFT, 0, 0)
+    assert "gift: 60.00 of 60.00 is spent" in shop.kairos("doctor")
+
+
+def test_of_each_item_no_more_is_given_away_than_there_is(shop: Stack) -> None:
+    with shop.client(_KEY) as client:
+        before = shop.json("preview", "customer_id:somebody", "--placement", "hero")
+        assert before["slots"][0]["chosen"]["treatment"].startswith("tile/")
+
+        def give_the_rest() -> bool:
+            answers = [_asks(client, f"looker-{number}") for number in range(6)]
+            nothing = all(one["placements"]["hero"] is None for one in answers)
+            return nothing and given() == {"tile/lamp": 3, "tile/chair": 4}
+
+        def given() -> Counter[str]:
+            sent = shop.records.every(topics.actions("web"), Action)
+            return Counter(one.treatment for _, one in sent)
+
+        eventually(give_the_rest, 180)
+    shop.kairos("status", "--until-idle", "60")
+    # The learner may still have to tell what it has counted.
+    eventually(lambda: _record(shop, "shelf/chair").spent == 4)
+    after = shop.json("preview", "customer_id:somebody", "--placement", "hero")
+    assert after["slots"][0]["chosen"] is None
+    last = [one for one in _decisions(shop) if "eligibility/out of stock" in one.rejected][-1]
+    assert shop.json("explain", last.decision_id, "--rerun")["same"] is True
+
+
+def test_a_day_s_budget_is_leased_ahead_for_its_day(shop: Stack) -> None:
+    record = _record(shop, "paced")
+    assert record.period.startswith("day 20")
+    assert record.ends_at is not None
+    assert record.ends_at - record.begins_at in (82_800_000, 86_400_000, 90_000_000)
+    assert record.leased > 0
+    assert {one.partition for one in record.leases if one.granted} == {0, 1, 2, 3}

@@ -1,0 +1,153 @@
+"""Budgets and stock are never overspent, and are there to be spent, whatever is killed."""
+
+import tempfile
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.model import topics
+from pipeline.model.budget import TOKENS
+from pipeline.rules import Rules
+from tests.support.cases import cases
+from tests.support.deciding import campaign, hero, offer, world
+from tests.support.spending import PARTITIONS, Spending
+
+_GIFT: Final = 12.5
+_SHELF: Final = {"a": 3, "b": 1}
+_BUDGETS: Final = {"gift": _GIFT, "show": 4.0, **{f"shelf/{n}": s for n, s in _SHELF.items()}}
+_OUTCOMES: Final = ("impression", "click", "bounce", "expired", "delivered")
+
+
+@cache
+def _rules() -> Rules:
+    """A dear e-mail, a page that must say what it showed, and two items."""
+    tile = {"treatments": [{"treatment": "tile", "channel": "web", "placement": "hero"}]}
+    return world(
+        channels={
+            "channels": [
+                {"name": "web", "placements": ["hero"], "confirm_within": "1m"},
+                {"name": "email", "cost": 1},
+            ]
+        },
+        campaigns=[
+            campaign("gift", offer("gift", 9), budget=_GIFT),
+            campaign("show", offer("show", 5, hero("show-hero", cost=0.5)), budget=4),
+            campaign("shop", {"offer": "item", "value": 3, "catalog": "shelf", **tile}),
+        ],
+        catalogs=[
+            {
+                "catalog": "shelf",
+                "table": "none.csv",
+                "items": [{"id": name, "stock": stock} for name, stock in _SHELF.items()],
+            }
+        ],
+    )
+
+
+def _holds(world: Spending) -> None:
+    """Nothing is overspent: by what decisions say, by what workers may do, by what is published."""
+    for name, amount in _BUDGETS.items():
+        account, limit = world.ledger.accounts.get(name), round(amount * TOKENS)
+        assert world.spent(name) <= limit, name
+        if account is None:
+            continue
+        purses = [one[name] for one in world.purses() if name in one]
+        out = sum(max(one.granted, one.spent) for one in purses)
+        assert out - account.released <= limit, name
+        assert account.spent <= limit, name
+        assert account.free >= 0, name
+
+
+def _lives(world: Spending, random: Random, acts: int, kills: int) -> None:
+    for _ in range(acts):
+        act, who = random.randrange(100), f"c{random.randrange(9)}"
+        if act < 25:
+            world.put("Go", who)
+        elif act < 45:
+            world.put("Look", who, asks=True)
+        elif act < 55:
+            world.tell(random.choice(_OUTCOMES))
+        elif act < 80:
+            world.work(random.randrange(12))
+        elif act < 95:
+            world.learn(random.randrange(6))
+            world.now_ms += random.randrange(3_000)
+        else:
+            world.now_ms += random.randrange(90_000)
+        if random.randrange(100) < kills:
+            world.doom_worker()
+        if random.randrange(100) < kills:
+            loses, doomed = random.randrange(4) == 0, random.choice((None, random.randrange(6)))
+            world.restart_learner(loses_disk=loses, doomed=doomed)
+        _holds(world)
+
+
+@settings(max_examples=cases(120), deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from((0, 5, 15)))
+def test_budgets_hold_whatever_is_killed(seed: int, kills: int) -> None:
+    _budgets_hold(seed, kills)
+
+
+def _budgets_hold(seed: int, kills: int) -> None:
+    random = Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        world = Spending(_rules(), Path(folder), random)
+        _lives(world, random, 90, kills)
+        world.rest()
+        world.now_ms += 120_000  # nobody tells of a page any more
+        world.rest()
+        _holds(world)
+        for name in _BUDGETS:
+            account = world.ledger.accounts[name]
+            assert account.spent + account.late >= world.spent(name), name
+            purses = [one[name] for one in world.purses() if name in one]
+            assert account.gross == sum(one.spent for one in purses), name
+            assert world.records[name].spent * TOKENS == pytest.approx(account.spent), name
+        _spends_the_rest(world)
+        world.ledger.close()
+
+
+def _spends_the_rest(world: Spending) -> None:
+    """What is left is spent by customers of one partition alone, wherever it was leased to."""
+    mine = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
+    for who in mine:
+        if world.ledger.accounts["gift"].left < TOKENS:
+            break
+        world.put("Go", who)
+        world.rest()
+        _holds(world)
+    account = world.ledger.accounts["gift"]
+    assert account.left < TOKENS, (account.left, account)
+
+
+def test_the_learner_away_leases_run_down(tmp_path: Path) -> None:
+    world = Spending(_rules(), tmp_path, Random(1))
+    world.rest()
+    leased = sum(one["gift"].left(world.now_ms) for one in world.purses())
+    for number in range(150):
+        world.put("Go", f"c{number}")
+    while world.worker.unread() or world.worker.in_flight():
+        world.work(50)
+    decisions = [one for _, one in world.logs.read(topics.DECISIONS)]
+    fates = [each.fate for one in decisions for each in one.candidates]
+    assert world.spent("gift") == leased - leased % TOKENS
+    assert set(fates) == {"chosen", "budget gift"}
+    assert sum(one.spends != () for one in decisions) == leased // TOKENS
+
+
+def test_a_copy_of_an_input_spends_once(tmp_path: Path) -> None:
+    world = Spending(_rules(), tmp_path, Random(2))
+    world.rest()
+    world.put("Go", "c1")
+    for partition in range(PARTITIONS):
+        log = world.logs.records[topics.SEGMENTED, partition]
+        log.extend(log[-1:])
+    world.rest()
+    assert world.spent("gift") <= 2 * TOKENS
+    account: Any = world.ledger.accounts["gift"]
+    assert account.gross == world.spent("gift")

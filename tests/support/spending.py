@@ -1,0 +1,234 @@
+"""Workers and the learner over logs in memory, which spend budgets and are killed at any point."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import msgspec
+
+from pipeline.adapters.avro import Codec, recorded_versions
+from pipeline.flow import stage
+from pipeline.learner.accounts import Account, account_of, record_of
+from pipeline.learner.ledger import EvidenceLedger
+from pipeline.learner.treasury import Treasury
+from pipeline.model import topics
+from pipeline.model.budget import BudgetRecord, Grant, Purse, tokens
+from pipeline.model.control import Control
+from pipeline.model.decision import Action, Decision
+from pipeline.model.interaction import DecideRequest, Identifier, Interaction
+from pipeline.model.stages import IdentitySection, ProfileSection, Segmented, SegmentSection
+from pipeline.rules import Rules
+from tests.support.killed import KilledError, Logs, Place, Record, StageProcess
+
+PARTITIONS: Final = 3
+_CODEC = Codec(recorded_versions())
+_STAGE = stage("decisioning")
+_BEGIN_MS: Final = 2_000_000_000_000
+
+
+class MemoryLeases:
+    """What a learner writes, and sees of workers. `doomed`: it is killed before so many writes."""
+
+    def __init__(self, logs: Logs, records: dict[str, BudgetRecord], doomed: int | None) -> None:
+        self._logs = logs
+        self._records = records
+        self._doomed = doomed
+
+    def publish(self, accounts: Iterable[Account], offsets: Mapping[str, int], now_ms: int) -> None:
+        """Keep the newest record of each, as the topic does."""
+        for one in accounts:
+            self._write()
+            made = record_of(one, offsets, now_ms)
+            value = _CODEC.encode(topics.BUDGETS, made)
+            assert value is not None
+            read = _CODEC.decode(topics.BUDGETS, value)
+            assert isinstance(read, BudgetRecord)
+            self._records[one.name] = read
+
+    def grant(
+        self, grants: Sequence[tuple[int, Grant]], digest: str, now_ms: int
+    ) -> dict[int, int]:
+        """Append a record to each partition's input."""
+        shares: defaultdict[int, list[Grant]] = defaultdict(list)
+        for partition, one in grants:
+            shares[partition].append(one)
+        for partition, share in shares.items():
+            self._write()
+            state = msgspec.msgpack.encode(tuple(share))
+            control = Control("id", "lease", now_ms, "budgets", digest, state=state)
+            value = _CODEC.encode(topics.SEGMENTED, Segmented(control=control))
+            self._inputs(partition).append(Record(f"budgets:{partition}".encode(), value))
+        return {partition: len(self._inputs(partition)) - 1 for partition in shares}
+
+    def processed(self, partitions: Iterable[int]) -> dict[int, int]:
+        """What is committed."""
+        return {one: self._logs.committed[topics.SEGMENTED, one] for one in partitions}
+
+    def decided(self, partition: int) -> int:
+        """The end of a partition."""
+        return len(self._logs.records[topics.DECISIONS, partition])
+
+    def _inputs(self, partition: int) -> list[Record]:
+        return self._logs.records[topics.SEGMENTED, partition]
+
+    def _write(self) -> None:
+        if self._doomed is not None:
+            if self._doomed == 0:
+                raise KilledError
+            self._doomed -= 1
+
+
+class Spending:
+    """Customers, workers and a learner. The workers' partitions go from one to the next at a kill,
+    which is all that a rebalance does to a partition."""
+
+    def __init__(self, rules: Rules, folder: Path, random: Random) -> None:
+        self.rules = rules
+        self.now_ms = _BEGIN_MS
+        self.logs = Logs(PARTITIONS)
+        self.records: dict[str, BudgetRecord] = {}
+        self.kills = 0
+        self._random = random
+        self._folder = folder
+        self._ledgers = 0
+        self._count = 0
+        self._read = [0] * PARTITIONS
+        self.worker = StageProcess(_STAGE, self.logs, rules)
+        self._open()
+
+    def _open(self) -> None:
+        self.ledger = EvidenceLedger(self._folder / f"ledger-{self._ledgers}")
+        if self.ledger.is_new:
+            self.ledger.put_accounts({n: account_of(one) for n, one in self.records.items()})
+        counted = self.ledger.state.offsets
+        self._read = [counted.get(str(one), 0) for one in range(PARTITIONS)]
+        self._lease_by(None)
+
+    def _lease_by(self, doomed: int | None) -> None:
+        leases = MemoryLeases(self.logs, self.records, doomed)
+        self.treasury = Treasury(self.ledger, leases, PARTITIONS)  # type: ignore[arg-type]
+
+    def restart_learner(self, *, loses_disk: bool = False, doomed: int | None = None) -> None:
+        """It is killed, and another begins, with or without its disk."""
+        self.ledger.close()
+        self.kills += 1
+        self._ledgers += loses_disk
+        self._open()
+        if doomed is not None:
+            self._lease_by(doomed)
+
+    def learn(self, most: int | None = None) -> None:
+        """Read up to so many decisions of each partition, then lease; it may be killed over it."""
+        batch: list[tuple[int, int, Decision]] = []
+        for partition, begin in enumerate(self._read):
+            log = self.logs.records[topics.DECISIONS, partition]
+            for offset in range(begin, len(log) if most is None else min(begin + most, len(log))):
+                value = log[offset].value
+                assert value is not None
+                decision = _CODEC.decode(topics.DECISIONS, value)
+                assert isinstance(decision, Decision)
+                batch.append((partition, offset, decision))
+                self._read[partition] = offset + 1
+        self.ledger.fold(batch, dict(enumerate(self._read)), 1, self.now_ms)
+        try:
+            self.treasury.work(self.rules.config, self.now_ms)
+        except KilledError:
+            self.restart_learner()
+
+    def put(self, name: str, who: str, **parts: Any) -> None:
+        """An interaction of a customer, as segmentation writes it."""
+        self._count += 1
+        request = None
+        if parts.pop("asks", False):
+            request = DecideRequest(f"r{self._count}", "gateway", ("hero",), self.now_ms + 1000)
+        one = Interaction(
+            event_id=f"e{self._count}",
+            name=name,
+            channel="web",
+            source="shop",
+            occurred_at=self.now_ms,
+            received_at=self.now_ms,
+            identifiers=(Identifier("customer_id", who),),
+            request=request,
+            **{"kind": "track", **parts},
+        )
+        record = Segmented(
+            interaction=one,
+            identity=IdentitySection(who, f"customer_id:{who}", who, 0, self.rules.config.digest),
+            profile=ProfileSection({}),
+            segments=SegmentSection((), (), ()),
+        )
+        key = who.encode()
+        place = topics.SEGMENTED, self.logs.partition_of(key)
+        self.logs.records[place].append(Record(key, _CODEC.encode(topics.SEGMENTED, record)))
+
+    def tell(self, outcome: str) -> None:
+        """An outcome of some message that was sent."""
+        sent = [one for topic in ("email", "web") for one in self.actions(topic)]
+        if sent:
+            one = self._random.choice(sent)
+            known = {"action_id": one.action_id}
+            self.put(outcome, one.profile_id, kind="outcome", properties=known)
+
+    def actions(self, channel: str) -> list[Action]:
+        """The messages of a channel."""
+        return [one for _, one in self.logs.read(topics.actions(channel))]
+
+    def work(self, steps: int) -> None:
+        """Let the worker do some things in any order that Kafka allows."""
+        for _ in range(steps):
+            waiting, in_flight = self.worker.unread(), self.worker.in_flight()
+            if not waiting and not in_flight:
+                break
+            if waiting and (not in_flight or self._random.random() < 0.4):
+                self._process(self._random.choice(waiting))
+            else:
+                self.worker.deliver(self._random.choice(list(in_flight)))
+        if self._random.random() < 0.5:
+            self.worker.commit()
+
+    def doom_worker(self) -> None:
+        """It is killed over one of its next writes."""
+        self.worker.doom(self._random.randrange(8))
+
+    def _process(self, place: Place) -> None:
+        try:
+            self.worker.process(place)
+        except KilledError:
+            for place, queued in self.worker.in_flight().items():
+                self.worker.deliver(place, self._random.randint(0, queued))
+            self.kills += 1
+            self.worker = StageProcess(_STAGE, self.logs, self.rules)
+
+    def rest(self) -> None:
+        """Let everything be done, and what is idle be noticed."""
+        for _ in range(6):
+            while self.worker.unread() or self.worker.in_flight():
+                self.work(50)
+            self.worker.commit()
+            self.learn()
+            self.now_ms += 1_500
+
+    def purses(self) -> list[dict[str, Purse]]:
+        """What each partition may spend, as its owner has it."""
+        return [self.worker.purses(partition) for partition in range(PARTITIONS)]
+
+    def spent(self, name: str) -> int:
+        """Tokens that are spent by what decisions say, in the order of the logs: what was shown in
+        time, or may yet be."""
+        parts: dict[str, tuple[int, int | None]] = {}
+        settled: dict[str, str] = {}
+        for _, one in self.logs.read(topics.DECISIONS):
+            for spend in one.spends:
+                if spend.what != "reserved":
+                    settled.setdefault(spend.action_id, spend.what)
+                elif spend.budget == name:
+                    parts[spend.action_id] = tokens(spend.amount), spend.until
+        return sum(
+            amount
+            for action, (amount, until) in parts.items()
+            if settled.get(action) == "committed"
+            or (action not in settled and (until is None or self.now_ms < until))
+        )

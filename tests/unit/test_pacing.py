@@ -1,0 +1,83 @@
+"""Pacing: a budget for a period lasts for it, and goes where it is worth most."""
+
+from bisect import bisect_right
+from random import Random
+from typing import Final
+
+import pytest
+from msgspec.structs import replace
+
+from pipeline.config.budgets import BudgetRule
+from pipeline.learner.accounts import Account, open_account
+from pipeline.learner.allocation import allocate
+from pipeline.learner.pacing import allowance, reprice
+from pipeline.model.budget import TOKENS
+from pipeline.model.time import DAY_MS, HOUR_MS
+
+_BUDGET: Final = 1_000
+_ARRIVALS: Final = 9_000
+_PARTITIONS: Final = 4
+_TICK_MS: Final = 5_000
+_MONDAY: Final = 1_767_571_200_000  # 2026-01-05, midnight in UTC
+_RULE: Final = BudgetRule("sale", _BUDGET * TOKENS, TOKENS, "day")
+
+
+class _Day:
+    """A day of customers, each worth something to a message that costs 1."""
+
+    def __init__(self, seed: int, rush: bool) -> None:
+        random = Random(seed)
+        even = (random.random() for _ in range(_ARRIVALS))
+        times = ((one**2 if rush else one) * DAY_MS for one in even)
+        self.arrivals = sorted(
+            (_MONDAY + int(at), random.lognormvariate(1, 1), random.randrange(_PARTITIONS))
+            for at in times
+        )
+
+    def best(self) -> float:
+        """What the budget could bring to whom knew the whole day beforehand."""
+        worth = sorted((value - 1 for _, value, _ in self.arrivals), reverse=True)
+        return sum(worth[:_BUDGET])
+
+    def first_come(self) -> float:
+        """What it brings to whom asks first, until nothing is left."""
+        worth = [value - 1 for _, value, _ in self.arrivals if value > 1]
+        return sum(worth[:_BUDGET])
+
+    def paced(self) -> tuple[float, list[int]]:
+        """What it brings by the price, and what was spent by the end of each hour."""
+        account: Account = open_account(_RULE, None, _MONDAY)
+        brought, hours, place = 0.0, [], 0
+        times = [at for at, _, _ in self.arrivals]
+        for now in range(_MONDAY, _MONDAY + DAY_MS, _TICK_MS):
+            account = reprice(account, _RULE, now)
+            most = allowance(account, _RULE, now)
+            account = allocate(account, _RULE.unit, _PARTITIONS, most)
+            end = bisect_right(times, now + _TICK_MS)
+            for _, value, partition in self.arrivals[place:end]:
+                if value - 1 - account.pace.price > 0:
+                    lease = account.leases[partition]
+                    if lease.left >= TOKENS:
+                        brought += value - 1
+                        lease = replace(lease, spent=lease.spent + TOKENS)
+                    else:
+                        lease = replace(lease, wanted=TOKENS)
+                    account = account.with_lease(partition, lease)
+            place = end
+            assert account.spent <= account.amount
+            if (now + _TICK_MS - _MONDAY) % HOUR_MS == 0:
+                hours.append(account.spent // TOKENS)
+        return brought, hours
+
+
+@pytest.mark.parametrize(
+    ("rush", "share"), [(False, 0.9), (True, 0.7)], ids=["evenly", "most of them early"]
+)
+def test_a_paced_budget_lasts_and_is_worth_more(rush: bool, share: float) -> None:
+    day = _Day(1, rush)
+    brought, hours = day.paced()
+    best, first = day.best(), day.first_come()
+    assert hours[-1] >= 0.95 * _BUDGET
+    assert hours[17] <= 0.95 * _BUDGET
+    assert brought >= share * best
+    assert brought >= 1.5 * first
