@@ -18,6 +18,7 @@ from pipeline.demo.run import PLAN, Options, PlayProgress, Result
 from pipeline.demo.run import run as run_demo
 from pipeline.demo.summary import Summary
 from pipeline.insights.campaign_facts import Period
+from pipeline.insights.engines import open_duckdb
 from pipeline.insights.goals import campaign_goals
 from pipeline.insights.report.content import ReportQuestion
 from pipeline.insights.tables import Engine
@@ -135,7 +136,8 @@ def _report(settings: Settings, last_day: str) -> Path:
             worth=None,
             language="en",
         )
-        write_report(question, Engine(), file)
+        with open_duckdb(Engine()) as queries:
+            write_report(question, queries, file)
     return file
 
 

@@ -13,12 +13,14 @@ from pipeline.cli.insights_campaigns import campaigns
 from pipeline.cli.insights_impact import impact
 from pipeline.cli.insights_journeys import journeys
 from pipeline.cli.insights_options import (
+    EngineOption,
     MemoryOption,
     SpillOption,
     TimezoneOption,
     UntilOption,
     duration,
     one_of,
+    open_engine,
 )
 from pipeline.cli.insights_report import report
 from pipeline.cli.insights_segments import segments
@@ -36,7 +38,6 @@ from pipeline.insights.questions import (
     answer,
 )
 from pipeline.insights.shapley import Worth
-from pipeline.insights.tables import Engine
 from pipeline.insights.touches import SEEN, Support, TouchOptions, Unit
 
 app = typer.Typer()
@@ -102,6 +103,7 @@ def attribution(  # noqa: PLR0913 - a command's options
         int, typer.Option(min=0, help="Of the bootstrap; 0: no intervals.")
     ] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap and of order auto.")] = 0,
+    engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
     spill: SpillOption = None,
     json: JsonOption = False,
@@ -136,7 +138,8 @@ def attribution(  # noqa: PLR0913 - a command's options
         half_life_ms=duration(half_life),
         draws=BootstrapDraws(replicates, seed),
     )
-    found = answer(question, Engine(memory, spill))
+    with open_engine(engine, memory, spill) as queries:
+        found = answer(question, queries)
     if json:
         print_json(_plain(found, question.touches))
     else:
@@ -166,8 +169,8 @@ def off_policy(
     IPS, self-normalised IPS and, where the log has a model's rewards, the doubly robust estimate,
     with 95 % intervals.
     """
-    with Engine(memory).open() as connection:
-        decisions = read_log(connection, log)
+    with open_engine("duckdb", memory) as queries:
+        decisions = read_log(queries, log)
     try:
         found = evaluate(decisions, Bounds(least, most) if anytime else None)
     except ValueError as error:

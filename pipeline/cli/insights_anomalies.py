@@ -5,18 +5,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final, get_args
 
-import duckdb
 import msgspec
 import typer
 
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.insights_options import (
+    EngineOption,
     GoalWorthOption,
     LanguageOption,
     MemoryOption,
     TimezoneOption,
     UntilOption,
     one_of,
+    open_engine,
 )
 from pipeline.cli.insights_topics import topic_folder
 from pipeline.cli.plain import plain
@@ -24,10 +25,10 @@ from pipeline.cli.times import epoch_ms
 from pipeline.insights.anomalies import scan
 from pipeline.insights.campaigns import iso_day
 from pipeline.insights.daily import daily_series
+from pipeline.insights.engines import Queries
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.incident_words import Language, evidence_words, incident_words
 from pipeline.insights.incidents import Course, Incident, course
-from pipeline.insights.tables import Engine
 from pipeline.insights.topic_events import topic_events
 from pipeline.insights.topic_files import SEGMENTED
 
@@ -57,6 +58,7 @@ def anomalies(  # noqa: PLR0913 - a command's options
     timezone: TimezoneOption = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the simulated series.")] = 0,
     lang: LanguageOption = "en",
+    engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -70,12 +72,12 @@ def anomalies(  # noqa: PLR0913 - a command's options
     if events is not None and (topics is not None or by is not None):
         raise typer.BadParameter("--events goes without --topics and --by")
     until_ms = epoch_ms(until) if until else None
-    with Engine(memory).open() as connection:
+    with open_engine(engine, memory) as queries:
         if events is not None:
-            log = read_events(connection, events, EventOptions(until_ms, timezone))
+            log = read_events(queries, events, EventOptions(until_ms, timezone))
             found = find_course(log, goal, seed)
         else:
-            with _topic_log(connection, topics, by, until_ms) as log:
+            with _topic_log(queries, topics, by, until_ms) as log:
                 found = find_course(log, goal, seed)
     words = [incident_words(one, goal, worth, language) for one in found.incidents] if found else []
     if json:
@@ -97,10 +99,10 @@ def find_course(log: EventLog, goal: str | None, seed: int) -> Course | None:
 
 @contextmanager
 def _topic_log(
-    connection: duckdb.DuckDBPyConnection, topics: Path | None, by: str | None, until_ms: int | None
+    queries: Queries, topics: Path | None, by: str | None, until_ms: int | None
 ) -> Iterator[EventLog]:
     with topic_folder(topics, (SEGMENTED,)) as folder:
-        yield topic_events(connection, folder, by, until_ms)
+        yield topic_events(queries, folder, by, until_ms)
 
 
 def _print(found: Course, words: list[str], language: Language) -> None:

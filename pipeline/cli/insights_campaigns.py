@@ -5,11 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-import duckdb
-
 from pipeline.adapters.budget_log import newest_budgets
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
-from pipeline.cli.insights_options import AsOfOption, MemoryOption, SinceOption
+from pipeline.cli.insights_options import (
+    AsOfOption,
+    EngineOption,
+    MemoryOption,
+    SinceOption,
+    open_engine,
+)
 from pipeline.cli.insights_topics import (
     NO_GOAL,
     ConfigOption,
@@ -29,9 +33,9 @@ from pipeline.insights.campaigns import (
     Lift,
     campaign_statistics,
 )
+from pipeline.insights.engines import Queries
 from pipeline.insights.goals import CampaignGoal, campaign_goals
 from pipeline.insights.intervals import Difference, RateInterval
-from pipeline.insights.tables import Engine
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.model.budget import BudgetStatus
 from pipeline.settings import Settings
@@ -41,11 +45,12 @@ _MOST_SHOWN: Final = 30
 _GRADES: Final = {"works": 0, "not known yet": 1, "too few customers": 2, "harms": 3}
 
 
-def campaigns(
+def campaigns(  # noqa: PLR0913 - a command's options
     topics: TopicsOption = None,
     config: ConfigOption = None,
     since: SinceOption = None,
     until: AsOfOption = None,
+    engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -61,9 +66,9 @@ def campaigns(
     known = campaigns_of(config, topics)
     with (
         topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,
-        Engine(memory).open() as connection,
+        open_engine(engine, memory) as queries,
     ):
-        found = load_statistics(connection, folder, period, known)
+        found = load_statistics(queries, folder, period, known)
     if topics is None:
         found = replace(found, budgets=_budgets(Settings()))
     if json:
@@ -77,20 +82,20 @@ def _budgets(settings: Settings) -> tuple[BudgetStatus, ...]:
 
 
 def load_statistics(
-    connection: duckdb.DuckDBPyConnection,
+    queries: Queries,
     folder: Path,
     period: Period,
     campaigns: Iterable[Campaign],
 ) -> CampaignStatistics:
-    """Load the facts and goals into the connection and return their statistics."""
-    support = load_facts(connection, folder, period)
+    """Load the facts and goals into the queries and return their statistics."""
+    support = load_facts(queries, folder, period)
     goals = campaign_goals(campaigns)
-    load_goals(connection, [one for one in goals if isinstance(one, CampaignGoal)])
+    load_goals(queries, [one for one in goals if isinstance(one, CampaignGoal)])
     told = {one.campaign for one in goals if isinstance(one, CampaignGoal)}
-    named = connection.execute("SELECT DISTINCT campaign FROM facts").fetchall()
+    named = queries.rows("SELECT DISTINCT campaign FROM facts")
     without = {name: NO_GOAL for (name,) in named if name not in told}
     without |= {one.campaign: one.reason for one in goals if not isinstance(one, CampaignGoal)}
-    return campaign_statistics(connection, support, without)
+    return campaign_statistics(queries, support, without)
 
 
 def _print(found: CampaignStatistics) -> None:

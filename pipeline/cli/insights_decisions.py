@@ -1,14 +1,12 @@
 """`kairos insights decisions`: what decides decisions, from the topic `decisions`."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from pipeline.adapters.broker.java import find_java
 from pipeline.cli.console import JsonOption, out, print_json, print_table
-from pipeline.cli.insights_options import one_of
+from pipeline.cli.insights_options import EngineOption, MemoryOption, one_of, open_engine
 from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms
 from pipeline.insights.decision_log import (
@@ -17,15 +15,8 @@ from pipeline.insights.decision_log import (
     load_decisions,
 )
 from pipeline.insights.decision_sensitivity import DecisionGroup, decision_groups
-from pipeline.insights.engines import ENGINES, EngineName, open_queries
-from pipeline.insights.tables import Engine
-from pipeline.settings import Settings
 
 _MOST_SHOWN: Final = 20
-
-EngineOption = Annotated[
-    str, typer.Option(help=f"{' or '.join(ENGINES)}, which runs where Spark is configured to.")
-]
 
 
 def decisions(  # noqa: PLR0913 - a command's options
@@ -45,10 +36,7 @@ def decisions(  # noqa: PLR0913 - a command's options
         str | None, typer.Option("--to", metavar="TIME", help="Decisions before then.")
     ] = None,
     engine: EngineOption = "duckdb",
-    memory: Annotated[
-        str | None,
-        typer.Option(help="Most memory of DuckDB, such as 2GB; the rest goes to disk."),
-    ] = None,
+    memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show what decides decisions: how often each factor changes the winner, which offers lose to
@@ -58,7 +46,7 @@ def decisions(  # noqa: PLR0913 - a command's options
         epoch_ms(since) if since else None,
         epoch_ms(until) if until else None,
     )
-    with open_queries(named_engine(engine), Engine(memory)) as queries:
+    with open_engine(engine, memory) as queries:
         load_decisions(queries, topics, options)
         groups = decision_groups(queries)
     if json:
@@ -68,15 +56,6 @@ def decisions(  # noqa: PLR0913 - a command's options
         _print(group)
     if not groups:
         out.print("There is no decision that anything competed in.")
-
-
-def named_engine(name: str) -> EngineName:
-    """Return the engine with this name; for Spark, say where there is a Java."""
-    engine = one_of("--engine", name, ENGINES)
-    if engine == "spark" and "JAVA_HOME" not in os.environ:
-        java = find_java(Settings().java_home).executable
-        os.environ["JAVA_HOME"] = str(java.parent.parent)
-    return engine
 
 
 def _print(group: DecisionGroup) -> None:

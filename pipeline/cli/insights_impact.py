@@ -4,13 +4,18 @@ from typing import Final
 
 from pipeline.cli.console import JsonOption, fail, out, print_json, print_table
 from pipeline.cli.insights_campaigns import difference_words
-from pipeline.cli.insights_options import AsOfOption, MemoryOption, SinceOption
+from pipeline.cli.insights_options import (
+    AsOfOption,
+    EngineOption,
+    MemoryOption,
+    SinceOption,
+    open_engine,
+)
 from pipeline.cli.insights_topics import ConfigOption, TopicsOption, campaigns_of, topic_folder
 from pipeline.cli.times import epoch_ms
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.goals import CampaignGoal, campaign_goals
 from pipeline.insights.impact_effects import ImpactEffects, impact_effects
-from pipeline.insights.tables import Engine
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 
 _LEAVES_OUT: Final = {
@@ -21,11 +26,12 @@ _LEAVES_OUT: Final = {
 }
 
 
-def impact(
+def impact(  # noqa: PLR0913 - a command's options
     topics: TopicsOption = None,
     config: ConfigOption = None,
     since: SinceOption = None,
     until: AsOfOption = None,
+    engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -43,11 +49,11 @@ def impact(
         fail("no campaign's goal is known: give one in the configuration (--config DIR)")
     with (
         topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,
-        Engine(memory).open() as connection,
+        open_engine(engine, memory) as queries,
     ):
-        support = load_facts(connection, folder, period)
-        load_goals(connection, told)
-        found = impact_effects(connection, support.until_ms or 0)
+        support = load_facts(queries, folder, period)
+        load_goals(queries, told)
+        found = impact_effects(queries, support.until_ms or 0)
     if json:
         print_json(found)
     else:

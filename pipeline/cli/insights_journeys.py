@@ -8,12 +8,14 @@ import typer
 
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.insights_options import (
+    EngineOption,
     MemoryOption,
     SpillOption,
     TimezoneOption,
     UntilOption,
     duration,
     load_plan,
+    open_engine,
 )
 from pipeline.cli.plain import plain
 from pipeline.cli.times import epoch_ms
@@ -24,7 +26,6 @@ from pipeline.insights.discovery import Discovery, DiscoveryOptions, discover
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.journey_details import Comparison, JourneyDetails, journey_details
 from pipeline.insights.survival import Bounded, ConversionCurve
-from pipeline.insights.tables import Engine
 
 _MOST_SHOWN: Final = 20
 _ARROW: Final = " > "
@@ -69,6 +70,7 @@ def journeys(  # noqa: PLR0913 - a command's options
     ] = 5,
     until: UntilOption = None,
     timezone: TimezoneOption = None,
+    engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
     spill: SpillOption = None,
     json: JsonOption = False,
@@ -80,11 +82,13 @@ def journeys(  # noqa: PLR0913 - a command's options
     journey = None if defined is None else load_plan(defined)
     if journey is None and (details or early):
         raise typer.BadParameter("--details and --early are about a journey: say --defined FILE")
+    if journey is not None and engine != "duckdb":
+        raise typer.BadParameter(f"--engine {engine}: a defined journey is compared on duckdb")
     table = EventOptions(epoch_ms(until) if until else None, timezone)
     options = DiscoveryOptions(goal, duration(window), duration(gap) if gap else 0, steps)
     early_ms = duration(early) if early else None
-    with Engine(memory, spill).open() as connection:
-        log = read_events(connection, events, table)
+    with open_engine(engine, memory, spill) as queries:
+        log = read_events(queries, events, table)
         if journey is None or defined is None:
             _show_discovery(discover(log, options), log, options, json)
             return

@@ -1,17 +1,23 @@
 """Options that the commands of `kairos insights` share."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, TypeAlias, TypeVar, get_args
 
 import typer
 
+from pipeline.adapters.broker.java import find_java
 from pipeline.adapters.journey_file import load_journey
 from pipeline.cli.console import err, print_error
 from pipeline.cli.plain import plain
 from pipeline.conditions.duration import duration_ms
 from pipeline.config.journey import Journey
+from pipeline.insights.engines import ENGINES, Queries, open_queries
 from pipeline.insights.incident_words import Language
-from pipeline.insights.tables import MOST_AMOUNT
+from pipeline.insights.tables import MOST_AMOUNT, Engine
+from pipeline.settings import Settings
 
 _T = TypeVar("_T")
 
@@ -21,9 +27,12 @@ UntilOption: TypeAlias = Annotated[
 TimezoneOption: TypeAlias = Annotated[
     str | None, typer.Option(help="Of times that name none, such as Europe/Madrid.")
 ]
+EngineOption: TypeAlias = Annotated[
+    str, typer.Option(help=f"{' or '.join(ENGINES)}, which runs where Spark is configured to.")
+]
 MemoryOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(help="Most memory of the queries, such as 2GB; the rest goes to disk."),
+    typer.Option(help="Most memory of DuckDB, such as 2GB; the rest goes to disk."),
 ]
 SpillOption: TypeAlias = Annotated[
     Path | None, typer.Option(help="Folder for what does not fit; default: the system's.")
@@ -66,3 +75,16 @@ def duration(text: str) -> int:
         return duration_ms(text)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+@contextmanager
+def open_engine(
+    engine: str, memory: str | None = None, spill: Path | None = None
+) -> Iterator[Queries]:
+    """Open an engine of queries by its name; for Spark, say where there is a Java."""
+    name = one_of("--engine", engine, ENGINES)
+    if name == "spark" and "JAVA_HOME" not in os.environ:
+        java = find_java(Settings().java_home).executable
+        os.environ["JAVA_HOME"] = str(java.parent.parent)
+    with open_queries(name, Engine(memory, spill)) as queries:
+        yield queries

@@ -7,39 +7,56 @@ import typer
 
 from pipeline.cli.console import JsonOption, err, out, print_json, print_table
 from pipeline.cli.explain import LangOption, Tongue
-from pipeline.cli.insights_options import MemoryOption, TimezoneOption, duration, load_plan
+from pipeline.cli.insights_options import (
+    MemoryOption,
+    TimezoneOption,
+    duration,
+    load_plan,
+    open_engine,
+)
 from pipeline.cli.plain import plain
 from pipeline.config.journey import Journey
 from pipeline.insights.case_choices import ARROW, case_choices
 from pipeline.insights.choices import ChoiceRows, Gain
+from pipeline.insights.decision_prompts import load_decision_prompts
 from pipeline.insights.defined import compare
 from pipeline.insights.events import EventLog, EventOptions, read_events
 from pipeline.insights.prompts import (
     PromptOptions,
     Weighing,
+    follow_prompts,
     load_defined_steps,
     load_named_steps,
     read_prompts,
 )
 from pipeline.insights.recommend import RecommendationQuestion, Recommendations, recommend
 from pipeline.insights.recommendation_words import Language, number
-from pipeline.insights.tables import MOST_AMOUNT, Engine
+from pipeline.insights.tables import MOST_AMOUNT
+from pipeline.insights.topic_events import topic_events
 
 _Pair = tuple[str, str]
 
 
 def recommendations(  # noqa: PLR0913 - a command's options
     events: Annotated[
-        Path,
+        Path | None,
         typer.Option(help="Events (CSV, Parquet, NDJSON): case_id, occurred_at, name, channel."),
-    ],
+    ] = None,
     prompts: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             help="Prompts: case_id, occurred_at, step, channel (blank or nothing: none was sent); "
             "where they are known message, offer, propensity."
         ),
-    ],
+    ] = None,
+    topics: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="In place of both tables: DIR/decisions and DIR/interactions.segmented, as "
+            "`kairos replay` writes them; with --defined, whose prompts name each step's offers.",
+        ),
+    ] = None,
     defined: Annotated[
         Path | None,
         typer.Option(help="YAML of the journey; without it a step is the name of an event."),
@@ -93,10 +110,20 @@ def recommendations(  # noqa: PLR0913 - a command's options
     options = PromptOptions(weighing, tuple(adjust or ()), timezone)
     journey = None if defined is None else load_plan(defined)
     forbidden = _forbidden_pairs(forbid or [], journey)
-    with Engine(memory).open() as connection:
-        log = read_events(connection, events, EventOptions(zone=timezone))
-        steps, others = _steps(log, journey, defined, weighing, forbidden)
-        found = read_prompts(log, prompts, options, steps)
+    with open_engine("duckdb", memory) as queries:
+        if topics is not None:
+            if events or prompts or adjust or journey is None or defined is None:
+                raise typer.BadParameter("--topics goes with --defined, without other tables")
+            log = topic_events(queries, topics, None, None)
+            steps, others = _steps(log, journey, defined, weighing, forbidden)
+            load_decision_prompts(queries, topics, journey, defined)
+            found = follow_prompts(log, topics, options, steps)
+        elif events is None or prompts is None:
+            raise typer.BadParameter("say --events FILE and --prompts FILE, or --topics DIR")
+        else:
+            log = read_events(queries, events, EventOptions(zone=timezone))
+            steps, others = _steps(log, journey, defined, weighing, forbidden)
+            found = read_prompts(log, prompts, options, steps)
     if found.elsewhere:
         err.print(f"{found.elsewhere:,} prompts are of no step of the journey, and left out")
     question = RecommendationQuestion(

@@ -19,6 +19,7 @@ from pipeline.cli.insights_options import (
     MemoryOption,
     SinceOption,
     one_of,
+    open_engine,
 )
 from pipeline.cli.insights_topics import ConfigOption, TopicsOption, campaigns_of, topic_folder
 from pipeline.cli.plain import plain
@@ -26,12 +27,13 @@ from pipeline.cli.times import epoch_ms
 from pipeline.config.journey import Journey
 from pipeline.config.model import Campaign
 from pipeline.insights.campaign_facts import Period
+from pipeline.insights.engines import Queries
 from pipeline.insights.goals import campaign_goals
 from pipeline.insights.incident_words import Language
 from pipeline.insights.report.advice import NO_ADVICE, read_advice
 from pipeline.insights.report.content import ReportContent, ReportQuestion, report_content
 from pipeline.insights.report.page import report_page
-from pipeline.insights.tables import Engine, TableError
+from pipeline.insights.tables import TableError
 from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 
 
@@ -69,8 +71,10 @@ def report(  # noqa: PLR0913 - a command's options
     if not file.parent.is_dir():
         raise TableError(f"--out {file}: {file.parent} is no folder")
     campaigns = campaigns_of(config, topics)
-    engine = Engine(memory)
-    with topic_folder(topics, (DECISIONS, SEGMENTED)) as folder:
+    with (
+        topic_folder(topics, (DECISIONS, SEGMENTED)) as folder,
+        open_engine("duckdb", memory) as queries,
+    ):
         question = ReportQuestion(
             folder=folder,
             period=Period(
@@ -86,18 +90,18 @@ def report(  # noqa: PLR0913 - a command's options
             language=language,
             advice=NO_ADVICE if recommendations is None else read_advice(recommendations),
         )
-        content = write_report(question, engine, file)
+        content = write_report(question, queries, file)
     if json:
         print_json(content)
     else:
         out.print(plain(f"The report is in {file}"), soft_wrap=True)
 
 
-def write_report(question: ReportQuestion, engine: Engine, file: Path) -> ReportContent:
+def write_report(question: ReportQuestion, queries: Queries, file: Path) -> ReportContent:
     """Write the page to `file`, whole or not at all, and return its content."""
-    with Progress(console=err, transient=True) as bar, engine.open() as connection:
+    with Progress(console=err, transient=True) as bar:
         bar.add_task("counting", total=None)
-        content = report_content(connection, question, engine)
+        content = report_content(queries, question)
     made_at = datetime.fromtimestamp(now_ms() / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
     part = file.with_name(f".{file.name}.part")
     part.write_text(report_page(content, made_at), encoding="utf-8")

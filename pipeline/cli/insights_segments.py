@@ -6,11 +6,10 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.console import JsonOption, out, print_json, print_table
-from pipeline.cli.insights_options import AsOfOption, MemoryOption
+from pipeline.cli.insights_options import AsOfOption, EngineOption, MemoryOption, open_engine
 from pipeline.cli.insights_topics import topic_folder
 from pipeline.cli.times import epoch_ms
 from pipeline.insights.segment_moves import CHANGES, segment_moves
-from pipeline.insights.tables import Engine
 from pipeline.model.time import DAY_MS
 
 
@@ -24,12 +23,13 @@ def segments(
         ),
     ] = None,
     until: AsOfOption = None,
+    engine: EngineOption = "duckdb",
     memory: MemoryOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show members of segments, entries and exits by day, and how long customers stay."""
-    with topic_folder(topics, (CHANGES,)) as folder, Engine(memory).open() as connection:
-        found = segment_moves(connection, folder, epoch_ms(until) if until else None)
+    with topic_folder(topics, (CHANGES,)) as folder, open_engine(engine, memory) as queries:
+        found = segment_moves(queries, folder, epoch_ms(until) if until else None)
     if json:
         print_json(found)
         return

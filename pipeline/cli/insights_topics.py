@@ -14,6 +14,7 @@ from pipeline.cli.console import err
 from pipeline.config.model import Campaign
 from pipeline.home.applied_configuration import applied_configuration
 from pipeline.insights.tables import TableError
+from pipeline.insights.topic_files import TABLES
 from pipeline.replay.manifest import Selection
 from pipeline.replay.topics import replay
 from pipeline.settings import Settings
@@ -43,7 +44,7 @@ NO_GOAL: Final = "its goal is not known"
 def topic_folder(given: Path | None, topics: Sequence[str]) -> Iterator[Path]:
     """Give the folder that has the topics as Parquet; what is replayed here is removed after."""
     if given is not None:
-        if not given.is_dir():
+        if not str(given).startswith(TABLES) and not given.is_dir():
             raise TableError(f"--topics {given}: is no folder")
         yield given
         return

@@ -64,21 +64,21 @@ def associations(found: DefinedCases, early: int) -> list[Association]:
 def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
     """Yield conversion by events and channels of a case's first time, of cases still under way at
     its end and followed for the whole window."""
-    connection = found.log.connection
-    connection.execute(
+    queries = found.log.queries
+    queries.define(
+        "looked_at",
         f"""
-        CREATE OR REPLACE TEMP TABLE looked_at AS
         SELECT case_id, begun, outcome = 'converted' AS converted FROM outcomes
         WHERE begun + {max(_window(found), early)} <= {found.log.end}
             AND (goal_at IS NULL OR goal_at >= begun + {early})
             AND (left_at IS NULL OR left_at >= begun + {early})
-        """
+        """,
     )
-    cases, converted = connection.execute(
-        "SELECT count(*), count(*) FILTER (converted) FROM looked_at"
-    ).fetchall()[0]
+    cases, converted = queries.rows("SELECT count(*), count(*) FILTER (converted) FROM looked_at")[
+        0
+    ]
     for kind, column in _PROPERTIES:
-        rows = connection.execute(
+        rows = queries.rows(
             f"""
             SELECT property, count(*) AS cases, count(*) FILTER (converted)
             FROM (
@@ -88,7 +88,7 @@ def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
             ) WHERE property <> '' GROUP BY property
             ORDER BY cases DESC, property LIMIT {_MOST_PROPERTIES}
             """
-        ).fetchall()
+        )
         for name, exposed, outcomes in rows:
             table = TwoByTwo(exposed, outcomes, cases - exposed, converted - outcomes)
             yield _Question("conversion", None, kind, name, table)
@@ -97,7 +97,7 @@ def _early_questions(found: DefinedCases, early: int) -> Iterator[_Question]:
 def _step_questions(found: DefinedCases) -> Iterator[_Question]:
     """Yield drop-off after each step by the channel in which it was reached, of cases whose window
     is over."""
-    rows = found.log.connection.execute(
+    rows = found.log.queries.rows(
         f"""
         WITH counted AS (
             SELECT step, channels[place + 1] AS channel, count(*) AS cases,
@@ -111,7 +111,7 @@ def _step_questions(found: DefinedCases) -> Iterator[_Question]:
             (PARTITION BY step ORDER BY cases DESC, channel) <= {_MOST_CHANNELS}
         ORDER BY step, channel
         """
-    ).fetchall()
+    )
     for step, channel, cases, dropped, every, every_dropped in rows:
         if channel:
             table = TwoByTwo(cases, dropped, every - cases, every_dropped - dropped)

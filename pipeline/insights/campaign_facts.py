@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import duckdb
+import pyarrow as pa
 
+from pipeline.insights.engines import Queries, QueryError
 from pipeline.insights.goals import CampaignGoal
-from pipeline.insights.tables import TableError
-from pipeline.insights.topic_files import DECISIONS, SEGMENTED, open_topic
+from pipeline.insights.tables import TableError, sql_text
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
 from pipeline.model.time import DAY_MS
 
 OUTCOMES: Final = (
@@ -59,52 +60,49 @@ class FactsSupport:
     until_ms: int | None
 
 
-def load_facts(connection: duckdb.DuckDBPyConnection, folder: Path, period: Period) -> FactsSupport:
+def load_facts(queries: Queries, folder: Path, period: Period) -> FactsSupport:
     """Load the tables from FOLDER/decisions and FOLDER/interactions.segmented, as `kairos replay`
     writes them. Raises TableError."""
-    decisions = open_topic(
-        connection,
+    decisions = queries.open_topic(
         folder,
         DECISIONS,
         ("decision_id", "decided_at", "candidates", "choices", "rejected"),
     )
-    segmented = open_topic(connection, folder, SEGMENTED, ("interaction", "identity", "segments"))
+    segmented = queries.open_topic(folder, SEGMENTED, ("interaction", "identity", "segments"))
     try:
-        end = _load_happened(connection, segmented, decisions, period)
-        _load_decided(connection, decisions, period)
-        _load_messages(connection)
-        _load_facts(connection)
-        return _support(connection, decisions, segmented, end)
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        raise TableError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
+        end = _load_happened(queries, segmented, decisions, period)
+        _load_decided(queries, decisions, period)
+        _load_messages(queries)
+        _load_facts(queries)
+        return _support(queries, decisions, segmented, end)
+    except QueryError as error:
+        raise TableError(f"{folder}: cannot be read: {error}") from error
 
 
-def load_goals(connection: duckdb.DuckDBPyConnection, goals: Sequence[CampaignGoal]) -> None:
+def load_goals(queries: Queries, goals: Sequence[CampaignGoal]) -> None:
     """Load `goals` (customer, campaign, at_ms, value) and `windows` (campaign, window_ms)."""
     found = " UNION ALL ".join(
-        f"SELECT customer, {_text(one.campaign)} AS campaign, at_ms, value FROM happened "
+        f"SELECT customer, {sql_text(one.campaign)} AS campaign, at_ms, value FROM happened "
         f"WHERE {one.sql}"
         for one in goals
     )
     nothing = (
         "SELECT customer, CAST('' AS VARCHAR) AS campaign, at_ms, value FROM happened WHERE FALSE"
     )
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE goals AS {found or nothing}")
-    connection.execute("CREATE OR REPLACE TEMP TABLE windows (campaign VARCHAR, window_ms BIGINT)")
-    for one in goals:
-        connection.execute("INSERT INTO windows VALUES (?, ?)", [one.campaign, one.window_ms])
+    queries.define("goals", found or nothing)
+    windows = {
+        "campaign": pa.array([one.campaign for one in goals], pa.string()),
+        "window_ms": pa.array([one.window_ms for one in goals], pa.int64()),
+    }
+    queries.load("windows", pa.table(windows))
 
 
-def _load_happened(
-    connection: duckdb.DuckDBPyConnection, segmented: str, decisions: str, period: Period
-) -> int:
+def _load_happened(queries: Queries, segmented: str, decisions: str, period: Period) -> int:
     """Load interactions once each; return the log's end in ms, 0 for an empty one."""
     until = _NEVER if period.until_ms is None else period.until_ms
-    connection.execute(
+    queries.define(
+        "heard",
         f"""
-        CREATE OR REPLACE TEMP TABLE heard AS
         SELECT customer, event_id, kind, name, channel, source, at_ms, received_at, properties,
             members
         FROM (
@@ -121,18 +119,18 @@ def _load_happened(
                 ) AS nth
             FROM {segmented} WHERE interaction IS NOT NULL AND kafka_error IS NULL
         ) WHERE nth = 1 AND received_at < {until}
-        """
+        """,
     )
-    connection.execute(
+    queries.define(
+        "happened",
         f"""
-        CREATE OR REPLACE TEMP TABLE happened AS
         SELECT customer, kind, name, channel, source, at_ms, properties,
             coalesce({_amount("properties")}, 0.0) AS value
         FROM heard WHERE kind <> 'outcome'
-        """
+        """,
     )
     (last,) = _row(
-        connection,
+        queries,
         f"""SELECT greatest((SELECT coalesce(max(received_at), 0) FROM heard),
             (SELECT coalesce(max(epoch_ms(decided_at)), 0) FROM {decisions}
              WHERE epoch_ms(decided_at) < {until}))""",
@@ -140,12 +138,12 @@ def _load_happened(
     return int(last) if period.until_ms is None else period.until_ms
 
 
-def _load_decided(connection: duckdb.DuckDBPyConnection, decisions: str, period: Period) -> None:
+def _load_decided(queries: Queries, decisions: str, period: Period) -> None:
     since = 0 if period.since_ms is None else period.since_ms
     until = _NEVER if period.until_ms is None else period.until_ms
-    connection.execute(
+    queries.define(
+        "decided",
         f"""
-        CREATE OR REPLACE TEMP TABLE decided AS
         SELECT decision_id, event_id, customer, at_ms, choices, candidates, holdouts, rejected, arm
         FROM (
             SELECT decision_id, event_id, profile_id AS customer, epoch_ms(decided_at) AS at_ms,
@@ -155,14 +153,14 @@ def _load_decided(connection: duckdb.DuckDBPyConnection, decisions: str, period:
                 ) AS nth
             FROM {decisions} WHERE decision_id IS NOT NULL AND kafka_error IS NULL
         ) WHERE nth = 1 AND at_ms >= {since} AND at_ms < {until}
-        """
+        """,
     )
 
 
-def _load_messages(connection: duckdb.DuckDBPyConnection) -> None:
-    connection.execute(
+def _load_messages(queries: Queries) -> None:
+    queries.define(
+        "messages",
         f"""
-        CREATE OR REPLACE TEMP TABLE messages AS
         WITH judged AS (
             SELECT decision_id, event_id, customer, at_ms, unnest(candidates) AS one FROM decided
         ), wanted AS (
@@ -185,47 +183,47 @@ def _load_messages(connection: duckdb.DuckDBPyConnection) -> None:
             SELECT decision_id, slot, max(action_id) AS action_id FROM chosen
             GROUP BY decision_id, slot
         ) AS f ON w.decision_id = f.decision_id AND w.slot = f.slot
-        """
+        """,
     )
-    connection.execute(
+    queries.define(
+        "assigned",
         """
-        CREATE OR REPLACE TEMP TABLE assigned AS
         SELECT customer, holdout, min(at_ms) AS at_ms, max(held) AS held, max(conflict) AS conflict
         FROM (
             SELECT customer, one.holdout AS holdout, epoch_ms(CAST(one.at AS TIMESTAMPTZ)) AS at_ms,
                 CAST(one.held AS INTEGER) AS held, CAST(one.conflict AS INTEGER) AS conflict
             FROM (SELECT customer, unnest(holdouts) AS one FROM decided)
         ) GROUP BY customer, holdout
-        """
+        """,
     )
 
 
-def _load_facts(connection: duckdb.DuckDBPyConnection) -> None:
+def _load_facts(queries: Queries) -> None:
     """Load `facts`: an outcome counts once for a message, however often it was reported; each
     reported conversion brings its own revenue."""
     flags = ", ".join(
         f"max(CASE WHEN name = '{name}' THEN 1 ELSE 0 END) AS {name}" for name in OUTCOMES
     )
     filled = ", ".join(f"coalesce(r.{name}, 0) AS {name}" for name in OUTCOMES)
-    connection.execute(
+    queries.define(
+        "outcomes",
         f"""
-        CREATE OR REPLACE TEMP TABLE outcomes AS
         SELECT properties ->> '$.action_id' AS action_id, name, event_id,
             {_amount("properties")} AS value
         FROM heard WHERE kind = 'outcome'
-        """
+        """,
     )
-    connection.execute(
+    queries.define(
+        "reported",
         f"""
-        CREATE OR REPLACE TEMP TABLE reported AS
         SELECT action_id, {flags},
             sum(CASE WHEN name = 'conversion' THEN coalesce(value, 0.0) ELSE 0.0 END) AS revenue
         FROM outcomes GROUP BY action_id
-        """
+        """,
     )
-    connection.execute(
+    queries.define(
+        "facts",
         f"""
-        CREATE OR REPLACE TEMP TABLE facts AS
         SELECT m.decision_id, m.event_id, m.customer, m.at_ms, m.at_ms // {DAY_MS} AS day,
             m.campaign, m.offer, m.treatment, m.channel,
             CASE WHEN m.holdout IS NULL THEN 1 ELSE 0 END AS decided,
@@ -239,33 +237,31 @@ def _load_facts(connection: duckdb.DuckDBPyConnection) -> None:
             CASE WHEN m.holdout IS NULL AND coalesce(r.expired, 0) = 0
                 THEN m.cost ELSE 0.0 END AS cost
         FROM messages AS m LEFT JOIN reported AS r ON m.action_id = r.action_id
-        """
+        """,
     )
-    connection.execute(
+    queries.define(
+        "memberships",
         """
-        CREATE OR REPLACE TEMP TABLE memberships AS
         SELECT DISTINCT customer, event_id, unnest(members) AS segment
         FROM heard WHERE (customer, event_id) IN (SELECT customer, event_id FROM facts)
-        """
+        """,
     )
 
 
-def _support(
-    connection: duckdb.DuckDBPyConnection, decisions: str, segmented: str, end: int
-) -> FactsSupport:
+def _support(queries: Queries, decisions: str, segmented: str, end: int) -> FactsSupport:
     (made, customers, first) = _row(
-        connection, "SELECT count(*), count(DISTINCT customer), min(at_ms) FROM decided"
+        queries, "SELECT count(*), count(DISTINCT customer), min(at_ms) FROM decided"
     )
-    (messages,) = _row(connection, "SELECT count(*) FROM messages WHERE holdout IS NULL")
+    (messages,) = _row(queries, "SELECT count(*) FROM messages WHERE holdout IS NULL")
     (outcomes, unmatched, worthless) = _row(
-        connection,
+        queries,
         """SELECT count(*), count(*) FILTER (WHERE m.action_id IS NULL),
             count(*) FILTER (WHERE o.name = 'conversion' AND o.value IS NULL)
         FROM outcomes AS o LEFT JOIN (SELECT DISTINCT action_id FROM messages
             WHERE action_id IS NOT NULL) AS m ON o.action_id = m.action_id""",
     )
     (unreadable,) = _row(
-        connection,
+        queries,
         f"""SELECT (SELECT count(kafka_error) FROM {decisions})
             + (SELECT count(kafka_error) FROM {segmented})""",
     )
@@ -283,11 +279,5 @@ def _amount(properties: str) -> str:
     return f"CASE WHEN {number} >= 0 AND {number} < 1e300 THEN {number} END"
 
 
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _row(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
-    found = connection.execute(sql).fetchone()
-    assert found is not None
-    return tuple(found)
+def _row(queries: Queries, sql: str) -> tuple[Any, ...]:
+    return queries.rows(sql)[0]

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TypeAlias
 
-import duckdb
 from scipy.stats import binomtest
 
 from pipeline.insights.campaign_facts import FactsSupport
+from pipeline.insights.engines import Queries
 from pipeline.insights.intervals import (
     ArmSums,
     ClusterSums,
@@ -138,13 +138,13 @@ class CampaignStatistics:
 
 
 def campaign_statistics(
-    connection: duckdb.DuckDBPyConnection, support: FactsSupport, without_goal: dict[str, str]
+    queries: Queries, support: FactsSupport, without_goal: dict[str, str]
 ) -> CampaignStatistics:
     """Return the statistics of the facts and goals that are loaded."""
-    lifts = _lifts(connection, support.until_ms or 0)
+    lifts = _lifts(queries, support.until_ms or 0)
     found = {one.campaign for one in lifts}
-    (total,) = figures(connection, ())
-    campaigns = figures(connection, ("campaign",))
+    (total,) = figures(queries, ())
+    campaigns = figures(queries, ("campaign",))
     without = {
         name: without_goal.get(name, "no customer was held out")
         for name in (one.campaign for one in campaigns)
@@ -154,19 +154,17 @@ def campaign_statistics(
         support=support,
         total=total,
         campaigns=campaigns,
-        offers=figures(connection, ("campaign", "offer")),
-        channels=figures(connection, ("channel",)),
-        segments=figures(connection, ("segment",)),
-        days=figures(connection, ("day",)),
-        items=figures(connection, ("campaign", "offer", "channel")),
+        offers=figures(queries, ("campaign", "offer")),
+        channels=figures(queries, ("channel",)),
+        segments=figures(queries, ("segment",)),
+        days=figures(queries, ("day",)),
+        items=figures(queries, ("campaign", "offer", "channel")),
         lifts=lifts,
         without_lift=without,
     )
 
 
-def figures(
-    connection: duckdb.DuckDBPyConnection, dimensions: Sequence[Dimension]
-) -> tuple[CampaignFigures, ...]:
+def figures(queries: Queries, dimensions: Sequence[Dimension]) -> tuple[CampaignFigures, ...]:
     """Return the figures by dimensions, in the order of their names."""
     keys = "".join(f"{one}, " for one in dimensions)
     sums = ", ".join(f"sum({name}) AS {name}" for name in (*_COUNTS, "seen", "clicked"))
@@ -176,7 +174,7 @@ def figures(
     )
     again = ", ".join(f"sum({name}) AS {name}" for name in (*_COUNTS, "seen", "clicked"))
     members = "JOIN memberships USING (customer, event_id)" if "segment" in dimensions else ""
-    found = connection.execute(
+    found = queries.arrow(
         f"""
         WITH by_customer AS (
             SELECT {keys} customer, {sums}, sum(revenue) AS revenue, sum(worth) AS worth,
@@ -189,8 +187,7 @@ def figures(
         {"ORDER BY " + keys.removesuffix(", ") if keys else ""}
         """
     )
-    names = [column[0] for column in found.description or ()]
-    return tuple(_figures(dict(zip(names, row, strict=True))) for row in found.fetchall())
+    return tuple(map(_figures, found.to_pylist()))
 
 
 def _figures(row: dict[str, Any]) -> CampaignFigures:
@@ -252,31 +249,31 @@ class _ArmPair:
     held: ArmSums
 
 
-def _lifts(connection: duckdb.DuckDBPyConnection, until_ms: int) -> tuple[Lift, ...]:
-    _load_triggers(connection)
+def _lifts(queries: Queries, until_ms: int) -> tuple[Lift, ...]:
+    _load_triggers(queries)
     drawn = {
         holdout: (int(held), int(everybody))
-        for holdout, held, everybody in connection.execute(
+        for holdout, held, everybody in queries.rows(
             "SELECT holdout, sum(held), count(*) FROM assigned WHERE conflict = 0 GROUP BY holdout"
-        ).fetchall()
+        )
     }
     scopes: tuple[tuple[str, ...], ...] = (
         ("campaign",),
         ("campaign", "offer"),
         ("campaign", "offer", "channel"),
     )
-    pairs = [*_whole_holdouts(connection, until_ms)]
+    pairs = [*_whole_holdouts(queries, until_ms)]
     for scope in scopes:
-        pairs += _pairs(connection, scope, until_ms)
+        pairs += _pairs(queries, scope, until_ms)
     return tuple(_lift(one, drawn) for one in pairs)
 
 
-def _load_triggers(connection: duckdb.DuckDBPyConnection) -> None:
+def _load_triggers(queries: Queries) -> None:
     """Load `triggers`: every message that a holdout covers, chosen or held back, of customers drawn
     once only."""
-    connection.execute(
+    queries.define(
+        "triggers",
         """
-        CREATE OR REPLACE TEMP TABLE triggers AS
         WITH covered AS (
             SELECT DISTINCT holdout, treatment FROM messages WHERE holdout IS NOT NULL
         ), both_arms AS (
@@ -292,16 +289,14 @@ def _load_triggers(connection: duckdb.DuckDBPyConnection) -> None:
         SELECT b.* FROM both_arms AS b
         JOIN assigned AS a ON b.customer = a.customer AND b.holdout = a.holdout
         WHERE a.conflict = 0 AND a.held = b.held
-        """
+        """,
     )
 
 
-def _pairs(
-    connection: duckdb.DuckDBPyConnection, scope: Sequence[str], until_ms: int
-) -> Iterable[_ArmPair]:
+def _pairs(queries: Queries, scope: Sequence[str], until_ms: int) -> Iterable[_ArmPair]:
     keys = ", ".join(scope)
     of_entry = ", ".join(f"e.{one}" for one in scope)
-    found = connection.execute(
+    found = queries.rows(
         f"""
         WITH entries AS (
             SELECT holdout, customer, held, {keys}, min(at_ms) AS at_ms, max(filled) AS filled
@@ -322,17 +317,17 @@ def _pairs(
             sum(value * value) AS value_squared
         FROM results GROUP BY holdout, {keys}, window_ms, held ORDER BY holdout, {keys}, held
         """
-    ).fetchall()
+    )
     width = len(scope)
     return _pair_arms(
         ((*row[1 : 1 + width], *(None,) * (3 - width)), row[0], *row[1 + width :]) for row in found
     )
 
 
-def _whole_holdouts(connection: duckdb.DuckDBPyConnection, until_ms: int) -> Iterable[_ArmPair]:
+def _whole_holdouts(queries: Queries, until_ms: int) -> Iterable[_ArmPair]:
     """Yield the arms of everybody drawn, from then on; a goal is one of any campaign that the
     holdout covers, within the longest of their windows."""
-    found = connection.execute(
+    found = queries.rows(
         f"""
         WITH covered AS (
             SELECT DISTINCT t.holdout, t.campaign, w.window_ms
@@ -363,7 +358,7 @@ def _whole_holdouts(connection: duckdb.DuckDBPyConnection, until_ms: int) -> Ite
             sum(value * value) AS value_squared
         FROM results GROUP BY holdout, window_ms, held ORDER BY holdout, held
         """
-    ).fetchall()
+    )
     return _pair_arms(((None, None, None), *row) for row in found)
 
 

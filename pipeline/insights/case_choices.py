@@ -59,10 +59,10 @@ def case_choices(
 
 def _followed_cases(cases: DefinedCases) -> list[_FollowedCase]:
     paths = [one.path for one in cases.variants]
-    found = cases.log.connection.execute(
+    found = cases.log.queries.rows(
         "SELECT variant, times, begun, CASE WHEN outcome = 'converted' THEN goal_at END, closes, "
         "coalesce(arm, '') FROM outcomes WHERE outcome <> 'unfinished' ORDER BY begun, case_id"
-    ).fetchall()
+    )
     followed = []
     for number, (variant, times, begun, goal_at, closes, arm) in enumerate(found):
         first: dict[int, int] = {}

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-import duckdb
 import numpy as np
+import pyarrow as pa
 
+from pipeline.insights.engines import Queries
 from pipeline.insights.events import EventLog
 from pipeline.insights.paths import Floats
 from pipeline.model.time import DAY_MS, MINUTE_MS
@@ -66,33 +67,33 @@ def daily_series(log: EventLog, goal: str | None) -> tuple[DailySeries, ...]:
     span = _span(log)
     if span.count <= 0:
         return ()
-    connection = log.connection
-    _load_steps(connection, span)
-    pairs = _pairs(connection, goal)
-    by_channel = (*_volumes(connection, span), *_shares(connection, span, pairs))
+    queries = log.queries
+    _load_steps(queries, span)
+    pairs = _pairs(queries, goal)
+    by_channel = (*_volumes(queries, span), *_shares(queries, span, pairs))
     return (*by_channel, *_over_channels(by_channel))
 
 
 def _span(log: EventLog) -> DaySpan:
     """Return whole days: the last counts when events come until its last hour, or it is over."""
-    found = log.connection.execute(
+    [found] = log.queries.rows(
         f"SELECT min(moment) // {_DAY_US}, max(moment) // {_DAY_US} FROM events"
-    ).fetchone()
-    if found is None or found[0] is None:
+    )
+    if found[0] is None:
         return DaySpan(0, 0)
     first, last = int(found[0]), int(found[1])
     whole = last + 1 if log.end % _DAY_US >= _DAY_US * 23 // 24 else last
     return DaySpan(first, min(max(whole - first, 0), _LONGEST_DAYS))
 
 
-def _load_steps(connection: duckdb.DuckDBPyConnection, span: DaySpan) -> None:
+def _load_steps(queries: Queries, span: DaySpan) -> None:
     """Load `steps`: what each visit had, with its day, and how often; rare names and channels are
     left out."""
-    connection.execute(
+    queries.define(
+        "steps",
         f"""
-        CREATE OR REPLACE TEMP TABLE steps AS
         WITH paused AS (
-            SELECT case_id, name, channel, moment, line, CASE WHEN moment - lag(moment) OVER w
+            SELECT case_id, name, channel, moment, line, CASE WHEN moment - (lag(moment) OVER w)
                 <= {_PAUSE_US} THEN 0 ELSE 1 END AS begins
             FROM events WINDOW w AS (PARTITION BY case_id ORDER BY moment, line)
         ), visited AS (
@@ -109,16 +110,16 @@ def _load_steps(connection: duckdb.DuckDBPyConnection, span: DaySpan) -> None:
             AND channel IN (SELECT channel FROM events GROUP BY channel
                 ORDER BY count(*) DESC, channel LIMIT {_MOST_CHANNELS})
         GROUP BY case_id, visit, name, channel, day
-        """
+        """,
     )
 
 
-def _pairs(connection: duckdb.DuckDBPyConnection, goal: str | None) -> list[tuple[str, str]]:
+def _pairs(queries: Queries, goal: str | None) -> list[tuple[str, str]]:
     """Return from which step to which other the shares are."""
-    found = connection.execute(
+    found = queries.rows(
         f"""
         WITH followed AS (
-            SELECT name, lead(name) OVER w AS later, lead(moment) OVER w - moment AS gap
+            SELECT name, lead(name) OVER w AS later, (lead(moment) OVER w) - moment AS gap
             FROM events WINDOW w AS (PARTITION BY case_id ORDER BY moment, line)
         ), counted AS (
             SELECT name, later, count(*) AS times FROM followed
@@ -132,32 +133,30 @@ def _pairs(connection: duckdb.DuckDBPyConnection, goal: str | None) -> list[tupl
         )
         SELECT name, later FROM ranked WHERE place = 1 ORDER BY name
         """
-    ).fetchall()
+    )
     pairs = [(str(name), str(later)) for name, later in found]
     if goal is not None:
         pairs += [(name, goal) for name, _ in pairs if name != goal]
     return list(dict.fromkeys(pairs))
 
 
-def _volumes(connection: duckdb.DuckDBPyConnection, span: DaySpan) -> list[DailySeries]:
-    found = connection.execute(
+def _volumes(queries: Queries, span: DaySpan) -> list[DailySeries]:
+    found = queries.rows(
         "SELECT name, channel, day, sum(events) FROM steps GROUP BY name, channel, day "
         "ORDER BY name, channel, day"
-    ).fetchall()
+    )
     return [
         DailySeries("volume", name, None, channel, span.first, counts)
         for (name, channel), counts in _by_key(found, span, 2).items()
     ]
 
 
-def _shares(
-    connection: duckdb.DuckDBPyConnection, span: DaySpan, pairs: Sequence[tuple[str, str]]
-) -> list[DailySeries]:
-    connection.execute("CREATE OR REPLACE TEMP TABLE ways (name VARCHAR, later VARCHAR)")
+def _shares(queries: Queries, span: DaySpan, pairs: Sequence[tuple[str, str]]) -> list[DailySeries]:
     if not pairs:
         return []
-    connection.executemany("INSERT INTO ways VALUES (?, ?)", [list(pair) for pair in pairs])
-    found = connection.execute(
+    names, later = zip(*pairs, strict=True)
+    queries.load("ways", pa.table({"name": list(names), "later": list(later)}))
+    found = queries.rows(
         """
         WITH reached AS (
             SELECT s.case_id, s.visit, s.name, s.channel, s.day, w.later,
@@ -170,7 +169,7 @@ def _shares(
         SELECT name, later, channel, day, count(*), sum(hit) FROM reached
         GROUP BY name, later, channel, day ORDER BY name, later, channel, day
         """
-    ).fetchall()
+    )
     trials = _by_key([row[:5] for row in found], span, 3)
     hits = _by_key([(*row[:4], row[5]) for row in found], span, 3)
     return [

@@ -74,14 +74,14 @@ def compare(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
     paths = _load_variants(log)
     found = [progress(plan, path) for path, _ in paths]
     _load_outcomes(log, journey, found)
-    counted = dict(
-        log.connection.execute(
+    counted: dict[int, dict[CaseOutcome, int]] = dict(
+        log.queries.rows(
             """
             SELECT variant, map_from_entries(list((outcome, cases)))
             FROM (SELECT variant, outcome, count(*) AS cases FROM outcomes GROUP BY ALL)
             GROUP BY variant
             """
-        ).fetchall()
+        )
     )
     variants = tuple(
         VariantCases(path, cases, counted[number], align(plan, path), found[number])
@@ -93,7 +93,7 @@ def compare(log: EventLog, journey: Journey, file: Path) -> DefinedCases:
 def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) -> tuple[str, ...]:
     """Fill `marks`: the meaning of an event of a name and a channel for the journey."""
     rules = _rules(journey, file)
-    pairs = log.connection.execute("SELECT DISTINCT name, channel FROM events").fetchall()
+    pairs = log.queries.rows("SELECT DISTINCT name, channel FROM events")
     marks = [mark for name, channel in pairs if (mark := _mark(name, channel, rules, plan, file))]
     columns = {
         "name": pa.array([mark["name"] for mark in marks], pa.string()),
@@ -104,7 +104,7 @@ def _load_marks(log: EventLog, journey: Journey, plan: JourneyPlan, file: Path) 
             for what in ("goal", "enters", "leaves")
         },
     }
-    log.connection.register("marks", pa.table(columns))
+    log.queries.load("marks", pa.table(columns))
     reached = {mark["step"] for mark in marks}
     names = {name for name, _ in pairs}
     missing = [one for number, one in enumerate(_conditions(journey)) if number not in reached]
@@ -177,9 +177,9 @@ def _mark(
 
 
 def _load_cases(log: EventLog) -> None:
-    log.connection.execute(
+    log.queries.define(
+        "cases",
         """
-        CREATE OR REPLACE TEMP TABLE cases AS
         SELECT case_id, coalesce(min(moment) FILTER (enters), min(moment)) AS begun,
             arg_min(arm, line) AS arm,
             arg_min(channel, (moment, line)) AS channel,
@@ -189,35 +189,36 @@ def _load_cases(log: EventLog) -> None:
             coalesce(list(moment ORDER BY moment) FILTER (goal), []) AS goals,
             coalesce(list(moment ORDER BY moment) FILTER (leaves), []) AS exits
         FROM events LEFT JOIN marks USING (name, channel) GROUP BY case_id
-        """
+        """,
     )
 
 
 def _load_variants(log: EventLog) -> list[tuple[tuple[int, ...], int]]:
     """Fill `variants`: the distinct paths by number, the most frequent first."""
-    longest = log.connection.execute(
+    longest = log.queries.rows(
         "SELECT case_id, len(path) AS steps FROM cases ORDER BY steps DESC, case_id LIMIT 1"
-    ).fetchone()
-    if longest and longest[1] > LONGEST:
-        raise TableError(
-            f"{log.file}: the case {longest[0]!r} has {longest[1]:,} steps, at most {LONGEST:,} "
-            "are possible: is case_id the right column?"
-        )
-    log.connection.execute(
+    )
+    for case, steps in longest:
+        if steps > LONGEST:
+            raise TableError(
+                f"{log.file}: the case {case!r} has {steps:,} steps, at most {LONGEST:,} "
+                "are possible: is case_id the right column?"
+            )
+    log.queries.define(
+        "variants",
         """
-        CREATE OR REPLACE TEMP TABLE variants AS
         SELECT row_number() OVER (ORDER BY cases DESC, path) - 1 AS variant, path, cases
         FROM (SELECT path, count(*) AS cases FROM cases GROUP BY path)
-        """
+        """,
     )
-    found = log.connection.execute("SELECT path, cases FROM variants ORDER BY variant").fetchall()
+    found = log.queries.rows("SELECT path, cases FROM variants ORDER BY variant")
     return [(tuple(path), cases) for path, cases in found]
 
 
 def _load_outcomes(log: EventLog, journey: Journey, found: list[PlanProgress]) -> None:
     """Fill `outcomes`: how each case ended, and when."""
     complete = [one.complete for one in found]
-    log.connection.register(
+    log.queries.load(
         "completions",
         pa.table(
             {
@@ -233,9 +234,9 @@ def _load_outcomes(log: EventLog, journey: Journey, found: list[PlanProgress]) -
     in_time = "TRUE" if window is None else f"goal_at - begun < {window}"
     open_still = "FALSE" if window is None else f"{log.end} - begun < {window}"
     closes = log.end if window is None else f"least(begun + {window}, {log.end})"
-    log.connection.execute(
+    log.queries.define(
+        "outcomes",
         f"""
-        CREATE OR REPLACE TEMP TABLE outcomes AS
         SELECT *, {closes} AS closes,
             CASE WHEN goal_at IS NOT NULL AND {in_time}
                     AND (left_at IS NULL OR goal_at <= left_at) THEN 'converted'
@@ -248,7 +249,7 @@ def _load_outcomes(log: EventLog, journey: Journey, found: list[PlanProgress]) -
             FROM cases AS c JOIN variants AS v ON c.path = v.path
             JOIN completions AS d ON v.variant = d.variant
         )
-        """
+        """,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pipeline.insights.events import EventLog
 from pipeline.insights.survival import ConversionCurve, Followed, conversion_curve
+from pipeline.insights.tables import sql_text
 
 _MOST_NODES: Final = 200
 
@@ -74,15 +75,15 @@ class Discovery:
 def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
     """Find the paths of a table of events."""
     _load_journeys(log, options)
-    connection = log.connection
-    cases, journeys, converted, dropped, unfinished = connection.execute(
+    queries = log.queries
+    cases, journeys, converted, dropped, unfinished = queries.rows(
         """
         SELECT count(DISTINCT case_id), count(*), count(*) FILTER (outcome = 'converted'),
             count(*) FILTER (outcome = 'dropped'), count(*) FILTER (outcome = 'unfinished')
         FROM found_journeys
         """
-    ).fetchall()[0]
-    rows = connection.execute(
+    )[0]
+    rows = queries.rows(
         f"""
         SELECT path, complete, all_of_it, won, count(*) OVER (), sum(all_of_it) OVER ()::BIGINT
         FROM (
@@ -92,7 +93,7 @@ def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
         )
         ORDER BY all_of_it DESC, path, complete LIMIT {options.most}
         """
-    ).fetchall()
+    )
     paths = tuple(
         DiscoveredPath(tuple(path), complete, count, count / journeys, won)
         for path, complete, count, won, _, _ in rows
@@ -117,13 +118,14 @@ def discover(log: EventLog, options: DiscoveryOptions) -> Discovery:
 def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
     """Fill `found_journeys` (each with its first names and its outcome) and `found_paths`
     (counted)."""
-    connection, window = log.connection, options.window_ms * 1000
-    goal = "FALSE" if options.goal is None else "name = $goal"
+    queries, window = log.queries, options.window_ms * 1000
+    goal = "FALSE" if options.goal is None else f"name = {sql_text(options.goal)}"
     gap = f"moment - earlier > {options.gap_ms * 1000}" if options.gap_ms else "FALSE"
-    connection.execute(
+    queries.define(
+        "parted",
         f"""
-        CREATE OR REPLACE TEMP TABLE parted AS
-        SELECT *, count(*) FILTER (begins) OVER (PARTITION BY case_id ORDER BY moment, line) AS part
+        SELECT *, sum(CASE WHEN begins THEN 1 ELSE 0 END) OVER (
+                PARTITION BY case_id ORDER BY moment, line) AS part
         FROM (
             SELECT *, earlier IS NULL OR after_goal OR {gap} AS begins
             FROM (
@@ -134,15 +136,14 @@ def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
             )
         )
         """,
-        {} if options.goal is None else {"goal": options.goal},
     )
     ended = f"{log.end} - begun >= {window}"
     if options.gap_ms:
         ended += f" OR {log.end} - latest > {options.gap_ms * 1000}"
-    connection.execute(
+    queries.define(
+        "found_journeys",
         f"""
-        CREATE OR REPLACE TEMP TABLE found_journeys AS
-        SELECT case_id, begun, latest, names[:{options.steps}] AS path,
+        SELECT case_id, begun, latest, list_slice(names, 1, {options.steps}) AS path,
             len(names) <= {options.steps} AS complete, goal_at,
             CASE WHEN goal_at IS NOT NULL THEN 'converted'
                 WHEN {ended} OR more THEN 'dropped' ELSE 'unfinished' END AS outcome
@@ -157,13 +158,13 @@ def _load_journeys(log: EventLog, options: DiscoveryOptions) -> None:
             WHERE p.moment < b.begun + {window}
             GROUP BY ALL
         )
-        """
+        """,
     )
-    connection.execute(
+    queries.define(
+        "found_paths",
         """
-        CREATE OR REPLACE TEMP TABLE found_paths AS
         SELECT path, complete, outcome, count(*) AS journeys FROM found_journeys GROUP BY ALL
-        """
+        """,
     )
 
 
@@ -171,22 +172,23 @@ def _count_followed(log: EventLog, window_ms: int) -> list[Followed]:
     """Return how long each journey was followed; one that a gap ended can convert no more, and is
     followed on until its window closes."""
     closes = f"least(begun + {window_ms * 1000}, {log.end})"
-    rows = log.connection.execute(
+    rows = log.queries.rows(
         f"""
         SELECT (coalesce(goal_at, {closes}) - begun) // 1000 AS duration,
             goal_at IS NOT NULL AS converted, count(*)
         FROM found_journeys GROUP BY ALL ORDER BY duration, converted
         """
-    ).fetchall()
+    )
     return [Followed(*row) for row in rows]
 
 
 def _tree(log: EventLog, options: DiscoveryOptions, journeys: int) -> tuple[PathNode, ...]:
     """Return the nodes with most journeys; a node is never shown without those before it."""
-    rows = log.connection.execute(
+    rows = log.queries.rows(
         f"""
         WITH prefixes AS (
-            SELECT path[:length] AS path, length = len(path) AS ends, complete, outcome, journeys
+            SELECT list_slice(path, 1, length) AS path, length = len(path) AS ends, complete,
+                outcome, journeys
             FROM (SELECT *, unnest(range(0, len(path) + 1)) AS length FROM found_paths)
         )
         SELECT path, sum(journeys)::BIGINT AS all_of_it,
@@ -198,7 +200,7 @@ def _tree(log: EventLog, options: DiscoveryOptions, journeys: int) -> tuple[Path
         )
         GROUP BY path ORDER BY all_of_it DESC, len(path), path LIMIT {options.most}
         """
-    ).fetchall()
+    )
     of_children: dict[tuple[str, ...], int] = defaultdict(int)
     for path, count, _ in rows:
         if path:

@@ -1,17 +1,18 @@
 """Engines of insights' queries: DuckDB here, or Spark where one machine is too small.
 
 Queries are written once, in DuckDB's SQL, and end in small statistics. For Spark they are
-translated by sqlglot, so they use what both have: no macros, no lambdas, no types of DuckDB's own.
+translated by sqlglot, so they use what both have.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import duckdb
+import pyarrow as pa
 
-from pipeline.insights.tables import Engine, TableError
+from pipeline.insights.tables import Column, Engine, Table, TableError, read_table
 from pipeline.insights.topic_files import open_topic
 
 EngineName: TypeAlias = Literal["duckdb", "spark"]
@@ -20,48 +21,106 @@ ENGINES: Final[tuple[EngineName, ...]] = ("duckdb", "spark")
 QueryRow: TypeAlias = tuple[Any, ...]
 
 
+class QueryError(TableError):
+    """Raised when a query fails on what the tables have; its message is the engine's first line."""
+
+
 class Queries(Protocol):
-    """Views and queries, in DuckDB's SQL."""
+    """Views and queries, in DuckDB's SQL. Each raises QueryError."""
 
     def open_topic(self, folder: Path, topic: str, needs: tuple[str, ...]) -> str:
         """Make a view of a replayed topic in FOLDER/TOPIC; return its name."""
 
+    def open_table(
+        self,
+        file: Path,
+        columns: Sequence[Column],
+        zone: str | None = None,
+        ordered: bool = True,
+    ) -> Table:
+        """Make the view `checked` of an analyst's table with these columns; where rows are
+        `ordered`, also `row`, their number. Raises TableError for the first wrong cell."""
+
     def define(self, name: str, sql: str) -> None:
         """Keep the result of a query under a name."""
 
+    def view(self, name: str, sql: str) -> None:
+        """Give a query a name."""
+
+    def load(self, name: str, table: pa.Table) -> None:
+        """Give a small table a name."""
+
     def rows(self, sql: str) -> list[QueryRow]:
         """Return the rows of a query."""
+
+    def arrow(self, sql: str) -> pa.Table:
+        """Return the columns of a query."""
 
 
 class DuckQueries:
     """Queries on a connection of DuckDB."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+        self.connection = connection
 
     def open_topic(self, folder: Path, topic: str, needs: tuple[str, ...]) -> str:
-        return open_topic(self._connection, folder, topic, needs)
+        return open_topic(self.connection, folder, topic, needs)
+
+    def open_table(
+        self,
+        file: Path,
+        columns: Sequence[Column],
+        zone: str | None = None,
+        ordered: bool = True,
+    ) -> Table:
+        return read_table(self.connection, file, columns, zone, ordered)
 
     def define(self, name: str, sql: str) -> None:
-        self._connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
+        self._run(f"CREATE OR REPLACE TEMP TABLE {name} AS {sql}")
+
+    def view(self, name: str, sql: str) -> None:
+        self._run(f"CREATE OR REPLACE TEMP VIEW {name} AS {sql}")
+
+    def load(self, name: str, table: pa.Table) -> None:
+        self.connection.register(name, table)
 
     def rows(self, sql: str) -> list[QueryRow]:
-        return self._connection.execute(sql).fetchall()
+        found: list[QueryRow] = self._run(sql).fetchall()
+        return found
+
+    def arrow(self, sql: str) -> pa.Table:
+        return self._run(sql, self.connection.sql).to_arrow_table()
+
+    def _run(self, sql: str, how: Callable[[str], Any] | None = None) -> Any:
+        try:
+            return (how or self.connection.execute)(sql)
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            raise QueryError(str(error).splitlines()[0]) from error
+
+
+@contextmanager
+def open_duckdb(limits: Engine) -> Iterator[DuckQueries]:
+    """Open DuckDB within its limits."""
+    with limits.open() as connection:
+        yield DuckQueries(connection)
 
 
 @contextmanager
 def open_queries(name: EngineName, limits: Engine) -> Iterator[Queries]:
     """Open an engine; `limits` are DuckDB's. Raises TableError where Spark is not installed."""
     if name == "duckdb":
-        with limits.open() as connection:
-            yield DuckQueries(connection)
-        return
-    from pipeline.insights.spark import open_spark
-
-    try:
-        with open_spark() as queries:
+        with open_duckdb(limits) as queries:
             yield queries
+        return
+    try:
+        import sqlglot  # noqa: F401 - to say now that it is missing
+
+        from pipeline.insights.spark import open_spark
     except ImportError as error:
         raise TableError(
             f"--engine spark: {error.name} is missing: install kairos-rtim[spark]"
         ) from error
+    with open_spark() as spark:
+        yield spark

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import duckdb
-
-from pipeline.insights.tables import Column, read_table
+from pipeline.insights.engines import Queries
+from pipeline.insights.tables import Column
 
 _COLUMNS: Final = (
     Column("case_id", "text"),
@@ -34,48 +33,44 @@ class EventOptions:
 
 @dataclass(frozen=True, slots=True)
 class EventLog:
-    """The view `events` (case_id, moment in µs, name, channel, arm, line) of a connection.
+    """The view `events` (case_id, moment in µs, name, channel, arm, line) of an engine.
 
     `end`: when it ends, in µs; `repeated`: rows left out for an event_id seen before.
     """
 
-    connection: duckdb.DuckDBPyConnection
+    queries: Queries
     file: Path
     rows: int
     repeated: int
     end: int
 
 
-def read_events(
-    connection: duckdb.DuckDBPyConnection, file: Path, options: EventOptions
-) -> EventLog:
+def read_events(queries: Queries, file: Path, options: EventOptions) -> EventLog:
     """Check a table of events and load it."""
-    read_table(connection, file, _COLUMNS, options.zone)
+    queries.open_table(file, _COLUMNS, options.zone)
     until = "TRUE" if options.until_ms is None else f"moment <= {options.until_ms * 1000}"
-    connection.execute(
+    queries.define(
+        "loaded",
         f"""
-        CREATE OR REPLACE TEMP TABLE loaded AS
         SELECT * FROM (
             SELECT case_id, occurred_at AS moment, name, coalesce(channel, '') AS channel,
-                event_id, arm, row_number() OVER () AS line
+                event_id, arm, row AS line
             FROM checked
         ) WHERE {until}
-        """
+        """,
     )
-    connection.execute(
+    queries.view(
+        "events",
         """
-        CREATE OR REPLACE TEMP VIEW events AS
         SELECT case_id, moment, name, channel, arm, line FROM loaded WHERE event_id IS NULL
         UNION ALL
         SELECT arg_min(case_id, line), arg_min(moment, line), arg_min(name, line),
             arg_min(channel, line), arg_min(arm, line), min(line)
         FROM loaded WHERE event_id IS NOT NULL GROUP BY event_id
-        """
+        """,
     )
-    found = connection.execute(
+    [(rows, repeated, last)] = queries.rows(
         "SELECT count(*), count(event_id) - count(DISTINCT event_id), max(moment) FROM loaded"
-    ).fetchone()
-    assert found is not None
-    rows, repeated, last = found
+    )
     end = (last or 0) if options.until_ms is None else options.until_ms * 1000
-    return EventLog(connection, file, rows - repeated, repeated, end)
+    return EventLog(queries, file, rows - repeated, repeated, end)

@@ -12,6 +12,7 @@ from pipeline.conditions import tree
 from pipeline.conditions.duration import duration_ms
 from pipeline.conditions.parse import parse
 from pipeline.config.model import Campaign
+from pipeline.insights.tables import sql_text
 
 _NUMBERS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
@@ -47,7 +48,7 @@ def campaign_goals(campaigns: Iterable[Campaign]) -> tuple[CampaignGoal | Unread
 
 def named_goal(campaign: str, name: str, window_ms: int) -> CampaignGoal:
     """Return the goal that is an interaction of this name."""
-    return CampaignGoal(campaign, f"name = {_text(name)}", window_ms)
+    return CampaignGoal(campaign, f"name = {sql_text(name)}", window_ms)
 
 
 def _goal(campaign: str, when: object, window: str) -> CampaignGoal | UnreadableGoal:
@@ -71,7 +72,7 @@ def _sql(condition: tree.Condition) -> str:
         case tree.Compare(tree.EventField(name), checks):
             return " AND ".join(_check(name, one, is_property=False) for one in checks)
         case tree.Compare(tree.Property(name), checks):
-            path = f"properties ->> {_text('$.' + _json_key(name))}"
+            path = f"properties ->> {sql_text('$.' + _json_key(name))}"
             return " AND ".join(_check(path, one, is_property=True) for one in checks)
     raise _NotInSqlError(
         f"its goal reads a {type(condition).__name__.lower()}, not the interaction alone"
@@ -85,9 +86,9 @@ def _join(parts: Iterable[tree.Condition], word: str, empty: str) -> str:
 def _check(value: str, check: tree.Check, *, is_property: bool) -> str:
     match check.operator, check.operand:
         case ("is", str(text)):
-            return f"coalesce({value} = {_text(text)}, FALSE)"
+            return f"coalesce({value} = {sql_text(text)}, FALSE)"
         case ("is_not", str(text)):
-            return f"coalesce({value} <> {_text(text)}, TRUE)"
+            return f"coalesce({value} <> {sql_text(text)}, TRUE)"
         case ("is", bool(truth)) if is_property:
             return f"coalesce({value} = '{str(truth).lower()}', FALSE)"
         case ("is", int() | float() as number) if is_property:
@@ -95,7 +96,7 @@ def _check(value: str, check: tree.Check, *, is_property: bool) -> str:
         case ("in" | "not_in" as operator, tuple(many)) if all(
             isinstance(one, str) for one in many
         ):
-            listed = ", ".join(_text(str(one)) for one in many) or "NULL"
+            listed = ", ".join(sql_text(str(one)) for one in many) or "NULL"
             found = f"coalesce({value} IN ({listed}), FALSE)"
             return found if operator == "in" else f"NOT {found}"
         case ("exists", bool(there)):
@@ -104,10 +105,6 @@ def _check(value: str, check: tree.Check, *, is_property: bool) -> str:
             compared = f"TRY_CAST({value} AS DOUBLE) {_NUMBERS[operator]} {float(number)!r}"
             return f"coalesce({compared}, FALSE)"
     raise _NotInSqlError(f"its goal compares by {check.operator!r} with {check.operand!r}")
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _json_key(name: str) -> str:

@@ -9,11 +9,11 @@ not over, or who changed arms with the configuration, is not counted.
 from dataclasses import dataclass
 from typing import Final
 
-import duckdb
 from scipy.stats import chisquare
 
 from pipeline.insights.campaigns import LiftArm, Verdict, lift_arm, lift_verdict
 from pipeline.insights.decision_log import TRIGGERS
+from pipeline.insights.engines import Queries
 from pipeline.insights.intervals import (
     ArmSums,
     Difference,
@@ -51,18 +51,14 @@ class ImpactEffects:
     left_out: int
 
 
-def impact_effects(connection: duckdb.DuckDBPyConnection, until_ms: int) -> ImpactEffects:
+def impact_effects(queries: Queries, until_ms: int) -> ImpactEffects:
     """Return the effects, from the facts and goals that are loaded."""
-    connection.execute(_ENTERED)
-    found = connection.execute("SELECT coalesce(max(window_ms), 0) FROM windows").fetchall()
-    window_ms = int(found[0][0])
+    queries.define("entered", _ENTERED)
+    window_ms = int(queries.rows("SELECT coalesce(max(window_ms), 0) FROM windows")[0][0])
     arms = {
         arm: ArmSums(int(customers), int(converted), float(value), float(squared))
-        for arm, customers, converted, value, squared in connection.execute(
-            _results(window_ms, until_ms)
-        ).fetchall()
+        for arm, customers, converted, value, squared in queries.rows(_results(window_ms, until_ms))
     }
-    found = connection.execute("SELECT count(*) FROM entered").fetchall()
     usual = arms.pop(_USUAL, ArmSums(0, 0, 0.0, 0.0))
     counted = usual.customers + sum(one.customers for one in arms.values())
     balance = _balance(list(arms.values()))
@@ -72,12 +68,11 @@ def impact_effects(connection: duckdb.DuckDBPyConnection, until_ms: int) -> Impa
         factors=tuple(_effect(arm, usual, sums, comparable) for arm, sums in sorted(arms.items())),
         window_ms=window_ms,
         balance_p=balance,
-        left_out=int(found[0][0]) - counted,
+        left_out=int(queries.rows("SELECT count(*) FROM entered")[0][0]) - counted,
     )
 
 
 _ENTERED: Final = f"""
-CREATE OR REPLACE TEMP TABLE entered AS
 SELECT customer, min(arm) AS arm, count(DISTINCT arm) AS arms, min(at_ms) AS at_ms FROM (
     SELECT customer, arm, at_ms FROM (
         SELECT customer, arm, at_ms, unnest(candidates) AS one FROM decided WHERE arm IS NOT NULL

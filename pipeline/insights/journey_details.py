@@ -156,11 +156,11 @@ def _load_progress(found: DefinedCases) -> None:
     types = (pa.int64(), pa.int32(), pa.int64(), pa.int64(), pa.bool_())
     names = ("variant", "step", "place", "gate", "is_last")
     arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
-    connection = found.log.connection
-    connection.register("reached", pa.table(dict(zip(names, arrays, strict=True))))
-    connection.execute(
+    queries = found.log.queries
+    queries.load("reached", pa.table(dict(zip(names, arrays, strict=True))))
+    queries.view(
+        "channelled",
         f"""
-        CREATE OR REPLACE TEMP VIEW channelled AS
         WITH counted AS (
             SELECT channel AS known FROM outcomes GROUP BY channel
             ORDER BY count(*) DESC, channel LIMIT {_MOST_CHANNELS}
@@ -168,7 +168,7 @@ def _load_progress(found: DefinedCases) -> None:
         SELECT o.*, CASE WHEN known IS NULL THEN '{OTHER_CHANNELS}'
             WHEN known = '' THEN '{NO_CHANNEL}' ELSE known END AS began_in
         FROM outcomes AS o LEFT JOIN counted ON o.channel = known
-        """
+        """,
     )
 
 
@@ -216,7 +216,7 @@ def _steps(found: DefinedCases) -> Iterator[StepDetails]:
 
 def _step_times(found: DefinedCases) -> dict[int, tuple[int, int, float]]:
     limits = [step.within_ms for step in found.plan.steps]
-    found.log.connection.register(
+    found.log.queries.load(
         "limits",
         pa.table(
             {
@@ -225,7 +225,7 @@ def _step_times(found: DefinedCases) -> dict[int, tuple[int, int, float]]:
             }
         ),
     )
-    rows = found.log.connection.execute(
+    rows = found.log.queries.rows(
         """
         SELECT step, count(*), count(*) FILTER (within IS NOT NULL AND waited >= within * 1000),
             median(since) / 1000
@@ -237,18 +237,18 @@ def _step_times(found: DefinedCases) -> dict[int, tuple[int, int, float]]:
             JOIN limits AS l ON r.step = l.step
         ) GROUP BY step
         """
-    ).fetchall()
+    )
     return {step: (cases, late, median) for step, cases, late, median in rows}
 
 
 def _channel_steps(found: DefinedCases) -> Iterator[ChannelStep]:
-    rows = found.log.connection.execute(
+    rows = found.log.queries.rows(
         """
         SELECT began_in, step, count(*), count(*) FILTER (is_last AND outcome = 'dropped')
         FROM channelled AS o JOIN reached AS r ON o.variant = r.variant
         GROUP BY began_in, step ORDER BY began_in, step
         """
-    ).fetchall()
+    )
     for channel, step, cases, dropped in rows:
         yield ChannelStep(channel, found.plan.steps[step].name, cases, dropped)
 
@@ -275,13 +275,13 @@ def _curves(found: DefinedCases) -> dict[str, list[Followed]]:
     """Return how long the cases of each channel were followed; who left by an exit cannot convert
     any more, and is followed on until the window closes."""
     curves: dict[str, list[Followed]] = {}
-    for channel, *one in found.log.connection.execute(
+    for channel, *one in found.log.queries.rows(
         f"""
         SELECT began_in, {_duration("begun")} AS duration, outcome = 'converted' AS converted,
             count(*) AS cases
         FROM channelled GROUP BY ALL ORDER BY began_in, duration, converted
         """
-    ).fetchall():
+    ):
         curves.setdefault(channel, []).append(Followed(*one))
     return curves
 
@@ -306,10 +306,10 @@ def _followed_plan(found: DefinedCases) -> Comparison | None:
     table = {"variant": variants, "place": pa.array(places, pa.int64()), "kept": pa.array(kept)}
     if not places:
         return None
-    found.log.connection.register("landmarks", pa.table(table))
+    found.log.queries.load("landmarks", pa.table(table))
     within = steps[first].within_ms
     in_time = "TRUE" if within is None else f"reached_at - begun < {within * 1000}"
-    rows = found.log.connection.execute(
+    rows = found.log.queries.rows(
         f"""
         SELECT kept AND {in_time} AS group_of, {_duration("reached_at")} AS duration,
             outcome = 'converted' AS converted, count(*) AS cases
@@ -322,7 +322,7 @@ def _followed_plan(found: DefinedCases) -> Comparison | None:
             AND (left_at IS NULL OR left_at > reached_at)
         GROUP BY ALL ORDER BY duration, converted
         """
-    ).fetchall()
+    )
     groups: dict[bool, list[Followed]] = {True: [], False: []}
     for group, *one in rows:
         groups[group].append(Followed(*one))
@@ -338,13 +338,13 @@ def _keeps_to(plan: JourneyPlan, path: tuple[int, ...]) -> bool:
 
 def _arms(found: DefinedCases) -> Iterator[ArmComparison]:
     """Compare each arm with the holdout, or else with the first by name, from the beginning on."""
-    rows = found.log.connection.execute(
+    rows = found.log.queries.rows(
         f"""
         SELECT arm, {_duration("begun")} AS duration, outcome = 'converted' AS converted,
             count(*) AS cases
         FROM outcomes WHERE arm IS NOT NULL GROUP BY ALL ORDER BY arm, duration, converted
         """
-    ).fetchall()
+    )
     arms: dict[str, list[Followed]] = {}
     for arm, *one in rows:
         arms.setdefault(arm, []).append(Followed(*one))

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
-import duckdb
 import numpy as np
 from scipy.special import stdtrit
 
+from pipeline.insights.engines import Queries
 from pipeline.insights.paths import Floats
-from pipeline.insights.tables import Column, TableError, read_table
+from pipeline.insights.tables import Column, TableError
 
 IntervalMethod: TypeAlias = Literal["asymptotic", "anytime"]
 
@@ -75,19 +75,19 @@ class OffPolicy:
     dr: Estimate | None
 
 
-def read_log(connection: duckdb.DuckDBPyConnection, file: Path) -> Log:
+def read_log(queries: Queries, file: Path) -> Log:
     """Read a table of logged decisions."""
-    table = read_table(connection, file, _COLUMNS)
+    table = queries.open_table(file, _COLUMNS, ordered=False)
     if not table.rows:
         raise TableError(f"{file}: has no rows")
     modelled = {"q_logged", "q_target"} & table.present
     if len(modelled) == 1:
         (there,), (missing,) = modelled, {"q_logged", "q_target"} - modelled
         raise TableError(f"{file}: has no column {missing!r}, which DR needs beside {there!r}")
-    found = connection.execute(f"SELECT * FROM {table.name}").fetchnumpy()
+    found = queries.arrow(f"SELECT * FROM {table.name}")
 
     def column(name: str) -> Floats:
-        return np.asarray(found[name], dtype=np.float64)
+        return np.array(found.column(name).to_numpy(), dtype=np.float64)
 
     with np.errstate(over="ignore"):
         weights = column("target_propensity") / column("propensity")

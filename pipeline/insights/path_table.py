@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Final
 
-import duckdb
-
+from pipeline.insights.engines import Queries
 from pipeline.insights.paths import NO_TOUCH, PathCounts, PathRow, count_paths
-from pipeline.insights.tables import Column, TableError, read_table
+from pipeline.insights.tables import Column, TableError
 
 SEPARATOR: Final = " > "
 
@@ -18,15 +17,15 @@ _COLUMNS: Final = (
 )
 
 
-def read_paths(connection: duckdb.DuckDBPyConnection, file: Path) -> PathCounts:
+def read_paths(queries: Queries, file: Path) -> PathCounts:
     """Read and add up a table of paths."""
-    table = read_table(connection, file, _COLUMNS)
-    found = connection.execute(
+    table = queries.open_table(file, _COLUMNS)
+    found = queries.rows(
         "SELECT path, sum(conversions), coalesce(sum(value), 0), coalesce(sum(nulls), 0), "
         "min(row), min(row) FILTER (conversions = 0 AND value > 0) "
-        f"FROM (SELECT *, row_number() OVER () AS row FROM {table.name}) "
+        f"FROM {table.name} "
         "GROUP BY path ORDER BY path"
-    ).fetchall()
+    )
     rows = []
     for text, conversions, value, nulls, row, unearned in found:
         if unearned is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from pipeline.insights.choices import ChoiceRows, Option
 from pipeline.insights.events import EventLog
 from pipeline.insights.paths import Floats
-from pipeline.insights.tables import Column, TableError, read_table
+from pipeline.insights.tables import Column, TableError, sql_text
 
 NOTHING: Final = "nothing"
 _DAY_US: Final = 86_400_000_000
@@ -77,7 +77,14 @@ def read_prompts(
         Column("propensity", "share", required=False, blank=True, above_zero=True),
         *(Column(name, "text", blank=True) for name in options.adjust),
     ]
-    read_table(log.connection, file, columns, options.zone)
+    log.queries.open_table(file, columns, options.zone)
+    return follow_prompts(log, file, options, steps)
+
+
+def follow_prompts(
+    log: EventLog, file: Path, options: PromptOptions, steps: Mapping[str, str] | None
+) -> Prompts:
+    """Follow the prompts of the view `checked`, which are of `file`, in the same way."""
     _load(log, options)
     elsewhere = 0 if steps is None else _name_steps(log, file, steps)
     _follow(log, options.weighing)
@@ -86,74 +93,70 @@ def read_prompts(
 
 def load_named_steps(log: EventLog) -> None:
     """Make each event's name a step: where no journey is defined."""
-    log.connection.execute(
-        "CREATE OR REPLACE TEMP VIEW reached AS SELECT case_id, moment, name AS step FROM events"
-    )
+    log.queries.view("reached", "SELECT case_id, moment, name AS step FROM events")
 
 
 def load_defined_steps(log: EventLog, names: Sequence[str]) -> dict[str, str]:
     """Make the events that `marks` names the steps of the journey; return the names by which a
     table may call these: their own, and those of the events that reach them."""
-    listed = ", ".join(f"({number}, {_literal(name)})" for number, name in enumerate(names))
-    log.connection.execute(
+    listed = ", ".join(f"({number}, {sql_text(name)})" for number, name in enumerate(names))
+    log.queries.view(
+        "reached",
         f"""
-        CREATE OR REPLACE TEMP VIEW reached AS
         SELECT e.case_id, e.moment, n.name AS step
         FROM events AS e JOIN marks AS m ON e.name = m.name AND e.channel = m.channel
         JOIN (SELECT * FROM (VALUES {listed}) AS named(number, name)) AS n ON m.step = n.number
-        """
+        """,
     )
-    events = log.connection.execute(
+    events = log.queries.rows(
         "SELECT name, min(step) FROM marks WHERE step IS NOT NULL GROUP BY name "
         "HAVING count(DISTINCT step) = 1"
-    ).fetchall()
+    )
     return {**{name: names[number] for name, number in events}, **{name: name for name in names}}
 
 
 def _load(log: EventLog, options: PromptOptions) -> None:
     known = ", ".join(f"coalesce({_quote(name)}, '')" for name in options.adjust)
     nothing = f"channel IS NULL OR channel = '{NOTHING}'"
-    log.connection.execute(
+    log.queries.define(
+        "prompts",
         f"""
-        CREATE OR REPLACE TEMP TABLE prompts AS
-        SELECT row_number() OVER () AS line, case_id, occurred_at AS moment, step,
+        SELECT row AS line, case_id, occurred_at AS moment, step,
             CASE WHEN {nothing} THEN '' ELSE channel END AS channel,
             CASE WHEN {nothing} THEN '' ELSE coalesce(message, channel) END AS message,
             CASE WHEN {nothing} THEN '' ELSE coalesce(offer, '') END AS offer,
             propensity, [{known}]::VARCHAR[] AS known
         FROM checked
-        """
+        """,
     )
 
 
 def _name_steps(log: EventLog, file: Path, steps: Mapping[str, str]) -> int:
     """Call steps as the journey does; return how many prompts are about something else."""
-    listed = ", ".join(f"({_literal(one)}, {_literal(to)})" for one, to in steps.items())
-    log.connection.execute(
+    listed = ", ".join(f"({sql_text(one)}, {sql_text(to)})" for one, to in steps.items())
+    log.queries.define(
+        "named",
         f"""
-        CREATE OR REPLACE TEMP TABLE named AS
-        SELECT p.* REPLACE (n.step AS step) FROM prompts AS p
+        SELECT p.line, p.case_id, p.moment, n.step, p.channel, p.message, p.offer, p.propensity,
+            p.known
+        FROM prompts AS p
         LEFT JOIN (SELECT * FROM (VALUES {listed}) AS known(name, step)) AS n ON p.step = n.name
-        """
+        """,
     )
-    found = log.connection.execute("SELECT count(*), count(step) FROM named").fetchone()
-    assert found is not None
-    prompts, mine = found
+    [(prompts, mine)] = log.queries.rows("SELECT count(*), count(step) FROM named")
     if prompts and not mine:
         raise TableError(f"{file}: step: none is a step of the journey: {', '.join(steps)}")
-    log.connection.execute(
-        "CREATE OR REPLACE TEMP TABLE prompts AS SELECT * FROM named WHERE step IS NOT NULL"
-    )
+    log.queries.define("prompts", "SELECT * FROM named WHERE step IS NOT NULL")
     return int(prompts - mine)
 
 
 def _follow(log: EventLog, weighing: Weighing) -> None:
     """Make `followed`: prompts with when their step was reached, and whether the case opted out."""
     within = weighing.within_ms * 1000
-    names = ", ".join(map(_literal, weighing.opt_outs)) or "NULL"
-    log.connection.execute(
+    names = ", ".join(map(sql_text, weighing.opt_outs)) or "NULL"
+    log.queries.define(
+        "followed",
         f"""
-        CREATE OR REPLACE TEMP TABLE followed AS
         WITH done AS (
             SELECT p.line, min(r.moment) AS reached_at
             FROM prompts AS p JOIN reached AS r ON p.case_id = r.case_id AND p.step = r.step
@@ -167,43 +170,41 @@ def _follow(log: EventLog, weighing: Weighing) -> None:
             p.moment + {within} <= {log.end} AS finished
         FROM prompts AS p LEFT JOIN done AS d ON p.line = d.line
         LEFT JOIN gone AS g ON p.line = g.line
-        """
+        """,
     )
 
 
 def _prompts(log: EventLog, file: Path, options: PromptOptions, elsewhere: int) -> Prompts:
-    connection = log.connection
-    connection.execute(
+    queries = log.queries
+    queries.define(
+        "people",
         """
-        CREATE OR REPLACE TEMP TABLE people AS
         SELECT step, case_id, row_number() OVER (ORDER BY step, case_id) AS customer,
             min(moment) AS began
         FROM followed WHERE finished GROUP BY step, case_id
-        """
+        """,
     )
-    found = connection.execute(
+    [found] = queries.rows(
         "SELECT count(DISTINCT case_id), count(*) FILTER (NOT finished) FROM followed"
-    ).fetchone()
-    assert found is not None
-    steps = connection.execute(
+    )
+    steps = queries.rows(
         "SELECT f.step, quantile_disc(p.began, 0.5) FROM followed AS f "
         "LEFT JOIN people AS p ON f.step = p.step AND f.case_id = p.case_id "
         "GROUP BY f.step ORDER BY min(f.line)"
-    ).fetchall()
+    )
     by_step = tuple(_rows(log, file, options, step, split or 0) for step, split in steps)
     return Prompts(by_step, found[0], found[1], elsewhere)
 
 
 def _rows(log: EventLog, file: Path, options: PromptOptions, step: str, split: int) -> ChoiceRows:
-    found = log.connection.execute(
-        """
+    found = log.queries.rows(
+        f"""
         SELECT p.customer, f.channel, f.message, f.offer, f.propensity, f.known,
-            f.reached_at - f.moment AS after, f.opted_out, p.began >= $split AS later
+            f.reached_at - f.moment AS after, f.opted_out, p.began >= {split} AS later
         FROM followed AS f JOIN people AS p ON f.step = p.step AND f.case_id = p.case_id
-        WHERE f.step = $step AND f.finished ORDER BY f.line
-        """,
-        {"split": split, "step": step},
-    ).fetchall()
+        WHERE f.step = {sql_text(step)} AND f.finished ORDER BY f.line
+        """
+    )
     columns: list[Sequence[Any]] = list(zip(*found, strict=True)) or [()] * 9
     customer, channels, messages, offers, propensity, known, after, opted_out, later = columns
     taken = [Option(*one) for one in zip(channels, messages, offers, strict=True)]
@@ -245,10 +246,6 @@ def _worth(
     gone = np.array(opted_out, dtype=np.float64)
     worth: Floats = weighing.value * reached - costs - weighing.day * days - weighing.opt_out * gone
     return worth
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _quote(name: str) -> str:

@@ -17,12 +17,13 @@ from pipeline.insights.attribution import (
     assemble,
     fit,
 )
+from pipeline.insights.engines import Queries
 from pipeline.insights.markov import ORDERS
 from pipeline.insights.order import choose_order
 from pipeline.insights.path_table import read_paths
 from pipeline.insights.paths import PathCounts
 from pipeline.insights.resampling import Customers, affordable, bootstrap
-from pipeline.insights.tables import Engine, TableError
+from pipeline.insights.tables import TableError
 from pipeline.insights.touches import Journeys, Support, TouchOptions, read_touches
 
 AUTO: Final = "auto"
@@ -65,33 +66,28 @@ class AttributionAnswer:
     support: Support | None
 
 
-def answer(question: AttributionQuestion, engine: Engine) -> AttributionAnswer:
+def answer(question: AttributionQuestion, queries: Queries) -> AttributionAnswer:
     """Read the table and credit its channels; TableError, TooLargeError and NoWorthError say why
     there is no answer."""
-    with engine.open() as connection:
-        try:
-            if question.paths:
-                return _from_paths(question, connection)
-            return _from_touches(question, connection)
-        except duckdb.OutOfMemoryException as error:
-            raise TableError(
-                f"{question.file}: needs more memory than allowed: raise --memory"
-            ) from error
+    try:
+        if question.paths:
+            return _from_paths(question, queries)
+        return credit_journeys(question, read_touches(queries, question.file, question.touches))
+    except duckdb.OutOfMemoryException as error:
+        raise TableError(
+            f"{question.file}: needs more memory than allowed: raise --memory"
+        ) from error
 
 
-def _from_paths(
-    question: AttributionQuestion, connection: duckdb.DuckDBPyConnection
-) -> AttributionAnswer:
+def _from_paths(question: AttributionQuestion, queries: Queries) -> AttributionAnswer:
     if question.model == TIMED:
         raise TableError(f"{question.file}: paths have no times, which {TIMED} needs: give touches")
-    paths = read_paths(connection, question.file)
+    paths = read_paths(queries, question.file)
     return _model(question, paths, lambda: Customers.of_paths(paths), None)
 
 
-def _from_touches(
-    question: AttributionQuestion, connection: duckdb.DuckDBPyConnection
-) -> AttributionAnswer:
-    journeys = read_touches(connection, question.file, question.touches)
+def credit_journeys(question: AttributionQuestion, journeys: Journeys) -> AttributionAnswer:
+    """Credit the channels of journeys that are loaded."""
     paths, support = journeys.path_counts(), journeys.support()
     if question.model == TIMED:
         return _time_decay_answer(question, journeys, paths, support)

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import duckdb
-
 from pipeline.insights.campaigns import iso_day
+from pipeline.insights.engines import Queries, QueryError
 from pipeline.insights.survival import Followed, conversion_curve
 from pipeline.insights.tables import TableError
-from pipeline.insights.topic_files import open_topic
 from pipeline.model.time import DAY_MS
 
 CHANGES: Final = "segments.changes"
@@ -46,21 +44,19 @@ class SegmentMoves:
     days: tuple[SegmentDay, ...]
 
 
-def segment_moves(
-    connection: duckdb.DuckDBPyConnection, folder: Path, until_ms: int | None
-) -> tuple[SegmentMoves, ...]:
+def segment_moves(queries: Queries, folder: Path, until_ms: int | None) -> tuple[SegmentMoves, ...]:
     """Return the moves of every segment in FOLDER/segments.changes, by name. Raises TableError.
 
     The log ends with its last change, or before `until_ms`. A change that is there twice counts
     once; an entry of who is in, or an exit of who is out, counts for none.
     """
-    view = open_topic(connection, folder, CHANGES, ("profile_id", "segment", "change", "at"))
+    view = queries.open_topic(folder, CHANGES, ("profile_id", "segment", "change", "at"))
     try:
-        last = _load(connection, view, _NEVER if until_ms is None else until_ms)
+        last = _load(queries, view, _NEVER if until_ms is None else until_ms)
         end = last if until_ms is None else until_ms
-        stays = _stays(connection, end)
-        days = _days(connection)
-        rows = connection.execute(
+        stays = _stays(queries, end)
+        days = _days(queries)
+        rows = queries.rows(
             f"""
             SELECT segment, count(DISTINCT customer),
                 sum(CASE WHEN entered THEN 1 ELSE 0 END)::BIGINT,
@@ -69,11 +65,9 @@ def segment_moves(
                 sum(CASE WHEN NOT entered AND at_ms > {end - _WEEK_MS} THEN 1 ELSE 0 END)::BIGINT
             FROM moves GROUP BY segment ORDER BY segment
             """
-        ).fetchall()
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        raise TableError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
+        )
+    except QueryError as error:
+        raise TableError(f"{folder}: cannot be read: {error}") from error
     return tuple(
         SegmentMoves(
             segment=segment,
@@ -90,11 +84,11 @@ def segment_moves(
     )
 
 
-def _load(connection: duckdb.DuckDBPyConnection, view: str, until: int) -> int:
+def _load(queries: Queries, view: str, until: int) -> int:
     """Load `moves`, in turns an entry and an exit of each customer; return the last one's time."""
-    connection.execute(
+    queries.define(
+        "moves",
         f"""
-        CREATE OR REPLACE TEMP TABLE moves AS
         WITH told AS (
             SELECT profile_id AS customer, segment, change = 'entered' AS entered,
                 epoch_ms("at") AS at_ms, min(kafka_partition) AS part, min(kafka_offset) AS place
@@ -107,14 +101,14 @@ def _load(connection: duckdb.DuckDBPyConnection, view: str, until: int) -> int:
         )
         SELECT customer, segment, entered, at_ms, part, place FROM ordered
         WHERE coalesce(was_in, FALSE) <> entered
-        """
+        """,
     )
-    found = connection.execute("SELECT coalesce(max(at_ms), 0) FROM moves").fetchall()
+    found = queries.rows("SELECT coalesce(max(at_ms), 0) FROM moves")
     return int(found[0][0])
 
 
-def _stays(connection: duckdb.DuckDBPyConnection, end: int) -> defaultdict[str, list[Followed]]:
-    found = connection.execute(
+def _stays(queries: Queries, end: int) -> defaultdict[str, list[Followed]]:
+    found = queries.rows(
         f"""
         SELECT segment, coalesce(later, {end}) - at_ms AS duration, later IS NOT NULL, count(*)
         FROM (
@@ -123,22 +117,22 @@ def _stays(connection: duckdb.DuckDBPyConnection, end: int) -> defaultdict[str, 
             FROM moves
         ) WHERE entered GROUP BY ALL ORDER BY ALL
         """
-    ).fetchall()
+    )
     stays: defaultdict[str, list[Followed]] = defaultdict(list)
     for segment, *followed in found:
         stays[segment].append(Followed(*followed))
     return stays
 
 
-def _days(connection: duckdb.DuckDBPyConnection) -> defaultdict[str, list[SegmentDay]]:
-    found = connection.execute(
+def _days(queries: Queries) -> defaultdict[str, list[SegmentDay]]:
+    found = queries.rows(
         f"""
         SELECT segment, at_ms // {DAY_MS} AS day,
             sum(CASE WHEN entered THEN 1 ELSE 0 END)::BIGINT,
             sum(CASE WHEN entered THEN 0 ELSE 1 END)::BIGINT
         FROM moves GROUP BY segment, day ORDER BY segment, day
         """
-    ).fetchall()
+    )
     days: defaultdict[str, list[SegmentDay]] = defaultdict(list)
     for segment, day, entered, exited in found:
         before = days[segment][-1].members if days[segment] else 0

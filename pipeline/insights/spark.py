@@ -4,43 +4,54 @@ The session is what Spark's own configuration says (`SPARK_CONF_DIR`, `PYSPARK_S
 cluster, or all processors of this machine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
-from pipeline.insights.engines import QueryRow
-from pipeline.insights.tables import TableError
-from pipeline.insights.topic_files import missing_newer
+import pyarrow as pa
+import sqlglot
+from pyspark.errors import PySparkException
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as sql_of
+from pyspark.sql.types import DataType, LongType, StructType
+from sqlglot import exp
 
-if TYPE_CHECKING:  # an extra, which need not be there
-    from pyspark.sql import DataFrame, SparkSession
-
-TABLES: Final = "tables:"
-"""Begins the name of a catalog's namespace instead of a folder, such as `tables:lake.kairos`."""
+from pipeline.insights.engines import QueryError, QueryRow
+from pipeline.insights.tables import (
+    CheckedRelation,
+    Column,
+    Table,
+    TableError,
+    select_cells,
+    typed_cells,
+)
+from pipeline.insights.topic_files import TABLES, missing_newer
 
 _ERROR: Final = "kafka_error"
-_TIME: Final = "decided_at"
+_PLACE: Final = ("kafka_partition", "kafka_offset")
+_TIMES: Final = ("decided_at", "at", "occurred_at", "received_at")
+_TYPES: Final = {"string": "VARCHAR", "timestamp": "TIMESTAMP WITH TIME ZONE"}
+"""DuckDB's names of Spark's types, as far as cells are read by them."""
+
+_FUNCTIONS: Final = {"EPOCH_US": "UNIX_MICROS", "HASH": "XXHASH64"}
 
 
 class SparkQueries:
     """Queries on a session of Spark; what is defined is cached."""
 
-    def __init__(self, session: "SparkSession") -> None:
+    def __init__(self, session: SparkSession) -> None:
         self._session = session
 
     def open_topic(self, folder: Path, topic: str, needs: tuple[str, ...]) -> str:
-        from pyspark.errors import PySparkException
-        from pyspark.sql import functions as sql_of
-
         view = topic.replace(".", "_")
         place = folder / topic
         try:
-            table = self._table(folder, topic)
+            table = self._topic(folder, topic)
         except PySparkException as error:
             hint = f"kairos replay --topic {topic} --out {place}"
             raise TableError(
-                f"{place}: {str(error).splitlines()[0]}; a topic is made by: {hint}"
+                f"{place}: {_first_line(error)}; a topic is made by: {hint}"
             ) from error
         missing = [name for name in needs if name not in table.columns]
         if missing:
@@ -50,43 +61,147 @@ class SparkQueries:
         table.createOrReplaceTempView(view)
         return view
 
-    def _table(self, folder: Path, topic: str) -> "DataFrame":
+    def _topic(self, folder: Path, topic: str) -> DataFrame:
         """Return the topic as `kairos replay` writes it, or as Iceberg's sink does: without columns
         of its place in Kafka, with times in epoch milliseconds."""
-        from pyspark.sql import functions as sql_of
-        from pyspark.sql.types import LongType
-
         if not str(folder).startswith(TABLES):
             return self._session.read.option("mergeSchema", "true").parquet(str(folder / topic))
         namespace = str(folder).removeprefix(TABLES)
         table = self._session.table(f"{namespace}.{topic.replace('.', '_')}")
         if _ERROR not in table.columns:
             table = table.withColumn(_ERROR, sql_of.lit(None).cast("string"))
-        if _TIME in table.columns and isinstance(table.schema[_TIME].dataType, LongType):
-            table = table.withColumn(_TIME, sql_of.timestamp_millis(sql_of.col(_TIME)))
+        for name in _PLACE:
+            if name not in table.columns:
+                table = table.withColumn(name, sql_of.lit(0).cast("long"))
+        for field in table.schema.fields:
+            table = table.withColumn(field.name, _with_times(field.name, field.dataType))
         return table
 
+    def open_table(
+        self,
+        file: Path,
+        columns: Sequence[Column],
+        zone: str | None = None,
+        ordered: bool = True,
+    ) -> Table:
+        """Make `checked` of Parquet, a file or a folder; rows are named by their number in it."""
+        if file.suffix.lower() not in (".parquet", ""):
+            raise TableError(f"{file}: Spark reads tables in Parquet: convert it")
+        try:
+            table = self._session.read.parquet(str(file))
+        except PySparkException as error:
+            raise TableError(f"{file}: {_first_line(error)}") from error
+        types = {
+            one.name: _TYPES.get(one.dataType.simpleString(), one.dataType.simpleString().upper())
+            for one in table.schema.fields
+        }
+        cells = typed_cells(file, types, columns, zone)
+        numbered = table.withColumn("row", sql_of.monotonically_increasing_id() + 1)
+        numbered.createOrReplaceTempView("raw")
+        relation = CheckedRelation("raw", "row", self.rows, lambda row: f"{file}: row {row:,}")
+        rows = relation.check(cells)
+        self.view("checked", f"SELECT {select_cells(cells)}, row FROM raw")
+        return Table("checked", frozenset(types), rows, relation.place)
+
     def define(self, name: str, sql: str) -> None:
-        self._session.sql(translate(sql)).cache().createOrReplaceTempView(name)
+        self._query(sql).cache().createOrReplaceTempView(name)
+
+    def view(self, name: str, sql: str) -> None:
+        self._query(sql).createOrReplaceTempView(name)
+
+    def load(self, name: str, table: pa.Table) -> None:
+        self._session.createDataFrame(table).createOrReplaceTempView(name)
 
     def rows(self, sql: str) -> list[QueryRow]:
-        return [tuple(row) for row in self._session.sql(translate(sql)).collect()]
+        return [_plain_row(row) for row in self._collect(sql, lambda found: found.collect())]
+
+    def arrow(self, sql: str) -> pa.Table:
+        return self._collect(sql, lambda found: found.toArrow())
+
+    def _query(self, sql: str) -> DataFrame:
+        found: DataFrame = self._collect(sql, lambda found: found)
+        return found
+
+    def _collect(self, sql: str, take: Callable[[DataFrame], Any]) -> Any:
+        try:
+            return take(self._session.sql(translate(sql)))
+        except PySparkException as error:
+            raise QueryError(_first_line(error)) from error
 
 
 def translate(sql: str) -> str:
     """Return a query of DuckDB's in Spark's SQL."""
-    import sqlglot
+    tree = sqlglot.parse_one(sql, read="duckdb")
+    for node in reversed(list(tree.walk())):  # what is within comes first
+        in_spark = _in_spark(node)
+        if in_spark is not node:
+            node.replace(in_spark)
+    return str(tree.sql(dialect="spark"))
 
-    [query] = sqlglot.transpile(sql, read="duckdb", write="spark")
-    return str(query)
+
+def _in_spark(node: Any) -> Any:
+    """Translate what sqlglot leaves as it is."""
+    match node:
+        case exp.Anonymous():
+            return _function(node, node.name.upper(), node.expressions)
+        case exp.UnixToTime() if not isinstance(node.this, exp.Literal):
+            return exp.Anonymous(this="UNIX_MILLIS", expressions=[node.this])
+        case exp.Length():
+            return exp.ArraySize(this=node.this)
+        case exp.ArrayAgg(this=exp.Order()):
+            return node if isinstance(node.parent, exp.Filter) else _sorted_list(node.this, None)
+        case exp.Filter(this=exp.ArrayAgg(this=exp.Order() as order)):
+            return _sorted_list(order, node.expression)
+        case exp.Window(this=exp.RowNumber()) if not node.args.get("order"):
+            node.set("order", exp.Order(expressions=[exp.Literal.number(1)]))
+    return node
+
+
+def _function(node: Any, name: str, given: Sequence[Any]) -> Any:
+    if name == "TIMEZONE":
+        return exp.Anonymous(this="TO_UTC_TIMESTAMP", expressions=[given[1], given[0]])
+    if name == "LIST_SLICE":
+        length = exp.paren(given[2]) - exp.paren(given[1]) + 1
+        return exp.Anonymous(this="SLICE", expressions=[given[0], given[1], length])
+    if name in _FUNCTIONS:
+        return exp.Anonymous(this=_FUNCTIONS[name], expressions=given)
+    return node
+
+
+def _sorted_list(order: Any, where: Any) -> Any:
+    """Return SQL for a list in the order of its keys: Spark's lists have none."""
+    keys = [each.this.sql(dialect="spark") for each in order.expressions]
+    named = [f"'key{number}', {key}" for number, key in enumerate(keys)]
+    value = order.this.sql(dialect="spark")
+    only = "" if where is None else f" FILTER({where.sql(dialect='spark')})"
+    collected = f"COLLECT_LIST(NAMED_STRUCT({', '.join(named)}, 'value', {value})){only}"
+    return sqlglot.parse_one(f"TRANSFORM(ARRAY_SORT({collected}), one -> one.value)", read="spark")
+
+
+def _with_times(name: str, kind: DataType) -> Any:
+    """Return a column with its times in epoch milliseconds as times, also within a structure."""
+    column = sql_of.col(name)
+    if name in _TIMES and isinstance(kind, LongType):
+        return sql_of.timestamp_millis(column)
+    if isinstance(kind, StructType):
+        for field in kind.fields:
+            if field.name in _TIMES and isinstance(field.dataType, LongType):
+                at = sql_of.timestamp_millis(column[field.name])
+                column = column.withField(field.name, at)
+    return column
+
+
+def _plain_row(row: Any) -> QueryRow:
+    return tuple(list(one) if isinstance(one, list) else one for one in row)
+
+
+def _first_line(error: PySparkException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 @contextmanager
 def open_spark() -> Iterator[SparkQueries]:
     """Open a session, or use the one that there is; end it if it was opened here."""
-    import sqlglot  # noqa: F401 - to say now that it is missing
-    from pyspark.sql import SparkSession
-
     there = SparkSession.getActiveSession()
     if there is not None:
         yield SparkQueries(there)

@@ -8,11 +8,11 @@ import csv
 import json
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
@@ -31,6 +31,7 @@ MOST_AMOUNT: Final = 1e15
 """Greatest amount of a cell or an option: sums of them stay exact to a unit, and finite."""
 
 _LATEST: Final = 253_402_300_799_999_999  # µs; beyond it a time is in another unit
+_GREATEST: Final = "1.7976931348623157e308"
 _LONGEST_LINE: Final = 64 * 1024 * 1024
 _ZONE: Final = "(Z|z|[+-][0-9]{2}(:?[0-9]{2})?)$"
 
@@ -107,17 +108,26 @@ def read_table(
     file: Path,
     columns: Sequence[Column],
     zone: str | None = None,
+    ordered: bool = True,
 ) -> Table:
-    """Make a view of `file` and check every cell. `zone`: the time zone of times that say none."""
+    """Make the view `checked` of `file`, and check every cell. `zone`: the time zone of times that
+    say none; `ordered`: rows keep their order, and have its number in the column `row`."""
     source = _Source.of(connection, file)
-    _check_columns(source, columns)
-    if zone is not None and not _is_zone(zone):
-        raise TableError(f"--timezone {zone}: is no time zone, such as Europe/Madrid")
     trimmed = source.format != "parquet"
-    cells = [_Cell(column, source.types.get(column.name), zone, trimmed) for column in columns]
+    cells = typed_cells(file, source.types, columns, zone, trimmed)
+    relation = CheckedRelation(
+        source.sql,
+        "row_number() OVER ()",
+        lambda sql: connection.execute(sql).fetchall(),
+        source.place,
+    )
     try:
-        rows = _check_cells(connection, source, cells)
-        selected = ", ".join(f"{cell.value} AS {_quote(cell.column.name)}" for cell in cells)
+        rows = relation.check(cells)
+        selected = select_cells(cells)
+        if ordered:
+            selected += ", row_number() OVER () AS row"
+        else:
+            connection.execute("SET preserve_insertion_order = false")
         connection.execute(f"CREATE OR REPLACE VIEW checked AS SELECT {selected} FROM {source.sql}")
     except duckdb.Error as error:
         raise _damage_error(file, error) from error
@@ -167,7 +177,7 @@ def _csv(file: Path, name: str) -> tuple[str, dict[str, str]]:
     if len(types) < len(header):
         twice = next(one for one in header if header.count(one) > 1)
         raise TableError(f"{file}:1: column {twice!r} is there twice")
-    columns = ", ".join(f"{_literal(column)}: 'VARCHAR'" for column in header)
+    columns = ", ".join(f"{sql_text(column)}: 'VARCHAR'" for column in header)
     sql = (
         f"read_csv({name}, columns = {{{columns}}}, auto_detect = false, header = true, "
         f"delim = ',', quote = '\"', escape = '\"', nullstr = '', null_padding = false, "
@@ -218,7 +228,7 @@ def _ndjson(file: Path, name: str) -> tuple[str, dict[str, str]]:
             fields.update(dict.fromkeys(record, "VARCHAR"))
     if not fields:
         raise TableError(f"{file}: is empty")
-    columns = ", ".join(f"{_literal(field)}: 'VARCHAR'" for field in fields)
+    columns = ", ".join(f"{sql_text(field)}: 'VARCHAR'" for field in fields)
     sql = (
         f"read_json({name}, format = 'newline_delimited', columns = {{{columns}}}, "
         f"maximum_object_size = {_LONGEST_LINE})"
@@ -226,14 +236,30 @@ def _ndjson(file: Path, name: str) -> tuple[str, dict[str, str]]:
     return sql, fields
 
 
-def _check_columns(source: _Source, columns: Sequence[Column]) -> None:
+def typed_cells(
+    file: Path,
+    types: Mapping[str, str],
+    columns: Sequence[Column],
+    zone: str | None,
+    trimmed: bool = False,
+) -> "list[Cell]":
+    """Return the columns as they are read from a table of such `types`. Raises TableError where one
+    is missing."""
     for column in columns:
-        if column.required and column.name not in source.types:
-            there = ", ".join(sorted(source.types))
-            raise TableError(f"{source.file}: has no column {column.name!r}; it has {there}")
+        if column.required and column.name not in types:
+            there = ", ".join(sorted(types))
+            raise TableError(f"{file}: has no column {column.name!r}; it has {there}")
+    if zone is not None and not _is_zone(zone):
+        raise TableError(f"--timezone {zone}: is no time zone, such as Europe/Madrid")
+    return [Cell(column, types.get(column.name), zone, trimmed) for column in columns]
 
 
-class _Cell:
+def select_cells(cells: "Sequence[Cell]") -> str:
+    """Return SQL of the columns in their types."""
+    return ", ".join(f"{cell.value} AS {_quote(cell.column.name)}" for cell in cells)
+
+
+class Cell:
     """SQL for a column: its typed value, and what is wrong with a cell. Blanks around a cell mean
     something in Parquet only."""
 
@@ -274,21 +300,21 @@ class _Cell:
         `zone`."""
         if type_name == "TIMESTAMP WITH TIME ZONE":
             return f"epoch_us({source})"
-        local = f"timezone({_literal(zone)}, CAST({source} AS TIMESTAMP))" if zone else None
+        local = f"timezone({sql_text(zone)}, CAST({source} AS TIMESTAMP))" if zone else None
         if type_name.startswith("TIMESTAMP") or type_name == "DATE":
             if local is None:
                 self.faults.append((f"{source} IS NOT NULL", "has no time zone (--timezone ZONE)"))
                 return "NULL"
             return f"epoch_us({local})"
         text = f"CAST({source} AS VARCHAR)"
-        digits = f"regexp_full_match({text}, '[0-9]{{1,15}}')"
+        digits = f"regexp_matches({text}, '^[0-9]{{1,15}}$')"
         zoned = f"regexp_matches({text}, '[0-9][T ].*{_ZONE}')"
         unzoned = f"NOT {digits} AND NOT {zoned} AND TRY_CAST({text} AS TIMESTAMP) IS NOT NULL"
         if local is None:
             self.faults.append((unzoned, "has no time zone (--timezone ZONE)"))
             elsewhere = "NULL"
         else:
-            elsewhere = f"epoch_us(timezone({_literal(zone)}, TRY_CAST({text} AS TIMESTAMP)))"
+            elsewhere = f"epoch_us(timezone({sql_text(zone)}, TRY_CAST({text} AS TIMESTAMP)))"
         return (
             f"CASE WHEN {digits} THEN TRY_CAST({text} AS BIGINT) * 1000 "
             f"WHEN {zoned} THEN epoch_us(TRY_CAST({text} AS TIMESTAMPTZ)) ELSE {elsewhere} END"
@@ -297,7 +323,7 @@ class _Cell:
     def _check_value(self, source: str, value: str) -> None:
         column = self.column
         if column.choices:
-            known = ", ".join(_literal(choice) for choice in column.choices)
+            known = ", ".join(sql_text(choice) for choice in column.choices)
             words = f"is none of {', '.join(column.choices)}"
             self.faults.append((f"{source} IS NOT NULL AND {value} NOT IN ({known})", words))
         if column.kind == "time":
@@ -305,7 +331,7 @@ class _Cell:
             self.faults.append((f"{value} > {_LATEST}", "is after the year 9999"))
         if column.kind in ("text", "time"):
             return
-        number = f"{source} IS NOT NULL AND ({value} IS NULL OR NOT isfinite({value}))"
+        number = f"{source} IS NOT NULL AND ({value} IS NULL OR NOT abs({value}) <= {_GREATEST})"
         self.faults.append((number, "is no finite number"))
         if column.above_zero:
             self.faults.append((f"{value} <= 0", "is not above 0"))
@@ -317,7 +343,8 @@ class _Cell:
             self.faults.append((f"{value} > 1", "is above 1"))
 
 
-def _literal(text: str | None) -> str:
+def sql_text(text: str | None) -> str:
+    """Return a text as SQL has it."""
     return "'" + (text or "").replace("'", "''") + "'"
 
 
@@ -325,39 +352,40 @@ def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _check_cells(
-    connection: duckdb.DuckDBPyConnection, source: _Source, cells: Sequence[_Cell]
-) -> int:
-    """Count the rows; refuse the first bad one."""
-    faults = [(cell, *fault) for cell in cells for fault in cell.faults]
-    counts = [f"count(*) FILTER (WHERE {bad})" for _, bad, _ in faults]
-    # A column that no fault is looked for in is read too: what is not in UTF-8 shows only so.
-    counts += [f"count({cell.raw})" for cell in cells]
-    found = connection.execute(f"SELECT count(*), {', '.join(counts)} FROM {source.sql}").fetchone()
-    assert found is not None
-    wrong = [fault for fault, count in zip(faults, found[1:], strict=False) if count]
-    if wrong:
-        raise _first_fault(connection, source, wrong)
-    return int(found[0])
+@dataclass(frozen=True, slots=True)
+class CheckedRelation:
+    """Raw cells in SQL, whose rows `number` counts; `rows` runs a query, `place` says where a row
+    is."""
 
+    sql: str
+    number: str
+    rows: Callable[[str], Sequence[tuple[Any, ...]]]
+    place: Callable[[int], str]
 
-def _first_fault(
-    connection: duckdb.DuckDBPyConnection,
-    source: _Source,
-    faults: Sequence[tuple[_Cell, str, str]],
-) -> TableError:
-    """Return the fault of the earliest row."""
-    first = []
-    for cell, bad, words in faults:
-        found = connection.execute(
-            f"SELECT number, cell FROM (SELECT row_number() OVER () AS number, {cell.raw} AS cell, "
-            f"{bad} AS bad FROM {source.sql}) WHERE bad ORDER BY number LIMIT 1"
-        ).fetchone()
-        assert found is not None
-        first.append((int(found[0]), cell.column.name, found[1], words))
-    row, column, shown, words = min(first, key=lambda one: one[0])
-    what = "" if shown is None or not str(shown).strip() else f"{str(shown)[:80]!r} "
-    return TableError(f"{source.place(row)}: {column}: {what}{words}")
+    def check(self, cells: Sequence[Cell]) -> int:
+        """Count the rows; refuse the first bad one."""
+        faults = [(cell, *fault) for cell in cells for fault in cell.faults]
+        counts = [f"count(*) FILTER (WHERE {bad})" for _, bad, _ in faults]
+        # A column that no fault is looked for in is read too: what is not in UTF-8 shows only so.
+        counts += [f"count({cell.raw})" for cell in cells]
+        [found] = self.rows(f"SELECT count(*), {', '.join(counts)} FROM {self.sql}")
+        wrong = [fault for fault, count in zip(faults, found[1:], strict=False) if count]
+        if wrong:
+            raise self._first_fault(wrong)
+        return int(found[0])
+
+    def _first_fault(self, faults: Sequence[tuple[Cell, str, str]]) -> TableError:
+        """Return the fault of the earliest row."""
+        first = []
+        for cell, bad, words in faults:
+            [(number, shown)] = self.rows(
+                f"SELECT number, cell FROM (SELECT {self.number} AS number, {cell.raw} AS cell, "
+                f"{bad} AS bad FROM {self.sql}) AS told WHERE bad ORDER BY number LIMIT 1"
+            )
+            first.append((int(number), cell.column.name, shown, words))
+        row, column, shown, words = min(first, key=lambda one: one[0])
+        what = "" if shown is None or not str(shown).strip() else f"{str(shown)[:80]!r} "
+        return TableError(f"{self.place(row)}: {column}: {what}{words}")
 
 
 def _csv_line(file: Path, row: int) -> int:

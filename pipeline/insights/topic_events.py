@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-import duckdb
-
+from pipeline.insights.engines import Queries, QueryError
 from pipeline.insights.events import EventLog
 from pipeline.insights.tables import TableError
-from pipeline.insights.topic_files import SEGMENTED, open_topic
+from pipeline.insights.topic_files import SEGMENTED
 
 _KINDS = "'track', 'page', 'screen'"
 
 
 def topic_events(
-    connection: duckdb.DuckDBPyConnection,
+    queries: Queries,
     folder: Path,
     by: str | None,
     until_ms: int | None,
@@ -21,7 +20,7 @@ def topic_events(
 
     `by`: a property that says the channel where an interaction has it. Raises TableError.
     """
-    view = open_topic(connection, folder, SEGMENTED, ("interaction", "identity"))
+    view = queries.open_topic(folder, SEGMENTED, ("interaction", "identity"))
     channel = "interaction.channel"
     if by is not None:
         key = '$."' + by.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -29,9 +28,9 @@ def topic_events(
         channel = f"coalesce(interaction.properties ->> {value}, interaction.channel)"
     until = "TRUE" if until_ms is None else f"moment < {until_ms * 1000}"
     try:
-        connection.execute(
+        queries.define(
+            "events",
             f"""
-            CREATE OR REPLACE TEMP TABLE events AS
             SELECT case_id, moment, name, channel, CAST(NULL AS VARCHAR) AS arm,
                 row_number() OVER (ORDER BY moment, kafka_partition, kafka_offset) AS line
             FROM (
@@ -45,12 +44,9 @@ def topic_events(
                 FROM {view}
                 WHERE interaction.kind IN ({_KINDS}) AND kafka_error IS NULL
             ) WHERE nth = 1 AND {until}
-            """
+            """,
         )
-        found = connection.execute("SELECT count(*), coalesce(max(moment), 0) FROM events")
-        rows, last = found.fetchone() or (0, 0)
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        raise TableError(f"{folder}: cannot be read: {str(error).splitlines()[0]}") from error
-    return EventLog(connection, folder, rows, 0, last if until_ms is None else until_ms * 1000)
+        [(rows, last)] = queries.rows("SELECT count(*), coalesce(max(moment), 0) FROM events")
+    except QueryError as error:
+        raise TableError(f"{folder}: cannot be read: {error}") from error
+    return EventLog(queries, folder, rows, 0, last if until_ms is None else until_ms * 1000)

@@ -11,6 +11,10 @@ from pipeline.insights.tables import TableError
 DECISIONS: Final = "decisions"
 SEGMENTED: Final = "interactions.segmented"
 
+TABLES: Final = "tables:"
+"""Begins the name of a catalog's namespace, which Spark reaches, instead of a folder's:
+`tables:lake.kairos`."""
+
 _NEWER: Final = {DECISIONS: ("arm",)}
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Final, Literal, TypeAlias
 
-import duckdb
 import numpy as np
 from scipy import sparse
 
 from pipeline.insights.attribution import Credits, Interval
-from pipeline.insights.paths import NO_TOUCH, Floats, PathCounts, sum_by
+from pipeline.insights.engines import Queries
+from pipeline.insights.paths import NO_TOUCH, Floats, Ints, PathCounts, sum_by
 from pipeline.insights.resampling import Customers
-from pipeline.insights.tables import Column, TableError, read_table
+from pipeline.insights.tables import Column, TableError
 
 Unit: TypeAlias = Literal["channel", "campaign", "message", "sequence"]
 Seen: TypeAlias = Literal["sent", "seen", "clicked"]
@@ -71,9 +71,7 @@ class Support:
     repeated: int
 
 
-def read_touches(
-    connection: duckdb.DuckDBPyConnection, file: Path, options: TouchOptions
-) -> "Journeys":
+def read_touches(queries: Queries, file: Path, options: TouchOptions) -> "Journeys":
     """Read a table of touches and make its journeys."""
     names = dict.fromkeys(("channel", options.unit))
     columns = [
@@ -88,22 +86,21 @@ def read_touches(
             for name in names
         ),
     ]
-    table = read_table(connection, file, columns, options.zone)
-    return Journeys(connection, file, options, "event_id" in table.present)
+    table = queries.open_table(file, columns, options.zone, ordered=False)
+    return Journeys(queries, file, options, "event_id" in table.present)
 
 
 class Journeys:
-    """Journeys in temporary tables of a connection, made by the same plain SQL step by step."""
+    """Journeys in temporary tables of an engine, made by the same plain SQL step by step."""
 
     def __init__(
         self,
-        connection: duckdb.DuckDBPyConnection,
+        queries: Queries,
         file: Path,
         options: TouchOptions,
         with_ids: bool,
     ) -> None:
-        self._connection = connection
-        connection.execute("SET preserve_insertion_order = false")
+        self._queries = queries
         self._file = file
         self._options = options
         self._lookback = options.lookback_ms
@@ -119,10 +116,10 @@ class Journeys:
             "SELECT count(DISTINCT customer), count(*), coalesce(sum(conversions), 0)::BIGINT "
             "FROM journeys"
         )
-        touches = self._connection.execute(
+        touches = self._queries.rows(
             "SELECT coalesce(touch, 'touch') AS how, count(*) FROM rows WHERE NOT converted "
             "GROUP BY how ORDER BY how"
-        ).fetchall()
+        )
         (unfinished,) = self._row("SELECT count(*) FROM chained WHERE NOT finished")
         (unseen,) = self._row(
             "SELECT coalesce(sum(conversions), 0)::BIGINT FROM outcomes WHERE NOT seen"
@@ -133,9 +130,9 @@ class Journeys:
 
     def path_counts(self) -> PathCounts:
         """Return the distinct paths with how often each converted, and did not."""
-        found = self._connection.sql(
+        found = self._queries.arrow(
             "SELECT path, conversions, value, nulls FROM path_counts ORDER BY id"
-        ).to_arrow_table()
+        )
         lists = found.column("path").combine_chunks()
         lengths = np.asarray(lists.value_lengths(), dtype=np.int64)
         return PathCounts(
@@ -149,7 +146,7 @@ class Journeys:
 
     def customers(self, paths: PathCounts) -> Customers:
         """Return the customers by what they did: those with equal journeys are of one kind."""
-        found = self._connection.execute(
+        found = self._queries.arrow(
             """
             WITH numbered AS (
                 SELECT j.customer, p.id AS path, j.conversions
@@ -169,12 +166,12 @@ class Journeys:
                 FROM kinds
             )
             """
-        ).fetchnumpy()
-        kind = np.asarray(found["id"], dtype=np.int64)
-        path = np.asarray(found["path"], dtype=np.int64)
-        conversions = np.asarray(found["conversions"], dtype=np.float64)
+        )
+        kind = _whole(found.column("id"))
+        path = _whole(found.column("path"))
+        conversions = _floats(found.column("conversions"))
         counts = np.zeros(int(kind.max(initial=-1)) + 1)
-        counts[kind] = found["customers"]
+        counts[kind] = _floats(found.column("customers"))
         shape = (len(counts), len(paths.conversions))
 
         def table(amounts: Floats) -> Any:
@@ -190,7 +187,7 @@ class Journeys:
         touch's: that changes no share, and their sum cannot vanish.
         """
         latest = f"max(key >> {_TIME_BITS}) OVER (PARTITION BY customer, moment)"
-        found = self._connection.execute(
+        found = self._queries.arrow(
             f"""
             WITH weighed AS (
                 SELECT customer, moment, key & {_UNITS} AS code,
@@ -211,11 +208,11 @@ class Journeys:
                 sum(conversions * conversions) AS squares
             FROM credited GROUP BY code
             """
-        ).fetchnumpy()
-        code = np.asarray(found["code"], dtype=np.int64)
+        )
+        code = _whole(found.column("code"))
 
         def by_unit(name: str) -> Floats:
-            return sum_by(code, np.asarray(found[name], dtype=np.float64), len(self._units))
+            return sum_by(code, _floats(found.column(name)), len(self._units))
 
         credits = Credits(
             by_unit("conversions"), by_unit("value"), np.full(len(self._units), np.nan)
@@ -238,14 +235,14 @@ class Journeys:
             if with_ids
             else ""
         )
-        self._connection.execute(
+        self._queries.view(
+            "rows",
             f"""
-            CREATE OR REPLACE VIEW rows AS
             SELECT hash(profile_id) AS customer, occurred_at // 1000 AS ms,
                 kind = 'conversion' AS converted,
                 coalesce({options.unit}, '(no {options.unit})') AS unit, value, touch
             FROM checked WHERE {until} {first}
-            """
+            """,
         )
         if not with_ids:
             return 0
@@ -267,14 +264,14 @@ class Journeys:
 
     def _load_units(self) -> tuple[str, ...]:
         touched = f"NOT converted AND {self._touch_is_asked()}"
-        self._connection.execute(
+        self._queries.define(
+            "units",
             f"""
-            CREATE OR REPLACE TEMP TABLE units AS
             SELECT unit, row_number() OVER (ORDER BY unit) - 1 AS code
             FROM (SELECT DISTINCT unit FROM rows WHERE {touched})
-            """
+            """,
         )
-        found = self._connection.execute("SELECT unit FROM units ORDER BY code").fetchall()
+        found = self._queries.rows("SELECT unit FROM units ORDER BY code")
         units = tuple(unit for (unit,) in found)
         if len(units) > _UNITS:
             raise TableError(
@@ -296,34 +293,34 @@ class Journeys:
         customer and instant)."""
         since = self._options.since_ms
         seen = "TRUE" if since is None else f"moment >= {since + self._lookback - self._begin}"
-        self._connection.execute(
+        self._queries.define(
+            "events",
             f"""
-            CREATE OR REPLACE TEMP TABLE events AS
             SELECT customer, ((ms - {self._begin}) << {_TIME_BITS})
                 + CASE WHEN converted THEN {_CONVERSION} ELSE code END AS key
             FROM rows LEFT JOIN units ON rows.unit = units.unit
             WHERE converted OR {self._touch_is_asked()}
-            """
+            """,
         )
-        self._connection.execute(
+        self._queries.define(
+            "outcomes",
             f"""
-            CREATE OR REPLACE TEMP TABLE outcomes AS
             SELECT customer, moment, conversions, value, {seen} AS seen
             FROM (
                 SELECT customer, ms - {self._begin} AS moment, count(*) AS conversions,
                     sum(value) AS value
                 FROM rows WHERE converted GROUP BY customer, ms
             )
-            """
+            """,
         )
         if self._options.session_ms:
             self._join_sessions()
 
     def _join_sessions(self) -> None:
         """Drop touches that repeat the one before within the session gap."""
-        self._connection.execute(
+        self._queries.define(
+            "events",
             f"""
-            CREATE OR REPLACE TEMP TABLE events AS
             SELECT customer, key FROM (
                 SELECT customer, key, lag(key) OVER (PARTITION BY customer ORDER BY key) AS before
                 FROM events
@@ -331,7 +328,7 @@ class Journeys:
             WHERE before IS NULL OR (key & {_CONVERSION}) > 0
                 OR (key & {_EVERYTHING_BUT_TIME}) <> (before & {_EVERYTHING_BUT_TIME})
                 OR (key >> {_TIME_BITS}) - (before >> {_TIME_BITS}) > {self._options.session_ms}
-            """
+            """,
         )
 
     def _load_journeys(self) -> None:
@@ -340,9 +337,9 @@ class Journeys:
         gap = f"(later >> {_TIME_BITS}) - (key >> {_TIME_BITS})"
         ahead_of_later = f"(goal >> {_TIME_BITS}) - (later >> {_TIME_BITS})"
         back = self._lookback
-        self._connection.execute(
+        self._queries.define(
+            "steps",
             f"""
-            CREATE OR REPLACE TEMP TABLE steps AS
             SELECT customer, key,
                 CASE WHEN {ahead} < {back} THEN goal >> {_TIME_BITS} END AS moment,
                 count(CASE WHEN later IS NULL OR (later & {_CONVERSION}) > 0 OR {gap} >= {back}
@@ -353,20 +350,20 @@ class Journeys:
                     min(CASE WHEN (key & {_CONVERSION}) > 0 THEN key END) OVER latest_first AS goal
                 FROM events WINDOW latest_first AS (PARTITION BY customer ORDER BY key DESC)
             ) WHERE (key & {_CONVERSION}) = 0
-            """
+            """,
         )
-        self._connection.execute(
+        self._queries.define(
+            "chained",
             f"""
-            CREATE OR REPLACE TEMP TABLE chained AS
             SELECT customer, max(moment) AS moment, list_sort(list(key)) AS keys,
                 max(moment) IS NOT NULL OR {self._end - self._begin} - (max(key) >> {_TIME_BITS})
                     >= {back} AS finished
             FROM steps GROUP BY customer, journey
-            """
+            """,
         )
-        self._connection.execute(
+        self._queries.define(
+            "journeys",
             f"""
-            CREATE OR REPLACE TEMP TABLE journeys AS
             WITH paths AS (
                 SELECT customer, moment, list_transform(keys, lambda key: key & {_UNITS}) AS path
                 FROM chained WHERE finished
@@ -377,25 +374,27 @@ class Journeys:
             WHERE o.seen
             UNION ALL
             SELECT customer, path, 0, 0.0 FROM paths WHERE moment IS NULL
-            """
+            """,
         )
-        self._connection.execute(
+        self._queries.define(
+            "path_counts",
             """
-            CREATE OR REPLACE TEMP TABLE path_counts AS
             SELECT row_number() OVER () - 1 AS id, path, conversions, value, nulls
             FROM (
                 SELECT path, sum(conversions) AS conversions, sum(value) AS value,
                     sum(CASE WHEN conversions = 0 THEN 1 ELSE 0 END) AS nulls
                 FROM journeys GROUP BY path
             )
-            """
+            """,
         )
 
     def _row(self, sql: str) -> tuple[Any, ...]:
-        found = self._connection.execute(sql).fetchone()
-        assert found is not None
-        return tuple(found)
+        return self._queries.rows(sql)[0]
 
 
 def _floats(column: Any) -> Floats:
     return np.array(column.to_numpy(), dtype=np.float64)
+
+
+def _whole(column: Any) -> Ints:
+    return np.array(column.to_numpy(), dtype=np.int64)

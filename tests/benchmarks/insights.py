@@ -17,6 +17,7 @@ from statistics import median
 from typing import Final
 
 from pipeline.insights.attribution import ModelOptions, attribute
+from pipeline.insights.engines import open_duckdb
 from pipeline.insights.paths import PathCounts
 from pipeline.insights.tables import Engine
 from pipeline.insights.touches import TouchOptions, read_touches
@@ -125,15 +126,15 @@ def _run(file: Path, threads: int) -> dict[str, float]:
 
 
 def _paths(file: Path, threads: int) -> PathCounts:
-    with Engine(threads=threads).open() as connection:
-        return read_touches(connection, file, TouchOptions()).path_counts()
+    with open_duckdb(Engine(threads=threads)) as queries:
+        return read_touches(queries, file, TouchOptions()).path_counts()
 
 
 def _make(file: Path, journeys: int, threads: int) -> int:
     """Lengths are geometric, times between touches exponential, all from the number of the row."""
     customers = round(journeys / _JOURNEYS_PER_CUSTOMER)
-    with Engine(threads=threads).open() as connection:
-        connection.execute(
+    with open_duckdb(Engine(threads=threads)) as queries:
+        queries.connection.execute(
             f"""
             CREATE TEMP TABLE journeys AS
             SELECT i, md5((hash(i, 1) % {customers})::VARCHAR) AS profile_id,
@@ -143,7 +144,7 @@ def _make(file: Path, journeys: int, threads: int) -> int:
             FROM range({journeys}) AS t(i)
             """
         )
-        connection.execute(
+        queries.connection.execute(
             f"""
             COPY (
                 SELECT profile_id, make_timestamp(1000 * (begins + step * {_DAY_MS // 2}
@@ -157,9 +158,7 @@ def _make(file: Path, journeys: int, threads: int) -> int:
             ) TO '{file}' (FORMAT parquet)
             """
         )
-        found = connection.execute("SELECT sum(touches)::BIGINT FROM journeys").fetchone()
-    assert found is not None
-    return int(found[0])
+        return int(queries.rows("SELECT sum(touches)::BIGINT FROM journeys")[0][0])
 
 
 def _unit(salt: int) -> str:

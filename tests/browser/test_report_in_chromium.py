@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.cli.insights_report import write_report
 from pipeline.insights.campaign_facts import Period
+from pipeline.insights.engines import open_duckdb
 from pipeline.insights.goals import named_goal
 from pipeline.insights.incident_words import Language
 from pipeline.insights.report.advice import Advice, RecommendationCard, RecommendedStep
@@ -59,7 +60,8 @@ def _report(topics: Path, language: Language) -> Path:
             (RecommendedStep(HOSTILE[3], HOSTILE[0]),),
         ),
     )
-    write_report(question, Engine(), file)
+    with open_duckdb(Engine()) as queries:
+        write_report(question, queries, file)
     return file
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from pipeline.cli.insights_anomalies import find_course
 from pipeline.demo import dataset
+from pipeline.insights.engines import open_duckdb
 from pipeline.insights.events import EventOptions, read_events
 from pipeline.insights.incidents import SeriesEvidence
 from pipeline.insights.tables import Engine
@@ -24,7 +25,7 @@ def test_incidents_of_the_demo_are_found_without_their_names(tmp_path: Path) -> 
         for one in dataset.load(tmp_path):
             if one.name not in _TELL_TALES:
                 writer.writerow([one.user, one.at, one.name, one.platform])
-    with Engine().open() as connection:
+    with open_duckdb(Engine()) as connection:
         found = find_course(read_events(connection, file, EventOptions()), "purchase", 0)
     assert found is not None
     assert msgspec.json.encode(found)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.insights.engines import open_duckdb
 from pipeline.insights.off_policy import evaluate, read_log
 from pipeline.insights.tables import Engine
 from tests.support.attribution import write_parquet
@@ -66,7 +67,7 @@ def test_the_random_log_tells_what_the_other_policy_really_earned(
         }
         for row in uniform[::2]
     ]
-    with Engine(threads=1).open() as connection:
+    with open_duckdb(Engine(threads=1)) as connection:
         found = evaluate(read_log(connection, write_parquet(tmp_path / "log.parquet", log)))
     earned = sum(float(row["click"]) for row in thompson) / len(thompson)
     for estimate in (found.ips, found.snips, found.dr):

@@ -18,6 +18,7 @@ from pipeline.cli.main import build_app
 from pipeline.insights.anomalies import Anomaly, scan
 from pipeline.insights.baseline import fit
 from pipeline.insights.daily import DailySeries, daily_series
+from pipeline.insights.engines import open_duckdb
 from pipeline.insights.events import EventOptions, read_events
 from pipeline.insights.forecast import HORIZON, forecast
 from pipeline.insights.incident_words import incident_words
@@ -35,7 +36,7 @@ _WEEKDAYS = np.array([1.2, 1.1, 1.0, 1.0, 1.1, 0.8, 0.6])
 
 
 def _course_of(rows: list[tuple[str, int, str, str]], goal: str | None = None) -> Course | None:
-    with TemporaryDirectory() as folder, Engine().open() as connection:
+    with TemporaryDirectory() as folder, open_duckdb(Engine()) as connection:
         file = Path(folder) / "events.csv"
         with file.open("w", newline="") as out:
             writer = csv.writer(out)
@@ -124,7 +125,7 @@ def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> No
         (case, _MONDAY * _DAY + at * 600_000, name, channel) for case, at, name, channel in rows
     )
     end = ("end", (_MONDAY + 4) * _DAY, "home", "web")
-    with TemporaryDirectory() as folder, Engine().open() as connection:
+    with TemporaryDirectory() as folder, open_duckdb(Engine()) as connection:
         file = Path(folder) / "events.csv"
         lines = [",".join(map(str, row)) for row in (*events, end)]
         file.write_text("case_id,occurred_at,name,channel\n" + "\n".join(lines) + "\n")
@@ -227,9 +228,9 @@ def test_topics_give_the_same_events_as_a_table(tmp_path: Path) -> None:
         told("bob", event("3", "home", at + 5)),
     ]
     write_topic(tmp_path, SEGMENTED, heard)
-    with Engine().open() as connection:
+    with open_duckdb(Engine()) as connection:
         log = topic_events(connection, tmp_path, "platform", None)
-        found = connection.execute(
+        found = connection.connection.execute(
             "SELECT case_id, moment // 1000, name, channel FROM events ORDER BY line"
         ).fetchall()
     assert found == [("ann", at, "home", "mobile"), ("bob", at + 5, "home", "web")]

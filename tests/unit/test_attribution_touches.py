@@ -2,14 +2,14 @@
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import duckdb
 import pytest
 
 from pipeline.insights.attribution import MODELS
+from pipeline.insights.engines import DuckQueries, open_duckdb
 from pipeline.insights.paths import NO_TOUCH, PathCounts
 from pipeline.insights.questions import (
     AttributionAnswer,
@@ -50,19 +50,24 @@ def _paths(found: PathCounts) -> dict[tuple[str, ...], tuple[float, float, float
 
 
 def _journeys(
-    connection: duckdb.DuckDBPyConnection, folder: Path, lines: Sequence[str], **options: object
+    connection: DuckQueries, folder: Path, lines: Sequence[str], **options: object
 ) -> Journeys:
     file = write_csv(folder / "touches.csv", [HEADER, *lines])
     return read_touches(connection, file, TouchOptions(**options))  # type: ignore[arg-type]
 
 
+def _answered(question: AttributionQuestion, engine: Engine) -> AttributionAnswer:
+    with open_duckdb(engine) as queries:
+        return answer(question, queries)
+
+
 @pytest.fixture
-def connection() -> "duckdb.DuckDBPyConnection":
-    with Engine(threads=1).open() as opened:
+def connection() -> Iterator[DuckQueries]:
+    with open_duckdb(Engine(threads=1)) as opened:
         yield opened
 
 
-def test_a_conversion_ends_a_journey(connection: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+def test_a_conversion_ends_a_journey(connection: DuckQueries, tmp_path: Path) -> None:
     lines = [
         _touch("p", 1, "mail"),
         _touch("p", 2, "web"),
@@ -75,9 +80,7 @@ def test_a_conversion_ends_a_journey(connection: duckdb.DuckDBPyConnection, tmp_
     assert paths == {("mail", "web"): (1, 10, 0), ("sms",): (1, 20, 0), (): (1, 40, 0)}
 
 
-def test_the_lookback_is_open_at_its_beginning(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_the_lookback_is_open_at_its_beginning(connection: DuckQueries, tmp_path: Path) -> None:
     lines = [
         _touch("p", 0, "at the edge"),
         _touch("p", 0.001, "within"),
@@ -88,7 +91,7 @@ def test_the_lookback_is_open_at_its_beginning(
 
 
 def test_journeys_without_conversion_are_parted_by_a_lookback_and_censored(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+    connection: DuckQueries, tmp_path: Path
 ) -> None:
     lines = [
         _touch("p", 0, "a"),
@@ -105,7 +108,7 @@ def test_journeys_without_conversion_are_parted_by_a_lookback_and_censored(
 
 
 def test_order_of_rows_does_not_matter_and_equal_times_go_by_name(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+    connection: DuckQueries, tmp_path: Path
 ) -> None:
     lines = [
         _conversion("p", 2, 7.0),
@@ -119,9 +122,7 @@ def test_order_of_rows_does_not_matter_and_equal_times_go_by_name(
         assert paths == {("a", "b", "z"): (2, 8, 0)}
 
 
-def test_a_session_counts_a_repeated_channel_once(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_a_session_counts_a_repeated_channel_once(connection: DuckQueries, tmp_path: Path) -> None:
     minute = 1 / 1440
     lines = [
         *(_touch("p", at * minute, "web") for at in (0, 20, 40)),
@@ -135,7 +136,7 @@ def test_a_session_counts_a_repeated_channel_once(
 
 
 def test_conversions_that_look_back_beyond_the_table_are_left_out(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+    connection: DuckQueries, tmp_path: Path
 ) -> None:
     lines = [_touch("p", 1, "a"), _conversion("p", 5), _touch("p", 39, "b"), _conversion("p", 40)]
     journeys = _journeys(connection, tmp_path, lines, since_ms=START)
@@ -143,9 +144,7 @@ def test_conversions_that_look_back_beyond_the_table_are_left_out(
     assert journeys.support().unseen == 1
 
 
-def test_what_is_after_until_is_not_there(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_what_is_after_until_is_not_there(connection: DuckQueries, tmp_path: Path) -> None:
     lines = [_touch("p", 1, "a"), _touch("q", 1, "b"), _conversion("p", 50)]
     journeys = _journeys(connection, tmp_path, lines, until_ms=START + 40 * DAY)
     assert _paths(journeys.path_counts()) == {("a",): (0, 0, 1), ("b",): (0, 0, 1)}
@@ -168,7 +167,7 @@ def _answer(file: Path, model: str = "markov", **options: object) -> Attribution
         touches=TouchOptions(**options),
         draws=BootstrapDraws(40),  # type: ignore[arg-type]
     )
-    return answer(question, Engine(threads=1))
+    return _answered(question, Engine(threads=1))
 
 
 def test_units_touches_and_repeated_ids_are_as_asked(tmp_path: Path) -> None:
@@ -221,7 +220,7 @@ def test_credit_adds_up_however_many_half_lives_ago_the_touch_was(tmp_path: Path
         model="time-decay",
         half_life_ms=1_000,
     )
-    found = answer(question, Engine(threads=1)).attribution
+    found = _answered(question, Engine(threads=1)).attribution
     assert {one.channel: one.value for one in found.channels} == {"a": 0.0, "b": 100.0}
 
 
@@ -287,7 +286,7 @@ def _expected_paths(
 
 @pytest.mark.parametrize("seed", range(6))
 def test_journeys_equal_those_told_event_by_event(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path, seed: int
+    connection: DuckQueries, tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)
     events = [
@@ -351,8 +350,8 @@ def test_little_data_gets_a_plain_answer(tmp_path: Path, model: str) -> None:
 
 def test_more_than_memory_holds_goes_to_disk(tmp_path: Path) -> None:
     file = tmp_path / "touches.parquet"
-    with Engine(threads=2).open() as connection:
-        connection.execute(
+    with open_duckdb(Engine(threads=2)) as connection:
+        connection.connection.execute(
             f"""COPY (
                 SELECT md5((i // 4)::VARCHAR) AS profile_id,
                     CASE WHEN i % 4 = 3 THEN 'conversion' ELSE 'touch' END AS kind,
@@ -361,9 +360,9 @@ def test_more_than_memory_holds_goes_to_disk(tmp_path: Path) -> None:
                 FROM range(2_000_000) AS t(i)) TO '{file}' (FORMAT parquet)"""
         )
     question = AttributionQuestion(file, paths=False, model="first", draws=BootstrapDraws(0))
-    within = answer(question, Engine(memory="160MB", folder=tmp_path, threads=2)).attribution
+    within = _answered(question, Engine(memory="160MB", folder=tmp_path, threads=2)).attribution
     assert (within.conversions, within.value) == (500_000, 1_250_000)
-    assert within == answer(question, Engine(threads=2)).attribution
+    assert within == _answered(question, Engine(threads=2)).attribution
     with pytest.raises(TableError, match="more memory than allowed"):
-        answer(question, Engine(memory="5MB", folder=tmp_path))
+        _answered(question, Engine(memory="5MB", folder=tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["touches.parquet"]

@@ -20,6 +20,7 @@ from pipeline.cli.main import build_app
 from pipeline.config.model import Campaign, Goal
 from pipeline.insights.campaign_facts import Period
 from pipeline.insights.campaigns import CampaignFigures, CampaignStatistics, Lift
+from pipeline.insights.engines import open_duckdb
 from pipeline.insights.goals import campaign_goals
 from pipeline.insights.intervals import ArmSums, ClusterSums, conversion_difference, rate, wilson
 from pipeline.insights.tables import Engine, TableError
@@ -43,7 +44,7 @@ def _statistics(
     campaigns: Sequence[Campaign] = _CAMPAIGNS,
     period: Period | None = None,
 ) -> CampaignStatistics:
-    with TemporaryDirectory() as name, Engine().open() as connection:
+    with TemporaryDirectory() as name, open_duckdb(Engine()) as connection:
         write_topic(Path(name), DECISIONS, decisions)
         write_topic(Path(name), SEGMENTED, segmented)
         return load_statistics(connection, Path(name), period or Period(), campaigns)
@@ -346,7 +347,7 @@ def test_period_ends_the_log_as_it_was_then(bank: BankRecords) -> None:
 
 
 def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
-    with Engine().open() as connection:
+    with open_duckdb(Engine()) as connection:
         with pytest.raises(TableError, match=r"decisions: has no Parquet files; make them by"):
             load_statistics(connection, tmp_path, Period(), ())
         write_topic(tmp_path, DECISIONS, [])

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from pipeline.cli.main import build_app
 from pipeline.config.model import Campaign, Goal
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
+from pipeline.insights.engines import open_duckdb
 from pipeline.insights.goals import CampaignGoal, campaign_goals
 from pipeline.insights.impact_effects import ImpactEffects, impact_effects
 from pipeline.insights.tables import Engine
@@ -32,7 +33,7 @@ _CUSTOMERS = 1_500
 
 def _effects(folder: Path, until: int | None = None) -> ImpactEffects:
     goals = campaign_goals([Campaign("sale", (), goal=Goal({"name": "Bought"}, "3d"))])
-    with Engine().open() as connection:
+    with open_duckdb(Engine()) as connection:
         support = load_facts(connection, folder, Period(until_ms=until))
         load_goals(connection, [one for one in goals if isinstance(one, CampaignGoal)])
         return impact_effects(connection, support.until_ms or 0)

@@ -6,10 +6,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 
 from pipeline.insights.discovery import Discovery, DiscoveryOptions, discover
+from pipeline.insights.engines import DuckQueries, open_duckdb
 from pipeline.insights.events import EventOptions, read_events
 from pipeline.insights.tables import Engine
 from tests.support.journeys import DAY, case, write_events
@@ -17,12 +17,12 @@ from tests.unit.test_insights_journeys import run
 
 
 @pytest.fixture
-def connection() -> "duckdb.DuckDBPyConnection":
-    with Engine(threads=1).open() as opened:
+def connection() -> "DuckQueries":
+    with open_duckdb(Engine(threads=1)) as opened:
         yield opened
 
 
-def find(connection: duckdb.DuckDBPyConnection, file: Path, **options: Any) -> Discovery:
+def find(connection: DuckQueries, file: Path, **options: Any) -> Discovery:
     log = read_events(connection, file, EventOptions())
     return discover(log, DiscoveryOptions(**{"goal": "buy", **options}))
 
@@ -42,7 +42,7 @@ def random_events(folder: Path, seed: int) -> Path:
 
 
 def test_a_goal_ends_a_journey_and_the_next_event_begins_one(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+    connection: DuckQueries, tmp_path: Path
 ) -> None:
     events = write_events(tmp_path, case("a", 0, "view", "buy", "view", "cart"))
     found = find(connection, events)
@@ -52,7 +52,7 @@ def test_a_goal_ends_a_journey_and_the_next_event_begins_one(
 
 
 def test_a_pause_longer_than_the_gap_ends_a_journey(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path
+    connection: DuckQueries, tmp_path: Path
 ) -> None:
     events = write_events(tmp_path, case("a", 0, "x", "y"), case("a", 3, "z"), case("b", 4, "x"))
     assert paths(find(connection, events, gap_ms=2 * DAY)) == {
@@ -64,9 +64,7 @@ def test_a_pause_longer_than_the_gap_ends_a_journey(
     assert (found.dropped, found.unfinished) == (1, 2)
 
 
-def test_a_goal_after_the_window_is_none(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_a_goal_after_the_window_is_none(connection: DuckQueries, tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "x"), case("a", 5, "buy"), case("b", 4, "x"))
     found = find(connection, events, window_ms=5 * DAY)
     assert paths(found) == {("x",): (2, 0)}
@@ -74,9 +72,7 @@ def test_a_goal_after_the_window_is_none(
     assert paths(find(connection, events, window_ms=5 * DAY + 1))["x", "buy"] == (1, 1)
 
 
-def test_paths_end_with_the_number_of_steps(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_paths_end_with_the_number_of_steps(connection: DuckQueries, tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "x", "y", "buy"), case("b", 0, "x", "y"))
     found = find(connection, events, steps=2)
     assert [(one.path, one.complete, one.converted) for one in found.paths] == [
@@ -88,7 +84,7 @@ def test_paths_end_with_the_number_of_steps(
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("most", [1, 7, 100_000])
 def test_the_tree_adds_up_at_every_node(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path, seed: int, most: int
+    connection: DuckQueries, tmp_path: Path, seed: int, most: int
 ) -> None:
     found = find(connection, random_events(tmp_path, seed), steps=3, most=most, gap_ms=9 * DAY)
     shown = {one.path: one for one in found.tree}
@@ -108,9 +104,7 @@ def test_the_tree_adds_up_at_every_node(
     assert found.converted + found.dropped + found.unfinished == found.journeys
 
 
-def test_time_to_convert_counts_all_journeys(
-    connection: duckdb.DuckDBPyConnection, tmp_path: Path
-) -> None:
+def test_time_to_convert_counts_all_journeys(connection: DuckQueries, tmp_path: Path) -> None:
     found = find(connection, random_events(tmp_path, 1))
     curve = found.time_to_convert
     assert (curve.cases, curve.conversions) == (found.journeys, found.converted)

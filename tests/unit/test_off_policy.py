@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.insights.engines import open_duckdb
 from pipeline.insights.off_policy import Bounds, Estimate, Log, anytime_interval, evaluate, read_log
 from pipeline.insights.tables import Engine
 from tests.support.attribution import write_csv, write_parquet
@@ -13,7 +14,7 @@ HEADER = "reward,propensity,target_propensity"
 
 
 def _read(file: Path) -> Log:
-    with Engine(threads=1).open() as connection:
+    with open_duckdb(Engine(threads=1)) as connection:
         return read_log(connection, file)
 
 

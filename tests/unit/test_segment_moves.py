@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pipeline.cli.main import build_app
+from pipeline.insights.engines import open_duckdb
 from pipeline.insights.segment_moves import CHANGES, SegmentMoves, segment_moves
 from pipeline.insights.tables import Engine, TableError
 from pipeline.model.profile import SegmentChange
@@ -36,7 +37,7 @@ def _change(who: str, segment: str, entered: bool, hour: int) -> SegmentChange:
 
 
 def _moves(changes: list[SegmentChange], until: int | None = None) -> dict[str, SegmentMoves]:
-    with TemporaryDirectory() as name, Engine().open() as connection:
+    with TemporaryDirectory() as name, open_duckdb(Engine()) as connection:
         write_topic(Path(name), CHANGES, changes)
         return {one.segment: one for one in segment_moves(connection, Path(name), until)}
 

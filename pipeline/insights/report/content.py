@@ -7,10 +7,7 @@ the whole period.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
-
-import duckdb
 
 from pipeline.config.journey import Journey
 from pipeline.config.model import Campaign
@@ -21,12 +18,13 @@ from pipeline.insights.conformance import Conformance, conformance
 from pipeline.insights.daily import daily_series
 from pipeline.insights.defined import compare
 from pipeline.insights.discovery import Discovery, DiscoveryOptions, discover
+from pipeline.insights.engines import Queries
 from pipeline.insights.events import EventLog
 from pipeline.insights.goals import CampaignGoal, UnreadableGoal
 from pipeline.insights.incident_words import Language, incident_words
 from pipeline.insights.incidents import Course, course
 from pipeline.insights.journey_details import JourneyDetails, journey_details
-from pipeline.insights.questions import AttributionQuestion, BootstrapDraws, answer
+from pipeline.insights.questions import AttributionQuestion, BootstrapDraws, credit_journeys
 from pipeline.insights.report.advice import (
     NO_ADVICE,
     Advice,
@@ -34,9 +32,9 @@ from pipeline.insights.report.advice import (
     RecommendedStep,
 )
 from pipeline.insights.survival import ConversionCurve
-from pipeline.insights.tables import Engine
+from pipeline.insights.tables import sql_text
 from pipeline.insights.topic_events import topic_events
-from pipeline.insights.touches import TouchOptions
+from pipeline.insights.touches import Journeys, TouchOptions
 
 _MODELS: Final = ("first", "last", "linear", "position", "time-decay", "markov", "shapley")
 _REPLICATES: Final = 100
@@ -122,22 +120,20 @@ class ReportContent:
     recommended_journey: tuple[RecommendedStep, ...]
 
 
-def report_content(
-    connection: duckdb.DuckDBPyConnection, question: ReportQuestion, engine: Engine
-) -> ReportContent:
+def report_content(queries: Queries, question: ReportQuestion) -> ReportContent:
     """Answer everything that the report shows. Raises TableError."""
-    support = load_facts(connection, question.folder, question.period)
-    load_goals(connection, [one for one in question.goals if isinstance(one, CampaignGoal)])
+    support = load_facts(queries, question.folder, question.period)
+    load_goals(queries, [one for one in question.goals if isinstance(one, CampaignGoal)])
     reasons = {
         one.campaign: one.reason for one in question.goals if isinstance(one, UnreadableGoal)
     }
-    statistics = campaign_statistics(connection, support, reasons)
-    cells = _cells(connection)
-    attribution = _attribution(connection, question, engine)
-    log = topic_events(connection, question.folder, question.by, question.period.until_ms)
+    statistics = campaign_statistics(queries, support, reasons)
+    cells = _cells(queries)
+    attribution = _attribution(queries, question)
+    log = topic_events(queries, question.folder, question.by, question.period.until_ms)
     series = daily_series(log, question.goal)
     found = course(series, scan(series, question.seed), question.goal)
-    steps = _steps(connection, question.goal, series[0].first_day) if series else _no_steps()
+    steps = _steps(queries, question.goal, series[0].first_day) if series else _no_steps()
     words = tuple(
         incident_words(one, question.goal, question.worth, question.language)
         for one in (found.incidents if found else ())
@@ -161,7 +157,7 @@ def report_content(
     )
 
 
-def _cells(connection: duckdb.DuckDBPyConnection) -> CellTable:
+def _cells(queries: Queries) -> CellTable:
     """Return the cells, without segments where there would be too many for a page."""
     sums = (
         "sum(decided), sum(held), sum(seen), sum(clicked), sum(conversion), sum(dismiss), "
@@ -176,8 +172,8 @@ def _cells(connection: duckdb.DuckDBPyConnection) -> CellTable:
         f"SELECT day, campaign, offer, channel, segment, {sums} FROM facts "
         "JOIN memberships USING (customer, event_id) GROUP BY ALL"
     )
-    rows = connection.execute(f"{everybody} ORDER BY ALL").fetchall()
-    more = connection.execute(f"{by_segment} ORDER BY ALL LIMIT {_MOST_CELLS + 1}").fetchall()
+    rows = queries.rows(f"{everybody} ORDER BY ALL")
+    more = queries.rows(f"{by_segment} ORDER BY ALL LIMIT {_MOST_CELLS + 1}")
     fits = len(rows) + len(more) <= _MOST_CELLS
     return CellTable(columns, tuple(map(tuple, [*rows, *more] if fits else rows)), fits)
 
@@ -186,60 +182,50 @@ def _no_steps() -> StepTable:
     return StepTable(("day", "step", "channel", "events", "visits", "reached"), ())
 
 
-def _steps(connection: duckdb.DuckDBPyConnection, goal: str | None, first_day: int) -> StepTable:
-    found = connection.execute(
+def _steps(queries: Queries, goal: str | None, first_day: int) -> StepTable:
+    found = queries.rows(
         f"""
-        WITH reached AS (SELECT DISTINCT case_id, visit FROM steps WHERE name = $goal)
+        WITH reached AS (SELECT DISTINCT case_id, visit FROM steps WHERE name = {sql_text(goal)})
         SELECT s.day + {first_day}, s.name, s.channel, sum(s.events)::BIGINT, count(*),
             sum(CASE WHEN r.visit IS NULL THEN 0 ELSE 1 END)::BIGINT
         FROM steps AS s LEFT JOIN reached AS r ON s.case_id = r.case_id AND s.visit = r.visit
         GROUP BY ALL ORDER BY ALL
-        """,
-        {"goal": goal},
-    ).fetchall()
+        """
+    )
     return replace(_no_steps(), rows=tuple(map(tuple, found)))
 
 
-def _attribution(
-    connection: duckdb.DuckDBPyConnection, question: ReportQuestion, engine: Engine
-) -> tuple[ModelCredits, ...]:
+def _attribution(queries: Queries, question: ReportQuestion) -> tuple[ModelCredits, ...]:
     """Credit channels for goals by messages seen; nothing without a goal, a message or one that was
     reached."""
     goal = question.goal
-    with TemporaryDirectory(prefix="kairos-") as folder:
-        file = Path(folder) / "touches.parquet"
-        connection.execute(
-            """
-            CREATE OR REPLACE TEMP TABLE touched AS
-            SELECT m.customer AS profile_id, o.at_ms AS occurred_at, m.channel AS channel,
-                'touch' AS kind, 0.0 AS value
-            FROM messages AS m JOIN (
-                SELECT properties ->> '$.action_id' AS action_id, min(at_ms) AS at_ms FROM heard
-                WHERE kind = 'outcome' AND name IN ('impression', 'click') GROUP BY action_id
-            ) AS o ON m.action_id = o.action_id
-            UNION ALL
-            SELECT customer, at_ms, NULL, 'conversion', value FROM happened WHERE name = $goal
-            """,
-            {"goal": goal},
-        )
-        counts = connection.execute(
-            "SELECT count(*) FILTER (kind = 'touch'), count(*) FILTER (kind <> 'touch') "
-            "FROM touched"
-        ).fetchone()
-        if goal is None or counts is None or not all(counts):
-            return ()
-        target = str(file).replace("'", "''")
-        connection.execute(f"COPY touched TO '{target}' (FORMAT parquet)")
-        return tuple(_credits(model, file, engine) for model in _MODELS)
-
-
-def _credits(model: str, file: Path, engine: Engine) -> ModelCredits:
-    replicates = _REPLICATES if model == "markov" else 0
-    options = TouchOptions()
-    asked = AttributionQuestion(
-        file, paths=False, model=model, touches=options, draws=BootstrapDraws(replicates)
+    queries.define(
+        "checked",
+        f"""
+        SELECT m.customer AS profile_id, o.at_ms * 1000 AS occurred_at, m.channel AS channel,
+            'touch' AS kind, 0.0 AS value, CAST(NULL AS VARCHAR) AS touch
+        FROM messages AS m JOIN (
+            SELECT properties ->> '$.action_id' AS action_id, min(at_ms) AS at_ms FROM heard
+            WHERE kind = 'outcome' AND name IN ('impression', 'click') GROUP BY action_id
+        ) AS o ON m.action_id = o.action_id
+        UNION ALL
+        SELECT customer, at_ms * 1000, NULL, 'conversion', value, NULL FROM happened
+        WHERE name = {sql_text(goal)}
+        """,
     )
-    found = answer(asked, engine).attribution
+    counts = queries.rows(
+        "SELECT count(*) FILTER (kind = 'touch'), count(*) FILTER (kind <> 'touch') FROM checked"
+    )
+    if goal is None or not all(counts[0]):
+        return ()
+    journeys = Journeys(queries, question.folder, TouchOptions(), False)
+    return tuple(_credits(model, journeys) for model in _MODELS)
+
+
+def _credits(model: str, journeys: Journeys) -> ModelCredits:
+    draws = BootstrapDraws(_REPLICATES if model == "markov" else 0)
+    asked = AttributionQuestion(Path(), paths=False, model=model, draws=draws)
+    found = credit_journeys(asked, journeys).attribution
     total = sum(one.conversions for one in found.channels)
     return ModelCredits(
         model,

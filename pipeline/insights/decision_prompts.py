@@ -1,0 +1,96 @@
+"""Prompts straight from the topic `decisions`: each decision that a step's offers competed in.
+
+The journey's prompts say which offers are for which step. A decision in which one of them was said
+is that prompt; one in which none was is a time at which nothing was said. A holdout's decisions,
+and those in which another step's offer took the slot, are no choice about the step: left out.
+A probability below 1 is that of what was drawn; a choice that nothing was drawn for has none.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import pyarrow as pa
+
+from pipeline.config.journey import Journey
+from pipeline.insights.engines import Queries
+from pipeline.insights.tables import TableError
+from pipeline.insights.topic_files import DECISIONS
+
+_NEEDS: Final = (
+    *("decision_id", "profile_id", "decided_at", "choices", "candidates"),
+    *("kafka_partition", "kafka_offset", "kafka_error"),
+)
+
+
+def load_decision_prompts(queries: Queries, folder: Path, journey: Journey, file: Path) -> None:
+    """Make `checked` of FOLDER/decisions, as a table of prompts has it. Raises TableError where the
+    journey in `file` names no offers."""
+    pairs = {
+        offer: step.step
+        for stage in journey.steps
+        for step in stage.steps()
+        for prompt in step.prompts
+        for offer in prompt.offers
+    }
+    if not pairs:
+        raise TableError(f"{file}: no step has prompts, so decisions cannot be told to be of one")
+    queries.load(
+        "step_offers", pa.table({"offer": list(pairs), "step": [pairs[one] for one in pairs]})
+    )
+    topic = queries.open_topic(folder, DECISIONS, _NEEDS)
+    queries.define(
+        "told_decisions",
+        f"""
+        SELECT decision_id, profile_id, epoch_us(decided_at) AS moment, choices, candidates FROM (
+            SELECT decision_id, profile_id, decided_at, choices, candidates, row_number() OVER (
+                PARTITION BY decision_id ORDER BY kafka_partition, kafka_offset) AS nth
+            FROM {topic} WHERE decision_id IS NOT NULL AND kafka_error IS NULL
+        ) AS numbered WHERE nth = 1
+        """,
+    )
+    queries.define("slot_steps", _SLOT_STEPS)
+    queries.define("slot_choices", _SLOT_CHOICES)
+    queries.define("checked", _PROMPTS)
+
+
+_SLOT_STEPS: Final = """
+SELECT c.decision_id AS decision_id, c.slot AS slot, min(s.step) AS step
+FROM (
+    SELECT decision_id, one.slot AS slot, one.offer AS offer
+    FROM (SELECT decision_id, unnest(candidates) AS one FROM told_decisions) AS opened
+) AS c JOIN step_offers AS s ON c.offer = s.offer
+GROUP BY c.decision_id, c.slot HAVING count(DISTINCT s.step) = 1
+"""
+
+_SLOT_CHOICES: Final = """
+SELECT c.decision_id AS decision_id, c.profile_id AS profile_id, c.moment AS moment,
+    t.step AS step, c.channel AS channel, c.treatment AS treatment, c.offer AS offer,
+    CASE WHEN c.propensity < 1 THEN c.propensity END AS propensity, c.slot AS slot,
+    count(*) OVER (PARTITION BY c.decision_id, t.step) AS slots
+FROM (
+    SELECT decision_id, profile_id, moment, one.slot AS slot, one.channel AS channel,
+        one.treatment AS treatment, one.offer AS offer, one.propensity AS propensity,
+        one.holdout AS holdout
+    FROM (
+        SELECT decision_id, profile_id, moment, unnest(choices) AS one FROM told_decisions
+    ) AS opened
+) AS c JOIN slot_steps AS t ON c.decision_id = t.decision_id AND c.slot = t.slot
+LEFT JOIN step_offers AS s ON c.offer = s.offer
+WHERE c.holdout IS NULL AND (c.treatment IS NULL OR s.step = t.step)
+"""
+"""Where several channels were open at once, the probability that nothing was said in any is not
+logged."""
+
+_PROMPTS: Final = """
+SELECT profile_id AS case_id, moment AS occurred_at, step,
+    CASE WHEN treatment IS NULL THEN 'nothing' ELSE channel END AS channel, treatment AS message,
+    offer, CASE WHEN treatment IS NOT NULL OR slots = 1 THEN propensity END AS propensity,
+    row_number() OVER (ORDER BY moment, decision_id) AS row
+FROM (
+    SELECT decision_id, profile_id, moment, step, channel, treatment, offer, propensity, slots,
+        row_number() OVER (
+            PARTITION BY decision_id, step
+            ORDER BY CASE WHEN treatment IS NULL THEN 1 ELSE 0 END, slot) AS nth
+    FROM slot_choices
+) AS ranked WHERE nth = 1
+"""

@@ -1,0 +1,101 @@
+"""The best prompt of a step is found in the decisions themselves."""
+
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli.main import build_app
+from pipeline.insights.topic_files import DECISIONS, SEGMENTED
+from pipeline.model.decision import Candidate, Choice, Decision
+from pipeline.model.stages import Segmented
+from pipeline.model.time import DAY_MS, HOUR_MS
+from tests.support.replayed import event, told, write_topic
+
+_START = 1_704_067_200_000
+_JOURNEY = """
+journey: onboarding
+steps:
+  - step: terms
+    mandatory: true
+    reached: {name: Terms Accepted}
+    prompts: [{offers: [terms-mail, terms-page], after: 1h}]
+  - {step: photo, reached: {name: Photo Uploaded}}
+"""
+_SHARES = {"terms-mail": 0.5, "terms-page": 0.3, None: 0.2}
+_TRUTH = {"terms-mail": 0.5, "terms-page": 0.2, None: 0.2}
+_CUSTOMERS = 1_500
+
+
+def _candidate(offer: str, chosen: str | None) -> Candidate:
+    fate = "chosen" if offer == chosen else "beaten by nothing"
+    return Candidate("hero", "onboarding", offer, offer, "web", 1.0, 0.0, 1.0, fate)
+
+
+def _decided(number: int, at: int, offer: str | None, *, drawn: bool, **more: Any) -> Decision:
+    propensity = _SHARES[offer] if drawn else 1.0
+    choice = Choice("hero", "web", propensity=propensity, **more)
+    if offer is not None:
+        choice = Choice(
+            "hero", "web", f"a{number}", "onboarding", offer, offer, 1.0, propensity=propensity
+        )
+    candidates = tuple(_candidate(one, offer) for one in ("terms-mail", "terms-page"))
+    return Decision(f"d{number}", f"e{number}", f"c{number}", "c", at, (choice,), candidates)
+
+
+def _recommended(folder: Path, *, drawn: bool) -> dict[str, Any]:
+    chance, decisions, segmented = Random(2), list[Decision](), list[Segmented]()
+    for number in range(_CUSTOMERS):
+        at = _START + number * DAY_MS // 50
+        [offer] = chance.choices(list(_SHARES), list(_SHARES.values()))
+        decisions.append(_decided(number, at, offer, drawn=drawn))
+        segmented.append(told(f"c{number}", event(f"e{number}", "Home", at - HOUR_MS)))
+        if chance.random() < _TRUTH[offer]:
+            done = event(f"t{number}", "Terms Accepted", at + HOUR_MS)
+            segmented.append(told(f"c{number}", done))
+    held = _decided(-1, _START, None, drawn=drawn, holdout="all", would_be="terms-mail")
+    segmented.append(told("last", event("last", "Home", _START + 60 * DAY_MS)))
+    write_topic(folder, DECISIONS, [*decisions, decisions[0], held])
+    write_topic(folder, SEGMENTED, segmented)
+    plan = folder / "onboarding.yaml"
+    plan.write_text(_JOURNEY)
+    given = ["insights", "recommend", "--topics", str(folder), "--defined", str(plan), "--json"]
+    done = CliRunner().invoke(build_app("insights"), given)
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = msgspec.json.decode(done.stdout)
+    return found
+
+
+def test_the_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
+    found = _recommended(tmp_path, drawn=True)
+    step = next(one for one in found["journey"] if one["step"] == "terms")
+    assert (step["step"], step["channel"], step["message"]) == ("terms", "web", "terms-mail")
+    [change] = [one for one in found["changes"] if one["place"] == "terms"]
+    assert change["grade"] == "Tested"
+    assert change["gain"]["low"] > 0
+    found_on, reported_on = change["support"]["found_on"], change["support"]["reported_on"]
+    assert found_on + reported_on == _CUSTOMERS
+
+
+def test_what_was_not_drawn_is_a_test_only(tmp_path: Path) -> None:
+    found = _recommended(tmp_path, drawn=False)
+    assert [one["grade"] for one in found["changes"] if one["place"] == "terms"] == [
+        "Observed only"
+    ]
+
+
+def test_topics_need_a_journey_whose_prompts_name_offers(tmp_path: Path) -> None:
+    given = ["insights", "recommend", "--topics", str(tmp_path)]
+    done = CliRunner().invoke(build_app("insights"), given)
+    assert done.exit_code == 2
+    assert "--defined" in done.output
+
+
+@pytest.mark.parametrize("given", [(), ("--events", "e.csv")])
+def test_without_topics_both_tables_are_needed(given: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(build_app("insights"), ["insights", "recommend", *given])
+    assert done.exit_code == 2
+    assert "--prompts FILE" in done.output
