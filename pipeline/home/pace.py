@@ -199,7 +199,10 @@ class StagesWatch:
         self._looked_at_s = float("-inf")
 
     def is_given_up(self, waited_s: float) -> bool:
-        """Return whether the stages have no worker; looks once in five seconds of waiting."""
+        """Return whether the stages have no worker, or no broker for long.
+
+        Looks once in five seconds of waiting.
+        """
         now_s = time.monotonic()
         if waited_s < _LOOK_S or now_s - self._looked_at_s < _LOOK_S:
             return False
@@ -207,4 +210,4 @@ class StagesWatch:
         try:
             return not are_stages_running(self._kafka)
         except KafkaException:
-            return False  # the broker is away, and its workers may be there when it is back
+            return waited_s > _LOST_S  # its workers may be there when the broker is back

@@ -61,10 +61,13 @@ def test_file_is_sent_no_further_ahead_than_the_stages_take_it(
     before = _undecided(stack)
     sending = stack.start("send", str(file))
     ahead = [0]
-    while sending.poll() is None:
-        ahead.append(_undecided(stack) - before)
-        time.sleep(0.02)
-    assert sending.returncode == 0
+    try:
+        while sending.poll() is None:
+            ahead.append(_undecided(stack) - before)
+            time.sleep(0.02)
+    finally:
+        sending.kill()
+    assert sending.wait() == 0
     assert max(ahead) < _ROWS / 2
     stack.kairos("status", "--until-idle", "60")
     assert _undecided(stack) == before
