@@ -21,15 +21,21 @@ _log = logging.getLogger("kairos.supervisor")
 class BrokerKeeper:
     """Restarts the broker when it has ended although nobody stopped it.
 
-    `answers` is set while the broker runs; what needs it is started only then.
+    What needs it is started only while it runs (`wait_until_running`).
     """
 
     def __init__(self, broker: Broker, may_start: Callable[[], bool]) -> None:
-        self.answers = asyncio.Event()
+        self._answers = asyncio.Event()
         self._broker = broker
         self._may_start = may_start
         self._last: ProcessHandle | None = None
         self._task = asyncio.create_task(self._keep())
+
+    async def wait_until_running(self) -> None:
+        """Return as soon as the broker runs; it may have ended since it was last looked for."""
+        if self._broker.status() is None:
+            self._answers.clear()
+        await self._answers.wait()
 
     def stop(self) -> None:
         """Stop keeping the broker; leave it as it is."""
@@ -49,9 +55,9 @@ class BrokerKeeper:
             if running is not None:
                 self._last = ProcessHandle.of(running.pid)
                 failures = 0
-                self.answers.set()
+                self._answers.set()
             else:
-                self.answers.clear()
+                self._answers.clear()
                 failures += await self._start()
             await asyncio.sleep(pause_s(failures, random.random()) if failures else _LOOK_S)
 

@@ -14,7 +14,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from itertools import groupby
 from pathlib import Path
 from typing import IO
@@ -43,14 +43,18 @@ _log = logging.getLogger("kairos.supervisor")
 
 
 class Keeper:
-    """Keeper of one process, which runs until it is stopped; it is started only while `may_start`
-    is set."""
+    """Keeper of one process, which runs until it is stopped; `wait` is called before each start of
+    it."""
 
     def __init__(
-        self, home: Path, spec: ProcessSpec, changed: Callable[[], None], may_start: asyncio.Event
+        self,
+        home: Path,
+        spec: ProcessSpec,
+        changed: Callable[[], None],
+        wait: Callable[[], Awaitable[None]],
     ) -> None:
         self.spec = spec
-        self._may_start = may_start
+        self._wait = wait
         self.child = SupervisedProcess()
         self._home = home
         self._changed = changed
@@ -76,7 +80,7 @@ class Keeper:
     async def _keep(self) -> None:
         failures = 0
         while True:
-            await self._may_start.wait()
+            await self._wait()
             began = time.monotonic()
             try:
                 outcome = f"exited with {await self._run_once()}"
@@ -127,7 +131,6 @@ class Supervisor:
     def __init__(self, home: Path, lock: IO[str]) -> None:
         self._home = home
         self._lock = lock
-        self._broker_answers = asyncio.Event()
         self._broker: BrokerKeeper | None = None
         self._me = ProcessHandle.of(os.getpid())
         self._keepers: dict[str, Keeper] = {}
@@ -166,9 +169,11 @@ class Supervisor:
         settings = Settings().model_copy(update={"home": self._home})
         if settings.bootstrap_servers is None:
             self._broker = BrokerKeeper(settings.broker(), self._has_home)
-            self._broker_answers = self._broker.answers
-        else:
-            self._broker_answers.set()
+
+    async def _wait_for_broker(self) -> None:
+        """Wait for the embedded broker; another one's clients wait for it themselves."""
+        if self._broker is not None:
+            await self._broker.wait_until_running()
 
     def _has_home(self) -> bool:
         """Return whether this home exists, and not another at its path."""
@@ -193,7 +198,7 @@ class Supervisor:
             del self._keepers[keeper.spec.name]
         for name, spec in wanted.items():
             if name not in self._keepers:
-                self._keepers[name] = Keeper(self._home, spec, self._publish, self._broker_answers)
+                self._keepers[name] = Keeper(self._home, spec, self._publish, self._wait_for_broker)
         self._publish()
 
     async def _stop(self, keepers: list[Keeper]) -> None:

@@ -57,7 +57,7 @@ def test_impressions_clicks_and_dismissals_are_told_once(
     )
     page.click(".call")
     page.click(".call")
-    page.wait_for_timeout(1_300)
+    heard.names_once(impression=1, click=1)
     page.click("[data-kairos-dismiss]")
     heard.eventually("dismiss")
     told = [(one.name, one.properties["treatment"]) for one in heard.all() if one.kind == "outcome"]
@@ -77,13 +77,16 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
     page.add_init_script(
         """addEventListener('DOMContentLoaded', () => {
           const hero = document.querySelector('[data-kairos-placement]');
-          const started = performance.now();
-          const look = () => {
-            if (getComputedStyle(hero).visibility === 'visible')
-              window.hiddenFor = performance.now() - started;
-            else requestAnimationFrame(look);
+          let latest = 0;
+          const look = (frame) => {  // however rarely a busy machine draws one
+            const [hiding] = hero.getAnimations();
+            if (getComputedStyle(hero).visibility === 'visible') window.hiddenFor = latest;
+            else {
+              if (hiding && hiding.startTime) latest = Math.max(latest, frame - hiding.startTime);
+              requestAnimationFrame(look);
+            }
           };
-          look();
+          requestAnimationFrame(look);
         })"""
     )
     if kind == "dead":
@@ -93,7 +96,7 @@ def test_page_keeps_its_content_when_the_gateway_is_late(
         wire.delay_s = 1.5
     page.goto(shop.url("/"))
     page.wait_for_function("window.hiddenFor !== undefined")
-    assert page.evaluate("window.hiddenFor") < 450  # 300 ms, and a frame on a busy machine
+    assert page.evaluate("window.hiddenFor") <= 301
     assert page.inner_text(f"{HERO} h1") == "Shoes for every road"
     assert state(page) == ("late" if kind == "slow" else "default")
     assert page.inner_text(f"{HERO} h1") == "Shoes for every road"
@@ -183,6 +186,7 @@ def test_debug_overlay_says_why_and_why_not(
         made = office.post("/v1/debug-tokens").raise_for_status().json()
     page.goto(shop.url("/", **PATIENT) + f"#kairos_debug={made['token']}")
     assert state(page) == "filled"
+    stack.wait_until_idle()  # an answer can be read before the decision that it is of
     why = page.get_by_role("button", name="Why, and why not?")
     why.click()
     page.wait_for_selector("#kairos-debug table")

@@ -19,6 +19,7 @@ from tests.support import stack as support
 from tests.support.doom import POINTS
 from tests.support.stack import eventually
 
+_IDLE_S = 900.0
 CONFIGURATION = Path(__file__).parent / "configuration"
 WORKERS = 3
 ADAPTER = "adapter-webhook-0"
@@ -158,10 +159,10 @@ class Stack(support.Stack):
     def start_broker(self) -> None:
         self.kairos("broker", "start")
 
-    def wait_until_idle(self, seconds: float) -> None:
-        """Wait until everything has left the last stage and the adapters."""
+    def wait_until_idle(self, seconds: float = _IDLE_S) -> None:
+        """Wait until everybody is there and everything has left the last stage and the adapters."""
         self.wait_until_ready(GATEWAY, ADAPTER, *map(worker, range(WORKERS)))
-        self.kairos("status", "--until-idle", str(seconds))
+        super().wait_until_idle(seconds)
 
     @contextmanager
     def _unsupervised(self) -> Iterator[None]:

@@ -16,7 +16,6 @@ from tests.chaos.traffic import Load, Traffic, call_the_roll
 
 _BEFORE_S = 2.0
 _AFTER_S = 2.0
-_IDLE_S = 900.0
 _TIME_PASSES_S = 3.0
 """Longer than the configuration waits for anybody."""
 
@@ -72,9 +71,9 @@ class Laboratory:
             traffic.join() if customers else traffic.stop()
         self._stack.wait_until_ready(GATEWAY)
         called = call_the_roll(self._stack.url, load.run, self._stack.partitions)
-        self._stack.wait_until_idle(_IDLE_S)
+        self._stack.wait_until_idle()
         sleep(_TIME_PASSES_S)
-        self._stack.wait_until_idle(_IDLE_S)
+        self._stack.wait_until_idle()
         self.accepted |= traffic.accepted | called
         self.posted += traffic.posted
         evidence = Evidence.of(self._stack.settings)

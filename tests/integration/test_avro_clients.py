@@ -133,10 +133,11 @@ def test_a_registry_without_our_schemas_says_what_to_do() -> None:
 
 
 def test_a_registry_out_of_reach_says_what_to_do() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    with pytest.raises(RegistryError, match=r"out of reach.*unset KAIROS_SCHEMA_REGISTRY_URL"):
-        open_codec(Settings(schema_registry_url=f"http://127.0.0.1:{port}"))
+    with socket.socket() as nobody:  # bound and not listening, so that nobody else does
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        with pytest.raises(RegistryError, match=r"out of reach.*unset KAIROS_SCHEMA_REGISTRY_URL"):
+            open_codec(Settings(schema_registry_url=url))
 
 
 _ON_DEMAND = (topics.LEARNING, topics.COUPONS, topics.CANCELLATIONS)
@@ -158,7 +159,7 @@ def filled(stack: Stack) -> Stack:
     with stack.client("test-app-key") as client:
         for path, body in bodies.items():
             assert client.post(f"/v1/{path}", json=body).status_code == 200
-    stack.kairos("status", "--until-idle", "60")
+    stack.wait_until_idle()
     return stack
 
 

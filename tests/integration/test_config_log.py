@@ -64,7 +64,7 @@ def write(settings: Settings, value: bytes | None) -> None:
 def test_without_the_topic_it_says_what_to_do(settings: Settings) -> None:
     log = ConfigurationLog({**settings.kafka(), "allow.auto.create.topics": False}, CODEC)
     with pytest.raises(ConfigurationLogError, match="kairos up"):
-        log.start(1.0)
+        log.start(2.0)
 
 
 def test_empty_topic(settings: Settings) -> None:

@@ -71,7 +71,7 @@ def test_code_on_a_receipt_is_redeemed_once_over_two_gateways(
         again = list(pool.map(redeem, sales))
     assert sorted(first) == [200, *[409] * 7]
     assert again == first
-    stack.kairos("status", "--until-idle", "60")
+    stack.wait_until_idle()
     action_id = receipt["action"]["action_id"]
     conversions = {
         one.event_id

@@ -17,7 +17,9 @@ def _decide(stack: Stack, who: str) -> Any:
             "interaction": {"type": "page", "name": "Home", "userId": who},
             "placements": ["hero"],
         }
-        return client.post("/v1/decide", json=asked).raise_for_status().json()
+        answer = client.post("/v1/decide", json=asked).raise_for_status().json()
+    stack.wait_until_idle()  # an answer can be read before the decision that it is of
+    return answer
 
 
 def _hero(explanation: Any) -> Any:

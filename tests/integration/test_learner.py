@@ -83,16 +83,17 @@ def test_killed_at_any_point_the_learner_counts_everything_once(shop: Stack) -> 
     for _ in range(3):
         _lives(shop, names, 12)
         shop.restart("learner")
-    shop.kairos("status", "--until-idle", "30")
+    shop.wait_until_idle()
     before = eventually(lambda: _has_all(shop))
     assert before.digest == digest_of(before.posteriors)
     assert {one.bin for one in before.posteriors} == {"", "asked-by-mail"}
     # Its disk is lost: the next one goes on from the snapshot.
     learner = shop.process("learner")
+    learner.suspend()  # it writes nothing while its files go
     shutil.rmtree(shop.home / "state" / "learner")
     learner.kill()
     _lives(shop, names, 12)
-    shop.kairos("status", "--until-idle", "30")
+    shop.wait_until_idle()
     after = eventually(lambda: _has_all(shop))
     assert after.number > before.number
     [status] = [one for one in shop.json("status")["processes"] if one["name"] == "learner"]
@@ -105,7 +106,7 @@ def test_a_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> 
     shop.restart("worker-all-0")
     _lives(shop, names, 6)
     # An answer can be read before the decision that it is of.
-    shop.kairos("status", "--until-idle", "30")
+    shop.wait_until_idle()
     decided: dict[str, set[str | None]] = {}
     for _, one in shop.records.every(topics.DECISIONS, Decision):
         for choice in one.choices:
@@ -118,11 +119,13 @@ def test_a_killed_worker_decides_nothing_twice_by_two_snapshots(shop: Stack) -> 
 def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> None:
     names = (f"other-{number}" for number in range(10_000))
     _lives(shop, names, 6)
-    shop.kairos("status", "--until-idle", "30")
+    shop.wait_until_idle()
     known = eventually(lambda: _has_all(shop)).number
 
     def named() -> Any:
-        told = shop.json("explain", _lives(shop, names, 1), "--rerun")
+        made = _lives(shop, names, 1)
+        shop.wait_until_idle()
+        told = shop.json("explain", made, "--rerun")
         return told if int(told["snapshot"].partition("-")[0]) >= known else None
 
     told = eventually(named)
@@ -131,14 +134,15 @@ def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> No
     assert 0 < hero["propensity"] < 1
     assert all(0 < one["p"] < 1 for one in hero["candidates"])
     _lives(shop, names, 6)  # the snapshot that it names is not the newest any more
-    shop.kairos("status", "--until-idle", "30")
+    shop.wait_until_idle()
     eventually(lambda: knowledge_of(eventually(lambda: _has_all(shop))).name != told["snapshot"])
     assert shop.json("explain", told["decision_id"], "--rerun")["same"] is True
 
 
 def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     names = (f"third-{number}" for number in range(10_000))
-    shop.kairos("status", "--until-idle", "30")
+    _lives(shop, names, 6)
+    shop.wait_until_idle()
     newest = eventually(lambda: _has_all(shop))
     [seen] = (
         one
@@ -150,7 +154,7 @@ def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     chosen = seen["chosen"] and seen["chosen"]["treatment"]
     with shop.client(_KEY) as client:  # sooner than the next snapshot
         ids = {_asks(client, next(names))["decision_id"] for _ in range(20)}
-    shop.kairos("status", "--until-idle", "30")
+    shop.wait_until_idle()
     made = [
         choice
         for _, one in shop.records.every(topics.DECISIONS, Decision)

@@ -40,6 +40,7 @@ def _asked(stack: Stack) -> Any:
         page = {"type": "page", "name": "Home", "userId": f"c-{uuid4()}"}
         asked = {"interaction": page, "placements": ["hero"]}
         answer = client.post("/v1/decide", json=asked).raise_for_status().json()
+    stack.wait_until_idle()  # an answer can be read before the decision that it is of
     return stack.json("explain", answer["decision_id"], "--rerun")
 
 

@@ -43,8 +43,9 @@ class _Customer:
         self.cookie = f"k-{self.name}"
 
     def links(self) -> None:
-        """The cookie is theirs."""
+        """The cookie is theirs, which its own partition knows when this returns."""
         self.does("web", "Login", timedelta(hours=-1), userId=self.name, anonymousId=self.cookie)
+        self._bank.wait_until_idle()
 
     def does(self, key: str, name: str, after: timedelta, **parts: Any) -> None:
         """Something that nobody answers; it is decided when this returns."""
@@ -100,6 +101,12 @@ def _shown(answer: dict[str, Any], placement: str) -> str | None:
     return None if shown is None else shown["treatment"]
 
 
+def _explained(bank: Stack, answer: dict[str, Any], *options: str) -> Any:
+    """An answer can be read before the decision that it is of."""
+    bank.wait_until_idle()
+    return bank.json("explain", answer["decision_id"], *options)
+
+
 def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     bank: Stack, customer: _Customer
 ) -> None:
@@ -111,7 +118,7 @@ def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(
     paid = customer.asks("web", "Payment", timedelta(minutes=4), userId=customer.name)
     eventually(lambda: customer.sent(paid["decision_id"], "email") == ["confirmation-email"])
     assert _shown(customer.views(timedelta(minutes=5, seconds=1)), "hero") == "gold-hero"
-    told = bank.json("explain", refused["decision_id"], "--rerun")
+    told = _explained(bank, refused, "--rerun")
     assert told["same"] is True
     [slot] = [one for one in told["slots"] if one["slot"] == "hero"]
     rules = {(one["stage"], one["rule"]) for one in slot["rejected"]}
@@ -139,7 +146,7 @@ def test_a_failed_credit_check_stops_card_offers_a_moment_later(
     customer.does("api", "Credit Check Failed", timedelta(), userId=customer.name)
     seen = customer.views(timedelta(milliseconds=100))
     assert _shown(seen, "hero") == "house-hero"
-    told = bank.json("explain", seen["decision_id"])
+    told = _explained(bank, seen)
     [slot] = [one for one in told["slots"] if one["slot"] == "hero"]
     [why] = slot["rejected"]
     assert (why["treatment"], why["rule"]) == ("gold-hero", "suppression credit-refused")
@@ -166,7 +173,7 @@ def test_e_mail_or_call_by_what_the_customer_is_worth(
     due = customer.asks(
         "web", "Review Due", timedelta(), userId=customer.name, properties=properties
     )
-    slots = bank.json("explain", due["decision_id"])["slots"]
+    slots = _explained(bank, due)["slots"]
     chosen = [slot["chosen"]["treatment"] for slot in slots if slot["chosen"] is not None]
     assert chosen == said
     eventually(lambda: customer.sent(due["decision_id"], "email", "call") == said)

@@ -58,7 +58,7 @@ def test_what_kafka_did_not_take_is_sent_again_and_counts_once(stack: Stack, who
     with sending(stack, who), stopped(stack.broker()):
         eventually(lambda: stack.turned_away() > turned_away)
     assert stack.accepted(*_KINDS) == [count + 1 for count in accepted]
-    stack.kairos("status", "--until-idle", "60")
+    stack.wait_until_idle()
     sent = {one.event_id for one in _of(stack, who)}
     decisions = (one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(one for one in decisions if one in sent) == sorted(sent)

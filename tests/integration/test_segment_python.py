@@ -42,7 +42,7 @@ def test_what_kafka_did_not_take_is_sent_again_and_counts_once(stack: Stack) -> 
     client.flush()
     client.shutdown()
     assert stack.accepted("track") == [accepted + _COUNT]
-    stack.kairos("status", "--until-idle", "60")
+    stack.wait_until_idle()
     decisions = (one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(one for one in decisions if one in set(sent)) == sorted(sent)
     person = stack.json("profile", "show", f"customer_id:{who}")

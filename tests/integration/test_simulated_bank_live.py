@@ -46,7 +46,7 @@ def test_customers_get_actions_react_and_are_known(bank: Stack) -> None:
     assert sum(one["tried"] for one in learned.values()) > 0
     assert all(one["reached"] <= one["tried"] for one in learned.values())
 
-    bank.kairos("status", "--until-idle", "60")
+    bank.wait_until_idle()
     reported: Counter[str] = Counter()
     for counts in played["outcomes"].values():
         reported.update(counts)

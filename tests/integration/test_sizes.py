@@ -36,7 +36,7 @@ def test_several_large_messages_of_one_visitor_pass(stack: Stack) -> None:
     with stack.client(WRITE_KEY) as client:
         answer = client.post("/v1/batch", json={"batch": batch})
         assert answer.json() == {"success": True}, answer.text
-    stack.kairos("status", "--until-idle", "30")
+    stack.wait_until_idle()
     decided = [one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision)]
     assert [one for one in decided if visitor in one] == [one["messageId"] for one in batch]
     assert _workers(stack) == workers
@@ -56,7 +56,7 @@ def test_what_is_too_large_to_be_taken_is_a_dead_letter_and_the_next_goes_on(sta
     ):
         producer.produce(topics.INTERACTIONS, value, key, headers=[("origin", None)])
     assert producer.flush(30) == 0
-    stack.kairos("status", "--until-idle", "30")
+    stack.wait_until_idle()
     letters = [
         letter
         for _, letter in stack.records.every(topics.DEAD_LETTERS, DeadLetterRecord)

@@ -29,6 +29,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[Plan], Worker]]:
 
 
 _MANY = 1_000
+_LINGER_MS = 2_000
 
 
 def _exit_code(worker: Worker) -> int:
@@ -191,7 +192,7 @@ def test_what_is_queued_when_a_worker_fails_never_leaves(
         bootstrap_servers=bootstrap,
         home=tmp_path,
         partitions=1,
-        librdkafka={"linger.ms": "1000"},  # so that they are queued for a while
+        librdkafka={"linger.ms": f"{_LINGER_MS}"},  # so that they are queued for a while
     )
     asyncio.run(_failing(create_app(f"{prefix}.failing", options), source, target))
     assert ends(bootstrap, target, 1) == [0]
@@ -211,10 +212,9 @@ async def _failing(app: App, source: str, target: str) -> None:
     async with asyncio.timeout(60):
         await app.start()
         await sent.wait()
-        await asyncio.sleep(0.1)
         assert app.producer.queue_depth() == _MANY
         app.fail(RuntimeError("asked to fail"))
-        await asyncio.sleep(2)
+        await asyncio.sleep(_LINGER_MS / 1000 + 0.5)
         await app.stop()
 
 

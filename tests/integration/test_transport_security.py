@@ -24,7 +24,14 @@ from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.adapters.broker.options import BrokerFiles
 from pipeline.adapters.broker.ports import is_free
 from pipeline.settings import Settings, kafka_variable
-from tests.support.chain import Worker, eventually, produce, read_all, workers
+from tests.support.chain import (
+    Worker,
+    all_committed,
+    eventually,
+    produce,
+    read_all,
+    workers,
+)
 from tests.support.chain_worker import Plan
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, running_stack
@@ -155,11 +162,13 @@ def test_a_worker_reads_writes_and_restores_over_tls_as_a_known_user(
     def outputs() -> int:
         return len(read_all(secured.plain, f"{plan.prefix}.1", 2))
 
+    seen_plainly = msgspec.structs.replace(plan, bootstrap=secured.plain)
     for life in (1, 2):
         worker = start(plan)
         worker.wait_until_ready()
         produce(secured.plain, f"{plan.prefix}.0", [(b"k%d" % n, b"%d" % life) for n in range(50)])
         eventually(partial(_reaches, outputs, 50 * life))
+        eventually(partial(all_committed, seen_plainly))  # its rows are in the changelog
         worker.kill()
         shutil.rmtree(tmp_path / "state")
     assert "restoring" in worker.output()

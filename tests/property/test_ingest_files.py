@@ -33,7 +33,7 @@ _SOURCE = Source("file", "file", "unused-key")
 _MEMORY = 8_000_000
 
 pytestmark = pytest.mark.timeout(120)
-quick = settings(deadline=2_000, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 def _read(

@@ -32,11 +32,20 @@ class Heard:
             found = [one for one in self.all() if one.name == name]
             return found if len(found) >= count else None
 
-        return eventually(look, 20.0)
+        return eventually(look)
+
+    def names_once(self, **least: int) -> Counter[str]:
+        """Return how many there are of each name, once there are at least so many of these."""
+
+        def look() -> Counter[str] | None:
+            names = self.names()
+            return names if all(names[name] >= count for name, count in least.items()) else None
+
+        return eventually(look)
 
     def times_decided(self, wanted: Callable[[Interaction], bool]) -> Counter[str]:
         """Return how often each of these interactions was decided, once the stack is idle."""
-        self.stack.kairos("status", "--until-idle", "30")
+        self.stack.wait_until_idle()
         ids = {one.event_id for one in self.all() if wanted(one)}
         every = self.stack.records.every(topics.DECISIONS, Decision)
         return Counter(one.event_id for _, one in every if one.event_id in ids)

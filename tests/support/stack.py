@@ -17,13 +17,16 @@ import msgspec
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.adapters.consumer_groups import all_groups
+from pipeline.adapters.lag import LagReader
 from pipeline.adapters.run_state import announcements
 from pipeline.adapters.snapshots import StoredRecord
+from pipeline.home.applied_configuration import applied_configuration
 from pipeline.home.records import Records
 from pipeline.model import topics
 from pipeline.model.interaction import Interaction
 from pipeline.settings import PREFIX, Settings
-from pipeline.stack.control import gateway_url
+from pipeline.stack.control import StackError, gateway_url
 from pipeline.stack.supervision import read_supervision
 
 T = TypeVar("T")
@@ -120,6 +123,19 @@ class Stack:
     def wait_until_ready(self, *names: str) -> None:
         """Wait until the processes say that they are there (again)."""
         eventually(lambda: all(self._is_ready(name) for name in names), self.patience_s)
+
+    def wait_until_idle(self, seconds: float = _PATIENCE_S) -> None:
+        """Wait until every input so far has left the last stage and the adapters, as `kairos status
+        --until-idle` does, which takes seconds to start."""
+        reader = LagReader(self.settings.kafka(), all_groups(applied_configuration(self.settings)))
+        assert reader.wait_until_idle(seconds), reader.lag()
+
+    def answers(self) -> bool:
+        """Whether the gateway says that the whole pipeline answers; False while there is none."""
+        try:
+            return httpx.get(f"{self.url}/readyz", timeout=30.0, trust_env=False).is_success
+        except (httpx.TransportError, StackError):
+            return False
 
     def restart(self, *names: str) -> None:
         """SIGKILL, and wait until the supervisor has brought them back."""
