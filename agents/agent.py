@@ -17,11 +17,11 @@ from agents.ports import Message
 from agents.rulebook import Rulebook
 from agents.stage import StageShell
 from agents.store.table import RawTable
-from agents.transport.murmur2 import murmur2_partition
 from agents.transport.producer import Producer
 from agents.watermark import Watermark
 from pipeline.adapters.clock import now_ms
 from pipeline.adapters.lag import ConsumerGroup
+from pipeline.adapters.murmur2 import murmur2_partition
 from pipeline.flow import STAGES, Stage
 from pipeline.model import topics
 

@@ -33,9 +33,9 @@ from agents.transport.errors import DeliveryError, SessionLostError
 from agents.transport.fencing import ChangelogFence, fencing_headers
 from agents.transport.lease import Lease
 from agents.transport.micro_batch import MicroBatch
-from agents.transport.murmur2 import murmur2_partition
 from agents.transport.records import Headers, Record
 from agents.transport.sent_index import SentIndex
+from pipeline.adapters.murmur2 import murmur2_partition
 from pipeline.home.topics import LARGEST_RECORD
 from pipeline.model import sizes
 

@@ -8,8 +8,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from msgspec.structs import replace
 
 from pipeline.adapters.folder_files import Unreadable, find_file
@@ -115,6 +113,9 @@ def _read_csv(name: str, path: Path) -> _RawTable | TableFault:
 
 
 def _read_parquet(name: str, path: Path) -> _RawTable | TableFault:
+    import pyarrow as pa  # it takes a quarter of a second to import
+    import pyarrow.parquet as pq
+
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:

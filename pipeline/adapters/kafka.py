@@ -8,8 +8,9 @@ from itertools import count
 from threading import Thread
 from typing import Final, TypeAlias
 
-from aiokafka.partitioner import murmur2
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from pipeline.adapters.murmur2 import murmur2_partition
 
 Property: TypeAlias = str | int | float | bool
 """Setting of librdkafka."""
@@ -37,7 +38,6 @@ WRITER_SETTINGS: Final[Mapping[str, Property]] = {
 _POLL_S: Final = 0.1
 _FLUSH_S: Final = 10.0
 _QUEUE_RECORDS: Final = 20_000
-_POSITIVE: Final = 0x7FFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Unavailable:
 
 def partition_for_key(key: str, partitions: int) -> int:
     """Return the partition of `key` that Java's and our producers choose."""
-    return int((murmur2(key.encode()) & _POSITIVE) % partitions)
+    return murmur2_partition(key.encode(), partitions)
 
 
 def key_per_partition(name: str, partitions: int) -> tuple[str, ...]:

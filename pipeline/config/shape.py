@@ -1,10 +1,7 @@
 """Check of a file against its schema, with messages for its author."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, cast
-
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from pipeline.conditions import Problem, did_you_mean
 from pipeline.conditions.duration import DURATION_PATTERN
@@ -12,6 +9,9 @@ from pipeline.conditions.parse import NAME_PATTERN
 from pipeline.conditions.schema import Schema
 from pipeline.config.model import SECRET_PATTERN, TIME_OF_DAY_PATTERN
 from pipeline.config.schema import FileKind, without_conditions
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
 
 _TYPES: Final = {
     "object": "fields",
@@ -35,11 +35,13 @@ _PATTERNS: Final = {
 
 def shape_problems(kind: FileKind, value: object) -> list[Problem]:
     """Return all problems of the form of `value`, except its conditions."""
+    from jsonschema import Draft202012Validator  # it is needed for folders alone
+
     errors = Draft202012Validator(without_conditions(kind)).iter_errors(value)
     return [problem for error in errors for problem in _problems(error)]
 
 
-def _problems(error: ValidationError) -> Iterator[Problem]:
+def _problems(error: "ValidationError") -> Iterator[Problem]:
     path = tuple(error.absolute_path)
     if error.validator == "anyOf" and error.context:
         for one in _nearest(error.context):
@@ -55,7 +57,7 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
         yield Problem(path, _words(error, _shown_at(path, error.instance)))
 
 
-def _nearest(context: Sequence[ValidationError]) -> list[ValidationError]:
+def _nearest(context: Sequence["ValidationError"]) -> list["ValidationError"]:
     """Return what is wrong by the first alternative that takes values of this type; where none
     does, by the first that is not `null`."""
     alternatives: dict[object, list[ValidationError]] = {}
@@ -66,11 +68,11 @@ def _nearest(context: Sequence[ValidationError]) -> list[ValidationError]:
     return next((one for one in found if not any(map(_is_of_other_type, one))), found[0])
 
 
-def _is_of_other_type(error: ValidationError) -> bool:
+def _is_of_other_type(error: "ValidationError") -> bool:
     return error.validator == "type" and not error.relative_path
 
 
-def _missing(error: ValidationError) -> str:
+def _missing(error: "ValidationError") -> str:
     absent = (
         repr(name)
         for name in cast(Any, error.validator_value)
@@ -79,7 +81,7 @@ def _missing(error: ValidationError) -> str:
     return next(name for name in absent if error.message.startswith(name))
 
 
-def _words(error: ValidationError, shown: str) -> str:
+def _words(error: "ValidationError", shown: str) -> str:
     wanted: Any = error.validator_value
     found: Any = error.instance
     match error.validator:

@@ -4,8 +4,6 @@ import getpass
 from collections.abc import Callable
 from pathlib import Path
 
-from pipeline.adapters.config_artifacts import store_files
-from pipeline.adapters.config_files import load
 from pipeline.adapters.config_log import open_configuration_log
 from pipeline.config.compile import Configuration
 from pipeline.home.applied_configuration import applied_configuration
@@ -30,6 +28,9 @@ def ensure_configuration(settings: Settings) -> Configuration:
 
 def apply_folder(settings: Settings, folder: Path, say: Callable[[str], None]) -> bool:
     """Put the folder in force; return whether it replaced another. Raises NoConfigurationError."""
+    from pipeline.adapters.config_artifacts import store_files  # what reads YAML takes long to
+    from pipeline.adapters.config_files import load  # import, and is needed for folders alone
+
     bundle = load(folder)
     if isinstance(bundle, list):
         raise NoConfigurationError("\n".join(map(str, bundle)))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import psutil
 
 from pipeline.adapters.broker import BrokerFailure
@@ -234,6 +233,8 @@ def _stop_supervised(home: Path, say: Say) -> int:
 
 
 def _wait_until_ready(home: Path, plan: ProcessPlan, url: str) -> None:
+    import httpx  # only starting needs it, and most commands import this module
+
     deadline = time.monotonic() + _READY_S
     answer = "nothing yet"
     with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as client:

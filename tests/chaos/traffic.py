@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from agents.transport.murmur2 import murmur2_partition
+from pipeline.adapters.murmur2 import murmur2_partition
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier
 

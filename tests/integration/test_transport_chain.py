@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.transport.murmur2 import murmur2_partition
+from pipeline.adapters.murmur2 import murmur2_partition
 from tests.support.chain import (
     Worker,
     all_committed,

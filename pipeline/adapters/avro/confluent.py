@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import httpx2
 import msgspec
 
 from pipeline.adapters.avro.subjects import subject, subjects
@@ -52,6 +51,7 @@ def _schema(version: SchemaVersion) -> "Schema":
 @contextmanager
 def registry_client(url: str) -> Iterator["SchemaRegistryClient"]:
     """Open a client of the registry. Raises RegistryError."""
+    import httpx2
     from confluent_kafka.schema_registry import SchemaRegistryClient, SchemaRegistryError
 
     try:
