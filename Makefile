@@ -14,6 +14,8 @@ COMPILE := $(UV) pip compile --universal --generate-hashes --python-version 3.11
 PYTHON_ONLY := --numprocesses logical --dist worksteal tests/unit tests/property
 # A stack of its own beside the demo's, on any free ports.
 BANK := env KAIROS_HOME=$(or $(KAIROS_HOME),.kairos)-bank KAIROS_BROKER_PORT=0 KAIROS_GATEWAY_PORT=0 $(BIN)/kairos
+# These wait for most of their time; a file's tests share what they start.
+WITH_BROKER := --numprocesses 2 --dist loadfile tests --ignore tests/unit --ignore tests/property
 PEERS := floor,faust,quix,trivial,demo,large
 
 .PHONY: help setup dev demo test unit thorough check format chaos bench lock clean
@@ -46,7 +48,7 @@ demo: setup ## the whole stack on demonstration data, then a minute of a bank th
 
 test: dev ## every test but the long ones of `make chaos`
 	status=0; $(BIN)/pytest -m "not chaos" $(PYTHON_ONLY) || status=1; \
-	$(BIN)/pytest -m "not chaos" tests --ignore tests/unit --ignore tests/property || status=1; \
+	$(BIN)/pytest -m "not chaos" $(WITH_BROKER) || status=1; \
 	exit $$status
 
 unit: dev ## the tests that need nothing but Python

@@ -27,7 +27,7 @@ def some_of_everything(stack: Stack, random: Random) -> None:
 
 
 @pytest.mark.kafka
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_little_chaos(laboratory: Laboratory) -> None:
     result = laboratory.run(some_of_everything, _RATE)
     assert not result.failed

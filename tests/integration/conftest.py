@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from pipeline.adapters.broker import Broker, BrokerFailure, BrokerOptions
 from pipeline.settings import Settings
+from tests.support.broker import running_broker
 from tests.support.receiver import Receiver
 from tests.support.stack import Stack, running_stack
 
@@ -26,12 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """Settings of a home whose broker runs."""
     home = tmp_path_factory.mktemp("home")
-    broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
-    running = broker.start()
-    if isinstance(running, BrokerFailure):
-        pytest.fail(running.message)
-    yield Settings(home=home, bootstrap_servers=running.bootstrap)
-    broker.stop()
+    with running_broker(home) as bootstrap:
+        yield Settings(home=home, bootstrap_servers=bootstrap)
 
 
 @pytest.fixture(scope="session")

@@ -165,7 +165,7 @@ def test_what_upstream_apps_get_wrong_is_dead_lettered_and_the_next_goes_on(stac
     assert producer.flush(30) == 0
 
     stack.wait_until_idle()
-    letters = [one for one in stack.json("dlq", "list", "--limit", "1000") if one["key"] == key]
+    letters = [one for one in stack.ask("dlq", "list", "--limit", "1000") if one["key"] == key]
     assert [(one["stage"], one["reason"]) for one in letters] == [
         ("identity", reason) for reason, _ in wrong
     ]

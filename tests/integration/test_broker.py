@@ -58,7 +58,7 @@ def refused(options: BrokerOptions) -> str:
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=200,
     )
     assert (done.returncode, done.stdout) == (1, "")
     [line] = done.stderr.splitlines()

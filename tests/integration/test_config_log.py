@@ -1,4 +1,4 @@
-"""The log of applied configurations, on the shared broker: nobody else uses this topic there."""
+"""The log of applied configurations, on a broker of its own, which knows none at first."""
 
 import asyncio
 import queue
@@ -30,10 +30,18 @@ from pipeline.model.configuration import ConfigurationRecord
 from pipeline.model.interaction import Identifier, Interaction
 from pipeline.model.stages import Identified
 from pipeline.settings import Settings
+from tests.support.broker import running_broker
 
 DEMO = Path(__file__).parents[2] / "deploy" / "demo"
 CODEC = Codec(recorded_versions())
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    home = tmp_path_factory.mktemp("configurations")
+    with running_broker(home) as bootstrap:
+        yield Settings(home=home, bootstrap_servers=bootstrap)
 
 
 @contextmanager

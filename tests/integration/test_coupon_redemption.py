@@ -31,7 +31,7 @@ def gateways(stack: Stack) -> Iterator[list[str]]:
         yield [stack.url, url]
     finally:
         other.terminate()
-        other.wait(30)
+        other.wait(120)
 
 
 def _is_up(url: str) -> bool:

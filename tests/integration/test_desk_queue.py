@@ -18,7 +18,7 @@ def test_task_is_taken_by_one_of_those_who_try_and_ends_with_a_result(stack: Sta
         assert client.post("/v1/track", json=message).status_code == 200
 
     def mine() -> dict[str, str] | None:
-        tasks = stack.json("desk", "list")
+        tasks = stack.ask("desk", "list")
         return next((one for one in tasks if one["to"] == email), None)
 
     task = eventually(mine)
@@ -31,6 +31,6 @@ def test_task_is_taken_by_one_of_those_who_try_and_ends_with_a_result(stack: Sta
     with ThreadPoolExecutor(3) as pool:
         assert sorted(pool.map(take, ("ana", "eva", "joe"))) == [0, 1, 1]
     assert eventually(mine)["state"] == "taken"
-    done = stack.json("desk", "done", task["id"], "--result", "accepted")
+    done = stack.ask("desk", "done", task["id"], "--result", "accepted")
     assert done["state"] == "done"
     assert mine() is None

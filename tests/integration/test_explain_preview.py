@@ -30,11 +30,11 @@ def test_what_is_previewed_comes_and_what_came_is_explained(stack: Stack) -> Non
     who = f"c-{uuid4()}"
     name = f"customer_id:{who}"
     asking = ("preview", name, "--placement", "hero")
-    assert _hero(stack.json(*asking))["chosen"]["treatment"] == "hello-hero"
+    assert _hero(stack.ask(*asking))["chosen"]["treatment"] == "hello-hero"
     first = _decide(stack, who)
     assert first["placements"]["hero"]["treatment"] == "hello-hero"
 
-    told = stack.json("explain", first["decision_id"], "--rerun")
+    told = stack.ask("explain", first["decision_id"], "--rerun")
     assert list(told) == [*_SHAPE, "same"]
     assert told["same"] is True
     assert told["decision_id"] == first["decision_id"]
@@ -42,13 +42,13 @@ def test_what_is_previewed_comes_and_what_came_is_explained(stack: Stack) -> Non
     assert _hero(told)["candidates"][1]["fate"] == "beaten by hello-hero"
 
     for _ in range(2):  # a preview uses up no cap
-        seen = stack.json(*asking)
+        seen = stack.ask(*asking)
         assert list(seen) == _SHAPE
         assert _hero(seen)["chosen"]["treatment"] == "again-hero"
         assert _hero(seen)["rejected"][0]["rule"] == "cap offer-once-a-day"
     second = _decide(stack, who)
     assert second["placements"]["hero"]["treatment"] == "again-hero"
-    assert _hero(stack.json("explain", second["decision_id"], "--rerun"))["rejected"]
+    assert _hero(stack.ask("explain", second["decision_id"], "--rerun"))["rejected"]
 
 
 def test_a_placement_that_wants_a_list_gets_it_in_order(stack: Stack) -> None:
@@ -75,7 +75,7 @@ def test_an_event_of_a_file_goes_through_all_stages(stack: Stack, tmp_path: Path
     event = tmp_path / "event.ndjson"
     identifiers = [{"namespace": "email", "value": f"{who}@example.com"}]
     event.write_text(json.dumps({"kind": "track", "name": "Order", "identifiers": identifiers}))
-    told = stack.json("preview", f"customer_id:{who}", "--event", str(event))
+    told = stack.ask("preview", f"customer_id:{who}", "--event", str(event))
     mail = next(slot for slot in told["slots"] if slot["slot"] == "email")
     assert mail["chosen"]["treatment"] == "thanks-email"
     shown = stack.run("preview", f"customer_id:{who}", "--event", str(event), "--lang", "es")

@@ -121,8 +121,8 @@ def test_the_good_of_a_batch_go_on_and_the_bad_are_named(
     assert refused == [(1, "userId"), (2, "type")]
     assert len(stack.interactions(good["messageId"])) == 1
     assert not stack.interactions(nameless["messageId"])
-    *_, letter = stack.json("dlq", "list", "--stage", "gateway", "--reason", "missing_identifier")
-    assert stack.json("dlq", "show", letter["id"])["value"] == nameless
+    *_, letter = stack.ask("dlq", "list", "--stage", "gateway", "--reason", "missing_identifier")
+    assert stack.ask("dlq", "show", letter["id"])["value"] == nameless
 
     none = client.post(path, json={"batch": [nameless]})
     assert none.status_code == 400

@@ -56,7 +56,7 @@ class Watched:
 
     def run(self) -> list[dict[str, Any]]:
         done = subprocess.run(
-            self.command(), env=self.environment(), capture_output=True, timeout=100, check=False
+            self.command(), env=self.environment(), capture_output=True, timeout=200, check=False
         )
         assert done.stdout, done.stderr.decode()
         found = msgspec.json.decode(done.stdout)
@@ -252,6 +252,6 @@ def test_two_watchers_take_each_file_once(watched: Any) -> None:
     files = watched()
     (files.folder / "a.csv").write_text(_rows("both", 5_000))
     first, second = files.start(), files.start()
-    reports = [msgspec.json.decode(one.communicate(timeout=60)[0]) for one in (first, second)]
+    reports = [msgspec.json.decode(one.communicate(timeout=200)[0]) for one in (first, second)]
     assert sorted(len(one) for one in reports) == [0, 1]
     assert len(files.interactions("both-")) == 5_000

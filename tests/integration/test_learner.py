@@ -96,7 +96,7 @@ def test_killed_at_any_point_the_learner_counts_everything_once(shop: Stack) -> 
     shop.wait_until_idle()
     after = eventually(lambda: _has_all(shop))
     assert after.number > before.number
-    [status] = [one for one in shop.json("status")["processes"] if one["name"] == "learner"]
+    [status] = [one for one in shop.ask("status")["processes"] if one["name"] == "learner"]
     assert status["lag"] == 0
 
 
@@ -125,7 +125,7 @@ def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> No
     def named() -> Any:
         made = _lives(shop, names, 1)
         shop.wait_until_idle()
-        told = shop.json("explain", made, "--rerun")
+        told = shop.ask("explain", made, "--rerun")
         return told if int(told["snapshot"].partition("-")[0]) >= known else None
 
     told = eventually(named)
@@ -136,7 +136,7 @@ def test_a_decision_names_its_snapshot_and_runs_again_with_it(shop: Stack) -> No
     _lives(shop, names, 6)  # the snapshot that it names is not the newest any more
     shop.wait_until_idle()
     eventually(lambda: knowledge_of(eventually(lambda: _has_all(shop))).name != told["snapshot"])
-    assert shop.json("explain", told["decision_id"], "--rerun")["same"] is True
+    assert shop.ask("explain", told["decision_id"], "--rerun")["same"] is True
 
 
 def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
@@ -146,9 +146,7 @@ def test_a_preview_has_the_propensities_of_the_pipeline(shop: Stack) -> None:
     newest = eventually(lambda: _has_all(shop))
     [seen] = (
         one
-        for one in shop.json("preview", f"customer_id:{next(names)}", "--placement", "hero")[
-            "slots"
-        ]
+        for one in shop.ask("preview", f"customer_id:{next(names)}", "--placement", "hero")["slots"]
         if one["slot"] == "hero"
     )
     chosen = seen["chosen"] and seen["chosen"]["treatment"]

@@ -41,7 +41,7 @@ def _asked(stack: Stack) -> Any:
         asked = {"interaction": page, "placements": ["hero"]}
         answer = client.post("/v1/decide", json=asked).raise_for_status().json()
     stack.wait_until_idle()  # an answer can be read before the decision that it is of
-    return stack.json("explain", answer["decision_id"], "--rerun")
+    return stack.ask("explain", answer["decision_id"], "--rerun")
 
 
 def _chosen(explained: Any) -> str:
@@ -49,7 +49,6 @@ def _chosen(explained: Any) -> str:
     return str(slot["chosen"]["treatment"])
 
 
-@pytest.mark.timeout(300)  # many commands, each of which starts Python
 def test_a_promoted_model_decides_until_it_is_rolled_back(
     stack: Stack, folders: tuple[Path, Path]
 ) -> None:
@@ -57,13 +56,13 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
     given = ("--decisions", decisions, "--interactions", segmented, "--window", "1h")
     trained = stack.json("train", "propensity", "hero", *given)
     assert trained["metrics"]["auc"] > 0.7
-    assert [one["in_force"] for one in stack.json("models", "list")] == [False]
-    assert stack.json("models", "show", "hero")["data"] == trained["data"]
+    assert [one["in_force"] for one in stack.ask("models", "list")] == [False]
+    assert stack.ask("models", "show", "hero")["data"] == trained["data"]
     first = _asked(stack)
     assert _chosen(first) == "hello-hero"
     assert "model" not in first
 
-    assert stack.json("models", "promote", "hero") == {"name": "hero", "version": 1}
+    assert stack.ask("models", "promote", "hero") == {"name": "hero", "version": 1}
     try:
         told = eventually(lambda: one if "model" in (one := _asked(stack)) else None)
         assert told["model"] == "hero@1"
@@ -73,14 +72,14 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
         chances = {one["treatment"]: one["p"] for one in slot["candidates"]}
         assert chances["again-hero"] == pytest.approx(0.8, abs=0.1)
         assert chances["hello-hero"] == pytest.approx(0.1, abs=0.1)
-        assert [one["in_force"] for one in stack.json("models", "list")] == [True]
+        assert [one["in_force"] for one in stack.ask("models", "list")] == [True]
         _damage(stack, Path(trained["folder"]))
         assert _asked(stack)["model"] == "hero@1"
     finally:
-        assert stack.json("models", "rollback", "hero") == {"name": "hero", "version": None}
+        assert stack.ask("models", "rollback", "hero") == {"name": "hero", "version": None}
     back = eventually(lambda: one if "model" not in (one := _asked(stack)) else None)
     assert _chosen(back) == "hello-hero"
-    assert stack.json("explain", told["decision_id"], "--rerun")["same"] is True
+    assert stack.ask("explain", told["decision_id"], "--rerun")["same"] is True
 
 
 def _damage(stack: Stack, folder: Path) -> None:

@@ -82,7 +82,7 @@ def _running(settings: Settings, agents: Sequence[str]) -> Iterator[None]:
     yield
     for worker in workers:
         worker.terminate()
-    assert [worker.wait(30) for worker in workers] == [0] * len(workers)
+    assert [worker.wait(120) for worker in workers] == [0] * len(workers)
 
 
 def _bundle(settings: Settings) -> model.Bundle:

@@ -104,7 +104,7 @@ def _shown(answer: dict[str, Any], placement: str) -> str | None:
 def _explained(bank: Stack, answer: dict[str, Any], *options: str) -> Any:
     """An answer can be read before the decision that it is of."""
     bank.wait_until_idle()
-    return bank.json("explain", answer["decision_id"], *options)
+    return bank.ask("explain", answer["decision_id"], *options)
 
 
 def test_a_complaint_by_phone_silences_sales_on_a_linked_cookie_for_its_time(

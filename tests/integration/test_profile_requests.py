@@ -59,7 +59,7 @@ class Stack:
 
     def stop(self) -> None:
         self._worker.terminate()
-        self._worker.wait(30)
+        self._worker.wait(120)
 
     def rebuild(self) -> None:
         """From the changelogs."""

@@ -146,7 +146,7 @@ def test_each_offset_is_written_once_although_the_replay_is_killed(
         parts = len(_parts(tmp_path)) + 2 + 3 * kills
         kills += _killed_at(parts, _start(topic, tmp_path, variables), tmp_path)
     process = _start(topic, tmp_path, variables)
-    assert process.wait(60) == 0
+    assert process.wait(120) == 0
     _check_whole(tmp_path, range(written))
     assert not list((tmp_path / "out").glob("*/*.unfinished"))
     assert len(_parts(tmp_path)) >= written // CHUNK

@@ -29,7 +29,7 @@ def test_every_kind_of_message_arrives_once(stack: Stack) -> None:
     classpath = _CLASSPATH.read_text().strip()
     host = stack.url.removeprefix("http://")
     command = ["java", "-cp", classpath, str(_FOLDER / "Send.java"), host, "test-app-key", who]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, (done.stdout, done.stderr)
 
     def found() -> list[Interaction]:

@@ -45,5 +45,5 @@ def test_what_kafka_did_not_take_is_sent_again_and_counts_once(stack: Stack) -> 
     stack.wait_until_idle()
     decisions = (one.event_id for _, one in stack.records.every(topics.DECISIONS, Decision))
     assert sorted(one for one in decisions if one in set(sent)) == sorted(sent)
-    person = stack.json("profile", "show", f"customer_id:{who}")
+    person = stack.ask("profile", "show", f"customer_id:{who}")
     assert person["traits"]["interactions"] == _COUNT

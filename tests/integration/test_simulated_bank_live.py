@@ -58,7 +58,7 @@ def test_customers_get_actions_react_and_are_known(bank: Stack) -> None:
     )
     assert heard == reported
     life = max(lives, key=lambda one: len(one.identifiers))
-    person = bank.json("profile", "show", life.identifiers[0].key)
+    person = bank.ask("profile", "show", life.identifiers[0].key)
     assert person["profile_id"] == life.profile_id
 
 
@@ -73,7 +73,7 @@ def test_statistics_straight_from_topics_are_what_the_bank_played(bank: Stack) -
         for channel in ("web", "pos", "email", "call")
         for _ in bank.records.every(topics.actions(channel), Action)
     )
-    found = bank.json("insights", "campaigns")
+    found = bank.ask("insights", "campaigns")
     total = found["total"]
     assert total["decided"] == sent
     assert [total[name] for name in ("impressions", "clicks", "conversions", "sent")] == [

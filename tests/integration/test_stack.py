@@ -45,7 +45,7 @@ def test_status_names_every_process(stack: Stack, second: Stack) -> None:
         assert psutil.pid_exists(one["pid"])
         assert {"ports", "lag"} <= one.keys()
     pids = {one["pid"] for one in found.values()}
-    assert not pids & {one["pid"] for one in stack.json("status")["processes"]}
+    assert not pids & {one["pid"] for one in stack.ask("status")["processes"]}
 
 
 def test_files_of_every_kind_become_profiles_and_wrong_rows_are_named(
@@ -71,7 +71,7 @@ def test_files_of_every_kind_become_profiles_and_wrong_rows_are_named(
         assert "1 interactions sent" in second.kairos("send", str(tmp_path / name))
     second.kairos("status", "--until-idle", "60")
 
-    person = second.json("profile", "show", "customer_id:sent")
+    person = second.ask("profile", "show", "customer_id:sent")
     assert (person["traits"]["orders"], person["traits"]["spent"]) == (4, 14)
     second.kairos("profile", "export", "--all", "--out", str(tmp_path / "out"))
     rows = duckdb.sql(
@@ -94,7 +94,7 @@ def test_up_with_another_configuration_has_its_effect_on_who_does_not_come(
 
     done = second.json("up", "--config", str(changed))
     assert (done["replaced"], done["filled"], done["evaluated"]) == (True, 1, 1)
-    person = second.json("profile", "show", "customer_id:sent")
+    person = second.ask("profile", "show", "customer_id:sent")
     assert person["traits"]["dearest"] == 5
     assert "dearest.since" not in person["traits"]
     assert person["segments"].keys() == {"buyers", "spenders"}
@@ -105,7 +105,7 @@ def test_up_with_another_configuration_has_its_effect_on_who_does_not_come(
 def test_whatever_is_killed_comes_back(second: Stack) -> None:
     second.restart(_WORKER, _GATEWAY, _ADAPTER)
     eventually(second.answers)
-    restarts = {one["name"]: one["restarts"] for one in second.json("status")["processes"]}
+    restarts = {one["name"]: one["restarts"] for one in second.ask("status")["processes"]}
     assert min(restarts[name] for name in (_WORKER, _GATEWAY, _ADAPTER)) >= 1
 
 
@@ -119,20 +119,20 @@ def test_after_everything_was_killed_up_brings_it_back(second: Stack) -> None:
     for process in (supervisor, second.broker(), *processes):
         process.kill()
     second.kairos("up")
-    assert second.json("profile", "show", "customer_id:sent")["traits"]["orders"] == 4
+    assert second.ask("profile", "show", "customer_id:sent")["traits"]["orders"] == 4
     second.kairos("up")
     assert "ready" in second.kairos("doctor")
 
 
 def test_killed_broker_comes_back_while_the_others_wait(second: Stack) -> None:
     names = (_WORKER, _GATEWAY, _ADAPTER)
-    before = {one["name"]: one["restarts"] for one in second.json("status")["processes"]}
+    before = {one["name"]: one["restarts"] for one in second.ask("status")["processes"]}
     broker = second.broker()
     broker.kill()
     eventually(lambda: (now := second.settings.broker().status()) and now.pid != broker.pid)
     second.settings.broker().start()  # which runs; it returns once it answers
     eventually(second.answers)
-    after = {one["name"]: one["restarts"] for one in second.json("status")["processes"]}
+    after = {one["name"]: one["restarts"] for one in second.ask("status")["processes"]}
     assert all(after[name] - before[name] <= 1 for name in names), (before, after)
 
 

@@ -18,7 +18,7 @@ _WRITTEN = 10
 _DELETED = 6
 _LATER = 3_000
 """More than the poller and the agent's buffer hold."""
-_PATIENCE_S = 60
+_PATIENCE_S = 120
 
 
 @pytest.fixture

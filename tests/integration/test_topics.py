@@ -7,7 +7,6 @@ import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
-from pipeline.adapters.broker import Broker, BrokerOptions, RunningBroker
 from pipeline.home.topics import (
     PartitionMismatch,
     SizeMismatch,
@@ -17,6 +16,7 @@ from pipeline.home.topics import (
 )
 from pipeline.model import sizes
 from pipeline.settings import Settings
+from tests.support.broker import running_broker
 from tests.support.chain import eventually
 
 
@@ -24,16 +24,13 @@ from tests.support.chain import eventually
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A cluster of its own, since the topics' names are fixed."""
     home = tmp_path_factory.mktemp("topics")
-    broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
-    running = broker.start()
-    assert isinstance(running, RunningBroker), running
-    yield Settings(
-        home=home,
-        bootstrap_servers=running.bootstrap,
-        partitions=3,
-        retention_hours={"decisions": 2, "replies": -1},
-    )
-    broker.stop()
+    with running_broker(home) as bootstrap:
+        yield Settings(
+            home=home,
+            bootstrap_servers=bootstrap,
+            partitions=3,
+            retention_hours={"decisions": 2, "replies": -1},
+        )
 
 
 def partition_counts(settings: Settings) -> dict[str, int]:
@@ -57,6 +54,8 @@ def test_missing_topics_are_created_and_others_reported(empty: Settings, tmp_pat
     made = admin.create_topics([decisions, memberships, identities], operation_timeout=30)
     for created in made.values():
         created.result()
+    # The broker's own view of its topics may be a moment behind the controller's.
+    eventually(lambda: {"decisions", "memberships", "identities"} <= partition_counts(empty).keys())
 
     first = ensure_topics(empty, ["web", "email", "web"])
 

@@ -128,7 +128,7 @@ def test_a_kill_at_each_point_of_the_protocol_loses_nothing_and_doubles_nothing(
     for number, point in enumerate(POINTS):
         sent += produce(plan.bootstrap, f"{plan.prefix}.0", _records(number * 1000, 1000))
         worker = start(msgspec.structs.replace(plan, doom=point))
-        assert worker.process.wait(60) == -signal.SIGKILL, f"{point}: {worker.output()}"
+        assert worker.process.wait(120) == -signal.SIGKILL, f"{point}: {worker.output()}"
     worker = start(plan)
     eventually(lambda: worker.output().count("READY") == HOPS and all_committed(plan))
     every = _records(0, 1000 * len(POINTS))

@@ -33,7 +33,7 @@ _LINGER_MS = 2_000
 
 
 def _exit_code(worker: Worker) -> int:
-    return worker.process.wait(40)
+    return worker.process.wait(120)
 
 
 def test_a_record_that_cannot_be_delivered_ends_the_process_uncommitted(
@@ -209,7 +209,7 @@ async def _failing(app: App, source: str, target: str) -> None:
                 app.producer.send_raw(target, event.key, event.value)
             sent.set()
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await app.start()
         await sent.wait()
         assert app.producer.queue_depth() == _MANY
@@ -233,7 +233,7 @@ async def _forwarding(
             if len(seen) == count:
                 done.set()
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await app.start()
         await done.wait()
         await app.stop()

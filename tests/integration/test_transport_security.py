@@ -74,7 +74,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     }
     yield Secured(plain, f"127.0.0.1:{port}", properties)
     process.terminate()
-    process.wait(30)
+    process.wait(120)
 
 
 def _add_listener(server: Path, key_store: Path, port: int) -> None:
@@ -179,7 +179,7 @@ def test_a_worker_that_the_broker_does_not_know_ends_and_says_so(
 ) -> None:
     wrong = {**secured.properties, "sasl.password": "a guess"}
     worker = start(msgspec.structs.replace(plan, librdkafka=wrong))
-    assert worker.process.wait(40) == 1
+    assert worker.process.wait(120) == 1
     assert "Authentication failed" in worker.last_line()
 
 

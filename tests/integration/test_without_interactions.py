@@ -152,7 +152,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     yield stack
     if stack.worker is not None:
         stack.worker.terminate()
-        assert stack.worker.wait(30) == 0
+        assert stack.worker.wait(120) == 0
     broker.stop()
 
 

@@ -17,7 +17,7 @@ from rocksdict import AccessType, Options, Rdict
 from agents.store.rocks import META
 from tests.support.chain_worker import GIVEN, TAKEN, Plan
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = 120.0
 
 
 class Worker:

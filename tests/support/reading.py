@@ -11,7 +11,7 @@ from agents.app import App, AppOptions, create_app
 BUFFER = 4
 """Events that may wait for the agent."""
 
-_PATIENCE_S = 60
+_PATIENCE_S = 120
 _LOOK_S = 0.02
 
 

@@ -6,21 +6,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from functools import cached_property
+from io import StringIO
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
+from unittest.mock import patch
 
 import httpx
 import msgspec
 import psutil
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.adapters.consumer_groups import all_groups
 from pipeline.adapters.lag import LagReader
 from pipeline.adapters.run_state import announcements
 from pipeline.adapters.snapshots import StoredRecord
+from pipeline.cli.main import build_app
 from pipeline.home.applied_configuration import applied_configuration
 from pipeline.home.records import Records
 from pipeline.model import topics
@@ -32,7 +36,7 @@ from pipeline.stack.supervision import read_supervision
 T = TypeVar("T")
 
 _COMMAND_S = 300.0
-_PATIENCE_S = 60.0
+_PATIENCE_S = 120.0
 _LOOK_S = 0.05
 
 
@@ -68,6 +72,11 @@ class Stack:
     def records(self) -> Records:
         return Records.of(self.settings)
 
+    @cached_property
+    def _lag(self) -> LagReader:
+        """Of the groups that the first configuration asks for."""
+        return LagReader(self.settings.kafka(), all_groups(applied_configuration(self.settings)))
+
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """A command, whatever comes of it."""
         command = [sys.executable, "-m", "pipeline.cli", *arguments]
@@ -90,6 +99,19 @@ class Stack:
     def json(self, *arguments: str) -> Any:
         """What a command prints with --json."""
         return msgspec.json.decode(self.kairos(*arguments, "--json"))
+
+    def ask(self, *arguments: str) -> Any:
+        """What a command prints with --json that is run in this process: another one takes seconds
+        to start."""
+        printed = StringIO()
+        with (
+            patch.dict(os.environ, self._environment, clear=True),
+            redirect_stdout(printed),
+            pytest.raises(SystemExit) as ended,
+        ):
+            build_app(arguments[0])([*arguments, "--json"])
+        assert not ended.value.code, arguments
+        return msgspec.json.decode(printed.getvalue())
 
     def client(self, key: str) -> httpx.Client:
         """Of the gateway, with a key."""
@@ -126,9 +148,8 @@ class Stack:
 
     def wait_until_idle(self, seconds: float = _PATIENCE_S) -> None:
         """Wait until every input so far has left the last stage and the adapters, as `kairos status
-        --until-idle` does, which takes seconds to start."""
-        reader = LagReader(self.settings.kafka(), all_groups(applied_configuration(self.settings)))
-        assert reader.wait_until_idle(seconds), reader.lag()
+        --until-idle` does, which takes a second to start."""
+        assert self._lag.wait_until_idle(seconds), self._lag.lag()
 
     def answers(self) -> bool:
         """Whether the gateway says that the whole pipeline answers; False while there is none."""

@@ -1,0 +1,20 @@
+"""A broker for tests."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.adapters.broker import Broker, BrokerOptions, RunningBroker
+from pipeline.settings import Settings
+
+
+@contextmanager
+def running_broker(home: Path) -> Iterator[str]:
+    """The address of the broker of a home, which runs meanwhile."""
+    broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
+    try:
+        running = broker.start()
+        assert isinstance(running, RunningBroker), running
+        yield running.bootstrap
+    finally:
+        broker.stop()
