@@ -1,10 +1,11 @@
 """Settings for all tests; its place lets them import the helpers beside it."""
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.cases import THOROUGH
 
-# No deadline: a busy machine is no failure.
-settings.register_profile("kairos", deadline=None, max_examples=25)
-settings.register_profile("thorough", deadline=None, max_examples=THOROUGH)
+# A busy machine is no failure.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("kairos", _PATIENT, max_examples=25)
+settings.register_profile("thorough", _PATIENT, max_examples=THOROUGH)
 settings.load_profile("kairos")

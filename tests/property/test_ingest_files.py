@@ -14,7 +14,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.model import Source
@@ -33,7 +33,6 @@ _SOURCE = Source("file", "file", "unused-key")
 _MEMORY = 8_000_000
 
 pytestmark = pytest.mark.timeout(120)
-quick = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
 def _read(
@@ -76,7 +75,6 @@ _tables = st.lists(st.lists(_cells, min_size=3, max_size=3), max_size=8)
 _HEADER = ("type", "anonymousId", "properties.x")
 
 
-@quick
 @given(_tables, st.sampled_from(",;\t|"), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
 def test_what_a_writer_of_csv_writes_is_read_row_by_row(
     table: list[list[str]], delimiter: str, encoding: str
@@ -103,7 +101,6 @@ _noise = st.binary(max_size=60) | st.lists(
 ).map(b"".join)
 
 
-@quick
 @given(st.lists(_noise, max_size=6))
 def test_whatever_stands_between_good_rows_of_csv_the_file_is_read_to_its_end(
     noise: list[bytes],
@@ -118,7 +115,6 @@ def test_whatever_stands_between_good_rows_of_csv_the_file_is_read_to_its_end(
     assert lines == sorted(set(lines))
 
 
-@quick
 @given(st.binary(max_size=400))
 def test_no_bytes_are_too_odd_for_any_format(content: bytes) -> None:
     for name in ("a.csv", "a.tsv", "a.ndjson", "a.parquet"):
@@ -146,7 +142,6 @@ _records = st.fixed_dictionaries(
 )
 
 
-@quick
 @given(st.lists(_records | _json, max_size=6), st.booleans())
 def test_every_line_of_ndjson_is_a_row(records: list[Any], ends: bool) -> None:
     lines = [_encoded(record) for record in records]
@@ -193,7 +188,6 @@ def _columns(draw: st.DrawFn) -> dict[str, Any]:
     return {"type": ["page"] * count, "userId": [f"u{n}" for n in range(count)], **made}
 
 
-@quick
 @given(_columns())
 def test_every_row_of_parquet_is_a_row_whatever_its_types(columns: dict[str, Any]) -> None:
     table = pa.table(columns)
@@ -205,7 +199,6 @@ def test_every_row_of_parquet_is_a_row_whatever_its_types(columns: dict[str, Any
     _accounted(rows)
 
 
-@quick
 @given(st.data())
 def test_parquet_that_is_damaged_is_refused_or_accounted_for(data: st.DataObject) -> None:
     buffer = io.BytesIO()
