@@ -38,7 +38,7 @@ class Result:
     problems: dict[str, list[str]]
 
     @property
-    def record_failure(self) -> dict[str, list[str]]:
+    def failed(self) -> dict[str, list[str]]:
         """Problems of the checks that did not hold."""
         return {check: found for check, found in self.problems.items() if found}
 
