@@ -12,10 +12,10 @@ COMPILE := $(UV) pip compile --universal --generate-hashes --python-version 3.11
 	--custom-compile-command "make lock" --quiet
 # These need no broker, hence run on all cores at once.
 PYTHON_ONLY := --numprocesses logical --dist worksteal tests/unit tests/property
-# A stack of its own beside the demo's, on any free ports.
-BANK := env KAIROS_HOME=$(or $(KAIROS_HOME),.kairos)-bank KAIROS_BROKER_PORT=0 KAIROS_GATEWAY_PORT=0 $(BIN)/kairos
 # These wait for most of their time; a file's tests share what they start.
 WITH_BROKER := --numprocesses 2 --dist loadfile tests --ignore tests/unit --ignore tests/property
+# A stack of its own beside the demo's, on any free ports.
+BANK := env KAIROS_HOME=$(or $(KAIROS_HOME),.kairos)-bank KAIROS_BROKER_PORT=0 KAIROS_GATEWAY_PORT=0 $(BIN)/kairos
 PEERS := floor,faust,quix,trivial,demo,large
 
 .PHONY: help setup dev demo test unit thorough check format chaos bench lock clean
