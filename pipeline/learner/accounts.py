@@ -67,7 +67,7 @@ class PartitionLease(Struct, frozen=True):
         return replace(self, promised=max(self.ceiling, self.spent))
 
 
-class Pace(Struct, frozen=True):
+class BudgetPace(Struct, frozen=True):
     """Pace of spending: shadow `price`, when (ms) it was set, and what was spent by then; `since`
     (ms): when the account was opened."""
 
@@ -91,7 +91,7 @@ class Account(Struct, frozen=True):
     committed: int = 0
     released: int = 0
     late: int = 0
-    pace: Pace = Pace()
+    pace: BudgetPace = BudgetPace()
     counted: dict[str, int] = field(default_factory=dict)
     counted_at: int = 0
 
@@ -136,11 +136,11 @@ def open_account(rule: BudgetRule, known: Account | None, now_ms: int) -> Accoun
     """
     period = rule.period(now_ms)
     if known is None:
-        return Account(rule.name, period, rule.amount, pace=Pace(at=now_ms, since=now_ms))
+        return Account(rule.name, period, rule.amount, pace=BudgetPace(at=now_ms, since=now_ms))
     if known.period.name == period.name:
         return known if known.amount == rule.amount else replace(known, amount=rule.amount)
     leases = {number: PartitionLease(number=one.number + 1) for number, one in known.leases.items()}
-    pace = Pace(known.pace.price, now_ms, 0, now_ms)
+    pace = BudgetPace(known.pace.price, now_ms, 0, now_ms)
     return Account(rule.name, period, rule.amount, leases, pace=pace)
 
 
@@ -303,7 +303,9 @@ def account_of(record: BudgetRecord) -> Account:
         committed=tokens(record.committed),
         released=tokens(record.released),
         late=tokens(record.late),
-        pace=Pace(record.price, record.published_at, tokens(record.spent), record.published_at),
+        pace=BudgetPace(
+            record.price, record.published_at, tokens(record.spent), record.published_at
+        ),
         counted=dict(record.offsets),
         counted_at=record.published_at,
     )

@@ -16,7 +16,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from pipeline.config.budgets import BudgetRule
-from pipeline.learner.accounts import Account, Pace
+from pipeline.learner.accounts import Account, BudgetPace
 
 _EVERY_MS: Final = 1_000
 """Shortest time between two prices."""
@@ -50,7 +50,7 @@ def reprice(account: Account, rule: BudgetRule, now_ms: int) -> Account:
         excess = max(excess, 1.0)
     step = min(excess * passed * _RESPONSES / length, _LONGEST_STEP)
     price = min(max((1 + pace.price) * math.exp(step) - 1, 0.0), _HIGHEST)
-    return replace(account, pace=Pace(price, now_ms, account.gross, pace.since))
+    return replace(account, pace=BudgetPace(price, now_ms, account.gross, pace.since))
 
 
 def allowance(account: Account, rule: BudgetRule, now_ms: int) -> int:
