@@ -42,7 +42,7 @@ async def _read(member: dict[str, str | int], topic: str) -> set[bytes]:
         await asyncio.to_thread(_join_and_leave, member, topic)
         while len(_values(came)) < _COUNT:
             for message in came:
-                progress.done(source_partition(message), offset_of(message))
+                progress.mark_done(source_partition(message), offset_of(message))
             await asyncio.sleep(0.05)
     await inbox.close()
     assert not failure.done()
