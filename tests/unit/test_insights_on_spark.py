@@ -106,7 +106,9 @@ def _paths(queries: Queries, folder: Path) -> Any:
 def _attribution(queries: Queries, folder: Path) -> Any:
     journeys = read_touches(queries, folder / "touches.parquet", TouchOptions())
     paths = journeys.path_counts()
-    credits = [asdict(attribute(one, ModelOptions(), paths)) for one in ("markov", "position")]
+    found = [attribute(one, ModelOptions(), paths) for one in ("markov", "position")]
+    by_name = [sorted(one.channels, key=lambda channel: channel.channel) for one in found]
+    credits = [[asdict(channel) for channel in channels] for channels in by_name]
     return credits, asdict(journeys.support()), journeys.time_decay(DAY_MS)[0].conversions.tolist()
 
 
