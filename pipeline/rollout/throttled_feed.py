@@ -49,6 +49,7 @@ class ThrottledFeed:
             if written % _REPORT_EVERY == 0:
                 progress(written)
         self._pace.wait_until_passed()
+        self._producer.flush(_TIMEOUT_S)
         progress(written)
         return written
 
