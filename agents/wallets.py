@@ -17,7 +17,7 @@ from agents.ports import Rows
 from pipeline.model.budget import Purse
 from pipeline.rules import Rules
 
-PURSE: Final = b"b"
+PURSE: Final = b"w"
 """Prefix of the keys of purses."""
 _NO_INPUT: Final = -1
 """Offset of a purse that no input can find half changed."""

@@ -190,7 +190,7 @@ class StageProcess(Sending):
         return {
             key[1:].decode(): decoder.decode(value).now
             for key, value in self._rows[partition].items()
-            if key[:1] == PURSE
+            if key.startswith(PURSE)
         }
 
     def get_in(self, partition: int, key: bytes) -> bytes | None:

@@ -1,0 +1,36 @@
+"""Purses of a partition are told from the table's other rows, whatever was written before."""
+
+import msgspec
+
+from agents.heartbeat import Heartbeat
+from agents.idempotence import Position
+from agents.wallets import Wallets
+from pipeline.flow import stage
+from pipeline.model.budget import Purse
+from tests.support.deciding import campaign, offer, world
+from tests.support.shells import ONLY, Rows
+
+
+def test_a_partition_that_has_had_its_beat_has_its_purses() -> None:
+    rows, rules = Rows(), world(campaigns=[campaign("mail", offer("mail", 2), budget=10)])
+    purse = Purse("campaign", 0, None, 1, 5)
+    first = Wallets(rows)
+    first.equip(rules, Position("in", ONLY, 1, None))
+    first.write(Position("in", ONLY, 1, None), {"mail": purse})
+    Heartbeat(stage("decisioning"), rows, 1_000).beat(1_900_000_000_000)
+    rows.put_in(ONLY, b"beat", b"1900000000000")
+    found = Wallets(rows).equip(rules, Position("in", ONLY, 2, None))
+    assert found.wallet == {"mail": purse}
+
+
+def test_an_input_that_comes_again_finds_its_purses_as_they_were() -> None:
+    rows, rules = Rows(), world(campaigns=[campaign("mail", offer("mail", 2), budget=10)])
+    purse, at = Purse("campaign", 0, None, 1, 5), Position("in", ONLY, 1, None)
+    wallets = Wallets(rows)
+    wallets.equip(rules, at)
+    wallets.write(at, {"mail": purse})
+    spent, later = msgspec.structs.replace(purse, spent=2), Position("in", ONLY, 2, None)
+    wallets.equip(rules, later)
+    wallets.write(later, {"mail": spent})
+    assert Wallets(rows).equip(rules, later).wallet == {"mail": purse}
+    assert Wallets(rows).equip(rules, Position("in", ONLY, 3, None)).wallet == {"mail": purse}
