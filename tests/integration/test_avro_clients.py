@@ -140,7 +140,7 @@ def test_a_registry_out_of_reach_says_what_to_do() -> None:
             open_codec(Settings(schema_registry_url=url))
 
 
-_ON_DEMAND = (topics.LEARNING, topics.COUPONS, topics.CANCELLATIONS)
+_ON_DEMAND = (topics.LEARNING, topics.BUDGETS, topics.COUPONS, topics.CANCELLATIONS)
 """Topics that nothing in this stack's configuration writes."""
 
 
