@@ -32,6 +32,9 @@ TABLES = {
 }
 """The document that has each table."""
 
+_EXTRAS = ("pyspark", "sqlglot")
+"""Packages that need not be installed."""
+
 _UNSHOWN = frozenset(("help", "install_completion", "show_completion"))
 
 
@@ -133,10 +136,19 @@ def _collectors() -> Iterator[Any]:
     for package in (pipeline, agents):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
-                import_module(module.name)
+                _import(module.name)
     yield from REGISTRY._collector_to_names
     yield from Metrics()._registry._collector_to_names
     yield EngineCollector()
+
+
+def _import(module: str) -> None:
+    """Import a module, unless it is of an extra that is not installed."""
+    try:
+        import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _EXTRAS:
+            raise
 
 
 def _described(collector: Any) -> Iterator[tuple[str, str, str]]:

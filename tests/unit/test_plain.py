@@ -166,7 +166,7 @@ send.send_rows = lambda rows, reading, take, progress: [take(one) for one in row
 rows = types.SimpleNamespace(size=9, rows=lambda: range(9))
 settings = types.SimpleNamespace(kafka=lambda: {})
 try:
-    send._send(rows, None, settings)
+    send._send(rows, None, settings, at_once=True)
 except send.typer.Exit as end:
     sys.exit(end.exit_code)
 """
