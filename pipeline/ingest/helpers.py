@@ -1,17 +1,16 @@
 """Processes that judge the rows of a large file while this one reads it.
 
-Python runs on one core at a time, so reading and judging share two. Results come in the order of
-the rows, and no more rows are under way than a few pieces for each helper.
+Python runs on one core at a time, so reading and judging share two. Each helper has a pipe of its
+own, so that one that is killed, in the middle of an answer too, is noticed by the end of its pipe.
 """
 
-import os
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
 from itertools import islice
-from multiprocessing import get_context, parent_process
-from threading import Thread
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from os import sched_getaffinity
 from typing import Final
 
 from pipeline.adapters.avro import Codec, SchemaVersion
@@ -20,19 +19,17 @@ from pipeline.ingest.judging import Judge, JudgedRows, WatchedFile, open_judge
 from pipeline.row_files.row import ReadRow
 
 _PIECE: Final = 512
-_AHEAD: Final = 3
-"""Pieces for each helper that are judged or wait."""
-
 _MOST_HELPERS: Final = 3
 """More could not be fed by one reader."""
 
-_judges: Final[list[Judge]] = []
-"""The judge of this process, where it is a helper."""
+
+class HelperEndedError(Exception):
+    """A helper ended before its work."""
 
 
 def count_helpers() -> int:
     """Return how many helpers use this machine's cores; 0 where there is one core."""
-    cores = len(os.sched_getaffinity(0))
+    cores = len(sched_getaffinity(0))
     return min(_MOST_HELPERS, cores) if cores > 1 else 0
 
 
@@ -44,21 +41,58 @@ def judge_here(rows: Iterable[ReadRow], judge: Judge) -> Iterator[JudgedRows]:
 def judge_with_helpers(
     rows: Iterable[ReadRow], file: WatchedFile, config: Configuration, codec: Codec
 ) -> Iterator[JudgedRows]:
-    """Yield all rows in their order, judged by helpers. Raises BrokenExecutor where one ends."""
-    helpers = count_helpers()
-    under_way: deque[Future[JudgedRows]] = deque()
-    with ProcessPoolExecutor(
-        helpers,
-        mp_context=get_context("spawn"),
-        initializer=_begin,
-        initargs=(file, config.to_json(), codec.versions),
-    ) as pool:
+    """Yield all rows in their order, judged by helpers. Raises HelperEndedError."""
+    helpers = [_Helper(file, config, codec) for _ in range(count_helpers())]
+    idle, busy = deque(helpers), deque[_Helper]()
+    try:
         for piece in _pieces(rows):
-            under_way.append(pool.submit(_judge, piece))
-            if len(under_way) >= _AHEAD * helpers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
+            if not idle:
+                yield busy[0].take()
+                idle.append(busy.popleft())
+            busy.append(idle.popleft())
+            busy[-1].give(piece)
+        while busy:
+            yield busy.popleft().take()
+    finally:
+        for helper in helpers:
+            helper.end()
+
+
+class _Helper:
+    """Process that judges one piece at a time: `give` it, then `take` its result."""
+
+    def __init__(self, file: WatchedFile, config: Configuration, codec: Codec) -> None:
+        context = get_context("spawn")
+        self._pipe, other_end = context.Pipe()
+        self._process = context.Process(
+            target=_help, args=(other_end, file, config.to_json(), codec.versions), daemon=True
+        )
+        self._process.start()
+        other_end.close()
+
+    def give(self, piece: Sequence[ReadRow]) -> None:
+        """Send a piece. Raises HelperEndedError."""
+        try:
+            self._pipe.send(piece)
+        except OSError as error:
+            raise HelperEndedError(self._why()) from error
+
+    def take(self) -> JudgedRows:
+        """Wait for the piece's result. Raises HelperEndedError."""
+        try:
+            result: JudgedRows = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise HelperEndedError(self._why()) from error
+        return result
+
+    def end(self) -> None:
+        """End the process; a piece that it still has is lost."""
+        self._pipe.close()
+        self._process.join()
+
+    def _why(self) -> str:
+        self._process.join()
+        return f"a helper process ended with {self._process.exitcode}"
 
 
 def _pieces(rows: Iterable[ReadRow]) -> Iterator[Sequence[ReadRow]]:
@@ -67,19 +101,14 @@ def _pieces(rows: Iterable[ReadRow]) -> Iterator[Sequence[ReadRow]]:
         yield piece
 
 
-def _begin(file: WatchedFile, config: str, versions: Sequence[SchemaVersion]) -> None:
-    """Make this process a helper, which ends with its parent however that ends."""
+def _help(
+    pipe: Connection, file: WatchedFile, config: str, versions: Sequence[SchemaVersion]
+) -> None:
+    """Judge pieces until the other end of the pipe is closed, or its process has ended."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_end_with_parent, daemon=True).start()
-    _judges.append(open_judge(file, Configuration.from_json(config), Codec(versions)))
-
-
-def _judge(rows: Sequence[ReadRow]) -> JudgedRows:
-    return _judges[0].judge_rows(rows)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(0)
+    judge = open_judge(file, Configuration.from_json(config), Codec(versions))
+    try:
+        while True:
+            pipe.send(judge.judge_rows(pipe.recv()))
+    except (EOFError, OSError):
+        return

@@ -5,7 +5,6 @@ The journal knows how far that has come. Whatever stops it, the next look goes o
 
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -22,7 +21,7 @@ from pipeline.adapters.run_state import read_json, write_json
 from pipeline.config import model
 from pipeline.config.compile import Configuration
 from pipeline.ingest import metrics
-from pipeline.ingest.helpers import count_helpers, judge_here, judge_with_helpers
+from pipeline.ingest.helpers import HelperEndedError, count_helpers, judge_here, judge_with_helpers
 from pipeline.ingest.journal import Journal, Stamp
 from pipeline.ingest.judging import JudgedRows, WatchedFile, open_judge
 from pipeline.ingest.outbox import Outbox
@@ -45,7 +44,7 @@ _SHOWN_DIGITS: Final = 12
 _HELPED_BYTES: Final = 4 * 1024 * 1024
 """Size from which a file is worth the second that helpers take to start."""
 
-_TEMPORARY: Final = (PlaceError, OSError, KafkaException, NotDeliveredError, BrokenExecutor)
+_TEMPORARY: Final = (PlaceError, OSError, KafkaException, NotDeliveredError, HelperEndedError)
 """Faults that have nothing to do with the file, so that it is tried again."""
 
 _TAKEN: Final = "files"

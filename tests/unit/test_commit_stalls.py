@@ -16,7 +16,7 @@ from agents.transport.errors import CommitStalledError
 pytestmark = pytest.mark.anyio
 
 _INPUT = TP("in", 0)
-_STALL_MS = 500
+_STALL_MS = 800
 _STALLED = f"not committed within {_STALL_MS} ms"
 _HANGS_S = 10
 _TIMES = 20

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor
 from itertools import count
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 from pipeline.adapters.avro import Codec, recorded_versions
 from pipeline.config import model
 from pipeline.config.compile import Configuration
-from pipeline.ingest.helpers import judge_here, judge_with_helpers
+from pipeline.ingest.helpers import HelperEndedError, judge_here, judge_with_helpers
 from pipeline.ingest.judging import JudgedRows, WatchedFile, open_judge
 from pipeline.ingest.preparing import Outlet, Prepared, prepare
 from pipeline.row_files.mapping import row_mapping
@@ -78,7 +77,7 @@ def test_helper_that_ends_is_told_of() -> None:
                         one.kill()
             yield FileRow(number, b"{}", number)
 
-    with pytest.raises(BrokenExecutor):
+    with pytest.raises(HelperEndedError, match="ended with -9"):
         list(judge_with_helpers(rows(), _FILE, _CONFIG, _CODEC))
 
 
