@@ -157,15 +157,19 @@ class _SentIndexReader:
                 error = message.error()
                 if error is None:
                     yield message
-                if first_only if error is None else _is_end(error):
+                if first_only if error is None else _is_end(message, error):
                     missing.discard((message.topic(), message.partition()))
 
 
-def _is_end(error: KafkaError) -> bool:
-    """Return False for a transient error. Raises KafkaException for others."""
+def _is_end(message: Record, error: KafkaError) -> bool:
+    """Return False for a transient error. Raises KafkaException for others.
+
+    A malformed answer that concerns no partition is about the consumer group, which is not used.
+    """
     if error.code() == KafkaError._PARTITION_EOF:
         return True
-    if not is_transient(error):
+    of_group = error.code() == KafkaError._BAD_MSG and message.topic() is None
+    if not (of_group or is_transient(error)):
         raise KafkaException(error)
     logger.warning("reading what was sent before: %s", error)
     return False
