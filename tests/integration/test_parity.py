@@ -157,8 +157,8 @@ def _comparable(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
     """The records, without what depends on which of two partitions was faster.
 
     Where several rows of a person move at once, the profile that they join is told of each in turn:
-    in which turn is open, and so is what the profile and its segments are between two of them. What
-    they are after the last one is not.
+    in which turn is open, and so is what the profile and its segments are between two of them, and
+    whether there is anything to refresh then. What they are after the last one is not.
     """
     last = dict(records)
     if topic in _COMPACTED:
@@ -166,18 +166,22 @@ def _comparable(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
     if topic not in _CARRIED_ON:
         return Counter(records)
     return Counter(
-        one if one[1] == last[one[0]] else (one[0], _without_interim(topic, one[1]))
+        one if one[1] == last[one[0]] else (one[0], interim)
         for one in records
+        if (interim := _without_interim(topic, one[1])) is not None or one[1] == last[one[0]]
     )
 
 
-def _without_interim(topic: str, value: bytes | None) -> bytes:
-    """A control's record without its profile and segments; an interaction's as it is."""
+def _without_interim(topic: str, value: bytes | None) -> bytes | None:
+    """A control's record without its profile and segments; an interaction's as it is; none for a
+    refresh, which tells of an interim state only."""
     assert value is not None
     record = _CODEC.decode(topic, value)
     assert isinstance(record, Enriched | Segmented)
     if record.control is None:
         return value
+    if record.control.kind == "refresh":
+        return None
     blank = {"profile": None, **({"segments": None} if isinstance(record, Segmented) else {})}
     return _CODEC.encode(topic, replace(record, **blank))
 
