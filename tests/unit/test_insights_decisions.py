@@ -1,6 +1,5 @@
 """What decides decisions: figures equal a plain count over the records, on DuckDB and on Spark."""
 
-import importlib.util
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -14,7 +13,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from pipeline.adapters.broker.java import find_java
-from pipeline.adapters.broker.options import BrokerError
 from pipeline.cli.main import build_app
 from pipeline.insights.decision_log import DecisionGrouping, DecisionLogOptions, load_decisions
 from pipeline.insights.decision_sensitivity import DecisionGroup, decision_groups
@@ -23,6 +21,7 @@ from pipeline.insights.tables import Engine
 from pipeline.model.decision import Candidate, Decision
 from pipeline.model.stages import Segmented
 from tests.support.replayed import event, told, write_topic
+from tests.support.spark import spark_is_missing
 
 _DAY_MS = 86_400_000
 _BEGIN = 1_704_067_200_000
@@ -188,19 +187,7 @@ def test_groups_are_the_decisions_of_their_customers_and_times(
     assert part.decisions == days["2024-01-02"]
 
 
-def _spark_is_missing() -> str:
-    """Why Spark cannot run here; empty: it can."""
-    for module in ("pyspark", "sqlglot"):
-        if importlib.util.find_spec(module) is None:
-            return f"{module} is not installed (kairos-rtim[spark])"
-    try:
-        find_java()
-    except BrokerError as error:
-        return str(error)
-    return ""
-
-
-@pytest.mark.skipif(not _spark_is_missing(), reason="Spark is there")
+@pytest.mark.skipif(not spark_is_missing(), reason="Spark is there")
 def test_without_spark_it_is_told_what_to_install(
     tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
@@ -209,7 +196,7 @@ def test_without_spark_it_is_told_what_to_install(
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.skipif(bool(_spark_is_missing()), reason=_spark_is_missing() or "Spark is there")
+@pytest.mark.skipif(bool(spark_is_missing()), reason=spark_is_missing() or "Spark is there")
 def test_spark_gives_equal_figures(
     log: tuple[Path, list[Decision], list[Segmented]],
     tmp_path: Path,

@@ -1,6 +1,5 @@
 """Insights on Spark are those on DuckDB, up to the order in which numbers are added."""
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.broker.java import find_java
-from pipeline.adapters.broker.options import BrokerError
 from pipeline.insights.attribution import ModelOptions, attribute
 from pipeline.insights.campaign_facts import Period, load_facts, load_goals
 from pipeline.insights.campaigns import campaign_statistics
@@ -25,6 +23,7 @@ from pipeline.model.time import DAY_MS
 from pipeline.simulate.offers import SALES
 from tests.support.bank_campaigns import GOALS, bank_records
 from tests.support.replayed import write_topic
+from tests.support.spark import spark_is_missing
 
 _TOUCHES = """
 COPY (
@@ -36,21 +35,9 @@ COPY (
 """
 
 
-def _missing() -> str:
-    """Why Spark cannot run here; empty: it can."""
-    for module in ("pyspark", "sqlglot"):
-        if importlib.util.find_spec(module) is None:
-            return f"{module} is not installed (kairos-rtim[spark])"
-    try:
-        find_java()
-    except BrokerError as error:
-        return str(error)
-    return ""
-
-
 pytestmark = [
     pytest.mark.timeout(600),
-    pytest.mark.skipif(bool(_missing()), reason=_missing() or "Spark is there"),
+    pytest.mark.skipif(bool(spark_is_missing()), reason=spark_is_missing() or "Spark is there"),
 ]
 
 
