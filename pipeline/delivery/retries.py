@@ -67,8 +67,11 @@ async def deliver_until(
 ) -> DeliveryResult:
     """Return what comes of a delivery that is repeated as `retry_until` says.
 
-    Out of time it is unsure where any of its tries, not only the last, got no answer.
+    Too late for a first try, there is none. Out of time it is unsure where any of its tries, not
+    only the last, got no answer.
     """
+    if time.time() >= give_up_s:
+        return TOO_LATE
     failures: set[type[object]] = set()
     retrying = retry_until(
         give_up_s,

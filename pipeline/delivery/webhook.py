@@ -40,7 +40,6 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
 )
 from pipeline.delivery.retries import (
-    TOO_LATE,
     NoAnswerError,
     TryAgainError,
     deliver_until,
@@ -160,8 +159,6 @@ async def post(
     changed endpoint is tried at once.
     """
     action, give_up_s = parcel.action, parcel.give_up_s
-    if time.time() >= give_up_s:
-        return TOO_LATE
     body = msgspec.json.encode(action)
     content = _Post(action.action_id, body, parcel.trace, give_up_s, attempt)
     return await deliver_until(

@@ -29,7 +29,7 @@ from pipeline.delivery.channel_adapter import (
     Parcel,
     Unconfirmed,
 )
-from pipeline.delivery.retries import TOO_LATE, TryAgainError, deliver_until
+from pipeline.delivery.retries import TryAgainError, deliver_until
 
 _LONGEST_WAIT_S: Final = 60.0
 _CONNECT_S: Final = 5.0
@@ -59,8 +59,6 @@ class PosAdapter:
         return False
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        if time.time() >= parcel.give_up_s:
-            return TOO_LATE
         attempt_once = partial(self._try, parcel, attempt)
         return await deliver_until(parcel.give_up_s, _LONGEST_WAIT_S, attempt_once)
 

@@ -34,7 +34,6 @@ from pipeline.delivery.push.message import (
     read_subscription,
 )
 from pipeline.delivery.retries import (
-    TOO_LATE,
     NoAnswerError,
     TryAgainError,
     deliver_until,
@@ -68,8 +67,6 @@ class PushAdapter:
         return True
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        if time.time() >= parcel.give_up_s:
-            return TOO_LATE
         attempt_once = partial(self._try, parcel, attempt)
         return await deliver_until(parcel.give_up_s, _LONGEST_WAIT_S, attempt_once)
 

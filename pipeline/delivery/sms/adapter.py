@@ -5,7 +5,6 @@ answer never came is not repeated, unless the provider's file names an idempoten
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -29,7 +28,6 @@ from pipeline.delivery.channel_adapter import (
     Unconfirmed,
 )
 from pipeline.delivery.retries import (
-    TOO_LATE,
     NoAnswerError,
     TryAgainError,
     deliver_until,
@@ -63,8 +61,6 @@ class SmsAdapter:
         return provider is not None and provider.request.idempotency_header is not None
 
     async def deliver(self, parcel: Parcel, attempt: Attempt) -> DeliveryResult:
-        if time.time() >= parcel.give_up_s:
-            return TOO_LATE
         repeats = self.may_repeat(parcel.action.channel)
         attempt_once = partial(self._try, parcel, attempt)
         try:
