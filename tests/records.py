@@ -1,4 +1,4 @@
-"""Arbitrary records of any class of the model, and one of each, as every field can be."""
+"""Arbitrary records of every class of the model, and one of each with all fields set."""
 
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
@@ -21,14 +21,14 @@ _LEAVES: dict[Any, st.SearchStrategy[Any]] = {
 
 
 def records(of: type[Record]) -> st.SearchStrategy[Record]:
-    """Any record that the class allows, with 64-bit integers and finite floats."""
+    """Draw any record that the class allows, with 64-bit integers and finite floats."""
     return st.builds(
         of, **{field.name: _values(field.type) for field in msgspec.structs.fields(of)}
     )
 
 
 def example(of: type[Record]) -> Record:
-    """A record with something in every field."""
+    """Return a record with something in every field."""
     return msgspec.convert(_example(of), of, builtin_types=(bytes,))
 
 

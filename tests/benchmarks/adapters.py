@@ -1,4 +1,4 @@
-"""Actions for each kind of adapter, who takes them, and what comes back as outcomes."""
+"""Traffic for each kind of adapter: its actions, a receiver for them, and the outcomes."""
 
 import asyncio
 import re
@@ -39,8 +39,8 @@ KINDS: Final = ("webhook", "email", "sms", "push", "pos")
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """What takes an adapter's messages: its URL, the channel that leads there, what addresses are
-    like (`{}`: a number), and variables of the adapter's environment."""
+    """Receiver of an adapter's messages: its URL, the channel that leads there, the form of
+    addresses (`{}`: a number), and variables of the adapter's environment."""
 
     channel: model.Channel
     address: str
@@ -58,8 +58,8 @@ class Receiver:
 
 
 class ActionTraffic:
-    """From the actions of a receiver's channel, keyed by one of 1,000 profiles, to the outcomes in
-    `interactions`."""
+    """Traffic from the actions of a receiver's channel, keyed by one of 1,000 profiles, to the
+    outcomes in `interactions`."""
 
     outputs: Sequence[str] = (topics.INTERACTIONS,)
 

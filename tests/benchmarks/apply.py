@@ -33,8 +33,8 @@ _MOST_S: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`profiles` that there are, `rate` (events/s) at which they come again, and for how many
-    `seconds` before the change, and after it."""
+    """Number of `profiles`, `rate` (events/s) of their interactions, and `seconds` before and after
+    the change."""
 
     profiles: int
     rate: int
@@ -43,7 +43,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """From interaction to action (ms): `p50`, `p99`, `max`, of so many `events`."""
+    """Latency from interaction to action (ms): `p50`, `p99`, `max`, of `events`."""
 
     phase: str
     events: int
@@ -54,8 +54,9 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """`apply_s`: from the command's start to its end; `filled` parts of profiles and `evaluated`
-    profiles, as it says; `missing`: interactions without their action."""
+    """Cost of the change; `apply_s`: from the command's start to its end; `filled` parts of
+    profiles and `evaluated` profiles, as the command reports them; `missing`: interactions without
+    their action."""
 
     profiles: int
     phases: tuple[Phase, ...]
@@ -70,14 +71,14 @@ class Applied:
 
 
 class _Effect(msgspec.Struct):
-    """What `config apply --json` says."""
+    """Output of `config apply --json`."""
 
     filled: int
     evaluated: int
 
 
 def measure(rig: Rig, plan: Plan, say: Say) -> Applied:
-    """On the demonstration's configuration, one worker."""
+    """Measure the demonstration's configuration on one worker."""
     system = SYSTEMS["demo"]
     assert isinstance(system, Stages)
     codec = open_codec(rig.settings)
@@ -94,7 +95,7 @@ def measure(rig: Rig, plan: Plan, say: Say) -> Applied:
 
 
 class _Change:
-    """The configuration that is applied, some time after the beginning and before the end."""
+    """Configuration that is applied while the load runs."""
 
     def __init__(self, rig: Rig, seconds: float) -> None:
         self._rig = rig

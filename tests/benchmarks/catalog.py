@@ -43,7 +43,7 @@ _CUSTOMERS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class CatalogSize:
-    """So many `items`, of which `eligible` are for each customer."""
+    """Number of `items`, of which `eligible` are for each customer."""
 
     items: int
     eligible: int
@@ -103,7 +103,7 @@ def _cost(
 
 
 class _Timed:
-    """The model, with the time of each call."""
+    """Model that adds up the time of its calls."""
 
     label = "bench@1"
 
@@ -219,7 +219,7 @@ def _kinds(size: CatalogSize) -> int:
 
 
 def _records(rules: Rules, kinds: int) -> list[tuple[str, Segmented]]:
-    """A request of each customer, as segmentation passes it on."""
+    """Return a request of each customer, as segmentation passes it on."""
     flow, random = Flow(rules), np.random.default_rng(3)
     found = []
     for number in range(_CUSTOMERS):

@@ -1,4 +1,4 @@
-"""Times of the package ChannelAttribution on a table of paths; run by the Python that has it.
+"""Benchmark of the package ChannelAttribution on a table of paths; run by the Python that has it.
 
 It is under the GPL: it is installed for this comparison only, and never imported by Kairos.
 Arguments: the table (CSV: path, conversions, value, nulls) and the number of threads. Prints JSON:

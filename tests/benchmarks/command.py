@@ -51,7 +51,7 @@ def latency(
     partitions: PartitionsOption = 1,
     json: JsonOption = False,
 ) -> None:
-    """Open-loop latency of systems side by side; for Kairos, interaction to action."""
+    """Measure open-loop latency of systems side by side; for Kairos, interaction to action."""
     plan = latencies.Plan(_choices(systems), _numbers(rates), seconds, repeats)
     with open_rig(partitions) as rig:
         figures = latencies.measure(rig, plan, _say)
@@ -68,7 +68,7 @@ def throughput(
     partitions: PartitionsOption = 1,
     json: JsonOption = False,
 ) -> None:
-    """How many a second each system gets through where there is always something waiting."""
+    """Measure how many records a second each system processes from a backlog."""
     plan = throughputs.Plan(_choices(systems), records, repeats)
     with open_rig(partitions) as rig:
         figures = throughputs.measure(rig, plan, _say)
@@ -85,7 +85,7 @@ def stages(
     partitions: PartitionsOption = 1,
     json: JsonOption = False,
 ) -> None:
-    """Where the time of an interaction goes, stage by stage."""
+    """Measure how long an interaction waits for each stage, and how long the stage takes."""
     with open_rig(partitions) as rig:
         figures = breakdowns.measure(rig, _choices(systems), (rate, seconds), _say)
     how = f"{seconds:g} s, {partitions} partition(s)"
@@ -124,7 +124,7 @@ def flow(
     rounds: Annotated[int, typer.Option(min=1, help="Of 1,000 interactions each.")] = 15,
     json: JsonOption = False,
 ) -> None:
-    """What an interaction costs in the pure flow, without Kafka and RocksDB."""
+    """Measure the cost of an interaction in the pure flow, without Kafka and RocksDB."""
     figures = flows.measure(_sizes(sizes), rounds, _say)
     how = f"medians of {rounds} rounds"
     asked = {"rounds": rounds}
@@ -139,7 +139,8 @@ def catalog(
     count: Annotated[int, typer.Option("--decisions", min=100, help="Of each.")] = 2_000,
     json: JsonOption = False,
 ) -> None:
-    """Processor time of a decision with a catalogue, without and with a model of LightGBM."""
+    """Measure the processor time of a decision with a catalogue, without and with a LightGBM
+    model."""
     found = [catalogs.CatalogSize(*size) for size in _pairs(sizes)]
     figures = catalogs.measure(found, count, _say)
     asked = {"decisions": count}
@@ -155,7 +156,8 @@ def recovery(
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """From a kill of the worker or the broker, or a loss of state, to output by all partitions."""
+    """Measure the time from a kill of worker or broker, or loss of state, to output by all
+    partitions."""
     plan = recoveries.Plan(rate, repeats, profiles)
     with open_rig(partitions) as rig:
         figures = recoveries.measure(rig, plan, _say)
@@ -171,7 +173,7 @@ def state(
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """Many profiles: size on disk, memory of the worker, time to rebuild them."""
+    """Measure many profiles: size on disk, memory of the worker, time to rebuild them."""
     [choice] = _choices(system)
     with open_rig(partitions) as rig:
         figures = states.measure(rig, choice, profiles, _say)
@@ -187,7 +189,7 @@ def timers(
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """How late comes what time alone causes, also when the worker was dead at the time."""
+    """Measure how late timers fire, also those that fell due while the worker was dead."""
     with open_rig(partitions) as rig:
         figures = timing.measure(rig, people, seconds, _say)
     how = f"{people:,} people over {seconds:g} s, {partitions} partition(s)"
@@ -203,7 +205,7 @@ def apply(
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """Interactions before, during and after a `config apply` that concerns every profile."""
+    """Measure latency before, during and after a `config apply` that affects every profile."""
     plan = applying.Plan(profiles, rate, seconds)
     with open_rig(partitions) as rig:
         figures = applying.measure(rig, plan, _say)
@@ -218,7 +220,8 @@ def ingest(
     partitions: PartitionsOption = 4,
     json: JsonOption = False,
 ) -> None:
-    """A CSV file from its folder to Kafka by `kairos ingest --once`: rows a second, memory."""
+    """Measure a CSV file from its folder to Kafka by `kairos ingest --once`: rows a second,
+    memory."""
     with open_rig(partitions) as rig:
         figures = ingesting.measure(rig, rows, _say)
     how = f"{rows:,} rows, {partitions} partition(s)"
@@ -240,7 +243,8 @@ def insights(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """From a table of touches in Parquet to credits by Markov order 1 and four heuristics."""
+    """Measure attribution from touches in Parquet to credits by Markov order 1 and four
+    heuristics."""
     figures = crediting.measure((journeys, threads), repeats, peer, _say)
     how = f"medians of {repeats}, {threads} thread(s)"
     asked = {"journeys": journeys, "threads": threads, "repeats": repeats}
@@ -253,8 +257,8 @@ def _show(
     how: str,
     asked: Mapping[str, float],
 ) -> None:
-    """What was `measured` (its name, its figures, and what prints them): one document for programs
-    with what was `asked`, or a table that says `how`."""
+    """Print the figures `measured`: as JSON with what was `asked`, or as a table, described by
+    `how`."""
     name, figures, print_figures = measured
     if json:
         print_json({"machine": this_machine(), "plan": asked, name: figures})

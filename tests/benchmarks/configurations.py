@@ -1,4 +1,4 @@
-"""What the real steps run by: the demonstration's configuration, and ones made here by size."""
+"""Configurations for the real steps: the demonstration's, and synthetic ones by size."""
 
 import shutil
 from pathlib import Path
@@ -23,7 +23,7 @@ class BadConfigurationError(Exception):
 
 
 def demo() -> model.Bundle:
-    """deploy/demo: 5 segments, 6 campaigns."""
+    """Return the configuration in deploy/demo: 5 segments, 6 campaigns."""
     bundle = load(_DEMO)
     if isinstance(bundle, list):
         raise BadConfigurationError("\n".join(map(str, bundle)))
@@ -31,7 +31,7 @@ def demo() -> model.Bundle:
 
 
 def changed_demo(folder: Path) -> None:
-    """A copy of deploy/demo in which a segment is another, and one reads a metric that is new."""
+    """Copy deploy/demo into `folder` with one segment changed, and one that reads a new metric."""
     shutil.copytree(_DEMO, folder)
     profile = folder / "profile.yaml"
     when = "{all: [{name: purchase}, {property: platform, is: mobile}]}"
@@ -45,12 +45,12 @@ def changed_demo(folder: Path) -> None:
 
 
 def large() -> model.Bundle:
-    """40 metrics, 100 segments, 50 offers."""
+    """Return a configuration of 40 metrics, 100 segments and 50 offers."""
     return made(segments=100, metrics=40, offers=50)
 
 
 def made(segments: int, metrics: int, offers: int) -> model.Bundle:
-    """So many of each; the offers compete to be pushed, half of them are eligible.
+    """Return a configuration of the given size; offers compete, and half of them are eligible.
 
     An interaction of one name concerns an eighth of the metrics, and the segments that read them.
     """
@@ -84,8 +84,8 @@ def made(segments: int, metrics: int, offers: int) -> model.Bundle:
 
 
 def waiting() -> model.Bundle:
-    """Who has left something in the cart for `WAIT_MS` enters a segment and is mailed; whose cart
-    is no longer of this while leaves another."""
+    """Return a configuration that mails whoever left something in the cart for `WAIT_MS`; a second
+    segment is left when the cart is older than its window."""
     wait = f"{WAIT_MS}ms"
     left = model.Segment("left", {"trait": "last_cart", "older_than": wait})
     here = model.Segment("here", {"trait": "carts", "gte": 1})
@@ -151,7 +151,7 @@ def _segment(number: int, metrics: int) -> model.Segment:
 
 
 def _campaign(number: int, offers: int) -> model.Campaign:
-    """Every second one is for who bought before; the others are for nobody yet."""
+    """Return a campaign; every second one is for earlier buyers, the others match nobody yet."""
     reachable = {"all": [{"segment": "segment-0"}, {"trait": "interactions", "gte": 1 + number}]}
     unreachable = {"trait": "metric-0", "gte": 1_000_000}
     return model.Campaign(

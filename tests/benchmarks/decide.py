@@ -36,7 +36,7 @@ _OK: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A configuration, a key of a source in it, and the placements that a page asks for."""
+    """Configuration, key of one of its sources, and the placements that a page asks for."""
 
     bundle: Callable[[], Bundle]
     write_key: str
@@ -51,7 +51,7 @@ SITES: Final[Mapping[str, Site]] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`rate` requests a second for `seconds`, `repeats` times; `processes` of the agents."""
+    """Load: `rate` requests a second for `seconds`, `repeats` times; `processes` of the agents."""
 
     site: str
     processes: int
@@ -62,7 +62,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """`answers`: time (ms) of each request that was answered, and whether by the defaults."""
+    """Requests of one round; `answers`: time (ms) of each answered request, and whether defaults
+    were its answer."""
 
     sent: int
     answers: Sequence[tuple[float, bool]]
@@ -89,7 +90,7 @@ class Answers:
 
 
 def measure(rig: Rig, plan: Plan, say: Say) -> Answers:
-    """The stack of one site, warmed."""
+    """Measure one site's stack after its warm-up."""
     site = SITES[plan.site]
     apply_bundle(rig.settings, site.bundle())
     gateway = Program(_GATEWAY, rig.kairos("gateway", "--port", "0"), announces=_GATEWAY)
@@ -122,14 +123,14 @@ async def _rounds(url: str, site: Site, plan: Plan, say: Say) -> list[Round]:
 
 
 class _Visitor:
-    """Everybody who looks at a page, one after the other."""
+    """Client that sends the requests of all visitors of a page, one after the other."""
 
     def __init__(self, client: ClientSession, site: Site) -> None:
         self._client = client
         self._placements = site.placements
 
     async def ask(self, number: int) -> bool | None:
-        """Whether the defaults were the answer; None: there was none."""
+        """Ask; return whether the defaults were the answer, or None without an answer."""
         who = f"visitor-{number % CUSTOMERS}"
         page = {
             "type": "page",
@@ -156,7 +157,7 @@ class _Visitor:
 async def _open_loop(
     request: Callable[[int], Any], rate: int, seconds: float
 ) -> list[tuple[float, bool | None]]:
-    """The time of each (ms, from when it was due), and what it returned."""
+    """Return the time (ms, from the due moment) and the result of each call."""
     begin = time.monotonic() + _LEAD_S
 
     async def timed(number: int) -> tuple[float, bool | None]:

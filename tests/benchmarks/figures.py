@@ -1,4 +1,4 @@
-"""From samples to figures: percentiles, medians over repeats, ratios to the floor. Pure."""
+"""Statistics of samples: percentiles, medians over repeats, ratios to the floor; pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _LATE_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measurement at one rate.
+    """Measurement at one rate.
 
     `latencies_ms` has what arrived, from the time at which each was meant to be sent, `headers`
     the headers of the same. `seconds` is from the first sending to the last arrival; `cpu` is
@@ -31,15 +31,15 @@ class Sample:
 
     @property
     def sustained(self) -> bool:
-        """Whether everything came out, without the way out becoming longer and longer."""
+        """Whether everything came out, and the latency did not keep growing."""
         complete = len(self.latencies_ms) == self.sent
         return complete and self.seconds <= self.meant_seconds * _ON_TIME + _SLACK_S
 
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How many of `sent` records, which were all there at once, came out in how many `seconds`,
-    from the first sending to the last arrival; `cpu`: cores, by process."""
+    """Backlog of `sent` records, of which `arrived` came out in `seconds`, from the first sending
+    to the last arrival; `cpu`: cores, by process."""
 
     sent: int
     arrived: int
@@ -52,14 +52,14 @@ class Drained:
 
     @property
     def missing(self) -> int:
-        """How many did not come in time."""
+        """Number of records that did not come in time."""
         return self.sent - self.arrived
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One record that came through: when it was due, when it came (s, by one clock), and out of
-    which partition."""
+    """Record that came through: when it was due, when it came (s, by one clock), and its output
+    partition."""
 
     due: float
     at: float
@@ -72,14 +72,14 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Passages:
-    """Of `sent` records those that came through."""
+    """Passages of those of `sent` records that came through."""
 
     sent: int
     came: Sequence[Passage]
 
     def longest_wait_after(self, moment: float) -> float:
-        """How long after it (s) the first record that was sent after it came out of the partition
-        that waited longest for one; inf: out of one came none."""
+        """Return the wait (s) of the slowest partition for a record that was sent after `moment`;
+        inf if one had none."""
         first = dict.fromkeys((one.partition for one in self.came), inf)
         for one in self.came:
             if one.due > moment:
@@ -87,16 +87,16 @@ class Passages:
         return max(first.values(), default=inf)
 
     def late_until(self, moment: float) -> float:
-        """How long after it (s) the last record came that had taken over a second."""
+        """Return how long after `moment` (s) the last record came that had taken over a second."""
         return max((one.at - moment for one in self.came if one.took > _LATE_S), default=0.0)
 
     def latencies_ms(self, begin: float, end: float) -> list[float]:
-        """Of those that were due between the two moments (end exclusive), sorted."""
+        """Return the latencies of records due between the two moments (end exclusive), sorted."""
         return sorted(one.took * 1000 for one in self.came if begin <= one.due < end)
 
     @property
     def missing(self) -> int:
-        """How many never came."""
+        """Number of records that never came."""
         return self.sent - len(self.came)
 
 
@@ -125,12 +125,12 @@ class Latency:
 
     @property
     def behind(self) -> int:
-        """How many repeats did not sustain the rate."""
+        """Number of repeats that did not sustain the rate."""
         return self.repeats - self.sustained
 
     @property
     def cores(self) -> float:
-        """Used by the system itself, without broker and load."""
+        """Cores that the system itself used, without broker and load."""
         return own_cores(self.cpu)
 
 
@@ -146,7 +146,7 @@ class Throughput:
 
     @property
     def cores(self) -> float:
-        """Used by the system itself, without broker and load."""
+        """Cores that the system itself used, without broker and load."""
         return own_cores(self.cpu)
 
 
@@ -155,12 +155,13 @@ OTHERS = ("broker", "load")
 
 
 def own_cores(cpu: Mapping[str, float]) -> float:
-    """What the system's own processes use."""
+    """Return the cores that the system's own processes use."""
     return sum(used for name, used in cpu.items() if name not in OTHERS)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The nearest rank: the least value that at least `share` of them do not exceed."""
+    """Return the nearest rank: the least value that at least `share` of the values do not
+    exceed."""
     if not ordered:
         return float("nan")
     rank = -(-len(ordered) * share // 1)
@@ -168,7 +169,7 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -> Latency:
-    """Medians of what the samples have, of those of `repeats` that reached the rate."""
+    """Return the medians of the samples, and how many of `repeats` reached the rate."""
     ordered = [sorted(sample.latencies_ms) for sample in samples]
 
     def middle(share: float) -> float:
@@ -192,7 +193,7 @@ def summarise(system: str, rate: int, samples: Sequence[Sample], repeats: int) -
 
 
 def summarise_drained(system: str, runs: Sequence[Drained]) -> Throughput:
-    """Medians of what the runs have."""
+    """Return the medians of the runs."""
     return Throughput(
         system=system,
         per_s=median(run.per_s for run in runs),
@@ -203,5 +204,5 @@ def summarise_drained(system: str, runs: Sequence[Drained]) -> Throughput:
 
 
 def ratio(figure: float, floor: float | None) -> float | None:
-    """None where the floor was not measured."""
+    """Return the ratio; None where the floor was not measured."""
     return figure / floor if floor else None

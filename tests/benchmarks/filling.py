@@ -1,4 +1,4 @@
-"""Many profiles at once: rows of some customers, made by the shells, over and over in changelogs.
+"""Many profiles at once: rows of some customers, made by the shells, repeated in the changelogs.
 
 A worker that finds them there and no state rebuilds it, as after a loss. Each has names of its own,
 in keys and values alike, so that rows are spread and compress as customers' do; what they did is
@@ -39,7 +39,7 @@ _Row: TypeAlias = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class _Sample:
-    """One customer's `rows` by stage: of three identifiers, a profile, five interactions, and
+    """Rows of one customer by stage: of three identifiers, a profile, five interactions, and
     timers. Its name is `run`-`number`."""
 
     run: str
@@ -47,7 +47,7 @@ class _Sample:
     rows: Mapping[str, Sequence[_Row]]
 
     def named(self, run: str, stage: str) -> Iterator[_Row]:
-        """As if its name had another, equally long run."""
+        """Return the rows under another, equally long run's name."""
         old, new = self._profile(self.run), self._profile(run)
         for row in self.rows[stage]:
             key, value = (one.replace(self.run.encode(), run.encode()) for one in row)
@@ -59,7 +59,7 @@ class _Sample:
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """What one stage's changelog got."""
+    """Size of one stage's changelog."""
 
     stage: str
     rows: int
@@ -67,7 +67,7 @@ class Filled:
 
 
 def fill(rig: Rig, bundle: model.Bundle, profiles: int) -> list[Filled]:
-    """The changelogs of `bundle`'s stages; no worker runs, and there is no state."""
+    """Fill the changelogs of `bundle`'s stages; no worker may run, and no state may exist."""
     apply_bundle(rig.settings, bundle)
     with running(tuple(worker_programs(rig, 1)), rig.home, rig.environment):
         pass  # it makes the topics

@@ -1,4 +1,4 @@
-"""`kairos bench flow`: what an interaction costs in process, without Kafka and RocksDB.
+"""`kairos bench flow`: cost of an interaction in process, without Kafka and RocksDB.
 
 A stage gets all inputs of a round at once, so that steps, codec and rows are timed apart, with
 nothing but a loop around them; rows and order are those of a stage in a process of its own. Each
@@ -34,7 +34,7 @@ _EVERY_MS: Final = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """So many of each in a configuration."""
+    """Size of a configuration: number of each kind of part."""
 
     segments: int
     metrics: int
@@ -43,7 +43,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one interaction, in microseconds, medians over rounds of 1,000: the stages' steps by
+    """Cost of one interaction in microseconds, medians over rounds of 1,000: the stages' steps by
     name; `decode` and `encode`: all that the stages read and write as Avro; `rows`: their rows."""
 
     size: Size
@@ -54,12 +54,12 @@ class Cost:
 
     @property
     def total(self) -> float:
-        """Of the steps."""
+        """Cost of all steps."""
         return sum(self.steps.values())
 
 
 def measure(sizes: Sequence[Size], rounds: int, say: Callable[[str], None]) -> list[Cost]:
-    """Each size by itself."""
+    """Measure each size by itself."""
     costs = []
     for size in sizes:
         say(f"{size.segments} segments, {size.metrics} metrics, {size.offers} offers")
@@ -82,7 +82,8 @@ def _cost(size: Size, rounds: int) -> Cost:
 
 
 def _undisturbed(run_round: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """A round keeps all its records, which no worker does: garbage is collected after it."""
+    """Run a round, and collect garbage only after it: a round keeps all its records, which no
+    worker does."""
     gc.collect()
     gc.disable()
     try:
@@ -98,7 +99,7 @@ def _compiled(bundle: model.Bundle) -> Configuration:
 
 
 class _Runs:
-    """The four stages with their rows, and customers who come again and again."""
+    """The four stages with their rows, and customers who return again and again."""
 
     def __init__(self, config: Configuration) -> None:
         self._rules = Rules(config, TokenKey("bench"), 300_000)
@@ -108,7 +109,7 @@ class _Runs:
         self._next = 0
 
     def run_round(self) -> dict[str, float]:
-        """What everybody coming once costs: µs per interaction, by what it is spent on."""
+        """Let every customer come once; return the cost (µs per interaction) by kind of work."""
         begin, self._next = self._next, self._next + CUSTOMERS
         inputs = [self._interaction(index) for index in range(begin, self._next)]
         spent: defaultdict[str, float] = defaultdict(float)
@@ -121,7 +122,7 @@ class _Runs:
         return Emit(topics.INTERACTIONS, interaction.identifiers[0].key, interaction)
 
     def _run(self, stage: Stage, inputs: list[Emit], spent: defaultdict[str, float]) -> list[Emit]:
-        """One stage over all inputs and what it sends itself; what it sends on."""
+        """Run one stage over all inputs and its own control records; return its outputs."""
         sent: list[Emit] = []
         while inputs:
             emits: list[Emit] = []
@@ -151,7 +152,7 @@ class _Runs:
     def _travel(
         self, inputs: list[Emit], emits: list[Emit], spent: defaultdict[str, float]
     ) -> None:
-        """As the stage reads its inputs and writes what follows."""
+        """Encode and decode records as a stage does that reads and writes them."""
         sent = [(one.topic, self._codec.encode(one.topic, one.value)) for one in inputs]
         began = time.perf_counter()
         for topic, data in sent:
@@ -164,7 +165,7 @@ class _Runs:
         spent["encode"] += time.perf_counter() - began
 
     def _stored(self, stage: Stage) -> float:
-        """Every row of the stage read once and written once (seconds); each came once."""
+        """Return the seconds to read and write every row of the stage once."""
         encode = msgspec.msgpack.Encoder().encode
         decode = msgspec.msgpack.Decoder(Row[stage.state]).decode  # type: ignore[name-defined]
         stored = [encode(Row(state)) for state in self._rows[stage.name].values()]

@@ -46,8 +46,8 @@ _ASK_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """`cores`: used by the command and its helpers. `peak_bytes`: resident, of the command and of
-    all its helpers together."""
+    """Cost of one file; `cores` used by the command and its helpers, `peak_bytes` resident of all
+    of them together."""
 
     rows: int
     file_bytes: int
@@ -88,7 +88,7 @@ def measure(rig: Rig, rows: int, say: Say) -> Ingested:
 
 @dataclass(slots=True)
 class _Watched:
-    """Use of time and memory by a command, as far as it has been seen."""
+    """Time and memory that a command was seen to use."""
 
     seconds: float = 0.0
     cpu_s: float = 0.0

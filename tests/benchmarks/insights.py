@@ -31,7 +31,8 @@ _BEGIN_MS: Final = 1_700_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class AttributionCost:
-    """Seconds, medians over repeats: `paths` from Parquet to path counts, `models` by name."""
+    """Cost in seconds, medians over repeats: `paths` from Parquet to path counts, `models` by
+    name."""
 
     touches: int
     journeys: int
@@ -46,9 +47,9 @@ class AttributionCost:
 
 @dataclass(frozen=True, slots=True)
 class PeerCost:
-    """Seconds of ChannelAttribution on the distinct paths, medians over repeats: to read them, for
-    its three heuristics at once, and for its Markov model. `difference`: the greatest between a
-    channel's conversions by its sampled Markov model and by the exact one, as a share of all."""
+    """Cost of ChannelAttribution on the distinct paths (s, medians over repeats): reading them, its
+    three heuristics at once, its Markov model. `difference`: the greatest between a channel's
+    conversions by its sampled Markov model and by the exact one, as a share of all."""
 
     paths: int
     seconds: dict[str, float]
@@ -131,7 +132,8 @@ def _paths(file: Path, threads: int) -> PathCounts:
 
 
 def _make(file: Path, journeys: int, threads: int) -> int:
-    """Lengths are geometric, times between touches exponential, all from the number of the row."""
+    """Make touches from the number of the row: geometric lengths, exponential times between
+    them."""
     customers = round(journeys / _JOURNEYS_PER_CUSTOMER)
     with open_duckdb(Engine(threads=threads)) as queries:
         queries.connection.execute(
@@ -162,5 +164,5 @@ def _make(file: Path, journeys: int, threads: int) -> int:
 
 
 def _unit(salt: int) -> str:
-    """SQL for a number in [0, 1)."""
+    """Return SQL for a number in [0, 1)."""
     return f"(hash(i, {salt}) % 1_000_000) / 1_000_000"

@@ -20,14 +20,14 @@ _LOOK_S: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Struck:
-    """When something was killed, and was there again (s, monotonic)."""
+    """Moments of a kill and of the return (s, monotonic)."""
 
     killed_at: float
     ready_at: float
 
 
 class KeptWorker:
-    """The worker, started again whenever it ends."""
+    """Worker that is started again whenever it ends."""
 
     def __init__(self, rig: Rig, process: Process) -> None:
         self._rig = rig

@@ -19,7 +19,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`seconds` for each rate (events/s), which rise; `repeats` of everything."""
+    """Load: `seconds` for each of the rising rates (events/s), `repeats` of everything."""
 
     choices: Sequence[Choice]
     rates: Sequence[int]
@@ -28,7 +28,7 @@ class Plan:
 
 
 def measure(rig: Rig, plan: Plan, say: Say) -> list[Latency]:
-    """All systems once, then all of them again: what changes with time hits each alike."""
+    """Measure all systems in turn and repeat, so that what changes with time affects each alike."""
     samples: dict[tuple[str, int], list[Sample]] = defaultdict(list)
     for repeat in range(plan.repeats):
         for choice in plan.choices:
@@ -41,7 +41,7 @@ def measure(rig: Rig, plan: Plan, say: Say) -> list[Latency]:
 
 
 def _measure_one(rig: Rig, choice: Choice, plan: Plan) -> list[tuple[int, Sample]]:
-    """Up to the first rate that is too much: what it leaves behind would spoil the next."""
+    """Measure up to the first rate that is too high: its backlog would spoil the next."""
     found: list[tuple[int, Sample]] = []
     with SYSTEMS[choice.name].running(rig, choice.processes) as arrangement:
         pids = {**arrangement.pids, "broker": rig.broker_pid}

@@ -1,4 +1,4 @@
-"""Open-loop load: records are sent when they are due, whatever has become of those before.
+"""Open-loop load: records are sent when they are due, whether or not earlier ones came out.
 
 A latency is from the time at which the record was meant to be sent to the time at which a reader
 has what followed from it, both by this process' monotonic clock, so that a sender that comes late
@@ -37,7 +37,7 @@ _NEVER: Final = threading.Event()
 
 
 class Traffic(Protocol):
-    """What is sent, and how its consequence is known."""
+    """Records to send, and the rule that recognises their consequences."""
 
     @property
     def input(self) -> str: ...
@@ -49,11 +49,11 @@ class Traffic(Protocol):
         """Key and value of the record with this number, to be sent at `at_ms` (epoch)."""
 
     def index_of(self, value: bytes) -> int | None:
-        """The number of the record that `value` follows from; None: of somebody else's."""
+        """Return the number of the record that `value` follows from; None for other records."""
 
 
 class Client:
-    """Sends one system's traffic and sees it come out."""
+    """Sender of one system's traffic, and reader of its outputs."""
 
     def __init__(
         self,
@@ -95,7 +95,8 @@ class Client:
         self._consumer.close()
 
     def open_loop(self, rate: float, seconds: float, drain_s: float = _DRAIN_S) -> Sample:
-        """`rate` records a second, evenly, for so long; waits for the last at most `drain_s`."""
+        """Send `rate` records a second, evenly, for `seconds`; wait for the last at most
+        `drain_s`."""
         count = int(rate * seconds)
         first, records = self._prepare(count, rate)
         with _undisturbed():
@@ -118,7 +119,7 @@ class Client:
         )
 
     def backlog(self, count: int, patience_s: float) -> Drained:
-        """`count` records are sent as fast as it goes; waits for the last at most `patience_s`."""
+        """Send `count` records as fast as possible; wait for the last at most `patience_s`."""
         first, records = self._prepare(count, count)
         with _undisturbed():
             meter = CpuMeter(self._pids)
@@ -135,12 +136,12 @@ class Client:
         return Drained(count, len(arrived), (last_ns - begin_ns) / _NS, cpu)
 
     def passages(self, rate: float, seconds: float, meanwhile: Callable[[], None]) -> Passages:
-        """`rate` records a second for so long, while something is done to the system; waits for
-        the last at most a minute."""
+        """Send `rate` records a second for `seconds` while `meanwhile` runs; wait for the last at
+        most a minute."""
         return self._passages((rate, seconds), meanwhile, threading.Event())
 
     def passages_during(self, rate: float, most_s: float, what: Callable[[], None]) -> Passages:
-        """The same for as long as it is being done, at most for so long."""
+        """Send as `passages` does, for as long as `what` runs, at most `most_s` seconds."""
         over = threading.Event()
 
         def done() -> None:
@@ -174,7 +175,7 @@ class Client:
         return Passages(sender.sent, came)
 
     def _ends(self) -> Iterator[TopicPartition]:
-        """So that nothing that was there before is read."""
+        """Yield the ends of the topics' partitions, so that nothing older is read."""
         for topic in self._traffic.outputs:
             for partition in self._consumer.list_topics(topic).topics[topic].partitions:
                 where = TopicPartition(topic, partition)
@@ -182,7 +183,7 @@ class Client:
                 yield TopicPartition(topic, partition, end)
 
     def _prepare(self, count: int, rate: float) -> tuple[int, list[tuple[bytes, bytes]]]:
-        """The number of the first, and all of them, made beforehand: making takes time too."""
+        """Return the first number and all records, made beforehand, since making takes time too."""
         first, self._next = self._next, self._next + count
         begin_ms = int((time.time() + _LEAD_S) * 1000)
         return first, [
@@ -196,7 +197,7 @@ class Client:
         due_ns: Sequence[int],
         over: threading.Event = _NEVER,
     ) -> int:
-        """How many were sent until it was `over`."""
+        """Send until `over`; return how many were sent."""
         produce, topic = self._producer.produce, self._traffic.input
         for sent, ((key, value), due) in enumerate(zip(records, due_ns, strict=True)):
             wait_ns = due - time.monotonic_ns()
@@ -211,7 +212,7 @@ class Client:
     def _matched(
         self, arrivals: Sequence[tuple[int, Message]], first: int, count: int
     ) -> dict[int, tuple[int, Message]]:
-        """When each came out first, and as what, by its number from 0."""
+        """Return when, and as what, each record came out first, by its number from 0."""
         found: dict[int, tuple[int, Message]] = {}
         for at_ns, message in arrivals:
             value = message.value()
@@ -222,13 +223,13 @@ class Client:
 
 
 def _due_ns(count: int, rate: float) -> list[int]:
-    """When each is to be sent, evenly, from soon on."""
+    """Return the moments at which records are to be sent, evenly, from soon on."""
     begin_ns = time.monotonic_ns() + int(_LEAD_S * _NS)
     return [begin_ns + int(index * _NS / rate) for index in range(count)]
 
 
 class _Reader(threading.Thread):
-    """Notes when what came; what it was is found out afterwards."""
+    """Reader that notes arrivals only; records are matched afterwards."""
 
     def __init__(self, consumer: Consumer, count: int, until_ns: int) -> None:
         super().__init__(name="reader", daemon=True)
@@ -238,7 +239,7 @@ class _Reader(threading.Thread):
         self._until_ns = until_ns
 
     def expect(self, count: int) -> None:
-        """No more than these will come, the last of them soon."""
+        """Expect at most `count` records, the last of them soon."""
         self._count = count
         self._until_ns = min(self._until_ns, time.monotonic_ns() + int(_PATIENCE_S * _NS))
 
@@ -254,7 +255,7 @@ class _Reader(threading.Thread):
 
 
 class _Sender(threading.Thread):
-    """Sends beside what is done to the system; how many it `sent` is known when it has ended."""
+    """Sender in a thread of its own; `sent` is known once it has ended."""
 
     def __init__(self, send: Callable[[], int]) -> None:
         super().__init__(name="sender")
@@ -267,7 +268,7 @@ class _Sender(threading.Thread):
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """The two threads take turns quickly, and no collection of garbage stops them."""
+    """Let the two threads take turns quickly, without a garbage collection between."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH_S)
     gc.collect()

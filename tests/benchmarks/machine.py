@@ -1,4 +1,4 @@
-"""What a figure was measured on: without it, it means little."""
+"""Speed of the machine on which figures were measured."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ _WAKE_UPS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """`load_average`: over the last minute, when the run began.
+    """Machine, with its `load_average` over the last minute before the run.
 
     `loop_ms`: what a million additions in a loop of Python take; `wake_up_us`: what it takes until
     another thread runs that waits on a lock. With the floor they tell a slow machine from a slow
@@ -69,7 +69,7 @@ def _loop_s() -> float:
 
 
 def _wake_up_s() -> float:
-    """Two threads wake each other in turn."""
+    """Return the seconds of a thread's wake-up, measured by two threads that wake each other."""
     there, back = threading.Semaphore(0), threading.Semaphore(0)
 
     def answer() -> None:

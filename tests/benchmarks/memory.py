@@ -1,4 +1,4 @@
-"""The agents' shells over rows in memory: all that a worker does but Kafka, RocksDB and Faust."""
+"""The agents' shells over rows in memory: a worker without Kafka, RocksDB and Faust."""
 
 from collections import deque
 from typing import Final
@@ -15,8 +15,8 @@ from tests.support.shells import ONLY, Rows, Sent, finish, handing_over, knowing
 
 
 class Shells:
-    """The shells of the four stages, each input going through all of them before the next.
-    Everything that is sent is delivered and committed at once."""
+    """Shells of the four stages, which pass each input on before the next. Everything that is sent
+    is delivered and committed at once."""
 
     def __init__(self, rules: Rules, codec: Codec) -> None:
         self.rows = {stage.name: Rows() for stage in STAGES}

@@ -24,7 +24,8 @@ class NotReadyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """`announces`: it says that it is ready in HOME/run, under this name; else on its output."""
+    """Command line of a process; `announces`: name under which it reports readiness in HOME/run;
+    None: it prints it."""
 
     name: str
     command: tuple[str, ...]
@@ -33,7 +34,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A program that runs."""
+    """Running program."""
 
     program: Program
     child: subprocess.Popen[bytes]
@@ -48,7 +49,7 @@ class Process:
         return said is not None and said.state == "ready" and said.process.pid == self.child.pid
 
     def wait_until_ready(self, patience_s: float = _READY_S) -> None:
-        """NotReadyError when it does not become so."""
+        """Wait until the program is ready. Raises NotReadyError."""
         give_up_at = time.monotonic() + patience_s
         while not self.ready:
             if self.child.poll() is not None or time.monotonic() > give_up_at:
@@ -87,7 +88,7 @@ def running(
     environment: Mapping[str, str],
     patience_s: float = _READY_S,
 ) -> Iterator[list[Process]]:
-    """All of them, ready; ended at the end."""
+    """Run the programs during the block; all of them are ready."""
     processes: list[Process] = []
     try:
         processes.extend(start(program, home, environment) for program in programs)
@@ -102,7 +103,7 @@ def running(
 
 
 class CpuMeter:
-    """CPU seconds of processes, from when it was made."""
+    """Meter of processes' CPU seconds since it was made."""
 
     def __init__(self, pids: Mapping[str, int]) -> None:
         self._processes = {name: psutil.Process(pid) for name, pid in pids.items()}
@@ -110,7 +111,7 @@ class CpuMeter:
         self._began = time.monotonic()
 
     def cores(self) -> dict[str, float]:
-        """Cores in use on average since then, by name."""
+        """Return the cores in use on average since then, by name."""
         elapsed_s = time.monotonic() - self._began
         return {
             name: (_cpu_s(one) - self._before[name]) / elapsed_s

@@ -1,4 +1,4 @@
-"""`kairos bench recovery`: from a kill to every partition's first output of what was sent after it.
+"""`kairos bench recovery`: time from a kill to every partition's first output of later inputs.
 
 Records keep being sent while the worker, which runs all four agents, is killed with -9 or its state
 is deleted, or while the broker is killed with -9 and started again at once. A worker that ends is
@@ -32,7 +32,7 @@ _AFTER_S: Final = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`rate` (events/s), `repeats` of everything, and how many profiles there are to rebuild."""
+    """Load: `rate` (events/s), `repeats` of everything, and the number of profiles to rebuild."""
 
     rate: int
     repeats: int
@@ -41,10 +41,9 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Recovery:
-    """Medians, s after the kill: when the process was there again (`ready_s`), when the actions'
-    partition that waited longest had its first output of what was sent after it (`first_s`;
-    `firsts`: of each repeat), and when the last one came that was late (`late_s`); `missing`
-    counts over all repeats."""
+    """Medians, s after the kill: return of the process (`ready_s`), first output of later inputs in
+    the partition that waited longest (`first_s`; `firsts`: of each repeat), and arrival of the last
+    late one (`late_s`); `missing` counts over all repeats."""
 
     what: str
     ready_s: float
@@ -58,7 +57,7 @@ _Passed: TypeAlias = tuple[Struck, Passages]
 
 
 def measure(rig: Rig, plan: Plan, say: Say) -> list[Recovery]:
-    """On the demonstration's configuration, one worker."""
+    """Measure the demonstration's configuration on one worker."""
     say(f"{plan.profiles:,} profiles")
     fill(rig, configurations.demo(), plan.profiles)
     faults: dict[str, Callable[[KeptWorker], Struck]] = {

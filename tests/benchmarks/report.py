@@ -17,8 +17,8 @@ from tests.benchmarks.timers import Lateness
 
 
 def print_latency(figures: Sequence[Latency]) -> None:
-    """A table per rate, a row per system, with its ratios to the floor at the same rate, and how
-    many of the repeats fell behind at it or before it."""
+    """Print a table per rate: a row per system, with its ratios to the floor at that rate, and how
+    many repeats fell behind at it or earlier."""
     for rate in dict.fromkeys(one.rate for one in figures):
         at_rate = [one for one in figures if one.rate == rate]
         floor = next((one for one in at_rate if one.system == "floor"), None)
@@ -53,7 +53,7 @@ def _note(one: Latency) -> str:
 
 
 def print_catalog(figures: Sequence[CatalogCost]) -> None:
-    """A row per size, without and with a model."""
+    """Print a row per size, without and with a model."""
     rows = [
         (
             f"{one.items:,}",
@@ -71,7 +71,7 @@ def print_catalog(figures: Sequence[CatalogCost]) -> None:
 
 
 def print_throughput(figures: Sequence[Throughput]) -> None:
-    """A row per system, with its ratios to the floor and to stock Faust."""
+    """Print a row per system, with its ratios to the floor and to stock Faust."""
     known = {one.system: one.per_s for one in figures}
     rows = [
         (
@@ -90,7 +90,7 @@ def print_throughput(figures: Sequence[Throughput]) -> None:
 
 
 def print_stages(figures: Sequence[Breakdown]) -> None:
-    """A table per system; what is not queued for a stage or spent in it is the rest."""
+    """Print a table per system; time neither queued for a stage nor spent in it is the rest."""
     for one in figures:
         rows = [
             (
@@ -113,7 +113,7 @@ def print_stages(figures: Sequence[Breakdown]) -> None:
 
 
 def print_decide(figures: Sequence[Answers]) -> None:
-    """A row per site."""
+    """Print a row per site."""
     rows = [
         (
             one.site if one.processes == 1 else f"{one.site}:{one.processes}",
@@ -134,7 +134,7 @@ def print_decide(figures: Sequence[Answers]) -> None:
 
 
 def print_flow(figures: Sequence[Cost]) -> None:
-    """A row per size of configuration."""
+    """Print a row per size of configuration."""
     rows = [
         (
             f"{one.size.segments}/{one.size.metrics}/{one.size.offers}",
@@ -152,7 +152,7 @@ def print_flow(figures: Sequence[Cost]) -> None:
 
 
 def print_ingest(one: Ingested) -> None:
-    """A row."""
+    """Print one row."""
     mib = (one.file_bytes, one.peak_bytes, one.helpers_peak_bytes)
     row = (
         f"{one.rows:,}",
@@ -167,7 +167,7 @@ def print_ingest(one: Ingested) -> None:
 
 
 def print_insights(figures: AttributionCost) -> None:
-    """A row, with the seconds of each part."""
+    """Print one row, with the seconds of each part."""
     columns = ("touches", "journeys", "path counts", *figures.models, "total")
     parts = (figures.paths, *figures.models.values(), figures.total)
     row = (f"{figures.touches:,}", f"{figures.journeys:,}", *(f"{part:.2f}" for part in parts))
@@ -188,7 +188,7 @@ def print_insights(figures: AttributionCost) -> None:
 
 
 def print_recovery(figures: Sequence[Recovery]) -> None:
-    """A row per kind of loss."""
+    """Print a row per kind of loss."""
     rows = [
         (
             one.what,
@@ -205,7 +205,7 @@ def print_recovery(figures: Sequence[Recovery]) -> None:
 
 
 def print_state(one: State) -> None:
-    """A row per stage, and what it takes."""
+    """Print a row per stage, with its size."""
     rows = [
         (
             stage.stage,
@@ -228,7 +228,7 @@ def print_state(one: State) -> None:
 
 
 def print_timers(figures: Sequence[Lateness]) -> None:
-    """A row per part of what happened, and kind of record."""
+    """Print a row per part of the run and kind of record."""
     rows = [
         (
             one.part,
@@ -245,7 +245,7 @@ def print_timers(figures: Sequence[Lateness]) -> None:
 
 
 def print_apply(one: Applied) -> None:
-    """A row per phase, and what was applied."""
+    """Print a row per phase, and the effect of the change."""
     rows = [
         (phase.phase, phase.events, *(_ms(value) for value in (phase.p50, phase.p99, phase.max)))
         for phase in one.phases

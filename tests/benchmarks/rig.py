@@ -1,4 +1,4 @@
-"""Where everything is measured: a home of its own with a warm broker that nobody else uses."""
+"""Rig of measurements: a home of its own with a warm broker that nobody else uses."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ class NoRigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rig:
-    """`broker_pid`: for its share of the CPU."""
+    """Home with a broker; `broker_pid`: for its share of the CPU."""
 
     settings: Settings
     broker_pid: int
@@ -45,7 +45,7 @@ class Rig:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For processes of Kairos in this home; the caller's own settings have no say."""
+        """Environment of Kairos' processes in this home, without the caller's own settings."""
         others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         return {
             **others,
@@ -56,18 +56,18 @@ class Rig:
         }
 
     def kairos(self, *arguments: str) -> tuple[str, ...]:
-        """A command line of Kairos."""
+        """Return a command line of Kairos."""
         return (sys.executable, "-m", "pipeline.cli", *arguments)
 
     def make_topics(self, names: Iterable[str]) -> None:
-        """Those of one system, with this rig's partitions."""
+        """Make one system's topics with this rig's partitions."""
         admin = self._admin()  # kept: futures of a client that is gone fail
         requests = [NewTopic(name, self.partitions) for name in names]
         for made in admin.create_topics(requests, operation_timeout=_TIMEOUT_S).values():
             made.result()
 
     def drop_topics(self, prefix: str) -> None:
-        """Every topic that begins so."""
+        """Delete every topic whose name begins with `prefix`."""
         admin = self._admin()
         found = [
             name for name in admin.list_topics(timeout=_TIMEOUT_S).topics if name.startswith(prefix)
@@ -82,7 +82,7 @@ class Rig:
 
 @contextmanager
 def open_rig(partitions: int) -> Iterator[Rig]:
-    """A rig; everything is gone afterwards."""
+    """Provide a rig; everything is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="kairos-bench-") as folder:
         own = Settings(home=Path(folder), broker_port=0, partitions=partitions)
         broker = own.broker()

@@ -1,4 +1,4 @@
-"""`kairos bench stages`: where an interaction's time goes, by the `kairos-timing` of its action.
+"""`kairos bench stages`: an interaction's time by stage, from its action's `kairos-timing`.
 
 `queued`: from the record's Kafka timestamp, which the broker sets as it appends it, to its
 processing; `spent`: the stage's own time, up to handing its records to the producer. What is left
@@ -23,7 +23,7 @@ _WARM_RATE = 200.0
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What one stage has of the time, ms."""
+    """Share of one stage in the time, ms."""
 
     stage: str
     queued_p50: float
@@ -34,7 +34,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """Of one system at one rate (events/s); `p50`, `p99`: intended sending to arrival, ms."""
+    """Time of one system at one rate (events/s); `p50`, `p99`: intended sending to arrival, ms."""
 
     system: str
     rate: int
@@ -47,7 +47,7 @@ class Breakdown:
 def measure(
     rig: Rig, choices: Sequence[Choice], load: tuple[int, float], say: Say
 ) -> list[Breakdown]:
-    """`load`: events a second, and for how many seconds."""
+    """Measure under `load`: events a second, and for how many seconds."""
     found = []
     for choice in choices:
         say(str(choice))
@@ -75,7 +75,7 @@ def _broken_down(rig: Rig, choice: Choice, load: tuple[int, float]) -> Breakdown
 
 
 def _timings(headers: Headers) -> dict[str, tuple[float, float]]:
-    """Queued and spent (ms) by stage."""
+    """Return queued and spent time (ms) by stage."""
     header = next(value for name, value in headers if name == TIMING)
     parts = (part.partition("=") for part in header.decode().split(","))
     found = {stage: times.partition("/") for stage, _, times in parts}

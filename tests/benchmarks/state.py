@@ -27,7 +27,7 @@ _REBUILD_S: Final = 1_800.0
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One stage's rows: in its changelog, and in its files."""
+    """Size of one stage's rows: in its changelog, and in its files."""
 
     stage: str
     rows: int
@@ -37,9 +37,9 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """`rebuild_s`: from the start of a worker without state until it is ready; `start_s`: with it.
-    `resident_bytes` of the worker once it is ready, `peak_bytes` up to then. `p50`, `p99`: ms from
-    interaction to action at 100/s, beside all these profiles."""
+    """Size of the state; `rebuild_s`: from the start of a worker without state until it is ready;
+    `start_s`: with state. `resident_bytes` of the worker once it is ready, `peak_bytes` up to then.
+    `p50`, `p99`: ms from interaction to action at 100/s, beside all these profiles."""
 
     profiles: int
     stages: tuple[Stored, ...]
@@ -52,7 +52,7 @@ class State:
 
 
 def measure(rig: Rig, choice: Choice, profiles: int, say: Say) -> State:
-    """`choice`: demo or large."""
+    """Measure the configuration `choice`: demo or large."""
     system = SYSTEMS[choice.name]
     assert isinstance(system, Stages)
     say(f"{profiles:,} profiles into the changelogs")

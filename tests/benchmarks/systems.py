@@ -1,4 +1,4 @@
-"""What is compared: each system's processes, its topics, and the traffic that fits it."""
+"""Systems to compare: each one's processes, its topics, and the traffic that fits it."""
 
 import subprocess
 import sys
@@ -31,7 +31,7 @@ _QUIX_LOCK: Final = _HOPS / "quix.lock"
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """A system that runs, and what to send it."""
+    """Running system, and its traffic."""
 
     processes: Sequence[Process]
     traffic: Traffic
@@ -42,14 +42,14 @@ class Arrangement:
 
 
 class System(Protocol):
-    """Something that four hops or four stages can be measured of."""
+    """System whose hops or stages can be measured."""
 
     def running(self, rig: Rig, processes: int) -> "Iterator[Arrangement]": ...
 
 
 @dataclass(frozen=True, slots=True)
 class Hops:
-    """A script of `hops/`; `python` is the interpreter with its dependencies."""
+    """Script of `hops/`; `python` is the interpreter with its dependencies."""
 
     script: str
     python: Callable[[], Path]
@@ -80,7 +80,7 @@ class Hops:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """Kairos itself: the four agents by a configuration, each interaction causing an action.
+    """Kairos itself: the four agents by a configuration in which each interaction causes an action.
 
     Topics and state stay for the next run; customers are new in each.
     """
@@ -100,7 +100,7 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
-    """An adapter of this kind, and the gateway that takes its outcomes."""
+    """Adapter of one kind, and the gateway that takes its outcomes."""
 
     kind: str
 
@@ -121,7 +121,7 @@ class Adapters:
 
 
 def worker_programs(rig: Rig, processes: int) -> Iterator[Program]:
-    """The four agents in one process or in four."""
+    """Return the programs of the four agents, in one process or in four."""
     for agent in (ALL,) if processes == 1 else [stage.name for stage in STAGES]:
         yield Program(agent, rig.kairos("worker", agent), announces=worker_name(agent, "0"))
 
@@ -138,7 +138,8 @@ def _our_python() -> Path:
 
 
 def _quix_python() -> Path:
-    """Its pins are not ours: it gets an environment of its own, made once per lock file."""
+    """Return the Python of Quix Streams, whose pins need an environment, made once per lock
+    file."""
     digest = sha256(_QUIX_LOCK.read_bytes()).hexdigest()[:12]
     folder = Settings().cache_dir / "bench" / f"quix-{digest}"
     python = folder / "bin" / "python"
@@ -177,14 +178,14 @@ ABOUT: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A system in one process or in four, written `demo` or `demo:4`."""
+    """System in one process or in four, written `demo` or `demo:4`."""
 
     name: str
     processes: int
 
     @classmethod
     def parse(cls, text: str) -> "Choice":
-        """ValueError when there is no such system."""
+        """Parse the written form. Raises ValueError for an unknown system."""
         name, _, processes = text.partition(":")
         if name not in SYSTEMS or processes not in ("", "1", "4"):
             raise ValueError(

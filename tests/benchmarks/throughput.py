@@ -1,4 +1,4 @@
-"""`kairos bench throughput`: how many a second come out where there is always something waiting.
+"""`kairos bench throughput`: records a second that come out of a backlog.
 
 A backlog that is drained needs no search for a rate and no criterion of what is still sustained,
 and every system may make batches as large as it likes: it is each at its best.
@@ -22,7 +22,7 @@ _PATIENCE_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A backlog of so many `records` for each system, and how often."""
+    """Load: a backlog of `records` for each system, and the number of repeats."""
 
     choices: Sequence[Choice]
     records: int
@@ -30,7 +30,7 @@ class Plan:
 
 
 def measure(rig: Rig, plan: Plan, say: Say) -> list[Throughput]:
-    """All systems once, then all of them again: what changes with time hits each alike."""
+    """Measure all systems in turn and repeat, so that what changes with time affects each alike."""
     runs: dict[str, list[Drained]] = defaultdict(list)
     for repeat in range(plan.repeats):
         for choice in plan.choices:

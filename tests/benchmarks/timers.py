@@ -1,4 +1,4 @@
-"""`kairos bench timers`: how late comes what time alone causes.
+"""`kairos bench timers`: delay of what time alone causes.
 
 People come once, all of them at first, at times of their own in the past. As the time passes, each
 enters a segment (what was left in the cart has become old), which is decided and mailed, and leaves
@@ -41,9 +41,9 @@ _MAILS: Final = topics.actions("email")
 
 @dataclass(frozen=True, slots=True)
 class Lateness:
-    """From when it fell due until a reader had it (ms), of those `people` of a round for whom that
-    was in `part`; what was due while the worker was dead is counted from when it was there again.
-    `what`: the record that came; `missing`: how many did not come."""
+    """Delay (ms) from the due moment until a reader had the record `what`, of those `people` of a
+    round who belong to `part`; what fell due while the worker was dead counts from its return.
+    `missing`: records that did not come."""
 
     part: str
     what: str
@@ -55,7 +55,7 @@ class Lateness:
 
 
 def measure(rig: Rig, people: int, seconds: float, say: Say) -> list[Lateness]:
-    """`people` fall due over `seconds` in each of the two rounds."""
+    """Measure `people` who fall due over `seconds` in each of the two rounds."""
     with _SYSTEM.running(rig, 1) as arrangement:
         worker = KeptWorker(rig, arrangement.processes[0])
         try:
@@ -72,7 +72,7 @@ def measure(rig: Rig, people: int, seconds: float, say: Say) -> list[Lateness]:
 
 @dataclass(frozen=True, slots=True)
 class _Person:
-    """`due_s`: when it falls due (s, monotonic)."""
+    """Customer who falls due at `due_s` (monotonic)."""
 
     name: str
     due_s: float
@@ -83,7 +83,7 @@ class _Person:
 
 
 class _Round:
-    """People who have come, and what is heard of them, from `begin_s` (monotonic) on."""
+    """Round of customers and the records about them, from `begin_s` (monotonic) on."""
 
     def __init__(self, rig: Rig, people: int, seconds: float) -> None:
         self._ears = _Ears(rig, open_codec(rig.settings))
@@ -99,12 +99,12 @@ class _Round:
             raise RuntimeError(f"{people:,} people take longer than {_LEAD_S:g} s to come")
 
     def lateness(self, part: str) -> Iterator[Lateness]:
-        """Of all of them."""
+        """Return the delays of everybody."""
         heard = self._heard()
         return _lateness(part, {one: one.due_s for one in self._people}, heard)
 
     def around(self, struck: Struck) -> Iterator[Iterator[Lateness]]:
-        """Those who were due while the worker was dead, and those who were later."""
+        """Return the delays of those due while the worker was dead, and of those due later."""
         heard = self._heard()
         dead = [one for one in self._people if struck.killed_at < one.due_s < struck.ready_at]
         after = [one for one in self._people if one.due_s >= struck.ready_at]
@@ -134,7 +134,7 @@ def _lateness(
 
 
 def _send(rig: Rig, people: Sequence[_Person]) -> None:
-    """Each has been there so long ago that it falls due as it shall."""
+    """Send interactions old enough to fall due as planned."""
     codec = open_codec(rig.settings)
     producer = Producer({**rig.settings.kafka(), "partitioner": "murmur2_random", "linger.ms": 5})
     wall_s = time.time() - time.monotonic()
@@ -149,7 +149,7 @@ def _send(rig: Rig, people: Sequence[_Person]) -> None:
 
 @dataclass
 class _Ears:
-    """Notes when what came; what it was is found out afterwards."""
+    """Reader that notes arrivals only; records are matched afterwards."""
 
     rig: Rig
     codec: Codec
@@ -165,7 +165,8 @@ class _Ears:
     def heard(
         self, expected: Sequence[tuple[str, str]], until_s: float
     ) -> Mapping[tuple[str, str], float]:
-        """When (s, monotonic) of which profile what was heard first; waits for what is expected."""
+        """Return when (s, monotonic) each profile's record of a kind came first, once all expected
+        came."""
         wanted = set(expected)
         while not wanted <= (found := self._found()).keys() and time.monotonic() < until_s:
             time.sleep(0.5)

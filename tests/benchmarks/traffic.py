@@ -1,4 +1,4 @@
-"""What is sent: bytes through four hops, or interactions that each cause one action."""
+"""Traffic to send: bytes through four hops, or interactions that each cause one action."""
 
 import struct
 import uuid
@@ -20,7 +20,7 @@ _CATEGORIES: Final = ("shoes", "shirts", "jackets", "bags", "hats")
 
 
 class HopTraffic:
-    """220 bytes under one of 1,000 keys, from topic `<prefix>.t0` to `<prefix>.t4`."""
+    """Traffic of 220 bytes under one of 1,000 keys, from topic `<prefix>.t0` to `<prefix>.t4`."""
 
     def __init__(self, prefix: str) -> None:
         self.input = f"{prefix}.t0"
@@ -36,7 +36,7 @@ class HopTraffic:
 
 
 class InteractionTraffic:
-    """Interactions of customers with three identifiers; `name` is what the campaigns wait for."""
+    """Interactions of customers with three identifiers; campaigns are triggered by `name`."""
 
     input = topics.INTERACTIONS
 

@@ -35,7 +35,7 @@ def shop() -> Iterator[ShopPages]:
 
 @pytest.fixture(scope="package")
 def stack(tmp_path_factory: pytest.TempPathFactory, shop: ShopPages) -> Iterator[Stack]:
-    """A stack whose decisions may take long: these machines are busy."""
+    """A stack whose decision budget bears a busy machine."""
     variables = {
         "SHOP_PORT": str(shop.port),
         "KAIROS_PARTITIONS": "2",
@@ -48,7 +48,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, shop: ShopPages) -> Iterator
 
 @pytest.fixture(scope="package")
 def wire(stack: Stack, shop: ShopPages) -> Iterator[Wire]:
-    """What is between the pages and the gateway."""
+    """The wire between the pages and the gateway."""
     port = urlsplit(stack.url).port
     assert port is not None
     with Wire(port).running() as wire:
@@ -77,7 +77,7 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 
 @pytest.fixture
 def context(browser: Browser, wire: Wire) -> Iterator[BrowserContext]:
-    """A browser of somebody who was never here, over a wire that works."""
+    """A new visitor's browser, over a wire that works."""
     wire.dead, wire.delay_s = False, 0.0
     made = browser.new_context()
     made.set_default_timeout(20_000)
@@ -92,7 +92,7 @@ def page(context: BrowserContext) -> Page:
 
 @pytest.fixture
 def blocked(playwright: Playwright, wire: Wire, tmp_path: Path) -> Iterator[Callable[[], Page]]:
-    """Opens pages of a browser whose owner blocks all cookies and storage."""
+    """Pages in a browser whose owner blocks all cookies and storage."""
     wire.dead, wire.delay_s = False, 0.0
     settings = tmp_path / "Default" / "Preferences"
     settings.parent.mkdir()

@@ -47,7 +47,7 @@ _SCANNER_S = 5.0
 
 @dataclass(frozen=True)
 class _World:
-    """Everything around the customer. `inbox`: folder of the SFTP server."""
+    """Surroundings of the customer; `inbox`: folder of the SFTP server."""
 
     stack: Stack
     shop: ShopPages
@@ -181,7 +181,7 @@ def _pay(world: _World) -> None:
 
 
 def _arrive_in_file(world: _World) -> None:
-    """Be in the file of the night, which is sent twice."""
+    """Put the customer into the nightly file, which is sent twice."""
     for name in ("night.csv", "night-again.csv"):
         part = world.inbox / f"{name}.part"
         part.write_text(f"customer,tier\n{_ANA},gold\nsomebody-else,silver\n")

@@ -1,4 +1,4 @@
-"""Placements in a real browser: what is shown, when, and what is told of it."""
+"""Placements in a real browser: content, moment, and the outcomes that are reported."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The web SDK in a real browser, against a whole stack: what is sent, and what never gets lost."""
+"""The web SDK in a real browser against a whole stack: messages sent, and none lost."""
 
 import time
 from collections import Counter

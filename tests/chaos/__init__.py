@@ -1,4 +1,4 @@
-"""What is killed and damaged while a real stack works, and what must hold all the same.
+"""Kills and damage while a real stack works, and the laws that hold all the same.
 
 `stack.py` runs the processes, `traffic.py` sends, `receiver.py` is the customers' inbox,
 `faults.py` breaks things, `doomed_worker.py` dies at a named point, `evidence.py` reads what is

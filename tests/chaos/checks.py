@@ -1,4 +1,4 @@
-"""What must hold after any fault. A check returns what it found wrong, at most a few examples."""
+"""Laws that hold after any fault; a check returns its findings, at most a few examples."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -19,11 +19,11 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of a time under faults. `posted`: how often each message was, by event id;
+    """Traffic under faults and its result. `posted`: how often each message was, by event id;
     `accepted` by the gateway; `delivered` to customers; `altered`: delivered again with another
     message; `roll_call`: accepted after all faults, at least one for each of the `partitions`;
-    `excused`: which of the `copies` whoever stood still had already sent, or half sent; `fenced`:
-    the broker lost its session with its controller, as when the machine stands still."""
+    `excused`: those `copies` that a stopped process had already sent, or half sent; `fenced`: the
+    broker lost its session with its controller, as when the machine stands still."""
 
     evidence: Evidence
     posted: Mapping[str, int]
@@ -40,12 +40,12 @@ Check: TypeAlias = Callable[[Trial], list[str]]
 
 
 def accepted_is_in_the_log(trial: Trial) -> list[str]:
-    """What got a 2xx is in `interactions`."""
+    """Check that every message with a 2xx is in `interactions`."""
     return _some("accepted and gone", trial.accepted - trial.evidence.first_interactions.keys())
 
 
 def written_as_often_as_posted(trial: Trial) -> list[str]:
-    """`interactions` has no more records of a message than its sender has posted.
+    """Check that `interactions` has no more records of a message than its sender has posted.
 
     Unless the broker was fenced: librdkafka then writes batches again that are stored already,
     under the next epoch of its producer id.
@@ -64,12 +64,12 @@ def written_as_often_as_posted(trial: Trial) -> list[str]:
 
 
 def passed_on_once(trial: Trial) -> list[str]:
-    """No stage writes a second record of an interaction, whatever was killed."""
+    """Check that no stage wrote a second record of an interaction, whatever was killed."""
     return _some("written again", copies(trial.evidence) - trial.excused)
 
 
 def copies(evidence: Evidence) -> set[tuple[str, str]]:
-    """The topic, and which interaction a stage has written to it more than once."""
+    """Return topic and interaction of what a stage has written more than once."""
     return {
         (topic, name)
         for topic, found in evidence.written()
@@ -79,7 +79,7 @@ def copies(evidence: Evidence) -> set[tuple[str, str]]:
 
 
 def everything_is_processed(trial: Trial) -> list[str]:
-    """A record of `interactions` is decided or a dead letter."""
+    """Check that each record of `interactions` is decided or a dead letter."""
     evidence = trial.evidence
     decided = {one.event_id for _, one in evidence.decisions}
     dead = _dead(evidence)
@@ -92,7 +92,7 @@ def everything_is_processed(trial: Trial) -> list[str]:
 
 
 def nothing_dies_later(trial: Trial) -> list[str]:
-    """Only `interactions` has dead letters: the stages understand each other."""
+    """Check that only `interactions` has dead letters: the stages understand each other."""
     return _some(
         "dead letter between stages",
         (
@@ -104,7 +104,7 @@ def nothing_dies_later(trial: Trial) -> list[str]:
 
 
 def nothing_accepted_dies(trial: Trial) -> list[str]:
-    """What the gateway accepts no stage refuses, and no step fails."""
+    """Check that no stage refuses what the gateway accepted, and no step fails."""
     dead = _dead(trial.evidence)
     return [
         *_some(
@@ -123,7 +123,7 @@ def nothing_accepted_dies(trial: Trial) -> list[str]:
 
 
 def decided_once(trial: Trial) -> list[str]:
-    """All decisions of an interaction are copies of one."""
+    """Check that all decisions of an interaction are copies of one."""
     found = defaultdict(set)
     for stored, one in trial.evidence.decisions:
         found[one.event_id].add((stored.key, stored.value))
@@ -131,7 +131,7 @@ def decided_once(trial: Trial) -> list[str]:
 
 
 def profiles_are_right(trial: Trial) -> list[str]:
-    """Who they are and what is known of them, against plain counting."""
+    """Compare profiles with plain counting: identifiers, traits and metrics."""
     expected = _expected(trial)
     found = {
         one.root: Person(
@@ -147,7 +147,7 @@ def profiles_are_right(trial: Trial) -> list[str]:
 
 
 def memberships_are_right(trial: Trial) -> list[str]:
-    """The segments that follow from plain counting."""
+    """Compare segments with plain counting."""
     expected = {
         profile_id(Identifier.parse(root)): person.segments
         for root, person in _expected(trial).items()
@@ -157,8 +157,8 @@ def memberships_are_right(trial: Trial) -> list[str]:
 
 
 def states_are_those_of_one_thread(trial: Trial) -> list[str]:
-    """Profiles, memberships and contact history in the changelogs: the steps' own, run by one
-    thread over the stages' inputs."""
+    """Compare profiles, memberships and contact history in the changelogs with the steps' own, run
+    by one thread over the stages' inputs."""
     evidence = trial.evidence
     return [
         problem
@@ -170,7 +170,7 @@ def states_are_those_of_one_thread(trial: Trial) -> list[str]:
 
 
 def contact_histories_are_right(trial: Trial) -> list[str]:
-    """Whom we have told what, against plain counting; what was delivered counts for good."""
+    """Compare contact histories with plain counting; what was delivered counts for good."""
     expected = {
         profile_id(Identifier.parse(root)): one for root, one in told(_processed(trial)).items()
     }
@@ -213,7 +213,7 @@ def _mistold(
 
 
 def delivered_what_was_decided(trial: Trial) -> list[str]:
-    """Each action reached its customer, and nothing else did."""
+    """Check that each action reached its customer, and nothing else did."""
     causes = {one.action_id: (one.event_id, one.channel) for one in trial.evidence.actions}
     about = Counter(causes[key] for key in trial.delivered & causes.keys())
     wanted = {one.action_id for one in trial.evidence.actions}
@@ -234,7 +234,7 @@ def delivered_what_was_decided(trial: Trial) -> list[str]:
 
 
 def outcomes_are_right(trial: Trial) -> list[str]:
-    """What was delivered is reported as sent, and as nothing else."""
+    """Check that what was delivered is reported as sent, and as nothing else."""
     reported: defaultdict[str, set[str]] = defaultdict(set)
     for one in trial.evidence.first_interactions.values():
         if one.kind == "outcome":
@@ -244,7 +244,8 @@ def outcomes_are_right(trial: Trial) -> list[str]:
 
 
 def order_is_kept(trial: Trial) -> list[str]:
-    """Under one key, what came by one identifier is decided in the order in which it came.
+    """Check that under one key, interactions by one identifier are decided in the order of their
+    arrival.
 
     But what identity put under the profile itself does not wait for what follows a merge.
     """
@@ -267,7 +268,7 @@ def order_is_kept(trial: Trial) -> list[str]:
 
 
 def everyone_answers_again(trial: Trial) -> list[str]:
-    """What came after all faults is decided, in every partition."""
+    """Check that what came after all faults is decided, in every partition."""
     evidence = trial.evidence
     answers = {one.event_id: stored for stored, one in evidence.decisions}
     called = [
@@ -306,7 +307,7 @@ def _expected(trial: Trial) -> dict[str, Person]:
 
 
 def _processed(trial: Trial) -> Iterable[Interaction]:
-    """Each interaction that is no dead letter, as it stands in its partition first."""
+    """Return each interaction that is no dead letter, at its first place in its partition."""
     dead = _dead(trial.evidence)
     processed: dict[str, Interaction] = {}
     for stored, one in trial.evidence.interactions:
@@ -316,7 +317,7 @@ def _processed(trial: Trial) -> Iterable[Interaction]:
 
 
 def _dead(evidence: Evidence) -> set[tuple[int, int]]:
-    """Where the records of `interactions` stand that are dead letters."""
+    """Return the places in `interactions` of records that are dead letters."""
     return {
         (one.partition, one.offset)
         for one in evidence.dead_letters

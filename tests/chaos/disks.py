@@ -1,4 +1,4 @@
-"""Whether the rows on the workers' disks are those that their changelogs say."""
+"""Comparison of the rows on the workers' disks with their changelogs."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _BATCH = 10_000
 
 @dataclass
 class _Changelog:
-    """Of one partition: the rows, the offset after the last record, and who owns it."""
+    """One changelog partition: its rows, the offset after the last record, and the owner."""
 
     rows: dict[bytes, bytes] = field(default_factory=dict)
     end: int = 0
@@ -25,8 +25,8 @@ class _Changelog:
 
 
 def differences(bootstrap: str, state: Path, partitions: int) -> Iterator[str]:
-    """A line for each partition of which no worker has the rows, or has others. `state` is the
-    folder of all workers, which have ended."""
+    """Return a line for each partition of which no worker has the rows, or has others. `state` is
+    the folder of all workers, which have ended."""
     for stage in STAGES:
         logs = _changelogs(bootstrap, f"{stage.group}-rows-changelog", partitions)
         for number, log in enumerate(logs):
@@ -59,7 +59,7 @@ def _changelogs(bootstrap: str, topic: str, partitions: int) -> list[_Changelog]
 
 
 def _follow(log: _Changelog, message: Message) -> None:
-    """What a former owner wrote once there was another counts for nothing."""
+    """Apply records; those of a former owner behind the next claim are void."""
     log.end = message.offset() + 1
     owner = fencing_token_of(message) or 0
     if owner < log.owner:
@@ -73,8 +73,8 @@ def _follow(log: _Changelog, message: Message) -> None:
 
 
 def _on_disk(partition: Path) -> tuple[int, dict[bytes, bytes]]:
-    """How far the changelog was applied, and the rows; nothing of a copy that is damaged: whose it
-    is would have rebuilt it."""
+    """Return the changelog offset and the rows on disk; nothing of a damaged copy, which its owner
+    would have rebuilt."""
     try:
         database = open_to_read(partition)
     except Exception:  # rocksdict has no narrower one

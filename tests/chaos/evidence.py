@@ -1,4 +1,4 @@
-"""What the topics hold when everything has come to rest."""
+"""Contents of the topics once everything has come to rest."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +34,7 @@ PUSH = topics.actions("push")
 
 @dataclass(frozen=True)
 class Evidence:
-    """Read when first asked for, and then kept; in order within each partition. `log` reads a topic
+    """Records read on first use, and then kept; in order within each partition. `log` reads a topic
     from its beginning to where it ends now."""
 
     log: Callable[[str], Iterable[StoredRecord]]
@@ -43,7 +43,7 @@ class Evidence:
 
     @classmethod
     def of(cls, settings: Settings) -> "Evidence":
-        """What is in a running broker."""
+        """Return the evidence in a running broker."""
         config = applied_configuration(settings)
         assert isinstance(config, Configuration)
         rules = load_rules(config, settings)
@@ -59,7 +59,7 @@ class Evidence:
 
     @cached_property
     def first_interactions(self) -> dict[str, Interaction]:
-        """By event id, as it stands in the log first."""
+        """Interactions by event id, at their first place in the log."""
         found: dict[str, Interaction] = {}
         for _, one in self.interactions:
             if one is not None:
@@ -72,7 +72,7 @@ class Evidence:
 
     @cached_property
     def identified_under(self) -> dict[str, str]:
-        """The profile that identity first put each interaction under, by event id."""
+        """Profile that identity first put each interaction under, by event id."""
         found: dict[str, tuple[int, str]] = {}
         for stored, one in self.identified:
             if one.interaction is not None:
@@ -90,7 +90,7 @@ class Evidence:
 
     @cached_property
     def actions(self) -> list[Action]:
-        """What was to be delivered, whichever way."""
+        """Actions of all channels."""
         return [one for topic in (EMAIL, PUSH) for _, one in self._every(topic, Action)]
 
     @cached_property
@@ -102,8 +102,8 @@ class Evidence:
         return self._latest(topics.MEMBERSHIPS, Memberships)
 
     def written(self) -> Iterator[tuple[str, Counter[str]]]:
-        """How many records of each interaction, by event id, each topic has that stages write; by
-        profile as well where one that has moved meanwhile has it passed on to where it is."""
+        """Count each interaction's records, by event id, in each topic that stages write; also by
+        profile where a moved profile has them passed on to its new place."""
         stages: tuple[
             tuple[str, Iterable[tuple[StoredRecord, Identified | Enriched | Segmented]]], ...
         ] = (
@@ -119,13 +119,13 @@ class Evidence:
             yield topic, Counter(one.event_id for _, one in self._every(topic, Action))
 
     def inputs(self, stage: Stage) -> Iterator[tuple[str, Any]]:
-        """Keys and records of the stage's own input."""
+        """Return keys and records of the stage's own input."""
         [topic] = stage.inputs
         for stored, record in self._decoded(topic):
             yield stored.key, record
 
     def states(self, stage: Stage) -> dict[str, Any]:
-        """States by key, as the stage's changelog has them."""
+        """Return states by key, as the stage's changelog has them."""
         decoder = msgspec.msgpack.Decoder(Row[stage.state])  # type: ignore[name-defined]
         changelog = last_of_each(self.log(f"{stage.group}-rows-changelog"))
         states = {

@@ -1,4 +1,4 @@
-"""What is done to a stack while it works."""
+"""Faults to inflict on a stack while it works."""
 
 import os
 import re
@@ -28,7 +28,7 @@ _NO_SPACE = "No space left on device"
 
 
 def nothing(stack: Stack, random: Random) -> None:
-    """For comparison."""
+    """Do nothing, for comparison."""
     time.sleep(5)
 
 
@@ -60,7 +60,7 @@ def adapter_kill(stack: Stack, random: Random) -> None:
 
 
 def adapters_come_and_go(stack: Stack, random: Random) -> None:
-    """A second one joins and is killed for good; beside a third the first is killed."""
+    """Let a second adapter join and kill it for good; kill the first beside a third."""
     with stack.another_adapter() as other:
         time.sleep(_SETTLE_S)
         other.kill()
@@ -72,7 +72,7 @@ def adapters_come_and_go(stack: Stack, random: Random) -> None:
 
 
 def ledger_deleted(stack: Stack, random: Random) -> None:
-    """The adapter is killed, and what it knows to be delivered is gone."""
+    """Kill the adapter and delete its ledger."""
     for _ in range(3):
         with stack.kept_down(ADAPTER):
             shutil.rmtree(stack.ledger)
@@ -81,7 +81,7 @@ def ledger_deleted(stack: Stack, random: Random) -> None:
 
 
 def answers_lost(stack: Stack, random: Random) -> None:
-    """The receiver has taken what the adapter does not know of; it is killed over that."""
+    """Lose the receiver's answers, and kill the adapter meanwhile."""
     with stack.inbox.losing_answers():
         time.sleep(_SETTLE_S)
         stack.kill(ADAPTER)
@@ -114,8 +114,8 @@ def broker_away_for_a_minute(stack: Stack, random: Random) -> None:
 
 
 def broker_away_while_workers_are_killed(stack: Stack, random: Random) -> None:
-    """One dies with records in its queue, and starts where there is no broker; another as well, on
-    its return."""
+    """Kill one worker with records in its queue, which starts without a broker, and another as the
+    broker returns."""
     first, second = random.sample(range(WORKERS), 2)
     stack.kill_broker()
     time.sleep(2)
@@ -128,7 +128,7 @@ def broker_away_while_workers_are_killed(stack: Stack, random: Random) -> None:
 
 
 def broker_stalls(stack: Stack, random: Random) -> None:
-    """It stands still for a while, shorter and longer than sessions are."""
+    """Stop the broker for a while, shorter and longer than sessions are."""
     for seconds in random.sample(_STALLS_S, len(_STALLS_S)):
         with stack.broker_stopped():
             time.sleep(seconds)
@@ -151,7 +151,7 @@ def state_deleted(stack: Stack, random: Random) -> None:
 
 
 def state_damaged(stack: Stack, random: Random) -> None:
-    """The end of a file of each partition, where RocksDB looks first."""
+    """Damage the end of a file of each partition, where RocksDB looks first."""
     instance = random.randrange(WORKERS)
     name = worker(instance)
     with stack.kept_down(name):
@@ -167,7 +167,7 @@ def state_damaged(stack: Stack, random: Random) -> None:
 
 
 def disk_full(stack: Stack, random: Random) -> None:
-    """One worker's state is on a small disk, which is full for ten seconds, and it says so."""
+    """Fill the small disk of one worker's state for ten seconds; the worker must report it."""
     instance = random.randrange(WORKERS)
     name, folder = worker(instance), stack.state("enrichment", instance)
     aside, disk = folder.with_name(f"{folder.name}.aside"), ExitStack()
@@ -190,7 +190,7 @@ def disk_full(stack: Stack, random: Random) -> None:
 
 
 def poison(stack: Stack, random: Random) -> None:
-    """An upstream app writes what nobody can read, one in a hundred or more."""
+    """Write records that nobody can read as an upstream app, one in a hundred or more."""
     producer = _producer(stack)
     good = _interaction(stack, "poison-good", 0)
     future = msgspec.structs.replace(good, received_at=good.received_at + DAY_MS)
@@ -220,7 +220,7 @@ def poison(stack: Stack, random: Random) -> None:
 
 
 def copies_a_day_late(stack: Stack, random: Random) -> None:
-    """An upstream app sends yesterday's interactions, some of them again today, shuffled."""
+    """Send yesterday's interactions as an upstream app, some of them again today, shuffled."""
     yesterday = int(time.time() * 1000) - DAY_MS
     originals = [_interaction(stack, f"late-{number}", yesterday + number) for number in range(500)]
     copies = [
@@ -232,7 +232,7 @@ def copies_a_day_late(stack: Stack, random: Random) -> None:
 
 
 def copies_a_day_late_while_workers_are_killed(stack: Stack, random: Random) -> None:
-    """Yesterday's views and orders come now, all shuffled, one in ten of them twice."""
+    """Send yesterday's views and orders now, shuffled, one in ten of them twice."""
     now = int(time.time() * 1000)
     originals = [
         msgspec.structs.replace(one, occurred_at=one.occurred_at - DAY_MS)
@@ -247,7 +247,7 @@ def copies_a_day_late_while_workers_are_killed(stack: Stack, random: Random) -> 
 
 
 def wrong_partitions(stack: Stack, random: Random) -> None:
-    """An upstream app has a partitioner of its own, and is killed workers' guest."""
+    """Write to wrong partitions as an upstream app, while workers are killed."""
     producer, encode = _producer(stack), open_codec(stack.settings).encode
     now = int(time.time() * 1000)
     for number in range(400):
@@ -262,7 +262,7 @@ def wrong_partitions(stack: Stack, random: Random) -> None:
 
 
 def killed_at(point: str) -> Fault:
-    """A worker is killed, and when it is there again once more, at a named point."""
+    """Return the fault that kills a worker, and its successor once more, at a named point."""
 
     def killed(stack: Stack, random: Random) -> None:
         instance = random.randrange(WORKERS)
@@ -305,7 +305,7 @@ copies, which stages know."""
 
 
 def a_bad_week(stack: Stack, random: Random) -> None:
-    """Kills of all kinds, in any order."""
+    """Inflict kills of all kinds, in any order."""
     blows: list[Fault] = [
         *30 * [_kill_a_worker],
         *20 * [_kill_the_gateway],
@@ -346,7 +346,7 @@ def _interaction(stack: Stack, name: str, at_ms: int) -> Interaction:
 
 
 def _visit(stack: Stack, customer: str, at_ms: int) -> Iterator[Interaction]:
-    """Views a page, orders, and views another."""
+    """Yield a page view, an order, and another page view."""
     for step, name in enumerate(("Viewed", "Order", "Viewed")):
         yield msgspec.structs.replace(
             _interaction(stack, customer, at_ms + step),

@@ -1,4 +1,4 @@
-"""What should have come of it, worked out by one thread from the raw topics.
+"""Expected result, worked out by one thread from the raw topics.
 
 `people` and `told` know nothing of Kairos's code: they gather interactions by the identifiers that
 occur together and count. `replayed` runs a stage's pure step over the stage's input, record by
@@ -22,7 +22,7 @@ _FRESH_MS = 300_000
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """As the configuration in this folder would know them."""
+    """Person as this folder's configuration should know them."""
 
     identifiers: frozenset[str]
     interactions: int
@@ -40,7 +40,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What one person is told: `thanks` for these orders (event ids, sorted), so many `tips` on any
+    """Messages of one person: `thanks` for these orders (event ids, sorted), so many `tips` on any
     of these `views`, and at least and at most so many `reminders`."""
 
     thanks: tuple[str, ...] = ()
@@ -50,20 +50,21 @@ class Told:
 
 
 def people(interactions: Iterable[Interaction]) -> dict[str, Person]:
-    """Persons by their strongest identifier, of interactions that are all different."""
+    """Return persons by their strongest identifier, from distinct interactions."""
     return {root: _person(names, history) for root, names, history in _gathered(interactions)}
 
 
 def told(interactions: Iterable[Interaction]) -> dict[str, Told]:
-    """What they are told, by the same; `interactions` as they came by each identifier."""
+    """Return each person's messages, by the same; `interactions` in the order of each
+    identifier."""
     return {root: _told(history) for root, _, history in _gathered(interactions)}
 
 
 def _gathered(
     interactions: Iterable[Interaction],
 ) -> Iterator[tuple[str, set[str], list[Interaction]]]:
-    """The strongest identifier, all identifiers, and the history of each person. Nobody here shares
-    an identifier, so that who occurs together is one."""
+    """Return the strongest identifier, all identifiers, and the history of each person. Nobody here
+    shares an identifier, so identifiers that occur together are one person's."""
     histories: dict[str, list[Interaction]] = {}
     members: dict[str, set[str]] = {}
     owner: dict[str, str] = {}
@@ -111,9 +112,9 @@ def _is_idle(history: list[Interaction]) -> bool:
 
 
 def _told(history: list[Interaction]) -> Told:
-    """Thanks for each order; one tip a day, which is longer than we look at, to a buyer who views
-    a page: at the latest when the order came by the same identifier. One reminder a day to whom has
-    an address and stays away; also to whom comes back, if that was late."""
+    """Return thanks for each order, and one tip a day (longer than the test) to a buyer who views a
+    page, at the latest once the order came by the same identifier; one reminder a day to customers
+    with an address who stay away, also to those whose return was late."""
     fresh = [one for one in history if one.received_at - one.occurred_at <= _FRESH_MS]
     fresh_ids = {one.event_id for one in fresh}
     buyers: set[str] = set()
@@ -138,7 +139,7 @@ def _reminders(history: list[Interaction], fresh: list[Interaction]) -> tuple[in
 
 
 def replayed(stage: Stage, inputs: Iterable[tuple[str, Any]], rules: Rules) -> dict[str, Any]:
-    """The stage's states by key."""
+    """Return the stage's states by key."""
     states: dict[str, Any] = {}
     seen: set[tuple[str, str]] = set()
     for key, record in inputs:

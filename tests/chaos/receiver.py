@@ -1,4 +1,4 @@
-"""Where the e-mails go: a receiver that honours the idempotency key, and keeps nothing else."""
+"""Receiver of e-mails that honours the idempotency key, and keeps nothing else."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ _SILENT_EVERY = 3
 
 
 class Inbox(Receiver):
-    """`requests` counts what was posted by key; a customer gets one message per key. `altered`
-    has the keys that were posted again with another message."""
+    """Messages by key; `requests` counts posts; a customer gets one message per key. `altered` has
+    the keys that were posted again with another message."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Inbox(Receiver):
 
     @contextmanager
     def losing_answers(self) -> Iterator[None]:
-        """One in three posts is taken meanwhile without a word."""
+        """Take one in three posts without an answer during the block."""
         self._silent = True
         try:
             yield

@@ -1,4 +1,4 @@
-"""A whole stack under chaos: what can be killed, kept down and taken away."""
+"""A whole stack under chaos: its processes can be killed, kept down and taken away."""
 
 import shutil
 import signal
@@ -28,12 +28,13 @@ GATEWAY = "gateway"
 
 
 def worker(number: int) -> str:
-    """The name of a worker process."""
+    """Return the name of a worker process."""
     return f"worker-all-{number}"
 
 
 class Stack(support.Stack):
-    """`kills`: when (epoch s) any process was killed or stopped; `inbox`: where the e-mails go."""
+    """Stack with `kills`: when (epoch s) any process was killed or stopped; `inbox`: receiver of
+    the e-mails."""
 
     patience_s = 90.0
 
@@ -58,37 +59,37 @@ class Stack(support.Stack):
         self.kairos("up", "--config", str(self.configuration), "--workers", f"all={workers}")
 
     def kill(self, name: str) -> None:
-        """SIGKILL; the supervisor starts it again."""
+        """Send SIGKILL; the supervisor starts the process again."""
         process = self.process(name)
         self.kills.append(time.time())
         process.kill()
 
     def terminate(self, name: str) -> None:
-        """SIGTERM; the supervisor starts it again."""
+        """Send SIGTERM; the supervisor starts the process again."""
         self.kills.append(time.time())
         self.process(name).terminate()
 
     @contextmanager
     def stopped(self, name: str) -> Iterator[None]:
-        """It stands still meanwhile."""
+        """Stop the process during the block."""
         self.kills.append(time.time())
         with support.stopped(self.process(name)):
             yield
 
     @contextmanager
     def broker_stopped(self) -> Iterator[None]:
-        """It stands still meanwhile."""
+        """Stop the broker during the block."""
         self.kills.append(time.time())
         with support.stopped(self.broker()):
             yield
 
     def log(self, name: str) -> str:
-        """What the process of this name has written."""
+        """Return the log of the process of this name."""
         return (log_folder(self.home) / f"{name}.log").read_text()
 
     @contextmanager
     def kept_down(self, name: str) -> Iterator[None]:
-        """Killed, and started again only afterwards."""
+        """Kill the process, and let it start again only after the block."""
         process = self.process(name)
         with self._unsupervised():
             self.kills.append(time.time())
@@ -98,7 +99,7 @@ class Stack(support.Stack):
 
     @contextmanager
     def without_workers(self) -> Iterator[None]:
-        """All of them have ended in good order, and are started again only afterwards."""
+        """End all workers in good order, and let them start again only after the block."""
         workers = [self.process(worker(number)) for number in range(WORKERS)]
         with self._unsupervised():
             for process in workers:
@@ -108,8 +109,8 @@ class Stack(support.Stack):
             yield
 
     def kill_at(self, point: str, instance: int) -> None:
-        """A worker is killed; one that is started in its place is killed when it has come to
-        `point` (`tests.support.doom`)."""
+        """Kill a worker, and the one started in its place when it reaches `point`
+        (`tests.support.doom`)."""
         with self.kept_down(worker(instance)):
             if POINTS[point].restoring:
                 self.delete_state(instance)
@@ -122,22 +123,22 @@ class Stack(support.Stack):
         self.kills.append(time.time())
 
     def delete_state(self, instance: int) -> None:
-        """All rows of a worker that is kept down."""
+        """Delete all rows of a worker that is kept down."""
         for stage in STAGES:
             shutil.rmtree(self.state(stage.name, instance))
 
     def state(self, stage: str, instance: int) -> Path:
-        """The folder of a worker's rows."""
+        """Return the folder of a worker's rows."""
         return self.home / "state" / stage / str(instance)
 
     @property
     def ledger(self) -> Path:
-        """The folder of what the adapter knows to be delivered."""
+        """Folder of the adapter's ledger."""
         return self.home / "state" / "adapters" / "webhook" / "0"
 
     @contextmanager
     def another_adapter(self) -> Iterator["subprocess.Popen[bytes]"]:
-        """A second one in the group meanwhile, which nobody starts again."""
+        """Run a second adapter in the group during the block, without a supervisor."""
         other = self.start("adapter", "webhook", "--instance", "1")
         try:
             self.wait_until_ready(OTHER_ADAPTER)
@@ -166,7 +167,7 @@ class Stack(support.Stack):
 
     @contextmanager
     def _unsupervised(self) -> Iterator[None]:
-        """What ends is started again only afterwards."""
+        """Keep the supervisor from starting processes again until the end of the block."""
         supervision = read_supervision(self.home)
         supervisor = supervision.supervisor.process() if supervision else None
         assert supervisor is not None
@@ -184,7 +185,7 @@ class Stack(support.Stack):
 
 @contextmanager
 def running_stack(home: Path, inbox: Inbox, partitions: int) -> Iterator[Stack]:
-    """A stack; all of it has ended afterwards, and its files are gone."""
+    """Provide a stack; all of it has ended afterwards, and its files are gone."""
     stack = Stack(home, inbox, partitions)
     try:
         stack.up()

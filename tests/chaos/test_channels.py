@@ -30,7 +30,8 @@ _MAIL, _SMS = "adapter-email-0", "adapter-sms-0"
 
 
 class _BadMailServer(MailServer):
-    """It refuses for a while, is slow, and cuts connections, also after it has accepted."""
+    """Server that refuses for a while, is slow, and cuts connections, also after it has
+    accepted."""
 
     def __init__(self, random: Random) -> None:
         super().__init__()
@@ -48,7 +49,7 @@ class _BadMailServer(MailServer):
 
 
 class _BadProvider:
-    """A provider by HTTP with the same faults."""
+    """Provider over HTTP with the same faults."""
 
     def __init__(self, random: Random) -> None:
         self.received: list[str] = []
@@ -69,7 +70,7 @@ class _BadProvider:
 
 
 class _Servers:
-    """Both servers, in a thread of their own."""
+    """Thread with both servers."""
 
     def __init__(self) -> None:
         self.mail = _BadMailServer(Random(1))
@@ -157,7 +158,7 @@ def test_message_is_received_once_at_most_and_none_is_lost(
 
 
 def _all_told(stack: Stack) -> dict[str, dict[str, list[Interaction]]] | None:
-    """Outcomes by channel and action, once every action has one."""
+    """Return the outcomes by channel and action, once every action has one."""
     found: dict[str, dict[str, list[Interaction]]] = {}
     outcomes: defaultdict[str, list[Interaction]] = defaultdict(list)
     for _, one in stack.records.every(topics.INTERACTIONS, Interaction):

@@ -1,5 +1,5 @@
-"""Whatever is killed or damaged under load: nothing lost, nothing done twice, states as they
-should be. The short form is part of `make test`, the long one is `make chaos`."""
+"""Kills and damage under load: nothing lost, nothing done twice, states as they should be. The
+short form is part of `make test`, the long one is `make chaos`."""
 
 from random import Random
 
@@ -18,7 +18,7 @@ _CUSTOMERS = 20_000
 
 
 def some_of_everything(stack: Stack, random: Random) -> None:
-    """A worker, the gateway and the adapter are killed, with poison in between."""
+    """Kill a worker, the gateway and the adapter, with poison in between."""
     stack.kill(worker(0))
     stack.kill(ADAPTER)
     faults.poison(stack, random)
@@ -53,7 +53,7 @@ def test_a_kill_at_each_point_of_the_protocol(laboratory: Laboratory, point: str
 @pytest.mark.chaos
 @pytest.mark.timeout(3_600)
 def test_much_chaos(laboratory: Laboratory) -> None:
-    """100,000 interactions of 20,000 customers: a quarter of an hour."""
+    # 100,000 interactions of 20,000 customers: a quarter of an hour.
     result = laboratory.run(faults.a_bad_week, _MUCH_RATE, _CUSTOMERS)
     assert not result.failed
     assert result.records >= _CUSTOMERS * STEPS

@@ -12,7 +12,7 @@ _DAYS = 60
 
 
 def _played(home: Path, partitions: int, workers: str) -> Any:
-    """What came of the log's first days, in a home of its own."""
+    """Play the log's first days in a home of its own; return the result."""
     stack = Stack(home, home, {"KAIROS_WORKERS": workers})
     options = ("--partitions", str(partitions), "--days", str(_DAYS), "--live", "0")
     try:

@@ -1,5 +1,5 @@
-"""Customers who send through the gateway, with an impatient client: what is not acknowledged is
-sent again under the same id, and some of what is acknowledged too."""
+"""Customers who send through the gateway by an impatient client: unacknowledged messages are sent
+again under the same id, and some acknowledged ones too."""
 
 import asyncio
 import time
@@ -29,8 +29,8 @@ _PAGES = ("home", "list", "cart", "help")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`customers` None: until it is stopped. `rate` in messages per second; `copies` is the share
-    of messages that are sent once more later."""
+    """Load by `customers` (None: until it is stopped) at `rate` messages per second; `copies` is
+    the share of messages that are sent once more later."""
 
     run: str
     seed: int
@@ -40,8 +40,8 @@ class Load:
 
 
 class Traffic:
-    """`accepted` has the ids of the messages that got a 2xx; `posted` how often each was posted;
-    `retries` counts posts sent again."""
+    """Messages sent: `accepted` has the ids of those with a 2xx; `posted` how often each was
+    posted; `retries` counts posts sent again."""
 
     def __init__(self, url: str, load: Load) -> None:
         self.posted: Counter[str] = Counter()
@@ -89,8 +89,8 @@ class Traffic:
                 group.create_task(self._lane(client, lane))
 
     async def _lane(self, client: httpx.AsyncClient, lane: int) -> None:
-        """Groups of customers, one after the other; each customer waits for an answer before the
-        next step, so that their order is known."""
+        """Send for groups of customers in turn; each customer waits for an answer before the next
+        step, so that the order is known."""
         random = Random(f"{self._load.seed}/{lane}")
         pause_s = _GROUP * _LANES / self._load.rate
         for customers in self._groups(lane):
@@ -163,8 +163,8 @@ def _of_every_partition(stem: str, partitions: int) -> Iterator[str]:
 
 
 def _message(run: str, customer: int, step: int, random: Random) -> dict[str, Any]:
-    """First a visitor, then a customer with an e-mail address, then one who comes back; of four
-    one does not order again, but stays away."""
+    """Return the next message of somebody who is first a visitor, then a customer with an e-mail
+    address who returns; one in four does not order again, but stays away."""
     name = f"{run}-{customer}"
     message: dict[str, Any] = {
         "type": "track",

@@ -1,4 +1,4 @@
-"""One fault under load, and what came of it."""
+"""One fault under load, and its result."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ _TIME_PASSES_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`copies`: what stages wrote again; `duplicates`: records of `actions.*` that were there
-    already; `redelivered`: posts that the receiver knew by their key; `outages_s`: of each kill the
-    time to the first decision on what came after it, in the partition that waited longest.
+    """Result of a trial. `copies`: records that stages wrote again; `duplicates`: repeated records
+    of `actions.*`; `redelivered`: posts that the receiver knew by their key; `outages_s`: of each
+    kill the time to the first decision on later inputs, in the partition that waited longest.
     `problems` by check."""
 
     fault: str
@@ -44,7 +44,8 @@ class Result:
 
 
 class Laboratory:
-    """Trials in one stack, one after the other; what was accepted once is checked ever after."""
+    """Trials in one stack, one after the other; interactions accepted once are checked ever
+    after."""
 
     def __init__(self, stack: Stack, inbox: Inbox, seed: int) -> None:
         self.results: list[Result] = []
@@ -84,7 +85,7 @@ class Laboratory:
         return result
 
     def differences_on_disk(self) -> list[str]:
-        """Where the workers' rows are not those of their changelogs."""
+        """Return the places where the workers' rows are not those of their changelogs."""
         stack = self._stack
         bootstrap = str(stack.settings.kafka()["bootstrap.servers"])
         with stack.without_workers():
@@ -133,7 +134,7 @@ def _outage_s(evidence: Evidence, killed_s: float) -> float:
 
 
 def table(results: list[Result]) -> str:
-    """Faults by checks: `.` held, `X` did not; then the counts."""
+    """Return a table of faults by checks: `.` held, `X` did not; then the counts."""
     checks = [check.__name__ for check in CHECKS]
     lines = [
         f"{letter} {name.replace('_', ' ')}"

@@ -1,4 +1,4 @@
-"""What integration tests share: a real broker in one home, and a whole stack in another."""
+"""Fixtures of integration tests: a real broker in one home, and a whole stack in another."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -39,13 +39,14 @@ def bootstrap(settings: Settings) -> str:
 
 @pytest.fixture
 def prefix() -> str:
-    """Begins the names of what one test makes in the shared broker (topics, groups)."""
+    """Prefix of the names (topics, groups) that one test makes in the shared broker."""
     return f"t{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture
 def new_topic(bootstrap: str, prefix: str) -> Callable[..., str]:
-    """Makes a topic of this test: `new_topic("in", partitions=4)` returns its full name."""
+    """A function that makes a topic of this test: `new_topic("in", partitions=4)` returns its full
+    name."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
 
     def make(name: str, partitions: int = 1, **config: str) -> str:
@@ -60,7 +61,7 @@ def new_topic(bootstrap: str, prefix: str) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def receiver() -> Iterator[Receiver]:
-    """Where the stack's webhooks arrive."""
+    """The receiver of the stack's webhooks."""
     with Receiver().listening() as listening:
         yield listening
 

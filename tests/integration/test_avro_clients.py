@@ -39,7 +39,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 @contextmanager
 def served(registry: Registry) -> Iterator[str]:
-    """The URL under which the registry answers."""
+    """Provide the URL under which the registry answers."""
 
     def get(path: str, answer: Callable[..., Answer]) -> Route:
         return Route(path, lambda request: respond(answer(*request.path_params.values())))
@@ -146,7 +146,7 @@ _ON_DEMAND = (topics.LEARNING, topics.BUDGETS, topics.COUPONS, topics.CANCELLATI
 
 @pytest.fixture(scope="module")
 def filled(stack: Stack) -> Stack:
-    """Once every topic that it writes has a record."""
+    """A broker in which every topic that the registry serves has a record."""
     who, email = f"c-{uuid4().hex[:12]}", {"email": f"{uuid4().hex[:12]}@example.com"}
     order = {"event": "Order", "userId": who, "context": {"traits": email}}
     ping = {"event": "Ping", "userId": who, "context": {"device": {"id": uuid4().hex}}}

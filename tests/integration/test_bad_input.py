@@ -1,4 +1,4 @@
-"""What cannot be taken is refused with the field at fault, or dead-lettered; the rest goes on."""
+"""Bad input is refused with the field at fault, or dead-lettered; everything else goes on."""
 
 import json
 import time

@@ -33,7 +33,7 @@ _CODECS = {"gzip": 1, "lz4": 3}
 
 @pytest.fixture
 def options(tmp_path: Path) -> Iterator[BrokerOptions]:
-    """Of a fresh home; whatever a test leaves running there is stopped."""
+    """Options of a fresh home; whatever a test leaves running there is stopped."""
     made = BrokerOptions(tmp_path / "home", Settings().cache_dir, port=0)
     yield made
     Broker(made).stop()
@@ -46,7 +46,7 @@ def started(options: BrokerOptions) -> RunningBroker:
 
 
 def refused(options: BrokerOptions) -> str:
-    """The one line in which `kairos broker start` says why it failed."""
+    """Return the one line in which `kairos broker start` says why it failed."""
     variables = {
         "KAIROS_HOME": str(options.home),
         "KAIROS_CACHE_DIR": str(options.cache_dir),

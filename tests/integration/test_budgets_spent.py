@@ -48,7 +48,7 @@ def _decisions(shop: Stack) -> list[Decision]:
 
 
 def _spent(shop: Stack, budget: str) -> float:
-    """By what decisions say, each action once."""
+    """Sum what decisions say was spent, each action once."""
     parts = {
         one.action_id: one.amount
         for decision in _decisions(shop)

@@ -57,7 +57,7 @@ def reading(
 
 
 def demo(session_gap: str) -> Bundle:
-    """The demo's bundle, told apart by one field."""
+    """Return the demo's bundle, told apart by one field."""
     loaded = load(DEMO, {})
     assert isinstance(loaded, Bundle)
     return replace(loaded, profile=ProfileRules(loaded.profile.traits, session_gap))
@@ -140,8 +140,8 @@ def test_rubbish_in_the_topic_changes_nothing(settings: Settings) -> None:
 def test_a_worker_stamps_no_version_older_than_those_of_before_its_assignment(
     settings: Settings,
 ) -> None:
-    """It has missed one when it gets its partitions: what it stamped would be in neither the fill
-    of a new metric nor the metric."""
+    # It has missed one when it gets its partitions: what it stamped would be in neither the fill of
+    # a new metric nor the metric.
     ensure_topics(settings, ())
     _send(settings, "e1")
     late = _Late(settings)
@@ -154,8 +154,8 @@ def test_a_worker_stamps_no_version_older_than_those_of_before_its_assignment(
 
 
 class _Late(ConfigurationLog):
-    """Hears of nothing more once it has started, until it is asked to catch up by an app that has
-    its partitions."""
+    """Follower that receives nothing after its start, until an app that has its partitions asks it
+    to catch up."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.kafka(), CODEC, lambda _: self._wait())
@@ -184,7 +184,7 @@ class _Late(ConfigurationLog):
 
 
 async def _stamps(log: _Late) -> list[str]:
-    """The versions that its app stamps on what is there."""
+    """Return the versions that its app stamps on the records."""
     life = asyncio.ensure_future(log.app.start())
     deadline = time.monotonic() + PATIENCE_S
     while not (found := await asyncio.to_thread(_stamped, log.settings)):

@@ -74,7 +74,8 @@ def _interactions(
 
 
 def _follows(flow: Flow, one: Interaction) -> list[Emit]:
-    """With what falls due before it, and what customers make of what they are told."""
+    """Yield the interaction with the timers due before it, and its customers' reactions to
+    messages."""
     emits = [*flow.advance(one.received_at), *flow.run(one)]
     for action in [emit.value for emit in emits if isinstance(emit.value, Action)]:
         name = ("impression", "dismiss", "bounce", "click")[int(action.action_id[0], 16) % 4]

@@ -1,5 +1,5 @@
-"""`kairos explain` and `kairos preview` on a running stack: what is said is what was decided, and
-what is previewed is what comes."""
+"""`kairos explain` and `kairos preview` on a running stack: explanations are of the decision made,
+and previews come true."""
 
 import json
 from pathlib import Path

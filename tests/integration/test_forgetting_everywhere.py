@@ -1,4 +1,4 @@
-"""Who was forgotten is nowhere any more once the time that the command tells is over."""
+"""A forgotten person is nowhere any more once the time that the command states is over."""
 
 import subprocess
 import sys
@@ -79,7 +79,7 @@ def worker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("worker")
 def test_nothing_is_left_of_a_forgotten_person_after_the_time_told(settings: Settings) -> None:
-    """In no topic, changelogs included, and in no file of the home but Kafka's own."""
+    # In no topic, changelogs included, and in no file of the home but Kafka's own.
     _come(settings, "1", "203.0.113.77", *_ADA)
     _come(settings, "2", "192.0.2.1", "customer_id:bob", "email:bob@example.com")
     LagReader(settings.kafka(), stage_groups()).wait_until_idle(timeout_s=60)
@@ -105,7 +105,7 @@ def _come(settings: Settings, event_id: str, ip: str, *names: str) -> None:
 
 
 def _places(settings: Settings) -> set[str]:
-    """The topics and files that have a trace of her."""
+    """Return the topics and files that have a trace of the person."""
     names = AdminClient(settings.kafka()).list_topics(timeout=10).topics
     found = {
         name
@@ -121,7 +121,7 @@ def _places(settings: Settings) -> set[str]:
 
 
 def _records(settings: Settings, topic: str) -> list[bytes]:
-    """Keys, values and headers of all that Kafka still has."""
+    """Yield keys, values and headers of all that Kafka still has."""
     consumer = Consumer({**settings.kafka(), "group.id": "reader", "enable.auto.commit": False})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions

@@ -1,4 +1,4 @@
-"""The gateway's routes on a real stack: what a 200 means, decisions, outcomes, health."""
+"""The gateway's routes on a real stack: acknowledgements, decisions, outcomes, health."""
 
 import gzip
 import json
@@ -31,7 +31,7 @@ _MESSAGES: dict[str, dict[str, Any]] = {
 
 
 class Customer:
-    """Somebody of one test's own."""
+    """Customer of one test."""
 
     def __init__(self) -> None:
         self.name = uuid4().hex[:12]
@@ -207,7 +207,7 @@ def test_ready_only_while_every_stage_answers(stack: Stack) -> None:
 
 
 def _readiness(client: httpx.Client, status: int) -> dict[str, Any] | None:
-    """What is said when this is the status."""
+    """Return the body of `/readyz` when this is the status."""
     answer = client.get("/readyz")
     return answer.json() if answer.status_code == status else None
 
@@ -256,7 +256,7 @@ def test_the_api_is_as_its_openapi_says(
 def decide(
     client: httpx.Client, somebody: Customer, *placements: str, **more: Any
 ) -> dict[str, Any]:
-    """The answer for `placements`; without any, for one that nothing is offered for."""
+    """Return the answer for `placements`; without any, for one that nothing is offered for."""
     message = {**somebody.message("page"), "type": "page"}
     body = {"interaction": message, "placements": placements or ("banner",), **more}
     answer = client.post("/v1/decide", json=body)
@@ -266,7 +266,8 @@ def decide(
 
 
 def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tuple[str, str]]:
-    """Offers of the customer's contacts with their status, as the next decision sees them."""
+    """Return the offers of the customer's contacts with their status, as the next decision sees
+    them."""
     made = decide(client, somebody)["decision_id"]
 
     def written() -> Decision | None:
@@ -277,7 +278,7 @@ def contacts(stack: Stack, client: httpx.Client, somebody: Customer) -> list[tup
 
 
 def client_profile(stack: Stack, namespace: str, value: str) -> dict[str, Any]:
-    """The profile, as the gateway has it once it has it."""
+    """Return the profile, once the gateway has it."""
     with stack.client("test-office-key") as office:
 
         def found() -> dict[str, Any] | None:

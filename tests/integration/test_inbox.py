@@ -31,7 +31,7 @@ def test_a_channel_that_waits_while_its_partitions_come_and_go_goes_on(
 
 
 async def _read(member: dict[str, str | int], topic: str) -> set[bytes]:
-    """Nothing is done with what comes, until others have joined the group and left."""
+    """Read without finishing any action, until others have joined the group and left."""
     progress, came = OffsetProgress(), list[Message]()
     failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
     inbox = Inbox(member, progress, lambda: [topic], came.extend, failure.set_result)
@@ -50,7 +50,7 @@ async def _read(member: dict[str, str | int], topic: str) -> set[bytes]:
 
 
 def _join_and_leave(member: dict[str, str | int], topic: str) -> None:
-    """One who is slow to give its partitions back keeps the group waiting without any."""
+    """Join the group as a member that is slow to give its partitions back, and leave."""
     slow, other = Consumer(member), Consumer(member)
     slow.subscribe([topic], on_revoke=lambda *_: None)
     while not slow.assignment():

@@ -38,7 +38,7 @@ _WATCH = """watches:
 
 
 class Watched:
-    """A folder that a home watches. `run` takes what is there."""
+    """Folder that a home watches; `run` takes its files."""
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings = settings
@@ -70,19 +70,19 @@ class Watched:
         )
 
     def interactions(self, customer: str) -> list[Interaction]:
-        """Those of customers whose id begins so."""
+        """Return the interactions of customers whose id begins with `prefix`."""
         every = Records.of(self.settings).every(topics.INTERACTIONS, Interaction)
         return [one for _, one in every if one.identifiers[0].value.startswith(customer)]
 
     def letters(self, name: str) -> list[DeadLetterRecord]:
-        """Those of the file, which other tests have in other folders."""
+        """Return the dead letters of the file, which other tests have in other folders."""
         every = Records.of(self.settings).every(topics.DEAD_LETTERS, DeadLetterRecord)
         return [one for _, one in every if one.detail.startswith(f"{self.folder}/{name}:")]
 
 
 @pytest.fixture
 def watched(settings: Settings, tmp_path: Path) -> Callable[[str], Watched]:
-    """Puts a watch in force, for a folder of the test's own."""
+    """A function that puts a watch in force for a folder of the test."""
     settings.home.mkdir(exist_ok=True)
     ensure_topics(settings, ())
     register(settings, ())
@@ -102,7 +102,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _rows(customer: str, count: int, bad_every: int = 0) -> str:
-    """CSV whose bad rows name nobody."""
+    """Return CSV whose bad rows name nobody."""
     lines = ["customer,total"]
     for number in range(count):
         bad = bad_every and number % bad_every == 0
@@ -231,7 +231,8 @@ def test_a_kill_at_any_point_loses_nothing_and_doubles_nothing(watched: Any, poi
 
 
 def _killed(files: Watched, point: str, count: int) -> str:
-    """Whose rows were under way when the watch was killed; one that got by is tried again."""
+    """Return the file whose rows were in flight when the watch was killed; one that was finished
+    before is tried again."""
     for attempt in range(20):
         customer = f"kill{list(_POINTS).index(point)}-{attempt}"
         path = files.folder / f"{customer}.csv"

@@ -176,7 +176,8 @@ def test_a_folder_without_rights_is_named(server: Server, tmp_path: Path) -> Non
 
 @contextmanager
 def _cut_after(port: int, most_bytes: int) -> Iterator[int]:
-    """A port that leads to `port`, until so many bytes came back; then it cuts all connections."""
+    """Provide a port that leads to `port` until so many bytes came back, and then cuts all
+    connections."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
 
         def serve() -> None:

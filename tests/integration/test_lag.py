@@ -1,4 +1,4 @@
-"""How far groups are behind, read while the broker that knows it is new, dies and comes back."""
+"""Lag of groups, read while the broker that knows it is new, dies and comes back."""
 
 import os
 import signal
@@ -109,7 +109,7 @@ def test_what_was_deleted_before_it_was_committed_is_no_lag(
 
 
 def _write(settings: Settings, topic: str, partitions: Iterable[int]) -> None:
-    """A record to each."""
+    """Write a record to each partition."""
     producer = Producer(settings.kafka())
     for partition in partitions:
         producer.produce(topic, b"", partition=partition)

@@ -1,4 +1,4 @@
-"""The learner over the running pipeline, killed while it learns: what it knows is what happened."""
+"""The learner over the running pipeline, killed while it learns: its snapshot is the true count."""
 
 import shutil
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def _tells(client: httpx.Client, answer: dict[str, Any], outcome: str) -> None:
 
 
 def _lives(shop: Stack, names: Iterator[str], count: int) -> str:
-    """Customers who come, and some of whom buy or convert; the last decision's id."""
+    """Let customers come, some of whom buy or convert; return the last decision's id."""
     with shop.client(_KEY) as client:
         for number in range(count):
             who = next(names)
@@ -67,7 +67,7 @@ def _newest(shop: Stack) -> LearningRecord | None:
 
 
 def _has_all(shop: Stack) -> LearningRecord | None:
-    """The newest snapshot, once it has all that happened."""
+    """Return the newest snapshot, once it counts all that happened."""
     made = [one for _, one in shop.records.every(topics.DECISIONS, Decision)]
     newest = _newest(shop)
     if newest is None:

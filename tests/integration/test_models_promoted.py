@@ -1,5 +1,5 @@
-"""`kairos train` and `kairos models` on a running stack: a promoted model decides, what is damaged
-does not, and a rollback takes it back."""
+"""`kairos train` and `kairos models` on a running stack: a promoted model decides, a damaged one
+does not, and a rollback undoes the promotion."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ _CHANCES |= {(tier, "again"): 0.8 for tier in ("gold", "plain")}
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Decisions of the stack's own campaign, whose second offer is by far the more welcome."""
+    """Replayed decisions of the stack's own campaign, whose second offer is by far the more
+    welcome."""
     offers = [offer("hello", 3, hero("hello-hero")), offer("again", 3, hero("again-hero"))]
     policies = {
         "weights": [
@@ -35,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def _asked(stack: Stack) -> Any:
-    """The hero that a new customer sees, explained."""
+    """Return the hero that a new customer sees, explained."""
     with stack.client("test-app-key") as client:
         page = {"type": "page", "name": "Home", "userId": f"c-{uuid4()}"}
         asked = {"interaction": page, "placements": ["hero"]}
@@ -83,7 +84,7 @@ def test_a_promoted_model_decides_until_it_is_rolled_back(
 
 
 def _damage(stack: Stack, folder: Path) -> None:
-    """A model of which a byte is another is refused."""
+    """Change a byte of the model, which must be refused."""
     text = (folder / "model.txt").read_text()
     (folder / "model.txt").write_text(text.replace("leaf_value=", "leaf_value=1", 1))
     refused = stack.run("models", "promote", "hero")

@@ -38,9 +38,9 @@ def _rows(wheel: zipfile.ZipFile, policy: str) -> list[dict[str, str]]:
 def test_the_random_log_tells_what_the_other_policy_really_earned(
     bandit: zipfile.ZipFile, tmp_path: Path
 ) -> None:
-    """Thompson sampling (bts) judged on the uniformly random log, beside the clicks that it had
-    when it ran. Its shares of items by position are taken from its own log; the model for DR is
-    the click rate by item, from the other half of the random log."""
+    # Thompson sampling (bts) judged on the uniformly random log, beside the clicks that it had when
+    # it ran. Its shares of items by position are taken from its own log; the model for DR is the
+    # click rate by item, from the other half of the random log.
     uniform, thompson = _rows(bandit, "random"), _rows(bandit, "bts")
     shares: dict[tuple[str, str], float] = {}
     positions: dict[str, int] = {}

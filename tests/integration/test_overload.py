@@ -1,4 +1,5 @@
-"""What somebody waits for goes before what nobody waits for, or is answered at once."""
+"""Decisions that somebody waits for go before records that nobody waits for, or are refused at
+once."""
 
 import json
 import time
@@ -50,7 +51,7 @@ def _is_decided(answer: httpx.Response) -> bool:
 def test_file_is_sent_no_further_ahead_than_the_stages_take_it(
     stack: Stack, tmp_path: Path
 ) -> None:
-    """So who asks meanwhile waits for few of its rows."""
+    # So who asks meanwhile waits for few of its rows.
     file = tmp_path / "rows.ndjson"
     rows = (
         {"type": "track", "event": "Viewed", "messageId": str(uuid4()), "userId": f"bulk-{number}"}
@@ -74,7 +75,7 @@ def test_file_is_sent_no_further_ahead_than_the_stages_take_it(
 
 
 def _undecided(stack: Stack) -> int:
-    """Interactions that are written, without those that are decided."""
+    """Return the number of interactions that are written and not decided."""
     counts = record_counts(stack.settings.kafka(), (topics.INTERACTIONS, topics.DECISIONS))
     return counts[topics.INTERACTIONS] - counts[topics.DECISIONS]
 

@@ -77,7 +77,7 @@ def settings(tmp_path: Path) -> Iterator[Settings]:
 
 @contextmanager
 def _running(settings: Settings, agents: Sequence[str]) -> Iterator[None]:
-    """A process each."""
+    """Run each agent in a process of its own."""
     workers = [_worker(settings, name) for name in agents]
     yield
     for worker in workers:
@@ -86,7 +86,7 @@ def _running(settings: Settings, agents: Sequence[str]) -> Iterator[None]:
 
 
 def _bundle(settings: Settings) -> model.Bundle:
-    """The tests' offers, with everything that is derived, and a score."""
+    """Return the tests' offers, with everything that is derived, and a score."""
     base, artifacts = offering_rules().config.bundle, settings.kept_artifacts()
     trained = settings.home / "model.txt"
     trained.write_text(model_text())
@@ -154,7 +154,7 @@ def test_agents_and_flow_write_the_same_records_in_one_process_and_then_in_four(
 
 
 def _comparable(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
-    """The records, without what depends on which of two partitions was faster.
+    """Return the records, without what depends on which of two partitions was faster.
 
     Where several rows of a person move at once, the profile that they join is told of each in turn:
     in which turn is open, and so is what the profile and its segments are between two of them, and
@@ -173,8 +173,8 @@ def _comparable(topic: str, records: Sequence[_Record]) -> Counter[_Record]:
 
 
 def _without_interim(topic: str, value: bytes | None) -> bytes | None:
-    """A control's record without its profile and segments; an interaction's as it is; none for a
-    refresh, which tells of an interim state only."""
+    """Return a control's record without its profile and segments, an interaction's as it is, and
+    None for a refresh of an interim state."""
     assert value is not None
     record = _CODEC.decode(topic, value)
     assert isinstance(record, Enriched | Segmented)
@@ -187,7 +187,8 @@ def _without_interim(topic: str, value: bytes | None) -> bytes | None:
 
 
 class _Story:
-    """Told to the agents and to the flow; `expected`: what it makes of it, by topic, in order."""
+    """Story told to the agents and to the flow; `expected`: the flow's outputs, by topic, in
+    order."""
 
     def __init__(self, settings: Settings, flow: Flow) -> None:
         self.expected: dict[str, list[_Record]] = defaultdict(list)
@@ -196,7 +197,7 @@ class _Story:
         self._producer = Producer({**settings.kafka(), "partitioner": "murmur2_random"})
 
     def tell(self, records: Sequence[Interaction | IdentityChange]) -> None:
-        """Each waits for what followed from the one before."""
+        """Send one input, and wait for all that follows from it."""
         for record in records:
             topic, key = _addressed(record)
             value = _CODEC.encode(topic, record)
@@ -224,7 +225,8 @@ def _check_headers(settings: Settings) -> None:
 
 
 def _check_telemetry(settings: Settings, interactions: int) -> None:
-    """Of the processes that run, which each have processed so many interactions."""
+    """Check the telemetry of the running processes, which each have processed so many
+    interactions."""
     told = eventually(lambda: _settled(metrics(settings.home)))
     for stage in _FOUR:
         assert told["kairos_stage_read_total", stage] >= interactions
@@ -234,7 +236,8 @@ def _check_telemetry(settings: Settings, interactions: int) -> None:
 
 
 def _settled(told: Counter[tuple[str, str]]) -> Counter[tuple[str, str]] | None:
-    """Once nothing is under way, not even a timer: each record that was read was timed."""
+    """Wait until nothing is in flight, not even a timer; return whether each record that was read
+    was timed."""
     timed = ("kairos_stage_spent_seconds_count", "kairos_stage_queued_seconds_count")
     settled = all(
         {told[name, stage] for name in timed} == {told["kairos_stage_read_total", stage]}
@@ -248,7 +251,7 @@ def _interactions(records: Sequence[Interaction | IdentityChange]) -> list[Inter
 
 
 def _addressed(record: Interaction | IdentityChange) -> tuple[str, str]:
-    """Topic and key."""
+    """Return topic and key."""
     if isinstance(record, Interaction):
         return topics.INTERACTIONS, record.identifiers[0].key
     return topics.IDENTITIES, record.identifier

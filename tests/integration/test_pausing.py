@@ -1,4 +1,4 @@
-"""A partition can be paused alone, and what the broker knows of partitions can be asked for."""
+"""One partition can be paused alone, and the broker's watermarks of partitions can be asked for."""
 
 import asyncio
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def source(bootstrap: str, new_topic: Callable[..., str]) -> str:
 
 @pytest.fixture
 def reading(bootstrap: str, prefix: str, tmp_path: Path, source: str) -> _Start:
-    """Makes a reader, which belongs to an event loop."""
+    """A function that makes a reader, which belongs to an event loop."""
     return lambda **narrow: Reading(bootstrap, prefix, tmp_path, source, partitions=2, **narrow)
 
 
@@ -117,5 +117,5 @@ def test_where_logs_begin_and_end_is_what_the_broker_has(
 
 
 def _write(bootstrap: str, topic: str, count: int) -> None:
-    """So many to each partition."""
+    """Write so many records to each partition."""
     produce(bootstrap, topic, [(key, b"x") for key in _KEYS] * count)

@@ -1,4 +1,4 @@
-"""Policies over the running pipeline: what one channel learns holds on every other at once."""
+"""Policies over the running pipeline: a fact from one channel holds on every other at once."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ _START = datetime(2024, 3, 1, 12, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Stack]:
-    """A stack of its own, whose sources all bring their time."""
+    """A stack of its own, whose sources all state the time of their events."""
     variables = {
         "TEST_RECEIVER": receiver.url,
         "KAIROS_PARTITIONS": "3",
@@ -35,7 +35,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterat
 
 
 class _Customer:
-    """Somebody with a name at the bank, a cookie and an address."""
+    """Customer with a name at the bank, a cookie and an address."""
 
     def __init__(self, bank: Stack) -> None:
         self._bank = bank
@@ -43,18 +43,18 @@ class _Customer:
         self.cookie = f"k-{self.name}"
 
     def links(self) -> None:
-        """The cookie is theirs, which its own partition knows when this returns."""
+        """Link the cookie to the customer; its own partition knows when this returns."""
         self.does("web", "Login", timedelta(hours=-1), userId=self.name, anonymousId=self.cookie)
         self._bank.wait_until_idle()
 
     def does(self, key: str, name: str, after: timedelta, **parts: Any) -> None:
-        """Something that nobody answers; it is decided when this returns."""
+        """Send an event that nobody answers; it is decided when this returns."""
         self.asks(key, name, after, **parts)
 
     def asks(
         self, key: str, name: str, after: timedelta, *placements: str, **parts: Any
     ) -> dict[str, Any]:
-        """What is answered."""
+        """Ask for a decision, and return the answer."""
         message = {
             "type": "track",
             "event": name,
@@ -68,11 +68,11 @@ class _Customer:
         return found
 
     def views(self, after: timedelta) -> dict[str, Any]:
-        """The web page, known by its cookie only."""
+        """View the web page, known by the cookie only."""
         return self.asks("web", "Viewed", after, "hero", anonymousId=self.cookie)
 
     def sent(self, decision_id: str, *channels: str) -> list[str]:
-        """The treatments that a decision sent on these channels."""
+        """Return the treatments that a decision sent on these channels."""
         every = (
             action
             for channel in channels
@@ -81,11 +81,11 @@ class _Customer:
         return [one.treatment for one in every if one.decision_id == decision_id]
 
     def asks_for_a_brochure(self, after: timedelta) -> dict[str, Any]:
-        """Which is a letter, and sales."""
+        """Ask for a brochure, which is a letter, and sales."""
         return self.asks("web", "Brochure Asked", after, userId=self.name)
 
     def cancelled(self) -> list[Cancellation]:
-        """What waits for them no more."""
+        """Return the actions that were cancelled while they waited."""
         every = self._bank.records.every(topics.CANCELLATIONS, Cancellation)
         [who] = {profile_id(Identifier("customer_id", self.name))}
         return [one for _, one in every if one.profile_id == who]
@@ -102,7 +102,7 @@ def _shown(answer: dict[str, Any], placement: str) -> str | None:
 
 
 def _explained(bank: Stack, answer: dict[str, Any], *options: str) -> Any:
-    """An answer can be read before the decision that it is of."""
+    """Return the explained decision; its answer can be read before it."""
     bank.wait_until_idle()
     return bank.ask("explain", answer["decision_id"], *options)
 
@@ -168,7 +168,7 @@ def test_a_payment_is_answered_with_what_the_receipt_says(customer: _Customer) -
 def test_e_mail_or_call_by_what_the_customer_is_worth(
     bank: Stack, customer: _Customer, worth: float, said: list[str]
 ) -> None:
-    """0.02 × worth − 0.5 against 0.06 × worth − 5: they break even at 112.5."""
+    # 0.02 × worth − 0.5 against 0.06 × worth − 5: they break even at 112.5.
     properties = {"worth": worth}
     due = customer.asks(
         "web", "Review Due", timedelta(), userId=customer.name, properties=properties

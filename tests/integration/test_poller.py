@@ -1,4 +1,4 @@
-"""The thread that polls: nothing is read twice, however often it must wait for the agents."""
+"""The polling thread reads nothing twice, however often it must wait for the agents."""
 
 import asyncio
 import threading
@@ -41,7 +41,7 @@ _MOST_WAITING = 20
 
 
 class _SlowListener:
-    """Takes a while for each batch; `offsets` by partition, as they came."""
+    """Listener that takes a while for each batch; `offsets` by partition, as they came."""
 
     def __init__(self) -> None:
         self.offsets: dict[int, list[int]] = defaultdict(list)
@@ -95,7 +95,8 @@ class _SlowListener:
 
 
 class _HastyListener(_SlowListener):
-    """Assigns again while what was assigned is on its way, and once more when all has come."""
+    """Listener that assigns again while an assignment is in flight, and once more when all has
+    come."""
 
     async def on_assigned(self, tps: set[TP]) -> None:
         places = await self.places(tps)
@@ -111,7 +112,7 @@ class _HastyListener(_SlowListener):
 
 
 class _FailingListener(_SlowListener):
-    """Its disk is full."""
+    """Listener whose disk is full."""
 
     async def on_assigned(self, tps: set[TP]) -> None:
         raise OSError("no space left")
@@ -122,7 +123,8 @@ class _FailingListener(_SlowListener):
 
 
 class _StoppedListener(_SlowListener):
-    """The poller's thread stands still for longer than a member may, though not than its lease."""
+    """Listener that stops the poller's thread for longer than a member may, though not than its
+    lease."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -144,7 +146,7 @@ class _StoppedListener(_SlowListener):
 
 
 class _FencedListener(_SlowListener):
-    """Another member takes its instance id."""
+    """Listener whose instance id another member takes."""
 
     async def on_assigned(self, tps: set[TP]) -> None:
         topics = {tp.topic for tp in tps}
@@ -165,7 +167,7 @@ class _FencedListener(_SlowListener):
 
 
 class _LeavingListener(_SlowListener):
-    """Commits as its partitions are taken back, while the coordinator is away."""
+    """Listener that commits as its partitions are taken back, while the coordinator is away."""
 
     broker: psutil.Process
 
@@ -217,7 +219,7 @@ def test_reading_goes_on_where_it_was_however_often_it_waits(
 def test_what_was_never_committed_is_read_once_however_often_it_is_assigned(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
-    """librdkafka, asked to find the beginning, goes back there 500 ms after a late answer."""
+    # librdkafka, asked to find the beginning, goes back there 500 ms after a late answer.
     topic = new_topic("in", partitions=6)
     produce(bootstrap, topic, [(b"key-%d" % (n % 60), b"%d" % n) for n in range(_RECORDS)])
     options, room = (
@@ -276,7 +278,7 @@ def test_whose_instance_id_another_took_has_no_lease_when_it_hears_so(
 def test_what_is_assigned_anew_while_much_waits_is_read_from_there(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
-    """librdkafka's position is that of the former assignment for a while."""
+    # librdkafka's position is that of the former assignment for a while.
     topic = new_topic("in", partitions=6)
     produce(bootstrap, topic, [(b"key-%d" % (n % 60), b"%d" % n) for n in range(_RECORDS)])
     options = TransportOptions(bootstrap, prefix, "0")
@@ -285,8 +287,9 @@ def test_what_is_assigned_anew_while_much_waits_is_read_from_there(
 
 
 async def _first_offsets(options: TransportOptions, topic: str) -> list[int]:
-    """Of each partition under each of several assignments from the beginning. The thread's steps
-    are taken here, since a call must come just when there is no room any more."""
+    """Return each partition's first offset under each of several assignments from the beginning.
+    The thread's steps are taken here, since a call must come just when the prefetch limits are
+    reached."""
     listener = _SlowListener()
     listener.poller = poller = Poller(options.consumer(), [topic], listener, listener.lease, _ROOM)
     beginnings = {TP(topic, partition): 0 for partition in range(6)}

@@ -37,7 +37,7 @@ _START = 1_700_000_000_000
 
 
 class Stack:
-    """A broker and the four agents in a home of their own, and its commands."""
+    """Broker and the four agents in a home of their own, and its commands."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -62,7 +62,7 @@ class Stack:
         self._worker.wait(120)
 
     def rebuild(self) -> None:
-        """From the changelogs."""
+        """Rebuild the state from the changelogs."""
         self.stop()
         shutil.rmtree(self.settings.home / "state")
         self.start()
@@ -77,7 +77,7 @@ class Stack:
         return msgspec.json.decode(done.stdout)
 
     def came(self, *stream: Interaction) -> None:
-        """Each waits for what followed from the one before."""
+        """Write interactions, each after all that followed from the one before."""
         codec = Codec(recorded_versions())
         for one in stream:
             value = codec.encode(topics.INTERACTIONS, one)
@@ -86,7 +86,7 @@ class Stack:
             assert self._lag.wait_until_idle(timeout_s=60)
 
     def states(self, stage: str) -> dict[str, object]:
-        """What the changelog has of each row: its state, None when it keeps nothing."""
+        """Return the changelog's state of each row, None for a row without state."""
         rows = latest(self.settings.kafka(), f"kairos.{stage}-rows-changelog").items()
         return {
             key[1:]: msgspec.msgpack.decode(one.value or b"")[0]
@@ -95,7 +95,7 @@ class Stack:
         }
 
     def orders(self) -> dict[str, Any]:
-        """By top identifier."""
+        """Return the orders by top identifier."""
         profiles = latest_records(self.records, topics.PROFILES, Profile).values()
         return {one.root: one.traits.get("orders", 0) for one in profiles}
 
@@ -223,7 +223,7 @@ def test_everybody_as_of_now_is_as_the_snapshots_say_and_the_past_is_as_it_was(
 
 
 def _table(folder: Path, name: str) -> list[tuple[Any, ...]]:
-    """Its rows in some order, without the moment at which a segment was entered."""
+    """Return the table's rows in some order, without the moment at which a segment was entered."""
     columns = "profile_id, segment" if name == "memberships" else "*"
     rows = duckdb.sql(f"SELECT {columns} FROM '{folder}/{name}.parquet' ORDER BY ALL").fetchall()
     assert rows

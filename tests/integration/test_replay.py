@@ -56,7 +56,7 @@ def variables(settings: Settings) -> dict[str, str]:
 def invoke(
     topic: str, tmp_path: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Result]:
-    """Replays the topic to `out`."""
+    """A function that replays the topic to `out`."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 
@@ -90,7 +90,7 @@ def _action(number: int) -> Action:
 
 
 def _produce(bootstrap: str, topic: str, numbers: range) -> None:
-    """One in 100 is a tombstone, one in 150 garbage."""
+    """Produce records, of which one in 100 is a tombstone and one in 150 garbage."""
     producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random"})
     for number in numbers:
         value = _CODEC.encode(topic, _action(number))
@@ -111,7 +111,7 @@ def _ask(tmp_path: Path, query: str) -> list[Any]:
 
 
 def _check_whole(tmp_path: Path, numbers: range) -> None:
-    """Every record of `numbers` is there once, as it was written."""
+    """Check that every record of `numbers` is there once, as it was written."""
     deleted = {one for one in numbers if one % 100 == 0}
     garbage = {one for one in numbers if one % 150 == 1} - deleted
     counts = "SELECT count(*), count(DISTINCT (kafka_partition, kafka_offset)) FROM t"
@@ -153,7 +153,7 @@ def test_each_offset_is_written_once_although_the_replay_is_killed(
 
 
 def _killed_at(parts: int, process: "subprocess.Popen[bytes]", tmp_path: Path) -> bool:
-    """Whether it could be killed amid its work: there are at least so many parts by then."""
+    """Kill the replay once there are so many parts; return whether it was still running."""
     _wait(lambda: len(_parts(tmp_path)) >= parts or process.poll() is not None)
     process.send_signal(signal.SIGKILL)
     return process.wait() == -signal.SIGKILL
@@ -224,7 +224,7 @@ def test_offsets_are_those_that_were_asked_for(
 
 @pytest.fixture
 def wrong(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
-    """Options, topic, and what is said."""
+    """Options, topic, and the expected message."""
     return [
         ((), "actions.nowhere", "there is no topic 'actions.nowhere'; there are "),
         ((), "nonsense", "'nonsense' is no topic of Kairos's records"),

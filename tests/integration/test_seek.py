@@ -1,4 +1,4 @@
-"""A seek takes effect for all that agents have not got yet, and stops neither them nor commits."""
+"""A seek affects all events that agents have not got yet, and stops neither agents nor commits."""
 
 import asyncio
 from collections.abc import Callable

@@ -34,7 +34,8 @@ def who() -> str:
 
 @contextmanager
 def sending(stack: Stack, who: str) -> Iterator[None]:
-    """The client sends one message of each kind; it has succeeded afterwards."""
+    """Run Segment's client, which sends one message of each kind and has succeeded after the
+    block."""
     command = ["node", str(_FOLDER / "send.mjs"), stack.url, "test-app-key", who]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as client:
         yield

@@ -1,4 +1,4 @@
-"""What is found in a real topic of what was sent before."""
+"""The sent index finds a predecessor's outputs in a real topic."""
 
 import time
 from collections.abc import Callable

@@ -75,7 +75,7 @@ def test_what_is_too_large_to_be_taken_is_a_dead_letter_and_the_next_goes_on(sta
 
 
 def _workers(stack: Stack) -> dict[str, int]:
-    """The pids of the agents' processes: others than before, where one had to be started again."""
+    """Return the pids of the agents' processes, which differ where one had to be started again."""
     status = stack.ask("status")
     return {one["name"]: one["pid"] for one in status["processes"] if "worker" in one["name"]}
 

@@ -1,4 +1,4 @@
-"""A second home beside the shared one: what `up`, `status`, `down`, `send` and `doctor` do."""
+"""A second home beside the shared one: `up`, `status`, `down`, `send` and `doctor`."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def test_files_of_every_kind_become_profiles_and_wrong_rows_are_named(
 def test_up_with_another_configuration_has_its_effect_on_who_does_not_come(
     second: Stack, tmp_path: Path
 ) -> None:
-    """A metric that is new has what came before, and a segment of it whom it is true of."""
+    # A metric that is new has what came before, and a segment of it whom it is true of.
     changed = tmp_path / "changed"
     shutil.copytree(second.configuration, changed)
     with (changed / "profile.yaml").open("a") as file:

@@ -1,4 +1,4 @@
-"""How far a stage is behind, as its metric and its timers are told."""
+"""Lag of a stage, as its metric and its timers see it."""
 
 import asyncio
 from collections.abc import Callable
@@ -63,7 +63,7 @@ def test_the_marker_of_a_transaction_is_no_lag(
 
 
 class _Transactions:
-    """Writes as a transactional app does."""
+    """Writer of transactions, as an app's."""
 
     def __init__(self, bootstrap: str, prefix: str, topic: str) -> None:
         self._topic = topic
@@ -71,7 +71,7 @@ class _Transactions:
         self._producer.init_transactions(_PATIENCE_S)
 
     def write(self, records: int, *, commit: bool) -> None:
-        """So many records and a marker."""
+        """Write so many records and a marker."""
         producer = self._producer
         producer.begin_transaction()
         for _ in range(records):
@@ -101,7 +101,7 @@ def _app(bootstrap: str, prefix: str, home: Path) -> App:
 
 
 def _held_up(app: App, source: str) -> asyncio.Event:
-    """An agent that does nothing until the event is set."""
+    """Make an agent wait until the event is set."""
     go_on = asyncio.Event()
 
     @app.agent(app.raw_topic(source))

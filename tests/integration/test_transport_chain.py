@@ -225,12 +225,12 @@ def test_a_worker_that_is_killed_and_back_within_its_session_moves_nobody_s_part
 
 
 def _last_of(worker: Worker) -> str:
-    """The partitions that it was given last."""
+    """Return the partitions of its last assignment."""
     return "".join(worker.rebalances()[-1:]).removeprefix(f"{GIVEN} hop0 ")
 
 
 def _waiting(plan: Plan) -> list[int]:
-    """The partitions of the first hop's input that are not committed to their ends."""
+    """Return the partitions of the first hop's input that are not committed to their ends."""
     group, topic = f"{plan.prefix}.hop0", f"{plan.prefix}.0"
     done = committed(plan.bootstrap, group, topic, PARTITIONS)
     here = ends(plan.bootstrap, topic, PARTITIONS)

@@ -1,4 +1,4 @@
-"""What ends a worker ends it at once, with a clear line and nothing committed too far."""
+"""A fatal fault ends a worker at once, with a clear line and nothing committed too far."""
 
 import asyncio
 import signal
@@ -199,7 +199,7 @@ def test_what_is_queued_when_a_worker_fails_never_leaves(
 
 
 async def _failing(app: App, source: str, target: str) -> None:
-    """It fails over a full queue, and stays for longer than that needs to leave."""
+    """Run an agent that fails over a full queue, and stays for longer than that needs to leave."""
     sent = asyncio.Event()
 
     @app.agent(app.raw_topic(source))
@@ -221,7 +221,7 @@ async def _failing(app: App, source: str, target: str) -> None:
 async def _forwarding(
     app: App, source: str, target: str, count: int, look: Callable[[Any], int]
 ) -> list[int]:
-    """What a look at the agent's queue tells after each event."""
+    """Return the state of the agent's queue after each event."""
     seen: list[int] = []
     done = asyncio.Event()
 

@@ -43,7 +43,8 @@ _CONFIGURATION = Path(__file__).parent / "configuration"
 
 @dataclass(frozen=True)
 class Secured:
-    """A broker's plain listener and the one that asks who it is; `properties` of its clients."""
+    """Broker's plain listener and the one that authenticates clients; `properties` of its
+    clients."""
 
     plain: str
     secure: str
@@ -97,7 +98,7 @@ def _add_listener(server: Path, key_store: Path, port: int) -> None:
 
 
 def _certificate(folder: Path) -> Path:
-    """A certificate that vouches for itself, and `server.pem` with its key."""
+    """Make a self-signed certificate, and `server.pem` with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))

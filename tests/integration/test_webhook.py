@@ -36,14 +36,15 @@ def _order(stack: Stack, email: str, headers: dict[str, str] | None = None) -> N
 
 
 def _ping(stack: Stack, device: str) -> None:
-    """Of interest for two seconds only."""
+    """Return an interaction that is of interest for two seconds only."""
     message = {"event": "Ping", "userId": f"c-{device}", "context": {"device": {"id": device}}}
     with stack.client(WRITE_KEY) as client:
         assert client.post("/v1/track", json=message).status_code == 200
 
 
 def _pinged(stack: Stack, receiver: Receiver, *answers: Answer) -> tuple[str, Post]:
-    """A device, and the first post for it; a busy machine may come too late for the first one."""
+    """Return a device and the first post for it; a busy machine may come too late for the first
+    one."""
     for _ in range(5):
         device = uuid4().hex
         receiver.prepare(device, *answers)

@@ -36,7 +36,7 @@ _Ask = Callable[[Rules, TimeRange], WhatIfReport]
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A home of its own, whose topics hold the log and nothing else."""
+    """Settings of a home whose topics hold the log and nothing else."""
     home = tmp_path_factory.mktemp("home")
     broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
     running = broker.start()
@@ -67,7 +67,7 @@ def log(bundle: Bundle) -> list[Interaction]:
 
 
 def _direct(bundle: Bundle, log: Iterable[Interaction]) -> list[Emit]:
-    """The stages, driven by the test."""
+    """Run the stages in the test."""
     flow = Flow(rules(bundle))
     emits: list[Emit] = []
     for one in log:
@@ -88,7 +88,7 @@ def records(settings: Settings, log: list[Interaction]) -> Records:
 
 @pytest.fixture
 def ask(records: Records, bundle: Bundle, tmp_path: Path) -> _Ask:
-    """Asks what would be with other rules than the demonstration's."""
+    """A function that asks what would be with other rules than the demonstration's."""
 
     def run(other: Rules, when: TimeRange) -> WhatIfReport:
         return what_if(records, rules(bundle), other, when, tmp_path, lambda _: None)

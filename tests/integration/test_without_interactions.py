@@ -1,5 +1,5 @@
-"""What no interaction causes, on a real broker: time (the wall's across a kill, and a log's), and a
-new configuration."""
+"""Changes without an interaction on a real broker: by time (the wall's across a kill, and a log's),
+and by a new configuration."""
 
 import subprocess
 import sys
@@ -45,7 +45,8 @@ _HOUR = 60 * _MINUTE
 
 
 def _bundle() -> model.Bundle:
-    """Who left something in the cart is mailed: after seconds by the wall, an hour by a log."""
+    """Return a configuration that mails whoever left something in the cart: after seconds by the
+    wall, an hour by a log."""
 
     def last(name: str) -> model.TraitDefinition:
         return model.TraitDefinition(
@@ -89,7 +90,7 @@ def _bundle() -> model.Bundle:
 
 @dataclass
 class Stack:
-    """A broker and one worker with all agents."""
+    """Broker and one worker with all agents."""
 
     settings: Settings
     worker: "subprocess.Popen[bytes] | None" = None
@@ -163,7 +164,8 @@ def test_time_and_configurations_act_without_interactions(stack: Stack) -> None:
 
 
 def _a_log_has_its_own_time(stack: Stack) -> None:
-    """A cart left for an hour: one e-mail; bought at 59 minutes: none; nothing by the wall."""
+    """Check the log's time: a cart left for an hour: one e-mail; bought at 59 minutes: none;
+    nothing by the wall."""
     begin = 1_700_000_000_000
     clock = LogClock(stack.settings.kafka(), _CODEC, stack.settings.partitions)
     for who in ("left@a", "bought@a", "late@a"):
@@ -188,7 +190,8 @@ def _a_log_has_its_own_time(stack: Stack) -> None:
 
 
 def _who_never_comes_back_is_told_across_a_kill(stack: Stack) -> None:
-    """By the worker that runs when the time comes; or, where it is dead then, by its successor."""
+    """Check that a timer fires once across a kill, by the worker that runs when it falls due or by
+    its successor."""
     at = time.time_ns() // 1_000_000
     stack.send("Cart", "soon@b", at - 1000, "shop")
     _is_told(stack, "soon@b", at - 1000)
@@ -202,7 +205,7 @@ def _who_never_comes_back_is_told_across_a_kill(stack: Stack) -> None:
 
 
 def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
-    """Bought before the time, behind much else in the same partition: never said to have left."""
+    # Bought before the time, behind much else in the same partition: never said to have left.
     who, at = _left_a_cart_and_the_worker_is_dead(stack)
     for number in range(_CROWD):
         stack.send("View", who, at + 1 + number, "shop")
@@ -220,7 +223,8 @@ def test_backlog_counts_before_timers_due_later(stack: Stack) -> None:
 
 
 def _left_a_cart_and_the_worker_is_dead(stack: Stack) -> tuple[str, int]:
-    """Who left it, and when; nobody has been told of that yet, however slow the machine is."""
+    """Return who left a cart, and when; no timer of theirs has fired yet, however slow the machine
+    is."""
     for number in range(10):
         who = f"back{number}@c"
         stack.send("View", who, time.time_ns() // 1_000_000, "shop")
@@ -236,7 +240,7 @@ def _left_a_cart_and_the_worker_is_dead(stack: Stack) -> tuple[str, int]:
 
 
 def _is_told(stack: Stack, who: str, at: int) -> None:
-    """It entered a segment and was mailed once, and left another, when it was time."""
+    """Check that the customer entered a segment and was mailed once, and left another, when due."""
     eventually(lambda: any(one.address == who for one in stack.mails()))
     stack.rest()  # what changed in segments may be written after the mail that follows from it
     [mail] = [one for one in stack.mails() if one.address == who]
@@ -248,8 +252,8 @@ def _is_told(stack: Stack, who: str, at: int) -> None:
 
 
 def _a_new_configuration_reaches_those_who_do_not_come(stack: Stack) -> None:
-    """As the plan said; a new metric has what came before. Done again it changes nothing, and
-    nobody is mailed."""
+    """Check that a configuration has its planned effect: a new metric is back-filled; applied again
+    it changes nothing, and nobody is mailed."""
     mails = len(stack.mails())
     versions = [Version(_compiled(_bundle()), 1), Version(_compiled(_with_orders()), 2)]
     config = versions[-1].config
@@ -290,7 +294,7 @@ def _people(records: Records) -> list[MemberProfile]:
 
 
 def _with_orders() -> model.Bundle:
-    """A segment over what was known, and one over a metric that is new."""
+    """Return the bundle with a segment over a known metric, and one over a new metric."""
     base = _bundle()
     orders = model.TraitDefinition("orders", "count", when={"name": "Order"})
     ordered = model.Segment("ordered", {"trait": "last_order", "exists": True})

@@ -1,4 +1,4 @@
-"""What is told after an absence is what would have been told without it: moments and order too."""
+"""Effects after an absence are those that would have come without it, in moments and order too."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ _BY_THE_WALL = model.Sources((model.Source("log", "web", "write-key-1"),))
 
 
 def _mailing(made: tuple[model.Segment, ...]) -> Rules:
-    """A world by the wall's clock that mails whoever enters any of the segments."""
+    """Return a world by the wall's clock that mails whoever enters any of the segments."""
     bundle = configuration(made)
     campaigns = tuple(
         model.Campaign(
@@ -54,8 +54,8 @@ def _mailing(made: tuple[model.Segment, ...]) -> Rules:
 
 
 def _told(emits: Iterable[Emit]) -> dict[str, list[Any]]:
-    """By profile, in order: what changed in which segments, when and why, by what was known then;
-    without when it was noticed."""
+    """Return the changes of segments by profile, in order: which, when and why, by the facts of
+    then; without when they were noticed."""
     found: dict[str, list[Any]] = defaultdict(list)
     for emit in emits:
         match emit.value:
@@ -77,7 +77,7 @@ def _mailed(emits: Iterable[Emit]) -> dict[str, list[tuple[str, str]]]:
 
 
 def _lived(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) -> list[Emit]:
-    """What follows when somebody looks at the clock at `ticks` only."""
+    """Return the changes when the clock is looked at `ticks` only."""
     flow, waiting, emits = Flow(world), sorted(ticks), list[Emit]()
     for one in stream:
         while waiting and waiting[0] < one.received_at:
@@ -93,7 +93,7 @@ def _lived(world: Rules, stream: Sequence[Interaction], ticks: Iterable[int]) ->
 def test_an_absence_changes_neither_what_is_told_nor_its_order(
     made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
-    """Looking at every moment, at some, and only once all is over."""
+    # Looking at every moment, at some, and only once all is over.
     world = _mailing(made)
     always = _lived(world, stream, range(1, _END + 1))
     for others in ({*ticks, _END}, {_END}):
@@ -114,8 +114,7 @@ def test_what_fell_due_long_ago_changes_memberships_and_sends_nothing(
 
 
 def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None:
-    """A count over a minute and one over two leave their windows before a recency falls due."""
-
+    # A count over a minute and one over two leave their windows before a recency falls due.
     def gone(window: int) -> dict[str, Any]:
         return {"trait": f"n{window}", "gte": 1}
 
@@ -148,7 +147,7 @@ def test_overdue_moments_are_evaluated_by_the_traits_of_their_own_time() -> None
 def test_workers_that_come_back_tell_what_would_have_been_told(
     made: tuple[model.Segment, ...], stream: list[Interaction], seed: int
 ) -> None:
-    """The stages as processes that go on in any order, killed or not, and look at the end only."""
+    # The stages as processes that go on in any order, killed or not, and look at the end only.
     world, logs = _mailing(made), Logs(2)
     for one in stream:
         logs.put(one)

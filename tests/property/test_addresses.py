@@ -76,7 +76,8 @@ def test_no_message_goes_to_an_address_that_is_another_persons_at_that_moment(
 
 
 def _step(flow: InterleavedFlow) -> bool:
-    """Nothing is sent where the profile's log said by then that the address is another's."""
+    """Run a step; nothing may be sent where the profile's log said by then that the address is
+    another's."""
     before = len(flow.written)
     processed = flow.step()
     for profile, address in _sent_to(flow.written[before:]):
@@ -86,7 +87,7 @@ def _step(flow: InterleavedFlow) -> bool:
 
 
 def _named(written: Iterable[Emit]) -> dict[str, set[str]]:
-    """The identifiers that each profile's last snapshot names."""
+    """Return the identifiers that each profile's last snapshot names."""
     last = {one.key: one.value for one in written if one.topic == topics.PROFILES}
     return {
         key: set(profile.identifiers)
@@ -102,7 +103,8 @@ def _sent_to(emits: Sequence[Emit]) -> Iterable[tuple[str, str]]:
 
 
 class _SlowEmail(InterleavedFlow):
-    """Holds back what is for the row of one address, as while its partition's worker is down."""
+    """Flow that holds back records for the row of one address, as while its partition's worker is
+    down."""
 
     def __init__(self, address: str) -> None:
         super().__init__(offering_rules(), 1, lambda _: 0)

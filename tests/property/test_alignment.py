@@ -26,7 +26,7 @@ def plans_and_paths(draw: st.DrawFn) -> tuple[JourneyPlan, list[int]]:
 
 
 def paths_of(plan: JourneyPlan) -> list[tuple[int, ...]]:
-    """Every path that the plan allows."""
+    """Yield every path that the plan allows."""
     paths: list[tuple[int, ...]] = [()]
     for stage in plan.stages():
         mandatory = [step for step in stage if plan.steps[step].mandatory]
@@ -42,7 +42,7 @@ def paths_of(plan: JourneyPlan) -> list[tuple[int, ...]]:
 
 
 def moves(path: Sequence[int], model: Sequence[int]) -> int:
-    """Insertions and deletions between the two, by the table of edit distances."""
+    """Return the insertions and deletions between the two, by the table of edit distances."""
     row = list(range(len(model) + 1))
     for place, step in enumerate(path, start=1):
         before, row = row, [place]

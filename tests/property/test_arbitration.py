@@ -27,7 +27,7 @@ _COSTS = {"email": 0.5, "call": 4.0, "web": 0.0}
 
 @dataclass(frozen=True)
 class _Entry:
-    """A treatment as it is drawn. Quarters are exact in binary, so that ties are ties."""
+    """Treatment as it is drawn. Quarters are exact in binary, so that ties are ties."""
 
     name: str
     campaign: str
@@ -119,7 +119,8 @@ _CALL = {"treatment": "call", "channel": "call", "p": 0.06, "cost": 1}
 
 
 def _worth(customer: float | None) -> tuple[list[str], Decision]:
-    """Of one offer by e-mail (0.02 × worth − 0.5) and by call (0.06 × worth − 5)."""
+    """Return a bundle with one offer by e-mail (0.02 × worth − 0.5) and by call (0.06 × worth −
+    5)."""
     value = {"trait": "worth", "times": 1, "default": 0}
     life = Life(
         world(traits=("worth",), campaigns=[campaign("c", offer("o", value, _MAIL, _CALL))])
@@ -135,7 +136,7 @@ def _worth(customer: float | None) -> tuple[list[str], Decision]:
 def test_the_channel_flips_at_the_break_even_of_what_the_customer_is_worth(
     customer: float | None, said: list[str]
 ) -> None:
-    """E-mail pays from 0.5 / 0.02 = 25 on, a call is better from (5 - 0.5) / 0.04 = 112.5 on."""
+    # E-mail pays from 0.5 / 0.02 = 25 on, a call is better from (5 - 0.5) / 0.04 = 112.5 on.
     found, _ = _worth(customer)
     assert found == said
 
@@ -208,7 +209,7 @@ def test_the_value_of_a_treatment_and_its_dates_are_its_own() -> None:
 
 
 class _Learned:
-    """What a learner would know."""
+    """Knowledge of a learner."""
 
     label = "learned@1"
 

@@ -25,7 +25,8 @@ HEADER = 5
 
 
 class FirstMatch(avro.io.DatumWriter):
-    """Apache's writer takes the last branch of a union that fits, and would turn 1 into 1.0."""
+    """Writer of Apache that takes the first branch of a union that fits, since the last would turn
+    1 into 1.0."""
 
     def write_union(
         self,
@@ -54,7 +55,7 @@ def apache_encode(name: str, record: msgspec.Struct) -> bytes:
 
 
 def as_lists(value: object) -> object:
-    """Apache's writer takes lists for arrays, not tuples."""
+    """Return lists for tuples, since Apache's writer takes no tuples for arrays."""
     match value:
         case dict():
             return {key: as_lists(inner) for key, inner in value.items()}

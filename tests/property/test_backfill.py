@@ -43,7 +43,7 @@ _ORDERS = {"name": "Order"}
 
 
 def _traits(names: Iterable[str]) -> tuple[model.TraitDefinition, ...]:
-    """`sum` over a lifetime, `sum_lately` over a window."""
+    """Return the trait definitions: `sum` over a lifetime, `sum_lately` over a window."""
     made = []
     for name in names:
         rule, _, lately = name.partition("_")
@@ -74,13 +74,13 @@ _WORLDS = {
 
 
 class _Versioned(InterleavedFlow):
-    """Identity runs in each partition by what its worker has heard of, sooner or later of the
-    `newest` version; later stages by what it stamped."""
+    """Rules by partition: identity runs by the version that its worker has received of the
+    `newest`, later stages by the one it stamped."""
 
     newest: Rules
 
     def runs_by(self, world: Rules) -> None:
-        """Everywhere."""
+        """Let every partition run by a version."""
         self.newest = world
         self._heard = dict.fromkeys(range(self.partitions), world)
 
@@ -95,13 +95,13 @@ class _Versioned(InterleavedFlow):
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[str]:
-    """Names of versions, each another than the one before; what has been left comes back."""
+    """Draw names of versions, each another than the one before; a version left may come back."""
     names = draw(st.lists(st.sampled_from(sorted(_WORLDS)), min_size=2, max_size=4))
     return [one for place, one in enumerate(names) if place == 0 or names[place - 1] != one]
 
 
 class _Stages:
-    """The flow, as what fills it knows it."""
+    """Flow as the back-fill sees it."""
 
     def __init__(self, flow: _Versioned, chance: random.Random) -> None:
         self.flow = flow
@@ -113,7 +113,7 @@ class _Stages:
         return self.flow.partitions
 
     def feed(self, emits: Iterable[Emit]) -> int:
-        """Some of it twice."""
+        """Feed interactions, some of them twice."""
         given = list(emits)
         again = [emit for emit in given if self.chance.random() < 0.3]
         self.flow.give("cli", [*given, *again])
@@ -127,7 +127,7 @@ class _Stages:
 
 
 class _Life(_Stages):
-    """Customers come while versions are applied, one after the other, and are filled."""
+    """Customers who come while versions are applied, one after the other, and back-filled."""
 
     def __init__(self, world: Rules, data: st.DataObject) -> None:
         self.data = data
@@ -138,7 +138,7 @@ class _Life(_Stages):
         self.versions: list[Version] = []
 
     def goes_on(self, count: int) -> None:
-        """So many interactions come and are processed, or not yet."""
+        """Let so many interactions come, and process some of them."""
         for _ in range(count):
             minute = next(self.minutes)
             if self.chance.random() < 0.1:
@@ -149,7 +149,8 @@ class _Life(_Stages):
                 self.flow.step()
 
     def apply(self, world: Rules) -> None:
-        """Fills while life goes on; perhaps once more, after it was interrupted too early."""
+        """Apply a version and back-fill it while interactions come; perhaps once more, after an
+        interruption."""
         self.versions.append(Version(world.config, len(self.versions) + 1))
         self.feed(
             begin_control(one, newest_beginning(self.versions), world) for one in _people(self.flow)
@@ -221,8 +222,8 @@ def test_merged_parts_of_a_shard_keep_the_most_complete_fill(
 
 
 class _Log:
-    """`interactions.segmented`, read on from where it was left; a killed worker may have sent
-    something twice."""
+    """`interactions.segmented`, read on from where it was left, with records that a killed worker
+    sent twice."""
 
     def __init__(self, flow: InterleavedFlow, chance: random.Random) -> None:
         self._flow = flow
@@ -248,7 +249,7 @@ def _people(flow: InterleavedFlow) -> list[MemberProfile]:
 
 
 def _as_if_always_there(flow: InterleavedFlow, world: Rules, now_ms: int) -> None:
-    """Every shard of every profile as if made of all its interactions by `world` alone."""
+    """Return every shard of every profile, made of all its interactions by `world` alone."""
     came: dict[str, dict[str, Interaction]] = defaultdict(dict)
     for emit in flow.written:
         one = emit.value
@@ -269,7 +270,7 @@ def _made_of(came: Iterable[Interaction], world: Rules) -> Shard:
 
 
 def _told(shards: Any, now_ms: int, world: Rules) -> dict[str, Known]:
-    """All but who it is; averages are floats."""
+    """Return all but the profile's id; averages are floats."""
     config = world.config
     return {
         name: round(value, 6) if isinstance(value, float) else value
@@ -291,7 +292,7 @@ def _row(flow: InterleavedFlow) -> ProfileState:
 
 
 def _flow(*names: str) -> tuple[_Versioned, list[Version]]:
-    """One order a minute by each version."""
+    """Return a flow with one order a minute by each version."""
     flow = _Versioned(plain_rules(), 1, choose=lambda _: 0)
     versions = []
     for minute, name in enumerate(names, start=1):
@@ -319,8 +320,8 @@ def test_trait_says_since_when_it_counts_until_it_is_filled() -> None:
 
 @pytest.mark.parametrize(("heard", "missed"), [("none", "all"), ("all", "none")])
 def test_partition_behind_an_earlier_version_stalls_and_is_named(heard: str, missed: str) -> None:
-    """Also where nothing is new in it: who is evaluated by it must not be so by an earlier one
-    afterwards."""
+    # Also where nothing is new in it: who is evaluated by it must not be so by an earlier one
+    # afterwards.
     flow, versions = _flow(heard, heard)
     versions[-1] = Version(_WORLDS[missed].config, versions[-1].applied_at)
     reader = BackfillReader({}, _WORLDS[missed], versions)
@@ -367,7 +368,7 @@ def test_backfill_brings_no_forgotten_person_back() -> None:
 
 
 def test_keep_unused_for_long_is_dropped_and_counts_from_now() -> None:
-    """Four versions, eight days apart."""
+    # Four versions, eight days apart.
     flow, versions = _flow("all", "none", "none", "all")
     aggregate = next(iter(_WORLDS["all"].config.aggregates.by_key))
     assert not dropped_keys(versions[:2])

@@ -25,7 +25,7 @@ _OUTCOMES: Final = ("impression", "click", "bounce", "expired", "delivered")
 
 @cache
 def _rules() -> Rules:
-    """A dear e-mail, a page that must say what it showed, and two items."""
+    """Return rules with an expensive e-mail, a page that must report impressions, and two items."""
     tile = {"treatments": [{"treatment": "tile", "channel": "web", "placement": "hero"}]}
     return world(
         channels={
@@ -50,7 +50,8 @@ def _rules() -> Rules:
 
 
 def _holds(world: Spending) -> None:
-    """Nothing is overspent: by what decisions say, by what workers may do, by what is published."""
+    """Check that nothing is overspent, by decisions, by the workers' purses, and by the published
+    accounts."""
     for name, amount in _BUDGETS.items():
         account, limit = world.ledger.accounts.get(name), round(amount * TOKENS)
         assert world.spent(name) <= limit, name
@@ -113,7 +114,7 @@ def _budgets_hold(seed: int, kills: int) -> None:
 
 
 def _spends_the_rest(world: Spending) -> None:
-    """What is left is spent by customers of one partition alone, wherever it was leased to."""
+    """Spend the rest by customers of one partition alone, wherever it was leased to."""
     mine = [f"x{n}" for n in range(150) if world.logs.partition_of(f"x{n}".encode()) == 0]
     for who in mine:
         if world.ledger.accounts["gift"].left < TOKENS:

@@ -23,7 +23,7 @@ _WHO = (Identifier("customer_id", "c"), Identifier("email", "c@example.com"))
 
 @st.composite
 def moments(draw: st.DrawFn) -> list[tuple[str, int, str]]:
-    """What happens, at which hour, and what becomes of the actions that it brings."""
+    """Draw events with their hours, and the fates of the actions that they bring."""
     kinds = st.sampled_from(["Order", "ask"])
     fates = st.sampled_from(["none", "sent", "impression", "bounce", "expired"])
     times = sorted(draw(st.lists(st.integers(0, 400), min_size=1, max_size=40)))

@@ -17,7 +17,7 @@ _OFFERS = {"a": ("cards", "gold", 9), "b": ("cards", "plain", 8), "c": ("loans",
 
 @dataclass(frozen=True)
 class _Cap:
-    """`scope`: a field and its value, or none."""
+    """Cap with its `scope`: a field and its value, or none."""
 
     per: str
     max: int
@@ -58,7 +58,7 @@ _caps = st.lists(
 
 @dataclass
 class _Sent:
-    """A message by hand: `who` it went to, and whether it counts."""
+    """Message of the oracle: `who` it went to, and whether it counts."""
 
     offer: str
     at: int
@@ -67,7 +67,7 @@ class _Sent:
     reached: bool = False
 
     def is_lost(self, confirm: int | None, now: int) -> bool:
-        """Whether it is too late to be told that it was shown."""
+        """Return whether it is too late to be reported as shown."""
         return confirm is not None and not self.reached and now >= self.at + confirm
 
 

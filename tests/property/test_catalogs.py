@@ -1,4 +1,4 @@
-"""Catalogues: whoever asks gets the best items that are for them, and a bad table is named."""
+"""Catalogues: a request gets the best items that fit the customer, and a bad table is named."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -147,8 +147,8 @@ def test_who_asks_gets_the_best_items_that_are_for_them(
     day: int,
     only: bool,
 ) -> None:
-    """Against the definition: valid, of a kind that is wanted, not seen; what is liked counts
-    three times."""
+    # Against the definition: valid, of a kind that is wanted, not seen; what is liked counts three
+    # times.
     made = [
         CatalogItem(
             f"i{number}",
@@ -211,7 +211,7 @@ def test_what_a_decision_records_of_a_large_catalogue_is_short() -> None:
 
 
 class _Shopper(Life):
-    """A customer whose traits are lists."""
+    """Customer whose traits are lists."""
 
     def tells(self, known: Mapping[str, list[str]]) -> None:
         """Make the traits known."""

@@ -74,7 +74,7 @@ class Owners(RuleBasedStateMachine):
 
     @rule(key=_KEYS, value=_VALUES)
     def the_owner_writes(self, key: bytes, value: bytes | None) -> None:
-        """Before there is one: a version that knew of no owners."""
+        """Write as the owner; without an owner, as a version that knew of none."""
         self._append((key, value), self.owner)
         if value is None:
             self.rows.pop(key, None)
@@ -111,7 +111,7 @@ class Owners(RuleBasedStateMachine):
 
     @rule(up_to=st.floats(0, 1))
     def the_log_is_compacted(self, up_to: float) -> None:
-        """Rows behind which a void record stands were written again before."""
+        """Compact the log; rows behind which a void record stands were written again before."""
         clean = round(self.repaired * up_to)
         last = {record.key(): record.at for record in self.log if record.at < clean}
         self.log = [one for one in self.log if one.at >= clean or last[one.key()] == one.at]

@@ -1,4 +1,5 @@
-"""The commit protocol, whatever is delivered when: producer, gates, epochs, progress, checkpoints.
+"""The commit protocol under deliveries in any order: producer, gates, epochs, progress,
+checkpoints.
 
 librdkafka is a stand-in that has one queue per partition, and gives them to the log at will.
 """
@@ -39,7 +40,7 @@ _STEPS: st.SearchStrategy[_Steps] = st.lists(
 
 
 class _Written(NamedTuple):
-    """A record in the log, and the report of its delivery. Its value names the input it is of."""
+    """Record in the log, and the report of its delivery; its value names its input."""
 
     where: TP
     at: int
@@ -56,7 +57,7 @@ class _Written(NamedTuple):
 
 
 class _Kafka:
-    """A broker with a librdkafka in front."""
+    """Broker with a librdkafka in front."""
 
     def __init__(self) -> None:
         self.log: list[_Written] = []
@@ -74,7 +75,7 @@ class _Kafka:
         return 0
 
     def deliver(self, choice: int) -> bool:
-        """The front of one of the queues."""
+        """Deliver the front of one of the queues."""
         waiting = sorted(where for where, queue in self._queues.items() if queue)
         if not waiting:
             return False
@@ -95,7 +96,7 @@ class _OnKafka(Producer):
 
 
 class _Store:
-    """Notes what would be on disk."""
+    """Store that notes what would be on disk."""
 
     def __init__(self, kafka: _Kafka) -> None:
         self.on_disk: dict[int, int] = {}
@@ -113,7 +114,7 @@ class _Store:
 
 
 class _Worker:
-    """One app's producer and checkpointer; every input writes a row and two outputs."""
+    """Producer and checkpointer of one app; every input writes a row and two outputs."""
 
     def __init__(self, rows_first: bool) -> None:
         options = AppOptions("", Path(), _PARTITIONS, rows_first=rows_first)
@@ -167,7 +168,7 @@ class _Worker:
         self._unacknowledged[tp].append(offset)
 
     def acknowledge(self, choice: int) -> None:
-        """In any order."""
+        """Acknowledge an event, in any order."""
         tp = _INPUTS[choice % _PARTITIONS]
         if waiting := self._unacknowledged[tp]:
             self._acked[tp].add(waiting.pop(choice % len(waiting)))
@@ -184,11 +185,11 @@ class _Worker:
             self._checkpoint = asyncio.ensure_future(self._checkpointer.checkpoint())
 
     def refuse(self, choice: int) -> None:
-        """The group is balanced again, or is no longer."""
+        """Begin or end a rebalance of the group."""
         self._refuses = not self._refuses
 
     async def _commit(self, offsets: Mapping[TP, int], cut_ms: int) -> KafkaError | None:
-        """The law: what inputs before these have caused is in the log, all of it."""
+        """Check the law at a commit: all that inputs before these offsets caused is in the log."""
         if self._refuses:
             return KafkaError(KafkaError.REBALANCE_IN_PROGRESS)
         written: dict[bytes, int] = defaultdict(int)

@@ -123,7 +123,7 @@ def type_of(value: Any) -> str:
 
 
 def element(constant: Any) -> str:
-    """As it would stand in a list."""
+    """Return the value as it would stand in a list."""
     if isinstance(constant, bool):
         return "true" if constant else "false"
     return constant if isinstance(constant, str) else f"{constant:g}"
@@ -167,7 +167,7 @@ def present(operator: str, value: Any, operand: Any) -> bool:
 
 
 def interpret(written: dict[str, Any], facts: Facts) -> bool:
-    """The meaning of the written form, spelt out without any preparation."""
+    """Return the meaning of the written form, spelt out without any preparation."""
     match written:
         case {"all": parts}:
             return all(interpret(part, facts) for part in parts)

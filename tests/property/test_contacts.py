@@ -16,7 +16,7 @@ from tests.support.offers import offering_rules
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Record]:
-    """Interactions that ask for an offer, and now and then a link that is taken away."""
+    """Draw interactions that ask for an offer, and now and then the removal of a link."""
     stream: list[Record] = []
     for minute in range(1, draw(st.integers(2, 16)) + 1):
         if draw(st.integers(0, 3)) == 0:

@@ -1,4 +1,4 @@
-"""What quiet hours hold back is decided again at their end, by what is known then."""
+"""Messages deferred by quiet hours are decided again at their end, by the facts of then."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whatever is killed whenever: what follows from the interactions is the same."""
+"""The outputs of interactions are the same, whatever process is killed at any point."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ _REST = _START + 90_000
 
 
 def _interaction(number: int, name: str, who: Sequence[str], size: int = 0) -> Interaction:
-    """`size`: characters of a property that it has."""
+    """Return an interaction; `size`: characters of its property."""
     at = _START + number * 1_000
     names = tuple(Identifier.parse(one) for one in who)
     ask = DecideRequest(f"r{number}", "g", ("hero",), at + 100) if name == "Ask" else None
@@ -180,7 +180,8 @@ def _ran(
 def _rested(
     stream: Sequence[Interaction], random: Random, kills: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, list[Any]]]]:
-    """After a time in which nobody comes; whoever is killed looks again at what is due.
+    """Return the result after a time in which nobody comes; whoever is killed looks again at
+    timers.
 
     A process may be killed over its very last look, so looking ends with one that nobody dies of.
     """
@@ -199,13 +200,13 @@ def _rested(
 
 
 def _entries(outputs: dict[str, dict[str, list[Any]]]) -> int:
-    """How many have entered the segment that time alone enters."""
+    """Return how many have entered the segment that time alone enters."""
     changes = outputs[topics.SEGMENT_CHANGES].values()
     return sum(one.segment == "silent" for every in changes for one in every)
 
 
 def _logs(stream: Sequence[Interaction], copies: Random | None = None) -> Logs:
-    """With `copies`, some interactions come once more, at once or later."""
+    """Draw logs; with `copies`, some interactions come once more, at once or later."""
     logs = Logs(_PARTITIONS)
     for number, one in enumerate(stream):
         logs.put(one)
@@ -215,7 +216,7 @@ def _logs(stream: Sequence[Interaction], copies: Random | None = None) -> Logs:
 
 
 def _outputs(logs: Logs) -> dict[str, dict[str, list[Any]]]:
-    """By topic and key, in order; what was sent again is the same as the first time."""
+    """Return the outputs by topic and key, in order; records sent again equal the first."""
     found: dict[str, dict[str, list[Any]]] = {topic: defaultdict(list) for topic in _OUTPUTS}
     for topic in _OUTPUTS:
         for key, value in logs.read(topic):

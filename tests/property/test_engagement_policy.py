@@ -18,7 +18,8 @@ _CAMPAIGNS = {"one": ("a", "b"), "two": ("c",)}
 
 @dataclass(frozen=True)
 class _Rule:
-    """`owner`: policies, a campaign, an offer or a treatment; `scope` narrows it further."""
+    """Rule of an `owner`: policies, a campaign, an offer or a treatment; `scope` narrows it
+    further."""
 
     name: str
     stage: int

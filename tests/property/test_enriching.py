@@ -1,4 +1,4 @@
-"""What enrichers derive counts in traits and segments, against brute force, in any order."""
+"""Derived values count in traits and segments as by brute force, in any order."""
 
 import random
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ _BUILT_IN = {
 
 
 def _facts(one: Interaction) -> dict[str, Any]:
-    """What is true of a visit, in plain words."""
+    """Return the facts of a visit."""
     agent, place = one.context.user_agent, PLACES.get(one.context.ip or "")
     total = one.properties.get("total" if one.source == "shop" else "sum.paid")
     currency = one.properties.get("currency", "EUR")

@@ -17,7 +17,7 @@ _RECORDS = st.lists(st.tuples(_PASSES, st.sampled_from("abcde"), st.booleans()),
 def test_an_id_is_known_for_the_grace_after_it_was_added(
     records: list[tuple[int, str, bool]], into_period_ms: int
 ) -> None:
-    """Who is known is a copy and is not added: it counts from the first."""
+    # Who is known is a copy and is not added: it counts from the first.
     rows, at_ms = Rows(), _START_MS + into_period_ms
     ids, added_ms = EventIds(rows), dict[str, int]()
     for passed_ms, event_id, anew in records:
@@ -34,7 +34,7 @@ def test_an_id_is_known_for_the_grace_after_it_was_added(
 
 @given(_RECORDS)
 def test_adding_it_again_after_a_kill_changes_nothing(records: list[tuple[int, str, bool]]) -> None:
-    """The same record has the same time, whenever it is read."""
+    # The same record has the same time, whenever it is read.
     once, again = Rows(), Rows()
     at_ms = _START_MS
     for passed_ms, event_id, repeated in records:

@@ -106,7 +106,7 @@ _BODIES: Final = st.one_of(
 
 @st.composite
 def _mutated(draw: st.DrawFn) -> bytes:
-    """JSON with something in it that is none."""
+    """Return JSON with something in it that is none."""
     text = draw(_BODIES)
     at = draw(st.integers(0, len(text)))
     until = draw(st.integers(at, min(len(text), at + 10)))
@@ -120,7 +120,7 @@ _KEYS: Final = st.sampled_from([SHOP, WEB, LOG, SERVER_KEY, "wrong", None])
 
 @contextmanager
 def opened() -> Iterator[Doorway]:
-    """A gateway whose stages answer probes at once."""
+    """Provide a gateway whose stages answer probes at once."""
     with TemporaryDirectory() as folder:
         sources = (
             model.Source("shop", "web", SHOP),
@@ -148,7 +148,7 @@ def sent(door: Doorway, key: str | None, method: str, path: str, **parts: Any) -
 
 
 def check(answer: httpx.Response) -> Any:
-    """The answer in JSON: an error that is told, or what was asked for."""
+    """Return the answer in JSON: an error, or the result."""
     assert answer.status_code < 500, answer.text
     found = answer.json()
     if answer.status_code >= 400:

@@ -1,4 +1,4 @@
-"""Who is held out is drawn once, by a fair hash, is decided for all the same, and uses no cap."""
+"""Holdouts are drawn once, by a fair hash; held-out customers are decided for, and use no cap."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Whatever order Kafka delivers in, links end in the persons that their definition names."""
+"""Links end in the persons that their definition names, in whatever order Kafka delivers."""
 
 from collections import Counter
 from functools import partial
@@ -27,7 +27,7 @@ _NAMES = [
 
 @st.composite
 def interactions(draw: st.DrawFn) -> Interaction:
-    """With the identifiers as people write them."""
+    """Draw interactions with the identifiers as people write them."""
     names = draw(st.sets(st.sampled_from(_NAMES), min_size=1, max_size=3))
     written = [replace(one, value=draw(spellings(one))) for one in names]
     at = draw(st.integers(1, 40))
@@ -48,7 +48,7 @@ def unlinks(draw: st.DrawFn) -> IdentityChange:
 
 
 def parents(stream: list[Record]) -> dict[str, str]:
-    """The definition: the parent is the strongest of the latest evidence that is newer than the
+    """Return parents by the definition: the strongest of the latest evidence that is newer than the
     last cut of its link."""
     cuts: dict[frozenset[str | None], int] = {}
     for one in stream:
@@ -70,14 +70,14 @@ def parents(stream: list[Record]) -> dict[str, str]:
 
 
 def named(interaction: Interaction) -> list[Identifier]:
-    """Each once and as it is meant, the strongest first."""
+    """Return each identifier once in its normal form, the strongest first."""
     meant = {replace(one, value=one.value.strip()) for one in interaction.identifiers}
     lower = {replace(o, value=o.value.lower()) if o.namespace == "email" else o for o in meant}
     return sorted(lower, key=lambda one: (RANKS[one.namespace], one.value))
 
 
 def roots(stream: list[Record]) -> dict[str, str]:
-    """Everybody's top, found by networkx: the one of each tree that follows nobody."""
+    """Return everybody's top, found by networkx: the one of each tree that follows nobody."""
     forest = networkx.DiGraph(parents(stream).items())
     came = [one for one in stream if isinstance(one, Interaction)]
     forest.add_nodes_from(name.key for one in came for name in named(one))

@@ -1,4 +1,4 @@
-"""Who is forgotten is gone from every row of every stage; others keep all that is theirs.
+"""A forgotten person is gone from every row of every stage; others keep all that is theirs.
 
 What remains is what a replay makes of the stream without them: without the interactions that were
 part of the forgotten profile, and without its identifiers in those that others keep. What a
@@ -63,7 +63,7 @@ def test_no_row_of_any_stage_has_an_identifier_of_who_is_forgotten(
 
 
 class _Told:
-    """What readers see of a stream, and whose part of which profile each interaction became."""
+    """Readers' view of a stream, and the shard and profile that each interaction became part of."""
 
     def __init__(self, stream: Sequence[Record]) -> None:
         self.flow = Flow(mailing_rules())
@@ -87,8 +87,8 @@ class _Told:
             self.shards[emit.value.interaction.event_id] = emit.value.identity.shard
 
     def profiles(self) -> dict[str, dict[str, Known]]:
-        """Whom each names, and all that its parts add up to. Which of several e-mails is the latest
-        is not among that: what was forgotten may have shown one of them last."""
+        """Return the identifiers and the sums of parts of each profile, without the latest of
+        several e-mails: a forgotten part may have shown one of them last."""
         return {
             key: {
                 **{name: known for name, known in value.traits.items() if "." not in name},
@@ -99,7 +99,7 @@ class _Told:
         }
 
     def homes(self) -> dict[str, str]:
-        """The profile that each shard is in."""
+        """Return the profile that each shard is in."""
         return {
             shard: profile
             for profile, row in self.flow.rows["enrichment"].items()
@@ -107,7 +107,7 @@ class _Told:
         }
 
     def owner(self, name: str, shard: str) -> str | None:
-        """Whom of its parents an identifier did for what is in a shard."""
+        """Return the parent on whose behalf an identifier did what is in a shard."""
         row = self.flow.rows["identity"][name]
         place = row.shards[shard]
         return next((one.parent for one in place.claims), next(iter(row.parents), None))
@@ -115,7 +115,7 @@ class _Told:
 
 @st.composite
 def _lives(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
-    """Before and after somebody is forgotten; nothing is taken away before."""
+    """Draw interactions before and after a request to forget; nothing is unlinked before it."""
     before = draw(streams(most=12, unlinked=False))
     now_ms = max(one.received_at for one in before if isinstance(one, Interaction)) + 10
     after: list[Record] = []
@@ -153,8 +153,8 @@ def _person(stream: Sequence[Record], asked: str) -> set[str]:
 
 
 def _links_of_others_forgotten(stream: Sequence[Record], told: _Told, gone: set[str]) -> bool:
-    """Whether the forgotten profile has a part that showed a link between two who remain: the link
-    stays, though a replay without that part has it not."""
+    """Return whether the forgotten profile has a part that showed a link between two who remain:
+    the link stays, though a replay without that part has it not."""
     return any(
         isinstance(one, Interaction)
         and one.identifiers[0].key not in gone
@@ -196,7 +196,7 @@ def test_who_comes_back_is_somebody_new(stream: list[Record], again: Interaction
 
 
 def test_what_was_unlinked_does_not_keep_the_names_of_the_forgotten() -> None:
-    """A link that never was may have been taken away: both ends remember, and forget."""
+    # A link that never was may have been taken away: both ends remember, and forget.
     told = _Told([at(1, "customer_id:A"), at(2, "email:x")])
     told.feed(unlink("customer_id:A", "email:x", 3 * 60_000))
     told.feed(IdentityChange("forget-x", "forget", "email:x", 4 * 60_000, ""))

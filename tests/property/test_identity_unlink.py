@@ -1,4 +1,4 @@
-"""A link that is taken away leaves profiles and segments as if it had never been."""
+"""Profiles and segments after an unlink are as if the link had never been."""
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ from tests.support.identity_streams import MINUTE_MS, NAMES, Record, Seen, inter
 
 @st.composite
 def streams(draw: st.DrawFn) -> list[Record]:
-    """Interactions, some late and some early, and now and then a link that is taken away."""
+    """Draw interactions, some late and some early, and now and then the removal of a link."""
     count = draw(st.integers(2, 16))
     stream: list[Record] = [
         draw(unlinks(minute)) if draw(st.integers(0, 3)) == 0 else draw(interactions(minute))
@@ -23,7 +23,7 @@ def streams(draw: st.DrawFn) -> list[Record]:
 
 @st.composite
 def unlinks(draw: st.DrawFn, minute: int) -> IdentityChange:
-    """Named from either end; the pair may never have been linked."""
+    """Draw unlinks from either end; the pair may never have been linked."""
     one, other = draw(st.permutations(NAMES))[:2]
     return unlink(one.key, other.key, minute * MINUTE_MS)
 
@@ -91,8 +91,8 @@ _OLDER_THAN_THE_EVIDENCE = [
 
 @st.composite
 def shared_devices(draw: st.DrawFn) -> list[Record]:
-    """One cookie of up to eight customers; links are taken away as of now or before, but not as of
-    a moment between two at which the same link was shown."""
+    """Draw streams of one cookie of up to eight customers; links are removed as of now or before,
+    but not as of a moment between two at which the same link was shown."""
     shown: dict[str, list[int]] = {}
     stream: list[Record] = []
     count = draw(st.integers(2, 24))

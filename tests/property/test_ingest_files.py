@@ -1,4 +1,4 @@
-"""Whatever a file holds, every row is accounted for, in bounded memory and time."""
+"""Every row of a file is accounted for, in bounded memory and time, whatever the file holds."""
 
 import csv
 import io
@@ -105,7 +105,7 @@ _noise = st.binary(max_size=60) | st.lists(
 def test_whatever_stands_between_good_rows_of_csv_the_file_is_read_to_its_end(
     noise: list[bytes],
 ) -> None:
-    """Each good row stands after a line break and a line that closes every quote."""
+    # Each good row stands after a line break and a line that closes every quote.
     body = b"".join(part + b'\n"\n' + _GOOD for part in noise) + _GOOD
     rows, error = _read("a.csv", ",".join(_HEADER).encode() + b"\n" + body)
     assert error is None
@@ -216,8 +216,8 @@ def test_parquet_that_is_damaged_is_refused_or_accounted_for(data: st.DataObject
 
 
 def test_many_bad_quotes_do_not_take_long() -> None:
-    """Each is read again from its next line: a line is read a few times, not as often as there
-    are lines."""
+    # Each is read again from its next line: a line is read a few times, not as often as there are
+    # lines.
     for line in (b'page,"c,1\n', b'page,c,"1\n', b'"page\n', b'page,"""c,1\n', b'"""\n'):
         rows, error = _read("a.csv", ",".join(_HEADER).encode() + b"\n" + line * 5_000)
         assert error is None

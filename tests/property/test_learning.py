@@ -1,4 +1,4 @@
-"""The learner counts what became of messages: each once, in whatever order, whatever is killed."""
+"""The learner counts each message's feedback once, in whatever order, whatever is killed."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,5 +1,5 @@
-"""Whatever comes in by HTTP, in a file or in Avro: taken alike, or refused by name; never an
-exception, and what got 200 is found again."""
+"""Messages by HTTP, in a file or in Avro: taken alike, or refused by name; never an exception, and
+each that got 200 is found again."""
 
 import asyncio
 import json
@@ -82,7 +82,7 @@ def _contexts(draw: st.DrawFn) -> object:
 
 @st.composite
 def _messages(draw: st.DrawFn) -> dict[str, Any]:
-    """Mostly right, so that what is wrong is looked at."""
+    """Draw mostly right messages, so that single faults are looked at."""
     fields = {
         "messageId": st.one_of(st.none(), st.just("m1"), _LEAVES),
         "userId": _IDS,
@@ -109,7 +109,7 @@ def _messages(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def _bytes_of(message: object) -> bytes:
-    """Half surrogates and NaN stand there as Python's and JavaScript's encoders write them."""
+    """Return the bytes as Python's and JavaScript's encoders write half surrogates and NaN."""
     return json.dumps(message).encode()
 
 
@@ -132,7 +132,8 @@ def _by_file(raw: bytes) -> Interaction | Refusal:
 
 
 def _alike(one: Interaction) -> Interaction:
-    """Without what differs by the door: when it came, and the address it came from."""
+    """Return the interaction without what differs by the door: time of receipt and sender's
+    address."""
     return replace(one, received_at=0, occurred_at=0, context=replace(one.context, ip=None))
 
 
@@ -201,7 +202,7 @@ def _broken(raw: bytes, data: st.DataObject) -> bytes:
 
 
 def _check_found(interaction: Interaction) -> None:
-    """What was taken goes through all four stages, and is decided once."""
+    """Check that an accepted message goes through all four stages, and is decided once."""
     flow = Flow(_RULES)
     emits = [emit.value for emit in flow.run(interaction)]
     assert not flow.refused
@@ -210,7 +211,7 @@ def _check_found(interaction: Interaction) -> None:
 
 
 class _Identity:
-    """The identity stage, to which apps of others write."""
+    """Identity stage, to which other apps write."""
 
     def __init__(self) -> None:
         self._ports = Rows()
@@ -220,7 +221,7 @@ class _Identity:
         self._offset = 0
 
     def process(self, key: bytes, value: bytes | None) -> list[object]:
-        """What follows, redirections followed."""
+        """Return the outputs, redirections followed."""
         found: list[object] = []
         todo = [(key, value)]
         while todo:
@@ -239,7 +240,7 @@ class _Identity:
 
 
 def _check_told(found: list[object]) -> None:
-    """It went on once, or is a dead letter with a reason that somebody foresaw."""
+    """Check that it went on once, or is a dead letter with a foreseen reason."""
     letters = [one for one in found if isinstance(one, DeadLetterRecord)]
     identified = [one for one in found if isinstance(one, Identified)]
     assert len(identified) + len(letters) == 1

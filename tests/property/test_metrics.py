@@ -61,7 +61,7 @@ _prices = st.one_of(
 
 @st.composite
 def streams(draw: st.DrawFn, most: int = 8) -> list[Interaction]:
-    """Heard of in this order, however late; nothing is heard of before it happened."""
+    """Draw interactions in order of receipt, however late; none is received before it occurred."""
     heard = sorted(draw(st.lists(st.integers(1, _LAST), min_size=1, max_size=most)))
     return [
         _interaction(
@@ -151,7 +151,7 @@ def _rank(price: object) -> tuple[bool, float, str]:
 
 
 def _same(a: dict[str, Known], b: dict[str, Known]) -> bool:
-    """Averages are floats: equal but for rounding."""
+    """Return whether values are equal; averages are floats, equal but for rounding."""
     return a.keys() == b.keys() and all(
         abs(a[name] - b[name]) < 1e-9 if name.startswith("avg") else a[name] == b[name]  # type: ignore[operator]
         for name in a
@@ -172,8 +172,7 @@ def test_every_metric_is_that_of_first_principles_at_every_point(
 def test_time_alone_changes_them_when_it_was_said_to(
     stream: list[Interaction], waits: list[int]
 ) -> None:
-    """Between the moments that `due` names, nothing changes; long after them, it is as it should
-    be."""
+    # Between the moments that `due` names, nothing changes; long after them, it is as it should be.
     shards = _shards(("a", one) for one in stream)
     now = stream[-1].received_at
     known = _metrics(shards, now)
@@ -194,7 +193,7 @@ def _due(shards: list[Shard], now: int) -> int | None:
 def test_late_and_out_of_order_interactions_give_the_same_profile(
     stream: list[Interaction], shuffler: random.Random
 ) -> None:
-    """Crowded panes included."""
+    # Crowded panes included.
     now = stream[-1].received_at + 50
     shuffled = list(stream)
     shuffler.shuffle(shuffled)

@@ -23,7 +23,7 @@ _RULES: Rules = plain_rules()
 
 @dataclass(frozen=True)
 class Visit:
-    """An interaction and the shard that it belongs to."""
+    """Interaction and the shard that it belongs to."""
 
     shard: str
     interaction: Interaction
@@ -58,7 +58,7 @@ def _profile(stream: list[Visit]) -> dict[str, Known]:
 
 
 def _brute_force(stream: list[Visit]) -> dict[str, Known]:
-    """The profile from first principles."""
+    """Return the profile from first principles."""
     every = sorted((one.interaction for one in stream), key=lambda i: (i.occurred_at, i.event_id))
     times = [one.occurred_at for one in every]
     starts = [b for a, b in itertools.pairwise(times) if b - a > _GAP_MS]

@@ -1,4 +1,4 @@
-"""What may be committed where transactions' markers stand between and behind the records."""
+"""Committable offsets where transactions' markers stand between and behind the records."""
 
 from collections import defaultdict
 
@@ -13,7 +13,7 @@ _WHAT = st.sampled_from(["record", "marker", "acknowledge", "acknowledge", "comm
 
 
 class _Log:
-    """A partition as it comes to the agents, who acknowledge in any order."""
+    """Partition as it comes to the agents, who acknowledge in any order."""
 
     def __init__(self) -> None:
         self.acked_index: defaultdict[TP, set[int]] = defaultdict(set)

@@ -29,7 +29,7 @@ _TREATMENTS: Final = ("a", "b", "c", "d")
 
 
 def _with_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
-    """Rules that know of treatments so many trials, successes, messages."""
+    """Return rules that know of so many trials, successes and messages of treatments."""
     entries = (*rules.config.outbound, *sum(rules.config.by_placement.values(), ()))
     ties = {one.treatment: one.tie for entry in entries for one in entry.candidates}
     known = {(ties[name], ""): TreatmentEvidence(*one) for name, one in evidence.items()}
@@ -38,7 +38,7 @@ def _with_evidence(rules: Rules, **evidence: tuple[float, float, int]) -> Rules:
 
 
 def _decisions(rules: Rules, ask: Mapping[str, int]) -> Iterator[Decision]:
-    """The same interaction decided many times, under different ids."""
+    """Return the same interaction decided many times, under different ids."""
     request = DecideRequest("r", "g", tuple(ask), 2_000, dict(ask)) if ask else None
     going = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA, request=request)
     emits = Flow(rules).run(going)
@@ -55,7 +55,7 @@ def _said(choice: Choice) -> str:
 
 
 def _before(choice: Choice, decision: Decision) -> tuple[str, ...]:
-    """What the earlier places of its placement got."""
+    """Return the winners of the earlier places of its placement."""
     placement, _, place = choice.slot.partition("#")
     earlier = range(1, int(place or 1))
     slots = {placement if one == 1 else f"{placement}#{one}" for one in earlier}
@@ -63,8 +63,8 @@ def _before(choice: Choice, decision: Decision) -> tuple[str, ...]:
 
 
 def _assert_calibrated(decisions: Sequence[Decision]) -> dict[str, set[str]]:
-    """Given what earlier places got, each choice has one propensity, and is as frequent as that.
-    Returns what each slot got."""
+    """Check that each choice, given the earlier places, has one propensity and occurs as often.
+    Returns the choices of each slot."""
     opened: Counter[tuple[str, tuple[str, ...]]] = Counter()
     counts: Counter[tuple[str, tuple[str, ...], str]] = Counter()
     logged: defaultdict[tuple[str, tuple[str, ...], str], set[float]] = defaultdict(set)
@@ -126,7 +126,7 @@ def test_new_offers_ramp_up_and_others_have_a_fixed_score() -> None:
 
 
 def test_a_placement_with_many_candidates() -> None:
-    """More than the strongest rivals, which are looked at first."""
+    # More than the strongest rivals, which are looked at first.
     names = [f"t{number:02}" for number in range(40)]
     offers = [offer(name, 8 + number / 8, hero(name, p=0.1)) for number, name in enumerate(names)]
     rules = _hero_world(*offers, ramp=60, explore=0.02)

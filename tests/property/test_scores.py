@@ -29,7 +29,7 @@ def _rules(scorers: Mapping[str, Scorer]) -> Rules:
 
 
 def _sum(row: object) -> float:
-    """A model anybody can work out."""
+    """Return a model whose scores anybody can work out."""
     assert isinstance(row, list)
     orders, days, page, lately = (0.0 if isnan(one) else one for one in row)
     return orders + round(days * DAY) + page + lately
@@ -37,7 +37,7 @@ def _sum(row: object) -> float:
 
 @given(streams())
 def test_a_score_is_of_the_traits_of_its_moment(stream: list[Interaction]) -> None:
-    """Also when time alone changes a trait that it is made of."""
+    # Also when time alone changes a trait that it is made of.
     flow = Flow(_rules({"score.buys": _sum}))
     emits = [emit for one in stream for emit in flow.run(one)]
     emits += flow.advance(LAST + 30)

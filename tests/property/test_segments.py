@@ -44,7 +44,7 @@ Change = tuple[int, str, str, str]
 
 
 def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) -> Counter[Change]:
-    """One profile a cookie."""
+    """Return memberships by brute force, one profile a cookie."""
     changes: Counter[Change] = Counter()
     traits: dict[str, dict[str, Known]] = {}
     members: dict[str, set[str]] = {}
@@ -89,7 +89,7 @@ def brute_force(stream: Iterable[Interaction], config: Configuration, end: int) 
 
 
 def _verdict(condition: Condition, facts: Facts) -> bool | None:
-    """None: not known, for want of an interaction."""
+    """Return whether the condition holds; None: unknown, for want of an interaction."""
     match condition:
         case All(parts):
             return _all([_verdict(part, facts) for part in parts])
@@ -129,7 +129,8 @@ def _counts(past: list[Interaction], now: int) -> dict[str, int]:
 
 
 def _pattern_traits(past: list[Interaction], config: Configuration) -> dict[str, int]:
-    """When each sequence was last complete, by trying every choice of steps; and latest times."""
+    """Return when each sequence was last complete, by trying every choice of steps, and latest
+    times."""
     found: dict[str, int] = {}
     for pattern in (one for segment in config.segments for one in patterns(segment.when.tree)):
         if isinstance(pattern, Absence):
@@ -179,7 +180,7 @@ def told(emits: Iterable[Emit], roots: dict[str, str]) -> list[Change]:
 def test_memberships_are_those_of_brute_force_at_every_moment(
     made: tuple[model.Segment, ...], stream: list[Interaction], ticks: set[int]
 ) -> None:
-    """Whenever the clock happens to tick, and whether or not the customer comes back."""
+    # Whenever the clock happens to tick, and whether or not the customer comes back.
     world = rules(configuration(made))
     end = LAST + 30
     flow = Flow(world)
@@ -199,7 +200,7 @@ def test_memberships_are_those_of_brute_force_at_every_moment(
 def test_changes_by_time_alone_are_decided(
     made: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
-    """Every entry or exit stands in the interaction that caused it, and that one is decided."""
+    # Every entry or exit stands in the interaction that caused it, and that one is decided.
     flow = Flow(rules(configuration(made)))
     emits = [emit for one in stream for emit in flow.run(one)]
     emits += flow.advance(LAST + 30)
@@ -225,7 +226,7 @@ def _changes(record: Segmented) -> Iterable[tuple[str, tuple[str, ...]]]:
 def test_a_segment_of_a_channel_is_evaluated_by_its_interactions_and_by_time(
     made: tuple[model.Segment, ...], stream: list[Interaction], data: st.DataObject
 ) -> None:
-    """After one of that channel it is as it would be without the rule; others change nothing."""
+    # After one of that channel it is as it would be without the rule; others change nothing.
     bound = Flow(rules(configuration(tuple(replace(one, channels=("web",)) for one in made))))
     free = Flow(rules(configuration(made)))
     for one in stream:
@@ -249,7 +250,7 @@ def _members(flow: Flow, came: Interaction) -> set[str]:
 
 
 def test_timers_of_one_moment_change_segments_together() -> None:
-    """The order leaves its window when the view is older than 1 ms."""
+    # The order leaves its window when the view is older than 1 ms.
     both = {"all": [{"trait": "last_view", "older_than": "1ms"}, {"trait": "lately", "gte": 1}]}
     world = rules(configuration((model.Segment("s", both),)))
     visitor = (Identifier("cookie", "k"),)

@@ -1,5 +1,5 @@
-"""Whoever is killed when, a look back begins before all that was sent of inputs that come again,
-and does not take for sent what was not."""
+"""The sent index reaches back to the first output of uncommitted inputs after any kill, and
+contains nothing that was not sent."""
 
 from faust.types import TP
 from hypothesis import given
@@ -27,7 +27,7 @@ _OUTPUTS = [("out", b"a"), ("out", b"b"), ("dead-letters", b"a")]
 
 
 class _Lives:
-    """Workers over one log, one after the other; a step takes a millisecond."""
+    """Successive workers over one log; a step takes a millisecond."""
 
     def __init__(self) -> None:
         self._now_ms = 0
@@ -66,7 +66,8 @@ class _Lives:
         self._index = SentIndex(frozenset(found), since_ms or 0, ends)
 
     def _process(self, tp: TP) -> None:
-        """The law: what follows is in the log, and was not sent twice."""
+        """Check the law as an input is processed: its outputs are in the log, and were not sent
+        twice."""
         output = *self._follows, b"%d %d" % (tp.partition, self._reached[tp])
         self._reached[tp] += 1
         if self._index.contains(*output):

@@ -1,4 +1,4 @@
-"""When a sequence was last complete, against every choice of its steps; shards in any order."""
+"""The last completion of a sequence, against every choice of its steps; shards in any order."""
 
 from itertools import combinations
 from random import Random
@@ -50,7 +50,7 @@ def test_shards_in_any_order(a: list[Mark], b: list[Mark], c: list[Mark]) -> Non
 
 @given(marks, st.integers(0, 20), st.integers(0, 5))
 def test_what_is_dropped_is_not_asked_for(found: list[Mark], now_ms: int, for_ms: int) -> None:
-    """Whatever is still within its time is found from what is kept."""
+    # Whatever is still within its time is found from what is kept.
     one = sequence(2, keep_ms=_WITHIN + for_ms)
     now_ms = max([now_ms, *(mark.at for mark in found)])
     before = completed_at(union(found), one)
@@ -61,7 +61,7 @@ def test_what_is_dropped_is_not_asked_for(found: list[Mark], now_ms: int, for_ms
 
 @st.composite
 def _long(draw: st.DrawFn, parts: int) -> list[Mark]:
-    """Thousands of marks in their order: stretches of one kind and stretches of several."""
+    """Draw thousands of marks in their order: stretches of one kind and stretches of several."""
     seed = draw(st.integers(0, 2**32 - 1))
     random, at, found = Random(seed), 0, list[Mark]()
     while len(found) < 3_000:
@@ -74,7 +74,8 @@ def _long(draw: st.DrawFn, parts: int) -> list[Mark]:
 
 
 def oracle(found: list[Mark], steps: int) -> int | None:
-    """When the latest sequence was complete, trying every first step with the next of each."""
+    """Return when the latest sequence was complete, trying every first step with the next of
+    each."""
     ends: list[int] = []
     for start, first in enumerate(found):
         if not first.fits & 1:
@@ -95,7 +96,7 @@ def oracle(found: list[Mark], steps: int) -> int | None:
 def test_however_many_marks_the_answer_is_that_of_all_of_them(
     steps: int, for_ms: int, data: st.DataObject
 ) -> None:
-    """In their order, with a part for `without`; asked a hundred times on the way."""
+    # In their order, with a part for `without`; asked a hundred times on the way.
     one = CompiledSequence("~s", steps, (), None, _LONG, _LONG + for_ms)
     found = data.draw(_long(steps + 1))
     kept: tuple[Mark, ...] = ()
@@ -112,7 +113,7 @@ def test_however_many_marks_the_answer_is_that_of_all_of_them(
 
 
 def test_a_first_step_is_not_forgotten_for_the_many_that_follow() -> None:
-    """A login and a page each second, over one shard and over two."""
+    # A login and a page each second, over one shard and over two.
     two_hours, day = 7_200_000, 86_400_000
     one = CompiledSequence("~s", 2, (), None, two_hours, two_hours + day + GRACE_MS)
     login = Mark(0, "login", 1)

@@ -27,7 +27,7 @@ def _replayed(log: Log) -> dict[bytes, bytes]:
 
 
 class StoreAgainstLog(RuleBasedStateMachine):
-    """The log stands for the changelog: the n-th write is the record with offset n."""
+    """Store and a log that stands for the changelog: the n-th write is the record with offset n."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,8 @@ class StoreAgainstLog(RuleBasedStateMachine):
 
     @rule(acknowledged=st.floats(0, 1))
     def die_and_come_back(self, acknowledged: float) -> None:
-        """What was not acknowledged is lost; the rest comes back from the changelog."""
+        """Kill the store; unacknowledged writes are lost, the rest comes back from the
+        changelog."""
         self.store.close()
         self.store = PartitionStore(self.path / "0")
         start = self.store.next_offset

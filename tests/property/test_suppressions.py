@@ -1,4 +1,4 @@
-"""What silences does so for exactly its time, across whatever profiles merge."""
+"""Suppressions last for exactly their time, across whatever profiles merge."""
 
 from collections.abc import Iterable
 
@@ -129,7 +129,7 @@ def test_outcomes_silence_what_they_are_of_for_as_long_as_counted_by_hand(
 
 
 def _is_silent(times: Iterable[int], rule: tuple[int, int, int], now: int) -> bool:
-    """Whether at some moment so many had come within the time, less than `duration` ago."""
+    """Return whether at some moment so many had come within the time, less than `duration` ago."""
     count, within, duration = rule
     moments = sorted(times)
     return any(

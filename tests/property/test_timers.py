@@ -1,4 +1,4 @@
-"""Whatever is killed, given away or lost meanwhile, all that time alone causes comes, once."""
+"""All timers fire once, whatever worker is killed, moved or loses records meanwhile."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -29,7 +29,7 @@ _SOMETHING = st.one_of(
 
 @dataclass
 class _Story:
-    """What happens to one partition; `since`: the timers told when the owner began."""
+    """History of one partition; `since`: the timers that had fired when the owner began."""
 
     ringing: Ringing = field(default_factory=Ringing)
     now_ms: int = START_MS
@@ -38,7 +38,7 @@ class _Story:
     lost: bool = False
 
     def __post_init__(self) -> None:
-        """Everybody has come, and is due."""
+        """Let everybody come and fall due."""
         for who in range(_PEOPLE):
             self._come(who)
         self.ringing.process(_PEOPLE)
@@ -61,7 +61,7 @@ class _Story:
                 self.ringing.start() if what == "start" else self.ringing.own_anew()
 
     def end(self) -> None:
-        """Until nothing is left to be told."""
+        """Run until no timer is left to fire."""
         for _ in range(4 * _PEOPLE):
             self.ringing.process(self.ringing.unprocessed)
             self.now_ms += max(WAIT_MS, LOST_MS) + 1
@@ -75,7 +75,7 @@ class _Story:
         self.ringing.come(f"p{who}", self.now_ms)
 
     def _look(self, others: int) -> None:
-        """`others` wait beside what does anyway."""
+        """Look for due timers; `others` is a backlog besides."""
         waiting = self.ringing.ports.inputs = others + self.ringing.unprocessed
         told = self.ringing.tell_due(self.now_ms)
         mine = self.ringing.told[self.since :]
@@ -84,7 +84,7 @@ class _Story:
         assert self.lost or len(self.ringing.standing().intersection(mine)) <= WINDOW
 
     def _lose_timers(self, most: int) -> None:
-        """Of people nothing is lost: only what stands for a row."""
+        """Lose timer records, but no input of a person."""
         while most and self.ringing.next_is_timer:
             self.ringing.lose(1)
             self.lost, most = True, most - 1

@@ -1,4 +1,5 @@
-"""However slow or broken partitions are, rounds stay short and every other one is told in time."""
+"""Rounds stay short, and every answering partition is asked in time, however slow or broken others
+are."""
 
 from confluent_kafka import KafkaError, KafkaException
 from faust.types import TP

@@ -19,8 +19,8 @@ def channels_of(rows: Sequence[PathRow]) -> list[str]:
 def removal_effects_by_matrix(
     rows: Sequence[PathRow], order: int, what: Callable[[PathRow], float]
 ) -> dict[str, float]:
-    """What each channel's removal loses of `what`, from the whole matrix with its states taken
-    out, inverted anew for each."""
+    """Return the share of `what` that each channel's removal loses, from the whole matrix with its
+    states taken out, inverted anew for each."""
     flow: defaultdict[tuple[object, object], float] = defaultdict(float)
     gain: defaultdict[object, float] = defaultdict(float)
     leaving: defaultdict[object, float] = defaultdict(float)
@@ -57,7 +57,7 @@ def removal_effects_by_matrix(
 def shapley_by_permutations(
     players: Sequence[str], worth: Callable[[frozenset[str]], float]
 ) -> dict[str, float]:
-    """The mean of what each player adds, over every order of joining."""
+    """Return the mean of each player's contributions, over every order of joining."""
     added: defaultdict[str, float] = defaultdict(float)
     orders = list(permutations(players))
     for order in orders:

@@ -21,14 +21,14 @@ _WAIT_S: Final = 60.0
 
 
 class Advisory(Struct, frozen=True):
-    """A known vulnerability of a release, and the releases that mend it."""
+    """Known vulnerability of a release, and the releases that mend it."""
 
     id: str
     fix_versions: tuple[str, ...] = ()
 
 
 class AuditedPackage(Struct, frozen=True):
-    """A pinned package; one with a `skip_reason` was not audited."""
+    """Pinned package; one with a `skip_reason` was not audited."""
 
     name: str
     version: str = ""
@@ -37,7 +37,7 @@ class AuditedPackage(Struct, frozen=True):
 
 
 class AuditReport(Struct, frozen=True):
-    """An audit of a requirements file."""
+    """Audit of a requirements file."""
 
     dependencies: tuple[AuditedPackage, ...]
 

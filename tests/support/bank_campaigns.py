@@ -1,5 +1,6 @@
-"""The synthetic bank's messages as the records of a stack: what its policy withheld, a holdout kept
-back. Whose turn a channel was is drawn for who got nothing too, so that channels compare."""
+"""The synthetic bank's messages as the records of a stack, with those that its policy or a holdout
+withheld. A channel's turn is drawn for customers without a message too, so that channels
+compare."""
 
 import hashlib
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ _OUTCOMES = {SEEN: "impression", CLICKED: "click"}
 
 @dataclass(frozen=True)
 class BankMeeting:
-    """A customer who met an offer: whether they were held out, the channel whose turn it was, and
+    """Customer who met an offer: whether they were held out, the channel whose turn it was, and
     when they reached the goal."""
 
     customer: str

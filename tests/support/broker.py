@@ -10,7 +10,7 @@ from pipeline.settings import Settings
 
 @contextmanager
 def running_broker(home: Path) -> Iterator[str]:
-    """The address of the broker of a home, which runs meanwhile."""
+    """Provide the address of a home's broker, which runs during the block."""
     broker = Broker(BrokerOptions(home, Settings().cache_dir, port=0))
     try:
         running = broker.start()

@@ -1,4 +1,4 @@
-"""Drives chains of agents in worker processes, and looks at what they left."""
+"""Driver of chains of agents in worker processes, and reader of their results."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ _PATIENCE_S = 120.0
 
 
 class Worker:
-    """One worker process; its output is kept in a file."""
+    """Worker process; its output is kept in a file."""
 
     def __init__(self, plan: Plan, log: Path, program: str = "tests.support.chain_worker") -> None:
         self.log = log
@@ -52,12 +52,12 @@ class Worker:
         return [one for one in self.output().splitlines() if one.startswith((GIVEN, TAKEN))]
 
     def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         self.process.kill()
         self.process.wait()
 
     def terminate(self) -> int:
-        """SIGTERM; returns the exit code."""
+        """Send SIGTERM; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(_PATIENCE_S)
 
@@ -129,7 +129,7 @@ def committed(bootstrap: str, group: str, topic: str, partitions: int) -> list[i
 
 
 def all_committed(plan: Plan) -> bool:
-    """Whether every hop has committed all that is in its input."""
+    """Return whether every hop has committed all of its input."""
     return all(
         committed(plan.bootstrap, f"{plan.prefix}.hop{hop}", topic, plan.partitions)
         == ends(plan.bootstrap, topic, plan.partitions)

@@ -25,7 +25,7 @@ GIVEN, TAKEN = "GIVEN", "TAKEN"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What the worker runs; `doom`: where it is killed (`doom.POINTS`)."""
+    """Chain that the worker runs; `doom`: where it is killed (`doom.POINTS`)."""
 
     bootstrap: str
     home: str
@@ -39,7 +39,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Row(msgspec.Struct, array_like=True):
-    """How many records a key had, and their ids."""
+    """Number of records of a key, and their ids."""
 
     count: int = 0
     ids: list[bytes] = []

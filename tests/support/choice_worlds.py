@@ -1,4 +1,4 @@
-"""Small worlds of prompts whose truth is stated: steps, arms drawn by chance, and what they do."""
+"""Small worlds of prompts whose truth is stated: steps, arms drawn by chance, and their effects."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +27,8 @@ _BEST: Final = {"terms": "email", "income": "call", "photo": "web", "opening": N
 
 @dataclass(frozen=True, slots=True)
 class ChoiceWorld:
-    """`effects`: what each channel adds to `base` in a step, by step; `shares`: how likely each
-    channel is, by the customer's group; `drawn`: whether that is logged."""
+    """World of prompts. `effects`: what each channel adds to `base` in a step, by step; `shares`:
+    how likely each channel is, by the customer's group; `drawn`: whether that is logged."""
 
     seed: int
     effects: Mapping[str, Sequence[float]]

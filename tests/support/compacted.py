@@ -1,4 +1,4 @@
-"""What is left of a compacted topic."""
+"""Latest records of a compacted topic."""
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
@@ -12,12 +12,13 @@ T = TypeVar("T", bound=Struct)
 
 
 def latest(kafka: Mapping[str, str | int | float | bool], topic: str) -> dict[str, StoredRecord]:
-    """The last record of each key of a compacted topic; keys with a tombstone are not in it."""
+    """Return the last record of each key of a compacted topic; keys with a tombstone are left
+    out."""
     return last_of_each(scan(kafka, topic))
 
 
 def last_of_each(records: Iterable[StoredRecord]) -> dict[str, StoredRecord]:
-    """The same, of records that were read."""
+    """Return the last record of each key among these; keys with a tombstone are left out."""
     kept: dict[str, StoredRecord] = {}
     for record in records:
         if record.value is None:
@@ -28,7 +29,7 @@ def last_of_each(records: Iterable[StoredRecord]) -> dict[str, StoredRecord]:
 
 
 def latest_records(records: Records, topic: str, kind: type[T]) -> dict[str, T]:
-    """The same, decoded."""
+    """Return the last record of each key, decoded; keys with a tombstone are left out."""
     stored = latest(records.settings.kafka(), topic)
     found = {k: records.codec.decode(topic, one.value) for k, one in stored.items() if one.value}
     return {key: record for key, record in found.items() if isinstance(record, kind)}

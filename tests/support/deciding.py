@@ -1,4 +1,4 @@
-"""A world that is written as its YAML would be, and what is decided in it."""
+"""Worlds written as their YAML would be, and the decisions in them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -23,12 +23,13 @@ CHANNELS: Final = (
 
 
 def world(**parts: Any) -> Rules:
-    """Rules of a bundle whose other parts are usual ones; a mistake in it fails the test."""
+    """Return the rules of a bundle whose other parts are usual ones; a mistake in it fails the
+    test."""
     return rules(bundle(**parts))
 
 
 def bundle(**parts: Any) -> Bundle:
-    """`traits` are properties remembered under their own name."""
+    """Return a bundle; `traits` are properties remembered under their own name."""
     traits = [
         {"name": name, "rule": "latest", "of": f"properties.{name}"}
         for name in parts.pop("traits", ())
@@ -43,30 +44,30 @@ def bundle(**parts: Any) -> Bundle:
 
 
 def problems(**parts: Any) -> list[tuple[str, str]]:
-    """Where something is wrong with a bundle, and what."""
+    """Return the places of a bundle's problems, and their messages."""
     found = compile_bundle(bundle(**parts))
     assert isinstance(found, tuple), "nothing is wrong with it"
     return [("/".join(map(str, one.path)), one.message) for one in found]
 
 
 def campaign(name: str, *offers: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
-    """Sent on `Go`, unless it says otherwise."""
+    """Return a campaign, triggered by `Go` unless given otherwise."""
     return {"campaign": name, "trigger": {"name": "Go"}, "offers": list(offers), **parts}
 
 
 def offer(name: str, value: Any, *treatments: Mapping[str, Any], **parts: Any) -> dict[str, Any]:
-    """Without treatments, one e-mail."""
+    """Return an offer, with one e-mail unless treatments are given."""
     made = treatments or ({"treatment": f"{name}-email", "channel": "email"},)
     return {"offer": name, "value": value, "treatments": list(made), **parts}
 
 
 def hero(name: str, **parts: Any) -> dict[str, Any]:
-    """A treatment in the placement `hero`."""
+    """Return a treatment in the placement `hero`."""
     return {"treatment": name, "channel": "web", "placement": "hero", **parts}
 
 
 class Life:
-    """Interactions of a customer, by default the same one, and what follows from each."""
+    """Interactions of a customer, by default the same one, and the outputs of each."""
 
     def __init__(self, world: Rules, who: Sequence[Identifier] = ADA) -> None:
         self.flow = Flow(world)
@@ -86,7 +87,8 @@ class Life:
         zone: str | None = None,
         **properties: Scalar,
     ) -> Decision:
-        """The decision on it; `ask`: placements, perhaps with how many each wants."""
+        """Return the decision on an interaction; `ask`: placements, perhaps with how many each
+        wants."""
         self._count += 1
         placements = tuple(ask)
         limits = dict(ask) if isinstance(ask, Mapping) else {}
@@ -107,7 +109,7 @@ class Life:
         return self._runs(one)
 
     def comes_of(self, action: Action, outcome: str, at: int) -> Decision:
-        """What the customer did with a message."""
+        """Return the outputs of a customer's reaction to a message."""
         self._count += 1
         one = Interaction(
             event_id=f"o{self._count}",
@@ -123,18 +125,18 @@ class Life:
         return self._runs(one)
 
     def actions(self) -> list[Action]:
-        """What the last interaction brought."""
+        """Return the actions of the last interaction."""
         return [one.value for one in self.emits if isinstance(one.value, Action)]
 
     def answers(self) -> dict[str, list[str]]:
-        """The treatments in the reply to it, by placement."""
+        """Return the treatments in the reply to it, by placement."""
         [reply] = [one.value for one in self.emits if isinstance(one.value, Reply)]
         return {
             one.placement: [action.treatment for action in one.actions] for one in reply.answers
         }
 
     def said(self) -> list[str]:
-        """The treatments of these."""
+        """Return the treatments of these."""
         return [one.treatment for one in self.actions()]
 
     def _runs(self, one: Interaction) -> Decision:
@@ -145,15 +147,15 @@ class Life:
 
 
 def fates(decision: Decision) -> dict[str, str]:
-    """What became of each candidate, by treatment."""
+    """Return the fate of each candidate, by treatment."""
     return {one.treatment: one.fate for one in decision.candidates}
 
 
 def candidate(decision: Decision, treatment: str) -> Candidate:
-    """The record of one."""
+    """Return the record of one candidate."""
     return next(one for one in decision.candidates if one.treatment == treatment)
 
 
 def felled(decision: Decision) -> dict[str, str]:
-    """The rule that felled each treatment."""
+    """Return the rule that felled each treatment."""
     return {name: rule for rule, names in decision.rejected.items() for name in names}

@@ -1,4 +1,4 @@
-"""Kills a worker from within, at a named point of the commit protocol or of a restoration."""
+"""Kill of a worker from within, at a named point of the commit protocol or of a restoration."""
 
 import inspect
 import os
@@ -22,8 +22,8 @@ from agents.transport.producer import Producer
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The `nth` call of `owner.method`: before it, or `after` it. `restoring`: a worker comes there
-    when it has state to rebuild."""
+    """Point before the `nth` call of `owner.method`, or `after` it. `restoring`: a worker reaches
+    it when it has state to rebuild."""
 
     owner: type
     method: str
@@ -60,7 +60,7 @@ POINTS: Final[dict[str, Point]] = {
 
 
 def doom(name: str) -> None:
-    """SIGKILL for this process when it has come to the point of this name."""
+    """Arrange for SIGKILL to this process when it reaches the point of this name."""
     point = POINTS[name]
     call = getattr(point.owner, point.method)
     setattr(point.owner, point.method, (_coroutine if _waits(call) else _function)(call, point))

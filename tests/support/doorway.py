@@ -50,7 +50,8 @@ NAMESPACES = (
 
 @dataclass
 class Log:
-    """What Kafka was given; it is away while `failure` is set, and then takes `first` records."""
+    """Stand-in for Kafka that keeps what it is given; it is away while `failure` is set, and then
+    takes `first` records."""
 
     records: list[Outgoing] = field(default_factory=list)
     failure: str | None = None
@@ -89,14 +90,14 @@ class InForce:
 
 @dataclass
 class Current:
-    """A view that has everything."""
+    """View that has everything."""
 
     is_current: bool = True
 
 
 @dataclass
 class Doorway:
-    """`app` is what a gateway serves."""
+    """Gateway in this process; `app` is its ASGI app."""
 
     app: Starlette
     log: Log
@@ -114,7 +115,7 @@ class Doorway:
         )
 
     def interactions(self) -> list[Interaction]:
-        """Those that were written, in order."""
+        """Return the written interactions, in order."""
         found: list[Interaction] = []
         for one in self.log.records:
             if one.topic == topics.INTERACTIONS:
@@ -125,7 +126,7 @@ class Doorway:
 
 
 def configuration(*sources: model.Source, **parts: Any) -> Configuration:
-    """With these sources, and a server key."""
+    """Return a configuration with these sources, and a server key."""
     bundle = model.Bundle(
         sources=model.Sources(sources, (model.ServerKey("office", SERVER_KEY),)),
         identity=model.Identity(NAMESPACES, phone_region="ES"),
@@ -140,7 +141,7 @@ def configuration(*sources: model.Source, **parts: Any) -> Configuration:
 
 
 def doorway(config: Configuration, folder: Path) -> Doorway:
-    """A gateway whose files are in `folder`."""
+    """Return a gateway whose files are in `folder`."""
     log, codec, tokens = Log(), Codec(recorded_versions()), TokenKey("test" * 8)
     settings = Settings(home=folder, secret="test" * 8)
     admission = DecisionAdmission(2, 0.1, time.monotonic)

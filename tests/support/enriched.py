@@ -29,7 +29,7 @@ RATES: Final = {"EUR": 1.0, "USD": 0.5}
 
 
 def bundle(count_bots: bool = False) -> model.Bundle:
-    """Traits and segments over what all enrichers derive."""
+    """Return a configuration with traits and segments over what all enrichers derive."""
     return model.Bundle(
         sources=model.Sources(
             (
@@ -88,7 +88,7 @@ def enriched_rules(count_bots: bool = False) -> Rules:
 
 @st.composite
 def visits(draw: st.DrawFn, most: int = 10) -> list[Interaction]:
-    """In the order of time, each heard when it happened."""
+    """Draw visits in the order of time, each received when it happened."""
     hours = sorted(draw(st.lists(st.integers(0, 400), min_size=1, max_size=most)))
     return [_visit(draw, number, BASE + at * HOUR) for number, at in enumerate(hours)]
 

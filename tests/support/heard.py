@@ -1,4 +1,4 @@
-"""What a stack has heard of one browser."""
+"""Interactions that a stack has received from one browser."""
 
 from collections import Counter
 from collections.abc import Callable

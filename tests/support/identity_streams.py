@@ -1,4 +1,4 @@
-"""Random interactions of a few customers who share devices, and what readers see of them."""
+"""Random interactions of a few customers who share devices, and the readers' view of them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,7 @@ Record = Interaction | IdentityChange
 
 @st.composite
 def interactions(draw: st.DrawFn, minute: int) -> Interaction:
-    """The one of that minute; it may have happened some minutes before, as another may have."""
+    """Draw the interaction of that minute; it may have happened some minutes before."""
     names = draw(st.sets(st.sampled_from(NAMES), min_size=1, max_size=2))
     now_ms = minute * MINUTE_MS
     late_ms = draw(st.sampled_from([0, 0, 0, 1, 3, 5])) * MINUTE_MS
@@ -54,7 +54,7 @@ def forget(one: str, at: int) -> IdentityChange:
 
 
 class Seen:
-    """What readers see in the end, after a stream went through the stages."""
+    """Readers' view in the end, after a stream went through the stages."""
 
     def __init__(self, stream: Sequence[Record]) -> None:
         self.flow = Flow(plain_rules())
@@ -81,7 +81,7 @@ class Seen:
         }
 
     def people(self) -> dict[str, str]:
-        """Every identifier's top."""
+        """Return every identifier's top."""
         return {key: row.root for key, row in self.flow.rows["identity"].items()}
 
     def last(self, topic: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Configurations that watch for files."""
+"""Configurations with watches of files."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ _FILES = {
 
 
 def written_configuration(folder: Path, ingest: str) -> Path:
-    """The smallest one that has these watches."""
+    """Write the smallest configuration that has these watches."""
     folder.mkdir(exist_ok=True)
     for name, text in {**_FILES, "ingest.yaml": ingest}.items():
         (folder / name).write_text(text)

@@ -25,7 +25,7 @@ Choose = Callable[[int], int]
 
 
 class InterleavedFlow:
-    """`written` is everything that the stages wrote, in the order in which they did."""
+    """Flow over partitions; `written` is everything that the stages wrote, in that order."""
 
     def __init__(self, rules: Rules, partitions: int, choose: Choose) -> None:
         self.rules = rules
@@ -38,8 +38,7 @@ class InterleavedFlow:
         self._seen: set[str] = set()
 
     def put(self, record: Interaction | IdentityChange) -> None:
-        """An interaction, or what somebody asks for, arrives, unprocessed yet; each channel of
-        entry keeps its order."""
+        """Append an unprocessed interaction or request; each channel of entry keeps its order."""
         if isinstance(record, Interaction):
             emit = Emit(topics.INTERACTIONS, record.identifiers[0].key, record)
         else:
@@ -47,12 +46,12 @@ class InterleavedFlow:
         self._enqueue("outside", emit)
 
     def give(self, source: object, emits: Iterable[Emit]) -> None:
-        """What `source` writes to the stages' inputs arrives, in that order."""
+        """Append what `source` writes to the stages' inputs, in that order."""
         for emit in emits:
             self._enqueue(source, emit)
 
     def rules_for(self, record: object, partition: int) -> Rules:
-        """What the record's stage runs by in that partition."""
+        """Return the rules that the record's stage runs by in that partition."""
         return self.rules
 
     def drain(self) -> None:

@@ -50,7 +50,7 @@ def write_journey(folder: Path, text: str = ONBOARDING) -> Path:
 
 
 def case(name: str, day: float, *events: str, channel: str = "web") -> list[str]:
-    """Lines of a case with an event a day from `day` on, by the short names."""
+    """Return the lines of a case with an event a day from `day` on, by the short names."""
     return [
         f"{name},{START + round((day + place) * DAY)},{NAMES.get(event, event)},{channel}"
         for place, event in enumerate(events)

@@ -39,7 +39,7 @@ _NOW_MS = 2_000_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """As it stands in a log."""
+    """Record as it stands in a log."""
 
     key: bytes | None
     value: bytes | None
@@ -47,7 +47,7 @@ class Record:
 
 
 class _Checked(DecodedCache):
-    """Compares what it hands over with what the bytes say, types and all."""
+    """Cache that compares what it returns with what the bytes say, types and all."""
 
     def decode(self, topic: str, data: bytes) -> msgspec.Struct | Malformed:
         handed, read = super().decode(topic, data), _CODEC.decode(topic, data)
@@ -59,7 +59,7 @@ _HANDOVER = _Checked(_CODEC, (topic for stage in STAGES for topic in stage.input
 
 
 class Logs:
-    """What a broker keeps: logs, and the offsets that each group has committed."""
+    """Logs of a broker, and the offsets that each group has committed."""
 
     def __init__(self, partitions: int) -> None:
         self.partitions = partitions
@@ -70,14 +70,14 @@ class Logs:
         return crc32(key or b"") % self.partitions
 
     def put(self, interaction: Interaction) -> None:
-        """An interaction as the gateway writes it."""
+        """Append an interaction as the gateway writes it."""
         key = interaction.identifiers[0].key.encode()
         value = _CODEC.encode(topics.INTERACTIONS, interaction)
         place = (topics.INTERACTIONS, self.partition_of(key))
         self.records[place].append(Record(key, value))
 
     def read(self, topic: str) -> Iterator[tuple[str, Any]]:
-        """Keys and decoded values, in order within each partition."""
+        """Return keys and decoded values, in order within each partition."""
         for partition in range(self.partitions):
             for record in self.records[topic, partition]:
                 value = None if record.value is None else _CODEC.decode(topic, record.value)
@@ -85,13 +85,13 @@ class Logs:
 
 
 class KilledError(Exception):
-    """The process is gone."""
+    """End of a killed process."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Queued:
-    """A record on its way, the place and offset of the input that caused it, and the how manieth
-    write of its process it is."""
+    """Record in flight, the place and offset of the input that caused it, and its number among the
+    writes of its process."""
 
     record: Record
     cause: tuple[Place, int]
@@ -100,8 +100,8 @@ class _Queued:
 
 class StageProcess(Sending):
     """One life of a stage's process, and the ports of its shell. A write is a row that is put or
-    deleted, or a record that is sent. Of a stage with several inputs, or that spends budgets, a
-    record is sent when all rows that were written before it are in the changelog."""
+    deleted, or a record that is sent. Where a stage has several inputs, or spends budgets, a record
+    is sent when all rows that were written before it are in the changelog."""
 
     def __init__(self, stage: Stage, logs: Logs, rules: Rules) -> None:
         self.stage = stage
@@ -125,22 +125,22 @@ class StageProcess(Sending):
         self._shell = StageShell(stage, self, _HANDOVER, rulebook, StageMetrics(stage.name))
 
     def unread(self) -> list[Place]:
-        """Inputs with something to process."""
+        """Return inputs with something to process."""
         return [
             place for place, offset in self.next.items() if offset < len(self._logs.records[place])
         ]
 
     def in_flight(self) -> dict[Place, int]:
-        """How many records are on their way to where; changelogs first."""
+        """Return how many records are in flight to which topics; changelogs first."""
         waiting = {place: len(queue) for place, queue in self._queues.items() if queue}
         return dict(sorted(waiting.items(), key=lambda one: one[0][0] != self._changelog))
 
     def doom(self, writes: int) -> None:
-        """It is killed after so many more writes."""
+        """Kill the process after so many more writes."""
         self._doomed_at = self.writes + writes
 
     def process(self, place: Place) -> None:
-        """The next input of `place`."""
+        """Process the next input of `place`."""
         offset = self.next[place]
         self.next[place] = offset + 1
         self._input = (place, offset)
@@ -159,7 +159,7 @@ class StageProcess(Sending):
             self._shell.fire_due_timers(now_ms)
 
     def deliver(self, place: Place, count: int = 1) -> None:
-        """The log takes the front of a queue, as far as that is sent."""
+        """Append the front of a queue to its log, if it has been sent."""
         for _ in range(count):
             first = self._queues[place][0]
             if self._held(place, first):
@@ -169,13 +169,13 @@ class StageProcess(Sending):
             self._finish(*first.cause)
 
     def commit(self) -> None:
-        """Inputs up to the first that caused something that is not in the log yet."""
+        """Commit the inputs before the first that caused something not in the log yet."""
         for place in self.next:
             open_offsets = self._unfinished[place]
             self._logs.committed[place] = min(open_offsets, default=self.next[place])
 
     def states(self) -> dict[str, Any]:
-        """By key."""
+        """Return the states by key."""
         decoder = msgspec.msgpack.Decoder(Row[self.stage.state])  # type: ignore[name-defined]
         return {
             key[1:].decode(): state
@@ -185,7 +185,7 @@ class StageProcess(Sending):
         }
 
     def purses(self, partition: int) -> dict[str, Purse]:
-        """What the partition may spend, by budget."""
+        """Return what the partition may spend, by budget."""
         decoder = msgspec.msgpack.Decoder(PurseRow)
         return {
             key[1:].decode(): decoder.decode(value).now
@@ -275,7 +275,7 @@ class KilledStages:
         self._processes = [self._started(stage) for stage in STAGES]
 
     def run(self, kills: int) -> None:
-        """In any order that Kafka allows; `kills` of a hundred things done end in a kill."""
+        """Run in any order that Kafka allows; `kills` of a hundred steps are kills."""
         while busy := self._busy():
             process = self._random.choice(busy)
             if self._random.randrange(100) < kills:
@@ -288,8 +288,8 @@ class KilledStages:
                 self._start_again_anyhow(process)
 
     def run_with_one_kill(self, stage: int, write: int, lands: Callable[[Place], bool]) -> None:
-        """Each process by itself; that of `stage` is killed before its `write`-th write, and of
-        what it caused since its last commit that lands which goes where `lands` says."""
+        """Run each process by itself; kill that of `stage` before its `write`-th write. `lands`
+        says which records, caused since its last commit, reach the log."""
         self._processes[stage].doom(write)
         while busy := self._busy():
             try:
@@ -306,11 +306,11 @@ class KilledStages:
                 self._start_again_anyhow(one)
 
     def states(self) -> dict[str, dict[str, Any]]:
-        """States by stage and key."""
+        """Return the states by stage and key."""
         return {one.stage.name: one.states() for one in self._processes}
 
     def writes(self) -> list[int]:
-        """How many writes each stage has made since it was started."""
+        """Return how many writes each stage has made since it was started."""
         return [one.writes for one in self._processes]
 
     def _busy(self) -> list[StageProcess]:

@@ -1,4 +1,4 @@
-"""What is learned from decisions, counted from the definition: the oracle of the learner."""
+"""Oracle of the learner: evidence counted from decisions by the definition."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -7,8 +7,8 @@ from pipeline.model.decision import Decision
 
 
 def counted(decisions: Iterable[Decision]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Messages and those that reached their goal, by treatment and bin: an action counts if it was
-    tried and not released, or was shown."""
+    """Count messages and those that reached their goal, by treatment and bin: an action counts if
+    it was tried and not released, or was shown."""
     arms: dict[str, tuple[str, str]] = {}
     told: dict[str, set[str]] = {}
     for decision in decisions:

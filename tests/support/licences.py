@@ -44,12 +44,13 @@ def licences(package: str) -> list[str] | None:
 
 
 def is_allowed(licence: str) -> bool:
-    """Whether it is one of the licences that need no reason."""
+    """Return whether it is one of the licences that need no reason."""
     return licence.startswith(ALLOWED)
 
 
 def _texts(stated: PackageMetadata) -> Iterator[str]:
-    """The expression if there is one, else the classifiers, else the first line of the text."""
+    """Return the expression if there is one, else the classifiers, else the first line of the
+    text."""
     classifiers = [one for one in stated.get_all("Classifier") or () if one.startswith(_CLASSIFIER)]
     expression = stated.get("License-Expression")
     if expression:

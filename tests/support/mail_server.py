@@ -1,4 +1,4 @@
-"""A real SMTP server that keeps what it accepts and answers as it is told."""
+"""A real SMTP server that keeps what it accepts and answers as a test tells it to."""
 
 import asyncio
 import ssl
@@ -28,7 +28,7 @@ USER, PASSWORD = "kairos", "a password"
 
 @dataclass(frozen=True)
 class Received:
-    """A message that was accepted."""
+    """Accepted message."""
 
     sender: str
     recipient: str
@@ -46,9 +46,9 @@ class Received:
 
 @dataclass
 class MailServer:
-    """`plan` queues answers by stage (mail, rcpt, data, accepted): a line, CUT or HANG; without one
-    the message is accepted. `accepted` is answered after the message has been kept.
-    """
+    """SMTP server. `plan` queues answers by stage (mail, rcpt, data, accepted): a line, CUT or
+    HANG; without one the message is accepted. `accepted` is answered after the message has been
+    kept."""
 
     received: list[Received] = field(default_factory=list)
     hangs: asyncio.Event = field(default_factory=asyncio.Event)
@@ -99,7 +99,8 @@ class MailServer:
     async def listening(
         self, tls: ssl.SSLContext | None = None, *, implicit: bool = False, port: int = 0
     ) -> AsyncIterator[int]:
-        """On 127.0.0.1; provides the port. With `tls` it wants STARTTLS and a login first."""
+        """Listen on 127.0.0.1 and provide the port. With `tls` it wants STARTTLS and a login
+        first."""
         options: dict[str, Any] = {"hostname": "localhost", "enable_SMTPUTF8": True}
         if tls is not None:
             options |= {"auth_required": True, "authenticator": _authenticate}
@@ -144,7 +145,7 @@ def _authenticate(
 
 
 def certificate(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server's context for `localhost`, and the file of who signed it."""
+    """Return a server's context for `localhost`, and the file of the certificate's signer."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

@@ -9,8 +9,8 @@ from tests.support.worlds import rules
 
 @cache
 def offering_rules() -> Rules:
-    """One placement with two offers, e-mail on an order and to whom asks and then orders nothing
-    for a minute, and caps on each."""
+    """Return rules with one placement of two offers, e-mail on an order and to customers who ask
+    and then order nothing for a minute, and caps on each."""
     voucher = model.Offer(
         "voucher", 5.0, (model.Treatment("voucher-mail", "email", address="email"),)
     )

@@ -1,4 +1,4 @@
-"""Small worlds of people who share cards, addresses and devices, and whose is what by definition.
+"""Small worlds of people who share cards, addresses and devices, with the owners by definition.
 
 The oracle knows the definition only: the evidence that a stream shows, the links that it takes
 away, and that the latest evidence that still counts wins.
@@ -35,7 +35,7 @@ _FRESH_MS: Final = 10**9
 
 @cache
 def mailing_rules(max_identifiers: int = 100) -> Rules:
-    """An order is confirmed by e-mail and by SMS."""
+    """Return rules that confirm an order by e-mail and by SMS."""
     offers = (
         model.Offer("mail", 1.0, (model.Treatment("mail", "email", address="email"),)),
         model.Offer("text", 1.0, (model.Treatment("text", "sms", address="phone"),)),
@@ -66,7 +66,8 @@ def mailing_rules(max_identifiers: int = 100) -> Rules:
 
 @st.composite
 def interactions(draw: st.DrawFn, number: int, received_ms: int) -> Interaction:
-    """One that occurred at its receipt, or some time before, perhaps in the very ms of another."""
+    """Draw an interaction that occurred at its receipt, or some time before, perhaps in the very ms
+    of another."""
     names = draw(st.sets(st.sampled_from(NAMES), min_size=1, max_size=3))
     ago_ms = draw(st.sampled_from([0, 0, 0, 1, 2, 40, 100_000]))
     return Interaction(
@@ -84,7 +85,8 @@ def interactions(draw: st.DrawFn, number: int, received_ms: int) -> Interaction:
 
 @st.composite
 def streams(draw: st.DrawFn, most: int = 16, unlinked: bool = True) -> list[Record]:
-    """In the order of receipt, some at the same time; links are taken away as of then or before."""
+    """Draw streams in the order of receipt, some at the same time; links are removed as of then or
+    before."""
     now_ms = _FRESH_MS
     stream: list[Record] = []
     for number in range(draw(st.integers(1, most))):
@@ -99,14 +101,14 @@ def streams(draw: st.DrawFn, most: int = 16, unlinked: bool = True) -> list[Reco
 
 
 def order(name: Identifier, stream: Sequence[Record], number: int = 0) -> Interaction:
-    """An order by `name`, after all of the stream."""
+    """Return an order by `name`, after all of the stream."""
     last = max(one.received_at if isinstance(one, Interaction) else one.at for one in stream)
     at = last + 1000 + number
     return Interaction(f"order-{number}", "track", "Order", "web", "shop", at, at, (name,))
 
 
 def parents(stream: Sequence[Record]) -> dict[str, str]:
-    """The parent is the one of the latest evidence that is newer than the last cut of its link."""
+    """Return parents: that of the latest evidence that is newer than the last cut of its link."""
     cuts: dict[frozenset[str | None], int] = {}
     for one in stream:
         if isinstance(one, IdentityChange):
@@ -127,7 +129,7 @@ def parents(stream: Sequence[Record]) -> dict[str, str]:
 
 
 def roots(stream: Sequence[Record]) -> dict[str, str]:
-    """Everybody's top."""
+    """Return everybody's top."""
     forest = networkx.DiGraph(parents(stream).items())
     came = [one for one in stream if isinstance(one, Interaction)]
     forest.add_nodes_from(name.key for one in came for name in one.identifiers)
@@ -139,7 +141,7 @@ def roots(stream: Sequence[Record]) -> dict[str, str]:
 
 
 def persons(stream: Sequence[Record]) -> dict[str, set[str]]:
-    """Each top's identifiers."""
+    """Return each top's identifiers."""
     found: dict[str, set[str]] = {}
     for name, top in roots(stream).items():
         found.setdefault(top, set()).add(name)
@@ -151,7 +153,7 @@ def _rank(name: Identifier) -> tuple[int, str]:
 
 
 def at(minute: int, *names: str, event: str | None = None, name: str = "View") -> Interaction:
-    """An interaction of that minute, with the strongest name first."""
+    """Return an interaction of that minute, with the strongest name first."""
     ms = minute * 60_000
     who = tuple(sorted(map(Identifier.parse, names), key=_rank))
     return Interaction(event or f"e{minute}", "track", name, "web", "shop", ms, ms, who)

@@ -50,7 +50,7 @@ def write_world(world: "PlayedWorld", folder: Path) -> tuple[Path, Path]:
 
 
 def bank(**parts: Any) -> Rules:
-    """A placement with two offers, one of which is worth more on Mondays."""
+    """Return a placement with two offers, one of which is worth more on Mondays."""
     offers = [offer(name, 10, hero(f"{name}-hero")) for name in ("card", "loan")]
     usual: dict[str, Any] = {
         "traits": ["tier", "age", "bought"],
@@ -74,7 +74,7 @@ def bank(**parts: Any) -> Rules:
 
 class PlayedWorld:
     """Customers who look at the placement again and again, and reach the goal by known chances;
-    whoever does has the trait `bought` from then on."""
+    those who do have the trait `bought` from then on."""
 
     def __init__(
         self,

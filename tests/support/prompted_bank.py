@@ -1,4 +1,4 @@
-"""The synthetic bank's prompts and what they reached, as tables for recommendations."""
+"""The synthetic bank's prompts and their results, as tables for recommendations."""
 
 import csv
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""An app whose agent notes what it gets, for tests of how it is read for."""
+"""An app whose agent notes what it gets, for tests of the transport's reading."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,8 @@ _LOOK_S = 0.02
 
 
 class Reading:
-    """The agent waits at each event while it may not `go`. `narrow`: the transport's options."""
+    """App whose agent waits at each event while it may not `go`. `narrow`: the transport's
+    options."""
 
     def __init__(
         self,
@@ -43,11 +44,11 @@ class Reading:
 
     @property
     def offsets(self) -> list[int]:
-        """All that it got, of whatever partition."""
+        """All offsets that it got, of whatever partition."""
         return [offset for _, offset in self.seen]
 
     def offsets_of(self, partition: int) -> list[int]:
-        """What it got of one."""
+        """Return the offsets that it got of one partition."""
         return [offset for where, offset in self.seen if where == partition]
 
     async def until(self, holds: Callable[["Reading"], bool]) -> None:

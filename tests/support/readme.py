@@ -132,7 +132,8 @@ def _metrics() -> Iterator[str]:
 
 
 def _collectors() -> Iterator[Any]:
-    """Every one that some module registers, and those that programs make as they start."""
+    """Return every collector that some module registers, and those that programs make as they
+    start."""
     for package in (pipeline, agents):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):

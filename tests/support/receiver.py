@@ -1,4 +1,5 @@
-"""Where webhooks arrive: a real HTTP server that keeps what is posted and answers as it is told."""
+"""Receiver of webhooks: a real HTTP server that keeps what is posted and answers as a test tells it
+to."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ import msgspec
 
 @dataclass(frozen=True)
 class Post:
-    """`at`: seconds, to tell how long it was between two; header names are in lower case."""
+    """Post to the receiver; `at`: seconds, to measure the time between two; header names are in
+    lower case."""
 
     path: str
     headers: dict[str, str]
@@ -32,7 +34,7 @@ class Post:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the receiver says to one post."""
+    """Answer of the receiver to one post."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
@@ -45,7 +47,7 @@ NONE = Answer(0)
 
 
 class Receiver:
-    """Answers 204, unless the address of an action has other answers prepared."""
+    """Server that answers 204, unless the address of an action has other answers prepared."""
 
     def __init__(self) -> None:
         self._posts: list[Post] = []
@@ -82,17 +84,17 @@ class Receiver:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def prepare(self, address: str, *answers: Answer) -> None:
-        """To the next posts of actions for `address`, one after the other."""
+        """Prepare answers to the next posts of actions for `address`, one after the other."""
         with self._lock:
             self._prepared[address].extend(answers)
 
     def take_all(self, address: str) -> None:
-        """From now on, whatever was prepared."""
+        """Accept everything from now on, whatever was prepared."""
         with self._lock:
             self._prepared[address].clear()
 
     def posts(self, address: str) -> list[Post]:
-        """Those of actions for `address`, in the order in which they came."""
+        """Return the posts of actions for `address`, in the order in which they came."""
         with self._lock:
             return [one for one in self._posts if one.action["address"] == address]
 

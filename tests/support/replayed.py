@@ -42,7 +42,7 @@ def write_topic(folder: Path, topic: str, records: Iterable[msgspec.Struct]) -> 
 
 
 def told(customer: str, interaction: Interaction, members: tuple[str, ...] = ()) -> Segmented:
-    """The interaction as the segmentation stage sends it on."""
+    """Return the interaction as the segmentation stage sends it on."""
     return Segmented(
         interaction=interaction,
         identity=IdentitySection(customer, f"customer_id:{customer}", "shard", 1, "config"),
@@ -51,7 +51,7 @@ def told(customer: str, interaction: Interaction, members: tuple[str, ...] = ())
 
 
 def event(event_id: str, name: str, at: int, **properties: Any) -> Interaction:
-    """A track, or the outcome of a message where `action_id` is among the properties."""
+    """Return a track, or the outcome of a message where `action_id` is among the properties."""
     return Interaction(
         event_id=event_id,
         kind="outcome" if "action_id" in properties else "track",
@@ -66,7 +66,8 @@ def event(event_id: str, name: str, at: int, **properties: Any) -> Interaction:
 
 
 def decision(event_id: str, customer: str, at: int, one: Candidate, **more: Any) -> Decision:
-    """A decision with one candidate: chosen, or held out by its holdout. `more`: `holdouts`."""
+    """Return a decision with one candidate: chosen, or held out by its holdout. `more`:
+    `holdouts`."""
     holdout = one.fate.removeprefix("held out by ") if one.fate != "chosen" else None
     choice = (
         Choice(one.slot, one.channel, holdout=holdout, would_be=one.treatment)

@@ -32,7 +32,7 @@ _CODEC: Final = Codec(recorded_versions())
 
 @cache
 def waiting_rules() -> Rules:
-    """Who came a while ago enters a segment."""
+    """Return rules by which somebody who came a while ago enters a segment."""
     left = model.Segment("left", {"trait": "came", "older_than": f"{WAIT_MS}ms"})
     return rules(
         model.Bundle(
@@ -61,7 +61,7 @@ class Ringing:
         self.start()
 
     def start(self) -> None:
-        """The process begins, with its rows as they were left."""
+        """Start the process, with its rows as they were left."""
         one = handing_over(_CODEC)
         metrics = StageMetrics(self.stage.name)
         self._shell = StageShell(self.stage, self.ports, one, knowing(waiting_rules()), metrics)
@@ -71,7 +71,7 @@ class Ringing:
         self._shell.on_assignment()
 
     def come(self, who: str, at_ms: int) -> None:
-        """Somebody is there at `at_ms`: an input."""
+        """Write an input of a person at `at_ms`."""
         name = Identifier("email", who)
         profile = profile_id(name)
         digest = waiting_rules().config.digest
@@ -116,7 +116,7 @@ class Ringing:
         return bool(self.unprocessed) and _is_timer(self.log[self._next])
 
     def process(self, count: int) -> None:
-        """The next inputs, as far as there are so many."""
+        """Process the next inputs, as far as there are so many."""
         for _ in range(min(count, self.unprocessed)):
             one = self.log[self._next]
             offset, self._next = self._next, self._next + 1
@@ -127,11 +127,11 @@ class Ringing:
             self.entered.extend(who for one in self._sent() for who in self._entering(one))
 
     def lose(self, count: int) -> None:
-        """The next inputs disappear."""
+        """Drop the next inputs."""
         self._next += min(count, self.unprocessed)
 
     def _entering(self, one: Sent) -> Iterator[str]:
-        """Who enters by a record for segmentation."""
+        """Return who enters by a record for segmentation."""
         if one.topic != topics.ENRICHED or one.value is None or one.key is None:
             return
         key, record = one.key.decode(), _CODEC.decode(one.topic, one.value)

@@ -57,7 +57,7 @@ conditions = st.recursive(
 
 @st.composite
 def segments(draw: st.DrawFn) -> tuple[model.Segment, ...]:
-    """Up to five; each may read those before it."""
+    """Draw up to five segments; each may read those before it."""
     made: list[model.Segment] = []
     for number in range(draw(st.integers(1, 5))):
         when: dict[str, Any] = draw(conditions)

@@ -31,7 +31,7 @@ KEY: Final = "server-key-1"
 
 @contextmanager
 def serving(folder: Path, limits: ConnectionLimits) -> Iterator[int]:
-    """The port, until the end of the block."""
+    """Provide the port of a running server."""
     door = doorway(configuration(model.Source("shop", "web", KEY)), folder)
     listening = socket.create_server(("127.0.0.1", 0), backlog=2048)
     server = _server(door.app, Guard(limits, Metrics()))

@@ -1,5 +1,5 @@
-"""What a stage's shell runs on without Kafka, RocksDB and Faust: rows in memory, and one
-configuration that is known."""
+"""Ports of a stage's shell without Kafka, RocksDB and Faust: rows in memory, and one known
+configuration."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Coroutine, Iterator, Sequence
@@ -19,7 +19,7 @@ ONLY: Final = 0
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A record as a stage sent it."""
+    """Record as a stage sent it."""
 
     topic: str
     key: bytes | None
@@ -28,7 +28,7 @@ class Sent:
 
 
 class Sending(ABC):
-    """The part of a shell's ports that takes records."""
+    """Part of a shell's ports that takes records."""
 
     def send(
         self,
@@ -42,13 +42,13 @@ class Sending(ABC):
 
     @abstractmethod
     def leaves(self, record: Sent) -> None:
-        """It was sent."""
+        """Return whether the record was sent."""
 
 
 class Rows(Sending):
-    """The ports of one stage's shell: its rows by key, and what it has sent since it was asked.
-    `next`: the offset up to which each topic is committed; `done`: up to which it could be;
-    `inputs`: how many wait in the log."""
+    """Ports of one stage's shell: its rows by key, and its outputs since the last look. `next`: the
+    offset up to which each topic is committed; `done`: up to which it could be; `inputs`: how many
+    wait in the log."""
 
     partitions: Collection[int] = (ONLY,)
 
@@ -89,7 +89,7 @@ class Rows(Sending):
 
 
 class _Applied:
-    """A log of configurations in which one was applied."""
+    """Log of configurations in which one was applied."""
 
     def __init__(self, config: Configuration) -> None:
         self._config = config
@@ -99,14 +99,14 @@ class _Applied:
 
 
 def knowing(rules: Rules) -> Rulebook:
-    """A rulebook that has these rules already, so that nothing waits for it."""
+    """Return a rulebook that has these rules already, so that nothing waits for it."""
     rulebook = Rulebook(_Applied(rules.config), lambda _: rules)  # type: ignore[arg-type]
     finish(rulebook.find(None))
     return rulebook
 
 
 def handing_over(codec: Codec) -> DecodedCache:
-    """What all stages of one process share."""
+    """Return the cache of decoded records that all stages of one process share."""
     return DecodedCache(codec, (topic for stage in STAGES for topic in stage.inputs))
 
 

@@ -26,7 +26,7 @@ def snippet() -> str:
 
 @dataclass
 class ShopPages:
-    """`gateway` is what the pages are pointed at."""
+    """Shop's web server; `gateway` is what the pages are pointed at."""
 
     folder: Path
     port: int
@@ -57,7 +57,7 @@ class ShopPages:
 
     @cached_property
     def analytics(self) -> bytes:
-        """A page's script with Segment's browser client in it, as esbuild makes it."""
+        """Script of a page with Segment's browser client in it, as esbuild makes it."""
         esbuild = self.folder / "node_modules" / ".bin" / "esbuild"
         command = [str(esbuild), "segment-page.js", "--bundle", "--format=iife"]
         made = subprocess.run(command, cwd=self.folder, capture_output=True, check=True)

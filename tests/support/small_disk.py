@@ -1,4 +1,4 @@
-"""A disk that is soon full."""
+"""A small disk, which is soon full."""
 
 import subprocess
 from collections.abc import Iterator
@@ -10,9 +10,8 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
-    """`folder`, which is made, is a disk of its own meanwhile; the test skips without the right to
-    mount one.
-    """
+    """Mount a disk of its own at `folder`, which is made, during the block; the test skips without
+    the right to mount one."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode != 0:

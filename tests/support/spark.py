@@ -1,4 +1,4 @@
-"""Whether Spark can run on this machine."""
+"""Check that Spark can run on this machine."""
 
 import importlib.util
 

@@ -29,7 +29,8 @@ _BEGIN_MS: Final = 2_000_000_000_000
 
 
 class MemoryLeases:
-    """What a learner writes, and sees of workers. `doomed`: it is killed before so many writes."""
+    """Writer and reader of leases in memory; `doomed`: the learner is killed before so many
+    writes."""
 
     def __init__(self, logs: Logs, records: dict[str, BudgetRecord], doomed: int | None) -> None:
         self._logs = logs
@@ -63,11 +64,11 @@ class MemoryLeases:
         return {partition: len(self._inputs(partition)) - 1 for partition in shares}
 
     def processed(self, partitions: Iterable[int]) -> dict[int, int]:
-        """What is committed."""
+        """Return the committed offsets."""
         return {one: self._logs.committed[topics.SEGMENTED, one] for one in partitions}
 
     def decided(self, partition: int) -> int:
-        """The end of a partition."""
+        """Return the end of a partition."""
         return len(self._logs.records[topics.DECISIONS, partition])
 
     def _inputs(self, partition: int) -> list[Record]:
@@ -111,7 +112,7 @@ class Spending:
         self.treasury = Treasury(self.ledger, leases, PARTITIONS)  # type: ignore[arg-type]
 
     def restart_learner(self, *, loses_disk: bool = False, doomed: int | None = None) -> None:
-        """It is killed, and another begins, with or without its disk."""
+        """Kill the learner and start another, with or without its disk."""
         self.ledger.close()
         self.kills += 1
         self._ledgers += loses_disk
@@ -138,7 +139,7 @@ class Spending:
             self.restart_learner()
 
     def put(self, name: str, who: str, **parts: Any) -> None:
-        """An interaction of a customer, as segmentation writes it."""
+        """Append an interaction of a customer, as segmentation writes it."""
         self._count += 1
         request = None
         if parts.pop("asks", False):
@@ -165,7 +166,7 @@ class Spending:
         self.logs.records[place].append(Record(key, _CODEC.encode(topics.SEGMENTED, record)))
 
     def tell(self, outcome: str) -> None:
-        """An outcome of some message that was sent."""
+        """Append an outcome of some message that was sent."""
         sent = [one for topic in ("email", "web") for one in self.actions(topic)]
         if sent:
             one = self._random.choice(sent)
@@ -173,7 +174,7 @@ class Spending:
             self.put(outcome, one.profile_id, kind="outcome", properties=known)
 
     def actions(self, channel: str) -> list[Action]:
-        """The messages of a channel."""
+        """Return the messages of a channel."""
         return [one for _, one in self.logs.read(topics.actions(channel))]
 
     def work(self, steps: int) -> None:
@@ -190,7 +191,7 @@ class Spending:
             self.worker.commit()
 
     def doom_worker(self) -> None:
-        """It is killed over one of its next writes."""
+        """Kill the worker over one of its next writes."""
         self.worker.doom(self._random.randrange(8))
 
     def _process(self, place: Place) -> None:
@@ -212,12 +213,12 @@ class Spending:
             self.now_ms += 1_500
 
     def purses(self) -> list[dict[str, Purse]]:
-        """What each partition may spend, as its owner has it."""
+        """Return what each partition may spend, as its owner has it."""
         return [self.worker.purses(partition) for partition in range(PARTITIONS)]
 
     def spent(self, name: str) -> int:
-        """Tokens that are spent by what decisions say, in the order of the logs: what was shown in
-        time, or may yet be."""
+        """Return the tokens spent by what decisions say, in the order of the logs: shown in time,
+        or not yet expired."""
         parts: dict[str, tuple[int, int | None]] = {}
         settled: dict[str, str] = {}
         for _, one in self.logs.read(topics.DECISIONS):

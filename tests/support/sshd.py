@@ -22,8 +22,8 @@ _PATIENCE_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """`host_key`: its public key; `private_key`: what its user, the tests' own, proves itself
-    by."""
+    """Running server; `host_key`: its public key; `private_key`: key of its user, the tests'
+    own."""
 
     port: int
     user: str
@@ -33,8 +33,8 @@ class Server:
 
 @contextmanager
 def running_sshd(folder: Path, *internal_sftp: str) -> Iterator[Server]:
-    """`internal_sftp`: options of the server for files, such as `-R` where nothing may be
-    written."""
+    """Run a server during the block; `internal_sftp`: options of the server for files, such as `-R`
+    where nothing may be written."""
     assert SSHD is not None
     folder.mkdir()
     for name in ("host", "user"):

@@ -41,7 +41,7 @@ _LOOK_S = 0.05
 
 
 class Stack:
-    """One home. `variables` are those of its processes, beside the ports, which are any.
+    """Stack in one home. `variables` are those of its processes, beside the ports, which are any.
     `patience_s`: so long a process may take to come back."""
 
     patience_s = _PATIENCE_S
@@ -74,35 +74,35 @@ class Stack:
 
     @cached_property
     def _lag(self) -> LagReader:
-        """Of the groups that the first configuration asks for."""
+        """Lag of the groups that the first configuration asks for."""
         return LagReader(self.settings.kafka(), all_groups(applied_configuration(self.settings)))
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        """A command, whatever comes of it."""
+        """Run a command, and return its result, failed or not."""
         command = [sys.executable, "-m", "pipeline.cli", *arguments]
         return subprocess.run(
             command, env=self._environment, capture_output=True, text=True, timeout=_COMMAND_S
         )
 
     def start(self, *arguments: str, program: str = "pipeline.cli") -> "subprocess.Popen[bytes]":
-        """A command, or another program of this repository, that goes on beside the stack's own
+        """Start a command, or another program of this repository, beside the stack's own
         processes."""
         command = [sys.executable, "-m", program, *arguments]
         return subprocess.Popen(command, env=self._environment, stderr=subprocess.DEVNULL)
 
     def kairos(self, *arguments: str) -> str:
-        """A command that succeeds; its output."""
+        """Run a command that succeeds; return its output."""
         done = self.run(*arguments)
         assert done.returncode == 0, (arguments, done.returncode, done.stdout, done.stderr)
         return done.stdout
 
     def json(self, *arguments: str) -> Any:
-        """What a command prints with --json."""
+        """Run a command with --json, and return what it prints."""
         return msgspec.json.decode(self.kairos(*arguments, "--json"))
 
     def ask(self, *arguments: str) -> Any:
-        """What a command prints with --json that is run in this process: another one takes seconds
-        to start."""
+        """Run a command with --json in this process, and return what it prints: another process
+        takes seconds to start."""
         printed = StringIO()
         with (
             patch.dict(os.environ, self._environment, clear=True),
@@ -114,30 +114,29 @@ class Stack:
         return msgspec.json.decode(printed.getvalue())
 
     def client(self, key: str) -> httpx.Client:
-        """Of the gateway, with a key."""
+        """Return a client of the gateway with a key."""
         return httpx.Client(base_url=self.url, auth=(key, ""), timeout=30.0, trust_env=False)
 
     def turned_away(self) -> float:
-        """How many requests the gateway has answered with 503 so far."""
+        """Return how many requests the gateway has answered with 503 so far."""
         return self._counted("kairos_gateway_requests_total", status="503")
 
     def accepted(self, *kinds: str) -> list[float]:
-        """How many interactions of each kind it has answered with 200 so far. What Kafka took
-        without having acknowledged it in time is not among them.
-        """
+        """Return how many interactions of each kind it has answered with 200 so far. Records that
+        Kafka did not acknowledge in time are not among them."""
         return [self._counted("kairos_gateway_accepted_total", kind=kind) for kind in kinds]
 
     def interactions(self, event_id: str) -> list[tuple[StoredRecord, Interaction]]:
-        """The records of an event that are in the topic now."""
+        """Return the records of an event that are in the topic now."""
         every = self.records.every(topics.INTERACTIONS, Interaction)
         return [(stored, one) for stored, one in every if one.event_id == event_id]
 
     def process(self, name: str) -> psutil.Process:
-        """A running process; waits while the supervisor starts it again."""
+        """Return a running process; wait while the supervisor starts it again."""
         return eventually(lambda: self._running(name), self.patience_s)
 
     def broker(self) -> psutil.Process:
-        """Its running process."""
+        """Return the broker's running process."""
         running = self.settings.broker().status()
         assert running is not None
         return psutil.Process(running.pid)
@@ -152,25 +151,26 @@ class Stack:
         assert self._lag.wait_until_idle(seconds), self._lag.lag()
 
     def answers(self) -> bool:
-        """Whether the gateway says that the whole pipeline answers; False while there is none."""
+        """Return whether the gateway says that the whole pipeline answers; False while there is
+        none."""
         try:
             return httpx.get(f"{self.url}/readyz", timeout=30.0, trust_env=False).is_success
         except (httpx.TransportError, StackError):
             return False
 
     def restart(self, *names: str) -> None:
-        """SIGKILL, and wait until the supervisor has brought them back."""
+        """Send SIGKILL, and wait until the supervisor has brought the processes back."""
         killed = {name: self.process(name) for name in names}
         for process in killed.values():
             process.kill()
         eventually(lambda: all(self._is_back(name, process) for name, process in killed.items()))
 
     def decisions(self, result: str) -> float:
-        """How many requests for a decision had this result so far."""
+        """Return how many requests for a decision had this result so far."""
         return self._counted("kairos_gateway_decisions_total", result=result)
 
     def _counted(self, metric: str, **labels: str) -> float:
-        """The sum of the gateway's samples of a metric that have these labels."""
+        """Return the sum of the gateway's samples of a metric that have these labels."""
         text = httpx.get(f"{self.url}/metrics", timeout=30.0, trust_env=False).text
         samples = chain.from_iterable(one.samples for one in text_string_to_metric_families(text))
         named = (one for one in samples if one.name == metric)
@@ -191,7 +191,7 @@ class Stack:
 
 @contextmanager
 def stopped(process: psutil.Process) -> Iterator[None]:
-    """It stands still meanwhile: it is there, and does nothing."""
+    """Stop a process during the block."""
     process.send_signal(signal.SIGSTOP)
     try:
         yield
@@ -201,7 +201,7 @@ def stopped(process: psutil.Process) -> Iterator[None]:
 
 @contextmanager
 def running_stack(stack: Stack, *options: str) -> Iterator[Stack]:
-    """Up meanwhile; all of it has ended afterwards."""
+    """Run a stack during the block; all of it has ended afterwards."""
     try:
         stack.kairos("up", "--config", str(stack.configuration), *options)
         yield stack
@@ -210,7 +210,7 @@ def running_stack(stack: Stack, *options: str) -> Iterator[Stack]:
 
 
 def eventually(look: Callable[[], T | None], patience_s: float = _PATIENCE_S) -> T:
-    """The first thing found that is not nothing; a test fails where there never is one."""
+    """Return the first thing found that is not nothing; the test fails where there never is one."""
     give_up_at = time.monotonic() + patience_s
     while not (found := look()):
         assert time.monotonic() < give_up_at, f"not within {patience_s:g} s"

@@ -1,4 +1,4 @@
-"""What the agents say of their work: headers of records, and metrics of processes."""
+"""Telemetry of the agents: headers of records, and metrics of processes."""
 
 import re
 import urllib.request
@@ -14,17 +14,18 @@ _SAMPLE = re.compile(r'^(kairos_\w+)\{[^}]*stage="(\w+)"[^}]*\} (\S+)$', re.MULT
 
 
 def trace_of(number: int) -> str:
-    """A W3C trace id for the record of this number."""
+    """Return a W3C trace id for the record of this number."""
     return f"{number + 1:032x}"
 
 
 def traceparent(number: int) -> tuple[str, bytes]:
-    """The header with which a client begins that trace."""
+    """Return the header with which a client begins that trace."""
     return "traceparent", f"00-{trace_of(number)}-{1:016x}-01".encode()
 
 
 def check_decision_headers(decision: StoredRecord, trace: str) -> None:
-    """A decision ends the trace that its interaction began, and tells each stage's times."""
+    """Check that a decision ends the trace that its interaction began, and has each stage's
+    times."""
     headers = dict(decision.headers)
     version, found, span, flags = (headers["traceparent"] or b"").decode().split("-")
     assert (version, found, flags) == ("00", trace, "01")
@@ -37,7 +38,7 @@ def check_decision_headers(decision: StoredRecord, trace: str) -> None:
 
 
 def metrics(home: Path) -> Counter[tuple[str, str]]:
-    """The sums of all samples by metric and stage, over every worker of a home."""
+    """Return the sums of all samples by metric and stage, over every worker of a home."""
     sums: Counter[tuple[str, str]] = Counter()
     for process in announcements(home).values():
         url = f"http://127.0.0.1:{process.ports['metrics']}/metrics"

@@ -11,7 +11,7 @@ FEATURES = 3
 
 @cache
 def booster() -> lightgbm.Booster:
-    """20 trees over three features, of which the third is often missing."""
+    """Return 20 trees over three features, of which the third is often missing."""
     random = np.random.default_rng(7)
     rows = random.normal(size=(600, FEATURES))
     rows[::3, 2] = np.nan
@@ -28,5 +28,5 @@ def booster() -> lightgbm.Booster:
 
 @cache
 def model_text() -> str:
-    """As it is saved."""
+    """Return the model as it is saved."""
     return booster().model_to_string()

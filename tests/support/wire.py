@@ -11,7 +11,7 @@ _LOOK_S = 0.05
 
 
 class Wire:
-    """Passes connections on to `port` of this machine.
+    """Proxy that passes connections on to `port` of this machine.
 
     `delay_s`: time that passes before a connection's first bytes are passed on. While `dead`,
     connections are closed at once; while `silent`, what comes is held back.

@@ -22,7 +22,7 @@ MAX_ACTION_AGE_MS: Final = 300_000
 def rules(
     bundle: model.Bundle, places: Places | None = None, scorers: Mapping[str, Scorer] | None = None
 ) -> Rules:
-    """Rules of a bundle that is right; `places` is its geo database, `scorers` are its models.
+    """Return the rules of a valid bundle; `places` is its geo database, `scorers` are its models.
     Tests' clocks begin at 0, hence so do their sources."""
     sources = tuple(replace(one, earliest="1970-01-01") for one in bundle.sources.sources)
     config = compile_bundle(replace(bundle, sources=replace(bundle.sources, sources=sources)))
@@ -35,7 +35,7 @@ def rules(
 
 @cache
 def plain_rules() -> Rules:
-    """Three namespaces, two traits, two segments, nothing to offer."""
+    """Return rules with three namespaces, two traits, two segments, nothing to offer."""
     return rules(
         model.Bundle(
             sources=model.Sources((model.Source("shop", "web", "write-key-1"),)),

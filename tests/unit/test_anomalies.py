@@ -46,7 +46,7 @@ def _course_of(rows: list[tuple[str, int, str, str]], goal: str | None = None) -
 
 
 def _quiet_series(random: np.random.Generator, number: int) -> DailySeries:
-    """Counts with growth and weekdays, or a share with neither."""
+    """Draw counts with growth and weekdays, or a share with neither."""
     day = np.arange(_DAYS)
     mean = (3 + number) * np.exp(day / 200) * _WEEKDAYS[day % 7]
     counts = random.poisson(mean).astype(float)
@@ -120,7 +120,7 @@ _visits = st.lists(
 @given(_visits)
 @settings(max_examples=cases(25), deadline=None)
 def test_series_equal_a_plain_count(rows: list[tuple[str, int, str, str]]) -> None:
-    """Times in steps of ten minutes; a fourth day ends the table."""
+    # Times in steps of ten minutes; a fourth day ends the table.
     events = sorted(
         (case, _MONDAY * _DAY + at * 600_000, name, channel) for case, at, name, channel in rows
     )

@@ -59,7 +59,7 @@ def _values(found: Attribution) -> dict[str, float]:
 
 
 def test_removal_effects_of_the_textbook_chain() -> None:
-    """P(conversion) = ⅓: start → C1 ⅔, C2 ⅓; C1 → C2 ½; C2 → C3; C3 → conversion ½."""
+    # P(conversion) = ⅓: start → C1 ⅔, C2 ⅓; C1 → C2 ½; C2 → C3; C3 → conversion ½.
     effects = removal_effects(count_paths(BOOK), 1)
     assert effects.conversions == pytest.approx([0.5, 1.0, 1.0], abs=1e-12)
     credit = _credits("markov", BOOK)
@@ -85,7 +85,7 @@ def test_removal_effects_equal_those_of_whole_matrices(order: int, seed: int, nu
 
 
 def test_consecutive_identical_states_are_one() -> None:
-    """a a a b: at order 1 as a b; at order 2 as (a a) (a b), which is not a b."""
+    # a a a b: at order 1 as a b; at order 2 as (a a) (a b), which is not a b.
     repeated = [PathRow(("a", "a", "a", "b"), 1.0, 1.0, 2.0), PathRow(("b", "b"), 2.0, 2.0, 1.0)]
     once = [PathRow(("a", "b"), 1.0, 1.0, 2.0), PathRow(("b",), 2.0, 2.0, 1.0)]
     at_one = [removal_effects(count_paths(rows), 1).conversions for rows in (repeated, once)]
@@ -226,14 +226,14 @@ def test_shao_li_equals_its_formula_path_by_path(seed: int) -> None:
 
 
 def test_journey_credit_of_a_markov_model_follows_removal_effects() -> None:
-    """The only converting path has effects ½, 1, 1: it is divided 1 : 2 : 2."""
+    # The only converting path has effects ½, 1, 1: it is divided 1 : 2 : 2.
     assert _credits("markov-journey", BOOK) == pytest.approx({"C1": 0.2, "C2": 0.4, "C3": 0.4})
     rows = [*BOOK, PathRow(("C1",), 4.0)]
     assert _credits("markov-journey", rows)["C1"] > 4.0
 
 
 def test_large_chains_agree_with_whole_matrices() -> None:
-    """More states than are factored at once."""
+    # More states than are factored at once.
     chance = random.Random(3)
     names = [f"c{index}" for index in range(8)]
     rows = [
@@ -265,8 +265,7 @@ def test_too_many_channels_in_circles_are_refused() -> None:
 
 
 def test_the_order_of_what_made_the_paths_is_found() -> None:
-    """The next channel depends on the last one, or on whether the last two are both b."""
-
+    # The next channel depends on the last one, or on whether the last two are both b.
     def made(order: int) -> list[PathRow]:
         chance = random.Random(order)
         rows = []
@@ -286,7 +285,7 @@ def test_the_order_of_what_made_the_paths_is_found() -> None:
 
 
 def test_the_bootstrap_covers_what_theory_says() -> None:
-    """First-touch conversions of a channel are binomial: σ = √(n p (1 − p))."""
+    # First-touch conversions of a channel are binomial: σ = √(n p (1 − p)).
     rows = [PathRow(("a",), 300.0, 300.0, 400.0), PathRow(("b",), 100.0, 100.0, 200.0)]
     paths = count_paths(rows)
     fitted = fit("first", ModelOptions(), paths)
@@ -299,7 +298,7 @@ def test_the_bootstrap_covers_what_theory_says() -> None:
 
 
 def test_the_bootstrap_draws_customers_not_paths() -> None:
-    """Ten customers with a hundred equal journeys each: as uncertain as ten, not as a thousand."""
+    # Ten customers with a hundred equal journeys each: as uncertain as ten, not as a thousand.
     paths = count_paths([PathRow(("a",), 500.0), PathRow(("b",), 500.0)])
     one_each = np.eye(2) * 100.0
     clustered = Customers(np.array([5.0, 5.0]), one_each, np.zeros((2, 2)))

@@ -36,7 +36,7 @@ def _conversion(who: str, day: float, value: float = 1.0) -> str:
 
 
 def _end(day: float) -> str:
-    """Somebody else's conversion without touch, so that the table goes on until then."""
+    """Return somebody else's conversion without touch, so that the table goes on until then."""
     return _conversion("last", day, 0.0)
 
 
@@ -205,7 +205,7 @@ def test_units_touches_and_repeated_ids_are_as_asked(tmp_path: Path) -> None:
 
 
 def test_credit_decays_by_half_lives(tmp_path: Path) -> None:
-    """Touches 1 and 3 half-lives before: ½ to ⅛, so four fifths and one fifth."""
+    # Touches 1 and 3 half-lives before: ½ to ⅛, so four fifths and one fifth.
     lines = [_touch("p", 7, "a"), _touch("p", 21, "b"), _conversion("p", 28, 100.0)]
     found = _answer(write_csv(tmp_path / "t.csv", [HEADER, *lines]), "time-decay")
     values = {one.channel: one.value for one in found.attribution.channels}
@@ -258,7 +258,8 @@ def test_typed_parquet_times_are_read(tmp_path: Path) -> None:
 def _expected_paths(
     events: Sequence[tuple[str, int, str | None]], lookback: int
 ) -> Counter[tuple[tuple[str, ...], bool]]:
-    """By going through each customer's events in order, as the definition says."""
+    """Return the paths found by going through each customer's events in order, as the definition
+    says."""
     found: Counter[tuple[tuple[str, ...], bool]] = Counter()
     end = max(at for _, at, _ in events)
     for who in {who for who, _, _ in events}:
@@ -313,7 +314,7 @@ def test_journeys_equal_those_told_event_by_event(
 
 
 def _check_customers(customers: Customers, paths: PathCounts, most: int) -> None:
-    """Drawn each once, they are what was seen."""
+    """Check that the customers, drawn each once, are those of the table."""
     assert 0 < customers.counts.sum() <= most
     assert customers.counts @ customers.conversions == pytest.approx(paths.conversions)
     assert customers.counts @ customers.nulls == pytest.approx(paths.nulls)

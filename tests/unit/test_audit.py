@@ -1,4 +1,4 @@
-"""What an audit reports is read right: every advisory is a finding, a failure is none."""
+"""Audit reports are read right: every advisory is a finding, a failure is none."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The codec's framing, and what it says of bytes that are no record."""
+"""The codec's framing, and its verdict on bytes that are no record."""
 
 import math
 import struct
@@ -29,7 +29,7 @@ def with_property(value: Scalar) -> Interaction:
 
 
 def long(value: int) -> bytes:
-    """A zigzag varint, as Avro writes every count and length."""
+    """Return a zigzag varint, as Avro writes every count and length."""
     value = (value << 1) ^ (value >> 63)
     out = bytearray()
     while value > 0x7F:
@@ -158,7 +158,7 @@ def test_no_beginning_of_a_record_is_a_record(name: str) -> None:
 )
 @pytest.mark.parametrize("after", [b"", text("a") * 2], ids=["nothing", "something"])
 def test_absurd_lengths_are_refused_at_once(before: bytes, count: int, after: bytes) -> None:
-    """With memory for none of them: an allocation of that size would raise MemoryError."""
+    # With memory for none of them: an allocation of that size would raise MemoryError.
     decoded = CODEC.decode("interactions", before + long(count) + after)
     assert isinstance(decoded, Malformed)
     assert decoded.reason == "malformed-avro"

@@ -35,7 +35,7 @@ def _write(path: Path, interactions: Iterable[Interaction]) -> Path:
 
 @pytest.fixture
 def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Runs the command; the tables are in `out`."""
+    """A function that runs the command; the tables are in `out`."""
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))
 
     def run(given: Path, *options: str, config: Path = _DEMO) -> Result:
@@ -47,7 +47,7 @@ def invoke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Res
 
 @pytest.fixture
 def play(invoke: Callable[..., Result]) -> Callable[..., Any]:
-    """Runs the command, and returns its report."""
+    """A function that runs the command, and returns its report."""
 
     def run(given: Path, *options: str, config: Path = _DEMO) -> Any:
         done = invoke(given, "--json", *options, config=config)
@@ -59,7 +59,7 @@ def play(invoke: Callable[..., Result]) -> Callable[..., Any]:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Callable[[str], list[Any]]:
-    """Answers a query over the tables, each by its name."""
+    """A function that answers a query over the tables, each by its name."""
 
     def ask(query: str) -> list[Any]:
         with duckdb.connect() as database:
@@ -71,7 +71,7 @@ def table(tmp_path: Path) -> Callable[[str], list[Any]]:
 
 
 def _direct(log: Sequence[Interaction]) -> tuple[Flow, list[Emit]]:
-    """The stages, driven by the test."""
+    """Run the stages in the test."""
     bundle = load(_DEMO)
     assert isinstance(bundle, Bundle)
     flow = Flow(rules(bundle))
@@ -309,7 +309,7 @@ def test_a_wrong_configuration_is_told_with_file_and_line(
 def test_the_end_is_later_than_the_day_of_the_log(
     tmp_path: Path, play: Callable[..., Any], table: Callable[[str], list[Any]]
 ) -> None:
-    """Memberships are those of the end: after a year nobody has a window open."""
+    # Memberships are those of the end: after a year nobody has a window open.
     file = _write(tmp_path / "a.ndjson", shop_log())
     play(file)
     now = table("SELECT segment, count(*) FROM memberships GROUP BY 1 ORDER BY 1")

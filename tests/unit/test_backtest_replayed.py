@@ -51,7 +51,7 @@ def _encoded(topic: str, value: msgspec.Struct | bytes) -> bytes:
 
 
 def _asked() -> list[Interaction]:
-    """A log in which every third visitor waits for an answer."""
+    """Return a log in which every third visitor waits for an answer."""
     log = {one.event_id: one for one in shop_log()}
     return [
         replace(one, request=DecideRequest(name, "g", ("home-hero",), one.received_at, {"x": 2}))

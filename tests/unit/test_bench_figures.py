@@ -1,4 +1,4 @@
-"""What is made of measurements: who fell behind, and how long the last partition waited."""
+"""Figures of measurements: rates that were not sustained, and the wait of the last partition."""
 
 from math import inf
 

@@ -1,4 +1,4 @@
-"""What the broker finds on a machine: a Java, free ports, its own process."""
+"""The broker's surroundings on a machine: a Java, free ports, its own process."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Budgets in decisions: who is held back, what the shadow price does, and how it is explained."""
+"""Budgets in decisions: withheld messages, effect of the shadow price, and their explanation."""
 
 from dataclasses import replace
 from datetime import UTC, datetime

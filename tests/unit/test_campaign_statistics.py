@@ -172,7 +172,7 @@ def test_agents_choice_gives_no_lift_where_naive_comparison_is_wrong(
 
 
 def test_sequences_cover_the_truth_at_every_daily_look() -> None:
-    """80 effects, looked at on each of ten days; intervals made for one look only miss more."""
+    # 80 effects, looked at on each of ten days; intervals made for one look only miss more.
     missed, missed_by_single_looks, effects = 0, 0, 0
     for seed in range(10):
         met = bank_records(100 + seed, 1_500, _DAYS).meetings
@@ -193,7 +193,7 @@ def test_sequences_cover_the_truth_at_every_daily_look() -> None:
 
 @dataclass(frozen=True)
 class Look:
-    """A difference, the reach of its sequence, and that of the usual interval."""
+    """Difference, the reach of its sequence, and that of the usual interval."""
 
     value: float
     reach: float
@@ -227,7 +227,8 @@ def _truth(offer: BankOffer, channel: str | None) -> float:
 
 
 def _lift(holdouts: float, held_every: int, filled: bool = False) -> Lift:
-    """1,000 customers, every `held_every`th held out at the message, drawn with `holdouts`."""
+    """Return the lift of 1,000 customers, every `held_every`th held out at the message, drawn with
+    `holdouts`."""
     decisions = []
     for number in range(1_000):
         held = number % held_every == 0

@@ -46,7 +46,7 @@ _CODEC = Codec(recorded_versions())
 
 @dataclass
 class World:
-    """What a run left: logs, and what customers got."""
+    """Result of a run: logs, and the customers' messages."""
 
     logs: Logs
     delivered: set[str]
@@ -56,14 +56,14 @@ class World:
     roll_call: set[str] = field(default_factory=set)
 
     def every(self, topic: str) -> Iterator[tuple[list[Record], int, Any]]:
-        """The log, the place in it, and what stands there."""
+        """Yield the log, the place in it, and the record there."""
         for partition in range(_PARTITIONS):
             log = self.logs.records[topic, partition]
             for place, record in enumerate(log):
                 yield log, place, record.value and _CODEC.decode(topic, record.value)
 
     def find(self, topic: str, holds: Callable[[Any], bool]) -> tuple[list[Record], int, Any]:
-        """The last record of `topic` for which it holds."""
+        """Return the last record of `topic` for which the condition holds."""
         return [one for one in self.every(topic) if holds(one[2])][-1]
 
     def judge(self, check: Check) -> list[str]:
@@ -124,7 +124,7 @@ def _undisturbed() -> World:
 
 
 def _step(customer: int, step: int) -> Interaction:
-    """What a customer of the traffic does in one step."""
+    """Return the interactions of one step of a customer of the traffic."""
     cookie = [("cookie", f"k{customer}")] * (step <= 2)
     known = [("customer_id", f"c{customer}"), ("email", f"{customer}@x")] * (step >= 2)
     name = "Order" if step == 2 or (step == 4 and customer != _STAYS_AWAY) else "Viewed"
@@ -175,7 +175,7 @@ def _alter(topic: str, holds: Callable[[Any], bool], change: Callable[[Any], Any
 
 
 def _alter_state(of: Stage, change: Callable[[Any], Any]) -> Tampering:
-    """The last row that has a state which is changed by it."""
+    """Alter the last row whose state changes by it."""
     decoder = msgspec.msgpack.Decoder(Row[of.state])  # type: ignore[name-defined]
 
     def tamper(world: World) -> None:
@@ -195,7 +195,7 @@ def _alter_state(of: Stage, change: Callable[[Any], Any]) -> Tampering:
 
 
 def _contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]) -> Tampering:
-    """Of the first part of a contact history that has some."""
+    """Return the contacts of the first part of a contact history that has some."""
 
     def changed(state: Any) -> Any:
         here = dict(state.shards.here)
@@ -209,7 +209,7 @@ def _contacts(change: Callable[[tuple[Contact, ...]], tuple[Contact, ...]]) -> T
 
 
 def _of(event_id: str) -> Callable[[Any], bool]:
-    """Whether a record is about this interaction."""
+    """Return whether a record is about this interaction."""
 
     def holds(record: Any) -> bool:
         subject = getattr(record, "interaction", record)
@@ -248,7 +248,7 @@ def _fail(world: World) -> None:
 
 
 def _die(world: World, stage: str, reason: str, topic: str) -> None:
-    """Of the first record of `topic`."""
+    """Replace the first record of `topic` by a dead letter."""
     letter = DeadLetterRecord(stage, reason, "", topic, 0, 0, _START_MS, key=b"k", value=None)
     value = _CODEC.encode(topics.DEAD_LETTERS, letter)
     world.logs.records[topics.DEAD_LETTERS, 0].append(Record(b"k", value))
@@ -302,7 +302,7 @@ def _is_outcome(record: Any) -> bool:
 
 
 def _repeat_the_first_snapshot(world: World) -> None:
-    """What a stopped worker might do."""
+    """Append the first snapshot once more, as a stopped worker might."""
     of_person = (one for one in world.every(topics.PROFILES) if _is_person(one[2]))
     log, place, _ = next(of_person)
     log.append(log[place])

@@ -11,7 +11,7 @@ from pipeline.cli.main import build_app
 
 
 def refused(home: Path, **variables: str) -> str:
-    """The line that it prints."""
+    """Return the line that it prints."""
     environment = {"KAIROS_HOME": str(home), "KAIROS_CACHE_DIR": str(home / "cache"), **variables}
     done = CliRunner().invoke(build_app("broker"), ["broker", "start"], env=environment)
     assert (done.exit_code, done.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""`kairos config validate` as a command: what it prints, and its exit code."""
+"""`kairos config validate` as a command: its output and exit code."""
 
 import shutil
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_a_mistake(folder: Path, line: str, message: str) -> None:
 
 
 def test_a_campaign_that_reaches_nobody_is_named_with_its_line() -> None:
-    """By `plan`, where only the data can tell."""
+    # By `plan`, where only the data can tell.
     reach = (CampaignReach("loyalty", 0, False), CampaignReach("welcome", 3, False))
     planned = RolloutPlan("d", True, 7, (), (), (), reach)
     [warning] = unreaching(_DEMO, planned)

@@ -1,4 +1,4 @@
-"""`kairos insights`: what it prints, and what it says about bad tables."""
+"""`kairos insights`: its output, and its messages about bad tables."""
 
 import json
 import math

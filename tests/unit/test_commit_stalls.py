@@ -65,7 +65,7 @@ async def test_a_worker_whose_output_is_not_delivered_ends_uncommitted(app: App)
 
 
 async def test_a_worker_goes_on_while_some_commits_succeed(app: App) -> None:
-    """Each fails at first, and together they take longer than one may."""
+    # Each fails at first, and together they take longer than one may.
     asked: list[int] = []
 
     async def commit(offsets: Mapping[TP, int], _: int) -> KafkaError | None:
@@ -83,7 +83,7 @@ async def test_a_worker_goes_on_while_some_commits_succeed(app: App) -> None:
 
 
 async def _end(app: App, commit: _Commit, output: bytes | None = None) -> str:
-    """What ends a worker that has processed an event."""
+    """Return the error that ends a worker that has processed an event."""
     consumer: Any = app.consumer
     async with app.producer, asyncio.timeout(_HANGS_S):
         consumer._commit_with_notes = commit
@@ -97,6 +97,6 @@ async def _end(app: App, commit: _Commit, output: bytes | None = None) -> str:
 
 
 def _process(consumer: Any, offset: int) -> None:
-    """Its agent has got it, and is done with it."""
+    """Mark an event as delivered to its agent and acknowledged."""
     consumer._progress.record_delivery(_INPUT, offset)
     consumer._acked_index[_INPUT].add(offset)

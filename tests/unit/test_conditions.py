@@ -1,4 +1,4 @@
-"""What holds when, at the edges."""
+"""Edges of conditions: bounds, absent values, and types that do not match."""
 
 import pytest
 

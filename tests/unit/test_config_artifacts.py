@@ -1,4 +1,4 @@
-"""Files that a configuration names: found, checked, named by digest, and what is said if not."""
+"""Files that a configuration names: found, checked, named by digest, or refused by name."""
 
 import shutil
 from pathlib import Path
@@ -33,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def scored(folder: Path) -> Path:
-    """With a model as well."""
+    """The demo's configuration, with a geo database and a model."""
     (folder / "models").mkdir()
     (folder / "models" / "buys.txt").write_text(model_text())
     score = "  - {name: buys, model: models/buys.txt, features: [views, purchases, %s]}\n"

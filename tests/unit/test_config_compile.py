@@ -1,4 +1,4 @@
-"""From a bundle to what the stages run."""
+"""Compilation of a bundle to the stages' rules."""
 
 from pathlib import Path
 

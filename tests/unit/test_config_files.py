@@ -1,4 +1,4 @@
-"""Folders of configuration: what is accepted, and what is said of mistakes."""
+"""Folders of configuration: valid ones are accepted, and mistakes are named."""
 
 import shutil
 from pathlib import Path
@@ -140,7 +140,7 @@ def _currency(since: str = "2024-05-01", of: str = "properties.total") -> str:
     ],
 )  # fmt: skip
 def test_mistake(folder: Path, file: str, old: str, new: str, at: str, said: str) -> None:
-    """`at`: what stands in the line that the error names."""
+    # `at`: what stands in the line that the error names.
     edit(folder / file, old, new)
     text = (folder / file).read_text()
     line = text[: text.index(at)].count("\n") + 1
@@ -158,7 +158,7 @@ def test_all_mistakes_of_a_folder_are_told_at_once(folder: Path) -> None:
 
 
 def test_a_wrong_form_hides_no_other_kind_of_error(folder: Path) -> None:
-    """One error of each kind, each told once and none that follows from another."""
+    # One error of each kind, each told once and none that follows from another.
     edit(folder / "policies.yaml", "max: 1", "max: one")
     edit(folder / CART, "address: email", "address: mail")
     edit(folder / CART, "budget: 500", "budget: ${NOWHERE}")
@@ -207,7 +207,7 @@ def test_an_unknown_name_is_told_although_a_file_of_another_kind_is_broken(folde
     ],
 )
 def test_one_mistake_is_one_error(folder: Path, file: str, old: str, new: str) -> None:
-    """Names that a damaged file may have defined, and fields that it has wrong, count as there."""
+    # Names that a damaged file may have defined, and fields that it has wrong, count as there.
     edit(folder / file, old, new)
     found = errors(folder)
     assert {one.file for one in found} == {file}, found

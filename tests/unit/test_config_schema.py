@@ -74,7 +74,7 @@ RUBBISH = (None, True, -1, 1.5, "", "a b", "5 minutes", [], ["a"], {}, {"odd": 1
 
 
 def damaged(value: object) -> list[object]:
-    """`value` with each of its parts replaced by rubbish, or removed, in turn."""
+    """Yield `value` with each of its parts replaced by rubbish, or removed, in turn."""
     if isinstance(value, dict):
         without = [{k: v for k, v in value.items() if k != key} for key in value]
         inside = [{**value, key: part} for key in value for part in damaged(value[key])]

@@ -28,7 +28,7 @@ _VIEW: Final = Interaction("e", "track", "View", "web", "shop", _NOW_MS, _NOW_MS
 
 
 class _Identity:
-    """The identity stage, to which apps of others write."""
+    """Identity stage, to which other apps write."""
 
     def __init__(self) -> None:
         self._ports = Rows()
@@ -43,13 +43,13 @@ class _Identity:
         self._offset = 0
 
     def come(self, event_id: str, claimed_ms: int, at_ms: int) -> bool:
-        """An interaction that claims a time, and stands in the log since another; whether it is
-        processed."""
+        """Write an interaction that claims a time, and stands in the log since another; return
+        whether it is processed."""
         one = replace(_VIEW, event_id=event_id, occurred_at=claimed_ms, received_at=claimed_ms)
         return topics.IDENTIFIED in self.process(one, at_ms)
 
     def process(self, one: Interaction, at_ms: int = _NOW_MS) -> list[str]:
-        """The topics of what followed from an interaction."""
+        """Return the topics of an interaction's outputs."""
         value = _CODEC.encode(topics.INTERACTIONS, one)
         key = one.identifiers[0].key.encode()
         offset, self._offset = self._offset, self._offset + 1

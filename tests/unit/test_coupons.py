@@ -36,7 +36,7 @@ def config() -> Any:
 
 
 def _serving(door: Doorway, *others: Doorway, content: dict[str, str] | None = None) -> None:
-    """Kafka gives every gateway what was written, and decisioning answers with `content`."""
+    """Serve gateways that all get what was written to Kafka; decisioning answers with `content`."""
 
     def take(records: Sequence[Outgoing]) -> None:
         for one in records:
@@ -146,7 +146,7 @@ def test_width_that_no_printer_has_is_refused(config: Any, tmp_path: Path) -> No
 
 
 def test_code_is_redeemed_once_over_gateways_and_tills(config: Any, tmp_path: Path) -> None:
-    """Twenty tills at two gateways, all at once; each then asks again."""
+    # Twenty tills at two gateways, all at once; each then asks again.
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     doors = [doorway(config, tmp_path / name) for name in ("one", "two")]

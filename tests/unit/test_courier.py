@@ -52,7 +52,7 @@ _TRACE = traces.new_trace()
 
 
 def _delivered(folder: Path, written_ms: int, hops: list[str] | None = None) -> list[str]:
-    """Outcomes that were reported, and `post` for each post to the receiver; `hops` gets what they
+    """Return reported outcomes, and `post` for each post to the receiver; `hops` gets what they
     carried of the action's trace."""
     seen: list[str] = []
     carried = [] if hops is None else hops
@@ -224,7 +224,7 @@ def test_a_cancelled_action_is_not_tried_any_more(
     tries: int,
     outcome: tuple[str, dict[str, str]],
 ) -> None:
-    """`before`: tries before it is cancelled."""
+    # `before`: tries before it is cancelled.
     adapter = _Busy(knows)
     reports: list[dict[str, Any]] = []
     _reported(

@@ -1,4 +1,4 @@
-"""When a decision is asked for, and when the gateway says at once that it cannot come in time."""
+"""Admission of decisions: when one is asked for, and when the gateway refuses at once."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -70,7 +70,7 @@ def test_all_are_admitted_below_capacity() -> None:
 
 
 def test_overload_is_refused_and_what_is_admitted_comes_in_time() -> None:
-    """Of three times what the pipeline makes, it goes on making nearly all that it can."""
+    # Of three times what the pipeline makes, it goes on making nearly all that it can.
     pipeline = _Pipeline(per_s=300)
     pipeline.run(arrivals_per_s=900, seconds=20)
     assert pipeline.in_time > 0.9 * 300 * 20
@@ -102,7 +102,7 @@ def test_stalled_pipeline_is_asked_once_per_second_and_found_again_at_once() -> 
 
 
 def test_slow_machine_that_comes_in_time_is_asked() -> None:
-    """Each decision takes most of a budget, some more, and many are in flight."""
+    # Each decision takes most of a budget, some more, and many are in flight.
     now_s = 0.0
     admission = DecisionAdmission(1, _BUDGET_S, lambda: now_s)
     for number in range(2_000):
@@ -114,7 +114,7 @@ def test_slow_machine_that_comes_in_time_is_asked() -> None:
 
 
 def test_short_stall_is_borne() -> None:
-    """As long as a collection of garbage or a commit takes."""
+    # As long as a collection of garbage or a commit takes.
     gate = DelayGate(target_s=0.05, interval_s=0.1)
     for delay_ms in range(0, 140, 10):
         assert gate.is_open(delay_ms / 1000, now_s=delay_ms / 1000), delay_ms

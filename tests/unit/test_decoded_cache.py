@@ -15,7 +15,7 @@ class _Text(Struct, frozen=True):
 
 
 class _Codec:
-    """Counts what it has to decode."""
+    """Codec that counts what it has to decode."""
 
     def __init__(self) -> None:
         self.decoded = 0

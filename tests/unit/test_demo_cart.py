@@ -34,7 +34,7 @@ def _came(flow: Flow, name: str, minute: int) -> Iterator[Emit]:
 
 
 def _mails(emits: Iterator[Emit]) -> list[tuple[str, int]]:
-    """Campaign, and after how many minutes."""
+    """Return each mail's campaign, and after how many minutes it came."""
     actions = [emit.value for emit in emits if emit.topic == "actions.email"]
     return [
         (one.campaign, (one.created_at - _BEGIN_MS) // _MINUTE_MS)

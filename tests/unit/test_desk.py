@@ -1,4 +1,4 @@
-"""Tasks for people: whoever takes one first has it, in any order of what comes after."""
+"""Tasks for people: the first who takes one has it, in any order of later events."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -286,7 +286,7 @@ def test_connection_cut_before_the_data_is_tried_again(stage: str) -> None:
 
 @pytest.mark.parametrize("stage", ["data", "accepted"])
 def test_connection_cut_after_the_data_is_not_tried_again(tmp_path: Path, stage: str) -> None:
-    """Neither by this process nor by one that comes after it."""
+    # Neither by this process nor by one that comes after it.
     server, outcomes = MailServer(), _Outcomes()
     server.plan(stage, CUT)
     action = _action()
@@ -299,7 +299,7 @@ def test_connection_cut_after_the_data_is_not_tried_again(tmp_path: Path, stage:
 
 @pytest.mark.parametrize("stage", ["mail", "rcpt", "data", "accepted"])
 def test_process_ended_at_any_stage_sends_at_most_once(tmp_path: Path, stage: str) -> None:
-    """Ended while the server does not answer; a second process then has its turn."""
+    # Ended while the server does not answer; a second process then has its turn.
     server, outcomes = MailServer(), _Outcomes()
     action = _action()
     server.plan(stage, HANG)
@@ -367,7 +367,7 @@ def test_domain_of_another_script_is_reached() -> None:
 
 
 class _Outcomes:
-    """A gateway that accepts every outcome."""
+    """Gateway that accepts every outcome."""
 
     def __init__(self) -> None:
         self.reports: list[OutcomeReport] = []

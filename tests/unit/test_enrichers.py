@@ -1,4 +1,4 @@
-"""What each enricher derives of an interaction, and what it makes of nonsense."""
+"""Values that each enricher derives of an interaction, and of nonsense."""
 
 from typing import Any
 

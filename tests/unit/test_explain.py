@@ -1,5 +1,5 @@
-"""An explanation says why this and why not that, with numbers that add up, and a change that flips
-it when it is made."""
+"""An explanation has the reasons for and against, numbers that add up, and a change that flips the
+decision when it is made."""
 
 import re
 from string import Formatter

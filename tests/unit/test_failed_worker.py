@@ -14,8 +14,7 @@ _TOLD_S = 10.0
 
 
 def test_what_is_sent_after_a_failure_does_not_reach_librdkafka(tmp_path: Path) -> None:
-    """What had reached it is told to be dropped."""
-
+    # What had reached it is told to be dropped.
     async def dropped() -> list[bool]:
         app = _app(tmp_path)
         producer: Producer = app.producer  # type: ignore[assignment]

@@ -39,7 +39,7 @@ def _epoch(offsets: list[int]) -> Epoch:
 
 @given(st.lists(st.lists(st.booleans(), max_size=5), max_size=5))
 def test_whatever_stands_before_an_owner_s_record_is_its_own(epochs: list[list[bool]]) -> None:
-    """The log: who wrote each record, the owner or another; by the owner's epochs."""
+    # The log: who wrote each record, the owner or another; by the owner's epochs.
     ownership = ChangelogFence()
     ownership.begin((_TOPIC, 0), token=3, end=_BEGIN)
     written: list[bool] = []

@@ -93,7 +93,7 @@ def test_names_lead_nowhere_else(folder: Path, field: str, name: str) -> None:
 
 
 def test_links_inside_the_folder_are_followed(folder: Path) -> None:
-    """As Kubernetes mounts configuration."""
+    # As Kubernetes mounts configuration.
     (folder / "..data").mkdir()
     (folder / "identity.yaml").rename(folder / "..data" / "identity.yaml")
     (folder / "identity.yaml").symlink_to("..data/identity.yaml")

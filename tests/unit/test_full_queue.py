@@ -25,7 +25,7 @@ def test_what_waited_for_room_when_the_lease_ended_does_not_leave(tmp_path: Path
 
 
 async def _failure(options: AppOptions) -> BaseException | None:
-    """What ends a worker whose queue has room for one record when it sends two."""
+    """Return the error that ends a worker whose queue has room for one record when it sends two."""
     app = create_app("full", options)
     stopped_s: list[float] = []
     transport, producer = app.transport, app.producer

@@ -38,7 +38,7 @@ def connected(port: int, *texts: bytes) -> Iterator[socket.socket]:
 
 
 def answer(connection: socket.socket) -> bytes:
-    """Everything until the server closes."""
+    """Return everything until the server closes."""
     text = b""
     try:
         while part := connection.recv(65_536):

@@ -1,4 +1,4 @@
-"""Whom outcomes are believed of, and how often each counts."""
+"""Outcomes are believed by their token or source, and counted once."""
 
 import asyncio
 import time

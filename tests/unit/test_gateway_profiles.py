@@ -1,4 +1,4 @@
-"""Whatever an id looks like, it can be read and erased over HTTP."""
+"""Profiles can be read and erased over HTTP by every id, whatever characters it has."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What asking whether the gateway is ready writes, and where."""
+"""Readiness probes: which records they write, and where."""
 
 import asyncio
 from collections.abc import Sequence

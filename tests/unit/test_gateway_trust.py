@@ -1,4 +1,4 @@
-"""What a public key may say of whom, by every route, and what the pipeline makes of it."""
+"""Limits of a public key by every route, and the pipeline's reading of what it wrote."""
 
 import asyncio
 import hashlib
@@ -183,7 +183,7 @@ def test_trusted_key_is_believed(door: Doorway) -> None:
 
 
 def run(door: Doorway, config: Configuration) -> list[Any]:
-    """What the pipeline makes of all that was written."""
+    """Return the pipeline's outputs of all that was written."""
     flow = Flow(Rules(config, TokenKey("test" * 8), 300_000))
     return [emit.value for one in door.interactions() for emit in flow.run(one)]
 

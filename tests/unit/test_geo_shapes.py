@@ -64,7 +64,7 @@ def test_the_usual_shape_passes(tmp_path: Path) -> None:
 def test_a_changed_database_costs_no_event(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Fuzzing: bytes are changed, or the end is cut off."""
+    # Fuzzing: bytes are changed, or the end is cut off.
     folder = tmp_path_factory.mktemp("geo")
     content = bytearray(write_geo(folder / "geo.mmdb").read_bytes())
     for _ in range(data.draw(st.integers(1, 8))):

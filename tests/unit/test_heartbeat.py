@@ -23,7 +23,7 @@ def test_a_stage_without_snapshots_appends_to_its_changelog_alone() -> None:
 
 
 def test_the_steps_of_cleaning_fit_into_the_time_to_forget() -> None:
-    """A row's own time, twice closing and cleaning segments, and the tombstone's age."""
+    # A row's own time, twice closing and cleaning segments, and the tombstone's age.
     for hours in (24.0, 1.0, 0.01):
         cleaning = Cleaning(hours)
         closed_ms = cleaning.part_ms + cleaning.beat_ms

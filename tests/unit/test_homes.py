@@ -70,7 +70,7 @@ def test_a_folder_that_was_open_is_closed(tmp_path: Path) -> None:
 
 
 def test_a_process_is_known_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    """psutil counts from the time at which the machine started, which moves with the clock."""
+    # psutil counts from the time at which the machine started, which moves with the clock.
     me = ProcessHandle.of(os.getpid())
     assert me is not None
     monkeypatch.setattr(psutil.Process, "create_time", lambda *_: time.time() + 3_600)

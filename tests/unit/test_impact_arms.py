@@ -41,7 +41,7 @@ def _rules(*offers: Any, **policies: Any) -> Rules:
 
 
 def _someone(arm: str) -> tuple[Identifier, ...]:
-    """A customer who is in the arm."""
+    """Return a customer who is in the arm."""
     tests = ImpactTests(0.1)
     names = (Identifier("customer_id", f"c{number}") for number in range(1_000))
     return (next(one for one in names if arm_of(tests, profile_id(one)) == arm),)

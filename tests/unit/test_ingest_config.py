@@ -1,4 +1,4 @@
-"""ingest.yaml: what is wrong in it is named with file, line and mend."""
+"""Mistakes in ingest.yaml are named with file, line and mend."""
 
 from pathlib import Path
 

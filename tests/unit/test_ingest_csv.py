@@ -1,4 +1,4 @@
-"""CSV as people really send it: what can be read is, and what cannot costs its own row."""
+"""CSV as people really send it: readable rows are read, and an unreadable one costs only itself."""
 
 import tracemalloc
 from pathlib import Path
@@ -16,7 +16,8 @@ _HEAD = "type,event,userId,properties.price\n"
 
 @pytest.fixture
 def table(tmp_path: Path) -> Any:
-    """Reads a CSV of this content: each row's line with its record, or its refusal."""
+    """A function that reads a CSV of this content: each row's line with its record, or its
+    refusal."""
 
     def read(content: str | bytes, **named: Any) -> list[tuple[int, Any]]:
         path = tmp_path / "a.csv"

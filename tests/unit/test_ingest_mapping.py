@@ -36,7 +36,7 @@ _WATCH = model.Watch(
 
 
 def read(path: Path, watch: model.Watch) -> list[Any]:
-    """Each row's record, or the refusal of it with line, code and field."""
+    """Return each row's record, or the refusal of it with line, code and field."""
     csv = watch.csv
     file_format = FileFormat(
         1_000,

@@ -1,4 +1,4 @@
-"""When a file is complete, and what may happen to it in a folder."""
+"""Completeness of a file, and changes that may happen to it in a folder."""
 
 from io import BytesIO
 from pathlib import Path

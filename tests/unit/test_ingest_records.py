@@ -81,7 +81,7 @@ def test_a_segment_message_is_read_as_the_gateway_reads_it() -> None:
 
 
 def ids(rows: Sequence[object], file: str = "a.csv", *keys: str) -> list[str]:
-    """Of the rows of one file, in their order."""
+    """Return the ids of the rows of one file, in their order."""
     whole = reading(file, keys)
     results = [
         whole.take_in(FileRow(line, msgspec.json.encode(row), 0))

@@ -1,4 +1,4 @@
-"""NDJSON and what all formats have in common."""
+"""NDJSON, and the laws common to all formats."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ _FORMAT = FileFormat(1_000)
 
 
 def read(path: Path, file_format: FileFormat = _FORMAT) -> list[tuple[int, Any]]:
-    """Each row's line with its record, or the code and column of its refusal."""
+    """Return each row's line with its record, or the code and column of its refusal."""
     return [
         (
             row.line,

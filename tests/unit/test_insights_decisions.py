@@ -1,4 +1,4 @@
-"""What decides decisions: figures equal a plain count over the records, on DuckDB and on Spark."""
+"""Factors of decisions: figures equal a plain count over the records, on DuckDB and on Spark."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -30,7 +30,8 @@ _RULES = ("eligibility/adult", "suitability/debt", "applicability/trigger", "eli
 
 
 def _log(count: int = 400) -> tuple[list[Decision], list[Segmented]]:
-    """Decisions as arbitration makes them: the best score above 0 wins, others are beaten by it."""
+    """Return decisions as arbitration makes them: the best score above 0 wins, others are beaten by
+    it."""
     chance = np.random.default_rng(5)
     decisions, segmented = [], []
     for number in range(count):
@@ -96,7 +97,7 @@ def _duck(folder: Path, by: DecisionGrouping = "all", **more: int) -> tuple[Deci
 
 
 def _contests(decisions: list[Decision]) -> Iterator[tuple[Candidate | None, list[Candidate]]]:
-    """Winner and those who competed by score, of every slot."""
+    """Return winner and competitors by score, of every slot."""
     for decision in decisions:
         for slot in {one.slot for one in decision.candidates}:
             mine = [one for one in decision.candidates if one.slot == slot]
@@ -239,7 +240,7 @@ def _as_a_sink_writes_it(place: Path) -> None:
 
 
 def test_more_than_memory_goes_to_disk(tmp_path: Path) -> None:
-    """Sorting these rows takes some 150 MB; 60 MB and a folder are enough."""
+    # Sorting these rows takes some 150 MB; 60 MB and a folder are enough.
     with open_queries("duckdb", Engine("60MB", tmp_path, threads=1)) as queries:
         queries.define(
             "wide",

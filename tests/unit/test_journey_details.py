@@ -128,7 +128,7 @@ def test_a_step_is_late_after_its_limit_from_the_part_before(tmp_path: Path) -> 
 
 
 def test_time_to_convert_is_that_of_kaplan_and_meier(tmp_path: Path) -> None:
-    """Two of four convert on day 2, one is open since day 5, one converts on day 10."""
+    # Two of four convert on day 2, one is open since day 5, one converts on day 10.
     events = write_events(
         tmp_path,
         at("a", (0, "start"), (2, "open")),

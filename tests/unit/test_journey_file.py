@@ -1,4 +1,4 @@
-"""Files of journeys: what is accepted, and what is said of mistakes."""
+"""Files of journeys: valid ones are accepted, and mistakes are named."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""Rows stay as small as Kafka takes them, whatever comes how fast, and what is too large ends."""
+"""Rows stay within Kafka's limit at any rate and size of inputs, and inputs beyond it are dead
+letters."""
 
 from typing import Final
 
@@ -28,7 +29,7 @@ _CODEC: Final = Codec(recorded_versions())
 
 
 class _Stage:
-    """One stage, told things that are committed when it asks for it."""
+    """One stage whose inputs are committed when it asks for it."""
 
     def __init__(self, name: str) -> None:
         one = stage(name)
@@ -151,7 +152,7 @@ def test_an_input_that_is_too_large_beside_a_small_one_is_a_dead_letter_as_well(
 
 
 class _Never(dict[str, int]):
-    """Of a group that is just changing."""
+    """Ports of a group that is rebalancing, so that nothing is committed."""
 
     def __setitem__(self, topic: str, offset: int) -> None:
         return

@@ -1,4 +1,4 @@
-"""What running Kairos installs may be used and deployed by anybody."""
+"""Packages that running Kairos installs may be used and deployed by anybody."""
 
 from pathlib import Path
 

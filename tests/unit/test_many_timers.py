@@ -1,4 +1,4 @@
-"""How timers are told that fall due by the dozen."""
+"""Timers that fall due by the dozen."""
 
 from dataclasses import replace
 

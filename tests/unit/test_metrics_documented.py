@@ -1,4 +1,4 @@
-"""What the agents tell Prometheus is what the documented table says, with its labels.
+"""The agents' metrics are those of the documented table, with their labels.
 
 (That the table has all that is registered is a matter of `test_readme.py`.)
 """
@@ -39,7 +39,7 @@ def test_what_a_stage_counts() -> None:
 
 
 def test_times_are_counted_as_prometheus_counts_them() -> None:
-    """Against a histogram of its own, bounds included."""
+    # Against a histogram of its own, bounds included.
     registry = CollectorRegistry()
     theirs = Histogram(
         "kairos_stage_spent_seconds", "", ["stage"], buckets=metrics.SECONDS, registry=None

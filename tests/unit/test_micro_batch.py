@@ -1,4 +1,4 @@
-"""When records leave for the broker, and in which order."""
+"""Moment and order in which records leave for the broker."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ _WINDOW_S = 0.02
 
 
 class _Client:
-    """Notes what it was given, and when."""
+    """Client that notes what it was given, and when."""
 
     def __init__(self) -> None:
         self.errors: list[Exception] = []

@@ -1,4 +1,4 @@
-"""Promoted models: what decisions use, what is refused, and what a decision says of it."""
+"""Promoted models: their use in decisions, their refusal, and their name in a decision."""
 
 from dataclasses import replace as with_fields
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_a_decision_uses_the_promoted_model_and_names_it(
 def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
-    """By the world's true chances of what is chosen for customers, of whom half are gold."""
+    # By the world's true chances of what is chosen for customers, of whom half are gold.
     shelf = ModelShelf(artifacts)
     shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
     played = PlayedWorld(shelf.equip(bank()), customers=60, days=3)
@@ -115,7 +115,7 @@ def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
 def test_what_is_served_is_what_was_trained(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
-    """The probability in the decision is the calibrated prediction of the text model."""
+    # The probability in the decision is the calibrated prediction of the text model.
     shelf = ModelShelf(artifacts)
     shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
     equipped = shelf.equip(bank())

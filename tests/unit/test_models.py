@@ -1,4 +1,4 @@
-"""Models: they predict what their trees say, and what is no sound model is refused."""
+"""Models: they predict what their trees say, and unsound ones are refused."""
 
 import re
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def by_hand(row: list[float]) -> float:
-    """What the trees say, walked one by one."""
+    """Return the prediction of the trees, walked one by one."""
 
     def leaf(node: dict[str, Any]) -> float:
         if "leaf_value" in node:
@@ -104,7 +104,7 @@ def test_a_sound_model_passes() -> None:
     ],
 )
 def test_an_unsound_model_is_refused(pattern: str, replacement: str, said: str) -> None:
-    """In place where that is possible, so that the sizes of trees stay right."""
+    # In place where that is possible, so that the sizes of trees stay right.
     text, count = re.subn(pattern, replacement, model_text(), count=1, flags=re.MULTILINE)
     assert count
     text = _right_sizes(text) if "tree_sizes" not in pattern else text
@@ -122,7 +122,7 @@ def _right_sizes(text: str) -> str:
 def test_what_passes_can_be_loaded_and_predicts(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """However its indices were changed; a process that reads other memory would die."""
+    # However its indices were changed; a process that reads other memory would die.
     text = model_text()
     fields = list(re.finditer(r"^(split_feature|left_child|right_child)=(.*)$", text, re.MULTILINE))
     field = data.draw(st.sampled_from(fields))
@@ -163,7 +163,7 @@ REALS = ("1_0.5", "nan", "inf", "-inf", "0x1p3", "1e999", "1,5", ".", "--1", "1e
      "max_feature_idx", "tree_sizes", "label_index"],
 )  # fmt: skip
 def test_whole_numbers_have_one_form(field: str, number: str) -> None:
-    """Others are read in one way by Python, and in another by the library."""
+    # Others are read in one way by Python, and in another by the library.
     text = re.sub(rf"^{field}=\S+", f"{field}={number}", model_text(), count=1, flags=re.MULTILINE)
     text = _right_sizes(text) if field != "tree_sizes" else text
     assert problem(text.encode(errors="replace"), FEATURES) is not None or number == "-0"
@@ -213,7 +213,7 @@ def test_a_deep_tree_that_passes_is_loaded_and_predicts(tmp_path: Path) -> None:
 
 
 def _chain(depth: int) -> str:
-    """A model of one tree in which each split hangs under the last."""
+    """Return a model of one tree in which each split hangs under the last."""
     splits = range(depth)
     fields = {
         "num_leaves": depth + 1,
@@ -246,7 +246,7 @@ def _line(values: Iterable[int]) -> str:
 def test_a_changed_model_is_refused_or_predicts(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Fuzzing: bytes are replaced, doubled or taken out anywhere before the end of the trees."""
+    # Fuzzing: bytes are replaced, doubled or taken out anywhere before the end of the trees.
     text = model_text()
     end = text.index("end of trees")
     for _ in range(data.draw(st.integers(1, 3))):
@@ -263,7 +263,7 @@ def test_a_changed_model_is_refused_or_predicts(
 def test_what_ends_the_process_that_reads_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A loader that aborts, as the library does for some models."""
+    # A loader that aborts, as the library does for some models.
     (tmp_path / "sitecustomize.py").write_text("import os\nos.abort()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     path = tmp_path / "model.txt"

@@ -19,7 +19,7 @@ def _read(file: Path) -> Log:
 
 
 def test_estimates_of_a_log_worked_out_by_hand(tmp_path: Path) -> None:
-    """Weights 2, ½, 0, 1: IPS (2 + 0 + 0 + 1)/4; SNIPS 3/3.5; DR adds what the model missed."""
+    # Weights 2, ½, 0, 1: IPS (2 + 0 + 0 + 1)/4; SNIPS 3/3.5; DR adds what the model missed.
     lines = [
         f"{HEADER},q_logged,q_target",
         "1,0.5,1,0.5,0.6",
@@ -88,8 +88,8 @@ def test_what_the_log_cannot_say_is_not_said() -> None:
 
 
 def _simulated(chance: np.random.Generator, size: int) -> tuple[Log, float]:
-    """Three contexts, four actions; a cautious policy ran, a bold one is judged; the model is
-    wrong on purpose. Beside the log: the bold policy's true mean reward."""
+    """Draw a log with three contexts and four actions; a cautious policy ran, a bold one is judged;
+    the model is wrong on purpose. Returns beside it the bold policy's true mean reward."""
     context = chance.integers(0, 3, size)
     logged = np.array([[0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25], [0.1, 0.1, 0.2, 0.6]])
     target = np.array([[0.1, 0.2, 0.2, 0.5], [0.7, 0.1, 0.1, 0.1], [0.3, 0.3, 0.3, 0.1]])
@@ -118,8 +118,8 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 
 
 def test_anytime_intervals_cover_the_truth_at_every_look() -> None:
-    """With weights of up to 100, at looks from 20 decisions on: at most one log in twenty misses,
-    and the interval of all decisions says something."""
+    # With weights of up to 100, at looks from 20 decisions on: at most one log in twenty misses,
+    # and the interval of all decisions says something.
     chance = np.random.default_rng(5)
     missed, widths = 0, []
     for _ in range(150):

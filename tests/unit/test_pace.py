@@ -1,4 +1,4 @@
-"""How many records of a bulk writer are on their way through the stages at once."""
+"""Number of a bulk writer's records in flight through the stages."""
 
 from collections import deque
 
@@ -38,14 +38,14 @@ def test_stages_are_busy_and_hardly_anybody_waits(per_s: float, empty_s: float) 
 
 
 def test_slow_stages_have_the_least() -> None:
-    """As few as still tell how long they take, where more take longer at once."""
+    # As few as still tell how long they take, where more take longer at once.
     window = RoundTripWindow()
     assert _round_trips(window, per_s=20, empty_s=0.1, seconds=60) > 0.6 * 20 * 60
     assert window.size < 24
 
 
 def test_single_late_round_trips_change_nothing() -> None:
-    """Of a stage that collects its garbage, or of a broker that syncs its disk."""
+    # Of a stage that collects its garbage, or of a broker that syncs its disk.
     window, now_s = RoundTripWindow(), 0.0
     for number in range(1_000):
         now_s += 0.01

@@ -23,7 +23,7 @@ _RULE: Final = BudgetRule("sale", _BUDGET * TOKENS, TOKENS, "day")
 
 
 class _Day:
-    """A day of customers, each worth something to a message that costs 1."""
+    """Day of customers, each worth something to a message that costs 1."""
 
     def __init__(self, seed: int, rush: bool) -> None:
         random = Random(seed)
@@ -35,17 +35,17 @@ class _Day:
         )
 
     def best(self) -> float:
-        """What the budget could bring to whom knew the whole day beforehand."""
+        """Return what the budget could bring to whoever knew the whole day beforehand."""
         worth = sorted((value - 1 for _, value, _ in self.arrivals), reverse=True)
         return sum(worth[:_BUDGET])
 
     def first_come(self) -> float:
-        """What it brings to whom asks first, until nothing is left."""
+        """Return what it brings where the first customers get it, until nothing is left."""
         worth = [value - 1 for _, value, _ in self.arrivals if value > 1]
         return sum(worth[:_BUDGET])
 
     def paced(self) -> tuple[float, list[int]]:
-        """What it brings by the price, and what was spent by the end of each hour."""
+        """Return what it brings by the price, and what was spent by the end of each hour."""
         account: Account = open_account(_RULE, None, _MONDAY)
         brought, hours, place = 0.0, [], 0
         times = [at for at, _, _ in self.arrivals]

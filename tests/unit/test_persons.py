@@ -1,4 +1,5 @@
-"""Whose is what: shared devices of many, late news, and what waits for an address's own word."""
+"""Owners of identifiers: shared devices of many, late news, and messages that wait for an address's
+own row."""
 
 from collections.abc import Iterable
 
@@ -17,7 +18,7 @@ from tests.support.persons import at, mailing_rules
 
 
 def told(stream: Iterable[Record], most: int = 100) -> dict[str, Profile]:
-    """The last snapshot of each top's profile, by the top."""
+    """Return the last snapshot of each top's profile, by the top."""
     flow = Flow(mailing_rules(most))
     last = {
         emit.key: emit.value
@@ -34,7 +35,7 @@ def counts(profiles: dict[str, Profile]) -> dict[str, object]:
 
 
 def shared(customers: int) -> list[Interaction]:
-    """Each customer logs in on the same device, which goes on alone for a minute."""
+    """Draw customers who log in on the same device, which goes on alone for a minute."""
     stream = []
     for number in range(customers):
         stream.append(at(2 * number + 1, f"customer_id:c{number}", "cookie:k"))
@@ -89,7 +90,7 @@ def test_an_unlink_older_than_the_evidence_takes_nothing_away() -> None:
 
 
 class _Stages:
-    """The stages but for identity, fed by hand."""
+    """Stages but for identity, fed by hand."""
 
     def __init__(self) -> None:
         self.flow = Flow(mailing_rules())

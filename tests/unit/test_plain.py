@@ -40,7 +40,7 @@ HOSTILE = (
 
 
 def shown(monkeypatch: pytest.MonkeyPatch, show: Callable[[], Any], *modules: Any) -> str:
-    """What a terminal of many columns gets."""
+    """Return what a terminal of many columns gets."""
     terminal = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     made = console.PlainConsole()
     made.file, made._force_terminal, made.width = terminal, True, 2_000
@@ -57,7 +57,7 @@ def shown(monkeypatch: pytest.MonkeyPatch, show: Callable[[], Any], *modules: An
 
 
 def _without_styles(text: str) -> str:
-    """Rich's own codes for bold, dim and colours taken out."""
+    """Return the text without Rich's own codes for bold, dim and colours."""
     for code in ("0", "1", "2", "3", "31", "32", "33", "39", "1;3", "3;1"):
         text = text.replace(f"\x1b[{code}m", "")
     return text
@@ -144,7 +144,7 @@ def test_writing_of_all_languages_stays(text: str) -> None:
 
 
 def test_ctrl_c_in_send_says_what_went_and_how_to_go_on(tmp_path: Path) -> None:
-    """The command's own handling, with a Kafka that takes everything."""
+    # The command's own handling, with a Kafka that takes everything.
     program = """
 import signal, sys, time, types
 from pipeline.cli import send

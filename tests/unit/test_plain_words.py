@@ -1,4 +1,5 @@
-"""Docstrings begin with a verb or a noun, and class names are unique."""
+"""Plain words that a machine can check: first words of docstrings, names of classes, functions and
+tests."""
 
 import ast
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""Whose clock a profile's timers follow."""
+"""Clock that a profile's timers follow."""
 
 from pipeline.config import model
 from pipeline.enrichment.view import by_log
@@ -10,7 +10,7 @@ _VISITOR = (Identifier("cookie", "k"),)
 
 
 def _heard(flow: Flow, number: int, kind: Kind, source: str) -> bool:
-    """Whether the profile's timers follow a log after this."""
+    """Return whether the profile's timers follow a log after this."""
     name, times = "Cart", (number * 1_000, number * 1_000)
     list(flow.run(Interaction(f"e{number}", kind, name, "web", source, *times, _VISITOR)))
     (row,) = flow.rows["enrichment"].values()

@@ -1,4 +1,4 @@
-"""A customer who comes for ever has a row that does not grow for ever, with the counts right."""
+"""The row of a frequent customer does not grow for ever, and its counts are right."""
 
 from collections.abc import Iterator
 
@@ -42,7 +42,7 @@ def _interactions() -> Iterator[Interaction]:
 
 
 def _purchases(window_ms: int, now_ms: int) -> int:
-    """Those whose pane has not left the window as a whole."""
+    """Return the purchases whose pane has not left the window as a whole."""
     pane = pane_of(window_ms)
     every_ms = len(_NAMES) * _EVERY_MS
     times = range(_BEGIN_MS, _BEGIN_MS + _INTERACTIONS * _EVERY_MS, every_ms)

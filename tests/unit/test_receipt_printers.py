@@ -97,7 +97,7 @@ def test_printer_that_is_away_expires_the_message() -> None:
 
 
 class _Failing(LocalPrinter):
-    """It ends the connection, or its paper, within the first receipt."""
+    """Printer that ends the connection, or its paper, within the first receipt."""
 
     def __init__(self, at_receipt: int | None) -> None:
         super().__init__()

@@ -75,8 +75,8 @@ def _does(
 
 
 def _lives(random: Random) -> Iterator[Segmented]:
-    """Who buys p(2k) often buys p(2k+1) within days; views go with the next one but one; an article
-    solves one topic; those of the club buy p20."""
+    """Draw customers: buyers of p(2k) often buy p(2k+1) within days; views go with the next one but
+    one; an article solves one topic; those of the club buy p20."""
     numbers = count()
     for customer in range(600):
         club = ("club",) if customer % 3 == 0 else ()

@@ -59,7 +59,7 @@ def test_what_nobody_drew_is_no_change_but_a_test() -> None:
 
 
 def test_the_interval_covers_the_true_gain() -> None:
-    """Always e-mail is worth 0.3 against a mean of 0.1125 as it is done."""
+    # Always e-mail is worth 0.3 against a mean of 0.1125 as it is done.
     effects = {"terms": (0.0, 0.05, 0.30, 0.10)}
     gains = [
         one.gain
@@ -75,7 +75,7 @@ def test_the_interval_covers_the_true_gain() -> None:
 
 @pytest.fixture
 def invoke(tmp_path: Path) -> Callable[..., Result]:
-    """Runs the command on tables of the folder."""
+    """A function that runs the command on tables of the folder."""
 
     def run(*options: str) -> Result:
         files = ("--events", str(tmp_path / "e.csv"), "--prompts", str(tmp_path / "p.csv"))
@@ -107,8 +107,8 @@ def test_the_bank_s_best_channels_are_found(tmp_path: Path, invoke: Callable[...
 def test_agents_who_call_the_willing_do_not_make_calls_worth_it(
     tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
-    """The naive comparison finds what truth.json calls naive; here nothing is recommended, whether
-    those who were not called are in the table or not."""
+    # The naive comparison finds what truth.json calls naive; here nothing is recommended, whether
+    # those who were not called are in the table or not.
     people = lives(range(2_500), known=True)
     called = {
         one.profile_id
@@ -135,7 +135,7 @@ def test_agents_who_call_the_willing_do_not_make_calls_worth_it(
 
 
 def test_costs_delays_and_opt_outs_weigh(tmp_path: Path, invoke: Callable[..., Result]) -> None:
-    """Calls convert most; what they cost, or whom they drive away, makes e-mail the best."""
+    # Calls convert most; what they cost, or whom they drive away, makes e-mail the best.
     chance = np.random.default_rng(3)
     prompts, events = [], []
     for number in range(3_000):

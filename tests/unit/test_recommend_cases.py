@@ -31,7 +31,7 @@ _BEGIN = 1_704_067_200_000
 
 
 def _events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
-    """Cases of two arms; who is eager sends the photo first, takes the tour, and opens anyway."""
+    """Draw cases of two arms; the eager send the photo first, take the tour, and open anyway."""
     chance = np.random.default_rng(11)
     rows: list[tuple[Any, ...]] = []
     for case in range(count):
@@ -50,7 +50,7 @@ def _events(effect: float, count: int = 1_000) -> list[tuple[Any, ...]]:
 
 @pytest.fixture
 def found(tmp_path: Path) -> Callable[..., Any]:
-    """Runs the command over cases with this effect of the arm."""
+    """A function that runs the command over cases with this effect of the arm."""
 
     def run(effect: float, *options: str) -> Any:
         (tmp_path / "j.yaml").write_text(_JOURNEY)

@@ -25,7 +25,8 @@ from tests.support.replayed import write_topic
 
 
 class _Page(HTMLParser):
-    """Scripts by their type, and everything else that an attacker would want to begin."""
+    """Parser that collects scripts by their type, and everything else that an attacker would
+    inject."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

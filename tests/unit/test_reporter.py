@@ -25,7 +25,7 @@ def _gateway(answer: Answer, posts: list[list[str]]) -> web.Application:
 
 
 def _reported(answer: Answer, use: Use) -> tuple[Any, list[list[str]]]:
-    """What `use` returns, and what was posted."""
+    """Return the result of `use`, and the posts."""
 
     async def run() -> tuple[Any, list[list[str]]]:
         posts: list[list[str]] = []

@@ -37,7 +37,7 @@ def named_types(schema: Any) -> Iterator[Schema]:
 
 
 def spelled_out(schema: Any, known: dict[str, Any]) -> Any:
-    """`schema` reduced to names, types and defaults, with references resolved."""
+    """Return `schema` reduced to names, types and defaults, with references resolved."""
     match schema:
         case str() if schema in known:
             return known[schema]
@@ -60,7 +60,7 @@ def spelled_out(schema: Any, known: dict[str, Any]) -> Any:
 
 
 def expected(of: Any) -> Any:
-    """What `spelled_out` must give for a Python type."""
+    """Return what `spelled_out` must give for a Python type."""
     if of in PRIMITIVES:
         return PRIMITIVES[of]
     if of == Scalar:
@@ -83,7 +83,8 @@ def expected(of: Any) -> Any:
 
 
 def field(of: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
-    """Defaults as in the class; what may be None defaults to it, also where the class asks."""
+    """Return the field's schema: defaults as in the class; an optional field defaults to None, also
+    where the class has no default."""
     default = of.default if of.default_factory is NODEFAULT else of.default_factory()
     if default is NODEFAULT:
         default = None if NoneType in get_args(of.type) else NODEFAULT
@@ -93,7 +94,7 @@ def field(of: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
 
 
 def as_json(value: Any) -> Any:
-    """Tuples as lists, so that defaults compare."""
+    """Return lists for tuples, so that defaults compare."""
     match value:
         case dict():
             return {key: as_json(inner) for key, inner in value.items()}

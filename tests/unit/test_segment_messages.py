@@ -1,4 +1,4 @@
-"""Segment's messages as their senders mean them: who they are about, and what surrounds them."""
+"""Segment's messages as their senders mean them: their customers, and their context."""
 
 from typing import Any, Final, get_args
 
@@ -133,7 +133,7 @@ def test_an_email_that_is_no_text_is_no_identifier() -> None:
 
 
 def _identified(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]:
-    """Who each message is about in the end, by a stage that has seen those before it."""
+    """Return whom each message is about in the end, by a stage that has seen those before it."""
     rules = plain_rules()
     flow = Flow(rules)
     found: list[tuple[str, ...]] = []
@@ -151,7 +151,7 @@ def _identified(*messages: tuple[Kind, dict[str, Any]]) -> list[tuple[str, ...]]
 
 
 def _persons(*messages: tuple[Kind, dict[str, Any]]) -> dict[str, str]:
-    """Every identifier that is known in the end, with its person's strongest."""
+    """Return every identifier that is known in the end, with its person's strongest."""
     rules = plain_rules()
     flow = Flow(rules)
     known: dict[str, str] = {}
@@ -381,7 +381,7 @@ def test_a_blank_message_id_is_none(blank: str | None) -> None:
 
 
 def test_identifiers_alone_do_not_make_an_alias_doubtful() -> None:
-    """In Avro, too, an alias of a customer's own two names is what it says."""
+    # In Avro, too, an alias of a customer's own two names is what it says.
     names = (Identifier("customer_id", "c"), Identifier("cookie", "c"))
     one = Interaction("e", "alias", "alias", "web", "shop", _NOW, _NOW, names)
     written = [emit.value for emit in Flow(plain_rules()).run(one)]
@@ -436,7 +436,8 @@ def test_names_that_collide_with_equal_values_lose_nothing() -> None:
 
 
 def _latest(*messages: dict[str, Any], kind: Kind = "identify") -> list[object]:
-    """The trait `last_page` after each message, which is older by a minute than the one before."""
+    """Return the trait `last_page` after each message, which is older by a minute than the one
+    before."""
     rules = plain_rules()
     flow = Flow(rules)
     found = []

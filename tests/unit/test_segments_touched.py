@@ -14,7 +14,7 @@ _NAMES = tuple(f"Event {number}" for number in range(50))
 
 
 def _bundle(segments: int) -> model.Bundle:
-    """Each segment reads the count of one of 50 events."""
+    """Return a bundle in which each segment reads the count of one of 50 events."""
     counts = (
         model.TraitDefinition(f"count_{number}", "count", when={"name": name})
         for number, name in enumerate(_NAMES)
@@ -32,7 +32,7 @@ def _bundle(segments: int) -> model.Bundle:
 
 
 def _evaluated(segments: int, name: str) -> Counter[str]:
-    """How often each segment is when the profile has come before, and now does `name`."""
+    """Count the evaluations of each segment when a known profile does `name`."""
     counted: Counter[str] = Counter()
 
     def counting(segment: CompiledSegment) -> CompiledSegment:

@@ -1,4 +1,5 @@
-"""What time and merges do to segments that read the interaction, or are of certain channels."""
+"""Time and merges as causes of changes in segments that read the interaction, or are of certain
+channels."""
 
 from typing import Any, Final
 
@@ -86,7 +87,7 @@ def _member(flow: Flow, now_ms: int | None = None, who: Identifier = _COOKIE) ->
 def test_time_changes_a_segment_if_its_known_parts_decide(
     channels: tuple[str, ...],
 ) -> None:
-    """A cart without a catalogue: for the first hours only its total could tell."""
+    # A cart without a catalogue: for the first hours only its total could tell.
     flow, cart_at = _flow(_HESITATING, channels), HOUR_MS
     _come(flow, "cart", cart_at, total=20)
     assert not _member(flow, cart_at + 4 * HOUR_MS - 1)
@@ -112,7 +113,7 @@ def test_unknown_condition_keeps_the_membership() -> None:
 
 
 def test_a_merge_decides_like_time() -> None:
-    """What the cookie did makes the customer a member, though no interaction came to it."""
+    # What the cookie did makes the customer a member, though no interaction came to it.
     flow = _flow({"all": [{"trait": "views", "gte": 2}, {"not": {"property": "x", "is": 1}}]})
     decided = _flow({"any": [{"trait": "views", "gte": 2}, _WITH_THE_CART]})
     for world in (flow, decided):

@@ -1,4 +1,4 @@
-"""What was sent before is known for as long as its inputs may come again."""
+"""The sent index is kept for as long as its inputs may be redelivered."""
 
 from faust.types import TP
 

@@ -38,7 +38,7 @@ _LATER_MS = 1_790_000_000_000
 
 
 class SimulatedWorld:
-    """The files in a folder, read once."""
+    """Files of a world in a folder, read once."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -161,7 +161,7 @@ def test_everything_that_a_bank_has_happens(large: SimulatedWorld) -> None:
 
 @dataclass(frozen=True)
 class Share:
-    """`hits` of `n`."""
+    """Share of `hits` among `n`."""
 
     hits: int
     n: int
@@ -176,7 +176,8 @@ class Share:
 
 
 def conversions(large: SimulatedWorld, offer: str) -> dict[str, Share]:
-    """By the channel of the contact; `nothing` where the policy held a message back."""
+    """Count conversions by the channel of the contact; `nothing` where the policy held a message
+    back."""
     goal = large.truth["goals"][offer]
     persons = person_of(large)
     arm: dict[str, str] = {}

@@ -152,7 +152,7 @@ def _delivered(
 
 
 class _Answers:
-    """Answers in turn: a status and a body, or None to cut the connection; the last one stays."""
+    """Queue of answers: a status and a body, or None to cut the connection; the last one stays."""
 
     def __init__(self, *answers: tuple[int, Any] | None) -> None:
         self.answers = list(answers)
@@ -334,7 +334,7 @@ def _post(door: Doorway, path: str, body: bytes, headers: dict[str, str]) -> htt
 def _twilio(
     door: Doorway, fields: dict[str, str], key: bytes = b"twilio_token", link: bool = True
 ) -> httpx.Response:
-    """As Twilio posts: the signature is over the URL and each field, sorted by name."""
+    """Sign as Twilio does: over the URL and each field, sorted by name."""
     query = f"?{urlencode({'t': _link(door)})}" if link else ""
     path = f"/v1/providers/twilio{query}"
     signed = LINKS + path

@@ -1,4 +1,4 @@
-"""Which processes a stack consists of."""
+"""Processes of a stack, by its configuration."""
 
 from pipeline.stack.plan import Tier, make_plan
 

@@ -1,4 +1,4 @@
-"""Every input that changes no state is counted once, as what became of it."""
+"""Every input that changes no state is counted once, by its outcome."""
 
 from collections.abc import Callable
 from dataclasses import replace

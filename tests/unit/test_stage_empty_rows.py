@@ -1,5 +1,5 @@
-"""A row whose state is gone stays for an hour, for what is sent twice, and until its inputs are
-committed, for when they come again; it is then deleted."""
+"""A row without state stays for an hour, to recognise copies, and until its inputs are committed,
+to recognise redeliveries; it is then deleted."""
 
 import pytest
 
@@ -22,7 +22,7 @@ _PROFILE = profile_of("email:ada@x")
 
 
 class _Stage:
-    """One stage, told things."""
+    """One stage over rows in memory."""
 
     def __init__(self, name: str) -> None:
         self.ports = Rows()
@@ -42,20 +42,20 @@ class _Stage:
         self.come_again()
 
     def come_again(self) -> None:
-        """The last input, as after a kill."""
+        """Redeliver the last input, as after a kill."""
         finish(self.shell.handle(self._last))
 
     def commit(self) -> None:
         self.ports.next[self._topic] = self._offset
 
     def sent(self) -> list[tuple[str, bytes | None, bytes | None]]:
-        """What was sent since this was asked."""
+        """Return what was sent since the last call."""
         sent, self.ports.sent = self.ports.sent, []
         return [(one.topic, one.key, one.value) for one in sent]
 
     def outlive(self, since_ms: int) -> None:
-        """Its row is written for an hour from `since_ms` on, and then it is killed before that
-        timer, which stands for the row no more, is removed."""
+        """Keep the row for an hour from `since_ms` on, and kill the stage before that timer, which
+        the row no longer has, is removed."""
         self.ports.rows[_timer(since_ms + _HOUR_MS)] = b""
 
     def has_row(self) -> bool:
@@ -63,7 +63,7 @@ class _Stage:
 
 
 def _timer(at_ms: int) -> bytes:
-    """Its row for `_PROFILE`."""
+    """Return the timer row of `_PROFILE`."""
     return b"tw" + at_ms.to_bytes(8) + _PROFILE.encode()
 
 

@@ -33,14 +33,15 @@ def path(tmp_path: Path) -> Path:
 
 
 def _third_free() -> int:
-    """Of the numbers that the process's next files get."""
+    """Return the third of the numbers that the process's next files get."""
     used = {int(file.name) for file in Path("/proc/self/fd").iterdir()}
     return next(islice((number for number in count() if number not in used), 2, None))
 
 
 @contextmanager
 def _few_files_more() -> Iterator[None]:
-    """For the process to open: the limit is one of their numbers, which may have holes."""
+    """Let the process open few more files: the limit is one of their numbers, which may have
+    holes."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (_third_free(), limits[1]))
     try:
@@ -90,7 +91,7 @@ def _scan_all(store: PartitionStore) -> None:
 
 
 def _scan_some(store: PartitionStore) -> None:
-    """Those that begin so are in several blocks, of which the damaged one is not the first."""
+    """Scan keys that are in several blocks, of which the damaged one is not the first."""
     assert len(list(store.scan(b"00"))) == 10_000
 
 

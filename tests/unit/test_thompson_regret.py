@@ -28,7 +28,7 @@ _LONG: Final = 10**15
 
 
 def _truth() -> dict[str, dict[str, float]]:
-    """P(goal | contacted), by the step at which a customer stalls and the channel."""
+    """Return P(goal | contacted), by the step at which a customer stalls and the channel."""
     return {
         one.event: {
             name: one.reminder.conversion(_TRUE_CHANNEL[name], "standard") for name in _CHANNELS
@@ -56,7 +56,7 @@ def _rules() -> Rules:
 
 
 def _records(rules: Rules) -> Mapping[str, Segmented]:
-    """A customer who stalls, by step."""
+    """Return a customer who stalls, by step."""
     going = Interaction("e", "track", "Go", "web", "shop", 1_000, 1_000, ADA)
     made: dict[str, Segmented] = {}
     for one in STEPS:
@@ -67,7 +67,7 @@ def _records(rules: Rules) -> Mapping[str, Segmented]:
 
 
 class _Learner:
-    """Counts, and gives the rules a new snapshot from time to time."""
+    """Learner that counts, and gives the rules a new snapshot from time to time."""
 
     def __init__(self) -> None:
         self.rules = _rules()
@@ -95,7 +95,7 @@ class _Learner:
 
 
 def _regrets(choose: Callable[[str, int], str]) -> list[float]:
-    """Cumulative regret of choices, by round, against the best channel of each step."""
+    """Return the cumulative regret of choices, by round, against the best channel of each step."""
     truth, draws, total, regrets = _truth(), Random(7), 0.0, []
     for number in range(_ROUNDS):
         at = draws.choice(STEPS).event

@@ -1,4 +1,4 @@
-"""What `pipeline/README.md` defines of time, windows, sequences and sets."""
+"""Definitions in `pipeline/README.md` of time, windows, sequences and sets."""
 
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ _PAGES: Final = {"sequence": [{"name": "A"}, {"name": "B"}], "within": "2h"}
 
 
 class _World:
-    """One profile, told of interactions and of the time."""
+    """World with one profile, which gets interactions and the time."""
 
     def __init__(self, **segments: dict[str, Any]) -> None:
         self._flow = Flow(
@@ -87,7 +87,7 @@ def test_a_clock_ahead_does_not_change_the_order_of_a_sequence() -> None:
 def test_steps_of_one_millisecond_are_in_the_order_of_their_ids(
     first: str, second: str, found: set[str]
 ) -> None:
-    """Whichever comes first."""
+    # Whichever comes first.
     for order in ((first, second), (second, first)):
         world = _World(both=_PAGES)
         for event_id in order:
@@ -104,7 +104,7 @@ def test_a_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, session
 
 
 def test_what_is_later_than_the_grace_counts_where_its_moment_still_lies() -> None:
-    """In a lifetime always, in a window while that holds its moment; it is not the latest."""
+    # In a lifetime always, in a window while that holds its moment; it is not the latest.
     world = _World()
     world.come("1A", _START + GRACE_MS + DAY_MS, page=1)
     world.come("2A", _START + GRACE_MS + DAY_MS, _START, page=2)

@@ -1,5 +1,5 @@
-"""When something happened, from every way in: units are told apart, what cannot be true is refused,
-and what is ahead of its receipt happened at its receipt."""
+"""Time of an event, from every way in: units are told apart, impossible times are refused, and a
+time ahead of its receipt becomes its receipt."""
 
 import dataclasses
 from typing import Any
@@ -179,7 +179,7 @@ def test_seconds_in_avro_are_no_order_of_1970() -> None:
 
 
 def test_a_clock_that_is_ahead_changes_neither_windows_nor_order() -> None:
-    """A cart by a clock 50 minutes ahead, then an order by a right one."""
+    # A cart by a clock 50 minutes ahead, then an order by a right one.
     flow = Flow(_rules())
     stream = [
         _interaction("e1", "Cart", "shop", _NOW + 50 * _MINUTE, _NOW),

@@ -1,4 +1,4 @@
-"""W3C Trace Context: what goes on, and what is malformed and begins anew."""
+"""W3C Trace Context: valid traces continue, and malformed ones begin anew."""
 
 import pytest
 

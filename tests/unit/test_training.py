@@ -62,7 +62,7 @@ def _examples(folders: tuple[Path, Path]) -> list[Example]:
 def test_a_customers_first_example_does_not_know_what_the_customer_did_later(
     played: PlayedWorld, folders: tuple[Path, Path]
 ) -> None:
-    """`bought` is the planted leak: it becomes known by reaching the goal."""
+    # `bought` is the planted leak: it becomes known by reaching the goal.
     first: dict[str, Example] = {}
     bought: dict[str, int] = {}
     for one in played.segmented:
@@ -101,7 +101,7 @@ def test_an_outcome_after_the_window_does_not_count(folders: tuple[Path, Path]) 
 
 
 def test_a_trait_that_gives_the_answer_away_is_refused(played: PlayedWorld, tmp_path: Path) -> None:
-    """As if whoever fills the trait had looked ahead."""
+    # As if whoever fills the trait had looked ahead.
     reached = {one.event_id for one in played.decisions if one.event_id in _converted(played)}
     planted = PlayedWorld.__new__(PlayedWorld)
     planted.decisions = played.decisions
@@ -128,7 +128,7 @@ def _without(*names: str) -> TrainingRequest:
 
 
 def _converted(played: PlayedWorld) -> set[str]:
-    """The events whose message reached the goal."""
+    """Return the events whose message reached the goal."""
     actions = {
         str(one.interaction.properties["action_id"])
         for one in played.segmented
@@ -170,7 +170,7 @@ def test_too_little_is_no_model(folders: tuple[Path, Path]) -> None:
 def test_training_and_serving_make_the_same_rows(
     played: PlayedWorld, folders: tuple[Path, Path], trained: TrainedModel
 ) -> None:
-    """The rows of the decisions themselves, seen from inside of them, are those of the training."""
+    # The rows of the decisions themselves, seen from inside of them, are those of the training.
     seen: dict[tuple[str, str], list[float]] = {}
     encoder = FeatureEncoder(trained.manifest.features)
 
@@ -224,8 +224,8 @@ def test_few_examples_are_calibrated_by_a_curve_that_many_follow() -> None:
 
 
 def test_the_policys_value_covers_the_truth(folders: tuple[Path, Path]) -> None:
-    """The log's own decisions, drawn anew by known propensities, with the greedy policy's value
-    known in closed form."""
+    # The log's own decisions, drawn anew by known propensities, with the greedy policy's value
+    # known in closed form.
     random = np.random.default_rng(3)
     drawn, ps, truth = [], [], []
     for one in _examples(folders):
@@ -260,7 +260,7 @@ _RETURNS: dict[str, Any] = {
 
 
 def test_a_score_learns_its_goal_from_what_came_before(tmp_path: Path) -> None:
-    """Those of an even number buy on every third day; `eager` says so, `bought` only afterwards."""
+    # Those of an even number buy on every third day; `eager` says so, `bought` only afterwards.
     profile = {
         "traits": [
             {"name": name, "rule": "latest", "of": f"properties.{name}"}

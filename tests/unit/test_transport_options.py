@@ -1,4 +1,4 @@
-"""Properties that are given reach every client of a worker, and undo nothing that it relies on."""
+"""Given properties reach every client of a worker, and undo nothing that it relies on."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What a four-hop pipeline is told. It imports nothing, so that peers run it in their own pins.
+"""Arguments of a four-hop pipeline; imports nothing, so that peers run it with their own pins.
 
 Hop n reads topic `<prefix>.t<n>`, reads and writes its state, and sends the value on to t<n+1>.
 """
@@ -13,7 +13,7 @@ READY = "ready"
 
 @dataclass(frozen=True)
 class Arguments:
-    """`hops`: which of 0 to 3 this process runs; `folder`: where it may keep its state."""
+    """Arguments of one process; `hops`: which of 0 to 3 it runs; `folder`: for its state."""
 
     bootstrap: str
     prefix: str
@@ -26,12 +26,12 @@ class Arguments:
 
     @property
     def group(self) -> str:
-        """A consumer group of this process alone."""
+        """Consumer group of this process alone."""
         return f"{self.prefix}.{''.join(map(str, self.hops))}"
 
 
 def parse() -> Arguments:
-    """From the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser()
     for name in ("--bootstrap", "--prefix", "--hops"):
         parser.add_argument(name, required=True)

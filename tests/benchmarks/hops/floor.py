@@ -1,4 +1,4 @@
-"""The floor: a loop over confluent-kafka with a RocksDB, as safe as it gets and doing nothing else.
+"""The floor: the plainest safe loop over confluent-kafka with a RocksDB, and nothing else.
 
 Idempotent producers with acks=all; one changelog record for each write, through a producer of its
 own with a short linger, so that it does not hold up the outputs; offsets committed once everything
@@ -18,7 +18,7 @@ _BATCH = 256
 
 
 class Round:
-    """Some inputs: where to read on after them, and how many records made of them are under way."""
+    """Inputs read together: offsets to continue at, and their records in flight."""
 
     def __init__(self) -> None:
         self.positions: dict[tuple[str, int], int] = {}
@@ -35,7 +35,7 @@ class Round:
 
 
 class Loop:
-    """One consumer for all hops of the process."""
+    """Loop of one consumer over all hops of the process."""
 
     def __init__(self, arguments: Arguments) -> None:
         self._next = {arguments.topic(hop): arguments.topic(hop + 1) for hop in arguments.hops}
@@ -61,7 +61,7 @@ class Loop:
         self._commit_at = time.monotonic() + _COMMIT_S
 
     def run(self, wanted: int) -> None:
-        """Until TERM; says that it is ready once it has `wanted` partitions."""
+        """Run until SIGTERM; print that it is ready once it has `wanted` partitions."""
         self._consumer.subscribe(list(self._next))
         while len(self._consumer.assignment()) < wanted:
             self._pass()
@@ -79,7 +79,7 @@ class Loop:
         self._commit()
 
     def _commit(self) -> None:
-        """One round at a time: what came before it is delivered too, in whatever order it was."""
+        """Commit rounds in order: everything before a round is delivered first."""
         if self._ended is not None and not self._ended.under_way:
             self._consumer.commit(offsets=self._ended.offsets, asynchronous=True)
             self._ended = None

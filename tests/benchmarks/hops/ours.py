@@ -1,4 +1,4 @@
-"""Four Faust agents on Kairos' transport and tables, each with a step that does nothing."""
+"""The four hops as Faust agents on Kairos' transport and tables, with steps that do nothing."""
 
 import sys
 from typing import Any
