@@ -6,5 +6,5 @@ from pipeline.flow import stage
 
 
 def app(equipment: Equipment) -> App:
-    """Return the enrichment agent\'s Faust app."""
+    """Return the enrichment agent's Faust app."""
     return stage_app(stage("enrichment"), equipment)

@@ -15,7 +15,8 @@ _ROW: Final = b"beat"
 
 
 class Heartbeat:
-    """Appends to changelogs and snapshot topics every `interval_ms`, across restarts."""
+    """Writer of heartbeats to changelogs and snapshot topics, one every `interval_ms`, across
+    restarts."""
 
     def __init__(self, stage: Stage, ports: Ports, interval_ms: int) -> None:
         self._snapshots = [topic for topic in stage.outputs if topic in topics.SNAPSHOTS]

@@ -6,5 +6,5 @@ from pipeline.flow import stage
 
 
 def app(equipment: Equipment) -> App:
-    """Return the identity agent\'s Faust app."""
+    """Return the identity agent's Faust app."""
     return stage_app(stage("identity"), equipment)

@@ -6,5 +6,5 @@ from pipeline.flow import stage
 
 
 def app(equipment: Equipment) -> App:
-    """Return the segmentation agent\'s Faust app."""
+    """Return the segmentation agent's Faust app."""
     return stage_app(stage("segmentation"), equipment)

@@ -1,4 +1,4 @@
-"""Reads changelog partitions from where a store stands to their end, in large batches."""
+"""Reader of changelog partitions from a store's offset to their end, in large batches."""
 
 import logging
 import time

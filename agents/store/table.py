@@ -13,7 +13,7 @@ from agents.transport.producer import Producer
 
 
 class RawTable(faust.Table[bytes, bytes]):
-    """Keys and values are bytes; every write is also a record of the changelog.
+    """Table of bytes; every write is also a record of the changelog.
 
     `get`, `put`, `delete` and `scan` work on the partition of the event being processed; their
     `_in` forms on the one named, for callers that know it. They raise KeyError for a partition

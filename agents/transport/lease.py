@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 
 class Lease:
-    """Held for `seconds` after each renewal; once it has run out, it can never be held again.
+    """Lease that is held for `seconds` after each renewal; once it has run out, it can never be
+    held again.
 
     Only the poller's thread changes it; any thread may ask whether it is held. `clock` returns
     monotonic seconds.

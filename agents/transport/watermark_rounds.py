@@ -11,7 +11,7 @@ from faust.types import TP
 
 
 class WatermarkRounds:
-    """Asks for one partition after another; each round begins where the last one ended.
+    """Rounds of requests for one partition after another; each begins where the last one ended.
 
     `ask` returns the offset after a partition's last record, or raises KafkaException. A round
     begins no request after `seconds`. `clock` returns monotonic seconds.

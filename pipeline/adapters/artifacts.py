@@ -1,6 +1,6 @@
 """Store of files that configurations name by digest (geo databases, models): FOLDER/SHA-256.
 
-StoredRecord files never change, so that a decision can be run again with the same ones.
+Stored files never change, so that a decision can be run again with the same ones.
 """
 
 import hashlib

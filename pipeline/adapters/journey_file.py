@@ -1,4 +1,4 @@
-"""A journey's YAML file to the journey, or to errors that name file, line, column and mend."""
+"""Loader of a journey's YAML file: the journey, or errors that name file, line, column and mend."""
 
 from pathlib import Path
 

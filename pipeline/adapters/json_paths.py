@@ -1,4 +1,4 @@
-"""Values in JSON of others by paths of names and indexes with dots: `messages.0.id`."""
+"""Values in foreign JSON by dotted paths of names and indexes: `messages.0.id`."""
 
 from typing import Any
 

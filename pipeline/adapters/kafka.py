@@ -187,7 +187,7 @@ class AsyncPublisher:
 
 
 class Publication:
-    """Records of one write, and their acknowledgement, counted in the thread that hears of it."""
+    """Records of one write, and their acknowledgement, counted in the producer's thread."""
 
     __slots__ = ("_completed", "_remaining", "failure", "is_awaited", "result")
 

@@ -28,7 +28,7 @@ class LatestLearning:
         return self._knowledge
 
     def take(self, key: str, record: LearningRecord | None) -> None:
-        """Hand a record of `learning` to whom it concerns; of snapshots only a newer one counts."""
+        """Apply a record of `learning`; of snapshots only a newer one counts."""
         if key != SNAPSHOT:
             self.models.take(key, record)
         elif record is not None and record.number > self._number:
@@ -41,8 +41,7 @@ class LatestLearning:
 def follow_learning(
     kafka: Mapping[str, Property], codec: Codec, artifacts: Artifacts
 ) -> tuple[LatestLearning, LearningFollower]:
-    """Return what was learned by now, and the follower, which has been started, that keeps it so.
-    Raises LearningLogError."""
+    """Return the newest learning and its follower, which runs. Raises LearningLogError."""
     latest = LatestLearning(artifacts)
     follower = LearningFollower(kafka, codec, latest.take)
     follower.start()

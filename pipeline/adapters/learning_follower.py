@@ -14,7 +14,7 @@ from pipeline.model import topics
 from pipeline.model.learning import LearningRecord
 
 OnRecord: TypeAlias = Callable[[str, LearningRecord | None], None]
-"""Takes a key and its newest record, None where it was deleted."""
+"""Function that takes a key and its newest record, None where it was deleted."""
 
 _POLL_S: Final = 0.1
 _RETRY_S: Final = 0.2

@@ -10,7 +10,7 @@ from pipeline.model.ids import control_id
 
 
 class LogClock:
-    """Fires what is due by a log's time, for sources with `clock: log`."""
+    """Clock that fires timers by a log's time, for sources with `clock: log`."""
 
     def __init__(self, kafka: Mapping[str, Property], codec: Codec, partitions: int) -> None:
         self._keys = key_per_partition("clock", partitions)

@@ -58,7 +58,7 @@ def as_lines(receipt: PaperReceipt, width: int) -> list[str]:
 
 
 def as_escpos(receipt: PaperReceipt, width: int) -> bytes:
-    """Return what is sent to a printer with `width` characters per line."""
+    """Return the bytes for a printer with `width` characters per line."""
     parts = [_INITIALISE, _SELECT_CODE_PAGE]
     if receipt.title:
         parts += [_CENTRE, _BOLD, _encode(_wrap(receipt.title, width)), _PLAIN]

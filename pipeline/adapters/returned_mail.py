@@ -27,7 +27,7 @@ _OWN_REFERENCES: Final = ("in-reply-to", "references")
 
 
 class ReturnedMail(Struct, frozen=True):
-    """Outcome that came back of the message of `action_id`, whose token it may give back too."""
+    """Outcome of the message of `action_id`, with its token where the mail returns it."""
 
     outcome: Literal["bounce", "complaint", "delivered"]
     action_id: str | None
@@ -36,7 +36,7 @@ class ReturnedMail(Struct, frozen=True):
 
 
 class OtherMail(Struct, frozen=True):
-    """Message that tells of no outcome, and why."""
+    """Message that reports no outcome; `why`: the reason."""
 
     why: str
 
@@ -45,7 +45,7 @@ Returned: TypeAlias = ReturnedMail | OtherMail
 
 
 def parse_returned(raw: bytes) -> Returned:
-    """Return what a message tells of one that was sent."""
+    """Return the outcome that a message reports of one that was sent."""
     message = message_from_bytes(raw, policy=default)
     parts: list[Message] = list(message.walk())
     found = _report(parts)
@@ -89,7 +89,7 @@ def _delivery_status(
 
 
 def _original(message: Message, parts: list[Message]) -> tuple[str | None, str | None]:
-    """Return action id and token of the message that is told of."""
+    """Return action id and token of the message that is reported on."""
     for part in parts:
         if part.get_content_type() in _OF_ORIGINAL:
             fields = _fields(part)

@@ -52,7 +52,7 @@ def open_rows(folder: Path, ttl_s: int | None = None) -> Rdict:
 
 @contextmanager
 def temporary_rows() -> Iterator[RowMap]:
-    """Provide a temporary database for what exceeds memory.
+    """Provide a temporary database for rows that exceed memory.
 
     Its rows are in the order of their keys; deleting a missing one is no error.
     """

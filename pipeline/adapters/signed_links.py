@@ -1,4 +1,4 @@
-"""Signed links of messages: what a customer's click says can be read, and not invented."""
+"""Signed links of messages: their content can be read, and not forged."""
 
 from typing import Final, Generic, Literal, TypeVar
 

@@ -25,7 +25,7 @@ _Id = Annotated[str, typer.Argument(metavar="ID", help="As `kairos desk list` sh
 def list_tasks(
     channel: _Channel = "call",
     every: Annotated[
-        bool, typer.Option("--all", help="Those that are done, cancelled or too late as well.")
+        bool, typer.Option("--all", help="Also list tasks that are done, cancelled or too late.")
     ] = False,
     json: JsonOption = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""`kairos insights campaigns`: what campaigns did, and what they changed."""
+"""`kairos insights campaigns`: figures of campaigns, and their effects by holdouts."""
 
 from collections.abc import Iterable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""`kairos insights decisions`: what decides decisions, from the topic `decisions`."""
+"""`kairos insights decisions`: factors of decisions, from the topic `decisions`."""
 
 from pathlib import Path
 from typing import Annotated, Final

@@ -1,4 +1,4 @@
-"""`kairos insights recommend`: what to do next, with how sure that is."""
+"""`kairos insights recommend`: changes that would pay, with their certainty."""
 
 from pathlib import Path
 from typing import Annotated, Final

@@ -1,4 +1,4 @@
-"""`kairos insights segments`: who is in them, comes and goes, and how long they stay."""
+"""`kairos insights segments`: members, entries and exits, and lengths of stay."""
 
 from pathlib import Path
 from typing import Annotated

@@ -20,7 +20,7 @@ app = typer.Typer()
 
 @app.callback()
 def worlds() -> None:
-    """Synthetic worlds: nothing in them is real."""
+    """Make synthetic worlds: nothing in them is real."""
 
 
 @app.command()

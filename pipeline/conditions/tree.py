@@ -80,7 +80,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Holds when all `checks` hold for the subject's value."""
+    """Condition that holds when all `checks` hold for the subject's value."""
 
     subject: Subject
     checks: tuple[Check, ...]
@@ -88,42 +88,42 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Holds when the customer is in the segment after this interaction."""
+    """Condition that holds when the customer is in the segment after this interaction."""
 
     segment: str
 
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """Holds when this interaction made the customer enter the segment."""
+    """Condition that holds when this interaction made the customer enter the segment."""
 
     segment: str
 
 
 @dataclass(frozen=True, slots=True)
 class All:
-    """Holds when every part holds; true without parts."""
+    """Condition that holds when every part holds; true without parts."""
 
     parts: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Any:
-    """Holds when some part holds; false without parts."""
+    """Condition that holds when some part holds; false without parts."""
 
     parts: "tuple[Condition, ...]"
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Holds when the part does not."""
+    """Condition that holds when the part does not."""
 
     part: "Condition"
 
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """Holds when all `steps` were taken in order, at most `for_ms` ago.
+    """Condition that holds when all `steps` were taken in order, at most `for_ms` ago.
 
     The last step comes at most `within_ms` after the first, without an interaction that fits
     `without` in between. `trait` names the time (ms) of the last step of the latest such sequence.
@@ -146,8 +146,8 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """Holds when the latest interaction that fits `after` is at least `for_ms` ago, and none that
-    fits `of` came with it or since."""
+    """Condition that holds when the latest interaction that fits `after` is at least `for_ms` ago,
+    and none that fits `of` came with it or since."""
 
     of: "Condition"
     after: "Condition"

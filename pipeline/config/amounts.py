@@ -42,7 +42,7 @@ def worth(
 
 
 def charge(worth: Worth, toll: float) -> Worth:
-    """Return the worth less what its cost counts beyond itself."""
+    """Return the worth less the `toll` of its cost while its budget is short."""
     score = worth.score - toll
     last, _, tie = worth.order
     return Worth(worth.p, worth.value, worth.weight, score, (last, -score, tie), toll)

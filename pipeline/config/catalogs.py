@@ -21,10 +21,10 @@ OUT_OF_DATE: Final = "eligibility/item not valid now"
 BEYOND: Final = "applicability/beyond the best"
 
 ITEM_SIGN: Final = "/"
-"""Stands between a treatment's name and its item's id."""
+"""Separator of a treatment's name and its item's id."""
 
 EVERYBODY: Final = ""
-"""Stands in a recipe in place of an item for what it gives everybody."""
+"""Item, in a recipe, of what goes to everybody."""
 
 _NOTHING: Final[frozenset[int]] = frozenset()
 
@@ -73,7 +73,7 @@ class CompiledItems:
     raised: dict[tuple[int, float], CompiledCandidate] = field(default_factory=dict)
 
     def eligible(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
-        """Return those for a customer now, and how many each rule fells."""
+        """Return the items for a customer now, and how many each rule fells."""
         valid = self.valid[bisect_right(self.moments, facts.now_ms)]
         wanted = valid
         if self.only:
@@ -105,7 +105,7 @@ class CompiledItems:
         return factors
 
     def _best(self, left: frozenset[int], factors: Mapping[int, float]) -> list[int]:
-        """Return the `most` best: those that are raised, then those that are worth most."""
+        """Return the `most` best: first those with a lever of a boost, then those worth most."""
         raised = sorted(factors, key=lambda place: (-factors[place], place))[: self.most]
         others = sorted(left.difference(raised))[: self.most - len(raised)]
         return [*raised, *others]

@@ -250,7 +250,7 @@ class CatalogItems(Protocol):
         """How many of them a decision records, at least."""
 
     def eligible(self, facts: Facts) -> tuple[Sequence[CompiledCandidate], Mapping[str, int]]:
-        """Return those for a customer now, and how many each rule fells."""
+        """Return the items for a customer now, and how many each rule fells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class JourneyGoal(Part, frozen=True):
 
 
 class EnterAfter(Part, frozen=True):
-    """Entering again is possible so long after the last time."""
+    """Time after which a customer may enter again."""
 
     after: Duration
 

@@ -118,7 +118,7 @@ def _repeated_names(placed: list[_PlacedStep]) -> Iterator[Problem]:
 
 
 def _unreachable(journey: Journey, placed: list[_PlacedStep]) -> Iterator[Problem]:
-    """Yield steps by whose interactions one leaves, or that come after the end."""
+    """Yield steps whose interactions end the journey, or that come after its end."""
     leaving = frozenset().union(*(_plain_names(raw) for raw in journey.exit))
     goal = _plain_names(journey.goal.when) if journey.goal else frozenset()
     end: tuple[int, str] | None = None

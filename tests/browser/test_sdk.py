@@ -88,7 +88,7 @@ def test_reset_makes_another_person(page: Page, shop: ShopPages) -> None:
     assert cookie(page) == after
 
 
-def test_what_happens_offline_arrives_once_afterwards(
+def test_events_of_an_offline_page_arrive_once_afterwards(
     page: Page, context: BrowserContext, shop: ShopPages, stack: Stack
 ) -> None:
     opened(page, shop.url(OTHER))
@@ -126,7 +126,7 @@ def test_tab_closed_within_a_send_loses_and_doubles_nothing(
     assert sorted(decided.values()) == [1, 1, 1]
 
 
-def test_what_is_told_as_the_page_ends_goes_out(page: Page, shop: ShopPages, stack: Stack) -> None:
+def test_messages_as_the_page_ends_go_out(page: Page, shop: ShopPages, stack: Stack) -> None:
     opened(page, shop.url(OTHER))
     who = cookie(page)
     page.evaluate("addEventListener('pagehide', () => kairos.track('Left'), {capture: true})")

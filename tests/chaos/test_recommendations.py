@@ -21,7 +21,7 @@ _WORLDS = range(200)
 
 
 @pytest.mark.parametrize(("customers", "base"), SIZES)
-def test_of_worlds_without_an_effect_one_in_twenty_at_most_is_told(
+def test_at_most_one_in_twenty_worlds_without_an_effect_gets_a_recommendation(
     customers: int, base: float
 ) -> None:
     assert told_without_effect(_WORLDS, customers, base) <= 0.05 * len(_WORLDS)

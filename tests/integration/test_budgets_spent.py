@@ -98,7 +98,7 @@ def test_killed_under_traffic_all_is_spent_and_no_more(shop: Stack) -> None:
     assert "gift: 60.00 of 60.00 is spent" in shop.kairos("doctor")
 
 
-def test_of_each_item_no_more_is_given_away_than_there_is(shop: Stack) -> None:
+def test_stock_of_each_item_is_not_exceeded(shop: Stack) -> None:
     with shop.client(_KEY) as client:
         before = shop.json("preview", "customer_id:somebody", "--placement", "hero")
         assert before["slots"][0]["chosen"]["treatment"].startswith("tile/")

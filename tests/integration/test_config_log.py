@@ -83,7 +83,7 @@ def test_empty_topic(settings: Settings) -> None:
         assert log.get("0" * 16) is None
 
 
-def test_what_is_applied_is_in_force_everywhere(settings: Settings) -> None:
+def test_applied_configuration_is_in_force_everywhere(settings: Settings) -> None:
     ensure_topics(settings, ())
     changes: queue.Queue[Configuration] = queue.Queue()
     with reading(settings) as one, reading(settings, changes.put) as other:

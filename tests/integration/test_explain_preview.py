@@ -26,7 +26,7 @@ def _hero(explanation: Any) -> Any:
     return next(slot for slot in explanation["slots"] if slot["slot"] == "hero")
 
 
-def test_what_is_previewed_comes_and_what_came_is_explained(stack: Stack) -> None:
+def test_preview_comes_true_and_the_decision_is_explained(stack: Stack) -> None:
     who = f"c-{uuid4()}"
     name = f"customer_id:{who}"
     asking = ("preview", name, "--placement", "hero")
@@ -83,7 +83,7 @@ def test_an_event_of_a_file_goes_through_all_stages(stack: Stack, tmp_path: Path
     assert stack.run("profile", "show", f"customer_id:{who}").returncode == 1
 
 
-def test_what_is_not_there_is_said(stack: Stack) -> None:
+def test_missing_decisions_and_profiles_are_reported(stack: Stack) -> None:
     for arguments, words in (
         (("explain", "no-such-decision"), "no decision no-such-decision"),
         (("preview", "customer_id:x", "--placement", "hro"), "there is no placement 'hro'"),

@@ -129,7 +129,7 @@ def test_the_good_of_a_batch_go_on_and_the_bad_are_named(
     assert none.json()["error"]["field"] == "userId"
 
 
-def test_while_kafka_is_away_the_answer_is_503_and_afterwards_200(
+def test_answer_is_503_while_kafka_is_away_and_200_afterwards(
     stack: Stack, client: httpx.Client, somebody: Customer
 ) -> None:
     message = somebody.message("track")

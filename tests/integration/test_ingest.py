@@ -160,7 +160,7 @@ def test_a_file_sent_twice_counts_once_and_another_content_of_its_name_counts(wa
     assert (files.folder / "done" / "a.csv").read_text() == text
 
 
-def test_too_many_bad_rows_stop_the_file_before_anything_is_sent(watched: Any) -> None:
+def test_file_with_too_many_bad_rows_stops_before_anything_is_sent(watched: Any) -> None:
     files = watched()
     (files.folder / "a.csv").write_text(_rows("much", 10, bad_every=3))
     [report] = files.run()

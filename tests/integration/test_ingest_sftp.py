@@ -140,9 +140,7 @@ def test_a_folder_that_is_not_there_is_named(server: Server, tmp_path: Path) -> 
         folder.files()
 
 
-def test_where_nothing_may_be_written_files_are_taken_once_and_stay(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_read_only_server_files_are_taken_once_and_stay(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "a.csv").write_text("customer,plan\nstay-1,gold\n")

@@ -91,7 +91,7 @@ def test_lag_counts_what_is_not_committed_and_the_reader_joins_no_group(
     consumer.close()
 
 
-def test_what_was_deleted_before_it_was_committed_is_no_lag(
+def test_records_deleted_before_their_commit_are_no_lag(
     settings: Settings, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     topic, group = new_topic("in", partitions=2), f"{prefix}.group"

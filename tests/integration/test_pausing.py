@@ -34,7 +34,7 @@ def reading(bootstrap: str, prefix: str, tmp_path: Path, source: str) -> _Start:
     return lambda **narrow: Reading(bootstrap, prefix, tmp_path, source, partitions=2, **narrow)
 
 
-def test_of_a_paused_partition_nothing_comes_and_afterwards_all(
+def test_paused_partition_gives_nothing_until_it_is_resumed(
     bootstrap: str, prefix: str, source: str, reading: _Start
 ) -> None:
     async def read() -> Reading:
@@ -63,7 +63,7 @@ def test_of_a_paused_partition_nothing_comes_and_afterwards_all(
 @pytest.mark.parametrize(
     "narrow", [{}, {"fetch_batch": 3, "fetch_batches": 2}], ids=["ahead", "polling waits"]
 )
-def test_of_a_pause_amid_reading_only_what_was_under_way_comes(
+def test_pause_amid_reading_lets_only_records_in_flight_through(
     bootstrap: str, prefix: str, source: str, reading: _Start, narrow: dict[str, int]
 ) -> None:
     async def read() -> tuple[Reading, int]:
@@ -89,7 +89,7 @@ def test_of_a_pause_amid_reading_only_what_was_under_way_comes(
     assert committed(bootstrap, f"{prefix}.reading", source, 2) == [_MANY] * 2
 
 
-def test_where_logs_begin_and_end_is_what_the_broker_has(
+def test_watermarks_are_those_of_the_broker(
     bootstrap: str, source: str, reading: _Start, new_topic: Callable[..., str]
 ) -> None:
     first, second, unread = TP(source, 0), TP(source, 1), TP(new_topic("unread"), 0)

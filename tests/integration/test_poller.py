@@ -201,7 +201,7 @@ class _LeavingListener(_SlowListener):
     [PrefetchLimits(5, batches=2, size=1 << 20), PrefetchLimits(5, batches=100, size=20)],
     ids=str,
 )
-def test_reading_goes_on_where_it_was_however_often_it_waits(
+def test_reading_resumes_at_its_offset_however_often_it_waits(
     bootstrap: str, prefix: str, new_topic: Callable[..., str], room: PrefetchLimits
 ) -> None:
     topic = new_topic("in", partitions=6)
@@ -216,7 +216,7 @@ def test_reading_goes_on_where_it_was_however_often_it_waits(
         assert offsets == list(range(len(offsets))), f"partition {partition}"
 
 
-def test_what_was_never_committed_is_read_once_however_often_it_is_assigned(
+def test_uncommitted_partition_is_read_once_over_repeated_assignments(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     # librdkafka, asked to find the beginning, goes back there 500 ms after a late answer.
@@ -231,7 +231,7 @@ def test_what_was_never_committed_is_read_once_however_often_it_is_assigned(
     assert sum(map(len, listener.offsets.values())) == _RECORDS
 
 
-def test_what_goes_wrong_in_a_rebalance_is_told(
+def test_failure_in_a_rebalance_is_reported(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     options = TransportOptions(bootstrap, prefix, "0")
@@ -240,7 +240,7 @@ def test_what_goes_wrong_in_a_rebalance_is_told(
     assert listener.held_when_told is False
 
 
-def test_whoever_has_lost_its_partitions_has_no_lease_when_it_hears_so(
+def test_lease_has_ended_when_a_loss_of_partitions_is_reported(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     options = TransportOptions(
@@ -267,7 +267,7 @@ def test_a_coordinator_that_is_away_in_a_rebalance_does_not_outlast_the_lease(
     assert is_transient(listener.outcome)
 
 
-def test_whose_instance_id_another_took_has_no_lease_when_it_hears_so(
+def test_lease_has_ended_when_fencing_of_the_instance_id_is_reported(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     options = TransportOptions(bootstrap, prefix, "0")
@@ -275,7 +275,7 @@ def test_whose_instance_id_another_took_has_no_lease_when_it_hears_so(
     assert listener.held_when_told is False
 
 
-def test_what_is_assigned_anew_while_much_waits_is_read_from_there(
+def test_new_assignment_over_a_backlog_is_read_from_its_offsets(
     bootstrap: str, prefix: str, new_topic: Callable[..., str]
 ) -> None:
     # librdkafka's position is that of the former assignment for a while.

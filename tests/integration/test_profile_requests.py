@@ -149,7 +149,7 @@ def test_an_unlinked_device_takes_along_what_it_brought(stack: Stack) -> None:
     )
 
 
-def test_what_was_never_linked_cannot_be_unlinked(stack: Stack) -> None:
+def test_identifiers_never_linked_cannot_be_unlinked(stack: Stack) -> None:
     stack.came(_came(11, "customer_id:b"), _came(12, "cookie:m"))
     refused = stack.kairos("unlink", "customer_id:b", "cookie:m")
     assert refused.returncode == 1
@@ -158,7 +158,7 @@ def test_what_was_never_linked_cannot_be_unlinked(stack: Stack) -> None:
     assert "did you mean 'customer_id'" in " ".join(unknown.stderr.split())
 
 
-def test_who_is_forgotten_is_gone_and_comes_back_as_somebody_new(
+def test_forgotten_person_is_gone_and_returns_as_a_new_profile(
     stack: Stack, tmp_path: Path
 ) -> None:
     stack.came(
@@ -204,7 +204,7 @@ def test_who_is_forgotten_is_gone_and_comes_back_as_somebody_new(
     assert [one["event_id"] for one in shown["decisions"]] == ["e24"]
 
 
-def test_everybody_as_of_now_is_as_the_snapshots_say_and_the_past_is_as_it_was(
+def test_export_as_of_now_equals_the_snapshots_and_the_past_stays(
     stack: Stack, tmp_path: Path
 ) -> None:
     stack.came(_came(31, "cookie:q"), _came(32, "customer_id:e", "email:e@x", "cookie:q"))

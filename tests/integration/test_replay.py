@@ -176,7 +176,7 @@ def _wait(holds: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def test_what_a_killed_run_left_beyond_its_manifest_is_written_again(
+def test_files_beyond_the_manifest_of_a_killed_run_are_written_again(
     bootstrap: str, topic: str, tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     _produce(bootstrap, topic, range(600))
@@ -237,7 +237,7 @@ def wrong(topic: str) -> list[tuple[tuple[str, ...], str, str]]:
     ]
 
 
-def test_what_cannot_be_replayed_is_told_in_one_line(
+def test_impossible_replay_is_refused_in_one_line(
     wrong: list[tuple[tuple[str, ...], str, str]], tmp_path: Path, invoke: Callable[..., Result]
 ) -> None:
     for options, topic, said in wrong:

@@ -12,7 +12,7 @@ from tests.support.reading import BUFFER, Reading
 _WRITTEN = 100
 
 
-def test_what_was_read_before_a_seek_is_not_given_to_the_agents(
+def test_records_read_before_a_seek_are_not_given_to_the_agents(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:
     source = new_topic("in")
@@ -37,7 +37,7 @@ def test_what_was_read_before_a_seek_is_not_given_to_the_agents(
     assert committed(bootstrap, f"{prefix}.reading", source, 1) == [_WRITTEN]
 
 
-def test_what_is_read_again_behind_a_commit_is_committed_again(
+def test_records_read_again_behind_a_commit_are_committed_again(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:
     source = new_topic("in")

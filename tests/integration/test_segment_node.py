@@ -54,7 +54,7 @@ def test_every_kind_of_message_arrives(stack: Stack, who: str) -> None:
     assert sorted(one.kind for one in _of(stack, who)) == sorted(_KINDS)
 
 
-def test_what_kafka_did_not_take_is_sent_again_and_counts_once(stack: Stack, who: str) -> None:
+def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack, who: str) -> None:
     accepted, turned_away = stack.accepted(*_KINDS), stack.turned_away()
     with sending(stack, who), stopped(stack.broker()):
         eventually(lambda: stack.turned_away() > turned_away)

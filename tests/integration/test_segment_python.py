@@ -32,7 +32,7 @@ def test_every_kind_of_message_arrives(stack: Stack) -> None:
     assert sorted(kinds) == ["alias", "group", "identify", "page", "screen", "track"]
 
 
-def test_what_kafka_did_not_take_is_sent_again_and_counts_once(stack: Stack) -> None:
+def test_messages_refused_by_kafka_are_sent_again_and_count_once(stack: Stack) -> None:
     who = f"c-{uuid4().hex[:12]}"
     client = _client(stack)
     [accepted], turned_away = stack.accepted("track"), stack.turned_away()

@@ -42,7 +42,7 @@ def test_several_large_messages_of_one_visitor_pass(stack: Stack) -> None:
     assert _workers(stack) == workers
 
 
-def test_what_is_too_large_to_be_taken_is_a_dead_letter_and_the_next_goes_on(stack: Stack) -> None:
+def test_too_large_input_is_a_dead_letter_and_the_next_goes_on(stack: Stack) -> None:
     name = uuid4().hex
     key = f"customer_id:{name}"
     huge = _interaction(f"huge-{name}", name, {"text": "x" * _HUGE_BYTES})

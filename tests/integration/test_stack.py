@@ -81,7 +81,7 @@ def test_files_of_every_kind_become_profiles_and_wrong_rows_are_named(
     assert rows.fetchall() == [("4", "buyers")]
 
 
-def test_up_with_another_configuration_has_its_effect_on_who_does_not_come(
+def test_up_with_another_configuration_affects_absent_customers(
     second: Stack, tmp_path: Path
 ) -> None:
     # A metric that is new has what came before, and a segment of it whom it is true of.
@@ -102,7 +102,7 @@ def test_up_with_another_configuration_has_its_effect_on_who_does_not_come(
     assert (again["replaced"], again["filled"], again["evaluated"]) == (False, 0, 0)
 
 
-def test_whatever_is_killed_comes_back(second: Stack) -> None:
+def test_killed_processes_come_back(second: Stack) -> None:
     second.restart(_WORKER, _GATEWAY, _ADAPTER)
     eventually(second.answers)
     restarts = {one["name"]: one["restarts"] for one in second.ask("status")["processes"]}
@@ -110,7 +110,7 @@ def test_whatever_is_killed_comes_back(second: Stack) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_after_everything_was_killed_up_brings_it_back(second: Stack) -> None:
+def test_up_restores_a_stack_whose_processes_were_all_killed(second: Stack) -> None:
     supervision = read_supervision(second.home)
     assert supervision is not None
     processes = [second.process(name) for name in (_WORKER, _GATEWAY, _ADAPTER)]
@@ -156,7 +156,7 @@ def _is_running(stack: Stack, name: str) -> bool:
     return supervision.children[name].process is not None
 
 
-def test_nobody_but_the_owner_can_read_a_home(second: Stack) -> None:
+def test_home_is_readable_by_its_owner_only(second: Stack) -> None:
     found = 0
     for folder, _, files in os.walk(second.home):
         for path in (Path(folder), *(Path(folder, name) for name in files)):

@@ -29,7 +29,7 @@ def source(bootstrap: str, new_topic: Callable[..., str]) -> str:
     return topic
 
 
-def test_what_was_deleted_before_anything_was_committed_is_no_lag(
+def test_records_deleted_before_the_first_commit_are_no_lag(
     bootstrap: str, prefix: str, tmp_path: Path, source: str
 ) -> None:
     _delete(bootstrap, source, _DELETED)
@@ -38,7 +38,7 @@ def test_what_was_deleted_before_anything_was_committed_is_no_lag(
     )
 
 
-def test_what_was_deleted_before_it_was_processed_is_no_lag(
+def test_records_deleted_before_processing_are_no_lag(
     bootstrap: str, prefix: str, tmp_path: Path, source: str
 ) -> None:
     asyncio.run(_behind_and_up_to_date(_app(bootstrap, prefix, tmp_path), source, _WRITTEN))
@@ -81,7 +81,7 @@ class _Transactions:
         end(_PATIENCE_S)
 
 
-def test_what_is_written_while_reading_stands_still_counts(
+def test_records_written_while_reading_is_paused_count(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:
     source = new_topic("in")

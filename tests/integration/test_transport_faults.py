@@ -183,7 +183,7 @@ def test_large_records_are_given_to_an_agent_one_at_a_time(
     assert waiting == [0] * 50
 
 
-def test_what_is_queued_when_a_worker_fails_never_leaves(
+def test_records_queued_when_a_worker_fails_never_leave(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:
     source, target = new_topic("0"), new_topic("1")

@@ -10,7 +10,7 @@ from tests.support.chain_worker import Plan
 PARTITIONS = 4
 
 
-def test_what_is_sent_with_a_future_is_told_where_it_went(
+def test_future_of_a_sent_record_resolves_to_its_offset(
     bootstrap: str, prefix: str, tmp_path: Path, new_topic: Callable[..., str]
 ) -> None:
     new_topic("0", PARTITIONS)

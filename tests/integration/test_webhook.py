@@ -118,7 +118,7 @@ def test_a_receiver_that_refuses_gives_the_cap_its_place_back(
     assert len(receiver.posts(email)) == 2
 
 
-def test_what_was_delivered_stays_so_when_the_adapter_is_killed(
+def test_delivered_actions_stay_delivered_when_the_adapter_is_killed(
     stack: Stack, receiver: Receiver, email: str
 ) -> None:
     _order(stack, email)
@@ -130,14 +130,16 @@ def test_what_was_delivered_stays_so_when_the_adapter_is_killed(
     assert set(_outcomes(stack, post.key)) == {"sent"}
 
 
-def test_what_cannot_be_said_before_its_deadline_expires(stack: Stack, receiver: Receiver) -> None:
+def test_actions_expire_at_their_deadline(stack: Stack, receiver: Receiver) -> None:
     device, post = _pinged(stack, receiver, Answer(503, {"Retry-After": "60"}))
     assert eventually(lambda: _outcomes(stack, post.key)) == ["expired"]
     stack.wait_until_idle()
     assert receiver.posts(device) == [post]
 
 
-def test_what_may_have_been_taken_is_not_called_expired(stack: Stack, receiver: Receiver) -> None:
+def test_action_that_may_have_been_taken_is_not_reported_as_expired(
+    stack: Stack, receiver: Receiver
+) -> None:
     device, first = _pinged(stack, receiver, *[NONE] * 20)
     assert eventually(lambda: _outcomes(stack, first.key)) == ["sent"]
     assert {one.key for one in receiver.posts(device)} == {first.key}
@@ -171,7 +173,7 @@ def test_actions_that_wait_for_a_bad_url_are_delivered_once_it_is_mended(
     assert eventually(lambda: _outcomes(stack, post.key)) == ["sent"]
 
 
-def test_what_is_found_after_its_deadline_is_not_said(stack: Stack, receiver: Receiver) -> None:
+def test_action_found_after_its_deadline_is_not_posted(stack: Stack, receiver: Receiver) -> None:
     device = uuid4().hex
 
     def decided() -> list[tuple[StoredRecord, Action]]:

@@ -103,7 +103,7 @@ def test_an_absence_changes_neither_what_is_told_nor_its_order(
 
 
 @given(segments(), streams())
-def test_what_fell_due_long_ago_changes_memberships_and_sends_nothing(
+def test_timers_long_overdue_change_memberships_and_send_nothing(
     made: tuple[model.Segment, ...], stream: list[Interaction]
 ) -> None:
     world = _mailing(made)
@@ -156,7 +156,7 @@ def test_workers_that_come_back_tell_what_would_have_been_told(
     killed_before = None
     while killed_before != stages.kills:
         killed_before = stages.kills
-        stages.tell_due(_END)
+        stages.fire_due_timers(_END)
         stages.run(kills=0)
     found: dict[str, list[SegmentChange]] = defaultdict(list)
     for key, change in logs.read(topics.SEGMENT_CHANGES):

@@ -175,7 +175,7 @@ def test_a_context_weight_and_a_score_of_the_profile_decide() -> None:
     assert candidate(life.happens("Home", 4, ask=["hero"]), "hat-hero").p == 1
 
 
-def test_what_is_transactional_passes_by_arbitration() -> None:
+def test_transactional_messages_pass_by_arbitration() -> None:
     campaigns = [
         campaign("sales", offer("sale", 100)),
         campaign("receipt", offer("receipt", 0), purpose="transactional"),
@@ -188,7 +188,7 @@ def test_what_is_transactional_passes_by_arbitration() -> None:
     assert len({one.action_id for one in life.actions()}) == 3
 
 
-def test_in_a_placement_what_is_transactional_comes_first() -> None:
+def test_transactional_messages_come_first_in_a_placement() -> None:
     campaigns = [
         campaign("sales", offer("sale", 100, hero("sale-hero"))),
         campaign("notice", offer("notice", 0, hero("notice-hero")), purpose="transactional"),
@@ -220,7 +220,7 @@ class _Learned:
         return [self.known.get(one.treatment) for one in candidates]
 
 
-def test_what_was_learned_stands_before_what_is_declared() -> None:
+def test_learned_probability_replaces_the_declared_one() -> None:
     offers = (offer("a", 10, hero("a-hero", p=0.5)), offer("b", 10, hero("b-hero", p=0.4)))
     made = world(campaigns=[campaign("c", *offers)])
     for known, said in (({}, "a-hero"), ({"a-hero": 0.1}, "b-hero"), ({"b-hero": 0.6}, "b-hero")):

@@ -101,7 +101,7 @@ _GROWTH = (("interactions.identified", Enriched), ("interactions.enriched", Segm
 @pytest.mark.parametrize(("before", "after"), _GROWTH)
 @settings(max_examples=cases(50))
 @given(st.data())
-def test_what_is_passed_on_with_a_section_is_written_as_if_anew(
+def test_record_with_a_new_section_has_the_bytes_of_a_full_encoding(
     before: str, after: type[msgspec.Struct], data: st.DataObject
 ) -> None:
     sent = CODEC.encode(before, data.draw(records(CLASSES[before])))
@@ -117,7 +117,7 @@ def test_what_is_passed_on_with_a_section_is_written_as_if_anew(
 
 
 @pytest.mark.parametrize(("before", "after"), _GROWTH)
-def test_what_is_passed_on_is_not_written_anew(before: str, after: type[msgspec.Struct]) -> None:
+def test_passed_on_bytes_are_reused(before: str, after: type[msgspec.Struct]) -> None:
     sent = CODEC.encode(before, CLASSES[before]())
     assert sent is not None
     given = CODEC.decode(before, sent)

@@ -33,7 +33,7 @@ def test_numbers(given_: list[float], descending: bool, value: Known) -> None:
     st.booleans(),
     st.integers(-40, 10),
 )
-def test_ages_change_when_it_was_said_to(ages: list[int], descending: bool, at: int) -> None:
+def test_ages_change_only_at_the_named_moments(ages: list[int], descending: bool, at: int) -> None:
     thresholds = tuple(f"{one}ms" for one in sorted(ages, reverse=descending))
     made = bucket(model.TraitDefinition("b", "bucket", "trait.x", thresholds=thresholds), False)
     known: dict[str, Known] = {"x": at}

@@ -178,7 +178,7 @@ def test_caps_of_a_campaign_and_of_an_offer_are_for_these_only() -> None:
     assert said == ["a-hero", "e-hero", "f-hero", "f-hero"]
 
 
-def test_what_is_wrong_with_a_cap_is_named() -> None:
+def test_mistakes_in_caps_are_named() -> None:
     cap = {"cap": "own", "per": "all", "max": 1, "window": "1d", "for": {"issue": "crads"}}
     campaigns = [campaign("c", offer("a", 9, issue="cards", caps=[cap, cap]))]
     assert [(at, "did you mean 'cards'" in what) for at, what in problems(campaigns=campaigns)] == [

@@ -140,7 +140,7 @@ knowns = st.fixed_dictionaries(
 
 
 @given(items, knowns, st.integers(1, 6), st.sampled_from([0, 1, 2]), st.booleans())
-def test_who_asks_gets_the_best_items_that_are_for_them(
+def test_request_gets_the_best_items_that_fit_the_customer(
     given_items: list[tuple[int, str, int | None]],
     known: Mapping[str, list[str]],
     limit: int,
@@ -186,7 +186,7 @@ def test_who_asks_gets_the_best_items_that_are_for_them(
     assert len(decision.candidates) == len(left)
 
 
-def test_what_a_decision_records_of_a_large_catalogue_is_short() -> None:
+def test_decision_records_a_short_list_of_a_large_catalogue() -> None:
     many = tuple(
         CatalogItem(f"i{number:04}", float(number), attributes={"kind": "x"})
         for number in range(2_500)

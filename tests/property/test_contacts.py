@@ -31,7 +31,7 @@ def streams(draw: st.DrawFn) -> list[Record]:
 
 @settings(max_examples=cases(150), deadline=None)
 @given(streams())
-def test_each_message_is_remembered_once_where_what_caused_it_is(stream: list[Record]) -> None:
+def test_each_contact_is_kept_once_in_the_shard_of_its_cause(stream: list[Record]) -> None:
     flow = Flow(offering_rules())
     shards: dict[str, str] = {}
     sent: dict[str, str] = {}

@@ -94,7 +94,7 @@ def test_a_morning_that_comes_too_late_sends_nothing() -> None:
     assert life.said() == []
 
 
-def test_what_is_known_in_the_morning_decides() -> None:
+def test_deferred_decision_uses_the_facts_of_the_morning() -> None:
     rule = {"rule": "not-bought", "when": {"not": {"trait": "bought", "exists": True}}}
     life = _life(eligibility=[rule])
     life.happens("Go", _EVENING)
@@ -172,7 +172,7 @@ def test_the_night_is_the_customers() -> None:
         ("Europe/Madrid", "America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "UTC")
     ),
 )
-def test_they_end_with_the_first_minute_that_is_not_quiet(
+def test_deferral_ends_with_the_first_minute_that_is_not_quiet(
     moment: datetime, begins: int, ends: int, name: str
 ) -> None:
     where = zone(name)
@@ -208,7 +208,7 @@ def test_a_decision_that_was_made_again_runs_again_with_the_same_result() -> Non
     assert "waits for the end of quiet hours" in explain(first, life.flow.rules.config, "en").words
 
 
-def test_a_complaint_cancels_what_waits_for_the_morning() -> None:
+def test_complaint_cancels_a_deferral() -> None:
     life = _life(policies={"suppressions": [_COMPLAINT]})
     life.happens("Go", _EVENING)
     life.happens("Complaint", _EVENING + 60_000)
@@ -217,7 +217,7 @@ def test_a_complaint_cancels_what_waits_for_the_morning() -> None:
     assert _advanced(life, _MORNING) == []
 
 
-def test_a_complaint_does_not_cancel_what_it_does_not_cover() -> None:
+def test_complaint_cancels_no_deferral_beyond_its_scope() -> None:
     life = _life(policies={"suppressions": [_COMPLAINT]}, purpose="service")
     life.happens("Go", _EVENING)
     life.happens("Complaint", _EVENING + 60_000)
@@ -240,7 +240,7 @@ def test_a_complaint_on_another_identifier_cancels_it_once_they_merge(
     assert _decisions(_advanced(life, _MORNING)) == []
 
 
-def test_what_waits_moves_with_its_profile() -> None:
+def test_deferral_moves_with_its_profile() -> None:
     life = _life()
     cookie, customer = Identifier("cookie", "k"), Identifier("customer_id", "ada")
     life.happens("Go", _EVENING, who=(cookie,))
@@ -250,14 +250,14 @@ def test_what_waits_moves_with_its_profile() -> None:
     assert action.profile_id == again.profile_id == profile_id(customer)
 
 
-def test_what_was_forgotten_is_not_sent() -> None:
+def test_deferral_of_a_forgotten_person_is_not_sent() -> None:
     life = _life()
     life.happens("Go", _EVENING)
     list(life.flow.run(forget(ADA[0], _EVENING + 60_000)))
     assert _decisions(_advanced(life, _MORNING)) == []
 
 
-def test_a_row_with_what_waits_is_read_as_it_was_written() -> None:
+def test_row_with_a_deferral_is_read_as_it_was_written() -> None:
     life = _life()
     life.happens("Go", _EVENING)
     [state] = life.flow.rows["decisioning"].values()

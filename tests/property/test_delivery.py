@@ -51,7 +51,7 @@ _ACTS = st.tuples(st.sampled_from("abc"), st.sampled_from(["Order", "Ask", "View
 
 @settings(max_examples=cases(60), deadline=None)
 @given(st.lists(_ACTS, min_size=1, max_size=12), st.integers(0, 2**32 - 1))
-def test_whatever_is_killed_state_and_outputs_are_those_of_a_run_without_kills(
+def test_state_and_outputs_after_kills_are_those_of_a_run_without_kills(
     acts: list[tuple[str, str]], seed: int
 ) -> None:
     stream = [
@@ -72,7 +72,7 @@ _KILLED_OVER_ITS_LAST_LOOK = [
 @settings(max_examples=cases(60), deadline=None)
 @given(st.lists(_ACTS, min_size=1, max_size=8), st.integers(0, 2**32 - 1))
 @example(_KILLED_OVER_ITS_LAST_LOOK, 24081)
-def test_so_it_is_with_what_time_alone_causes(acts: list[tuple[str, str]], seed: int) -> None:
+def test_timers_fire_once_across_kills(acts: list[tuple[str, str]], seed: int) -> None:
     stream = [
         _interaction(number, name, [f"email:{who}@x"]) for number, (who, name) in enumerate(acts)
     ]
@@ -84,7 +84,7 @@ def test_so_it_is_with_what_time_alone_causes(acts: list[tuple[str, str]], seed:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_so_it_is_where_inputs_are_committed_early_since_they_cause_much(seed: int) -> None:
+def test_large_outboxes_committed_early_lose_nothing_across_kills(seed: int) -> None:
     stream = [
         _interaction(number, name, [f"email:{who}@x"], 150_000)
         for number, (who, name) in enumerate(zip("aabaaa", ["Order", "Ask"] * 3, strict=True))
@@ -189,12 +189,12 @@ def _rested(
     stages = KilledStages(offering_rules(), logs, random)
     stages.run(kills)
     for _ in range(3):
-        stages.tell_due(_REST)
+        stages.fire_due_timers(_REST)
         stages.run(kills)
     killed_before = None
     while killed_before != stages.kills:
         killed_before = stages.kills
-        stages.tell_due(_REST)
+        stages.fire_due_timers(_REST)
         stages.run(0)
     return stages.states(), _outputs(logs)
 

@@ -106,7 +106,7 @@ def test_the_order_of_arrival_and_the_shards_do_not_matter(
 
 
 @given(visits())
-def test_what_later_stages_read_travels_with_the_interaction_and_nothing_else(
+def test_interaction_carries_only_the_derived_values_that_later_stages_read(
     stream: list[Interaction],
 ) -> None:
     flow = Flow(enriched_rules())

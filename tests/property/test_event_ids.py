@@ -33,7 +33,9 @@ def test_an_id_is_known_for_the_grace_after_it_was_added(
 
 
 @given(_RECORDS)
-def test_adding_it_again_after_a_kill_changes_nothing(records: list[tuple[int, str, bool]]) -> None:
+def test_adding_an_id_again_after_a_kill_changes_nothing(
+    records: list[tuple[int, str, bool]],
+) -> None:
     # The same record has the same time, whenever it is read.
     once, again = Rows(), Rows()
     at_ms = _START_MS

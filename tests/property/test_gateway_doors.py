@@ -225,7 +225,7 @@ def test_profile_routes(
     | st.builds(lambda name: f"/subjects/{quote(name, safe='')}/versions", st.text(max_size=9))
     | st.builds(lambda n: f"/subjects/interactions-value/versions/{quote(n)}", st.text(max_size=30))
 )
-def test_what_needs_no_key(path: str) -> None:
+def test_public_routes_need_no_key(path: str) -> None:
     with opened() as door:
         answer = sent(door, None, "GET", path)
         assert answer.status_code < 500

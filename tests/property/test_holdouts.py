@@ -62,7 +62,7 @@ def _held(rules: Rules) -> Life:
     )
 
 
-def test_who_is_held_out_is_decided_for_all_the_same_and_uses_no_cap() -> None:
+def test_held_out_customers_are_decided_for_and_use_no_cap() -> None:
     life = _held(_world(0.1))
     for at in range(1, 4):
         decision = _ask(life, at)
@@ -77,7 +77,7 @@ def test_who_is_held_out_is_decided_for_all_the_same_and_uses_no_cap() -> None:
         assert not life.said()
 
 
-def test_a_transactional_message_goes_to_who_is_held_out() -> None:
+def test_transactional_message_goes_to_a_held_out_customer() -> None:
     life = _held(_world(0.1))
     decision = life.happens("Go", 5)
     assert life.said() == ["notice-email"]
@@ -101,7 +101,7 @@ def test_a_campaign_has_its_own() -> None:
     assert held == {None, "campaign/sales"}
 
 
-def test_nobody_is_drawn_before_something_would_be_said_to_them() -> None:
+def test_holdout_is_drawn_only_when_a_message_would_be_sent() -> None:
     life = _customer(1, _world(0.5))
     decision = life.happens("Elsewhere", 0)
     assert not decision.holdouts
@@ -170,7 +170,7 @@ def test_histories_merge_in_any_order_to_the_same(a: History, b: History, c: His
     assert merge(a, History()) == a
 
 
-def test_what_is_wrong_is_named() -> None:
+def test_mistakes_are_named() -> None:
     held = {"holdout": "h", "share": 0.1, "for": {"purpose": "transactional"}}
     campaigns = [campaign("c", offer("o", 1), purpose="transactional", holdout=0.1)]
     found = problems(campaigns=campaigns, policies={"holdouts": [held]})

@@ -43,7 +43,7 @@ _IN_OTHERS_ROWS: list[Record] = [
 @example(_PARTS_OF_OTHERS, "email:x", 100)
 @example(_IN_OTHERS_ROWS, "email:x", 100)
 @given(streams(), st.sampled_from(_ASKED), st.sampled_from([100, 2]))
-def test_no_row_of_any_stage_has_an_identifier_of_who_is_forgotten(
+def test_no_row_of_any_stage_has_an_identifier_of_a_forgotten_person(
     stream: list[Record], asked: str, max_identifiers: int
 ) -> None:
     flow = Flow(mailing_rules(max_identifiers))
@@ -131,7 +131,7 @@ def _lives(draw: st.DrawFn) -> tuple[list[Record], list[Record]]:
 @settings(max_examples=cases(300), deadline=None)
 @example((_PARTS_OF_OTHERS, [at(9, "customer_id:A", "card:1")]), "email:x")
 @given(_lives(), st.sampled_from(_ASKED))
-def test_others_keep_all_of_their_parts(
+def test_forgetting_leaves_other_profiles_whole(
     lives: tuple[list[Record], list[Record]], asked: str
 ) -> None:
     before, after = lives
@@ -186,7 +186,9 @@ def _without(stream: Sequence[Record], told: _Told, gone: set[str]) -> list[Reco
 
 @settings(max_examples=cases(100), deadline=None)
 @given(streams(), interactions(99, 2 * 10**9))
-def test_who_comes_back_is_somebody_new(stream: list[Record], again: Interaction) -> None:
+def test_forgotten_person_who_returns_is_a_new_profile(
+    stream: list[Record], again: Interaction
+) -> None:
     told = _Told(stream)
     for name in sorted(told.flow.rows["identity"]):
         told.feed(forget(name, 10**9 + 10**7))
@@ -195,7 +197,7 @@ def test_who_comes_back_is_somebody_new(stream: list[Record], again: Interaction
     assert told.profiles() == _Told([again]).profiles()
 
 
-def test_what_was_unlinked_does_not_keep_the_names_of_the_forgotten() -> None:
+def test_unlinked_identifiers_do_not_keep_the_names_of_the_forgotten() -> None:
     # A link that never was may have been taken away: both ends remember, and forget.
     told = _Told([at(1, "customer_id:A"), at(2, "email:x")])
     told.feed(unlink("customer_id:A", "email:x", 3 * 60_000))

@@ -76,7 +76,7 @@ _HEADER = ("type", "anonymousId", "properties.x")
 
 
 @given(_tables, st.sampled_from(",;\t|"), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
-def test_what_a_writer_of_csv_writes_is_read_row_by_row(
+def test_written_csv_is_read_back_row_by_row(
     table: list[list[str]], delimiter: str, encoding: str
 ) -> None:
     text = io.StringIO(newline="")
@@ -102,7 +102,7 @@ _noise = st.binary(max_size=60) | st.lists(
 
 
 @given(st.lists(_noise, max_size=6))
-def test_whatever_stands_between_good_rows_of_csv_the_file_is_read_to_its_end(
+def test_csv_is_read_to_its_end_whatever_stands_between_good_rows(
     noise: list[bytes],
 ) -> None:
     # Each good row stands after a line break and a line that closes every quote.

@@ -152,7 +152,7 @@ def test_a_mail_scanners_click_is_not_learned_from() -> None:
         assert told == (["shown", "reached"] if reached else ["shown"])
 
 
-def test_what_bots_do_is_not_learned_from() -> None:
+def test_feedback_of_bots_is_not_learned_from() -> None:
     robot = Context(
         user_agent="Mozilla/5.0 (compatible; Googlebot/2.1; +http://google.com/bot.html)"
     )

@@ -169,7 +169,7 @@ def test_every_metric_is_that_of_first_principles_at_every_point(
 
 
 @given(streams(), st.lists(st.integers(0, 7_000), min_size=1, max_size=5))
-def test_time_alone_changes_them_when_it_was_said_to(
+def test_metrics_change_by_time_only_at_the_named_moments(
     stream: list[Interaction], waits: list[int]
 ) -> None:
     # Between the moments that `due` names, nothing changes; long after them, it is as it should be.

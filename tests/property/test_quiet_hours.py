@@ -47,7 +47,7 @@ def test_the_night_has_the_bounds_of_the_local_clock(at: str, quiet: bool) -> No
     assert (fates(decision)["o-email"] == "quiet hours night") is quiet
 
 
-def test_who_asks_is_answered_and_what_is_transactional_goes() -> None:
+def test_requests_and_transactional_messages_pass_quiet_hours() -> None:
     life = _life()
     life.happens("Go", _ms("2024-01-01T23:00:00+00:00"), ask=["hero"])
     assert sorted(life.said()) == ["page-hero", "receipt-email"]
@@ -65,7 +65,7 @@ def test_who_asks_is_answered_and_what_is_transactional_goes() -> None:
         ("../etc/passwd", "nowhere", False),
     ],
 )
-def test_their_own_zone_is_before_that_of_the_device_and_that_before_ours(
+def test_customers_zone_precedes_the_devices_and_that_the_default(
     home: str | None, context: str | None, quiet: bool
 ) -> None:
     life = _life(trait="home")
@@ -82,7 +82,7 @@ def test_their_own_zone_is_before_that_of_the_device_and_that_before_ours(
     st.integers(1, 1439),
     st.integers(-12, 12),
 )
-def test_in_a_zone_without_daylight_saving_it_is_plain_arithmetic(
+def test_zone_without_daylight_saving_is_plain_arithmetic(
     moment: datetime, begins: int, length: int, offset: int
 ) -> None:
     ends = (begins + length) % 1440
@@ -108,7 +108,7 @@ def _clock(minute: int) -> str:
         ({"for": {"channel": ["email", "emial"]}}, "for/channel/1", "did you mean 'email'?"),
     ],
 )
-def test_what_is_wrong_is_named(rule: dict[str, object], where: str, words: str) -> None:
+def test_mistakes_are_named(rule: dict[str, object], where: str, words: str) -> None:
     policies = {"quiet_hours": [{**_NIGHT, **rule}]}
     [(at, message)] = problems(traits=("home",), policies=policies)
     assert at == f"policies/quiet_hours/0/{where}"

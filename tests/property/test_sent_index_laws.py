@@ -84,7 +84,7 @@ class _Lives:
 
 
 @given(_STEPS)
-def test_what_was_sent_and_nothing_else_is_not_sent_again_by_any_later_worker(
+def test_later_workers_suppress_exactly_the_outputs_that_were_sent(
     steps: list[tuple[str, int]],
 ) -> None:
     lives = _Lives()

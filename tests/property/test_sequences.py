@@ -49,7 +49,7 @@ def test_shards_in_any_order(a: list[Mark], b: list[Mark], c: list[Mark]) -> Non
 
 
 @given(marks, st.integers(0, 20), st.integers(0, 5))
-def test_what_is_dropped_is_not_asked_for(found: list[Mark], now_ms: int, for_ms: int) -> None:
+def test_dropped_marks_are_not_needed(found: list[Mark], now_ms: int, for_ms: int) -> None:
     # Whatever is still within its time is found from what is kept.
     one = sequence(2, keep_ms=_WITHIN + for_ms)
     now_ms = max([now_ms, *(mark.at for mark in found)])
@@ -93,7 +93,7 @@ def oracle(found: list[Mark], steps: int) -> int | None:
 
 @settings(max_examples=15)
 @given(st.integers(2, 4), st.sampled_from([0, _LONG, 12 * _LONG]), st.data())
-def test_however_many_marks_the_answer_is_that_of_all_of_them(
+def test_bounded_marks_give_the_answer_of_all_marks(
     steps: int, for_ms: int, data: st.DataObject
 ) -> None:
     # In their order, with a part for `without`; asked a hundred times on the way.

@@ -72,7 +72,7 @@ def test_a_sum_beyond_every_number_is_the_greatest() -> None:
 
 
 @given(st.lists(_numbers, min_size=1, max_size=30), st.randoms(use_true_random=False))
-def test_neither_order_nor_shards_change_a_sum(
+def test_order_and_shards_do_not_change_a_sum(
     prices: list[Scalar], shuffler: random.Random
 ) -> None:
     shuffled = list(prices)

@@ -61,7 +61,7 @@ def test_a_complaint_silences_marketing_only() -> None:
     assert sorted(life.said()) == ["help-email", "receipt-email"]
 
 
-def test_a_complaint_silences_from_when_it_happened() -> None:
+def test_complaint_silences_from_its_moment_on() -> None:
     life = _life(_COMPLAINT)
     life.happens("Complaint", DAY_MS + 4 * MINUTE_MS, occurred=DAY_MS)
     life.happens("Home", DAY_MS + 5 * MINUTE_MS - 1, ask=["hero"])
@@ -70,7 +70,7 @@ def test_a_complaint_silences_from_when_it_happened() -> None:
     assert life.said() == ["gold-hero"]
 
 
-def test_an_interaction_is_silenced_by_what_it_causes_itself() -> None:
+def test_interaction_is_silenced_by_its_own_suppression() -> None:
     life = _life({**_COMPLAINT, "when": {"name": "Home"}})
     life.happens("Home", 0, ask=["hero"])
     assert not life.said()
@@ -103,7 +103,7 @@ _times = st.lists(st.integers(0, 60), min_size=1, max_size=25)
 
 @settings(max_examples=cases(150), deadline=None)
 @given(_times, st.integers(1, 4), st.integers(1, 30), st.integers(1, 30), st.data())
-def test_outcomes_silence_what_they_are_of_for_as_long_as_counted_by_hand(
+def test_outcomes_silence_their_offer_for_the_time_counted_by_hand(
     times: list[int], count: int, within: int, duration: int, data: st.DataObject
 ) -> None:
     life = _life(

@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 from agents.timers import LOST_MS, WINDOW
 from pipeline.model.ids import profile_id
 from pipeline.model.interaction import Identifier
-from tests.support.ringing import START_MS, WAIT_MS, Ringing
+from tests.support.timer_stage import START_MS, WAIT_MS, TimerStage
 
 _PEOPLE = 2 * WINDOW
 _CONGESTED = 50
 _FEW = 2
 
-_SOMETHING = st.one_of(
+_EVENTS = st.one_of(
     st.tuples(st.just("come"), st.integers(0, _PEOPLE - 1)),
     st.tuples(st.just("pass"), st.sampled_from([1, WAIT_MS - 1, WAIT_MS])),
     st.tuples(st.just("look"), st.sampled_from([0, 0, 0, _CONGESTED - 1, _CONGESTED])),
     st.tuples(st.just("process"), st.integers(1, 2 * _PEOPLE)),
     st.tuples(st.just("lose"), st.integers(1, WINDOW)),
     st.tuples(st.just("start"), st.just(0)),
-    st.tuples(st.just("own anew"), st.just(0)),
+    st.tuples(st.just("assign"), st.just(0)),
 )
 
 
@@ -31,7 +31,7 @@ _SOMETHING = st.one_of(
 class _Story:
     """History of one partition; `since`: the timers that had fired when the owner began."""
 
-    ringing: Ringing = field(default_factory=Ringing)
+    timer_stage: TimerStage = field(default_factory=TimerStage)
     now_ms: int = START_MS
     came: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     since: int = 0
@@ -41,7 +41,7 @@ class _Story:
         """Let everybody come and fall due."""
         for who in range(_PEOPLE):
             self._come(who)
-        self.ringing.process(_PEOPLE)
+        self.timer_stage.process(_PEOPLE)
         self.now_ms += WAIT_MS
 
     def happen(self, what: str, much: int) -> None:
@@ -53,45 +53,45 @@ class _Story:
             case "look":
                 self._look(much)
             case "process":
-                self.ringing.process(much)
+                self.timer_stage.process(much)
             case "lose":
                 self._lose_timers(much)
-            case "start" | "own anew":
-                self.since = len(self.ringing.told)
-                self.ringing.start() if what == "start" else self.ringing.own_anew()
+            case "start" | "assign":
+                self.since = len(self.timer_stage.fired)
+                self.timer_stage.start() if what == "start" else self.timer_stage.on_assignment()
 
     def end(self) -> None:
         """Run until no timer is left to fire."""
         for _ in range(4 * _PEOPLE):
-            self.ringing.process(self.ringing.unprocessed)
+            self.timer_stage.process(self.timer_stage.unprocessed)
             self.now_ms += max(WAIT_MS, LOST_MS) + 1
             self._look(0)
-            if not self.ringing.unprocessed and not self.ringing.timers:
+            if not self.timer_stage.unprocessed and not self.timer_stage.timers:
                 return
         raise AssertionError("timers are left")
 
     def _come(self, who: int) -> None:
         self.came[who].append(self.now_ms)
-        self.ringing.come(f"p{who}", self.now_ms)
+        self.timer_stage.come(f"p{who}", self.now_ms)
 
     def _look(self, others: int) -> None:
         """Look for due timers; `others` is a backlog besides."""
-        waiting = self.ringing.ports.inputs = others + self.ringing.unprocessed
-        told = self.ringing.tell_due(self.now_ms)
-        mine = self.ringing.told[self.since :]
-        assert told <= min(WINDOW, max(_CONGESTED - waiting, _FEW))
-        assert self.lost or len(set(mine)) == len(mine), "told twice"
-        assert self.lost or len(self.ringing.standing().intersection(mine)) <= WINDOW
+        waiting = self.timer_stage.ports.inputs = others + self.timer_stage.unprocessed
+        fired = self.timer_stage.fire_due_timers(self.now_ms)
+        mine = self.timer_stage.fired[self.since :]
+        assert fired <= min(WINDOW, max(_CONGESTED - waiting, _FEW))
+        assert self.lost or len(set(mine)) == len(mine), "fired twice"
+        assert self.lost or len(self.timer_stage.armed().intersection(mine)) <= WINDOW
 
     def _lose_timers(self, most: int) -> None:
         """Lose timer records, but no input of a person."""
-        while most and self.ringing.next_is_timer:
-            self.ringing.lose(1)
+        while most and self.timer_stage.next_is_timer:
+            self.timer_stage.lose(1)
             self.lost, most = True, most - 1
 
 
-@given(st.lists(_SOMETHING, min_size=10, max_size=40))
-def test_who_stays_away_enters_once(happens: list[tuple[str, int]]) -> None:
+@given(st.lists(_EVENTS, min_size=10, max_size=40))
+def test_absent_customer_enters_once(happens: list[tuple[str, int]]) -> None:
     story = _Story()
     for what, much in happens:
         story.happen(what, much)
@@ -99,4 +99,6 @@ def test_who_stays_away_enters_once(happens: list[tuple[str, int]]) -> None:
     for who, came in story.came.items():
         gaps = [after - before for before, after in pairwise(came)]
         entries = 1 + sum(gap >= WAIT_MS for gap in gaps)
-        assert story.ringing.entered.count(profile_id(Identifier("email", f"p{who}"))) == entries
+        assert (
+            story.timer_stage.entered.count(profile_id(Identifier("email", f"p{who}"))) == entries
+        )

@@ -153,8 +153,8 @@ class StageProcess(Sending):
         )
         self._finish(place, offset)
 
-    def tell_due(self, now_ms: int) -> None:
-        """What time alone has caused up to `now_ms`."""
+    def fire_due_timers(self, now_ms: int) -> None:
+        """Fire the timers that are due at `now_ms`."""
         if self._shell.may_have_due_timers(now_ms):
             self._shell.fire_due_timers(now_ms)
 
@@ -297,11 +297,11 @@ class KilledStages:
             except KilledError:
                 self._start_again(busy[0], lambda place, queued: queued * lands(place))
 
-    def tell_due(self, now_ms: int) -> None:
-        """Let time pass for all of them, up to `now_ms`; who is doomed may be killed over that."""
+    def fire_due_timers(self, now_ms: int) -> None:
+        """Fire the due timers of every process; a doomed one may be killed meanwhile."""
         for one in list(self._processes):
             try:
-                one.tell_due(now_ms)
+                one.fire_due_timers(now_ms)
             except KilledError:
                 self._start_again_anyhow(one)
 

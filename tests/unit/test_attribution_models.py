@@ -255,7 +255,7 @@ def test_a_hundred_thousand_channels_in_one_path() -> None:
     assert found.channels[0].conversions == pytest.approx(1e-5)
 
 
-def test_too_many_channels_in_circles_are_refused() -> None:
+def test_circles_of_too_many_channels_are_refused() -> None:
     names = [f"c{index:06}" for index in range(5_000)]
     circle = [
         PathRow((one, two), 1.0) for one, two in zip(names, [*names[1:], names[0]], strict=True)

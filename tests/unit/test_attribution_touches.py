@@ -144,7 +144,7 @@ def test_conversions_that_look_back_beyond_the_table_are_left_out(
     assert journeys.support().unseen == 1
 
 
-def test_what_is_after_until_is_not_there(connection: DuckQueries, tmp_path: Path) -> None:
+def test_touches_after_until_are_left_out(connection: DuckQueries, tmp_path: Path) -> None:
     lines = [_touch("p", 1, "a"), _touch("q", 1, "b"), _conversion("p", 50)]
     journeys = _journeys(connection, tmp_path, lines, until_ms=START + 40 * DAY)
     assert _paths(journeys.path_counts()) == {("a",): (0, 0, 1), ("b",): (0, 0, 1)}

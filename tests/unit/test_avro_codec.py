@@ -52,7 +52,7 @@ def test_header_is_a_zero_byte_and_the_big_endian_schema_id() -> None:
     assert encoded()[:5] == b"\0" + struct.pack(">I", version.id)
 
 
-def test_none_is_a_tombstone() -> None:
+def test_record_of_none_is_a_tombstone() -> None:
     assert CODEC.encode("profiles", None) is None
 
 

@@ -20,7 +20,7 @@ def client() -> SchemaRegistryClient:
     return client
 
 
-def test_what_is_not_registered_is_not_known(client: SchemaRegistryClient) -> None:
+def test_unregistered_schemas_are_unknown(client: SchemaRegistryClient) -> None:
     with pytest.raises(SchemaRegistryError):
         with_registry_ids(client)
 

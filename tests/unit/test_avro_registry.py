@@ -95,7 +95,7 @@ def test_look_up_of_no_schema(body: bytes) -> None:
     assert (status, answer["error_code"]) == (422, 42201)
 
 
-def test_it_is_read_only_and_says_which_changes_it_would_take() -> None:
+def test_registry_is_read_only_and_names_the_changes_it_would_accept() -> None:
     assert REGISTRY.mode() == (200, {"mode": "READONLY"})
     assert REGISTRY.config() == (200, {"compatibilityLevel": "FULL_TRANSITIVE"})
     assert REGISTRY.types() == (200, ["AVRO"])

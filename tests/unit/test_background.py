@@ -31,7 +31,7 @@ print(os.sched_getscheduler(0), *found)
 """
 
 
-def test_what_a_client_starts_gives_way_and_who_makes_it_does_not() -> None:
+def test_threads_of_a_client_give_way_and_their_creator_does_not() -> None:
     # In a process of its own: clients of other tests start threads at any time.
     said = subprocess.check_output([sys.executable, "-c", _MAKE_A_CLIENT], text=True)
     assert said.split() == [str(os.SCHED_OTHER), str(os.SCHED_BATCH)]
@@ -54,7 +54,7 @@ def _fail_in_background() -> None:
         raise ZeroDivisionError
 
 
-def test_it_ends_with_an_error() -> None:
+def test_policy_is_restored_after_an_error() -> None:
     with pytest.raises(ZeroDivisionError):
         _fail_in_background()
     assert os.sched_getscheduler(0) == os.SCHED_OTHER

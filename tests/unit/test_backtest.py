@@ -163,7 +163,7 @@ def _iso(at: int) -> str:
     return str(text)
 
 
-def test_what_came_after_the_end_is_left_out(tmp_path: Path, play: Callable[..., Any]) -> None:
+def test_interactions_after_the_end_are_left_out(tmp_path: Path, play: Callable[..., Any]) -> None:
     log = shop_log()
     middle = log[150].received_at
     whole = play(_write(tmp_path / "a.ndjson", log), "--until", _iso(middle))
@@ -278,7 +278,7 @@ def test_bad_rows_are_told_with_their_line_and_the_others_played(
         ("good.ndjson", ("--source", "nobody"), "sources.yaml has no source 'nobody'"),
     ],
 )
-def test_what_cannot_be_played_is_told_in_one_line(
+def test_unplayable_input_is_refused_in_one_line(
     tmp_path: Path,
     given: str,
     options: Sequence[str],

@@ -101,7 +101,7 @@ def test_every_field_of_an_interaction_comes_back(tmp_path: Path) -> None:
         assert list(log) == [full]
 
 
-def test_what_is_no_interaction_is_told_with_its_row(
+def test_row_that_is_no_interaction_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KAIROS_HOME", str(tmp_path / "home"))

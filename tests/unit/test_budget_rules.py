@@ -41,7 +41,7 @@ def _decided(rules: Rules) -> tuple[Decision, Segmented]:
     return decision, segmented
 
 
-def test_who_has_too_little_left_is_held_back_by_the_budget() -> None:
+def test_offer_beyond_its_budget_is_held_back() -> None:
     decision, record = _decided(rules := _rules(mail=_purse(0.49), page=_purse(1)))
     assert {one.campaign: one.fate for one in decision.candidates} == {
         "mail": "budget mail",
@@ -81,7 +81,7 @@ def test_the_smallest_change_that_flips_counts_the_shadow_price(price: float) ->
     assert numbers["p"] * numbers["value"] - cost - price * cost == pytest.approx(0, abs=1e-4)
 
 
-def test_where_budgets_are_not_looked_at_nothing_is_read() -> None:
+def test_rules_without_budgets_read_no_purse() -> None:
     decision, record = _decided(rules := replace(_rules(), wallet=None))
     assert (decision.budgets, decision.spends) == ((), ())
     assert all(one.fate == "chosen" for one in decision.candidates)

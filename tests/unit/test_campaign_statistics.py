@@ -263,7 +263,7 @@ def test_arms_of_unlikely_sizes_are_not_compared() -> None:
     assert _lift(1.0, 5).verdict == "not comparable"
 
 
-def test_who_got_the_next_best_is_compared_with_that() -> None:
+def test_customer_with_the_next_best_offer_is_compared_with_that_offer() -> None:
     assert _lift(0.0, 5).against == "nothing"
     assert _lift(0.0, 5, filled=True).against == "next best"
 

@@ -107,7 +107,7 @@ def _undisturbed() -> World:
         logs.put(one)
     stages = KilledStages(_rules(), logs, Random(0))
     stages.run(0)
-    stages.tell_due(_REST_MS)
+    stages.fire_due_timers(_REST_MS)
     stages.run(0)
     actions = [one for topic in (EMAIL, PUSH) for _, one in logs.read(topic)]
     for one in actions:

@@ -233,7 +233,7 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     assert _run(*arguments)[0] == 2
 
 
-def test_what_cannot_be_answered_says_why(tmp_path: Path) -> None:
+def test_unanswerable_questions_are_refused_with_a_reason(tmp_path: Path) -> None:
     file = str(write_csv(tmp_path / "p.csv", PATHS))
     touches = str(write_csv(tmp_path / "t.csv", [TOUCHES, GOOD_TOUCH]))
     for arguments, expected in (

@@ -27,7 +27,7 @@ def test_a_command_is_one_module(command: str) -> None:
     assert hasattr(module, "app") != hasattr(module, "run")
 
 
-def test_help_lists_every_command_with_what_it_does(tmp_path: Path) -> None:
+def test_help_lists_every_command_with_its_description(tmp_path: Path) -> None:
     shown = kairos(tmp_path, "--help")
     assert shown.returncode == 0
     assert all(name in shown.stdout for name in COMMANDS)

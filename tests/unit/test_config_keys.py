@@ -154,7 +154,7 @@ def test_errors_do_not_repeat_keys(folder: Path) -> None:
     assert "abc" not in told
 
 
-def test_what_is_shown_is_masked_also_of_what_earlier_versions_applied(folder: Path) -> None:
+def test_shown_configuration_is_masked_whichever_version_applied_it(folder: Path) -> None:
     bundle = load(folder, {})
     assert isinstance(bundle, Bundle)
     old = Bundle(

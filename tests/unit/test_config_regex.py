@@ -13,7 +13,7 @@ from pipeline.model.interaction import Identifier
 
 
 @pytest.mark.parametrize("text", ["([a-z0-9]+-?)+", "(a|a)*b", "(a*)*b", "(.*,){20}x", "(x+x+)+y"])
-def test_what_makes_backtracking_explode_takes_no_time(text: str) -> None:
+def test_patterns_that_make_backtracking_explode_take_no_time(text: str) -> None:
     identity = model.Identity((model.Namespace("cookie"),), blocked_patterns=(text,))
     rules = identity_rules(identity)
     began = time.perf_counter()
@@ -44,7 +44,7 @@ def test_a_pattern_blocks_whole_values_whatever_their_case(
     "text", ["(?=a)b", r"(a)\1", "(?<!x)y", "[a", "(", "a{1001}", "((a{100}){100}){100}", "\ud83d",
              "a" * 1_001]
 )  # fmt: skip
-def test_what_cannot_run_in_linear_time_is_refused_with_a_reason(text: str) -> None:
+def test_patterns_beyond_linear_time_are_refused_with_a_reason(text: str) -> None:
     refused = pattern(text)
     assert isinstance(refused, BadPattern)
     assert len(refused.why) > 20

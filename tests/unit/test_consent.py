@@ -29,7 +29,7 @@ def test_without_consent_nothing_of_that_purpose_goes_on_that_channel() -> None:
     assert life.said() == ["help-email"]
 
 
-def test_with_consent_it_goes_until_it_is_taken_back() -> None:
+def test_message_goes_while_consent_lasts() -> None:
     life = _life()
     life.happens("Go", 0, mail_ok=True)
     assert "sale-email" in life.said()

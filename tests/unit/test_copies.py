@@ -69,9 +69,7 @@ def test_a_copy_that_claims_another_time_is_known(identity: _Identity) -> None:
     assert not identity.come("e", _NOW_MS + DAY_MS, _NOW_MS + DAY_MS)
 
 
-def test_what_claims_a_time_long_ago_is_remembered_beside_what_claims_now(
-    identity: _Identity,
-) -> None:
+def test_copy_is_known_whatever_time_it_claims(identity: _Identity) -> None:
     long_ago_ms = _NOW_MS - 30 * DAY_MS
     assert identity.come("e", long_ago_ms, _NOW_MS)
     for number in range(5):
@@ -79,7 +77,7 @@ def test_what_claims_a_time_long_ago_is_remembered_beside_what_claims_now(
     assert not identity.come("e", long_ago_ms, _NOW_MS + 1)
 
 
-def test_after_twice_the_grace_it_is_another(identity: _Identity) -> None:
+def test_id_after_twice_the_grace_is_another_event(identity: _Identity) -> None:
     assert identity.come("e", _NOW_MS, _NOW_MS)
     assert not identity.come("e", _NOW_MS, _NOW_MS + GRACE_MS)
     assert identity.come("e", _NOW_MS, _NOW_MS + 2 * GRACE_MS)
@@ -112,7 +110,9 @@ def test_an_id_used_again_for_other_contents_is_a_dead_letter(identity: _Identit
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t\n"])
-def test_what_has_no_id_is_a_dead_letter_and_no_copy(identity: _Identity, blank: str) -> None:
+def test_interaction_without_id_is_a_dead_letter_and_no_copy(
+    identity: _Identity, blank: str
+) -> None:
     one = replace(_VIEW, event_id=blank)
     assert identity.process(one) == [topics.DEAD_LETTERS]
     assert identity.process(one) == [topics.DEAD_LETTERS]

@@ -19,7 +19,7 @@ def _failed(key: int, value: int, headers: Sequence[tuple[str, bytes]]) -> Faile
 
 
 @given(_LENGTHS, _LENGTHS, st.lists(_LENGTHS, max_size=3), _LENGTHS)
-def test_whatever_came_its_dead_letter_can_be_written_and_names_it(
+def test_dead_letter_of_any_input_can_be_written_and_names_it(
     key: int, value: int, headers: list[int], detail: int
 ) -> None:
     given = [(f"h{number}", b"h" * length) for number, length in enumerate(headers)]
@@ -41,7 +41,7 @@ def test_whatever_came_its_dead_letter_can_be_written_and_names_it(
         assert whole is (f"; {what} cut: " not in letter.detail)
 
 
-def test_what_is_cut_says_how_much_is_there() -> None:
+def test_cut_dead_letter_says_how_much_is_there() -> None:
     letter = dead_letter("identity", _failed(1, 3_000_000, ()), DeadLetter("because", "why"))
     assert letter.detail == f"why; value cut: {sizes.INPUT} of 3000000 bytes"
 

@@ -80,7 +80,7 @@ def test_the_best_offer_of_a_step_is_recommended(tmp_path: Path) -> None:
     assert found_on + reported_on == _CUSTOMERS
 
 
-def test_what_was_not_drawn_is_a_test_only(tmp_path: Path) -> None:
+def test_prompt_that_was_not_drawn_is_proposed_as_a_test_only(tmp_path: Path) -> None:
     found = _recommended(tmp_path, drawn=False)
     assert [one["grade"] for one in found["changes"] if one["place"] == "terms"] == [
         "Observed only"

@@ -32,7 +32,9 @@ _WORDS = st.sampled_from(["a", "bb", "ccc"])
 
 
 @given(st.lists(st.tuples(st.booleans(), _WORDS), max_size=40))
-def test_each_is_handed_over_once_and_reads_as_it_was_written(acts: list[tuple[bool, str]]) -> None:
+def test_each_record_is_handed_over_once_and_equals_the_written_one(
+    acts: list[tuple[bool, str]],
+) -> None:
     codec = _Codec()
     handing = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
     known: set[str] = set()
@@ -49,7 +51,7 @@ def test_each_is_handed_over_once_and_reads_as_it_was_written(acts: list[tuple[b
         assert handing.kept_bytes == sum(map(len, known))
 
 
-def test_no_more_than_so_many_bytes_are_kept() -> None:
+def test_kept_bytes_are_bounded() -> None:
     codec = _Codec()
     handing = DecodedCache(codec, [_TOPIC])  # type: ignore[arg-type]
     written = [chr(ord("!") + number) * (1 << 20) for number in range(50)]

@@ -69,7 +69,7 @@ def _json(explanation: Explanation) -> Any:
     return msgspec.json.decode(msgspec.json.encode(explanation))
 
 
-def test_it_has_the_shape_that_others_rely_on() -> None:
+def test_explanation_has_its_documented_shape() -> None:
     told = _json(_explained(*_decided()))
     assert list(told) == [
         "decision_id", "profile_id", "decided_at", "config", "snapshot", "slots", "words",
@@ -140,7 +140,7 @@ def test_figures_are_short(value: float, shown: str) -> None:
     assert number("es", value) == shown.replace(".", ",")
 
 
-def test_what_nothing_was_decided_on_says_so() -> None:
+def test_decision_without_slots_is_explained_as_such() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 1))]))
     decision = life.happens("Elsewhere", DAY_MS)
     told = _explained(decision, life)
@@ -181,7 +181,7 @@ def _said(numbers: list[dict[str, float]]) -> tuple[list[str], Explanation]:
 
 @settings(max_examples=cases(150), deadline=None)
 @given(_offers)
-def test_the_change_that_is_told_flips_it_and_half_of_it_does_not(
+def test_named_change_flips_the_decision_and_half_of_it_does_not(
     drawn: list[tuple[float, float, float, float]],
 ) -> None:
     numbers = [dict(zip(("value", "p", "cost", "lever"), one, strict=True)) for one in drawn]

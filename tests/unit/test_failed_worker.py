@@ -13,7 +13,7 @@ from agents.transport.producer import Producer
 _TOLD_S = 10.0
 
 
-def test_what_is_sent_after_a_failure_does_not_reach_librdkafka(tmp_path: Path) -> None:
+def test_records_sent_after_a_failure_do_not_reach_librdkafka(tmp_path: Path) -> None:
     # What had reached it is told to be dropped.
     async def dropped() -> list[bool]:
         app = _app(tmp_path)
@@ -31,7 +31,7 @@ def test_what_is_sent_after_a_failure_does_not_reach_librdkafka(tmp_path: Path) 
     assert asyncio.run(dropped()) == [True, False, False]
 
 
-def test_nobody_takes_a_changelog_over_after_a_failure(tmp_path: Path) -> None:
+def test_changelog_is_not_taken_over_after_a_failure(tmp_path: Path) -> None:
     async def take_over() -> None:
         app = _app(tmp_path)
         producer: Producer = app.producer  # type: ignore[assignment]

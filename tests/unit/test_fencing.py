@@ -38,7 +38,7 @@ def _epoch(offsets: list[int]) -> Epoch:
 
 
 @given(st.lists(st.lists(st.booleans(), max_size=5), max_size=5))
-def test_whatever_stands_before_an_owner_s_record_is_its_own(epochs: list[list[bool]]) -> None:
+def test_foreign_record_before_an_owners_record_is_noticed(epochs: list[list[bool]]) -> None:
     # The log: who wrote each record, the owner or another; by the owner's epochs.
     ownership = ChangelogFence()
     ownership.begin((_TOPIC, 0), token=3, end=_BEGIN)
@@ -54,5 +54,5 @@ def test_whatever_stands_before_an_owner_s_record_is_its_own(epochs: list[list[b
         ownership.check(_epoch(own))
 
 
-def test_what_is_not_owned_is_not_watched() -> None:
+def test_partitions_not_owned_are_not_checked() -> None:
     ChangelogFence().check(_epoch([3, 9]))

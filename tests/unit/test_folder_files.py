@@ -60,7 +60,7 @@ MAKERS = (_fifo, _device, _circle, _escape, _huge, _unlinked)
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["identity.yaml", "policies.yaml", "segments/new.yaml"])
 @pytest.mark.parametrize("make", MAKERS)
-def test_what_is_no_file_of_the_folder_is_an_error_of_its_name(
+def test_entry_that_is_no_file_of_the_folder_is_an_error_of_its_name(
     folder: Path, name: str, make: Callable[[Path], None]
 ) -> None:
     path = folder / name
@@ -110,7 +110,7 @@ def test_a_folder_of_something_else_is_not_gone_through(tmp_path: Path) -> None:
     assert "too many files" in str(found[0])
 
 
-def test_what_grows_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
+def test_file_that_grows_while_it_is_read_is_cut_off(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 11)
     assert read_file(tmp_path, "a", 11) == b"x" * 11
     assert isinstance(read_file(tmp_path, "a", 10), Unreadable)

@@ -14,7 +14,7 @@ _WAITS_S = 0.5
 """Before the worker is stopped: meanwhile a record has begun to wait for room."""
 
 
-def test_what_waited_for_room_when_the_lease_ended_does_not_leave(tmp_path: Path) -> None:
+def test_record_that_waited_for_room_does_not_leave_after_the_lease(tmp_path: Path) -> None:
     options = AppOptions(
         bootstrap_servers="localhost:1",
         home=tmp_path,

@@ -140,7 +140,7 @@ def test_without_a_key_in_the_header_a_body_is_as_small_as_one_message(door: Doo
     assert post(door, "/v1/batch", text, None).status_code == 200
 
 
-def test_too_many_items_are_refused_before_any_is_written(door: Doorway) -> None:
+def test_batch_of_too_many_items_is_refused_before_any_is_written(door: Doorway) -> None:
     for path, name in (
         ("/v1/batch", "batch"),
         ("/v1/import", "batch"),

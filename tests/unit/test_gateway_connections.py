@@ -140,7 +140,7 @@ def test_huge_header_is_refused_before_it_is_all_read(tmp_path: Path, text: byte
         assert track(port) == 200
 
 
-def test_what_is_not_http_is_refused_in_json(tmp_path: Path) -> None:
+def test_bytes_that_are_not_http_are_refused_in_json(tmp_path: Path) -> None:
     with serving(tmp_path, PATIENT) as port:
         for text in (b"\x16\x03\x01 TLS?\r\n\r\n", b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n"):
             with connected(port, text) as connection:
@@ -155,7 +155,7 @@ def test_what_is_not_http_is_refused_in_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", [b"", b"POST /v1/tr", head(100), head(100) + b"{"], ids=["idle", "line", "head", "body"]
 )
-def test_half_open_ones_keep_nobody_out(
+def test_half_open_connections_keep_nobody_out(
     tmp_path: Path, text: bytes, limits: ConnectionLimits
 ) -> None:
     with serving(tmp_path, limits) as port, ExitStack() as open_:
@@ -164,7 +164,7 @@ def test_half_open_ones_keep_nobody_out(
         assert [track(port) for _ in range(5)] == [200] * 5
 
 
-def test_few_descriptors_are_enough_for_who_sends(tmp_path: Path) -> None:
+def test_few_descriptors_are_enough_for_active_senders(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.support.served", str(tmp_path), "100"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

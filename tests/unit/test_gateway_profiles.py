@@ -41,7 +41,7 @@ def known(door: Doorway, key: str) -> None:
 @example("a\nb")
 @example("null")
 @example("a\r\n\u2028b/c?d#e%2Fé;=&+ \x00\x85f\n")
-def test_whoever_is_stored_can_be_read_and_erased_by_any_id(value: str) -> None:
+def test_stored_profile_can_be_read_and_erased_by_any_id(value: str) -> None:
     with TemporaryDirectory() as folder:
         door = opened(folder)
         key = f"customer_id:{value}"
@@ -69,7 +69,7 @@ def test_ids_of_nobody_are_refused_where_nobody_is_stored_by_them(
     assert not door.log.records
 
 
-def test_somebody_not_known_yet_can_be_erased(tmp_path: Path) -> None:
+def test_unknown_profile_can_be_erased(tmp_path: Path) -> None:
     door = opened(tmp_path)
     assert ask(door, "GET", "customer_id/ana").json()["error"]["code"] == "unknown_profile"
     assert ask(door, "DELETE", "customer_id/ana").status_code == 202

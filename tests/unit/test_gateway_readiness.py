@@ -43,7 +43,7 @@ def answering(door: Doorway) -> None:
     door.log.on_publish = run
 
 
-def test_many_who_ask_cause_one_probe_a_partition(door: Doorway) -> None:
+def test_many_readiness_requests_cause_one_probe_a_partition(door: Doorway) -> None:
     answering(door)
     answers = asyncio.run(asked(door, 50))
     assert {one.status_code for one in answers} == {200}

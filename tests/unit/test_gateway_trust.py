@@ -208,7 +208,7 @@ def test_order_is_confirmed_to_the_address_that_the_shop_knows(
 
 
 @pytest.mark.parametrize(("shown", "offer"), [({}, None), (signed("ana"), "vip")])
-def test_offers_are_shown_to_who_proves_to_be_the_customer(
+def test_offers_are_shown_to_a_proven_customer(
     door: Doorway, config: Configuration, shown: dict[str, str], offer: str | None
 ) -> None:
     order = {"userId": "ana", "traits": {"email": "ana@example.com"}, "event": "Order"}

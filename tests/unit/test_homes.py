@@ -46,7 +46,7 @@ def test_a_home_of_an_earlier_version_is_closed_to_others(tmp_path: Path) -> Non
     assert (tmp_path / "outside").stat().st_mode & 0o044
 
 
-def test_what_commands_write_is_the_owner_s_only(tmp_path: Path) -> None:
+def test_files_of_commands_are_readable_by_their_owner_only(tmp_path: Path) -> None:
     environment = {**os.environ, "KAIROS_HOME": str(tmp_path / "home")}
     command = [
         sys.executable,

@@ -58,7 +58,7 @@ def test_links_beyond_the_limit_are_refused_and_told_and_the_interaction_goes_on
     assert profile.traits["interactions"] == 5
 
 
-def test_those_that_are_linked_stay_so() -> None:
+def test_linked_identifiers_stay_linked_at_the_limit() -> None:
     one = flow(most=2)
     ran(one, [came(n, "customer_id:A", f"cookie:k{n % 2}") for n in range(1, 6)])
     roots = {key: row.root for key, row in one.rows["identity"].items()}

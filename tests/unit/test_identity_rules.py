@@ -72,7 +72,7 @@ def test_equal_values_are_made_equal_once_and_for_all(given: str, expected: str)
         ("telephone:600111222", "unknown namespace"),
     ],
 )
-def test_what_identifies_nobody_is_refused_in_words(given: str, why: str) -> None:
+def test_identifiers_of_nobody_are_refused_in_words(given: str, why: str) -> None:
     refused = SPANISH.normalise(Identifier.parse(given))
     assert isinstance(refused, str)
     assert why in refused

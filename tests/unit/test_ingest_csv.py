@@ -202,7 +202,7 @@ def test_a_quote_left_open_costs_its_own_line_however_long_the_file_is(table: An
     ]
 
 
-def test_what_is_no_row_is_not_counted(table: Any) -> None:
+def test_lines_that_are_no_rows_are_not_counted(table: Any) -> None:
     text = _HEAD + "\n" + _GOOD + ",,,\n" + _HEAD + _GOOD.strip() + ",,\n" + "\n\n  \n"
     found = table(text)
     assert found == [(3, order()), (6, order())]

@@ -116,7 +116,7 @@ def test_every_type_has_its_value(kind: Any, given: Any, value: Any) -> None:
         (pa.struct([("a", pa.uint64())]), {"a": 2**64 - 1}),
     ],
 )
-def test_what_has_no_value_says_so(kind: Any, given: Any) -> None:
+def test_columns_without_a_value_are_named(kind: Any, given: Any) -> None:
     [empty, bad, good] = values(_array([None, given, None], kind))
     assert empty is None
     assert good is None
@@ -227,7 +227,7 @@ def test_a_damaged_column_name_is_named(tmp_path: Path) -> None:
         open_rows(path, _FORMAT)
 
 
-def test_what_is_no_parquet_is_named(tmp_path: Path) -> None:
+def test_files_that_are_no_parquet_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     for content in (b"", b"PAR?", b"PAR1" + b"x" * 100 + b"PAR1"):
         path.write_bytes(content)

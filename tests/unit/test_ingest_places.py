@@ -32,7 +32,7 @@ def test_a_marker_makes_a_file_complete() -> None:
     assert marked.ready([file], frozenset({"a.csv.gz", "a.ok"}), 0, never) == {file}
 
 
-def test_what_is_not_finished_or_hidden_fits_no_pattern() -> None:
+def test_unfinished_and_hidden_files_fit_no_pattern() -> None:
     assert fits("a.csv", "*.csv", ())
     assert not fits("a.csv", "*.csv", ("a*",))
     for name in (".a.csv", "a.csv.part", "a.csv.filepart", "a.tmp"):
@@ -57,7 +57,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(tmp_path: Path) -> No
             place.fetch(stamp, BytesIO(), 100)
 
 
-def test_where_done_cannot_be_made_moving_is_denied(tmp_path: Path) -> None:
+def test_moving_is_denied_where_done_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("x")
     (tmp_path / "done").write_text("a file in the way")
     with opened_folder(tmp_path) as place, pytest.raises(DeniedError):

@@ -66,7 +66,7 @@ def test_an_interaction_is_taken_as_it_stands_with_identifiers_ranked_and_normal
     )
 
 
-def test_what_an_interaction_does_not_say_is_now_and_of_the_file() -> None:
+def test_missing_fields_of_an_interaction_are_those_of_the_file_and_now() -> None:
     short = taken({"kind": "page", "identifiers": [{"namespace": "cookie", "value": "c"}]})
     assert (short.name, short.source, short.channel) == ("page", "file", "file")
     assert (short.occurred_at, short.received_at) == (_NOW, _NOW)
@@ -197,7 +197,7 @@ def _without(field: str) -> dict[str, Any]:
         ({**_FULL, "properties": {"a": 2**70}}, "out_of_range", "properties.a"),
     ],
 )
-def test_what_cannot_be_taken_names_the_field(value: object, code: str, field: str | None) -> None:
+def test_refusal_names_the_field(value: object, code: str, field: str | None) -> None:
     refusal = judge(value)
     assert isinstance(refusal, Refusal)
     assert (refusal.code, refusal.field) == (code, field)

@@ -52,7 +52,7 @@ def test_ndjson_in_utf_16_is_found(tmp_path: Path, encoding: str) -> None:
     assert read(path) == [(1, {"event": "café 😀"}), (2, {"event": "b"})]
 
 
-def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+def test_unreadable_files_and_encodings_are_named(tmp_path: Path) -> None:
     with pytest.raises(UnreadableError, match="not a file"):
         open_rows(tmp_path / "missing.ndjson", _FORMAT)
     path = tmp_path / "a.ndjson"

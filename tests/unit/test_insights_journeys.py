@@ -50,7 +50,7 @@ def drop_offs(found: dict[str, Any]) -> dict[str | None, int]:
     return {one["after"]: one["cases"] for one in found["drop_offs"]}
 
 
-def test_it_prints_its_contract(tmp_path: Path) -> None:
+def test_defined_journey_prints_its_contract(tmp_path: Path) -> None:
     events = write_events(
         tmp_path,
         case("a", 0, "start", "terms", "photo", "income", "open"),
@@ -103,7 +103,7 @@ def test_windows_that_are_not_over_are_no_drop_offs(tmp_path: Path) -> None:
     assert funnel(found)["terms"] == 2
 
 
-def test_until_says_when_the_table_ends(tmp_path: Path) -> None:
+def test_until_is_the_end_of_the_table(tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "start", "terms"))
     journey = write_journey(tmp_path)
     assert drop_offs(analyse(events, journey)) == {}
@@ -239,7 +239,7 @@ def test_bad_tables_are_refused_with_their_place(
     assert said in error
 
 
-def test_too_little_memory_is_said(tmp_path: Path) -> None:
+def test_too_little_memory_is_reported(tmp_path: Path) -> None:
     lines = [line for number in range(20_000) for line in case(f"c{number}", 0, *"xyz")]
     events, journey = write_events(tmp_path, lines), write_journey(tmp_path)
     code, _, error = run("--events", str(events), "--defined", str(journey), "--memory", "2MB")

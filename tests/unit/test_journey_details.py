@@ -190,7 +190,9 @@ def test_arms_are_compared_with_the_holdout(tmp_path: Path) -> None:
     assert more == pytest.approx([0.5, 0.25])
 
 
-def test_what_goes_with_conversion_is_looked_at_early_and_counted_later(tmp_path: Path) -> None:
+def test_associations_with_conversion_come_from_early_events_and_later_counts(
+    tmp_path: Path,
+) -> None:
     def cases(name: str, number: int, *events: tuple[float, str]) -> list[list[str]]:
         return [at(f"{name}{index}", (0, "start"), *events) for index in range(number)]
 
@@ -216,7 +218,7 @@ def test_what_goes_with_conversion_is_looked_at_early_and_counted_later(tmp_path
     assert all(one["name"] != "error" for one in shorter["associations"])
 
 
-def test_what_goes_with_drop_off_is_the_channel_of_the_step(tmp_path: Path) -> None:
+def test_drop_off_is_associated_with_the_channel_of_the_step(tmp_path: Path) -> None:
     def cases(channel: str, number: int, *events: str) -> list[list[str]]:
         return [
             case(f"{channel}-{len(events)}-{index}", 0, "start", *events, channel=channel)
@@ -240,7 +242,7 @@ def test_what_goes_with_drop_off_is_the_channel_of_the_step(tmp_path: Path) -> N
     assert after_terms == {"web": (4, 3, 5, 1), "app": (5, 1, 4, 3)}
 
 
-def test_on_a_world_without_effect_few_associations_are_found(tmp_path: Path) -> None:
+def test_few_associations_are_found_in_a_world_without_effect(tmp_path: Path) -> None:
     found = details(
         write_events(tmp_path, *random_cases(2000, 4), at("end", (200, "x"))),
         write_journey(tmp_path),

@@ -111,7 +111,7 @@ def test_time_to_convert_counts_all_journeys(connection: DuckQueries, tmp_path: 
     assert find(connection, random_events(tmp_path, 1), goal=None).time_to_convert.cases == 0
 
 
-def test_it_prints_its_document(tmp_path: Path) -> None:
+def test_discovered_journeys_are_printed_as_one_document(tmp_path: Path) -> None:
     events = write_events(tmp_path, case("a", 0, "[red]x", "it's"))
     code, printed, _ = run("--events", str(events), "--goal", "it's", "--gap", "3d", "--json")
     assert code == 0

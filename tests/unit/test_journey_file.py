@@ -142,7 +142,7 @@ def test_a_journey_without_goal_exit_and_mandatory_step_cannot_end(tmp_path: Pat
     ("text", "said"),
     [("", "the file is empty"), ("journey: [", "YAML"), ("- a\n", "expected fields, found a list")],
 )
-def test_what_is_no_journey_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_journeys_are_refused(tmp_path: Path, text: str, said: str) -> None:
     errors = _load(tmp_path, text)
     assert isinstance(errors, list)
     assert said in errors[0].message

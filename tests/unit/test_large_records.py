@@ -82,7 +82,7 @@ def test_several_large_inputs_of_a_key_are_not_in_its_row_at_once() -> None:
     assert identity.largest_row < 500_000
 
 
-def test_what_a_hot_key_writes_does_not_grow_with_the_square_of_its_inputs() -> None:
+def test_bytes_written_for_a_hot_key_do_not_grow_with_the_square_of_its_inputs() -> None:
     enrichment = _Stage("enrichment")
     for number in range(400):
         enrichment.tell(_identified(number, 2_000))
@@ -113,7 +113,7 @@ def test_a_key_may_be_as_long_as_its_dead_letter_can_tell() -> None:
     assert not identity.ports.rows
 
 
-def test_what_would_cause_too_large_a_record_is_a_dead_letter_and_changes_no_state() -> None:
+def test_input_with_too_large_an_output_is_a_dead_letter_and_changes_no_state() -> None:
     enrichment, other = _Stage("enrichment"), _Stage("enrichment")
     enrichment.tell(_identified(0, 6_000_000))
     [letter] = enrichment.letters()
@@ -134,7 +134,7 @@ def test_dead_letters_of_a_key_are_not_in_its_row_at_once_either() -> None:
     assert enrichment.largest_row < sizes.RECORD
 
 
-def test_where_nothing_is_committed_the_process_ends_before_a_row_is_too_large() -> None:
+def test_process_ends_before_a_row_is_too_large_while_nothing_is_committed() -> None:
     enrichment = _Stage("enrichment")
     enrichment.tell(_identified(0, 4_000_000))
     enrichment.ports.done = _Never()
@@ -166,7 +166,7 @@ def test_a_timing_that_only_grows_is_dropped() -> None:
     assert onward_timing([("kairos-timing", b"a=1/1")], "b", 2, 3) == b"a=1/1,b=2.000/3.000"
 
 
-def test_held_is_what_inputs_that_are_not_committed_caused() -> None:
+def test_outbox_bytes_are_those_of_uncommitted_inputs() -> None:
     outbox = tuple(
         Sent("in", offset, (Output("out", b"k", b"x" * size), Output("out", b"k", None)))
         for offset, size in ((3, 10), (4, 100), (5, 1_000))

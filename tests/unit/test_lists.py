@@ -130,7 +130,7 @@ def test_a_name_that_a_list_has_too_is_refused(properties: dict[str, Any], name:
         ({"tags.0": "b"}, {"tags": ("a",)}, "tags.0"),
     ],
 )
-def test_in_avro_a_name_of_two_values_is_a_dead_letter(
+def test_avro_name_of_two_values_is_a_dead_letter(
     properties: dict[str, Any], lists: dict[str, tuple[str, ...]], name: str
 ) -> None:
     flow = Flow(_WORLD)
@@ -141,7 +141,7 @@ def test_in_avro_a_name_of_two_values_is_a_dead_letter(
     assert refused.detail.startswith(f"properties.{name}:")
 
 
-def test_what_says_the_same_as_a_list_stands_beside_it() -> None:
+def test_joined_text_of_a_list_stands_beside_it() -> None:
     one = _by_http({"tags": ["1", "b"], "tags.length": 2, "tags.0": 1, "tags.2": "c", "other": 1})
     assert one.properties == {"tags.length": 2, "tags.0": 1, "tags.2": "c", "other": 1}
     assert list(Flow(_WORLD).run(one))

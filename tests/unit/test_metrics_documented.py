@@ -25,7 +25,7 @@ def _documented() -> dict[str, set[str]]:
     return {name: set(re.findall(r"\w+", labels)) for name, labels in rows}
 
 
-def test_what_a_stage_counts() -> None:
+def test_stage_metrics_are_documented() -> None:
     flow = StageMetrics("identity")
     flow.observe(0.001, 0.0004)
     flow.count_outputs((Output("interactions.identified", b"k", b"v"),))
@@ -66,7 +66,7 @@ def test_times_are_counted_as_prometheus_counts_them() -> None:
     assert mine == bare
 
 
-def test_what_the_engine_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_metrics_are_documented(monkeypatch: pytest.MonkeyPatch) -> None:
     collector = EngineCollector()
     figures = Figures({TP("t", 0): 7}, 1, 2, 0.5, 3, 9, 4, 5, {0: StoreSize(6, 8)})
     monkeypatch.setattr(collector, "_figures", {"identity": figures})

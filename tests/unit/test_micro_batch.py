@@ -28,7 +28,7 @@ class _Client:
         return [number for number, _ in self.given]
 
 
-async def test_what_was_added_leaves_together_in_order() -> None:
+async def test_added_records_leave_together_in_order() -> None:
     client = _Client()
     for number in (1, 2, 3):
         client.send(number)
@@ -39,7 +39,7 @@ async def test_what_was_added_leaves_together_in_order() -> None:
     assert not len(client.batch)
 
 
-async def test_nothing_waits_for_ever_though_nobody_has_it_leave() -> None:
+async def test_records_leave_within_the_window_without_a_flush() -> None:
     client = _Client()
     client.send(1)
     await asyncio.sleep(3 * _WINDOW_S)
@@ -49,7 +49,7 @@ async def test_nothing_waits_for_ever_though_nobody_has_it_leave() -> None:
     assert client.numbers == [1, 2]
 
 
-async def test_a_failure_is_told_and_what_is_dropped_does_not_leave() -> None:
+async def test_failure_is_reported_and_dropped_records_do_not_leave() -> None:
     client = _Client()
     client.batch.add(lambda: 1 / 0)
     client.batch.flush()

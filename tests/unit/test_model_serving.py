@@ -112,7 +112,7 @@ def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
     assert value > 1.4 * sum(by_offer.values()) / len(by_offer)
 
 
-def test_what_is_served_is_what_was_trained(
+def test_served_probability_is_that_of_the_trained_model(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     # The probability in the decision is the calibrated prediction of the text model.
@@ -177,7 +177,7 @@ def test_a_model_that_reads_what_decisions_do_not_know_is_not_used(
     assert shelf.equip(named).propensities is not None
 
 
-def test_snapshots_and_models_of_one_topic_go_to_whom_they_concern(
+def test_snapshots_and_models_of_one_topic_reach_their_readers(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     learned, rules = LatestLearning(artifacts), bank()

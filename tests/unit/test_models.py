@@ -119,7 +119,7 @@ def _right_sizes(text: str) -> str:
 
 
 @given(data=st.data())
-def test_what_passes_can_be_loaded_and_predicts(
+def test_accepted_model_can_be_loaded_and_predicts(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     # However its indices were changed; a process that reads other memory would die.
@@ -260,7 +260,7 @@ def test_a_changed_model_is_refused_or_predicts(
         assert (isolated_model_problem(path, FEATURES) or "not ").startswith("not ")
 
 
-def test_what_ends_the_process_that_reads_it_is_told(
+def test_model_that_ends_the_process_reading_it_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A loader that aborts, as the library does for some models.

@@ -76,7 +76,7 @@ def test_every_format_says_the_same(tmp_path: Path) -> None:
     assert found[0].ips.value == pytest.approx((0.75 - 1.5) / 2)
 
 
-def test_what_the_log_cannot_say_is_not_said() -> None:
+def test_estimate_without_support_in_the_log_is_none() -> None:
     one = evaluate(Log(np.array([1.0]), np.array([2.0])))
     assert _bounds_of(one.ips) == (2.0, None, None)
     unlike = evaluate(Log(np.array([1.0, 0.0]), np.zeros(2)))

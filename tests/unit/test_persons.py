@@ -75,7 +75,7 @@ def test_the_hundred_and_first_owner_of_a_device_is_refused_and_not_named_with_i
     assert profiles["customer_id:c100"].identifiers == ("customer_id:c100",)
 
 
-def test_what_comes_late_of_a_device_is_its_present_owners() -> None:
+def test_late_interaction_of_a_device_is_its_present_owners() -> None:
     late = Interaction(
         "late", "track", "View", "web", "shop", 2, 400_000, at(1, "cookie:k").identifiers
     )
@@ -148,7 +148,7 @@ def test_a_message_to_an_address_of_another_is_never_sent_and_not_remembered() -
     assert stages.told("join", "customer_id:A", "email:x", 3) == []
 
 
-def test_of_two_words_of_an_address_the_higher_version_counts_in_whatever_order() -> None:
+def test_higher_version_of_an_address_counts_in_any_order() -> None:
     for versions in ((1, 2), (2, 1)):
         stages = _Stages()
         for version in versions:

@@ -62,5 +62,5 @@ def test_an_extension_is_part_of_the_number(written: str) -> None:
         ("US", "0034911234567"),
     ],
 )
-def test_what_is_no_whole_number_identifies_nobody(region: str | None, written: str) -> None:
+def test_incomplete_phone_numbers_identify_nobody(region: str | None, written: str) -> None:
     assert normaliser(_PHONE, region)(written) is None

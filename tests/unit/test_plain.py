@@ -131,7 +131,7 @@ def test_no_command_lets_data_reach_the_terminal(
 
 
 @given(st.text(max_size=50))
-def test_what_is_made_plain_is_one_printable_line(text: str) -> None:
+def test_plain_text_is_one_printable_line(text: str) -> None:
     made = plain(text)
     assert "\n" not in made
     assert plain(made) == made

@@ -122,7 +122,7 @@ def _learned(folder: Path) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def test_what_was_planted_is_found(folder: Path) -> None:
+def test_planted_recipes_are_found(folder: Path) -> None:
     learned = _learned(folder)
     for place in range(0, 18, 2):
         assert learned["bought-together"][_ITEMS[place]][0] == _ITEMS[place + 1]
@@ -135,7 +135,7 @@ def test_what_was_planted_is_found(folder: Path) -> None:
     assert set(learned) == set(RECIPES)
 
 
-def test_what_nobody_bought_falls_back_to_what_is_alike_and_then_to_what_is_popular(
+def test_items_nobody_bought_fall_back_to_alike_and_then_to_popular_ones(
     folder: Path,
 ) -> None:
     learned = _learned(folder)

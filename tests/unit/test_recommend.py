@@ -48,7 +48,7 @@ def test_logged_propensities_undo_a_policy_that_chose_by_group() -> None:
     assert told.count("email") >= 0.8 * len(told)
 
 
-def test_what_nobody_drew_is_no_change_but_a_test() -> None:
+def test_arm_that_was_not_drawn_is_proposed_as_a_test() -> None:
     world = ChoiceWorld(1, {"terms": (0.0, 0.0, 0.3, 0.0)}, 2_000, drawn=False)
     for adjust, grade in (((), "Observed only"), (("group",), "Adjusted")):
         found = recommended(world, adjust)

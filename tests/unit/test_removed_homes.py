@@ -58,7 +58,7 @@ def test_process_of_a_stack_does_not_make_its_home(
     assert not home.exists()
 
 
-def test_everybody_else_makes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_programs_make_their_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SUPERVISED, str(tmp_path / "another"))
     make_folder(tmp_path / "home", tmp_path / "home" / "state" / "gateway")
     assert (tmp_path / "home" / "state" / "gateway").is_dir()

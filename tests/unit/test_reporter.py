@@ -47,7 +47,7 @@ def _taken(_: list[str]) -> web.Response:
     return web.json_response({"success": True})
 
 
-def test_what_comes_meanwhile_goes_together_and_each_goes_once() -> None:
+def test_outcomes_during_a_post_leave_together_and_once() -> None:
     answers, posts = _reported(_taken, _many(120))
     assert answers == [None] * 120
     assert [outcome for post in posts for outcome in post] == [str(n) for n in range(120)]

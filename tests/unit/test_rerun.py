@@ -19,7 +19,7 @@ def _record(life: Life) -> Segmented:
     return next(one for one in records if one.interaction is not None)
 
 
-def test_an_address_that_was_somebody_elses_is_so_again() -> None:
+def test_rerun_knows_that_an_address_was_somebody_elses() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 5, _MAIL), offer("p", 3))]))
     life.happens("Go", 0)
     record = _record(life)
@@ -36,7 +36,7 @@ def test_an_address_that_was_somebody_elses_is_so_again() -> None:
     assert words == "the email that is known belongs to somebody else."
 
 
-def test_what_was_decided_otherwise_is_not_the_same() -> None:
+def test_rerun_of_an_altered_decision_differs() -> None:
     life = Life(world(campaigns=[campaign("c", offer("o", 5))]))
     decision = life.happens("Go", 0)
     record = _record(life)

@@ -137,7 +137,7 @@ def test_each_stage_appends_to_what_the_stage_before_wrote() -> None:
     assert segmented[:-1] == enriched
 
 
-def test_what_is_written_is_recorded() -> None:
+def test_written_schemas_are_recorded() -> None:
     assert not unrecorded_schemas(recorded_versions()), HOW_TO_RECORD
 
 

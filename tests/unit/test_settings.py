@@ -101,7 +101,9 @@ def test_a_session_is_told_in_one_place(monkeypatch: pytest.MonkeyPatch, name: s
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED_SETTINGS))
-def test_what_delivery_relies_on_is_not_taken(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_properties_that_delivery_relies_on_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     variable = f"KAIROS_KAFKA_{name.upper().replace('.', '_')}"
     monkeypatch.setenv(variable, "0")
     with pytest.raises(ValidationError, match=f"{variable} is not taken: Kairos relies on its own"):

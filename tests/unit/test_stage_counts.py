@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 from pipeline.model import sizes, topics
 from pipeline.model.outcome import DeadLetter, Drop, Emit, Outcome, Redirect
-from tests.support.ringing import START_MS, Ringing
+from tests.support.timer_stage import START_MS, TimerStage
 
 _STAGE = {"stage": "enrichment"}
 _COUNTED = {
@@ -39,13 +39,13 @@ def _moved_and_too_large(key: str, record: Any, *_: object) -> Outcome[Any]:
         (lambda *_: Drop("late"), "late"),
     ],
 )
-def test_it_is_counted_once(step: Callable[..., Outcome[Any]], counted: str) -> None:
-    ringing = Ringing()
-    ringing.stage = replace(ringing.stage, step=step)
-    ringing.start()
+def test_stateless_outcome_is_counted_once(step: Callable[..., Outcome[Any]], counted: str) -> None:
+    timer_stage = TimerStage()
+    timer_stage.stage = replace(timer_stage.stage, step=step)
+    timer_stage.start()
     before = _counts()
-    ringing.come("ada", START_MS)
-    ringing.process(1)
+    timer_stage.come("ada", START_MS)
+    timer_stage.process(1)
     assert {what for what, count in _counts().items() if count > before[what]} == {counted}
     assert _counts()[counted] == before[counted] + 1
 

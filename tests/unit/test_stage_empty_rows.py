@@ -104,7 +104,7 @@ def test_a_row_without_state_is_deleted_after_an_hour(enrichment: _Stage) -> Non
     assert enrichment.ports.sent == sent
 
 
-def test_who_comes_back_within_the_hour_stays(enrichment: _Stage) -> None:
+def test_row_of_a_key_that_returns_within_the_hour_stays(enrichment: _Stage) -> None:
     enrichment.tell(_came())
     enrichment.tell(_forget())
     enrichment.tell(_came())
@@ -125,7 +125,7 @@ def test_a_timer_that_a_kill_has_left_does_not_shorten_the_hour(enrichment: _Sta
     assert not enrichment.ports.rows
 
 
-def test_it_stays_while_an_input_may_come_again(segmentation: _Stage) -> None:
+def test_row_stays_while_an_input_may_be_redelivered(segmentation: _Stage) -> None:
     came, buyer = _came(), ProfileSection({"orders": 1})
     segmentation.tell(Enriched(interaction=came.interaction, identity=came.identity, profile=buyer))
     segmentation.commit()

@@ -106,7 +106,7 @@ def _scan_some(store: PartitionStore) -> None:
         _lost_sst,
     ],
 )
-def test_what_cannot_be_opened_is_emptied_to_be_rebuilt(
+def test_store_that_cannot_be_opened_is_emptied_to_be_rebuilt(
     path: Path, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     damage(path)
@@ -170,7 +170,7 @@ def test_a_path_that_has_lock_in_its_name_is_no_lock(tmp_path: Path) -> None:
     store.close()
 
 
-def test_where_too_many_files_are_open_the_state_stays(path: Path) -> None:
+def test_state_stays_while_too_many_files_are_open(path: Path) -> None:
     with _few_files_more(), pytest.raises(StoreUnavailableError, match="Too many open files"):
         PartitionStore(path)
     store = PartitionStore(path)
@@ -178,7 +178,7 @@ def test_where_too_many_files_are_open_the_state_stays(path: Path) -> None:
     store.close()
 
 
-def test_on_a_full_disk_the_state_stays(tmp_path: Path) -> None:
+def test_state_stays_on_a_full_disk(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     with small_disk(disk, megabytes=2):
         store = PartitionStore(disk / "0")

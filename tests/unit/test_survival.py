@@ -61,7 +61,7 @@ def test_equal_cases_may_be_given_together() -> None:
     assert conversion_curve(together) == conversion_curve(apart)
 
 
-def test_nobody_or_nothing_gives_no_interval() -> None:
+def test_no_customers_or_no_conversions_give_no_interval() -> None:
     nobody, nothing = conversion_curve([]), conversion_curve([Followed(3, False, 4)])
     assert (nobody.converted, nobody.points, nobody.quartiles_ms) == (None, (), (None,) * 3)
     assert nothing.converted is not None

@@ -95,7 +95,7 @@ def test_a_list_is_escaped_in_a_page() -> None:
         "{{ " + "(" * 5_000 + "1" + ")" * 5_000 + " }}",
     ],
 )
-def test_what_could_do_harm_is_refused_when_it_is_loaded(text: str) -> None:
+def test_harmful_templates_are_refused_at_load(text: str) -> None:
     assert isinstance(template(text, False), BadTemplate)
 
 
@@ -149,7 +149,7 @@ def _decided(treatment: dict[str, object], traits: tuple[str, ...] = ("name",)) 
     return Life(world(traits=traits, campaigns=[campaign("c", *offers)]))
 
 
-def test_what_cannot_be_rendered_makes_room_for_the_next_and_says_why() -> None:
+def test_treatment_that_cannot_be_rendered_falls_with_a_reason() -> None:
     life = _decided(hero("odd", content={"t": "{{ 1 / name }}"}))
     decision = life.happens("Home", 0, ask=["hero"], name=0)
     assert life.said() == ["plain"]

@@ -103,7 +103,7 @@ def test_a_gap_of_exactly_its_length_does_not_end_a_session(gap_ms: int, session
     assert world.traits()["sessions"] == sessions
 
 
-def test_what_is_later_than_the_grace_counts_where_its_moment_still_lies() -> None:
+def test_interaction_later_than_the_grace_counts_where_its_moment_still_lies() -> None:
     # In a lifetime always, in a window while that holds its moment; it is not the latest.
     world = _World()
     world.come("1A", _START + GRACE_MS + DAY_MS, page=1)

@@ -147,7 +147,7 @@ _DOORS = pytest.mark.parametrize("door", [_by_http, _by_file, _by_avro])
         (_SHOP, 9_999 * _NOW),
     ],
 )
-def test_what_cannot_be_true_is_refused(door: Any, source: model.Source, at: int) -> None:
+def test_impossible_times_are_refused(door: Any, source: model.Source, at: int) -> None:
     found = door(source, at)
     assert not isinstance(found, Interaction), found
 
@@ -157,7 +157,7 @@ def test_what_cannot_be_true_is_refused(door: Any, source: model.Source, at: int
     ("source", "at"),
     [(_SHOP, 946_684_800_000), (_MUSEUM, 170_812_800_000), (_SHOP, _AT), (_SHOP, _NOW)],
 )
-def test_what_can_be_true_is_taken(door: Any, source: model.Source, at: int) -> None:
+def test_possible_times_are_accepted(door: Any, source: model.Source, at: int) -> None:
     found = door(source, at)
     assert isinstance(found, Interaction), found
     assert found.occurred_at == at
@@ -165,7 +165,7 @@ def test_what_can_be_true_is_taken(door: Any, source: model.Source, at: int) -> 
 
 @_DOORS
 @pytest.mark.parametrize("ahead", [1, 50 * _MINUTE, _HOUR])
-def test_what_is_ahead_of_its_receipt_happened_at_its_receipt(door: Any, ahead: int) -> None:
+def test_event_ahead_of_its_receipt_happened_at_its_receipt(door: Any, ahead: int) -> None:
     found = door(_SHOP, _NOW + ahead)
     assert isinstance(found, Interaction), found
     assert (found.occurred_at, found.received_at) == (_NOW, _NOW)

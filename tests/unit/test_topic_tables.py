@@ -136,7 +136,7 @@ def test_the_day_is_of_the_records_own_time(topic: str, value: msgspec.Struct) -
     assert _tables(topic, value).keys() == {"2023-11-14"}
 
 
-def test_what_has_no_time_of_its_own_is_of_the_day_when_it_was_written() -> None:
+def test_record_without_a_time_is_of_the_day_when_it_was_written() -> None:
     assert _tables(topics.INTERACTIONS, None, b"garbage").keys() == {"2023-11-17"}
 
 

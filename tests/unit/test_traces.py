@@ -48,7 +48,7 @@ def test_a_trace_goes_on_with_its_flags_under_an_id_of_each_hop(header: str, fla
         f"00-{_TRACE[:-1]}é-{_PARENT}-01",
     ],
 )
-def test_what_is_malformed_begins_a_trace(header: str | None) -> None:
+def test_malformed_header_begins_a_trace(header: str | None) -> None:
     found = traces.continue_trace(header)
     assert found.id.decode() != _TRACE
     assert found != traces.continue_trace(header)

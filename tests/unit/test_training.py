@@ -159,7 +159,7 @@ def test_the_same_examples_give_the_same_model(
     assert again.manifest == trained.manifest
 
 
-def test_too_little_is_no_model(folders: tuple[Path, Path]) -> None:
+def test_too_few_examples_make_no_model(folders: tuple[Path, Path]) -> None:
     asked = TrainingRequest(
         "bank", MessageGoal("conversion", 30 * DAY_MS), frozenset(), trained_at=0
     )

@@ -44,7 +44,7 @@ def _clients(given: Mapping[str, str]) -> dict[str, dict[str, object]]:
         ("admin", {"bootstrap.servers"}),
     ],
 )
-def test_what_a_client_relies_on_is_not_changed_by_what_is_given(
+def test_given_properties_change_none_that_a_client_relies_on(
     client: str, relied_on: frozenset[str]
 ) -> None:
     plain = _clients({})[client]

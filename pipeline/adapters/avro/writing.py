@@ -12,9 +12,9 @@ from struct import Struct as Layout
 from typing import Any, Final, TypeAlias
 
 Add: TypeAlias = Callable[[bytes], None]
-"""Takes the next bytes."""
+"""Function that takes the next bytes."""
 Writer: TypeAlias = Callable[[Add, Any], None]
-"""Adds the bytes of a value."""
+"""Function that adds the bytes of a value."""
 
 _SMALLEST: Final = -(2**63)
 _LARGEST: Final = 2**63 - 1
@@ -136,7 +136,7 @@ def _record(schema: Any, named: dict[str, Writer]) -> Writer:
 def _parts(
     fields: Sequence[Any], named: dict[str, Writer]
 ) -> Iterator[tuple[Callable[[Any], Any], Writer]]:
-    """Yield what gets the next fields of a record, and what writes them."""
+    """Yield getter and writer of the next fields of a record."""
     for kind, run in groupby(fields, lambda field: field["type"]):
         names = [field["name"] for field in run]
         if len(names) > 1 and kind == "string":

@@ -64,8 +64,8 @@ class KafkaJvm:
 
     @property
     def _archive(self) -> Path:
-        """An archive fits one JVM, one class path and one set of the server's flags; the tool,
-        which has other flags, gets the classes from it that both load."""
+        """Path of the archive. It fits one JVM, one class path and one set of the server's flags;
+        the tool, which has other flags, gets the classes from it that both load."""
         inputs = (self.java.executable, self.java.version, *self.jars, *_SERVER_FLAGS)
         digest = hashlib.sha256("\n".join(map(str, inputs)).encode()).hexdigest()
         return _archives(self.cache_dir) / f"{digest[:16]}.jsa"

@@ -76,7 +76,8 @@ class BrokerFiles:
 
     @property
     def stopping(self) -> Path:
-        """Is there from the moment somebody stops the broker until it is started again."""
+        """Marker that is there from the moment somebody stops the broker until it is started
+        again."""
         return self.root / "stopping"
 
     @property

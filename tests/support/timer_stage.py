@@ -1,4 +1,4 @@
-"""An enrichment stage whose people enter a segment as time passes, and the log of its timers."""
+"""An enrichment stage whose timers let people enter a segment, and the log of its inputs."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -25,7 +25,7 @@ from tests.support.worlds import rules
 
 START_MS: Final = 1_900_000_000_000
 WAIT_MS: Final = 60_000
-"""So long after they came people enter the segment."""
+"""Time from an interaction to the entry into the segment."""
 
 _CODEC: Final = Codec(recorded_versions())
 
@@ -45,16 +45,16 @@ def waiting_rules() -> Rules:
     )
 
 
-class Ringing:
-    """One partition of the stage. `log`: its inputs; `told`: of the timers among them, whose
-    it is and when it fell due (ms); `entered`: who has, after segmentation has read what the stage
-    wrote, as often as it was told so."""
+class TimerStage:
+    """One partition of the stage. `log`: its inputs; `fired`: key and due time (ms) of the timers
+    among them; `entered`: profiles that have entered, once for each entry that segmentation makes
+    of the stage's outputs."""
 
     def __init__(self) -> None:
         self.stage = stage("enrichment")
         self.ports = Rows()
         self.log: list[Sent] = []
-        self.told: list[tuple[str, int]] = []
+        self.fired: list[tuple[str, int]] = []
         self.entered: list[str] = []
         self._next = 0
         self._members: dict[str, MembershipState | None] = {}
@@ -66,8 +66,8 @@ class Ringing:
         metrics = StageMetrics(self.stage.name)
         self._shell = StageShell(self.stage, self.ports, one, knowing(waiting_rules()), metrics)
 
-    def own_anew(self) -> None:
-        """The group has given the partition once more."""
+    def on_assignment(self) -> None:
+        """Assign the partition once more, as after a rebalance."""
         self._shell.on_assignment()
 
     def come(self, who: str, at_ms: int) -> None:
@@ -84,26 +84,26 @@ class Ringing:
         value = _CODEC.encode(topics.IDENTIFIED, record)
         self.log.append(Sent(topics.IDENTIFIED, profile.encode(), value, ()))
 
-    def tell_due(self, now_ms: int) -> int:
-        """Have the stage look at its timers as its agent does; returns how many it told."""
+    def fire_due_timers(self, now_ms: int) -> int:
+        """Fire due timers as the stage's agent does; return how many fired."""
         if self.may_be_due(now_ms):
             self._shell.fire_due_timers(now_ms)
-        rung = [one for one in self._sent() if one.topic == topics.IDENTIFIED]
-        self.log.extend(rung)
-        self.told.extend(map(_timer, rung))
-        return len(rung)
+        timers = [one for one in self._sent() if one.topic == topics.IDENTIFIED]
+        self.log.extend(timers)
+        self.fired.extend(map(_timer, timers))
+        return len(timers)
 
     def may_be_due(self, now_ms: int) -> bool:
-        """Return whether the agent would find out how far the stage before has come."""
+        """Return whether the agent would ask for the watermark of the stages before."""
         return self._shell.may_have_due_timers(now_ms)
 
     @property
     def timers(self) -> list[bytes]:
-        """The rows of those that stand."""
+        """Rows of the armed timers, by the wall clock."""
         return sorted(key for key in self.ports.rows if key[:2] == b"tw")
 
-    def standing(self) -> set[tuple[str, int]]:
-        """The same as in `told`."""
+    def armed(self) -> set[tuple[str, int]]:
+        """Return key and due time (ms) of the armed timers, as in `fired`."""
         return {(row[10:].decode(), int.from_bytes(row[2:10])) for row in self.timers}
 
     @property
@@ -112,7 +112,7 @@ class Ringing:
 
     @property
     def next_is_timer(self) -> bool:
-        """Whether the next input is one."""
+        """Whether the next input is a timer."""
         return bool(self.unprocessed) and _is_timer(self.log[self._next])
 
     def process(self, count: int) -> None:
