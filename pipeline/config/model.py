@@ -878,8 +878,9 @@ class Watch(Part, frozen=True):
     taken in the order of their names once `ready`, and moved to `done/`, or to `failed/`.
 
     `format` is found by the name where it is not given; `.gz` and `.zip` (of one file) are
-    unpacked, up to `max_bytes`; `.pgp`, `.gpg` and `.asc` are decrypted by `pgp`. `source` is whose
-    they are, in sources.yaml: its channel, trust, clock and property names count.
+    unpacked, `.pgp`, `.gpg` and `.asc` are decrypted by `pgp`. A file has at most `max_bytes`, also
+    inside; content of more than 64 MiB is at most `max_ratio` times as large as its file.
+    `source` is whose they are, in sources.yaml: its channel, trust, clock and property names count.
 
     `columns` says what each column (in NDJSON: field, with dots) is: `identifiers.NAMESPACE`,
     `properties.NAME`, `traits.NAME`, `lists.NAME`, `context.url` (ip, user_agent, url, referrer,
@@ -916,6 +917,7 @@ class Watch(Part, frozen=True):
     key: tuple[str, ...] = ()
     max_bad: Annotated[float, Meta(ge=0, le=1)] = 0.5
     max_bytes: Annotated[int, Meta(ge=1)] = 10_000_000_000
+    max_ratio: Annotated[float, Meta(ge=1)] = 500.0
 
 
 class Ingest(Part, frozen=True):

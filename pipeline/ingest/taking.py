@@ -33,7 +33,7 @@ from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.row import FileFormat, RowFile, UnreadableError
 from pipeline.row_files.rows import kind_of, open_rows
 from pipeline.row_files.sending import NotDeliveredError
-from pipeline.row_files.unpacking import is_packed, unpack
+from pipeline.row_files.unpacking import ContentLimits, is_packed, unpack
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told the name of the file that is read, how far it is read, and of how much."""
@@ -162,15 +162,16 @@ class Taking:
         fetched = self.base.folder / f"{self.watch.watch}.fetched"
         decrypted = self.base.folder / f"{self.watch.watch}.decrypted"
         unpacked = self.base.folder / f"{self.watch.watch}.unpacked"
+        limits = ContentLimits(self.watch.max_bytes, self.watch.max_ratio)
         try:
             with fetched.open("wb") as into:
                 self.place.fetch(stamp, into, self.watch.max_bytes)
             source, name = fetched, stamp.name
             if is_encrypted(name):
-                name = decrypt(source, name, self.read_key(), decrypted)
+                name = decrypt(source, name, self.read_key(), decrypted, limits)
                 source = decrypted
             if is_packed(name):
-                name = unpack(source, name, unpacked, self.watch.max_bytes)
+                name = unpack(source, name, unpacked, limits)
                 source = unpacked
             digest = _digest_of(source)
             content = f"{digest}-{_definition(self.watch)}"

@@ -1,18 +1,29 @@
-"""Files that are encrypted by OpenPGP (`.pgp`, `.gpg`, `.asc`), decrypted within bounded memory."""
+"""Files that are encrypted by OpenPGP (`.pgp`, `.gpg`, `.asc`), decrypted within bounded memory.
+
+Such a file may be compressed, too, so that a small one may hold what fills a disk. The library
+writes all of it, so it runs in a process that may write no larger file.
+"""
 
 import errno
+import resource
+import signal
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
 from pysequoia import Tsk, decrypt_file
 
 from pipeline.row_files.row import UnreadableError
+from pipeline.row_files.unpacking import ContentLimits
 
 _SUFFIXES: Final = (".pgp", ".gpg", ".asc")
 _ARMOR: Final = "-----BEGIN"
 _OF_SYSTEM: Final = "(os error "
 """Part of the messages for a full disk and the like, which have nothing to do with the file."""
+
+_TOO_LARGE: Final = f"{_OF_SYSTEM}{errno.EFBIG})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,23 +39,71 @@ def is_encrypted(name: str) -> bool:
     return Path(name).suffix.lower() in _SUFFIXES
 
 
-def decrypt(file: Path, name: str, key: PgpKey | None, into: Path) -> str:
+def decrypt(file: Path, name: str, key: PgpKey | None, into: Path, limits: ContentLimits) -> str:
     """Write what is in `file`, called `name`, to `into`; return the name without encryption.
 
-    Raise UnreadableError where it cannot be decrypted, OSError where the key or the disk is at
-    fault.
+    Raise UnreadableError where it cannot be decrypted or holds too much, OSError where the key or
+    the disk is at fault.
     """
     if key is None:
         raise UnreadableError("it is encrypted: give its watch a key (`pgp`)")
-    decryptor = _open(key).decryptor(key.passphrase)
+    _open(key)
+    into.unlink(missing_ok=True)  # a process whose parent was killed may still write there
+    packed = file.stat().st_size
+    fault = _run(_Job(file, key, into, limits.most_bytes(packed)))
+    if fault is None:
+        return Path(name).stem
+    why = fault.partition("\n")[0]
+    if _TOO_LARGE in fault:
+        raise limits.fault("decrypted", packed)
+    if _OF_SYSTEM in fault:
+        raise OSError(errno.EIO, f"it cannot be decrypted now: {why}")
+    raise UnreadableError(f"it cannot be decrypted: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """File to decrypt, and how large the result may be."""
+
+    file: Path
+    key: PgpKey
+    into: Path
+    most_bytes: int
+
+
+def _run(job: _Job) -> str | None:
+    """Decrypt in a process of its own; return the library's message where it fails."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_decrypt_within, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
     try:
-        decrypt_file(decryptor=decryptor, input=str(file), output=str(into))
-    except RuntimeError as error:
-        why = _first_line(error)
-        if _OF_SYSTEM in str(error):
-            raise OSError(errno.EIO, f"it cannot be decrypted now: {why}") from error
-        raise UnreadableError(f"it cannot be decrypted: {why}") from error
-    return Path(name).stem
+        ours.send(job)
+        fault: str | None = ours.recv()
+    except (EOFError, OSError) as error:
+        process.join()
+        what = f"it cannot be decrypted now: the process ended with {process.exitcode}"
+        raise OSError(errno.EIO, what) from error
+    process.join()
+    return fault
+
+
+def _decrypt_within(pipe: Connection) -> None:
+    """Decrypt the file of a job, unless whoever gives it has ended; answer why it failed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        job: _Job = pipe.recv()
+    except EOFError:
+        return
+    resource.setrlimit(resource.RLIMIT_FSIZE, (job.most_bytes, job.most_bytes))
+    decryptor = _open(job.key).decryptor(job.key.passphrase)
+    try:
+        decrypt_file(decryptor=decryptor, input=str(job.file), output=str(job.into))
+    except (RuntimeError, OSError) as error:
+        pipe.send(str(error))
+    else:
+        pipe.send(None)
 
 
 def _open(key: PgpKey) -> Tsk:

@@ -4,6 +4,7 @@ import gzip
 import lzma
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
@@ -21,6 +22,29 @@ _DAMAGED: Final = (
 knows."""
 
 _LITTER: Final = "__MACOSX/"
+_HARMLESS: Final = 64 * 1024 * 1024
+"""Size of content that may be any number of times that of its file."""
+
+
+@dataclass(frozen=True, slots=True)
+class ContentLimits:
+    """Limits on the content of a packed or encrypted file: its bytes, and how many times the size
+    of the file it may have. A file that unpacks to more is no table, and would fill the disk."""
+
+    max_bytes: int
+    max_ratio: float
+
+    def most_bytes(self, packed: int) -> int:
+        """Return how many bytes a file of `packed` bytes may have inside."""
+        return min(self.max_bytes, max(_HARMLESS, int(packed * self.max_ratio)))
+
+    def fault(self, how: str, packed: int) -> UnreadableError:
+        """Return the error of a file whose content, once it is `how`, has more."""
+        most = self.most_bytes(packed)
+        if most == self.max_bytes:
+            return UnreadableError(f"{how} it is larger than {most:,} bytes (`max_bytes`)")
+        what = f"{how} it is more than {self.max_ratio:g} times its size (`max_ratio`)"
+        return UnreadableError(f"{what}: larger than {most:,} bytes")
 
 
 def is_packed(name: str) -> bool:
@@ -33,7 +57,7 @@ def inner_name(name: str) -> str:
     return Path(name).stem if is_packed(name) else name
 
 
-def unpack(packed: Path, name: str, into: Path, most_bytes: int) -> str:
+def unpack(packed: Path, name: str, into: Path, limits: ContentLimits) -> str:
     """Write what is in `packed`, a file called `name`, to `into`; returns the name of what was in
     it. Raises UnreadableError: it is damaged, encrypted, of several files, or too large."""
     if packed.stat().st_size == 0:
@@ -41,14 +65,14 @@ def unpack(packed: Path, name: str, into: Path, most_bytes: int) -> str:
     try:
         if Path(name).suffix.lower() == GZIP:
             with gzip.open(packed) as source:
-                _copy(source, into, most_bytes)
+                _copy(source, into, packed.stat().st_size, limits)
             return inner_name(name)
-        return _unzip(packed, name, into, most_bytes)
+        return _unzip(packed, name, into, limits)
     except _DAMAGED as error:
         raise UnreadableError(f"it cannot be unpacked: {error}") from error
 
 
-def _unzip(packed: Path, name: str, into: Path, most_bytes: int) -> str:
+def _unzip(packed: Path, name: str, into: Path, limits: ContentLimits) -> str:
     with zipfile.ZipFile(packed) as archive:
         files = [
             one
@@ -58,16 +82,18 @@ def _unzip(packed: Path, name: str, into: Path, most_bytes: int) -> str:
         if len(files) != 1:
             raise UnreadableError(f"a .zip holds one file, and this one {len(files)}")
         with archive.open(files[0]) as source:
-            _copy(source, into, most_bytes)
+            _copy(source, into, packed.stat().st_size, limits)
         inside = inner_name(name)
         return inside if Path(inside).suffix else Path(files[0].filename).name
 
 
-def _copy(source: IO[bytes] | gzip.GzipFile, into: Path, most_bytes: int) -> None:
-    left = most_bytes
+def _copy(
+    source: IO[bytes] | gzip.GzipFile, into: Path, packed: int, limits: ContentLimits
+) -> None:
+    left = limits.most_bytes(packed)
     with into.open("wb") as target:
         while piece := source.read(_PIECE):
             left -= len(piece)
             if left < 0:
-                raise UnreadableError(f"unpacked it is larger than {most_bytes:,} bytes")
+                raise limits.fault("unpacked", packed)
             target.write(piece)

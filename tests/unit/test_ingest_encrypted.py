@@ -15,10 +15,11 @@ from pipeline.ingest.taking import Base
 from pipeline.ingest.watcher import Watcher
 from pipeline.row_files.decrypting import PgpKey, decrypt, is_encrypted
 from pipeline.row_files.row import UnreadableError
-from pipeline.row_files.unpacking import unpack
+from pipeline.row_files.unpacking import ContentLimits, unpack
 from tests.support.worlds import plain_rules
 
 _CSV = b"customer,total\n" + b"ana,12.50\n" * 10_000
+_LIMITS = ContentLimits(1_000_000, 500.0)
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +47,15 @@ def test_key_in_any_form_decrypts(key: Tsk, tmp_path: Path, form: str) -> None:
         (tmp_path / "key.asc").write_text(text)
         text = str(tmp_path / "key.asc")
     into = tmp_path / "out"
-    assert decrypt(file, file.name, PgpKey(text), into) == "orders.csv"
+    assert decrypt(file, file.name, PgpKey(text), into, _LIMITS) == "orders.csv"
     assert into.read_bytes() == _CSV
 
 
 def test_packed_file_may_be_encrypted(key: Tsk, tmp_path: Path) -> None:
     file = _encrypted(key, tmp_path / "orders.csv.gz.gpg", gzip.compress(_CSV))
     packed, into = tmp_path / "packed", tmp_path / "out"
-    name = decrypt(file, file.name, PgpKey(str(key)), packed)
-    assert unpack(packed, name, into, 1_000_000) == "orders.csv"
+    name = decrypt(file, file.name, PgpKey(str(key)), packed, _LIMITS)
+    assert unpack(packed, name, into, _LIMITS) == "orders.csv"
     assert into.read_bytes() == _CSV
 
 
@@ -73,19 +74,28 @@ def test_file_that_cannot_be_decrypted_says_why(key: Tsk, tmp_path: Path) -> Non
     ):
         (tmp_path / "b.csv.pgp").write_bytes(content)
         with pytest.raises(UnreadableError, match=said) as caught:
-            decrypt(tmp_path / "b.csv.pgp", "b.csv.pgp", used, tmp_path / "out")
+            decrypt(tmp_path / "b.csv.pgp", "b.csv.pgp", used, tmp_path / "out", _LIMITS)
         assert "backtrace" not in str(caught.value)
+
+
+def test_file_that_holds_too_much_is_refused(key: Tsk, tmp_path: Path) -> None:
+    file, into = _encrypted(key, tmp_path / "a.csv.pgp"), tmp_path / "out"
+    most = ContentLimits(len(_CSV) - 1, 500.0)
+    with pytest.raises(UnreadableError, match="decrypted it is larger than 100,014 bytes"):
+        decrypt(file, file.name, PgpKey(str(key)), into, most)
+    assert into.stat().st_size <= most.max_bytes
+    assert decrypt(file, file.name, PgpKey(str(key)), into, _LIMITS) == "a.csv"
 
 
 def test_key_or_disk_at_fault_leaves_the_file(key: Tsk, tmp_path: Path) -> None:
     file = _encrypted(key, tmp_path / "a.csv.pgp")
     for text in ("no key", str(tmp_path / "missing"), "-----BEGIN PGP PRIVATE KEY BLOCK-----\nx"):
         with pytest.raises(OSError, match="cannot be used"):
-            decrypt(file, file.name, PgpKey(text), tmp_path / "out")
+            decrypt(file, file.name, PgpKey(text), tmp_path / "out", _LIMITS)
     with pytest.raises(OSError, match="cannot be used"):
-        decrypt(file, file.name, PgpKey(str(key), "a passphrase it has not"), tmp_path / "out")
+        decrypt(file, file.name, PgpKey(str(key), "it has none"), tmp_path / "out", _LIMITS)
     with pytest.raises(OSError, match="now"):
-        decrypt(file, file.name, PgpKey(str(key)), tmp_path / "no folder" / "out")
+        decrypt(file, file.name, PgpKey(str(key)), tmp_path / "no folder" / "out", _LIMITS)
 
 
 def test_watch_takes_encrypted_files_by_its_key(key: Tsk, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pipeline.row_files.mapping import row_mapping
 from pipeline.row_files.row import FileFormat, FileRow, UnreadableError, UnreadableRow
 from pipeline.row_files.row_ids import RowIds
 from pipeline.row_files.rows import open_rows
-from pipeline.row_files.unpacking import unpack
+from pipeline.row_files.unpacking import ContentLimits, unpack
 
 _WATCH = model.Watch(
     watch="w",
@@ -203,6 +203,30 @@ def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path
     assert first == again != second
 
 
+def _limits(max_bytes: int, max_ratio: float = 500.0) -> ContentLimits:
+    return ContentLimits(max_bytes, max_ratio)
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zip"])
+def test_file_that_would_fill_the_disk_is_refused(tmp_path: Path, name: str) -> None:
+    nothing, pieces = bytes(1024 * 1024), 70
+    bomb = tmp_path / name
+    if name.endswith(".gz"):
+        with gzip.open(bomb, "wb") as packed:
+            packed.writelines([nothing] * pieces)
+    else:
+        with (
+            zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive,
+            archive.open("a.csv", "w") as entry,
+        ):
+            entry.writelines([nothing] * pieces)
+    into = tmp_path / "out"
+    with pytest.raises(UnreadableError, match="more than 500 times its size"):
+        unpack(bomb, name, into, _limits(10**10))
+    assert into.stat().st_size <= 64 * 1024 * 1024
+    assert unpack(bomb, name, into, _limits(10**10, 2_000)) == "a.csv"
+
+
 def test_compressed_files_are_unpacked_within_bounds(tmp_path: Path) -> None:
     content = b"a" * 1_000
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(content))
@@ -210,13 +234,13 @@ def test_compressed_files_are_unpacked_within_bounds(tmp_path: Path) -> None:
         archive.writestr("inner.csv", content)
         archive.writestr("__MACOSX/._inner.csv", b"x")
     into = tmp_path / "out"
-    assert unpack(tmp_path / "a.csv.gz", "a.csv.gz", into, 1_000) == "a.csv"
+    assert unpack(tmp_path / "a.csv.gz", "a.csv.gz", into, _limits(1_000)) == "a.csv"
     assert into.read_bytes() == content
-    assert unpack(tmp_path / "a.zip", "a.zip", into, 1_000) == "inner.csv"
+    assert unpack(tmp_path / "a.zip", "a.zip", into, _limits(1_000)) == "inner.csv"
     assert into.read_bytes() == content
     for name in ("a.csv.gz", "a.zip"):
-        with pytest.raises(UnreadableError, match="larger than 999"):
-            unpack(tmp_path / name, name, into, 999)
+        with pytest.raises(UnreadableError, match="larger than 999 bytes"):
+            unpack(tmp_path / name, name, into, _limits(999))
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.csv.zip"])
@@ -231,4 +255,4 @@ def test_damaged_archives_are_refused(tmp_path: Path, name: str) -> None:
     for cut in (0, 1, len(data) // 2, len(data) - 1):
         whole.write_bytes(data[:cut])
         with pytest.raises(UnreadableError):
-            unpack(whole, name, tmp_path / "out", 1_000_000)
+            unpack(whole, name, tmp_path / "out", _limits(1_000_000))
