@@ -11,7 +11,7 @@ from pipeline.flow import Stage
 from pipeline.settings import Settings
 
 _PREFIX = "r"
-"""Of a row's key; event ids and timers have others."""
+"""Prefix of the keys of state rows; event ids and timers have others."""
 
 
 def stored_states(settings: Settings, stage: Stage, keys: Collection[str]) -> Mapping[str, Any]:

@@ -26,7 +26,7 @@ LARGEST_ROW: Final = sizes.RECORD - LARGEST - LARGE_OUTBOX - (64 << 10)
 """Most bytes of a row: beside it there is room for a dead letter and Kafka's overhead. Outputs are
 smaller than the row that contains them."""
 EMPTY_ROW_MS: Final = HOUR_MS
-"""How long a row without state is kept by default, so that copies of its inputs are recognised."""
+"""Default retention of a row without state, so that copies of its inputs are recognised."""
 
 Stateless: TypeAlias = DeadLetter | Drop | Redirect | Forward
 """Outcomes that change no state."""

@@ -48,7 +48,7 @@ class TransportOptions:
     exceed `commit_stall_ms`: a dropped record, resent behind later ones, would look like a
     duplicate."""
     session_timeout_ms: int = 10_000
-    """Must exceed the time that a killed broker takes to come back, plus two heartbeats."""
+    """Session; must exceed the time that a killed broker takes to return, plus two heartbeats."""
     max_poll_interval_ms: int = 300_000
     """Time without a poll after which a member loses its partitions."""
     rows_first: bool = False

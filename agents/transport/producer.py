@@ -50,7 +50,7 @@ _SERVE_WHEN_IDLE_S = 1.0
 
 _FULL_POLL_S = 0.01
 _BATCH_WINDOW_S = 0.003
-"""How long outputs linger while the worker is behind, and other records always."""
+"""Linger time of outputs while the worker is behind, and of other records always."""
 
 _LINGERING_BATCH_WINDOW_S = 0.005
 _BEHIND_S = 0.0025

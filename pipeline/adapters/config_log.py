@@ -19,7 +19,7 @@ from pipeline.model.configuration import ConfigurationRecord
 
 _START_S: Final = 30.0
 _MAX_BYTES: Final = 10_000_000
-"""Bounds a bundle before compression; the topic's own limit counts compressed bytes."""
+"""Limit of a bundle before compression; the topic's own limit counts compressed bytes."""
 
 
 @dataclass(frozen=True, slots=True)

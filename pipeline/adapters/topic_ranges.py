@@ -18,7 +18,7 @@ class UnknownTopicError(Exception):
 
 
 class TopicReader:
-    """Reader of one topic without a consumer group; KafkaException when no broker answers."""
+    """Reader of one topic without a group. Raises KafkaException when no broker answers."""
 
     def __init__(self, kafka: Mapping[str, Property], topic: str) -> None:
         self._topic = topic

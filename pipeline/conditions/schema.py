@@ -117,4 +117,4 @@ CONDITION: Final[Schema] = {
         _ABSENCE,
     ],
 }
-"""To be placed at `$defs/Condition` of the schemas that use it."""
+"""Schema of a condition, at `$defs/Condition` of the schemas that use it."""

@@ -20,13 +20,13 @@ _decoder = msgspec.json.Decoder(Bundle)
 
 
 def to_json(bundle: Bundle) -> str:
-    """Return the canonical JSON. Raise ValueError when a bundle breaks the rules of its classes."""
+    """Return canonical JSON. Raises ValueError when a bundle breaks the rules of its classes."""
     typed = _decoder.decode(_encoder.encode(bundle))
     return _encoder.encode(plain(typed)).decode()
 
 
 def from_json(body: str) -> Bundle:
-    """Decode canonical JSON. Raise ValueError when `body` is not a bundle."""
+    """Decode canonical JSON. Raises ValueError when `body` is not a bundle."""
     return _decoder.decode(body)
 
 

@@ -64,7 +64,7 @@ def check(bundle: model.Bundle, environment: Mapping[str, str] = _UNKNOWN) -> It
 
 
 def segment_order(bundle: model.Bundle) -> list[model.Segment]:
-    """Order segments so that each follows those it reads. Raise CycleError for a cycle."""
+    """Order segments so that each follows those it reads. Raises CycleError for a cycle."""
     by_name = {segment.segment: segment for segment in bundle.segments}
     needs = {name: sorted(_segments_read(by_name[name])) for name in sorted(by_name)}
     return [by_name[name] for name in TopologicalSorter(needs).static_order()]

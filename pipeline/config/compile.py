@@ -104,7 +104,7 @@ class Configuration:
 
     @classmethod
     def from_json(cls, body: str) -> "Configuration":
-        """Compile an applied configuration. Raise ValueError when `body` is not from `to_json`."""
+        """Compile an applied configuration. Raises ValueError when `body` is not from `to_json`."""
         made = compile_bundle(canonical.from_json(body))
         if isinstance(made, Configuration):
             return made

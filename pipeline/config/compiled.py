@@ -16,7 +16,7 @@ from pipeline.config.templates import Template
 from pipeline.model.interaction import Known
 
 Reckon: TypeAlias = Callable[[Facts], float]
-"""Computes a number for a customer."""
+"""Function that computes a number for a customer."""
 
 STAGES: Final = ("eligibility", "applicability", "suitability")
 """Stages of the engagement policy, in their order."""

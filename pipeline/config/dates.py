@@ -4,12 +4,12 @@ from datetime import UTC, date, datetime, time, timedelta
 
 
 def start_ms(text: str) -> int:
-    """Return epoch ms; a date alone begins at midnight. Raise ValueError for other text."""
+    """Return epoch ms; a date alone begins at midnight. Raises ValueError for other text."""
     return _ms(_parse(text, timedelta(0)))
 
 
 def end_ms(text: str) -> int:
-    """Return epoch ms, exclusive; a date alone includes its day. Raise ValueError otherwise."""
+    """Return epoch ms, exclusive; a date alone includes its day. Raises ValueError otherwise."""
     return _ms(_parse(text, timedelta(days=1)))
 
 

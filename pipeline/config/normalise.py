@@ -12,7 +12,7 @@ _ABROAD: Final = "00"
 """International prefix of most countries, which stands for the plus."""
 
 Normaliser = Callable[[str], str | None]
-"""Returns the normal form of a value, or None when it is invalid."""
+"""Function from a value to its normal form; None: it is invalid."""
 
 
 def normaliser(space: model.Namespace, phone_region: str | None) -> Normaliser:

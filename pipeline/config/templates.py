@@ -67,7 +67,7 @@ class PlainTemplate:
         return self.names
 
     def render(self, values: Mapping[str, Known]) -> str:
-        """Render the text with `values` by name. Raise RenderError when that fails."""
+        """Render the text with `values` by name. Raises RenderError when that fails."""
         pieces = list(self.parts)
         for place in range(1, len(pieces), 2):
             value = values.get(pieces[place])
@@ -90,7 +90,7 @@ class JinjaTemplate:
         return tuple(self.reads)
 
     def render(self, values: Mapping[str, Known]) -> str:
-        """Render the text with `values` by name. Raise RenderError when that fails."""
+        """Render the text with `values` by name. Raises RenderError when that fails."""
         known = {
             variable: values[name]
             for name, variable in self.reads.items()

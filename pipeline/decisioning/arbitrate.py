@@ -31,7 +31,7 @@ from pipeline.rules.chooser import Priced
 from pipeline.rules.knowledge import NONE, TreatmentEvidence
 
 NOTHING = "nothing"
-"""It scores 0."""
+"""Candidate that says nothing; it scores 0."""
 
 BEATEN_BY = "beaten by "
 
@@ -206,7 +206,7 @@ class Arbitration:
     def _judge(
         self, one: Priced, slot: str, contest: "_Contest", claims: tuple[Hashable, ...]
     ) -> None:
-        """Give `one` its slot, or say what stands in its way. `claims` go to the first."""
+        """Give `one` its slot, or note what stands in its way; a winner takes its `claims`."""
         contest.slots.setdefault(slot, False)
         self.note(one, slot, self._fate(one, slot, contest, claims))
 
@@ -335,9 +335,8 @@ class Arbitration:
 
 @dataclass(slots=True)
 class _Contest:
-    """Candidates who compete. `taken`: what became of who comes later, by what was claimed (a
-    placement, a campaign's word, a channel); `slots`: whether each that somebody competed for is
-    decided."""
+    """Candidates who compete. `taken`: fate of later candidates, by what was claimed (a placement,
+    a campaign's word, a channel); `slots`: whether each contested slot is decided."""
 
     taken: dict[Hashable, str]
     slots: dict[str, bool] = field(default_factory=dict)

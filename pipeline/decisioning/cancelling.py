@@ -1,4 +1,5 @@
-"""Cancelling: what waits to be sent, or to be decided again, is not, once it is silenced.
+"""Cancelling: withdrawal of messages that wait, to be sent or decided again, once they are
+silenced.
 
 A message waits from the moment when it was decided. It is cancelled by an interaction that
 suppresses it, heard of at any time since, also of a profile that merged with this one; and by an
@@ -38,7 +39,7 @@ class Silencing(Struct, frozen=True):
 
     @classmethod
     def of(cls, config: Configuration, known: Remembered, now_ms: int) -> "Silencing":
-        """Return them by the whole history of the customer."""
+        """Return the suppressions by the whole history of the customer."""
         rules = config.constraints
         found = suppressions.in_force(rules, known.silenced, known.contacts, now_ms)
         channels = config.channels.values()

@@ -27,7 +27,7 @@ SUBJECT: Final[
     "channel": attrgetter("channel"),
     "all": lambda _: "",
 }
-"""Of what a policy counts the messages; None: the message has nothing of the kind."""
+"""Subject by which a policy counts messages; None: the message has none of the kind."""
 
 
 class Full(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Constraints: what holds a message back that would be right otherwise."""
+"""Constraints: reasons to hold back a message that would be right otherwise."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -16,7 +16,7 @@ from pipeline.decisioning.suppressions import Silence
 from pipeline.model.decision import Contact
 
 BUDGET: Final = "budget "
-"""Begins the fate of a candidate that a budget or a stock holds back; its name follows."""
+"""Beginning of the fate of a candidate that a budget or stock holds back; its name follows."""
 
 
 class Standing(Struct, frozen=True):

@@ -35,7 +35,7 @@ class DueDeferral(Struct, frozen=True):
     at: int
 
     def of(self, profile_id: str, config: str) -> "DueDeferral":
-        """Return it as that of the profile which has the shard now, under a configuration."""
+        """Return the deferral under the profile that has the shard now, and a configuration."""
         one = self.deferral
         identity = one.record.identity
         assert identity is not None

@@ -102,7 +102,7 @@ class _Places:
                 self._content(index, slot, key)
 
     def _winner(self, slot: str, key: str) -> tuple[int, _Content, Odds] | None:
-        """Return who gets the place; transactional messages come before all others."""
+        """Return the winner of the place; transactional messages come before all others."""
         for index in tuple(self.open):
             if self.pool[index].candidate.transactional:
                 content = self._content(index, slot, key)

@@ -22,14 +22,14 @@ from pipeline.model.belongings import Belonging
 from pipeline.model.stages import IdentitySection
 
 ANOTHERS: Final = "eligibility/address of another: "
-"""Begins what is recorded where an address is not the customer's; its namespace follows."""
+"""Beginning of the rule recorded for an address of another person; its namespace follows."""
 _EVERY_STAGE: Final = len(STAGES)
 
 
 class Moment(Struct, frozen=True):
     """One interaction as decisioning sees it. `stale`: too old to trigger anything outbound;
-    `shown`: identifiers that nothing but what was shown then (ms) says are the customer's;
-    `belongings`: whose those are that were the customer's; `since_ms`: from when deadlines count,
+    `shown`: identifiers that are the customer's by interactions only, which showed them then (ms);
+    `belongings`: owners of those that were the customer's; `since_ms`: from when deadlines count,
     the past where it is decided again."""
 
     facts: Facts
@@ -136,7 +136,7 @@ def _first_shut_gate(gates: Iterable[Gate], facts: Facts, before: int) -> Object
 
 
 NO_TRIGGER: Final = Objection(ELIGIBILITY, "applicability/trigger")
-"""Fells a whole campaign at once, before all that is asked of the customer."""
+"""Objection that fells a whole campaign, before anything is asked of the customer."""
 _TOO_OLD: Final = Objection(ELIGIBILITY, "applicability/interaction too old")
 _NOT_BEGUN: Final = Objection(ELIGIBILITY, "eligibility/campaign not begun")
 _OVER: Final = Objection(ELIGIBILITY, "eligibility/campaign over")

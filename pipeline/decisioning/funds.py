@@ -22,7 +22,7 @@ Wallet: TypeAlias = Mapping[str, Purse]
 """Purses of one partition, by the name of their budget."""
 
 OUT_OF_STOCK: Final = "eligibility/out of stock"
-"""Fells items of which nothing is left to give away."""
+"""Rule that fells items of which nothing is left to give away."""
 
 _PLENTY: Final = Purse("", 0, None, 0, TOKENS**3)
 
@@ -80,7 +80,7 @@ def reserve(
 
 
 def settle(action_id: str, outcome: str) -> tuple[Spend, ...]:
-    """Return what an outcome says of what an action has reserved."""
+    """Return how an outcome settles what an action has reserved."""
     status = STATUS_AFTER.get(outcome)
     return () if status is None or status == "reserved" else (Spend(action_id, status),)
 
@@ -106,7 +106,7 @@ def receive(wallet: Wallet, lease: Control) -> dict[str, Purse]:
 
 
 def wallet_of(records: Iterable[BudgetRecord]) -> Wallet:
-    """Return the purses of who may spend all that is not spent yet, wherever it is leased to."""
+    """Return purses with all that is not spent yet, wherever it is leased to."""
     return {
         one.name: Purse(
             period=one.period,
@@ -122,7 +122,7 @@ def wallet_of(records: Iterable[BudgetRecord]) -> Wallet:
 
 
 def recorded_wallet(decision: Decision, budgets: Iterable[str]) -> Wallet:
-    """Return the purses as a decision read them; of the items that it names not, enough was left.
+    """Return the purses as a decision read them; of items that it does not name, enough was left.
 
     `budgets`: all names of budgets and stocks.
     """

@@ -1,4 +1,4 @@
-"""Actions that wait until their address has said that it is the customer's.
+"""Actions held until their address's own row confirms that it is the customer's.
 
 What an interaction shows may be another person's by the address's own row, which hears of it a
 moment later. So an action to such an address is decided, and counts under the caps, but is not

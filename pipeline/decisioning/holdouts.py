@@ -26,7 +26,7 @@ class Draw(Struct, frozen=True):
 def draw(
     candidate: CompiledCandidate, profile_id: str, drawn: Mapping[str, Assignment], now_ms: int
 ) -> Draw:
-    """Return whether the customer goes without `candidate`; transactional ones have no holdout."""
+    """Return the customer's draw for `candidate`; transactional ones have no holdout."""
     rules: Iterable[CompiledHoldout] = () if candidate.transactional else candidate.holdouts
     new: list[Assignment] = []
     held: Assignment | None = None

@@ -65,7 +65,8 @@ def _priced(arm: str, one: Priced) -> Priced:
 
 
 def field_maker(arm: str | None, chooser: Chooser | None) -> FieldMaker | None:
-    """Return what choices are drawn by in an arm; None: nothing is drawn, the best wins."""
+    """Return the maker of the fields that an arm draws from; None: nothing is drawn, the best
+    wins."""
     if arm == CHANCE:
         return _Chance()
     return chooser.by_propensity() if arm == PROPENSITY and chooser is not None else chooser

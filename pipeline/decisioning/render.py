@@ -13,7 +13,7 @@ _ONE_LINE: Final = frozenset(("subject",))
 
 
 class Unsayable(Struct, frozen=True):
-    """Why content cannot be made."""
+    """Reason why content cannot be made."""
 
     reason: str
 

@@ -200,7 +200,8 @@ def _keep_ms(rules: Rules) -> int:
 
 
 def _note_clock(state: ContactState, interaction: Interaction, rules: Rules) -> ContactState:
-    """Return the state with the clock that the interaction goes by, which time alone leaves."""
+    """Return the state with the interaction's clock; an interaction of kind `timer` leaves it as it
+    is."""
     by_log = interaction.source in rules.config.log_sources
     if interaction.kind == "timer" or by_log is state.by_log:
         return state

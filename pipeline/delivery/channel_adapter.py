@@ -127,7 +127,7 @@ class ChannelAdapter(Protocol):
 
 
 FindChannel: TypeAlias = Callable[[str], CompiledChannel | None]
-"""Looks up a channel in the configuration in force."""
+"""Lookup of a channel in the configuration in force."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +148,4 @@ class AdapterHost:
 
 
 OpenAdapter: TypeAlias = Callable[[AdapterHost], AbstractAsyncContextManager[ChannelAdapter]]
-"""Opens an adapter for the time that its process runs."""
+"""Opener of an adapter, for the time that its process runs."""

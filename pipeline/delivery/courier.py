@@ -36,13 +36,12 @@ _RECORDS: Final = Counter(
 
 
 WhyCancelled: TypeAlias = Callable[[str], str | None]
-"""Returns why an action must not be delivered any more; None: it may be."""
+"""Function that returns why an action must not be delivered any more; None: it may be."""
 
 
 class _RecordedAttempt:
-    """Record of the attempts of one action in the ledger; `unknown`: one before a crash, or one
-    that another followed without having failed, whose fate stays unknown whatever becomes of later
-    ones."""
+    """Record of the attempts of one action in the ledger; `unknown`: the fate of an earlier attempt
+    stays unknown, since a crash ended it, or another followed it before it had failed."""
 
     def __init__(
         self, ledger: Ledger, action: Action, why_cancelled: WhyCancelled, *, unknown: bool

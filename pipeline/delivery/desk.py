@@ -1,7 +1,7 @@
 """Desk of a channel whose messages people deliver, such as calls: tasks, and who has taken each.
 
-A task is an action; its state is its outcomes. Who takes one reports it as sent, with their name:
-the first such outcome in the topic has it, so that no two people call the same customer.
+A task is an action; its state is its outcomes. Whoever takes one reports it as sent, with their
+name: the first such outcome in the topic has it, so that no two people call the same customer.
 """
 
 from collections import defaultdict

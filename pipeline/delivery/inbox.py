@@ -183,7 +183,7 @@ def _partitions(partitions: Sequence[TopicPartition]) -> set[Partition]:
 
 
 def _is_record(message: Message) -> bool:
-    """Return False for a temporary error. Raise KafkaException for a permanent one."""
+    """Return False for a temporary error. Raises KafkaException for a permanent one."""
     error = message.error()
     if error is None:
         return True

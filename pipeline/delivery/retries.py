@@ -65,10 +65,10 @@ async def deliver_until(
     attempt_once: Callable[[], Awaitable[DeliveryResult]],
     **more: Any,
 ) -> DeliveryResult:
-    """Return what comes of a delivery that is repeated as `retry_until` says.
+    """Repeat a delivery as `retry_until` says; return its result.
 
-    Too late for a first try, there is none. Out of time it is unsure where any of its tries, not
-    only the last, got no answer.
+    After the deadline there is no first try. A result out of time is unsure where any try, not only
+    the last, got no answer.
     """
     if time.time() >= give_up_s:
         return TOO_LATE

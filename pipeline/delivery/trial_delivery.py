@@ -23,7 +23,7 @@ _NAME: Final = "trial"
 
 
 class _Unrecorded:
-    """Attempt that is not recorded: who tries sees what became of it."""
+    """Attempt that is not recorded, since its user sees the result."""
 
     def begin(self) -> None:
         """Record nothing."""
@@ -54,7 +54,7 @@ def trial_host(channel: CompiledChannel, secret: str) -> AdapterHost:
 async def deliver_trial(
     adapter: ChannelAdapter, channel: str, address: str, content: dict[str, str]
 ) -> str:
-    """Deliver one action to `address`; return what became of it."""
+    """Deliver one action to `address`; return the result in words."""
     now = now_ms()
     action = Action(
         action_id=str(uuid4()),

@@ -76,7 +76,7 @@ class Unusable:
 
 
 FindEndpoint: TypeAlias = Callable[[], Endpoint | Unusable | None]
-"""Looks up the endpoint, before each try; None: the channel has none any more."""
+"""Lookup of the endpoint, before each try; None: the channel has none any more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ _CONTENT: Final = {"text": "This action went through the adapter of webhooks of 
 
 
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
-    """Post an action, signed by `secret`; return what became of it, and the request where it is
-    here."""
+    """Post an action, signed by `secret`; return the result, and the request where the receiver is
+    local."""
     requests: list[str] = []
 
     async def keep(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Between which thresholds a trait lies at a moment."""
+"""Buckets: the thresholds between which a trait lies at a moment."""
 
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ def bucket_of(bucket: Bucket, known: Mapping[str, Known], now_ms: int) -> int | 
 
 
 def next_step(bucket: Bucket, known: Mapping[str, Known], now_ms: int) -> int | None:
-    """Return when time alone next moves it over a threshold, after `now_ms`."""
+    """Return when time alone next moves the trait over a threshold, after `now_ms`."""
     value = known.get(bucket.of)
     if not bucket.by_age or not is_number(value):
         return None

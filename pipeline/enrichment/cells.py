@@ -12,7 +12,7 @@ from pipeline.model.interaction import Scalar
 MILLION: Final = 1_000_000
 _LONG: Final = range(-(2**63), 2**63)
 _WHOLE: Final = 2.0**53
-"""From here on every float is a whole number."""
+"""Bound from which on every float is a whole number."""
 
 _GREATEST: Final = float_info.max
 _encode: Final = msgspec.json.encode
@@ -99,4 +99,4 @@ COMBINE: Final[dict[str, Combine]] = {
     "first": _first,
     "latest": _latest,
 }
-"""How two cells become one, by the rule; commutative and associative."""
+"""Combination of two cells by the rule; commutative and associative."""

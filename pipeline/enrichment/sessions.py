@@ -8,8 +8,8 @@ from pipeline.model.time import GRACE_MS
 
 USUAL_SPANS = 64
 MOST_SPANS = 512
-"""Of a shard's sessions the latest 64, and up to 512 of those that a late interaction may still
-change, are kept as spans; older ones are only counted, so that a busy shard stays small."""
+"""Spans kept of a shard's sessions: the latest 64, and up to 512 that a late interaction may still
+change; older ones are only counted, so that a busy shard stays small."""
 
 
 def union(spans: Iterable[Span], gap_ms: int) -> tuple[Span, ...]:

@@ -30,7 +30,7 @@ class Big(Struct, frozen=True, array_like=True, tag=4):
 
 
 Cell: TypeAlias = Scalar | Value | Big
-"""What interactions add up to: a count or a sum (in millionths), the least or greatest value, or
+"""Sum of interactions: a count or a sum (in millionths), the least or greatest value, or
 the first or latest one."""
 
 

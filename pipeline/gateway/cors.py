@@ -30,8 +30,7 @@ def check_origin(request: Request, source: str, config: Configuration) -> Refusa
 
 
 def answer_preflight(gateway: Gateway, request: Request) -> Response:
-    """Answer what a browser asks before it posts; it cannot show a key yet, so any source's
-    origins count."""
+    """Answer a browser's preflight request; it has no key yet, so any source's origins count."""
     response = Response(status_code=204)
     add_headers(gateway, request, response)
     if "access-control-allow-origin" in response.headers:

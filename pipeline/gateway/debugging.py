@@ -57,7 +57,7 @@ class DebugEndpoints:
     settings: Settings
 
     async def make_token(self, gateway: Gateway, request: Request) -> Response | Refusal:
-        """Make a token for who has a server key."""
+        """Make a token for the holder of a server key."""
         config = gateway.configuration()
         if isinstance(config, Refusal):
             return config
@@ -68,7 +68,7 @@ class DebugEndpoints:
         return json_response(DebugToken(token, now_ms() + _GOOD_FOR_MS))
 
     async def explain(self, gateway: Gateway, request: Request) -> Response | Refusal:
-        """Explain a decision as `kairos explain` does, to who has a token."""
+        """Explain a decision as `kairos explain` does, to the holder of a token."""
         raw = await body.read(request, gateway.limits.message_bytes)
         if isinstance(raw, Refusal):
             return raw

@@ -67,7 +67,7 @@ class DecideAnswer(Struct, frozen=True):
 
 
 class NoDecision(Struct, frozen=True):
-    """Want of a decision, and its reason where nobody waited for one."""
+    """Absence of a decision, and its reason where nobody waited for one."""
 
     reason: str | UnsetType = UNSET
 

@@ -37,7 +37,7 @@ _LONGEST_RETRY_S: Final = 30
 
 
 class AdmissionVerdict(Enum):
-    """AdmissionVerdict on a request for a decision.
+    """Verdict on a request for a decision.
 
     ADMIT: ask for it. STALLED: nothing comes back, so answer by default. OVERLOADED: what comes
     back comes too late, so refuse, which lets the queue drain.

@@ -170,7 +170,7 @@ def _describe_posts() -> dict[str, Any]:
         "/v1/coupons/redeem": _describe_post(
             "Redeem a code, once", _refer_to("RedeemBody"), "RedeemAnswer"
         ),
-        "/v1/outcomes": _describe_post("What became of actions", either, "IntakeAnswer"),
+        "/v1/outcomes": _describe_post("Outcomes of actions", either, "IntakeAnswer"),
     }
 
 

@@ -46,7 +46,7 @@ class _Post:
 
 
 async def take_callback(gateway: Gateway, request: Request) -> Response | Refusal:
-    """Take a status or a reply; 204 once Kafka has what follows from it, if anything does."""
+    """Take a status or a reply; 204 once Kafka has its interaction, if it makes one."""
     post = await _read(gateway, request)
     if isinstance(post, Refusal):
         return post

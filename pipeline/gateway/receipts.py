@@ -1,4 +1,4 @@
-"""`/v1/receipts`: a payment in, and what to print under it, within the time budget."""
+"""`/v1/receipts`: a payment, and the text to print under its receipt, within the time budget."""
 
 import asyncio
 from base64 import b64encode

@@ -22,7 +22,7 @@ _BATCH: Final = 500
 
 OnLateReply: TypeAlias = Callable[[Reply], None]
 OnReply: TypeAlias = Callable[[str], None]
-"""Called with the request id of every reply, in time or late."""
+"""Callback with the request id of every reply, in time or late."""
 
 
 class PendingReplies:
@@ -90,7 +90,7 @@ class ReplyReader:
         self._thread = Thread(target=self._read, name="replies", daemon=True)
 
     def start(self) -> None:
-        """Start reading: no later reply is missed. Raise KafkaException when Kafka is away."""
+        """Start reading: no later reply is missed. Raises KafkaException when Kafka is away."""
         partition = partition_for_key(self._key.decode(), self.partitions_of(topics.REPLIES))
         where = TopicPartition(topics.REPLIES, partition)
         _, end = self._consumer.get_watermark_offsets(where, timeout=_TIMEOUT_S)
@@ -98,7 +98,7 @@ class ReplyReader:
         self._thread.start()
 
     def partitions_of(self, topic: str) -> int:
-        """Return a topic's partition count. Raise KafkaException without the topic, or Kafka."""
+        """Return a topic's partition count. Raises KafkaException without the topic, or Kafka."""
         found = self._consumer.list_topics(topic, timeout=_TIMEOUT_S).topics[topic]
         if found.error is not None:
             raise KafkaException(found.error)

@@ -24,14 +24,14 @@ _MOST_BYTES: Final = 10_000_000
 
 
 class ReturnedMailAnswer(Struct, frozen=True):
-    """Outcome that a message told of; None: it told of nothing, and `why`."""
+    """Outcome that a message reported; None: it reported none, for the reason `why`."""
 
     outcome: str | None
     why: str | None = None
 
 
 async def take_returned_mail(gateway: Gateway, request: Request) -> Response | Refusal:
-    """Take a message; answer once Kafka has the outcome that it tells of."""
+    """Take a message; answer once Kafka has the outcome that it reports."""
     refusal = _check_key(gateway, request)
     if refusal is not None:
         return refusal
@@ -55,7 +55,7 @@ async def take_returned_mail(gateway: Gateway, request: Request) -> Response | R
 
 
 def _check_key(gateway: Gateway, request: Request) -> Refusal | None:
-    """Return why the sender may not report what became of messages; None when it may."""
+    """Return why the sender may not report outcomes of messages; None when it may."""
     config = gateway.configuration()
     if isinstance(config, Refusal):
         return config

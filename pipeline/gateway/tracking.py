@@ -33,7 +33,7 @@ _USER_AGENTS: Final = UserAgentEnricher()
 
 
 async def follow_link(gateway: Gateway, request: Request) -> Response | Refusal:
-    """Report a click, and lead on to the link's URL whatever became of the report."""
+    """Report a click, and lead on to the link's URL even if the report fails."""
     link = _link(gateway, request)
     if link is None or not link.url:
         return _bad_link()

@@ -1,6 +1,6 @@
 """Pace of a bulk writer: as much as the stages take, and no more ahead of live interactions.
 
-Interactions of a partition are decided in the order of the log, so that who asks for a decision
+Interactions of a partition are decided in the order of the log, so that whoever asks for a decision
 waits for everything that was written before. So a bulk writer holds few records on their way
 through the stages: probes among them tell when those before have passed all stages. How many these
 may be follows from the probes' measured time.

@@ -1,4 +1,4 @@
-"""Both sides of a link: which evidence a child must be told, and what a child makes of it."""
+"""Both sides of a link: evidence that a child must get, and its effect on the child."""
 
 from typing import Literal
 
@@ -55,7 +55,7 @@ def release(state: IdentityState, child: str) -> tuple[IdentityState, Evidence |
 
 
 def rejoin(state: IdentityState, child: str) -> IdentityState:
-    """Take note that `child` says that it follows."""
+    """Record that `child` reports that it follows."""
     return _set_child(state, child, replace(state.children[child], follows=True, confirmed=True))
 
 

@@ -1,4 +1,4 @@
-"""`identities` as a log: what it says of each identifier in the end."""
+"""`identities` as a log: the last link of each identifier."""
 
 from collections.abc import Iterable
 

@@ -64,7 +64,7 @@ class SendProgress:
 
 
 class Journal:
-    """One per home; safe to use from any thread and process."""
+    """Journal of a home; safe to use from any thread and process."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ class Journal:
         return SendProgress(row[0], letters, bool(row[2]))
 
     def record(self, content: str, sending: SendProgress) -> None:
-        """Keep how far it has been sent."""
+        """Record how far a file has been sent."""
         letters = None
         if sending.letters is not None:
             letters = msgspec.json.encode(sending.letters).decode()

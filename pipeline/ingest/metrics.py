@@ -5,7 +5,7 @@ from typing import Final
 from prometheus_client import Counter, Gauge
 
 FILES: Final = Counter(
-    "kairos_ingest_files", "Files taken, by what became of them: done or failed", ["watch", "state"]
+    "kairos_ingest_files", "Files taken, by their result: done or failed", ["watch", "state"]
 )
 ROWS: Final = Counter("kairos_ingest_rows", "Rows of files, sent or rejected", ["watch", "result"])
 WAITING: Final = Gauge("kairos_ingest_waiting_files", "Files that are not complete yet", ["watch"])

@@ -23,7 +23,7 @@ from pipeline.model import topics
 from pipeline.row_files.sending import NotDeliveredError
 
 _SETTINGS: Final[dict[str, Property]] = {"linger.ms": 20, "delivery.report.only.error": True}
-"""What was delivered is known by a flush; a call for each record takes as long as to send it."""
+"""Settings without delivery reports, which take as long as sending; a flush tells what arrived."""
 
 _PIECE: Final = 20_000
 _POLL_EVERY: Final = 256
@@ -33,7 +33,7 @@ _ASK_S: Final = 10.0
 
 
 class Outbox:
-    """The way of one file to Kafka. `content`: its name in the journal."""
+    """Sender of one file to Kafka. `content`: the file's name in the journal."""
 
     def __init__(self, kafka: dict[str, Property], journal: Journal, content: str) -> None:
         self._kafka = kafka

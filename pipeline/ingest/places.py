@@ -22,7 +22,7 @@ _PIECE: Final = 1024 * 1024
 _TEMPORARY: Final = (
     ".*", "*.tmp", "*.temp", "*.part", "*.partial", "*.filepart", "*.crdownload", "*.swp", "*~",
 )  # fmt: skip
-"""What programs call a file that they have not finished."""
+"""Names that programs give a file that they have not finished."""
 
 _DENIED: Final = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR,
@@ -30,7 +30,7 @@ _DENIED: Final = (
 
 
 class PlaceError(Exception):
-    """A place, or a file in it, cannot be used now; the message says why."""
+    """Place, or a file in it, that cannot be used now; the message says why."""
 
 
 class DeniedError(PlaceError):
@@ -38,10 +38,10 @@ class DeniedError(PlaceError):
 
 
 class WatchedPlace(Protocol):
-    """A folder with files, while it is open to this process alone as far as that can be had."""
+    """Folder with files, open to this process alone as far as the place allows."""
 
     label: str
-    """Names it in reports; what is in it is `label/NAME`."""
+    """Name of the folder in reports; its files are `label/NAME`."""
 
     def files(self) -> list[Stamp]:
         """Return every file in it. Raises PlaceError, as the others do."""
@@ -52,16 +52,17 @@ class WatchedPlace(Protocol):
         ...
 
     def fetch(self, stamp: Stamp, into: IO[bytes], most_bytes: int) -> None:
-        """Copy it; PlaceError where it is no longer the one that was listed, UnreadableError where
-        it is larger."""
+        """Copy a listed file.
+
+        Raises PlaceError where it has changed since, UnreadableError where it is larger."""
         ...
 
     def move(self, name: str, folder: str, new_name: str) -> None:
-        """Put it into `folder`, in place of a file of that name."""
+        """Move a file into `folder`, in place of one of the new name."""
         ...
 
     def write(self, folder: str, name: str, content: Path) -> None:
-        """Put another file into `folder`, whole or not at all."""
+        """Write another file into `folder`, whole or not at all."""
         ...
 
     def exists(self, folder: str, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""From a file to what Kafka gets of it, on disk, before anything is sent.
+"""Preparation of a file: the records for Kafka, on disk, before anything is sent.
 
 So a file of which too much is bad sends nothing, what is sent after a kill is what was sent before
 it, and the second look at a file costs little.

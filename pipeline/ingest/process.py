@@ -35,7 +35,7 @@ _log = structlog.get_logger("kairos.ingest")
 
 
 def base_of(settings: Settings, progress: Progress) -> Base:
-    """Return what the watches of the settings' home share."""
+    """Return the parts that the watches of the settings' home share."""
     folder = settings.home / "state" / "ingest"
     return Base(
         folder=folder,
@@ -117,7 +117,7 @@ def _align(
 
 
 class _WatchThread(threading.Thread):
-    """Looks at one watch, until it is ended."""
+    """Thread that looks at one watch, until it is ended."""
 
     def __init__(self, watcher: Watcher, log: ConfigurationLog) -> None:
         super().__init__(name=f"watch-{watcher.watch.watch}", daemon=True)
@@ -127,7 +127,7 @@ class _WatchThread(threading.Thread):
         self._ended = threading.Event()
 
     def end(self) -> None:
-        """Take no further file; what a file was taken half of goes on with the next start."""
+        """Take no further file; one that is half taken goes on with the next start."""
         self._ended.set()
 
     def run(self) -> None:

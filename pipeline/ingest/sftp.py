@@ -43,7 +43,7 @@ def server_label(server: model.SftpServer) -> str:
 def opened_server(
     server: model.SftpServer, environment: Mapping[str, str]
 ) -> Iterator["ServerFolder"]:
-    """Yield its folder while the connection lasts. Raises PlaceError."""
+    """Provide the server's folder while the connection lasts. Raises PlaceError."""
     label = server_label(server)
     with asyncio.Runner() as runner:
         call = _Calls(runner, label)
@@ -58,7 +58,7 @@ def opened_server(
 
 
 class _Calls:
-    """Runner of what is awaited, which raises PlaceError for what went wrong."""
+    """Runner of coroutines, which raises PlaceError for their failures."""
 
     def __init__(self, runner: asyncio.Runner, label: str) -> None:
         self._runner = runner
@@ -123,7 +123,7 @@ def _private_key(text: str, passphrase: str | None) -> asyncssh.SSHKey:
 
 
 class ServerFolder:
-    """A folder of a server; see `places.WatchedPlace`."""
+    """Folder of a server, as a `places.WatchedPlace`."""
 
     def __init__(self, label: str, path: str, client: asyncssh.SFTPClient, call: _Calls) -> None:
         self.label = label

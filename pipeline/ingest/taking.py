@@ -36,7 +36,7 @@ from pipeline.row_files.sending import NotDeliveredError
 from pipeline.row_files.unpacking import ContentLimits, is_packed, unpack
 
 Progress: TypeAlias = Callable[[str, int, int], None]
-"""Told the name of the file that is read, how far it is read, and of how much."""
+"""Callback with the name of the file that is read, the bytes read so far, and of how many."""
 
 _PIECE: Final = 1024 * 1024
 _DIGEST_BYTES: Final = 16
@@ -66,7 +66,7 @@ class FileReport(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """Things that all watches of a home share.
+    """Parts that all watches of a home share.
 
     `folder`: of the home, for this alone; `max_bytes`: of one record; `now_ms`: the clock.
     """
@@ -117,7 +117,7 @@ class Taking:
     read_key: Callable[[], PgpKey | None]
 
     def take(self, stamp: Stamp) -> FileReport:
-        """Send it and put it away; what cannot be done now is done by the next call."""
+        """Send a file and move it away; what cannot be done now is done by the next call."""
         try:
             return self._take(stamp)
         except UnreadableError as error:
@@ -127,7 +127,7 @@ class Taking:
             return self._report(stamp, Prepared(0, 0), f"it stays where it is: {error}")
 
     def check(self, stamp: Stamp) -> FileReport:
-        """Return what would become of the file; nothing is sent or moved."""
+        """Return the result that the file would have; nothing is sent or moved."""
         work = None
         try:
             work = self._fetch(stamp, _CHECKED)

@@ -48,7 +48,7 @@ class Watcher:
             metrics.LOOKED.labels(name).set(time.time())
 
     def check(self, config: Configuration) -> Iterator[FileReport]:
-        """Return what would become of every file, complete or not; nothing is sent or moved."""
+        """Yield each file's result without sending or moving anything, complete or not."""
         try:
             with self._alone(), self.open_place() as place:
                 taking = Taking(self.watch, self.base, place, config, self.read_key)

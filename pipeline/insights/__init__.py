@@ -1,1 +1,1 @@
-"""Figures about what happened: attribution of conversions, and the worth of another policy."""
+"""Figures about the past: attribution, campaigns, journeys, incidents, worth of policies."""

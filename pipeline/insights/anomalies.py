@@ -27,7 +27,8 @@ _ROUNDS: Final = 3
 _FEWEST_DAYS: Final = 28
 _FEWEST: Final = 30.0
 _LEAST_VARIANCE: Final = 3.0
-"""Of a span's sum; lower ones would make single events where none was expected the furthest."""
+"""Least variance of a span's sum; with less, single events where none was expected would be the
+furthest."""
 
 _FEWEST_EXPECTED: Final = 3.0
 """A span where fewer are expected, and no more are seen, says nothing."""

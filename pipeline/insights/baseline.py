@@ -125,7 +125,7 @@ def _mean(series: DailySeries, design: Floats, beta: Floats) -> Floats:
 
 
 def _weekdays(design: Floats, beta: Floats) -> tuple[float, ...]:
-    """Factors on counts; on the odds of shares."""
+    """Return the factors of weekdays: on counts, or on the odds of shares."""
     if design.shape[1] < 8 or float(np.abs(design[:, -6:]).max(initial=0.0)) > 1:
         return (1.0,) * 7
     first = beta[-6:]

@@ -1,12 +1,12 @@
-"""Statistics of campaigns: counts, rates with intervals, and what holdouts measured.
+"""Statistics of campaigns: counts, rates with intervals, and lift over holdouts.
 
 Counts are of messages by when they were decided; what was reported of a message later counts with
 it. A customer counts in each segment that they were in then.
 
-*Lift* compares customers by how they were drawn, whatever became of their messages. Who would first
-get a message of a campaign (offer, channel) enters then, held out or not, and converts by the goal
-within the campaign's window. Whose window is not over yet is not counted. For a holdout as a whole
-everybody drawn enters when drawn.
+*Lift* compares customers by how they were drawn, whatever became of their messages. A customer who
+would first get a message of a campaign (offer, channel) enters then, held out or not, and converts
+by the goal within the campaign's window. A customer whose window is not over yet is not counted.
+For a holdout as a whole everybody drawn enters when drawn.
 """
 
 from collections.abc import Iterable, Sequence

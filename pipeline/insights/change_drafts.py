@@ -70,7 +70,7 @@ def _channel(option: Option) -> str:
 
 
 def _by_segment(proposal: ChoiceProposal) -> str:
-    """Segments for the strata of each option, and the rule that gives it to them only."""
+    """Return segments for the strata of each option, and the rule that gives it to them only."""
     parts = [_Part.of(proposal, option) for option in sorted(set(proposal.by_stratum))]
     segments = "---\n".join(
         f"# segments/{one.segment}.yaml\nsegment: {one.segment}\nwhen: {one.when}\n"

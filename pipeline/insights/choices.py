@@ -1,7 +1,7 @@
 """Choice between options of which one was taken each time: the best is found on some customers and
 reported on others.
 
-Customers are parted by when they began: options are baseline on the earlier half, and what is found
+Customers are parted by when they began: options are compared on the earlier half, and what is found
 there is measured on the later half, who had no say in it. The value of always taking an option is
 the augmented inverse-propensity estimate
 
@@ -35,7 +35,7 @@ _FEWEST: Final = 20
 """Customers with and without an option, in each part, below which nothing is said of it."""
 
 _LEAST_SHARE: Final = 0.01
-"""Of an option in a stratum where propensities are estimated; less would make weights explode."""
+"""Least share of an option in a stratum with estimated propensities; less makes weights explode."""
 
 _POSSIBLE: Final = 0.8
 """The mean weight of an option that could be taken everywhere is 1; well below, it could not."""
@@ -98,7 +98,7 @@ class ChoiceRows:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """Mean worth of a time more than that of what it is baseline with, and its interval; `error`:
+    """Mean worth of a time more than that of what it is compared with, and its interval; `error`:
     standard error."""
 
     value: float
@@ -110,7 +110,7 @@ class Gain:
 @dataclass(frozen=True, slots=True)
 class ChoiceProposal:
     """Rule that was best among the earlier customers: `by_stratum` has the option for each stratum
-    (all the same unless `by` names what tells them apart). It is baseline with always taking the
+    (all the same unless `by` names what tells them apart). It is compared with always taking the
     option `against`; None: with what was done."""
 
     rows: ChoiceRows
@@ -163,7 +163,7 @@ def grade_of(rows: ChoiceRows, adjusted: bool) -> tuple[Grade, ChoiceRows]:
 
 
 def propose(rows: ChoiceRows, grade: Grade, by: Sequence[str]) -> list[ChoiceProposal]:
-    """Return what was better than the average among the earlier customers: one option for all, and,
+    """Return the rules above the average among the earlier customers: one option for all, and,
     where `by` tells customers apart, one for each stratum if that promises more."""
     known = supported(rows)
     if len(known) < 2:
@@ -280,7 +280,7 @@ def supported(rows: ChoiceRows) -> list[int]:
 
 
 def rival(proposal: ChoiceProposal) -> ChoiceProposal | None:
-    """Return the proposal baseline with the next best option of the earlier customers."""
+    """Return the proposal compared with the next best option of the earlier customers."""
     rows, best = proposal.rows, proposal.by_stratum[0]
     earlier = rows.only(~rows.later)
     alike = np.zeros_like(earlier.stratum)

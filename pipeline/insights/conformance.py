@@ -1,4 +1,4 @@
-"""How actual paths compare with a defined journey: fitness, funnel and drop-offs."""
+"""Conformance of actual paths with a defined journey: fitness, funnel and drop-offs."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class DropOff:
 
 @dataclass(frozen=True, slots=True)
 class Conformance:
-    """Shares and means are over cases; None where there is none."""
+    """Conformance of all cases; shares and means are over cases, None where there is none."""
 
     cases: int
     variants: tuple[Variant, ...]

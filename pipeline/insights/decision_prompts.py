@@ -78,8 +78,8 @@ FROM (
 LEFT JOIN step_offers AS s ON c.offer = s.offer
 WHERE c.holdout IS NULL AND (c.treatment IS NULL OR s.step = t.step)
 """
-"""Where several channels were open at once, the probability that nothing was said in any is not
-logged."""
+"""Choices of the slots of a step. The probability that nothing was said in any of several channels
+is not logged."""
 
 _PROMPTS: Final = """
 SELECT profile_id AS case_id, moment AS occurred_at, step,

@@ -1,4 +1,4 @@
-"""Sensitivity of decisions: factors that change winners, who loses to whom, what rules leave over.
+"""Sensitivity of decisions: factors that change winners, losses between offers, and rules' effects.
 
 A factor is made equal for all who competed for a slot (p and value: their mean; cost: 0; weight: 1)
 and the scores (p × value − cost) × weight are compared anew. The winner has changed when another

@@ -1,4 +1,4 @@
-"""Paths that were taken, without a plan: the tree of their beginnings, with how each part ended.
+"""Discovery of paths without a plan: the tree of their beginnings, with how each part ended.
 
 A journey begins with the first event of a case, with the first one after a gap, and with the first
 one after a goal. It ends with the goal; what comes after its window is no part of it.

@@ -17,7 +17,7 @@ import numpy as np
 from pipeline.insights.paths import Floats
 
 Model: TypeAlias = Callable[[Floats, int], Floats]
-"""Foretells the days after some counts, by their horizon."""
+"""Function that foretells the days after some counts, by their horizon."""
 
 HORIZON: Final = 14
 _COVERAGE: Final = 0.9

@@ -19,8 +19,7 @@ _NUMBERS: Final = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 @dataclass(frozen=True, slots=True)
 class CampaignGoal:
-    """An interaction that fits `sql`, at most `window_ms` after the message, is the campaign's
-    goal."""
+    """Goal of a campaign: an interaction that fits `sql`, at most `window_ms` after the message."""
 
     campaign: str
     sql: str

@@ -1,8 +1,8 @@
 """Worth of the factors of arbitration, as impact tests measure it.
 
 A customer enters with the first decision in which anything was eligible, which is the same in all
-arms, and converts by the goal of any campaign within the longest of their windows. Who is in an arm
-is compared with those who are decided for as usual, whatever either got. A customer whose window is
+arms, and converts by the goal of any campaign within the longest of their windows. Customers in an
+arm are compared with those decided for as usual, whatever either got. A customer whose window is
 not over, or who changed arms with the configuration, is not counted.
 """
 

@@ -1,8 +1,8 @@
 """Incidents for a business user: anomalies of the same time together, and what they cost.
 
 Anomalies belong to one incident when their days overlap by half of the shorter. Its cost are the
-goals that were not reached: visits that would have gone on, were it not for it, times how often who
-is there reaches the goal otherwise.
+goals that were not reached: visits that would have gone on, were it not for it, times the share of
+visitors there who reach the goal otherwise.
 """
 
 from collections.abc import Iterable, Sequence

@@ -164,7 +164,7 @@ def removal_effects(paths: PathCounts, order: int) -> RemovalEffects:
 
 
 def solve(paths: PathCounts, windows: Windows, order: int) -> RemovalEffects:
-    """Return `removal_effects`, where the windows are known."""
+    """Return the removal effects where the windows are known."""
     chain = Chain.of(paths, windows)
     if order == 1:
         kept, lost = _lose_states(chain)
@@ -190,7 +190,7 @@ def _lose_states(chain: Chain) -> tuple[Floats, Floats]:
 
 
 def _lose_sets(chain: Chain, windows: Windows) -> tuple[Floats, Floats]:
-    """Return the same for sets of states: the chain is solved again without each channel's."""
+    """Return rewards and losses for sets of states, by solving the chain without each channel's."""
     channels = windows.members.shape[1]
     if channels * windows.count > _MOST_WORK:
         raise TooLargeError(

@@ -154,7 +154,7 @@ def _mean(terms: Floats) -> Estimate:
 def anytime_interval(log: Log, bounds: Bounds) -> tuple[float, float]:
     """Return bounds of the mean that hold at every n at once, with weights whose mean is 1.
 
-    ValueError when a reward is outside `bounds`.
+    Raises ValueError when a reward is outside `bounds`.
     """
     spread = bounds.high - bounds.low
     if not 0 < spread < np.inf or log.rewards.min() < bounds.low or log.rewards.max() > bounds.high:

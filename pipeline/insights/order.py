@@ -71,7 +71,7 @@ class _Steps:
         return np.concatenate((seen, conversions[self._ends], nulls[self._ends]))
 
     def likelihoods(self, learned: Floats) -> "list[tuple[int, Floats]]":
-        """Return that of each step, by order, as learned from these counts."""
+        """Return the likelihood of each step, by order, as learned from these counts."""
         weights = self.weights(learned)
         shorter = self._blend(np.zeros_like(self._next), weights, 1.0 / self._symbols)
         found = []

@@ -1,4 +1,4 @@
-"""A table of prompts, each with what came of it: the rows that recommendations are found in.
+"""A table of prompts, each with its result: the rows that recommendations are found in.
 
 A row is a time at which a message might be sent to move a case to its next step: by which channel
 (blank or `nothing`: none was), which message, and with which probability, where chance chose. What
@@ -25,7 +25,7 @@ _MOST_STRATA: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Weighing:
-    """Weights of what comes of a prompt: `value` of reaching a step, `costs` of a message by
+    """Weights of the results of a prompt: `value` of reaching a step, `costs` of a message by
     channel, what a day of delay and an opt-out cost; all in one currency. `within_ms`: how long a
     prompt is followed."""
 
@@ -238,7 +238,7 @@ def _worth(
     after: Sequence[int | None],
     opted_out: Sequence[bool],
 ) -> Floats:
-    """Return what each prompt brought: value where the step was reached, less costs."""
+    """Return the worth of each prompt: value where the step was reached, less costs."""
     window = weighing.within_ms * 1000
     reached = np.array([one is not None for one in after], dtype=np.float64)
     days = np.array([window if one is None else one for one in after], dtype=np.float64) / _DAY_US

@@ -58,8 +58,8 @@ class AttributionQuestion:
 
 @dataclass(frozen=True, slots=True)
 class AttributionAnswer:
-    """Answer to it. `scope`: whether credit was divided over all conversions at once or within each
-    journey; `support`: what a table of touches carried."""
+    """Answer to an AttributionQuestion. `scope`: whether credit was divided over all conversions at
+    once or within each journey; `support`: what a table of touches carried."""
 
     attribution: Attribution
     scope: Scope
@@ -67,8 +67,7 @@ class AttributionAnswer:
 
 
 def answer(question: AttributionQuestion, queries: Queries) -> AttributionAnswer:
-    """Read the table and credit its channels; TableError, TooLargeError and NoWorthError say why
-    there is no answer."""
+    """Read the table and credit its channels. Raises TableError, TooLargeError, NoWorthError."""
     try:
         if question.paths:
             return _from_paths(question, queries)

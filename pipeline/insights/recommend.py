@@ -39,7 +39,7 @@ _FEW: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class RecommendationQuestion:
-    """Data and wishes that recommendations are made from. `others`: choices beside prompts (steps,
+    """Question of recommendations: data and wishes. `others`: choices beside prompts (steps,
     orders, arms); `adjust`: the columns that tell customers apart; `journey`: the defined one."""
 
     prompts: Prompts
@@ -131,7 +131,7 @@ def _look(rows: ChoiceRows, adjust: Sequence[str]) -> _Looked:
 
 
 class _Teller:
-    """Says in words what was found."""
+    """Writer of findings in words."""
 
     def __init__(self, question: RecommendationQuestion) -> None:
         self._question = question
@@ -142,7 +142,7 @@ class _Teller:
         return RecommendedChange(**{**fields, "rank": rank})
 
     def change(self, verdict: Verdict) -> RecommendedChange:
-        """Say what, why, and what speaks against it."""
+        """Return the change in words, with its reasons and objections."""
         proposal = verdict.proposal
         test = proposal.grade != "Tested"
         what = self._what(proposal)

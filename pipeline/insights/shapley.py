@@ -1,4 +1,4 @@
-"""Credit by which channels a path has, whatever their order: Shapley values and Shao–Li."""
+"""Credit by the set of channels of a path: Shapley values and Shao–Li."""
 
 from dataclasses import dataclass
 from math import comb

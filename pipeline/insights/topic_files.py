@@ -12,7 +12,7 @@ DECISIONS: Final = "decisions"
 SEGMENTED: Final = "interactions.segmented"
 
 TABLES: Final = "tables:"
-"""Begins the name of a catalog's namespace, which Spark reaches, instead of a folder's:
+"""Beginning of the name of a catalog's namespace, which Spark reaches, in place of a folder:
 `tables:lake.kairos`."""
 
 _NEWER: Final = {DECISIONS: ("arm",)}

@@ -1,4 +1,4 @@
-"""From a table of touches and conversions to path counts, in SQL.
+"""Path counts of a table of touches and conversions, in SQL.
 
 A conversion's journey is the touches of its customer since the conversion before, as far back as
 the lookback. Touches that no conversion follows within the lookback are journeys without
@@ -43,9 +43,12 @@ _Z_95: Final = NormalDist().inv_cdf(0.975)
 
 @dataclass(frozen=True, slots=True)
 class TouchOptions:
-    """Durations in ms. `touch`: only touches of that kind, by the column `touch`; `since`,
-    `until`: from when to when the table is complete (default: it says nothing of its beginning,
-    and ends with its last row); conversions whose lookback begins before `since` are left out."""
+    """Options of reading touches; durations in ms.
+
+    `touch`: only touches of that kind, by the column `touch`; `since`, `until`: from when to when
+    the table is complete (default: it says nothing of its beginning, and ends with its last row);
+    conversions whose lookback begins before `since` are left out.
+    """
 
     unit: Unit = "channel"
     touch: Seen | None = None
@@ -180,7 +183,7 @@ class Journeys:
         return Customers(counts, table(conversions), table((conversions == 0).astype(np.float64)))
 
     def time_decay(self, half_life_ms: int) -> tuple[Credits, Interval | None]:
-        """Credit that halves with every half-life between touch and conversion.
+        """Return credits that halve with every half-life between touch and conversion.
 
         It depends on times, which paths do not have: it is summed up here, with the interval to
         which a bootstrap over customers converges for a sum. Weights are relative to the latest

@@ -1,4 +1,4 @@
-"""Scanner of JSON that a strict decoder refuses: finds the field at fault, and the items of a list.
+"""Scanner of JSON that a strict decoder refuses, for the field at fault and the items of a list.
 
 One pass, in linear time, with memory bounded by the depth of nesting, for any input.
 """

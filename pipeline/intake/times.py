@@ -12,7 +12,7 @@ _LAST_MS: Final = 253_402_300_799_999
 """End of the year 9999."""
 
 _UNITS: Final = ((1e11, 1_000.0), (1e14, 1.0), (1e17, 1e-3), (1e20, 1e-6))
-"""Bounds below which a number is in seconds, milliseconds, microseconds and nanoseconds since 1970,
+"""Upper bounds of numbers in seconds, milliseconds, microseconds and nanoseconds since 1970,
 each with the milliseconds of one unit; each range covers the years 1973 to 5138."""
 
 _NUMBER: Final = re.compile(r"-?[0-9]{9,19}(\.[0-9]{1,9})?")

@@ -74,7 +74,7 @@ def _heaviest(plan: JourneyPlan, path: Sequence[int]) -> tuple[int, _Picks]:
     """Return the greatest weight of a pick, and the steps picked."""
     stages = plan.stages()
     best: list[tuple[int, _Picks]] = [(0, None)] * (len(stages) + 1)
-    """Of the stages before each, in the path so far."""
+    """Best pick of the stages before each, in the path so far."""
     open_picks: list[list[_Pick]] = [[] for _ in stages]
     latest: dict[int, int] = {}
     for place, step in enumerate(path):

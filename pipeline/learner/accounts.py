@@ -146,7 +146,7 @@ def open_account(rule: BudgetRule, known: Account | None, now_ms: int) -> Accoun
 
 class SpentAction(Struct, frozen=True, array_like=True):
     """Spending of an action: its parts of (budget, period, tokens); given back at `until`
-    (ms), unless it was told that it was shown. `forget_at` (ms): nothing is told of it later."""
+    (ms), unless it was reported as shown. `forget_at` (ms): no report comes later."""
 
     parts: tuple[tuple[str, str, int], ...] = ()
     status: str = "reserved"
@@ -155,7 +155,7 @@ class SpentAction(Struct, frozen=True, array_like=True):
 
     @property
     def due(self) -> int:
-        """Time (ms) at which something is to be done about it."""
+        """Time (ms) at which the action expires, or is forgotten."""
         if self.until is not None and self.status == "reserved":
             return self.until
         return self.forget_at
@@ -186,7 +186,7 @@ class Count(Struct):
                 self.changed[name] = account.with_lease(partition, replace(lease, wanted=wanted))
 
     def expire(self, action_id: str) -> None:
-        """Give back what an action took that nobody has told to have been shown."""
+        """Give back what an action took that nobody reported as shown."""
         self._settle(action_id, "released", -1, 0)
 
     def _reserve(self, spend: Spend, at: int, partition: int, offset: int) -> None:

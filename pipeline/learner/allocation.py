@@ -1,4 +1,4 @@
-"""Allocation of budgets: who gets how much, and from whom it is taken back. Pure.
+"""Allocation of budgets: grants to partitions, and recalls from them. Pure.
 
 Each partition has one lease to spend and, while there is enough, one ahead, so that no decision
 waits for a grant. A lease is a part of what is left, so that little is left idle in the end. Where
@@ -71,7 +71,7 @@ def _by_need(account: Account) -> list[int]:
 
 
 def _missing(account: Account) -> int:
-    """Return the tokens to take back, so that the most modest of those who want can be granted."""
+    """Return the tokens to take back, so that the least that a partition wants can be granted."""
     lacking = [
         one.wanted - one.left
         for one in account.leases.values()
@@ -95,7 +95,7 @@ def _recall(account: Account, amount: int) -> Account:
 
 
 def _idle_first(account: Account) -> Iterator[int]:
-    """Yield the partitions to take back from; never from who wants most modestly."""
+    """Yield the partitions to take back from; never from the one that wants least."""
     leases = account.leases
     wanting = [number for number in leases if leases[number].wanted]
     first = min(wanting, key=lambda one: leases[one].wanted - leases[one].left, default=None)

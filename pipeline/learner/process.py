@@ -1,4 +1,4 @@
-"""Process of the learner: reads `decisions`, counts, publishes, leases budgets, until told to end.
+"""Process of the learner, which reads `decisions`, counts, publishes, and leases budgets.
 
 One process reads all partitions. Where it is, is in its ledger; what it commits to its consumer
 group only shows how far behind it is.
@@ -211,7 +211,7 @@ def _consumer(settings: Settings, group: str, ledger: EvidenceLedger) -> tuple[C
 
 
 def _is_record(message: Message) -> bool:
-    """Return False for a temporary error. Raise KafkaException for a permanent one."""
+    """Return False for a temporary error. Raises KafkaException for a permanent one."""
     error = message.error()
     if error is None:
         return True

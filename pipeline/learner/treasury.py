@@ -31,7 +31,7 @@ class _Recall(Struct, frozen=True):
 
 
 class Treasury:
-    """Accounts of the ledger, as workers and readers of `budgets` know them."""
+    """Treasury over the ledger's accounts, as workers and readers of `budgets` know them."""
 
     def __init__(self, ledger: EvidenceLedger, writer: LeaseWriter, partitions: int) -> None:
         self._ledger = ledger
@@ -45,7 +45,7 @@ class Treasury:
         self._published_ms = 0
 
     def work(self, config: Configuration, now_ms: int) -> None:
-        """Confirm what was taken back, set prices, grant and take back, and tell of it.
+        """Confirm recalls, set prices, grant and recall, and publish the changes.
 
         Raises KafkaException, AnotherLearnerError.
         """
@@ -72,7 +72,7 @@ class Treasury:
         self._digest = config.digest
 
     def is_told(self) -> bool:
-        """Return whether workers have processed all that they were told of."""
+        """Return whether workers have processed all grants and recalls."""
         done = self._writer.processed(self._offsets)
         return all(done[partition] > offset for partition, offset in self._offsets.items())
 

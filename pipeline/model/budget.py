@@ -1,4 +1,4 @@
-"""Budgets and stock: what is leased to whom, and what is left of it.
+"""Budgets and stock: leases to partitions, and what is left of them.
 
 Amounts are counted in tokens, a millionth of the currency, or of an item, so that sums are exact.
 Records for people have them in the currency.
@@ -27,8 +27,8 @@ class Purse(Struct, frozen=True, array_like=True):
     """Part of a budget that the owner of a partition may spend; part of the partition's state.
 
     `spent` of at most `granted` tokens, both of all that the period had so far; `number`: of the
-    newest grant; valid for decisions at `begins` <= now < `ends` (ms; None: no end). `price`: what
-    a unit of cost counts beyond itself.
+    newest grant; valid for decisions at `begins` <= now < `ends` (ms; None: no end). `price`:
+    shadow price of a unit of cost.
     """
 
     period: str

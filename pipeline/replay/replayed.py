@@ -46,7 +46,7 @@ def is_replayed(path: Path) -> bool:
 
 
 def replayed_rows(path: Path) -> RowFile:
-    """Open a part of a replayed topic. Raise UnreadableError for a topic without interactions."""
+    """Open a part of a replayed topic. Raises UnreadableError for a topic without interactions."""
     file = pq.ParquetFile(path, pre_buffer=False)
     names = file.schema_arrow.names
     missing = [name for name in _NEEDED if name not in names]

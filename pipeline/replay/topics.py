@@ -37,7 +37,7 @@ _BATCH: Final = 2_000
 
 _CHUNK_RECORDS: Final = 100_000
 _CHUNK_BYTES: Final = 64 << 20
-"""What a chunk's tables may take of memory, about."""
+"""Approximate memory that a chunk's tables may take."""
 
 
 class OffsetsError(Exception):

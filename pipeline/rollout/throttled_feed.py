@@ -18,7 +18,7 @@ _TIMEOUT_S: Final = 600.0
 _REPORT_EVERY: Final = 50
 
 Progress = Callable[[int], None]
-"""Called with the number of records written so far."""
+"""Callback with the number of records written so far."""
 
 
 class StalledError(Exception):

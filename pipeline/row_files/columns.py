@@ -111,7 +111,7 @@ class Columns:
 
 
 def columns_of(header: Sequence[str], file_format: FileFormat) -> Columns:
-    """Check the header. Raise UnreadableError for a column that is repeated, nested in another,
+    """Check the header. Raises UnreadableError for a column that is repeated, nested in another,
     or unknown."""
     names = [name.strip() for name in header]
     if file_format.mapping is not None:

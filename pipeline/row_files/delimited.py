@@ -41,7 +41,7 @@ _WITH_COMMA: Final = re.compile(
 
 
 _Parse: TypeAlias = Callable[[str, str], object]
-"""Returns what a cell of a column is, or a fault."""
+"""Function from a column and its cell to a value, or a fault."""
 
 
 class _TooLargeError(Exception):
@@ -100,7 +100,7 @@ class _LineSource:
 
 
 def delimited_rows(path: Path, file_format: FileFormat) -> Iterator[ReadRow]:
-    """Read a CSV file. Raise UnreadableError without a valid header."""
+    """Read a CSV file. Raises UnreadableError without a valid header."""
     encoding = encoding_of(path, file_format.encoding)
     most = file_format.max_bytes
     source = _LineSource(lines(path, encoding, most), most)

@@ -27,7 +27,7 @@ _WRONG: Final = (OSError, pa.ArrowException, UnicodeDecodeError)
 
 
 def parquet_file(path: Path, file_format: FileFormat) -> RowFile:
-    """Open a Parquet file. Raise UnreadableError for another format, or invalid columns."""
+    """Open a Parquet file. Raises UnreadableError for another format, or invalid columns."""
     try:
         file = pq.ParquetFile(path, pre_buffer=False)
         names = file.schema_arrow.names

@@ -9,7 +9,7 @@ from pipeline.row_files.row import FileFormat, FormatName, RowFile, UnreadableEr
 
 
 def open_rows(path: Path, file_format: FileFormat, kind: FormatName | None = None) -> RowFile:
-    """Open a file. Raise UnreadableError when it cannot be read. `kind` defaults to that of the
+    """Open a file. Raises UnreadableError when it cannot be read. `kind` defaults to that of the
     name."""
     if not path.is_file():
         raise UnreadableError(f"{path} is not a file")

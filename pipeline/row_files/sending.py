@@ -115,7 +115,7 @@ class FilePublisher:
             self.producer.poll(0)
 
     def finish(self) -> None:
-        """Wait until Kafka has acknowledged everything. Raise NotDeliveredError otherwise."""
+        """Wait until Kafka has acknowledged everything. Raises NotDeliveredError otherwise."""
         missing = self.producer.flush(_FLUSH_S) + self._failed
         if missing:
             raise NotDeliveredError(

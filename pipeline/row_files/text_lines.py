@@ -43,7 +43,7 @@ class Line(Struct, frozen=True):
 
 
 def encoding_of(path: Path, named: str | None) -> str:
-    """Return the file's codec. Raise UnreadableError where `named` cannot be read by line."""
+    """Return the file's codec. Raises UnreadableError where `named` cannot be read by line."""
     if named is not None:
         return _resolve_encoding(named)
     with path.open("rb") as file:

@@ -4,4 +4,4 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 Scorer: TypeAlias = Callable[[Sequence[float]], float | None]
-"""From the features in their order, NaN where one is missing, to the prediction. Pure."""
+"""Pure function from the features in their order (NaN: missing) to the prediction."""

@@ -39,7 +39,7 @@ _CONNECTIONS: Final = 8
 _MOST_IN_FLIGHT: Final = 500
 _LOOK_S: Final = 0.1
 _LINGER_S: Final = 5.0
-"""So long e-mails and calls are still taken after the last event."""
+"""Time after the last event for which e-mails and calls are still received."""
 
 _EVENT: Final = msgspec.json.Decoder(WorldEvent)
 _ENCODER: Final = msgspec.json.Encoder()

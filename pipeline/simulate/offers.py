@@ -144,7 +144,7 @@ FRIEND: Final = BankOffer(
     shares={NOTHING: 0.5, "email": 0.25, "web": 0.25},
 )
 SALES: Final = (CARD, INSURANCE, LOAN, CASHBACK, FRIEND)
-"""Each customer who was there from the start meets each of these once."""
+"""Offers that each customer from the start on meets once."""
 
 
 @dataclass(frozen=True, slots=True)

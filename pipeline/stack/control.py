@@ -43,7 +43,7 @@ _TOO_MANY = 5
 """A process that was restarted so often will not become ready by waiting."""
 
 Say = Callable[[str], None]
-"""Called with each step, as a line."""
+"""Callback with each step, as a line."""
 
 
 class StackError(Exception):

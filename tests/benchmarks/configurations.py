@@ -11,7 +11,7 @@ EVENT: Final = "purchase"
 """Every configuration here has a campaign that sends something on it every time."""
 
 WAIT_MS: Final = 60_000
-"""So long after their last cart people are waited for in `waiting`."""
+"""Time after the last cart at which the timer of `waiting` fires."""
 
 _EVENTS: Final = (EVENT, "cart", "catalog", "search", "login", "page", "refund", "support")
 _DEMO: Final = Path(__file__).parents[2] / "deploy" / "demo"

@@ -160,7 +160,7 @@ SYSTEMS: Final[Mapping[str, Hops | Stages | Adapters]] = {
     "large": Stages(configurations.large, "push"),
     **{kind: Adapters(kind) for kind in adapters.KINDS},
 }
-"""By name; those after the first three are Kairos."""
+"""Systems by name; those after the first three are Kairos."""
 
 ABOUT: Final[Mapping[str, str]] = {
     "floor": "confluent-kafka loops, the least that four hops with state can cost",
@@ -173,7 +173,7 @@ ABOUT: Final[Mapping[str, str]] = {
         "Kairos' adapters, actions to a receiver here that answers at once, and their outcomes"
     ),
 }
-"""What each is, in words."""
+"""Descriptions of the systems."""
 
 
 @dataclass(frozen=True, slots=True)

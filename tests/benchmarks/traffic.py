@@ -11,7 +11,7 @@ from pipeline.model.decision import Action
 from pipeline.model.interaction import Context, Identifier, Interaction
 
 CUSTOMERS: Final = 1_000
-"""So many come back again and again, so that their state is there to be read and changed."""
+"""Customers who return again and again, so that their state is there to be read and changed."""
 
 _HEAD: Final = struct.Struct(">16sI")
 _PADDING: Final = b"x" * 200

@@ -300,8 +300,8 @@ FAULTS: tuple[Fault, ...] = (
 
 
 STANDSTILLS: frozenset[Fault] = frozenset({worker_stopped_beyond_its_session, broker_stalls})
-"""What a worker had sent before it stood still may arrive when its successor has sent it again:
-copies, which stages know."""
+"""Faults after which a stopped worker's records may arrive once its successor has sent them again:
+copies, which stages drop."""
 
 
 def a_bad_week(stack: Stack, random: Random) -> None:

@@ -12,7 +12,7 @@ from pipeline.delivery.progress import OffsetProgress
 
 _COUNT = 3000
 _FULL = 64
-"""So many records of a topic are not taken at once."""
+"""Limit of records in flight per topic."""
 
 _PATIENCE_S = 120
 

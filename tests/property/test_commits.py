@@ -26,7 +26,7 @@ _PARTITIONS = 2
 _INPUTS = [TP("in", partition) for partition in range(_PARTITIONS)]
 _CHANGELOG = "rows"
 _TURNS = 5
-"""Of the event loop after a step: whoever waits for a delivery goes on."""
+"""Turns of the event loop after a step, in which waits for deliveries go on."""
 
 _Steps = list[tuple[str, int]]
 _STEPS: st.SearchStrategy[_Steps] = st.lists(

@@ -10,7 +10,7 @@ from tests.support.shells import ONLY, Rows
 _START_MS = 1_900_000_000_000
 _PASSES = st.sampled_from([0, 1, DAY_MS, GRACE_MS // 2, GRACE_MS - 1, GRACE_MS, GRACE_MS + 1])
 _RECORDS = st.lists(st.tuples(_PASSES, st.sampled_from("abcde"), st.booleans()), max_size=60)
-"""Each comes so long after the one before; an id; whether the process begins anew before it."""
+"""Records as (time since the one before, id, whether the process restarts before it)."""
 
 
 @given(_RECORDS, st.integers(0, GRACE_MS - 1))

@@ -31,7 +31,7 @@ _PARTS_OF_OTHERS: list[Record] = [
     at(2, "email:x"),
     at(3, "card:2", "email:x"),
 ]
-"""What the e-mail did as the first card's stays with that when it is forgotten as the second's."""
+"""The e-mail is forgotten as the second card's; its shard as the first card's stays."""
 
 _IN_OTHERS_ROWS: list[Record] = [
     at(1, "customer_id:A", "email:x"),

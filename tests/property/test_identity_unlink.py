@@ -41,7 +41,7 @@ _NEXT_OWNER = [
     _came(4, "cookie:k"),
     unlink("cookie:k", "customer_id:A", 5 * MINUTE_MS),
 ]
-"""What the cookie did as A's was then B's, not that of the first who had it."""
+"""The cookie's shard as A's goes to B, who claimed it next, not to its first owner."""
 
 _LINKED_AGAIN = [
     _came(1, "customer_id:A", "cookie:k"),

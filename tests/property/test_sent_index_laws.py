@@ -23,7 +23,7 @@ _STEPS = st.lists(
 _Output = tuple[str, bytes, bytes]
 """Topic, key and cause."""
 _OUTPUTS = [("out", b"a"), ("out", b"b"), ("dead-letters", b"a")]
-"""What follows from an input, depending on what a worker goes by."""
+"""Possible outputs of an input, by the rules of the worker."""
 
 
 class _Lives:

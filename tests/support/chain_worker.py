@@ -21,7 +21,7 @@ from tests.support.doom import doom
 RAISE = b"raise"
 """A value at which an agent raises."""
 GIVEN, TAKEN = "GIVEN", "TAKEN"
-"""Begin the lines that tell of a hop's partitions at a rebalance."""
+"""Beginnings of the lines that report a hop's partitions at a rebalance."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -56,7 +56,7 @@ POINTS: Final[dict[str, Point]] = {
         Consumer, "load_sent_index", 1, after=True, restoring=True
     ),
 }
-"""What a kill divides, and where that is."""
+"""Points of a kill, named by the steps that it divides."""
 
 
 def doom(name: str) -> None:

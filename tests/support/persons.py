@@ -30,7 +30,7 @@ NAMES: Final = [
 ]
 RANKS: Final = {namespace: rank for rank, namespace in enumerate(_VALUES)}
 _FRESH_MS: Final = 10**9
-"""When the streams happen, in ms."""
+"""Moments of the streams, in ms."""
 
 
 @cache

@@ -25,7 +25,7 @@ from tests.support.replayed import event, told, write_topic
 _START = 1_704_067_200_000
 _BOUGHT = {"when": {"name": "Bought"}, "window": "3d"}
 _TRUTH = {"raised": 0.5, "plain": 0.2, "poor": 0.05, "unfit": 0.0}
-"""How many buy by what they were shown; levers know better than `p` and `value`."""
+"""Shares of buyers by the offer shown; levers order them better than `p` and `value`."""
 
 _EXPECTED = {"chance": 0.25, "propensity": 0.45, "no-levers": 0.3, "eligibility": 0.5}
 _CUSTOMERS = 1_500

@@ -1,4 +1,4 @@
-"""Command `python -m pipeline.adapters.avro.record`: records changed schemas as new versions."""
+"""Command `python -m pipeline.adapters.avro.record`: changed schemas become new versions."""
 
 import sys
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Why a decision is as it is, in words, and what would have to be otherwise."""
+"""Explanation of a decision in words: its reasons, and the smallest change that flips it."""
 
 from pipeline.decisioning.explain.explanation import Explanation, explain
 from pipeline.decisioning.explain.rerun import run_again

@@ -43,7 +43,7 @@ class Contest:
         return smallest_flip(found, self.winner, self.language)
 
     def words(self, flip: Flip | None) -> Iterator[str]:
-        """Yield why this, why not that, and what would flip it."""
+        """Yield the reasons for the winner and against the others, and the flip."""
         yield from self._result()
         for one in self.felled[:_TOLD]:
             yield self._phrase("fallen", treatment=one.treatment, words=one.words)

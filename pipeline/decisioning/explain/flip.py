@@ -46,7 +46,7 @@ class SlotCandidates(Struct, frozen=True):
 
 
 def price_of(one: Candidate, prices: Mapping[str, float]) -> float:
-    """Return what each unit of a candidate's cost counts beyond itself."""
+    """Return the shadow price of each unit of a candidate's cost."""
     return 0.0 if "/" in one.slot else prices.get(one.campaign, 0.0)
 
 
@@ -94,7 +94,7 @@ def _winning_changes(field: SlotCandidates) -> Iterator[_Change]:
 def _score_changes(one: Candidate, price: float, score: float, up: bool) -> Iterator[_Change]:
     """Return the changes that bring `one` just above (`up`) or below a score.
 
-    `price`: what each unit of its cost counts beyond itself.
+    `price`: shadow price of each unit of its cost.
     """
     if one.weight <= 0:
         return

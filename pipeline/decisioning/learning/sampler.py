@@ -52,7 +52,7 @@ _STRONGEST: Final = 16
 _STRENGTH: Final = 36
 """Column of the quantile that rivals are compared by: each exceeds it in one of ninety draws."""
 _NEGLIGIBLE: Final = 1e-6
-"""Where the strongest rivals all stay below a score less often, the others are not looked at."""
+"""Probability that the strongest rivals all stay below a score; under it, others are ignored."""
 
 
 class _Runner(Struct, frozen=True, eq=False):

@@ -1,5 +1,5 @@
 """E-mail by SMTP, and the bounces and complaints that come back.
 
 Read `adapter.py` (one action), `message.py` (its form), `pool.py` (connections), then
-`returned.py` (what comes back).
+`returned_reader.py` (what comes back).
 """

@@ -14,7 +14,7 @@ class TemporaryAnswerError(Exception):
 
 
 def refusal(code: int, text: str, *, of_recipient: bool) -> Bounced:
-    """Return the bounce of a permanent answer. Raise TemporaryAnswerError for any other.
+    """Return the bounce of a permanent answer. Raises TemporaryAnswerError for any other.
 
     Servers that give no enhanced code mean the mailbox by their answer to the recipient.
     """

@@ -88,7 +88,7 @@ async def _read_message(path: Path, host: AdapterHost, *, fresh: bool) -> bool:
 
 
 def _token(found: ReturnedMail, host: AdapterHost) -> str | None:
-    """Return the token of the message that is told of; None: this instance does not know it."""
+    """Return the token of the returned message; None: this instance does not know it."""
     return (host.token_of(found.action_id) if found.action_id else None) or found.token
 
 

@@ -48,7 +48,7 @@ class LocalServer:
 
 
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
-    """Send a message to `address`; return what became of it, and the message where it is here."""
+    """Send a message to `address`; return the result, and the message where the server is local."""
     if server_url is not None:
         return await _send(address, server_url, secret)
     local = LocalServer()

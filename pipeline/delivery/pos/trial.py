@@ -43,7 +43,7 @@ class LocalPrinter:
 
 
 async def send_trial(address: str, server_url: str | None, secret: str) -> str:
-    """Print a receipt for somebody; return what became of it, and its lines where it is here."""
+    """Print a receipt for somebody; return the result, and its lines."""
     content = {"title": "Kairos", "text": f"This receipt is for {address}.\nIt cost nothing."}
     printer, pos = LocalPrinter(), Pos()
     async with printer.listening() as local:

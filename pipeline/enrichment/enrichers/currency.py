@@ -16,7 +16,7 @@ _DECIMALS: Final = 6
 
 
 class CurrencyEnricher:
-    """Each of the configured amounts, or `unknown_currency`."""
+    """Enricher of each configured amount, or of `unknown_currency`."""
 
     def __init__(self, rules: model.Currency) -> None:
         self._to = rules.to

@@ -1,4 +1,4 @@
-"""The device in the customer's hand, by what its browser says of itself."""
+"""Device of the customer, by the user agent of its browser."""
 
 import re
 from collections.abc import Mapping
