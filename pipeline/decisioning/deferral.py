@@ -14,7 +14,8 @@ from msgspec.structs import replace
 from pipeline.config.catalogs import ITEM_SIGN
 from pipeline.config.compiled import CompiledCandidate, Entry
 from pipeline.decisioning import quiet_hours
-from pipeline.decisioning.arbitrate import Arbitration
+from pipeline.decisioning.arbitrate import CHOSEN, Arbitration
+from pipeline.decisioning.holdouts import HELD_OUT_BY, FilledSlots
 from pipeline.decisioning.state import ContactState, Deferral, History
 from pipeline.model.control import Control
 from pipeline.model.decision import Again, DeferredMessage
@@ -23,7 +24,7 @@ from pipeline.model.shards import Shards
 from pipeline.model.stages import Segmented, SegmentSection
 
 _QUIET: Final = "quiet hours "
-_SAID: Final = ("chosen", "held out by ")
+_SAID: Final = (CHOSEN, HELD_OUT_BY)
 """Beginnings of the fates of candidates that speak for their campaign."""
 
 
@@ -43,22 +44,25 @@ class DueDeferral(Struct, frozen=True):
         return replace(self, deferral=replace(one, record=replace(one.record, identity=identity)))
 
 
-def deferred_messages(made: Arbitration, outbound: Iterable[Entry]) -> tuple[DeferredMessage, ...]:
+def deferred_messages(
+    filled: FilledSlots, outbound: Iterable[Entry]
+) -> tuple[DeferredMessage, ...]:
     """Return what quiet hours held back and is decided again, of campaigns that say nothing now."""
     held = {
         (one.campaign, _template(one.treatment))
-        for one in made.judged
+        for one in filled.candidates
         if one.fate.startswith(_QUIET)
     }
     if not held:
         return ()
-    said = {one.campaign for one in made.judged if one.fate.startswith(_SAID)}
+    said = {one.campaign for one in filled.candidates if one.fate.startswith(_SAID)}
     return tuple(
         message
         for entry in outbound
         if entry.campaign.defers and entry.campaign.name not in said
         for one in entry.candidates
-        if (one.campaign, one.treatment) in held and (message := _message(one, made)) is not None
+        if (one.campaign, one.treatment) in held
+        and (message := _message(one, filled.made)) is not None
     )
 
 

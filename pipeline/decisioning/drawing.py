@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from pipeline.config.compiled import CompiledCandidate, Entry
+from pipeline.config.compiled import CompiledCandidate
 from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING, SURE, Arbitration, Odds, place_in
+from pipeline.decisioning.lineup import Lineup
 from pipeline.decisioning.render import Unsayable, render
 from pipeline.model.decision import Choice
 from pipeline.rules.chooser import Field, FieldMaker, Lot, Priced
@@ -35,19 +36,19 @@ class Drawing:
     chooser: FieldMaker
     context_bin: str
 
-    def answer(self, placement: str, entries: Sequence[Entry], channel: str, limit: int) -> None:
-        """Fill a placement that asked, with at most `limit` different offers in order."""
-        pool = self.made.rank_eligible(entries, asked=True, limit=limit)
+    def answer(self, placement: str, lineup: Lineup) -> None:
+        """Fill a placement that asked, with different offers in order."""
+        pool, limit = lineup.ranked, lineup.limit
         places = _Places(self.made, pool, self.chooser.field(pool, self.context_bin))
         for place in range(1, limit + 1):
             if not places.fill(place_in(placement, place), last=place == limit):
                 break
         if places.nothing is not None:
-            self.made.choices.append(places.nothing.of(Choice(placement, channel)))
+            self.made.choices.append(places.nothing.of(Choice(placement, lineup.channel)))
 
-    def send(self, entries: Sequence[Entry]) -> None:
+    def send(self, lineup: Lineup) -> None:
         """Fill the channels of those that a trigger fires."""
-        ranked = self.made.rank_eligible(entries, asked=False)
+        ranked = lineup.ranked
         self.made.contend([one for one in ranked if one.candidate.transactional])
         pool = [one for one in ranked if not one.candidate.transactional]
         if pool:
@@ -257,13 +258,10 @@ class _Rounds:
         ]
         if not winners or not left:
             return left
-        sent = [
-            self.made.contact(one, one.channel) for one in won if not self.made.is_held_out(one)
-        ]
+        sent = [self.made.contact(one, one.channel) for one in won]
         spent = self.made.spent.copy()
         for one in won:
-            if not self.made.is_held_out(one):
-                spent.update(dict(one.draws))
+            spent.update(dict(one.draws))
         standing = self.made.standing.after((*self.made.counted_contacts(), *sent), spent)
         return [one for one in left if standing.objection(self.pool[one].candidate) is None]
 

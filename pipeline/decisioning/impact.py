@@ -7,6 +7,7 @@ made again falls into the same arm. Transactional messages are the same in all a
 
 import hashlib
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 from msgspec.structs import replace
@@ -46,11 +47,12 @@ def asked_stages(arm: str | None, campaign: CompiledCampaign) -> int:
     return APPLICABILITY if only_first else _EVERY_STAGE
 
 
-def price_for(arm: str | None, ranked: list[Priced]) -> list[Priced]:
-    """Return the candidates with the scores that the arm compares, the best first."""
-    if arm not in (PROPENSITY, NO_LEVERS):
-        return ranked
-    return sorted((_priced(arm, one) for one in ranked), key=lambda one: one.worth.order)
+def rank_for(arm: str | None, priced: Sequence[Priced]) -> list[Priced]:
+    """Sort by the scores that the arm compares, the best first: the same input gives the same
+    answer."""
+    if arm in (PROPENSITY, NO_LEVERS):
+        priced = [_priced(arm, one) for one in priced]
+    return sorted(priced, key=attrgetter("worth.order"))
 
 
 def _priced(arm: str, one: Priced) -> Priced:

@@ -4,7 +4,6 @@ While a budget is short, less λ × cost, λ being the budget's shadow price.
 """
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 
 from pipeline.conditions import Facts
 from pipeline.config import amounts
@@ -13,13 +12,13 @@ from pipeline.rules.chooser import Priced
 from pipeline.rules.propensities import Propensities
 
 
-def rank(
+def price_all(
     candidates: Sequence[CompiledCandidate],
     facts: Facts,
     learned: Propensities | None,
     prices: Mapping[str, float],
 ) -> list[Priced]:
-    """Sort the best first, so that the same input gives the same answer.
+    """Return the candidates of a decision with their worth, predicted for all of them at once.
 
     `prices`: shadow prices of budgets, by campaign.
     """
@@ -32,7 +31,6 @@ def rank(
         ]
     if prices:
         priced = [_charge(one, prices) for one in priced]
-    priced.sort(key=attrgetter("worth.order"))
     return priced
 
 

@@ -4,7 +4,7 @@ A slot is a placement that asked, or an outbound channel that a trigger opened. 
 filled in their order, then what is sent.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace as with_fields
 
 import msgspec
@@ -16,13 +16,12 @@ from pipeline.config.compiled import Entry, LearningRules
 from pipeline.decisioning import deferral, funds, history, holding, suppressions
 from pipeline.decisioning.arbitrate import Arbitration, Win
 from pipeline.decisioning.cancelling import Silencing, cancel
-from pipeline.decisioning.constraints import Standing
 from pipeline.decisioning.deferral import DueDeferral
-from pipeline.decisioning.drawing import Drawing
 from pipeline.decisioning.eligibility import Moment, address
 from pipeline.decisioning.history import Remembered
-from pipeline.decisioning.impact import arm_of, field_maker
 from pipeline.decisioning.learning import feedback
+from pipeline.decisioning.lineup import Vacancy
+from pipeline.decisioning.slots import Slots
 from pipeline.decisioning.state import AwaitingAction, ContactState, Deferral, History
 from pipeline.model import topics
 from pipeline.model.belongings import apply_report, without
@@ -147,23 +146,26 @@ def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[Co
     moment, known, identity = case.moment, case.known, case.identity
     chooser = rules.chooser
     context_bin = "" if chooser is None else chooser.rules.bin_of(moment.facts)
-    made = _arbitrate(case, rules, context_bin)
+    slots = Slots(case.decision_id, moment, known, rules, context_bin)
+    arbitrated = slots.fill(_vacancies(case, rules))
+    filled, made = arbitrated.filled, arbitrated.filled.made
     actions, waiting = _divide(made, moment, rules)
-    deferred = deferral.deferred_messages(made, case.outbound)
+    deferred = deferral.deferred_messages(filled, case.outbound)
+    rejected = arbitrated.roster.rejected
     decision = Decision(
-        decision_id=made.decision_id,
+        decision_id=case.decision_id,
         event_id=case.interaction.event_id,
         profile_id=identity.profile_id,
         config=identity.config,
         decided_at=moment.now_ms,
-        choices=tuple(made.choices),
-        candidates=tuple(made.judged),
-        rejected={rule: tuple(names) for rule, names in sorted(made.rejected.items())},
+        choices=filled.choices,
+        candidates=filled.candidates,
+        rejected={rule: tuple(names) for rule, names in sorted(rejected.items())},
         contacts=case.before.contacts,
         silenced=known.silenced,
-        holdouts=tuple(one for _, one in sorted({**known.holdouts, **made.drawn}.items())),
-        model=rules.propensities.label if rules.propensities and made.judged else None,
-        arm=made.arm,
+        holdouts=tuple(one for _, one in sorted({**known.holdouts, **arbitrated.drawn}.items())),
+        model=rules.propensities.label if rules.propensities and filled.candidates else None,
+        arm=arbitrated.arm,
         deferred=deferred,
         again=case.again,
     )
@@ -174,10 +176,9 @@ def _make(case: _Case, state: ContactState, new: History, rules: Rules) -> Ok[Co
             bin=context_bin,
             feedback=_feedback(case, made, waiting, chooser.rules),
         )
-    if rules.wallet is not None and made.standing.funds is not None:
-        read = made.standing.funds.reading(made.read)
-        decision = replace(decision, budgets=read, spends=tuple(made.spends))
-    new = replace(new, contacts=tuple(made.contacts), holdouts=made.drawn, awaiting=waiting)
+    if rules.wallet is not None:
+        decision = replace(decision, budgets=arbitrated.read, spends=tuple(made.spends))
+    new = replace(new, contacts=tuple(made.contacts), holdouts=arbitrated.drawn, awaiting=waiting)
     if deferred:
         state = deferral.drop_campaigns(state, deferred)
         new = replace(new, deferred=_deferrals(case, state, deferred))
@@ -264,20 +265,14 @@ def _divide(
     return actions, tuple(waiting)
 
 
-def _arbitrate(case: _Case, rules: Rules, context_bin: str) -> Arbitration:
-    config, moment = rules.config, case.moment
-    standing = Standing.of(config.constraints, moment.facts, case.known, rules.wallet)
-    arm = arm_of(config.bundle.policies.impact_tests, moment.identity.profile_id)
-    made = Arbitration(case.decision_id, moment, case.known, rules, standing, arm)
-    chooser = field_maker(arm, rules.chooser)
-    filling = made if chooser is None else Drawing(made, chooser, context_bin)
+def _vacancies(case: _Case, rules: Rules) -> Iterator[Vacancy]:
+    """Yield the placements that ask, in their order, and what may be sent."""
     request = case.interaction.request
     for placement in dict.fromkeys(request.placements if request is not None else ()):
-        entries = config.by_placement.get(placement, ())
+        entries = rules.config.by_placement.get(placement, ())
         limit = 1 if request is None else request.limits.get(placement, 1)
-        filling.answer(placement, entries, _channel_of(entries, case.interaction), limit)
-    filling.send(case.outbound)
-    return made
+        yield Vacancy(placement, entries, _channel_of(entries, case.interaction), limit)
+    yield Vacancy(None, case.outbound)
 
 
 def _channel_of(entries: tuple[Entry, ...], interaction: Interaction) -> str:

@@ -97,9 +97,10 @@ class LiftArm:
 class Lift:
     """Lift of messages over a holdout, of all that it covers where `campaign` is None.
 
-    `against`: what those held out got, nothing or the next best message. `relative`: the
-    conversion's difference as a part of the held share. `extra_conversions`: the difference times
-    the customers treated. `balance_p`: chance of arms of such sizes under the draw.
+    `against`: what those held out got: nothing, or (some of them at least) the next best message.
+    `relative`: the conversion's difference as a part of the held share. `extra_conversions`: the
+    difference times the customers treated. `balance_p`: chance of arms of such sizes under the
+    draw.
     """
 
     holdout: str
@@ -352,11 +353,12 @@ def _whole_holdouts(queries: Queries, until_ms: int) -> Iterable[_ArmPair]:
             FROM matured AS m LEFT JOIN once AS o
                 ON m.holdout = o.holdout AND m.customer = o.customer
             GROUP BY m.holdout, m.held, m.window_ms, m.customer
-        )
-        SELECT holdout, window_ms, held, 0 AS filled, count(*) AS customers,
-            sum(CASE WHEN reached > 0 THEN 1 ELSE 0 END) AS converted, sum(value) AS value,
-            sum(value * value) AS value_squared
-        FROM results GROUP BY holdout, window_ms, held ORDER BY holdout, held
+        ), instead AS (SELECT holdout, max(filled) AS filled FROM triggers GROUP BY holdout)
+        SELECT r.holdout, r.window_ms, r.held, i.filled, count(*) AS customers,
+            sum(CASE WHEN r.reached > 0 THEN 1 ELSE 0 END) AS converted, sum(r.value) AS value,
+            sum(r.value * r.value) AS value_squared
+        FROM results AS r JOIN instead AS i ON r.holdout = i.holdout
+        GROUP BY r.holdout, r.window_ms, r.held, i.filled ORDER BY r.holdout, r.held
         """
     )
     return _pair_arms(((None, None, None), *row) for row in found)

@@ -60,7 +60,9 @@ def load_decisions(queries: Queries, folder: Path, options: DecisionLogOptions) 
         SELECT decision_id, c.slot AS slot, c.offer AS offer, c.campaign AS campaign,
             c.treatment AS treatment, c.p AS p, c.value AS value, c.cost AS cost,
             c.weight AS weight, c.fate AS fate,
-            c.fate = 'chosen' OR c.fate LIKE 'held out by %' AS won
+            c.fate = 'chosen' OR (c.fate LIKE 'held out by %' AND max(
+                CASE WHEN c.fate = 'chosen' THEN 1 ELSE 0 END
+            ) OVER (PARTITION BY decision_id, c.slot) = 0) AS won
         FROM (SELECT decision_id, unnest(candidates) AS c FROM read) AS opened
         """,
     )

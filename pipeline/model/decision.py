@@ -79,10 +79,11 @@ class Assignment(Struct, frozen=True):
 class Choice(Struct, frozen=True):
     """Choice for a slot; `action_id` None: `nothing` was the best candidate.
 
-    The further places of a placement that wants several are slots too: `grid#2`, `grid#3`… For a
-    customer in `holdout` nothing is shown, and `would_be` is the treatment that would have been.
-    `propensity`: probability of this choice in this slot, given everything and what the slots of
-    other placements, and earlier places of this one, got; 1 where nothing is learned. `explored`:
+    The further places of a placement that wants several are slots too: `grid#2`, `grid#3`…
+    `would_be`: the treatment that would have won, but the customer is in its `holdout`; the slot
+    has the best of what they are not held out of, or nothing. `propensity`: probability of what the
+    slot has, given everything (holdouts too) and what the slots of other placements, and earlier
+    places of this one, got; 1 where nothing is learned. `explored`:
     it was drawn alike from all that could pay.
     """
 

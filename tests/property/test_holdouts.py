@@ -1,4 +1,7 @@
-"""Holdouts are drawn once, by a fair hash; held-out customers are decided for, and use no cap."""
+"""Holdouts are drawn once, by a fair hash; the held-out get the best of the rest, and no cap."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -91,7 +94,10 @@ def test_a_holdout_of_an_issue_leaves_the_others_alone() -> None:
         if first.choices[0].holdout is None:
             assert life.said() == ["care-hero"]  # the sale is capped
         else:
-            assert second.choices[0].would_be == "sale-hero"
+            assert first.choices[0].would_be == second.choices[0].would_be == "sale-hero"
+            assert first.choices[0].treatment == "care-hero"
+            assert fates(first) == {"sale-hero": "held out by global", "care-hero": "chosen"}
+            assert not life.said()  # care is capped
 
 
 def test_a_campaign_has_its_own() -> None:
@@ -99,6 +105,117 @@ def test_a_campaign_has_its_own() -> None:
     rules = world(campaigns=campaigns)
     held = {_ask(_customer(n, rules), 0).choices[0].holdout for n in range(20)}
     assert held == {None, "campaign/sales"}
+
+
+_SLOTS = (("web", "hero"), ("web", "banner"), ("email", None), ("call", None))
+_offers = st.lists(
+    st.tuples(
+        st.integers(0, 2),  # campaign
+        st.integers(-1, 12),  # value
+        st.lists(st.sampled_from(_SLOTS), min_size=1, max_size=3, unique=True),
+    ),
+    min_size=1,
+    max_size=6,
+)
+_held_share = st.sampled_from([0.0, 0.0, 0.999_999])
+_holdouts = st.tuples(st.tuples(_held_share, _held_share, _held_share), _held_share, _held_share)
+_GOAL = {"when": {"name": "Bought"}, "window": "7d"}
+
+
+def _generated(
+    offers: list[tuple[int, int, list[tuple[str, str | None]]]],
+    shares: tuple[float, float, float],
+    policies: Mapping[str, Any],
+    without: frozenset[str] = frozenset(),
+) -> Rules:
+    """A world of offers; `without`: treatments that are not there."""
+    never = {"name": "Never"}
+    campaigns = [campaign("idle", offer("idle", 1), trigger=never, goal=_GOAL)]
+    for number, share in enumerate(shares):
+        made = []
+        for index, (of, value, slots) in enumerate(offers):
+            treatments = [
+                {"treatment": name, "channel": channel, "p": 0.5}
+                | ({} if placement is None else {"placement": placement})
+                for channel, placement in slots
+                if (name := f"t{index}-{placement or channel}") not in without
+            ]
+            if of == number and treatments:
+                made.append(offer(f"o{index}", value, *treatments))
+        if made:
+            campaigns.append(campaign(f"c{number}", *made, holdout=share, goal=_GOAL))
+    return world(campaigns=campaigns, policies=policies)
+
+
+@settings(max_examples=cases(80), deadline=None)
+@given(_offers, _holdouts, st.integers(1, 3), st.booleans(), st.booleans())
+def test_slots_go_to_the_best_of_what_the_customer_is_not_held_out_of(
+    offers: list[tuple[int, int, list[tuple[str, str | None]]]],
+    shares: tuple[tuple[float, float, float], float, float],
+    limit: int,
+    capped: bool,
+    learns: bool,
+) -> None:
+    """Compare with a world that has only the rest; would-be winners, with one without holdouts."""
+    own, of_email, of_all = shares
+    policies: dict[str, Any] = {"learning": {"ramp": 0, "explore": 0.3}} if learns else {}
+    policies["caps"] = [{"cap": "two", "per": "all", "max": 2, "window": "1d"}] if capped else []
+    holdouts = [
+        {"holdout": "mail", "share": of_email, "for": {"channel": "email"}},
+        {"holdout": "all", "share": of_all},
+    ]
+    held = policies | {"holdouts": [one for one in holdouts if one["share"]]}
+    covered = frozenset(
+        f"t{index}-{placement or channel}"
+        for index, (of, _, slots) in enumerate(offers)
+        for channel, placement in slots
+        if own[of] or (of_email and channel == "email") or of_all
+    )
+    ask = {"hero": limit, "banner": 1}
+    nobody = (0.0, 0.0, 0.0)
+    life, rest, free = (
+        Life(rules)
+        for rules in (
+            _generated(offers, own, held),
+            _generated(offers, nobody, policies, covered),
+            _generated(offers, nobody, policies),
+        )
+    )
+    decision, of_rest, of_all_free = (one.happens("Go", 1, ask=ask) for one in (life, rest, free))
+    assert [(one.treatment, one.action_id) for one in life.actions()] == [
+        (one.treatment, one.action_id) for one in rest.actions()
+    ]
+    shown = {one.slot: one for one in of_rest.choices}
+    winners = {one.slot: one.treatment for one in of_all_free.choices}
+    for one in decision.choices:
+        there = shown.get(one.slot)
+        assert one.treatment == (None if there is None else there.treatment)
+        assert one.propensity == (1 if there is None else there.propensity)
+        winner = winners.get(one.slot)
+        if winner in covered:
+            assert one.would_be == winner
+    would_be = {name for name in winners.values() if name in covered}
+    kept_back = {name for name, fate in fates(decision).items() if fate.startswith("held out by ")}
+    assert would_be <= kept_back <= covered
+    named = [(one.campaign, one.offer, one.treatment) for one in decision.candidates]
+    assert len(named) == len(set(named)) == len(of_all_free.candidates)
+
+
+def test_next_best_that_is_held_out_too_is_noted_for_both_holdouts() -> None:
+    campaigns = [
+        campaign("first", offer("first", 9, hero("first")), holdout=0.999_999),
+        campaign("second", offer("second", 5, hero("second")), holdout=0.999_999),
+        campaign("third", offer("third", 1, hero("third"))),
+    ]
+    decision = _ask(_customer(1, world(campaigns=campaigns)), 0)
+    assert fates(decision) == {
+        "first": "held out by campaign/first",
+        "second": "held out by campaign/second",
+        "third": "chosen",
+    }
+    [choice] = decision.choices
+    assert (choice.holdout, choice.would_be) == ("campaign/first", "first")
+    assert [one.held for one in decision.holdouts] == [True, True]
 
 
 def test_holdout_is_drawn_only_when_a_message_would_be_sent() -> None:

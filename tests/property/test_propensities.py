@@ -51,7 +51,7 @@ def _decisions(rules: Rules, ask: Mapping[str, int]) -> Iterator[Decision]:
 
 
 def _said(choice: Choice) -> str:
-    return choice.treatment or choice.would_be or "nothing"
+    return choice.treatment or "nothing"
 
 
 def _before(choice: Choice, decision: Decision) -> tuple[str, ...]:
@@ -175,9 +175,12 @@ def test_messages_of_several_campaigns_on_several_channels(caps: list[Mapping[st
     rules = _with_evidence(
         rules, **{"first-email": (50.0, 9.0, 50), "second-sms": (60.0, 13.0, 60)}
     )
-    got = _assert_calibrated(list(_decisions(rules, {})))
-    assert got["email"] == {"first-email", "second-email", "nothing"}
-    assert got["sms"] == {"first-sms", "second-sms", "third-sms", "nothing"}
+    decisions = list(_decisions(rules, {}))
+    got = _assert_calibrated(decisions)
+    assert got["email"] == {"first-email", "nothing"}
+    assert got["sms"] == {"first-sms", "third-sms", "nothing"}
+    would_be = {one.would_be for each in decisions for one in each.choices}
+    assert would_be == {"second-email", "second-sms", None}
 
 
 def test_content_that_cannot_be_made_makes_room() -> None:

@@ -8,18 +8,19 @@ from pipeline.decisioning.arbitrate import BEATEN_BY, NOTHING
 from pipeline.decisioning.explain.flip import Flip, SlotCandidates, price_of, smallest_flip
 from pipeline.decisioning.explain.phrases import Language, phrase
 from pipeline.decisioning.explain.rules_in_words import Felled, constraint_of
+from pipeline.decisioning.holdouts import HELD_OUT_BY
 from pipeline.model.decision import Candidate, Choice
 
 _TOLD: Final = 5
 """Most losers that are explained in words; the others are only listed."""
-_HELD_OUT: Final = "held out by "
 
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """A slot with those who competed for it, the best first. `winner` is also who would have won
-    but for a holdout; `everywhere` are the candidates of all slots; `prices` the shadow prices of
-    budgets, by campaign. `p_alone`: what was compared is `p`, whatever it is worth."""
+    """A slot with those who competed for it, the best first. `winner`: where nothing is said, who
+    would have won but for a holdout; `everywhere` are the candidates of all slots; `prices` the
+    shadow prices of budgets, by campaign. `p_alone`: what was compared is `p`, whatever it is
+    worth."""
 
     choice: Choice
     winner: Candidate | None
@@ -87,8 +88,8 @@ class Contest:
         kind = constraint_of(one.fate)
         if kind is not None:
             yield self._phrase(kind, name=one.fate.removeprefix(f"{kind} "))
-        elif one.fate.startswith(_HELD_OUT):
-            yield self._phrase("held out by", name=one.fate.removeprefix(_HELD_OUT))
+        elif one.fate.startswith(HELD_OUT_BY):
+            yield self._phrase("held out by", name=one.fate.removeprefix(HELD_OUT_BY))
         elif one.fate.startswith(BEATEN_BY):
             yield self._why_it_lost(one, one.fate.removeprefix(BEATEN_BY))
 
@@ -107,10 +108,12 @@ class Contest:
             yield self._best_of_none()
             return
         if choice.holdout is not None:
+            held = "held" if choice.treatment is None else "held instead"
             yield self._phrase(
-                "held", slot=choice.slot, holdout=choice.holdout, treatment=winner.treatment
+                held, slot=choice.slot, holdout=choice.holdout, treatment=choice.would_be
             )
-            return
+            if choice.treatment is None:
+                return
         yield self._phrase(
             "chosen",
             slot=choice.slot,

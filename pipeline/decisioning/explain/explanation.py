@@ -41,7 +41,8 @@ class ExplainedCandidate(Struct, frozen=True):
 
 
 class ExplainedSlot(Struct, frozen=True):
-    """One slot; `holdout` and `would_be` are there where the customer is held out."""
+    """One slot; `holdout` and `would_be` are there where the customer is held out of what would
+    have won."""
 
     slot: str
     chosen: ChosenTreatment | None

@@ -28,6 +28,8 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "nothing left": "Nobody was left to compete.",
         "held": "{slot}: nothing is said, for the customer is held out by {holdout}; it would have "
         "been {treatment}.",
+        "held instead": "{slot}: {treatment} would have won, but the customer is held out of it by "
+        "{holdout}; the best of the rest is said.",
         "fallen": "Not {treatment}: {words}",
         "more fallen": "And {count} more that fell before.",
         "flip": "The smallest change that flips it: {what} from {start} to {end}.",
@@ -109,6 +111,8 @@ PHRASES: Final[Mapping[Language, Mapping[str, str]]] = {
         "nothing left": "No quedó nadie para competir.",
         "held": "{slot}: no se dice nada, porque el cliente está en el grupo de control {holdout}; "
         "habría sido {treatment}.",
+        "held instead": "{slot}: habría ganado {treatment}, pero el cliente está en su grupo de "
+        "control {holdout}; se dice lo mejor del resto.",
         "fallen": "No {treatment}: {words}",
         "more fallen": "Y {count} más que cayeron antes.",
         "flip": "El menor cambio que lo invierte: {what} de {start} a {end}.",

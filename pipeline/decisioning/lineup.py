@@ -1,0 +1,163 @@
+"""Lineups: the candidates of each slot that the engagement policy lets compete, the best first.
+
+All slots of a decision are lined up before any is filled, so that models predict all of its
+candidates in one call.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from msgspec import Struct
+
+from pipeline.config.catalogs import BEYOND, ITEM_SIGN
+from pipeline.config.compiled import CatalogItems, CompiledCandidate, Entry
+from pipeline.decisioning.eligibility import Moment, campaign_objection, objection
+from pipeline.decisioning.funds import OUT_OF_STOCK, Funds
+from pipeline.decisioning.impact import asked_stages, rank_for
+from pipeline.decisioning.price import price_all
+from pipeline.rules.chooser import Priced
+from pipeline.rules.propensities import Propensities
+
+
+class Vacancy(Struct, frozen=True):
+    """A `placement` that asked for at most `limit` different offers; None: all channels on which
+    something may be sent. `channel`: of what says nothing."""
+
+    placement: str | None
+    entries: Sequence[Entry]
+    channel: str = ""
+    limit: int = 1
+
+
+class Lineup(Struct, frozen=True):
+    """Candidates of a vacancy, the best first."""
+
+    placement: str | None
+    channel: str
+    limit: int
+    ranked: Sequence[Priced]
+
+
+class Roster(Struct, frozen=True):
+    """Lineups of a decision; `rejected`: what a rule felled before, by rule; `read`: the budgets
+    that were looked at."""
+
+    lineups: tuple[Lineup, ...]
+    rejected: Mapping[str, Sequence[str]]
+    read: frozenset[str]
+
+
+def items_felled(treatment: str, count: int) -> str:
+    """Return how a Decision tells of items that one rule fells, which are too many to name."""
+    return f"{treatment}: {count} items"
+
+
+@dataclass(slots=True)
+class RosterMaker:
+    """Maker of a decision's lineups. `arm`: of impact tests."""
+
+    moment: Moment
+    propensities: Propensities | None
+    funds: Funds | None
+    arm: str | None
+    _rejected: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _read: set[str] = field(default_factory=set)
+
+    def line_up(self, vacancies: Iterable[Vacancy]) -> Roster:
+        """Return the lineups of all vacancies."""
+        found = [(one, _EligibleCandidates()) for one in vacancies]
+        for vacancy, eligible in found:
+            self._pass(vacancy, eligible)
+        every = [each for _, eligible in found for each in eligible.candidates]
+        priced = iter(price_all(every, self.moment.facts, self.propensities, self._prices(every)))
+        lineups = tuple(self._lineup(*one, priced) for one in found)
+        return Roster(lineups, self._rejected, frozenset(self._read))
+
+    def _prices(self, every: Iterable[CompiledCandidate]) -> Mapping[str, float]:
+        if self.funds is None:
+            return {}
+        return self.funds.prices(dict.fromkeys(one.campaign for one in every))
+
+    def _lineup(
+        self, vacancy: Vacancy, eligible: "_EligibleCandidates", priced: Iterator[Priced]
+    ) -> Lineup:
+        """Return the lineup of a vacancy, whose candidates come next in `priced`."""
+        ranked = rank_for(self.arm, [next(priced) for _ in eligible.candidates])
+        if eligible.shortlists:
+            ranked = self._shortlist(ranked, eligible.shortlists)
+        if self.funds is not None:
+            self._read.update(name for one in ranked for name, _ in one.candidate.draws)
+        return Lineup(vacancy.placement, vacancy.channel, vacancy.limit, ranked)
+
+    def _pass(self, vacancy: Vacancy, eligible: "_EligibleCandidates") -> None:
+        """Find the candidates past the engagement policy; note the others."""
+        asked = vacancy.placement is not None
+        for entry in vacancy.entries:
+            stages = asked_stages(self.arm, entry.campaign)
+            refusal = campaign_objection(entry.campaign, self.moment, asked, stages)
+            if refusal is not None and refusal.stage <= entry.first_gate:
+                self._rejected[refusal.label].extend(entry.treatments)
+                continue
+            for one in entry.candidates:
+                if refusal is None:
+                    own = objection(one, self.moment, stages)
+                else:
+                    own = objection(one, self.moment, refusal.stage) or refusal
+                if own is not None:
+                    self._rejected[own.label].append(one.treatment)
+                elif one.items is None:
+                    eligible.candidates.append(one)
+                else:
+                    eligible.candidates.extend(self._items(one, one.items))
+                    shortlist = max(vacancy.limit, one.items.shortlist)
+                    eligible.shortlists[one.items.name] = shortlist
+
+    def _items(self, template: CompiledCandidate, items: CatalogItems) -> list[CompiledCandidate]:
+        """Return a catalogue's items for the customer; the others are counted by their rule."""
+        eligible, felled = items.eligible(self.moment.facts)
+        for rule, count in felled.items():
+            if count:
+                self._rejected[rule].append(items_felled(template.treatment, count))
+        return self._in_stock(template, eligible)
+
+    def _in_stock(
+        self, template: CompiledCandidate, items: Sequence[CompiledCandidate]
+    ) -> list[CompiledCandidate]:
+        """Return the items of which something is left; the others are counted."""
+        funds = self.funds
+        if funds is None or template.transactional:
+            return list(items)
+        left: list[CompiledCandidate] = []
+        for one in items:
+            if funds.is_out_of_stock(one):
+                self._read.update(name for name, _ in one.draws)
+            else:
+                left.append(one)
+        if len(left) < len(items):
+            felled = items_felled(template.treatment, len(items) - len(left))
+            self._rejected[OUT_OF_STOCK].append(felled)
+        return left
+
+    def _shortlist(self, ranked: list[Priced], shortlists: Mapping[str, int]) -> list[Priced]:
+        """Return the best items of each catalogue, and all that are none."""
+        left, beyond, found = dict(shortlists), Counter[str](), []
+        for one in ranked:
+            catalog = one.candidate.catalog
+            if catalog is None or left[catalog] > 0:
+                found.append(one)
+                if catalog is not None:
+                    left[catalog] -= 1
+            else:
+                beyond[one.candidate.treatment.partition(ITEM_SIGN)[0]] += 1
+        for treatment, count in beyond.items():
+            self._rejected[BEYOND].append(items_felled(treatment, count))
+        return found
+
+
+@dataclass(slots=True)
+class _EligibleCandidates:
+    """Candidates that nothing felled; `shortlists`: how many of each catalogue's are kept."""
+
+    candidates: list[CompiledCandidate] = field(default_factory=list)
+    shortlists: dict[str, int] = field(default_factory=dict)
