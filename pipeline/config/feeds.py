@@ -8,23 +8,27 @@ from msgspec.structs import replace
 
 from pipeline.config import model
 
+_PERSON: Final = {"userId": "identifiers.customer_id"}
+
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """Settings of a watch where it gives none of its own."""
+    """Settings of a watch where it gives none of its own. `optional`: columns that files may
+    lack."""
 
     pattern: str
     kind: model.RowKind
     columns: Mapping[str, str]
     name: str | None = None
     key: tuple[str, ...] = ()
+    optional: frozenset[str] = frozenset()
 
 
 FEEDS: Final[Mapping[str, Feed]] = {
     "interaction-studio-users": Feed(
         pattern="user-[0-9]*.csv*",
         kind="identify",
-        columns={"userId": "identifiers.customer_id", "attribute:*": "traits.*"},
+        columns={**_PERSON, "attribute:*": "traits.*"},
     ),
     "interaction-studio-transactions": Feed(
         pattern="transaction-[0-9]*.csv*",
@@ -32,7 +36,7 @@ FEEDS: Final[Mapping[str, Feed]] = {
         name="Product Purchased",
         columns={
             "transactionId": "properties.transaction_id",
-            "userId": "identifiers.customer_id",
+            **_PERSON,
             "purchaseDate": "time",
             "productId": "properties.product_id",
             "price": "properties.price",
@@ -46,13 +50,37 @@ FEEDS: Final[Mapping[str, Feed]] = {
             "properties.quantity",
         ),
     ),
+    "interaction-studio-email-events": Feed(
+        pattern="externalEmailCampaign-[0-9]*.csv*",
+        kind="track",
+        name="External Email Event",
+        columns={
+            **_PERSON,
+            "externalCampaignId": "properties.campaign_id",
+            "externalCampaignName": "properties.campaign_name",
+            "eventType": "properties.event",
+            "externalSystem": "properties.system",
+            "eventDate": "time",
+            "attribute:*": "properties.*",
+        },
+        optional=frozenset({"externalCampaignName", "externalSystem"}),
+    ),
+    "interaction-studio-segments": Feed(
+        pattern="segment-delta-[0-9]*.csv*",
+        kind="track",
+        name="Manual Segment Changed",
+        columns={**_PERSON, "*": "properties.*"},
+    ),
 }
-"""Interaction Studio's files, perhaps .gz or .zip. Where several identities are used, a column such
-as `attribute:emailAddress` becomes an identifier by a line in `columns`.
+"""Interaction Studio's files, perhaps .gz, .zip or .pgp. Where several identities are used, files
+have no `userId`, and a column such as `attribute:emailAddress` becomes an identifier by a line in
+`columns`.
 
 Users: `user-YYYY-MM-DD_HH-MM-SS.csv`; blank cells do not overwrite, as nowhere here. Transactions:
-`transaction-YYYY-MM-DD_HH-MM-SS.csv`, an interaction for each item. A transaction that is changed
-comes whole again: its items as they were count once."""
+`transaction-….csv`, an interaction for each item. A transaction that is changed comes whole again:
+its items as they were count once. External e-mail campaigns: `externalEmailCampaign-….csv`, an
+interaction for each sending, opening and click. Manual segments: `segment-delta-….csv`, an
+interaction for each change, with all its columns as properties."""
 
 
 def with_feed(watch: model.Watch) -> model.Watch:
@@ -70,3 +98,13 @@ def with_feed(watch: model.Watch) -> model.Watch:
         key=watch.key or feed.key,
         columns={**columns, **watch.columns},
     )
+
+
+def optional_columns(watch: model.Watch) -> frozenset[str]:
+    """Return the columns that files of a watch (with its feed) may lack: those that its feed says,
+    and its feed's identifier where the watch names another."""
+    if watch.feed is None:
+        return frozenset()
+    feed = FEEDS[watch.feed]
+    named = {name for name, to in watch.columns.items() if to.startswith("identifiers.")}
+    return feed.optional | (_PERSON.keys() if named - _PERSON.keys() else frozenset())

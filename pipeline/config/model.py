@@ -872,6 +872,14 @@ class RowTime(Part, frozen=True):
     formats: tuple[str, ...] = ()
 
 
+FeedName: TypeAlias = Literal[
+    "interaction-studio-users",
+    "interaction-studio-transactions",
+    "interaction-studio-email-events",
+    "interaction-studio-segments",
+]
+
+
 class Watch(Part, frozen=True):
     """Files that somebody puts into a `folder` (an absolute path) or on an SFTP server: those whose
     name fits `pattern` (`*.csv`) and none of `excludes`. They are looked for `every` so often,
@@ -906,7 +914,7 @@ class Watch(Part, frozen=True):
     every: Duration = "10s"
     ready: ReadyRule = field(default_factory=ReadyRule)
     format: FileKindName | None = None
-    feed: Literal["interaction-studio-users", "interaction-studio-transactions"] | None = None
+    feed: FeedName | None = None
     kind: RowKind | None = None
     name: str | None = None
     columns: dict[str, str] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from pipeline.config import model
+from pipeline.config.feeds import optional_columns
 from pipeline.config.zones import zone
 
 IGNORE: Final = "ignore"
@@ -33,15 +34,16 @@ class TimeNotation:
 @dataclass(frozen=True, slots=True)
 class RowMapping:
     """Mapping of rows. `targets`: the field that each column is; `prefixes`: of columns that begin
-    so, the longest first, and what their fields begin with. `fixed`: fields of rows that have none
-    of their own. `deletes`: what the column `delete` says, in lower case, where traits are to be
-    cleared."""
+    so, the longest first, and what their fields begin with. `optional`: columns that files may
+    lack. `fixed`: fields of rows that have none of their own. `deletes`: what the column `delete`
+    says, in lower case, where traits are to be cleared."""
 
     targets: Mapping[str, str]
     prefixes: tuple[tuple[str, str], ...]
     fixed: Mapping[str, str]
     times: TimeNotation
     deletes: frozenset[str]
+    optional: frozenset[str] = frozenset()
 
     def target(self, column: str) -> str | None:
         """Return the field that a column is, or `ignore`; None: the mapping does not say."""
@@ -55,7 +57,7 @@ class RowMapping:
 
     def missing(self, header: Iterable[str]) -> str | None:
         """Return the first column that is mapped and not there."""
-        given = set(header)
+        given = self.optional.union(header)
         return next(
             (one for one, to in self.targets.items() if to != IGNORE and one not in given), None
         )
@@ -92,6 +94,7 @@ def row_mapping(watch: model.Watch) -> RowMapping | None:
         fixed={field: value for field, value in fixed.items() if value is not None},
         times=TimeNotation(zoned, watch.time.formats),
         deletes=frozenset(value.lower() for value in watch.delete),
+        optional=optional_columns(watch),
     )
 
 

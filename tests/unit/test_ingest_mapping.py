@@ -170,6 +170,69 @@ def test_users_of_interaction_studio_come_unchanged(tmp_path: Path) -> None:
     ]
 
 
+def test_users_of_several_identities_come_without_a_user_id(tmp_path: Path) -> None:
+    path = tmp_path / "user-2026-11-01_03-00-00.csv"
+    path.write_text("attribute:emailAddress,attribute:userLevel\njohn.doe@example.com,5\n,5\n")
+    watch = model.Watch(
+        watch="users",
+        source="s",
+        folder="/in",
+        feed="interaction-studio-users",
+        columns={"attribute:emailAddress": "identifiers.email"},
+    )
+    who = {"namespace": "email", "value": "john.doe@example.com"}
+    assert read(path, watch) == [
+        {"kind": "identify", "identifiers": [who], "properties": {"userLevel": 5}},
+        (3, "missing_identifier", "identifiers.email"),
+    ]
+    with pytest.raises(UnreadableError, match="no column 'userId'"):
+        read(path, replace(watch, columns={}))
+
+
+def test_email_events_of_interaction_studio_come_unchanged(tmp_path: Path) -> None:
+    path = tmp_path / "externalEmailCampaign-2026-11-01_03-00-00.csv"
+    path.write_text(
+        "userId,externalCampaignId,externalCampaignName,eventType,externalSystem,eventDate\n"
+        "jdoe,3823923,,Send,Salesforce,2017-07-17T11:24:23Z\n"
+        "a30bkcqfo941afc,11042020_DirectMail,Direct Mail,Unsubscribe,USPS,2020-04-01\n"
+    )
+    watch = model.Watch("mailed", "s", folder="/in", feed="interaction-studio-email-events")
+    first, second = read(path, watch)
+    assert first == {
+        "kind": "track",
+        "name": "External Email Event",
+        "identifiers": [{"namespace": "customer_id", "value": "jdoe"}],
+        "properties": {"campaign_id": 3823923, "event": "Send", "system": "Salesforce"},
+        "occurred_at": 1_500_290_663_000,
+    }
+    assert (second["properties"]["event"], second["occurred_at"]) == (
+        "Unsubscribe",
+        1_585_699_200_000,
+    )
+    path.write_text(
+        "attribute:emailAddress,attribute:customerId,externalCampaignId,eventType,eventDate\n"
+        "jdoe@ac.com,123456,newsletter,Click,2020-07-07T10:11:34Z\n"
+    )
+    columns = {"attribute:emailAddress": "identifiers.email"}
+    [clicked] = read(path, replace(watch, columns=columns))
+    assert clicked["identifiers"] == [{"namespace": "email", "value": "jdoe@ac.com"}]
+    assert clicked["properties"] == {
+        "customerId": 123456,
+        "campaign_id": "newsletter",
+        "event": "Click",
+    }
+
+
+def test_changes_of_manual_segments_come_with_all_their_columns(tmp_path: Path) -> None:
+    path = tmp_path / "segment-delta-2026-11-01_03-00-00.csv"
+    path.write_text("userId,segment,operation\njdoe,Gold club,add\ntester,Gold club,remove\n")
+    watch = model.Watch("segments", "s", folder="/in", feed="interaction-studio-segments")
+    assert [one["properties"] for one in read(path, watch)] == [
+        {"segment": "Gold club", "operation": "add"},
+        {"segment": "Gold club", "operation": "remove"},
+    ]
+
+
 def test_transactions_of_interaction_studio_come_unchanged_an_item_each(tmp_path: Path) -> None:
     path = tmp_path / "transaction-2026-11-01_03-00-00.csv"
     path.write_text(
