@@ -136,6 +136,10 @@ def _provider(
         yield Problem((*path, "request"), "say with `form` or `json`, not both, what is posted")
     if (request.user is None) is not (request.password is None):
         yield Problem((*path, "request", "user"), "`user` and `password` go together")
+    token = request.access_token
+    wrong = None if token is None or token.url is None else _http_problem(token.url, environment)
+    if wrong is not None:
+        yield Problem((*path, "request", "access_token", "url"), wrong)
     wrong = _http_problem(request.url.replace("{", "x").replace("}", "x"), environment)
     if "${" not in request.url and wrong is not None:
         yield Problem((*path, "request", "url"), wrong)

@@ -10,12 +10,28 @@ BounceReason: TypeAlias = Literal["address", "refused", "soft"]
 CallbackOutcome: TypeAlias = Literal["delivered", "impression", "bounce", "complaint"]
 
 
+class ProviderToken(Part, frozen=True):
+    """Access token that is renewed in time: a JWT of the `issuer`, signed by the private `key` (in
+    PEM) with `algorithm`, or, with `url`, what is given for it there (RFC 7523), for `scope`.
+    `key_id` stands in the JWT.
+    """
+
+    algorithm: Literal["RS256", "ES256"]
+    issuer: str
+    key: SecretName
+    key_id: str | None = None
+    url: str | None = None
+    scope: str | None = None
+
+
 class ProviderRequest(Part, frozen=True):
     """Request that sends one message, with `form` or `json`. In these, in `url` and in `headers`
-    `{to}`, `{text}`, `{reference}` (the action's id), `{callback}` (where statuses are posted) and
-    `{content.NAME}` are replaced, and `${NAME}` are variables of the adapter's environment.
+    `{to}`, `{text}`, `{reference}` (the action's id), `{token}` (by which an app reports outcomes),
+    `{callback}` (where statuses are posted) and `{content.NAME}` are replaced, and `${NAME}` are
+    variables of the adapter's environment.
 
-    `user` and `password` log in (Basic). `idempotency_header` has the action's id where the
+    `user` and `password` log in (Basic), or `access_token`, which is `{access_token}` in `headers`.
+    `idempotency_header` has the action's id where the
     provider recognises repeats by it: a message is then sent again where it is unknown whether it
     was taken.
     """
@@ -24,6 +40,7 @@ class ProviderRequest(Part, frozen=True):
     headers: dict[str, str] = field(default_factory=dict)
     user: str | None = None
     password: SecretName | None = None
+    access_token: ProviderToken | None = None
     form: dict[str, str] | None = None
     json: dict[str, Any] | None = None
     idempotency_header: str | None = None

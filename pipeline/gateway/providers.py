@@ -145,7 +145,7 @@ def _status(gateway: Gateway, request: Request, post: _Post) -> Interaction | Re
 def _reply(post: _Post, text: str) -> Interaction | Refusal | None:
     """Return the change of consent that a word means, or else the message that came."""
     provider = post.provider
-    given = Identifier(provider.namespace, text_at(post.fields, post.callbacks.sender) or "")
+    given = Identifier(provider.namespace, _sender(post))
     sender = post.config.identity.normalise(given)
     if not isinstance(sender, Identifier):
         return bad("invalid_identifier", post.callbacks.sender, f"{provider.namespace}: {sender}")
@@ -174,6 +174,13 @@ def _reply(post: _Post, text: str) -> Interaction | Refusal | None:
         identifiers=(sender,),
         properties=properties,
     )
+
+
+def _sender(post: _Post) -> str:
+    """Return who replies: providers of telephones may write a number in E.164 without its plus,
+    which would be taken for one of the own region."""
+    text = text_at(post.fields, post.callbacks.sender) or ""
+    return f"+{text}" if post.provider.to == "e164" and text.isdecimal() else text
 
 
 def _reply_id(post: _Post) -> str:

@@ -410,6 +410,18 @@ def test_word_in_a_reply_changes_consent(door: Doorway, text: str, consent: bool
     assert "consent.text.marketing" in second.properties
 
 
+def test_number_in_a_reply_without_its_plus_is_international(door: Doorway) -> None:
+    assert _sinch(door, {"id": "m", "from": "16051234567", "body": "stop"}).status_code == 204
+    [written] = door.interactions()
+    assert written.identifiers == (Identifier("phone", "+16051234567"),)
+
+
+@pytest.mark.parametrize("status", ["Failed", "Rejected", "Expired", "Aborted", "Deleted"])
+def test_every_final_failure_of_sinch_is_a_bounce(door: Doorway, status: str) -> None:
+    assert _sinch(door, {"status": status, "code": 400}).status_code == 204
+    assert [one.name for one in door.interactions()] == ["bounce"]
+
+
 def test_other_reply_is_a_message_received(door: Doorway) -> None:
     _twilio(door, {"MessageSid": "SM3", "From": PHONE, "Body": "please stop it"}, link=False)
     [written] = door.interactions()

@@ -34,6 +34,7 @@ from pipeline.delivery.retries import (
     request_timeout,
     retry_after_s,
 )
+from pipeline.delivery.sms.access_tokens import AccessTokens
 from pipeline.delivery.sms.request import ProviderPost, UnusableProvider, provider_post
 from pipeline.delivery.sms.segments import segments
 
@@ -41,6 +42,7 @@ _LONGEST_WAIT_S: Final = 60.0
 _ANSWER_BYTES: Final = 65_536
 _ACCEPTED: Final = range(200, 300)
 _NOT_TAKEN: Final = frozenset({408, 425, 429, 503})
+_UNKNOWN_TOKEN: Final = 401
 _FAILING: Final = 500
 _MOST_AFTER_S: Final = 600.0
 
@@ -52,6 +54,7 @@ class SmsAdapter:
         self._client = client
         self._host = host
         self._links = MessageLinks(host.signing_secret)
+        self._tokens = AccessTokens(client)
 
     def serves(self, channel: str) -> bool:
         return self._provider(channel) is not None
@@ -77,7 +80,8 @@ class SmsAdapter:
         to = _address(provider, parcel.action.address or "")
         if to is None:
             return Bounced(0, {"bounce": "address"})
-        post = provider_post(provider, parcel.action, to, self._links)
+        token = await self._tokens.find(provider)
+        post = provider_post(provider, parcel.action, to, self._links, token)
         if isinstance(post, UnusableProvider):
             raise TryAgainError(post.why)
         attempt.begin()
@@ -87,6 +91,9 @@ class SmsAdapter:
             found = text_at(answer, provider.answer.id)
             return Delivered(said if found is None else {**said, "provider_id": found})
         attempt.record_failure()
+        if status == _UNKNOWN_TOKEN and token:
+            self._tokens.forget(provider)
+            raise TryAgainError(f"status {status}: the access token is refused")
         return _bounce_of(status, answer, provider.answer)
 
     async def _post(

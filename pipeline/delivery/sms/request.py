@@ -16,7 +16,9 @@ from pipeline.config.provider import Provider, ProviderRequest
 from pipeline.config.urls import url_problem
 from pipeline.model.decision import Action
 
-_FIELD: Final = re.compile(r"\{(to|text|reference|callback|content\.[A-Za-z0-9_]+)\}")
+_FIELD: Final = re.compile(
+    r"\{(to|text|reference|token|callback|access_token|content\.[A-Za-z0-9_]+)\}"
+)
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -41,20 +43,23 @@ class _UnsetError(Exception):
 
 
 def provider_post(
-    provider: Provider, action: Action, to: str, links: MessageLinks
+    provider: Provider, action: Action, to: str, links: MessageLinks, access_token: str = ""
 ) -> ProviderPost | UnusableProvider:
-    """Return the request for an action to the address `to`."""
+    """Return the request for an action to the address `to`. `access_token` stands in headers
+    only."""
     request = provider.request
     values = {
         "to": to,
         "text": action.content.get("text", ""),
         "reference": action.action_id,
+        "token": action.token,
         **{f"content.{name}": text for name, text in action.content.items()},
     }
     try:
         values["callback"] = _callback(provider, action, links)
         body, kind = _body(request, values)
-        headers = {name: _header(text, values) for name, text in request.headers.items()}
+        secret = {**values, "access_token": access_token}
+        headers = {name: _header(text, secret) for name, text in request.headers.items()}
         headers = {"Content-Type": kind, **headers, **_login(request)}
         url = _fill(request.url, {name: quote(text, safe="") for name, text in values.items()})
     except _UnsetError as error:

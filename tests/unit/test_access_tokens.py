@@ -1,0 +1,224 @@
+"""Notifications through a provider that wants access tokens: Firebase's shape, on a real server."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from joserfc import jwt
+from joserfc.jwk import ECKey, RSAKey
+from msgspec.structs import replace
+
+from pipeline.adapters import traces
+from pipeline.adapters.yaml_text import EVERY_FIELD, Document, read_yaml
+from pipeline.config.compiled import CompiledChannel
+from pipeline.config.provider import Provider, ProviderToken
+from pipeline.delivery.channel_adapter import (
+    Bounced,
+    Delivered,
+    DeliveryResult,
+    OutOfTime,
+    Parcel,
+)
+from pipeline.delivery.sms.access_tokens import AccessTokens
+from pipeline.delivery.sms.adapter import SmsAdapter
+from pipeline.delivery.trial_delivery import trial_host
+from tests.unit.test_courier import _ACTION
+
+_SHIPPED = Path(__file__).parents[2] / "deploy" / "providers"
+_ISSUER = "kairos@shop.iam.gserviceaccount.com"
+
+
+def _pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+@pytest.fixture(scope="module")
+def pem() -> str:
+    return _pem(rsa.generate_private_key(public_exponent=65_537, key_size=2_048))
+
+
+@pytest.fixture(autouse=True)
+def variables(monkeypatch: pytest.MonkeyPatch, pem: str) -> None:
+    monkeypatch.setenv("FCM_PROJECT", "shop")
+    monkeypatch.setenv("FCM_EMAIL", _ISSUER)
+    monkeypatch.setenv("FCM_KEY", pem.replace("\n", "\\n"))
+
+
+class _Firebase:
+    """It gives tokens that count as long as it says, and answers as planned, then 200."""
+
+    def __init__(self, pem: str, lasts_s: int = 3_600) -> None:
+        self.key = RSAKey.import_key(pem)
+        self.lasts_s = lasts_s
+        self.assertions: list[dict[str, Any]] = []
+        self.sent: list[dict[str, Any]] = []
+        self.answers: list[tuple[int, Any]] = []
+        self.refused: set[str] = set()
+        self.token_status = 200
+
+    async def give(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        assert form["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
+        self.assertions.append(jwt.decode(str(form["assertion"]), self.key).claims)
+        given = {"access_token": f"ya29.{len(self.assertions)}", "expires_in": self.lasts_s}
+        return web.json_response(given, status=self.token_status)
+
+    async def take(self, request: web.Request) -> web.Response:
+        token = request.headers["Authorization"].removeprefix("Bearer ")
+        if token in self.refused or not token.startswith("ya29."):
+            return web.json_response({"error": {"status": "UNAUTHENTICATED"}}, status=401)
+        self.sent.append(await request.json())
+        status, body = self.answers.pop(0) if self.answers else (200, {"name": "projects/shop/1"})
+        return web.json_response(body, status=status)
+
+
+def _shipped() -> Provider:
+    document = read_yaml((_SHIPPED / "fcm.yaml").read_text(), {}, (EVERY_FIELD,))
+    assert isinstance(document, Document)
+    return msgspec.convert(document.value, Provider)
+
+
+def _delivered(firebase: _Firebase, messages: int = 1, seconds: float = 20) -> list[DeliveryResult]:
+    class Attempts:
+        def begin(self) -> None: ...
+
+        def record_failure(self) -> None: ...
+
+    async def run() -> list[DeliveryResult]:
+        app = web.Application()
+        app.router.add_post("/token", firebase.give)
+        app.router.add_post("/v1/projects/shop/messages:send", firebase.take)
+        async with TestServer(app) as server, ClientSession() as client:
+            provider = _shipped()
+            shipped = provider.request
+            assert shipped.access_token is not None
+            token = replace(shipped.access_token, url=str(server.make_url("/token")))
+            path = shipped.url.removeprefix("https://fcm.googleapis.com")
+            url = str(server.make_url("/")).rstrip("/") + path
+            here = replace(provider, request=replace(shipped, url=url, access_token=token))
+            channel = CompiledChannel("app", "sms", None, None, (), provider=here)
+            adapter, now = SmsAdapter(client, trial_host(channel, "secret")), time.time_ns()
+            action = replace(
+                _ACTION,
+                channel="app",
+                address="registration:token",
+                content={"title": "Shoes", "text": 'Until "Sunday"', "url": "https://shop.example"},
+                created_at=now // 1_000_000,
+                deadline_at=now // 1_000_000 + round(seconds * 1_000),
+            )
+            parcel = Parcel(action, action.created_at, traces.new_trace())
+            return [await adapter.deliver(parcel, Attempts()) for _ in range(messages)]
+
+    return asyncio.run(run())
+
+
+def test_message_has_the_form_that_firebase_documents(pem: str) -> None:
+    firebase = _Firebase(pem)
+    [result] = _delivered(firebase)
+    assert result == Delivered({"segments": 1, "provider_id": "projects/shop/1"})
+    assert firebase.sent == [
+        {
+            "message": {
+                "token": "registration:token",
+                "notification": {"title": "Shoes", "body": 'Until "Sunday"'},
+                "data": {"url": "https://shop.example", "token": _ACTION.token},
+                "android": {
+                    "collapse_key": _ACTION.action_id,
+                    "notification": {"tag": _ACTION.action_id},
+                },
+                "apns": {"headers": {"apns-collapse-id": _ACTION.action_id}},
+            }
+        }
+    ]
+    [claims] = firebase.assertions
+    assert (claims["iss"], claims["scope"]) == (
+        _ISSUER,
+        "https://www.googleapis.com/auth/firebase.messaging",
+    )
+    assert claims["aud"].endswith("/token")
+    assert claims["exp"] - claims["iat"] == 3_600
+
+
+def test_token_is_kept_until_it_expires_or_is_refused(pem: str) -> None:
+    firebase = _Firebase(pem)
+    assert len(_delivered(firebase, messages=3)) == 3
+    assert len(firebase.assertions) == 1
+    short = _Firebase(pem, lasts_s=60)
+    _delivered(short, messages=3)
+    assert len(short.assertions) == 3
+    refusing = _Firebase(pem)
+    refusing.refused = {"ya29.1"}
+    [result] = _delivered(refusing)
+    assert isinstance(result, Delivered)
+    assert (len(refusing.assertions), len(refusing.sent)) == (2, 1)
+
+
+def test_message_waits_while_no_token_is_given(pem: str) -> None:
+    firebase = _Firebase(pem)
+    firebase.token_status = 503
+    [result] = _delivered(firebase, seconds=0.7)
+    assert isinstance(result, OutOfTime)
+    assert "no access token: status 503" in result.last
+    assert (result.unsure, firebase.sent) == (False, [])
+
+
+@pytest.mark.parametrize("key", ["", "nonsense", "-----BEGIN PRIVATE KEY-----\\nx"])
+def test_message_waits_while_the_key_is_wrong(
+    pem: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FCM_KEY", key)
+    [result] = _delivered(_Firebase(pem), seconds=0.3)
+    assert isinstance(result, OutOfTime)
+    assert "no access token" in result.last
+    assert "nonsense" not in result.last
+
+
+def _error(code: str, status: str) -> dict[str, Any]:
+    kind = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+    return {"error": {"status": status, "details": [{"@type": kind, "errorCode": code}]}}
+
+
+def test_errors_are_those_that_firebase_documents(pem: str) -> None:
+    firebase = _Firebase(pem)
+    firebase.answers = [
+        (404, _error("UNREGISTERED", "NOT_FOUND")),
+        (400, _error("INVALID_ARGUMENT", "INVALID_ARGUMENT")),
+        (403, _error("SENDER_ID_MISMATCH", "PERMISSION_DENIED")),
+        (429, _error("QUOTA_EXCEEDED", "RESOURCE_EXHAUSTED")),
+        (503, _error("UNAVAILABLE", "UNAVAILABLE")),
+    ]
+    gone, wrong, foreign, late = _delivered(firebase, messages=4)
+    assert gone == Bounced(404, {"bounce": "address", "error": "UNREGISTERED"})
+    assert wrong == Bounced(400, {"bounce": "refused", "error": "INVALID_ARGUMENT"})
+    assert foreign == Bounced(403, {"bounce": "address", "error": "SENDER_ID_MISMATCH"})
+    assert isinstance(late, Delivered)
+    assert len(firebase.sent) == 6
+
+
+def test_token_without_an_exchange_is_the_signed_one_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = _pem(ec.generate_private_key(ec.SECP256R1()))
+    monkeypatch.setenv("TEAM_KEY", key)
+    wanted = ProviderToken("ES256", "TEAM", "${TEAM_KEY}", key_id="KEY1")
+    request = replace(_shipped().request, access_token=wanted)
+
+    async def find() -> str:
+        async with ClientSession() as client:
+            return await AccessTokens(client).find(Provider("p", request))
+
+    found = jwt.decode(asyncio.run(find()), ECKey.import_key(key))
+    assert (found.header["kid"], found.header["alg"]) == ("KEY1", "ES256")
+    assert found.claims["iss"] == "TEAM"
+    assert "exp" not in found.claims
