@@ -7,7 +7,6 @@ own, so that one that is killed, in the middle of an answer too, is noticed by t
 import signal
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from os import sched_getaffinity
@@ -16,9 +15,12 @@ from typing import Final
 from pipeline.adapters.avro import Codec, SchemaVersion
 from pipeline.config.compile import Configuration
 from pipeline.ingest.judging import Judge, JudgedRows, WatchedFile, open_judge
-from pipeline.row_files.row import ReadRow
+from pipeline.row_files.row import FileRow, ReadRow
 
 _PIECE: Final = 512
+_PIECE_BYTES: Final = 4 * 1024 * 1024
+"""Size of wide rows that are judged at once: all helpers have a piece in memory, and its result."""
+
 _MOST_HELPERS: Final = 3
 """More could not be fed by one reader."""
 
@@ -96,8 +98,15 @@ class _Helper:
 
 
 def _pieces(rows: Iterable[ReadRow]) -> Iterator[Sequence[ReadRow]]:
-    left = iter(rows)
-    while piece := list(islice(left, _PIECE)):
+    piece: list[ReadRow] = []
+    size = 0
+    for row in rows:
+        piece.append(row)
+        size += len(row.original) + (len(row.raw) if isinstance(row, FileRow) else 0)
+        if len(piece) == _PIECE or size >= _PIECE_BYTES:
+            yield piece
+            piece, size = [], 0
+    if piece:
         yield piece
 
 

@@ -39,7 +39,8 @@ def values(array: pa.Array) -> Sequence[object]:
     if isinstance(kind, pa.BaseExtensionType):
         return _of_extension(array)
     if kinds.is_dictionary(kind):
-        return values(array.dictionary_decode())
+        known = values(array.dictionary)
+        return [None if place is None else known[place] for place in array.indices.to_pylist()]
     if kinds.is_run_end_encoded(kind):
         return values(pc.run_end_decode(array))
     if kinds.is_struct(kind):

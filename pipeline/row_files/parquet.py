@@ -6,6 +6,7 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.types as kinds
 
 from pipeline.row_files.arrow_values import NoValue, values
 from pipeline.row_files.columns import Columns, Fault, columns_of
@@ -22,6 +23,8 @@ _MOST_ROWS: Final = 10_000
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 """Size of an unpacked batch, estimated by the average row."""
 
+_TEXTS: Final = (kinds.is_string, kinds.is_large_string, kinds.is_binary, kinds.is_large_binary)
+
 _WRONG: Final = (OSError, pa.ArrowException, UnicodeDecodeError)
 """UnicodeDecodeError: of a damaged column name."""
 
@@ -29,7 +32,7 @@ _WRONG: Final = (OSError, pa.ArrowException, UnicodeDecodeError)
 def parquet_file(path: Path, file_format: FileFormat) -> RowFile:
     """Open a Parquet file. Raises UnreadableError for another format, or invalid columns."""
     try:
-        file = pq.ParquetFile(path, pre_buffer=False)
+        file = _open(path)
         names = file.schema_arrow.names
     except _WRONG as error:
         raise UnreadableError(f"{path} is not Parquet: {error}") from error
@@ -38,6 +41,18 @@ def parquet_file(path: Path, file_format: FileFormat) -> RowFile:
     except UnreadableError as error:
         raise UnreadableError(f"{path}: {error}") from None
     return RowFile(file.metadata.num_rows, lambda: _rows(file, columns))
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    """Open a file so that a text which it holds once for many rows is in memory once, too: a small
+    file would fill the memory otherwise."""
+    file = pq.ParquetFile(path, pre_buffer=False)
+    texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
+    return pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(is_kind(kind) for is_kind in _TEXTS)
 
 
 def _rows(file: pq.ParquetFile, columns: Columns) -> Iterator[ReadRow]:

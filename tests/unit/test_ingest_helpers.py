@@ -68,6 +68,15 @@ def test_helpers_prepare_what_one_process_does(tmp_path: Path) -> None:
     assert alone[0].rejected > 200
 
 
+def test_wide_rows_are_judged_in_smaller_pieces() -> None:
+    judge = open_judge(_FILE, _CONFIG, _CODEC)
+    wide = FileRow(1, b"x" * 1_000_000, 1)
+    sizes = [one.rejected for one in judge_here([wide] * 10, judge)]
+    assert sizes == [5, 5]
+    narrow = FileRow(1, b"x", 1)
+    assert [one.rejected for one in judge_here([narrow] * 600, judge)] == [512, 88]
+
+
 def test_helper_that_ends_is_told_of() -> None:
     def rows() -> Iterator[ReadRow]:
         for number in range(1, 1_000_000):

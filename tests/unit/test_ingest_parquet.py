@@ -233,3 +233,19 @@ def test_files_that_are_no_parquet_are_named(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(UnreadableError, match=r"a\.parquet is not Parquet"):
             open_rows(path, _FORMAT)
+
+
+def test_text_that_a_file_holds_once_for_many_rows_fills_no_memory(tmp_path: Path) -> None:
+    path, rows, wide = tmp_path / "a.parquet", 5_000, "x" * 100_000
+    notes = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([wide]))
+    who = pa.array([f"c-{number}" for number in range(rows)])
+    columns = {"userId": who, "type": ["track"] * rows, "event": ["E"] * rows}
+    pq.write_table(pa.table({**columns, "properties.note": notes}), path)
+    assert path.stat().st_size < 1_000_000
+    before = pa.total_allocated_bytes()
+    found = open_rows(path, _FORMAT).rows()
+    for _, row in zip(range(100), found, strict=False):
+        assert isinstance(row, FileRow)
+        assert len(row.raw) > len(wide)
+        assert pa.total_allocated_bytes() - before < 100_000_000
+    assert sum(1 for _ in found) == rows - 100
