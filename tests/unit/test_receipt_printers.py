@@ -16,7 +16,7 @@ from pipeline.config.compiled import CompiledChannel
 from pipeline.config.printer_urls import BadPrinterUrl, Printer, parse_printer_url
 from pipeline.delivery.channel_adapter import Delivered, DeliveryResult, OutOfTime, Unconfirmed
 from pipeline.delivery.channel_adapter import Parcel as ToDeliver
-from pipeline.delivery.pos.adapter import PAPER_END, PosAdapter
+from pipeline.delivery.pos.adapter import ASK_STATE, PAPER_END, PosAdapter
 from pipeline.delivery.pos.trial import LocalPrinter, send_trial
 from pipeline.delivery.trial_delivery import trial_host
 from tests.unit.test_courier import _ACTION
@@ -90,10 +90,36 @@ def test_printer_that_stays_without_paper_expires_the_message_unprinted() -> Non
     assert printer.printed == []
 
 
+@pytest.mark.parametrize("state", [0x80, 0x10, 0xFF])
+def test_printer_that_answers_nonsense_gets_no_receipt(state: int) -> None:
+    printer = LocalPrinter()
+    printer.state = state
+    assert _printed(printer, 0.5) == (OutOfTime("the printer answers nonsense"), [])
+    assert printer.printed == []
+
+
+def test_slow_printer_keeps_its_receipts_in_turn() -> None:
+    printer = _Slow()
+    assert _printed(printer) == (Delivered(), ["begun"])
+    assert printer.printed == [_RECEIPT]
+
+
 def test_printer_that_is_away_expires_the_message() -> None:
     result, told = _printed(LocalPrinter(), 0.5, url="tcp://127.0.0.1:1")
     assert isinstance(result, OutOfTime)
     assert (result.unsure, told) == (False, [])
+
+
+class _Slow(LocalPrinter):
+    """It takes its time for each answer."""
+
+    async def _serve(self, reader: Any, writer: Any) -> None:
+        for _ in range(2):
+            before = (await reader.readuntil(ASK_STATE)).removesuffix(ASK_STATE)
+            await asyncio.sleep(0.3)
+            self.printed += [before] if before else []
+            writer.write(b"\0")
+        writer.close()
 
 
 class _Failing(LocalPrinter):
@@ -113,7 +139,7 @@ class _Failing(LocalPrinter):
         writer.close()
 
 
-@pytest.mark.parametrize("state", [None, PAPER_END])
+@pytest.mark.parametrize("state", [None, PAPER_END, 0x90, 0x92])
 def test_receipt_of_unknown_fate_is_not_printed_again(state: int | None) -> None:
     printer = _Failing(state)
     result, told = _printed(printer)

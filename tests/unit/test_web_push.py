@@ -72,6 +72,24 @@ def _action(address: str, **changes: Any) -> Action:
     return replace(action, **changes)
 
 
+class _Broken(LocalBrowser):
+    """Push service that at first answers no HTTP, cuts the connection, and takes its time."""
+
+    async def receive(self, request: web.Request) -> web.Response:
+        self.received.append((dict(request.headers), await request.read()))
+        assert request.transport is not None
+        match len(self.received):
+            case 1:
+                request.transport.write(b"\x00 nonsense\r\n\r\n")
+                request.transport.close()
+            case 2:
+                request.transport.abort()
+            case 3:
+                await asyncio.sleep(0.3)
+                return web.Response(status=500, text="<html>" + "x" * 100_000)
+        return web.Response(status=201)
+
+
 class _Attempts:
     def begin(self) -> None: ...
 
@@ -144,6 +162,14 @@ def test_busy_service_gets_a_repeat_that_replaces_the_first() -> None:
     topics = {headers["Topic"] for headers, _ in browser.received}
     assert (len(browser.received), len(topics)) == (3, 1)
     assert len(topics.pop()) <= 32
+
+
+def test_service_that_answers_nonsense_or_nothing_gets_repeats_that_replace() -> None:
+    browser = _Broken()
+    assert _sent(browser) == Delivered()
+    assert len(browser.received) == 4
+    assert len({headers["Topic"] for headers, _ in browser.received}) == 1
+    assert {json.loads(browser.decrypted(body))["tag"] for _, body in browser.received} == {"a-1"}
 
 
 @pytest.mark.parametrize("status", [404, 410])

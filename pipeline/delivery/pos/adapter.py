@@ -42,6 +42,9 @@ ASK_STATE: Final = b"\x1dr\x01"
 PAPER_END: Final = 0x0C
 """Bits of the answer that are set where there is no paper."""
 
+_NEVER_SET: Final = 0x90
+"""Bits of the answer that no printer sets: what has them is no answer to this question."""
+
 
 class PosAdapter:
     """Adapter that prints with the printer of each channel, one receipt after the other."""
@@ -105,8 +108,12 @@ async def _check_ready(reader: StreamReader, writer: StreamWriter) -> None:
         state = await _ask(reader, writer, b"", _STATE_S)
     except (OSError, TimeoutError) as error:
         raise TryAgainError(f"the printer does not answer: {type(error).__name__}") from error
-    if state is None or state & PAPER_END:
-        raise TryAgainError("the printer has no paper" if state else "the printer does not answer")
+    if state is None:
+        raise TryAgainError("the printer does not answer")
+    if state & _NEVER_SET:
+        raise TryAgainError("the printer answers nonsense")
+    if state & PAPER_END:
+        raise TryAgainError("the printer has no paper")
 
 
 async def _print(reader: StreamReader, writer: StreamWriter, receipt: bytes) -> DeliveryResult:
@@ -116,6 +123,8 @@ async def _print(reader: StreamReader, writer: StreamWriter, receipt: bytes) -> 
         return Unconfirmed(f"no answer after the receipt: {type(error).__name__}")
     if state is None:
         return Unconfirmed("the printer ended the connection within the receipt")
+    if state & _NEVER_SET:
+        return Unconfirmed("the printer answered nonsense after the receipt")
     return Unconfirmed("the paper ended") if state & PAPER_END else Delivered()
 
 
