@@ -19,7 +19,7 @@ class MicroBatch:
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._held: list[Callable[[], None]] = []
-        self._ticking = False
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self._held)
@@ -27,9 +27,15 @@ class MicroBatch:
     def add(self, produce: Callable[[], None]) -> None:
         """Call `produce` within the window, in the order of calls."""
         self._held.append(produce)
-        if not self._ticking:
-            self._ticking = True
-            self._loop.call_later(self._window_s, self._tick)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._window_s, self._tick)
+
+    def hasten(self, seconds: float) -> None:
+        """Hand over within `seconds` what waits; the window counts again for what comes later."""
+        timer = self._timer
+        if timer is not None and timer.when() > self._loop.time() + seconds:
+            timer.cancel()
+            self._timer = self._loop.call_later(seconds, self._tick)
 
     def flush(self) -> None:
         """Hand everything over now."""
@@ -45,5 +51,5 @@ class MicroBatch:
         self._held.clear()
 
     def _tick(self) -> None:
-        self._ticking = False
+        self._timer = None
         self.flush()

@@ -23,7 +23,7 @@ _READER: Mapping[str, object] = {
 }
 """Settings that every reader relies on."""
 
-_LINGER_MS = 5
+_LINGER_MS = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,8 +41,8 @@ from pipeline.model import sizes
 
 _Report = Callable[[KafkaError | None, Record], None]
 
-_SERVE_S = 0.005
-"""Only commits wait for delivery reports, so these are served at an interval."""
+_SERVE_S = 0.02
+"""Interval at which delivery reports are served that nobody waits for."""
 
 _SERVE_WHEN_AWAITED_S = 0.001
 _SERVE_WHEN_IDLE_S = 1.0
@@ -50,10 +50,12 @@ _SERVE_WHEN_IDLE_S = 1.0
 
 _FULL_POLL_S = 0.01
 _BATCH_WINDOW_S = 0.003
-"""Linger time of outputs while the worker is behind, and of other records always."""
+"""Linger time of outputs, and of rows that they wait for, while the worker is behind."""
 
-_LINGERING_BATCH_WINDOW_S = 0.005
-_BEHIND_S = 0.0025
+_LINGERING_BATCH_WINDOW_S = 0.02
+"""Linger time of other records always: each batch is a request per topic and partition."""
+
+_BEHIND_S = 0.01
 """Age of a processed input above which the worker counts as behind."""
 
 _AGAIN = "what it belongs to is processed again after a restart"
@@ -104,7 +106,8 @@ class Producer(BaseProducer):
         """Outputs that are in the log already, and how many of them were not sent again."""
         self.suppressed_total = 0
         self.fence = ChangelogFence()
-        self._awaited = 0
+        self._awaited: Epoch | None = None
+        self._is_awaited = asyncio.Event()
         self._work = asyncio.Event()
         self._outputs_held = asyncio.Event()
         self._barriers: dict[int, ChangelogBarrier] = defaultdict(ChangelogBarrier)
@@ -119,9 +122,8 @@ class Producer(BaseProducer):
         self._changelogs: Mapping[str, object] = self.app.tables._changelogs  # type: ignore[attr-defined]
         fail = self.transport.fail
         self._immediate = _Lane(self._client(0), MicroBatch(_BATCH_WINDOW_S, fail))
-        self._lingering = _Lane(
-            self._client(options.linger_ms), MicroBatch(_LINGERING_BATCH_WINDOW_S, fail)
-        )
+        window_s = _BATCH_WINDOW_S if options.rows_first else _LINGERING_BATCH_WINDOW_S
+        self._lingering = _Lane(self._client(options.linger_ms), MicroBatch(window_s, fail))
         self._lanes = (self._immediate, self._lingering)
         self.transport.upon_failure.append(self._discard_queued)
 
@@ -156,6 +158,7 @@ class Producer(BaseProducer):
             lane.batch.add(produce)
         elif not self._barriers[after].send(partial(lane.batch.add, produce)):
             self._outputs_held.set()
+            self._lingering.batch.hasten(_BATCH_WINDOW_S)
 
     def send_changelog(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
         """Produce a record of a table's changelog; None deletes the key."""
@@ -197,7 +200,7 @@ class Producer(BaseProducer):
         """
         if time.time() - written_at > _BEHIND_S:
             return
-        if self._options.rows_first:
+        if self._outputs_held.is_set():
             self._lingering.batch.flush()
         self._immediate.batch.flush()
 
@@ -214,13 +217,15 @@ class Producer(BaseProducer):
     async def wait_until_delivered(self, epoch: Epoch) -> None:
         """Wait until all of `epoch` is delivered. Raises DeliveryError."""
         self._raise_failure()
-        self._awaited += 1
-        self._awaited_epoch = epoch
+        self._awaited = epoch
+        self._is_awaited.set()
         try:
             self._serve_reports()
+            self._raise_failure()
             await epoch.wait_until_delivered()
         finally:
-            self._awaited -= 1
+            self._awaited = None
+            self._is_awaited.clear()
         self._raise_failure()
         self.outstanding_bytes -= self._cut_bytes
         self._cut_bytes = 0
@@ -350,8 +355,8 @@ class Producer(BaseProducer):
         for lane in self._lanes:
             lane.batch.drop()
             lane.client.purge(in_flight=False, blocking=False)
-        if self._awaited:
-            self._awaited_epoch.fail(DeliveryError(str(self.transport.failure)))
+        if self._awaited is not None:
+            self._awaited.fail(DeliveryError(str(self.transport.failure)))
 
     def _was_sent(self, topic: str, key: bytes | None, headers: Headers | None) -> bool:
         wanted = self._options.cause_header
@@ -444,7 +449,10 @@ class Producer(BaseProducer):
                 self.outstanding = 0
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._work.wait(), _SERVE_WHEN_IDLE_S)
-            await asyncio.sleep(_SERVE_WHEN_AWAITED_S if self._awaited else _SERVE_S)
+            if self._awaited is None:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._is_awaited.wait(), _SERVE_S)
+            await asyncio.sleep(_SERVE_WHEN_AWAITED_S)
             self._serve_reports()
 
     @Service.task
@@ -470,8 +478,8 @@ class Producer(BaseProducer):
             f"a record for {message.topic()} was not delivered: {error.str()}; "
             f"{_ADVICE.get(error.code(), _AGAIN)}"
         )
-        if self._awaited:
-            self._awaited_epoch.fail(failure)
+        if self._awaited is not None:
+            self._awaited.fail(failure)
         self.transport.fail(failure)
 
     def _check_may_write(self) -> None:

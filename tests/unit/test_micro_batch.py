@@ -14,10 +14,10 @@ _WINDOW_S = 0.02
 class _Client:
     """Client that notes what it was given, and when."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_s: float = _WINDOW_S) -> None:
         self.errors: list[Exception] = []
         self.given: list[tuple[int, float]] = []
-        self.batch = MicroBatch(_WINDOW_S, self.errors.append)
+        self.batch = MicroBatch(window_s, self.errors.append)
 
     def send(self, number: int) -> None:
         now = asyncio.get_running_loop().time
@@ -47,6 +47,15 @@ async def test_records_leave_within_the_window_without_a_flush() -> None:
     client.send(2)
     await asyncio.sleep(3 * _WINDOW_S)
     assert client.numbers == [1, 2]
+
+
+async def test_hastened_records_leave_before_their_window_is_over() -> None:
+    client = _Client(window_s=60)
+    client.send(1)
+    client.batch.hasten(_WINDOW_S)
+    client.batch.hasten(60)
+    await asyncio.sleep(3 * _WINDOW_S)
+    assert client.numbers == [1]
 
 
 async def test_failure_is_reported_and_dropped_records_do_not_leave() -> None:
