@@ -80,13 +80,13 @@ class Checkpointer:
         self._last_committed = False
 
     async def run(
-        self, acknowledged: Callable[[], "asyncio.Future[None]"], idle: Callable[[], bool]
+        self, acknowledged: Callable[[], "asyncio.Future[None]"], idle_in_s: Callable[[], float]
     ) -> None:
         """Commit for ever. Raises CommitStalledError, ChangelogTakenError, DeliveryError,
         StoreDamagedError.
 
-        `acknowledged` returns a future that the next acknowledgement completes; `idle` returns
-        whether nothing has arrived lately.
+        `acknowledged` returns a future that the next acknowledgement completes; `idle_in_s` returns
+        when the consumer is idle if nothing arrives until then, 0 where it is.
         """
         loop = asyncio.get_running_loop()
         stall_s = self._options.commit_stall_ms / 1000
@@ -96,7 +96,7 @@ class Checkpointer:
                 await acknowledgement
             stalls_at = loop.time() + stall_s
             while self._progress.waiting:
-                await self._until_due(idle)
+                await self._until_due(idle_in_s)
                 await self._checkpoint_before(stalls_at)
                 if self._last_committed:
                     stalls_at = loop.time() + stall_s
@@ -124,13 +124,16 @@ class Checkpointer:
                 "is the broker reachable?"
             ) from error
 
-    async def _until_due(self, idle: Callable[[], bool]) -> None:
+    async def _until_due(self, idle_in_s: Callable[[], float]) -> None:
+        """Sleep until the consumer is idle or the interval is over.
+
+        At least for half an idle time, so that a refused commit is not repeated at once.
+        """
         loop = asyncio.get_running_loop()
         due = loop.time() + self._options.commit_interval_ms / 1000
-        step = self._options.idle_commit_ms / 2000
-        await asyncio.sleep(step)
-        while not idle() and loop.time() < due:
-            await asyncio.sleep(step)
+        await asyncio.sleep(max(idle_in_s(), self._options.idle_commit_ms / 2000))
+        while (wait_s := min(idle_in_s(), due - loop.time())) > 0:
+            await asyncio.sleep(wait_s)
 
     def _cut(self) -> Epoch:
         for _, store in self._stores():

@@ -63,6 +63,7 @@ class Consumer(BaseConsumer):
         self._tps: dict[tuple[str, int], TP] = {}
         self._start_offsets: dict[TP, tuple[int, str]] = {}
         self._sent_index = SentIndex()
+        self._known_stores: dict[str, Checkpointed] | None = None
 
     # -- life
 
@@ -149,7 +150,7 @@ class Consumer(BaseConsumer):
     @Service.task
     async def _commit_handler(self) -> None:
         try:
-            await self._checkpointer.run(self._next_acknowledgement, self._idle)
+            await self._checkpointer.run(self._next_acknowledgement, self._idle_in_s)
         except Exception as error:
             self.transport.fail(error)
 
@@ -166,14 +167,22 @@ class Consumer(BaseConsumer):
         self._waiting_for_ack = asyncio.get_running_loop().create_future()
         return self._waiting_for_ack
 
-    def _idle(self) -> bool:
-        quiet_s = asyncio.get_running_loop().time() - self._last_arrival
-        return quiet_s * 1000 >= self._options.idle_commit_ms and not self._progress.unprocessed
+    def _idle_in_s(self) -> float:
+        """Return when this consumer is idle if nothing arrives until then; 0: it is."""
+        idle_s = self._options.idle_commit_ms / 1000
+        left_s: float = idle_s - (asyncio.get_running_loop().time() - self._last_arrival)
+        if left_s > 0:
+            return left_s
+        return idle_s if self._progress.unprocessed else 0.0
 
     def _stores(self) -> Iterable[tuple[str, Checkpointed]]:
-        for table in self.app.tables.values():
-            if isinstance(table.data, Checkpointed):
-                yield table.changelog_topic_name, table.data
+        if self._known_stores is None:
+            self._known_stores = {
+                table.changelog_topic_name: table.data
+                for table in self.app.tables.values()
+                if isinstance(table.data, Checkpointed)
+            }
+        return self._known_stores.items()
 
     # -- rebalances: the poller waits until these return
 
