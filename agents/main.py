@@ -34,6 +34,8 @@ OnReady = Callable[[Mapping[str, int]], None]
 
 _LOOK_S = 0.05
 _CONFIGURATION_TIMEOUT_S = 30.0
+_COLLECT_AFTER: Final = (10_000, 20, 20)
+"""Thresholds of garbage collection: records make many objects and no cycles."""
 
 
 def run(settings: Settings, names: Sequence[str], instance: str, on_ready: OnReady) -> int:
@@ -108,6 +110,7 @@ def _announce_when_ready(apps: Sequence[App], ports: Mapping[str, int], on_ready
             if not waiting:
                 gc.collect()
                 gc.freeze()  # inputs would wait for each full collection of what stays
+                gc.set_threshold(*_COLLECT_AFTER)
                 on_ready(ports)
 
     for app in apps:
