@@ -10,12 +10,23 @@ from pipeline.adapters.artifacts import Artifacts
 from pipeline.adapters.model_text import problem
 from pipeline.adapters.trial import isolated_model_problem
 from pipeline.conditions import Facts
+from pipeline.config.catalogs import model_attributes
 from pipeline.config.compile import Configuration
 from pipeline.config.compiled import CompiledCandidate
 from pipeline.decisioning.features import FeatureEncoder, UnknownFeatureError
-from pipeline.decisioning.model_manifest import Calibration, ModelManifest, manifest_from
+from pipeline.decisioning.model_manifest import (
+    Calibration,
+    ModelManifest,
+    manifest_from,
+    template_of,
+)
 
 _LEAST_P: Final = 1e-6
+_MENDS: Final = {
+    "trait": "name it in `features` of profile.yaml",
+    "days_since": "name it in `features` of profile.yaml",
+    "item": "add the column to a catalogue's table, or train again without it",
+}
 _TRIED: Final = "tried-{features}-{version}"
 
 
@@ -36,8 +47,8 @@ class PropensityModel:
         """Return the probability of each candidate that the model was trained on, by one call."""
         import numpy as np
 
-        known = self._treatments
-        asked = [one for one in candidates if one.tie in known]
+        known = [self._knows(one) for one in candidates]
+        asked = [one for one, is_known in zip(candidates, known, strict=True) if is_known]
         if not asked:
             return [None] * len(candidates)
         raw = self._booster.predict(self._encoder.rows(asked, facts), num_threads=1)
@@ -46,7 +57,13 @@ class PropensityModel:
         if len(asked) == len(candidates):
             return found  # type: ignore[no-any-return]
         given = iter(found)
-        return [next(given) if one.tie in known else None for one in candidates]
+        return [next(given) if is_known else None for is_known in known]
+
+    def _knows(self, one: CompiledCandidate) -> bool:
+        known = self._treatments
+        if one.tie in known:
+            return True
+        return one.catalog is not None and template_of(one.campaign, one.treatment) in known
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +137,11 @@ def ill_fitting(manifest: ModelManifest, config: Configuration) -> str | None:
         "days_since": frozenset(config.read_traits),
         "derived": config.carried,
         "segment": frozenset(one.name for one in config.segments),
+        "item": frozenset(name for one in config.bundle.catalogs for name in model_attributes(one)),
     }
     for feature in manifest.features:
         if feature.of in known and feature.name not in known[feature.of]:
-            mend = (
-                "name it in `features` of profile.yaml"
-                if feature.of in ("trait", "days_since")
-                else "let a condition read it, or train again without it"
-            )
+            mend = _MENDS.get(feature.of, "let a condition read it, or train again without it")
             return f"its feature {feature} is not known when a decision is made: {mend}"
     return None
 

@@ -14,6 +14,7 @@ from pipeline.config.dates import end_ms, start_ms
 from pipeline.config.names import Names, check_name
 from pipeline.model.budget import TOKENS
 from pipeline.model.interaction import text_of
+from pipeline.model.item import ItemValues
 
 EXCLUDED: Final = "applicability/excluded"
 NOT_FOR_THEM: Final = "applicability/not among"
@@ -27,6 +28,9 @@ EVERYBODY: Final = ""
 """Item, in a recipe, of what goes to everybody."""
 
 _NOTHING: Final[frozenset[int]] = frozenset()
+
+_MOST_TEXTS: Final = 64
+"""Most texts of an attribute that models read; one with more tells items apart, not kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +132,9 @@ def compile_items(
 ) -> CompiledItems:
     """Compile the items of a catalogue in the form of `template`; items that lack what the content
     needs are left out. `budgets`: names of the budgets and stocks that are spent."""
+    told = frozenset(model_attributes(catalog))
     made = [
-        (one, candidate)
+        (one, replace(candidate, item=_item_values(one, candidate, told)))
         for one in catalog.items
         if (candidate := _candidate(one, _drawing(one, catalog, template, budgets), p)) is not None
     ]
@@ -147,6 +152,24 @@ def compile_items(
         most=catalog.most,
         shortlist=catalog.shortlist,
     )
+
+
+def model_attributes(catalog: model.Catalog) -> Iterator[str]:
+    """Yield the attributes that models read: numbers, and texts that many items share."""
+    texts: dict[str, set[str]] = {}
+    for one in catalog.items:
+        for name, value in one.attributes.items():
+            known = texts.setdefault(name, set())
+            if isinstance(value, str) and len(known) <= _MOST_TEXTS:
+                known.add(value)
+    yield from (name for name, known in texts.items() if len(known) <= _MOST_TEXTS)
+
+
+def _item_values(
+    item: model.CatalogItem, candidate: CompiledCandidate, told: Container[str]
+) -> ItemValues:
+    attributes = {name: value for name, value in item.attributes.items() if name in told}
+    return ItemValues.of(attributes, candidate.starts_ms)
 
 
 def catalog_problems(catalog: model.Catalog, path: Path, names: Names) -> Iterator[Problem]:

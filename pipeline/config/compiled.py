@@ -14,6 +14,7 @@ from pipeline.config.model import Email, KeptRule, Pos, Purpose, Push
 from pipeline.config.provider import Provider
 from pipeline.config.templates import Template
 from pipeline.model.interaction import Known
+from pipeline.model.item import NO_ITEM, ItemValues
 
 Reckon: TypeAlias = Callable[[Facts], float]
 """Function that computes a number for a customer."""
@@ -204,7 +205,8 @@ class CompiledCandidate:
     all; `lever` is the product of all levers. `gates` are in the order of stages. `consents`,
     `weights` and `holdouts` are those whose scope covers it. `tie` orders equal scores.
     `confirm_ms`: time within which its showing must be reported. `items`: those of a catalogue that
-    stand for it; `catalog`: that of which it is an item. `draws`: the budgets and stocks that it
+    stand for it; `catalog`: that of which it is an item, and `item`
+    what models read of it. `draws`: the budgets and stocks that it
     takes from, each with its tokens.
     """
 
@@ -236,6 +238,7 @@ class CompiledCandidate:
     items: "CatalogItems | None" = None
     catalog: str | None = None
     draws: tuple[tuple[str, int], ...] = ()
+    item: ItemValues = NO_ITEM
 
 
 class CatalogItems(Protocol):

@@ -14,14 +14,19 @@ from msgspec import Struct, field
 from pipeline.conditions import Facts
 from pipeline.config.readers import is_number
 from pipeline.model.interaction import Known
+from pipeline.model.item import ItemValues
 from pipeline.model.time import DAY_MS
 
 Matrix: TypeAlias = npt.NDArray[np.float64]
 
+_CandidateKey: TypeAlias = tuple[str, str, str, str, ItemValues]
+
 CustomerSource: TypeAlias = Literal["trait", "days_since", "derived", "segment", "interaction"]
 CandidateSource: TypeAlias = Literal["campaign", "offer", "treatment", "channel"]
+ItemSource: TypeAlias = Literal["item", "item_age"]
 
 OF_CANDIDATE: Final[tuple[CandidateSource, ...]] = ("campaign", "offer", "treatment", "channel")
+OF_ITEM: Final[tuple[ItemSource, ...]] = ("item", "item_age")
 OF_INTERACTION: Final = ("name", "kind", "channel")
 
 
@@ -36,6 +41,8 @@ class Proposed(Protocol):
     def treatment(self) -> str: ...
     @property
     def channel(self) -> str: ...
+    @property
+    def item(self) -> ItemValues: ...
 
 
 class ModelFeature(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -43,10 +50,11 @@ class ModelFeature(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
 
     With `equals` it is 1 where the value is that text, else 0; without, the value itself: a number,
     true as 1, NaN for anything else. `days_since`: the age in days of the time in a trait;
-    `segment`: 1 for a member, else 0.
+    `segment`: 1 for a member, else 0; `item`: an attribute of a catalogue's item; `item_age`: for
+    how many days the item has been valid.
     """
 
-    of: CustomerSource | CandidateSource
+    of: CustomerSource | CandidateSource | ItemSource
     name: str = ""
     equals: str | None = field(default=None, name="is")
 
@@ -57,7 +65,7 @@ class ModelFeature(Struct, frozen=True, omit_defaults=True, forbid_unknown_field
     @property
     def of_candidate(self) -> bool:
         """Whether it is the same for all customers."""
-        return self.of in OF_CANDIDATE
+        return self.of in OF_CANDIDATE or self.of in OF_ITEM
 
 
 class UnknownFeatureError(ValueError):
@@ -67,7 +75,8 @@ class UnknownFeatureError(ValueError):
 class FeatureEncoder:
     """Rows of features, first those of the customer, then those of the candidate.
 
-    Raises UnknownFeatureError. The numbers of a candidate are computed once, by its names.
+    Raises UnknownFeatureError. The numbers of a candidate are computed once, by its names and the
+    attributes of its item; of an item's age, from when it counts is.
     """
 
     def __init__(self, features: Sequence[ModelFeature]) -> None:
@@ -75,15 +84,16 @@ class FeatureEncoder:
         if any(one.of_candidate for one in features[:split]):
             raise UnknownFeatureError("features of candidates come after those of customers")
         self._customer = [_of_customer(one) for one in features[:split]]
-        self._candidate = features[split:]
-        self._known: dict[tuple[str, str, str, str], int] = {}
+        self._candidate = [_of_candidate(one) for one in features[split:]]
+        self._ages = [place for place, one in enumerate(features) if one.of == "item_age"]
+        self._known: dict[_CandidateKey, int] = {}
         self._table: Matrix = np.empty((0, len(self._candidate)))
 
     def rows(self, candidates: Sequence[Proposed], facts: Facts) -> Matrix:
         """Return a row for each candidate."""
         known, split = self._known, len(self._customer)
         places = [
-            known.get((one.campaign, one.offer, one.treatment, one.channel), -1)
+            known.get((one.campaign, one.offer, one.treatment, one.channel, one.item), -1)
             for one in candidates
         ]
         if -1 in places:
@@ -92,6 +102,8 @@ class FeatureEncoder:
         made = np.empty((len(places), split + len(self._candidate)))
         made[:, :split] = self.customer(facts)
         made[:, split:] = self._table[places]
+        if self._ages:
+            made[:, self._ages] = (facts.now_ms - made[:, self._ages]) / DAY_MS
         return made
 
     def customer(self, facts: Facts) -> list[float]:
@@ -101,10 +113,10 @@ class FeatureEncoder:
     def _add(self, candidates: Iterable[Proposed]) -> None:
         rows: list[list[float]] = []
         for one in candidates:
-            key = one.campaign, one.offer, one.treatment, one.channel
+            key = one.campaign, one.offer, one.treatment, one.channel, one.item
             if key not in self._known:
                 self._known[key] = len(self._table) + len(rows)
-                rows.append([float(getattr(one, of.of) == of.equals) for of in self._candidate])
+                rows.append([read(one) for read in self._candidate])
         added = np.array(rows, dtype=np.float64).reshape(len(rows), len(self._candidate))
         self._table = np.concatenate((self._table, added))
 
@@ -119,6 +131,18 @@ def _of_customer(feature: ModelFeature) -> Callable[[Facts], float]:
     if equals is not None:
         return lambda facts: float(read(facts) == equals)
     return lambda facts: _number(read(facts))
+
+
+def _of_candidate(feature: ModelFeature) -> Callable[[Proposed], float]:
+    name, equals = feature.name, feature.equals
+    if feature.of == "item_age":
+        return lambda one: nan if one.item.starts is None else float(one.item.starts)
+    if feature.of == "item" and equals is not None:
+        return lambda one: float((name, equals) in one.item.values)
+    if feature.of == "item":
+        return lambda one: _number(dict(one.item.values).get(name))
+    of = feature.of
+    return lambda one: float(getattr(one, of) == equals)
 
 
 def _reader(feature: ModelFeature) -> Callable[[Facts], Known]:

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
+from pipeline.config.catalogs import ITEM_SIGN
 from pipeline.decisioning.features import ModelFeature
 
 
@@ -86,8 +87,8 @@ class ModelManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Manifest beside `model.txt`, whose SHA-256 is `digest`.
 
     `goal`: the outcome, or the score's condition as JSON, that is predicted to come within
-    `window_ms`. `treatments`: those that it was trained on, each as campaign, offer, treatment; it
-    predicts no others.
+    `window_ms`. `treatments`: those that it was trained on, each as campaign, offer, treatment,
+    without an offer for all items of a catalogue; it predicts no others.
     """
 
     name: str
@@ -108,6 +109,12 @@ class ModelManifest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def label(self) -> str:
         """Name and version as a Decision names them."""
         return f"{self.name}@{self.version}"
+
+
+def template_of(campaign: str, treatment: str) -> tuple[str, str, str] | None:
+    """Return what stands for all items of a treatment's catalogue; None: it is of none."""
+    template, sign, _ = treatment.partition(ITEM_SIGN)
+    return (campaign, "", template) if sign else None
 
 
 _decode: Final = msgspec.json.Decoder(ModelManifest).decode

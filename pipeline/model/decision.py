@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct, field
 
 from pipeline.model.interaction import Identifier
+from pipeline.model.item import NO_ITEM, ItemValues
 from pipeline.model.stages import ProfileSection, SegmentSection
 
 Purpose: TypeAlias = Literal["marketing", "service", "transactional"]
@@ -44,7 +45,9 @@ class Candidate(Struct, frozen=True):
 
     `score` = (p × value − cost) × weight, where `weight` is that of the context and of levers.
     `fate`: chosen, or the reason why not. Where it is learned how likely the goal is, `p` is drawn
-    from the posterior with the evidence `trials`, `successes` and `tried` (see `Posterior`).
+    from the posterior with the evidence `trials`, `successes` and `tried` (see `Posterior`). Of an
+    item of a catalogue, its attributes as they were then: `numbers`, `texts`, and from when (ms) it
+    is valid (`begins`).
     """
 
     slot: str
@@ -61,6 +64,16 @@ class Candidate(Struct, frozen=True):
     trials: float = 0.0
     successes: float = 0.0
     tried: int = 0
+    numbers: dict[str, float] | None = None
+    texts: dict[str, str] | None = None
+    begins: int | None = None
+
+    @property
+    def item(self) -> ItemValues:
+        """Attributes of the item, as models read them."""
+        if self.numbers is None and self.texts is None and self.begins is None:
+            return NO_ITEM
+        return ItemValues.of({**(self.numbers or {}), **(self.texts or {})}, self.begins)
 
 
 class Assignment(Struct, frozen=True):

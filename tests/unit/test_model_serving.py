@@ -14,7 +14,7 @@ from pipeline.adapters.model_shelf import ModelShelf, rules_with_models
 from pipeline.adapters.propensity_model import ill_fitting
 from pipeline.decisioning.explain import explain, run_again
 from pipeline.decisioning.model_manifest import manifest_from
-from pipeline.model.learning import SNAPSHOT, LearningRecord, ModelVersion, Posterior
+from pipeline.model.learning import SNAPSHOT, LearningRecord, Posterior
 from pipeline.model.time import DAY_MS
 from pipeline.rules.knowledge import EMPTY, TreatmentEvidence
 from pipeline.stack.model_drift import ModelUse, drift_of, stability_index
@@ -22,7 +22,9 @@ from pipeline.training.fitting import calibrate, predict
 from pipeline.training.model_folder import StoredModel, TrainedModel, read_models, write_model
 from pipeline.training.propensity import TrainingRequest, train_propensity
 from pipeline.training.replayed import MessageGoal, open_replayed
+from tests.support.deciding import Life, campaign, hero, offer
 from tests.support.played_world import GOAL_CHANCES, PlayedWorld, bank, write_world
+from tests.support.promoting import promote
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +41,6 @@ def artifacts(tmp_path: Path) -> Artifacts:
     return Artifacts(tmp_path / "artifacts")
 
 
-def _promoted(stored: StoredModel, artifacts: Artifacts) -> LearningRecord:
-    digest, manifest = artifacts.store(stored.model), artifacts.store(stored.manifest_file)
-    one = stored.manifest
-    Promotions(artifacts).add(Promotion(one.name, one.version, digest, manifest, 0, "ada"))
-    names = tuple(map(str, one.features))
-    version = ModelVersion(one.name, one.version, names, "ada", manifest)
-    return LearningRecord(1, digest, 0, model=version)
-
-
 def _stored(trained: TrainedModel, folder: Path, tweak: float = 0.0) -> StoredModel:
     reference = replace(trained.manifest.reference, edges=(tweak,), shares=(0.5, 0.5))
     manifest = replace(trained.manifest, reference=reference)
@@ -59,7 +52,7 @@ def test_a_decision_uses_the_promoted_model_and_names_it(
 ) -> None:
     shelf, rules = ModelShelf(artifacts), bank()
     assert shelf.equip(rules) is rules
-    shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
+    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
     equipped = shelf.equip(rules)
     played = PlayedWorld(equipped, customers=20, days=2)
     records = {
@@ -89,7 +82,7 @@ def test_choices_by_the_model_beat_random_ones_and_the_best_fixed_one(
 ) -> None:
     # By the world's true chances of what is chosen for customers, of whom half are gold.
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
+    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
     played = PlayedWorld(shelf.equip(bank()), customers=60, days=3)
     tiers = {
         one.identity.profile_id: str(one.profile.traits["tier"])
@@ -117,7 +110,7 @@ def test_served_probability_is_that_of_the_trained_model(
 ) -> None:
     # The probability in the decision is the calibrated prediction of the text model.
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
+    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
     equipped = shelf.equip(bank())
     assert equipped.propensities is not None
     seen = []
@@ -142,8 +135,8 @@ def test_a_damaged_model_is_refused_and_the_one_before_stays(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf, rules = ModelShelf(artifacts), bank()
-    shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
-    second = _promoted(_stored(trained, tmp_path, tweak=0.5), artifacts)
+    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
+    second = promote(_stored(trained, tmp_path, tweak=0.5), artifacts)
     assert second.model is not None
     assert second.model.version == 2
     file = artifacts.find(second.model.manifest)
@@ -163,7 +156,7 @@ def test_a_model_that_reads_what_decisions_do_not_know_is_not_used(
     trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
 ) -> None:
     shelf = ModelShelf(artifacts)
-    shelf.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
+    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
     without = bank(policies={})  # where no condition reads the traits
     why = ill_fitting(trained.manifest, without.config)
     assert why is not None
@@ -190,7 +183,7 @@ def test_snapshots_and_models_of_one_topic_reach_their_readers(
 
     assert learned.knowledge() is EMPTY
     learned.take(SNAPSHOT, snapshot(2))
-    learned.take("bank", _promoted(_stored(trained, tmp_path), artifacts))
+    learned.take("bank", promote(_stored(trained, tmp_path), artifacts))
     learned.take(SNAPSHOT, snapshot(1))  # of a learner that was replaced
     learned.take(SNAPSHOT, None)
     evidence = learned.knowledge().about(("sale", "shoes", "tile"), "")
@@ -249,3 +242,31 @@ def test_drift_is_told_from_chance(trained: TrainedModel) -> None:
     psi, _ = used(0.3 + p * 0.4, random.random(2000) < 0.3 + p * 0.4)
     assert psi > 0.25
     assert stability_index((0.5, 0.5), (0.5, 0.5)) == 0
+
+
+def test_candidates_of_all_slots_are_predicted_in_one_call(
+    trained: TrainedModel, artifacts: Artifacts, tmp_path: Path
+) -> None:
+    shelf = ModelShelf(artifacts)
+    shelf.take("bank", promote(_stored(trained, tmp_path), artifacts))
+    sale = offer(
+        "card", 10, hero("card-hero"), hero("card-banner", placement="banner"),
+        {"treatment": "card-email", "channel": "email"},
+    )  # fmt: skip
+    loan = offer("loan", 10, hero("loan-hero"))
+    rules = shelf.equip(bank(campaigns=[campaign("c", sale, loan, holdout=0.999)]))
+    assert rules.propensities is not None
+    calls: list[int] = []
+
+    class Booster:
+        def predict(self, rows, **options):  # type: ignore[no-untyped-def]
+            calls.append(len(rows))
+            return booster.predict(rows, **options)
+
+    [model] = rules.propensities.models  # type: ignore[attr-defined]
+    booster = model._booster
+    model._booster = Booster()
+    model._treatments |= {("c", "card", "card-banner"), ("c", "card", "card-email")}
+    decision = Life(rules).happens("Go", 1, ask=["hero", "banner"], tier="gold", age=30)
+    assert {one.slot for one in decision.candidates} == {"hero", "banner", "email"}
+    assert calls == [4]

@@ -1,0 +1,31 @@
+"""Attributes of a catalogue's item, as models read them."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+
+class ItemValues(Struct, frozen=True, cache_hash=True):
+    """Attributes of an item, by name in order; `starts` (epoch ms): from when it is valid, if that
+    is said."""
+
+    values: tuple[tuple[str, str | float], ...] = ()
+    starts: int | None = None
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, str | float], starts: int | None) -> "ItemValues":
+        """Return the values of an item."""
+        return cls(tuple(sorted(attributes.items())), starts)
+
+    def numbers(self) -> dict[str, float]:
+        """Return those that are numbers."""
+        return {name: one for name, one in self.values if not isinstance(one, str)}
+
+    def texts(self) -> dict[str, str]:
+        """Return those that are texts."""
+        return {name: one for name, one in self.values if isinstance(one, str)}
+
+
+NO_ITEM: Final = ItemValues()
+"""Of what is no item of a catalogue."""

@@ -1,0 +1,16 @@
+"""Promotion of a stored model, without Kafka."""
+
+from pipeline.adapters.artifacts import Artifacts
+from pipeline.adapters.model_promotions import Promotion, Promotions
+from pipeline.model.learning import LearningRecord, ModelVersion
+from pipeline.training.model_folder import StoredModel
+
+
+def promote(stored: StoredModel, artifacts: Artifacts) -> LearningRecord:
+    """Promote a model; return its record of `learning`."""
+    digest, manifest = artifacts.store(stored.model), artifacts.store(stored.manifest_file)
+    one = stored.manifest
+    Promotions(artifacts).add(Promotion(one.name, one.version, digest, manifest, 0, "ada"))
+    names = tuple(map(str, one.features))
+    version = ModelVersion(one.name, one.version, names, "ada", manifest)
+    return LearningRecord(1, digest, 0, model=version)

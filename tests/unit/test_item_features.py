@@ -1,0 +1,173 @@
+"""Models read attributes of a catalogue's items, the same in training and in serving."""
+
+from collections.abc import Sequence
+from dataclasses import replace as with_fields
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+
+from pipeline.adapters.artifacts import Artifacts
+from pipeline.adapters.model_shelf import ModelShelf
+from pipeline.adapters.propensity_model import ill_fitting
+from pipeline.conditions import Facts
+from pipeline.config.compiled import CompiledCandidate
+from pipeline.config.model import Catalog, CatalogItem
+from pipeline.decisioning.features import FeatureEncoder
+from pipeline.model.time import DAY_MS
+from pipeline.rules import Rules
+from pipeline.training.feature_choice import features_of
+from pipeline.training.model_folder import TrainedModel, write_model
+from pipeline.training.propensity import TrainingRequest, train_propensity
+from pipeline.training.replayed import MessageGoal, open_replayed
+from tests.support.deciding import campaign, hero, offer
+from tests.support.played_world import PlayedWorld, bank, write_world
+from tests.support.promoting import promote
+
+_KINDS: Final = "xyz"
+_LIKED: Final = {"gold": "x", "plain": "y"}
+_GOAL: Final = MessageGoal("conversion", DAY_MS // 2)
+
+
+def _items(prefix: str, count: int) -> tuple[CatalogItem, ...]:
+    return tuple(
+        CatalogItem(
+            f"{prefix}{number}",
+            1.0,
+            f"2023-{1 + number % 10:02}-01" if number % 4 else None,
+            attributes={
+                "kind": _KINDS[number % 3],
+                "price": 5.0 + number,
+                "title": f"The {prefix}{number}",
+            },
+        )
+        for number in range(count)
+    )
+
+
+def _shop(*items: CatalogItem) -> Rules:
+    """Return a placement of items, which are drawn nearly alike."""
+    many = (
+        *items,
+        *(CatalogItem(f"other{n}", 0.0, attributes={"title": f"{n}"}) for n in range(70)),
+    )
+    shown = campaign(
+        "c",
+        offer("item", 1, hero("tile"), catalog="items"),
+        trigger=None,
+        goal={"when": {"name": "Bought"}, "window": "7d"},
+    )
+    return bank(
+        campaigns=[shown],
+        catalogs=[Catalog("items", "unread.csv", items=many, most=12)],
+        policies={
+            "learning": {"explore": 0.5, "ramp": 0},
+            "weights": [{"weight": "tier", "factor": 1, "when": {"trait": "tier", "is": "gold"}}],
+        },
+    )
+
+
+class _Watching:
+    """Propensities of no model, which remember what they were asked."""
+
+    label = "none@1"
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Sequence[CompiledCandidate], Facts]] = []
+
+    def of(self, candidates: Sequence[CompiledCandidate], facts: Facts) -> list[None]:
+        self.asked.append((candidates, facts))
+        return [None] * len(candidates)
+
+
+@pytest.fixture(scope="module")
+def watching() -> _Watching:
+    return _Watching()
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, watching: _Watching) -> tuple[Path, Path]:
+    items = _items("i", 12)
+    chances = {
+        (tier, one.id): 0.6 if one.attributes["kind"] == liked else 0.05
+        for tier, liked in _LIKED.items()
+        for one in items
+    }
+    rules = with_fields(_shop(*items), propensities=watching)
+    played = PlayedWorld(rules, customers=120, days=10, chances=chances)
+    return write_world(played, tmp_path_factory.mktemp("items"))
+
+
+@pytest.fixture(scope="module")
+def trained(folders: tuple[Path, Path]) -> TrainedModel:
+    decisions, segmented = folders
+    with open_replayed(segmented, decisions) as replayed:
+        return train_propensity(replayed, TrainingRequest("items", _GOAL, frozenset(), 0))
+
+
+def test_rows_of_training_are_those_of_serving(
+    folders: tuple[Path, Path], watching: _Watching
+) -> None:
+    decisions, segmented = folders
+    with open_replayed(segmented, decisions) as replayed:
+        examples = list(replayed.examples(_GOAL))
+    encoder = FeatureEncoder(features_of((one.facts, one.chosen) for one in examples))
+    served = {
+        (facts.interaction.event_id, one.treatment): row
+        for candidates, facts in watching.asked
+        if facts.interaction is not None
+        for one, row in zip(candidates, encoder.rows(candidates, facts), strict=True)
+    }
+    compared = 0
+    for example in examples:
+        assert example.facts.interaction is not None
+        for one in example.rivals:
+            row = served[example.facts.interaction.event_id, one.treatment]
+            np.testing.assert_array_equal(encoder.rows([one], example.facts)[0], row)
+            compared += 1
+    assert compared > 2_000
+
+
+def test_attributes_that_many_items_share_are_features(trained: TrainedModel) -> None:
+    named = {str(one) for one in trained.manifest.features}
+    assert named >= {"item.kind=x", "item.kind=y", "item.price", "item_age"}
+    assert not any(one.startswith("item.title") for one in named)
+    assert ("c", "", "tile") in trained.manifest.treatments
+
+
+def test_new_items_are_predicted_by_their_attributes(trained: TrainedModel, tmp_path: Path) -> None:
+    artifacts = Artifacts(tmp_path / "artifacts")
+    shelf = ModelShelf(artifacts)
+    shelf.take("items", promote(write_model(trained, tmp_path), artifacts))
+    rules = shelf.equip(_shop(*_items("new", 6)))
+    played = PlayedWorld(rules, customers=20, days=1, chances=_Never())
+    tiers = {
+        one.identity.profile_id: str(one.profile.traits["tier"])
+        for one in played.segmented
+        if one.identity and one.profile
+    }
+    found: dict[tuple[str, str], list[float]] = {}
+    for decision in played.decisions:
+        for one in decision.candidates:
+            if one.texts and "kind" in one.texts:
+                kind = one.texts["kind"]
+                found.setdefault((tiers[decision.profile_id], kind), []).append(one.p)
+    mean = {key: sum(ps) / len(ps) for key, ps in found.items()}
+    assert mean["gold", "x"] > 1.5 * max(mean["gold", "y"], mean["gold", "z"])
+    assert mean["plain", "y"] > 1.5 * max(mean["plain", "x"], mean["plain", "z"])
+
+
+class _Never(dict[tuple[str, str], float]):
+    """Chances of a world in which nothing is bought."""
+
+    def __missing__(self, key: tuple[str, str]) -> float:
+        return 0.0
+
+
+def test_a_model_of_attributes_that_no_catalogue_has_is_refused(trained: TrainedModel) -> None:
+    plain = [CatalogItem(f"p{n}", 1.0, attributes={"price": 1.0 + n}) for n in range(3)]
+    why = ill_fitting(trained.manifest, _shop(*plain).config)
+    assert why is not None
+    assert "item.kind" in why
+    assert "add the column to a catalogue's table" in why
