@@ -1,7 +1,8 @@
 """Replayed topics as records of training: Parquet as `kairos replay` writes it.
 
 Features are those of the very record that was decided, which `interactions.segmented` holds as the
-decision read it. Nothing that came later is looked at for them: it only says whether the goal was
+decision read it; where what was deferred is decided again, of the customer as that decision says.
+Nothing that came later is looked at for them: it only says whether the goal was
 reached.
 """
 
@@ -22,12 +23,9 @@ from pipeline.model.interaction import Context, Interaction, Known
 
 _BATCH: Final = 2_000
 _NOT_SHOWN: Final = ("bounce", "expired")
-_FIELDS: Final = """
-    s.identity.profile_id AS profile_id, s.interaction AS interaction,
-    epoch_ms(s.interaction.occurred_at) AS occurred_at,
-    epoch_ms(s.interaction.received_at) AS received_at,
-    s.profile.traits AS traits, s.profile.derived AS derived,
-    s.segments.members AS members, s.segments.entered AS entered
+_INTERACTION: Final = """
+    s.interaction AS interaction, epoch_ms(s.interaction.occurred_at) AS occurred_at,
+    epoch_ms(s.interaction.received_at) AS received_at
 """
 _candidates_from: Final = msgspec.json.Decoder(list[Candidate])
 
@@ -133,40 +131,64 @@ SELECT f.told.action_id, 'conversion', f.decided FROM (
     SELECT unnest(feedback) AS told, epoch_ms(decided_at) AS decided FROM decisions
 ) f WHERE f.told.what = 'reached'
 """
+
+
+def _known(name: str, section: str) -> str:
+    """Return the column of what a decision knew: as first heard of, or as it was decided again."""
+    again = f"a.again.{section}.{name}"
+    return f"CASE WHEN a.again IS NULL THEN s.{section}.{name} ELSE {again} END AS {name}"
+
+
 _EXAMPLES: Final = f"""
 WITH made AS (
     SELECT decision_id, event_id, profile_id, epoch_ms(decided_at) AS decided_at,
-           to_json(candidates) AS candidates, unnest(choices) AS choice
+           to_json(candidates) AS candidates, again, unnest(choices) AS choice
     FROM decisions WHERE decision_id IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY decision_id) = 1
 ), acted AS (SELECT * FROM made WHERE choice.action_id IS NOT NULL),
-decided AS (
+asked AS (
+    SELECT a.*, coalesce(f.profile_id, a.profile_id) AS heard_as,
+           coalesce(epoch_ms(a.again.since), a.decided_at) AS heard_at
+    FROM acted a LEFT JOIN (SELECT DISTINCT ON (decision_id) * FROM decisions) f
+      ON f.decision_id = a.again.first
+), decided AS (
     SELECT DISTINCT ON (identity.profile_id, interaction.event_id, interaction.received_at) *
     FROM segmented WHERE interaction IS NOT NULL
 )
-SELECT a.decision_id, a.decided_at, a.candidates, a.choice.slot AS slot,
+SELECT a.decision_id, a.profile_id, a.decided_at, a.candidates, a.choice.slot AS slot,
        a.choice.propensity AS propensity,
        EXISTS (SELECT 1 FROM outcomes o WHERE o.action_id = a.choice.action_id AND o.name = ?
                AND o.at >= a.decided_at AND o.at < a.decided_at + {{window}}) AS reached,
-       {_FIELDS}
-FROM acted a JOIN decided s
-  ON s.identity.profile_id = a.profile_id AND s.interaction.event_id = a.event_id
- AND epoch_ms(s.interaction.received_at) = a.decided_at
+       {_INTERACTION}, a.decided_at AS now_ms,
+       {_known("traits", "profile")}, {_known("derived", "profile")},
+       {_known("members", "segments")}, {_known("entered", "segments")}
+FROM asked a JOIN decided s
+  ON s.identity.profile_id = a.heard_as AND s.interaction.event_id = a.event_id
+ AND epoch_ms(s.interaction.received_at) = a.heard_at
 WHERE a.decided_at + {{window}} <= {{end}}
   AND NOT EXISTS (SELECT 1 FROM outcomes o WHERE o.action_id = a.choice.action_id
                   AND o.name IN ({{not_shown}}))
 ORDER BY a.decided_at, a.decision_id, slot
 """
 _INTERACTIONS: Final = f"""
-SELECT {_FIELDS} FROM (
+SELECT s.identity.profile_id AS profile_id, {_INTERACTION},
+       epoch_ms(s.interaction.received_at) AS now_ms,
+       s.profile.traits AS traits, s.profile.derived AS derived,
+       s.segments.members AS members, s.segments.entered AS entered
+FROM (
     SELECT DISTINCT ON (identity.profile_id, interaction.event_id, interaction.received_at) *
     FROM segmented WHERE interaction IS NOT NULL AND interaction.kind <> 'outcome'
 ) s ORDER BY profile_id, received_at, s.interaction.event_id
 """
 
 
-_NO_FEEDBACK: Final = ", []::STRUCT(action_id VARCHAR, what VARCHAR)[] AS feedback"
-"""In place of the column that decisions of earlier versions do not have."""
+_LATER_COLUMNS: Final = {
+    "feedback": "[]::STRUCT(action_id VARCHAR, what VARCHAR)[]",
+    "again": """NULL::STRUCT("first" VARCHAR, since TIMESTAMPTZ,
+        profile STRUCT(traits VARCHAR, derived VARCHAR),
+        segments STRUCT(members VARCHAR[], entered VARCHAR[]))""",
+}
+"""Columns that decisions of earlier versions do not have."""
 
 
 @contextmanager
@@ -200,7 +222,8 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, folder: Path, needed
             what = f"has no column {missing[0]!r}: it is not {topic} as `kairos replay` writes it"
             raise ReplayedDataError(f"{folder}: {what}")
         known = {row[0] for row in described}
-        more = _NO_FEEDBACK if name == "decisions" and "feedback" not in known else ""
+        later = _LATER_COLUMNS.items() if name == "decisions" else ()
+        more = "".join(f", {made} AS {column}" for column, made in later if column not in known)
         connection.execute(f"CREATE VIEW {name} AS SELECT *{more} FROM {relation}").fetchall()
     except duckdb.Error as error:
         first = str(error).splitlines()[0]
@@ -232,7 +255,7 @@ def _facts(row: dict[str, Any]) -> Facts:
         traits=_decode_values(row["traits"]),
         segments=frozenset(row["members"] or ()),
         entered=frozenset(row["entered"] or ()),
-        now_ms=row["received_at"],
+        now_ms=row["now_ms"],
         derived=_decode_values(row["derived"]),  # type: ignore[arg-type]
     )
 

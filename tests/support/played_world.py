@@ -95,7 +95,7 @@ class PlayedWorld:
 
     def _visit(self, number: int, at: int) -> None:
         tier = "gold" if number % 2 else "plain"
-        actions = self._happens(
+        actions = self.happens(
             number,
             at,
             "page",
@@ -106,13 +106,14 @@ class PlayedWorld:
             outcomes = ("impression", "conversion") if reached else ("impression",)
             for place, outcome in enumerate(outcomes, 1):
                 said: dict[str, Any] = {"action_id": action.action_id}
-                self._happens(number, at + place * 100, outcome, said, kind="outcome")
+                self.happens(number, at + place * 100, outcome, said, kind="outcome")
             if reached:
-                self._happens(number, at + 500, "Bought", {"bought": 1})
+                self.happens(number, at + 500, "Bought", {"bought": 1})
 
-    def _happens(
+    def happens(
         self, number: int, at: int, name: str, properties: dict[str, Any], kind: Any = "track"
     ) -> list[Action]:
+        """Process an interaction of a customer, and return the actions that follow."""
         self._count += 1
         request = DecideRequest(f"r{self._count}", "g", ("hero",), at + 100)
         one = Interaction(
@@ -128,6 +129,10 @@ class PlayedWorld:
             request=request if name == "page" else None,
         )
         return [action for emit in self.flow.run(one) for action in self._keep(emit)]
+
+    def advance(self, now_ms: int) -> list[Action]:
+        """Let time pass up to `now_ms`, and return the actions that follow."""
+        return [action for emit in self.flow.advance(now_ms) for action in self._keep(emit)]
 
     def _keep(self, emit: Emit) -> list[Action]:
         match emit.value:

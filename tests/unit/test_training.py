@@ -26,6 +26,7 @@ from pipeline.training.model_folder import TrainedModel
 from pipeline.training.propensity import TrainingRequest, train_propensity
 from pipeline.training.replayed import Example, MessageGoal, open_replayed
 from pipeline.training.score import moments_of, train_score
+from tests.support.deciding import campaign, offer, world
 from tests.support.played_world import GOAL_CHANCES, START_MS, PlayedWorld, bank, write, write_world
 
 _GOAL = MessageGoal("conversion", DAY_MS // 2)
@@ -314,3 +315,36 @@ def _buyers(rules: Rules) -> Iterator[Segmented]:
 def test_features_have_readable_names() -> None:
     assert str(ModelFeature("trait", "tier", "gold")) == "trait.tier=gold"
     assert str(ModelFeature("offer", equals="card")) == "offer=card"
+
+
+def _deferred_world() -> PlayedWorld:
+    """Two customers: one is told by day, one at night, which is decided again in the morning, when
+    more is known of them; both buy."""
+    night = {"quiet": "night", "from": "22:00", "to": "08:00", "zone": "UTC"}
+    mail = {"treatment": "mail", "channel": "email", "deadline": "12h"}
+    weight = {"weight": "tier", "factor": 1, "when": {"trait": "tier", "is": "gold"}}
+    rules = world(
+        traits=["tier"],
+        campaigns=[campaign("c", offer("o", 10, mail), defer=True)],
+        policies={"quiet_hours": [night], "weights": [weight]},
+    )
+    return PlayedWorld(rules, customers=0, days=0)
+
+
+def test_what_is_decided_again_is_an_example_of_what_was_known_then(tmp_path: Path) -> None:
+    played = _deferred_world()
+    midnight = START_MS // DAY_MS * DAY_MS
+    played.happens(1, midnight + DAY_MS // 2, "Go", {"tier": "plain"})
+    played.happens(2, midnight, "Go", {"tier": "plain"})
+    played.happens(2, midnight + 60_000, "Look", {"tier": "gold"})
+    [action] = played.advance(midnight + DAY_MS // 3)
+    said = {"action_id": action.action_id}
+    played.happens(2, midnight + DAY_MS // 3 + 1, "conversion", said, kind="outcome")
+    played.happens(2, midnight + 3 * DAY_MS, "Look", {})
+    found = {one.decided_at: one for one in _examples(write_world(played, tmp_path))}
+    assert sorted(found) == [midnight + DAY_MS // 3, midnight + DAY_MS // 2]
+    again, usual = (found[at] for at in sorted(found))
+    assert (again.facts.traits["tier"], usual.facts.traits["tier"]) == ("gold", "plain")
+    assert (again.reached, usual.reached) == (True, False)
+    assert again.facts.now_ms == midnight + DAY_MS // 3
+    assert (again.chosen.treatment, again.decision_id) == ("mail", action.decision_id)
