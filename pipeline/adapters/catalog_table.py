@@ -17,6 +17,7 @@ from pipeline.config.model import Catalog, CatalogItem, ItemColumns
 
 _MOST_BYTES: Final = 50_000_000
 _MOST_ITEMS: Final = 50_000
+_MOST_STOCK: Final = 1_000_000_000
 _LONGEST_ID: Final = 128
 _RECIPES: Final = ("recipe", "item", "related", "score")
 
@@ -183,6 +184,8 @@ def _item(
     stock = _amount(row, columns.stock)
     if stock is not None and not stock.is_integer():
         raise ValueError(f"{columns.stock}: {row.cells[columns.stock or '']!r} is no whole number")
+    if stock is not None and stock > _MOST_STOCK:
+        raise ValueError(f"{columns.stock}: {stock:g} is too many: {_MOST_STOCK:,} at most")
     if stock == 0:
         return None
     value = own if own is not None else None if price is None else price * catalog.margin

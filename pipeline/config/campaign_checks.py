@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from pipeline.conditions import Path, Problem
 from pipeline.config import model
+from pipeline.config.budgets import has_budget
 from pipeline.config.channel_checks import treatment_problems
 from pipeline.config.contents import is_trait, is_unknown_context, templates
 from pipeline.config.dates import end_ms, start_ms
@@ -73,6 +74,8 @@ def _dates(of: model.Campaign | model.Treatment, path: Path) -> Iterator[Problem
 
 def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Iterator[Problem]:
     budget, own = campaign.budget, bundle.profile.enrichers.currency
+    if has_budget(campaign, bundle):
+        yield from _pays_for_nothing(campaign, path, bundle)
     if not isinstance(budget, model.Budget):
         return
     if zone(budget.zone) is None:
@@ -86,6 +89,24 @@ def _budget(campaign: model.Campaign, path: Path, bundle: model.Bundle) -> Itera
     elif budget.currency != own.to:
         what = f"money is in {own.to} here: convert the amount"
         yield Problem(where, f"a budget in {budget.currency}, but {what}")
+
+
+def _pays_for_nothing(
+    campaign: model.Campaign, path: Path, bundle: model.Bundle
+) -> Iterator[Problem]:
+    """Yield a problem where a budget is too small for each of the campaign's messages."""
+    channels = {one.name: one.cost for one in bundle.channels.channels}
+    costs = [
+        one.cost + channels.get(one.channel, 0)
+        for offer in campaign.offers
+        for one in offer.treatments
+    ]
+    budget, where = campaign.budget, (*path, "budget")
+    if isinstance(budget, model.Budget):
+        budget, where = budget.amount, (*where, "amount")
+    if budget is not None and costs and min(costs) > budget:
+        what = f"{budget:g} pays for no message, since the cheapest costs {min(costs):g}"
+        yield Problem(where, f"{what}: raise it, or end the campaign with `ends`")
 
 
 def _treatment(

@@ -1,0 +1,100 @@
+"""Mistakes in budgets, stock and who can be reached are told with file, line and mend."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.config_files import load
+from pipeline.config.compile import Configuration, compile_bundle
+from pipeline.config.model import Bundle
+
+_CONFIGURATION = Path(__file__).parents[1] / "integration" / "budgets"
+_GIFT, _PACED = "campaigns/gift.yaml", "campaigns/paced.yaml"
+_TABLE, _CATALOG, _CHANNELS = "shelf.csv", "catalogs/shelf.yaml", "channels.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two campaigns with budgets, and a table with stock."""
+    return Path(shutil.copytree(_CONFIGURATION, tmp_path / "config"))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        (_GIFT, "budget: 60", "budget: -1", "-1 is too small: 0 or more"),
+        (_GIFT, "budget: 60", "budget: .nan", "the number is not finite"),
+        (_GIFT, "budget: 60", "budget: 0", "0 pays for no message, since the cheapest costs 1"),
+        (_GIFT, "budget: 60", "budget: 0.99", "raise it, or end the campaign with `ends`"),
+        (_GIFT, "budget: 60", "budget: {amount: 0}", "0 pays for no message"),
+        (_GIFT, "campaign: gift", "campaign: shelf", "the campaign 'shelf' is there twice"),
+        (_GIFT, "campaign: gift", "campaign: shelf/lamp", "is not a name"),
+        (_GIFT, "email}", "email, content: {text: '{{ nobody }}'}}", "unknown trait 'nobody'"),
+        (_GIFT, "email}", "email, address: mail}", "unknown namespace 'mail'"),
+        (_PACED, "per: day", "per: hour", "known: campaign, day, month, week"),
+        (_PACED, "per: day", "per: day, currency: USD", "enrichers.currency.to"),
+        (_PACED, "Europe/Madrid", "Europe/Madird", "there is no zone 'Europe/Madird'"),
+        (_TABLE, "chair,4", "lamp,4", "sku 'lamp' is on line 2 too: an item has one row"),
+        (_TABLE, "chair,4", ",4", "'' is no id"),
+        (_TABLE, "chair,4", "chair,-4", "stock: '-4' is no number of 0 or more"),
+        (_TABLE, "chair,4", "chair,4.5", "stock: '4.5' is no whole number"),
+        (_TABLE, "chair,4", "chair,four", "stock: 'four' is no number (write 1234.50)"),
+        (_TABLE, "chair,4", "chair,inf", "is no number of 0 or more"),
+        (_TABLE, "chair,4", "chair,1e300", "1e+300 is too many: 1,000,000,000 at most"),
+        (_TABLE, "sku,stock", "sku,", "a column has no name"),
+        (_TABLE, "sku,stock", "sku,left", "there is no column 'stock': known: left, sku"),
+        (_TABLE, "lamp,3\nchair,4", "lamp,\nchair,", "'stock' is empty in every row: fill it"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_where_it_stands(
+    folder: Path, file: str, old: str, new: str, said: str
+) -> None:
+    path = folder / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    errors = load(folder, {})
+    assert not isinstance(errors, Bundle)
+    line = text[: text.index(old)].count("\n") + 1
+    told = [one for one in errors if said in one.message]
+    assert told, errors
+    assert abs(told[0].line - line) <= 1 or "twice" in said
+
+
+def test_an_item_starts_on_a_day_that_there_is(folder: Path) -> None:
+    (folder / _CATALOG).write_text(
+        "catalog: shelf\ntable: shelf.csv\ncolumns: {id: sku, starts: from}\n"
+    )
+    (folder / _TABLE).write_text("sku,from\nlamp,2026-02-28\nchair,31/02/2026\n")
+    errors = load(folder, {})
+    assert not isinstance(errors, Bundle)
+    assert [(one.file, one.line) for one in errors] == [(_TABLE, 3)]
+    assert "from: '31/02/2026' is no date: write 2026-02-28" in errors[0].message
+
+
+def test_a_budget_is_in_the_money_of_the_deployment(folder: Path) -> None:
+    money = "enrichers:\n  currency: {to: EUR, amounts: {total: properties.total}, rates: []}\n"
+    (folder / "profile.yaml").write_text(money)
+    paced = folder / _PACED
+    paced.write_text(paced.read_text().replace("per: day", "per: day, currency: USD"))
+    errors = load(folder, {})
+    assert not isinstance(errors, Bundle)
+    assert "a budget in USD, but money is in EUR here" in errors[0].message
+    paced.write_text(paced.read_text().replace("USD", "EUR"))
+    assert isinstance(load(folder, {}), Bundle)
+
+
+def test_an_item_of_which_there_is_none_is_left_out(folder: Path) -> None:
+    (folder / _TABLE).write_text("sku,stock\nlamp,0\nchair,4\n")
+    bundle = load(folder, {})
+    assert isinstance(bundle, Bundle)
+    made = compile_bundle(bundle)
+    assert isinstance(made, Configuration)
+    assert set(made.budgets) == {"gift", "paced", "shelf/chair"}
+
+
+def test_a_budget_of_what_costs_nothing_is_no_mistake(folder: Path) -> None:
+    channels = folder / _CHANNELS
+    channels.write_text(channels.read_text().replace("cost: 1", "cost: 0"))
+    assert isinstance(load(folder, {}), Bundle)
