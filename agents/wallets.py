@@ -41,6 +41,7 @@ class Wallets:
         self._rows: dict[int, dict[str, PurseRow]] = {}
         self._purses: dict[int, dict[str, Purse]] = {}
         self._last: dict[int, int] = {}
+        self._equipped: dict[int, tuple[Rules, Rules]] = {}
 
     def equip(self, rules: Rules, position: Position) -> Rules:
         """Return the rules with what an input may spend; it is one that no row contains."""
@@ -49,7 +50,12 @@ class Wallets:
             purses = self._load(position.partition)
         if self._last[position.partition] == position.offset:
             self._undo(position)
-        return replace(rules, wallet=purses)
+        known = self._equipped.get(position.partition)
+        if known is not None and known[0] is rules:
+            return known[1]  # its purses are those of the partition, which change in place
+        equipped = replace(rules, wallet=purses)
+        self._equipped[position.partition] = rules, equipped
+        return equipped
 
     def write(self, position: Position, changed: Mapping[str, Purse]) -> None:
         """Write the purses that an input changes; to be called before its row is written."""
@@ -70,6 +76,7 @@ class Wallets:
         self._rows.clear()
         self._purses.clear()
         self._last.clear()
+        self._equipped.clear()
 
     def _load(self, partition: int) -> dict[str, Purse]:
         rows = self._rows[partition] = {

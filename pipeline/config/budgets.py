@@ -59,12 +59,10 @@ class BudgetRule(Struct, frozen=True):
         )
         return BudgetPeriod(f"{self.per} {day.isoformat()}", begins, ends)
 
-    def span(self, now_ms: int) -> tuple[int | None, int] | None:
-        """Return the beginning (None: unknown) and end that the budget is paced over; None: it is
-        not paced, for it has no end."""
-        if self.per in ("day", "week", "month"):
-            period = self.period(now_ms)
-            assert period.ends is not None
+    def span(self, period: BudgetPeriod) -> tuple[int | None, int] | None:
+        """Return the beginning (None: unknown) and end that a budget is paced over in a period;
+        None: it is not paced, for it has no end."""
+        if period.ends is not None:
             return period.begins, period.ends
         return None if self.ends is None else (self.starts, self.ends)
 

@@ -143,7 +143,6 @@ class Arbitration:
                 evidence.trials,
                 evidence.successes,
                 evidence.tried,
-                *_attributes(candidate),
             )
         )
 
@@ -204,7 +203,7 @@ class Arbitration:
     def _spend(self, candidate: CompiledCandidate, contact: Contact) -> None:
         wallet = self.rules.wallet
         if wallet is not None and not candidate.transactional:
-            self.spends.extend(reserve(wallet, contact.action_id, candidate, contact.until))
+            self.spends.extend(reserve(wallet, candidate, contact))
             self.spent.update(dict(candidate.draws))
 
     def contact(self, candidate: CompiledCandidate, slot: str) -> Contact:
@@ -223,15 +222,6 @@ class Arbitration:
             until=None if confirm_ms is None else now_ms + confirm_ms,
             waits_until=self.moment.deadline_of(candidate) if candidate.placement is None else None,
         )
-
-
-def _attributes(
-    candidate: CompiledCandidate,
-) -> tuple[dict[str, float] | None, dict[str, str] | None, int | None]:
-    if candidate.catalog is None:
-        return None, None, None
-    item = candidate.item
-    return item.numbers(), item.texts(), item.starts
 
 
 @dataclass(slots=True)

@@ -9,14 +9,13 @@ from typing import Final, TypeAlias
 
 import msgspec
 from msgspec import Struct, field
-from msgspec.structs import replace
 
 from pipeline.config.budgets import is_stock
 from pipeline.config.compiled import CompiledCandidate
 from pipeline.decisioning.history import STATUS_AFTER
 from pipeline.model.budget import TOKENS, BudgetRecord, Grant, Purse, accept, tokens, units
 from pipeline.model.control import Control
-from pipeline.model.decision import BudgetRead, Decision, Spend
+from pipeline.model.decision import BudgetRead, Contact, Decision, Spend
 
 Wallet: TypeAlias = Mapping[str, Purse]
 """Purses of one partition, by the name of their budget."""
@@ -55,7 +54,8 @@ class Funds(Struct, frozen=True):
     def prices(self, campaigns: Iterable[str]) -> dict[str, float]:
         """Return the shadow prices of campaigns that are not 0."""
         purses = ((name, self.wallet.get(name)) for name in campaigns)
-        return {name: one.price for name, one in purses if one is not None and one.price > 0}
+        prices = ((name, one.at(self.now_ms).price) for name, one in purses if one is not None)
+        return {name: price for name, price in prices if price > 0}
 
     def reading(self, names: Iterable[str]) -> tuple[BudgetRead, ...]:
         """Return the budgets of these names as they were before the decision."""
@@ -65,15 +65,21 @@ class Funds(Struct, frozen=True):
         purse = self.wallet.get(name)
         if purse is None:
             return BudgetRead(name, "", 0.0, 0.0)
-        return BudgetRead(name, purse.period, units(purse.left(self.now_ms)), purse.price)
+        now = purse.at(self.now_ms)
+        return BudgetRead(name, now.period, units(now.left(self.now_ms)), now.price)
 
 
-def reserve(
-    wallet: Wallet, action_id: str, candidate: CompiledCandidate, until: int | None
-) -> tuple[Spend, ...]:
-    """Return what an action takes of budgets and stock."""
+def reserve(wallet: Wallet, candidate: CompiledCandidate, contact: Contact) -> tuple[Spend, ...]:
+    """Return what a message takes of budgets and stock."""
     return tuple(
-        Spend(action_id, "reserved", name, wallet[name].period, units(amount), until)
+        Spend(
+            action_id=contact.action_id,
+            what="reserved",
+            budget=name,
+            period=wallet[name].at(contact.at).period,
+            amount=units(amount),
+            until=contact.until,
+        )
         for name, amount in candidate.draws
         if name in wallet
     )
@@ -91,7 +97,7 @@ def pay(wallet: Wallet, spends: Iterable[Spend]) -> dict[str, Purse]:
     for one in spends:
         if one.what == "reserved":
             purse = changed.get(one.budget) or wallet[one.budget]
-            changed[one.budget] = replace(purse, spent=purse.spent + tokens(one.amount))
+            changed[one.budget] = purse.pay(one.period, tokens(one.amount))
     return changed
 
 

@@ -126,21 +126,25 @@ class Account(Struct, frozen=True):
 
 _REMEMBERED_MS: Final = 40 * DAY_MS
 """Time for which it is remembered what an action took: longer than outcomes are accepted."""
+_AHEAD_MS: Final = 10_000
 _NO_LEASE: Final = PartitionLease()
 
 
 def open_account(rule: BudgetRule, known: Account | None, now_ms: int) -> Account:
-    """Return the account of a budget in the period that is running at `now_ms`.
+    """Return the account of a budget in the period that is running at `now_ms`, or is about to.
 
-    A new period begins with nothing spent; grants are numbered on, so that old ones are known.
+    A period is opened `_AHEAD_MS` before it begins, so that its first decisions find its leases.
+    Meanwhile partitions go on with what they have of the former. A new one begins with nothing
+    spent; grants are numbered on, so that old ones are known.
     """
-    period = rule.period(now_ms)
+    period = rule.period(now_ms + _AHEAD_MS)
     if known is None:
         return Account(rule.name, period, rule.amount, pace=BudgetPace(at=now_ms, since=now_ms))
     if known.period.name == period.name:
         return known if known.amount == rule.amount else replace(known, amount=rule.amount)
     leases = {number: PartitionLease(number=one.number + 1) for number, one in known.leases.items()}
-    pace = BudgetPace(known.pace.price, now_ms, 0, now_ms)
+    begun = max(now_ms, period.begins)
+    pace = BudgetPace(known.pace.price, begun, 0, begun)
     return Account(rule.name, period, rule.amount, leases, pace=pace)
 
 
@@ -199,6 +203,8 @@ class Count(Struct):
         status, until = known.status, spend.until
         if counted and account is not None and until is not None and until <= account.counted_at:
             status = "released"  # it was given back before the account was opened again
+        elif until is not None and until <= self.now_ms:
+            until = self.now_ms + until - at  # a log's own time, or heard of late
         forget_at = max(at, self.now_ms) + _REMEMBERED_MS
         parts = (*known.parts, part)
         self.actions[spend.action_id] = SpentAction(parts, status, until, forget_at)

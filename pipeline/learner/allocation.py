@@ -27,8 +27,11 @@ def allocate(account: Account, unit: int, partitions: int, most: int) -> Account
     account = _forget_met_wants(account)
     if account.free < 0:
         return _recall(account, -account.free)
-    share = max(account.left // (_SHARES * partitions), unit, 1)
     most = min(most, account.free)
+    share = account.left // (_SHARES * partitions)
+    if not any(one.ceiling for one in account.leases.values()):
+        share = min(share, most // partitions)  # a period begins with something for everybody
+    share = max(share, unit, 1)
     for goal in range(share, _LEASES_AHEAD * share + 1, share):
         for number in _by_need(account):
             lease = account.leases[number]

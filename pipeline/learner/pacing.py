@@ -33,7 +33,7 @@ _AHEAD: Final = 0.1
 
 def reprice(account: Account, rule: BudgetRule, now_ms: int) -> Account:
     """Return the account with the price for how its budget was spent since the last one."""
-    span, pace = rule.span(now_ms), account.pace
+    span, pace = rule.span(account.period), account.pace
     if span is None:
         return account if pace.price == 0 else replace(account, pace=replace(pace, price=0.0))
     begins, ends = span[0] if span[0] is not None else pace.since, span[1]
@@ -55,7 +55,7 @@ def reprice(account: Account, rule: BudgetRule, now_ms: int) -> Account:
 
 def allowance(account: Account, rule: BudgetRule, now_ms: int) -> int:
     """Return the tokens that may be granted now: as many as the time that has passed, and some."""
-    span = rule.span(now_ms)
+    span = rule.span(account.period)
     if span is None or now_ms >= span[1]:
         return account.free
     begins = span[0] if span[0] is not None else account.pace.since

@@ -8,6 +8,7 @@ import math
 from typing import Final
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 TOKENS: Final = 1_000_000
 """Tokens of one unit of the currency, or of one item."""
@@ -28,7 +29,7 @@ class Purse(Struct, frozen=True, array_like=True):
 
     `spent` of at most `granted` tokens, both of all that the period had so far; `number`: of the
     newest grant; valid for decisions at `begins` <= now < `ends` (ms; None: no end). `price`:
-    shadow price of a unit of cost.
+    shadow price of a unit of cost. `ahead`: the purse of the next period.
     """
 
     period: str
@@ -38,12 +39,25 @@ class Purse(Struct, frozen=True, array_like=True):
     granted: int
     spent: int = 0
     price: float = 0.0
+    ahead: "Purse | None" = None
+
+    def at(self, now_ms: int) -> "Purse":
+        """Return the purse of the period that has begun by then."""
+        ahead = self.ahead
+        return self if ahead is None or now_ms < ahead.begins else ahead
+
+    def pay(self, period: str, amount: int) -> "Purse":
+        """Return the purse after spending tokens of a period."""
+        if self.ahead is not None and self.ahead.period == period:
+            return replace(self, ahead=self.ahead.pay(period, amount))
+        return replace(self, spent=self.spent + amount)
 
     def left(self, now_ms: int) -> int:
         """Return the tokens that a decision at `now_ms` may spend."""
-        if now_ms < self.begins or (self.ends is not None and now_ms >= self.ends):
+        one = self.at(now_ms)
+        if now_ms < one.begins or (one.ends is not None and now_ms >= one.ends):
             return 0
-        return max(self.granted - self.spent, 0)
+        return max(one.granted - one.spent, 0)
 
 
 class Grant(Struct, frozen=True, array_like=True):
@@ -62,12 +76,20 @@ class Grant(Struct, frozen=True, array_like=True):
 
 
 def accept(purse: Purse | None, grant: Grant) -> Purse | None:
-    """Return the purse after a grant; None: it is an old one, and changes nothing."""
-    if purse is not None and grant.number <= purse.number:
+    """Return the purse after a grant; None: it is an old one, and changes nothing.
+
+    The purse of a period is kept until the next begins.
+    """
+    newest = purse if purse is None or purse.ahead is None else purse.ahead
+    if newest is not None and grant.number <= newest.number:
         return None
-    spent = purse.spent if purse is not None and purse.period == grant.period else 0
+    goes_on = newest is not None and newest.period == grant.period
+    spent = newest.spent if newest is not None and goes_on else 0
     granted = max(grant.granted, spent)
-    return Purse(grant.period, grant.begins, grant.ends, grant.number, granted, spent, grant.price)
+    after = Purse(grant.period, grant.begins, grant.ends, grant.number, granted, spent, grant.price)
+    former = purse if goes_on else newest
+    follows = former is not None and former.ends is not None and former.ends <= grant.begins
+    return replace(former, ahead=after) if former is not None and follows else after
 
 
 class BudgetLease(Struct, frozen=True):

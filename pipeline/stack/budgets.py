@@ -24,12 +24,15 @@ def spent_early(
     """Yield, in words, the campaigns whose budget is spent well before its period is over."""
     for one in records:
         rule = configuration.budgets.get(one.name)
-        if rule is None or is_stock(one.name) or rule.period(now_ms).name != one.period:
+        if rule is None or is_stock(one.name):
+            continue
+        period = rule.period(now_ms)
+        if period.name != one.period:
             continue
         left, least = tokens(max(one.budget - one.spent, 0)), _LITTLE * rule.amount
         if left >= max(rule.unit, 1) and left > least:
             continue
-        span = rule.span(now_ms)
+        span = rule.span(period)
         text = f"{one.spent:,.2f} of {one.budget:,.2f} is spent"
         if span is None:
             yield f"{one.name}: {text}"

@@ -1,6 +1,7 @@
 """Budgets and stock are never overspent, and are there to be spent, whatever is killed."""
 
 import tempfile
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -24,13 +25,13 @@ _OUTCOMES: Final = ("impression", "click", "bounce", "expired", "delivered")
 
 
 @cache
-def _rules() -> Rules:
+def _rules(confirm_within: str = "1m") -> Rules:
     """Return rules with an expensive e-mail, a page that must report impressions, and two items."""
     tile = {"treatments": [{"treatment": "tile", "channel": "web", "placement": "hero"}]}
     return world(
         channels={
             "channels": [
-                {"name": "web", "placements": ["hero"], "confirm_within": "1m"},
+                {"name": "web", "placements": ["hero"], "confirm_within": confirm_within},
                 {"name": "email", "cost": 1},
             ]
         },
@@ -152,3 +153,134 @@ def test_a_copy_of_an_input_spends_once(tmp_path: Path) -> None:
     assert world.spent("gift") <= 2 * TOKENS
     account: Any = world.ledger.accounts["gift"]
     assert account.gross == world.spent("gift")
+
+
+@cache
+def _daily_rules(amount: float = 4.0) -> Rules:
+    budget = {"amount": amount, "per": "day", "zone": "Europe/Madrid"}
+    return world(
+        channels={"channels": [{"name": "web"}, {"name": "email", "cost": 1}]},
+        campaigns=[campaign("gift", offer("gift", 9), budget=budget)],
+    )
+
+
+_MIDNIGHT: Final = 2_000_066_400_000
+"""2033-05-19 in Madrid."""
+
+
+def test_the_first_messages_of_a_day_find_their_purse_filled(tmp_path: Path) -> None:
+    world = Spending(_daily_rules(400.0), tmp_path, Random(1))
+    world.now_ms = _MIDNIGHT - 60_000
+    world.rest()
+    world.now_ms = _MIDNIGHT - 5_000
+    world.rest()
+    assert world.now_ms >= _MIDNIGHT
+    for at, number in ((_MIDNIGHT - 1, 0), (_MIDNIGHT, 1), (_MIDNIGHT + 1, 2)):
+        world.now_ms = at
+        world.put("Go", f"c{number}")
+    while world.worker.unread() or world.worker.in_flight():
+        world.work(50)
+    spends = [each for _, one in world.logs.read(topics.DECISIONS) for each in one.spends]
+    assert Counter(one.period for one in spends) == {"day 2033-05-18": 1, "day 2033-05-19": 2}
+
+
+@settings(max_examples=cases(60), deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from((0, 15)))
+def test_no_day_spends_more_than_it_has(seed: int, kills: int) -> None:
+    random = Random(seed)
+    with tempfile.TemporaryDirectory() as folder:
+        world = Spending(_daily_rules(), Path(folder), random)
+        world.now_ms = _MIDNIGHT - 40_000
+        for _ in range(80):
+            act = random.randrange(4)
+            if act == 0:
+                world.put("Go", f"c{random.randrange(9)}")
+            elif act == 1:
+                world.work(random.randrange(12))
+            else:
+                world.learn(random.randrange(6))
+                world.now_ms += random.randrange(2_000)
+            if random.randrange(100) < kills:
+                world.doom_worker()
+            if random.randrange(100) < kills:
+                world.restart_learner(loses_disk=random.randrange(4) == 0)
+        world.rest()
+        spent = Counter[str]()
+        decisions = {one.decision_id: one for _, one in world.logs.read(topics.DECISIONS)}
+        for one in decisions.values():
+            for each in one.spends:
+                spent[each.period] += round(each.amount * TOKENS)
+        assert all(amount <= 4 * TOKENS for amount in spent.values()), spent
+        account = world.ledger.accounts["gift"]
+        assert account.gross == spent[account.period.name]
+        world.ledger.close()
+
+
+def _with_budget(amount: float | None) -> Rules:
+    parts = {} if amount is None else {"budget": amount}
+    return world(
+        channels={"channels": [{"name": "web"}, {"name": "email", "cost": 1}]},
+        campaigns=[
+            campaign("gift", offer("gift", 9), **parts),
+            campaign("other", offer("other", 9), trigger={"name": "Never"}, budget=5),
+        ],
+    )
+
+
+def _goes(world: Spending, count: int) -> int:
+    """So many more go; how many messages there are then."""
+    for number in range(count):
+        world.put("Go", f"c{number}")
+    world.rest()
+    return len(world.actions("email"))
+
+
+def test_a_budget_that_is_lowered_below_what_is_spent_spends_nothing_more(tmp_path: Path) -> None:
+    world = Spending(_with_budget(12), tmp_path, Random(3))
+    world.rest()
+    assert _goes(world, 5) == 5
+    world.apply(_with_budget(3))
+    world.rest()
+    assert _goes(world, 9) == 5
+    record = world.records["gift"]
+    assert (record.budget, record.spent, record.leased) == (3, 5, 0)
+    world.apply(_with_budget(7))
+    world.rest()
+    for _ in range(4):
+        _goes(world, 9)
+    assert len(world.actions("email")) == 7
+    assert world.records["gift"].spent == 7
+
+
+def test_a_budget_that_is_taken_away_holds_nothing_back_and_is_not_forgotten(
+    tmp_path: Path,
+) -> None:
+    world = Spending(_with_budget(6), tmp_path, Random(4))
+    world.rest()
+    assert _goes(world, 2) == 2
+    assert world.records["gift"].leased > 0
+    world.apply(_with_budget(None))
+    world.rest()
+    assert world.records["gift"].leased == 0
+    assert _goes(world, 9) == 11
+    world.apply(_with_budget(6))
+    world.rest()
+    for _ in range(4):
+        _goes(world, 9)
+    assert len(world.actions("email")) == 11 + 4
+    assert world.spent("gift") == 6 * TOKENS
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_last_item_is_given_to_whoever_asks_wherever_it_was_leased(
+    tmp_path: Path, seed: int
+) -> None:
+    world = Spending(_rules(confirm_within="1d"), tmp_path, Random(seed))
+    world.rest()
+    for number in range(60):
+        if world.logs.partition_of(f"x{number}".encode()) == 0:
+            world.put("Look", f"x{number}", asks=True)
+            world.rest()
+            _holds(world)
+    for name in _SHELF:
+        assert world.ledger.accounts[f"shelf/{name}"].left == 0, name

@@ -58,7 +58,8 @@ class MemoryLeases:
         for partition, share in shares.items():
             self._write()
             state = msgspec.msgpack.encode(tuple(share))
-            control = Control("id", "lease", now_ms, "budgets", digest, state=state)
+            number = f"lease {partition}/{len(self._inputs(partition))}"
+            control = Control(number, "lease", now_ms, "budgets", digest, state=state)
             value = _CODEC.encode(topics.SEGMENTED, Segmented(control=control))
             self._inputs(partition).append(Record(f"budgets:{partition}".encode(), value))
         return {partition: len(self._inputs(partition)) - 1 for partition in shares}
@@ -119,6 +120,12 @@ class Spending:
         self._open()
         if doomed is not None:
             self._lease_by(doomed)
+
+    def apply(self, rules: Rules) -> None:
+        """Apply another configuration, with which the worker starts anew."""
+        self.worker.commit()
+        self.rules = rules
+        self.worker = StageProcess(_STAGE, self.logs, rules)
 
     def learn(self, most: int | None = None) -> None:
         """Read up to so many decisions of each partition, then lease; it may be killed over it."""

@@ -104,13 +104,25 @@ def test_an_unknown_zone_is_named() -> None:
     ]
 
 
-def test_a_day_of_a_zone_is_as_long_as_its_clocks_make_it() -> None:
-    rule = BudgetRule("a", TOKENS, TOKENS, "day", ZoneInfo("Europe/Madrid"))
-    at = round(datetime(2026, 3, 29, 12, tzinfo=UTC).timestamp() * 1000)
-    period = rule.period(at)
-    assert period.name == "day 2026-03-29"
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [
+        ("Europe/Madrid", "2026-03-29", 23),
+        ("Europe/Madrid", "2026-10-25", 25),
+        ("Africa/Cairo", "2026-04-24", 23),  # has no midnight
+        ("Africa/Cairo", "2026-10-29", 25),  # its last hour comes twice
+        ("Asia/Kathmandu", "2026-04-24", 24),
+    ],
+)
+def test_a_day_of_a_zone_is_as_long_as_its_clocks_make_it(zone: str, day: str, hours: int) -> None:
+    rule = BudgetRule("a", TOKENS, TOKENS, "day", ZoneInfo(zone))
+    noon = datetime.fromisoformat(f"{day}T12:00").replace(tzinfo=ZoneInfo(zone))
+    period = rule.period(round(noon.timestamp() * 1000))
+    assert period.name == f"day {day}"
     assert period.ends is not None
-    assert period.ends - period.begins == 23 * 3_600_000
+    assert period.ends - period.begins == hours * 3_600_000
+    before, after = rule.period(period.begins - 1), rule.period(period.ends)
+    assert (before.ends, after.begins) == (period.begins, period.ends)
 
 
 @pytest.mark.parametrize(
@@ -155,3 +167,27 @@ def test_a_campaign_out_of_budget_is_named_early() -> None:
         "mail: 10.00 of 10.00 is spent, after 50% of its period"
     ]
     assert list(spent_early([empty], rules.config, noon + 11 * 3_600_000)) == []
+
+
+def test_a_grant_for_the_next_period_leaves_the_running_one_as_it_is() -> None:
+    today = Purse("day 1", 0, 1_000, 3, 10, 4)
+    both = accept(today, Grant("a", "day 2", 1_000, 2_000, 4, 7, 0.5))
+    assert both is not None
+    assert (both.left(999), both.left(1_000)) == (6, 7)
+    assert (both.at(999).price, both.at(1_000).price) == (0.0, 0.5)
+    spent = both.pay("day 1", 2).pay("day 2", 3)
+    assert (spent.left(999), spent.left(1_000)) == (4, 4)
+    more = accept(spent, Grant("a", "day 2", 1_000, 2_000, 5, 9, 0.5))
+    assert more is not None
+    assert (more.left(999), more.left(1_000)) == (4, 6)
+    assert accept(more, Grant("a", "day 2", 1_000, 2_000, 5, 90, 0.5)) is None
+    later = accept(more, Grant("a", "day 3", 2_000, 3_000, 6, 8, 0.0))
+    assert later is not None
+    assert [later.left(at) for at in (999, 1_500, 2_000)] == [0, 6, 8]
+
+
+def test_a_budget_that_changes_its_period_begins_at_once() -> None:
+    purse = Purse("day 1", 0, 1_000, 3, 10, 4)
+    whole = accept(purse, Grant("a", "campaign", 0, None, 4, 7, 0.0))
+    assert whole is not None
+    assert (whole.left(500), whole.ahead) == (7, None)
