@@ -143,6 +143,7 @@ class Arbitration:
                 evidence.trials,
                 evidence.successes,
                 evidence.tried,
+                *_attributes(candidate),
             )
         )
 
@@ -222,6 +223,15 @@ class Arbitration:
             until=None if confirm_ms is None else now_ms + confirm_ms,
             waits_until=self.moment.deadline_of(candidate) if candidate.placement is None else None,
         )
+
+
+def _attributes(
+    candidate: CompiledCandidate,
+) -> tuple[dict[str, float] | None, dict[str, str] | None, int | None]:
+    if candidate.catalog is None:
+        return None, None, None
+    item = candidate.item
+    return item.numbers(), item.texts(), item.starts
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from pipeline.decisioning.features import (
     OF_CANDIDATE,
     OF_INTERACTION,
     CustomerSource,
+    ItemSource,
     Matrix,
     ModelFeature,
     Proposed,
@@ -36,6 +37,7 @@ def features_of(examples: Iterable[tuple[Facts, Proposed]]) -> tuple[ModelFeatur
     """Return the features that the examples have, customers' before candidates'; always in the same
     order. Identifiers and lists are none."""
     values: dict[tuple[CustomerSource, str], list[Known]] = {}
+    items: dict[str, list[Known]] = {}
     names: dict[str, Counter[str]] = {of: Counter() for of in OF_CANDIDATE}
     segments: Counter[str] = Counter()
     newest = count = 0
@@ -47,6 +49,8 @@ def features_of(examples: Iterable[tuple[Facts, Proposed]]) -> tuple[ModelFeatur
             values.setdefault((of, name), []).append(value)
         for part in OF_CANDIDATE:
             names[part][getattr(candidate, part)] += 1
+        for name, value in _item_values(candidate):
+            items.setdefault(name, []).append(value)
     least = max(2, round(count * _LEAST_SHARE))
     made = [
         feature
@@ -58,6 +62,11 @@ def features_of(examples: Iterable[tuple[Facts, Proposed]]) -> tuple[ModelFeatur
         common = [name for name, n in names[part].most_common(_MOST_NAMES) if n >= least]
         if len(names[part]) > 1:
             made += [ModelFeature(part, equals=name) for name in sorted(common)]
+    made += [
+        feature
+        for name, found in sorted(items.items())
+        for feature in _features("item" if name else "item_age", name, found, newest, least)
+    ]
     return tuple(made)
 
 
@@ -106,8 +115,15 @@ def _values(facts: Facts) -> Iterator[tuple[CustomerSource, str, Known]]:
         yield "interaction", name, getattr(facts.interaction, name)
 
 
+def _item_values(candidate: Proposed) -> Iterator[tuple[str, Known]]:
+    """Yield the attributes of an item; from when it is valid has no name."""
+    yield from candidate.item.values
+    if candidate.item.starts is not None:
+        yield "", candidate.item.starts
+
+
 def _features(
-    of: CustomerSource, name: str, found: Sequence[Known], newest_ms: int, least: int
+    of: CustomerSource | ItemSource, name: str, found: Sequence[Known], newest_ms: int, least: int
 ) -> Iterator[ModelFeature]:
     numbers = [one for one in found if is_number(one)]
     if numbers and of == "trait" and min(numbers) >= _EARLIEST_MS and max(numbers) <= newest_ms:

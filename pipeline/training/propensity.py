@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from msgspec.structs import replace
 
-from pipeline.decisioning.features import FeatureEncoder, ModelFeature
-from pipeline.decisioning.model_manifest import ModelManifest, ModelMetrics
+from pipeline.decisioning.features import OF_ITEM, FeatureEncoder, ModelFeature
+from pipeline.decisioning.model_manifest import ModelManifest, ModelMetrics, template_of
 from pipeline.training.evaluation import metrics, policy_value, reference
 from pipeline.training.feature_choice import features_of
 from pipeline.training.fitting import Fitted, Floats, Labelled, calibrate, fit, predict
@@ -60,7 +60,7 @@ def train_propensity(replayed: Replayed, asked: TrainingRequest) -> TrainedModel
         kind="propensity",
         digest=digest_of_text(fitted.text),
         features=features,
-        treatments=_treatments(parts.train),
+        treatments=_treatments(parts.train, features),
         calibration=fitted.calibration,
         goal=asked.goal.outcome,
         window_ms=asked.goal.window_ms,
@@ -77,8 +77,18 @@ def _features(train: Sequence[Example], exclude: frozenset[str]) -> tuple[ModelF
     return tuple(one for one in found if one.name not in exclude)
 
 
-def _treatments(train: Sequence[Example]) -> tuple[tuple[str, str, str], ...]:
+def _treatments(
+    train: Sequence[Example], features: Sequence[ModelFeature]
+) -> tuple[tuple[str, str, str], ...]:
+    """Return the treatments that enough was seen of; where attributes of items tell, those of a
+    catalogue's items as one."""
     named = Counter((one.chosen.campaign, one.chosen.offer, one.chosen.treatment) for one in train)
+    if any(one.of in OF_ITEM for one in features):
+        named += Counter(
+            template
+            for one in train
+            if (template := template_of(one.chosen.campaign, one.chosen.treatment)) is not None
+        )
     return tuple(sorted(name for name, count in named.items() if count >= LEAST_OF_TREATMENT))
 
 
