@@ -12,6 +12,7 @@ from pipeline.cli.plain import plain
 from pipeline.cli.progress_bar import progress_bar
 from pipeline.cli.refused_rows import print_refused
 from pipeline.cli.sources import named_source
+from pipeline.cli.status import print_budgets
 from pipeline.cli.times import epoch_ms, iso
 from pipeline.config.model import Source
 from pipeline.replay import backtest
@@ -114,3 +115,5 @@ def _print(report: backtest.BacktestReport, folder: Path) -> None:
         f"decisions {report.decision_hash}",
         soft_wrap=True,
     )
+    if report.budgets:
+        print_budgets(report.budgets)

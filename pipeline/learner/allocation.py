@@ -11,7 +11,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from pipeline.learner.accounts import Account, PartitionLease
+from pipeline.decisioning.budgets.accounts import Account, PartitionLease
 
 _LEASES_AHEAD: Final = 2
 _SHARES: Final = 4

@@ -15,8 +15,8 @@ from msgspec import Struct
 
 from pipeline.adapters.avro import Codec
 from pipeline.adapters.kafka import WRITER_SETTINGS, Property, key_per_partition, offset_of
+from pipeline.decisioning.budgets.accounts import Account, record_of
 from pipeline.flow import stage
-from pipeline.learner.accounts import Account, record_of
 from pipeline.learner.snapshots import AnotherLearnerError
 from pipeline.model import topics
 from pipeline.model.budget import Grant

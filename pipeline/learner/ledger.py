@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from rocksdict import Rdict, WriteBatch
 
 from pipeline.adapters.rocks import open_rows
+from pipeline.decisioning.budgets.accounts import Account, Count, SpentAction
 from pipeline.decisioning.learning.counting import (
     ActionRow,
     Arm,
@@ -23,7 +24,6 @@ from pipeline.decisioning.learning.counting import (
     apply_feedback,
     difference,
 )
-from pipeline.learner.accounts import Account, Count, SpentAction
 from pipeline.model.decision import Decision
 from pipeline.model.learning import LearningRecord
 

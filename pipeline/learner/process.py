@@ -22,9 +22,9 @@ from pipeline.adapters.kafka import offset_of, source_partition
 from pipeline.adapters.private_files import make_folder
 from pipeline.adapters.run_state import announce, withdraw
 from pipeline.config.compile import Configuration
+from pipeline.decisioning.budgets.accounts import account_of
 from pipeline.home.codec import open_codec
 from pipeline.learner import metrics
-from pipeline.learner.accounts import account_of
 from pipeline.learner.lease_writer import LeaseWriter
 from pipeline.learner.ledger import EvidenceLedger
 from pipeline.learner.snapshots import SnapshotPublisher

@@ -8,12 +8,12 @@ from msgspec.structs import replace
 
 from pipeline.config.budgets import BudgetRule, is_stock
 from pipeline.config.compile import Configuration
+from pipeline.decisioning.budgets.accounts import Account, open_account
+from pipeline.decisioning.budgets.pacing import allowance, reprice
 from pipeline.learner import metrics
-from pipeline.learner.accounts import Account, open_account
 from pipeline.learner.allocation import allocate, recall_all
 from pipeline.learner.lease_writer import LeaseWriter
 from pipeline.learner.ledger import EvidenceLedger
-from pipeline.learner.pacing import allowance, reprice
 from pipeline.model.budget import Grant, units
 
 _PUBLISH_EVERY_MS: Final = 1_000

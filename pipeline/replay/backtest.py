@@ -14,6 +14,7 @@ from pipeline.adapters.rocks import temporary_rows
 from pipeline.config.compile import Configuration, compile_bundle
 from pipeline.config.model import Source
 from pipeline.home.load_rules import load_rules
+from pipeline.model.budget import BudgetStatus
 from pipeline.profile_reads.as_of import member_profiles
 from pipeline.profile_reads.export import export_all
 from pipeline.replay.input_files import InputReport, OpenFile, TimedLog, read_file
@@ -44,9 +45,9 @@ class DeadLetters(Struct, frozen=True):
 class BacktestTotals(Struct, frozen=True):
     """Rows of each table, and what was left out.
 
-    `after_until`: interactions that came after the end; `outcomes_left_out`: those of messages that
-    were not sent. `decision_hash` is equal for equal decisions, `until` the log's time at the end
-    (epoch ms).
+    `budgets`: those of campaigns at the end. `after_until`: interactions that came after the end;
+    `outcomes_left_out`: those of messages that were not sent. `decision_hash` is equal for equal
+    decisions, `until` the log's time at the end (epoch ms).
     """
 
     after_until: int
@@ -60,6 +61,7 @@ class BacktestTotals(Struct, frozen=True):
     memberships: int
     until: int
     decision_hash: str
+    budgets: tuple[BudgetStatus, ...]
 
 
 class BacktestReport(BacktestTotals, frozen=True, kw_only=True):
@@ -165,6 +167,7 @@ def _play(
         **asdict(counts),
         until=end_ms,
         decision_hash=tables.decided.hexdigest(),
+        budgets=player.budgets.report(end_ms),
     )
 
 

@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from pipeline.flow import Flow
-from pipeline.model.decision import Action
+from pipeline.model.decision import Action, Decision
 from pipeline.model.identity import IdentityChange
 from pipeline.model.interaction import Interaction
 from pipeline.model.outcome import DeadLetter, Emit
 from pipeline.model.records import time_of
+from pipeline.replay.played_budgets import PlayedBudgets
 from pipeline.rules import Rules
 
 
@@ -16,14 +18,17 @@ class LogPlayer:
     """Player of records in the order of time; the records that follow from each go to `take`.
 
     Between two records the timers fire that fell due. An outcome of a message that was not sent
-    here is left out: it tells of another configuration's message.
+    here is left out: it tells of another configuration's message. Budgets and stock are spent from
+    one purse each.
 
     `now_ms` is the log's time, None before the first record. `outcomes_left_out` are counted, and
     `dead_letters` by stage and reason.
     """
 
     def __init__(self, rules: Rules, take: Callable[[Iterable[Emit]], None]) -> None:
-        self.flow = Flow(rules)
+        self.budgets = PlayedBudgets(rules.config.budgets)
+        spends = bool(rules.config.budgets)
+        self.flow = Flow(replace(rules, wallet=self.budgets.wallet) if spends else rules)
         self.now_ms: int | None = None
         self.outcomes_left_out = 0
         self.dead_letters: Counter[tuple[str, str]] = Counter()
@@ -40,9 +45,17 @@ class LogPlayer:
 
     def advance(self, now_ms: int) -> None:
         """Bring the log's time forward; it never goes back."""
+        while self.now_ms is not None and (
+            (begins := self.budgets.next_period(self.now_ms)) is not None and begins < now_ms
+        ):
+            self._advance(begins)
         if self.now_ms is None or now_ms > self.now_ms:
-            self.now_ms = now_ms
-            self._pass_on(self.flow.advance(now_ms))
+            self._advance(now_ms)
+
+    def _advance(self, now_ms: int) -> None:
+        self.now_ms = now_ms
+        self.budgets.advance(now_ms)
+        self._pass_on(self.flow.advance(now_ms))
 
     def _is_of_unsent_message(self, record: Interaction | IdentityChange) -> bool:
         if not isinstance(record, Interaction) or record.kind != "outcome":
@@ -59,6 +72,8 @@ class LogPlayer:
         for emit in emits:
             if isinstance(emit.value, Action):
                 self._sent.add(emit.value.action_id)
+            elif isinstance(emit.value, Decision):
+                self.budgets.take(emit.value)
             yield emit
 
 

@@ -14,6 +14,7 @@ import duckdb
 from msgspec import Struct
 
 from pipeline.home.records import Records
+from pipeline.model.budget import BudgetStatus
 from pipeline.model.decision import Action, Decision
 from pipeline.model.outcome import Emit
 from pipeline.model.profile import SegmentChange
@@ -38,13 +39,15 @@ WHERE b.treatment IS DISTINCT FROM a.treatment
 
 
 class SideReport(Struct, frozen=True):
-    """Results of one configuration, named by its digest."""
+    """Results of one configuration, named by its digest; `budgets`: those of campaigns at the
+    end."""
 
     config: str
     decisions: int
     actions: int
     outcomes_left_out: int
     decision_hash: str
+    budgets: tuple[BudgetStatus, ...]
 
 
 class Messages(Struct, frozen=True):
@@ -155,6 +158,7 @@ class _Side:
             self.tables.actions.rows,
             self.player.outcomes_left_out,
             self.tables.decided.hexdigest(),
+            self.player.budgets.report(self.player.now_ms or 0),
         )
 
 

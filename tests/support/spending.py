@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from pipeline.adapters.avro import Codec, recorded_versions
+from pipeline.decisioning.budgets.accounts import Account, account_of, record_of
 from pipeline.flow import stage
-from pipeline.learner.accounts import Account, account_of, record_of
 from pipeline.learner.ledger import EvidenceLedger
 from pipeline.learner.treasury import Treasury
 from pipeline.model import topics

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace as with_fields
 
 from pipeline.config.budgets import BudgetRule
+from pipeline.decisioning.budgets.accounts import open_account, record_of
 from pipeline.decisioning.explain import explain, run_again
-from pipeline.learner.accounts import open_account, record_of
 from pipeline.model.budget import TOKENS, Grant, Purse, accept, tokens
 from pipeline.model.decision import Decision
 from pipeline.model.stages import Segmented

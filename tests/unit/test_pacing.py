@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.config.budgets import BudgetRule
-from pipeline.learner.accounts import Account, open_account
+from pipeline.decisioning.budgets.accounts import Account, open_account
+from pipeline.decisioning.budgets.pacing import allowance, reprice
 from pipeline.learner.allocation import allocate
-from pipeline.learner.pacing import allowance, reprice
 from pipeline.model.budget import TOKENS
 from pipeline.model.time import DAY_MS, HOUR_MS
 

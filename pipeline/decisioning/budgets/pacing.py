@@ -16,7 +16,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from pipeline.config.budgets import BudgetRule
-from pipeline.learner.accounts import Account, BudgetPace
+from pipeline.decisioning.budgets.accounts import Account, BudgetPace
 
 _EVERY_MS: Final = 1_000
 """Shortest time between two prices."""

@@ -1,0 +1,1 @@
+"""Budgets and stock: accounts of what is spent, and the price that makes them last. Pure."""

@@ -1,0 +1,112 @@
+"""Budgets and stock while a log is played: one purse each, by the log's clock.
+
+The accounts, what is paced, and the shadow price are those of the learner. What differs: one purse
+may spend all that its time allows, while partitions of a stack hold leases of it; and the price is
+set between two records, not each second.
+"""
+
+from collections.abc import Mapping
+from heapq import heappop, heappush
+from typing import Final
+
+from pipeline.config.budgets import BudgetRule, is_stock
+from pipeline.decisioning.budgets.accounts import (
+    Account,
+    Count,
+    SpentAction,
+    open_account,
+    record_of,
+)
+from pipeline.decisioning.budgets.pacing import allowance, reprice
+from pipeline.model.budget import BudgetStatus, Purse, budget_status
+from pipeline.model.decision import Decision
+
+_TIMED: Final = ("day", "week", "month")
+_NEVER: Final = 2**63
+_EVERY_MS: Final = 1_000
+"""Shortest time between two looks at how budgets are paced."""
+
+
+class PlayedBudgets:
+    """Budgets of a configuration. `wallet`: what may be spent now, the same mapping all the
+    time."""
+
+    def __init__(self, rules: Mapping[str, BudgetRule]) -> None:
+        self.wallet: dict[str, Purse] = {}
+        self._rules = rules
+        self._paced = [one for one in rules.values() if one.per in _TIMED or one.ends is not None]
+        self._accounts: dict[str, Account] = {}
+        self._actions: dict[str, SpentAction] = {}
+        self._due: list[tuple[int, str]] = []
+        self._looked_ms: int | None = None
+        self._period_ends = _NEVER
+
+    def advance(self, now_ms: int) -> None:
+        """Give back what nobody reported as shown, begin new periods, and set prices."""
+        self._expire(now_ms)
+        looked = self._looked_ms
+        if looked is not None and now_ms < min(looked + _EVERY_MS, self._period_ends):
+            return
+        for rule in self._rules.values() if looked is None else self._paced:
+            self._look(rule, now_ms)
+        self._looked_ms = now_ms
+        self._period_ends = self.next_period(now_ms) or _NEVER
+
+    def next_period(self, after_ms: int) -> int | None:
+        """Return when (ms) the next period of a budget begins."""
+        ends = (one.period(after_ms).ends for one in self._paced)
+        return min((one for one in ends if one is not None), default=None)
+
+    def take(self, decision: Decision) -> None:
+        """Count what a decision spends, and what it says was shown or not."""
+        if decision.spends:
+            count = Count(self._accounts, self._actions.get, decision.decided_at)
+            count.take(decision, 0, 0)
+            self._keep(count, decision.decided_at)
+
+    def report(self, now_ms: int) -> tuple[BudgetStatus, ...]:
+        """Return the budgets of campaigns, as people read them."""
+        return tuple(
+            budget_status(record_of(one, {}, now_ms))
+            for name, one in sorted(self._accounts.items())
+            if not is_stock(name)
+        )
+
+    def _look(self, rule: BudgetRule, now_ms: int) -> None:
+        account = open_account(rule, self._accounts.get(rule.name), now_ms)
+        self._accounts[rule.name] = reprice(account, rule, now_ms)
+        self._refill(rule, now_ms)
+
+    def _refill(self, rule: BudgetRule, now_ms: int) -> None:
+        account = self._accounts[rule.name]
+        period, spent = account.period, account.gross
+        self.wallet[rule.name] = Purse(
+            period=period.name,
+            begins=period.begins,
+            ends=period.ends,
+            number=0,
+            granted=spent + max(allowance(account, rule, now_ms), 0),
+            spent=spent,
+            price=account.pace.price,
+        )
+
+    def _expire(self, now_ms: int) -> None:
+        while self._due and self._due[0][0] <= now_ms:
+            at, action_id = heappop(self._due)
+            action = self._actions.get(action_id)
+            if action is None or action.due != at:
+                continue
+            if action.status == "reserved" and action.until is not None:
+                count = Count(self._accounts, self._actions.get, now_ms)
+                count.expire(action_id)
+                self._keep(count, now_ms)
+            else:
+                del self._actions[action_id]
+
+    def _keep(self, count: Count, now_ms: int) -> None:
+        self._actions.update(count.actions)
+        for action_id, one in count.actions.items():
+            heappush(self._due, (one.due, action_id))
+        self._accounts.update(count.changed)
+        for name in count.changed:
+            self._refill(self._rules[name], now_ms)

@@ -1,0 +1,149 @@
+"""Logs that are played spend budgets and stock from one purse each, with the learner's pacing."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, Final
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config.model import Catalog, CatalogItem
+from pipeline.model.decision import Action, Decision
+from pipeline.model.fingerprint import fingerprint
+from pipeline.model.interaction import DecideRequest, Identifier, Interaction
+from pipeline.model.outcome import Emit
+from pipeline.model.time import DAY_MS
+from pipeline.replay.playing import LogPlayer
+from pipeline.rules import Rules
+from tests.support.cases import cases
+from tests.support.deciding import campaign, fates, hero, offer, world
+
+_START: Final = 1_700_006_400_000  # 2023-11-15 00:00 UTC
+_HOUR: Final = 3_600_000
+
+
+class _Play:
+    """Log that is played, with what was decided."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.decisions: list[Decision] = []
+        self.actions: list[Action] = []
+        self.player = LogPlayer(rules, self._take)
+        self._count = 0
+
+    def go(self, who: int, at: int, ask: Iterable[str] = ()) -> Decision:
+        self._happens(who, at, "Go", "track", {}, tuple(ask))
+        return self.decisions[-1]
+
+    def comes_of(self, action: Action, outcome: str, at: int) -> None:
+        number = int(action.identifier.value[1:])
+        self._happens(number, at, outcome, "outcome", {"action_id": action.action_id}, ())
+
+    def _happens(
+        self, who: int, at: int, name: str, kind: Any, about: dict[str, Any], ask: tuple[str, ...]
+    ) -> None:
+        self._count += 1
+        request = DecideRequest(f"r{self._count}", "g", ask, at + 100) if ask else None
+        number = Identifier("customer_id", f"c{who}")
+        one = Interaction(
+            f"e{self._count}", kind, name, "web", "shop", at, at, (number,), about, request=request
+        )
+        self.player.play(one)
+
+    def _take(self, emits: Iterable[Emit]) -> None:
+        for emit in emits:
+            match emit.value:
+                case Decision() as decision:
+                    self.decisions.append(decision)
+                case Action() as action:
+                    self.actions.append(action)
+
+    def spent(self) -> float:
+        [budget] = self.player.budgets.report(self.player.now_ms or 0)
+        return budget.spent
+
+
+def _sale(budget: Any, **parts: Any) -> Rules:
+    return world(campaigns=[campaign("sale", offer("shoes", 5), budget=budget, **parts)])
+
+
+def test_nothing_is_sent_beyond_a_budget_and_a_bounce_gives_back() -> None:
+    played = _Play(_sale(2))  # an e-mail costs 0.5
+    for number in range(6):
+        played.go(number, _START + number)
+    assert len(played.actions) == 4
+    assert fates(played.decisions[-1]) == {"shoes-email": "budget sale"}
+    played.comes_of(played.actions[0], "bounce", _START + 50)
+    assert played.spent() == 1.5
+    played.go(7, _START + 100)
+    assert len(played.actions) == 5
+    played.go(8, _START + 101)
+    assert len(played.actions) == 5
+    assert played.spent() == 2.0
+
+
+def test_daily_budget_begins_anew_and_is_not_out_before_its_time() -> None:
+    played = _Play(_sale({"amount": 10, "per": "day"}))
+    for number in range(3 * 24 * 10):
+        played.go(number, _START + number * _HOUR // 10)
+    by_day = Counter((one.created_at - _START) // DAY_MS for one in played.actions)
+    assert all(15 <= by_day[day] <= 20 for day in range(3)), by_day
+    first = [one for one in played.actions if one.created_at < _START + DAY_MS // 2]
+    assert len(first) <= 13  # half of the day's 20, and a tenth
+    assert any(one.price > 0 for each in played.decisions for one in each.budgets)
+
+
+def test_absence_of_days_ends_no_budget() -> None:
+    played = _Play(_sale({"amount": 100, "per": "day"}))
+    played.go(1, _START)
+    played.go(2, _START + 40 * DAY_MS + 5)
+    assert len(played.actions) == 2
+    assert played.spent() == 0.5
+
+
+def test_item_is_given_away_as_often_as_there_is_of_it() -> None:
+    items = (CatalogItem("rare", 9.0, stock=2), CatalogItem("plain", 1.0))
+    tile = hero("tile")
+    rules = world(
+        campaigns=[campaign("c", offer("item", 1, tile, catalog="items"), trigger={"name": "No"})],
+        catalogs=[Catalog("items", "unread.csv", items=items)],
+    )
+    played = _Play(rules)
+    for number in range(5):
+        played.go(number, _START + number, ask=["hero"])
+    assert [one.offer for one in played.actions] == ["rare", "rare", "plain", "plain", "plain"]
+    assert played.decisions[-1].rejected["eligibility/out of stock"] == ("tile: 1 items",)
+
+
+_steps = st.lists(
+    st.tuples(
+        st.integers(0, 4), st.integers(1, 30 * _HOUR), st.sampled_from(["", "bounce", "click"])
+    ),
+    max_size=25,
+)
+
+
+@settings(max_examples=cases(60), deadline=None)
+@given(_steps, st.sampled_from(["day", "week", "campaign"]), st.integers(1, 8))
+def test_sum_spent_never_exceeds_the_budget_and_plenty_changes_no_decision(
+    steps: list[tuple[int, int, str]], per: str, messages: int
+) -> None:
+    def budget(amount: float) -> Any:
+        return amount if per == "campaign" else {"amount": amount, "per": per}
+
+    scarce, plenty, free = (
+        _Play(_sale(budget(messages * 0.5))),
+        _Play(_sale(budget(10_000_000))),
+        _Play(_sale(None)),
+    )
+    for played in (scarce, plenty, free):
+        at = _START
+        for who, after, outcome in steps:
+            at += after
+            before = len(played.actions)
+            played.go(who, at)
+            if outcome and len(played.actions) > before:
+                played.comes_of(played.actions[-1], outcome, at + 1)
+            if played is scarce:
+                assert 0 <= played.spent() <= messages * 0.5
+    assert fingerprint(plenty.decisions) == fingerprint(free.decisions)
